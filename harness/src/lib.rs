@@ -1,0 +1,1 @@
+//! Starts the real parts: control plane, gateway with a scripted model, operator.

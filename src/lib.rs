@@ -1,0 +1,1 @@
+//! Muster: a Kubernetes operator for agents that run on OpenClaw gateways.
