@@ -1,0 +1,229 @@
+//! `Agent`: what an agent is to be.
+
+use std::time::Duration;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use super::agent_status::{
+    AgentStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Phase, TokenStatus, WakeStatus,
+};
+use super::profile::IdentityProfile;
+use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
+
+/// What an agent is to be: its role, its identity, its files and how it is woken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "muster.dev",
+    version = "v1alpha1",
+    kind = "Agent",
+    namespaced,
+    status = "AgentStatus",
+    derive = "PartialEq",
+    shortname = "agt",
+    category = "muster",
+    doc = "An AI agent on an OpenClaw gateway: Muster registers it, writes its workspace files, issues its token, wakes it and removes it again.",
+    selectable = ".spec.boardRef.name",
+    selectable = ".spec.gatewayRef.name",
+    selectable = ".spec.role",
+    printcolumn(name = "Board", type_ = "string", json_path = ".spec.boardRef.name", description = "The board that the agent works on"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role", description = "Worker, Lead or Main"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "What the agent is doing, derived from its conditions and heartbeats"),
+    printcolumn(name = "Agent-ID", type_ = "string", json_path = ".status.agentId", description = "The gateway's id of the agent", priority = 1),
+    printcolumn(name = "Last-Seen", type_ = "date", json_path = ".status.heartbeat.lastSeen", description = "Time since the agent last called Muster's API"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the agent is provisioned as specified"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is or is not ready"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+)]
+#[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
+#[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it anew"))]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSpec {
+    /// The agent's name as people read it. Default: the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub display_name: Option<String>,
+    /// `Worker`: works on a board. `Lead`: coordinates a board, one each. `Main`: looks after a gateway, one each.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("role cannot be changed; delete the Agent and create it anew"))]
+    pub role: Role,
+    /// The Board, in the same namespace, of a Worker or Lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_ref: Option<LocalRef>,
+    /// The AgentGateway of a Main agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_ref: Option<GatewayRef>,
+    /// The id of the agent at the gateway. Default: derived from the uid, which never clashes. Set it to keep an id
+    /// across clusters. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it anew"))]
+    #[x_kube(validation = Rule::new("self != 'main'").message("the gateway reserves the agent id main"))]
+    pub agent_id: Option<String>,
+    /// The model, `provider/model`. Default: the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub model: Option<String>,
+    /// An emoji that stands for the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub emoji: Option<String>,
+    /// Picture of the agent: a URL, or a path in its workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub avatar: Option<String>,
+    /// Who the agent is.
+    #[serde(default)]
+    pub identity_profile: IdentityProfile,
+    /// A template of IDENTITY.md for this agent alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_template: Option<TemplateSource>,
+    /// A template of SOUL.md for this agent alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soul_template: Option<TemplateSource>,
+    /// Templates that replace the board's, the gateway's and the built-in ones for this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<TemplatesRef>,
+    /// Workspace files that are to be treated otherwise than usual, or that come on top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub files: Vec<FileSpec>,
+    /// The gateway's own heartbeat for this agent. What is left out comes from the AgentGateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
+    /// Where the agent's token is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenSpec>,
+    /// How the agent is woken once it is provisioned.
+    #[serde(default)]
+    pub wake: WakeSpec,
+    /// What happens on the gateway when this object is deleted. `Delete`: the agent, its session and its workspace
+    /// go. `RetainFiles`: the agent goes, its workspace stays. `Orphan`: everything stays, the gateway is not asked.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// Pause the agent: no heartbeats, no wake; its files stay.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// What an agent is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Role {
+    /// Works on a board.
+    #[default]
+    Worker,
+    /// Coordinates a board.
+    Lead,
+    /// Looks after a gateway.
+    Main,
+}
+
+/// What happens on the gateway when an Agent is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// The agent, its session and its workspace go.
+    #[default]
+    Delete,
+    /// The agent goes, its workspace stays.
+    RetainFiles,
+    /// Everything stays; the gateway is not asked.
+    Orphan,
+}
+
+/// How one workspace file is treated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileSpec {
+    /// Name of the file: one plain name that ends in `.md`.
+    #[schemars(length(min = 4, max = 64), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*\\.md$"))]
+    pub name: String,
+    /// `Always`: kept as rendered. `IfMissing`: written when it is not there. `Once`: written once in the agent's
+    /// life. `Unmanaged`: never touched. Default: Once for BOOTSTRAP.md, IfMissing for MEMORY.md and USER.md (Always
+    /// for a Main agent's USER.md), Always for the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<FilePolicy>,
+    /// The file's template. Default: the one of this name from `templates`, or the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateSource>,
+}
+
+/// When a workspace file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FilePolicy {
+    /// Whenever it differs from what is rendered.
+    Always,
+    /// When it is not there.
+    IfMissing,
+    /// Once in the agent's life.
+    Once,
+    /// Never.
+    Unmanaged,
+}
+
+/// Where an agent's token is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSpec {
+    /// Name of the Secret. Default: the name of the Agent followed by `-token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// How an agent is woken once it is provisioned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeSpec {
+    /// Whether a wake message is sent to the agent's session.
+    #[serde(default = "on")]
+    pub enabled: bool,
+    /// Whether the gateway delivers the agent's answer to its channel, if it has one.
+    #[serde(default = "on")]
+    pub deliver: bool,
+    /// How long the agent has to check in before it is woken again, 30s to 24h. Default: 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) >= duration('30s') && duration(self) <= duration('24h')",
+        "message": "the deadline must be between 30s and 24h"
+    }]))]
+    pub deadline: Option<Interval>,
+    /// How often the agent is woken at most for one generation of its spec.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 10))]
+    pub max_attempts: i32,
+}
+
+fn three() -> i32 {
+    3
+}
+
+impl Default for WakeSpec {
+    fn default() -> Self {
+        Self { enabled: true, deliver: true, deadline: None, max_attempts: three() }
+    }
+}
+
+impl WakeSpec {
+    /// How long the agent has to check in.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.deadline.map_or(Duration::from_secs(300), Interval::get)
+    }
+}
+
+impl Agent {
+    /// The agent's name as people read it.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        let given = self.spec.display_name.as_deref();
+        given.unwrap_or_else(|| self.metadata.name.as_deref().unwrap_or_default())
+    }
+
+    /// The name of the Secret that keeps the agent's token.
+    #[must_use]
+    pub fn token_secret_name(&self) -> String {
+        let given = self.spec.token.as_ref().and_then(|t| t.secret_name.clone());
+        given.unwrap_or_else(|| format!("{}-token", self.metadata.name.as_deref().unwrap_or_default()))
+    }
+}

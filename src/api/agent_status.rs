@@ -1,0 +1,187 @@
+//! What was observed of an agent.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shared::never_observed;
+
+/// What was observed of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The generation that this status is about; -1 before the first look.
+    #[serde(default = "never_observed")]
+    pub observed_generation: i64,
+    /// What the agent is doing. Derived from conditions and heartbeats, never an input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The gateway's id of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The AgentGateway on which it is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayKey>,
+    /// Key of the agent's main session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_key: Option<String>,
+    /// The agent's workspace on the gateway's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_path: Option<String>,
+    /// The workspace files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub files: Vec<FileStatus>,
+    /// The agent's token; never the token itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStatus>,
+    /// What the agent last reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatStatus>,
+    /// Wakes of the current generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake: Option<WakeStatus>,
+    /// The last error, until a reconcile succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// Conditions: Ready, Registered, FilesSynced, TokenIssued, HeartbeatConfigured, SessionReady, CheckedIn, Paused;
+    /// Reconciling and Stalled only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// It is being set up.
+    Provisioning,
+    /// It is set up and has not checked in yet.
+    Ready,
+    /// It works on something.
+    Active,
+    /// It waits for work.
+    Idle,
+    /// It is suspended.
+    Paused,
+    /// It has not been heard of for two heartbeat intervals.
+    Offline,
+    /// It cannot be set up; the conditions say why.
+    Failed,
+    /// It is being removed.
+    Deleting,
+}
+
+/// An AgentGateway by namespace and name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct GatewayKey {
+    /// Namespace of the AgentGateway.
+    pub namespace: String,
+    /// Name of the AgentGateway.
+    pub name: String,
+}
+
+impl std::fmt::Display for GatewayKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One workspace file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileStatus {
+    /// Name of the file.
+    pub name: String,
+    /// What became of it.
+    pub state: FileState,
+    /// SHA-256 of the content that Muster last put there or found there, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The file that it was folded into, because the gateway refuses its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// Size in bytes on the gateway when it was last compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
+    /// The gateway's time of the file's last change when it was last compared, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_ms: Option<i64>,
+}
+
+/// What became of a workspace file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FileState {
+    /// It has not been written yet.
+    Pending,
+    /// It is as rendered.
+    Synced,
+    /// It was written before and is now the agent's own.
+    Kept,
+    /// It is a section of another file.
+    Folded,
+    /// It is longer than the gateway passes on to an agent, and was not written.
+    TooLarge,
+    /// Muster leaves it alone.
+    Unmanaged,
+}
+
+/// An agent's token, without the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// The Secret that keeps the token.
+    pub secret_name: String,
+    /// SHA-256 of the token, in hexadecimal.
+    pub sha256: String,
+}
+
+/// What an agent last reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatStatus {
+    /// When the agent last called Muster's API.
+    pub last_seen: Time,
+    /// What it said it was doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<CheckIn>,
+    /// The task that it said it was working on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_task: Option<String>,
+}
+
+/// What an agent says it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CheckIn {
+    /// It works on something.
+    Active,
+    /// It waits for work.
+    Idle,
+}
+
+/// Wakes of one generation of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WakeStatus {
+    /// The generation that the wakes are for.
+    pub generation: i64,
+    /// How often the agent was woken.
+    pub attempts: i32,
+    /// When it was last woken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sent_at: Option<Time>,
+    /// When it should have checked in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+}
+
+/// An error as the gateway or Kubernetes gave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastError {
+    /// The error's code: the gateway's own (`INVALID_REQUEST`, `UNAVAILABLE`, ...), or the reason of a condition.
+    pub code: String,
+    /// What went wrong.
+    pub message: String,
+    /// Whether it is worth trying again without a change.
+    pub transient: bool,
+}

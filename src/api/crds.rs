@@ -1,0 +1,31 @@
+//! The CustomResourceDefinitions, made from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON, JSONSchemaProps};
+use kube::CustomResourceExt;
+
+use super::{Agent, AgentGateway, Board};
+
+/// The CustomResourceDefinitions with the names of the files that hold them in `crds/`.
+#[must_use]
+pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
+    [
+        ("agentgateways.yaml", with_unobserved_status(AgentGateway::crd())),
+        ("boards.yaml", with_unobserved_status(Board::crd())),
+        ("agents.yaml", with_unobserved_status(Agent::crd())),
+    ]
+}
+
+/// Gives `status` the default of an object that no controller has looked at, so that waiting for
+/// `observedGeneration` works from the first moment.
+fn with_unobserved_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        if let Some(status) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()).and_then(status_of) {
+            status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
+        }
+    }
+    crd
+}
+
+fn status_of(root: &mut JSONSchemaProps) -> Option<&mut JSONSchemaProps> {
+    root.properties.as_mut()?.get_mut("status")
+}

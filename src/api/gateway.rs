@@ -1,0 +1,255 @@
+//! `AgentGateway`: an OpenClaw gateway and how Muster reaches it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
+
+/// How to reach an OpenClaw gateway, and what its agents have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "muster.dev",
+    version = "v1alpha1",
+    kind = "AgentGateway",
+    namespaced,
+    status = "AgentGatewayStatus",
+    derive = "PartialEq",
+    shortname = "agw",
+    category = "muster",
+    doc = "An OpenClaw gateway: a server that hosts agents. Boards and main agents refer to it.",
+    selectable = ".spec.url",
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", description = "Where the gateway listens"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.serverVersion", description = "The gateway's version"),
+    printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents.managed", description = "Agents of this cluster on the gateway"),
+    printcolumn(name = "Device", type_ = "string", json_path = ".status.deviceId", description = "Muster's device id at the gateway", priority = 1),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether agents can be reconciled now"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is or is not ready"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentGatewaySpec {
+    /// WebSocket address of the gateway, `ws://host:18789` or `wss://host`.
+    #[schemars(length(min = 6, max = 512))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['ws', 'wss'] && url(self).getHostname() != ''").message("url must be ws://host[:port] or wss://host[:port]"))]
+    #[x_kube(validation = Rule::new("!self.contains('@') && !self.contains('?') && !self.contains('#')").message("url must not carry credentials, a query or a fragment; put the credential into a Secret and name it in auth"))]
+    pub url: String,
+    /// The shared credential of the gateway.
+    pub auth: GatewayAuth,
+    /// How a `wss` gateway's certificate is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<GatewayTls>,
+    /// Muster's own device identity at the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.startsWith('/') || self == '~' || self.startsWith('~/')").message("workspaceRoot must be an absolute path or begin with ~/"))]
+    #[x_kube(validation = Rule::new("!self.split('/').exists(p, p == '..')").message("workspaceRoot must not contain .."))]
+    pub workspace_root: String,
+    /// Base URL of Muster's HTTP API as agents on the gateway reach it, such as
+    /// `http://muster.muster-system.svc:8080`.
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''").message("apiUrl must be http://host[:port] or https://host[:port]"))]
+    pub api_url: String,
+    /// The person whom the agents work for, unless their Board says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserProfile>,
+    /// Templates that replace the built-in ones for all agents of this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<TemplatesRef>,
+    /// Heartbeat settings of agents that do not set their own, field by field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Heartbeat>,
+    /// Namespaces whose Boards and main agents may refer to this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// How often everything on the gateway is compared again although nothing seems to have changed, 10s to 24h. Default: 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')").message("resyncInterval must be between 10s and 24h"))]
+    pub resync_interval: Option<Interval>,
+    /// Most requests that may be open at the gateway at one time. Default: 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_in_flight: Option<i32>,
+    /// How long the deletion of an agent waits for a gateway that is unreachable, once this AgentGateway is itself
+    /// being deleted, 0s to 1h. Default: 2m. What is left behind then is told in an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('1h')").message("cleanupTimeout must be at most 1h"))]
+    pub cleanup_timeout: Option<Interval>,
+    /// Close the connection and leave the gateway as it is until this is false again.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+impl AgentGatewaySpec {
+    /// How often everything is compared again.
+    #[must_use]
+    pub fn resync_interval(&self) -> Duration {
+        self.resync_interval.map_or(Duration::from_secs(600), Interval::get)
+    }
+
+    /// How long cleanup waits for a gateway that is going away itself.
+    #[must_use]
+    pub fn cleanup_timeout(&self) -> Duration {
+        self.cleanup_timeout.map_or(Duration::from_secs(120), Interval::get)
+    }
+
+    /// Most requests open at one time.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight.and_then(|n| usize::try_from(n).ok()).unwrap_or(16).clamp(1, 64)
+    }
+}
+
+/// The shared credential of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.tokenSecretRef) != has(self.passwordSecretRef)").message("give either tokenSecretRef or passwordSecretRef"))]
+pub struct GatewayAuth {
+    /// The Secret key that holds the gateway's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretKeyRef>,
+    /// The Secret key that holds the gateway's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret_ref: Option<SecretKeyRef>,
+}
+
+/// How a gateway's certificate is checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayTls {
+    /// The Secret key that holds the PEM certificates of the authority that signed the gateway's certificate.
+    /// Without it the operator's system roots apply.
+    pub ca_secret_ref: SecretKeyRef,
+}
+
+/// Muster's device identity at a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Name of the Secret that keeps the Ed25519 identity and what the gateway issued for it. It is created when
+    /// missing. Default: the name of the AgentGateway followed by `-device`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// Which namespaces may refer to a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector goes with from: Selector, and only with it"))]
+pub struct AllowedNamespaces {
+    /// `Same`: this namespace only. `All`: every namespace. `Selector`: those whose labels match `selector`.
+    #[serde(default)]
+    pub from: NamespacesFrom,
+    /// Labels of the namespaces that are admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// A way to choose namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// The AgentGateway's own namespace.
+    #[default]
+    Same,
+    /// Every namespace.
+    All,
+    /// Namespaces with matching labels.
+    Selector,
+}
+
+/// What was observed of a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentGatewayStatus {
+    /// The generation that this status is about; -1 before the first look.
+    #[serde(default = "never_observed")]
+    pub observed_generation: i64,
+    /// The gateway's version, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_version: Option<String>,
+    /// The protocol version in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<i32>,
+    /// What this gateway was found able to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<GatewayCapabilities>,
+    /// Muster's device id at the gateway: the SHA-256 of its public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
+    /// The scopes that the gateway granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub granted_scopes: Vec<String>,
+    /// The pairing request that waits for approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
+    /// How many agents there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<AgentCounts>,
+    /// When the connection was last established.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_connected: Option<Time>,
+    /// Conditions: Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, Suspended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a gateway was found able to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayCapabilities {
+    /// Shape of the agent roster in its config: `list` or `entries`.
+    pub roster: String,
+    /// Workspace files that it accepts; others are folded into AGENTS.md.
+    #[serde(default)]
+    pub accepted_files: Vec<String>,
+    /// Whether it gives content hashes and takes them as a precondition of a write.
+    #[serde(default)]
+    pub file_hashes: bool,
+}
+
+/// A pairing request at the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pairing {
+    /// The request's id.
+    pub request_id: String,
+    /// The command that approves it, to be run where the gateway runs.
+    pub command: String,
+}
+
+/// Numbers of agents on a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentCounts {
+    /// Agents that Agent resources of this cluster declare.
+    pub managed: i32,
+    /// Of those, how many are Ready.
+    pub ready: i32,
+    /// Agents on the gateway that no Agent resource of this cluster declares.
+    pub unmanaged: i32,
+}
+
+/// The namespace labels that a selector is matched with.
+pub type NamespaceLabels = BTreeMap<String, String>;
+
+impl AgentGateway {
+    /// The name of the Secret that keeps the device identity.
+    #[must_use]
+    pub fn device_secret_name(&self) -> String {
+        let given = self.spec.device.as_ref().and_then(|d| d.secret_name.clone());
+        given.unwrap_or_else(|| format!("{}-device", self.metadata.name.as_deref().unwrap_or_default()))
+    }
+
+    /// The name of the ConfigMap whose templates all agents of this gateway share.
+    #[must_use]
+    pub fn templates(&self) -> Option<&LocalRef> {
+        self.spec.templates.as_ref().map(|t| &t.config_map_ref)
+    }
+}

@@ -1,0 +1,56 @@
+//! Every name that Muster leaves on Kubernetes objects, in one place.
+
+/// The API group of all resources.
+pub const GROUP: &str = "muster.dev";
+/// The field manager of everything that the operator writes.
+pub const FIELD_MANAGER: &str = "muster";
+/// On an Agent: something of it may be on a gateway.
+pub const AGENT_FINALIZER: &str = "muster.dev/agent";
+/// On an AgentGateway: agents are still bound to it.
+pub const GATEWAY_FINALIZER: &str = "muster.dev/gateway";
+/// On a gateway's device Secret: its credentials are needed for cleanup.
+pub const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
+/// On an Agent: where it is registered and as what (JSON, see `plan::binding`).
+pub const BINDING_ANNOTATION: &str = "muster.dev/binding";
+/// On Secrets: who made them.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "muster";
+
+/// Key of an agent's current token in its Secret.
+pub const TOKEN_KEY: &str = "token";
+/// Key, in an agent's Secret, of its id in Muster's HTTP API: the uid of its resource.
+pub const AGENT_ID_KEY: &str = "agent-id";
+/// Key of the URL of Muster's HTTP API in an agent's Secret.
+pub const API_URL_KEY: &str = "api-url";
+
+/// Key of the Ed25519 seed (32 bytes) in a gateway's device Secret.
+pub const DEVICE_SEED_KEY: &str = "device-key";
+/// Key of the device id in a gateway's device Secret.
+pub const DEVICE_ID_KEY: &str = "device-id";
+/// Key of the device token that the gateway issued, in a gateway's device Secret.
+pub const DEVICE_TOKEN_KEY: &str = "device-token";
+/// Key of the last shared credential that the gateway accepted, kept for cleanup.
+pub const LAST_GOOD_KEY: &str = "last-good-credential";
+/// Key of the kind of [`LAST_GOOD_KEY`]: `token` or `password`.
+pub const LAST_GOOD_KIND_KEY: &str = "last-good-kind";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_on_objects_are_unique_and_ours() {
+        let ours = [AGENT_FINALIZER, GATEWAY_FINALIZER, CREDENTIALS_FINALIZER, BINDING_ANNOTATION];
+        assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
+        for name in ours {
+            assert!(name.starts_with(&format!("{GROUP}/")), "{name}");
+        }
+        let keys = [
+            TOKEN_KEY, AGENT_ID_KEY, API_URL_KEY, DEVICE_SEED_KEY, DEVICE_ID_KEY, DEVICE_TOKEN_KEY, LAST_GOOD_KEY,
+            LAST_GOOD_KIND_KEY,
+        ];
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    }
+}

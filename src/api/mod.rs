@@ -1,0 +1,19 @@
+//! The resources of `muster.dev/v1alpha1`: data only.
+//!
+//! This layer knows Kubernetes types and nothing else of the crate. It holds no behaviour beyond
+//! reading what a field means when it is left out.
+
+pub mod agent;
+pub mod agent_status;
+pub mod board;
+pub mod conditions;
+pub mod crds;
+pub mod gateway;
+pub mod keys;
+pub mod profile;
+pub mod shared;
+
+pub use agent::{Agent, AgentSpec, AgentStatus};
+pub use board::{Board, BoardSpec, BoardStatus};
+pub use conditions::{ConditionType, Reason};
+pub use gateway::{AgentGateway, AgentGatewaySpec, AgentGatewayStatus};

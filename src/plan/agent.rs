@@ -1,0 +1,250 @@
+//! The plan of one agent: the next Steps, in an order that is safe to be interrupted anywhere.
+
+use jiff::Timestamp;
+
+use super::binding::Binding;
+use super::desired::Desired;
+use super::files::{self, Decision};
+use super::observed::{Observed, Registration, TokenState};
+use super::trouble::Trouble;
+use super::wake::{Waking, waking};
+use crate::api::agent::AgentStatus;
+use crate::api::{ConditionType, Reason, conditions};
+
+/// One side effect. Each is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Undo an earlier binding: remove that agent from its gateway, then forget the binding.
+    Release(Binding),
+    /// Claim the agent: finalizer and binding, in one write.
+    Bind(Binding),
+    /// Make the token Secret, or put right what is damaged in it.
+    IssueToken,
+    /// Leave the entry for the gateway's next config write.
+    SubmitEntry,
+    /// Write workspace files; with each the hash of what is to be replaced.
+    WriteFiles(Vec<(String, Option<String>)>),
+    /// Put the agent's name on its session.
+    LabelSession,
+    /// Send the wake message.
+    Wake {
+        /// The number of the attempt, from 1.
+        attempt: i32,
+        /// The key by which the gateway knows a repeated request.
+        key: String,
+    },
+}
+
+impl Step {
+    /// A word for logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Release(_) => "release",
+            Self::Bind(_) => "bind",
+            Self::IssueToken => "issue_token",
+            Self::SubmitEntry => "submit_entry",
+            Self::WriteFiles(_) => "write_files",
+            Self::LabelSession => "label_session",
+            Self::Wake { .. } => "wake",
+        }
+    }
+}
+
+/// What to do next, and why not more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The Steps, to be done in this order, up to the first failure.
+    pub steps: Vec<Step>,
+    /// Why the agent is not complete after these Steps.
+    pub wait: Option<Wait>,
+    /// Look again at once after these Steps: there is more to do.
+    pub again: bool,
+}
+
+/// Why an agent is not complete yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The gateway will tell when it goes on.
+    ForGateway(Trouble),
+    /// Nothing goes on before somebody changes something, or, when the trouble is transient, before a later try.
+    Blocked(Trouble),
+}
+
+impl Wait {
+    /// The trouble that it waits for.
+    #[must_use]
+    pub fn trouble(&self) -> &Trouble {
+        match self {
+            Self::ForGateway(trouble) | Self::Blocked(trouble) => trouble,
+        }
+    }
+}
+
+/// What is known of the agent on the Kubernetes side.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The binding that the Agent carries.
+    pub binding: Option<&'a Binding>,
+    /// Its token Secret.
+    pub token: &'a TokenState,
+    /// Its status.
+    pub status: &'a AgentStatus,
+    /// When it was last heard of.
+    pub last_seen: Option<Timestamp>,
+}
+
+/// Decides the next Steps of an agent.
+///
+/// # Guarantees
+/// The order is the safety argument:
+/// 1. an earlier binding is released before a new one is made, so that there is never a second agent unrecorded;
+/// 2. the binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
+/// 3. the token is in its Secret before it is in any file, so that no agent holds a token that Muster does not know;
+/// 4. the entry is in the roster and applied before files and session are touched, since a session of an unknown
+///    agent leaves an orphan on the gateway (GATEWAY section 1);
+/// 5. Ready is recorded before the wake is sent, so that the agent finds everything in place;
+/// 6. when all is as it should be there is no Step.
+#[must_use]
+pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
+    let wanted = Binding {
+        uid: desired.uid.clone(),
+        gateway: desired.gateway.clone(),
+        identity: desired.identity.clone(),
+    };
+    let mut steps = Vec::new();
+    match known.binding {
+        Some(bound) if *bound != wanted => {
+            return Plan { steps: vec![Step::Release(bound.clone())], again: true, wait: None };
+        }
+        Some(_) => {}
+        None if desired.chosen_id && observed.registration != Registration::Absent => {
+            return blocked(id_taken(desired));
+        }
+        None => steps.push(Step::Bind(wanted)),
+    }
+    match known.token {
+        TokenState::Foreign => {
+            let trouble = secret_conflict(desired);
+            return Plan { steps, wait: Some(Wait::Blocked(trouble)), again: false };
+        }
+        TokenState::Missing | TokenState::Damaged => steps.push(Step::IssueToken),
+        TokenState::Valid(_) => {}
+    }
+    match observed.registration {
+        Registration::Absent | Registration::Outdated => steps.push(Step::SubmitEntry),
+        Registration::Invisible | Registration::Current => {}
+    }
+    if observed.registration != Registration::Current {
+        return Plan { steps, wait: Some(registering(observed)), again: false };
+    }
+    if !steps.is_empty() {
+        return Plan { steps, wait: None, again: true };
+    }
+    provisioned(desired, known, observed, now)
+}
+
+/// The part of the plan for an agent that is bound, registered and has a token.
+fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
+    let mut steps = Vec::new();
+    let writes = writes(desired, known.status, observed);
+    if !writes.is_empty() {
+        steps.push(Step::WriteFiles(writes));
+    }
+    if observed.label.as_deref() != Some(desired.label.as_str()) {
+        steps.push(Step::LabelSession);
+    }
+    if !steps.is_empty() {
+        return Plan { steps, wait: None, again: true };
+    }
+    if let Some(trouble) = too_large(desired) {
+        return blocked(trouble);
+    }
+    match waking(desired, known.status.wake.as_ref(), known.last_seen, now) {
+        Waking::Send { .. } if !recorded_ready(desired, known.status) => Plan { again: true, ..Plan::default() },
+        Waking::Send { attempt, key } => {
+            Plan { steps: vec![Step::Wake { attempt, key }], ..Plan::default() }
+        }
+        Waking::Rest | Waking::Until(_) | Waking::Exhausted => Plan::default(),
+    }
+}
+
+fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(String, Option<String>)> {
+    let files = desired.files.as_deref().unwrap_or_default();
+    let records = records(desired, status);
+    let write = |file: &super::DesiredFile| {
+        let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name));
+        match decision {
+            Decision::Write { expected } => Some((file.name.clone(), expected)),
+            Decision::Rest(_) | Decision::Read => None,
+        }
+    };
+    files.iter().filter_map(write).collect()
+}
+
+/// What the status records of this agent's files: nothing, when it is about another id.
+#[must_use]
+pub fn records<'a>(desired: &Desired, status: &'a AgentStatus) -> &'a [crate::api::agent::FileStatus] {
+    let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
+        && status.gateway.as_ref() == Some(&desired.gateway);
+    if same { &status.files } else { &[] }
+}
+
+fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
+    status.observed_generation == desired.generation && conditions::is_true(&status.conditions, ConditionType::Ready)
+}
+
+fn blocked(trouble: Trouble) -> Plan {
+    Plan { steps: Vec::new(), wait: Some(Wait::Blocked(trouble)), again: false }
+}
+
+fn id_taken(desired: &Desired) -> Trouble {
+    Trouble::permanent(
+        Reason::AgentIdTaken,
+        format!(
+            "gateway {} already has an agent with the id {:?} that no Agent resource of this name made; choose another spec.agentId, or remove that agent",
+            desired.gateway, desired.identity.agent_id
+        ),
+    )
+}
+
+fn secret_conflict(desired: &Desired) -> Trouble {
+    Trouble::permanent(
+        Reason::SecretConflict,
+        format!(
+            "Secret {:?} exists and does not belong to this Agent; remove it, or name another one in spec.token.secretName",
+            desired.token_secret
+        ),
+    )
+}
+
+/// Why the entry is not in place yet.
+fn registering(observed: &Observed) -> Wait {
+    if let Some((code, message)) = &observed.refused {
+        let text = format!("the gateway refuses this agent's config entry: {message}; change the field of the spec that it names");
+        return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
+    }
+    if let Some(seconds) = observed.budget_wait {
+        let text = format!("the gateway's limit of config writes is used up; the entry goes out in {seconds} s");
+        return Wait::ForGateway(Trouble::transient(Reason::RateLimited, text));
+    }
+    if !observed.settled {
+        let text = "the gateway has not applied its own last config yet; the entry waits for that (up to 5 minutes after a crash of the gateway)";
+        return Wait::ForGateway(Trouble::transient(Reason::NotSettled, text));
+    }
+    let text = "the entry waits for the gateway's next config write";
+    Wait::ForGateway(Trouble::transient(Reason::WaitingForConfigWrite, text))
+}
+
+fn too_large(desired: &Desired) -> Option<Trouble> {
+    desired.files.iter().flatten().find_map(|file| match &file.delivery {
+        super::Delivery::TooLarge { characters, limit } => Some(Trouble::permanent(
+            Reason::FileTooLarge,
+            format!(
+                "{} has {characters} characters and the gateway passes on at most {limit}; it was not written; shorten its template or the fields it shows",
+                file.name
+            ),
+        )),
+        super::Delivery::Write { .. } | super::Delivery::Folded { .. } | super::Delivery::Unmanaged => None,
+    })
+}

@@ -1,0 +1,148 @@
+//! What an agent is to be on its gateway.
+
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::binding::Identity;
+use crate::api::agent::{FilePolicy, GatewayKey};
+
+/// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The uid of the Agent.
+    pub uid: String,
+    /// The generation of the Agent's spec.
+    pub generation: i64,
+    /// Its AgentGateway.
+    pub gateway: GatewayKey,
+    /// Its names there.
+    pub identity: Identity,
+    /// Whether the id was chosen by a person, so that somebody else may already use it.
+    pub chosen_id: bool,
+    /// Its entry in the gateway's config.
+    pub entry: Entry,
+    /// The label of its session.
+    pub label: String,
+    /// Its workspace files; `None` until there is a token to render them with.
+    pub files: Option<Vec<DesiredFile>>,
+    /// Name of the Secret that keeps its token.
+    pub token_secret: String,
+    /// The base URL of Muster's HTTP API that it is told.
+    pub api_url: String,
+    /// How it is woken; `None` when it is not.
+    pub wake: Option<Wake>,
+    /// Whether it is paused, and by what.
+    pub paused: Option<&'static str>,
+    /// How often it should be heard of.
+    pub heartbeat_interval: Duration,
+    /// How often its files are compared although nothing seems to have changed.
+    pub resync_interval: Duration,
+}
+
+/// An agent's entry in the gateway's config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Name as people read it.
+    pub name: String,
+    /// Workspace on the gateway's host.
+    pub workspace: String,
+    /// Model, when the spec names one.
+    pub model: Option<String>,
+    /// Emoji, when the spec names one.
+    pub emoji: Option<String>,
+    /// Picture, when the spec names one.
+    pub avatar: Option<String>,
+    /// The gateway's own heartbeat.
+    pub heartbeat: EntryHeartbeat,
+}
+
+/// The gateway's own heartbeat of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryHeartbeat {
+    /// Time between two runs; zero turns them off.
+    pub every: Duration,
+    /// Where a run's text is delivered.
+    pub target: String,
+    /// The prompt, when the spec names one.
+    pub prompt: Option<String>,
+    /// The model, when the spec names one.
+    pub model: Option<String>,
+    /// Start, end and time zone of the active hours.
+    pub active_hours: Option<(String, String, Option<String>)>,
+}
+
+/// How an agent is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// Whether its answer is delivered to its channel.
+    pub deliver: bool,
+    /// How long it has to check in.
+    pub deadline: Duration,
+    /// How often it is woken at most.
+    pub max_attempts: i32,
+}
+
+/// One workspace file.
+#[derive(Clone, Debug)]
+pub struct DesiredFile {
+    /// Its name.
+    pub name: String,
+    /// What is to become of it.
+    pub delivery: Delivery,
+}
+
+/// What is to become of a workspace file.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// It is written, by this policy.
+    Write {
+        /// When it is written.
+        policy: FilePolicy,
+        /// What is written.
+        content: Content,
+    },
+    /// It is a section of another file, because the gateway refuses its name.
+    Folded {
+        /// The other file.
+        into: String,
+    },
+    /// It is longer than the gateway passes on to an agent.
+    TooLarge {
+        /// Its length in characters.
+        characters: usize,
+        /// The most that the gateway passes on.
+        limit: usize,
+    },
+    /// It is left alone.
+    Unmanaged,
+}
+
+/// A rendered file. It may hold the agent's token, so that it is never shown.
+#[derive(Clone)]
+pub struct Content {
+    text: SecretString,
+    /// SHA-256 of the text, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Content {
+    /// A rendered file with its hash.
+    #[must_use]
+    pub fn new(text: String, sha256: String) -> Self {
+        Self { text: text.into(), sha256 }
+    }
+
+    /// The text, to be sent to the gateway and nowhere else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({})", self.sha256)
+    }
+}

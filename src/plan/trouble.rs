@@ -1,0 +1,38 @@
+//! Why an agent cannot be what its spec asks for.
+
+use crate::api::Reason;
+
+/// A reason, a sentence for the person who reads `kubectl describe`, and whether waiting helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Trouble {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// What is wrong and what to do next.
+    pub message: String,
+    /// The gateway's own code, when the gateway said it.
+    pub code: Option<String>,
+    /// Whether it may pass without a change of a resource.
+    pub transient: bool,
+}
+
+impl Trouble {
+    /// Trouble that stays until somebody changes a resource.
+    #[must_use]
+    pub fn permanent(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), code: None, transient: false }
+    }
+
+    /// Trouble that may pass by itself.
+    #[must_use]
+    pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), code: None, transient: true }
+    }
+
+    /// The same with the gateway's own code.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+}

@@ -1,0 +1,150 @@
+//! Doing the Steps of a plan.
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::link::{Link, Written, trouble};
+use super::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use super::references::References;
+use super::{World, release, token};
+use crate::api::agent::Agent;
+use crate::api::{Reason, keys};
+use crate::plan::{Binding, Content, Delivery, Desired, Observed, Step, Trouble};
+
+/// What the Steps need.
+#[derive(Debug)]
+pub struct Scene<'a, S> {
+    /// The handles.
+    pub world: &'a World<S>,
+    /// The agent's gateway.
+    pub link: &'a Link,
+    /// What the agent refers to.
+    pub references: &'a References,
+    /// What it is to be.
+    pub desired: &'a Desired,
+}
+
+/// What the Steps did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The first failure; the Steps after it were not tried.
+    pub failed: Option<Trouble>,
+    /// The wake that was sent: attempt and time.
+    pub woken: Option<(i32, Timestamp)>,
+}
+
+/// Does the Steps in their order, up to the first failure. The agent is replaced by what the API server has now.
+pub async fn run<S: Store>(scene: &Scene<'_, S>, agent: &mut Agent, observed: &mut Observed, steps: &[Step]) -> Outcome {
+    let mut outcome = Outcome::default();
+    for step in steps {
+        match apply(scene, agent, observed, step, &mut outcome).await {
+            Ok(()) => info!(agent = %Key::of(&agent.metadata), step = step.name(), "applied"),
+            Err(trouble) => {
+                outcome.failed = Some(trouble);
+                break;
+            }
+        }
+    }
+    outcome
+}
+
+async fn apply<S: Store>(
+    scene: &Scene<'_, S>,
+    agent: &mut Agent,
+    observed: &mut Observed,
+    step: &Step,
+    outcome: &mut Outcome,
+) -> Result<(), Trouble> {
+    match step {
+        Step::Release(binding) => *agent = release::step(scene.world, agent, binding).await?,
+        Step::Bind(binding) => *agent = bind(&scene.world.store, agent, binding).await?,
+        Step::IssueToken => {
+            let store = &scene.world.store;
+            token::issue(store, agent, &scene.references.token, &scene.desired.api_url).await.map_err(kubernetes)?;
+        }
+        Step::SubmitEntry => scene.link.submit(scene.desired),
+        Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
+        Step::LabelSession => {
+            scene.link.label(scene.desired, observed).await.map_err(|e| trouble("to label its session", &e))?;
+        }
+        Step::Wake { attempt, key } => {
+            wake(scene, *attempt, key).await?;
+            outcome.woken = Some((*attempt, scene.world.store.now()));
+            let message = format!("sent wake message {attempt} of at most {}", scene.desired.wake.map_or(0, |w| w.max_attempts));
+            let note = Note { warning: false, reason: "Woken".into(), action: "Wake", message };
+            scene.world.store.tell(Subject::Agent(agent), &note).await;
+        }
+    }
+    Ok(())
+}
+
+/// What a failed request to Kubernetes means for the agent.
+#[must_use]
+pub fn kubernetes(error: StoreError) -> Trouble {
+    let text = format!("a request to Kubernetes: {error}");
+    match error {
+        StoreError::Refused(_) => Trouble::permanent(Reason::KubernetesError, text),
+        StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
+            Trouble::transient(Reason::KubernetesError, text)
+        }
+    }
+}
+
+async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
+    let claim = Claim {
+        add_finalizer: Some(keys::AGENT_FINALIZER),
+        annotation: Some((keys::BINDING_ANNOTATION, Some(binding.to_annotation()))),
+        ..Claim::default()
+    };
+    store.claim_agent(agent, &claim).await.map_err(kubernetes)
+}
+
+async fn write_files<S: Store>(
+    scene: &Scene<'_, S>,
+    observed: &mut Observed,
+    writes: &[(String, Option<String>)],
+) -> Result<(), Trouble> {
+    let content = |name: &str| -> Option<&Content> {
+        let file = scene.desired.files.iter().flatten().find(|f| f.name == name)?;
+        match &file.delivery {
+            Delivery::Write { content, .. } => Some(content),
+            Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => None,
+        }
+    };
+    let files: Vec<_> = writes
+        .iter()
+        .filter_map(|(name, expected)| Some((name.clone(), content(name)?.expose().to_owned(), expected.clone())))
+        .collect();
+    let written = scene.link.write(&scene.desired.identity.agent_id, &files, observed).await;
+    first_failure(written)
+}
+
+fn first_failure(written: Vec<Written>) -> Result<(), Trouble> {
+    match written.into_iter().find_map(Result::err) {
+        None => Ok(()),
+        Some((name, error)) if error.is_conflict() => {
+            let text = format!("{name} was changed by somebody else at the same moment; it is looked at again");
+            Err(Trouble::transient(Reason::GatewayError, text).with_code(error.code()))
+        }
+        Some((name, error)) => Err(trouble(&format!("to write workspace file {name}"), &error)),
+    }
+}
+
+/// Sends the wake message, unless the session already has it: the gateway forgets idempotency keys when it restarts
+/// (GATEWAY section 3).
+async fn wake<S: Store>(scene: &Scene<'_, S>, attempt: i32, key: &str) -> Result<(), Trouble> {
+    let client = scene.link.client();
+    let session = &scene.desired.identity.session_key;
+    let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
+    if history.iter().any(|message| message.text.contains(key)) {
+        return Ok(());
+    }
+    let again = if attempt > 1 { " You have not checked in since the last message." } else { "" };
+    let text = format!(
+        "Hello {}. Your workspace has been provisioned.{again} Read AGENTS.md (and TOOLS.md, if it is there), then check in once with the heartbeat command that stands there. (wake {key})",
+        scene.desired.label
+    );
+    let deliver = scene.desired.wake.is_some_and(|w| w.deliver);
+    client.chat_send(session, &text, deliver, key).await.map_err(|e| trouble("to wake the agent", &e))?;
+    Ok(())
+}

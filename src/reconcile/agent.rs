@@ -1,0 +1,234 @@
+//! The reconcile of an Agent.
+
+use tracing::{debug, warn};
+
+use super::act::{self, Scene, kubernetes};
+use super::link::Link;
+use super::ports::{Key, Note, Store, Subject};
+use super::references::{self, References};
+use super::templates::TemplatesError;
+use super::{Next, World, desired, observe, release};
+use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
+use crate::api::conditions::{find, is_true};
+use crate::api::{ConditionType, Reason};
+use crate::plan::agent::Known;
+use crate::plan::removal::Presence;
+use crate::plan::status::{Report, status};
+use crate::plan::wake::{Waking, stale_at, waking};
+use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan};
+
+/// A reconcile looks at most this often before it leaves the rest to the next one.
+const MOST_ROUNDS: usize = 6;
+
+/// Brings one Agent a step nearer to what its spec asks for.
+///
+/// # Guarantees
+/// Nothing is remembered from one call to the next. Every failure ends up in the Agent's status. When all is as it
+/// should be, nothing is written.
+pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
+    if agent.metadata.deletion_timestamp.is_some() {
+        return release::deleting(world, agent).await;
+    }
+    let mut agent = agent.clone();
+    for _ in 0..MOST_ROUNDS {
+        let round = round(world, &mut agent).await;
+        let Some(recorded) = record(world, &agent, &round.status).await else { return Next::retry() };
+        agent = recorded;
+        match round.end {
+            End::Again => {}
+            End::Next(next) => return next,
+        }
+    }
+    Next::retry()
+}
+
+/// One look at an agent and what was done about it.
+struct Round {
+    status: AgentStatus,
+    end: End,
+}
+
+enum End {
+    Again,
+    Next(Next),
+}
+
+/// What is known so far, when a round ends before its plan.
+#[derive(Default)]
+struct Partial<'a> {
+    desired: Option<&'a Desired>,
+    token: Option<&'a TokenState>,
+}
+
+async fn round<S: Store>(world: &World<S>, agent: &mut Agent) -> Round {
+    if let Some(binding) = Binding::of(agent)
+        && release::presence(&world.store, &binding) != Presence::Here
+    {
+        return match release::step(world, agent, &binding).await {
+            Ok(released) => {
+                *agent = released;
+                ended(world, agent, &Partial::default(), None)
+            }
+            Err(trouble) => ended(world, agent, &Partial::default(), Some(trouble)),
+        };
+    }
+    let references = match references::read(&world.store, agent).await {
+        Ok(references) => references,
+        Err(error) => return ended(world, agent, &Partial::default(), Some(cause(error))),
+    };
+    let token = &references.token.state;
+    let link = world.gateways.link(&references.gateway_key);
+    let inventory = link.as_ref().map(|l| l.inventory());
+    let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
+    let desired = match desired::desired(agent, &references, accepted) {
+        Ok(desired) => desired,
+        Err(trouble) => return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble)),
+    };
+    let partial = Partial { desired: Some(&desired), token: Some(token) };
+    let (link, inventory) = match (link, inventory) {
+        (Some(link), Some(Ok(inventory))) => (link, inventory),
+        (_, Some(Err(trouble))) => return ended(world, agent, &partial, Some(trouble)),
+        (_, None) | (None, _) => return ended(world, agent, &partial, Some(no_connection(&references))),
+    };
+    let Some(_slot) = link.slot(&desired.identity.agent_id) else {
+        return Round { status: agent.status.clone().unwrap_or_default(), end: End::Next(Next::on_change()) };
+    };
+    let old = agent.status.clone().unwrap_or_default();
+    match observe::agent(&link, &inventory, &desired, &old).await {
+        Ok(observed) => work(world, agent, &link, &references, &desired, observed).await,
+        Err(trouble) => ended(world, agent, &partial, Some(trouble)),
+    }
+}
+
+/// Plans and acts.
+async fn work<S: Store>(
+    world: &World<S>,
+    agent: &mut Agent,
+    link: &Link,
+    references: &References,
+    desired: &Desired,
+    mut observed: Observed,
+) -> Round {
+    let old = agent.status.clone().unwrap_or_default();
+    let heartbeat = world.heartbeats.newer(agent);
+    let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
+    let binding = Binding::of(agent);
+    let known = Known { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
+    let plan = plan(desired, known, &observed, world.store.now());
+    debug!(agent = %Key::of(&agent.metadata), ?plan, "planned");
+    let scene = Scene { world, link, references, desired };
+    let outcome = act::run(&scene, agent, &mut observed, &plan.steps).await;
+    let wait = match (outcome.failed, plan.wait) {
+        (Some(trouble), _) => Some(Wait::Blocked(trouble)),
+        (None, wait) => wait,
+    };
+    let now = world.store.now();
+    let report = Report {
+        old: &old,
+        generation: agent.metadata.generation.unwrap_or_default(),
+        desired: Some(desired),
+        observed: Some(&observed),
+        token: Some(&references.token.state),
+        wait: wait.as_ref(),
+        heartbeat: heartbeat.as_ref(),
+        woken: outcome.woken,
+        now,
+    };
+    let status = status(&report);
+    let end = match &wait {
+        None if plan.again => End::Again,
+        None => End::Next(Next::after(rest(desired, &status, now))),
+        Some(wait) => End::Next(after_wait(wait, desired)),
+    };
+    Round { status, end }
+}
+
+/// How long nothing will happen by itself.
+fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> std::time::Duration {
+    let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
+    let wake = match waking(desired, status.wake.as_ref(), seen, now) {
+        Waking::Until(deadline) => Some(deadline),
+        Waking::Rest | Waking::Send { .. } | Waking::Exhausted => None,
+    };
+    let stale = seen.and_then(|s| stale_at(desired, s)).filter(|at| *at > now);
+    let soonest = wake.into_iter().chain(stale).min();
+    let until = soonest.map(|at| at.duration_since(now).unsigned_abs());
+    until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
+}
+
+fn after_wait(wait: &Wait, desired: &Desired) -> Next {
+    match wait {
+        Wait::ForGateway(_) => Next::after(desired.resync_interval),
+        Wait::Blocked(trouble) if trouble.transient => Next::retry(),
+        Wait::Blocked(_) => Next::after(desired.resync_interval),
+    }
+}
+
+fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, trouble: Option<Trouble>) -> Round {
+    let old = agent.status.clone().unwrap_or_default();
+    let heartbeat: Option<HeartbeatStatus> = world.heartbeats.newer(agent);
+    let end = match &trouble {
+        None => End::Again,
+        // The gateway's link tells when it is there again; a slow look on top costs nothing.
+        Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(std::time::Duration::from_secs(60))),
+        Some(t) if t.transient => End::Next(Next::retry()),
+        Some(_) => End::Next(Next::after(std::time::Duration::from_secs(600))),
+    };
+    let wait = trouble.map(Wait::Blocked);
+    let report = Report {
+        old: &old,
+        generation: agent.metadata.generation.unwrap_or_default(),
+        desired: partial.desired,
+        observed: None,
+        token: partial.token,
+        wait: wait.as_ref(),
+        heartbeat: heartbeat.as_ref(),
+        woken: None,
+        now: world.store.now(),
+    };
+    Round { status: status(&report), end }
+}
+
+fn cause(error: TemplatesError) -> Trouble {
+    match error {
+        TemplatesError::Trouble(trouble) => trouble,
+        TemplatesError::Store(error) => kubernetes(error),
+    }
+}
+
+fn no_connection(references: &References) -> Trouble {
+    let key = &references.gateway_key;
+    let message = format!("there is no connection to gateway {key}; see the conditions of that AgentGateway");
+    Trouble::transient(Reason::GatewayNotReady, message)
+}
+
+/// Writes the status if it changed, and tells of a change of Ready. `None` when it could not be written.
+pub(super) async fn record<S: Store>(world: &World<S>, agent: &Agent, new: &AgentStatus) -> Option<Agent> {
+    let old = agent.status.clone().unwrap_or_default();
+    if old == *new {
+        return Some(agent.clone());
+    }
+    let written = match world.store.agent_status(agent, new).await {
+        Ok(written) => written,
+        Err(error) => {
+            warn!(agent = %Key::of(&agent.metadata), %error, "status not written");
+            return None;
+        }
+    };
+    if let Some(note) = news(&old, new) {
+        world.store.tell(Subject::Agent(agent), &note).await;
+    }
+    Some(written)
+}
+
+/// What is worth an event: Ready became true, or the agent got stuck in a new way.
+fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
+    let became_ready = is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
+    if became_ready {
+        let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
+        return Some(Note { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
+    }
+    let stalled = |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
+    let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
+    stuck.map(|(reason, message)| Note { warning: true, reason, action: "Reconcile", message })
+}

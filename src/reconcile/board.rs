@@ -1,0 +1,138 @@
+//! The reconcile of a Board: it counts its agents and says how they are.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::ports::{Key, Store};
+use super::references::{gateway, gateway_key, seniority};
+use super::templates::TemplatesError;
+use super::{Next, World};
+use crate::api::agent::{Agent, Role};
+use crate::api::conditions::{Truth, Verdict, find, is_true, set};
+use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
+
+/// The most names that a status lists.
+const MOST_NAMES: usize = 50;
+
+/// Writes the status of a Board, when it changed.
+pub async fn reconcile<S: Store>(world: &World<S>, board: &Board) -> Next {
+    if board.metadata.deletion_timestamp.is_some() {
+        return Next::on_change();
+    }
+    let namespace = board.metadata.namespace.clone().unwrap_or_default();
+    let gateway = match gateway(&world.store, &board.spec.gateway_ref, &namespace).await {
+        Ok(gateway) => Ok(gateway),
+        Err(TemplatesError::Trouble(trouble)) => Err((trouble.reason, trouble.message)),
+        Err(TemplatesError::Store(_)) => return Next::retry(),
+    };
+    let agents = agents(&world.store, board);
+    let old = board.status.clone().unwrap_or_default();
+    let new = status(board, &agents, gateway.as_ref().map(AsRef::as_ref), &old, world.store.now());
+    if new == old && board.status.is_some() {
+        return Next::on_change();
+    }
+    match world.store.board_status(board, &new).await {
+        Ok(_) => Next::on_change(),
+        Err(error) => {
+            warn!(board = %Key::of(&board.metadata), %error, "status not written");
+            Next::retry()
+        }
+    }
+}
+
+/// The Agents of a board, the oldest first.
+fn agents<S: Store>(store: &S, board: &Board) -> Vec<Arc<Agent>> {
+    let name = board.metadata.name.as_deref();
+    let mut agents = store.agents();
+    agents.retain(|a| {
+        a.metadata.namespace == board.metadata.namespace && a.spec.board_ref.as_ref().map(|r| r.name.as_str()) == name
+    });
+    agents.sort_by_key(|a| seniority(a));
+    agents
+}
+
+fn is_ready(agent: &Agent) -> bool {
+    agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
+}
+
+fn status(
+    board: &Board,
+    agents: &[Arc<Agent>],
+    gateway: Result<&AgentGateway, &(Reason, String)>,
+    old: &BoardStatus,
+    now: jiff::Timestamp,
+) -> BoardStatus {
+    let generation = board.metadata.generation.unwrap_or_default();
+    let limit = board.spec.max_agents.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let name = |a: &Arc<Agent>| a.metadata.name.clone().unwrap_or_default();
+    let lead = agents.iter().find(|a| a.spec.role == Role::Lead);
+    let ready = agents.iter().filter(|a| is_ready(a)).count();
+    let mut new = BoardStatus {
+        observed_generation: generation,
+        lead: lead.map(name),
+        agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
+        ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
+        over_limit: agents.iter().skip(limit).take(MOST_NAMES).map(name).collect(),
+        conditions: old.conditions.clone(),
+    };
+    let gateway_ready = gateway_ready(board, gateway);
+    let lead_ready = lead_ready(lead.map(AsRef::as_ref));
+    let quota = within_quota(agents.len(), limit, &new.over_limit);
+    let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.truth != Truth::True);
+    let verdict = match first_flaw {
+        Some(flaw) => Verdict::new(ConditionType::Ready, flaw.truth, flaw.reason, flaw.message.clone()),
+        None => Verdict::new(ConditionType::Ready, true, Reason::Reconciled, format!("{ready} of {} agents are ready", agents.len())),
+    };
+    for verdict in [gateway_ready, lead_ready, quota, verdict] {
+        set(&mut new.conditions, &verdict, generation, now);
+    }
+    new
+}
+
+fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)>) -> Verdict {
+    let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
+    let key = gateway_key(&board.spec.gateway_ref, namespace);
+    match gateway {
+        Err((reason, message)) => Verdict::new(ConditionType::GatewayReady, false, *reason, message.clone()),
+        Ok(gateway) => {
+            let ready = gateway.status.as_ref().and_then(|s| find(&s.conditions, ConditionType::Ready));
+            match ready {
+                Some(c) if c.status == "True" => {
+                    Verdict::new(ConditionType::GatewayReady, true, Reason::Connected, format!("AgentGateway {key} is ready"))
+                }
+                Some(c) => {
+                    let message = format!("AgentGateway {key} is not ready: {}", c.message);
+                    Verdict::new(ConditionType::GatewayReady, false, Reason::GatewayNotReady, message)
+                }
+                None => {
+                    let message = format!("AgentGateway {key} has not been looked at yet");
+                    Verdict::new(ConditionType::GatewayReady, Truth::Unknown, Reason::GatewayNotReady, message)
+                }
+            }
+        }
+    }
+}
+
+fn lead_ready(lead: Option<&Agent>) -> Verdict {
+    match lead {
+        None => Verdict::new(ConditionType::LeadReady, false, Reason::NoLead, "no Agent with role Lead refers to this board"),
+        Some(lead) => {
+            let name = lead.metadata.name.as_deref().unwrap_or_default();
+            if is_ready(lead) {
+                Verdict::new(ConditionType::LeadReady, true, Reason::Reconciled, format!("the lead {name:?} is ready"))
+            } else {
+                let message = format!("the lead {name:?} is not ready; see the conditions of that Agent");
+                Verdict::new(ConditionType::LeadReady, false, Reason::LeadNotReady, message)
+            }
+        }
+    }
+}
+
+fn within_quota(agents: usize, limit: usize, over: &[String]) -> Verdict {
+    if over.is_empty() {
+        return Verdict::new(ConditionType::WithinQuota, true, Reason::Reconciled, "the board has no more agents than it may have");
+    }
+    let message = format!("the board may have {limit} agents and has {agents}; not provisioned: {}", over.join(", "));
+    Verdict::new(ConditionType::WithinQuota, false, Reason::OverLimit, message)
+}

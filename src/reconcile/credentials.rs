@@ -1,0 +1,208 @@
+//! What Muster needs to get into a gateway: the user's Secret, and a Secret of its own.
+//!
+//! The Secret of its own keeps the device identity, what the gateway issued for it, and the last credential that
+//! worked. It carries a finalizer until the gateway's last agent is gone, because the deletion of a namespace takes the
+//! user's Secret first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::act::kubernetes;
+use super::ports::{Key, Store};
+use crate::api::shared::SecretKeyRef;
+use crate::api::{AgentGateway, Reason, keys};
+use crate::gateway::{Auth, Identity, Trust};
+use crate::plan::Trouble;
+
+/// What Muster needs to get into a gateway.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The shared credential.
+    pub auth: Auth,
+    /// How the gateway's certificate is checked.
+    pub trust: Trust,
+    /// Muster's device.
+    pub device: Device,
+}
+
+/// Muster's device Secret.
+#[derive(Debug)]
+pub struct Device {
+    /// The identity.
+    pub identity: Arc<Identity>,
+    /// What the gateway issued for it.
+    pub token: Option<SecretString>,
+    secret: Secret,
+}
+
+impl Credentials {
+    /// Changes when anything changes that the connection depends on. Not to be shown: it is derived from secrets.
+    #[must_use]
+    pub fn fingerprint(&self, gateway: &AgentGateway) -> String {
+        let (kind, secret) = match &self.auth {
+            Auth::Token(value) => ("token", value),
+            Auth::Password(value) => ("password", value),
+        };
+        let trust = match &self.trust {
+            Trust::Platform => String::new(),
+            Trust::Pem(pem) => String::from_utf8_lossy(pem).into_owned(),
+        };
+        let parts = [
+            gateway.spec.url.as_str(),
+            kind,
+            secret.expose_secret(),
+            self.device.identity.device_id(),
+            &trust,
+            &format!("{:?} {}", gateway.spec.resync_interval(), gateway.spec.max_in_flight()),
+        ];
+        crate::render::sha256_hex(&parts.join("\n"))
+    }
+}
+
+/// Reads the credentials of a gateway, and makes the device Secret when it is missing.
+///
+/// # Errors
+/// The Secret and the key that are missing, with what to do.
+pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, Trouble> {
+    let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
+    let device = device(store, gateway, &namespace).await?;
+    let (reference, field, wrap): (_, _, fn(SecretString) -> Auth) =
+        match (&gateway.spec.auth.token_secret_ref, &gateway.spec.auth.password_secret_ref) {
+            (Some(reference), _) => (reference, "spec.auth.tokenSecretRef", Auth::Token),
+            (None, Some(reference)) => (reference, "spec.auth.passwordSecretRef", Auth::Password),
+            (None, None) => {
+                let message = "spec.auth names neither tokenSecretRef nor passwordSecretRef";
+                return Err(Trouble::permanent(Reason::InvalidSpec, message));
+            }
+        };
+    let auth = match value(store, &namespace, reference, field).await {
+        Ok(value) => wrap(value.into()),
+        Err(trouble) => last_good(gateway, &device).ok_or(trouble)?,
+    };
+    let trust = match &gateway.spec.tls {
+        None => Trust::Platform,
+        Some(tls) => Trust::Pem(value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await?.into_bytes()),
+    };
+    Ok(Credentials { auth, trust, device })
+}
+
+/// While a gateway is being deleted, its user's Secret may be gone already; the last credential that worked is used
+/// then, for the cleanup and nothing else.
+fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
+    gateway.metadata.deletion_timestamp.as_ref()?;
+    let value: SecretString = text(&device.secret, keys::LAST_GOOD_KEY)?.into();
+    match text(&device.secret, keys::LAST_GOOD_KIND_KEY)?.as_str() {
+        "password" => Some(Auth::Password(value)),
+        _ => Some(Auth::Token(value)),
+    }
+}
+
+async fn value<S: Store>(
+    store: &S,
+    namespace: &str,
+    reference: &SecretKeyRef,
+    field: &str,
+) -> Result<String, Trouble> {
+    let SecretKeyRef { name, key } = reference;
+    let found = store.secret(&Key::new(namespace, name)).await.map_err(kubernetes)?;
+    let secret = found.ok_or_else(|| {
+        let message = format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+    })?;
+    let value = text(&secret, key).map(|v| v.trim_end_matches('\n').to_owned()).filter(|v| !v.is_empty());
+    value.ok_or_else(|| {
+        let message = format!("Secret {namespace}/{name}, which {field} names, has no text under the key {key:?}; add it or change that field");
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+    })
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
+}
+
+async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<Device, Trouble> {
+    let key = Key::new(namespace, gateway.device_secret_name());
+    let secret = match store.secret(&key).await.map_err(kubernetes)? {
+        Some(secret) => secret,
+        None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(kubernetes)?,
+    };
+    let broken = |what: &str| {
+        let message = format!("Secret {key}, which keeps the device identity, {what}; delete it and Muster makes a new identity (which a remote gateway has to approve again)");
+        Trouble::permanent(Reason::SecretInvalid, message)
+    };
+    let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
+    let seed = URL_SAFE_NO_PAD.decode(seed.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let seed = seed.ok_or_else(|| broken("holds no Ed25519 seed of 32 bytes (base64url) under device-key"))?;
+    let token = text(&secret, keys::DEVICE_TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
+    Ok(Device { identity: Arc::new(Identity::from_seed(&seed)), token, secret })
+}
+
+fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble> {
+    let identity = Identity::generate()
+        .map_err(|e| Trouble::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}")))?;
+    let seed = URL_SAFE_NO_PAD.encode(identity.seed());
+    let data = [(keys::DEVICE_SEED_KEY, seed), (keys::DEVICE_ID_KEY, identity.device_id().to_owned())];
+    let metadata = ObjectMeta {
+        name: Some(gateway.device_secret_name()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
+        finalizers: Some(vec![keys::CREDENTIALS_FINALIZER.to_owned()]),
+        owner_references: Some(gateway.controller_owner_ref(&()).into_iter().collect()),
+        ..ObjectMeta::default()
+    };
+    let data: BTreeMap<_, _> = data.into_iter().map(|(k, v)| (k.to_owned(), ByteString(v.into_bytes()))).collect();
+    Ok(Secret { metadata, data: Some(data), ..Secret::default() })
+}
+
+/// Keeps what just worked: the credential, and the token that the gateway issued for the device.
+///
+/// # Errors
+/// The request to Kubernetes that failed.
+pub async fn keep<S: Store>(store: &S, credentials: &Credentials, issued: Option<&SecretString>) -> Result<(), Trouble> {
+    let (kind, value) = match &credentials.auth {
+        Auth::Token(value) => ("token", value),
+        Auth::Password(value) => ("password", value),
+    };
+    let mut wanted = vec![(keys::LAST_GOOD_KEY, value.expose_secret()), (keys::LAST_GOOD_KIND_KEY, kind)];
+    if let Some(issued) = issued {
+        wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));
+    }
+    let secret = &credentials.device.secret;
+    let mut data = secret.data.clone().unwrap_or_default();
+    for (key, value) in wanted {
+        data.insert(key.to_owned(), ByteString(value.as_bytes().to_vec()));
+    }
+    if secret.data.as_ref() == Some(&data) {
+        return Ok(());
+    }
+    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await.map_err(kubernetes)?;
+    Ok(())
+}
+
+/// Lets go of the device Secret, and deletes it.
+///
+/// # Errors
+/// The request to Kubernetes that failed.
+pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway) -> Result<(), Trouble> {
+    let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
+    let key = Key::new(namespace, gateway.device_secret_name());
+    let Some(mut secret) = store.secret(&key).await.map_err(kubernetes)? else { return Ok(()) };
+    let owned = secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());
+    if !owned {
+        return Ok(());
+    }
+    let finalizers = secret.metadata.finalizers.get_or_insert_default();
+    if finalizers.iter().any(|f| f == keys::CREDENTIALS_FINALIZER) {
+        finalizers.retain(|f| f != keys::CREDENTIALS_FINALIZER);
+        store.replace_secret(&secret).await.map_err(kubernetes)?;
+    }
+    store.delete_secret(&key).await.map_err(kubernetes)
+}

@@ -1,0 +1,206 @@
+//! From an Agent and what it refers to, to what it is to be. Pure; the only place that validates and renders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::references::References;
+use super::variables::{kind, variables};
+use crate::api::Reason;
+use crate::api::agent::{Agent, FilePolicy, Role};
+use crate::api::shared::{Heartbeat, Interval};
+use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Trouble, Wake};
+use crate::render::{self, FileName, Template};
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What an agent is to be.
+///
+/// `accepted` names the files that the gateway accepts; without it, while the gateway is away, none is folded.
+/// Templates are rendered, and so checked, even when there is no token yet; the files are left out then.
+///
+/// # Errors
+/// The field, the template or the file that does not hold, and what to do.
+pub fn desired(agent: &Agent, references: &References, accepted: Option<&BTreeSet<String>>) -> Result<Desired, Trouble> {
+    let gateway = &references.gateway.spec;
+    let paused = paused(agent, references);
+    let heartbeat = merge(agent.spec.heartbeat.as_ref(), gateway.heartbeat.as_ref());
+    let enabled = heartbeat.enabled.unwrap_or(true);
+    let interval = heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get);
+    let expected = if enabled && paused.is_none() { interval } else { Duration::ZERO };
+    let rendered = files(agent, references, &human(interval), accepted)?;
+    let wake = &agent.spec.wake;
+    Ok(Desired {
+        uid: agent.metadata.uid.clone().unwrap_or_default(),
+        generation: agent.metadata.generation.unwrap_or_default(),
+        gateway: references.gateway_key.clone(),
+        identity: references.identity.clone(),
+        chosen_id: agent.spec.agent_id.is_some(),
+        entry: entry(agent, references, heartbeat, expected),
+        label: agent.display_name().to_owned(),
+        files: references.token.value.is_some().then_some(rendered),
+        token_secret: agent.token_secret_name(),
+        api_url: gateway.api_url.clone(),
+        wake: (wake.enabled && paused.is_none()).then(|| Wake {
+            deliver: wake.deliver,
+            deadline: wake.deadline(),
+            max_attempts: wake.max_attempts,
+        }),
+        paused,
+        heartbeat_interval: expected,
+        resync_interval: gateway.resync_interval(),
+    })
+}
+
+fn paused(agent: &Agent, references: &References) -> Option<&'static str> {
+    if agent.spec.suspend {
+        return Some("spec.suspend of the Agent is true");
+    }
+    let board = references.board.as_ref().is_some_and(|b| b.spec.suspend);
+    board.then_some("spec.suspend of its Board is true")
+}
+
+/// The agent's own heartbeat settings, completed by the gateway's.
+fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
+    let own = own.cloned().unwrap_or_default();
+    let default = default.cloned().unwrap_or_default();
+    Heartbeat {
+        enabled: own.enabled.or(default.enabled),
+        interval: own.interval.or(default.interval),
+        target: own.target.or(default.target),
+        prompt: own.prompt.or(default.prompt),
+        model: own.model.or(default.model),
+        active_hours: own.active_hours.or(default.active_hours),
+    }
+}
+
+fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Duration) -> Entry {
+    Entry {
+        name: agent.display_name().to_owned(),
+        workspace: references.identity.workspace.clone(),
+        model: agent.spec.model.clone(),
+        emoji: agent.spec.emoji.clone().or_else(|| agent.spec.identity_profile.emoji.clone()),
+        avatar: agent.spec.avatar.clone(),
+        heartbeat: EntryHeartbeat {
+            every,
+            target: heartbeat.target.unwrap_or_else(|| "none".into()),
+            prompt: heartbeat.prompt,
+            model: heartbeat.model,
+            active_hours: heartbeat.active_hours.map(|h| (h.start, h.end, h.timezone)),
+        },
+    }
+}
+
+/// A length of time as people write it.
+fn human(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
+        (0, minutes, 0) => format!("{minutes}m"),
+        (hours, 0, 0) => format!("{hours}h"),
+        (hours, minutes, 0) => format!("{hours}h{minutes}m"),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// Renders every file, checks its length and folds what the gateway refuses into AGENTS.md.
+fn files(
+    agent: &Agent,
+    references: &References,
+    interval: &str,
+    accepted: Option<&BTreeSet<String>>,
+) -> Result<Vec<DesiredFile>, Trouble> {
+    let variables = variables(agent, references, interval, references.token.value.as_ref());
+    let mut texts = BTreeMap::new();
+    let mut policies = Vec::new();
+    for name in names(agent)? {
+        let policy = policy(agent, &name);
+        if policy != FilePolicy::Unmanaged {
+            let text = text(agent, references, &name, &variables)?;
+            texts.insert(name.clone(), text);
+        }
+        policies.push((name, policy));
+    }
+    let refused = |name: &FileName| accepted.is_some_and(|names| !names.contains(name.as_str()));
+    let folded: Vec<_> = policies
+        .iter()
+        .filter(|(name, policy)| refused(name) && *policy != FilePolicy::Unmanaged)
+        .filter_map(|(name, _)| Some((name.clone(), texts.get(name)?.clone())))
+        .collect();
+    if !folded.is_empty() {
+        fold_into_agents(&mut texts, &policies, &folded)?;
+    }
+    let deliver = |(name, policy): (FileName, FilePolicy)| {
+        let delivery = match texts.remove(&name) {
+            None => Delivery::Unmanaged,
+            Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
+            Some(text) => delivery(&name, policy, text),
+        };
+        DesiredFile { name: name.as_str().to_owned(), delivery }
+    };
+    Ok(policies.into_iter().map(deliver).collect())
+}
+
+fn fold_into_agents(
+    texts: &mut BTreeMap<FileName, String>,
+    policies: &[(FileName, FilePolicy)],
+    folded: &[(FileName, String)],
+) -> Result<(), Trouble> {
+    let policy = policies.iter().find(|(name, _)| *name == FileName::AGENTS).map(|(_, policy)| *policy);
+    if policy != Some(FilePolicy::Always) {
+        let names: Vec<_> = folded.iter().map(|(name, _)| name.as_str()).collect();
+        let message = format!(
+            "this gateway refuses {}, so that they become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or theirs to Unmanaged",
+            names.join(", ")
+        );
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
+    let agents = texts.remove(&FileName::AGENTS).unwrap_or_default();
+    texts.insert(FileName::AGENTS, render::fold(&agents, folded));
+    Ok(())
+}
+
+fn delivery(name: &FileName, policy: FilePolicy, text: String) -> Delivery {
+    let characters = text.chars().count();
+    let limit = render::injection_limit(name);
+    if characters > limit {
+        return Delivery::TooLarge { characters, limit };
+    }
+    let sha256 = render::sha256_hex(&text);
+    Delivery::Write { policy, content: Content::new(text, sha256) }
+}
+
+/// The standard files of the role, then those that the Agent adds.
+fn names(agent: &Agent) -> Result<Vec<FileName>, Trouble> {
+    let mut names = render::standard_files(kind(agent.spec.role)).to_vec();
+    for file in &agent.spec.files {
+        let name = FileName::parse(&file.name)
+            .map_err(|e| Trouble::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name)))?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
+    let given = agent.spec.files.iter().find(|f| f.name == name.as_str()).and_then(|f| f.policy);
+    given.unwrap_or(match name.as_str() {
+        "BOOTSTRAP.md" => FilePolicy::Once,
+        "MEMORY.md" => FilePolicy::IfMissing,
+        "USER.md" if agent.spec.role != Role::Main => FilePolicy::IfMissing,
+        _ => FilePolicy::Always,
+    })
+}
+
+fn text(agent: &Agent, references: &References, name: &FileName, variables: &render::Variables) -> Result<String, Trouble> {
+    let given = references.templates.given.get(name.as_str());
+    let template = match given {
+        Some((origin, source)) => Template { name: origin, source },
+        None => render::built_in(kind(agent.spec.role), name).ok_or_else(|| no_template(name))?,
+    };
+    render::render(&template, variables).map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
+}
+
+fn no_template(name: &FileName) -> Trouble {
+    let message = format!("there is no built-in {name}; give spec.files[{name}].template, or a ConfigMap with that key in spec.templates");
+    Trouble::permanent(Reason::InvalidSpec, message)
+}

@@ -1,0 +1,170 @@
+//! The reconcile of an AgentGateway: its connection, its conditions, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::act::kubernetes;
+use super::credentials::{self, Credentials};
+use super::gateway_status::{Seen, status};
+use super::link::Link;
+use super::ports::{Claim, Key, Note, Store, Subject};
+use super::{Next, World};
+use crate::api::agent::GatewayKey;
+use crate::api::conditions::find;
+use crate::api::gateway::AgentCounts;
+use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
+use crate::gateway::{self, Settings};
+use crate::plan::{Binding, Trouble};
+
+/// How often a gateway that is being deleted is looked at while agents are still bound to it.
+const WHILE_BOUND: Duration = Duration::from_secs(5);
+
+/// Brings the connection to a gateway in line with its AgentGateway and says how it is.
+///
+/// # Guarantees
+/// A Secret that is missing never closes a connection that stands. The AgentGateway keeps its finalizer, and its device
+/// Secret, until no Agent is bound to it.
+pub async fn reconcile<S: Store>(world: &World<S>, gateway: &AgentGateway) -> Next {
+    let key = GatewayKey::from(&Key::of(&gateway.metadata));
+    match step(world, gateway, &key).await {
+        Ok(next) => next,
+        Err(trouble) => {
+            let transient = trouble.transient;
+            let seen = Seen::Trouble(&trouble);
+            record(world, gateway, &key, &seen).await;
+            if transient { Next::retry() } else { Next::on_change() }
+        }
+    }
+}
+
+async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
+    if gateway.metadata.deletion_timestamp.is_some() {
+        return deleting(world, gateway, key).await;
+    }
+    if gateway.spec.suspend {
+        world.gateways.close(key);
+        return Ok(record(world, gateway, key, &Seen::Suspended).await);
+    }
+    let claimed;
+    let mut gateway = gateway;
+    if !has_finalizer(gateway) {
+        let claim = Claim { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+        claimed = world.store.claim_gateway(gateway, &claim).await.map_err(kubernetes)?;
+        gateway = &claimed;
+    }
+    let (credentials, link) = connect(world, gateway, key).await?;
+    let device_id = credentials.device.identity.device_id().to_owned();
+    let state = link.client().link().borrow().clone();
+    if let gateway::Link::Up(hello) = &state {
+        credentials::keep(&world.store, &credentials, hello.device_token.as_ref()).await?;
+    }
+    let seen = Seen::Link { link: &state, inventory: link.inventory().ok(), writes: link.client().writes().borrow().clone(), device_id };
+    let next = record(world, gateway, key, &seen).await;
+    Ok(if next.failed { next } else { Next::after(gateway.spec.resync_interval()) })
+}
+
+fn has_finalizer(gateway: &AgentGateway) -> bool {
+    gateway.metadata.finalizers.iter().flatten().any(|f| f == keys::GATEWAY_FINALIZER)
+}
+
+async fn connect<S: Store>(
+    world: &World<S>,
+    gateway: &AgentGateway,
+    key: &GatewayKey,
+) -> Result<(Credentials, Arc<Link>), Trouble> {
+    let credentials = credentials::read(&world.store, gateway).await?;
+    let url = gateway.spec.url.parse().map_err(|e| {
+        Trouble::permanent(Reason::InvalidSpec, format!("spec.url {:?} is no URL: {e}", gateway.spec.url))
+    })?;
+    let settings = Settings {
+        url,
+        auth: credentials.auth.clone(),
+        identity: Arc::clone(&credentials.device.identity),
+        device_token: credentials.device.token.clone(),
+        trust: credentials.trust.clone(),
+        max_in_flight: gateway.spec.max_in_flight(),
+        resync: gateway.spec.resync_interval(),
+    };
+    let fingerprint = credentials.fingerprint(gateway);
+    let link = world.gateways.ensure(key, &fingerprint, || settings);
+    Ok((credentials, link))
+}
+
+async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
+    if !has_finalizer(gateway) {
+        world.gateways.close(key);
+        return Ok(Next::on_change());
+    }
+    let bound = world.store.count_bound(key).await.map_err(kubernetes)?;
+    if bound > 0 {
+        if world.gateways.link(key).is_none()
+            && let Err(trouble) = connect(world, gateway, key).await
+        {
+            warn!(gateway = %key, %trouble, "no connection for the cleanup");
+        }
+        record(world, gateway, key, &Seen::Bound(bound)).await;
+        return Ok(Next::after(WHILE_BOUND));
+    }
+    world.gateways.close(key);
+    credentials::discard(&world.store, gateway).await?;
+    let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+    match world.store.claim_gateway(gateway, &claim).await {
+        Ok(_) | Err(super::StoreError::NotFound(_)) => {
+            info!(gateway = %key, "let go");
+            Ok(Next::on_change())
+        }
+        Err(error) => Err(kubernetes(error)),
+    }
+}
+
+/// How many agents there are.
+fn counts<S: Store>(store: &S, key: &GatewayKey, seen: &Seen<'_>) -> AgentCounts {
+    let mut ids = std::collections::BTreeSet::new();
+    let mut ready = 0_usize;
+    for agent in store.agents() {
+        let Some(binding) = Binding::of(&agent).filter(|b| b.gateway == *key) else { continue };
+        ids.insert(binding.identity.agent_id);
+        let conditions = agent.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        ready += usize::from(conditions::is_true(conditions, ConditionType::Ready));
+    }
+    let unmanaged = match seen {
+        Seen::Link { inventory: Some(inventory), .. } => inventory.agents.keys().filter(|id| !ids.contains(*id)).count(),
+        Seen::Link { .. } | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(_) => 0,
+    };
+    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged: number(unmanaged) }
+}
+
+/// Writes the status if it changed, and tells of a change of Ready.
+async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey, seen: &Seen<'_>) -> Next {
+    let old = gateway.status.clone().unwrap_or_default();
+    let counts = counts(&world.store, key, seen);
+    let new = status(gateway, &old, seen, counts, world.store.now());
+    if new == old && gateway.status.is_some() {
+        return Next::on_change();
+    }
+    if let Err(error) = world.store.gateway_status(gateway, &new).await {
+        warn!(gateway = %key, %error, "status not written");
+        return Next::retry();
+    }
+    if let Some(note) = news(&old, &new) {
+        world.store.tell(Subject::Gateway(gateway), &note).await;
+    }
+    Next::on_change()
+}
+
+/// What is worth an event: Ready changed its status, or its reason while it is not true.
+fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+    let ready = find(&new.conditions, ConditionType::Ready)?;
+    let before = find(&old.conditions, ConditionType::Ready);
+    let same = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
+    let quiet = [Reason::Connecting, Reason::NotSettled].iter().any(|r| r.as_str() == ready.reason);
+    (!same && !quiet).then(|| Note {
+        warning: ready.status != "True",
+        reason: ready.reason.clone(),
+        action: "Connect",
+        message: ready.message.clone(),
+    })
+}

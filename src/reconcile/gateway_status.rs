@@ -1,0 +1,260 @@
+//! The status of an AgentGateway, derived from its connection.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::conditions::{Truth, Verdict, clear, is_true, set};
+use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
+use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
+use crate::gateway::{Hello, Inventory, Link, Refusal, RefusalKind, RosterShape, Writes};
+use crate::plan::Trouble;
+
+/// What was seen of a gateway.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A reference or a field does not hold.
+    Trouble(&'a Trouble),
+    /// It is suspended.
+    Suspended,
+    /// It is being deleted and so many Agents are bound to it.
+    Bound(usize),
+    /// Its connection.
+    Link {
+        /// The connection's state.
+        link: &'a Link,
+        /// What the gateway has, when that was read.
+        inventory: Option<Arc<Inventory>>,
+        /// The config writes.
+        writes: Arc<Writes>,
+        /// Muster's device id.
+        device_id: String,
+    },
+}
+
+use ConditionType as C;
+
+/// The conditions that Ready is made of, in the order in which a flaw is told.
+const PARTS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
+
+/// The status of a gateway.
+#[must_use]
+pub fn status(
+    gateway: &AgentGateway,
+    old: &AgentGatewayStatus,
+    seen: &Seen<'_>,
+    counts: AgentCounts,
+    now: Timestamp,
+) -> AgentGatewayStatus {
+    let generation = gateway.metadata.generation.unwrap_or_default();
+    let mut new = AgentGatewayStatus { observed_generation: generation, agents: Some(counts), ..old.clone() };
+    new.pairing = None;
+    let verdicts = match seen {
+        Seen::Trouble(trouble) => troubled(trouble),
+        Seen::Suspended => suspended(),
+        Seen::Bound(bound) => vec![Verdict::new(C::Ready, false, Reason::AgentsBound, bound_message(*bound))],
+        Seen::Link { link, inventory, writes, device_id } => {
+            new.device_id = Some(device_id.clone());
+            describe(&mut new, old, link, inventory.as_deref(), now);
+            connected(&gateway.spec.url, link, inventory.as_deref(), writes)
+        }
+    };
+    for verdict in &verdicts {
+        set(&mut new.conditions, verdict, generation, now);
+    }
+    progress(&mut new, generation, now);
+    new
+}
+
+fn bound_message(bound: usize) -> String {
+    format!("{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once")
+}
+
+fn describe(new: &mut AgentGatewayStatus, old: &AgentGatewayStatus, link: &Link, inventory: Option<&Inventory>, now: Timestamp) {
+    match link {
+        Link::Up(hello) => {
+            new.server_version = Some(hello.server_version.clone());
+            new.protocol = i32::try_from(hello.protocol).ok();
+            new.granted_scopes = hello.scopes.iter().cloned().collect();
+            if !is_true(&old.conditions, C::Reachable) || old.last_connected.is_none() {
+                new.last_connected = Some(Time(now));
+            }
+        }
+        Link::Refused(refusal) => new.pairing = pairing(refusal),
+        Link::Connecting | Link::Down { .. } => {}
+    }
+    if let Some(inventory) = inventory {
+        let capabilities = &inventory.capabilities;
+        new.capabilities = Some(GatewayCapabilities {
+            roster: match capabilities.roster {
+                RosterShape::List => "list".into(),
+                RosterShape::Entries => "entries".into(),
+            },
+            accepted_files: capabilities.accepted_files.iter().cloned().collect(),
+            file_hashes: capabilities.file_hashes,
+        });
+    }
+}
+
+fn pairing(refusal: &Refusal) -> Option<Pairing> {
+    match &refusal.kind {
+        RefusalKind::PairingRequired(request) => {
+            let request_id = request.request_id.clone();
+            let command = format!("openclaw devices approve {request_id}");
+            Some(Pairing { request_id, command })
+        }
+        _ => None,
+    }
+}
+
+fn troubled(trouble: &Trouble) -> Vec<Verdict> {
+    let ready = Verdict::new(C::Ready, false, trouble.reason, trouble.message.clone());
+    match trouble.reason {
+        Reason::SecretNotFound | Reason::SecretInvalid => {
+            vec![Verdict::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
+        }
+        _ => vec![ready],
+    }
+}
+
+fn suspended() -> Vec<Verdict> {
+    let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
+    let unknown = |kind| Verdict::new(kind, Truth::Unknown, Reason::Suspended, message);
+    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced]).map(unknown).collect();
+    verdicts.push(Verdict::new(C::Suspended, true, Reason::Suspended, message));
+    verdicts.push(Verdict::new(C::Ready, false, Reason::Suspended, message));
+    verdicts
+}
+
+fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Writes) -> Vec<Verdict> {
+    let mut verdicts = match link {
+        Link::Up(hello) => up(url, hello, inventory),
+        Link::Connecting => unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}"))),
+        Link::Down { error, .. } => unknown_but(Verdict::new(
+            C::Reachable,
+            false,
+            Reason::Unreachable,
+            format!("{url} cannot be reached: {error}; check spec.url, the network and whether the gateway runs"),
+        )),
+        Link::Refused(refusal) => refused(url, refusal),
+    };
+    verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    verdicts.push(config_synced(link, writes));
+    let flaw = PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth != Truth::True));
+    let ready = match flaw {
+        Some(flaw) => Verdict::new(C::Ready, false, flaw.reason, flaw.message.clone()),
+        None => Verdict::new(C::Ready, true, Reason::Connected, format!("connected to {url}")),
+    };
+    verdicts.push(ready);
+    verdicts
+}
+
+fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
+    let settled = match inventory {
+        None => Verdict::new(C::Settled, Truth::Unknown, Reason::Connecting, "the gateway's roster is being read"),
+        Some(inventory) if inventory.settled => {
+            Verdict::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
+        }
+        Some(_) => Verdict::new(
+            C::Settled,
+            false,
+            Reason::NotSettled,
+            "the gateway has not applied its own last config; after a crash this can take 5 minutes, in which it takes no changes",
+        ),
+    };
+    let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
+    vec![
+        Verdict::new(C::Reachable, true, Reason::Connected, format!("connected to {url}")),
+        Verdict::new(C::Authenticated, true, Reason::Connected, format!("the gateway granted {}", scopes.join(", "))),
+        Verdict::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
+        Verdict::new(C::Compatible, true, Reason::Connected, format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol)),
+        settled,
+    ]
+}
+
+/// One part is known, the others are not.
+fn unknown_but(known: Verdict) -> Vec<Verdict> {
+    let rest = PARTS.into_iter().filter(|part| *part != known.kind);
+    let mut verdicts: Vec<_> =
+        rest.map(|kind| Verdict::new(kind, Truth::Unknown, Reason::NotConnected, "not known without a connection")).collect();
+    verdicts.push(known);
+    verdicts
+}
+
+fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
+    let said = format!("{} ({})", refusal.message, refusal.code);
+    let (kind, reason, advice) = match &refusal.kind {
+        RefusalKind::BadCredentials => (C::Authenticated, Reason::BadCredentials, "check the Secret that spec.auth names".to_owned()),
+        RefusalKind::ScopesMissing { missing } => (
+            C::Authenticated,
+            Reason::ScopesMissing,
+            format!(
+                "it did not grant {}; approve this device at the gateway, or connect from where the shared credential carries these scopes",
+                missing.iter().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        ),
+        RefusalKind::PairingRequired(request) => (
+            C::Paired,
+            Reason::PairingRequired,
+            format!("run this where the gateway runs, within 5 minutes: openclaw devices approve {}", request.request_id),
+        ),
+        RefusalKind::DeviceRejected => {
+            (C::Paired, Reason::DeviceRejected, "approve the device again, or delete its Secret for a new identity".to_owned())
+        }
+        RefusalKind::Protocol { .. } => {
+            (C::Compatible, Reason::ProtocolMismatch, "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned())
+        }
+        RefusalKind::RateLimited { .. } => (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned()),
+        RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
+    };
+    let mut verdicts = unknown_but(Verdict::new(kind, false, reason, format!("the gateway refused the connection: {said}; {advice}")));
+    verdicts.retain(|v| v.kind != C::Reachable);
+    verdicts.push(Verdict::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    verdicts
+}
+
+fn config_synced(link: &Link, writes: &Writes) -> Verdict {
+    if !matches!(link, Link::Up(_)) {
+        return Verdict::new(C::ConfigSynced, Truth::Unknown, Reason::NotConnected, "not known without a connection");
+    }
+    if let Some((id, error)) = writes.refused.iter().next() {
+        let message = format!(
+            "the gateway refuses the entries of {} agents; the first: {id}: {} ({})",
+            writes.refused.len(),
+            error.message(),
+            error.code()
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::EntryRefused, message);
+    }
+    if writes.pending.is_empty() {
+        return Verdict::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
+    }
+    let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
+    Verdict::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
+}
+
+/// The kstatus conditions, present only while true.
+fn progress(new: &mut AgentGatewayStatus, generation: i64, now: Timestamp) {
+    let ready = crate::api::conditions::find(&new.conditions, C::Ready).cloned();
+    let Some(ready) = ready.filter(|c| c.status != "True") else {
+        clear(&mut new.conditions, C::Reconciling);
+        clear(&mut new.conditions, C::Stalled);
+        return;
+    };
+    let lasting = [
+        Reason::BadCredentials,
+        Reason::ScopesMissing,
+        Reason::PairingRequired,
+        Reason::DeviceRejected,
+        Reason::ProtocolMismatch,
+        Reason::Refused,
+        Reason::SecretNotFound,
+        Reason::SecretInvalid,
+        Reason::InvalidSpec,
+    ];
+    let found = lasting.into_iter().find(|r| r.as_str() == ready.reason);
+    let (kind, other) = if found.is_some() { (C::Stalled, C::Reconciling) } else { (C::Reconciling, C::Stalled) };
+    clear(&mut new.conditions, other);
+    set(&mut new.conditions, &Verdict::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message), generation, now);
+}

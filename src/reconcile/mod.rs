@@ -1,0 +1,68 @@
+//! The reconcilers: read references, say what is desired, observe, plan, act, record.
+//!
+//! This layer is generic over [`ports::Store`], the Kubernetes side, and meets the gateway client in
+//! [`link`] and [`gateways`] only. It decides nothing that `plan` can decide.
+
+pub mod act;
+pub mod agent;
+pub mod board;
+pub mod credentials;
+pub mod desired;
+pub mod gateway;
+pub mod gateway_status;
+pub mod gateways;
+pub mod heartbeats;
+pub mod link;
+pub mod observe;
+pub mod ports;
+pub mod references;
+pub mod release;
+pub mod templates;
+pub mod token;
+pub mod variables;
+
+use std::time::Duration;
+
+pub use gateways::Gateways;
+pub use heartbeats::Heartbeats;
+pub use ports::{Key, Store, StoreError};
+
+/// The handles that a reconcile works with.
+#[derive(Debug)]
+pub struct World<S> {
+    /// The Kubernetes side.
+    pub store: S,
+    /// The connections to gateways.
+    pub gateways: Gateways,
+    /// What agents reported lately.
+    pub heartbeats: Heartbeats,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// After this time at the latest; never without a change when `None`.
+    pub after: Option<Duration>,
+    /// Whether that is because something failed, so that the wait is to grow.
+    pub failed: bool,
+}
+
+impl Next {
+    /// Look again when something changes.
+    #[must_use]
+    pub fn on_change() -> Self {
+        Self::default()
+    }
+
+    /// Look again after this time at the latest.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self { after: Some(time), failed: false }
+    }
+
+    /// Something failed that may pass: look again, later each time.
+    #[must_use]
+    pub fn retry() -> Self {
+        Self { after: None, failed: true }
+    }
+}

@@ -1,0 +1,130 @@
+//! Removing an agent from its gateway: when its resource is deleted, and when it stands for another agent now.
+
+use tracing::info;
+
+use super::act::kubernetes;
+use super::link::trouble;
+use super::ports::{Claim, Key, Note, Store, Subject};
+use super::{Next, World};
+use crate::api::agent::Agent;
+use crate::api::{Reason, keys};
+use crate::plan::removal::{Presence, Removal, removal};
+use crate::plan::{Binding, Trouble, status};
+
+/// What there is of the gateway that a binding names.
+pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
+    match store.gateway(&Key::from(&binding.gateway)) {
+        None => Presence::Gone,
+        Some(gateway) => match &gateway.metadata.deletion_timestamp {
+            None => Presence::Here,
+            Some(since) => Presence::Going { since: since.0, timeout: gateway.spec.cleanup_timeout() },
+        },
+    }
+}
+
+/// Removes what a binding stands for from its gateway.
+///
+/// # Errors
+/// Why it cannot be removed now. Nothing is forgotten then.
+async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>) -> Result<(), Trouble> {
+    let gateway = binding.map_or(Presence::Gone, |b| presence(&world.store, b));
+    let link = binding.and_then(|b| world.gateways.link(&b.gateway));
+    let reachable = match &link {
+        Some(link) => link.inventory().map(|_| ()),
+        None => Err(Trouble::transient(Reason::GatewayNotReady, "there is no connection to it; see the conditions of the AgentGateway")),
+    };
+    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().map(|()| ()), world.store.now()) {
+        Removal::Nothing => Ok(()),
+        Removal::Leave { message, asked } => {
+            let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
+            world.store.tell(Subject::Agent(agent), &note).await;
+            Ok(())
+        }
+        Removal::Wait(trouble) => Err(trouble),
+        Removal::Remove { delete_files } => {
+            let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
+            let Some(_slot) = link.slot(&binding.identity.agent_id) else {
+                return Err(Trouble::transient(Reason::Deleting, "the gateway is busy; the removal waits for its turn"));
+            };
+            remove(&link, binding, delete_files).await
+        }
+    }
+}
+
+async fn remove(
+    link: &super::link::Link,
+    binding: &Binding,
+    delete_files: bool,
+) -> Result<(), Trouble> {
+    let id = binding.identity.agent_id.as_str();
+    let client = link.client();
+    client.withdraw(id);
+    let delete_files = delete_files && !shared(link, binding);
+    let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
+    // Older gateways keep the session; newer ones take it away with the agent and refuse this.
+    client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
+    link.forget(id);
+    info!(agent.id = id, ?deleted, "removed from the gateway");
+    Ok(())
+}
+
+/// Whether another agent of the gateway uses the same workspace, which must then stay.
+fn shared(link: &super::link::Link, binding: &Binding) -> bool {
+    let Ok(inventory) = link.inventory() else { return true };
+    let rows = inventory.agents.values();
+    rows.filter(|row| row.id != binding.identity.agent_id)
+        .any(|row| row.workspace.as_deref() == Some(binding.identity.workspace.as_str()))
+}
+
+/// The Step that undoes an earlier binding.
+///
+/// # Errors
+/// Why it cannot be undone now.
+pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
+    from_gateway(world, agent, Some(binding)).await?;
+    let claim = Claim { annotation: Some((keys::BINDING_ANNOTATION, None)), ..Claim::default() };
+    world.store.claim_agent(agent, &claim).await.map_err(kubernetes)
+}
+
+/// Reconciles an Agent that is being deleted.
+pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
+    let finalizers = agent.metadata.finalizers.iter().flatten();
+    if !finalizers.into_iter().any(|f| f == keys::AGENT_FINALIZER) {
+        return Next::on_change();
+    }
+    match detach(world, agent).await {
+        Ok(()) => {
+            if let Some(uid) = &agent.metadata.uid {
+                world.heartbeats.forget(uid);
+            }
+            Next::on_change()
+        }
+        Err(trouble) => {
+            let old = agent.status.clone().unwrap_or_default();
+            let generation = agent.metadata.generation.unwrap_or_default();
+            let new = status::deleting(&old, generation, Some(&trouble), world.store.now());
+            super::agent::record(world, agent, &new).await;
+            Next::retry()
+        }
+    }
+}
+
+async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble> {
+    let binding = Binding::of(agent);
+    from_gateway(world, agent, binding.as_ref()).await?;
+    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+    let secret = Key::new(namespace, agent.token_secret_name());
+    let token = super::token::read(&world.store, agent, "").await.map_err(kubernetes)?;
+    if token.is_ours() {
+        world.store.delete_secret(&secret).await.map_err(kubernetes)?;
+    }
+    let claim = Claim {
+        remove_finalizer: Some(keys::AGENT_FINALIZER),
+        annotation: Some((keys::BINDING_ANNOTATION, None)),
+        ..Claim::default()
+    };
+    match world.store.claim_agent(agent, &claim).await {
+        Ok(_) | Err(super::StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(kubernetes(error)),
+    }
+}
