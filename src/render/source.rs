@@ -1,0 +1,304 @@
+//! A look at a template's tags before the engine parses it.
+//!
+//! The engine charges for work and memory while it renders, but it parses, compiles and compares by recursion with no
+//! bound of its own, so that a chain of some thousand operators, or a list that holds itself in twos, would overflow the
+//! stack of the whole process or never end. Variables are strings; so a template needs neither lists nor maps nor
+//! arithmetic, and a tag needs few words. What goes beyond that is refused here, with a hint.
+
+/// The most words and signs in one tag.
+const MAX_TOKENS: usize = 200;
+/// The most `elif` in one template: each one nests in the one before.
+const MAX_ELIF: usize = 100;
+/// Words before a parenthesis that do not make it a call.
+const KEYWORDS: [&str; 9] = ["and", "elif", "else", "if", "in", "is", "not", "or", "set"];
+
+/// One `{{ }}` or `{% %}` of a template.
+pub(super) struct Tag {
+    /// The line on which it starts, from 1.
+    line: usize,
+    /// What stands between the marks, the insides of strings replaced by `_`.
+    code: String,
+}
+
+/// A word or a sign of a tag.
+#[derive(PartialEq, Eq)]
+enum Token<'a> {
+    Word(&'a str),
+    Sign(char),
+}
+
+/// Something in a template that is not allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// The tags of a template, in order. Comments and raw parts have none; the last one is cut short where a mark is missing,
+/// which the engine reports as a syntax error.
+pub(super) fn tags(source: &str) -> Vec<Tag> {
+    let mut tags = Vec::new();
+    let mut at = 0;
+    while let Some(start) = next_mark(source, at) {
+        let body = start + 2;
+        at = match source.as_bytes()[start + 1] {
+            b'#' => end_of(source, body, "#}"),
+            mark => {
+                let close = if mark == b'%' { "%}" } else { "}}" };
+                let (code, end) = read_tag(&source[body..], close);
+                let is_raw = mark == b'%' && strip_signs(&code).trim() == "raw";
+                tags.push(Tag {
+                    line: line_of(source, start),
+                    code,
+                });
+                if is_raw {
+                    end_of_raw(source, body + end)
+                } else {
+                    body + end
+                }
+            }
+        };
+    }
+    tags
+}
+
+/// Refuses what the engine could not take safely.
+pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
+    let mut elifs = 0;
+    for tag in tags {
+        let refuse = |message: &str| {
+            Err(Refused {
+                line: tag.line,
+                message: message.to_owned(),
+            })
+        };
+        let tokens = tag.tokens();
+        if tokens.len() > MAX_TOKENS {
+            return refuse(&format!(
+                "the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"
+            ));
+        }
+        elifs += usize::from(tokens.first() == Some(&Token::Word("elif")));
+        if elifs > MAX_ELIF {
+            return refuse(&format!("the template has more than {MAX_ELIF} `elif`"));
+        }
+        if tokens
+            .iter()
+            .any(|token| matches!(token, Token::Sign('[' | ']' | '{' | '}')))
+            || has_tuple(&tokens)
+        {
+            return refuse(
+                r#"lists and maps are not allowed; compare one by one: `a == "x" or a == "y"`"#,
+            );
+        }
+        if tokens
+            .iter()
+            .any(|token| matches!(token, Token::Sign('+' | '*')))
+        {
+            return refuse("`+` and `*` are not allowed; use `~` to join text");
+        }
+    }
+    Ok(())
+}
+
+/// The first line that uses the variable.
+pub(super) fn line_with(tags: &[Tag], variable: &str) -> Option<usize> {
+    tags.iter().find_map(|tag| tag.line_with(variable))
+}
+
+impl Tag {
+    fn tokens(&self) -> Vec<Token<'_>> {
+        let mut rest = strip_signs(&self.code);
+        let mut tokens = Vec::new();
+        while let Some(first) = rest.chars().next() {
+            let length = if is_word(first) {
+                rest.find(|c| !is_word(c)).unwrap_or(rest.len())
+            } else {
+                first.len_utf8()
+            };
+            let (token, after) = rest.split_at(length);
+            if is_word(first) {
+                tokens.push(Token::Word(token));
+            } else if !first.is_whitespace() {
+                tokens.push(Token::Sign(first));
+            }
+            rest = after;
+        }
+        tokens
+    }
+
+    fn line_with(&self, variable: &str) -> Option<usize> {
+        self.code.match_indices(variable).find_map(|(at, _)| {
+            let before = self.code[..at].trim_end().chars().next_back();
+            let joined = self.code[..at].chars().next_back().is_some_and(is_word);
+            let after = self.code[at + variable.len()..].chars().next();
+            let alone = !joined
+                && before != Some('.')
+                && before != Some('|')
+                && !after.is_some_and(is_word);
+            alone.then(|| self.line + newlines(&self.code[..at]))
+        })
+    }
+}
+
+/// Whether a comma stands anywhere but between the arguments of a call.
+fn has_tuple(tokens: &[Token<'_>]) -> bool {
+    let mut calls = Vec::new();
+    let mut previous: Option<&Token<'_>> = None;
+    for token in tokens {
+        match token {
+            Token::Sign('(') => {
+                calls.push(matches!(previous, Some(Token::Word(word)) if !KEYWORDS.contains(word)));
+            }
+            Token::Sign(')') => {
+                calls.pop();
+            }
+            Token::Sign(',') if calls.last() != Some(&true) => return true,
+            Token::Sign(_) | Token::Word(_) => {}
+        }
+        previous = Some(token);
+    }
+    false
+}
+
+/// Where the next `{{`, `{%` or `{#` stands.
+fn next_mark(source: &str, from: usize) -> Option<usize> {
+    let bytes = source.as_bytes();
+    (from..bytes.len().saturating_sub(1))
+        .find(|&at| bytes[at] == b'{' && matches!(bytes[at + 1], b'{' | b'%' | b'#'))
+}
+
+/// The code of a tag with its strings blanked, and where the text goes on after the closing mark.
+fn read_tag(text: &str, close: &str) -> (String, usize) {
+    let mut code = String::new();
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match quote {
+            None if text[at..].starts_with(close) => return (code, at + close.len()),
+            None => {
+                quote = (c == '"' || c == '\'').then_some(c);
+                code.push(c);
+            }
+            Some(open) => {
+                let closes = c == open && !escaped;
+                escaped = c == '\\' && !escaped;
+                if closes {
+                    quote = None;
+                }
+                code.push(if closes || c == '\n' { c } else { '_' });
+            }
+        }
+    }
+    (code, text.len())
+}
+
+/// Where the text goes on after `close`.
+fn end_of(source: &str, from: usize, close: &str) -> usize {
+    source[from..]
+        .find(close)
+        .map_or(source.len(), |at| from + at + close.len())
+}
+
+/// Where the text goes on after the end of a raw part.
+fn end_of_raw(source: &str, from: usize) -> usize {
+    let mut at = from;
+    while let Some(start) = source[at..].find("{%") {
+        at += start + 2;
+        let end = end_of(source, at, "%}");
+        if source[at..end]
+            .strip_suffix("%}")
+            .is_some_and(|body| strip_signs(body).trim() == "endraw")
+        {
+            return end;
+        }
+    }
+    source.len()
+}
+
+/// Without the signs for white space next to the marks: `{%- if +%}`.
+fn strip_signs(code: &str) -> &str {
+    let code = code.strip_prefix(['-', '+']).unwrap_or(code);
+    code.strip_suffix(['-', '+']).unwrap_or(code)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn newlines(text: &str) -> usize {
+    text.matches('\n').count()
+}
+
+fn line_of(source: &str, at: usize) -> usize {
+    1 + newlines(&source[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(source: &str) -> Option<String> {
+        check(&tags(source)).err().map(|refused| refused.message)
+    }
+
+    #[test]
+    fn text_and_choices_and_calls_are_allowed() {
+        for source in [
+            "{{ a }} {{- b | default('x, [y]', true) -}}",
+            "{%+ if a == \"}} + [\" and (b or not c) +%}x{% elif d %}y{% endif %}",
+            "{% set x = a ~ ', ' ~ b %}{% for word in x | split(\",\") %}{{ word }}{% endfor %}",
+            "{# [1, 2] + {} #} f(a, b) [x] {y}",
+            "{% raw %}{{ it's [raw] }}{%- endraw -%}{{ a }}",
+        ] {
+            assert_eq!(refused(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn values_that_hold_values_are_refused() {
+        for source in [
+            "{{ [a] }}",
+            "{{ {'a': 1} }}",
+            "{% set x = (a, a) %}",
+            "{% set x = a, a %}",
+            "{% if a in(a, b) %}{% endif %}",
+            "{{ f((a, b)) }}",
+            "{{ a[0] }}",
+            "{% raw %}{{ ' }}{% endraw %}{{ [a] }}",
+            "{{ 'it\\'s' ~ [a] }}",
+            "{{ '\\\\' ~ [a] }}",
+        ] {
+            assert!(
+                refused(source).is_some_and(|message| message.contains("lists")),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn arithmetic_that_grows_is_refused_with_a_hint() {
+        assert!(refused("{{ a + b }}").is_some_and(|message| message.contains('~')));
+        assert!(refused("{{ 'x' * 9 }}").is_some());
+    }
+
+    #[test]
+    fn a_long_chain_is_refused() {
+        assert!(refused(&format!("{{{{ a{} }}}}", "|trim".repeat(5_000))).is_some());
+        assert!(refused(&format!("{{{{ {}1 }}}}", "-".repeat(5_000))).is_some());
+        assert!(
+            refused(&format!(
+                "{{% if a %}}{}{{% endif %}}",
+                "{% elif a %}".repeat(101)
+            ))
+            .is_some()
+        );
+    }
+
+    #[test]
+    fn a_variable_is_found_on_its_line_and_not_in_text_strings_comments_or_names() {
+        let source = "foo {# foo #}\n{{ 'foo' }}{{ a.foo }}{{ a | foo }}{{ foot }}\n{% if\n  foo %}{% endif %}";
+        assert_eq!(line_with(&tags(source), "foo"), Some(4));
+        assert_eq!(line_with(&tags(source), "bar"), None);
+    }
+}
