@@ -8,7 +8,11 @@
 /// The most words and signs in one tag.
 const MAX_TOKENS: usize = 200;
 /// The most `elif` in one template: each one nests in the one before.
-const MAX_ELIF: usize = 100;
+const MAX_ELIF: usize = 32;
+/// How deep blocks, and parentheses in a tag, may stand in one another.
+const MAX_DEPTH: usize = 16;
+/// The statements that open a block; `set` does when it has no `=`.
+const OPENING: [&str; 6] = ["autoescape", "filter", "for", "if", "set", "with"];
 /// Words before a parenthesis that do not make it a call.
 const KEYWORDS: [&str; 9] = ["and", "elif", "else", "if", "in", "is", "not", "or", "set"];
 
@@ -64,7 +68,7 @@ pub(super) fn tags(source: &str) -> Vec<Tag> {
 
 /// Refuses what the engine could not take safely.
 pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
-    let mut elifs = 0;
+    let (mut elifs, mut depth) = (0, 0_usize);
     for tag in tags {
         let refuse = |message: &str| {
             Err(Refused {
@@ -79,6 +83,20 @@ pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
             ));
         }
         elifs += usize::from(tokens.first() == Some(&Token::Word("elif")));
+        depth = match tokens.first() {
+            Some(Token::Word(word)) if opens_block(word, &tokens) => depth + 1,
+            Some(Token::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
+            Some(_) | None => depth,
+        };
+        let parentheses = tokens
+            .iter()
+            .filter(|token| **token == Token::Sign('('))
+            .count();
+        if depth > MAX_DEPTH || parentheses > MAX_DEPTH {
+            return refuse(&format!(
+                "more than {MAX_DEPTH} blocks or parentheses stand in one another"
+            ));
+        }
         if elifs > MAX_ELIF {
             return refuse(&format!("the template has more than {MAX_ELIF} `elif`"));
         }
@@ -139,6 +157,10 @@ impl Tag {
             alone.then(|| self.line + newlines(&self.code[..at]))
         })
     }
+}
+
+fn opens_block(word: &str, tokens: &[Token<'_>]) -> bool {
+    OPENING.contains(&word) && !(word == "set" && tokens.get(2) == Some(&Token::Sign('=')))
 }
 
 /// Whether a comma stands anywhere but between the arguments of a call.
@@ -283,13 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_is_refused() {
+    fn a_long_chain_or_a_deep_nest_is_refused() {
+        assert!(refused(&"{% if a %}".repeat(17)).is_some());
+        assert!(refused(&"{% set x | default(value='a') %}".repeat(17)).is_some());
+        assert!(refused(&"{% set x = a %}{% if a %}{% endif %}".repeat(100)).is_none());
+        assert!(refused(&format!("{{{{ {}a{} }}}}", "(".repeat(17), ")".repeat(17))).is_some());
         assert!(refused(&format!("{{{{ a{} }}}}", "|trim".repeat(5_000))).is_some());
         assert!(refused(&format!("{{{{ {}1 }}}}", "-".repeat(5_000))).is_some());
         assert!(
             refused(&format!(
                 "{{% if a %}}{}{{% endif %}}",
-                "{% elif a %}".repeat(101)
+                "{% elif a %}".repeat(33)
             ))
             .is_some()
         );
