@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// What is known of the agent itself.
 #[derive(Clone, Debug, Default)]
 pub struct AgentFacts {
-    /// The agent's id on the gateway.
+    /// The agent's id, as the HTTP API takes it in its paths.
     pub id: String,
     /// The name that people see.
     pub name: String,
