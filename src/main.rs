@@ -1,2 +1,13 @@
 //! The `muster` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match muster::cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("muster: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

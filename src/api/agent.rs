@@ -21,6 +21,7 @@ use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, T
     namespaced,
     status = "AgentStatus",
     derive = "PartialEq",
+    derive = "Default",
     shortname = "agt",
     category = "muster",
     doc = "An AI agent on an OpenClaw gateway: Muster registers it, writes its workspace files, issues its token, wakes it and removes it again.",

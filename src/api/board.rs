@@ -16,6 +16,7 @@ use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
     namespaced,
     status = "BoardStatus",
     derive = "PartialEq",
+    derive = "Default",
     shortname = "brd",
     category = "muster",
     doc = "A group of agents with a common purpose. Lead and worker agents refer to it.",

@@ -29,3 +29,12 @@ fn with_unobserved_status(mut crd: CustomResourceDefinition) -> CustomResourceDe
 fn status_of(root: &mut JSONSchemaProps) -> Option<&mut JSONSchemaProps> {
     root.properties.as_mut()?.get_mut("status")
 }
+
+/// One CustomResourceDefinition as YAML.
+///
+/// # Errors
+/// None in practice: the types serialize.
+pub fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::SerializeError> {
+    let value = serde_json::to_value(crd).unwrap_or_default();
+    serde_saphyr::to_string(&value)
+}

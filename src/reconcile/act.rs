@@ -136,12 +136,12 @@ async fn wake<S: Store>(scene: &Scene<'_, S>, attempt: i32, key: &str) -> Result
     let client = scene.link.client();
     let session = &scene.desired.identity.session_key;
     let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
-    if history.iter().any(|message| message.text.contains(key)) {
+    if history.iter().any(|m| m.text.contains(key) || m.idempotency_key.as_deref().is_some_and(|k| k.starts_with(key))) {
         return Ok(());
     }
     let again = if attempt > 1 { " You have not checked in since the last message." } else { "" };
     let text = format!(
-        "Hello {}. Your workspace has been provisioned.{again} Read AGENTS.md (and TOOLS.md, if it is there), then check in once with the heartbeat command that stands there. (wake {key})",
+        "Hello {}. Your workspace has been provisioned.{again} Read AGENTS.md (and TOOLS.md, if it is there), then check in once with the heartbeat command that stands there. (Reference: {key})",
         scene.desired.label
     );
     let deliver = scene.desired.wake.is_some_and(|w| w.deliver);

@@ -222,8 +222,8 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
         let message = format!(
             "the gateway refuses the entries of {} agents; the first: {id}: {} ({})",
             writes.refused.len(),
-            error.message(),
-            error.code()
+            error.message,
+            error.code
         );
         return Verdict::new(C::ConfigSynced, false, Reason::EntryRefused, message);
     }

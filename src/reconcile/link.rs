@@ -144,7 +144,7 @@ impl Link {
         Observed {
             registration,
             waiting: writes.pending.contains(id),
-            refused: writes.refused.get(id).map(|e| (e.code().to_owned(), e.message().to_owned())),
+            refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
             budget_wait: wait.filter(|s| *s > 0),
             ..Observed::default()
         }

@@ -1,0 +1,15 @@
+# A static binary in an empty image: `docker build -t muster:0.1.0 .`
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends musl-tools && rm -rf /var/lib/apt/lists/* \
+    && rustup target add x86_64-unknown-linux-musl
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked --target x86_64-unknown-linux-musl --bin muster
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/target/x86_64-unknown-linux-musl/release/muster /muster
+USER 65532:65532
+EXPOSE 8080 8081
+ENTRYPOINT ["/muster"]
+CMD ["run"]

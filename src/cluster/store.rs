@@ -1,0 +1,221 @@
+//! The port of the reconcilers, on a real API server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use super::{Cache, Caches};
+use crate::api::agent::{Agent, AgentStatus, GatewayKey};
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
+use crate::plan::Binding;
+use crate::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+
+/// Most requests of the operator that the API server has open at one time, watches aside.
+const MOST_REQUESTS: usize = 32;
+
+/// A real API server.
+#[derive(Clone)]
+pub struct KubeStore {
+    client: Client,
+    caches: Caches,
+    recorder: Recorder,
+    requests: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for KubeStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeStore").finish_non_exhaustive()
+    }
+}
+
+impl KubeStore {
+    /// The API server behind `client`, with these caches.
+    #[must_use]
+    pub fn new(client: Client, caches: Caches) -> Self {
+        let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, caches, recorder, requests: Arc::new(Semaphore::new(MOST_REQUESTS)) }
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Waits for its turn, then for the answer.
+    async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+        // The semaphore is never closed.
+        let _turn = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
+        request.await.map_err(store_error)
+    }
+
+    async fn claim<K>(&self, object: &K, claim: &Claim) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let Key { namespace, name } = Key::of(object.meta());
+        let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
+        let patch = claim.patch(object.meta());
+        self.ask(self.api::<K>(&namespace).patch(&name, &params, &Patch::Merge(&patch))).await
+    }
+
+    async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        let Key { namespace, name } = Key::of(object.meta());
+        self.ask(self.api::<K>(&namespace).replace_status(&name, &written(), object)).await
+    }
+}
+
+fn written() -> PostParams {
+    PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+fn store_error(error: kube::Error) -> StoreError {
+    let kube::Error::Api(status) = &error else {
+        return StoreError::Failed(error.to_string());
+    };
+    let terminating = status.message.contains("because it is being terminated");
+    let message = status.message.clone();
+    match (status.code, terminating) {
+        (403, true) => StoreError::Terminating(message),
+        (404, _) => StoreError::NotFound(message),
+        (409, _) => StoreError::Conflict(message),
+        (400 | 401 | 403 | 405 | 422, _) => StoreError::Refused(message),
+        _ => StoreError::Failed(message),
+    }
+}
+
+/// One readable object of a cache.
+fn cached<K>(cache: &Cache<K>, key: &Key) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let guard = cache.get(&ObjectRef::<DeserializeGuard<K>>::new(&key.name).within(&key.namespace))?;
+    guard.0.as_ref().ok().map(|object| Arc::new(object.clone()))
+}
+
+impl Store for KubeStore {
+    fn now(&self) -> Timestamp {
+        // The precision that Kubernetes keeps.
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    fn agent(&self, key: &Key) -> Option<Arc<Agent>> {
+        cached(&self.caches.agents, key)
+    }
+
+    fn board(&self, key: &Key) -> Option<Arc<Board>> {
+        cached(&self.caches.boards, key)
+    }
+
+    fn gateway(&self, key: &Key) -> Option<Arc<AgentGateway>> {
+        cached(&self.caches.gateways, key)
+    }
+
+    fn agents(&self) -> Vec<Arc<Agent>> {
+        let readable = |guard: &Arc<DeserializeGuard<Agent>>| guard.0.as_ref().ok().map(|agent| Arc::new(agent.clone()));
+        self.caches.agents.state().iter().filter_map(readable).collect()
+    }
+
+    async fn secret(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
+        self.ask(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
+    }
+
+    async fn config_map(&self, key: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let found = self.ask(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.map(|map| map.data.unwrap_or_default()))
+    }
+
+    async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let found = self.ask(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
+    }
+
+    async fn count_bound(&self, gateway: &GatewayKey) -> Result<usize, StoreError> {
+        let api: Api<Agent> = Api::all(self.client.clone());
+        let agents = self.ask(api.list_metadata(&ListParams::default())).await?;
+        let bound = |meta: &PartialObjectMeta<Agent>| {
+            let agent = Agent { metadata: meta.metadata.clone(), ..Agent::default() };
+            Binding::of(&agent).is_some_and(|b| b.gateway == *gateway)
+        };
+        Ok(agents.items.iter().filter(|meta| bound(meta)).count())
+    }
+
+    async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let namespace = secret.namespace().unwrap_or_default();
+        self.ask(self.api::<Secret>(&namespace).create(&written(), secret)).await
+    }
+
+    async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let Key { namespace, name } = Key::of(&secret.metadata);
+        self.ask(self.api::<Secret>(&namespace).replace(&name, &written(), secret)).await
+    }
+
+    async fn delete_secret(&self, key: &Key) -> Result<(), StoreError> {
+        match self.ask(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
+            Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn claim_agent(&self, agent: &Agent, claim: &Claim) -> Result<Agent, StoreError> {
+        self.claim(agent, claim).await
+    }
+
+    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &Claim) -> Result<AgentGateway, StoreError> {
+        self.claim(gateway, claim).await
+    }
+
+    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+        self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await
+    }
+
+    async fn board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+        self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await
+    }
+
+    async fn gateway_status(
+        &self,
+        gateway: &AgentGateway,
+        status: &AgentGatewayStatus,
+    ) -> Result<AgentGateway, StoreError> {
+        self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await
+    }
+
+    async fn tell(&self, subject: Subject<'_>, note: &Note) {
+        let reference: ObjectReference = match subject {
+            Subject::Agent(agent) => agent.object_ref(&()),
+            Subject::Board(board) => board.object_ref(&()),
+            Subject::Gateway(gateway) => gateway.object_ref(&()),
+        };
+        let mut message = note.message.clone();
+        message.truncate(message.floor_char_boundary(1024));
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.clone(),
+            note: Some(message),
+            action: note.action.into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            debug!(%error, reason = note.reason, "event refused");
+        }
+    }
+}

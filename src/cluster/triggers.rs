@@ -1,0 +1,184 @@
+//! Which objects are to be looked at when something changes.
+
+use std::collections::HashMap;
+
+use kube::api::ObjectMeta;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Caches;
+use crate::api::agent::{Agent, GatewayKey};
+use crate::api::{AgentGateway, Board};
+use crate::plan::Binding;
+use crate::reconcile::gateways::Changed;
+use crate::reconcile::references::gateway_key;
+use crate::reconcile::templates::config_maps;
+use crate::reconcile::{Key, Store};
+
+/// The queues of the three controllers.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    /// Agents to look at.
+    pub agents: UnboundedSender<Key>,
+    /// Boards to look at.
+    pub boards: UnboundedSender<Key>,
+    /// AgentGateways to look at.
+    pub gateways: UnboundedSender<Key>,
+}
+
+/// Puts a key into a queue. The receiver ends only when the operator does.
+fn push(queue: &UnboundedSender<Key>, key: Key) {
+    let _ = queue.send(key);
+}
+
+/// Says which objects are to be looked at when something changes.
+#[derive(Clone, Debug)]
+pub struct Triggers<S> {
+    /// The caches, through the port.
+    pub store: S,
+    /// The caches themselves, for listing boards and gateways.
+    pub caches: Caches,
+    /// The queues.
+    pub queues: Queues,
+}
+
+impl<S: Store> Triggers<S> {
+    /// The gateway that an Agent means now.
+    fn gateway_of(&self, agent: &Agent) -> Option<GatewayKey> {
+        let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
+        let board = self.board_of(agent);
+        let reference = match &board {
+            Some(board) => &board.spec.gateway_ref,
+            None => agent.spec.gateway_ref.as_ref()?,
+        };
+        Some(gateway_key(reference, namespace))
+    }
+
+    fn board_of(&self, agent: &Agent) -> Option<std::sync::Arc<Board>> {
+        let name = &agent.spec.board_ref.as_ref()?.name;
+        self.store.board(&Key::new(agent.metadata.namespace.as_deref().unwrap_or_default(), name))
+    }
+
+    /// An Agent came, changed or went. `spec` says whether more than its status did.
+    pub fn agent(&self, agent: &Agent, spec: bool, gone: bool) {
+        if spec {
+            push(&self.queues.agents, Key::of(&agent.metadata));
+        }
+        let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+        if let Some(board) = &agent.spec.board_ref {
+            push(&self.queues.boards, Key::new(&namespace, &board.name));
+        }
+        let bound = Binding::of(agent).map(|b| b.gateway);
+        for gateway in bound.into_iter().chain(self.gateway_of(agent)) {
+            push(&self.queues.gateways, Key::from(&gateway));
+        }
+        if gone {
+            self.rivals(agent);
+        }
+    }
+
+    /// When an Agent is gone, another may take its place on the board or the gateway.
+    fn rivals(&self, gone: &Agent) {
+        let shares = |other: &Agent| {
+            (gone.spec.board_ref.is_some()
+                && other.spec.board_ref == gone.spec.board_ref
+                && other.metadata.namespace == gone.metadata.namespace)
+                || (gone.spec.gateway_ref.is_some() && other.spec.gateway_ref.is_some())
+        };
+        self.agents_where(shares);
+    }
+
+    fn agents_where(&self, wanted: impl Fn(&Agent) -> bool) {
+        for agent in self.store.agents().iter().filter(|a| wanted(a)) {
+            push(&self.queues.agents, Key::of(&agent.metadata));
+        }
+    }
+
+    /// A Board came, changed or went.
+    pub fn board(&self, board: &Board) {
+        push(&self.queues.boards, Key::of(&board.metadata));
+        self.agents_where(|agent| {
+            agent.metadata.namespace == board.metadata.namespace
+                && agent.spec.board_ref.as_ref().map(|r| &r.name) == board.metadata.name.as_ref()
+        });
+    }
+
+    /// An AgentGateway came, changed or went. `spec` says whether more than its status did.
+    pub fn gateway(&self, gateway: &AgentGateway, spec: bool) {
+        let key = GatewayKey::from(&Key::of(&gateway.metadata));
+        for board in self.caches.boards.state().iter().filter_map(|guard| guard.0.as_ref().ok()) {
+            let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
+            if gateway_key(&board.spec.gateway_ref, namespace) == key {
+                push(&self.queues.boards, Key::of(&board.metadata));
+            }
+        }
+        if spec {
+            push(&self.queues.gateways, Key::from(&key));
+            self.agents_of(&key);
+        }
+    }
+
+    fn agents_of(&self, key: &GatewayKey) {
+        self.agents_where(|agent| {
+            Binding::of(agent).is_some_and(|b| b.gateway == *key) || self.gateway_of(agent).as_ref() == Some(key)
+        });
+    }
+
+    /// A ConfigMap came, changed or went.
+    pub fn config_map(&self, meta: &ObjectMeta) {
+        let key = Key::of(meta);
+        self.agents_where(|agent| {
+            let board = self.board_of(agent);
+            let gateway = self.gateway_of(agent).and_then(|g| self.store.gateway(&Key::from(&g)));
+            config_maps(agent, board.as_deref(), gateway.as_deref()).contains(&key)
+        });
+    }
+
+    /// Something changed on a gateway.
+    pub fn changed(&self, changed: &Changed) {
+        push(&self.queues.gateways, Key::from(&changed.gateway));
+        match &changed.agent_id {
+            None => self.agents_of(&changed.gateway),
+            Some(id) => self.agents_where(|agent| {
+                Binding::of(agent).is_some_and(|b| b.gateway == changed.gateway && b.identity.agent_id == *id)
+            }),
+        }
+    }
+}
+
+/// Remembers generations, to tell a change of a spec from one of a status.
+#[derive(Debug, Default)]
+pub struct Generations(HashMap<Key, (Option<String>, Option<i64>)>);
+
+impl Generations {
+    /// Whether more than the status of an object changed since it was last seen.
+    pub fn moved(&mut self, meta: &ObjectMeta) -> bool {
+        let now = (meta.uid.clone(), meta.generation);
+        self.0.insert(Key::of(meta), now.clone()) != Some(now)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&mut self, meta: &ObjectMeta) {
+        self.0.remove(&Key::of(meta));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_generation_or_another_object_of_the_name_counts_as_moved() {
+        let mut generations = Generations::default();
+        let meta = |uid: &str, generation| ObjectMeta {
+            name: Some("a".into()),
+            uid: Some(uid.into()),
+            generation: Some(generation),
+            ..ObjectMeta::default()
+        };
+        let moved: Vec<_> =
+            [("u", 1), ("u", 1), ("u", 2), ("v", 2)].map(|(u, g)| generations.moved(&meta(u, g))).into();
+        assert_eq!(moved, [true, false, true, true]);
+        generations.forget(&meta("v", 2));
+        assert!(generations.moved(&meta("v", 2)));
+    }
+}

@@ -1,0 +1,308 @@
+//! The one task that owns the connection: it dials, speaks, and dials again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::error::CallError;
+use super::handle::Link;
+use super::hello::{Hello, Refusal, RefusalKind, Settings};
+use super::session::{Output, Session};
+use super::transport::{ByteStream, Dial};
+
+/// How long a stream may take to open, the WebSocket included.
+const DIAL: Duration = Duration::from_secs(10);
+/// The longest frame that is taken, in bytes.
+const LONGEST_FRAME: usize = 32 * 1024 * 1024;
+/// The first and the longest wait before dialling again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long to wait after a refusal, which only a person can end.
+const AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// How long to wait while a person is asked to approve this device.
+const WHILE_PAIRING: Duration = Duration::from_secs(5);
+
+/// A request on its way to the connection.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) method: &'static str,
+    pub(super) params: Value,
+    pub(super) allowed: Duration,
+    pub(super) reply: oneshot::Sender<Result<Value, CallError>>,
+}
+
+/// Something that the gateway told, for the informer.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The connection stands; everything has to be read.
+    Up(Arc<Hello>),
+    /// The connection is gone.
+    Down,
+    /// Events were lost.
+    Gap,
+    /// An event.
+    Event { name: String, payload: Value },
+}
+
+/// What the task works with.
+pub(super) struct Connection {
+    pub(super) settings: Settings,
+    pub(super) dial: Arc<dyn Dial>,
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) told: mpsc::UnboundedSender<Told>,
+    pub(super) link: watch::Sender<Link>,
+    pub(super) closing: CancellationToken,
+}
+
+/// How one connection ended.
+enum End {
+    Refused(Refusal),
+    Lost(String),
+    Closing,
+}
+
+impl Connection {
+    /// Runs until it is told to close, or until the last handle is gone.
+    pub(super) async fn run(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let begun = Instant::now();
+            let end = self.once().await;
+            let was_up = matches!(*self.link.borrow(), Link::Up(_));
+            // The informer ends with this task.
+            let _ = self.told.send(Told::Down);
+            failures = if was_up && begun.elapsed() > BACKOFF.1 { 1 } else { failures.saturating_add(1) };
+            let wait = match end {
+                End::Closing => return,
+                End::Refused(refusal) => self.refused(refusal),
+                End::Lost(error) => self.lost(error, failures),
+            };
+            if !self.pause(wait).await {
+                return;
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Duration {
+        let wait = match &refusal.kind {
+            RefusalKind::PairingRequired(_) => WHILE_PAIRING,
+            RefusalKind::RateLimited { retry_after } => retry_after.unwrap_or(AFTER_REFUSAL).max(AFTER_REFUSAL),
+            _ => AFTER_REFUSAL,
+        };
+        let same = matches!(&*self.link.borrow(), Link::Refused(old) if **old == refusal);
+        if !same {
+            warn!(url = %self.settings.url, code = refusal.code, message = refusal.message, "the gateway refused the connection");
+            self.link.send_replace(Link::Refused(Arc::new(refusal)));
+        }
+        jittered(wait)
+    }
+
+    fn lost(&self, error: String, failures: u32) -> Duration {
+        let wait = BACKOFF.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1);
+        let same = matches!(&*self.link.borrow(), Link::Down { error: old, .. } if **old == *error);
+        if !same {
+            warn!(url = %self.settings.url, error, "no connection to the gateway");
+            self.link.send_replace(Link::Down { error: error.into(), attempts: failures });
+        }
+        jittered(wait)
+    }
+
+    /// Waits before dialling again; requests are answered at once meanwhile. False when there is nothing left to do.
+    async fn pause(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return false,
+                call = self.calls.recv() => match call {
+                    // Nobody waits any more when this fails.
+                    Some(call) => { let _ = call.reply.send(Err(CallError::NotConnected)); }
+                    None => return false,
+                },
+                () = tokio::time::sleep_until(until) => return true,
+            }
+        }
+    }
+
+    /// One connection, from the dial to its end.
+    async fn once(&mut self) -> End {
+        let opened = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return End::Closing,
+            opened = tokio::time::timeout(DIAL, open(&*self.dial, &self.settings)) => opened,
+        };
+        let socket = match opened {
+            Err(_) => return End::Lost(format!("no connection within {} s", DIAL.as_secs())),
+            Ok(Err(error)) => return End::Lost(error),
+            Ok(Ok(socket)) => socket,
+        };
+        let mut talk = Talk {
+            socket,
+            session: Session::new(self.settings.clone(), Instant::now()),
+            waiting: HashMap::new(),
+            queue: VecDeque::new(),
+            ticket: 0,
+        };
+        let end = self.talk(&mut talk).await;
+        talk.session.lost();
+        talk.finish();
+        end
+    }
+
+    async fn talk(&mut self, talk: &mut Talk) -> End {
+        loop {
+            match self.drain(talk).await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+            talk.fill(self.settings.max_in_flight);
+            if talk.has_output() {
+                continue;
+            }
+            let wakeup = talk.session.wakeup();
+            // Each branch is cancel-safe: a token, a channel, a WebSocket stream and a timer lose nothing when dropped.
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => {
+                    // Best effort: the gateway notices a closed socket as well.
+                    let _ = talk.socket.close(None).await;
+                    return End::Closing;
+                }
+                message = talk.socket.next() => match incoming(message) {
+                    Ok(Some(text)) => talk.session.receive(&text, Instant::now()),
+                    Ok(None) => {}
+                    Err(why) => return End::Lost(why),
+                },
+                call = self.calls.recv() => match call {
+                    Some(call) => talk.queue.push_back(call),
+                    None => return End::Closing,
+                },
+                () = tokio::time::sleep_until(wakeup) => talk.session.tick(Instant::now()),
+            }
+        }
+    }
+
+    /// Does what the session wants done.
+    async fn drain(&mut self, talk: &mut Talk) -> Result<(), End> {
+        while let Some(output) = talk.next_output() {
+            match output {
+                Output::Send(text) => {
+                    talk.socket.send(Message::text(text)).await.map_err(|e| End::Lost(e.to_string()))?;
+                }
+                Output::Up(hello) => {
+                    info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");
+                    let hello = Arc::new(*hello);
+                    if let Some(token) = &hello.device_token {
+                        self.settings.device_token = Some(token.clone());
+                    }
+                    self.link.send_replace(Link::Up(Arc::clone(&hello)));
+                    self.tell(Told::Up(hello));
+                }
+                Output::Refused(refusal) => return Err(End::Refused(refusal)),
+                Output::Done { ticket, result } => talk.answer(ticket, result),
+                Output::Event { name, payload } => self.tell(Told::Event { name, payload }),
+                Output::Gap => self.tell(Told::Gap),
+                Output::Close(why) => return Err(End::Lost(why)),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, told: Told) {
+        // The informer ends with this task.
+        let _ = self.told.send(told);
+    }
+}
+
+/// One connection's socket, conversation and requests.
+struct Talk {
+    socket: WebSocketStream<Box<dyn ByteStream>>,
+    session: Session,
+    waiting: HashMap<u64, oneshot::Sender<Result<Value, CallError>>>,
+    queue: VecDeque<Call>,
+    ticket: u64,
+}
+
+impl Talk {
+    /// Passes queued requests on, as many as may be open at one time. One whose asker has gone is not sent.
+    fn fill(&mut self, most: usize) {
+        while self.waiting.len() < most {
+            let Some(call) = self.queue.pop_front() else { return };
+            if call.reply.is_closed() {
+                continue;
+            }
+            self.ticket += 1;
+            self.waiting.insert(self.ticket, call.reply);
+            self.session.request(self.ticket, call.method, &call.params, call.allowed, Instant::now());
+        }
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        self.session.output()
+    }
+
+    fn has_output(&mut self) -> bool {
+        self.session.has_output()
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<Value, CallError>) {
+        if let Some(reply) = self.waiting.remove(&ticket) {
+            // Nobody waits any more when this fails.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Answers everybody who still waits.
+    fn finish(&mut self) {
+        while let Some(output) = self.session.output() {
+            if let Output::Done { ticket, result } = output {
+                self.answer(ticket, result);
+            }
+        }
+        for call in self.queue.drain(..) {
+            let _ = call.reply.send(Err(CallError::NotConnected));
+        }
+    }
+}
+
+async fn open(dial: &dyn Dial, settings: &Settings) -> Result<WebSocketStream<Box<dyn ByteStream>>, String> {
+    let stream = dial.dial(&settings.url, &settings.trust).await.map_err(|e| e.to_string())?;
+    let config = WebSocketConfig::default().max_message_size(Some(LONGEST_FRAME)).max_frame_size(Some(LONGEST_FRAME));
+    let opened = tokio_tungstenite::client_async_with_config(settings.url.as_str(), stream, Some(config)).await;
+    match opened {
+        Ok((socket, _)) => Ok(socket),
+        // A gateway that starts, or drains before it stops, answers the upgrade with 503 (measured).
+        Err(tungstenite::Error::Http(response)) => Err(format!("the gateway answers HTTP {}", response.status())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn incoming(message: Option<Result<Message, tungstenite::Error>>) -> Result<Option<String>, String> {
+    match message {
+        None => Err("the gateway closed the connection".into()),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(Message::Text(text))) => Ok(Some(text.as_str().to_owned())),
+        Some(Ok(Message::Close(frame))) => {
+            debug!(?frame, "the gateway closes the connection");
+            let why = frame.map(|f| format!(": {} ({})", f.reason, u16::from(f.code))).unwrap_or_default();
+            Err(format!("the gateway closed the connection{why}"))
+        }
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => Ok(None),
+    }
+}
+
+/// Between half of the time and all of it, so that clients of one gateway do not come back together.
+fn jittered(time: Duration) -> Duration {
+    let mut byte = [0_u8];
+    let part = getrandom::fill(&mut byte).map_or(1.0, |()| f64::from(byte[0]) / 255.0);
+    time.mul_f64(0.5 + 0.5 * part)
+}

@@ -1,0 +1,201 @@
+//! An agent's entry in the gateway's config: what it should be, what it is, and the patch between the two.
+
+use serde_json::{Map, Value, json};
+
+/// What an agent's entry should be. Keys that are not named here belong to others and are left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentEntry {
+    /// The agent's id.
+    pub id: String,
+    /// Its name as people read it.
+    pub name: String,
+    /// Its workspace.
+    pub workspace: String,
+    /// Its model; the gateway's default without one.
+    pub model: Option<String>,
+    /// Its identity.
+    pub identity: EntryIdentity,
+    /// Its heartbeat.
+    pub heartbeat: HeartbeatEntry,
+}
+
+/// An agent's identity in the config.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryIdentity {
+    /// Name.
+    pub name: Option<String>,
+    /// Emoji.
+    pub emoji: Option<String>,
+    /// Picture.
+    pub avatar: Option<String>,
+}
+
+/// An agent's heartbeat in the config.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeartbeatEntry {
+    /// Time between two runs, `5m`; `0m` turns them off.
+    pub every: String,
+    /// Where the text of a run is delivered.
+    pub target: String,
+    /// The prompt of a run.
+    pub prompt: Option<String>,
+    /// The model of a run.
+    pub model: Option<String>,
+    /// The hours in which there are runs.
+    pub active_hours: Option<ActiveHours>,
+}
+
+/// A daily window of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActiveHours {
+    /// `HH:MM`.
+    pub start: String,
+    /// `HH:MM`.
+    pub end: String,
+    /// IANA name of the time zone.
+    pub timezone: Option<String>,
+}
+
+/// An agent's entry, compared with what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryState {
+    /// There is none.
+    Absent,
+    /// It differs.
+    Outdated,
+    /// There is nothing to write.
+    Current,
+}
+
+impl AgentEntry {
+    /// The JSON merge patch (RFC 7386) that makes `is` what it should be; `None` when there is nothing to change.
+    pub(super) fn patch(&self, is: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
+        let empty = Map::new();
+        let is = is.unwrap_or(&empty);
+        let mut patch = Map::new();
+        for (key, want) in [("name", &self.name), ("workspace", &self.workspace)] {
+            if is.get(key).and_then(Value::as_str) != Some(want) {
+                patch.insert(key.into(), json!(want));
+            }
+        }
+        // A model may also stand as an object with a primary one.
+        let model = is.get("model").map(|m| m.get("primary").unwrap_or(m));
+        put(&mut patch, "model", self.model.as_ref().map(|m| json!(m)), model);
+        nested(&mut patch, "identity", self.identity.wanted(), is.get("identity"), false);
+        nested(&mut patch, "heartbeat", self.heartbeat.wanted(), is.get("heartbeat"), true);
+        (!patch.is_empty()).then_some(patch)
+    }
+}
+
+/// Adds what makes one key what it should be.
+fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Option<&Value>) {
+    match want {
+        Some(want) if is != Some(&want) => {
+            patch.insert(key.into(), want);
+        }
+        None if is.is_some_and(|v| !v.is_null()) => {
+            patch.insert(key.into(), Value::Null);
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Adds what makes an object what it should be. With `whole`, keys that it should not have are removed.
+fn nested(patch: &mut Map<String, Value>, key: &str, want: Vec<(&str, Option<Value>)>, is: Option<&Value>, whole: bool) {
+    let empty = Map::new();
+    let is = is.and_then(Value::as_object).unwrap_or(&empty);
+    let mut inner = Map::new();
+    if whole {
+        for foreign in is.keys().filter(|k| !want.iter().any(|(name, _)| name == k)) {
+            inner.insert(foreign.clone(), Value::Null);
+        }
+    }
+    for (name, value) in want {
+        put(&mut inner, name, value, is.get(name));
+    }
+    if !inner.is_empty() {
+        patch.insert(key.into(), Value::Object(inner));
+    }
+}
+
+impl EntryIdentity {
+    fn wanted(&self) -> Vec<(&'static str, Option<Value>)> {
+        let text = |value: &Option<String>| value.as_ref().map(|v| json!(v));
+        vec![("name", text(&self.name)), ("emoji", text(&self.emoji)), ("avatar", text(&self.avatar))]
+    }
+}
+
+impl HeartbeatEntry {
+    fn wanted(&self) -> Vec<(&'static str, Option<Value>)> {
+        let text = |value: &Option<String>| value.as_ref().map(|v| json!(v));
+        let hours = self.active_hours.as_ref().map(|h| {
+            let mut hours = json!({ "start": h.start, "end": h.end });
+            if let Some(timezone) = &h.timezone {
+                hours["timezone"] = json!(timezone);
+            }
+            hours
+        });
+        vec![
+            ("every", Some(json!(self.every))),
+            ("target", Some(json!(self.target))),
+            ("prompt", text(&self.prompt)),
+            ("model", text(&self.model)),
+            ("activeHours", hours),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> AgentEntry {
+        AgentEntry {
+            id: "mc-1".into(),
+            name: "Ops".into(),
+            workspace: "/w/mc-1".into(),
+            model: None,
+            identity: EntryIdentity { name: Some("Ops".into()), ..EntryIdentity::default() },
+            heartbeat: HeartbeatEntry { every: "5m".into(), target: "none".into(), ..HeartbeatEntry::default() },
+        }
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn an_absent_entry_is_written_whole() {
+        let patch = entry().patch(None).unwrap();
+        let whole = json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}});
+        assert_eq!(Value::Object(patch), whole);
+    }
+
+    #[test]
+    fn an_entry_as_it_should_be_needs_no_patch_whatever_else_stands_in_it() {
+        let is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "agentDir": "/x", "tools": {"allow": ["exec"]},
+            "identity": {"name": "Ops", "theme": "dark"}, "heartbeat": {"every": "5m", "target": "none"}}));
+        assert_eq!(entry().patch(Some(&is)), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_patched_and_what_we_no_longer_want_is_removed() {
+        let is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "model": {"primary": "a/b"},
+            "identity": {"name": "Ops", "emoji": "x"}, "heartbeat": {"every": "1m", "target": "none", "prompt": "old"}}));
+        let patch = entry().patch(Some(&is)).unwrap();
+        assert_eq!(
+            Value::Object(patch),
+            json!({"model": null, "identity": {"emoji": null}, "heartbeat": {"every": "5m", "prompt": null}})
+        );
+    }
+
+    #[test]
+    fn a_model_is_the_same_as_a_string_and_as_an_object() {
+        let want = AgentEntry { model: Some("a/b".into()), ..entry() };
+        for model in [json!("a/b"), json!({"primary": "a/b"})] {
+            let mut is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}));
+            is.insert("model".into(), model);
+            assert_eq!(want.patch(Some(&is)), None);
+        }
+    }
+}

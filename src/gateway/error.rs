@@ -1,0 +1,182 @@
+//! Why a request to the gateway did not give its answer.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::frame::ErrorShape;
+
+/// What became of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had no effect.
+    NotApplied,
+    /// Nobody knows. It is never repeated blindly: look first.
+    Unknown,
+}
+
+/// Why a request to the gateway did not give its answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// The gateway answered with an error.
+    #[error("the gateway answered {}: {}", .0.code, .0.message)]
+    Gateway(Box<ErrorShape>),
+    /// There is no connection; the request was not sent.
+    #[error("there is no connection")]
+    NotConnected,
+    /// The connection was lost before the answer came.
+    #[error("the connection was lost before the answer came")]
+    Interrupted,
+    /// The answer did not come in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Deadline(Duration),
+    /// The request is longer than the gateway takes.
+    #[error("the request has {size} bytes and the gateway takes at most {limit}")]
+    TooLarge {
+        /// Its length in bytes.
+        size: usize,
+        /// The gateway's limit in bytes.
+        limit: usize,
+    },
+    /// The answer is not what this method answers.
+    #[error("the answer of {method} could not be read: {detail}")]
+    Unreadable {
+        /// The method.
+        method: &'static str,
+        /// What is wrong with the answer.
+        detail: String,
+    },
+    /// The gateway says something that its config contradicts, so that it has to be asked again.
+    #[error("{0}")]
+    Unsettled(String),
+}
+
+impl CallError {
+    /// The gateway's own code, or a word of ours.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Gateway(error) => {
+                error.details.as_ref().and_then(|d| d.get("code")).and_then(Value::as_str).unwrap_or(&error.code)
+            }
+            Self::NotConnected => "NOT_CONNECTED",
+            Self::Interrupted => "INTERRUPTED",
+            Self::Deadline(_) => "DEADLINE_EXCEEDED",
+            Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::Unreadable { .. } => "UNREADABLE_ANSWER",
+            Self::Unsettled(_) => "NOT_SETTLED",
+        }
+    }
+
+    /// What the gateway said, or what happened.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Gateway(error) => error.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether the same request may work later although nobody changes anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Gateway(error) => {
+                error.retryable
+                    || error.code == "UNAVAILABLE"
+                    || self.is_conflict()
+                    || self.is_not_found()
+                    || self.is_stale_config()
+            }
+            Self::NotConnected | Self::Interrupted | Self::Deadline(_) | Self::Unsettled(_) => true,
+            Self::TooLarge { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// What became of the request. A restart of the gateway cuts requests off with `UNAVAILABLE` (measured).
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => Outcome::Unknown,
+            Self::Gateway(_) | Self::NotConnected | Self::TooLarge { .. } => Outcome::NotApplied,
+            Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => Outcome::Unknown,
+        }
+    }
+
+    fn said(&self) -> Option<&str> {
+        match self {
+            Self::Gateway(error) => Some(&error.message),
+            _ => None,
+        }
+    }
+
+    /// The agent is not known: `agent "X" not found`, on older gateways also `unknown agent id`.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("agent \"") && m.ends_with("not found") || m.contains("unknown agent id"))
+    }
+
+    /// The file changed since it was read.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Gateway(error) => error.details.as_ref().and_then(|d| d.get("type")).and_then(Value::as_str) == Some("agent_file_conflict"),
+            _ => false,
+        }
+    }
+
+    /// The config changed since it was read.
+    #[must_use]
+    pub fn is_stale_config(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("config changed since last load") || m.starts_with("config base hash required"))
+    }
+
+    /// The gateway takes no file of that name.
+    #[must_use]
+    pub fn is_unsupported_file(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("unsupported file"))
+    }
+
+    /// The gateway does not delete main sessions (from 2026.8.1).
+    #[must_use]
+    pub fn is_main_session_refusal(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("Cannot delete the main session"))
+    }
+
+    /// How long the gateway asks to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Gateway(error) => error.retry_after_ms.map(Duration::from_millis),
+            _ => None,
+        }
+    }
+
+    pub(super) fn unreadable(method: &'static str, detail: impl ToString) -> Self {
+        Self::Unreadable { method, detail: detail.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: &str, message: &str) -> CallError {
+        CallError::Gateway(Box::new(ErrorShape { code: code.into(), message: message.into(), ..ErrorShape::default() }))
+    }
+
+    #[test]
+    fn an_unknown_agent_is_recognised_in_the_words_of_every_version() {
+        assert!(said("INVALID_REQUEST", "agent \"mc-1\" not found").is_not_found());
+        assert!(said("INVALID_REQUEST", "unknown agent id \"mc-1\"").is_not_found());
+        assert!(!said("INVALID_REQUEST", "agent \"mc-1\" already exists").is_not_found());
+    }
+
+    #[test]
+    fn what_a_restart_cut_off_has_an_unknown_outcome_and_a_rate_limit_has_none() {
+        assert_eq!(said("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(), Outcome::Unknown);
+        assert_eq!(said("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(), Outcome::NotApplied);
+        assert_eq!(CallError::Interrupted.outcome(), Outcome::Unknown);
+        assert_eq!(said("INVALID_REQUEST", "x").outcome(), Outcome::NotApplied);
+    }
+}

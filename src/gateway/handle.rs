@@ -1,0 +1,262 @@
+//! The handle to a gateway, and the tasks behind it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connection::{Call, Connection};
+use super::entry::AgentEntry;
+use super::error::CallError;
+use super::hello::{Hello, Refusal, Settings};
+use super::inventory::{Informer, Inventory};
+use super::transport::Dial;
+use super::writer::{Command, Writer, Writes};
+
+/// Most requests that wait for their turn; further ones wait for a place.
+const QUEUE: usize = 256;
+/// Most changes that a slow listener may be behind.
+const CHANGES: usize = 1024;
+
+/// The state of the connection.
+#[derive(Clone, Debug)]
+pub enum Link {
+    /// The first connection is being made.
+    Connecting,
+    /// It stands.
+    Up(Arc<Hello>),
+    /// The gateway refused it; it is tried again slowly.
+    Refused(Arc<Refusal>),
+    /// It could not be made, or was lost; it is tried again.
+    Down {
+        /// Why.
+        error: Arc<str>,
+        /// How often it failed in a row.
+        attempts: u32,
+    },
+}
+
+/// Something changed at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The connection.
+    Link,
+    /// Anything: look at everything again.
+    Roster,
+    /// An agent's row, or what became of its entry.
+    Agent(String),
+    /// A session, by key.
+    Sessions(String),
+}
+
+/// How many requests were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// All of them.
+    pub calls: u64,
+    /// Those by methods that write.
+    pub writing_calls: u64,
+    /// Those by `config.patch`.
+    pub config_patches: u64,
+    /// Those that failed.
+    pub errors: u64,
+}
+
+/// Methods that change something on the gateway.
+const WRITING: [&str; 5] = ["agents.delete", "agents.files.set", "config.patch", "sessions.patch", "sessions.delete"];
+/// So does this one, which also costs money.
+const SENDING: &str = "chat.send";
+
+#[derive(Debug, Default)]
+struct Counters {
+    calls: AtomicU64,
+    writing_calls: AtomicU64,
+    config_patches: AtomicU64,
+    errors: AtomicU64,
+}
+
+/// Makes requests. The tasks behind a handle have one too.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    calls: mpsc::Sender<Call>,
+    counters: Arc<Counters>,
+}
+
+impl Caller {
+    /// Makes a request. It is dropped when the future is, unless it was sent already.
+    pub(super) async fn call(&self, method: &'static str, params: Value, allowed: Duration) -> Result<Value, CallError> {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        count(&self.counters.calls);
+        if WRITING.contains(&method) || method == SENDING {
+            count(&self.counters.writing_calls);
+        }
+        if method == "config.patch" {
+            count(&self.counters.config_patches);
+        }
+        let (reply, answer) = oneshot::channel();
+        let sent = self.calls.send(Call { method, params, allowed, reply }).await;
+        let result = match sent {
+            Err(_) => Err(CallError::NotConnected),
+            Ok(()) => answer.await.unwrap_or(Err(CallError::Interrupted)),
+        };
+        if result.is_err() {
+            count(&self.counters.errors);
+        }
+        result
+    }
+}
+
+/// A handle to a gateway. Its tasks end with its last clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    caller: Caller,
+    link: watch::Receiver<Link>,
+    inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    writes: watch::Receiver<Arc<Writes>>,
+    changes: broadcast::Sender<Change>,
+    commands: mpsc::UnboundedSender<Command>,
+    wanted: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    config_turn: Arc<Mutex<()>>,
+    hashes: Arc<AtomicBool>,
+    _closing: DropGuard,
+}
+
+impl Gateway {
+    /// Opens the connection and keeps it. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn open(settings: Settings, dial: Arc<dyn Dial>) -> Self {
+        let closing = CancellationToken::new();
+        let (calls, calls_rx) = mpsc::channel(QUEUE);
+        let (told, told_rx) = mpsc::unbounded_channel();
+        let (link, link_rx) = watch::channel(Link::Connecting);
+        let (inventory, inventory_rx) = watch::channel(None);
+        let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
+        let (changes, _) = broadcast::channel(CHANGES);
+        let (commands, commands_rx) = mpsc::unbounded_channel();
+        let (wanted, wanted_rx) = mpsc::unbounded_channel();
+        let caller = Caller { calls, counters: Arc::default() };
+        let config_turn = Arc::new(Mutex::new(()));
+        let hashes = Arc::new(AtomicBool::new(false));
+        let resync = settings.resync;
+        let connection = Connection { settings, dial, calls: calls_rx, told, link, closing: closing.clone() };
+        let informer = Informer {
+            caller: caller.clone(),
+            told: told_rx,
+            wanted: wanted_rx,
+            inventory,
+            changes: changes.clone(),
+            hashes: Arc::clone(&hashes),
+            resync,
+        };
+        let writer = Writer {
+            caller: caller.clone(),
+            commands: commands_rx,
+            inventory: inventory_rx.clone(),
+            wanted: wanted.clone(),
+            writes,
+            changes: changes.clone(),
+            config_turn: Arc::clone(&config_turn),
+            state: BTreeMap::new(),
+        };
+        tokio::spawn(connection.run());
+        tokio::spawn(informer.run());
+        tokio::spawn(writer.run());
+        let inner = Inner {
+            caller,
+            link: link_rx,
+            inventory: inventory_rx,
+            writes: writes_rx,
+            changes,
+            commands,
+            wanted,
+            config_turn,
+            hashes,
+            _closing: closing.drop_guard(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The state of the connection.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.inner.link.clone()
+    }
+
+    /// What the gateway has; `None` while that is not known.
+    #[must_use]
+    pub fn inventory(&self) -> watch::Receiver<Option<Arc<Inventory>>> {
+        self.inner.inventory.clone()
+    }
+
+    /// What changes at the gateway from now on. Who lags behind looks at everything again.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The config writes.
+    #[must_use]
+    pub fn writes(&self) -> watch::Receiver<Arc<Writes>> {
+        self.inner.writes.clone()
+    }
+
+    /// Leaves an entry for the next config write; one that waits for the same id is replaced. Never waits.
+    pub fn submit(&self, entry: AgentEntry) {
+        // The writer ends only with this handle.
+        let _ = self.inner.commands.send(Command::Submit(entry));
+    }
+
+    /// Takes an entry back that has not been written.
+    pub fn withdraw(&self, agent_id: &str) {
+        let _ = self.inner.commands.send(Command::Withdraw(agent_id.to_owned()));
+    }
+
+    /// Reads roster and config now; returns when that is done, or cannot be done.
+    pub async fn resync(&self) {
+        resync(&self.inner.wanted).await;
+    }
+
+    /// How many requests were made.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.inner.caller.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            calls: get(&counters.calls),
+            writing_calls: get(&counters.writing_calls),
+            config_patches: get(&counters.config_patches),
+            errors: get(&counters.errors),
+        }
+    }
+
+    pub(super) async fn call(&self, method: &'static str, params: Value, allowed: Duration) -> Result<Value, CallError> {
+        let answer = self.inner.caller.call(method, params, allowed).await?;
+        if answer["file"].get("hash").is_some() {
+            self.inner.hashes.store(true, Ordering::Relaxed);
+        }
+        Ok(answer)
+    }
+
+    /// Waits for the turn to change the config or the roster.
+    pub(super) async fn config_turn(&self) -> MutexGuard<'_, ()> {
+        self.inner.config_turn.lock().await
+    }
+}
+
+/// Has roster and config read, and waits for it.
+pub(super) async fn resync(wanted: &mpsc::UnboundedSender<oneshot::Sender<()>>) {
+    let (done, wait) = oneshot::channel();
+    if wanted.send(done).is_ok() {
+        // An error says that it could not be done, which the inventory shows as well.
+        let _ = wait.await;
+    }
+}

@@ -1,0 +1,272 @@
+//! The requests that Muster makes, typed.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::error::CallError;
+use super::handle::Gateway;
+
+/// The deadline of ordinary requests.
+pub(super) const ORDINARY: Duration = Duration::from_secs(15);
+/// The deadline of a deletion: measured 3 to 6 s each with 20 agents that have sessions, and more behind others.
+const DELETE: Duration = Duration::from_secs(90);
+/// The deadline of a config write: measured 54 s for 200 agents.
+pub(super) const CONFIG_WRITE: Duration = Duration::from_secs(120);
+
+/// A workspace file as the gateway lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it is not there.
+    pub missing: bool,
+    /// Its size in bytes.
+    pub size: i64,
+    /// Time of its last change, in milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+/// A workspace file with its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileContent {
+    /// The file.
+    pub info: FileInfo,
+    /// Its text.
+    pub text: String,
+}
+
+/// A session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Its key.
+    pub key: String,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+/// A message of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// `user`, `assistant` or `toolResult`.
+    pub role: String,
+    /// Its text.
+    pub text: String,
+    /// The key that it was sent with, where the gateway keeps it.
+    pub idempotency_key: Option<String>,
+}
+
+/// What became of an agent that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It was removed.
+    Removed,
+    /// It was not there.
+    Absent,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawFile {
+    name: String,
+    #[serde(default)]
+    missing: bool,
+    #[serde(default)]
+    size: i64,
+    #[serde(default)]
+    updated_at_ms: i64,
+    #[serde(default)]
+    content: Option<String>,
+}
+
+impl RawFile {
+    fn info(&self) -> FileInfo {
+        FileInfo { name: self.name.clone(), missing: self.missing, size: self.size, modified_ms: self.updated_at_ms }
+    }
+}
+
+#[derive(Deserialize)]
+struct OneFile {
+    file: RawFile,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    files: Vec<RawFile>,
+}
+
+#[derive(Deserialize)]
+struct Sessions {
+    sessions: Vec<RawSession>,
+}
+
+#[derive(Deserialize)]
+struct RawSession {
+    key: String,
+    #[serde(default)]
+    label: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct History {
+    #[serde(default)]
+    messages: Vec<RawMessage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMessage {
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    content: Value,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+}
+
+fn read<T: DeserializeOwned>(method: &'static str, payload: Value) -> Result<T, CallError> {
+    serde_json::from_value(payload).map_err(|e| CallError::unreadable(method, e))
+}
+
+impl Gateway {
+    /// The workspace files of an agent. `agents.files.list` of 2026.9.6 leaves IDENTITY.md out, so that it is asked for by
+    /// itself where the gateway accepts that name.
+    ///
+    /// # Errors
+    /// See [`CallError`]; "not found" while the agent is not visible yet.
+    pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
+        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
+        let mut files: Vec<_> = read::<Files>("agents.files.list", payload)?.files.iter().map(RawFile::info).collect();
+        if !files.iter().any(|f| f.name == "IDENTITY.md")
+            && let Some(identity) = self.file_get(agent_id, "IDENTITY.md").await?
+        {
+            files.push(identity.info);
+        }
+        Ok(files)
+    }
+
+    /// A workspace file; `None` when it is not there.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn file_get(&self, agent_id: &str, name: &str) -> Result<Option<FileContent>, CallError> {
+        let payload = self.call("agents.files.get", json!({ "agentId": agent_id, "name": name }), ORDINARY).await?;
+        let file = read::<OneFile>("agents.files.get", payload)?.file;
+        if file.missing {
+            return Ok(None);
+        }
+        Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default() }))
+    }
+
+    /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that; older
+    /// gateways take no such precondition and the write is unconditional there.
+    ///
+    /// # Errors
+    /// See [`CallError`]; [`CallError::is_conflict`] when the file changed meanwhile.
+    pub async fn file_set(&self, agent_id: &str, name: &str, content: &str, expected: Option<&str>) -> Result<FileInfo, CallError> {
+        let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
+        let hashes = self.inventory().borrow().as_ref().is_some_and(|i| i.capabilities.file_hashes);
+        if let Some(expected) = expected.filter(|_| hashes) {
+            params["expectedHash"] = json!(expected);
+        }
+        let payload = self.call("agents.files.set", params, ORDINARY).await?;
+        Ok(read::<OneFile>("agents.files.set", payload)?.file.info())
+    }
+
+    /// A session, when there is one.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn session(&self, key: &str) -> Result<Option<SessionInfo>, CallError> {
+        let mut params = json!({ "limit": 100 });
+        if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
+            params["agentId"] = json!(agent_id);
+        }
+        let payload = self.call("sessions.list", params, ORDINARY).await?;
+        let found = read::<Sessions>("sessions.list", payload)?.sessions.into_iter().find(|s| s.key == key);
+        Ok(found.map(|s| SessionInfo { key: s.key, label: s.label }))
+    }
+
+    /// Puts a label on a session, and makes the session when there is none. On an unknown agent this leaves an orphan
+    /// (measured on all versions): call it only for an agent that the roster shows.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn session_label(&self, key: &str, label: &str) -> Result<(), CallError> {
+        self.call("sessions.patch", json!({ "key": key, "label": label }), ORDINARY).await.map(|_| ())
+    }
+
+    /// Deletes a session. False where the gateway keeps main sessions as long as their agent (from 2026.8.1).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
+        let keeps = self.inventory().borrow().as_ref().is_some_and(|i| !i.capabilities.main_session_delete);
+        if keeps {
+            return Ok(false);
+        }
+        match self.call("sessions.delete", json!({ "key": key }), ORDINARY).await {
+            Ok(payload) => Ok(payload["deleted"].as_bool().unwrap_or(true)),
+            Err(error) if error.is_main_session_refusal() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a message into a session. The gateway runs a key once, as long as it does not restart.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn chat_send(&self, key: &str, message: &str, deliver: bool, idempotency_key: &str) -> Result<(), CallError> {
+        let params = json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
+        self.call("chat.send", params, ORDINARY).await.map(|_| ())
+    }
+
+    /// The messages of a session.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
+        let payload = self.call("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
+        let message = |m: RawMessage| ChatMessage { role: m.role, text: text(&m.content), idempotency_key: m.idempotency_key };
+        Ok(read::<History>("chat.history", payload)?.messages.into_iter().map(message).collect())
+    }
+
+    /// Removes an agent, one at a time and never beside a config write.
+    ///
+    /// # Errors
+    /// See [`CallError`]. "Not found" is believed only when the config shows the id absent and the gateway has applied its
+    /// last config; until then it is [`CallError::Unsettled`].
+    pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
+        let result = {
+            let _alone = self.config_turn().await;
+            let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
+            self.call("agents.delete", params, DELETE).await
+        };
+        self.resync().await;
+        match result {
+            Ok(_) => Ok(Deleted::Removed),
+            Err(error) if error.is_not_found() => self.confirm_absent(agent_id),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn confirm_absent(&self, agent_id: &str) -> Result<Deleted, CallError> {
+        let absent = |i: &super::Inventory| i.settled && !i.agents.contains_key(agent_id);
+        if self.inventory().borrow().as_ref().is_some_and(|i| absent(i)) {
+            return Ok(Deleted::Absent);
+        }
+        let message = format!("the gateway says that agent {agent_id} is not there, and its config does not confirm that yet");
+        Err(CallError::Unsettled(message))
+    }
+}
+
+/// The text of a message, which is a string or a list of parts.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).collect::<Vec<_>>().join("\n"),
+        _ => String::new(),
+    }
+}

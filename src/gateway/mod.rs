@@ -1,0 +1,32 @@
+//! The client of one OpenClaw gateway.
+//!
+//! This layer knows the gateway's WebSocket RPC and nothing else: not Kubernetes, not the Agent resource. A [`Gateway`]
+//! is a handle to three tasks: the one that owns the connection, the informer that keeps the [`Inventory`], and the one
+//! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
+//!
+//! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
+//! - `methods`: typed requests; - `inventory`, `entry`, `writer`: the roster and the config, read and written.
+
+mod connection;
+mod entry;
+mod error;
+mod frame;
+mod handle;
+mod hello;
+mod identity;
+mod inventory;
+mod methods;
+mod session;
+mod transport;
+mod writer;
+
+pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry};
+pub use error::{CallError, Outcome};
+pub use handle::{Change, Gateway, Link, Stats};
+pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings, Trust};
+pub use identity::Identity;
+pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape};
+pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
+pub use session::{Output, Session};
+pub use transport::{ByteStream, Dial, Network};
+pub use writer::{Refused, Writes};

@@ -1,0 +1,166 @@
+//! What the operator counts, under controller-runtime's names where there is one.
+//!
+//! Labels are bounded: a controller, a result, a category. Never a name, an id or a message.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// A controller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Controller {
+    controller: &'static str,
+}
+
+/// A controller and how its reconcile ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Result {
+    controller: &'static str,
+    result: &'static str,
+}
+
+/// How a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing more to do before a change.
+    Success,
+    /// It is looked at again after a time.
+    RequeueAfter,
+    /// Something failed and is tried again.
+    Error,
+    /// It panicked.
+    Panic,
+    /// It took longer than it may.
+    Deadline,
+}
+
+/// The operator's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Result, Counter>,
+    errors: Family<Controller, Counter>,
+    panics: Family<Controller, Counter>,
+    active: Family<Controller, Gauge>,
+    time: Family<Controller, Histogram, fn() -> Histogram>,
+    gateways: Gauge,
+    gateways_up: Gauge,
+    gateway_calls: Gauge,
+    gateway_writes: Gauge,
+    heartbeats: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            reconciles: Family::default(),
+            errors: Family::default(),
+            panics: Family::default(),
+            active: Family::default(),
+            time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 15))),
+            gateways: Gauge::default(),
+            gateways_up: Gauge::default(),
+            gateway_calls: Gauge::default(),
+            gateway_writes: Gauge::default(),
+            heartbeats: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let runtime = |name: &str| format!("controller_runtime_{name}");
+        registry.register(runtime("reconcile"), "Reconciles by controller and result", self.reconciles.clone());
+        registry.register(runtime("reconcile_errors"), "Reconciles that ended in an error", self.errors.clone());
+        registry.register(runtime("reconcile_panics"), "Reconciles that panicked", self.panics.clone());
+        registry.register(runtime("active_workers"), "Reconciles under way", self.active.clone());
+        registry.register(runtime("reconcile_time_seconds"), "Time of a reconcile", self.time.clone());
+        registry.register("muster_gateways", "Open gateway clients", self.gateways.clone());
+        registry.register("muster_gateways_connected", "Gateway clients with a connection", self.gateways_up.clone());
+        registry.register("muster_gateway_calls", "Requests to the gateways that are connected now", self.gateway_calls.clone());
+        registry.register("muster_gateway_writing_calls", "Of those, requests that write", self.gateway_writes.clone());
+        registry.register("muster_heartbeats", "Check-ins of agents", self.heartbeats.clone());
+    }
+
+    /// A reconcile begins.
+    pub fn begun(&self, controller: &'static str) {
+        self.active.get_or_create(&Controller { controller }).inc();
+    }
+
+    /// A reconcile ended.
+    pub fn ended(&self, controller: &'static str, ended: Ended, took: Duration) {
+        let label = Controller { controller };
+        self.active.get_or_create(&label).dec();
+        self.time.get_or_create(&label).observe(took.as_secs_f64());
+        let result = match ended {
+            Ended::Success => "success",
+            Ended::RequeueAfter => "requeue_after",
+            Ended::Error | Ended::Panic | Ended::Deadline => "error",
+        };
+        self.reconciles.get_or_create(&Result { controller, result }).inc();
+        if result == "error" {
+            self.errors.get_or_create(&label).inc();
+        }
+        if ended == Ended::Panic {
+            self.panics.get_or_create(&label).inc();
+        }
+    }
+
+    /// How many gateway clients there are and how many of them are connected; the requests they sent, and how many of
+    /// these write.
+    pub fn gateways(&self, clients: usize, connected: usize, calls: u64, writes: u64) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.gateways.set(i64::try_from(clients).unwrap_or(i64::MAX));
+        self.gateways_up.set(i64::try_from(connected).unwrap_or(i64::MAX));
+        self.gateway_calls.set(number(calls));
+        self.gateway_writes.set(number(writes));
+    }
+
+    /// An agent checked in.
+    pub fn heartbeat(&self) {
+        self.heartbeats.inc();
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// None in practice: the text goes into a String.
+    pub fn text(&self) -> std::result::Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconciles_are_counted_under_the_names_of_controller_runtime() {
+        let metrics = Metrics::default();
+        for ended in [Ended::Success, Ended::Panic] {
+            metrics.begun("agent");
+            metrics.ended("agent", ended, Duration::from_millis(3));
+        }
+        let text = metrics.text().unwrap();
+        for line in [
+            "controller_runtime_reconcile_total{controller=\"agent\",result=\"success\"} 1",
+            "controller_runtime_reconcile_total{controller=\"agent\",result=\"error\"} 1",
+            "controller_runtime_reconcile_panics_total{controller=\"agent\"} 1",
+            "controller_runtime_active_workers{controller=\"agent\"} 0",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"agent\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

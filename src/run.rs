@@ -1,0 +1,233 @@
+//! The operator: everything put together.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kube::runtime::reflector;
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::cli::{LogFormat, RunArgs};
+use crate::cluster::controllers::{self, Controller};
+use crate::cluster::store::KubeStore;
+use crate::cluster::triggers::{Queues, Triggers};
+use crate::cluster::{Caches, watch};
+use crate::gateway::{Link, Network};
+use crate::metrics::Metrics;
+use crate::reconcile::gateways::Changed;
+use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway};
+use crate::server::agents::{self, Api};
+use crate::server::probes::{self, Probes};
+use crate::server::tokens::Tokens;
+
+/// How long reconciles that are under way may go on after a signal to stop.
+const GRACE: Duration = Duration::from_secs(20);
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the operator until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// A sentence about what is missing to begin: a kubeconfig, the API server, a free port.
+pub fn main(args: &RunArgs) -> Result<(), Failure> {
+    logging(args.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(operate(args))
+}
+
+fn logging(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+async fn client(args: &RunArgs) -> Result<Client, Failure> {
+    let config = match &args.kubeconfig {
+        None => Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?,
+        Some(path) => {
+            let file = kube::config::Kubeconfig::read_from(path).map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?
+        }
+    };
+    Ok(Client::try_from(config)?)
+}
+
+async fn operate(args: &RunArgs) -> Result<(), Failure> {
+    let client = client(args).await?;
+    let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
+    let api_listener = listen(args.api_addr, "--api-addr").await?;
+    let probe_listener = listen(args.probe_addr, "--probe-addr").await?;
+    info!(
+        api = %api_listener.local_addr()?, probes = %probe_listener.local_addr()?, kubernetes = version.git_version,
+        "muster runs"
+    );
+    let shutdown = CancellationToken::new();
+    let mut parts = JoinSet::new();
+    start(client, (api_listener, probe_listener), &shutdown, &mut parts);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ended = tokio::select! {
+        biased;
+        _ = terminate.recv() => None,
+        _ = tokio::signal::ctrl_c() => None,
+        ended = parts.join_next() => ended,
+    };
+    info!("stopping");
+    shutdown.cancel();
+    let rest = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, rest).await.is_err() {
+        info!(seconds = GRACE.as_secs(), "some reconciles did not end in time and are cut off");
+    }
+    match ended {
+        None => Ok(()),
+        Some(_) => Err("a part of the operator ended by itself; see the log".into()),
+    }
+}
+
+async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(addr).await.map_err(|e| format!("{flag} {addr}: {e}").into())
+}
+
+fn start(
+    client: Client,
+    (api_listener, probe_listener): (TcpListener, TcpListener),
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<()>,
+) {
+    let (agents_cache, agents_writer) = reflector::store();
+    let (boards_cache, boards_writer) = reflector::store();
+    let (gateways_cache, gateways_writer) = reflector::store();
+    let caches = Caches { agents: agents_cache, boards: boards_cache, gateways: gateways_cache };
+    let store = KubeStore::new(client.clone(), caches.clone());
+    let (queues, receivers) = queues();
+    let (changes, changed) = mpsc::unbounded_channel();
+    let triggers = Triggers { store: store.clone(), caches: caches.clone(), queues: queues.clone() };
+    let world = Arc::new(World {
+        store,
+        gateways: Gateways::new(Arc::new(Network), changes),
+        heartbeats: Heartbeats::default(),
+    });
+    let metrics = Arc::new(Metrics::default());
+    let tokens = Arc::new(Tokens::default());
+    let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
+    let api = Api { world: Arc::clone(&world), tokens: Arc::clone(&tokens), queue: queues.agents.clone(), metrics: Arc::clone(&metrics) };
+
+    let mut until_stop = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        let stop = shutdown.clone().cancelled_owned();
+        parts.spawn(async move {
+            tokio::select! { biased; () = stop => {}, () = work => {} }
+        });
+    };
+    let on_agent = move |agent: &crate::api::Agent, gone: bool| tokens.update(agent, gone);
+    until_stop(Box::pin(watch::agents(watch::objects(&client, agents_writer), triggers.clone(), on_agent)));
+    until_stop(Box::pin(watch::boards(watch::objects(&client, boards_writer), triggers.clone())));
+    until_stop(Box::pin(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone())));
+    until_stop(Box::pin({
+        let (client, triggers) = (client.clone(), triggers.clone());
+        async move { watch::config_maps(&client, triggers).await }
+    }));
+    until_stop(Box::pin(follow_gateways(changed, triggers)));
+    until_stop(Box::pin(count_gateways(Arc::clone(&world), Arc::clone(&metrics))));
+    until_stop(Box::pin(serve(api_listener, agents::router(Arc::new(api)))));
+    until_stop(Box::pin(serve(probe_listener, probes::router(Arc::clone(&probes)))));
+    until_stop(Box::pin(watch_sync(caches.clone(), probes)));
+    run_controllers(&world, caches, receivers, &metrics, shutdown, parts);
+}
+
+struct Receivers {
+    agents: UnboundedReceiver<Key>,
+    boards: UnboundedReceiver<Key>,
+    gateways: UnboundedReceiver<Key>,
+}
+
+fn queues() -> (Queues, Receivers) {
+    let (agents, agents_rx) = mpsc::unbounded_channel();
+    let (boards, boards_rx) = mpsc::unbounded_channel();
+    let (gateways, gateways_rx) = mpsc::unbounded_channel();
+    let receivers = Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx };
+    (Queues { agents, boards, gateways }, receivers)
+}
+
+/// How long changes of agents are gathered before their board and gateway are looked at.
+const GATHER: Duration = Duration::from_millis(500);
+
+fn run_controllers(
+    world: &Arc<World<KubeStore>>,
+    caches: Caches,
+    receivers: Receivers,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+    parts: &mut JoinSet<()>,
+) {
+    let Caches { agents, boards, gateways } = caches;
+    let controller = Controller { name: "agent", cache: agents, queue: receivers.agents, debounce: Duration::ZERO, metrics: Arc::clone(metrics) };
+    let at = Arc::clone(world);
+    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
+        let world = Arc::clone(&at);
+        async move { agent::reconcile(&world, &object).await }
+    }));
+    let controller = Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: Arc::clone(metrics) };
+    let at = Arc::clone(world);
+    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
+        let world = Arc::clone(&at);
+        async move { board::reconcile(&world, &object).await }
+    }));
+    let controller = Controller { name: "agentgateway", cache: gateways, queue: receivers.gateways, debounce: GATHER, metrics: Arc::clone(metrics) };
+    let at = Arc::clone(world);
+    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
+        let world = Arc::clone(&at);
+        async move { gateway::reconcile(&world, &object).await }
+    }));
+}
+
+async fn follow_gateways(mut changed: UnboundedReceiver<Changed>, triggers: Triggers<KubeStore>) {
+    while let Some(change) = changed.recv().await {
+        triggers.changed(&change);
+    }
+}
+
+/// How often the gateways' figures are taken over into the metrics.
+const COUNT: Duration = Duration::from_secs(5);
+
+async fn count_gateways(world: Arc<World<KubeStore>>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(COUNT);
+    loop {
+        tick.tick().await;
+        let links = world.gateways.links();
+        let up = links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), Link::Up(_))).count();
+        let (calls, writes) = links.iter().fold((0, 0), |(calls, writes), (_, link)| {
+            let stats = link.client().stats();
+            (calls + stats.calls, writes + stats.writing_calls)
+        });
+        metrics.gateways(links.len(), up, calls, writes);
+    }
+}
+
+async fn serve(listener: TcpListener, router: axum::Router) {
+    if let Err(error) = axum::serve(listener, router).into_future().await {
+        error!(%error, "an HTTP server ended");
+    }
+}
+
+/// Tells the readiness probe when the watches have brought what there is.
+async fn watch_sync(caches: Caches, probes: Arc<Probes>) {
+    let Caches { agents, boards, gateways } = caches;
+    let ready = futures::join!(agents.wait_until_ready(), boards.wait_until_ready(), gateways.wait_until_ready());
+    if let (Ok(()), Ok(()), Ok(())) = ready {
+        info!("the watches are in sync");
+        probes.synced.store(true, Ordering::Relaxed);
+    }
+    std::future::pending().await
+}

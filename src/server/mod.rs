@@ -1,0 +1,6 @@
+//! The HTTP servers: the API that agents call, and probes and metrics on a port of their own.
+
+pub mod agents;
+pub mod error;
+pub mod probes;
+pub mod tokens;

@@ -1,0 +1,46 @@
+//! Probes and metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+
+/// What the probes tell.
+#[derive(Debug)]
+pub struct Probes {
+    /// Whether the watches have brought what there is. Gateways do not count: an operator whose gateways are away is
+    /// ready to say so.
+    pub synced: AtomicBool,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// `/livez`, `/readyz` and `/metrics`.
+pub fn router(probes: Arc<Probes>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(probes)
+}
+
+async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, &'static str) {
+    if probes.synced.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the watches have not brought all objects yet\n")
+    }
+}
+
+async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
+    match probes.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
