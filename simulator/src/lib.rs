@@ -1,1 +1,33 @@
 //! A WebSocket gateway that behaves as real OpenClaw gateways were measured to, with faults.
+//!
+//! It runs in the process that tests against it, on an in-memory byte stream and under a paused clock, or on a port.
+//! It knows nothing of the client that it is tested with: it speaks JSON, and holds its own copy of every message.
+//!
+//! - [`Profile`]: what one version does differently from another, as data.
+//! - [`Simulator`]: the handle: connect, inspect, interfere, inject faults.
+//! - [`Fault`]: what goes wrong with one call.
+//!
+//! Inside, from the wire inwards: `connection` (frames), `handshake` and `signature` (who is it), `gateway` (how a call
+//! goes through: queue, locks, latency, faults, the end of the process), `methods` (what each call does), `world` and
+//! `config` (the values that it changes).
+
+mod clock;
+mod config;
+mod connection;
+mod error;
+mod faults;
+mod gateway;
+mod hands;
+mod handshake;
+mod inspect;
+mod methods;
+mod profile;
+mod schema;
+mod signature;
+mod simulator;
+mod world;
+
+pub use faults::Fault;
+pub use inspect::{Call, Chat, Orphans, Outcome, Session};
+pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
+pub use simulator::{ListenGuard, Remote, Simulator};

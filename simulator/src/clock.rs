@@ -1,0 +1,84 @@
+//! Time and identifiers, both deterministic: time is the runtime's, identifiers are counted and hashed.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+/// The moment that every simulated gateway starts at, in Unix milliseconds.
+const EPOCH_MS: i64 = 1_795_433_000_000;
+
+/// Unix milliseconds that follow the runtime's clock, so that a paused clock is enough to test.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now_ms(self) -> i64 {
+        EPOCH_MS + i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX - EPOCH_MS)
+    }
+
+    pub(crate) fn uptime(self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+/// A source of identifiers that are unique in one simulator and the same in every run.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    issued: u64,
+}
+
+impl Ids {
+    /// The next identifier, in the shape of a UUID of version 4.
+    pub(crate) fn uuid(&mut self) -> String {
+        let hash = hex(&self.next());
+        format!(
+            "{}-{}-4{}-8{}-{}",
+            &hash[..8],
+            &hash[8..12],
+            &hash[13..16],
+            &hash[17..20],
+            &hash[20..32]
+        )
+    }
+
+    /// The next secret of 32 bytes, URL-safe.
+    pub(crate) fn secret(&mut self) -> String {
+        base64url(&self.next())
+    }
+
+    fn next(&mut self) -> [u8; 32] {
+        self.issued += 1;
+        Sha256::digest(format!("simulator id {}", self.issued)).into()
+    }
+}
+
+/// Lower-case hexadecimal text of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// The SHA-256 of `text` in hexadecimal.
+pub(crate) fn sha256_hex(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
+/// URL-safe base64 without padding.
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}

@@ -1,0 +1,127 @@
+//! The gateway's merge of a patch: RFC 7386, except that arrays of objects with ids merge by id.
+
+use serde_json::{Map, Value};
+
+/// `target` with `patch` merged into it.
+pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
+    match patch {
+        Value::Object(changes) => {
+            let mut result = target.as_object().cloned().unwrap_or_default();
+            for (key, change) in changes {
+                if change.is_null() {
+                    result.remove(key);
+                } else {
+                    let old = result.get(key).cloned().unwrap_or(Value::Null);
+                    result.insert(key.clone(), merged(&old, change));
+                }
+            }
+            Value::Object(result)
+        }
+        Value::Array(changes) => {
+            match (target.as_array().and_then(|old| by_id(old)), by_id(changes)) {
+                (Some(_), Some(_)) => merged_by_id(target, changes),
+                _ => patch.clone(),
+            }
+        }
+        _ => patch.clone(),
+    }
+}
+
+fn by_id(items: &[Value]) -> Option<Vec<&str>> {
+    items.iter().map(id_of).collect()
+}
+
+fn id_of(item: &Value) -> Option<&str> {
+    item.get("id")?.as_str()
+}
+
+fn merged_by_id(target: &Value, changes: &[Value]) -> Value {
+    let mut result = target.as_array().cloned().unwrap_or_default();
+    for change in changes {
+        match result.iter_mut().find(|item| id_of(item) == id_of(change)) {
+            Some(item) => *item = merged(item, change),
+            None => result.push(merged(&Value::Null, change)),
+        }
+    }
+    Value::Array(result)
+}
+
+/// The paths at which `new` differs from `old`, each as short as it can be.
+pub(crate) fn changed_paths(old: &Value, new: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    differences(old, new, "", false, &mut paths);
+    paths
+}
+
+/// The paths of the values at which `new` differs from `old`.
+pub(crate) fn changed_leaves(old: &Value, new: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    differences(old, new, "", true, &mut paths);
+    paths
+}
+
+fn differences(old: &Value, new: &Value, path: &str, leaves: bool, paths: &mut Vec<String>) {
+    if old == new {
+        return;
+    }
+    let empty = Map::new();
+    let (old_map, new_map) = match (old.as_object(), new.as_object()) {
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(new)) if leaves && !new.is_empty() => (&empty, new),
+        (Some(old), None) if leaves && !old.is_empty() => (old, &empty),
+        _ => return paths.push(path.to_owned()),
+    };
+    let added = new_map.keys().filter(|key| !old_map.contains_key(*key));
+    for key in old_map.keys().chain(added) {
+        let below = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        let (old, new) = (old_map.get(key), new_map.get(key));
+        differences(
+            old.unwrap_or(&Value::Null),
+            new.unwrap_or(&Value::Null),
+            &below,
+            leaves,
+            paths,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_null_removes_a_key() {
+        assert_eq!(
+            merged(&json!({"a": 1, "b": 2}), &json!({"a": null})),
+            json!({"b": 2})
+        );
+    }
+
+    #[test]
+    fn objects_with_ids_merge_by_id_and_the_rest_stays() {
+        let old = json!([{"id": "a", "x": 1}, {"id": "b"}]);
+        let patch = json!([{"id": "a", "y": 2}, {"id": "c"}]);
+        assert_eq!(
+            merged(&old, &patch),
+            json!([{"id": "a", "x": 1, "y": 2}, {"id": "b"}, {"id": "c"}])
+        );
+    }
+
+    #[test]
+    fn other_arrays_are_replaced() {
+        assert_eq!(merged(&json!([1, 2]), &json!([3])), json!([3]));
+    }
+
+    #[test]
+    fn a_new_object_is_one_changed_path_and_many_leaves() {
+        let (old, new) = (json!({"a": {}}), json!({"a": {"b": {"c": 1, "d": 2}}}));
+        assert_eq!(changed_paths(&old, &new), ["a.b"]);
+        assert_eq!(changed_leaves(&old, &new), ["a.b.c", "a.b.d"]);
+    }
+}

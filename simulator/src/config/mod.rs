@@ -1,0 +1,139 @@
+//! The configuration: what is written, what of it is applied, and how a client sees both.
+
+pub(crate) mod merge;
+pub(crate) mod roster;
+pub(crate) mod rules;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    clock::{base64url, sha256_hex},
+    profile::{Profile, RosterShape},
+};
+
+/// The written configuration and the one that the gateway works with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) document: Value,
+    pub(crate) applied: Value,
+    /// While set, the lease of a dead process is held: writes are accepted and not applied.
+    pub(crate) unsettled_until: Option<Instant>,
+}
+
+impl Config {
+    pub(crate) fn fresh() -> Self {
+        let document = json!({
+            "gateway": {"mode": "local"},
+            "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
+        });
+        Self {
+            applied: document.clone(),
+            document,
+            unsettled_until: None,
+        }
+    }
+
+    /// Whether the gateway works with what is written.
+    pub(crate) fn settled(&self) -> bool {
+        self.unsettled_until.is_none() && self.document == self.applied
+    }
+
+    /// The hash that a write has to name as its base.
+    pub(crate) fn hash(&self, profile: &Profile) -> String {
+        hash(&self.document, profile, "file")
+    }
+
+    pub(crate) fn revision_hash(&self, profile: &Profile) -> String {
+        hash(&self.document, profile, "revision")
+    }
+
+    /// Differs from the revision's hash while the gateway is not settled.
+    pub(crate) fn applied_hash(&self, profile: &Profile) -> String {
+        let salt = if self.unsettled_until.is_some() {
+            "unsettled"
+        } else {
+            "revision"
+        };
+        hash(&self.applied, profile, salt)
+    }
+
+    /// The reply of `config.get`.
+    pub(crate) fn snapshot(&self, profile: &Profile) -> Value {
+        let source = sourced(&self.document, profile);
+        let runtime = defaulted(&self.document, profile);
+        let mut snapshot = json!({
+            "path": path(profile),
+            "exists": true,
+            "raw": format!("{:#}", self.document),
+            "parsed": self.document,
+            "resolved": source,
+            "valid": true,
+            "config": runtime,
+            "hash": self.hash(profile),
+            "issues": [],
+            "warnings": [],
+            "legacyIssues": [],
+        });
+        if profile.protocol >= 4 {
+            snapshot["sourceConfig"] = source;
+            snapshot["runtimeConfig"] = runtime;
+        }
+        if profile.opaque_hashes {
+            snapshot["includedPaths"] = json!([]);
+            snapshot["includeProvenance"] = json!([]);
+            snapshot["agentRosterIncludeOwned"] = json!(false);
+            snapshot["bindingsIncludeOwned"] = json!(false);
+            snapshot["configRevisionHash"] = json!(self.revision_hash(profile));
+            snapshot["appliedConfigHash"] = json!(self.applied_hash(profile));
+        }
+        snapshot
+    }
+}
+
+/// Where the configuration is, as the gateway shows it.
+pub(crate) fn path(profile: &Profile) -> String {
+    format!("{}/.openclaw/openclaw.json", profile.home)
+}
+
+/// The workspace of an agent whose entry names none.
+pub(crate) fn default_workspace(profile: &Profile, id: &str) -> String {
+    if id == roster::MAIN {
+        format!("{}/.openclaw/workspace", profile.home)
+    } else {
+        format!("{}/.openclaw/workspace-{id}", profile.home)
+    }
+}
+
+fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
+    let digest = sha256_hex(&format!("{salt}:{document}"));
+    if profile.opaque_hashes {
+        format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32]))
+    } else {
+        digest
+    }
+}
+
+fn sourced(document: &Value, profile: &Profile) -> Value {
+    let mut source = document.clone();
+    if profile.roster == RosterShape::Entries && source["agents"]["entries"].is_null() {
+        source["agents"]["entries"] = json!({roster::MAIN: {}});
+    }
+    source
+}
+
+/// The configuration with the gateway's own defaults, which a client has to tell apart from what was written.
+pub(crate) fn defaulted(document: &Value, profile: &Profile) -> Value {
+    let mut config = sourced(document, profile);
+    let defaults = json!({
+        "maxConcurrent": 8,
+        "subagents": {"maxConcurrent": 8, "archiveAfterMinutes": 60},
+        "compaction": {"mode": "safeguard"},
+    });
+    config["agents"]["defaults"] = merge::merged(&defaults, &config["agents"]["defaults"]);
+    let rest = json!({
+        "commands": {"native": "auto", "nativeSkills": "auto", "restart": true},
+        "messages": {"ackReactionScope": "group-mentions"},
+    });
+    merge::merged(&rest, &config)
+}

@@ -1,0 +1,211 @@
+//! One connection: the upgrade, the challenge, the handshake, then calls and events until either side ends it.
+
+use std::sync::Arc;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{Instant, interval_at},
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async_with_config,
+    tungstenite::{
+        Error, Message,
+        handshake::server::{ErrorResponse, Request as Upgrade, Response},
+        http::StatusCode,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use crate::{
+    gateway::{Gateway, Request},
+    handshake,
+    methods::system,
+    simulator::Remote,
+    world::{Power, links::Out},
+};
+
+/// The longest frame that is accepted, as the hello says.
+pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
+
+/// Serves one client to the end of its connection.
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    remote: Remote,
+) {
+    let draining = gateway.power() == Power::Draining;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_PAYLOAD))
+        .max_frame_size(Some(MAX_PAYLOAD));
+    // The signature is the library's, whose error is a whole response.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the callback's type is given by tungstenite"
+    )]
+    let check = |upgrade: &Upgrade, response: Response| match refusal(upgrade, draining) {
+        Some(status) => Err(refused(status)),
+        None => Ok(response),
+    };
+    let Ok(socket) = accept_hdr_async_with_config(stream, check, Some(config)).await else {
+        return;
+    };
+    let (out, outbox) = unbounded_channel();
+    let link = gateway.world().links.open(out, remote == Remote::Remote);
+    let mut connection = Connection {
+        gateway: gateway.clone(),
+        socket,
+        outbox,
+        link,
+        nonce: String::new(),
+    };
+    // A client that goes away is not an error of the server's.
+    let _ = connection.run().await;
+    gateway.world().links.close(link);
+}
+
+fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
+    if draining {
+        Some(StatusCode::SERVICE_UNAVAILABLE)
+    } else if upgrade.headers().contains_key("x-forwarded-for") {
+        Some(StatusCode::FORBIDDEN)
+    } else {
+        None
+    }
+}
+
+fn refused(status: StatusCode) -> ErrorResponse {
+    let mut response = ErrorResponse::new(None);
+    *response.status_mut() = status;
+    response
+}
+
+struct Connection<S> {
+    gateway: Arc<Gateway>,
+    socket: WebSocketStream<S>,
+    outbox: UnboundedReceiver<Out>,
+    link: u64,
+    nonce: String,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(&mut self) -> Result<(), Error> {
+        self.challenge().await?;
+        let (tick, health) = (self.gateway.profile.tick, self.gateway.profile.health);
+        let mut ticks = interval_at(Instant::now() + tick, tick);
+        let mut healths = interval_at(Instant::now() + health, health);
+        loop {
+            // Cancel-safe: each branch waits on a queue or a timer, and sends only once it was chosen.
+            tokio::select! {
+                biased;
+                out = self.outbox.recv() => {
+                    if !self.send(out).await? {
+                        return Ok(());
+                    }
+                }
+                message = self.socket.next() => {
+                    if !self.receive(message).await? {
+                        return Ok(());
+                    }
+                }
+                _ = ticks.tick() => {
+                    let mut world = self.gateway.world();
+                    let payload = json!({"ts": world.clock.now_ms()});
+                    world.emit_to(self.link, "tick", &payload);
+                }
+                _ = healths.tick() => {
+                    let mut world = self.gateway.world();
+                    let payload = system::snapshot(&world);
+                    world.emit_to(self.link, "health", &payload);
+                }
+            }
+        }
+    }
+
+    async fn challenge(&mut self) -> Result<(), Error> {
+        let payload = {
+            let mut world = self.gateway.world();
+            self.nonce = world.ids.uuid();
+            let mut payload = json!({"nonce": self.nonce, "ts": world.clock.now_ms()});
+            if world.profile.opaque_hashes {
+                payload["capabilities"] = json!(["model-catalog-snapshot"]);
+            }
+            payload
+        };
+        self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload}))
+            .await
+    }
+
+    /// Sends what is due; whether the connection goes on.
+    async fn send(&mut self, out: Option<Out>) -> Result<bool, Error> {
+        match out {
+            Some(Out::Frame(frame)) => self.write(&frame).await.map(|()| true),
+            Some(Out::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
+            Some(Out::Abort) | None => Ok(false),
+        }
+    }
+
+    /// Takes in what the client sent; whether the connection goes on.
+    async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<bool, Error> {
+        let text = match message {
+            None | Some(Ok(Message::Close(_))) => return Ok(false),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(_)) => return Ok(true),
+        };
+        let Some(request) = parsed(self.link, text.as_str()) else {
+            self.close(1008, "invalid request frame").await?;
+            return Ok(false);
+        };
+        let admitted = self
+            .gateway
+            .world()
+            .links
+            .get(self.link)
+            .is_some_and(|link| link.client.is_some());
+        if admitted {
+            tokio::spawn(self.gateway.clone().serve(request));
+            return Ok(true);
+        }
+        let answer = handshake::answer(&self.gateway, &request, &self.nonce).await;
+        if let Some(frame) = &answer.frame {
+            self.write(frame).await?;
+        }
+        if let Some((code, reason)) = answer.close {
+            self.close(code, &reason).await?;
+            return Ok(false);
+        }
+        Ok(!answer.abort)
+    }
+
+    async fn write(&mut self, frame: &Value) -> Result<(), Error> {
+        self.socket.send(Message::text(frame.to_string())).await
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: reason.to_owned().into(),
+        };
+        self.socket.close(Some(frame)).await
+    }
+}
+
+fn parsed(link: u64, text: &str) -> Option<Request> {
+    let frame: Value = serde_json::from_str(text).ok()?;
+    if frame["type"] != "req" {
+        return None;
+    }
+    let params = match &frame["params"] {
+        Value::Null => json!({}),
+        params => params.clone(),
+    };
+    Some(Request {
+        link,
+        id: frame["id"].as_str()?.to_owned(),
+        method: frame["method"].as_str()?.to_owned(),
+        params,
+    })
+}

@@ -1,0 +1,234 @@
+//! Faults: what goes wrong with one call, exactly when, and once.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::RpcError;
+
+/// One thing that goes wrong with one call; it is gone once it has happened.
+///
+/// ```
+/// use muster_simulator::Fault;
+///
+/// let lost = Fault::on("agents.delete").nth(2).lose_reply();
+/// let refused = Fault::on_any_write().error("UNAVAILABLE", "The server is busy", true);
+/// # let _ = (lost, refused);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fault {
+    calls: Calls,
+    having: Option<(String, Value)>,
+    skip: usize,
+    pub(crate) action: Action,
+}
+
+/// The calls that a fault counts.
+#[derive(Clone, Debug)]
+enum Calls {
+    Method(String),
+    Any,
+    AnyWrite,
+}
+
+/// What happens to the call.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    LoseReply,
+    DropBefore,
+    DropAfter,
+    KillBefore,
+    KillAfter,
+    Refuse(RpcError),
+    Delay(Duration),
+    Hang,
+}
+
+impl Fault {
+    /// A fault of the next call of `method`: unless told otherwise, its reply is lost.
+    pub fn on(method: impl Into<String>) -> Self {
+        Self::of(Calls::Method(method.into()))
+    }
+
+    /// A fault of the next call, whatever its method.
+    pub fn on_any() -> Self {
+        Self::of(Calls::Any)
+    }
+
+    /// A fault of the next call that writes.
+    pub fn on_any_write() -> Self {
+        Self::of(Calls::AnyWrite)
+    }
+
+    fn of(calls: Calls) -> Self {
+        Self {
+            calls,
+            having: None,
+            skip: 0,
+            action: Action::LoseReply,
+        }
+    }
+
+    /// Counts only calls whose parameter `name` is `value`.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.having = Some((name.into(), value.into()));
+        self
+    }
+
+    /// Strikes the `n`-th matching call from now, counted from one.
+    #[must_use]
+    pub fn nth(mut self, n: usize) -> Self {
+        self.skip = n.saturating_sub(1);
+        self
+    }
+
+    /// The call is executed; its reply never comes, and the connection stays.
+    #[must_use]
+    pub fn lose_reply(self) -> Self {
+        self.doing(Action::LoseReply)
+    }
+
+    /// The connection is lost and the call is not executed.
+    #[must_use]
+    pub fn drop_connection_before(self) -> Self {
+        self.doing(Action::DropBefore)
+    }
+
+    /// The call is executed and the connection is lost instead of a reply.
+    #[must_use]
+    pub fn drop_connection_after(self) -> Self {
+        self.doing(Action::DropAfter)
+    }
+
+    /// The gateway is killed and the call is not executed.
+    #[must_use]
+    pub fn kill_before(self) -> Self {
+        self.doing(Action::KillBefore)
+    }
+
+    /// The call is executed and the gateway is killed instead of a reply.
+    #[must_use]
+    pub fn kill_after(self) -> Self {
+        self.doing(Action::KillAfter)
+    }
+
+    /// The call is refused and not executed.
+    #[must_use]
+    pub fn error(self, code: &str, message: impl Into<String>, retryable: bool) -> Self {
+        let error = RpcError::new(code, message);
+        self.doing(Action::Refuse(if retryable {
+            error.retryable()
+        } else {
+            error
+        }))
+    }
+
+    /// The call is executed later.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        self.doing(Action::Delay(delay))
+    }
+
+    /// The call is not executed and never answered; the connection stays.
+    #[must_use]
+    pub fn hang(self) -> Self {
+        self.doing(Action::Hang)
+    }
+
+    fn doing(mut self, action: Action) -> Self {
+        self.action = action;
+        self
+    }
+
+    fn matches(&self, method: &str, params: &Value, writes: bool) -> bool {
+        let called = match &self.calls {
+            Calls::Method(wanted) => wanted == method,
+            Calls::Any => true,
+            Calls::AnyWrite => writes,
+        };
+        called
+            && self
+                .having
+                .as_ref()
+                .is_none_or(|(name, value)| params.get(name) == Some(value))
+    }
+}
+
+/// The faults that have not happened yet.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    waiting: Vec<Fault>,
+}
+
+impl Faults {
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        self.waiting.push(fault);
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Counts a call, and takes the fault that strikes it: of several, the one that was injected first.
+    pub(crate) fn strike(&mut self, method: &str, params: &Value, writes: bool) -> Option<Action> {
+        let mut struck = None;
+        for (index, fault) in self.waiting.iter_mut().enumerate() {
+            if !fault.matches(method, params, writes) {
+                continue;
+            }
+            if fault.skip > 0 {
+                fault.skip -= 1;
+            } else if struck.is_none() {
+                struck = Some(index);
+            }
+        }
+        struck.map(|index| self.waiting.remove(index).action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fault_strikes_its_nth_call_once() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::on("agents.create").nth(2).hang());
+        let strikes: Vec<bool> = (0..4)
+            .map(|_| faults.strike("agents.create", &json!({}), true).is_some())
+            .collect();
+        assert_eq!(strikes, [false, true, false, false]);
+        assert_eq!(faults.left(), 0);
+    }
+
+    #[test]
+    fn a_fault_of_writes_ignores_reads() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::on_any_write().lose_reply());
+        assert!(faults.strike("agents.list", &json!({}), false).is_none());
+        assert!(
+            faults
+                .strike("agents.files.set", &json!({}), true)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_fault_may_ask_for_a_parameter() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::on("agents.files.set").with("name", "AGENTS.md"));
+        assert!(
+            faults
+                .strike("agents.files.set", &json!({"name": "SOUL.md"}), true)
+                .is_none()
+        );
+        assert!(
+            faults
+                .strike("agents.files.set", &json!({"name": "AGENTS.md"}), true)
+                .is_some()
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! The hands of someone else: what happens to a gateway without our calls.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{Fault, Simulator, methods::devices, world::Power};
+
+/// What others do to the gateway.
+impl Simulator {
+    /// Writes a file in the workspace of an agent, or removes it: no event tells of it.
+    pub fn edit_file(&self, agent: &str, name: &str, content: Option<&str>) {
+        let mut world = self.gateway.world();
+        let Some(entry) = world.written().remove(agent) else {
+            return;
+        };
+        let path = world.workspace_of(agent, &entry);
+        let now_ms = world.clock.now_ms();
+        match content {
+            Some(content) => world.workspaces.write(&path, name, content, now_ms),
+            None => world.workspaces.remove_file(&path, name),
+        }
+    }
+
+    /// Removes an agent with all that belongs to it; only `config.changed` tells of it.
+    pub fn remove_agent(&self, id: &str) {
+        let mut world = self.gateway.world();
+        let shape = world.profile.roster;
+        if let Some(entry) = world.written().remove(id) {
+            let path = world.workspace_of(id, &entry);
+            world.workspaces.by_path.remove(&path);
+        }
+        world.sessions.remove_agent(id);
+        world.write(|document| crate::config::roster::remove(document, shape, id));
+        world.reloaded();
+    }
+
+    /// Edits the configuration on the gateway's disk; it is applied at once.
+    pub fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
+        let mut world = self.gateway.world();
+        edit(&mut world.config.document);
+        world.apply();
+    }
+
+    /// Approves a pairing request; whether there was one.
+    pub fn approve_pairing(&self, request_id: &str) -> bool {
+        devices::approved(&mut self.gateway.world(), request_id).is_some()
+    }
+
+    /// The ids of the pairing requests that wait.
+    pub fn pairing_requests(&self) -> Vec<String> {
+        self.gateway
+            .world()
+            .devices
+            .pending
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    /// Takes a device's token away and closes its connections with 4001.
+    pub fn revoke_device(&self, id: &str) -> bool {
+        let mut world = self.gateway.world();
+        let revoked = world.devices.revoke(id);
+        world.links.close_device(id, 4001, "device removed");
+        revoked
+    }
+
+    /// Lets an agent's heartbeat run: its job starts and finishes at once.
+    pub fn heartbeat(&self, agent: &str) {
+        let mut world = self.gateway.world();
+        let Some(mut job) = world.cron.jobs.get(&format!("heartbeat:{agent}")).cloned() else {
+            return;
+        };
+        let now_ms = world.clock.now_ms();
+        job["state"]["lastRunAtMs"] = json!(now_ms);
+        job["state"]["lastRunStatus"] = json!("ok");
+        world
+            .cron
+            .jobs
+            .insert(format!("heartbeat:{agent}"), job.clone());
+        for action in ["started", "finished"] {
+            let mut payload =
+                json!({"jobId": job["id"], "action": action, "job": job, "runAtMs": now_ms});
+            if action == "finished" {
+                payload["status"] = json!("ok");
+                payload["durationMs"] = json!(0);
+            }
+            world.emit("cron", &payload);
+        }
+    }
+
+    /// Ends every connection with no close frame; the process goes on.
+    pub fn drop_connections(&self) {
+        let mut world = self.gateway.world();
+        world.links.abort_all();
+        world.links.clear();
+    }
+
+    /// Closes every connection with a close frame.
+    pub fn close_connections(&self, code: u16, reason: &str) {
+        self.gateway.world().links.close_all(code, reason);
+    }
+
+    /// Loses the next events of every connection on the way, which leaves a gap in the sequence.
+    pub fn lose_events(&self, count: usize) {
+        self.gateway.world().links.lose_events(count);
+    }
+
+    /// Sends an event to every connection that may hear it.
+    pub fn send_event(&self, event: &str, payload: &Value) {
+        self.gateway.world().emit(event, payload);
+    }
+}
+
+/// Faults.
+impl Simulator {
+    /// Lets one thing go wrong with one call to come.
+    pub fn inject(&self, fault: Fault) {
+        self.gateway.world().faults.inject(fault);
+    }
+
+    /// Kills the process with signal 9: connections end with no close frame, pending replies never come, and
+    /// connections are refused until [`start`](Self::start). A process that is killed while a written configuration
+    /// waits to be applied leaves the gateway unsettled for [`Profile::lease`](crate::Profile::lease).
+    pub fn kill(&self) {
+        self.gateway.kill();
+    }
+
+    /// Starts the process: for [`Profile::boot_time`](crate::Profile::boot_time) it answers `gateway starting`.
+    pub fn start(&self) {
+        let time = self.gateway.profile.boot_time;
+        let mut world = self.gateway.world();
+        if world.power() == Power::Off || world.power() == Power::Draining {
+            world.boot(time);
+        }
+    }
+
+    /// Restarts the process in good order: the shutdown event, close 1012, then `gateway starting` for a while.
+    pub fn restart(&self) {
+        self.gateway.restart();
+    }
+
+    /// Stops the process in good order, as SIGTERM does.
+    pub fn stop(&self) {
+        self.gateway
+            .stop(&json!({"reason": "gateway stopping"}), None);
+    }
+
+    /// From now on every upgrade is answered with HTTP 503, until [`start`](Self::start); connections stay.
+    pub fn drain(&self) {
+        self.gateway.world().drain();
+    }
+
+    /// For a while the gateway accepts writes, shows them in `config.get`, and does not work with them.
+    pub fn leave_unsettled(&self, time: Duration) {
+        let until = Instant::now() + time;
+        self.gateway.world().config.unsettled_until = Some(until);
+        self.gateway.settle_at(until);
+    }
+}

@@ -1,0 +1,266 @@
+//! What a test may look at: the final world, and what was called on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::{
+    Simulator,
+    methods::writes,
+    world::{roster_id, sessions},
+};
+
+/// One message that was sent to an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// The session that it was sent to.
+    pub session_key: String,
+    /// What was said.
+    pub message: String,
+    /// The idempotency key.
+    pub idempotency_key: String,
+    /// How many times the agent ran for it; a gateway that was restarted in between runs it again.
+    pub runs: usize,
+}
+
+/// One call that a gateway received.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: String,
+    /// The parameters.
+    pub params: Value,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether the reply was sent.
+    pub answered: bool,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is waiting, or it was struck before it was executed.
+    NotExecuted,
+    /// It was executed, and the process ended before the reply.
+    Executed,
+    /// It was executed.
+    Ok,
+    /// It was refused.
+    Error {
+        /// The error's code.
+        code: String,
+        /// The error's message.
+        message: String,
+    },
+}
+
+impl Call {
+    pub(crate) fn new(method: &str, params: &Value) -> Self {
+        Self {
+            method: method.to_owned(),
+            params: params.clone(),
+            outcome: Outcome::NotExecuted,
+            answered: false,
+        }
+    }
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The agent that its key names.
+    pub agent: String,
+    /// The session's id.
+    pub id: String,
+    /// The label.
+    pub label: Option<String>,
+    /// Whether the agent runs in it now.
+    pub running: bool,
+    /// The role and the text of each message.
+    pub messages: Vec<(String, String)>,
+}
+
+/// What should not be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Sessions of agents that are not in the configuration.
+    pub sessions: BTreeSet<String>,
+    /// Workspaces with files that no agent of the configuration has.
+    pub workspaces: BTreeSet<String>,
+    /// Workspaces that more than one agent has.
+    pub shared_workspaces: BTreeSet<String>,
+    /// Agents that were created more than once.
+    pub created_again: BTreeSet<String>,
+}
+
+impl Orphans {
+    /// Whether everything is in order.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The world, for assertions.
+impl Simulator {
+    /// Every agent that is written in the configuration, by id, with its entry; `main` is always among them.
+    pub fn agents(&self) -> BTreeMap<String, Value> {
+        self.gateway.world().written()
+    }
+
+    /// Every agent that the gateway works with, by id, with its entry.
+    pub fn applied_agents(&self) -> BTreeMap<String, Value> {
+        self.gateway.world().known()
+    }
+
+    /// The configuration as it is written.
+    pub fn config(&self) -> Value {
+        self.gateway.world().config.document.clone()
+    }
+
+    /// Whether the gateway works with what is written.
+    pub fn is_settled(&self) -> bool {
+        let mut world = self.gateway.world();
+        world.settle();
+        world.config.settled()
+    }
+
+    /// The content of a file in the workspace of an agent.
+    pub fn file(&self, agent: &str, name: &str) -> Option<String> {
+        let world = self.gateway.world();
+        let entry = world.written().remove(agent)?;
+        world
+            .workspaces
+            .file(&world.workspace_of(agent, &entry), name)
+            .map(|file| file.content.clone())
+    }
+
+    /// The files in a workspace, by name.
+    pub fn workspace(&self, path: &str) -> BTreeMap<String, String> {
+        let world = self.gateway.world();
+        let files = world
+            .workspaces
+            .by_path
+            .get(path)
+            .into_iter()
+            .flat_map(|workspace| &workspace.files);
+        files
+            .map(|(name, file)| (name.clone(), file.content.clone()))
+            .collect()
+    }
+
+    /// Every session by its key.
+    pub fn sessions(&self) -> BTreeMap<String, Session> {
+        let world = self.gateway.world();
+        world
+            .sessions
+            .by_key
+            .iter()
+            .map(|(key, session)| (key.clone(), shown(key, session)))
+            .collect()
+    }
+
+    /// Every message that was sent to an agent.
+    pub fn chats(&self) -> Vec<Chat> {
+        self.gateway.world().chats.clone()
+    }
+
+    /// Every call since the beginning, handshakes included.
+    pub fn calls(&self) -> Vec<Call> {
+        self.gateway.world().calls.clone()
+    }
+
+    /// How many calls of a method there were.
+    pub fn count(&self, method: &str) -> usize {
+        self.gateway
+            .world()
+            .calls
+            .iter()
+            .filter(|call| call.method == method)
+            .count()
+    }
+
+    /// How many calls of methods that write were executed or refused; those that were struck before do not count.
+    pub fn writes(&self) -> usize {
+        let world = self.gateway.world();
+        world
+            .calls
+            .iter()
+            .filter(|call| writes(&call.method) && call.outcome != Outcome::NotExecuted)
+            .count()
+    }
+
+    /// How many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.gateway.world().links.admitted()
+    }
+
+    /// How many faults have not happened yet.
+    pub fn faults_left(&self) -> usize {
+        self.gateway.world().faults.left()
+    }
+
+    /// What should not be there; what was deleted without its files does not count.
+    pub fn orphans(&self) -> Orphans {
+        let world = self.gateway.world();
+        let agents = world.written();
+        let known = |id: &str| agents.contains_key(id) || world.retained.contains(id);
+        let mut used: BTreeMap<String, usize> = BTreeMap::new();
+        for (id, entry) in &agents {
+            *used.entry(world.workspace_of(id, entry)).or_default() += 1;
+        }
+        let kept = !world.retained.is_empty();
+        Orphans {
+            sessions: world
+                .sessions
+                .by_key
+                .keys()
+                .filter(|key| !known(roster_id(key)))
+                .cloned()
+                .collect(),
+            workspaces: world
+                .workspaces
+                .by_path
+                .iter()
+                .filter(|(path, workspace)| {
+                    !kept && !workspace.files.is_empty() && !used.contains_key(*path)
+                })
+                .map(|(path, _)| path.clone())
+                .collect(),
+            shared_workspaces: used
+                .iter()
+                .filter(|(_, agents)| **agents > 1)
+                .map(|(path, _)| path.clone())
+                .collect(),
+            created_again: world
+                .created
+                .iter()
+                .filter(|(_, times)| **times > 1)
+                .map(|(id, _)| id.clone())
+                .collect(),
+        }
+    }
+}
+
+fn shown(key: &str, session: &sessions::Session) -> Session {
+    let text = |message: &Value| {
+        let content = &message["content"];
+        content
+            .as_str()
+            .or_else(|| content[0]["text"].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let said = |message: &Value| {
+        (
+            message["role"].as_str().unwrap_or_default().to_owned(),
+            text(message),
+        )
+    };
+    Session {
+        agent: roster_id(key).to_owned(),
+        id: session.id.clone(),
+        label: session.label.clone(),
+        running: session.run.is_some(),
+        messages: session.messages.iter().map(said).collect(),
+    }
+}

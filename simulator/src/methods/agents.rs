@@ -1,0 +1,294 @@
+//! `agents.list`, `agents.create`, `agents.update`, `agents.delete`.
+
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::{Caller, Done, Then, not_found, reply, text};
+use crate::{
+    config::{self, roster},
+    error::RpcError,
+    profile::RosterShape,
+    schema::{Kind, Param, optional, required},
+    world::World,
+};
+
+pub(crate) const CREATE: &[Param] = &[
+    required("name", Kind::NonEmpty),
+    optional("workspace", Kind::NonEmpty),
+    optional("model", Kind::NonEmpty),
+    optional("emoji", Kind::Text),
+    optional("avatar", Kind::Text),
+];
+pub(crate) const UPDATE: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    optional("name", Kind::NonEmpty),
+    optional("workspace", Kind::NonEmpty),
+    optional("model", Kind::TextOrNull),
+    optional("emoji", Kind::Text),
+    optional("avatar", Kind::Text),
+];
+pub(crate) const DELETE: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    optional("deleteFiles", Kind::Flag),
+];
+
+const STATE_FILES: &[&str] = &[
+    "/agent/openclaw-agent.sqlite",
+    "/agent/openclaw-agent.sqlite-journal",
+    "/agent/openclaw-agent.sqlite-shm",
+    "/agent/openclaw-agent.sqlite-wal",
+    "/agent",
+    "/sessions",
+];
+
+/// What the gateway works with, `main` first.
+pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    let mut known = world.known();
+    let main = known
+        .remove(roster::MAIN)
+        .map(|entry| (roster::MAIN.to_owned(), entry));
+    let agents: Vec<Value> = main
+        .into_iter()
+        .chain(known)
+        .map(|(id, entry)| row(world, &id, &entry))
+        .collect();
+    let mut payload =
+        json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender", "agents": agents});
+    if world.profile.roster == RosterShape::Entries {
+        let ownership = world.config.applied["agents"]["ownership"]
+            .as_str()
+            .unwrap_or("sole");
+        payload["ownership"] = json!(ownership);
+        payload["selectionRequired"] = json!(false);
+    }
+    reply(payload)
+}
+
+fn row(world: &World, id: &str, entry: &Value) -> Value {
+    let mut row = json!({"id": id});
+    if let Some(name) = entry["name"].as_str() {
+        row["name"] = json!(name);
+    }
+    if world.profile.protocol < 4 {
+        return row;
+    }
+    if !entry["identity"].is_null() && entry["identity"]["name"] != entry["name"] {
+        row["identity"] = entry["identity"].clone();
+    }
+    let workspace = world.workspace_of(id, entry);
+    row["workspaceGit"] = json!(
+        world
+            .workspaces
+            .by_path
+            .get(&workspace)
+            .is_some_and(|found| found.git)
+    );
+    row["workspace"] = json!(workspace);
+    row["model"] = json!({"primary": entry["model"].as_str().unwrap_or("scripted/m1")});
+    row["agentRuntime"] = json!({"id": "auto", "source": "implicit"});
+    row
+}
+
+/// Creates an agent whose id is the normalised name, seeds its workspace, and applies it later.
+pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let name = text(params, "name").trim().to_owned();
+    let id = new_id(world, &name)?;
+    let workspace = params["workspace"].as_str().map_or_else(
+        || config::default_workspace(&world.profile, &id),
+        str::to_owned,
+    );
+    let mut entry = Map::new();
+    entry.insert("name".into(), json!(name));
+    entry.insert("workspace".into(), json!(workspace));
+    entry.insert(
+        "agentDir".into(),
+        json!(format!("{}/agent", state_dir(world, &id))),
+    );
+    entry.insert("identity".into(), identity(&name, params));
+    if let Some(model) = params["model"].as_str() {
+        entry.insert("model".into(), json!(model));
+    }
+    let shape = world.profile.roster;
+    world.write(|document| roster::add(document, shape, &id, entry));
+    let now_ms = world.clock.now_ms();
+    world.workspaces.seed(
+        &workspace,
+        &[
+            "AGENTS.md",
+            "SOUL.md",
+            "IDENTITY.md",
+            "USER.md",
+            "BOOTSTRAP.md",
+        ],
+        now_ms,
+    );
+    if let Some(created) = world.workspaces.by_path.get_mut(&workspace) {
+        created.git = true;
+    }
+    *world.created.entry(id.clone()).or_default() += 1;
+    let mut payload = json!({"ok": true, "agentId": id, "name": name, "workspace": workspace});
+    if let Some(model) = params["model"].as_str() {
+        payload["model"] = json!(model);
+    }
+    Ok(Done {
+        payload,
+        then: Then::Applies,
+    })
+}
+
+fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
+    let old = world.profile.roster == RosterShape::List;
+    let Some(id) = roster::normalised(name) else {
+        return Err(RpcError::invalid(if old {
+            "\"main\" is reserved".to_owned()
+        } else {
+            format!(
+                "Agent name \"{name}\" has no valid id characters. Use at least one letter a-z or digit."
+            )
+        }));
+    };
+    if old && id == roster::MAIN {
+        return Err(RpcError::invalid("\"main\" is reserved"));
+    }
+    if world.written().contains_key(&id) {
+        return Err(RpcError::invalid(format!("agent \"{id}\" already exists")));
+    }
+    if lease_held(world, &id) {
+        return Err(RpcError::unavailable(format!(
+            "agent \"{id}\" deletion cleanup is still pending"
+        )));
+    }
+    Ok(id)
+}
+
+fn identity(name: &str, params: &Value) -> Value {
+    let mut identity = json!({"name": name});
+    for key in ["emoji", "avatar"] {
+        if let Some(value) = params[key].as_str() {
+            identity[key] = json!(value);
+        }
+    }
+    identity
+}
+
+/// Changes an entry; a name or an emoji also goes into IDENTITY.md, and missing files are seeded.
+pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let id = text(params, "agentId").to_owned();
+    if !world.known().contains_key(&id) {
+        return Err(not_found(&id));
+    }
+    let shape = world.profile.roster;
+    world.write(|document| {
+        if shape == RosterShape::Entries && document["agents"]["entries"][&id].is_null() {
+            document["agents"]["entries"][&id] = json!({});
+        }
+        let Some(entry) = roster::entry_mut(document, shape, &id) else {
+            return;
+        };
+        for key in ["name", "workspace", "model"] {
+            match params.get(key) {
+                Some(Value::Null) => drop(entry.remove(key)),
+                Some(value) => drop(entry.insert(key.to_owned(), value.clone())),
+                None => {}
+            }
+        }
+        for key in ["name", "emoji", "avatar"] {
+            if let Some(value) = params[key].as_str() {
+                entry.entry("identity").or_insert_with(|| json!({}))[key] = json!(value);
+            }
+        }
+    });
+    bring_into_files(world, &id);
+    Ok(Done {
+        payload: json!({"ok": true, "agentId": id}),
+        then: Then::Applies,
+    })
+}
+
+fn bring_into_files(world: &mut World, id: &str) {
+    let Some(entry) = world.written().remove(id) else {
+        return;
+    };
+    let workspace = world.workspace_of(id, &entry);
+    let now_ms = world.clock.now_ms();
+    let emoji = entry["identity"]["emoji"].as_str();
+    if let Some(name) = entry["identity"]["name"].as_str() {
+        world.workspaces.identify(&workspace, name, emoji, now_ms);
+    }
+    world
+        .workspaces
+        .seed(&workspace, &["AGENTS.md", "USER.md", "IDENTITY.md"], now_ms);
+}
+
+/// Removes an agent, and with `deleteFiles` (the default) its workspace and its state.
+pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let id = text(params, "agentId").to_owned();
+    let known = world.known();
+    if id == roster::MAIN {
+        return Err(RpcError::invalid(
+            if world.profile.roster == RosterShape::List {
+                "\"main\" cannot be deleted"
+            } else {
+                "Agent \"main\" owns the legacy shared auth store and cannot be deleted. Run openclaw doctor --fix to \
+             migrate shared auth, then retry."
+            },
+        ));
+    }
+    let Some(entry) = known.get(&id) else {
+        return Err(not_found(&id));
+    };
+    if lease_held(world, &id) {
+        return Err(RpcError::unavailable(format!(
+            "OpenClawStateLeaseError: agent deletion {id} is held by another process (OPENCLAW_STATE_LEASE_HELD)"
+        )));
+    }
+    let workspace = world.workspace_of(&id, entry);
+    let shape = world.profile.roster;
+    world.write(|document| roster::remove(document, shape, &id));
+    let files = params["deleteFiles"].as_bool().unwrap_or(true);
+    let removed = if files {
+        trash(world, &id, &workspace)
+    } else {
+        Vec::new()
+    };
+    if !files {
+        world.retained.insert(id.clone());
+    }
+    let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
+    if shape == RosterShape::Entries {
+        payload["removed"] = json!(removed);
+        payload["failed"] = json!([]);
+    }
+    Ok(Done {
+        payload,
+        then: Then::Applied,
+    })
+}
+
+fn trash(world: &mut World, id: &str, workspace: &str) -> Vec<Value> {
+    let state = if world.sessions.remove_agent(id) {
+        "trash"
+    } else {
+        "missing"
+    };
+    let dir = state_dir(world, id);
+    let mut removed: Vec<Value> = STATE_FILES
+        .iter()
+        .map(|file| json!({"path": format!("{dir}{file}"), "method": state}))
+        .collect();
+    let found = world.workspaces.by_path.remove(workspace).is_some();
+    removed.push(json!({"path": workspace, "method": if found { "trash" } else { "missing" }}));
+    removed
+}
+
+fn lease_held(world: &World, id: &str) -> bool {
+    let held = |until: Option<Instant>| until.is_none_or(|until| until > Instant::now());
+    world
+        .delete_lease
+        .as_ref()
+        .is_some_and(|(agent, until)| agent == id && held(*until))
+}
+
+fn state_dir(world: &World, id: &str) -> String {
+    format!("{}/.openclaw/agents/{id}", world.profile.home)
+}

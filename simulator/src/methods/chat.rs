@@ -1,0 +1,188 @@
+//! `chat.send`, `chat.history`, and the life of a run.
+
+use serde_json::{Value, json};
+
+use super::{
+    Caller, Done, Then, reply,
+    sessions::{changed, opened},
+    text,
+};
+use crate::{
+    error::RpcError,
+    inspect::Chat,
+    schema::{Kind, Param, optional, required},
+    world::{World, roster_id, sessions, sessions::Run},
+};
+
+pub(crate) const SEND: &[Param] = &[
+    required("sessionKey", Kind::NonEmpty),
+    required("message", Kind::Text),
+    required("idempotencyKey", Kind::NonEmpty),
+    optional("agentId", Kind::NonEmpty),
+    optional("sessionId", Kind::NonEmpty),
+    optional("thinking", Kind::Text),
+    optional("deliver", Kind::Flag),
+    optional("attachments", Kind::Any),
+    optional("timeoutMs", Kind::Integer),
+];
+pub(crate) const HISTORY: &[Param] = &[
+    required("sessionKey", Kind::NonEmpty),
+    optional("agentId", Kind::NonEmpty),
+    optional("cursor", Kind::Text),
+    optional("limit", Kind::Integer),
+    optional("maxBytes", Kind::Integer),
+    optional("offset", Kind::Integer),
+    optional("sessionId", Kind::NonEmpty),
+    optional("maxChars", Kind::Integer),
+];
+
+/// What the agent answers when its run ends.
+const ANSWER: &str = "Done.";
+
+/// Starts a run, unless the process remembers one of the same idempotency key.
+pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let key = sessions::full_key(text(params, "sessionKey"));
+    let run_id = text(params, "idempotencyKey").to_owned();
+    if let Some(run) = world.sessions.runs.get(&run_id) {
+        let status = if run.ended { "ok" } else { "in_flight" };
+        return reply(json!({"runId": run_id, "status": status}));
+    }
+    let agent = roster_id(&key).to_owned();
+    if !world.known().contains_key(&agent) && !world.profile.wakes_unknown_agent {
+        return Err(RpcError::invalid(format!(
+            "Agent \"{agent}\" no longer exists in configuration"
+        )));
+    }
+    let message = text(params, "message").to_owned();
+    remember(world, &key, &run_id, &message);
+    let run = Run {
+        session_key: key.clone(),
+        message,
+        ended: false,
+    };
+    world.sessions.runs.insert(run_id.clone(), run);
+    let now_ms = world.clock.now_ms();
+    let session = opened(world, &key);
+    session.run = Some(run_id.clone());
+    session.started_ms = Some(now_ms);
+    session.ended_ms = None;
+    session.updated_ms = now_ms;
+    Ok(Done {
+        payload: json!({"runId": run_id, "status": "started"}),
+        then: Then::Wake(run_id),
+    })
+}
+
+fn remember(world: &mut World, key: &str, run_id: &str, message: &str) {
+    let known = world
+        .chats
+        .iter_mut()
+        .find(|chat| chat.session_key == key && chat.idempotency_key == run_id);
+    match known {
+        Some(chat) => chat.runs += 1,
+        None => world.chats.push(Chat {
+            session_key: key.to_owned(),
+            message: message.to_owned(),
+            idempotency_key: run_id.to_owned(),
+            runs: 1,
+        }),
+    }
+}
+
+/// What was said in a session.
+pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let key = sessions::full_key(text(params, "sessionKey"));
+    let mut payload = json!({
+        "sessionKey": key,
+        "messages": [],
+        "pendingInputs": {"items": [], "total": 0},
+        "hasMore": false,
+        "totalMessages": 0,
+    });
+    if let Some(session) = world.sessions.by_key.get(&key) {
+        let limit = usize::try_from(params["limit"].as_u64().unwrap_or(200)).unwrap_or(usize::MAX);
+        let total = session.messages.len();
+        payload["sessionId"] = json!(session.id);
+        payload["messages"] = json!(session.messages[total.saturating_sub(limit)..]);
+        payload["totalMessages"] = json!(total);
+        payload["hasMore"] = json!(total > limit);
+        payload["sessionInfo"] = sessions::row(&key, session);
+    }
+    reply(payload)
+}
+
+/// The run has begun: its events go out.
+pub(crate) fn begin(world: &mut World, run_id: &str) {
+    let Some(run) = world.sessions.runs.get(run_id).cloned() else {
+        return;
+    };
+    changed(world, &run.session_key, "reason", "send", None);
+    let status = json!({"state": "status", "phase": "preparing_workspace", "seq": 1});
+    tell(world, "chat", run_id, &run.session_key, status);
+    let started = json!({"stream": "lifecycle", "data": {"phase": "start", "startedAt": world.clock.now_ms()}, "seq": 2});
+    tell(world, "agent", run_id, &run.session_key, started);
+    changed(world, &run.session_key, "phase", "start", Some(run_id));
+}
+
+/// The message reaches the history; a process that is killed earlier has lost it.
+pub(crate) fn store(world: &mut World, run_id: &str) {
+    let Some(run) = world.sessions.runs.get(run_id).cloned() else {
+        return;
+    };
+    let now_ms = world.clock.now_ms();
+    let key = format!("{run_id}:user");
+    let session = opened(world, &run.session_key);
+    session.messages.push(json!({
+        "role": "user",
+        "content": run.message,
+        "timestamp": now_ms,
+        "idempotencyKey": key,
+        "__openclaw": {"idempotencyKey": key, "seq": session.messages.len() + 1},
+    }));
+    changed(world, &run.session_key, "phase", "message", None);
+}
+
+/// The run has ended: the answer is in the history and the last events go out.
+pub(crate) fn finish(world: &mut World, run_id: &str) {
+    let Some(run) = world.sessions.runs.get_mut(run_id) else {
+        return;
+    };
+    run.ended = true;
+    let key = run.session_key.clone();
+    let now_ms = world.clock.now_ms();
+    let session = opened(world, &key);
+    session.run = session.run.take().filter(|active| active != run_id);
+    session.last_run = Some(run_id.to_owned());
+    session.ended_ms = Some(now_ms);
+    session.updated_ms = now_ms;
+    session.messages.push(json!({
+        "role": "assistant",
+        "content": [{"type": "text", "text": ANSWER}],
+        "stopReason": "stop",
+        "timestamp": now_ms,
+        "__openclaw": {"runId": run_id, "seq": session.messages.len() + 1},
+    }));
+    let ended =
+        json!({"stream": "lifecycle", "data": {"phase": "end", "endedAt": now_ms}, "seq": 3});
+    tell(world, "agent", run_id, &key, ended);
+    let answer = json!({"role": "assistant", "content": [{"type": "text", "text": ANSWER}]});
+    tell(
+        world,
+        "chat",
+        run_id,
+        &key,
+        json!({"state": "final", "stopReason": "stop", "message": answer, "seq": 4}),
+    );
+    changed(world, &key, "phase", "end", Some(run_id));
+}
+
+fn tell(world: &mut World, event: &str, run_id: &str, key: &str, mut payload: Value) {
+    payload["runId"] = json!(run_id);
+    payload["sessionKey"] = json!(key);
+    payload["agentId"] = json!(roster_id(key));
+    if event == "agent" {
+        payload["isHeartbeat"] = json!(false);
+        payload["ts"] = json!(world.clock.now_ms());
+    }
+    world.emit(event, &payload);
+}

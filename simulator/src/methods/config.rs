@@ -1,0 +1,155 @@
+//! `config.get`, `config.patch`, `config.set`.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, Then, reply, text};
+use crate::{
+    config::{self, merge, roster, rules},
+    error::RpcError,
+    profile::RosterShape,
+    schema::{Kind, Param, optional, required},
+    world::World,
+};
+
+pub(crate) const PATCH: &[Param] = &[
+    required("raw", Kind::NonEmpty),
+    optional("baseHash", Kind::NonEmpty),
+    optional("sessionKey", Kind::Text),
+    optional("note", Kind::Text),
+    optional("restartDelayMs", Kind::Integer),
+    optional("replacePaths", Kind::Any),
+];
+pub(crate) const SET: &[Param] = &[
+    required("raw", Kind::NonEmpty),
+    optional("baseHash", Kind::NonEmpty),
+];
+
+/// What is written, and whether it is applied.
+pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    reply(world.config.snapshot(&world.profile))
+}
+
+/// Merges a patch into what is written; the reply comes after the reload.
+pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let entries = world.profile.roster == RosterShape::Entries;
+    if params["baseHash"].is_null() && !entries {
+        return Err(RpcError::invalid(
+            "config base hash required; re-run config.get and retry",
+        ));
+    }
+    check_base(world, params)?;
+    let patch: Value = serde_json::from_str(text(params, "raw"))
+        .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
+    let old = world.config.document.clone();
+    let new = merge::merged(&old, &patch);
+    refuse_hashless(&old, &new, params)?;
+    if new == old {
+        return noop(world);
+    }
+    refuse_dropped(world, &new)?;
+    rules::check(&new, &world.profile)?;
+    let changed = merge::changed_paths(&old, &new);
+    world.write(|document| *document = merge::merged(document, &patch));
+    let profile = world.profile.clone();
+    let mut payload = json!({
+        "ok": true,
+        "path": config::path(&profile),
+        "config": world.config.document,
+        "sentinel": {"persisted": true, "payload": {"kind": "config-patch", "status": "ok", "ts": world.clock.now_ms()}},
+    });
+    if entries {
+        payload["hash"] = json!(world.config.hash(&profile));
+        payload["changedPaths"] = json!(changed);
+    } else {
+        payload["restart"] = json!({"ok": true, "reason": "config.patch"});
+    }
+    Ok(Done {
+        payload,
+        then: if profile.restarts_on_patch {
+            Then::Applies
+        } else {
+            Then::Applied
+        },
+    })
+}
+
+fn noop(world: &World) -> Result<Done, RpcError> {
+    let mut payload = json!({
+        "ok": true,
+        "path": config::path(&world.profile),
+        "config": config::defaulted(&world.config.document, &world.profile),
+    });
+    if world.profile.protocol >= 4 {
+        payload["noop"] = json!(true);
+        payload["changedPaths"] = json!([]);
+    }
+    reply(payload)
+}
+
+/// Replaces what is written; the reply does not wait for the reload.
+pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    if params["baseHash"].is_null() {
+        return Err(RpcError::invalid(
+            "config base hash required; re-run config.get and retry",
+        ));
+    }
+    check_base(world, params)?;
+    let new: Value = serde_json::from_str(text(params, "raw"))
+        .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
+    let dropped = dropped(world, &new);
+    if !dropped.is_empty() {
+        return Err(RpcError::invalid(format!(
+            "config.set would remove existing agent entries: {}. Use the agents.delete RPC or `openclaw agents delete <id>` \
+             for intentional deletion.",
+            dropped.join(", ")
+        )));
+    }
+    rules::check(&new, &world.profile)?;
+    world.write(|document| *document = new);
+    let payload =
+        json!({"ok": true, "path": config::path(&world.profile), "config": world.config.document});
+    Ok(Done {
+        payload,
+        then: Then::Applies,
+    })
+}
+
+fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
+    match params["baseHash"].as_str() {
+        Some(base) if base != world.config.hash(&world.profile) => Err(RpcError::invalid(
+            "config changed since last load; re-run config.get and retry",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_hashless(old: &Value, new: &Value, params: &Value) -> Result<(), RpcError> {
+    let changed = merge::changed_leaves(old, new);
+    if !params["baseHash"].is_null() || changed.is_empty() {
+        return Ok(());
+    }
+    let paths = changed.join(", ");
+    Err(RpcError::invalid(format!(
+        "config base hash required for {paths}; re-run config.get and retry with baseHash"
+    )))
+}
+
+fn refuse_dropped(world: &World, new: &Value) -> Result<(), RpcError> {
+    let dropped = dropped(world, new);
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    Err(RpcError::unavailable(format!(
+        "Error: Config write would drop agent roster entries without an explicit deletion: {}.",
+        dropped.join(", ")
+    )))
+}
+
+fn dropped(world: &World, new: &Value) -> Vec<String> {
+    let kept = roster::entries(new, world.profile.roster);
+    world
+        .written()
+        .into_keys()
+        .filter(|id| !kept.contains_key(id))
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`, `device.token.revoke`.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, Then, reply, text};
+use crate::{
+    error::RpcError,
+    schema::{Kind, Param, required},
+    world::{World, devices},
+};
+
+pub(crate) const REQUEST: &[Param] = &[required("requestId", Kind::NonEmpty)];
+pub(crate) const DEVICE: &[Param] = &[required("deviceId", Kind::NonEmpty)];
+pub(crate) const TOKEN: &[Param] = &[
+    required("deviceId", Kind::NonEmpty),
+    required("role", Kind::NonEmpty),
+];
+
+/// Pending requests and approved devices.
+pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    let pending: Vec<Value> = world
+        .devices
+        .pending
+        .values()
+        .map(devices::Request::to_json)
+        .collect();
+    let paired: Vec<Value> = world
+        .devices
+        .paired
+        .values()
+        .map(devices::Paired::to_json)
+        .collect();
+    reply(json!({"pending": pending, "paired": paired}))
+}
+
+/// Approves a request.
+pub(crate) fn approve(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let request = text(params, "requestId");
+    match approved(world, request) {
+        Some(device) => reply(json!({"requestId": request, "device": device})),
+        None => Err(RpcError::invalid("unknown requestId")),
+    }
+}
+
+/// Approves a request and tells who may hear it.
+pub(crate) fn approved(world: &mut World, request: &str) -> Option<Value> {
+    let token = world.ids.secret();
+    let now_ms = world.clock.now_ms();
+    let paired = world.devices.approve(request, token, now_ms)?.clone();
+    resolved(world, request, &paired.request.device_id, "approved");
+    Some(paired.to_json())
+}
+
+/// Rejects a request.
+pub(crate) fn reject(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let request = text(params, "requestId");
+    let Some(rejected) = world.devices.pending.remove(request) else {
+        return Err(RpcError::invalid("unknown requestId"));
+    };
+    resolved(world, request, &rejected.device_id, "rejected");
+    reply(json!({"requestId": request, "deviceId": rejected.device_id}))
+}
+
+fn resolved(world: &mut World, request: &str, device: &str, decision: &str) {
+    let ts = world.clock.now_ms();
+    let payload = json!({"requestId": request, "deviceId": device, "decision": decision, "ts": ts});
+    world.emit("device.pair.resolved", &payload);
+}
+
+/// Forgets a device.
+pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let device = text(params, "deviceId");
+    if world.devices.paired.remove(device).is_none() {
+        return Err(RpcError::invalid("unknown deviceId"));
+    }
+    Ok(Done {
+        payload: json!({"deviceId": device}),
+        then: Then::Unpair(device.to_owned()),
+    })
+}
+
+/// Takes a device's token away.
+pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let device = text(params, "deviceId");
+    if !world.devices.revoke(device) {
+        return Err(RpcError::invalid("unknown deviceId/role"));
+    }
+    let payload =
+        json!({"deviceId": device, "role": params["role"], "revokedAtMs": world.clock.now_ms()});
+    Ok(Done {
+        payload,
+        then: Then::Unpair(device.to_owned()),
+    })
+}

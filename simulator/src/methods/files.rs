@@ -1,0 +1,113 @@
+//! `agents.files.list`, `agents.files.get`, `agents.files.set`.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, not_found, reply, text};
+use crate::{
+    clock::sha256_hex,
+    error::RpcError,
+    schema::{Kind, Param, optional, required},
+    world::{World, workspaces},
+};
+
+pub(crate) const LIST: &[Param] = &[required("agentId", Kind::NonEmpty)];
+pub(crate) const GET: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    required("name", Kind::NonEmpty),
+];
+pub(crate) const SET: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    required("name", Kind::NonEmpty),
+    required("content", Kind::Text),
+    optional("expectedHash", Kind::Text),
+];
+
+/// The files that the gateway knows by name, whether they are there or not.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let (id, workspace) = workspace(world, params)?;
+    let profile = &world.profile;
+    let listed = profile
+        .files
+        .iter()
+        .filter(|name| !profile.unlisted_files.contains(name));
+    let files: Vec<Value> = listed
+        .map(|name| {
+            workspaces::shown(
+                profile,
+                &workspace,
+                name,
+                world.workspaces.file(&workspace, name),
+                false,
+            )
+        })
+        .collect();
+    reply(json!({"agentId": id, "workspace": workspace, "files": files}))
+}
+
+/// One file with its content.
+pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let (id, workspace) = workspace(world, params)?;
+    let name = supported(world, params)?;
+    let file = workspaces::shown(
+        &world.profile,
+        &workspace,
+        name,
+        world.workspaces.file(&workspace, name),
+        true,
+    );
+    reply(json!({"agentId": id, "workspace": workspace, "file": file}))
+}
+
+/// Writes one file; with `expectedHash` only when it is still the one that was read.
+pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let (id, workspace) = workspace(world, params)?;
+    let name = supported(world, params)?.to_owned();
+    let current = world
+        .workspaces
+        .file(&workspace, &name)
+        .map(|file| sha256_hex(&file.content));
+    if let Some(expected) = params["expectedHash"].as_str()
+        && current.as_deref() != Some(expected)
+    {
+        let mut details = json!({"type": "agent_file_conflict", "name": name});
+        if let Some(current) = current {
+            details["currentHash"] = json!(current);
+        }
+        let message = format!("agent file \"{name}\" changed since it was read");
+        return Err(RpcError::invalid(message).with_details(details));
+    }
+    let now_ms = world.clock.now_ms();
+    world
+        .workspaces
+        .write(&workspace, &name, text(params, "content"), now_ms);
+    let file = workspaces::shown(
+        &world.profile,
+        &workspace,
+        &name,
+        world.workspaces.file(&workspace, &name),
+        true,
+    );
+    reply(json!({"ok": true, "agentId": id, "workspace": workspace, "file": file}))
+}
+
+/// The id and the workspace of the agent that the parameters name.
+pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String), RpcError> {
+    let id = text(params, "agentId").to_owned();
+    match world.known().get(&id) {
+        Some(entry) => {
+            let workspace = world.workspace_of(&id, entry);
+            Ok((id, workspace))
+        }
+        None if world.profile.names_unknown_agent => Err(not_found(&id)),
+        None => Err(RpcError::invalid("unknown agent id")),
+    }
+}
+
+fn supported<'a>(world: &World, params: &'a Value) -> Result<&'a str, RpcError> {
+    let name = text(params, "name");
+    if world.profile.files.contains(&name) {
+        Ok(name)
+    } else {
+        Err(RpcError::invalid(format!("unsupported file \"{name}\"")))
+    }
+}

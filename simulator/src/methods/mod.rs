@@ -1,0 +1,297 @@
+//! The methods: one table, one family a file. A method is a function on the world; it never waits.
+
+pub(crate) mod agents;
+pub(crate) mod chat;
+pub(crate) mod config;
+pub(crate) mod devices;
+pub(crate) mod files;
+pub(crate) mod sessions;
+pub(crate) mod system;
+pub(crate) mod workspace;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    error::RpcError,
+    profile::Profile,
+    schema::{self, Param},
+    world::{World, links::Client},
+};
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) link: u64,
+    pub(crate) client: Client,
+}
+
+/// What a method has done, and what is still to follow.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) payload: Value,
+    pub(crate) then: Then,
+}
+
+/// What follows the execution of a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The reply.
+    Reply,
+    /// The write is applied, then the reply.
+    Applied,
+    /// The reply, and some time later the write is applied.
+    Applies,
+    /// The reply, and the run starts.
+    Wake(String),
+    /// The reply, and the connections of the device are closed.
+    Unpair(String),
+}
+
+/// Whether a call waits for the lock that serialises all writes of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Free,
+    Config,
+}
+
+type Run = fn(&mut World, &Caller, &Value) -> Result<Done, RpcError>;
+
+/// One method of the gateway.
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    /// The scope that it needs, if any.
+    scope: Option<&'static str>,
+    pub(crate) lane: Lane,
+    pub(crate) writes: bool,
+    /// Whether its calls are counted against the budget of `config.patch`.
+    limited: bool,
+    schema: &'static [Param],
+    run: Run,
+}
+
+const READ: Option<&str> = Some("operator.read");
+const WRITE: Option<&str> = Some("operator.write");
+const ADMIN: Option<&str> = Some("operator.admin");
+const PAIRING: Option<&str> = Some("operator.pairing");
+
+const fn read(
+    name: &'static str,
+    scope: Option<&'static str>,
+    schema: &'static [Param],
+    run: Run,
+) -> Method {
+    Method {
+        name,
+        scope,
+        lane: Lane::Free,
+        writes: false,
+        limited: false,
+        schema,
+        run,
+    }
+}
+
+const fn write(
+    name: &'static str,
+    scope: Option<&'static str>,
+    schema: &'static [Param],
+    run: Run,
+) -> Method {
+    Method {
+        name,
+        scope,
+        lane: Lane::Free,
+        writes: true,
+        limited: false,
+        schema,
+        run,
+    }
+}
+
+const fn config_write(
+    name: &'static str,
+    limited: bool,
+    schema: &'static [Param],
+    run: Run,
+) -> Method {
+    Method {
+        name,
+        scope: ADMIN,
+        lane: Lane::Config,
+        writes: true,
+        limited,
+        schema,
+        run,
+    }
+}
+
+static METHODS: &[Method] = &[
+    read("health", None, &[], system::health),
+    read("status", READ, &[], system::status),
+    read("last-heartbeat", READ, &[], system::last_heartbeat),
+    read("cron.list", READ, system::CRON_LIST, system::cron_list),
+    read("agents.list", READ, &[], agents::list),
+    config_write("agents.create", false, agents::CREATE, agents::create),
+    config_write("agents.update", false, agents::UPDATE, agents::update),
+    config_write("agents.delete", false, agents::DELETE, agents::delete),
+    read("agents.files.list", READ, files::LIST, files::list),
+    read("agents.files.get", READ, files::GET, files::get),
+    write("agents.files.set", ADMIN, files::SET, files::set),
+    read(
+        "agents.workspace.list",
+        READ,
+        workspace::LIST,
+        workspace::list,
+    ),
+    read("agents.workspace.get", READ, workspace::GET, workspace::get),
+    read("config.get", READ, &[], config::get),
+    config_write("config.patch", true, config::PATCH, config::patch),
+    config_write("config.set", false, config::SET, config::set),
+    read("sessions.subscribe", READ, &[], sessions::subscribe),
+    read("sessions.unsubscribe", READ, &[], sessions::unsubscribe),
+    read("sessions.list", READ, sessions::LIST, sessions::list),
+    write("sessions.patch", WRITE, sessions::PATCH, sessions::patch),
+    write("sessions.reset", ADMIN, sessions::RESET, sessions::reset),
+    write("sessions.delete", ADMIN, sessions::DELETE, sessions::delete),
+    write("chat.send", WRITE, chat::SEND, chat::send),
+    read("chat.history", READ, chat::HISTORY, chat::history),
+    read("device.pair.list", PAIRING, &[], devices::list),
+    write(
+        "device.pair.approve",
+        PAIRING,
+        devices::REQUEST,
+        devices::approve,
+    ),
+    write(
+        "device.pair.reject",
+        PAIRING,
+        devices::REQUEST,
+        devices::reject,
+    ),
+    write(
+        "device.pair.remove",
+        PAIRING,
+        devices::DEVICE,
+        devices::remove,
+    ),
+    write(
+        "device.token.revoke",
+        PAIRING,
+        devices::TOKEN,
+        devices::revoke,
+    ),
+];
+
+/// Whether calls of `method` write.
+pub(crate) fn writes(method: &str) -> bool {
+    METHODS
+        .iter()
+        .any(|known| known.name == method && known.writes)
+}
+
+/// The method that a call names, once the caller may call it so: name, scope, budget, parameters, in this order.
+pub(crate) fn admit(
+    world: &mut World,
+    caller: &Caller,
+    name: &str,
+    params: &Value,
+) -> Result<&'static Method, RpcError> {
+    if !world.profile.methods.lines().any(|known| known == name) {
+        return Err(RpcError::invalid(format!("unknown method: {name}")));
+    }
+    let method = METHODS
+        .iter()
+        .find(|method| method.name == name)
+        .ok_or_else(|| RpcError::unavailable(format!("not simulated: {name}")))?;
+    authorise(&world.profile, caller, method)?;
+    if method.limited {
+        spend(world, caller, name)?;
+    }
+    schema::check(name, &method.schema_for(&world.profile), params)?;
+    Ok(method)
+}
+
+impl Method {
+    pub(crate) fn run(
+        &self,
+        world: &mut World,
+        caller: &Caller,
+        params: &Value,
+    ) -> Result<Done, RpcError> {
+        (self.run)(world, caller, params)
+    }
+
+    fn schema_for(&self, profile: &Profile) -> Vec<Param> {
+        let known = |param: &&Param| profile.file_hashes || param.name != "expectedHash";
+        let mut schema: Vec<Param> = self.schema.iter().filter(known).copied().collect();
+        if self.name == "agents.create" && profile.workspace_required {
+            for param in schema.iter_mut().filter(|param| param.name == "workspace") {
+                param.required = true;
+            }
+        }
+        schema
+    }
+}
+
+fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), RpcError> {
+    let Some(scope) = method.scope.filter(|scope| !caller.client.may(scope)) else {
+        return Ok(());
+    };
+    let message = format!("missing scope: {scope}");
+    if !profile.forbidden {
+        return Err(RpcError::invalid(message));
+    }
+    let details =
+        json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]});
+    Err(RpcError::new("FORBIDDEN", message).with_details(details))
+}
+
+/// A fixed window for each device, else for each connection; refused calls count too.
+fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
+    let key = caller
+        .client
+        .device
+        .clone()
+        .unwrap_or_else(|| format!("connection {}", caller.link));
+    let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);
+    let now = Instant::now();
+    let (since, spent) = world.budget.entry(key).or_insert((now, 0));
+    if since.elapsed() >= window {
+        (*since, *spent) = (now, 0);
+    }
+    *spent += 1;
+    if *spent <= limit {
+        return Ok(());
+    }
+    let wait = window.saturating_sub(since.elapsed());
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Err(RpcError::unavailable(format!(
+        "rate limit exceeded for {name}; retry after {seconds}s"
+    ))
+    .retryable()
+    .after(Duration::from_millis(
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+    ))
+    .with_details(json!({"method": name, "limit": format!("{limit} per {}s", window.as_secs())})))
+}
+
+/// A call that is answered and done with.
+pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
+    Ok(Done {
+        payload,
+        then: Then::Reply,
+    })
+}
+
+/// A string parameter; the schema has made sure of it where it is required.
+pub(crate) fn text<'a>(params: &'a Value, name: &str) -> &'a str {
+    params[name].as_str().unwrap_or_default()
+}
+
+/// The refusal of an agent that the gateway does not work with.
+pub(crate) fn not_found(id: &str) -> RpcError {
+    RpcError::invalid(format!("agent \"{id}\" not found"))
+}

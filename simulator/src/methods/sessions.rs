@@ -1,0 +1,245 @@
+//! `sessions.subscribe`, `sessions.list`, `sessions.patch`, `sessions.reset`, `sessions.delete`.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, reply, text};
+use crate::{
+    error::RpcError,
+    schema::{Kind, Param, optional, required},
+    world::{
+        World, roster_id,
+        sessions::{self, Session},
+    },
+};
+
+pub(crate) const LIST: &[Param] = &[
+    optional("limit", Kind::Integer),
+    optional("offset", Kind::Integer),
+    optional("activeMinutes", Kind::Integer),
+    optional("activeOnly", Kind::Flag),
+    optional("requireLastInteraction", Kind::Flag),
+    optional("sortBy", Kind::Text),
+    optional("includeGlobal", Kind::Flag),
+    optional("includeUnknown", Kind::Flag),
+    optional("configuredAgentsOnly", Kind::Flag),
+    optional("includeDerivedTitles", Kind::Flag),
+    optional("includeLastMessage", Kind::Flag),
+    optional("label", Kind::Text),
+    optional("spawnedBy", Kind::Text),
+    optional("agentId", Kind::NonEmpty),
+    optional("search", Kind::Text),
+];
+pub(crate) const PATCH: &[Param] = &[
+    required("key", Kind::NonEmpty),
+    optional("agentId", Kind::NonEmpty),
+    optional("label", Kind::TextOrNull),
+    optional("model", Kind::TextOrNull),
+    optional("thinkingLevel", Kind::TextOrNull),
+    optional("expectedSessionId", Kind::NonEmpty),
+    optional("expectedLifecycleRevision", Kind::NonEmpty),
+];
+pub(crate) const RESET: &[Param] = &[
+    required("key", Kind::NonEmpty),
+    optional("agentId", Kind::NonEmpty),
+    optional("reason", Kind::Text),
+    optional("expectedSessionId", Kind::NonEmpty),
+];
+pub(crate) const DELETE: &[Param] = &[
+    required("key", Kind::NonEmpty),
+    optional("agentId", Kind::NonEmpty),
+    optional("deleteTranscript", Kind::Flag),
+    optional("expectedSessionId", Kind::NonEmpty),
+    optional("emitLifecycleHooks", Kind::Flag),
+];
+
+/// From now on the connection hears `sessions.changed`.
+pub(crate) fn subscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<Done, RpcError> {
+    follow(world, caller, true)
+}
+
+/// From now on the connection hears no `sessions.changed`.
+pub(crate) fn unsubscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<Done, RpcError> {
+    follow(world, caller, false)
+}
+
+fn follow(world: &mut World, caller: &Caller, follows: bool) -> Result<Done, RpcError> {
+    if let Some(client) = world.links.client_mut(caller.link) {
+        client.follows_sessions = follows;
+    }
+    reply(json!({"subscribed": follows}))
+}
+
+/// The sessions, the latest first, those of unknown agents among them.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let mut found: Vec<(&String, &Session)> = world
+        .sessions
+        .by_key
+        .iter()
+        .filter(|(key, session)| wanted(params, key, session))
+        .collect();
+    found.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ms));
+    let total = found.len();
+    let limit = usize::try_from(params["limit"].as_u64().unwrap_or(100)).unwrap_or(usize::MAX);
+    let offset = usize::try_from(params["offset"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
+    let rows: Vec<Value> = found
+        .into_iter()
+        .skip(offset)
+        .take(limit)
+        .map(|(key, session)| sessions::row(key, session))
+        .collect();
+    let end = offset.saturating_add(rows.len());
+    reply(json!({
+        "ts": world.clock.now_ms(),
+        "path": "(multiple)",
+        "count": rows.len(),
+        "totalCount": total,
+        "limitApplied": limit,
+        "nextOffset": if end < total { json!(end) } else { Value::Null },
+        "hasMore": end < total,
+        "defaults": {"modelProvider": "scripted", "model": "m1", "contextTokens": 120_000},
+        "sessions": rows,
+    }))
+}
+
+fn wanted(params: &Value, key: &str, session: &Session) -> bool {
+    let agent = params["agentId"]
+        .as_str()
+        .is_none_or(|agent| agent == roster_id(key));
+    let label = params["label"]
+        .as_str()
+        .is_none_or(|label| session.label.as_deref() == Some(label));
+    let active = params["activeOnly"].as_bool() != Some(true) || session.run.is_some();
+    agent && label && active
+}
+
+/// Changes a session; one that is missing is made, of an unknown agent too.
+pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let other = params.as_object().is_some_and(|params| {
+        params.keys().any(|key| {
+            !matches!(
+                key.as_str(),
+                "key" | "label" | "agentId" | "expectedSessionId"
+            )
+        })
+    });
+    if other && !caller.client.may("operator.admin") {
+        return Err(RpcError::new("FORBIDDEN", "missing scope: operator.admin")
+            .with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})));
+    }
+    let key = sessions::full_key(text(params, "key"));
+    let now_ms = world.clock.now_ms();
+    let session = opened(world, &key);
+    session.updated_ms = now_ms;
+    if let Some(label) = params.get("label") {
+        session.label = label.as_str().map(str::to_owned);
+    }
+    let entry = sessions::entry(session);
+    changed(world, &key, "reason", "patch", None);
+    let path = format!(
+        "{}/.openclaw/agents/{}/agent/openclaw-agent.sqlite",
+        world.profile.home,
+        roster_id(&key)
+    );
+    reply(json!({
+        "ok": true,
+        "path": path,
+        "key": key,
+        "entry": entry,
+        "resolved": {"modelProvider": "scripted", "model": "m1"},
+    }))
+}
+
+/// Starts a session anew; one that is missing is made.
+pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let key = sessions::full_key(text(params, "key"));
+    let now_ms = world.clock.now_ms();
+    let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
+    let keeps_id = world.profile.reset_keeps_id;
+    let session = opened(world, &key);
+    if !keeps_id {
+        session.id = id;
+    }
+    session.lifecycle = lifecycle;
+    session.updated_ms = now_ms;
+    session.messages.clear();
+    session.last_run = None;
+    session.started_ms = None;
+    session.ended_ms = None;
+    let mut entry = sessions::entry(session);
+    entry["sessionStartedAt"] = json!(now_ms);
+    entry["systemSent"] = json!(false);
+    entry["abortedLastRun"] = json!(false);
+    if keeps_id {
+        entry["lifecycleRevision"] = json!(session.lifecycle);
+    }
+    changed(world, &key, "reason", "reset", None);
+    reply(json!({
+        "ok": true,
+        "key": key,
+        "entry": entry,
+        "resolved": {"modelProvider": "scripted", "model": "m1"},
+    }))
+}
+
+/// Deletes a session, where the gateway allows it.
+pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let key = sessions::full_key(text(params, "key"));
+    let protected = !world.profile.main_session_delete || roster_id(&key) == "main";
+    if sessions::is_main(&key) && protected {
+        return Err(RpcError::invalid(format!(
+            "Cannot delete the main session ({key})."
+        )));
+    }
+    let deleted = world.sessions.by_key.remove(&key).is_some();
+    if deleted {
+        let payload = json!({"sessionKey": key, "reason": "delete", "ts": world.clock.now_ms()});
+        world.emit("sessions.changed", &payload);
+    }
+    reply(json!({"ok": true, "key": key, "deleted": deleted, "archived": []}))
+}
+
+/// The session of a key; one that is missing is made.
+pub(crate) fn opened<'a>(world: &'a mut World, key: &str) -> &'a mut Session {
+    let now_ms = world.clock.now_ms();
+    let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
+    world
+        .sessions
+        .by_key
+        .entry(key.to_owned())
+        .or_insert(Session {
+            id,
+            lifecycle,
+            label: None,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            run: None,
+            last_run: None,
+            started_ms: None,
+            ended_ms: None,
+            messages: Vec::new(),
+        })
+}
+
+/// Tells the subscribers that a session has changed: by a `reason`, or in a `phase` of a run.
+pub(crate) fn changed(world: &mut World, key: &str, kind: &str, value: &str, run: Option<&str>) {
+    let Some(session) = world.sessions.by_key.get(key) else {
+        return;
+    };
+    let row = sessions::row(key, session);
+    let mut payload = json!({
+        "sessionKey": key,
+        "agentId": roster_id(key),
+        "ts": world.clock.now_ms(),
+        "session": row,
+        "sessionId": row["sessionId"],
+        "updatedAt": row["updatedAt"],
+        "label": row["label"],
+        "status": row["status"],
+        "hasActiveRun": row["hasActiveRun"],
+    });
+    payload[kind] = json!(value);
+    if let Some(run) = run {
+        payload["runId"] = json!(run);
+    }
+    world.emit("sessions.changed", &payload);
+}

@@ -1,0 +1,106 @@
+//! `health`, `status`, `last-heartbeat`, `cron.list`.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, reply};
+use crate::{
+    config::{roster, rules},
+    error::RpcError,
+    schema::{Kind, Param, optional},
+    world::{World, roster_id},
+};
+
+pub(crate) const CRON_LIST: &[Param] = &[
+    optional("includeDisabled", Kind::Flag),
+    optional("limit", Kind::Integer),
+    optional("offset", Kind::Integer),
+    optional("query", Kind::Text),
+    optional("enabled", Kind::Text),
+    optional("agentId", Kind::NonEmpty),
+    optional("compact", Kind::Flag),
+    optional("includeDeliveryPreviews", Kind::Flag),
+];
+
+/// The gateway's health, which needs no scope.
+pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    reply(snapshot(world))
+}
+
+/// What `health` replies and the event of that name carries.
+pub(crate) fn snapshot(world: &World) -> Value {
+    let default = world.config.applied["agents"]["defaults"]["heartbeat"]["every"]
+        .as_str()
+        .unwrap_or("30m");
+    let agents: Vec<Value> = world
+        .known()
+        .iter()
+        .map(|(id, entry)| {
+            let every = entry["heartbeat"]["every"].as_str().unwrap_or(default);
+            let every_ms = rules::duration_ms(every).filter(|every| *every > 0);
+            let count = world
+                .sessions
+                .by_key
+                .keys()
+                .filter(|key| roster_id(key) == id)
+                .count();
+            json!({
+                "agentId": id,
+                "isDefault": id == roster::MAIN,
+                "heartbeat": {
+                    "enabled": every_ms.is_some(),
+                    "every": if every_ms.is_some() { every } else { "disabled" },
+                    "everyMs": every_ms,
+                    "target": entry["heartbeat"]["target"].as_str().unwrap_or("owner"),
+                },
+                "sessions": {"count": count, "recent": []},
+            })
+        })
+        .collect();
+    json!({
+        "ok": true,
+        "ts": world.clock.now_ms(),
+        "durationMs": 1,
+        "configReload": {"hotReloadStatus": "active"},
+        "channels": {},
+        "channelOrder": [],
+        "channelLabels": {},
+        "heartbeatSeconds": 0,
+        "defaultAgentId": roster::MAIN,
+        "agents": agents,
+    })
+}
+
+/// The gateway's version.
+pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    reply(
+        json!({"runtimeVersion": world.profile.version, "channelSummary": [], "queuedSystemEvents": []}),
+    )
+}
+
+/// The one heartbeat that the gateway remembers, of whatever agent it was.
+pub(crate) fn last_heartbeat(_: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    reply(Value::Null)
+}
+
+/// The jobs; disabled ones only where they are asked for.
+pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let disabled = params["includeDisabled"].as_bool() == Some(true);
+    let agent = params["agentId"].as_str();
+    let jobs: Vec<&Value> = world
+        .cron
+        .jobs
+        .values()
+        .filter(|job| disabled || job["enabled"] == true)
+        .filter(|job| agent.is_none_or(|agent| job["agentId"] == agent))
+        .collect();
+    let total = jobs.len();
+    reply(json!({
+        "jobs": jobs,
+        "total": total,
+        "offset": 0,
+        "limit": total,
+        "hasMore": false,
+        "nextOffset": null,
+        "deliveryPreviews": {},
+    }))
+}

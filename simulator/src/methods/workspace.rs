@@ -1,0 +1,70 @@
+//! `agents.workspace.list`, `agents.workspace.get`: any file of a workspace, read only.
+
+use serde_json::{Value, json};
+
+use super::{Caller, Done, files, reply, text};
+use crate::{
+    error::RpcError,
+    schema::{Kind, Param, optional, required},
+    world::World,
+};
+
+pub(crate) const LIST: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    optional("path", Kind::Text),
+    optional("offset", Kind::Integer),
+    optional("limit", Kind::Integer),
+];
+pub(crate) const GET: &[Param] = &[
+    required("agentId", Kind::NonEmpty),
+    required("path", Kind::NonEmpty),
+];
+
+/// The entries of the workspace, with sizes and times and no hashes.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let (id, path) = files::workspace(world, params)?;
+    let below = text(params, "path");
+    let Some(workspace) = world
+        .workspaces
+        .by_path
+        .get(&path)
+        .filter(|_| below.is_empty())
+    else {
+        return Err(RpcError::invalid("workspace directory not found")
+            .with_details(json!({"type": "workspace_path_not_found", "path": below})));
+    };
+    let now_ms = world.clock.now_ms();
+    let git = workspace.git.then(
+        || json!({"path": ".git", "name": ".git", "kind": "directory", "updatedAtMs": now_ms}),
+    );
+    let found = workspace.files.iter().map(|(name, file)| {
+        let (size, at) = (file.content.len(), file.updated_ms);
+        json!({"path": name, "name": name, "kind": "file", "size": size, "updatedAtMs": at})
+    });
+    let entries: Vec<Value> = git.into_iter().chain(found).collect();
+    let offset = usize::try_from(params["offset"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
+    let limit = usize::try_from(params["limit"].as_u64().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let shown: Vec<&Value> = entries.iter().skip(offset).take(limit).collect();
+    reply(
+        json!({"agentId": id, "path": "", "entries": shown, "totalEntries": entries.len(), "offset": offset}),
+    )
+}
+
+/// One file with its content.
+pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+    let (id, workspace) = files::workspace(world, params)?;
+    let name = text(params, "path");
+    let Some(file) = world.workspaces.file(&workspace, name) else {
+        return Err(RpcError::invalid("workspace file not found")
+            .with_details(json!({"type": "workspace_file_not_found", "path": name})));
+    };
+    reply(json!({"agentId": id, "file": {
+        "path": name,
+        "name": name,
+        "size": file.content.len(),
+        "updatedAtMs": file.updated_ms,
+        "mimeType": "text/plain",
+        "encoding": "utf8",
+        "content": file.content,
+    }}))
+}

@@ -1,0 +1,349 @@
+//! What one gateway version does differently from another, as data in one place.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+/// How the configuration holds the agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RosterShape {
+    /// `agents.list[]`, an array of objects with an `id`.
+    List,
+    /// `agents.entries{}`, an object keyed by id.
+    Entries,
+}
+
+/// Which shared secret the gateway asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// `auth.token`.
+    Token,
+    /// `auth.password`.
+    Password,
+}
+
+/// How long a call takes, from the method's name and the number of agents in the roster.
+pub type Latency = Arc<dyn Fn(&str, usize) -> Duration + Send + Sync>;
+
+/// How long a written configuration waits to be applied, from the number of agents in the roster.
+pub type Visibility = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
+
+/// One gateway version and the numbers that a test may want to change.
+///
+/// The constructors hold what was measured; every field may be replaced before [`Simulator::new`](crate::Simulator::new).
+#[derive(Clone)]
+pub struct Profile {
+    /// The version that the configuration names as its last writer.
+    pub version: &'static str,
+    /// `server.version` of the hello, which is not always the version.
+    pub announced_version: &'static str,
+    /// The one protocol that is accepted.
+    pub protocol: u64,
+    /// `features.methods` of the hello, one a line.
+    pub methods: &'static str,
+    /// `features.events` of the hello, one a line.
+    pub events: &'static str,
+    /// How the configuration holds the agents.
+    pub roster: RosterShape,
+    /// The shared secret.
+    pub token: String,
+    /// Which shared secret the gateway asks for.
+    pub auth_mode: AuthMode,
+    /// The gateway's home directory, as it appears in paths.
+    pub home: String,
+    /// Workspace files that may be written, in the order in which they are listed.
+    pub files: &'static [&'static str],
+    /// Files of `files` that `agents.files.list` leaves out.
+    pub unlisted_files: &'static [&'static str],
+    /// Whether files carry hashes and `expectedHash` is known.
+    pub file_hashes: bool,
+    /// Keys that `heartbeat` of an agent may have.
+    pub heartbeat_keys: &'static [&'static str],
+    /// Whether heartbeats are cron jobs that `cron.list` shows.
+    pub heartbeat_jobs: bool,
+    /// Whether `config.changed` is sent.
+    pub config_events: bool,
+    /// Whether `config.get` shows the applied revision beside the written one, and hashes are opaque.
+    pub opaque_hashes: bool,
+    /// Whether a missing scope is `FORBIDDEN` with details.
+    pub forbidden: bool,
+    /// Whether a remote client without a device keeps the scopes that it asks for.
+    pub deviceless_remote: bool,
+    /// Whether the main session of an agent can be deleted.
+    pub main_session_delete: bool,
+    /// Whether `sessions.reset` keeps the session's id.
+    pub reset_keeps_id: bool,
+    /// Whether by-id methods name an unknown agent, or only say `unknown agent id`.
+    pub names_unknown_agent: bool,
+    /// Whether `agents.create` needs a workspace.
+    pub workspace_required: bool,
+    /// Whether `chat.send` starts a run for an agent that does not exist.
+    pub wakes_unknown_agent: bool,
+    /// Whether a `config.patch` is followed by a restart.
+    pub restarts_on_patch: bool,
+    /// Whether writes that follow each other too closely are lost without an error.
+    pub loses_writes: Option<Duration>,
+    /// How many `config.patch` one client may send in a window.
+    pub patch_budget: usize,
+    /// The window of `patch_budget`.
+    pub patch_window: Duration,
+    /// How many requests may wait at once before the gateway says that it is busy.
+    pub queue: usize,
+    /// How long calls take.
+    pub latency: Latency,
+    /// How long a written configuration waits to be applied.
+    pub visibility: Visibility,
+    /// How long a gateway that was started answers `gateway starting`.
+    pub boot_time: Duration,
+    /// How long an in-process restart takes.
+    pub restart_time: Duration,
+    /// How long the lease of a process that was killed in a reload is held.
+    pub lease: Duration,
+    /// How long the lease of a process that was killed in a delete is held, from the next start.
+    pub delete_lease: Duration,
+    /// How long a woken agent runs.
+    pub run_time: Duration,
+    /// How long a message waits before it is in the history; a gateway killed earlier loses it.
+    pub store_time: Duration,
+    /// The time between two `tick` events.
+    pub tick: Duration,
+    /// The time between two `health` events.
+    pub health: Duration,
+}
+
+const FILES_9_6: &[&str] = &[
+    "AGENTS.md",
+    "SOUL.md",
+    "IDENTITY.md",
+    "USER.md",
+    "BOOTSTRAP.md",
+    "MEMORY.md",
+];
+const FILES_OLD: &[&str] = &[
+    "AGENTS.md",
+    "SOUL.md",
+    "TOOLS.md",
+    "IDENTITY.md",
+    "USER.md",
+    "HEARTBEAT.md",
+    "BOOTSTRAP.md",
+    "MEMORY.md",
+];
+const HEARTBEAT_9_6: &[&str] = &[
+    "every",
+    "activeHours",
+    "model",
+    "session",
+    "target",
+    "directPolicy",
+    "to",
+    "accountId",
+    "prompt",
+    "timeoutSeconds",
+    "lightContext",
+    "isolatedSession",
+];
+const HEARTBEAT_OLD: &[&str] = &[
+    "every",
+    "activeHours",
+    "model",
+    "session",
+    "target",
+    "directPolicy",
+    "to",
+    "accountId",
+    "prompt",
+    "timeoutSeconds",
+    "lightContext",
+    "isolatedSession",
+    "includeReasoning",
+    "ackMaxChars",
+    "suppressToolErrorWarnings",
+];
+
+impl Profile {
+    /// OpenClaw 2026.9.6: protocol 4, `agents.entries`, file hashes, 30 patches a minute.
+    pub fn v2026_9_6() -> Self {
+        Self {
+            version: "2026.9.6",
+            announced_version: "2026.9.6",
+            protocol: 4,
+            methods: include_str!("../data/2026.9.6.methods"),
+            events: include_str!("../data/2026.9.6.events"),
+            roster: RosterShape::Entries,
+            token: "t".into(),
+            auth_mode: AuthMode::Token,
+            home: "/home/openclaw".into(),
+            files: FILES_9_6,
+            unlisted_files: &["IDENTITY.md"],
+            file_hashes: true,
+            heartbeat_keys: HEARTBEAT_9_6,
+            heartbeat_jobs: true,
+            config_events: true,
+            opaque_hashes: true,
+            forbidden: true,
+            deviceless_remote: false,
+            main_session_delete: false,
+            reset_keeps_id: true,
+            names_unknown_agent: true,
+            workspace_required: false,
+            wakes_unknown_agent: false,
+            restarts_on_patch: false,
+            loses_writes: None,
+            patch_budget: 30,
+            patch_window: Duration::from_secs(60),
+            queue: 300,
+            latency: Arc::new(latency_9_6),
+            visibility: Arc::new(visibility_9_6),
+            boot_time: Duration::from_secs(2),
+            restart_time: Duration::from_millis(3_500),
+            lease: Duration::from_secs(300),
+            delete_lease: Duration::from_secs(45),
+            run_time: Duration::from_secs(4),
+            store_time: Duration::from_secs(1),
+            tick: Duration::from_secs(30),
+            health: Duration::from_secs(60),
+        }
+    }
+
+    /// OpenClaw 2026.7.1: protocol 4, `agents.list`, 3 patches a minute.
+    pub fn v2026_7_1() -> Self {
+        Self {
+            version: "2026.7.1",
+            announced_version: "2026.7.1",
+            methods: include_str!("../data/2026.7.1.methods"),
+            events: include_str!("../data/2026.7.1.events"),
+            roster: RosterShape::List,
+            files: FILES_OLD,
+            unlisted_files: &[],
+            file_hashes: false,
+            heartbeat_keys: HEARTBEAT_OLD,
+            heartbeat_jobs: false,
+            config_events: false,
+            opaque_hashes: false,
+            forbidden: false,
+            main_session_delete: true,
+            reset_keeps_id: false,
+            names_unknown_agent: false,
+            workspace_required: true,
+            patch_budget: 3,
+            visibility: Arc::new(|_| Duration::ZERO),
+            lease: Duration::ZERO,
+            delete_lease: Duration::ZERO,
+            ..Self::v2026_9_6()
+        }
+    }
+
+    /// OpenClaw 2026.5.28: as 2026.7.1, with fewer methods.
+    pub fn v2026_5_28() -> Self {
+        Self {
+            version: "2026.5.28",
+            announced_version: "2026.5.28",
+            methods: include_str!("../data/2026.5.28.methods"),
+            events: include_str!("../data/2026.5.28.events"),
+            ..Self::v2026_7_1()
+        }
+    }
+
+    /// OpenClaw 2026.3.2: protocol 3, restarts after each patch, and loses writes that follow each other too closely.
+    pub fn v2026_3_2() -> Self {
+        Self {
+            version: "2026.3.2",
+            announced_version: "dev",
+            protocol: 3,
+            methods: include_str!("../data/2026.3.2.methods"),
+            events: include_str!("../data/2026.3.2.events"),
+            deviceless_remote: true,
+            wakes_unknown_agent: true,
+            restarts_on_patch: true,
+            loses_writes: Some(Duration::from_millis(1_000)),
+            latency: Arc::new(latency_3_2),
+            visibility: Arc::new(|_| Duration::from_millis(550)),
+            ..Self::v2026_7_1()
+        }
+    }
+
+    /// Another shared secret.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// A shared password instead of a token.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.token = password.into();
+        self.auth_mode = AuthMode::Password;
+        self
+    }
+
+    /// Another latency, from the method's name and the number of agents.
+    #[must_use]
+    pub fn with_latency(
+        mut self,
+        latency: impl Fn(&str, usize) -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        self.latency = Arc::new(latency);
+        self
+    }
+
+    /// Another delay between a write's reply and its effect.
+    #[must_use]
+    pub fn with_visibility_delay(mut self, delay: Duration) -> Self {
+        self.visibility = Arc::new(move |_| delay);
+        self
+    }
+
+    /// Another budget of `config.patch` calls.
+    #[must_use]
+    pub fn with_patch_budget(mut self, calls: usize, window: Duration) -> Self {
+        self.patch_budget = calls;
+        self.patch_window = window;
+        self
+    }
+
+    /// No latency and no visibility delay, for tests that are not about time.
+    #[must_use]
+    pub fn instant(self) -> Self {
+        self.with_latency(|_, _| Duration::ZERO)
+            .with_visibility_delay(Duration::ZERO)
+    }
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Profile")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+fn latency_9_6(method: &str, roster: usize) -> Duration {
+    let agents = u64::try_from(roster).unwrap_or(u64::MAX);
+    Duration::from_millis(match method {
+        "agents.create" => 400 + 3 * agents,
+        "agents.update" => 160 + 5 * agents,
+        "agents.delete" => 600 + 120 * agents,
+        "config.patch" => 300 + 60 * agents,
+        "config.set" => 150,
+        "agents.files.set" => 12,
+        "chat.send" => 250,
+        "sessions.patch" | "sessions.reset" | "sessions.delete" => 90,
+        "agents.list" => 10 + agents,
+        "config.get" => 20,
+        _ => 3,
+    })
+}
+
+fn visibility_9_6(roster: usize) -> Duration {
+    let agents = u64::try_from(roster).unwrap_or(u64::MAX);
+    Duration::from_millis(agents.saturating_mul(27).saturating_add(250).min(1_900))
+}
+
+fn latency_3_2(method: &str, _roster: usize) -> Duration {
+    Duration::from_millis(match method {
+        "agents.create" => 40,
+        "agents.update" | "agents.delete" | "config.patch" => 30,
+        _ => 3,
+    })
+}

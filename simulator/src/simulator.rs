@@ -1,0 +1,115 @@
+//! The handle: one gateway's world and the ways to connect to it.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
+    net::TcpListener,
+    task::AbortHandle,
+};
+
+use crate::{Profile, connection, gateway::Gateway, world::Power};
+
+/// How many bytes an in-process connection holds in each direction.
+const BUFFER: usize = 256 * 1024;
+
+/// Where a client comes from, as the gateway sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// The gateway's own machine: the shared secret is enough.
+    Loopback,
+    /// Another machine: without a paired device there are no scopes.
+    Remote,
+}
+
+/// One gateway: configuration, roster, workspaces, sessions, devices, and the faults that are still to come.
+///
+/// Clones are handles of the same gateway. It needs a tokio runtime, and all its time is that runtime's, so a paused
+/// clock is enough to test what takes minutes.
+#[derive(Clone, Debug)]
+pub struct Simulator {
+    pub(crate) gateway: Arc<Gateway>,
+}
+
+/// A listener on a real port; it stops when this is dropped.
+#[derive(Debug)]
+pub struct ListenGuard {
+    addr: SocketAddr,
+    task: AbortHandle,
+}
+
+impl ListenGuard {
+    /// The address that it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+impl Drop for ListenGuard {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Simulator {
+    /// A gateway that runs, with nothing in it but `main`.
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            gateway: Arc::new(Gateway::new(profile)),
+        }
+    }
+
+    /// Serves a client on a byte stream.
+    pub fn accept(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        remote: Remote,
+    ) {
+        if self.gateway.power() != Power::Off {
+            tokio::spawn(connection::serve(self.gateway.clone(), stream, remote));
+        }
+    }
+
+    /// The client's end of a new in-process connection from loopback; refused while the process is down.
+    pub fn connect(&self) -> io::Result<DuplexStream> {
+        self.connect_from(Remote::Loopback)
+    }
+
+    /// The client's end of a new in-process connection; refused while the process is down.
+    pub fn connect_from(&self, remote: Remote) -> io::Result<DuplexStream> {
+        if self.gateway.power() == Power::Off {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (ours, theirs) = duplex(BUFFER);
+        self.accept(ours, remote);
+        Ok(theirs)
+    }
+
+    /// Serves clients on a TCP port; port 0 lets the system choose one.
+    pub async fn listen(&self, addr: SocketAddr) -> io::Result<ListenGuard> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        let simulator = self.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, peer)) = listener.accept().await {
+                simulator.accept(stream, origin(peer.ip()));
+            }
+        });
+        Ok(ListenGuard {
+            addr,
+            task: task.abort_handle(),
+        })
+    }
+}
+
+fn origin(ip: IpAddr) -> Remote {
+    if ip.is_loopback() {
+        Remote::Loopback
+    } else {
+        Remote::Remote
+    }
+}

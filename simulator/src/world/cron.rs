@@ -1,0 +1,163 @@
+//! Cron jobs: one heartbeat and one skill review for each agent, as the applied configuration has them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Ids,
+    config::{roster, rules},
+    profile::Profile,
+};
+
+const WEEK_MS: u64 = 604_800_000;
+const HALF_AN_HOUR_MS: u64 = 1_800_000;
+
+/// A job and the message that announced it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) action: &'static str,
+    pub(crate) job: Value,
+}
+
+/// Every job by its declaration key.
+#[derive(Debug, Default)]
+pub(crate) struct Cron {
+    pub(crate) jobs: BTreeMap<String, Value>,
+}
+
+impl Cron {
+    /// Brings the jobs in line with the applied configuration and returns what changed.
+    pub(crate) fn sync(
+        &mut self,
+        applied: &Value,
+        profile: &Profile,
+        ids: &mut Ids,
+        now_ms: i64,
+    ) -> Vec<Change> {
+        if !profile.heartbeat_jobs {
+            return Vec::new();
+        }
+        let wanted = wanted(applied, profile);
+        let gone: Vec<String> = self
+            .jobs
+            .keys()
+            .filter(|key| !wanted.contains_key(*key))
+            .cloned()
+            .collect();
+        let mut changes: Vec<Change> = Vec::new();
+        for (key, declared) in wanted {
+            match self.jobs.get_mut(&key) {
+                None => {
+                    let job = created(&key, &declared, ids, now_ms);
+                    self.jobs.insert(key, job.clone());
+                    changes.push(Change {
+                        action: "added",
+                        job,
+                    });
+                }
+                Some(job)
+                    if job["schedule"]["everyMs"] != declared.every_ms
+                        || job["enabled"] != declared.enabled =>
+                {
+                    job["schedule"]["everyMs"] = json!(declared.every_ms);
+                    job["enabled"] = json!(declared.enabled);
+                    job["updatedAtMs"] = json!(now_ms);
+                    job["state"] = state(&declared, now_ms);
+                    changes.push(Change {
+                        action: "updated",
+                        job: job.clone(),
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        let removed = gone.into_iter().filter_map(|key| self.jobs.remove(&key));
+        changes.extend(removed.map(|job| Change {
+            action: "removed",
+            job,
+        }));
+        changes
+    }
+}
+
+/// What the configuration asks of one job.
+struct Declared {
+    agent: String,
+    every_ms: u64,
+    enabled: bool,
+    heartbeat: bool,
+}
+
+/// Once one agent has a heartbeat block of its own, only agents that have one beat.
+fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
+    let agents = roster::entries(applied, profile.roster);
+    let explicit = agents.values().any(|entry| entry["heartbeat"].is_object());
+    let default = applied["agents"]["defaults"]["heartbeat"]["every"]
+        .as_str()
+        .unwrap_or("30m");
+    let mut jobs = BTreeMap::new();
+    for (agent, entry) in &agents {
+        jobs.insert(
+            format!("skill-collection-review:{agent}"),
+            Declared {
+                agent: agent.clone(),
+                every_ms: WEEK_MS,
+                enabled: true,
+                heartbeat: false,
+            },
+        );
+        if explicit && !entry["heartbeat"].is_object() {
+            continue;
+        }
+        let every = entry["heartbeat"]["every"].as_str().unwrap_or(default);
+        let every_ms = rules::duration_ms(every).unwrap_or(HALF_AN_HOUR_MS);
+        let enabled = every_ms > 0;
+        jobs.insert(
+            format!("heartbeat:{agent}"),
+            Declared {
+                agent: agent.clone(),
+                every_ms: if enabled { every_ms } else { HALF_AN_HOUR_MS },
+                enabled,
+                heartbeat: true,
+            },
+        );
+    }
+    jobs
+}
+
+fn created(key: &str, declared: &Declared, ids: &mut Ids, now_ms: i64) -> Value {
+    let agent = &declared.agent;
+    let (title, name) = if declared.heartbeat {
+        (format!("Heartbeat ({agent})"), format!("heartbeat-{agent}"))
+    } else {
+        (
+            format!("Skill collection review ({agent})"),
+            format!("skill-collection-review-{agent}"),
+        )
+    };
+    json!({
+        "id": ids.uuid(),
+        "declarationKey": key,
+        "displayName": title,
+        "agentId": agent,
+        "name": name,
+        "enabled": declared.enabled,
+        "createdAtMs": now_ms,
+        "updatedAtMs": now_ms,
+        "schedule": {"kind": "every", "everyMs": declared.every_ms, "anchorMs": 0},
+        "sessionTarget": if declared.heartbeat { "main" } else { "isolated" },
+        "wakeMode": "next-heartbeat",
+        "payload": {"kind": if declared.heartbeat { "heartbeat" } else { "agentTurn" }},
+        "state": state(declared, now_ms),
+    })
+}
+
+fn state(declared: &Declared, now_ms: i64) -> Value {
+    if declared.enabled {
+        let every = i64::try_from(declared.every_ms).unwrap_or(i64::MAX);
+        json!({"nextRunAtMs": now_ms.saturating_add(every)})
+    } else {
+        json!({})
+    }
+}

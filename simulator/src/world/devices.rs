@@ -1,0 +1,117 @@
+//! Device pairings: pending requests and approved devices with their tokens.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// What a device asked for when it connected.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) request_id: String,
+    pub(crate) device_id: String,
+    pub(crate) public_key: String,
+    pub(crate) platform: String,
+    pub(crate) client_id: String,
+    pub(crate) client_mode: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) repair: bool,
+    pub(crate) at_ms: i64,
+}
+
+/// An approved device.
+#[derive(Clone, Debug)]
+pub(crate) struct Paired {
+    pub(crate) request: Request,
+    pub(crate) token: Option<String>,
+    pub(crate) approved_ms: i64,
+}
+
+/// Every pending request by its id and every approved device by its id.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    pub(crate) pending: BTreeMap<String, Request>,
+    pub(crate) paired: BTreeMap<String, Paired>,
+}
+
+impl Devices {
+    /// The pending request of a device: a retry reuses it.
+    pub(crate) fn pending_of(&self, device_id: &str) -> Option<&Request> {
+        self.pending
+            .values()
+            .find(|request| request.device_id == device_id)
+    }
+
+    /// Approves a request; the device gets `token`.
+    pub(crate) fn approve(
+        &mut self,
+        request_id: &str,
+        token: String,
+        now_ms: i64,
+    ) -> Option<&Paired> {
+        let request = self.pending.remove(request_id)?;
+        let id = request.device_id.clone();
+        self.paired.insert(
+            id.clone(),
+            Paired {
+                request,
+                token: Some(token),
+                approved_ms: now_ms,
+            },
+        );
+        self.paired.get(&id)
+    }
+
+    /// Takes a device's token away; its next connection needs pairing again.
+    pub(crate) fn revoke(&mut self, device_id: &str) -> bool {
+        self.paired
+            .get_mut(device_id)
+            .is_some_and(|paired| paired.token.take().is_some())
+    }
+}
+
+impl Request {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "requestId": self.request_id,
+            "deviceId": self.device_id,
+            "publicKey": self.public_key,
+            "platform": self.platform,
+            "clientId": self.client_id,
+            "clientMode": self.client_mode,
+            "role": "operator",
+            "roles": ["operator"],
+            "scopes": self.scopes,
+            "remoteIp": super::REMOTE_IP,
+            "silent": false,
+            "isRepair": self.repair,
+            "ts": self.at_ms,
+        })
+    }
+}
+
+impl Paired {
+    pub(crate) fn to_json(&self) -> Value {
+        let mut scopes = self.request.scopes.clone();
+        scopes.sort();
+        let tokens: Vec<Value> = self
+            .token
+            .iter()
+            .map(|_| json!({"role": "operator", "scopes": scopes, "createdAtMs": self.approved_ms}))
+            .collect();
+        json!({
+            "deviceId": self.request.device_id,
+            "publicKey": self.request.public_key,
+            "platform": self.request.platform,
+            "clientId": self.request.client_id,
+            "clientMode": self.request.client_mode,
+            "role": "operator",
+            "roles": ["operator"],
+            "scopes": self.request.scopes,
+            "remoteIp": super::REMOTE_IP,
+            "approvedVia": "owner",
+            "createdAtMs": self.approved_ms,
+            "approvedAtMs": self.approved_ms,
+            "tokens": tokens,
+        })
+    }
+}

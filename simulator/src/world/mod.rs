@@ -1,0 +1,287 @@
+//! One gateway's world: values that methods change, and no I/O.
+
+pub(crate) mod cron;
+pub(crate) mod devices;
+pub(crate) mod links;
+pub(crate) mod sessions;
+pub(crate) mod workspaces;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    clock::{Clock, Ids},
+    config::{self, Config, roster},
+    faults::Faults,
+    inspect::{Call, Chat},
+    profile::Profile,
+};
+use links::Links;
+
+/// The address that remote clients come from.
+pub(crate) const REMOTE_IP: &str = "10.99.0.1";
+
+/// What the process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// No process: connections are refused.
+    Off,
+    /// The process answers `gateway starting` until then.
+    Starting(Instant),
+    /// The process serves.
+    On,
+    /// The process ends: the upgrade is answered with 503.
+    Draining,
+}
+
+/// A call that is being executed, so that a stop can answer it.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) link: u64,
+    pub(crate) request: String,
+    pub(crate) method: String,
+}
+
+/// A delete that is under way: a kill in the middle of it leaves a lease behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Deleting {
+    pub(crate) agent: String,
+    pub(crate) since: Instant,
+}
+
+/// Everything that one gateway holds.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    power: Power,
+    pub(crate) boot_id: String,
+    pub(crate) config: Config,
+    /// How many written configurations wait to be applied by this process.
+    pub(crate) applying: usize,
+    /// When the last write was, and what it replaced.
+    last_write: Option<(Instant, Value)>,
+    pub(crate) workspaces: workspaces::Workspaces,
+    pub(crate) sessions: sessions::Sessions,
+    pub(crate) cron: cron::Cron,
+    pub(crate) devices: devices::Devices,
+    pub(crate) links: Links,
+    pub(crate) in_flight: BTreeMap<usize, InFlight>,
+    pub(crate) deleting: Option<Deleting>,
+    /// The agent whose delete was killed, and until when its lease is held; `None` until the next start.
+    pub(crate) delete_lease: Option<(String, Option<Instant>)>,
+    pub(crate) budget: BTreeMap<String, (Instant, usize)>,
+    pub(crate) bad_tokens: usize,
+    pub(crate) faults: Faults,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) chats: Vec<Chat>,
+    pub(crate) created: BTreeMap<String, usize>,
+    /// Agents that were deleted without their files.
+    pub(crate) retained: BTreeSet<String>,
+}
+
+impl World {
+    pub(crate) fn new(profile: Arc<Profile>) -> Self {
+        let mut world = Self {
+            clock: Clock::start(),
+            ids: Ids::default(),
+            power: Power::On,
+            boot_id: String::new(),
+            config: Config::fresh(),
+            applying: 0,
+            last_write: None,
+            workspaces: workspaces::Workspaces::default(),
+            sessions: sessions::Sessions::default(),
+            cron: cron::Cron::default(),
+            devices: devices::Devices::default(),
+            links: Links::default(),
+            in_flight: BTreeMap::new(),
+            deleting: None,
+            delete_lease: None,
+            budget: BTreeMap::new(),
+            bad_tokens: 0,
+            faults: Faults::default(),
+            calls: Vec::new(),
+            chats: Vec::new(),
+            created: BTreeMap::new(),
+            retained: BTreeSet::new(),
+            profile,
+        };
+        world.boot_id = world.ids.uuid();
+        world.sync_jobs();
+        world
+    }
+
+    /// What the process is doing now.
+    pub(crate) fn power(&self) -> Power {
+        match self.power {
+            Power::Starting(until) if until <= Instant::now() => Power::On,
+            power => power,
+        }
+    }
+
+    /// Every agent that is written, by id.
+    pub(crate) fn written(&self) -> BTreeMap<String, Value> {
+        roster::entries(&self.config.document, self.profile.roster)
+    }
+
+    /// Every agent that the gateway works with, by id.
+    pub(crate) fn known(&self) -> BTreeMap<String, Value> {
+        roster::entries(&self.config.applied, self.profile.roster)
+    }
+
+    /// The workspace of an agent, from its entry.
+    pub(crate) fn workspace_of(&self, id: &str, entry: &Value) -> String {
+        entry["workspace"].as_str().map_or_else(
+            || config::default_workspace(&self.profile, id),
+            str::to_owned,
+        )
+    }
+
+    /// Writes the configuration. A version that loses writes starts from what the last one had not yet changed.
+    pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
+        let now = Instant::now();
+        if let (Some(window), Some((at, before))) =
+            (self.profile.loses_writes, self.last_write.take())
+            && at + window > now
+        {
+            self.config.document = before;
+        }
+        self.last_write = Some((now, self.config.document.clone()));
+        change(&mut self.config.document);
+        let main = config::default_workspace(&self.profile, roster::MAIN);
+        roster::migrate(
+            &mut self.config.document,
+            self.profile.roster,
+            self.profile.version,
+            &main,
+        );
+        self.applying += 1;
+    }
+
+    /// The reload that follows a write is over.
+    pub(crate) fn reloaded(&mut self) {
+        self.applying = self.applying.saturating_sub(1);
+        self.apply();
+    }
+
+    /// Applies what is written, unless the lease of a dead process is held.
+    pub(crate) fn apply(&mut self) {
+        if self
+            .config
+            .unsettled_until
+            .is_some_and(|until| until > Instant::now())
+        {
+            return;
+        }
+        self.config.unsettled_until = None;
+        if self.config.applied == self.config.document {
+            return;
+        }
+        self.config.applied = self.config.document.clone();
+        self.sync_jobs();
+        self.emit("chat.metadata.changed", &json!({}));
+        if self.profile.config_events {
+            let payload = json!({
+                "path": config::path(&self.profile),
+                "hash": self.config.hash(&self.profile),
+                "ts": self.clock.now_ms(),
+            });
+            self.emit("config.changed", &payload);
+        }
+    }
+
+    /// Ends a lease whose time has come.
+    pub(crate) fn settle(&mut self) {
+        if self
+            .config
+            .unsettled_until
+            .is_some_and(|until| until <= Instant::now())
+        {
+            self.apply();
+        }
+    }
+
+    fn sync_jobs(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let applied = self.config.applied.clone();
+        for change in self
+            .cron
+            .sync(&applied, &self.profile, &mut self.ids, now_ms)
+        {
+            let mut payload =
+                json!({"jobId": change.job["id"], "action": change.action, "job": change.job});
+            if let Some(next) = change.job["state"].get("nextRunAtMs")
+                && change.action != "removed"
+            {
+                payload["nextRunAtMs"] = next.clone();
+            }
+            self.emit("cron", &payload);
+        }
+    }
+
+    /// Ends the process: nothing of it is left but what is on its disk.
+    pub(crate) fn halt(&mut self) {
+        self.power = Power::Off;
+        self.applying = 0;
+        self.in_flight.clear();
+        self.budget.clear();
+        self.deleting = None;
+        self.links.clear();
+        self.sessions.forget();
+    }
+
+    /// Kills the process: whatever it was in the middle of leaves its lease behind.
+    pub(crate) fn kill(&mut self) {
+        if self.applying > 0 && self.profile.lease > Duration::ZERO {
+            let until = Instant::now() + self.profile.lease;
+            self.config.unsettled_until = Some(
+                self.config
+                    .unsettled_until
+                    .map_or(until, |other| other.max(until)),
+            );
+        }
+        let started = self.deleting.take();
+        if let Some(deleting) = started
+            && deleting.since.elapsed() > Duration::from_millis(10)
+            && self.profile.delete_lease > Duration::ZERO
+        {
+            self.delete_lease = Some((deleting.agent, None));
+        }
+        self.halt();
+    }
+
+    /// Starts the process: it reads its configuration and answers `gateway starting` for `time`.
+    pub(crate) fn boot(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.power = if time.is_zero() {
+            Power::On
+        } else {
+            Power::Starting(now + time)
+        };
+        self.boot_id = self.ids.uuid();
+        if let Some((_, until @ None)) = &mut self.delete_lease {
+            *until = Some(now + self.profile.delete_lease);
+        }
+        if self.config.unsettled_until.is_none() {
+            self.apply();
+        }
+    }
+
+    /// Answers the upgrade with 503 from now on, as a process does that waits for its runs to end.
+    pub(crate) fn drain(&mut self) {
+        self.power = Power::Draining;
+    }
+}
+
+/// The agent of a session key; a key that names none is `main`'s.
+pub(crate) fn roster_id(key: &str) -> &str {
+    sessions::agent_of(key).unwrap_or(roster::MAIN)
+}

@@ -1,0 +1,137 @@
+//! Sessions, their histories, and the runs that the gateway remembers until it restarts.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::roster_id;
+
+/// One session of one agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) lifecycle: String,
+    pub(crate) label: Option<String>,
+    pub(crate) created_ms: i64,
+    pub(crate) updated_ms: i64,
+    pub(crate) run: Option<String>,
+    pub(crate) last_run: Option<String>,
+    pub(crate) started_ms: Option<i64>,
+    pub(crate) ended_ms: Option<i64>,
+    pub(crate) messages: Vec<Value>,
+}
+
+/// One run that the gateway remembers by its idempotency key.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) session_key: String,
+    pub(crate) message: String,
+    pub(crate) ended: bool,
+}
+
+/// Every session by key, and every remembered run.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    pub(crate) by_key: BTreeMap<String, Session>,
+    pub(crate) runs: BTreeMap<String, Run>,
+}
+
+impl Sessions {
+    /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is over.
+    pub(crate) fn forget(&mut self) {
+        self.runs.clear();
+        for session in self.by_key.values_mut() {
+            session.run = None;
+        }
+    }
+
+    pub(crate) fn remove_agent(&mut self, agent: &str) -> bool {
+        let before = self.by_key.len();
+        self.by_key.retain(|key, _| agent_of(key) != Some(agent));
+        before != self.by_key.len()
+    }
+}
+
+/// The agent that a session key names.
+pub(crate) fn agent_of(key: &str) -> Option<&str> {
+    key.strip_prefix("agent:")?
+        .split(':')
+        .next()
+        .filter(|agent| !agent.is_empty())
+}
+
+/// The key that the gateway works with: one that names no agent belongs to `main`.
+pub(crate) fn full_key(key: &str) -> String {
+    if agent_of(key).is_some() {
+        key.to_owned()
+    } else {
+        format!("agent:main:{key}")
+    }
+}
+
+/// Whether the key is that of an agent's main session.
+pub(crate) fn is_main(key: &str) -> bool {
+    agent_of(key).is_some_and(|agent| key == format!("agent:{agent}:main"))
+}
+
+/// The session as `sessions.list` and events show it.
+pub(crate) fn row(key: &str, session: &Session) -> Value {
+    let mut row = json!({
+        "key": key,
+        "kind": "direct",
+        "classification": if is_main(key) { "main" } else { "custom" },
+        "agentId": roster_id(key),
+        "isMain": is_main(key),
+        "isBackground": false,
+        "chatType": "direct",
+        "visibility": "shared",
+        "archived": false,
+        "pinned": false,
+        "unread": false,
+        "sessionId": session.id,
+        "createdAt": session.created_ms,
+        "updatedAt": session.updated_ms,
+        "abortedLastRun": false,
+        "hasActiveRun": session.run.is_some(),
+        "activeRunIds": session.run.iter().collect::<Vec<_>>(),
+        "modelProvider": "scripted",
+        "model": "m1",
+    });
+    let status = if session.run.is_some() {
+        Some("running")
+    } else {
+        session.last_run.as_ref().map(|_| "done")
+    };
+    let fields = [
+        ("label", session.label.as_ref().map(|label| json!(label))),
+        (
+            "displayName",
+            session.label.as_ref().map(|label| json!(label)),
+        ),
+        ("status", status.map(|status| json!(status))),
+        ("lastRunId", session.last_run.as_ref().map(|run| json!(run))),
+        ("startedAt", session.started_ms.map(|at| json!(at))),
+        ("endedAt", session.ended_ms.map(|at| json!(at))),
+        ("lastInteractionAt", session.started_ms.map(|at| json!(at))),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            row[name] = value;
+        }
+    }
+    row
+}
+
+/// The session as the replies of `sessions.patch` and `sessions.reset` show it.
+pub(crate) fn entry(session: &Session) -> Value {
+    let mut entry = json!({
+        "sessionId": session.id,
+        "updatedAt": session.updated_ms,
+        "createdVia": "operator",
+        "createdAt": session.created_ms,
+    });
+    if let Some(label) = &session.label {
+        entry["label"] = json!(label);
+    }
+    entry
+}

@@ -1,0 +1,201 @@
+//! The way of an agent through the gateway: registered, given files, woken, deleted.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, instant};
+use muster_simulator::{Fault, Profile, Simulator};
+use serde_json::json;
+
+const KEY: &str = "agent:mc-1:main";
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_registered_given_files_woken_and_deleted() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    let file = json!({"agentId": "mc-1", "name": "AGENTS.md", "content": "hello"});
+    client.call("agents.files.set", file).await.unwrap();
+    client
+        .call("sessions.patch", json!({"key": KEY, "label": "One"}))
+        .await
+        .unwrap();
+    let wake =
+        json!({"sessionKey": KEY, "message": "wake up", "deliver": true, "idempotencyKey": "k"});
+    assert_eq!(
+        client.call("chat.send", wake).await.unwrap()["status"],
+        "started"
+    );
+    while client.event("chat").await["payload"]["state"] != "final" {}
+    assert_eq!(
+        simulator.file("mc-1", "AGENTS.md").as_deref(),
+        Some("hello")
+    );
+    assert_eq!(simulator.sessions()[KEY].label.as_deref(), Some("One"));
+    assert_eq!(
+        simulator.sessions()[KEY].messages[0],
+        ("user".to_owned(), "wake up".to_owned())
+    );
+
+    client
+        .call("agents.delete", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+    assert_eq!(simulator.agents().into_keys().collect::<Vec<_>>(), ["main"]);
+    assert!(simulator.orphans().is_empty(), "{:?}", simulator.orphans());
+    assert_eq!(simulator.writes(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_created_agent_is_not_found_until_it_is_applied() {
+    let profile = Profile::v2026_9_6().with_visibility_delay(Duration::from_millis(1_500));
+    let simulator = Simulator::new(profile);
+    let mut client = Client::open(&simulator).await;
+    client
+        .call(
+            "agents.create",
+            json!({"name": "mc-1", "workspace": "/w/mc-1"}),
+        )
+        .await
+        .unwrap();
+    assert!(!simulator.is_settled());
+    for method in ["agents.files.list", "agents.delete"] {
+        let error = client
+            .call(method, json!({"agentId": "mc-1"}))
+            .await
+            .unwrap_err();
+        assert_eq!(error["message"], "agent \"mc-1\" not found");
+    }
+    let event = client.event("config.changed").await;
+    let config = client.call("config.get", json!({})).await.unwrap();
+    assert_eq!(event["payload"]["hash"], config["hash"]);
+    assert_eq!(config["appliedConfigHash"], config["configRevisionHash"]);
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unsettled_gateway_says_ok_and_does_nothing_until_the_lease_ends() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.leave_unsettled(Duration::from_secs(300));
+    client.register(&["mc-1"]).await.unwrap();
+    let config = client.call("config.get", json!({})).await.unwrap();
+    assert_ne!(config["appliedConfigHash"], config["configRevisionHash"]);
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap_err();
+    client.event("config.changed").await;
+    assert!(simulator.is_settled());
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn racing_creates_of_one_name_make_one_agent() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(client.send("agents.create", json!({"name": "mc-1"})).await);
+    }
+    let mut created = 0;
+    for id in ids {
+        match client.reply(&id).await.unwrap() {
+            Ok(_) => created += 1,
+            Err(error) => assert_eq!(error["message"], "agent \"mc-1\" already exists"),
+        }
+    }
+    assert_eq!(created, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_agent_s_label_leaves_an_orphan() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    client
+        .call(
+            "sessions.patch",
+            json!({"key": "agent:mc-none:main", "label": "x"}),
+        )
+        .await
+        .unwrap();
+    assert!(simulator.orphans().sessions.contains("agent:mc-none:main"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_of_patches_belongs_to_the_connection() {
+    let simulator = Simulator::new(
+        Profile::v2026_9_6()
+            .instant()
+            .with_patch_budget(2, Duration::from_secs(60)),
+    );
+    let mut client = Client::open(&simulator).await;
+    for _ in 0..2 {
+        client
+            .call("config.patch", json!({"raw": "{}", "baseHash": "stale"}))
+            .await
+            .unwrap_err();
+    }
+    let refused = client
+        .call("config.patch", json!({"raw": "{}"}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused["message"],
+        "rate limit exceeded for config.patch; retry after 60s"
+    );
+    assert_eq!(
+        refused["details"],
+        json!({"method": "config.patch", "limit": "2 per 60s"})
+    );
+    let mut other = Client::open(&simulator).await;
+    other.register(&["mc-1"]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    client
+        .call("config.patch", json!({"raw": "{}"}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_says_busy_and_executes_nothing() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    let mut ids = Vec::new();
+    for _ in 0..480 {
+        ids.push(client.send("health", json!({})).await);
+    }
+    let mut busy = 0;
+    for id in ids {
+        if let Err(error) = client.reply(&id).await.unwrap() {
+            assert_eq!(
+                error["message"],
+                "The server is busy. Please try again in a moment."
+            );
+            busy += 1;
+        }
+    }
+    assert_eq!(busy, 180);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_leaves_the_write_and_the_connection() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").lose_reply());
+    client.send("agents.create", json!({"name": "mc-1"})).await;
+    client.call("health", json!({})).await.unwrap();
+    let error = client
+        .call("agents.create", json!({"name": "mc-1"}))
+        .await
+        .unwrap_err();
+    assert_eq!(error["message"], "agent \"mc-1\" already exists");
+    assert_eq!(simulator.faults_left(), 0);
+}
