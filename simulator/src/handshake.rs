@@ -236,7 +236,7 @@ fn protocol(params: &Value, profile: &Profile) -> Result<(), Refusal> {
             "clientMinProtocol": min,
             "clientMaxProtocol": max,
             "expectedProtocol": profile.protocol,
-            "minimumProbeProtocol": 3,
+            "minimumProbeProtocol": profile.probe_protocol,
         })
     };
     Err((

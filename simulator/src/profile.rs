@@ -37,6 +37,8 @@ pub struct Profile {
     pub announced_version: &'static str,
     /// The one protocol that is accepted.
     pub protocol: u64,
+    /// The oldest protocol that a probe may name, as a refusal says.
+    pub probe_protocol: u64,
     /// `features.methods` of the hello, one a line.
     pub methods: &'static str,
     /// `features.events` of the hello, one a line.
@@ -51,6 +53,8 @@ pub struct Profile {
     pub home: String,
     /// Workspace files that may be written, in the order in which they are listed.
     pub files: &'static [&'static str],
+    /// Files that `agents.create` puts into a new workspace.
+    pub seeds: &'static [&'static str],
     /// Files of `files` that `agents.files.list` leaves out.
     pub unlisted_files: &'static [&'static str],
     /// Whether files carry hashes and `expectedHash` is known.
@@ -75,6 +79,10 @@ pub struct Profile {
     pub names_unknown_agent: bool,
     /// Whether `agents.create` needs a workspace.
     pub workspace_required: bool,
+    /// Whether a refusal of parameters names every property that is missing, or only the first.
+    pub names_every_missing: bool,
+    /// Whether `chat.send` looks for its target before it looks at the parameters.
+    pub target_first: bool,
     /// Whether `chat.send` starts a run for an agent that does not exist.
     pub wakes_unknown_agent: bool,
     /// Whether a `config.patch` is followed by a restart.
@@ -116,6 +124,22 @@ const FILES_9_6: &[&str] = &[
     "USER.md",
     "BOOTSTRAP.md",
     "MEMORY.md",
+];
+const SEEDS_9_6: &[&str] = &[
+    "AGENTS.md",
+    "SOUL.md",
+    "IDENTITY.md",
+    "USER.md",
+    "BOOTSTRAP.md",
+];
+const SEEDS_OLD: &[&str] = &[
+    "AGENTS.md",
+    "SOUL.md",
+    "TOOLS.md",
+    "IDENTITY.md",
+    "USER.md",
+    "HEARTBEAT.md",
+    "BOOTSTRAP.md",
 ];
 const FILES_OLD: &[&str] = &[
     "AGENTS.md",
@@ -166,6 +190,7 @@ impl Profile {
             version: "2026.9.6",
             announced_version: "2026.9.6",
             protocol: 4,
+            probe_protocol: 3,
             methods: include_str!("../data/2026.9.6.methods"),
             events: include_str!("../data/2026.9.6.events"),
             roster: RosterShape::Entries,
@@ -173,6 +198,7 @@ impl Profile {
             auth_mode: AuthMode::Token,
             home: "/home/openclaw".into(),
             files: FILES_9_6,
+            seeds: SEEDS_9_6,
             unlisted_files: &["IDENTITY.md"],
             file_hashes: true,
             heartbeat_keys: HEARTBEAT_9_6,
@@ -185,6 +211,8 @@ impl Profile {
             reset_keeps_id: true,
             names_unknown_agent: true,
             workspace_required: false,
+            names_every_missing: true,
+            target_first: true,
             wakes_unknown_agent: false,
             restarts_on_patch: false,
             loses_writes: None,
@@ -213,6 +241,7 @@ impl Profile {
             events: include_str!("../data/2026.7.1.events"),
             roster: RosterShape::List,
             files: FILES_OLD,
+            seeds: SEEDS_OLD,
             unlisted_files: &[],
             file_hashes: false,
             heartbeat_keys: HEARTBEAT_OLD,
@@ -224,6 +253,8 @@ impl Profile {
             reset_keeps_id: false,
             names_unknown_agent: false,
             workspace_required: true,
+            names_every_missing: false,
+            target_first: false,
             patch_budget: 3,
             visibility: Arc::new(|_| Duration::ZERO),
             lease: Duration::ZERO,
@@ -237,6 +268,7 @@ impl Profile {
         Self {
             version: "2026.5.28",
             announced_version: "2026.5.28",
+            probe_protocol: 4,
             methods: include_str!("../data/2026.5.28.methods"),
             events: include_str!("../data/2026.5.28.events"),
             ..Self::v2026_7_1()
@@ -252,6 +284,7 @@ impl Profile {
             methods: include_str!("../data/2026.3.2.methods"),
             events: include_str!("../data/2026.3.2.events"),
             deviceless_remote: true,
+            names_every_missing: true,
             wakes_unknown_agent: true,
             restarts_on_patch: true,
             loses_writes: Some(Duration::from_millis(1_000)),

@@ -39,14 +39,20 @@ pub(crate) const fn optional(name: &'static str, kind: Kind) -> Param {
     }
 }
 
-/// Checks `params` against `schema` and names every violation in the order in which real gateways name them.
-pub(crate) fn check(method: &str, schema: &[Param], params: &Value) -> Result<(), RpcError> {
+/// Checks `params` against `schema` and names the violations in the order in which real gateways name them; of the
+/// missing properties all, or only the first.
+pub(crate) fn check(
+    method: &str,
+    schema: &[Param],
+    params: &Value,
+    all: bool,
+) -> Result<(), RpcError> {
     let Some(object) = params.as_object() else {
         return Err(RpcError::invalid(format!(
             "invalid {method} params: must be object"
         )));
     };
-    let faults = violations(schema, object);
+    let faults = violations(schema, object, all);
     if faults.is_empty() {
         Ok(())
     } else {
@@ -57,10 +63,11 @@ pub(crate) fn check(method: &str, schema: &[Param], params: &Value) -> Result<()
     }
 }
 
-fn violations(schema: &[Param], object: &Map<String, Value>) -> Vec<String> {
+fn violations(schema: &[Param], object: &Map<String, Value>, all: bool) -> Vec<String> {
     let missing = schema
         .iter()
         .filter(|param| param.required && !object.contains_key(param.name))
+        .take(if all { schema.len() } else { 1 })
         .map(|param| format!("must have required property '{}'", param.name));
     let unknown = object
         .keys()
@@ -100,7 +107,9 @@ mod tests {
     ];
 
     fn message(params: &Value) -> String {
-        check("chat.send", SCHEMA, params).unwrap_err().message
+        check("chat.send", SCHEMA, params, true)
+            .unwrap_err()
+            .message
     }
 
     #[test]

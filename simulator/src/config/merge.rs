@@ -1,5 +1,7 @@
 //! The gateway's merge of a patch: RFC 7386, except that arrays of objects with ids merge by id.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// `target` with `patch` merged into it.
@@ -71,8 +73,8 @@ fn differences(old: &Value, new: &Value, path: &str, leaves: bool, paths: &mut V
         (Some(old), None) if leaves && !old.is_empty() => (old, &empty),
         _ => return paths.push(path.to_owned()),
     };
-    let added = new_map.keys().filter(|key| !old_map.contains_key(*key));
-    for key in old_map.keys().chain(added) {
+    let keys: BTreeSet<&String> = old_map.keys().chain(new_map.keys()).collect();
+    for key in keys {
         let below = if path.is_empty() {
             key.clone()
         } else {

@@ -111,17 +111,8 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let shape = world.profile.roster;
     world.write(|document| roster::add(document, shape, &id, entry));
     let now_ms = world.clock.now_ms();
-    world.workspaces.seed(
-        &workspace,
-        &[
-            "AGENTS.md",
-            "SOUL.md",
-            "IDENTITY.md",
-            "USER.md",
-            "BOOTSTRAP.md",
-        ],
-        now_ms,
-    );
+    let seeds = world.profile.seeds;
+    world.workspaces.seed(&workspace, seeds, now_ms);
     if let Some(created) = world.workspaces.by_path.get_mut(&workspace) {
         created.git = true;
     }
@@ -254,31 +245,37 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if !files {
         world.retained.insert(id.clone());
     }
+    // A version that loses writes does not wait for its reload either.
+    let then = if world.profile.loses_writes.is_some() {
+        Then::Applies
+    } else {
+        Then::Applied
+    };
     let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
     if shape == RosterShape::Entries {
         payload["removed"] = json!(removed);
         payload["failed"] = json!([]);
     }
-    Ok(Done {
-        payload,
-        then: Then::Applied,
-    })
+    Ok(Done { payload, then })
 }
 
 fn trash(world: &mut World, id: &str, workspace: &str) -> Vec<Value> {
-    let state = if world.sessions.remove_agent(id) {
-        "trash"
-    } else {
-        "missing"
-    };
+    let state = world.sessions.remove_agent(id);
     let dir = state_dir(world, id);
     let mut removed: Vec<Value> = STATE_FILES
         .iter()
-        .map(|file| json!({"path": format!("{dir}{file}"), "method": state}))
+        .map(|file| {
+            let there = state && !file.ends_with("-journal");
+            json!({"path": format!("{dir}{file}"), "method": disposal(there)})
+        })
         .collect();
     let found = world.workspaces.by_path.remove(workspace).is_some();
-    removed.push(json!({"path": workspace, "method": if found { "trash" } else { "missing" }}));
+    removed.push(json!({"path": workspace, "method": disposal(found)}));
     removed
+}
+
+fn disposal(there: bool) -> &'static str {
+    if there { "trash" } else { "missing" }
 }
 
 fn lease_held(world: &World, id: &str) -> bool {

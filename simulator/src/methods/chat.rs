@@ -39,6 +39,15 @@ pub(crate) const HISTORY: &[Param] = &[
 /// What the agent answers when its run ends.
 const ANSWER: &str = "Done.";
 
+/// Newer gateways look for the session of a message before anything else.
+pub(crate) fn target(world: &World, method: &str, params: &Value) -> Result<(), RpcError> {
+    if method != "chat.send" || !world.profile.target_first || params["sessionKey"].is_string() {
+        return Ok(());
+    }
+    let details = json!({"code": "SESSION_MUTATION_TARGET_REQUIRED", "method": method});
+    Err(RpcError::invalid("session mutation target is unavailable").with_details(details))
+}
+
 /// Starts a run, unless the process remembers one of the same idempotency key.
 pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let key = sessions::full_key(text(params, "sessionKey"));

@@ -210,7 +210,13 @@ pub(crate) fn admit(
     if method.limited {
         spend(world, caller, name)?;
     }
-    schema::check(name, &method.schema_for(&world.profile), params)?;
+    chat::target(world, name, params)?;
+    schema::check(
+        name,
+        &method.schema_for(&world.profile),
+        params,
+        world.profile.names_every_missing,
+    )?;
     Ok(method)
 }
 

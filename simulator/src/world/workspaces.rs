@@ -9,6 +9,11 @@ use crate::{clock::sha256_hex, profile::Profile};
 /// What `agents.create` puts into a new workspace.
 const SEEDS: &[(&str, &str)] = &[
     (
+        "TOOLS.md",
+        "# TOOLS.md\n\nNotes on the tools of this machine.\n",
+    ),
+    ("HEARTBEAT.md", "# HEARTBEAT.md\n\nNothing to do.\n"),
+    (
         "AGENTS.md",
         "# AGENTS.md\n\nThis folder is home. Treat it that way.\n",
     ),
