@@ -1,1 +1,32 @@
-//! Starts the real parts: control plane, gateway with a scripted model, operator.
+//! Starts the real parts: a control plane, a gateway with a scripted model, the operator.
+//!
+//! Everything listens on loopback, on ports that the system chose, keeps its files in a temporary directory, and ends,
+//! with its whole process group, when its value is dropped.
+
+mod control_plane;
+mod kubectl;
+mod model;
+mod openclaw;
+mod operator;
+mod parts;
+mod process;
+mod wait;
+
+pub use control_plane::ControlPlane;
+pub use kubectl::{Kubectl, Output};
+pub use model::{Run, ScriptedModel};
+pub use openclaw::OpenClaw;
+pub use operator::Operator;
+pub use parts::Parts;
+pub use wait::until;
+
+/// Why a part did not start. The message says what to look at.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A port of the loopback interface that is free now.
+///
+/// # Errors
+/// The system has none.
+pub fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

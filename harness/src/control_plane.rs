@@ -1,0 +1,132 @@
+//! A control plane: etcd, kube-apiserver and the part of kube-controller-manager that deletes namespaces and garbage.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::kubectl::Kubectl;
+use super::parts::Parts;
+use super::process::Process;
+use super::{Failure, free_port, until};
+
+/// How long a part may take to be ready; it takes 5 s on a quiet machine.
+const READY: Duration = Duration::from_secs(90);
+/// The token of the administrator. It ends with this control plane.
+const ADMIN: &str = "admin";
+
+/// A control plane on loopback.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // Dropped in this order: who depends on another ends first.
+    _controller_manager: Process,
+    _api_server: Process,
+    _etcd: Process,
+    parts: Parts,
+    port: u16,
+    dir: TempDir,
+    /// kubectl as its administrator.
+    pub kubectl: Kubectl,
+}
+
+impl ControlPlane {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// What did not start, with the end of its log.
+    pub async fn start() -> Result<Self, Failure> {
+        let parts = Parts::prepare()?;
+        let dir = tempfile::Builder::new().prefix("muster-controlplane-").tempdir()?;
+        keys(dir.path())?;
+        let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
+        let etcd = etcd(&parts, dir.path(), etcd_port, peer_port)?;
+        let mut api_server = api_server(&parts, dir.path(), etcd_port, port)?;
+        let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN)?;
+        let kubectl = Kubectl::new(parts.kubernetes("kubectl"), kubeconfig.clone());
+        until("the API server to be ready", READY, async || {
+            api_server.alive().map_err(|e| e.to_string())?;
+            kubectl.run(&["get", "--raw", "/readyz"]).await.map_err(|e| e.to_string())
+        })
+        .await?;
+        let mut command = Command::new(parts.kubernetes("kube-controller-manager"));
+        command
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .args(["--controllers=namespace-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0"]);
+        let controller_manager = Process::start("kube-controller-manager", command, dir.path())?;
+        Ok(Self { _controller_manager: controller_manager, _api_server: api_server, _etcd: etcd, parts, port, dir, kubectl })
+    }
+
+    /// A kubeconfig that carries this bearer token.
+    ///
+    /// # Errors
+    /// The file could not be written.
+    pub fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, Failure> {
+        write_kubeconfig(self.dir.path(), name, self.port, token)
+    }
+
+    /// kubectl with this kubeconfig.
+    #[must_use]
+    pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
+        Kubectl::new(self.parts.kubernetes("kubectl"), kubeconfig)
+    }
+}
+
+/// The key pair that signs ServiceAccount tokens, and the administrator's token.
+fn keys(dir: &Path) -> Result<(), Failure> {
+    let run = |args: &[&str]| -> Result<(), Failure> {
+        let output = Command::new("openssl").args(args).current_dir(dir).output().map_err(|e| format!("openssl: {e}"))?;
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
+    };
+    run(&["genrsa", "-out", "sa.key", "2048"])?;
+    run(&["rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"])?;
+    std::fs::write(dir.join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
+    Ok(())
+}
+
+fn etcd(parts: &Parts, dir: &Path, port: u16, peer_port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(parts.kubernetes("etcd"));
+    let url = format!("http://127.0.0.1:{port}");
+    command.arg("--unsafe-no-fsync").arg(format!("--data-dir={}", dir.join("etcd").display()));
+    command.args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")]);
+    command.arg(format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"));
+    Process::start("etcd", command, dir)
+}
+
+fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(parts.kubernetes("kube-apiserver"));
+    let file = |name: &str| dir.join(name).display().to_string();
+    command.args([
+        format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+        format!("--cert-dir={}", file("certs")),
+        format!("--secure-port={port}"),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        format!("--token-auth-file={}", file("tokens.csv")),
+    ]);
+    command.args([
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--authorization-mode=RBAC",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        "--disable-admission-plugins=ServiceAccount",
+        "--allow-privileged=true",
+    ]);
+    Process::start("kube-apiserver", command, dir)
+}
+
+/// The certificate is made anew at each start and on loopback only, so that it is not checked.
+fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> Result<PathBuf, Failure> {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "muster", "cluster": {"server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true}}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": "muster", "context": {"cluster": "muster", "user": name}}],
+        "current-context": "muster",
+    });
+    let path = dir.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, config.to_string())?;
+    Ok(path)
+}

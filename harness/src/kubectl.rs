@@ -1,0 +1,85 @@
+//! kubectl, as a person uses it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::Failure;
+
+/// kubectl with one kubeconfig.
+#[derive(Clone, Debug)]
+pub struct Kubectl {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+/// What a command printed.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Whether it ended well.
+    pub ok: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Kubectl {
+    pub(crate) fn new(binary: PathBuf, kubeconfig: PathBuf) -> Self {
+        Self { binary, kubeconfig }
+    }
+
+    /// The kubeconfig's path.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Runs kubectl in the root of the checkout, with `stdin` as its input, and gives whatever it printed.
+    ///
+    /// # Errors
+    /// kubectl could not be run at all.
+    pub async fn try_run(&self, args: &[&str], stdin: &str) -> Result<Output, Failure> {
+        let mut child = Command::new(&self.binary)
+            .args(args)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .current_dir(super::parts::checkout())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut pipe) = child.stdin.take() {
+            pipe.write_all(stdin.as_bytes()).await?;
+        }
+        let output = child.wait_with_output().await?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Output { ok: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) })
+    }
+
+    /// Runs kubectl and gives what it printed.
+    ///
+    /// # Errors
+    /// What it said, when it did not end well.
+    pub async fn run(&self, args: &[&str]) -> Result<String, Failure> {
+        self.run_with(args, "").await
+    }
+
+    /// Applies manifests.
+    ///
+    /// # Errors
+    /// What kubectl said, when it did not end well.
+    pub async fn apply(&self, manifests: &str) -> Result<String, Failure> {
+        self.run_with(&["apply", "-f", "-"], manifests).await
+    }
+
+    async fn run_with(&self, args: &[&str], stdin: &str) -> Result<String, Failure> {
+        let output = self.try_run(args, stdin).await?;
+        if output.ok {
+            return Ok(output.stdout);
+        }
+        Err(format!("kubectl {}: {}{}", args.join(" "), output.stdout, output.stderr).into())
+    }
+}

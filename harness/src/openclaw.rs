@@ -1,0 +1,174 @@
+//! A real OpenClaw gateway on loopback, with a home directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::parts::Parts;
+use super::process::Process;
+use super::{Failure, free_port, until};
+
+/// How long a gateway may take to its first HTTP answer; measured 4 to 20 s.
+const READY: Duration = Duration::from_secs(120);
+
+/// A gateway.
+#[derive(Debug)]
+pub struct OpenClaw {
+    process: Option<Process>,
+    parts: Parts,
+    port: u16,
+    token: String,
+    home: TempDir,
+}
+
+impl OpenClaw {
+    /// Starts a gateway whose agents ask the model server at `model` (`http://127.0.0.1:PORT/v1`).
+    ///
+    /// # Errors
+    /// It did not start; with the end of its log.
+    pub async fn start(model: &str) -> Result<Self, Failure> {
+        Self::start_at(model, free_port()?, "the-gateways-token").await
+    }
+
+    /// The same on a given port and with a given token.
+    ///
+    /// # Errors
+    /// It did not start; with the end of its log.
+    pub async fn start_at(model: &str, port: u16, token: &str) -> Result<Self, Failure> {
+        let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
+        let state = home.path().join(".openclaw");
+        std::fs::create_dir(&state)?;
+        std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
+        let mut gateway = Self { process: None, parts: Parts::prepare()?, port, token: token.to_owned(), home };
+        gateway.boot().await?;
+        Ok(gateway)
+    }
+
+    /// Starts it again after [`Self::stop`] or [`Self::kill`].
+    ///
+    /// # Errors
+    /// It did not start; with the end of its log.
+    pub async fn boot(&mut self) -> Result<(), Failure> {
+        let dir = self.parts.openclaw();
+        let mut command = Command::new(dir.join("node"));
+        command.arg(dir.join("node_modules/openclaw/openclaw.mjs")).args(["gateway", "run", "--auth", "token", "--bind", "loopback"]);
+        command.args(["--port", &self.port.to_string(), "--token", &self.token]);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env("HOME", self.home.path())
+            .env("PATH", format!("{}:{path}", dir.join("node_modules/.bin").display()))
+            .env("TMPDIR", self.home.path())
+            .env("OPENCLAW_GATEWAY_TOKEN", &self.token)
+            .env("OPENCLAW_NO_RESPAWN", "1")
+            .current_dir(self.home.path());
+        let mut process = Process::start("openclaw", command, self.home.path())?;
+        let port = self.port;
+        until("the gateway to answer", READY, async || {
+            process.alive().map_err(|e| e.to_string())?;
+            answers(port).await.map_err(|e| e.to_string())
+        })
+        .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends it as an administrator does.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops the process without ending it: connections stand and nobody answers.
+    pub fn freeze(&self) {
+        self.process.iter().for_each(|p| p.signal(Signal::SIGSTOP));
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.process.iter().for_each(|p| p.signal(Signal::SIGCONT));
+    }
+
+    /// Its WebSocket address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Its home directory.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Its config as it stands on the disk.
+    ///
+    /// # Errors
+    /// The file could not be read.
+    pub fn config(&self) -> Result<Value, Failure> {
+        let path: PathBuf = self.home.path().join(".openclaw/openclaw.json");
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    /// Ids of the agents in its config, `main` aside.
+    ///
+    /// # Errors
+    /// The file could not be read.
+    pub fn agents(&self) -> Result<Vec<String>, Failure> {
+        let config = self.config()?;
+        let ids = config["agents"]["entries"].as_object().into_iter().flatten().map(|(id, _)| id.clone());
+        Ok(ids.filter(|id| id != "main").collect())
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.process.as_ref().map(|p| p.tail(40)).unwrap_or_default()
+    }
+}
+
+impl Drop for OpenClaw {
+    fn drop(&mut self) {
+        // With work under way it drains for more than a minute (measured), and its home goes with it anyway.
+        self.kill();
+    }
+}
+
+fn config(model: &str) -> Value {
+    json!({
+        "gateway": {"mode": "local"},
+        "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
+        "models": {"mode": "merge", "providers": {"scripted": {
+            "baseUrl": model, "apiKey": "unused", "api": "openai-completions",
+            "models": [{"id": "m1", "name": "M1", "reasoning": false, "input": ["text"],
+                "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}, "contextWindow": 120_000, "maxTokens": 8192}],
+        }}},
+    })
+}
+
+/// Whether it answers HTTP. While it starts it refuses, or answers 503.
+async fn answers(port: u16) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
+    let mut head = [0_u8; 12];
+    tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut head)).await??;
+    let head = String::from_utf8_lossy(&head).into_owned();
+    if head.ends_with("503") { Err(head.into()) } else { Ok(()) }
+}

@@ -1,0 +1,59 @@
+//! Where the real parts are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::Failure;
+
+/// Where the real parts are.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    controlplane: PathBuf,
+    openclaw: PathBuf,
+}
+
+static PARTS: OnceLock<Result<Parts, String>> = OnceLock::new();
+
+impl Parts {
+    /// Has `scripts/parts` prepare and verify them, once in a process.
+    ///
+    /// # Errors
+    /// What the script said.
+    pub fn prepare() -> Result<Self, Failure> {
+        PARTS.get_or_init(|| Self::run().map_err(|e| e.to_string())).clone().map_err(Failure::from)
+    }
+
+    fn run() -> Result<Self, Failure> {
+        let script = checkout().join("scripts/parts");
+        let output = Command::new(&script).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
+        if !output.status.success() {
+            return Err("scripts/parts failed; see above".into());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        let path = |key: &str| {
+            let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            found.map(PathBuf::from).ok_or_else(|| format!("scripts/parts did not print {key}"))
+        };
+        Ok(Self { controlplane: path("MUSTER_CONTROLPLANE")?, openclaw: path("MUSTER_OPENCLAW")? })
+    }
+
+    /// A command of the control plane: from `KUBEBUILDER_ASSETS` when it is there, else our own build.
+    #[must_use]
+    pub fn kubernetes(&self, name: &str) -> PathBuf {
+        let given = std::env::var_os("KUBEBUILDER_ASSETS").map(|dir| PathBuf::from(dir).join(name));
+        given.filter(|path| path.is_file()).unwrap_or_else(|| self.controlplane.join(name))
+    }
+
+    /// The folder in which OpenClaw and its Node are installed.
+    #[must_use]
+    pub fn openclaw(&self) -> &Path {
+        &self.openclaw
+    }
+}
+
+/// The root of the checkout.
+#[must_use]
+pub(crate) fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
