@@ -1,4 +1,4 @@
-//! A WebSocket gateway that behaves as real OpenClaw gateways were measured to, with faults.
+//! A WebSocket gateway that behaves as real `OpenClaw` gateways were measured to, with faults.
 //!
 //! It runs in the process that tests against it, on an in-memory byte stream and under a paused clock, or on a port.
 //! It knows nothing of the client that it is tested with: it speaks JSON, and holds its own copy of every message.
@@ -7,10 +7,11 @@
 //! - [`Simulator`]: the handle: connect, inspect, interfere, inject faults.
 //! - [`Fault`]: what goes wrong with one call.
 //!
-//! Inside, from the wire inwards: `connection` (frames), `handshake` and `signature` (who is it), `gateway` (how a call
-//! goes through: queue, locks, latency, faults, the end of the process), `methods` (what each call does), `world` and
-//! `config` (the values that it changes).
+//! Inside, from the wire inwards: `connection` (frames), `handshake` and `signature` (who is it),
+//! `call` (how a call goes through: queue, locks, latency, faults), `gateway` (the process and its
+//! end), `methods` (what each call does), `world` and `config` (the values that it changes).
 
+mod call;
 mod clock;
 mod config;
 mod connection;

@@ -29,6 +29,10 @@ pub type Visibility = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 /// One gateway version and the numbers that a test may want to change.
 ///
 /// The constructors hold what was measured; every field may be replaced before [`Simulator::new`](crate::Simulator::new).
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one measured difference"
+)]
 #[derive(Clone)]
 pub struct Profile {
     /// The version that the configuration names as its last writer.
@@ -184,7 +188,7 @@ const HEARTBEAT_OLD: &[&str] = &[
 ];
 
 impl Profile {
-    /// OpenClaw 2026.9.6: protocol 4, `agents.entries`, file hashes, 30 patches a minute.
+    /// `OpenClaw` 2026.9.6: protocol 4, `agents.entries`, file hashes, 30 patches a minute.
     pub fn v2026_9_6() -> Self {
         Self {
             version: "2026.9.6",
@@ -217,22 +221,22 @@ impl Profile {
             restarts_on_patch: false,
             loses_writes: None,
             patch_budget: 30,
-            patch_window: Duration::from_secs(60),
+            patch_window: Duration::from_mins(1),
             queue: 300,
             latency: Arc::new(latency_9_6),
             visibility: Arc::new(visibility_9_6),
             boot_time: Duration::from_secs(2),
             restart_time: Duration::from_millis(3_500),
-            lease: Duration::from_secs(300),
+            lease: Duration::from_mins(5),
             delete_lease: Duration::from_secs(45),
             run_time: Duration::from_secs(4),
             store_time: Duration::from_secs(1),
             tick: Duration::from_secs(30),
-            health: Duration::from_secs(60),
+            health: Duration::from_mins(1),
         }
     }
 
-    /// OpenClaw 2026.7.1: protocol 4, `agents.list`, 3 patches a minute.
+    /// `OpenClaw` 2026.7.1: protocol 4, `agents.list`, 3 patches a minute.
     pub fn v2026_7_1() -> Self {
         Self {
             version: "2026.7.1",
@@ -263,7 +267,7 @@ impl Profile {
         }
     }
 
-    /// OpenClaw 2026.5.28: as 2026.7.1, with fewer methods.
+    /// `OpenClaw` 2026.5.28: as 2026.7.1, with fewer methods.
     pub fn v2026_5_28() -> Self {
         Self {
             version: "2026.5.28",
@@ -275,7 +279,7 @@ impl Profile {
         }
     }
 
-    /// OpenClaw 2026.3.2: protocol 3, restarts after each patch, and loses writes that follow each other too closely.
+    /// `OpenClaw` 2026.3.2: protocol 3, restarts after each patch, loses writes that follow closely.
     pub fn v2026_3_2() -> Self {
         Self {
             version: "2026.3.2",
@@ -287,7 +291,7 @@ impl Profile {
             names_every_missing: true,
             wakes_unknown_agent: true,
             restarts_on_patch: true,
-            loses_writes: Some(Duration::from_millis(1_000)),
+            loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),
             visibility: Arc::new(|_| Duration::from_millis(550)),
             ..Self::v2026_7_1()

@@ -1,0 +1,264 @@
+//! How a call goes through the process: queue, fault, scope, lock, latency, execution, reply.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    error::RpcError,
+    faults::Action,
+    gateway::{Gateway, Request, answered, refused},
+    inspect::{Call, Outcome},
+    methods::{self, Caller, Done, Lane, Method, Then, chat},
+    world::{Deleting, InFlight, World, links::Out},
+};
+
+impl Gateway {
+    /// Executes a call and answers it, unless the process ends before.
+    pub(crate) async fn serve(self: Arc<Self>, request: Request) {
+        let over = self.over();
+        tokio::select! {
+            biased;
+            () = over => {}
+            () = self.answer(&request) => {}
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, request: &Request) {
+        let Some((call, caller)) = self.enter(request) else {
+            return;
+        };
+        let strike = self.world().faults.strike(
+            &request.method,
+            &request.params,
+            methods::writes(&request.method),
+        );
+        let mut after = None;
+        match strike {
+            Some(Action::Delay(delay)) => sleep(delay).await,
+            Some(Action::Hang) => std::future::pending().await,
+            Some(Action::DropBefore) => return self.abandon(request, call),
+            Some(Action::KillBefore) => return self.kill(),
+            Some(Action::Refuse(error)) => return self.finish(request, call, Err(error), None),
+            Some(action) => after = Some(action),
+            None => {}
+        }
+        let result = self.execute(request, call, &caller).await;
+        self.finish(request, call, result, after.as_ref());
+    }
+
+    /// Records the call, unless the queue is full or the caller is gone.
+    fn enter(&self, request: &Request) -> Option<(usize, Caller)> {
+        let mut world = self.world();
+        let client = world.links.get(request.link)?.client.clone()?;
+        if world.in_flight.len() >= world.profile.queue {
+            let error = RpcError::unavailable("The server is busy. Please try again in a moment.")
+                .retryable();
+            world
+                .links
+                .send(request.link, Out::Frame(refused(&request.id, &error)));
+            return None;
+        }
+        let call = world.calls.len();
+        world
+            .calls
+            .push(Call::new(&request.method, &request.params));
+        let pending = InFlight {
+            link: request.link,
+            request: request.id.clone(),
+            method: request.method.clone(),
+        };
+        world.in_flight.insert(call, pending);
+        Some((
+            call,
+            Caller {
+                link: request.link,
+                client,
+            },
+        ))
+    }
+
+    async fn execute(
+        self: &Arc<Self>,
+        request: &Request,
+        call: usize,
+        caller: &Caller,
+    ) -> Result<Done, RpcError> {
+        let (method, time) = {
+            let mut world = self.world();
+            world.settle();
+            let method = methods::admit(&mut world, caller, &request.method, &request.params)?;
+            (
+                method,
+                (world.profile.latency)(method.name, world.known().len()),
+            )
+        };
+        match method.lane {
+            Lane::Free => {
+                wait(time).await;
+                self.run(method, request, call, caller)
+            }
+            Lane::Config => {
+                self.execute_alone(method, request, call, caller, time)
+                    .await
+            }
+        }
+    }
+
+    /// A write of the configuration: a first part of its time passes before it is written, the rest after.
+    async fn execute_alone(
+        self: &Arc<Self>,
+        method: &'static Method,
+        request: &Request,
+        call: usize,
+        caller: &Caller,
+        time: Duration,
+    ) -> Result<Done, RpcError> {
+        let _guard = self.config_lock.lock().await;
+        let deletes = method.name == "agents.delete";
+        let before = if deletes { time * 3 / 4 } else { time / 4 };
+        if deletes {
+            let agent = methods::text(&request.params, "agentId").to_owned();
+            self.world().deleting = Some(Deleting {
+                agent,
+                since: Instant::now(),
+            });
+        }
+        wait(before).await;
+        let result = self.run(method, request, call, caller);
+        if result.is_ok() {
+            wait(time.saturating_sub(before)).await;
+        }
+        let mut world = self.world();
+        if deletes {
+            world.deleting = None;
+        }
+        let done = result?;
+        match done.then {
+            Then::Applied => world.reloaded(),
+            Then::Applies => self.apply_later(&world),
+            Then::Reply | Then::Wake(_) | Then::Unpair(_) => {}
+        }
+        Ok(done)
+    }
+
+    fn run(
+        &self,
+        method: &Method,
+        request: &Request,
+        call: usize,
+        caller: &Caller,
+    ) -> Result<Done, RpcError> {
+        let mut world = self.world();
+        world.settle();
+        if let Some(call) = world.calls.get_mut(call) {
+            call.outcome = Outcome::Executed;
+        }
+        method.run(&mut world, caller, &request.params)
+    }
+
+    fn apply_later(self: &Arc<Self>, world: &World) {
+        let delay = (world.profile.visibility)(world.known().len());
+        let (gateway, over) = (self.clone(), self.over());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = over => {}
+                () = wait(delay) => gateway.world().reloaded(),
+            }
+        });
+    }
+
+    /// Answers the call as the fault, if any, lets it, and starts what follows.
+    fn finish(
+        self: &Arc<Self>,
+        request: &Request,
+        call: usize,
+        result: Result<Done, RpcError>,
+        fault: Option<&Action>,
+    ) {
+        let (frame, outcome, then) = match result {
+            Ok(done) => (answered(&request.id, &done.payload), Outcome::Ok, done.then),
+            Err(error) => {
+                let outcome = Outcome::Error {
+                    code: error.code.clone(),
+                    message: error.message.clone(),
+                };
+                (refused(&request.id, &error), outcome, Then::Reply)
+            }
+        };
+        let mut world = self.world();
+        world.in_flight.remove(&call);
+        if let Some(recorded) = world.calls.get_mut(call) {
+            recorded.outcome = outcome;
+            recorded.answered = fault.is_none();
+        }
+        self.follow(&mut world, &then);
+        match fault {
+            Some(Action::KillAfter) => {
+                drop(world);
+                return self.kill();
+            }
+            Some(Action::DropAfter) => world.links.send(request.link, Out::Abort),
+            Some(Action::LoseReply) => {}
+            _ => world.links.send(request.link, Out::Frame(frame)),
+        }
+        count_unauthorized(&mut world, request.link, call);
+        if let Then::Unpair(device) = &then {
+            world.links.close_device(device, 4001, "device removed");
+        }
+        if request.method == "config.patch" && then == Then::Applies {
+            self.restart_later();
+        }
+    }
+
+    fn abandon(&self, request: &Request, call: usize) {
+        let mut world = self.world();
+        world.in_flight.remove(&call);
+        world.links.send(request.link, Out::Abort);
+    }
+
+    fn follow(self: &Arc<Self>, world: &mut World, then: &Then) {
+        let Then::Wake(run) = then else { return };
+        let (gateway, over, run) = (self.clone(), self.over(), run.clone());
+        let (stored, ended) = (world.profile.store_time, world.profile.run_time);
+        tokio::spawn(async move {
+            let life = async {
+                chat::begin(&mut gateway.world(), &run);
+                wait(stored).await;
+                chat::store(&mut gateway.world(), &run);
+                wait(ended.saturating_sub(stored)).await;
+                chat::finish(&mut gateway.world(), &run);
+            };
+            tokio::select! {
+                biased;
+                () = over => {}
+                () = life => {}
+            }
+        });
+    }
+}
+
+/// Ten calls without the scope that they need end a connection.
+fn count_unauthorized(world: &mut World, link: u64, call: usize) {
+    let missing = |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
+    if !world.calls.get(call).is_some_and(missing) {
+        return;
+    }
+    let Some(client) = world.links.client_mut(link) else {
+        return;
+    };
+    client.unauthorized += 1;
+    if client.unauthorized >= 10 {
+        world
+            .links
+            .send(link, Out::Close(1008, "repeated unauthorized calls".into()));
+    }
+}
+
+/// Lets time pass; no time is not even a turn of the runtime.
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}

@@ -1,0 +1,264 @@
+//! The handshake: protocol, credentials, device, pairing, scopes, then the hello.
+
+mod credentials;
+mod hello;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::RpcError,
+    faults::Action,
+    gateway::{Gateway, Request, answered, refused},
+    inspect::{Call, Outcome},
+    profile::Profile,
+    signature,
+    world::{Power, World, links::Client},
+};
+
+/// Client ids that the gateway knows; any other is refused.
+const CLIENTS: &[&str] = &[
+    "gateway-client",
+    "cli",
+    "test",
+    "openclaw-control-ui",
+    "openclaw-tui",
+    "openclaw-probe",
+    "webchat",
+];
+
+/// What the connection is to do after its first request.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) frame: Option<Value>,
+    pub(crate) close: Option<(u16, String)>,
+    pub(crate) abort: bool,
+}
+
+/// Why a handshake ends: the error, and the close frame that follows it.
+struct Refusal {
+    error: RpcError,
+    code: u16,
+    reason: String,
+}
+
+impl Refusal {
+    /// An error whose message is also the reason of the close.
+    fn closing(error: RpcError) -> Box<Self> {
+        let reason = error.message.clone();
+        Self::with(error, 1008, reason)
+    }
+
+    fn with(error: RpcError, code: u16, reason: impl Into<String>) -> Box<Self> {
+        Box::new(Self {
+            error,
+            code,
+            reason: reason.into(),
+        })
+    }
+}
+
+/// Who was admitted.
+struct Admitted {
+    client: Client,
+    method: &'static str,
+    issued: Option<(String, i64)>,
+}
+
+/// Answers the first request of a connection.
+pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &Request, nonce: &str) -> Answer {
+    let (call, strike) = {
+        let mut world = gateway.world();
+        let call = world.calls.len();
+        world
+            .calls
+            .push(Call::new(&request.method, &request.params));
+        (
+            call,
+            world.faults.strike(&request.method, &request.params, false),
+        )
+    };
+    match &strike {
+        Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
+        Some(Action::Hang) => return Answer::default(),
+        Some(Action::DropBefore) => {
+            return Answer {
+                abort: true,
+                ..Answer::default()
+            };
+        }
+        Some(Action::KillBefore) => {
+            gateway.kill();
+            return Answer {
+                abort: true,
+                ..Answer::default()
+            };
+        }
+        Some(Action::Refuse(error)) => {
+            let close = Some((1008, error.message.clone()));
+            return Answer {
+                frame: Some(refused(&request.id, error)),
+                close,
+                abort: false,
+            };
+        }
+        Some(Action::LoseReply | Action::DropAfter | Action::KillAfter) | None => {}
+    }
+    let answer = admitted(gateway, request, call, nonce);
+    match strike {
+        Some(Action::LoseReply) => Answer::default(),
+        Some(Action::DropAfter) => Answer {
+            abort: true,
+            ..Answer::default()
+        },
+        Some(Action::KillAfter) => {
+            gateway.kill();
+            Answer {
+                abort: true,
+                ..Answer::default()
+            }
+        }
+        _ => answer,
+    }
+}
+
+fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> Answer {
+    let mut world = gateway.world();
+    let result = check(&mut world, request, nonce);
+    let (outcome, answer) = match result {
+        Ok(admitted) => {
+            let hello = hello::hello(&mut world, request.link, &admitted);
+            world.links.admit(request.link, admitted.client);
+            (
+                Outcome::Ok,
+                Answer {
+                    frame: Some(answered(&request.id, &hello)),
+                    ..Answer::default()
+                },
+            )
+        }
+        Err(refusal) => {
+            let Refusal {
+                error,
+                code,
+                reason,
+            } = *refusal;
+            let outcome = Outcome::Error {
+                code: error.code.clone(),
+                message: error.message.clone(),
+            };
+            let close = Some((code, reason.chars().take(120).collect()));
+            (
+                outcome,
+                Answer {
+                    frame: Some(refused(&request.id, &error)),
+                    close,
+                    abort: false,
+                },
+            )
+        }
+    };
+    if let Some(call) = world.calls.get_mut(call) {
+        call.outcome = outcome;
+        call.answered = true;
+    }
+    answer
+}
+
+fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, Box<Refusal>> {
+    if request.method != "connect" {
+        return Err(Refusal::closing(RpcError::invalid(
+            "invalid handshake: first request must be connect",
+        )));
+    }
+    if matches!(world.power(), Power::Starting(_)) {
+        let error = RpcError::unavailable("gateway starting; retry shortly")
+            .retryable()
+            .after(Duration::from_millis(500))
+            .with_details(json!({"reason": "startup-sidecars"}));
+        return Err(Refusal::with(error, 1013, "gateway starting"));
+    }
+    let params = &request.params;
+    well_formed(params)?;
+    protocol(params, &world.profile)?;
+    let remote = world
+        .links
+        .get(request.link)
+        .is_some_and(|link| link.remote);
+    if !params["device"].is_null() {
+        device(params, nonce, world.clock.now_ms())?;
+    }
+    let method = credentials::check(world, params, remote)?;
+    let requested: Vec<String> = params["scopes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|scope| scope.as_str().map(str::to_owned))
+        .collect();
+    let (scopes, issued) = credentials::granted(world, params, remote, method, requested)?;
+    let client = Client {
+        scopes: scopes.into_iter().collect(),
+        device: params["device"]["id"]
+            .as_str()
+            .filter(|_| remote)
+            .map(str::to_owned),
+        follows_sessions: false,
+        unauthorized: 0,
+    };
+    Ok(Admitted {
+        client,
+        method,
+        issued,
+    })
+}
+
+fn well_formed(params: &Value) -> Result<(), Box<Refusal>> {
+    let bad = |what: &str| {
+        Err(Refusal::closing(RpcError::invalid(format!(
+            "invalid connect params: {what}"
+        ))))
+    };
+    for name in ["minProtocol", "maxProtocol"] {
+        if !params[name].is_u64() {
+            return bad(&format!("must have required property '{name}'"));
+        }
+    }
+    if !params["client"]["id"]
+        .as_str()
+        .is_some_and(|id| CLIENTS.contains(&id))
+    {
+        return bad("at /client/id: must be equal to one of the allowed values");
+    }
+    Ok(())
+}
+
+fn protocol(params: &Value, profile: &Profile) -> Result<(), Box<Refusal>> {
+    let (min, max) = (
+        params["minProtocol"].as_u64().unwrap_or(0),
+        params["maxProtocol"].as_u64().unwrap_or(0),
+    );
+    if (min..=max).contains(&profile.protocol) {
+        return Ok(());
+    }
+    let details = if profile.protocol < 4 {
+        json!({"expectedProtocol": profile.protocol})
+    } else {
+        json!({
+            "code": "PROTOCOL_MISMATCH",
+            "clientMinProtocol": min,
+            "clientMaxProtocol": max,
+            "expectedProtocol": profile.protocol,
+            "minimumProbeProtocol": profile.probe_protocol,
+        })
+    };
+    let error = RpcError::invalid("protocol mismatch").with_details(details);
+    Err(Refusal::with(error, 1002, "protocol mismatch"))
+}
+
+fn device(params: &Value, nonce: &str, now_ms: i64) -> Result<(), Box<Refusal>> {
+    signature::check(params, nonce, now_ms).map_err(|rejected| {
+        let details = json!({"code": rejected.code, "reason": rejected.reason});
+        Refusal::closing(RpcError::invalid(rejected.message).with_details(details))
+    })
+}

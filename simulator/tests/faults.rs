@@ -1,0 +1,297 @@
+//! Faults strike exactly where they are told to.
+
+mod common;
+
+use std::{io::ErrorKind, time::Duration};
+
+use common::{Client, End, hello, instant};
+use muster_simulator::{Fault, Outcome, Profile, Remote, Simulator};
+use serde_json::{Value, json};
+use tokio::time::{Instant, advance, sleep, timeout};
+
+fn create() -> Value {
+    json!({"name": "mc-1", "workspace": "/w/mc-1"})
+}
+
+/// Starts the gateway and connects as soon as it serves.
+async fn restarted(simulator: &Simulator) -> Client {
+    simulator.start();
+    loop {
+        let mut client = Client::dial(simulator, Remote::Loopback).await;
+        match client.connect(&hello(json!({"token": "t"}))).await {
+            Ok(_) => return client,
+            Err(error) => {
+                assert_eq!(error["message"], "gateway starting; retry shortly");
+                assert_eq!(error["details"]["reason"], "startup-sidecars");
+                assert_eq!(
+                    client.end().await,
+                    End::Closed(1013, "gateway starting".into())
+                );
+                sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_dropped_before_leaves_nothing_written() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").drop_connection_before());
+    client.send("agents.create", create()).await;
+    assert_eq!(client.end().await, End::Lost);
+    assert!(!simulator.agents().contains_key("mc-1"));
+    assert_eq!(simulator.writes(), 0);
+    assert_eq!(
+        simulator.calls().pop().unwrap().outcome,
+        Outcome::NotExecuted
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_dropped_after_leaves_the_write() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").drop_connection_after());
+    client.send("agents.create", create()).await;
+    assert_eq!(client.end().await, End::Lost);
+    assert!(simulator.agents().contains_key("mc-1"));
+    let call = simulator.calls().pop().unwrap();
+    assert_eq!((call.outcome, call.answered), (Outcome::Ok, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_injected_error_is_given_as_it_is_and_executes_nothing() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(
+        Fault::on_any_write()
+            .nth(2)
+            .error("UNAVAILABLE", "not now", true),
+    );
+    client.call("agents.create", create()).await.unwrap();
+    let error = client
+        .call("agents.create", json!({"name": "mc-2"}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        json!({"code": "UNAVAILABLE", "message": "not now", "retryable": true})
+    );
+    assert!(!simulator.agents().contains_key("mc-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_call_is_never_answered_and_the_others_are() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("config.get").hang());
+    let hung = client.send("config.get", json!({})).await;
+    client.call("config.get", json!({})).await.unwrap();
+    assert!(
+        timeout(Duration::from_secs(600), client.reply(&hung))
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_call_is_answered_later() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("health").delay(Duration::from_secs(7)));
+    let start = Instant::now();
+    client.call("health", json!({})).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_gateway_refuses_connections_and_boots_again() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    simulator.kill();
+    assert_eq!(client.end().await, End::Lost);
+    assert_eq!(
+        simulator.connect().unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    let start = Instant::now();
+    let mut client = restarted(&simulator).await;
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+    assert!(
+        simulator.is_settled(),
+        "a kill while nothing is written leaves no lease"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_killed_in_a_reload_is_unsettled_for_the_lease() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").kill_after());
+    client.send("agents.create", create()).await;
+    assert_eq!(client.end().await, End::Lost);
+    let mut client = restarted(&simulator).await;
+    assert!(!simulator.is_settled());
+    let error = client.call("agents.create", create()).await.unwrap_err();
+    assert_eq!(error["message"], "agent \"mc-1\" already exists");
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap_err();
+    advance(Duration::from_secs(300)).await;
+    client
+        .call("agents.files.list", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+    assert!(simulator.is_settled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_in_the_middle_of_a_patch_applies_all_of_it_or_nothing() {
+    let latency = Duration::from_secs(4);
+    for (at, written) in [(500, false), (2_000, true)] {
+        let simulator = Simulator::new(Profile::v2026_9_6().with_latency(move |method, _| {
+            if method == "config.patch" {
+                latency
+            } else {
+                Duration::ZERO
+            }
+        }));
+        let mut client = Client::open(&simulator).await;
+        let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
+        let raw = common::patch(&["mc-1", "mc-2", "mc-3"]);
+        client
+            .send("config.patch", json!({"raw": raw, "baseHash": hash}))
+            .await;
+        sleep(Duration::from_millis(at)).await;
+        simulator.kill();
+        assert_eq!(client.end().await, End::Lost);
+        assert_eq!(simulator.agents().len(), if written { 4 } else { 1 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_was_killed_holds_its_lease_after_the_start() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    client
+        .send("agents.delete", json!({"agentId": "mc-1"}))
+        .await;
+    sleep(Duration::from_millis(200)).await;
+    simulator.kill();
+    let mut client = restarted(&simulator).await;
+    let error = client
+        .call("agents.delete", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap_err();
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("OPENCLAW_STATE_LEASE_HELD")
+    );
+    sleep(Duration::from_secs(45)).await;
+    client
+        .call("agents.delete", json!({"agentId": "mc-1"}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_tells_its_clients_and_refuses_what_is_pending() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    let id = client.send("agents.create", create()).await;
+    sleep(Duration::from_millis(10)).await;
+    simulator.restart();
+    let error = client.reply(&id).await.unwrap().unwrap_err();
+    assert_eq!(
+        error["message"],
+        "agents.create unavailable during gateway restart"
+    );
+    assert_eq!(
+        client.event("shutdown").await["payload"]["reason"],
+        "gateway restarting"
+    );
+    assert_eq!(
+        client.end().await,
+        End::Closed(1012, "service restart".into())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_gateway_runs_the_same_message_again() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    let key = "agent:mc-1:main";
+    let wake = json!({"sessionKey": key, "message": "wake", "idempotencyKey": "k"});
+    let status = |reply: Value| reply["status"].as_str().unwrap().to_owned();
+    assert_eq!(
+        status(client.call("chat.send", wake.clone()).await.unwrap()),
+        "started"
+    );
+    assert_eq!(
+        status(client.call("chat.send", wake.clone()).await.unwrap()),
+        "in_flight"
+    );
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        status(client.call("chat.send", wake.clone()).await.unwrap()),
+        "ok"
+    );
+    simulator.kill();
+    let mut client = restarted(&simulator).await;
+    assert_eq!(
+        status(client.call("chat.send", wake.clone()).await.unwrap()),
+        "started"
+    );
+    assert_eq!(simulator.chats()[0].runs, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_not_stored_before_a_kill_is_lost() {
+    for (after, stored) in [(50, 0), (2_500, 1)] {
+        let simulator = instant();
+        let mut client = Client::open(&simulator).await;
+        client.register(&["mc-1"]).await.unwrap();
+        let wake = json!({"sessionKey": "agent:mc-1:main", "message": "w", "idempotencyKey": "k"});
+        client.call("chat.send", wake).await.unwrap();
+        sleep(Duration::from_millis(after)).await;
+        simulator.kill();
+        assert_eq!(
+            simulator.sessions()["agent:mc-1:main"].messages.len(),
+            stored
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_events_leave_a_gap() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.send_event("skills.changed", &json!({}));
+    simulator.lose_events(1);
+    simulator.send_event("skills.changed", &json!({}));
+    simulator.send_event("skills.changed", &json!({}));
+    assert_eq!(client.event("skills.changed").await["seq"], 1);
+    assert_eq!(client.event("skills.changed").await["seq"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_gateway_answers_the_upgrade_with_503() {
+    let simulator = instant();
+    simulator.drain();
+    let stream = simulator.connect().unwrap();
+    let error = tokio_tungstenite::client_async("ws://simulator/", stream)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("503"), "{error}");
+}
