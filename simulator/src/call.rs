@@ -105,7 +105,8 @@ impl Gateway {
         }
     }
 
-    /// A write of the configuration: a first part of its time passes before it is written, the rest after.
+    /// A write of the configuration: a first part of its time passes before it is written, the rest
+    /// after.
     async fn execute_alone(
         self: &Arc<Self>,
         method: &'static Method,
@@ -150,6 +151,9 @@ impl Gateway {
         caller: &Caller,
     ) -> Result<Done, RpcError> {
         let mut world = self.world();
+        if !world.in_flight.contains_key(&call) {
+            return Err(RpcError::unavailable("the process has ended"));
+        }
         world.settle();
         if let Some(call) = world.calls.get_mut(call) {
             call.outcome = Outcome::Executed;
@@ -188,7 +192,10 @@ impl Gateway {
             }
         };
         let mut world = self.world();
-        world.in_flight.remove(&call);
+        if world.in_flight.remove(&call).is_none() {
+            // The process has ended meanwhile.
+            return;
+        }
         if let Some(recorded) = world.calls.get_mut(call) {
             recorded.outcome = outcome;
             recorded.answered = fault.is_none();

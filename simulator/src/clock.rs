@@ -1,4 +1,5 @@
-//! Time and identifiers, both deterministic: time is the runtime's, identifiers are counted and hashed.
+//! Time and identifiers, both deterministic: time is the runtime's, identifiers are counted and
+//! hashed.
 
 use std::time::Duration;
 

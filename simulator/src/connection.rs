@@ -1,4 +1,5 @@
-//! One connection: the upgrade, the challenge, the handshake, then calls and events until either side ends it.
+//! One connection: the upgrade, the challenge, the handshake, then calls and events until either
+//! side ends it.
 
 use std::sync::Arc;
 
@@ -97,7 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut ticks = interval_at(Instant::now() + tick, tick);
         let mut healths = interval_at(Instant::now() + health, health);
         loop {
-            // Cancel-safe: each branch waits on a queue or a timer, and sends only once it was chosen.
+            // Cancel-safe: each branch waits on a queue or a timer, and sends only once it was
+            // chosen.
             tokio::select! {
                 biased;
                 out = self.outbox.recv() => {

@@ -170,7 +170,8 @@ impl Faults {
         self.waiting.len()
     }
 
-    /// Counts a call, and takes the fault that strikes it: of several, the one that was injected first.
+    /// Counts a call, and takes the fault that strikes it: of several, the one that was injected
+    /// first.
     pub(crate) fn strike(&mut self, method: &str, params: &Value, writes: bool) -> Option<Action> {
         let mut struck = None;
         for (index, fault) in self.waiting.iter_mut().enumerate() {

@@ -76,7 +76,8 @@ impl Gateway {
         }
     }
 
-    /// Ends the process in good order: pending writes are refused, the event goes out, connections close with 1012.
+    /// Ends the process in good order: pending writes are refused, the event goes out, connections
+    /// close with 1012.
     pub(crate) fn stop(self: &Arc<Self>, event: &Value, then_boot: Option<Duration>) {
         {
             let mut world = self.world();

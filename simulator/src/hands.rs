@@ -121,14 +121,16 @@ impl Simulator {
         self.gateway.world().faults.inject(fault);
     }
 
-    /// Kills the process with signal 9: connections end with no close frame, pending replies never come, and
-    /// connections are refused until [`start`](Self::start). A process that is killed while a written configuration
-    /// waits to be applied leaves the gateway unsettled for [`Profile::lease`](crate::Profile::lease).
+    /// Kills the process with signal 9: connections end with no close frame, pending replies never
+    /// come, and connections are refused until [`start`](Self::start). A process that is killed
+    /// while a written configuration waits to be applied leaves the gateway unsettled for
+    /// [`Profile::lease`](crate::Profile::lease).
     pub fn kill(&self) {
         self.gateway.kill();
     }
 
-    /// Starts the process: for [`Profile::boot_time`](crate::Profile::boot_time) it answers `gateway starting`.
+    /// Starts the process: for [`Profile::boot_time`](crate::Profile::boot_time) it answers
+    /// `gateway starting`.
     pub fn start(&self) {
         let time = self.gateway.profile.boot_time;
         let mut world = self.gateway.world();
@@ -137,7 +139,8 @@ impl Simulator {
         }
     }
 
-    /// Restarts the process in good order: the shutdown event, close 1012, then `gateway starting` for a while.
+    /// Restarts the process in good order: the shutdown event, close 1012, then `gateway starting`
+    /// for a while.
     pub fn restart(&self) {
         self.gateway.restart();
     }
@@ -148,12 +151,14 @@ impl Simulator {
             .stop(&json!({"reason": "gateway stopping"}), None);
     }
 
-    /// From now on every upgrade is answered with HTTP 503, until [`start`](Self::start); connections stay.
+    /// From now on every upgrade is answered with HTTP 503, until [`start`](Self::start);
+    /// connections stay.
     pub fn drain(&self) {
         self.gateway.world().drain();
     }
 
-    /// For a while the gateway accepts writes, shows them in `config.get`, and does not work with them.
+    /// For a while the gateway accepts writes, shows them in `config.get`, and does not work with
+    /// them.
     pub fn leave_unsettled(&self, time: Duration) {
         let until = Instant::now() + time;
         self.gateway.world().config.unsettled_until = Some(until);

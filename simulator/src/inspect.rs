@@ -102,7 +102,8 @@ impl Orphans {
 
 /// The world, for assertions.
 impl Simulator {
-    /// Every agent that is written in the configuration, by id, with its entry; `main` is always among them.
+    /// Every agent that is written in the configuration, by id, with its entry; `main` is always
+    /// among them.
     pub fn agents(&self) -> BTreeMap<String, Value> {
         self.gateway.world().written()
     }
@@ -179,7 +180,8 @@ impl Simulator {
             .count()
     }
 
-    /// How many calls of methods that write were executed or refused; those that were struck before do not count.
+    /// How many calls of methods that write were executed or refused; those that were struck before
+    /// do not count.
     pub fn writes(&self) -> usize {
         let world = self.gateway.world();
         world

@@ -1,7 +1,8 @@
 //! A WebSocket gateway that behaves as real `OpenClaw` gateways were measured to, with faults.
 //!
-//! It runs in the process that tests against it, on an in-memory byte stream and under a paused clock, or on a port.
-//! It knows nothing of the client that it is tested with: it speaks JSON, and holds its own copy of every message.
+//! It runs in the process that tests against it, on an in-memory byte stream and under a paused
+//! clock, or on a port. It knows nothing of the client that it is tested with: it speaks JSON, and
+//! holds its own copy of every message.
 //!
 //! - [`Profile`]: what one version does differently from another, as data.
 //! - [`Simulator`]: the handle: connect, inspect, interfere, inject faults.

@@ -28,7 +28,8 @@ pub type Visibility = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 
 /// One gateway version and the numbers that a test may want to change.
 ///
-/// The constructors hold what was measured; every field may be replaced before [`Simulator::new`](crate::Simulator::new).
+/// The constructors hold what was measured; every field may be replaced before
+/// [`Simulator::new`](crate::Simulator::new).
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one measured difference"
@@ -69,7 +70,8 @@ pub struct Profile {
     pub heartbeat_jobs: bool,
     /// Whether `config.changed` is sent.
     pub config_events: bool,
-    /// Whether `config.get` shows the applied revision beside the written one, and hashes are opaque.
+    /// Whether `config.get` shows the applied revision beside the written one, and hashes are
+    /// opaque.
     pub opaque_hashes: bool,
     /// Whether a missing scope is `FORBIDDEN` with details.
     pub forbidden: bool,
@@ -279,7 +281,8 @@ impl Profile {
         }
     }
 
-    /// `OpenClaw` 2026.3.2: protocol 3, restarts after each patch, loses writes that follow closely.
+    /// `OpenClaw` 2026.3.2: protocol 3, restarts after each patch, loses writes that follow
+    /// closely.
     pub fn v2026_3_2() -> Self {
         Self {
             version: "2026.3.2",

@@ -39,8 +39,8 @@ pub(crate) const fn optional(name: &'static str, kind: Kind) -> Param {
     }
 }
 
-/// Checks `params` against `schema` and names the violations in the order in which real gateways name them; of the
-/// missing properties all, or only the first.
+/// Checks `params` against `schema` and names the violations in the order in which real gateways
+/// name them; of the missing properties all, or only the first.
 pub(crate) fn check(
     method: &str,
     schema: &[Param],

@@ -26,10 +26,11 @@ pub enum Remote {
     Remote,
 }
 
-/// One gateway: configuration, roster, workspaces, sessions, devices, and the faults that are still to come.
+/// One gateway: configuration, roster, workspaces, sessions, devices, and the faults that are still
+/// to come.
 ///
-/// Clones are handles of the same gateway. It needs a tokio runtime, and all its time is that runtime's, so a paused
-/// clock is enough to test what takes minutes.
+/// Clones are handles of the same gateway. It needs a tokio runtime, and all its time is that
+/// runtime's, so a paused clock is enough to test what takes minutes.
 #[derive(Clone, Debug)]
 pub struct Simulator {
     pub(crate) gateway: Arc<Gateway>,
@@ -74,7 +75,8 @@ impl Simulator {
         }
     }
 
-    /// The client's end of a new in-process connection from loopback; refused while the process is down.
+    /// The client's end of a new in-process connection from loopback; refused while the process is
+    /// down.
     pub fn connect(&self) -> io::Result<DuplexStream> {
         self.connect_from(Remote::Loopback)
     }

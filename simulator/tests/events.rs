@@ -1,5 +1,7 @@
 //! What a connection hears, and what it does not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+
 mod common;
 
 use std::time::Duration;
@@ -92,7 +94,10 @@ async fn a_heartbeat_is_told_by_its_job() {
 async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    client.connect(&hello(json!({"token": "t"}))).await.unwrap();
+    client
+        .connect(&hello(&json!({"token": "t"})))
+        .await
+        .unwrap();
     let start = Instant::now();
     client.event("tick").await;
     client.event("tick").await;

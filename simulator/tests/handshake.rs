@@ -1,5 +1,7 @@
 //! Who may connect, and with which scopes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+
 mod common;
 
 use base64::Engine as _;
@@ -14,15 +16,18 @@ fn encoded(bytes: &[u8]) -> String {
 }
 
 fn device_id(key: &SigningKey) -> String {
+    use std::fmt::Write as _;
     Sha256::digest(key.verifying_key().as_bytes())
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut id, byte| {
+            write!(id, "{byte:02x}").unwrap();
+            id
+        })
 }
 
 /// The parameters of a handshake, signed over the challenge with payload version 3.
-fn signed(client: &Client, key: &SigningKey, auth: Value, scopes: &[&str]) -> Value {
-    let mut params = hello(auth.clone());
+fn signed(client: &Client, key: &SigningKey, auth: &Value, scopes: &[&str]) -> Value {
+    let mut params = hello(auth);
     let token = auth["token"]
         .as_str()
         .or(auth["deviceToken"].as_str())
@@ -56,7 +61,7 @@ async fn remote(
     scopes: &[&str],
 ) -> (Client, Result<Value, Value>) {
     let mut client = Client::dial(simulator, Remote::Remote).await;
-    let params = signed(&client, &key(), auth, scopes);
+    let params = signed(&client, &key(), &auth, scopes);
     let reply = client.connect(&params).await;
     (client, reply)
 }
@@ -65,7 +70,10 @@ async fn remote(
 async fn a_remote_client_without_a_device_has_no_scopes() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    let welcome = client.connect(&hello(json!({"token": "t"}))).await.unwrap();
+    let welcome = client
+        .connect(&hello(&json!({"token": "t"})))
+        .await
+        .unwrap();
     assert_eq!(welcome["auth"]["scopes"], json!([]));
     client.call("health", json!({})).await.unwrap();
     let error = client.call("agents.list", json!({})).await.unwrap_err();
@@ -163,13 +171,13 @@ async fn a_password_gateway_takes_its_password() {
     let simulator = Simulator::new(Profile::v2026_9_6().instant().with_password("secret"));
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
     let error = client
-        .connect(&hello(json!({"password": "wrong"})))
+        .connect(&hello(&json!({"password": "wrong"})))
         .await
         .unwrap_err();
     assert_eq!(error["details"]["code"], "AUTH_PASSWORD_MISMATCH");
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
     client
-        .connect(&hello(json!({"password": "secret"})))
+        .connect(&hello(&json!({"password": "secret"})))
         .await
         .unwrap();
 }
@@ -190,7 +198,7 @@ async fn the_first_request_has_to_be_connect() {
 async fn a_client_that_is_not_known_is_refused() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
-    let mut params = hello(json!({"token": "t"}));
+    let mut params = hello(&json!({"token": "t"}));
     params["client"]["id"] = json!("my-operator");
     let error = client.connect(&params).await.unwrap_err();
     assert!(
@@ -205,7 +213,10 @@ async fn a_client_that_is_not_known_is_refused() {
 async fn ten_calls_without_a_scope_end_the_connection() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    client.connect(&hello(json!({"token": "t"}))).await.unwrap();
+    client
+        .connect(&hello(&json!({"token": "t"})))
+        .await
+        .unwrap();
     for _ in 0..10 {
         client.call("agents.list", json!({})).await.unwrap_err();
     }
@@ -213,4 +224,27 @@ async fn ten_calls_without_a_scope_end_the_connection() {
         client.end().await,
         End::Closed(1008, "repeated unauthorized calls".into())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_shares_its_budget_among_its_connections() {
+    let simulator = Simulator::new(
+        Profile::v2026_9_6()
+            .instant()
+            .with_patch_budget(1, std::time::Duration::from_mins(1)),
+    );
+    let mut refusals = 0;
+    for _ in 0..2 {
+        let mut client = Client::dial(&simulator, Remote::Loopback).await;
+        let params = signed(&client, &key(), &json!({"token": "t"}), &SCOPES);
+        let welcome = client.connect(&params).await.unwrap();
+        assert!(welcome["auth"].get("deviceToken").is_none());
+        refusals += usize::from(
+            client
+                .call("config.patch", json!({"raw": "{}"}))
+                .await
+                .is_err(),
+        );
+    }
+    assert_eq!(refusals, 1);
 }

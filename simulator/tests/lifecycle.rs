@@ -81,7 +81,7 @@ async fn a_created_agent_is_not_found_until_it_is_applied() {
 async fn an_unsettled_gateway_says_ok_and_does_nothing_until_the_lease_ends() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
-    simulator.leave_unsettled(Duration::from_secs(300));
+    simulator.leave_unsettled(Duration::from_mins(5));
     client.register(&["mc-1"]).await.unwrap();
     let config = client.call("config.get", json!({})).await.unwrap();
     assert_ne!(config["appliedConfigHash"], config["configRevisionHash"]);
@@ -134,7 +134,7 @@ async fn the_budget_of_patches_belongs_to_the_connection() {
     let simulator = Simulator::new(
         Profile::v2026_9_6()
             .instant()
-            .with_patch_budget(2, Duration::from_secs(60)),
+            .with_patch_budget(2, Duration::from_mins(1)),
     );
     let mut client = Client::open(&simulator).await;
     for _ in 0..2 {
@@ -157,7 +157,7 @@ async fn the_budget_of_patches_belongs_to_the_connection() {
     );
     let mut other = Client::open(&simulator).await;
     other.register(&["mc-1"]).await.unwrap();
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
     client
         .call("config.patch", json!({"raw": "{}"}))
         .await
@@ -198,4 +198,30 @@ async fn a_lost_reply_leaves_the_write_and_the_connection() {
         .unwrap_err();
     assert_eq!(error["message"], "agent \"mc-1\" already exists");
     assert_eq!(simulator.faults_left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_write_leaves_a_world_that_a_retry_completes() {
+    for struck in 1..=3 {
+        let simulator = instant();
+        simulator.inject(Fault::on_any_write().nth(struck).drop_connection_after());
+        while simulator.file("mc-1", "AGENTS.md").is_none() || simulator.sessions().is_empty() {
+            let mut client = Client::open(&simulator).await;
+            if !simulator.agents().contains_key("mc-1") {
+                let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
+                let raw = common::patch(&["mc-1"]);
+                client
+                    .send("config.patch", json!({"raw": raw, "baseHash": hash}))
+                    .await;
+            }
+            let file = json!({"agentId": "mc-1", "name": "AGENTS.md", "content": "x"});
+            client.send("agents.files.set", file).await;
+            let label = client
+                .send("sessions.patch", json!({"key": KEY, "label": "x"}))
+                .await;
+            let _ = client.reply(&label).await;
+        }
+        assert!(simulator.orphans().is_empty(), "{:?}", simulator.orphans());
+        assert_eq!(simulator.faults_left(), 0);
+    }
 }

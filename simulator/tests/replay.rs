@@ -1,6 +1,9 @@
-//! What clients sent to real gateways is sent to the simulator at the same times; its replies have to say the same.
+//! What clients sent to real gateways is sent to the simulator at the same times; its replies have
+//! to say the same.
 //!
 //! The fixtures hold, for each request, the part of the real reply that a client may rely on.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod common;
 
@@ -74,7 +77,8 @@ async fn ended(mut client: Client, close: &Value) -> Option<String> {
     (end != expected).then(|| format!("expected {expected:?}, got {end:?}"))
 }
 
-/// An error without what depends on the moment; the gateway lists paths in the order of the patch, we sort them.
+/// An error without what depends on the moment; the gateway lists paths in the order of the patch,
+/// we sort them.
 fn said(error: &Value) -> Value {
     let mut error = error.clone();
     if let Some(error) = error.as_object_mut() {

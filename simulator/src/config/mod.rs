@@ -122,7 +122,8 @@ fn sourced(document: &Value, profile: &Profile) -> Value {
     source
 }
 
-/// The configuration with the gateway's own defaults, which a client has to tell apart from what was written.
+/// The configuration with the gateway's own defaults, which a client has to tell apart from what
+/// was written.
 pub(crate) fn defaulted(document: &Value, profile: &Profile) -> Value {
     let mut config = sourced(document, profile);
     let defaults = json!({

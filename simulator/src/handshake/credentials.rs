@@ -186,7 +186,7 @@ fn pairing(
     let mut details = json!({
         "code": "PAIRING_REQUIRED",
         "reason": reason,
-        "requestId": request.request_id,
+        "requestId": request.id,
         "remediationHint": hint,
         "deviceId": request.device_id,
         "requestedRole": "operator",
@@ -199,7 +199,7 @@ fn pairing(
         details["approvedScopes"] = json!(approved);
     }
     let message = format!("pairing required: {requirement}");
-    let reason = format!("{message} (requestId: {})", request.request_id);
+    let reason = format!("{message} (requestId: {})", request.id);
     Refusal::with(
         RpcError::new("NOT_PAIRED", message).with_details(details),
         1008,
@@ -219,7 +219,7 @@ fn waiting(
         return request.clone();
     }
     let request = devices::Request {
-        request_id: world.ids.uuid(),
+        id: world.ids.uuid(),
         device_id,
         public_key: text(&params["device"]["publicKey"]),
         platform: text(&params["client"]["platform"]),
@@ -232,7 +232,7 @@ fn waiting(
     world
         .devices
         .pending
-        .insert(request.request_id.clone(), request.clone());
+        .insert(request.id.clone(), request.clone());
     world.emit("device.pair.requested", &request.to_json());
     request
 }

@@ -199,10 +199,7 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
     let (scopes, issued) = credentials::granted(world, params, remote, method, requested)?;
     let client = Client {
         scopes: scopes.into_iter().collect(),
-        device: params["device"]["id"]
-            .as_str()
-            .filter(|_| remote)
-            .map(str::to_owned),
+        device: params["device"]["id"].as_str().map(str::to_owned),
         follows_sessions: false,
         unauthorized: 0,
     };

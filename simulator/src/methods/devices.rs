@@ -1,4 +1,5 @@
-//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`, `device.token.revoke`.
+//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`,
+//! `device.token.revoke`.
 
 use serde_json::{Value, json};
 

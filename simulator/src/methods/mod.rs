@@ -192,7 +192,8 @@ pub(crate) fn writes(method: &str) -> bool {
         .any(|known| known.name == method && known.writes)
 }
 
-/// The method that a call names, once the caller may call it so: name, scope, budget, parameters, in this order.
+/// The method that a call names, once the caller may call it so: name, scope, budget, parameters,
+/// in this order.
 pub(crate) fn admit(
     world: &mut World,
     caller: &Caller,

@@ -1,4 +1,5 @@
-//! Cron jobs: one heartbeat and one skill review for each agent, as the applied configuration has them.
+//! Cron jobs: one heartbeat and one skill review for each agent, as the applied configuration has
+//! them.
 
 use std::collections::BTreeMap;
 

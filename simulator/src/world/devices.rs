@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// What a device asked for when it connected.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) request_id: String,
+    pub(crate) id: String,
     pub(crate) device_id: String,
     pub(crate) public_key: String,
     pub(crate) platform: String,
@@ -72,7 +72,7 @@ impl Devices {
 impl Request {
     pub(crate) fn to_json(&self) -> Value {
         json!({
-            "requestId": self.request_id,
+            "requestId": self.id,
             "deviceId": self.device_id,
             "publicKey": self.public_key,
             "platform": self.platform,

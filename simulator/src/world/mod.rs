@@ -75,7 +75,8 @@ pub(crate) struct World {
     pub(crate) links: Links,
     pub(crate) in_flight: BTreeMap<usize, InFlight>,
     pub(crate) deleting: Option<Deleting>,
-    /// The agent whose delete was killed, and until when its lease is held; `None` until the next start.
+    /// The agent whose delete was killed, and until when its lease is held; `None` until the next
+    /// start.
     pub(crate) delete_lease: Option<(String, Option<Instant>)>,
     pub(crate) budget: BTreeMap<String, (Instant, usize)>,
     pub(crate) bad_tokens: usize,
@@ -145,7 +146,8 @@ impl World {
         )
     }
 
-    /// Writes the configuration. A version that loses writes starts from what the last one had not yet changed.
+    /// Writes the configuration. A version that loses writes starts from what the last one had not
+    /// yet changed.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
         let now = Instant::now();
         if let (Some(window), Some((at, before))) =

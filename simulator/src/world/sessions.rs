@@ -37,7 +37,8 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is over.
+    /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is
+    /// over.
     pub(crate) fn forget(&mut self) {
         self.runs.clear();
         for session in self.by_key.values_mut() {

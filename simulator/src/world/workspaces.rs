@@ -89,7 +89,8 @@ impl Workspaces {
         }
     }
 
-    /// Brings a name and an emoji into IDENTITY.md: the lines that are there are replaced, missing ones come first.
+    /// Brings a name and an emoji into IDENTITY.md: the lines that are there are replaced, missing
+    /// ones come first.
     pub(crate) fn identify(&mut self, path: &str, name: &str, emoji: Option<&str>, now_ms: i64) {
         let old = self
             .file(path, "IDENTITY.md")

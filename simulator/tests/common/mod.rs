@@ -1,6 +1,12 @@
 //! A client of the simulator that knows frames and nothing else.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it is surprised"
+)]
+#![allow(unreachable_pub, reason = "each test binary is its own crate")]
 
 use std::collections::BTreeMap;
 
@@ -57,7 +63,10 @@ impl Client {
     /// A connection from loopback with every scope.
     pub async fn open(simulator: &Simulator) -> Self {
         let mut client = Self::dial(simulator, Remote::Loopback).await;
-        client.connect(&hello(json!({"token": "t"}))).await.unwrap();
+        client
+            .connect(&hello(&json!({"token": "t"})))
+            .await
+            .unwrap();
         client
     }
 
@@ -145,7 +154,7 @@ impl Client {
 }
 
 /// The parameters of a handshake.
-pub fn hello(auth: Value) -> Value {
+pub fn hello(auth: &Value) -> Value {
     json!({
         "minProtocol": 3,
         "maxProtocol": 4,
