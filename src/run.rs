@@ -142,8 +142,7 @@ fn start(
     until_stop(Box::pin(count_gateways(Arc::clone(&world), Arc::clone(&metrics))));
     until_stop(Box::pin(serve(api_listener, agents::router(Arc::new(api)))));
     until_stop(Box::pin(serve(probe_listener, probes::router(Arc::clone(&probes)))));
-    until_stop(Box::pin(watch_sync(caches.clone(), probes)));
-    run_controllers(&world, caches, receivers, &metrics, shutdown, parts);
+    parts.spawn(run_controllers(world, (caches, probes), receivers, metrics, shutdown.clone()));
 }
 
 struct Receivers {
@@ -163,33 +162,42 @@ fn queues() -> (Queues, Receivers) {
 /// How long changes of agents are gathered before their board and gateway are looked at.
 const GATHER: Duration = Duration::from_millis(500);
 
-fn run_controllers(
-    world: &Arc<World<KubeStore>>,
-    caches: Caches,
+async fn run_controllers(
+    world: Arc<World<KubeStore>>,
+    (caches, probes): (Caches, Arc<Probes>),
     receivers: Receivers,
-    metrics: &Arc<Metrics>,
-    shutdown: &CancellationToken,
-    parts: &mut JoinSet<()>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
 ) {
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => return,
+        synced = synced(&caches, &probes) => if let Err(error) = synced {
+            error!(%error, "a watch ended before it brought what there is");
+            return;
+        },
+    }
     let Caches { agents, boards, gateways } = caches;
-    let controller = Controller { name: "agent", cache: agents, queue: receivers.agents, debounce: Duration::ZERO, metrics: Arc::clone(metrics) };
-    let at = Arc::clone(world);
-    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
-        let world = Arc::clone(&at);
-        async move { agent::reconcile(&world, &object).await }
-    }));
-    let controller = Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: Arc::clone(metrics) };
-    let at = Arc::clone(world);
-    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
-        let world = Arc::clone(&at);
-        async move { board::reconcile(&world, &object).await }
-    }));
-    let controller = Controller { name: "agentgateway", cache: gateways, queue: receivers.gateways, debounce: GATHER, metrics: Arc::clone(metrics) };
-    let at = Arc::clone(world);
-    parts.spawn(controllers::run(controller, shutdown.clone(), move |object| {
-        let world = Arc::clone(&at);
-        async move { gateway::reconcile(&world, &object).await }
-    }));
+    let metrics = || Arc::clone(&metrics);
+    let agent = Controller { name: "agent", cache: agents, queue: receivers.agents, debounce: Duration::ZERO, metrics: metrics() };
+    let board = Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: metrics() };
+    let gateway =
+        Controller { name: "agentgateway", cache: gateways, queue: receivers.gateways, debounce: GATHER, metrics: metrics() };
+    let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), world);
+    futures::join!(
+        controllers::run(agent, shutdown.clone(), move |object| {
+            let world = Arc::clone(&one);
+            async move { agent::reconcile(&world, &object).await }
+        }),
+        controllers::run(board, shutdown.clone(), move |object| {
+            let world = Arc::clone(&two);
+            async move { board::reconcile(&world, &object).await }
+        }),
+        controllers::run(gateway, shutdown, move |object| {
+            let world = Arc::clone(&three);
+            async move { gateway::reconcile(&world, &object).await }
+        }),
+    );
 }
 
 async fn follow_gateways(mut changed: UnboundedReceiver<Changed>, triggers: Triggers<KubeStore>) {
@@ -221,13 +229,14 @@ async fn serve(listener: TcpListener, router: axum::Router) {
     }
 }
 
-/// Tells the readiness probe when the watches have brought what there is.
-async fn watch_sync(caches: Caches, probes: Arc<Probes>) {
-    let Caches { agents, boards, gateways } = caches;
-    let ready = futures::join!(agents.wait_until_ready(), boards.wait_until_ready(), gateways.wait_until_ready());
-    if let (Ok(()), Ok(()), Ok(())) = ready {
-        info!("the watches are in sync");
-        probes.synced.store(true, Ordering::Relaxed);
-    }
-    std::future::pending().await
+/// Waits until the watches have brought what there is, and tells the readiness probe. No reconcile begins before: an
+/// object that has not been brought yet would look like one that does not exist. Only one task may wait for a cache:
+/// kube-runtime 5.0 wakes the last one that asked and no other.
+async fn synced(caches: &Caches, probes: &Probes) -> Result<(), reflector::store::WriterDropped> {
+    caches.agents.wait_until_ready().await?;
+    caches.boards.wait_until_ready().await?;
+    caches.gateways.wait_until_ready().await?;
+    info!("the watches are in sync");
+    probes.synced.store(true, Ordering::Relaxed);
+    Ok(())
 }

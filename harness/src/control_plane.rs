@@ -57,6 +57,18 @@ impl ControlPlane {
         Ok(Self { _controller_manager: controller_manager, _api_server: api_server, _etcd: etcd, parts, port, dir, kubectl })
     }
 
+    /// Installs the operator's resources as `deploy/` has them, and waits until the API server serves the kinds.
+    ///
+    /// # Errors
+    /// What kubectl said.
+    pub async fn install(&self) -> Result<String, Failure> {
+        let applied = self.kubectl.run(&["apply", "-k", "deploy"]).await?;
+        let crds = ["agentgateways", "boards", "agents"].map(|kind| format!("crd/{kind}.muster.dev"));
+        let [gateways, boards, agents] = &crds;
+        self.kubectl.run(&["wait", "--for=condition=Established", gateways, boards, agents, "--timeout=60s"]).await?;
+        Ok(applied)
+    }
+
     /// A kubeconfig that carries this bearer token.
     ///
     /// # Errors

@@ -11,11 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The namespace of `deploy/examples`.
 const FLEET: &str = "fleet";
 /// How long the examples may take; about 20 s on 2 cores.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// What `deploy/examples/gateway.yaml` says.
-const GATEWAY_PORT: u16 = 18_789;
-const GATEWAY_TOKEN: &str = "change-me";
-const API_PORT: u16 = 8080;
+const PATIENCE: Duration = Duration::from_secs(120);
+/// What `deploy/examples/gateway.yaml` says, where the demo has ports of its own.
+const EXAMPLE_GATEWAY: &str = "ws://127.0.0.1:18789";
+const EXAMPLE_API: &str = "http://127.0.0.1:8080";
+const EXAMPLE_TOKEN: &str = "change-me";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,7 +53,7 @@ async fn demo(keep: bool) -> Result<(), Failure> {
     say(started, "starting the control plane and the gateway side by side");
     let model = ScriptedModel::start().await?;
     let gateway = async {
-        let gateway = OpenClaw::start_at(model.url(), GATEWAY_PORT, GATEWAY_TOKEN).await;
+        let gateway = OpenClaw::start_with(model.url(), EXAMPLE_TOKEN).await;
         say(started, "the gateway answers");
         gateway
     };
@@ -65,12 +65,14 @@ async fn demo(keep: bool) -> Result<(), Failure> {
     let (cluster, gateway) = futures::try_join!(cluster, gateway)?;
     let kubectl = &cluster.kubectl;
     println!("\n$ kubectl apply -k deploy");
-    print!("{}", kubectl.run(&["apply", "-k", "deploy"]).await?);
+    print!("{}", cluster.install().await?);
     println!("(There are no nodes here: the operator runs as a process, with the token of this ServiceAccount.)\n");
-    let operator = Operator::start(Path::new(&binary), &cluster, Some(API_PORT)).await?;
+    let operator = Operator::start(Path::new(&binary), &cluster).await?;
     say(started, "the operator is ready");
     println!("\n$ kubectl apply -k deploy/examples");
-    print!("{}", kubectl.run(&["apply", "-k", "deploy/examples"]).await?);
+    let examples = kubectl.run(&["kustomize", "deploy/examples"]).await?;
+    let examples = examples.replace(EXAMPLE_GATEWAY, &gateway.url()).replace(EXAMPLE_API, &operator.api_url());
+    print!("{}", kubectl.apply(&examples).await?);
     println!();
     for kind in ["agentgateways", "boards", "agents"] {
         let seconds = format!("--timeout={}s", PATIENCE.as_secs());
@@ -78,7 +80,7 @@ async fn demo(keep: bool) -> Result<(), Failure> {
         kubectl.run(&wait).await.map_err(|e| format!("{e}\nthe end of the operator's log:\n{}", end(&operator.log())))?;
         say(started, &format!("all {kind} are Ready"));
     }
-    let agent = checked_in(&cluster).await?;
+    let agent = checked_in(&cluster).await.map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", asked(&model)))?;
     say(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
     show(&cluster, &gateway, &agent).await?;
     let kubeconfig = kubectl.kubeconfig().display().to_string();
@@ -102,6 +104,11 @@ async fn checked_in(cluster: &ControlPlane) -> Result<String, Failure> {
         found.ok_or(agents)
     })
     .await
+}
+
+/// What the model was asked last, without the system prompt, which carries a token.
+fn asked(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
+    model.runs().into_iter().rev().take(5).map(|run| (run.message, run.tool_output)).collect()
 }
 
 /// The tables, and one file as the agent finds it.

@@ -13,6 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::Failure;
 
+/// What a wake message says, and nothing else does.
+const WAKE: &str = "check in once";
+
 /// One request of a run, and what the script made of it.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -101,12 +104,11 @@ fn read(request: &Value) -> Run {
     let last = messages.last();
     let answered = last.is_some_and(|m| m["role"] == "tool");
     let tool_output = answered.then(|| last.map(|m| text(&m["content"])).unwrap_or_default());
-    // One command for a run: what was said since the last message of a person has no call of ours in it yet.
-    let since = messages.iter().rposition(|m| m["role"] == "user").map_or(0, |i| i + 1);
-    let called = messages[since..].iter().any(|m| m.get("tool_calls").is_some());
     let message = messages.iter().rfind(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default();
-    let woken = message.contains("check in once");
-    let command = if answered || called || !woken { None } else { heartbeat(&system) };
+    // One command for a wake: the gateway may put messages of its own behind it.
+    let woken = messages.iter().rposition(|m| m["role"] == "user" && text(&m["content"]).contains(WAKE));
+    let called = |since: usize| messages[since..].iter().any(|m| m.get("tool_calls").is_some());
+    let command = woken.filter(|at| !answered && !called(*at)).and_then(|_| heartbeat(&system));
     Run { system, message, command, tool_output }
 }
 

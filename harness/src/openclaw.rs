@@ -33,19 +33,19 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
-        Self::start_at(model, free_port()?, "the-gateways-token").await
+        Self::start_with(model, "the-gateways-token").await
     }
 
-    /// The same on a given port and with a given token.
+    /// The same with a given token.
     ///
     /// # Errors
     /// It did not start; with the end of its log.
-    pub async fn start_at(model: &str, port: u16, token: &str) -> Result<Self, Failure> {
+    pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
         std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway = Self { process: None, parts: Parts::prepare()?, port, token: token.to_owned(), home };
+        let mut gateway = Self { process: None, parts: Parts::prepare()?, port: free_port()?, token: token.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }

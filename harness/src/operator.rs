@@ -25,17 +25,16 @@ pub struct Operator {
 
 impl Operator {
     /// Starts `binary` with the token of the ServiceAccount `muster-system/muster`, so that it may do what the shipped RBAC
-    /// lets it do and nothing else. The API listens on `api_port`, or on a free one.
+    /// lets it do and nothing else.
     ///
     /// # Errors
     /// It did not become ready; with the end of its log.
-    pub async fn start(binary: &Path, cluster: &ControlPlane, api_port: Option<u16>) -> Result<Self, Failure> {
+    pub async fn start(binary: &Path, cluster: &ControlPlane) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
         let token = cluster.kubectl.run(&create).await?;
         let kubeconfig: PathBuf = cluster.kubeconfig("operator", token.trim())?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let api_port = api_port.map_or_else(free_port, Ok)?;
-        let probe_port = free_port()?;
+        let (api_port, probe_port) = (free_port()?, free_port()?);
         let mut command = Command::new(binary);
         command.arg("run").arg("--kubeconfig").arg(kubeconfig);
         command.args(["--api-addr", &format!("127.0.0.1:{api_port}"), "--probe-addr", &format!("127.0.0.1:{probe_port}")]);
@@ -43,7 +42,7 @@ impl Operator {
         until("the operator to be ready", READY, async || {
             process.alive().map_err(|e| e.to_string())?;
             let (status, body) = get(probe_port, "/readyz").await.map_err(|e| e.to_string())?;
-            if status == 200 { Ok(()) } else { Err(body) }
+            if status == 200 { Ok(()) } else { Err(format!("{body}{}", process.tail(10))) }
         })
         .await?;
         Ok(Self { process, api_port, probe_port, _dir: dir })

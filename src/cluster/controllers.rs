@@ -54,7 +54,7 @@ struct Guard {
     failures: Mutex<HashMap<Key, u32>>,
 }
 
-/// Runs a controller until `shutdown`, and then until the reconciles under way have ended.
+/// Runs a controller, whose caches are in sync, until `shutdown`, and then until the reconciles under way have ended.
 ///
 /// # Guarantees
 /// At most one reconcile of an object is under way. A panic, an error or a deadline ends one reconcile and no other, and
@@ -68,10 +68,6 @@ where
     Fut: Future<Output = Next> + Send + 'static,
 {
     let Controller { name, cache, queue, debounce, metrics } = controller;
-    if cache.wait_until_ready().await.is_err() {
-        error!(controller = name, "its watch ended before it began");
-        return;
-    }
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
     let keys = keys::<K>(queue).take_until(shutdown.cancelled_owned());
     let ends = applier(

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::error::CallError;
 use super::handle::Link;
-use super::hello::{Hello, Refusal, RefusalKind, Settings};
+use super::hello::{Refusal, RefusalKind, Settings};
 use super::session::{Output, Session};
 use super::transport::{ByteStream, Dial};
 
@@ -44,7 +44,7 @@ pub(super) struct Call {
 #[derive(Debug)]
 pub(super) enum Told {
     /// The connection stands; everything has to be read.
-    Up(Arc<Hello>),
+    Up,
     /// The connection is gone.
     Down,
     /// Events were lost.
@@ -204,8 +204,8 @@ impl Connection {
                     if let Some(token) = &hello.device_token {
                         self.settings.device_token = Some(token.clone());
                     }
-                    self.link.send_replace(Link::Up(Arc::clone(&hello)));
-                    self.tell(Told::Up(hello));
+                    self.link.send_replace(Link::Up(hello));
+                    self.tell(Told::Up);
                 }
                 Output::Refused(refusal) => return Err(End::Refused(refusal)),
                 Output::Done { ticket, result } => talk.answer(ticket, result),

@@ -182,7 +182,7 @@ impl Informer {
 
     fn hear(&self, told: Told, memory: &mut Memory) {
         match told {
-            Told::Up(_) => {
+            Told::Up => {
                 memory.up = true;
                 memory.accepted = None;
                 memory.due = Some(Instant::now());
