@@ -1,8 +1,9 @@
 # The two that matter: `make demo` and `make test`. Each does all of its own set-up.
 SHELL := /bin/bash
 CARGO := cargo
+MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo test parts crds image
+.PHONY: help demo test parts crds image clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,5 +21,8 @@ crds: ## Write crds/ from the types
 	@scripts/crds
 
 image: ## Build the static binary of the container image
-	rustup target add x86_64-unknown-linux-musl
-	$(CARGO) build --release --locked --target x86_64-unknown-linux-musl --bin muster
+	rustup target add $(MUSL)
+	$(CARGO) build --release --locked --target $(MUSL) --bin muster
+
+clean: ## Remove what was built in this checkout (the real parts stay cached)
+	$(CARGO) clean --target-dir target
