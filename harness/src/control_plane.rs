@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::kubectl::Kubectl;
 use super::parts::Parts;
 use super::process::Process;
-use super::{Failure, free_port, until};
+use super::{Failure, free_port, on_free_ports};
 
 /// How long a part may take to be ready; it takes 5 s on a quiet machine.
 const READY: Duration = Duration::from_secs(90);
@@ -36,25 +36,42 @@ impl ControlPlane {
     /// # Errors
     /// What did not start, with the end of its log.
     pub async fn start() -> Result<Self, Failure> {
+        on_free_ports(Self::try_start).await
+    }
+
+    async fn try_start() -> Result<Self, Failure> {
         let parts = Parts::prepare()?;
         let dir = tempfile::Builder::new().prefix("muster-controlplane-").tempdir()?;
-        keys(dir.path())?;
-        let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
-        let etcd = etcd(&parts, dir.path(), etcd_port, peer_port)?;
+        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
+        let (etcd_port, port) = (free_port()?, free_port()?);
+        let mut etcd = etcd(&parts, dir.path(), etcd_port)?;
         let mut api_server = api_server(&parts, dir.path(), etcd_port, port)?;
         let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN)?;
         let kubectl = Kubectl::new(parts.kubernetes("kubectl"), kubeconfig.clone());
-        until("the API server to be ready", READY, async || {
-            api_server.alive().map_err(|e| e.to_string())?;
+        let ready = api_server.ready("the API server to be ready", READY, async || {
             kubectl.run(&["get", "--raw", "/readyz"]).await.map_err(|e| e.to_string())
-        })
-        .await?;
+        });
+        tokio::select! {
+            biased;
+            failure = etcd.ended() => return Err(failure),
+            ready = ready => ready?,
+        };
         let mut command = Command::new(parts.kubernetes("kube-controller-manager"));
-        command
-            .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            .args(["--controllers=namespace-controller,garbage-collector-controller", "--leader-elect=false", "--secure-port=0"]);
+        command.arg(format!("--kubeconfig={}", kubeconfig.display())).args([
+            "--controllers=namespace-controller,garbage-collector-controller",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ]);
         let controller_manager = Process::start("kube-controller-manager", command, dir.path())?;
-        Ok(Self { _controller_manager: controller_manager, _api_server: api_server, _etcd: etcd, parts, port, dir, kubectl })
+        Ok(Self {
+            _controller_manager: controller_manager,
+            _api_server: api_server,
+            _etcd: etcd,
+            parts,
+            port,
+            dir,
+            kubectl,
+        })
     }
 
     /// Installs the operator's resources as `deploy/` has them, and waits until the API server serves the kinds.
@@ -84,24 +101,13 @@ impl ControlPlane {
     }
 }
 
-/// The key pair that signs ServiceAccount tokens, and the administrator's token.
-fn keys(dir: &Path) -> Result<(), Failure> {
-    let run = |args: &[&str]| -> Result<(), Failure> {
-        let output = Command::new("openssl").args(args).current_dir(dir).output().map_err(|e| format!("openssl: {e}"))?;
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned().into()) }
-    };
-    run(&["genrsa", "-out", "sa.key", "2048"])?;
-    run(&["rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"])?;
-    std::fs::write(dir.join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
-    Ok(())
-}
-
-fn etcd(parts: &Parts, dir: &Path, port: u16, peer_port: u16) -> Result<Process, Failure> {
+fn etcd(parts: &Parts, dir: &Path, port: u16) -> Result<Process, Failure> {
     let mut command = Command::new(parts.kubernetes("etcd"));
     let url = format!("http://127.0.0.1:{port}");
     command.arg("--unsafe-no-fsync").arg(format!("--data-dir={}", dir.join("etcd").display()));
     command.args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")]);
-    command.arg(format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"));
+    // It has no peers.
+    command.arg("--listen-peer-urls=http://127.0.0.1:0");
     Process::start("etcd", command, dir)
 }
 
@@ -112,8 +118,9 @@ fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Pr
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--cert-dir={}", file("certs")),
         format!("--secure-port={port}"),
-        format!("--service-account-key-file={}", file("sa.pub")),
-        format!("--service-account-signing-key-file={}", file("sa.key")),
+        // It makes a key pair for its certificate before it reads these, and one pair is enough.
+        format!("--service-account-key-file={}", file("certs/apiserver.key")),
+        format!("--service-account-signing-key-file={}", file("certs/apiserver.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
     ]);
     command.args([
@@ -128,12 +135,15 @@ fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Pr
     Process::start("kube-apiserver", command, dir)
 }
 
-/// The certificate is made anew at each start and on loopback only, so that it is not checked.
+/// The API server makes its certificate at its start, signed by itself.
 fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> Result<PathBuf, Failure> {
     let config = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "muster", "cluster": {"server": format!("https://127.0.0.1:{port}"), "insecure-skip-tls-verify": true}}],
+        "clusters": [{"name": "muster", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority": dir.join("certs/apiserver.crt"),
+        }}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": "muster", "context": {"cluster": "muster", "user": name}}],
         "current-context": "muster",

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use muster_harness::{ControlPlane, Failure, OpenClaw, Operator, Parts, ScriptedModel, until};
-use tokio::signal::unix::{SignalKind, signal};
+use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Parts, ScriptedModel, until};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The namespace of `deploy/examples`.
 const FLEET: &str = "fleet";
 /// How long the examples may take; about 20 s on 2 cores.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// What `deploy/examples/gateway.yaml` says, where the demo has ports of its own.
 const EXAMPLE_GATEWAY: &str = "ws://127.0.0.1:18789";
 const EXAMPLE_API: &str = "http://127.0.0.1:8080";
@@ -19,21 +19,7 @@ const EXAMPLE_TOKEN: &str = "change-me";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let keep = std::env::var("KEEP").is_ok_and(|v| !v.is_empty() && v != "0");
-    let stopped = async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        Ok::<_, Failure>(())
-    };
-    let result = tokio::select! {
-        biased;
-        stopped = stopped => stopped.map(|()| println!("\nStopped; everything is being ended.")),
-        result = demo(keep) => result,
-    };
-    match result {
+    match demo().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nThe demo failed: {error}");
@@ -42,64 +28,120 @@ async fn main() -> ExitCode {
     }
 }
 
+async fn demo() -> Result<(), Failure> {
+    let started = Instant::now();
+    let keep = std::env::var("KEEP").is_ok_and(|v| !v.is_empty() && v != "0");
+    let binary = std::env::args().nth(1).ok_or("usage: muster-demo PATH-OF-THE-MUSTER-BINARY")?;
+    let mut stop = Stop::new()?;
+    let parts = tokio::select! {
+        biased;
+        () = stop.asked() => return Err("it was stopped before it was done".into()),
+        parts = bring_up(started, Path::new(&binary)) => parts?,
+    };
+    if keep || std::io::stdout().is_terminal() {
+        println!("Everything is up. Ctrl-C ends it.");
+        stop.asked().await;
+    }
+    say(started, "done; everything is being ended");
+    drop(parts);
+    Ok(())
+}
+
+/// What asks a program to end. A closed terminal does too.
+struct Stop([Signal; 3]);
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn asked(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 fn say(started: Instant, what: &str) {
     println!("{:>4}s  {what}", started.elapsed().as_secs());
 }
 
-async fn demo(keep: bool) -> Result<(), Failure> {
-    let started = Instant::now();
-    let binary = std::env::args().nth(1).ok_or("usage: muster-demo PATH-OF-THE-MUSTER-BINARY")?;
+/// Everything that the demo starts; it ends in this order.
+struct Fleet {
+    _operator: Operator,
+    _cluster: ControlPlane,
+    _gateway: OpenClaw,
+    _model: ScriptedModel,
+}
+
+/// Starts everything and waits until the examples are Ready and one agent has checked in.
+async fn bring_up(started: Instant, binary: &Path) -> Result<Fleet, Failure> {
     tokio::task::spawn_blocking(Parts::prepare).await??;
     say(started, "starting the control plane and the gateway side by side");
     let model = ScriptedModel::start().await?;
     let gateway = async {
-        let gateway = OpenClaw::start_with(model.url(), EXAMPLE_TOKEN).await;
+        let gateway = OpenClaw::start_with(model.url(), EXAMPLE_TOKEN).await?;
         say(started, "the gateway answers");
-        gateway
+        Ok::<_, Failure>(gateway)
     };
     let cluster = async {
-        let cluster = ControlPlane::start().await;
+        let cluster = ControlPlane::start().await?;
         say(started, "the API server is ready");
-        cluster
+        Ok::<_, Failure>(cluster)
     };
     let (cluster, gateway) = futures::try_join!(cluster, gateway)?;
-    let kubectl = &cluster.kubectl;
     println!("\n$ kubectl apply -k deploy");
     print!("{}", cluster.install().await?);
     println!("(There are no nodes here: the operator runs as a process, with the token of this ServiceAccount.)\n");
-    let operator = Operator::start(Path::new(&binary), &cluster).await?;
+    let operator = Operator::start(binary, &cluster).await?;
     say(started, "the operator is ready");
+    apply_examples(&cluster.kubectl, &gateway, &operator).await?;
+    for kind in ["agentgateways", "boards", "agents"] {
+        all_ready(&cluster.kubectl, kind)
+            .await
+            .map_err(|e| format!("{e}\nthe end of the operator's log:\n{}", end(&operator.log())))?;
+        say(started, &format!("all {kind} are Ready"));
+    }
+    let agent =
+        checked_in(&cluster).await.map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", asked(&model)))?;
+    say(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
+    show(&cluster, &gateway, &agent).await?;
+    tell_more(&cluster.kubectl, &gateway, &agent);
+    Ok(Fleet { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
+}
+
+/// Applies the examples, with the ports that are in use here.
+async fn apply_examples(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator) -> Result<(), Failure> {
     println!("\n$ kubectl apply -k deploy/examples");
     let examples = kubectl.run(&["kustomize", "deploy/examples"]).await?;
     let examples = examples.replace(EXAMPLE_GATEWAY, &gateway.url()).replace(EXAMPLE_API, &operator.api_url());
-    print!("{}", kubectl.apply(&examples).await?);
-    println!();
-    for kind in ["agentgateways", "boards", "agents"] {
-        let seconds = format!("--timeout={}s", PATIENCE.as_secs());
-        let wait = ["wait", "--for=condition=Ready", kind, "--all", "-n", FLEET, &seconds];
-        kubectl.run(&wait).await.map_err(|e| format!("{e}\nthe end of the operator's log:\n{}", end(&operator.log())))?;
-        say(started, &format!("all {kind} are Ready"));
-    }
-    let agent = checked_in(&cluster).await.map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", asked(&model)))?;
-    say(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
-    show(&cluster, &gateway, &agent).await?;
-    let kubeconfig = kubectl.kubeconfig().display().to_string();
-    println!("To look further, while this runs:\n  export KUBECONFIG={kubeconfig}");
-    println!("  kubectl describe agent {agent} -n {FLEET}\n  kubectl explain agent.spec\n  kubectl get events -n {FLEET}");
-    println!("  ls {}/workspaces\n", gateway.home().display());
-    if keep || std::io::stdout().is_terminal() {
-        println!("Everything is up. Ctrl-C ends it.");
-        std::future::pending::<()>().await;
-    }
-    say(started, "done; everything is being ended");
+    println!("{}", kubectl.apply(&examples).await?);
     Ok(())
+}
+
+async fn all_ready(kubectl: &Kubectl, kind: &str) -> Result<String, Failure> {
+    let patience = format!("--timeout={}s", PATIENCE.as_secs());
+    kubectl.run(&["wait", "--for=condition=Ready", kind, "--all", "-n", FLEET, &patience]).await
+}
+
+fn tell_more(kubectl: &Kubectl, gateway: &OpenClaw, agent: &str) {
+    println!("To look further, while this runs:");
+    println!("  export KUBECONFIG={}", kubectl.kubeconfig().display());
+    println!("  kubectl describe agent {agent} -n {FLEET}");
+    println!("  kubectl explain agent.spec");
+    println!("  kubectl get events -n {FLEET}");
+    println!("  ls {}/workspaces\n", gateway.home().display());
 }
 
 /// The first agent that really checked in.
 async fn checked_in(cluster: &ControlPlane) -> Result<String, Failure> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"CheckedIn\")].status}{\"\\n\"}{end}";
     until("an agent to check in", PATIENCE, async || {
-        let agents = cluster.kubectl.run(&["get", "agents", "-n", FLEET, "-o", path]).await.map_err(|e| e.to_string())?;
+        let agents =
+            cluster.kubectl.run(&["get", "agents", "-n", FLEET, "-o", path]).await.map_err(|e| e.to_string())?;
         let found = agents.lines().find_map(|line| line.strip_suffix(" True").map(str::to_owned));
         found.ok_or(agents)
     })

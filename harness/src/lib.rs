@@ -23,6 +23,18 @@ pub use wait::until;
 /// Why a part did not start. The message says what to look at.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Starts something on free ports, and once more where another process took one of them in the meantime.
+pub(crate) async fn on_free_ports<T>(mut start: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    match start().await {
+        Err(failure) if port_was_taken(&failure.to_string()) => start().await,
+        result => result,
+    }
+}
+
+fn port_was_taken(log: &str) -> bool {
+    ["address already in use", "EADDRINUSE", "is already in use"].iter().any(|words| log.contains(words))
+}
+
 /// A port of the loopback interface that is free now.
 ///
 /// # Errors

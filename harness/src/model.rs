@@ -50,11 +50,15 @@ impl ScriptedModel {
         let url = format!("http://{}/v1", listener.local_addr()?);
         let runs = Arc::<Mutex<Vec<Run>>>::default();
         let router = Router::new()
-            .route("/v1/models", get(|| async { Json(json!({ "object": "list", "data": [{ "id": "m1", "object": "model" }] })) }))
+            .route(
+                "/v1/models",
+                get(|| async { Json(json!({ "object": "list", "data": [{ "id": "m1", "object": "model" }] })) }),
+            )
             .route("/v1/chat/completions", post(complete))
             .with_state(Arc::clone(&runs));
         // The task ends with this value; a server that fails shows in the runs that are missing.
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() }).abort_handle();
+        let server =
+            tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() }).abort_handle();
         Ok(Self { url, runs, server })
     }
 
@@ -99,7 +103,9 @@ fn chunk(delta: &Value, finish: Option<&str>) -> Value {
 
 fn read(request: &Value) -> Run {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let of = |role: &str| messages.iter().filter(|m| m["role"] == role).map(|m| text(&m["content"])).collect::<Vec<_>>().join("\n");
+    let of = |role: &str| {
+        messages.iter().filter(|m| m["role"] == role).map(|m| text(&m["content"])).collect::<Vec<_>>().join("\n")
+    };
     let system = of("system");
     let last = messages.last();
     let answered = last.is_some_and(|m| m["role"] == "tool");
@@ -147,7 +153,9 @@ mod tests {
     #[test]
     fn a_wake_is_answered_with_the_command_of_the_system_prompt() {
         let system = "intro\n```bash\nls\n```\ntext\n```bash\ncurl http://h/heartbeat\n```\n";
-        let run = read(&request(&json!([{"role": "system", "content": system}, {"role": "user", "content": "Hello. check in once"}])));
+        let run = read(&request(
+            &json!([{"role": "system", "content": system}, {"role": "user", "content": "Hello. check in once"}]),
+        ));
         assert_eq!(run.command.as_deref(), Some("curl http://h/heartbeat"));
     }
 
@@ -160,7 +168,9 @@ mod tests {
 
     #[test]
     fn what_is_no_wake_runs_nothing() {
-        let run = read(&request(&json!([{"role": "system", "content": "```bash\ncurl /heartbeat\n```"}, {"role": "user", "content": "hi"}])));
+        let run = read(&request(
+            &json!([{"role": "system", "content": "```bash\ncurl /heartbeat\n```"}, {"role": "user", "content": "hi"}]),
+        ));
         assert_eq!(run.command, None);
     }
 }

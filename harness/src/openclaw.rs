@@ -1,4 +1,4 @@
-//! A real OpenClaw gateway on loopback, with a home directory of its own.
+//! A real `OpenClaw` gateway on loopback, with a home directory of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use super::parts::Parts;
 use super::process::Process;
-use super::{Failure, free_port, until};
+use super::{Failure, free_port, on_free_ports};
 
 /// How long a gateway may take to its first HTTP answer; measured 4 to 20 s.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A gateway.
 #[derive(Debug)]
@@ -41,11 +41,16 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
+        on_free_ports(async || Self::try_start(model, token).await).await
+    }
+
+    async fn try_start(model: &str, token: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
         std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway = Self { process: None, parts: Parts::prepare()?, port: free_port()?, token: token.to_owned(), home };
+        let mut gateway =
+            Self { process: None, parts: Parts::prepare()?, port: free_port()?, token: token.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }
@@ -57,7 +62,9 @@ impl OpenClaw {
     pub async fn boot(&mut self) -> Result<(), Failure> {
         let dir = self.parts.openclaw();
         let mut command = Command::new(dir.join("node"));
-        command.arg(dir.join("node_modules/openclaw/openclaw.mjs")).args(["gateway", "run", "--auth", "token", "--bind", "loopback"]);
+        command
+            .arg(dir.join("node_modules/openclaw/openclaw.mjs"))
+            .args(["gateway", "run", "--auth", "token", "--bind", "loopback"]);
         command.args(["--port", &self.port.to_string(), "--token", &self.token]);
         let path = std::env::var("PATH").unwrap_or_default();
         command
@@ -69,11 +76,7 @@ impl OpenClaw {
             .current_dir(self.home.path());
         let mut process = Process::start("openclaw", command, self.home.path())?;
         let port = self.port;
-        until("the gateway to answer", READY, async || {
-            process.alive().map_err(|e| e.to_string())?;
-            answers(port).await.map_err(|e| e.to_string())
-        })
-        .await?;
+        process.ready("the gateway to answer", READY, async || answers(port).await.map_err(|e| e.to_string())).await?;
         self.process = Some(process);
         Ok(())
     }

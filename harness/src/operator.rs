@@ -1,5 +1,6 @@
-//! The operator as a process, with the ServiceAccount that it ships.
+//! The operator as a process, with the `ServiceAccount` that it ships.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -7,24 +8,38 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::Failure;
 use super::control_plane::ControlPlane;
-use super::process::Process;
-use super::{Failure, free_port, until};
+use super::process::{Process, read};
 
 /// How long it may take to be ready.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// The operator.
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
-    api_port: u16,
-    probe_port: u16,
-    _dir: TempDir,
+    addresses: Addresses,
+    files: Files,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    api: SocketAddr,
+    probes: SocketAddr,
+}
+
+/// What it is started from.
+#[derive(Debug)]
+struct Files {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    dir: TempDir,
 }
 
 impl Operator {
-    /// Starts `binary` with the token of the ServiceAccount `muster-system/muster`, so that it may do what the shipped RBAC
+    /// Starts `binary` with the token of the account `muster-system/muster`, so that it may do what the shipped RBAC
     /// lets it do and nothing else.
     ///
     /// # Errors
@@ -32,26 +47,28 @@ impl Operator {
     pub async fn start(binary: &Path, cluster: &ControlPlane) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
         let token = cluster.kubectl.run(&create).await?;
-        let kubeconfig: PathBuf = cluster.kubeconfig("operator", token.trim())?;
+        let kubeconfig = cluster.kubeconfig("operator", token.trim())?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let (api_port, probe_port) = (free_port()?, free_port()?);
-        let mut command = Command::new(binary);
-        command.arg("run").arg("--kubeconfig").arg(kubeconfig);
-        command.args(["--api-addr", &format!("127.0.0.1:{api_port}"), "--probe-addr", &format!("127.0.0.1:{probe_port}")]);
-        let mut process = Process::start("muster", command, dir.path())?;
-        until("the operator to be ready", READY, async || {
-            process.alive().map_err(|e| e.to_string())?;
-            let (status, body) = get(probe_port, "/readyz").await.map_err(|e| e.to_string())?;
-            if status == 200 { Ok(()) } else { Err(format!("{body}{}", process.tail(10))) }
-        })
-        .await?;
-        Ok(Self { process, api_port, probe_port, _dir: dir })
+        let files = Files { binary: binary.to_owned(), kubeconfig, dir };
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, addresses) = files.run(Addresses { api: any, probes: any }).await?;
+        Ok(Self { process, addresses, files })
+    }
+
+    /// Ends it as a power cut does, if it has not ended yet, and starts it again on the same addresses.
+    ///
+    /// # Errors
+    /// It did not become ready; with the end of its log.
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        self.process.kill();
+        (self.process, self.addresses) = self.files.run(self.addresses).await?;
+        Ok(())
     }
 
     /// The base URL of its HTTP API.
     #[must_use]
     pub fn api_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.api_port)
+        format!("http://{}", self.addresses.api)
     }
 
     /// The value of a metric, summed over its labels.
@@ -59,7 +76,7 @@ impl Operator {
     /// # Errors
     /// The metrics could not be read.
     pub async fn metric(&self, name: &str) -> Result<f64, Failure> {
-        let (_, text) = get(self.probe_port, "/metrics").await?;
+        let (_, text) = get(self.addresses.probes, "/metrics").await?;
         let of = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
             (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
@@ -84,14 +101,61 @@ impl Operator {
     }
 }
 
+impl Files {
+    async fn run(&self, at: Addresses) -> Result<(Process, Addresses), Failure> {
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
+        command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
+        let mut process = Process::start("muster", command, self.dir.path())?;
+        let log = process.log_path().to_owned();
+        let addresses = process
+            .ready("the operator to be ready", READY, async || {
+                let addresses = bound(&read(&log)).ok_or("it has not said where it listens")?;
+                match get(addresses.probes, "/readyz").await {
+                    Ok((200, _)) => Ok(addresses),
+                    Ok((_, body)) => Err(body),
+                    Err(error) => Err(error.to_string()),
+                }
+            })
+            .await?;
+        Ok((process, addresses))
+    }
+}
+
+/// The addresses that the operator says in its log that it listens on.
+fn bound(log: &str) -> Option<Addresses> {
+    let (_, fields) = log.lines().rev().find_map(|line| line.split_once(" muster runs "))?;
+    let address = |key: &str| fields.split(' ').find_map(|field| field.strip_prefix(key)?.parse().ok());
+    Some(Addresses { api: address("api=")?, probes: address("probes=")? })
+}
+
 /// One HTTP GET: status and body.
-async fn get(port: u16, path: &str) -> Result<(u16, String), Failure> {
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or("the answer is no HTTP")?;
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("the answer has no status")?;
     Ok((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_are_those_that_the_last_run_said() {
+        let line = |port| {
+            format!("Z  INFO muster::run: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
+        };
+        let addresses = bound(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
+        assert_eq!((addresses.api.port(), addresses.probes.port()), (6, 7));
+    }
+
+    #[test]
+    fn an_operator_that_has_not_said_where_it_listens_has_no_address() {
+        assert!(bound("Z  INFO muster::run: starting\n").is_none());
+    }
 }

@@ -26,7 +26,8 @@ impl Parts {
 
     fn run() -> Result<Self, Failure> {
         let script = checkout().join("scripts/parts");
-        let output = Command::new(&script).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
+        let output =
+            Command::new(&script).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
         if !output.status.success() {
             return Err("scripts/parts failed; see above".into());
         }
@@ -45,7 +46,7 @@ impl Parts {
         given.filter(|path| path.is_file()).unwrap_or_else(|| self.controlplane.join(name))
     }
 
-    /// The folder in which OpenClaw and its Node are installed.
+    /// The folder in which `OpenClaw` and its Node are installed.
     #[must_use]
     pub fn openclaw(&self) -> &Path {
         &self.openclaw

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Failure;
+use super::wait::{LOOK, until};
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -32,18 +33,47 @@ impl Process {
         Ok(Self { child, name: name.to_owned(), log })
     }
 
-    /// An error when the process has ended, with the end of its log.
-    pub(crate) fn alive(&mut self) -> Result<(), Failure> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => Err(format!("{} ended ({status}); the end of its log:\n{}", self.name, self.tail(25)).into()),
+    /// Waits until the process does what is asked for.
+    ///
+    /// # Errors
+    /// It ended before, or did not do so in time; with the end of its log.
+    pub(crate) async fn ready<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        condition: impl AsyncFnMut() -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        let answer = tokio::select! {
+            biased;
+            failure = self.ended() => return Err(failure),
+            answer = until(what, limit, condition) => answer,
+        };
+        answer.map_err(|error| format!("{error}; {}", self.last_words()).into())
+    }
+
+    /// Waits until the process has ended, and says how.
+    pub(crate) async fn ended(&mut self) -> Failure {
+        loop {
+            match self.child.try_wait() {
+                Ok(None) => tokio::time::sleep(LOOK).await,
+                Ok(Some(status)) => return format!("{} ended ({status}); {}", self.name, self.last_words()).into(),
+                Err(error) => return error.into(),
+            }
         }
+    }
+
+    fn last_words(&self) -> String {
+        format!("the end of its log:\n{}", self.tail(25))
+    }
+
+    /// Where its log is.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// Everything that it wrote.
     pub(crate) fn log(&self) -> String {
-        let bytes = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        read(&self.log)
     }
 
     /// The last lines that it wrote.
@@ -84,8 +114,54 @@ impl Process {
     }
 }
 
+/// The text of a log.
+pub(crate) fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, dir: &Path) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start("shell", command, dir).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_process_takes_what_it_started_with_it_also_when_a_test_panics() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let panics = async move {
+            let mut process = shell("sleep 600 & echo $!; wait", &path);
+            let log = process.log_path().to_owned();
+            let started = async || read(&log).trim().parse::<i32>().map_err(|e| e.to_string());
+            let child = process.ready("the pid", GRACE, started).await.unwrap();
+            std::panic::panic_any(child);
+        };
+        let local = tokio::task::LocalSet::new();
+        let panicked = local.run_until(async { tokio::task::spawn_local(panics).await }).await;
+        let child = *panicked.unwrap_err().into_panic().downcast::<i32>().unwrap();
+        let gone = async || match nix::sys::signal::kill(Pid::from_raw(child), None) {
+            Err(nix::errno::Errno::ESRCH) => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        until("its child to be gone", GRACE, gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_early_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = shell("echo no such flag; exit 3", dir.path());
+        let failure = process.ready("it to answer", GRACE, async || Err::<(), _>(String::new())).await;
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.contains("exit status: 3") && failure.contains("no such flag"), "{failure}");
     }
 }

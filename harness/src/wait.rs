@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Failure;
 
 /// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// Looks until `condition` gives a value.
 ///
