@@ -86,7 +86,11 @@ impl Metrics {
         registry.register(runtime("reconcile_time_seconds"), "Time of a reconcile", self.time.clone());
         registry.register("muster_gateways", "Open gateway clients", self.gateways.clone());
         registry.register("muster_gateways_connected", "Gateway clients with a connection", self.gateways_up.clone());
-        registry.register("muster_gateway_calls", "Requests to the gateways that are connected now", self.gateway_calls.clone());
+        registry.register(
+            "muster_gateway_calls",
+            "Requests to the gateways that are connected now",
+            self.gateway_calls.clone(),
+        );
         registry.register("muster_gateway_writing_calls", "Of those, requests that write", self.gateway_writes.clone());
         registry.register("muster_heartbeats", "Check-ins of agents", self.heartbeats.clone());
     }

@@ -54,9 +54,12 @@ fn logging(format: LogFormat) {
 
 async fn client(args: &RunArgs) -> Result<Client, Failure> {
     let config = match &args.kubeconfig {
-        None => Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?,
+        None => {
+            Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?
+        }
         Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path).map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?;
+            let file = kube::config::Kubeconfig::read_from(path)
+                .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?;
             Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
                 .await
                 .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?
@@ -122,7 +125,12 @@ fn start(
     let metrics = Arc::new(Metrics::default());
     let tokens = Arc::new(Tokens::default());
     let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
-    let api = Api { world: Arc::clone(&world), tokens: Arc::clone(&tokens), queue: queues.agents.clone(), metrics: Arc::clone(&metrics) };
+    let api = Api {
+        world: Arc::clone(&world),
+        tokens: Arc::clone(&tokens),
+        queue: queues.agents.clone(),
+        metrics: Arc::clone(&metrics),
+    };
 
     let mut until_stop = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let stop = shutdown.clone().cancelled_owned();
@@ -179,10 +187,22 @@ async fn run_controllers(
     }
     let Caches { agents, boards, gateways } = caches;
     let metrics = || Arc::clone(&metrics);
-    let agent = Controller { name: "agent", cache: agents, queue: receivers.agents, debounce: Duration::ZERO, metrics: metrics() };
-    let board = Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: metrics() };
-    let gateway =
-        Controller { name: "agentgateway", cache: gateways, queue: receivers.gateways, debounce: GATHER, metrics: metrics() };
+    let agent = Controller {
+        name: "agent",
+        cache: agents,
+        queue: receivers.agents,
+        debounce: Duration::ZERO,
+        metrics: metrics(),
+    };
+    let board =
+        Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: metrics() };
+    let gateway = Controller {
+        name: "agentgateway",
+        cache: gateways,
+        queue: receivers.gateways,
+        debounce: GATHER,
+        metrics: metrics(),
+    };
     let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), world);
     futures::join!(
         controllers::run(agent, shutdown.clone(), move |object| {

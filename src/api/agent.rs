@@ -28,14 +28,50 @@ use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, T
     selectable = ".spec.boardRef.name",
     selectable = ".spec.gatewayRef.name",
     selectable = ".spec.role",
-    printcolumn(name = "Board", type_ = "string", json_path = ".spec.boardRef.name", description = "The board that the agent works on"),
+    printcolumn(
+        name = "Board",
+        type_ = "string",
+        json_path = ".spec.boardRef.name",
+        description = "The board that the agent works on"
+    ),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role", description = "Worker, Lead or Main"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "What the agent is doing, derived from its conditions and heartbeats"),
-    printcolumn(name = "Agent-ID", type_ = "string", json_path = ".status.agentId", description = "The gateway's id of the agent", priority = 1),
-    printcolumn(name = "Last-Seen", type_ = "date", json_path = ".status.heartbeat.lastSeen", description = "Time since the agent last called Muster's API"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the agent is provisioned as specified"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is or is not ready"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "What the agent is doing, derived from its conditions and heartbeats"
+    ),
+    printcolumn(
+        name = "Agent-ID",
+        type_ = "string",
+        json_path = ".status.agentId",
+        description = "The gateway's id of the agent",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Last-Seen",
+        type_ = "date",
+        json_path = ".status.heartbeat.lastSeen",
+        description = "Time since the agent last called Muster's API"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the agent is provisioned as specified"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is or is not ready"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since it was created"
+    )
 )]
 #[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
 #[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it anew"))]

@@ -21,13 +21,43 @@ use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
     category = "muster",
     doc = "A group of agents with a common purpose. Lead and worker agents refer to it.",
     selectable = ".spec.gatewayRef.name",
-    printcolumn(name = "Gateway", type_ = "string", json_path = ".spec.gatewayRef.name", description = "The gateway that hosts the board's agents"),
-    printcolumn(name = "Lead", type_ = "string", json_path = ".status.lead", description = "The Agent that leads the board"),
+    printcolumn(
+        name = "Gateway",
+        type_ = "string",
+        json_path = ".spec.gatewayRef.name",
+        description = "The gateway that hosts the board's agents"
+    ),
+    printcolumn(
+        name = "Lead",
+        type_ = "string",
+        json_path = ".status.lead",
+        description = "The Agent that leads the board"
+    ),
     printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents", description = "Agents of the board"),
-    printcolumn(name = "Ready-Agents", type_ = "integer", json_path = ".status.readyAgents", description = "Agents of the board that are Ready"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the board can work"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is or is not ready"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+    printcolumn(
+        name = "Ready-Agents",
+        type_ = "integer",
+        json_path = ".status.readyAgents",
+        description = "Agents of the board that are Ready"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the board can work"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is or is not ready"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since it was created"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BoardSpec {

@@ -24,12 +24,43 @@ use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, U
     doc = "An OpenClaw gateway: a server that hosts agents. Boards and main agents refer to it.",
     selectable = ".spec.url",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", description = "Where the gateway listens"),
-    printcolumn(name = "Version", type_ = "string", json_path = ".status.serverVersion", description = "The gateway's version"),
-    printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents.managed", description = "Agents of this cluster on the gateway"),
-    printcolumn(name = "Device", type_ = "string", json_path = ".status.deviceId", description = "Muster's device id at the gateway", priority = 1),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether agents can be reconciled now"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why it is or is not ready"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created")
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".status.serverVersion",
+        description = "The gateway's version"
+    ),
+    printcolumn(
+        name = "Agents",
+        type_ = "integer",
+        json_path = ".status.agents.managed",
+        description = "Agents of this cluster on the gateway"
+    ),
+    printcolumn(
+        name = "Device",
+        type_ = "string",
+        json_path = ".status.deviceId",
+        description = "Muster's device id at the gateway",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether agents can be reconciled now"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is or is not ready"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since it was created"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AgentGatewaySpec {

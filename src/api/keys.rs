@@ -48,7 +48,13 @@ mod tests {
             assert!(name.starts_with(&format!("{GROUP}/")), "{name}");
         }
         let keys = [
-            TOKEN_KEY, AGENT_ID_KEY, API_URL_KEY, DEVICE_SEED_KEY, DEVICE_ID_KEY, DEVICE_TOKEN_KEY, LAST_GOOD_KEY,
+            TOKEN_KEY,
+            AGENT_ID_KEY,
+            API_URL_KEY,
+            DEVICE_SEED_KEY,
+            DEVICE_ID_KEY,
+            DEVICE_TOKEN_KEY,
+            LAST_GOOD_KEY,
             LAST_GOOD_KIND_KEY,
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());

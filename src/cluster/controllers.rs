@@ -112,7 +112,8 @@ where
     let (next, ended) = match tokio::time::timeout(DEADLINE, work).await {
         Ok(Ok(next)) => (next, ended(next)),
         Ok(Err(panic)) => {
-            let what = panic.downcast_ref::<&str>().copied().map(str::to_owned).or_else(|| panic.downcast_ref().cloned());
+            let what =
+                panic.downcast_ref::<&str>().copied().map(str::to_owned).or_else(|| panic.downcast_ref().cloned());
             error!(controller = guard.name, object = %key, panic = what.unwrap_or_default(), "reconcile panicked");
             (Next::retry(), Ended::Panic)
         }

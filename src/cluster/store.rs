@@ -130,8 +130,13 @@ impl Store for KubeStore {
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {
-        let readable = |guard: &Arc<DeserializeGuard<Agent>>| guard.0.as_ref().ok().map(|agent| Arc::new(agent.clone()));
+        let readable =
+            |guard: &Arc<DeserializeGuard<Agent>>| guard.0.as_ref().ok().map(|agent| Arc::new(agent.clone()));
         self.caches.agents.state().iter().filter_map(readable).collect()
+    }
+
+    async fn fresh_agent(&self, key: &Key) -> Result<Option<Agent>, StoreError> {
+        self.ask(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await
     }
 
     async fn secret(&self, key: &Key) -> Result<Option<Secret>, StoreError> {

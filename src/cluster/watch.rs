@@ -6,9 +6,9 @@ use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ObjectMeta};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Config, Event};
-use kube::runtime::WatchStreamExt;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
@@ -27,7 +27,10 @@ pub enum Seen<K> {
 
 /// A watch on all objects of a kind that keeps a cache. `managedFields` are dropped: nobody reads them and they make up
 /// half of an object.
-pub fn objects<K>(client: &Client, writer: Writer<DeserializeGuard<K>>) -> impl Stream<Item = Seen<DeserializeGuard<K>>> + use<K>
+pub fn objects<K>(
+    client: &Client,
+    writer: Writer<DeserializeGuard<K>>,
+) -> impl Stream<Item = Seen<DeserializeGuard<K>>> + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -135,7 +138,8 @@ pub async fn gateways<S: Store>(
 
 /// Follows the ConfigMaps, of which only names and versions are kept.
 pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
-    let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default()).default_backoff();
+    let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default())
+        .default_backoff();
     let stream = decode(events, "ConfigMap".into());
     pin_mut!(stream);
     while let Some(seen) = stream.next().await {

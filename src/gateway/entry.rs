@@ -101,7 +101,13 @@ fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Optio
 }
 
 /// Adds what makes an object what it should be. With `whole`, keys that it should not have are removed.
-fn nested(patch: &mut Map<String, Value>, key: &str, want: Vec<(&str, Option<Value>)>, is: Option<&Value>, whole: bool) {
+fn nested(
+    patch: &mut Map<String, Value>,
+    key: &str,
+    want: Vec<(&str, Option<Value>)>,
+    is: Option<&Value>,
+    whole: bool,
+) {
     let empty = Map::new();
     let is = is.and_then(Value::as_object).unwrap_or(&empty);
     let mut inner = Map::new();
@@ -193,7 +199,9 @@ mod tests {
     fn a_model_is_the_same_as_a_string_and_as_an_object() {
         let want = AgentEntry { model: Some("a/b".into()), ..entry() };
         for model in [json!("a/b"), json!({"primary": "a/b"})] {
-            let mut is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}));
+            let mut is = object(
+                json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}),
+            );
             is.insert("model".into(), model);
             assert_eq!(want.patch(Some(&is)), None);
         }

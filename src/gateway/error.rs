@@ -97,7 +97,9 @@ impl CallError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => Outcome::Unknown,
+            Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => {
+                Outcome::Unknown
+            }
             Self::Gateway(_) | Self::NotConnected | Self::TooLarge { .. } => Outcome::NotApplied,
             Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => Outcome::Unknown,
         }
@@ -113,14 +115,18 @@ impl CallError {
     /// The agent is not known: `agent "X" not found`, on older gateways also `unknown agent id`.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("agent \"") && m.ends_with("not found") || m.contains("unknown agent id"))
+        self.said()
+            .is_some_and(|m| m.starts_with("agent \"") && m.ends_with("not found") || m.contains("unknown agent id"))
     }
 
     /// The file changed since it was read.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
-            Self::Gateway(error) => error.details.as_ref().and_then(|d| d.get("type")).and_then(Value::as_str) == Some("agent_file_conflict"),
+            Self::Gateway(error) => {
+                error.details.as_ref().and_then(|d| d.get("type")).and_then(Value::as_str)
+                    == Some("agent_file_conflict")
+            }
             _ => false,
         }
     }
@@ -128,7 +134,9 @@ impl CallError {
     /// The config changed since it was read.
     #[must_use]
     pub fn is_stale_config(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("config changed since last load") || m.starts_with("config base hash required"))
+        self.said().is_some_and(|m| {
+            m.starts_with("config changed since last load") || m.starts_with("config base hash required")
+        })
     }
 
     /// The gateway takes no file of that name.
@@ -175,7 +183,10 @@ mod tests {
     #[test]
     fn what_a_restart_cut_off_has_an_unknown_outcome_and_a_rate_limit_has_none() {
         assert_eq!(said("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(), Outcome::Unknown);
-        assert_eq!(said("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(), Outcome::NotApplied);
+        assert_eq!(
+            said("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(),
+            Outcome::NotApplied
+        );
         assert_eq!(CallError::Interrupted.outcome(), Outcome::Unknown);
         assert_eq!(said("INVALID_REQUEST", "x").outcome(), Outcome::NotApplied);
     }

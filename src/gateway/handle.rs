@@ -88,7 +88,12 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Makes a request. It is dropped when the future is, unless it was sent already.
-    pub(super) async fn call(&self, method: &'static str, params: Value, allowed: Duration) -> Result<Value, CallError> {
+    pub(super) async fn call(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<Value, CallError> {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         count(&self.counters.calls);
         if WRITING.contains(&method) || method == SENDING {
@@ -238,7 +243,12 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn call(&self, method: &'static str, params: Value, allowed: Duration) -> Result<Value, CallError> {
+    pub(super) async fn call(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<Value, CallError> {
         let answer = self.inner.caller.call(method, params, allowed).await?;
         if answer["file"].get("hash").is_some() {
             self.inner.hashes.store(true, Ordering::Relaxed);

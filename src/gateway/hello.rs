@@ -33,7 +33,10 @@ pub struct Settings {
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("url", &self.url.as_str()).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("url", &self.url.as_str())
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -218,12 +221,16 @@ impl Refusal {
             "PAIRING_REQUIRED" | "NOT_PAIRED" => {
                 RefusalKind::PairingRequired(PairingRequest { request_id: word("requestId"), reason: word("reason") })
             }
-            "PROTOCOL_MISMATCH" => RefusalKind::Protocol { expected: detail("expectedProtocol").and_then(Value::as_u64) },
+            "PROTOCOL_MISMATCH" => {
+                RefusalKind::Protocol { expected: detail("expectedProtocol").and_then(Value::as_u64) }
+            }
             "AUTH_RATE_LIMITED" => {
                 let told = error.retry_after_ms.or_else(|| detail("retryAfterMs").and_then(Value::as_u64));
                 RefusalKind::RateLimited { retry_after: told.map(Duration::from_millis) }
             }
-            code if code.starts_with("DEVICE_AUTH_") || code == "AUTH_DEVICE_TOKEN_MISMATCH" => RefusalKind::DeviceRejected,
+            code if code.starts_with("DEVICE_AUTH_") || code == "AUTH_DEVICE_TOKEN_MISMATCH" => {
+                RefusalKind::DeviceRejected
+            }
             "AUTH_SCOPE_MISMATCH" => RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
             _ if error.message.starts_with("protocol mismatch") => RefusalKind::Protocol { expected: None },
             _ if error.message.starts_with("unauthorized") => RefusalKind::BadCredentials,

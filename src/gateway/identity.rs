@@ -77,8 +77,10 @@ impl Identity {
     /// Signs a claim. The payload is `v3|id|client|mode|role|scopes|signedAt|token|nonce|platform|deviceFamily`.
     pub(super) fn sign(&self, claim: &Claim<'_>) -> String {
         let Claim { client_id, mode, role, scopes, signed_at_ms, token, nonce, platform } = claim;
-        let payload =
-            format!("v3|{}|{client_id}|{mode}|{role}|{scopes}|{signed_at_ms}|{token}|{nonce}|{platform}|", self.device_id);
+        let payload = format!(
+            "v3|{}|{client_id}|{mode}|{role}|{scopes}|{signed_at_ms}|{token}|{nonce}|{platform}|",
+            self.device_id
+        );
         URL_SAFE_NO_PAD.encode(self.key.sign(payload.as_bytes()).to_bytes())
     }
 }

@@ -18,7 +18,15 @@ use super::methods::ORDINARY;
 
 /// Names of workspace files that some version accepts.
 const FILES: [&str; 10] = [
-    "AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "BOARD.md",
+    "AGENTS.md",
+    "SOUL.md",
+    "TOOLS.md",
+    "IDENTITY.md",
+    "USER.md",
+    "HEARTBEAT.md",
+    "BOOTSTRAP.md",
+    "MEMORY.md",
+    "BOARD.md",
     "APPROVALS.md",
 ];
 /// How often a gateway is looked at that has not applied its last config.
@@ -92,7 +100,8 @@ impl Inventory {
 /// Reads the roster and the config.
 fn assemble(config: &Value, roster: &Value, accepted_files: &BTreeSet<String>, file_hashes: bool) -> Inventory {
     // `parsed` is what stands in the file; `config` has defaults filled in.
-    let shape = if config["config"]["agents"].get("entries").is_some() { RosterShape::Entries } else { RosterShape::List };
+    let shape =
+        if config["config"]["agents"].get("entries").is_some() { RosterShape::Entries } else { RosterShape::List };
     let written = if config["parsed"].is_object() { &config["parsed"]["agents"] } else { &config["config"]["agents"] };
     let mut agents: BTreeMap<String, AgentRow> = BTreeMap::new();
     for (id, entry) in entries(written, shape) {
@@ -226,7 +235,9 @@ impl Informer {
             }
         }
         // Who asked and went away does not mind.
-        asked.into_iter().for_each(|asker| { let _ = asker.send(()); });
+        asked.into_iter().for_each(|asker| {
+            let _ = asker.send(());
+        });
     }
 
     async fn read(&self, memory: &mut Memory) -> Result<Inventory, CallError> {

@@ -165,7 +165,13 @@ impl Gateway {
     ///
     /// # Errors
     /// See [`CallError`]; [`CallError::is_conflict`] when the file changed meanwhile.
-    pub async fn file_set(&self, agent_id: &str, name: &str, content: &str, expected: Option<&str>) -> Result<FileInfo, CallError> {
+    pub async fn file_set(
+        &self,
+        agent_id: &str,
+        name: &str,
+        content: &str,
+        expected: Option<&str>,
+    ) -> Result<FileInfo, CallError> {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
         let hashes = self.inventory().borrow().as_ref().is_some_and(|i| i.capabilities.file_hashes);
         if let Some(expected) = expected.filter(|_| hashes) {
@@ -218,8 +224,15 @@ impl Gateway {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn chat_send(&self, key: &str, message: &str, deliver: bool, idempotency_key: &str) -> Result<(), CallError> {
-        let params = json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
+    pub async fn chat_send(
+        &self,
+        key: &str,
+        message: &str,
+        deliver: bool,
+        idempotency_key: &str,
+    ) -> Result<(), CallError> {
+        let params =
+            json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
         self.call("chat.send", params, ORDINARY).await.map(|_| ())
     }
 
@@ -229,7 +242,8 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
         let payload = self.call("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
-        let message = |m: RawMessage| ChatMessage { role: m.role, text: text(&m.content), idempotency_key: m.idempotency_key };
+        let message =
+            |m: RawMessage| ChatMessage { role: m.role, text: text(&m.content), idempotency_key: m.idempotency_key };
         Ok(read::<History>("chat.history", payload)?.messages.into_iter().map(message).collect())
     }
 
@@ -257,7 +271,8 @@ impl Gateway {
         if self.inventory().borrow().as_ref().is_some_and(|i| absent(i)) {
             return Ok(Deleted::Absent);
         }
-        let message = format!("the gateway says that agent {agent_id} is not there, and its config does not confirm that yet");
+        let message =
+            format!("the gateway says that agent {agent_id} is not there, and its config does not confirm that yet");
         Err(CallError::Unsettled(message))
     }
 }

@@ -216,7 +216,8 @@ impl Session {
 
     /// Ends what is overdue.
     pub fn tick(&mut self, now: Instant) {
-        let overdue: Vec<_> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(id, _)| id.clone()).collect();
+        let overdue: Vec<_> =
+            self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(id, _)| id.clone()).collect();
         for pending in overdue.iter().filter_map(|id| self.pending.remove(id)) {
             let result = Err(CallError::Deadline(pending.allowed));
             self.outputs.push_back(Output::Done { ticket: pending.ticket, result });

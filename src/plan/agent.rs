@@ -107,11 +107,8 @@ pub struct Known<'a> {
 /// 6. when all is as it should be there is no Step.
 #[must_use]
 pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let wanted = Binding {
-        uid: desired.uid.clone(),
-        gateway: desired.gateway.clone(),
-        identity: desired.identity.clone(),
-    };
+    let wanted =
+        Binding { uid: desired.uid.clone(), gateway: desired.gateway.clone(), identity: desired.identity.clone() };
     let mut steps = Vec::new();
     match known.binding {
         Some(bound) if *bound != wanted => {
@@ -162,9 +159,7 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
     }
     match waking(desired, known.status.wake.as_ref(), known.last_seen, now) {
         Waking::Send { .. } if !recorded_ready(desired, known.status) => Plan { again: true, ..Plan::default() },
-        Waking::Send { attempt, key } => {
-            Plan { steps: vec![Step::Wake { attempt, key }], ..Plan::default() }
-        }
+        Waking::Send { attempt, key } => Plan { steps: vec![Step::Wake { attempt, key }], ..Plan::default() },
         Waking::Rest | Waking::Until(_) | Waking::Exhausted => Plan::default(),
     }
 }
@@ -221,7 +216,9 @@ fn secret_conflict(desired: &Desired) -> Trouble {
 /// Why the entry is not in place yet.
 fn registering(observed: &Observed) -> Wait {
     if let Some((code, message)) = &observed.refused {
-        let text = format!("the gateway refuses this agent's config entry: {message}; change the field of the spec that it names");
+        let text = format!(
+            "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
+        );
         return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some(seconds) = observed.budget_wait {

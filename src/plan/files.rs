@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::desired::{Content, DesiredFile, Delivery};
+use super::desired::{Content, Delivery, DesiredFile};
 use super::observed::ObservedFile;
 use crate::api::agent::{FilePolicy, FileState, FileStatus};
 
@@ -149,7 +149,10 @@ mod tests {
     fn a_file_as_recorded_is_not_even_read() {
         let record = synced("a", 1, 7);
         let now = seen(1, 7, None);
-        assert_eq!(decide(&file(FilePolicy::Always, "a"), Some(&record), Some(&now)), Decision::Rest(FileState::Synced));
+        assert_eq!(
+            decide(&file(FilePolicy::Always, "a"), Some(&record), Some(&now)),
+            Decision::Rest(FileState::Synced)
+        );
     }
 
     #[test]

@@ -16,6 +16,6 @@ pub mod wake;
 
 pub use agent::{Plan, Step, Wait, plan};
 pub use binding::{Binding, Identity};
-pub use desired::{Content, Desired, DesiredFile, Delivery, Entry, EntryHeartbeat, Wake};
+pub use desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Wake};
 pub use observed::{Observed, ObservedFile, Registration, TokenState};
 pub use trouble::Trouble;

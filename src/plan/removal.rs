@@ -67,7 +67,9 @@ pub fn removal(
         return Removal::Leave { message, asked: true };
     }
     if gateway == Presence::Gone {
-        let message = format!("agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that it could not be asked");
+        let message = format!(
+            "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that it could not be asked"
+        );
         return Removal::Leave { message, asked: false };
     }
     let Err(trouble) = reachable else {

@@ -9,9 +9,7 @@ use super::files;
 use super::observed::{Observed, Registration, TokenState};
 use super::trouble::Trouble;
 use super::wake::{Waking, fresh, waking};
-use crate::api::agent::{
-    AgentStatus, CheckIn, FileState, HeartbeatStatus, LastError, Phase, TokenStatus, WakeStatus,
-};
+use crate::api::agent::{AgentStatus, CheckIn, FileState, HeartbeatStatus, LastError, Phase, TokenStatus, WakeStatus};
 use crate::api::conditions::{Truth, Verdict, clear, find, is_true, set};
 use crate::api::{ConditionType, Reason};
 
@@ -196,10 +194,25 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     let labelled = registered && observed.label.as_deref() == Some(desired.label.as_str());
     let waiting = format!("to be written: {}", unsynced.join(", "));
     vec![
-        say(ConditionType::Registered, registered, "the gateway's roster shows the agent as specified", "the agent is being registered"),
-        say(ConditionType::HeartbeatConfigured, registered, "the gateway's heartbeat is set up as specified", "the heartbeat is being set up"),
+        say(
+            ConditionType::Registered,
+            registered,
+            "the gateway's roster shows the agent as specified",
+            "the agent is being registered",
+        ),
+        say(
+            ConditionType::HeartbeatConfigured,
+            registered,
+            "the gateway's heartbeat is set up as specified",
+            "the heartbeat is being set up",
+        ),
         say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
-        say(ConditionType::SessionReady, labelled, "the session carries the agent's name", "the session is being set up"),
+        say(
+            ConditionType::SessionReady,
+            labelled,
+            "the session carries the agent's name",
+            "the session is being set up",
+        ),
     ]
 }
 
@@ -213,7 +226,12 @@ fn settled(state: FileState) -> bool {
 fn checked_in(desired: &Desired, new: &AgentStatus, now: Timestamp) -> Verdict {
     let seen = new.heartbeat.as_ref().map(|h| h.last_seen.0);
     if fresh(desired, seen, now) {
-        return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, "the agent calls Muster's API as it should");
+        return Verdict::new(
+            ConditionType::CheckedIn,
+            true,
+            Reason::CheckedIn,
+            "the agent calls Muster's API as it should",
+        );
     }
     let (reason, message) = match waking(desired, new.wake.as_ref(), seen, now) {
         Waking::Until(deadline) => (Reason::WaitingForCheckIn, format!("the agent was woken and has until {deadline} to check in")),

@@ -34,7 +34,12 @@ pub struct Outcome {
 }
 
 /// Does the Steps in their order, up to the first failure. The agent is replaced by what the API server has now.
-pub async fn run<S: Store>(scene: &Scene<'_, S>, agent: &mut Agent, observed: &mut Observed, steps: &[Step]) -> Outcome {
+pub async fn run<S: Store>(
+    scene: &Scene<'_, S>,
+    agent: &mut Agent,
+    observed: &mut Observed,
+    steps: &[Step],
+) -> Outcome {
     let mut outcome = Outcome::default();
     for step in steps {
         match apply(scene, agent, observed, step, &mut outcome).await {
@@ -70,7 +75,8 @@ async fn apply<S: Store>(
         Step::Wake { attempt, key } => {
             wake(scene, *attempt, key).await?;
             outcome.woken = Some((*attempt, scene.world.store.now()));
-            let message = format!("sent wake message {attempt} of at most {}", scene.desired.wake.map_or(0, |w| w.max_attempts));
+            let message =
+                format!("sent wake message {attempt} of at most {}", scene.desired.wake.map_or(0, |w| w.max_attempts));
             let note = Note { warning: false, reason: "Woken".into(), action: "Wake", message };
             scene.world.store.tell(Subject::Agent(agent), &note).await;
         }
@@ -136,7 +142,8 @@ async fn wake<S: Store>(scene: &Scene<'_, S>, attempt: i32, key: &str) -> Result
     let client = scene.link.client();
     let session = &scene.desired.identity.session_key;
     let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
-    if history.iter().any(|m| m.text.contains(key) || m.idempotency_key.as_deref().is_some_and(|k| k.starts_with(key))) {
+    if history.iter().any(|m| m.text.contains(key) || m.idempotency_key.as_deref().is_some_and(|k| k.starts_with(key)))
+    {
         return Ok(());
     }
     let again = if attempt > 1 { " You have not checked in since the last message." } else { "" };

@@ -29,17 +29,24 @@ pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     if agent.metadata.deletion_timestamp.is_some() {
         return release::deleting(world, agent).await;
     }
-    let mut agent = agent.clone();
+    let mut turn = Turn { agent: agent.clone(), fresh: false };
     for _ in 0..MOST_ROUNDS {
-        let round = round(world, &mut agent).await;
-        let Some(recorded) = record(world, &agent, &round.status).await else { return Next::retry() };
-        agent = recorded;
+        let round = round(world, &mut turn).await;
+        let Some(recorded) = record(world, &turn.agent, &round.status).await else { return Next::retry() };
+        turn.agent = recorded;
         match round.end {
             End::Again => {}
             End::Next(next) => return next,
         }
     }
     Next::retry()
+}
+
+/// The agent that is worked on.
+struct Turn {
+    agent: Agent,
+    /// Whether it came from the API server, or from a write of ours, and not from the cache, which may lag behind.
+    fresh: bool,
 }
 
 /// One look at an agent and what was done about it.
@@ -60,7 +67,8 @@ struct Partial<'a> {
     token: Option<&'a TokenState>,
 }
 
-async fn round<S: Store>(world: &World<S>, agent: &mut Agent) -> Round {
+async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
+    let agent = &mut turn.agent;
     if let Some(binding) = Binding::of(agent)
         && release::presence(&world.store, &binding) != Presence::Here
     {
@@ -82,7 +90,9 @@ async fn round<S: Store>(world: &World<S>, agent: &mut Agent) -> Round {
     let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
     let desired = match desired::desired(agent, &references, accepted) {
         Ok(desired) => desired,
-        Err(trouble) => return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble)),
+        Err(trouble) => {
+            return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
+        }
     };
     let partial = Partial { desired: Some(&desired), token: Some(token) };
     let (link, inventory) = match (link, inventory) {
@@ -95,7 +105,7 @@ async fn round<S: Store>(world: &World<S>, agent: &mut Agent) -> Round {
     };
     let old = agent.status.clone().unwrap_or_default();
     match observe::agent(&link, &inventory, &desired, &old).await {
-        Ok(observed) => work(world, agent, &link, &references, &desired, observed).await,
+        Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
 }
@@ -103,12 +113,13 @@ async fn round<S: Store>(world: &World<S>, agent: &mut Agent) -> Round {
 /// Plans and acts.
 async fn work<S: Store>(
     world: &World<S>,
-    agent: &mut Agent,
+    turn: &mut Turn,
     link: &Link,
     references: &References,
     desired: &Desired,
     mut observed: Observed,
 ) -> Round {
+    let Turn { agent, fresh } = turn;
     let old = agent.status.clone().unwrap_or_default();
     let heartbeat = world.heartbeats.newer(agent);
     let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
@@ -116,6 +127,12 @@ async fn work<S: Store>(
     let known = Known { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
     let plan = plan(desired, known, &observed, world.store.now());
     debug!(agent = %Key::of(&agent.metadata), ?plan, "planned");
+    if !plan.steps.is_empty() && !*fresh {
+        *fresh = true;
+        if let Some(round) = refresh(world, agent).await {
+            return round;
+        }
+    }
     let scene = Scene { world, link, references, desired };
     let outcome = act::run(&scene, agent, &mut observed, &plan.steps).await;
     let wait = match (outcome.failed, plan.wait) {
@@ -141,6 +158,20 @@ async fn work<S: Store>(
         Some(wait) => End::Next(after_wait(wait, desired)),
     };
     Round { status, end }
+}
+
+/// Reads the agent again before anything is done about it. Gives the round's end when the cache was behind.
+async fn refresh<S: Store>(world: &World<S>, agent: &mut Agent) -> Option<Round> {
+    let end = match world.store.fresh_agent(&Key::of(&agent.metadata)).await {
+        Ok(Some(now)) if now.metadata.resource_version == agent.metadata.resource_version => return None,
+        Ok(Some(now)) if now.metadata.deletion_timestamp.is_none() => {
+            *agent = now;
+            End::Again
+        }
+        Ok(Some(_) | None) => End::Next(Next::on_change()),
+        Err(_) => End::Next(Next::retry()),
+    };
+    Some(Round { status: agent.status.clone().unwrap_or_default(), end })
 }
 
 /// How long nothing will happen by itself.
@@ -223,12 +254,14 @@ pub(super) async fn record<S: Store>(world: &World<S>, agent: &Agent, new: &Agen
 
 /// What is worth an event: Ready became true, or the agent got stuck in a new way.
 fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
-    let became_ready = is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
+    let became_ready =
+        is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
     if became_ready {
         let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
         return Some(Note { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
     }
-    let stalled = |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
+    let stalled =
+        |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
     stuck.map(|(reason, message)| Note { warning: true, reason, action: "Reconcile", message })
 }

@@ -82,7 +82,12 @@ fn status(
     let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.truth != Truth::True);
     let verdict = match first_flaw {
         Some(flaw) => Verdict::new(ConditionType::Ready, flaw.truth, flaw.reason, flaw.message.clone()),
-        None => Verdict::new(ConditionType::Ready, true, Reason::Reconciled, format!("{ready} of {} agents are ready", agents.len())),
+        None => Verdict::new(
+            ConditionType::Ready,
+            true,
+            Reason::Reconciled,
+            format!("{ready} of {} agents are ready", agents.len()),
+        ),
     };
     for verdict in [gateway_ready, lead_ready, quota, verdict] {
         set(&mut new.conditions, &verdict, generation, now);
@@ -98,9 +103,12 @@ fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)
         Ok(gateway) => {
             let ready = gateway.status.as_ref().and_then(|s| find(&s.conditions, ConditionType::Ready));
             match ready {
-                Some(c) if c.status == "True" => {
-                    Verdict::new(ConditionType::GatewayReady, true, Reason::Connected, format!("AgentGateway {key} is ready"))
-                }
+                Some(c) if c.status == "True" => Verdict::new(
+                    ConditionType::GatewayReady,
+                    true,
+                    Reason::Connected,
+                    format!("AgentGateway {key} is ready"),
+                ),
                 Some(c) => {
                     let message = format!("AgentGateway {key} is not ready: {}", c.message);
                     Verdict::new(ConditionType::GatewayReady, false, Reason::GatewayNotReady, message)
@@ -116,7 +124,12 @@ fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)
 
 fn lead_ready(lead: Option<&Agent>) -> Verdict {
     match lead {
-        None => Verdict::new(ConditionType::LeadReady, false, Reason::NoLead, "no Agent with role Lead refers to this board"),
+        None => Verdict::new(
+            ConditionType::LeadReady,
+            false,
+            Reason::NoLead,
+            "no Agent with role Lead refers to this board",
+        ),
         Some(lead) => {
             let name = lead.metadata.name.as_deref().unwrap_or_default();
             if is_ready(lead) {
@@ -131,7 +144,12 @@ fn lead_ready(lead: Option<&Agent>) -> Verdict {
 
 fn within_quota(agents: usize, limit: usize, over: &[String]) -> Verdict {
     if over.is_empty() {
-        return Verdict::new(ConditionType::WithinQuota, true, Reason::Reconciled, "the board has no more agents than it may have");
+        return Verdict::new(
+            ConditionType::WithinQuota,
+            true,
+            Reason::Reconciled,
+            "the board has no more agents than it may have",
+        );
     }
     let message = format!("the board may have {limit} agents and has {agents}; not provisioned: {}", over.join(", "));
     Verdict::new(ConditionType::WithinQuota, false, Reason::OverLimit, message)

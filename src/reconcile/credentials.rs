@@ -89,7 +89,9 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
     };
     let trust = match &gateway.spec.tls {
         None => Trust::Platform,
-        Some(tls) => Trust::Pem(value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await?.into_bytes()),
+        Some(tls) => {
+            Trust::Pem(value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await?.into_bytes())
+        }
     };
     Ok(Credentials { auth, trust, device })
 }
@@ -105,16 +107,12 @@ fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
     }
 }
 
-async fn value<S: Store>(
-    store: &S,
-    namespace: &str,
-    reference: &SecretKeyRef,
-    field: &str,
-) -> Result<String, Trouble> {
+async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
     let SecretKeyRef { name, key } = reference;
     let found = store.secret(&Key::new(namespace, name)).await.map_err(kubernetes)?;
     let secret = found.ok_or_else(|| {
-        let message = format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
+        let message =
+            format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
         Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
     })?;
     let value = text(&secret, key).map(|v| v.trim_end_matches('\n').to_owned()).filter(|v| !v.is_empty());
@@ -135,7 +133,9 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
         None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(kubernetes)?,
     };
     let broken = |what: &str| {
-        let message = format!("Secret {key}, which keeps the device identity, {what}; delete it and Muster makes a new identity (which a remote gateway has to approve again)");
+        let message = format!(
+            "Secret {key}, which keeps the device identity, {what}; delete it and Muster makes a new identity (which a remote gateway has to approve again)"
+        );
         Trouble::permanent(Reason::SecretInvalid, message)
     };
     let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
@@ -146,8 +146,9 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
 }
 
 fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble> {
-    let identity = Identity::generate()
-        .map_err(|e| Trouble::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}")))?;
+    let identity = Identity::generate().map_err(|e| {
+        Trouble::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}"))
+    })?;
     let seed = URL_SAFE_NO_PAD.encode(identity.seed());
     let data = [(keys::DEVICE_SEED_KEY, seed), (keys::DEVICE_ID_KEY, identity.device_id().to_owned())];
     let metadata = ObjectMeta {
@@ -166,7 +167,11 @@ fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn keep<S: Store>(store: &S, credentials: &Credentials, issued: Option<&SecretString>) -> Result<(), Trouble> {
+pub async fn keep<S: Store>(
+    store: &S,
+    credentials: &Credentials,
+    issued: Option<&SecretString>,
+) -> Result<(), Trouble> {
     let (kind, value) = match &credentials.auth {
         Auth::Token(value) => ("token", value),
         Auth::Password(value) => ("password", value),
@@ -195,7 +200,8 @@ pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway) -> Result<(), 
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
     let key = Key::new(namespace, gateway.device_secret_name());
     let Some(mut secret) = store.secret(&key).await.map_err(kubernetes)? else { return Ok(()) };
-    let owned = secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());
+    let owned =
+        secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());
     if !owned {
         return Ok(());
     }

@@ -20,7 +20,11 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// The field, the template or the file that does not hold, and what to do.
-pub fn desired(agent: &Agent, references: &References, accepted: Option<&BTreeSet<String>>) -> Result<Desired, Trouble> {
+pub fn desired(
+    agent: &Agent,
+    references: &References,
+    accepted: Option<&BTreeSet<String>>,
+) -> Result<Desired, Trouble> {
     let gateway = &references.gateway.spec;
     let paused = paused(agent, references);
     let heartbeat = merge(agent.spec.heartbeat.as_ref(), gateway.heartbeat.as_ref());
@@ -172,8 +176,9 @@ fn delivery(name: &FileName, policy: FilePolicy, text: String) -> Delivery {
 fn names(agent: &Agent) -> Result<Vec<FileName>, Trouble> {
     let mut names = render::standard_files(kind(agent.spec.role)).to_vec();
     for file in &agent.spec.files {
-        let name = FileName::parse(&file.name)
-            .map_err(|e| Trouble::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name)))?;
+        let name = FileName::parse(&file.name).map_err(|e| {
+            Trouble::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name))
+        })?;
         if !names.contains(&name) {
             names.push(name);
         }
@@ -191,16 +196,24 @@ fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
     })
 }
 
-fn text(agent: &Agent, references: &References, name: &FileName, variables: &render::Variables) -> Result<String, Trouble> {
+fn text(
+    agent: &Agent,
+    references: &References,
+    name: &FileName,
+    variables: &render::Variables,
+) -> Result<String, Trouble> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
         Some((origin, source)) => Template { name: origin, source },
         None => render::built_in(kind(agent.spec.role), name).ok_or_else(|| no_template(name))?,
     };
-    render::render(&template, variables).map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
+    render::render(&template, variables)
+        .map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
 }
 
 fn no_template(name: &FileName) -> Trouble {
-    let message = format!("there is no built-in {name}; give spec.files[{name}].template, or a ConfigMap with that key in spec.templates");
+    let message = format!(
+        "there is no built-in {name}; give spec.files[{name}].template, or a ConfigMap with that key in spec.templates"
+    );
     Trouble::permanent(Reason::InvalidSpec, message)
 }

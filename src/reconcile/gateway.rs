@@ -60,7 +60,12 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     if let gateway::Link::Up(hello) = &state {
         credentials::keep(&world.store, &credentials, hello.device_token.as_ref()).await?;
     }
-    let seen = Seen::Link { link: &state, inventory: link.inventory().ok(), writes: link.client().writes().borrow().clone(), device_id };
+    let seen = Seen::Link {
+        link: &state,
+        inventory: link.inventory().ok(),
+        writes: link.client().writes().borrow().clone(),
+        device_id,
+    };
     let next = record(world, gateway, key, &seen).await;
     Ok(if next.failed { next } else { Next::after(gateway.spec.resync_interval()) })
 }
@@ -130,7 +135,9 @@ fn counts<S: Store>(store: &S, key: &GatewayKey, seen: &Seen<'_>) -> AgentCounts
         ready += usize::from(conditions::is_true(conditions, ConditionType::Ready));
     }
     let unmanaged = match seen {
-        Seen::Link { inventory: Some(inventory), .. } => inventory.agents.keys().filter(|id| !ids.contains(*id)).count(),
+        Seen::Link { inventory: Some(inventory), .. } => {
+            inventory.agents.keys().filter(|id| !ids.contains(*id)).count()
+        }
         Seen::Link { .. } | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(_) => 0,
     };
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);

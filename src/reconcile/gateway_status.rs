@@ -68,10 +68,18 @@ pub fn status(
 }
 
 fn bound_message(bound: usize) -> String {
-    format!("{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once")
+    format!(
+        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once"
+    )
 }
 
-fn describe(new: &mut AgentGatewayStatus, old: &AgentGatewayStatus, link: &Link, inventory: Option<&Inventory>, now: Timestamp) {
+fn describe(
+    new: &mut AgentGatewayStatus,
+    old: &AgentGatewayStatus,
+    link: &Link,
+    inventory: Option<&Inventory>,
+    now: Timestamp,
+) {
     match link {
         Link::Up(hello) => {
             new.server_version = Some(hello.server_version.clone());
@@ -130,7 +138,9 @@ fn suspended() -> Vec<Verdict> {
 fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Writes) -> Vec<Verdict> {
     let mut verdicts = match link {
         Link::Up(hello) => up(url, hello, inventory),
-        Link::Connecting => unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}"))),
+        Link::Connecting => {
+            unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}")))
+        }
         Link::Down { error, .. } => unknown_but(Verdict::new(
             C::Reachable,
             false,
@@ -168,7 +178,12 @@ fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
         Verdict::new(C::Reachable, true, Reason::Connected, format!("connected to {url}")),
         Verdict::new(C::Authenticated, true, Reason::Connected, format!("the gateway granted {}", scopes.join(", "))),
         Verdict::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
-        Verdict::new(C::Compatible, true, Reason::Connected, format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol)),
+        Verdict::new(
+            C::Compatible,
+            true,
+            Reason::Connected,
+            format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol),
+        ),
         settled,
     ]
 }
@@ -176,8 +191,9 @@ fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
 /// One part is known, the others are not.
 fn unknown_but(known: Verdict) -> Vec<Verdict> {
     let rest = PARTS.into_iter().filter(|part| *part != known.kind);
-    let mut verdicts: Vec<_> =
-        rest.map(|kind| Verdict::new(kind, Truth::Unknown, Reason::NotConnected, "not known without a connection")).collect();
+    let mut verdicts: Vec<_> = rest
+        .map(|kind| Verdict::new(kind, Truth::Unknown, Reason::NotConnected, "not known without a connection"))
+        .collect();
     verdicts.push(known);
     verdicts
 }
@@ -185,7 +201,9 @@ fn unknown_but(known: Verdict) -> Vec<Verdict> {
 fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
     let said = format!("{} ({})", refusal.message, refusal.code);
     let (kind, reason, advice) = match &refusal.kind {
-        RefusalKind::BadCredentials => (C::Authenticated, Reason::BadCredentials, "check the Secret that spec.auth names".to_owned()),
+        RefusalKind::BadCredentials => {
+            (C::Authenticated, Reason::BadCredentials, "check the Secret that spec.auth names".to_owned())
+        }
         RefusalKind::ScopesMissing { missing } => (
             C::Authenticated,
             Reason::ScopesMissing,
@@ -197,18 +215,28 @@ fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
         RefusalKind::PairingRequired(request) => (
             C::Paired,
             Reason::PairingRequired,
-            format!("run this where the gateway runs, within 5 minutes: openclaw devices approve {}", request.request_id),
+            format!(
+                "run this where the gateway runs, within 5 minutes: openclaw devices approve {}",
+                request.request_id
+            ),
         ),
-        RefusalKind::DeviceRejected => {
-            (C::Paired, Reason::DeviceRejected, "approve the device again, or delete its Secret for a new identity".to_owned())
+        RefusalKind::DeviceRejected => (
+            C::Paired,
+            Reason::DeviceRejected,
+            "approve the device again, or delete its Secret for a new identity".to_owned(),
+        ),
+        RefusalKind::Protocol { .. } => (
+            C::Compatible,
+            Reason::ProtocolMismatch,
+            "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned(),
+        ),
+        RefusalKind::RateLimited { .. } => {
+            (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned())
         }
-        RefusalKind::Protocol { .. } => {
-            (C::Compatible, Reason::ProtocolMismatch, "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned())
-        }
-        RefusalKind::RateLimited { .. } => (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned()),
         RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
     };
-    let mut verdicts = unknown_but(Verdict::new(kind, false, reason, format!("the gateway refused the connection: {said}; {advice}")));
+    let mut verdicts =
+        unknown_but(Verdict::new(kind, false, reason, format!("the gateway refused the connection: {said}; {advice}")));
     verdicts.retain(|v| v.kind != C::Reachable);
     verdicts.push(Verdict::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
     verdicts
@@ -256,5 +284,10 @@ fn progress(new: &mut AgentGatewayStatus, generation: i64, now: Timestamp) {
     let found = lasting.into_iter().find(|r| r.as_str() == ready.reason);
     let (kind, other) = if found.is_some() { (C::Stalled, C::Reconciling) } else { (C::Reconciling, C::Stalled) };
     clear(&mut new.conditions, other);
-    set(&mut new.conditions, &Verdict::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message), generation, now);
+    set(
+        &mut new.conditions,
+        &Verdict::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message),
+        generation,
+        now,
+    );
 }

@@ -88,9 +88,8 @@ mod tests {
     #[test]
     fn repeated_reports_are_passed_on_once_in_thirty_seconds() {
         let heartbeats = Heartbeats::default();
-        let due: Vec<bool> = [0, 10, 29, 30, 31]
-            .map(|s| heartbeats.record(&agent(), saying(CheckIn::Idle), at(s)))
-            .into();
+        let due: Vec<bool> =
+            [0, 10, 29, 30, 31].map(|s| heartbeats.record(&agent(), saying(CheckIn::Idle), at(s))).into();
         assert_eq!(due, [true, false, false, true, false]);
     }
 

@@ -122,7 +122,10 @@ impl Link {
         }
         let view = match self.view(id) {
             Some(view) => view,
-            None => self.look(id, &desired.identity.session_key).await.map_err(|e| trouble("to look at its workspace", &e))?,
+            None => self
+                .look(id, &desired.identity.session_key)
+                .await
+                .map_err(|e| trouble("to look at its workspace", &e))?,
         };
         observed.files = view.files;
         observed.label = view.label;
@@ -202,12 +205,20 @@ impl Link {
     }
 
     /// Writes files side by side, and says of each what became of it.
-    pub async fn write(&self, id: &str, files: &[(String, String, Option<String>)], observed: &mut Observed) -> Vec<Written> {
+    pub async fn write(
+        &self,
+        id: &str,
+        files: &[(String, String, Option<String>)],
+        observed: &mut Observed,
+    ) -> Vec<Written> {
         let write = |(name, text, expected): &(String, String, Option<String>)| {
             let (name, text, expected) = (name.clone(), text.clone(), expected.clone());
             async move {
                 match self.gateway.file_set(id, &name, &text, expected.as_deref()).await {
-                    Ok(info) => Ok((name, ObservedFile { sha256: Some(crate::render::sha256_hex(&text)), ..observed_file(&info) })),
+                    Ok(info) => Ok((
+                        name,
+                        ObservedFile { sha256: Some(crate::render::sha256_hex(&text)), ..observed_file(&info) },
+                    )),
                     Err(error) => Err((name, error)),
                 }
             }
@@ -256,13 +267,21 @@ fn entry(id: &str, entry: &Entry) -> AgentEntry {
         name: entry.name.clone(),
         workspace: entry.workspace.clone(),
         model: entry.model.clone(),
-        identity: EntryIdentity { name: Some(entry.name.clone()), emoji: entry.emoji.clone(), avatar: entry.avatar.clone() },
+        identity: EntryIdentity {
+            name: Some(entry.name.clone()),
+            emoji: entry.emoji.clone(),
+            avatar: entry.avatar.clone(),
+        },
         heartbeat: HeartbeatEntry {
             every: every(heartbeat.every),
             target: heartbeat.target.clone(),
             prompt: heartbeat.prompt.clone(),
             model: heartbeat.model.clone(),
-            active_hours: heartbeat.active_hours.clone().map(|(start, end, timezone)| gateway::ActiveHours { start, end, timezone }),
+            active_hours: heartbeat.active_hours.clone().map(|(start, end, timezone)| gateway::ActiveHours {
+                start,
+                end,
+                timezone,
+            }),
         },
     }
 }

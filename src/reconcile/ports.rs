@@ -131,7 +131,7 @@ pub enum Subject<'a> {
 /// The Kubernetes side as the reconcilers see it.
 ///
 /// # Guarantees
-/// Reads of agents, boards and gateways come from a cache; reads of Secrets, ConfigMaps and namespaces by name are live.
+/// Reads of agents, boards and gateways come from a cache, except the fresh one; reads of Secrets, ConfigMaps and namespaces by name are live.
 /// Writes apply only to the object as it was read (`resourceVersion`) and give it back as written.
 pub trait Store: Send + Sync + 'static {
     /// The time.
@@ -146,6 +146,8 @@ pub trait Store: Send + Sync + 'static {
     /// All Agents in the cache.
     fn agents(&self) -> Vec<Arc<Agent>>;
 
+    /// An Agent as the API server has it now.
+    fn fresh_agent(&self, key: &Key) -> impl Future<Output = Result<Option<Agent>, StoreError>> + Send;
     /// A Secret by name.
     fn secret(&self, key: &Key) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
     /// The data of a ConfigMap by name.
@@ -211,12 +213,17 @@ mod tests {
             finalizers: Some(vec!["a/b".into(), "muster.dev/agent".into()]),
             ..ObjectMeta::default()
         };
-        let add = Claim { add_finalizer: Some("muster.dev/agent"), annotation: Some(("k", Some("v".into()))), ..Claim::default() };
+        let add = Claim {
+            add_finalizer: Some("muster.dev/agent"),
+            annotation: Some(("k", Some("v".into()))),
+            ..Claim::default()
+        };
         assert_eq!(
             add.patch(&meta),
             json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b", "muster.dev/agent"], "annotations": {"k": "v"}}})
         );
-        let remove = Claim { remove_finalizer: Some("muster.dev/agent"), annotation: Some(("k", None)), ..Claim::default() };
+        let remove =
+            Claim { remove_finalizer: Some("muster.dev/agent"), annotation: Some(("k", None)), ..Claim::default() };
         assert_eq!(
             remove.patch(&meta),
             json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"], "annotations": {"k": null}}})

@@ -96,7 +96,9 @@ pub async fn gateway<S: Store>(
         return Err(Trouble::permanent(Reason::GatewayNotFound, message).into());
     }
     if !admits(store, &found, &key, namespace).await? {
-        let message = format!("AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces");
+        let message = format!(
+            "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
+        );
         return Err(Trouble::permanent(Reason::NotAdmitted, message).into());
     }
     Ok(found)
@@ -161,12 +163,16 @@ fn place<S: Store>(store: &S, agent: &Agent, board: Option<&Board>, gateway: &Ga
 
 fn sole<S: Store>(store: &S, agent: &Agent, what: &str, rival: impl Fn(&Agent) -> bool) -> Result<(), Trouble> {
     let rivals = store.agents();
-    let older = rivals.iter().filter(|other| rival(other) && seniority(other) < seniority(agent)).min_by_key(|a| seniority(a));
+    let older =
+        rivals.iter().filter(|other| rival(other) && seniority(other) < seniority(agent)).min_by_key(|a| seniority(a));
     match older {
         None => Ok(()),
         Some(other) => Err(Trouble::permanent(
             Reason::RoleTaken,
-            format!("Agent {} is already {what}; there can be only one, so delete one of the two", Key::of(&other.metadata)),
+            format!(
+                "Agent {} is already {what}; there can be only one, so delete one of the two",
+                Key::of(&other.metadata)
+            ),
         )),
     }
 }

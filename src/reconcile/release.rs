@@ -31,7 +31,10 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
     let link = binding.and_then(|b| world.gateways.link(&b.gateway));
     let reachable = match &link {
         Some(link) => link.inventory().map(|_| ()),
-        None => Err(Trouble::transient(Reason::GatewayNotReady, "there is no connection to it; see the conditions of the AgentGateway")),
+        None => Err(Trouble::transient(
+            Reason::GatewayNotReady,
+            "there is no connection to it; see the conditions of the AgentGateway",
+        )),
     };
     match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().map(|()| ()), world.store.now()) {
         Removal::Nothing => Ok(()),
@@ -44,18 +47,17 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
         Removal::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
             let Some(_slot) = link.slot(&binding.identity.agent_id) else {
-                return Err(Trouble::transient(Reason::Deleting, "the gateway is busy; the removal waits for its turn"));
+                return Err(Trouble::transient(
+                    Reason::Deleting,
+                    "the gateway is busy; the removal waits for its turn",
+                ));
             };
             remove(&link, binding, delete_files).await
         }
     }
 }
 
-async fn remove(
-    link: &super::link::Link,
-    binding: &Binding,
-    delete_files: bool,
-) -> Result<(), Trouble> {
+async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool) -> Result<(), Trouble> {
     let id = binding.identity.agent_id.as_str();
     let client = link.client();
     client.withdraw(id);

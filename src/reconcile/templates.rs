@@ -42,8 +42,16 @@ pub async fn gather<S: Store>(
     }
     let levels = [
         (namespace, "spec.templates of the Agent", agent.spec.templates.as_ref().map(|t| &t.config_map_ref)),
-        (namespace, "spec.templates of its Board", board.and_then(|b| b.spec.templates.as_ref()).map(|t| &t.config_map_ref)),
-        (gateway.metadata.namespace.as_deref().unwrap_or_default(), "spec.templates of its AgentGateway", gateway.templates()),
+        (
+            namespace,
+            "spec.templates of its Board",
+            board.and_then(|b| b.spec.templates.as_ref()).map(|t| &t.config_map_ref),
+        ),
+        (
+            gateway.metadata.namespace.as_deref().unwrap_or_default(),
+            "spec.templates of its AgentGateway",
+            gateway.templates(),
+        ),
     ];
     for (namespace, field, reference) in levels {
         let Some(LocalRef { name }) = reference else { continue };
@@ -58,7 +66,8 @@ pub async fn gather<S: Store>(
 /// The templates that the Agent itself gives: file name, field and source.
 fn own(agent: &Agent) -> Vec<(String, String, &TemplateSource)> {
     let spec = &agent.spec;
-    let identity = spec.identity_template.as_ref().map(|t| ("IDENTITY.md".to_owned(), "spec.identityTemplate".to_owned(), t));
+    let identity =
+        spec.identity_template.as_ref().map(|t| ("IDENTITY.md".to_owned(), "spec.identityTemplate".to_owned(), t));
     let soul = spec.soul_template.as_ref().map(|t| ("SOUL.md".to_owned(), "spec.soulTemplate".to_owned(), t));
     let file = |f: &'_ crate::api::agent::FileSpec| (f.name.clone(), format!("spec.files[{}].template", f.name));
     let files = spec.files.iter().filter_map(|f| f.template.as_ref().map(|t| (f, t))).map(|(f, t)| {
@@ -81,7 +90,10 @@ async fn resolve<S: Store>(
             let text = data.remove(key).ok_or_else(|| missing_key(namespace, name, key, field))?;
             Ok((format!("ConfigMap {namespace}/{name}, key {key}"), text))
         }
-        (None, None) => Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} gives neither inline nor configMapKeyRef")).into()),
+        (None, None) => {
+            Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} gives neither inline nor configMapKeyRef"))
+                .into())
+        }
     }
 }
 
@@ -93,13 +105,16 @@ async fn config_map<S: Store>(
 ) -> Result<BTreeMap<String, String>, TemplatesError> {
     let found = store.config_map(&Key::new(namespace, name)).await?;
     Ok(found.ok_or_else(|| {
-        let message = format!("ConfigMap {namespace}/{name}, which {field} names, does not exist; create it or change that field");
+        let message = format!(
+            "ConfigMap {namespace}/{name}, which {field} names, does not exist; create it or change that field"
+        );
         Trouble::permanent(Reason::ConfigMapNotFound, message)
     })?)
 }
 
 fn missing_key(namespace: &str, name: &str, key: &str, field: &str) -> Trouble {
-    let message = format!("ConfigMap {namespace}/{name}, which {field} names, has no key {key:?}; add it or change that field");
+    let message =
+        format!("ConfigMap {namespace}/{name}, which {field} names, has no key {key:?}; add it or change that field");
     Trouble::permanent(Reason::ConfigMapNotFound, message)
 }
 

@@ -72,23 +72,15 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 ///
 /// # Errors
 /// Whatever the API server answers; a Secret that appeared meanwhile is a conflict.
-pub async fn issue<S: Store>(
-    store: &S,
-    agent: &Agent,
-    token: &Token,
-    api_url: &str,
-) -> Result<(), StoreError> {
+pub async fn issue<S: Store>(store: &S, agent: &Agent, token: &Token, api_url: &str) -> Result<(), StoreError> {
     let value = match &token.value {
         Some(value) => value.expose_secret().to_owned(),
         None => generate()?,
     };
-    let data: BTreeMap<String, ByteString> = [
-        (keys::TOKEN_KEY, value.as_str()),
-        (keys::AGENT_ID_KEY, uid(agent)),
-        (keys::API_URL_KEY, api_url),
-    ]
-    .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
-    .into();
+    let data: BTreeMap<String, ByteString> =
+        [(keys::TOKEN_KEY, value.as_str()), (keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)]
+            .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
+            .into();
     match &token.secret {
         Some(old) => {
             let merged = old.data.clone().unwrap_or_default().into_iter().chain(data).collect();

@@ -8,9 +8,7 @@ use crate::api::profile::IdentityProfile;
 use crate::api::shared::UserProfile;
 use crate::api::{AgentGateway, Board};
 use crate::plan::Identity;
-use crate::render::{
-    AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, Kind, UserFacts, Variables,
-};
+use crate::render::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, Kind, UserFacts, Variables};
 
 /// The kind of agent, in the renderer's words.
 #[must_use]

@@ -47,10 +47,7 @@ pub fn built_in(kind: Kind, name: &FileName) -> Option<Template<'static>> {
         Kind::Lead => built_in.lead,
         Kind::Main => built_in.main,
     };
-    Some(Template {
-        name,
-        source: built_in.source,
-    })
+    Some(Template { name, source: built_in.source })
 }
 
 #[cfg(test)]

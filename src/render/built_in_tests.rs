@@ -14,10 +14,7 @@ fn every_file_of_every_kind_renders_with_ordinary_missing_and_hostile_values() {
                 assert!(text.starts_with("# "), "{name} has no title");
                 assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{name}");
                 assert!(!text.contains("\n\n\n"), "{name} has holes:\n{text}");
-                assert!(
-                    text.lines().all(|line| line == line.trim_end()),
-                    "{name} has trailing spaces:\n{text}"
-                );
+                assert!(text.lines().all(|line| line == line.trim_end()), "{name} has trailing spaces:\n{text}");
             }
         }
     }
@@ -29,26 +26,15 @@ fn each_kind_is_told_what_it_is_and_no_other_kind_is() {
     assert!(agents(Kind::Worker).contains("Ada, a worker on the board Infrastructure"));
     assert!(agents(Kind::Lead).contains("Ada, lead of the board Infrastructure"));
     assert!(agents(Kind::Main).contains("Ada, the main agent of this gateway"));
-    assert!(
-        agents(Kind::Lead).contains("## Leading") && !agents(Kind::Worker).contains("## Leading")
-    );
+    assert!(agents(Kind::Lead).contains("## Leading") && !agents(Kind::Worker).contains("## Leading"));
     assert!(!agents(Kind::Main).contains("Infrastructure"));
 }
 
 #[test]
 fn a_worker_and_a_lead_know_objective_and_rules_of_their_board() {
-    for (kind, name) in [
-        (Kind::Worker, FileName::AGENTS),
-        (Kind::Lead, FileName::BOARD),
-    ] {
+    for (kind, name) in [(Kind::Worker, FileName::AGENTS), (Kind::Lead, FileName::BOARD)] {
         let text = file(kind, &variables(kind, None), &name);
-        for part in [
-            "> Maintain production systems",
-            "> 99.9 % in June",
-            "2027-01-01",
-            "review",
-            "approv",
-        ] {
+        for part in ["> Maintain production systems", "> 99.9 % in June", "2027-01-01", "review", "approv"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }
@@ -66,10 +52,7 @@ fn a_rule_that_does_not_hold_is_not_told() {
         "lead has approved",
         "an approval is open",
     ] {
-        assert!(
-            agents(&with).contains(rule) && !agents(&without).contains(rule),
-            "{rule}"
-        );
+        assert!(agents(&with).contains(rule) && !agents(&without).contains(rule), "{rule}");
     }
 }
 
@@ -103,12 +86,7 @@ fn every_identity_value_and_the_soul_of_the_directory_reach_a_file() {
     ] {
         let mut variables = variables(Kind::Worker, None);
         variables.set(name, "the-needle");
-        assert!(
-            files(Kind::Worker, &variables)
-                .iter()
-                .any(|(_, text)| text.contains("the-needle")),
-            "{name}"
-        );
+        assert!(files(Kind::Worker, &variables).iter().any(|(_, text)| text.contains("the-needle")), "{name}");
     }
 }
 
@@ -116,13 +94,7 @@ fn every_identity_value_and_the_soul_of_the_directory_reach_a_file() {
 fn the_identity_file_keeps_the_name_where_the_gateway_looks_for_it() {
     for kind in KINDS {
         let identity = file(kind, &variables(kind, None), &FileName::IDENTITY);
-        assert_eq!(
-            identity
-                .lines()
-                .filter(|line| *line == "- Name: Ada")
-                .count(),
-            1
-        );
+        assert_eq!(identity.lines().filter(|line| *line == "- Name: Ada").count(), 1);
     }
 }
 
@@ -130,11 +102,7 @@ fn the_identity_file_keeps_the_name_where_the_gateway_looks_for_it() {
 fn every_file_stays_well_under_what_the_gateway_shows_to_the_model() {
     for kind in KINDS {
         for (name, text) in folded(kind, &variables(kind, None)) {
-            let limit = if name == FileName::AGENTS {
-                14_000
-            } else {
-                injection_limit(&name) / 2
-            };
+            let limit = if name == FileName::AGENTS { 14_000 } else { injection_limit(&name) / 2 };
             let length = text.chars().count();
             assert!(length < limit, "{kind:?} {name} has {length} characters");
         }
@@ -143,10 +111,7 @@ fn every_file_stays_well_under_what_the_gateway_shows_to_the_model() {
 
 #[test]
 fn a_template_is_named_by_its_kind_and_exists_only_for_the_files_of_the_kind() {
-    assert_eq!(
-        built_in(Kind::Lead, &FileName::SOUL).unwrap().name,
-        "built-in lead/SOUL.md"
-    );
+    assert_eq!(built_in(Kind::Lead, &FileName::SOUL).unwrap().name, "built-in lead/SOUL.md");
     assert!(built_in(Kind::Worker, &FileName::BOARD).is_none());
     assert!(built_in(Kind::Main, &FileName::BOOTSTRAP).is_none());
     assert!(built_in(Kind::Worker, &FileName::parse("NOTES.md").unwrap()).is_none());

@@ -44,10 +44,7 @@ fn shell_words(command: &str) -> Vec<String> {
             ' ' => words.extend(word.take()),
             '\n' => panic!("one command only: {command}"),
             other => {
-                assert!(
-                    !"$`;&|<>(){}!#*?".contains(other),
-                    "{other} is not quoted in {command}"
-                );
+                assert!(!"$`;&|<>(){}!#*?".contains(other), "{other} is not quoted in {command}");
                 word.get_or_insert_default().push(other);
             }
         }
@@ -58,10 +55,7 @@ fn shell_words(command: &str) -> Vec<String> {
 
 /// The one heartbeat command among the files.
 fn heartbeat_command(files: &[(FileName, String)]) -> Option<Vec<String>> {
-    let blocks: Vec<String> = files
-        .iter()
-        .flat_map(|(_, text)| code_blocks(text))
-        .collect();
+    let blocks: Vec<String> = files.iter().flat_map(|(_, text)| code_blocks(text)).collect();
     assert!(blocks.len() <= 1, "{blocks:?}");
     blocks.first().map(|block| shell_words(block))
 }
@@ -73,22 +67,15 @@ fn an_agent_has_exactly_one_heartbeat_command_that_goes_to_its_own_url() {
             let variables = variables(kind, text);
             for files in [files(kind, &variables), folded(kind, &variables)] {
                 let words = heartbeat_command(&files).unwrap();
-                let url = "http://muster.muster-system:8080/api/v1/agents/mc-c91361ef-6d85-439c-82e1-8f388a302e6a/heartbeat";
+                let url =
+                    "http://muster.muster-system:8080/api/v1/agents/mc-c91361ef-6d85-439c-82e1-8f388a302e6a/heartbeat";
                 let header = format!("X-Agent-Token: {TOKEN}");
                 assert_eq!(words[0], "curl");
                 assert_eq!(words.last().map(String::as_str), Some(url));
-                for word in [
-                    "--fail-with-body",
-                    "--silent",
-                    "--show-error",
-                    "--max-time",
-                    r#"{"status": "active"}"#,
-                    &header,
-                ] {
-                    assert!(
-                        words.iter().any(|found| found == word),
-                        "{word} is not in {words:?}"
-                    );
+                for word in
+                    ["--fail-with-body", "--silent", "--show-error", "--max-time", r#"{"status": "active"}"#, &header]
+                {
+                    assert!(words.iter().any(|found| found == word), "{word} is not in {words:?}");
                 }
             }
         }
@@ -112,11 +99,7 @@ fn a_hostile_address_id_or_token_stays_one_word_of_the_command() {
 fn the_token_stands_in_the_tools_and_nowhere_else() {
     for kind in KINDS {
         for (name, text) in files(kind, &variables(kind, None)) {
-            assert_eq!(
-                text.matches(TOKEN).count(),
-                usize::from(name == FileName::TOOLS),
-                "{name}"
-            );
+            assert_eq!(text.matches(TOKEN).count(), usize::from(name == FileName::TOOLS), "{name}");
         }
     }
 }
@@ -145,34 +128,17 @@ fn a_value_can_make_neither_a_heading_nor_a_marker() {
     for kind in KINDS {
         let headings = |files: &[(FileName, String)]| -> Vec<String> {
             let lines = files.iter().flat_map(|(_, text)| text.lines());
-            lines
-                .filter(|line| line.starts_with('#') || line.contains("muster:"))
-                .map(str::to_owned)
-                .collect()
+            lines.filter(|line| line.starts_with('#') || line.contains("muster:")).map(str::to_owned).collect()
         };
         let ordinary = headings(&folded(kind, &variables(kind, None)));
         for hostile in &HOSTILE[..5] {
             let hostile = variables(kind, Some(hostile));
-            let own: Vec<String> = headings(&folded(kind, &hostile))
-                .into_iter()
-                .filter(|line| !line.starts_with("- "))
-                .collect();
-            let forged: Vec<_> = own
-                .iter()
-                .filter(|line| line.starts_with('#') && !ordinary.contains(line))
-                .collect();
+            let own: Vec<String> =
+                headings(&folded(kind, &hostile)).into_iter().filter(|line| !line.starts_with("- ")).collect();
+            let forged: Vec<_> = own.iter().filter(|line| line.starts_with('#') && !ordinary.contains(line)).collect();
             assert!(forged.is_empty(), "{forged:?}");
-            let markers = own
-                .iter()
-                .filter(|line| line.starts_with("<!-- muster:"))
-                .count();
-            assert_eq!(
-                markers,
-                ordinary
-                    .iter()
-                    .filter(|line| line.starts_with("<!-- muster:"))
-                    .count()
-            );
+            let markers = own.iter().filter(|line| line.starts_with("<!-- muster:")).count();
+            assert_eq!(markers, ordinary.iter().filter(|line| line.starts_with("<!-- muster:")).count());
         }
     }
 }

@@ -61,17 +61,10 @@ pub struct Template<'a> {
 /// under `default`; values are never read as templates; the output ends in exactly one newline, unless it is empty, and has at
 /// most [`MAX_OUTPUT_BYTES`]; an error never holds the token.
 pub fn render(template: &Template<'_>, variables: &Variables) -> Result<String, RenderError> {
-    let failed = |line, message: String| RenderError {
-        template: template.name.to_owned(),
-        line,
-        variable: None,
-        message,
-    };
+    let failed =
+        |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };
     if template.source.len() > MAX_SOURCE_BYTES {
-        let message = format!(
-            "the template has more than {} KiB; shorten it",
-            MAX_SOURCE_BYTES / 1024
-        );
+        let message = format!("the template has more than {} KiB; shorten it", MAX_SOURCE_BYTES / 1024);
         return Err(failed(None, message));
     }
     let tags = source::tags(template.source);
@@ -86,22 +79,13 @@ pub fn render(template: &Template<'_>, variables: &Variables) -> Result<String, 
         return Err(error);
     }
 
-    let context: BTreeMap<&str, Value> = variables
-        .exposed()
-        .map(|(name, value)| (name, Value::from(value)))
-        .collect();
+    let context: BTreeMap<&str, Value> = variables.exposed().map(|(name, value)| (name, Value::from(value))).collect();
     let may_tell_values = !used.contains(AUTH_TOKEN);
-    let text = compiled.render(Value::from(context)).map_err(|error| {
-        failed(
-            error.line(),
-            explain(&error, template.source, may_tell_values),
-        )
-    })?;
+    let text = compiled
+        .render(Value::from(context))
+        .map_err(|error| failed(error.line(), explain(&error, template.source, may_tell_values)))?;
     if text.len() > MAX_OUTPUT_BYTES {
-        let message = format!(
-            "the result has more than {} KiB; shorten the template",
-            MAX_OUTPUT_BYTES / 1024
-        );
+        let message = format!("the result has more than {} KiB; shorten the template", MAX_OUTPUT_BYTES / 1024);
         return Err(failed(None, message));
     }
     Ok(with_one_newline(text))
@@ -184,27 +168,12 @@ fn unknown_variable<'a>(
 
 /// What the engine found, for a person. Its details may hold values, so they are left out where these may be the token.
 fn explain(error: &Error, source: &str, may_tell_values: bool) -> String {
-    let code = error
-        .range()
-        .and_then(|range| source.get(range))
-        .map(str::trim)
-        .filter(|code| !code.is_empty());
-    let place = code
-        .map(|code| format!(" in `{}`", ours::line(code)))
-        .unwrap_or_default();
-    let detail = error
-        .detail()
-        .filter(|_| may_tell_values)
-        .map(|detail| format!(": {detail}"))
-        .unwrap_or_default();
+    let code = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|code| !code.is_empty());
+    let place = code.map(|code| format!(" in `{}`", ours::line(code))).unwrap_or_default();
+    let detail = error.detail().filter(|_| may_tell_values).map(|detail| format!(": {detail}")).unwrap_or_default();
     match error.kind() {
-        ErrorKind::OutOfFuel => {
-            "the template does too much work; make its loops shorter".to_owned()
-        }
-        ErrorKind::UnknownFilter => format!(
-            "unknown filter{place}; the filters are {}",
-            FILTERS.join(", ")
-        ),
+        ErrorKind::OutOfFuel => "the template does too much work; make its loops shorter".to_owned(),
+        ErrorKind::UnknownFilter => format!("unknown filter{place}; the filters are {}", FILTERS.join(", ")),
         ErrorKind::SyntaxError => format!("syntax error{place}{detail}"),
         kind => format!("{kind}{place}{detail}"),
     }

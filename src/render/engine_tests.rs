@@ -10,22 +10,13 @@ const TOKEN: &str = "tok-5ecret";
 fn variables() -> Variables {
     let mut variables = Variables::new(Kind::Worker).with_token(&SecretString::from(TOKEN));
     variables.set("agent_name", "Ada");
-    variables.set(
-        "board_objective",
-        "Keep {{ agent_name }} and {% raw %} as they are",
-    );
+    variables.set("board_objective", "Keep {{ agent_name }} and {% raw %} as they are");
     variables.set("identity_expertise", "Rust, SQL");
     variables
 }
 
 fn rendered(source: &str) -> Result<String, RenderError> {
-    render(
-        &Template {
-            name: "ConfigMap team/templates key SOUL.md",
-            source,
-        },
-        &variables(),
-    )
+    render(&Template { name: "ConfigMap team/templates key SOUL.md", source }, &variables())
 }
 
 fn error(source: &str) -> RenderError {
@@ -44,22 +35,13 @@ fn values_are_put_in_and_never_read_as_templates() {
 fn text_is_not_escaped_whatever_the_template_is_called() {
     let mut variables = variables();
     variables.set("agent_name", "<Ada> & 'co'");
-    let template = Template {
-        name: "x.html",
-        source: "{{ agent_name }}",
-    };
+    let template = Template { name: "x.html", source: "{{ agent_name }}" };
     assert_eq!(render(&template, &variables).unwrap(), "<Ada> & 'co'\n");
 }
 
 #[test]
 fn the_output_ends_in_exactly_one_newline_unless_it_is_empty() {
-    for (source, expected) in [
-        ("a", "a\n"),
-        ("a\n", "a\n"),
-        ("a\n\r\n\n", "a\n"),
-        ("", ""),
-        ("\n\n", ""),
-    ] {
+    for (source, expected) in [("a", "a\n"), ("a\n", "a\n"), ("a\n\r\n\n", "a\n"), ("", ""), ("\n\n", "")] {
         assert_eq!(rendered(source).unwrap(), expected, "{source:?}");
     }
 }
@@ -80,11 +62,7 @@ fn every_filter_that_is_named_to_people_exists() {
             "bool" | "safe" | "d" | "default" => format!("{{{{ agent_name | {filter} }}}}"),
             other => format!("{{{{ agent_name | {other} }}}}"),
         };
-        assert!(
-            rendered(&source).is_ok(),
-            "{filter}: {:?}",
-            rendered(&source)
-        );
+        assert!(rendered(&source).is_ok(), "{filter}: {:?}", rendered(&source));
     }
 }
 
@@ -108,35 +86,22 @@ fn an_unknown_variable_is_found_in_a_branch_that_is_not_taken_and_under_default(
         "a\n{{ nobody() }}",
     ] {
         let error = error(source);
-        assert_eq!(
-            (error.line, error.variable.as_deref()),
-            (Some(2), Some("nobody")),
-            "{source}"
-        );
+        assert_eq!((error.line, error.variable.as_deref()), (Some(2), Some("nobody")), "{source}");
     }
 }
 
 #[test]
 fn of_two_unknown_variables_the_first_is_told() {
-    assert_eq!(
-        error("{{ zzz_one }}\n{{ aaa_two }}").variable.as_deref(),
-        Some("zzz_one")
-    );
+    assert_eq!(error("{{ zzz_one }}\n{{ aaa_two }}").variable.as_deref(), Some("zzz_one"));
 }
 
 #[test]
 fn a_syntax_error_and_an_unknown_filter_are_told_with_their_line() {
     let syntax = error("a\n{% if agent_name %}\nb");
-    assert!(
-        syntax.line.is_some() && syntax.to_string().contains("syntax error"),
-        "{syntax}"
-    );
+    assert!(syntax.line.is_some() && syntax.to_string().contains("syntax error"), "{syntax}");
     let filter = error("a\n{{ agent_name | shout }}");
     assert_eq!(filter.line, Some(2));
-    assert!(
-        filter.message.contains("shout") && filter.message.contains("upper"),
-        "{filter}"
-    );
+    assert!(filter.message.contains("shout") && filter.message.contains("upper"), "{filter}");
 }
 
 #[test]
@@ -170,37 +135,19 @@ fn the_token_is_in_no_error() {
             assert!(!format!("{error} {error:?}").contains("5ecret"), "{error}");
         }
     }
-    assert!(
-        error("{{ auth_token | int }}")
-            .to_string()
-            .contains("line 1: invalid operation in `int`")
-    );
+    assert!(error("{{ auth_token | int }}").to_string().contains("line 1: invalid operation in `int`"));
 }
 
 #[test]
 fn work_memory_nesting_and_output_are_bounded() {
     let loops = "{% for a in board_objective %}".repeat(12) + "x" + &"{% endfor %}".repeat(12);
-    let doubling =
-        "{% set x = agent_name %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x }}";
-    let capture = "{% set x %}aa{% endset %}".to_owned()
-        + &"{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60);
-    let replaced =
-        "{% set x = agent_name %}".to_owned() + &"{% set x = x | replace('a', x) %}".repeat(60);
-    let recursive =
-        "{% for a in agent_name recursive %}{{ loop(agent_name) }}{% endfor %}".to_owned();
+    let doubling = "{% set x = agent_name %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x }}";
+    let capture = "{% set x %}aa{% endset %}".to_owned() + &"{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60);
+    let replaced = "{% set x = agent_name %}".to_owned() + &"{% set x = x | replace('a', x) %}".repeat(60);
+    let recursive = "{% for a in agent_name recursive %}{{ loop(agent_name) }}{% endfor %}".to_owned();
     let nested = "{% if agent_name %}".repeat(5_000) + &"{% endif %}".repeat(5_000);
-    let long =
-        "{% set x = agent_name %}".to_owned() + &"{% set x = x ~ x %}".repeat(17) + "{{ x }}";
-    for source in [
-        loops,
-        doubling,
-        capture,
-        replaced,
-        recursive,
-        nested,
-        long,
-        "x".repeat(200_000),
-    ] {
+    let long = "{% set x = agent_name %}".to_owned() + &"{% set x = x ~ x %}".repeat(17) + "{{ x }}";
+    for source in [loops, doubling, capture, replaced, recursive, nested, long, "x".repeat(200_000)] {
         assert!(rendered(&source).is_err(), "{}", &source[..60]);
     }
     assert!(rendered(&"x".repeat(100_000)).is_ok());

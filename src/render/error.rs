@@ -44,13 +44,8 @@ pub(super) fn near_names<'a>(name: &str, known: impl Iterator<Item = &'a str>) -
 
 /// Whether one name is the other one with a prefix or suffix, as `objective` and `board_objective` are.
 fn is_part(name: &str, candidate: &str) -> bool {
-    let (short, long) = if name.len() < candidate.len() {
-        (name, candidate)
-    } else {
-        (candidate, name)
-    };
-    let ends =
-        |rest: Option<&str>, at_underscore: fn(&str) -> bool| rest.is_some_and(at_underscore);
+    let (short, long) = if name.len() < candidate.len() { (name, candidate) } else { (candidate, name) };
+    let ends = |rest: Option<&str>, at_underscore: fn(&str) -> bool| rest.is_some_and(at_underscore);
     short.len() >= 4
         && (ends(long.strip_suffix(short), |rest| rest.ends_with('_'))
             || ends(long.strip_prefix(short), |rest| rest.starts_with('_')))
@@ -76,13 +71,7 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    const KNOWN: [&str; 5] = [
-        "agent_id",
-        "agent_name",
-        "board_name",
-        "board_objective",
-        "user_name",
-    ];
+    const KNOWN: [&str; 5] = ["agent_id", "agent_name", "board_name", "board_objective", "user_name"];
 
     fn near(name: &str) -> Vec<&'static str> {
         near_names(name, KNOWN.into_iter())
@@ -115,9 +104,6 @@ mod tests {
             variable: None,
             message: "syntax error".to_owned(),
         };
-        assert_eq!(
-            error.to_string(),
-            "ConfigMap team/templates key SOUL.md, line 3: syntax error"
-        );
+        assert_eq!(error.to_string(), "ConfigMap team/templates key SOUL.md, line 3: syntax error");
     }
 }

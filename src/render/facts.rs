@@ -53,10 +53,7 @@ pub struct BoardFacts {
 
 /// The rules of a board.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "five independent switches of the Board resource"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "five independent switches of the Board resource")]
 pub struct BoardRules {
     /// Done needs the lead's approval.
     pub require_approval_for_done: bool,

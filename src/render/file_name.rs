@@ -85,10 +85,7 @@ impl FileName {
 
     /// The place among all standard files; other names come after them.
     pub(super) fn rank(&self) -> usize {
-        standard_files(Kind::Lead)
-            .iter()
-            .position(|standard| standard == self)
-            .unwrap_or(usize::MAX)
+        standard_files(Kind::Lead).iter().position(|standard| standard == self).unwrap_or(usize::MAX)
     }
 }
 
@@ -155,11 +152,7 @@ pub fn standard_files(kind: Kind) -> &'static [FileName] {
 
 /// How many characters of the file a gateway puts before the model; it cuts what is longer.
 pub fn injection_limit(name: &FileName) -> usize {
-    if *name == FileName::USER {
-        4_000
-    } else {
-        20_000
-    }
+    if *name == FileName::USER { 4_000 } else { 20_000 }
 }
 
 #[cfg(test)]

@@ -5,16 +5,7 @@
 
 /// One line: every run of white space and control characters becomes one space.
 pub(super) fn line(value: &str) -> String {
-    let spaced: String = value
-        .chars()
-        .map(|c| {
-            if c.is_control() || is_line_break(c) {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect();
+    let spaced: String = value.chars().map(|c| if c.is_control() || is_line_break(c) { ' ' } else { c }).collect();
     let words: Vec<&str> = spaced.split_whitespace().collect();
     without_fences(&words.join(" "))
 }
@@ -24,24 +15,13 @@ pub(super) fn quote(value: &str) -> String {
     without_fences(value)
         .replace("\r\n", "\n")
         .split(|c: char| c == '\n' || c == '\r' || is_line_break(c))
-        .map(|line| {
-            line.trim_end()
-                .chars()
-                .filter(|c| !c.is_control() || *c == '\t')
-                .collect::<String>()
-        })
+        .map(|line| line.trim_end().chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>())
         .skip_while(String::is_empty)
         .collect::<Vec<_>>()
         .join("\n")
         .trim_end()
         .split('\n')
-        .map(|line| {
-            if line.is_empty() {
-                ">".to_owned()
-            } else {
-                format!("> {line}")
-            }
-        })
+        .map(|line| if line.is_empty() { ">".to_owned() } else { format!("> {line}") })
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -67,19 +47,13 @@ mod tests {
 
     #[test]
     fn a_line_keeps_the_words_and_drops_the_breaks() {
-        assert_eq!(
-            line("  Keep\r\n\tthe\u{2028}lights \0 on\n"),
-            "Keep the lights on"
-        );
+        assert_eq!(line("  Keep\r\n\tthe\u{2028}lights \0 on\n"), "Keep the lights on");
         assert_eq!(line(" \n "), "");
     }
 
     #[test]
     fn a_quote_marks_every_line() {
-        assert_eq!(
-            quote("\n\none\n\n  two\r\nthree\n\n"),
-            "> one\n>\n>   two\n> three"
-        );
+        assert_eq!(quote("\n\none\n\n  two\r\nthree\n\n"), "> one\n>\n>   two\n> three");
     }
 
     #[test]

@@ -40,11 +40,7 @@ fn section(name: &FileName, content: &str) -> String {
     for line in content.lines() {
         let in_code = fence.is_open();
         fence.read(line);
-        lines.push(if !in_code && is_heading(line) {
-            format!("#{line}")
-        } else {
-            line.to_owned()
-        });
+        lines.push(if !in_code && is_heading(line) { format!("#{line}") } else { line.to_owned() });
     }
     lines.extend(fence.closing());
     lines.join("\n") + "\n"
@@ -67,18 +63,14 @@ fn closed(text: &str) -> String {
 
 /// A marker that comes from outside is spelled so that it is none.
 fn without_markers(text: &str) -> String {
-    text.replace("muster:begin", "muster-begin")
-        .replace("muster:end", "muster-end")
+    text.replace("muster:begin", "muster-begin").replace("muster:end", "muster-end")
 }
 
 /// `TOOLS` as `Tools`.
 fn title(name: &FileName) -> String {
     let mut letters = name.stem().chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    first
-        .into_iter()
-        .chain(letters.map(|letter| letter.to_ascii_lowercase()))
-        .collect()
+    first.into_iter().chain(letters.map(|letter| letter.to_ascii_lowercase())).collect()
 }
 
 /// A heading that can still move down.
@@ -111,9 +103,7 @@ impl Fence {
         }
         match self.open {
             None if mark == '~' || !rest.contains('`') => self.open = Some((mark, length)),
-            Some((open, at_least))
-                if open == mark && length >= at_least && rest.trim().is_empty() =>
-            {
+            Some((open, at_least)) if open == mark && length >= at_least && rest.trim().is_empty() => {
                 self.open = None;
             }
             None | Some(_) => {}
@@ -121,8 +111,7 @@ impl Fence {
     }
 
     fn closing(&self) -> Option<String> {
-        self.open
-            .map(|(mark, length)| mark.to_string().repeat(length))
+        self.open.map(|(mark, length)| mark.to_string().repeat(length))
     }
 }
 
@@ -132,10 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn refused(files: &[(&FileName, &str)]) -> Vec<(FileName, String)> {
-        files
-            .iter()
-            .map(|(name, content)| ((*name).clone(), (*content).to_owned()))
-            .collect()
+        files.iter().map(|(name, content)| ((*name).clone(), (*content).to_owned())).collect()
     }
 
     /// Name and content of each section, and what stands before the first.
@@ -143,9 +129,7 @@ mod tests {
         let mut parts = folded.split("<!-- muster:begin ");
         let head = parts.next().unwrap_or_default().to_owned();
         let sections = parts.map(|part| {
-            let (name, rest) = part
-                .split_once(" -->\n")
-                .expect("a begin marker ends its line");
+            let (name, rest) = part.split_once(" -->\n").expect("a begin marker ends its line");
             let end = format!("<!-- muster:end {name} -->\n");
             let (content, after) = rest.split_once(&end).expect("each section has its end");
             assert!(after.trim().is_empty(), "nothing stands between sections");
@@ -161,10 +145,7 @@ mod tests {
 
     #[test]
     fn a_file_becomes_a_section_whose_title_is_one_level_down() {
-        let files = refused(&[(
-            &FileName::TOOLS,
-            "# Tools\n\n## Check in\n\n```bash\n# a comment\nrun\n```\n",
-        )]);
+        let files = refused(&[(&FileName::TOOLS, "# Tools\n\n## Check in\n\n```bash\n# a comment\nrun\n```\n")]);
         assert_eq!(
             fold("# Working here\n", &files),
             "# Working here\n\n<!-- muster:begin TOOLS.md -->\n## Tools\n\n### Check in\n\n\
@@ -175,44 +156,24 @@ mod tests {
     #[test]
     fn a_file_without_a_title_gets_its_name() {
         let (_, sections) = unfold(&fold("", &refused(&[(&FileName::HEARTBEAT, "check in\n")])));
-        assert_eq!(
-            sections,
-            [(
-                "HEARTBEAT.md".to_owned(),
-                "## Heartbeat\n\ncheck in\n".to_owned()
-            )]
-        );
+        assert_eq!(sections, [("HEARTBEAT.md".to_owned(), "## Heartbeat\n\ncheck in\n".to_owned())]);
     }
 
     #[test]
     fn the_order_does_not_depend_on_the_order_of_the_arguments() {
         let notes = FileName::parse("A-NOTES.md").unwrap();
-        let mut files = refused(&[
-            (&notes, "n"),
-            (&FileName::BOARD, "b"),
-            (&FileName::TOOLS, "t"),
-            (&FileName::HEARTBEAT, "h"),
-        ]);
+        let mut files =
+            refused(&[(&notes, "n"), (&FileName::BOARD, "b"), (&FileName::TOOLS, "t"), (&FileName::HEARTBEAT, "h")]);
         let folded = fold("a", &files);
         files.reverse();
         assert_eq!(fold("a", &files), folded);
-        let names: Vec<String> = unfold(&folded)
-            .1
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        assert_eq!(
-            names,
-            ["TOOLS.md", "HEARTBEAT.md", "BOARD.md", "A-NOTES.md"]
-        );
+        let names: Vec<String> = unfold(&folded).1.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["TOOLS.md", "HEARTBEAT.md", "BOARD.md", "A-NOTES.md"]);
     }
 
     #[test]
     fn a_code_block_left_open_is_closed_before_the_next_section() {
-        let files = refused(&[
-            (&FileName::TOOLS, "````\n```\nrun"),
-            (&FileName::BOARD, "# Board"),
-        ]);
+        let files = refused(&[(&FileName::TOOLS, "````\n```\nrun"), (&FileName::BOARD, "# Board")]);
         let (head, sections) = unfold(&fold("~~~\nopen\n", &files));
         assert_eq!(head, "~~~\nopen\n~~~\n\n");
         assert!(sections[0].1.ends_with("run\n````\n"));

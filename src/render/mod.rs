@@ -17,9 +17,7 @@ mod variables;
 pub use built_in::built_in;
 pub use engine::{MAX_OUTPUT_BYTES, Template, render};
 pub use error::RenderError;
-pub use facts::{
-    AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, RoleSoul, UserFacts,
-};
+pub use facts::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, RoleSoul, UserFacts};
 pub use file_name::{FileName, InvalidFileName, injection_limit, standard_files};
 pub use fold::fold;
 pub use variables::Variables;
@@ -40,13 +38,11 @@ pub enum Kind {
 
 /// The SHA-256 of `text` as lower-case hexadecimal digits.
 pub fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]
@@ -60,9 +56,6 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_text_is_its_sha256_in_lower_case_hex() {
-        assert_eq!(
-            sha256_hex("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -51,15 +51,8 @@ pub(super) fn tags(source: &str) -> Vec<Tag> {
                 let close = if mark == b'%' { "%}" } else { "}}" };
                 let (code, end) = read_tag(&source[body..], close);
                 let is_raw = mark == b'%' && strip_signs(&code).trim() == "raw";
-                tags.push(Tag {
-                    line: line_of(source, start),
-                    code,
-                });
-                if is_raw {
-                    end_of_raw(source, body + end)
-                } else {
-                    body + end
-                }
+                tags.push(Tag { line: line_of(source, start), code });
+                if is_raw { end_of_raw(source, body + end) } else { body + end }
             }
         };
     }
@@ -70,17 +63,10 @@ pub(super) fn tags(source: &str) -> Vec<Tag> {
 pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
     let (mut elifs, mut depth) = (0, 0_usize);
     for tag in tags {
-        let refuse = |message: &str| {
-            Err(Refused {
-                line: tag.line,
-                message: message.to_owned(),
-            })
-        };
+        let refuse = |message: &str| Err(Refused { line: tag.line, message: message.to_owned() });
         let tokens = tag.tokens();
         if tokens.len() > MAX_TOKENS {
-            return refuse(&format!(
-                "the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"
-            ));
+            return refuse(&format!("the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"));
         }
         elifs += usize::from(tokens.first() == Some(&Token::Word("elif")));
         depth = match tokens.first() {
@@ -88,31 +74,17 @@ pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
             Some(Token::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
             Some(_) | None => depth,
         };
-        let parentheses = tokens
-            .iter()
-            .filter(|token| **token == Token::Sign('('))
-            .count();
+        let parentheses = tokens.iter().filter(|token| **token == Token::Sign('(')).count();
         if depth > MAX_DEPTH || parentheses > MAX_DEPTH {
-            return refuse(&format!(
-                "more than {MAX_DEPTH} blocks or parentheses stand in one another"
-            ));
+            return refuse(&format!("more than {MAX_DEPTH} blocks or parentheses stand in one another"));
         }
         if elifs > MAX_ELIF {
             return refuse(&format!("the template has more than {MAX_ELIF} `elif`"));
         }
-        if tokens
-            .iter()
-            .any(|token| matches!(token, Token::Sign('[' | ']' | '{' | '}')))
-            || has_tuple(&tokens)
-        {
-            return refuse(
-                r#"lists and maps are not allowed; compare one by one: `a == "x" or a == "y"`"#,
-            );
+        if tokens.iter().any(|token| matches!(token, Token::Sign('[' | ']' | '{' | '}'))) || has_tuple(&tokens) {
+            return refuse(r#"lists and maps are not allowed; compare one by one: `a == "x" or a == "y"`"#);
         }
-        if tokens
-            .iter()
-            .any(|token| matches!(token, Token::Sign('+' | '*')))
-        {
+        if tokens.iter().any(|token| matches!(token, Token::Sign('+' | '*'))) {
             return refuse("`+` and `*` are not allowed; use `~` to join text");
         }
     }
@@ -129,11 +101,8 @@ impl Tag {
         let mut rest = strip_signs(&self.code);
         let mut tokens = Vec::new();
         while let Some(first) = rest.chars().next() {
-            let length = if is_word(first) {
-                rest.find(|c| !is_word(c)).unwrap_or(rest.len())
-            } else {
-                first.len_utf8()
-            };
+            let length =
+                if is_word(first) { rest.find(|c| !is_word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
             let (token, after) = rest.split_at(length);
             if is_word(first) {
                 tokens.push(Token::Word(token));
@@ -150,10 +119,7 @@ impl Tag {
             let before = self.code[..at].trim_end().chars().next_back();
             let joined = self.code[..at].chars().next_back().is_some_and(is_word);
             let after = self.code[at + variable.len()..].chars().next();
-            let alone = !joined
-                && before != Some('.')
-                && before != Some('|')
-                && !after.is_some_and(is_word);
+            let alone = !joined && before != Some('.') && before != Some('|') && !after.is_some_and(is_word);
             alone.then(|| self.line + newlines(&self.code[..at]))
         })
     }
@@ -186,8 +152,7 @@ fn has_tuple(tokens: &[Token<'_>]) -> bool {
 /// Where the next `{{`, `{%` or `{#` stands.
 fn next_mark(source: &str, from: usize) -> Option<usize> {
     let bytes = source.as_bytes();
-    (from..bytes.len().saturating_sub(1))
-        .find(|&at| bytes[at] == b'{' && matches!(bytes[at + 1], b'{' | b'%' | b'#'))
+    (from..bytes.len().saturating_sub(1)).find(|&at| bytes[at] == b'{' && matches!(bytes[at + 1], b'{' | b'%' | b'#'))
 }
 
 /// The code of a tag with its strings blanked, and where the text goes on after the closing mark.
@@ -217,9 +182,7 @@ fn read_tag(text: &str, close: &str) -> (String, usize) {
 
 /// Where the text goes on after `close`.
 fn end_of(source: &str, from: usize, close: &str) -> usize {
-    source[from..]
-        .find(close)
-        .map_or(source.len(), |at| from + at + close.len())
+    source[from..].find(close).map_or(source.len(), |at| from + at + close.len())
 }
 
 /// Where the text goes on after the end of a raw part.
@@ -228,10 +191,7 @@ fn end_of_raw(source: &str, from: usize) -> usize {
     while let Some(start) = source[at..].find("{%") {
         at += start + 2;
         let end = end_of(source, at, "%}");
-        if source[at..end]
-            .strip_suffix("%}")
-            .is_some_and(|body| strip_signs(body).trim() == "endraw")
-        {
+        if source[at..end].strip_suffix("%}").is_some_and(|body| strip_signs(body).trim() == "endraw") {
             return end;
         }
     }
@@ -291,10 +251,7 @@ mod tests {
             "{{ 'it\\'s' ~ [a] }}",
             "{{ '\\\\' ~ [a] }}",
         ] {
-            assert!(
-                refused(source).is_some_and(|message| message.contains("lists")),
-                "{source}"
-            );
+            assert!(refused(source).is_some_and(|message| message.contains("lists")), "{source}");
         }
     }
 
@@ -312,13 +269,7 @@ mod tests {
         assert!(refused(&format!("{{{{ {}a{} }}}}", "(".repeat(17), ")".repeat(17))).is_some());
         assert!(refused(&format!("{{{{ a{} }}}}", "|trim".repeat(5_000))).is_some());
         assert!(refused(&format!("{{{{ {}1 }}}}", "-".repeat(5_000))).is_some());
-        assert!(
-            refused(&format!(
-                "{{% if a %}}{}{{% endif %}}",
-                "{% elif a %}".repeat(33)
-            ))
-            .is_some()
-        );
+        assert!(refused(&format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(33))).is_some());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Agents for the tests of the built-in templates: facts, and the files that come of them.
 
 use super::{
-    AgentFacts, BoardFacts, BoardRules, FileName, GatewayFacts, IdentityFacts, Kind, RoleSoul,
-    UserFacts, Variables, built_in, fold, render, standard_files,
+    AgentFacts, BoardFacts, BoardRules, FileName, GatewayFacts, IdentityFacts, Kind, RoleSoul, UserFacts, Variables,
+    built_in, fold, render, standard_files,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -10,12 +10,7 @@ use std::collections::BTreeMap;
 pub(super) const TOKEN: &str = "dGhlLXRva2VuLW9mLXRoaXMtYWdlbnQtMzItYnl0ZXM";
 pub(super) const KINDS: [Kind; 3] = [Kind::Worker, Kind::Lead, Kind::Main];
 /// The files that the newest gateways refuse.
-pub(super) const REFUSED: [FileName; 4] = [
-    FileName::TOOLS,
-    FileName::HEARTBEAT,
-    FileName::BOARD,
-    FileName::APPROVALS,
-];
+pub(super) const REFUSED: [FileName; 4] = [FileName::TOOLS, FileName::HEARTBEAT, FileName::BOARD, FileName::APPROVALS];
 
 /// Facts in which each free text is `text` when there is one, and ordinary otherwise.
 pub(super) fn variables(kind: Kind, text: Option<&str>) -> Variables {
@@ -100,9 +95,8 @@ pub(super) fn file(kind: Kind, variables: &Variables, name: &FileName) -> String
 
 /// The files as the newest gateways take them.
 pub(super) fn folded(kind: Kind, variables: &Variables) -> Vec<(FileName, String)> {
-    let (refused, mut kept): (Vec<_>, Vec<_>) = files(kind, variables)
-        .into_iter()
-        .partition(|(name, _)| REFUSED.contains(name));
+    let (refused, mut kept): (Vec<_>, Vec<_>) =
+        files(kind, variables).into_iter().partition(|(name, _)| REFUSED.contains(name));
     for (name, text) in &mut kept {
         if *name == FileName::AGENTS {
             *text = fold(text, &refused);

@@ -22,10 +22,7 @@ pub(super) const AUTH_TOKEN: &str = "auth_token";
 impl Variables {
     /// The variables of an agent of which nothing is known but its kind. Further facts are added with the `with_` methods.
     pub fn new(kind: Kind) -> Self {
-        let mut variables = Self {
-            plain: BTreeMap::new(),
-            auth_token: SecretString::default(),
-        };
+        let mut variables = Self { plain: BTreeMap::new(), auth_token: SecretString::default() };
         variables.set("is_board_lead", flag(kind == Kind::Lead));
         variables.set("is_main_agent", flag(kind == Kind::Main));
         variables
@@ -72,26 +69,14 @@ impl Variables {
             ("board_success_metrics", &board.success_metrics),
             ("board_target_date", &board.target_date),
             ("board_goal_confirmed", flag(board.goal_confirmed)),
-            (
-                "board_rule_require_approval_for_done",
-                flag(rules.require_approval_for_done),
-            ),
-            (
-                "board_rule_require_review_before_done",
-                flag(rules.require_review_before_done),
-            ),
-            (
-                "board_rule_comment_required_for_review",
-                flag(rules.comment_required_for_review),
-            ),
+            ("board_rule_require_approval_for_done", flag(rules.require_approval_for_done)),
+            ("board_rule_require_review_before_done", flag(rules.require_review_before_done)),
+            ("board_rule_comment_required_for_review", flag(rules.comment_required_for_review)),
             (
                 "board_rule_block_status_changes_with_pending_approval",
                 flag(rules.block_status_changes_with_pending_approval),
             ),
-            (
-                "board_rule_only_lead_can_change_status",
-                flag(rules.only_lead_can_change_status),
-            ),
+            ("board_rule_only_lead_can_change_status", flag(rules.only_lead_can_change_status)),
         ])
     }
 
@@ -118,10 +103,7 @@ impl Variables {
             ("identity_role", &identity.role),
             ("identity_expertise", &joined(&identity.expertise)),
             ("identity_tone", &identity.tone),
-            (
-                "identity_communication_style",
-                &identity.communication_style,
-            ),
+            ("identity_communication_style", &identity.communication_style),
             ("identity_constraints", &joined(&identity.constraints)),
             ("identity_working_hours", &identity.working_hours),
             ("identity_emoji", &identity.emoji),
@@ -131,10 +113,7 @@ impl Variables {
             ("identity_update_cadence", &identity.update_cadence),
             ("identity_purpose", &identity.purpose),
             ("identity_personality", &identity.personality),
-            (
-                "identity_custom_instructions",
-                &identity.custom_instructions,
-            ),
+            ("identity_custom_instructions", &identity.custom_instructions),
         ])
     }
 
@@ -171,10 +150,7 @@ impl Variables {
 
     /// Names and values, the token with them.
     pub(super) fn exposed(&self) -> impl Iterator<Item = (&str, &str)> {
-        let plain = self
-            .plain
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let plain = self.plain.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         std::iter::once((AUTH_TOKEN, self.auth_token.expose_secret())).chain(plain)
     }
 
@@ -188,10 +164,7 @@ impl Variables {
 
 impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Variables")
-            .field("plain", &self.plain)
-            .field("auth_token", &self.auth_token)
-            .finish()
+        f.debug_struct("Variables").field("plain", &self.plain).field("auth_token", &self.auth_token).finish()
     }
 }
 
@@ -212,11 +185,7 @@ fn snake_case(key: &str) -> String {
             name.push('_');
         }
         after_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
-        name.push(if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '_'
-        });
+        name.push(if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
     }
     name
 }
@@ -226,10 +195,7 @@ mod tests {
     use super::*;
 
     fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
-        variables
-            .exposed()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| value)
+        variables.exposed().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     #[test]
@@ -264,11 +230,9 @@ mod tests {
 
     #[test]
     fn the_kind_is_told_by_two_flags() {
-        for (kind, lead, main) in [
-            (Kind::Worker, "false", "false"),
-            (Kind::Lead, "true", "false"),
-            (Kind::Main, "false", "true"),
-        ] {
+        for (kind, lead, main) in
+            [(Kind::Worker, "false", "false"), (Kind::Lead, "true", "false"), (Kind::Main, "false", "true")]
+        {
             let variables = Variables::new(kind);
             assert_eq!(value(&variables, "is_board_lead"), Some(lead));
             assert_eq!(value(&variables, "is_main_agent"), Some(main));
@@ -277,8 +241,7 @@ mod tests {
 
     #[test]
     fn the_token_does_not_show_in_debug_however_it_was_set() {
-        let mut variables =
-            Variables::new(Kind::Worker).with_token(&SecretString::from("s3cret-one"));
+        let mut variables = Variables::new(Kind::Worker).with_token(&SecretString::from("s3cret-one"));
         assert!(!format!("{variables:?}").contains("s3cret"));
         variables.set("auth_token", "s3cret-two");
         assert!(!format!("{variables:?}").contains("s3cret"));

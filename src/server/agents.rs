@@ -50,11 +50,19 @@ pub fn router<S: Store>(api: Arc<Api<S>>) -> Router {
 }
 
 async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here; the routes are POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz")
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing here; the routes are POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz",
+    )
 }
 
 async fn method_not_allowed() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "heartbeats are sent with POST, healthz is asked with GET")
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "heartbeats are sent with POST, healthz is asked with GET",
+    )
 }
 
 async fn heartbeat_by_id<S: Store>(
@@ -94,7 +102,9 @@ impl<S: Store> Api<S> {
         let token = token(headers)
             .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;
         let hash = crate::render::sha256_hex(token);
-        let unknown = || unauthorized("this token is not known; use the one in your files, and read them again if it was replaced");
+        let unknown = || {
+            unauthorized("this token is not known; use the one in your files, and read them again if it was replaced")
+        };
         let key = self.tokens.agent(&hash).ok_or_else(unknown)?;
         let agent = self.world.store.agent(&key).ok_or_else(unknown)?;
         let current = agent.status.as_ref().and_then(|s| s.token.as_ref()).is_some_and(|t| same(&t.sha256, &hash));
@@ -134,7 +144,8 @@ fn check_in<S: Store>(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let body = body.map_err(|_| {
-        let message = format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
+        let message =
+            format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     })?;
     Ok(api.seen(agent, report(&body)?))
@@ -179,7 +190,9 @@ mod tests {
 
     #[test]
     fn either_vocabulary_is_understood() {
-        for (word, status) in [("active", CheckIn::Active), ("Busy", CheckIn::Active), ("online", CheckIn::Idle), ("idle", CheckIn::Idle)] {
+        for (word, status) in
+            [("active", CheckIn::Active), ("Busy", CheckIn::Active), ("online", CheckIn::Idle), ("idle", CheckIn::Idle)]
+        {
             let body = json!({ "status": word, "current_task_id": "T1" }).to_string();
             let report = report(body.as_bytes()).unwrap();
             assert_eq!((report.status, report.current_task.as_deref()), (Some(status), Some("T1")));

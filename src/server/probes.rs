@@ -40,7 +40,8 @@ async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, &'static str)
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
     match probes.metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -1,0 +1,170 @@
+//! Bad input ends in a condition that names the field and says what to do.
+
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::conditions::find;
+use muster::api::{AgentGateway, Board, ConditionType};
+use muster::reconcile::Key;
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+fn gateway_condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
+    let state = rig.store.state();
+    let status = state.gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default();
+    let found = find(&status.conditions, kind);
+    found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
+}
+
+async fn until_gateway(rig: &mut Rig, kind: ConditionType, reason: &str) -> String {
+    rig.until(reason, |rig| gateway_condition(rig, kind).1 == reason).await;
+    gateway_condition(rig, kind).2
+}
+
+/// The message of an Agent that ends with this reason.
+async fn agent_message(spec: Value, reason: &str, set_up: impl FnOnce(&Rig)) -> String {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    set_up(&rig);
+    rig.agent("one", spec);
+    let message = rig.until_reason("one", reason).await;
+    assert_eq!(rig.condition("one", ConditionType::Stalled).0, "True", "{reason}");
+    message
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_template_variable_is_named_with_its_file_and_line() {
+    let spec = json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "a\n{{ agent_nam }}" } });
+    let message = agent_message(spec, "TemplateError", |_| {}).await;
+    assert!(message.contains("agent_nam") && message.contains("soulTemplate") && message.contains('2'), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_config_map_and_a_missing_key_are_named() {
+    let spec = json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "nowhere" } } });
+    let message = agent_message(spec, "ConfigMapNotFound", |_| {}).await;
+    assert!(message.contains("fleet/nowhere") && message.contains("spec.templates"), "{message}");
+    let reference = json!({ "configMapKeyRef": { "name": "souls", "key": "b" } });
+    let spec = json!({ "boardRef": { "name": "ops" }, "soulTemplate": reference });
+    let message = agent_message(spec, "ConfigMapNotFound", |rig| rig.config_map("souls", &[("a", "x")])).await;
+    assert!(message.contains("\"b\"") && message.contains("spec.soulTemplate"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_board_is_named_and_its_arrival_heals() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.worker("one");
+    let message = rig.until_reason("one", "BoardNotFound").await;
+    assert!(message.contains("\"ops\"") && message.contains("spec.boardRef"), "{message}");
+    rig.board("ops");
+    rig.until_ready().await;
+    assert_eq!(rig.condition("one", ConditionType::Stalled).0, "", "Stalled is present only while true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_lead_of_a_board_is_told_who_the_first_is() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    let lead = json!({ "role": "Lead", "boardRef": { "name": "ops" } });
+    rig.agent("first", lead.clone());
+    rig.agent("second", lead);
+    let message = rig.until_reason("second", "RoleTaken").await;
+    assert!(message.contains("fleet/first"), "{message}");
+    rig.until("the first", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_board_that_is_full_takes_the_older_agents() {
+    let (mut rig, gateway) = Rig::new();
+    rig.apply::<Board>(json!({ "metadata": { "name": "ops" }, "spec": { "gatewayRef": { "name": "gw" }, "maxAgents": 1 } }));
+    rig.worker("old");
+    rig.worker("new");
+    let message = rig.until_reason("new", "BoardFull").await;
+    assert!(message.contains("maxAgents"), "{message}");
+    rig.until("the older one", |rig| rig.condition("old", ConditionType::Ready).0 == "True").await;
+    assert_eq!(gateway.agents().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_somebody_else_uses_is_never_taken_over() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"]["ops-bot"] = json!({ "name": "Mine", "workspace": "/mine" });
+    });
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot" }));
+    let message = rig.until_reason("one", "AgentIdTaken").await;
+    assert!(message.contains("ops-bot") && message.contains("spec.agentId"), "{message}");
+    assert_eq!(gateway.agents()["ops-bot"]["name"], "Mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_somebody_else_is_not_overwritten() {
+    let spec = json!({ "boardRef": { "name": "ops" } });
+    let message = agent_message(spec, "SecretConflict", |rig| rig.secret("one-token", "token", "mine")).await;
+    assert!(message.contains("one-token") && message.contains("spec.token.secretName"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_the_gateway_does_not_admit_is_told_where_to_allow_it() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.store.state().namespaces.insert("fleet".into(), [("team".to_owned(), "a".to_owned())].into());
+    let mut far = gateway_manifest("gw");
+    far["metadata"]["namespace"] = json!("shared");
+    rig.apply::<AgentGateway>(far.clone());
+    rig.apply::<Secret>(json!({ "metadata": { "name": "gw-auth", "namespace": "shared" }, "data": { "token": "c2VjcmV0LXRva2Vu" } }));
+    rig.apply::<Board>(json!({ "metadata": { "name": "ops" }, "spec": { "gatewayRef": { "name": "gw", "namespace": "shared" } } }));
+    rig.worker("one");
+    let message = rig.until_reason("one", "NotAdmitted").await;
+    assert!(message.contains("allowedNamespaces"), "{message}");
+    far["spec"]["allowedNamespaces"] = json!({ "from": "Selector", "selector": { "matchLabels": { "team": "a" } } });
+    rig.apply::<AgentGateway>(far);
+    rig.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_of_the_gateway_is_named_and_its_arrival_heals() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.delete::<Secret>("gw-auth");
+    let message = until_gateway(&mut rig, ConditionType::Ready, "SecretNotFound").await;
+    assert!(message.contains("fleet/gw-auth") && message.contains("spec.auth.tokenSecretRef"), "{message}");
+    rig.secret("gw-auth", "token", "secret-token");
+    until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_token_is_told_with_the_gateways_code_and_the_right_one_heals() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.secret("gw-auth", "token", "wrong");
+    let message = until_gateway(&mut rig, ConditionType::Authenticated, "BadCredentials").await;
+    assert!(message.contains("AUTH_TOKEN_MISMATCH") && message.contains("spec.auth"), "{message}");
+    assert!(!message.contains("wrong"), "{message}");
+    rig.secret("gw-auth", "token", "secret-token");
+    until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_gateway_is_told_with_its_address_and_its_return_heals() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.kill();
+    let message = until_gateway(&mut rig, ConditionType::Reachable, "Unreachable").await;
+    assert!(message.contains("ws://gw:18789"), "{message}");
+    gateway.start();
+    until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_the_gateway_refuses_does_not_hold_up_the_others() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("good");
+    rig.agent("bad", json!({ "boardRef": { "name": "ops" }, "heartbeat": { "activeHours": { "start": "25:00", "end": "26:00" } } }));
+    rig.worker("fine");
+    for name in ["good", "fine"] {
+        rig.until(name, |rig| rig.condition(name, ConditionType::Ready).0 == "True").await;
+    }
+    let refused = rig.condition("bad", ConditionType::Ready);
+    // The simulator may know less of the schema than a real gateway; what counts here is that the others went on.
+    assert!(refused.1 == "EntryRefused" || refused.0 == "True", "{refused:?}");
+    assert!(gateway.agents().len() >= 3);
+}

@@ -1,0 +1,198 @@
+//! A crash, or a lost answer, after every single effect: the world ends up the same.
+
+use std::time::Duration;
+
+use muster::api::{Agent, AgentGateway};
+use muster_simulator::{Fault, Simulator};
+use serde_json::json;
+
+use crate::rig::Rig;
+
+/// A lead and a worker.
+async fn world() -> (Rig, Simulator) {
+    let (rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("lead", json!({ "role": "Lead", "boardRef": { "name": "ops" } }));
+    rig.worker("one");
+    (rig, gateway)
+}
+
+fn assert_whole(rig: &Rig, gateway: &Simulator, context: &str) {
+    let mut ids: Vec<_> = gateway.agents().into_keys().collect();
+    ids.retain(|id| id != "main");
+    let mut wanted = vec![rig.agent_id("lead"), rig.agent_id("one")];
+    wanted.sort();
+    assert_eq!(ids, wanted, "{context}: exactly the two agents");
+    let orphans = gateway.orphans();
+    assert!(orphans.is_empty(), "{context}: {orphans:?}");
+    for name in ["lead", "one"] {
+        let id = rig.agent_id(name);
+        assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token(name)), "{context}: {name} has its token");
+        let session = format!("agent:{id}:main");
+        let runs: usize = gateway.chats().iter().filter(|c| c.session_key == session).map(|c| c.runs).sum();
+        assert_eq!(runs, 1, "{context}: {name} was woken once");
+    }
+}
+
+fn assert_empty(rig: &Rig, gateway: &Simulator, context: &str) {
+    let ids: Vec<_> = gateway.agents().into_keys().filter(|id| id != "main").collect();
+    assert!(ids.is_empty(), "{context}: {ids:?} left on the gateway");
+    let orphans = gateway.orphans();
+    assert!(orphans.is_empty(), "{context}: {orphans:?}");
+    let state = rig.store.state();
+    assert!(state.agents.is_empty() && state.gateways.is_empty(), "{context}: objects left");
+    let secrets: Vec<_> = state.secrets.keys().filter(|k| k.name != "gw-auth").collect();
+    assert!(secrets.is_empty(), "{context}: {secrets:?} left");
+}
+
+fn delete_all(rig: &Rig) {
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Agent>("lead");
+    rig.delete::<Agent>("one");
+}
+
+fn all_gone(rig: &Rig) -> bool {
+    let state = rig.store.state();
+    state.agents.is_empty() && state.gateways.is_empty()
+}
+
+/// Runs until the crash, or until `done`.
+async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
+    let crashed = rig.store.crashed.clone();
+    tokio::select! {
+        biased;
+        () = crashed.notified() => rig.start(),
+        () = rig.until("the crash or the end", done) => {}
+    }
+}
+
+fn all_woken(rig: &Rig) -> bool {
+    let state = rig.store.state();
+    state.agents.values().all(|a| crate::rig::ready(a) && a.status.as_ref().is_some_and(|s| s.wake.is_some()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
+    let (mut rig, _) = world().await;
+    rig.until_ready().await;
+    let writes = rig.store.state().writes;
+    assert!(writes > 8, "a create makes {writes} writes");
+    for crash_at in 1..=writes {
+        let (mut rig, gateway) = world().await;
+        rig.store.state().crash_at = Some(crash_at);
+        until_crash(&mut rig, all_woken).await;
+        rig.until_ready().await;
+        assert_whole(&rig, &gateway, &format!("crash after write {crash_at}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
+    for crash_at in 1..=14 {
+        let (mut rig, gateway) = world().await;
+        rig.until_ready().await;
+        delete_all(&rig);
+        let before = rig.store.state().writes;
+        rig.store.state().crash_at = Some(before + crash_at);
+        until_crash(&mut rig, all_gone).await;
+        rig.until("the end", all_gone).await;
+        assert_empty(&rig, &gateway, &format!("crash after write {crash_at} of the deletion"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
+    let (mut rig, gateway) = world().await;
+    rig.until_ready().await;
+    let writes = gateway.writes();
+    assert!(writes > 10, "a create makes {writes} writes on the gateway");
+    for nth in 1..=writes {
+        for (how, fault) in [
+            ("reply lost", Fault::on_any_write().nth(nth).lose_reply()),
+            ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
+            ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
+        ] {
+            let (mut rig, gateway) = world().await;
+            gateway.inject(fault);
+            rig.until_ready().await;
+            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
+            assert_whole(&rig, &gateway, &format!("{how}, write {nth}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_of_the_operator_right_after_any_write_on_the_gateway_does_nothing_twice() {
+    let (mut rig, gateway) = world().await;
+    rig.until_ready().await;
+    let writes = gateway.writes();
+    for nth in 1..=writes {
+        let (mut rig, gateway) = world().await;
+        gateway.inject(Fault::on_any_write().nth(nth).lose_reply());
+        let struck = {
+            let gateway = gateway.clone();
+            async move {
+                while gateway.faults_left() > 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = struck => rig.start(),
+            () = rig.until("the crash", |_| false) => {}
+        }
+        rig.until_ready().await;
+        assert_whole(&rig, &gateway, &format!("crash at write {nth}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
+    for nth in 1..=2 {
+        for (how, fault) in [
+            ("reply lost", Fault::on("agents.delete").nth(nth).lose_reply()),
+            ("connection lost after", Fault::on("agents.delete").nth(nth).drop_connection_after()),
+            ("connection lost before", Fault::on("agents.delete").nth(nth).drop_connection_before()),
+        ] {
+            let (mut rig, gateway) = world().await;
+            rig.until_ready().await;
+            gateway.inject(fault);
+            delete_all(&rig);
+            rig.until("the end", all_gone).await;
+            assert_empty(&rig, &gateway, &format!("{how}, deletion {nth}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_is_killed_while_agents_are_set_up_ends_up_with_each_once() {
+    let (mut rig, gateway) = world().await;
+    gateway.inject(Fault::on("config.patch").nth(1).kill_after());
+    rig.pause(Duration::from_secs(1)).await;
+    let restart = {
+        let gateway = gateway.clone();
+        async move {
+            while gateway.faults_left() > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            gateway.start();
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = restart => {}
+        () = rig.until_ready() => {}
+    }
+    assert_whole(&rig, &gateway, "gateway killed in a config write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_answers_ok_and_does_nothing_is_waited_for() {
+    let (mut rig, gateway) = world().await;
+    gateway.leave_unsettled(Duration::from_secs(300));
+    rig.until_ready().await;
+    assert_whole(&rig, &gateway, "unsettled for 300 s");
+    assert!(gateway.count("config.patch") <= 4, "{} config writes", gateway.count("config.patch"));
+}

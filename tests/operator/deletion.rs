@@ -1,0 +1,131 @@
+//! Deleting, in any order.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster::reconcile::Key;
+use muster_simulator::Simulator;
+use serde_json::json;
+
+use crate::rig::{NS, Rig};
+
+async fn provisioned() -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn agent_gone(rig: &Rig) -> bool {
+    rig.store.state().agents.is_empty()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_along() {
+    let (mut rig, gateway, id) = provisioned().await;
+    rig.delete::<Agent>("one");
+    rig.until("the end", agent_gone).await;
+    assert!(!gateway.agents().contains_key(&id));
+    assert!(gateway.file(&id, "AGENTS.md").is_none() && gateway.orphans().is_empty());
+    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")));
+    assert!(rig.store.state().gateways.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_order_of_deletion_ends_with_nothing_left() {
+    type Step = fn(&Rig);
+    let steps: [Step; 4] = [
+        |rig| rig.delete::<Agent>("one"),
+        |rig| rig.delete::<Board>("ops"),
+        |rig| rig.delete::<AgentGateway>("gw"),
+        |rig| rig.delete::<Secret>("gw-auth"),
+    ];
+    for order in permutations(4) {
+        let (mut rig, gateway, id) = provisioned().await;
+        for index in &order {
+            steps[*index](&rig);
+            rig.look().await;
+        }
+        rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+        assert!(!gateway.agents().contains_key(&id), "{order:?}: the agent is left on the gateway");
+        let secrets: Vec<_> = rig.store.state().secrets.keys().cloned().collect();
+        assert!(secrets.is_empty(), "{order:?}: {secrets:?}");
+    }
+}
+
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    let insert = |rest: Vec<usize>| {
+        (0..=rest.len()).map(move |at| {
+            let mut order = rest.clone();
+            order.insert(at, n - 1);
+            order
+        })
+    };
+    permutations(n - 1).into_iter().flat_map(insert).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_can_clean_up_after_a_restart_although_the_gateways_secret_is_gone() {
+    let (mut rig, gateway, id) = provisioned().await;
+    rig.delete::<Secret>("gw-auth");
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Board>("ops");
+    rig.delete::<Agent>("one");
+    rig.start();
+    rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    assert!(!gateway.agents().contains_key(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retained_files_stay_and_an_orphan_stays_as_a_whole() {
+    for (policy, stays) in [("RetainFiles", false), ("Orphan", true)] {
+        let (mut rig, gateway, id) = provisioned().await;
+        let workspace = rig.status("one").workspace_path.unwrap();
+        rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy }));
+        rig.delete::<Agent>("one");
+        rig.until("the end", agent_gone).await;
+        assert_eq!(gateway.agents().contains_key(&id), stays, "{policy}");
+        assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "{policy}: the files stay");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_gateway_delays_the_deletion_and_the_message_says_how_to_let_go() {
+    let (mut rig, gateway, id) = provisioned().await;
+    gateway.kill();
+    rig.delete::<Agent>("one");
+    let message = rig.until_reason("one", "DeletionBlocked").await;
+    assert!(message.contains("Orphan"), "{message}");
+    rig.rest(Duration::from_secs(600)).await;
+    assert_eq!(rig.store.state().agents.len(), 1, "it waits as long as it takes");
+    gateway.start();
+    rig.until("the end", agent_gone).await;
+    assert!(!gateway.agents().contains_key(&id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_resource_that_goes_while_it_is_unreachable_bounds_the_wait_and_says_what_is_left() {
+    let (mut rig, gateway, id) = provisioned().await;
+    gateway.kill();
+    rig.delete::<Agent>("one");
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    let notes = rig.store.state().notes.clone();
+    assert!(notes.iter().any(|(_, note)| note.warning && note.message.contains(&id)), "{notes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_gateway_is_deleted_is_removed_from_it_and_says_so() {
+    let (mut rig, gateway, id) = provisioned().await;
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the gateway's end", |rig| rig.store.state().gateways.is_empty()).await;
+    assert!(!gateway.agents().contains_key(&id));
+    rig.until_reason("one", "GatewayNotFound").await;
+    assert_eq!(rig.condition("one", ConditionType::Stalled).0, "True");
+}

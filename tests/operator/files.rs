@@ -1,0 +1,103 @@
+//! Workspace files: policies, drift, templates, folding.
+
+use muster::api::agent::FileState;
+use muster::api::{Agent, Board, ConditionType};
+use muster_simulator::Simulator;
+use serde_json::json;
+use std::time::Duration;
+
+use crate::rig::Rig;
+
+async fn provisioned() -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
+    let file = rig.status("one").files.into_iter().find(|f| f.name == name).unwrap();
+    (file.state, file.into)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_gateway_refuses_is_a_section_of_agents_md() {
+    let (rig, gateway, id) = provisioned().await;
+    assert_eq!(state(&rig, "TOOLS.md"), (FileState::Folded, Some("AGENTS.md".into())));
+    assert_eq!(state(&rig, "AGENTS.md").0, FileState::Synced);
+    let agents = gateway.file(&id, "AGENTS.md").unwrap();
+    assert!(agents.contains("muster:begin TOOLS.md") && agents.contains("/heartbeat"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_somebody_emptied_or_changed_is_put_right_by_a_resync() {
+    let (mut rig, gateway, id) = provisioned().await;
+    let right = gateway.file(&id, "SOUL.md").unwrap();
+    for wrong in [Some(""), Some("something else"), None] {
+        gateway.edit_file(&id, "SOUL.md", wrong);
+        rig.until("the repair", |_| gateway.file(&id, "SOUL.md").as_ref() == Some(&right)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_agent_writes_into_its_memory_stays_and_its_bootstrap_stays_away() {
+    let (mut rig, gateway, id) = provisioned().await;
+    gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
+    gateway.edit_file(&id, "BOOTSTRAP.md", None);
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "Other" }));
+    rig.until_ready().await;
+    rig.rest(Duration::from_secs(1300)).await;
+    assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
+    assert_eq!(gateway.file(&id, "BOOTSTRAP.md"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_nearest_template_wins_and_its_change_reaches_the_file() {
+    let (mut rig, gateway) = Rig::new();
+    rig.config_map("of-gateway", &[("SOUL.md", "gateway {{ agent_name }}"), ("USER.md", "user of the gateway")]);
+    rig.config_map("of-board", &[("SOUL.md", "board {{ board_name }}")]);
+    let mut manifest = crate::rig::gateway_manifest("gw");
+    manifest["spec"]["templates"] = json!({ "configMapRef": { "name": "of-gateway" } });
+    rig.apply::<muster::api::AgentGateway>(manifest);
+    rig.apply::<Board>(json!({ "metadata": { "name": "ops" }, "spec": {
+        "gatewayRef": { "name": "gw" }, "templates": { "configMapRef": { "name": "of-board" } } } }));
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    assert_eq!(gateway.file(&id, "SOUL.md").as_deref(), Some("board ops\n"));
+    assert_eq!(gateway.file(&id, "USER.md").as_deref(), Some("user of the gateway\n"));
+    rig.config_map("of-board", &[("SOUL.md", "new {{ board_name }}")]);
+    rig.until("the new text", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("new ops\n")).await;
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "own {{ agent_name }}" } }));
+    rig.until("its own", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("own one\n")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_its_own_is_written_and_an_unmanaged_one_is_left_alone() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": [
+        { "name": "NOTES.md", "template": { "inline": "notes of {{ agent_name }}" } },
+        { "name": "SOUL.md", "policy": "Unmanaged" } ] }));
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    assert_eq!(gateway.file(&id, "SOUL.md"), None);
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("notes of one"), "the gateway refuses the name, so it is folded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_too_long_is_not_written_and_named_with_its_length() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let long = "x".repeat(20_001);
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": long } }));
+    let message = rig.until_reason("one", "FileTooLarge").await;
+    assert!(message.contains("SOUL.md") && message.contains("20000"), "{message}");
+    assert_eq!(state(&rig, "SOUL.md").0, FileState::TooLarge);
+    assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md"), None);
+    assert_eq!(rig.condition("one", ConditionType::FilesSynced).0, "False");
+    assert!(gateway.chats().is_empty(), "who is not complete is not woken");
+    let _ = rig.store.state().agents.values().collect::<Vec<&Agent>>();
+}

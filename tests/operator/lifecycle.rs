@@ -1,0 +1,179 @@
+//! From an applied Agent to one that works, and nothing after that.
+
+use std::time::Duration;
+
+use muster::api::agent::Phase;
+use muster::api::{Agent, ConditionType};
+use muster::reconcile::heartbeats::Report;
+use muster::reconcile::{Key, Store};
+use serde_json::json;
+
+use crate::rig::{NS, Rig};
+
+#[tokio::test(start_paused = true)]
+async fn an_applied_agent_becomes_ready_and_is_woken_once() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    assert!(gateway.agents().contains_key(&id));
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
+    let chats = gateway.chats();
+    assert_eq!(chats.len(), 1, "{chats:?}");
+    assert_eq!(chats[0].session_key, format!("agent:{id}:main"));
+    assert_eq!(rig.status("one").phase, Some(Phase::Ready));
+    assert_eq!(rig.condition("one", ConditionType::CheckedIn).1, "WaitingForCheckIn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
+    let (mut rig, gateway) = Rig::new();
+    for board in ["ops", "web"] {
+        rig.board(board);
+        rig.agent(&format!("{board}-lead"), json!({ "role": "Lead", "boardRef": { "name": board } }));
+    }
+    rig.agent("main", json!({ "role": "Main", "gatewayRef": { "name": "gw" } }));
+    for n in 0..17 {
+        rig.worker(&format!("worker-{n}"));
+    }
+    rig.until_ready().await;
+    assert!(gateway.count("config.patch") <= 3, "{} config writes", gateway.count("config.patch"));
+    assert_eq!(gateway.agents().len(), 21, "20 and the gateway's own main");
+    answer_all(&rig);
+    rig.look().await;
+    let (rpc, api, notes) = (gateway.writes(), rig.store.state().writes, rig.store.state().notes.len());
+    rig.rest(Duration::from_secs(240)).await;
+    let now = (gateway.writes(), rig.store.state().writes, rig.store.state().notes.len());
+    assert_eq!(now, (rpc, api, notes), "nothing changed, so nothing may be written");
+}
+
+/// Every agent checks in.
+fn answer_all(rig: &Rig) {
+    let world = rig.world();
+    for agent in world.store.agents() {
+        let now = world.store.now().checked_add(Duration::from_secs(1)).unwrap();
+        world.heartbeats.record(&agent, Report::default(), now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_in_reaches_the_status_and_ends_the_waking() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.pause(Duration::from_secs(2)).await;
+    answer_all(&rig);
+    rig.until("the check-in", |rig| rig.condition("one", ConditionType::CheckedIn).0 == "True").await;
+    rig.rest(Duration::from_secs(420)).await;
+    assert_eq!(gateway.chats().len(), 1, "who has answered is not woken again before it is silent for two intervals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_answers_is_woken_three_times_and_then_left_alone() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.until("giving up", |rig| rig.condition("one", ConditionType::CheckedIn).1 == "MaxWakeAttempts").await;
+    rig.rest(Duration::from_secs(900)).await;
+    let keys: std::collections::BTreeSet<_> = gateway.chats().iter().map(|c| c.idempotency_key.clone()).collect();
+    assert_eq!((gateway.chats().len(), keys.len()), (3, 3));
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_spec_and_a_changed_board_reach_config_and_files() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "Senior Engineer", "identityProfile": { "role": "SRE" } }));
+    rig.apply::<muster::api::Board>(json!({
+        "metadata": { "name": "ops" },
+        "spec": { "gatewayRef": { "name": "gw" }, "objective": "Keep the lights on" }
+    }));
+    rig.until_ready().await;
+    rig.until("the new name", |_| gateway.agents()[&id]["name"] == "Senior Engineer").await;
+    let session = format!("agent:{id}:main");
+    rig.until("the label", |_| gateway.sessions()[&session].label.as_deref() == Some("Senior Engineer")).await;
+    assert!(gateway.file(&id, "IDENTITY.md").unwrap().contains("SRE"));
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("Keep the lights on"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_agent_has_no_heartbeat_and_is_not_woken() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "suspend": true }));
+    rig.until("paused and provisioned", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+    rig.rest(Duration::from_secs(600)).await;
+    assert_eq!(rig.status("one").phase, Some(Phase::Paused));
+    assert_eq!(gateway.agents()[&rig.agent_id("one")]["heartbeat"]["every"], "0m");
+    assert!(gateway.chats().is_empty());
+    rig.agent("one", json!({ "boardRef": { "name": "ops" } }));
+    rig.until_ready().await;
+    assert_eq!(gateway.agents()[&rig.agent_id("one")]["heartbeat"]["every"], "5m");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_moves_to_another_gateway_leaves_nothing_on_the_first() {
+    let (mut rig, first) = Rig::new();
+    let second = rig.gateway("gw2");
+    rig.board("ops");
+    rig.apply::<muster::api::Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    rig.agent("one", json!({ "boardRef": { "name": "far" } }));
+    rig.until("the move", |_| second.agents().contains_key(&id)).await;
+    rig.until_ready().await;
+    assert!(!first.agents().contains_key(&id) && first.orphans().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_of_a_gateway_that_is_there_do_not_wait_for_one_that_is_away() {
+    let (mut rig, first) = Rig::new();
+    let second = rig.gateway("gw2");
+    second.kill();
+    rig.board("ops");
+    rig.apply::<muster::api::Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
+    rig.worker("near");
+    rig.agent("far", json!({ "boardRef": { "name": "far" } }));
+    rig.until("the near one", |rig| rig.condition("near", ConditionType::Ready).0 == "True").await;
+    let (status, reason, message) = rig.condition("far", ConditionType::Ready);
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "GatewayNotReady"), "{message}");
+    second.start();
+    rig.until_ready().await;
+    assert!(first.agents().len() == 2 && second.agents().len() == 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_removed_on_the_gateway_comes_back() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    gateway.remove_agent(&id);
+    assert!(!gateway.agents().contains_key(&id));
+    rig.until("its return", |_| gateway.agents().contains_key(&id)).await;
+    rig.until_ready().await;
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_is_in_status_events_or_errors() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let token = rig.token("one");
+    let state = rig.store.state();
+    let agent: &Agent = &state.agents[&Key::new(NS, "one")];
+    assert!(!serde_json::to_string(agent).unwrap().contains(&token));
+    assert!(!format!("{:?}", state.notes).contains(&token));
+    assert!(!serde_json::to_string(&state.gateways.values().collect::<Vec<_>>()).unwrap().contains("secret-token"));
+}

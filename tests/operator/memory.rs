@@ -1,0 +1,296 @@
+//! The Kubernetes side in memory: optimistic locking, finalizers, owned Secrets, and a crash after any write.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
+use muster::plan::Binding;
+use muster::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The Kubernetes side in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+    pub crashed: Arc<Notify>,
+    epoch: Instant,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub agents: BTreeMap<Key, Agent>,
+    pub boards: BTreeMap<Key, Board>,
+    pub gateways: BTreeMap<Key, AgentGateway>,
+    pub secrets: BTreeMap<Key, Secret>,
+    pub config_maps: BTreeMap<Key, BTreeMap<String, String>>,
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub notes: Vec<(String, Note)>,
+    pub writes: usize,
+    pub crash_at: Option<usize>,
+    version: u64,
+}
+
+impl State {
+    fn stamp(&mut self, meta: &mut ObjectMeta) {
+        self.version += 1;
+        meta.resource_version = Some(self.version.to_string());
+    }
+
+    /// What the garbage collector does.
+    fn collect(&mut self) {
+        let mut uids: Vec<_> = self.agents.values().filter_map(|a| a.uid()).collect();
+        uids.extend(self.gateways.values().filter_map(|g| g.uid()));
+        self.secrets.retain(|_, secret| {
+            let orphaned = secret.metadata.owner_references.iter().flatten().any(|o| !uids.contains(&o.uid));
+            !orphaned || secret.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+        });
+    }
+}
+
+/// Whether an object is to go: it is being deleted and nobody holds it.
+fn released(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
+}
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        Self { state: Arc::default(), crashed: Arc::default(), epoch: Instant::now() }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Puts an object there as a person does: a change of its spec is a new generation.
+    pub fn apply<K: InMemory>(&self, mut object: K) {
+        let mut state = self.state();
+        let key = Key::of(object.meta());
+        let old = K::table(&mut state).get(&key).cloned();
+        let meta = object.meta_mut();
+        match old {
+            None => {
+                let next = state.version + 1;
+                meta.uid.get_or_insert_with(|| format!("00000000-0000-4000-8000-{next:012}"));
+                meta.generation = Some(1);
+                meta.creation_timestamp = Some(Time(Timestamp::from_second(i64::try_from(next).unwrap()).unwrap()));
+            }
+            Some(old) => {
+                *meta = ObjectMeta { generation: old.meta().generation.map(|g| g + 1), ..old.meta().clone() };
+                object.keep_status(&old);
+            }
+        }
+        state.stamp(object.meta_mut());
+        K::table(&mut state).insert(key, object);
+    }
+
+    /// Deletes an object as a person does: it stays while somebody holds it.
+    pub fn delete<K: InMemory>(&self, key: &Key) {
+        let now = self.now();
+        let mut state = self.state();
+        let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
+        object.meta_mut().deletion_timestamp.get_or_insert(Time(now));
+        state.stamp(object.meta_mut());
+        K::table(&mut state).insert(key.clone(), object);
+        K::table(&mut state).retain(|_, o| !released(o.meta()));
+        state.collect();
+    }
+
+    /// Counts a write, and ends here for ever when this is the one after which the operator crashes.
+    async fn wrote(&self) {
+        let crash = {
+            let mut state = self.state();
+            state.writes += 1;
+            state.crash_at == Some(state.writes)
+        };
+        if crash {
+            self.crashed.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn change<K: InMemory>(&self, object: &K, change: impl FnOnce(&mut K)) -> Result<K, StoreError> {
+        let changed = {
+            let mut state = self.state();
+            let key = Key::of(object.meta());
+            let Some(mut now) = K::table(&mut state).get(&key).cloned() else {
+                return Err(StoreError::NotFound(key.to_string()));
+            };
+            if now.meta().resource_version != object.meta().resource_version {
+                return Err(StoreError::Conflict(key.to_string()));
+            }
+            change(&mut now);
+            state.stamp(now.meta_mut());
+            K::table(&mut state).insert(key, now.clone());
+            K::table(&mut state).retain(|_, o| !released(o.meta()));
+            state.collect();
+            now
+        };
+        self.wrote().await;
+        Ok(changed)
+    }
+}
+
+/// A kind that is kept in memory.
+pub trait InMemory: Resource<DynamicType = ()> + Clone {
+    fn table(state: &mut State) -> &mut BTreeMap<Key, Self>;
+    fn keep_status(&mut self, _old: &Self) {}
+}
+
+impl InMemory for Agent {
+    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+        &mut state.agents
+    }
+    fn keep_status(&mut self, old: &Self) {
+        self.status.clone_from(&old.status);
+    }
+}
+
+impl InMemory for Board {
+    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+        &mut state.boards
+    }
+    fn keep_status(&mut self, old: &Self) {
+        self.status.clone_from(&old.status);
+    }
+}
+
+impl InMemory for AgentGateway {
+    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+        &mut state.gateways
+    }
+    fn keep_status(&mut self, old: &Self) {
+        self.status.clone_from(&old.status);
+    }
+}
+
+impl InMemory for Secret {
+    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+        &mut state.secrets
+    }
+}
+
+/// What the API server makes of a merge patch of metadata.
+fn claimed<K: Resource>(object: &mut K, claim: &Claim) {
+    let patch = claim.patch(object.meta());
+    let meta = object.meta_mut();
+    meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
+    for (key, value) in patch["metadata"]["annotations"].as_object().into_iter().flatten() {
+        let annotations = meta.annotations.get_or_insert_default();
+        match value.as_str() {
+            Some(value) => annotations.insert(key.clone(), value.to_owned()),
+            None => annotations.remove(key),
+        };
+    }
+}
+
+impl Store for MemoryStore {
+    fn now(&self) -> Timestamp {
+        // 2026-01-01, and then the runtime's clock, in the precision that Kubernetes keeps.
+        let seconds = i64::try_from(self.epoch.elapsed().as_secs()).unwrap();
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
+
+    fn agent(&self, key: &Key) -> Option<Arc<Agent>> {
+        self.state().agents.get(key).cloned().map(Arc::new)
+    }
+
+    fn board(&self, key: &Key) -> Option<Arc<Board>> {
+        self.state().boards.get(key).cloned().map(Arc::new)
+    }
+
+    fn gateway(&self, key: &Key) -> Option<Arc<AgentGateway>> {
+        self.state().gateways.get(key).cloned().map(Arc::new)
+    }
+
+    fn agents(&self) -> Vec<Arc<Agent>> {
+        self.state().agents.values().cloned().map(Arc::new).collect()
+    }
+
+    async fn fresh_agent(&self, key: &Key) -> Result<Option<Agent>, StoreError> {
+        Ok(self.state().agents.get(key).cloned())
+    }
+
+    async fn secret(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
+        Ok(self.state().secrets.get(key).cloned())
+    }
+
+    async fn config_map(&self, key: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        Ok(self.state().config_maps.get(key).cloned())
+    }
+
+    async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        Ok(self.state().namespaces.get(name).cloned())
+    }
+
+    async fn count_bound(&self, gateway: &GatewayKey) -> Result<usize, StoreError> {
+        let bound = |agent: &&Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway);
+        Ok(self.state().agents.values().filter(bound).count())
+    }
+
+    async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let made = {
+            let mut state = self.state();
+            let key = Key::of(&secret.metadata);
+            if state.secrets.contains_key(&key) {
+                return Err(StoreError::Conflict(key.to_string()));
+            }
+            let mut made = secret.clone();
+            state.stamp(&mut made.metadata);
+            state.secrets.insert(key, made.clone());
+            made
+        };
+        self.wrote().await;
+        Ok(made)
+    }
+
+    async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let new = secret.clone();
+        self.change(secret, move |now| *now = new).await
+    }
+
+    async fn delete_secret(&self, key: &Key) -> Result<(), StoreError> {
+        self.delete::<Secret>(key);
+        self.wrote().await;
+        Ok(())
+    }
+
+    async fn claim_agent(&self, agent: &Agent, claim: &Claim) -> Result<Agent, StoreError> {
+        self.change(agent, |now| claimed(now, claim)).await
+    }
+
+    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &Claim) -> Result<AgentGateway, StoreError> {
+        self.change(gateway, |now| claimed(now, claim)).await
+    }
+
+    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+        self.change(agent, |now| now.status = Some(status.clone())).await
+    }
+
+    async fn board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+        self.change(board, |now| now.status = Some(status.clone())).await
+    }
+
+    async fn gateway_status(
+        &self,
+        gateway: &AgentGateway,
+        status: &AgentGatewayStatus,
+    ) -> Result<AgentGateway, StoreError> {
+        self.change(gateway, |now| now.status = Some(status.clone())).await
+    }
+
+    async fn tell(&self, subject: Subject<'_>, note: &Note) {
+        let name = match subject {
+            Subject::Agent(agent) => agent.name_any(),
+            Subject::Board(board) => board.name_any(),
+            Subject::Gateway(gateway) => gateway.name_any(),
+        };
+        self.state().notes.push((name, note.clone()));
+    }
+}
