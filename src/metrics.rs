@@ -134,7 +134,7 @@ impl Metrics {
         self.heartbeats.inc();
     }
 
-    /// Everything in the OpenMetrics text format.
+    /// Everything in the `OpenMetrics` text format.
     ///
     /// # Errors
     /// None in practice: the text goes into a String.

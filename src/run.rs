@@ -79,7 +79,7 @@ async fn operate(args: &RunArgs) -> Result<(), Failure> {
     );
     let shutdown = CancellationToken::new();
     let mut parts = JoinSet::new();
-    start(client, (api_listener, probe_listener), &shutdown, &mut parts);
+    start(&client, (api_listener, probe_listener), &shutdown, &mut parts);
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         biased;
@@ -104,7 +104,7 @@ async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, F
 }
 
 fn start(
-    client: Client,
+    client: &Client,
     (api_listener, probe_listener): (TcpListener, TcpListener),
     shutdown: &CancellationToken,
     parts: &mut JoinSet<()>,
@@ -115,13 +115,10 @@ fn start(
     let caches = Caches { agents: agents_cache, boards: boards_cache, gateways: gateways_cache };
     let store = KubeStore::new(client.clone(), caches.clone());
     let (queues, receivers) = queues();
-    let (changes, changed) = mpsc::unbounded_channel();
+    let (news, changed) = mpsc::unbounded_channel();
     let triggers = Triggers { store: store.clone(), caches: caches.clone(), queues: queues.clone() };
-    let world = Arc::new(World {
-        store,
-        gateways: Gateways::new(Arc::new(Network), changes),
-        heartbeats: Heartbeats::default(),
-    });
+    let world =
+        Arc::new(World { store, gateways: Gateways::new(Arc::new(Network), news), heartbeats: Heartbeats::default() });
     let metrics = Arc::new(Metrics::default());
     let tokens = Arc::new(Tokens::default());
     let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
@@ -139,9 +136,9 @@ fn start(
         });
     };
     let on_agent = move |agent: &crate::api::Agent, gone: bool| tokens.update(agent, gone);
-    until_stop(Box::pin(watch::agents(watch::objects(&client, agents_writer), triggers.clone(), on_agent)));
-    until_stop(Box::pin(watch::boards(watch::objects(&client, boards_writer), triggers.clone())));
-    until_stop(Box::pin(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone())));
+    until_stop(Box::pin(watch::agents(watch::objects(client, agents_writer), triggers.clone(), on_agent)));
+    until_stop(Box::pin(watch::boards(watch::objects(client, boards_writer), triggers.clone())));
+    until_stop(Box::pin(watch::gateways(watch::objects(client, gateways_writer), triggers.clone())));
     until_stop(Box::pin({
         let (client, triggers) = (client.clone(), triggers.clone());
         async move { watch::config_maps(&client, triggers).await }

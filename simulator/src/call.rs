@@ -28,11 +28,7 @@ impl Gateway {
         let Some((call, caller)) = self.enter(request) else {
             return;
         };
-        let strike = self.world().faults.strike(
-            &request.method,
-            &request.params,
-            methods::writes(&request.method),
-        );
+        let strike = self.world().faults.strike(&request.method, &request.params, methods::writes(&request.method));
         let mut after = None;
         match strike {
             Some(Action::Delay(delay)) => sleep(delay).await,
@@ -52,56 +48,30 @@ impl Gateway {
         let mut world = self.world();
         let client = world.links.get(request.link)?.client.clone()?;
         if world.in_flight.len() >= world.profile.queue {
-            let error = RpcError::unavailable("The server is busy. Please try again in a moment.")
-                .retryable();
-            world
-                .links
-                .send(request.link, Out::Frame(refused(&request.id, &error)));
+            let error = RpcError::unavailable("The server is busy. Please try again in a moment.").retryable();
+            world.links.send(request.link, Out::Frame(refused(&request.id, &error)));
             return None;
         }
         let call = world.calls.len();
-        world
-            .calls
-            .push(Call::new(&request.method, &request.params));
-        let pending = InFlight {
-            link: request.link,
-            request: request.id.clone(),
-            method: request.method.clone(),
-        };
+        world.calls.push(Call::new(&request.method, &request.params));
+        let pending = InFlight { link: request.link, request: request.id.clone(), method: request.method.clone() };
         world.in_flight.insert(call, pending);
-        Some((
-            call,
-            Caller {
-                link: request.link,
-                client,
-            },
-        ))
+        Some((call, Caller { link: request.link, client }))
     }
 
-    async fn execute(
-        self: &Arc<Self>,
-        request: &Request,
-        call: usize,
-        caller: &Caller,
-    ) -> Result<Done, RpcError> {
+    async fn execute(self: &Arc<Self>, request: &Request, call: usize, caller: &Caller) -> Result<Done, RpcError> {
         let (method, time) = {
             let mut world = self.world();
             world.settle();
             let method = methods::admit(&mut world, caller, &request.method, &request.params)?;
-            (
-                method,
-                (world.profile.latency)(method.name, world.known().len()),
-            )
+            (method, (world.profile.latency)(method.name, world.known().len()))
         };
         match method.lane {
             Lane::Free => {
                 wait(time).await;
                 self.run(method, request, call, caller)
             }
-            Lane::Config => {
-                self.execute_alone(method, request, call, caller, time)
-                    .await
-            }
+            Lane::Config => self.execute_alone(method, request, call, caller, time).await,
         }
     }
 
@@ -120,10 +90,7 @@ impl Gateway {
         let before = if deletes { time * 3 / 4 } else { time / 4 };
         if deletes {
             let agent = methods::text(&request.params, "agentId").to_owned();
-            self.world().deleting = Some(Deleting {
-                agent,
-                since: Instant::now(),
-            });
+            self.world().deleting = Some(Deleting { agent, since: Instant::now() });
         }
         wait(before).await;
         let result = self.run(method, request, call, caller);
@@ -143,13 +110,7 @@ impl Gateway {
         Ok(done)
     }
 
-    fn run(
-        &self,
-        method: &Method,
-        request: &Request,
-        call: usize,
-        caller: &Caller,
-    ) -> Result<Done, RpcError> {
+    fn run(&self, method: &Method, request: &Request, call: usize, caller: &Caller) -> Result<Done, RpcError> {
         let mut world = self.world();
         if !world.in_flight.contains_key(&call) {
             return Err(RpcError::unavailable("the process has ended"));
@@ -184,10 +145,7 @@ impl Gateway {
         let (frame, outcome, then) = match result {
             Ok(done) => (answered(&request.id, &done.payload), Outcome::Ok, done.then),
             Err(error) => {
-                let outcome = Outcome::Error {
-                    code: error.code.clone(),
-                    message: error.message.clone(),
-                };
+                let outcome = Outcome::Error { code: error.code.clone(), message: error.message.clone() };
                 (refused(&request.id, &error), outcome, Then::Reply)
             }
         };
@@ -248,7 +206,8 @@ impl Gateway {
 
 /// Ten calls without the scope that they need end a connection.
 fn count_unauthorized(world: &mut World, link: u64, call: usize) {
-    let missing = |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
+    let missing =
+        |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
     if !world.calls.get(call).is_some_and(missing) {
         return;
     }
@@ -257,9 +216,7 @@ fn count_unauthorized(world: &mut World, link: u64, call: usize) {
     };
     client.unauthorized += 1;
     if client.unauthorized >= 10 {
-        world
-            .links
-            .send(link, Out::Close(1008, "repeated unauthorized calls".into()));
+        world.links.send(link, Out::Close(1008, "repeated unauthorized calls".into()));
     }
 }
 

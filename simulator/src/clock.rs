@@ -17,9 +17,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
+        Self { origin: Instant::now() }
     }
 
     pub(crate) fn now_ms(self) -> i64 {
@@ -41,14 +39,7 @@ impl Ids {
     /// The next identifier, in the shape of a UUID of version 4.
     pub(crate) fn uuid(&mut self) -> String {
         let hash = hex(&self.next());
-        format!(
-            "{}-{}-4{}-8{}-{}",
-            &hash[..8],
-            &hash[8..12],
-            &hash[13..16],
-            &hash[17..20],
-            &hash[20..32]
-        )
+        format!("{}-{}-4{}-8{}-{}", &hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32])
     }
 
     /// The next secret of 32 bytes, URL-safe.
@@ -65,12 +56,10 @@ impl Ids {
 /// Lower-case hexadecimal text of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The SHA-256 of `text` in hexadecimal.

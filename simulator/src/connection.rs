@@ -38,14 +38,9 @@ pub(crate) async fn serve(
     remote: Remote,
 ) {
     let draining = gateway.power() == Power::Draining;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_PAYLOAD))
-        .max_frame_size(Some(MAX_PAYLOAD));
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD)).max_frame_size(Some(MAX_PAYLOAD));
     // The signature is the library's, whose error is a whole response.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the callback's type is given by tungstenite"
-    )]
+    #[expect(clippy::result_large_err, reason = "the callback's type is given by tungstenite")]
     let check = |upgrade: &Upgrade, response: Response| match refusal(upgrade, draining) {
         Some(status) => Err(refused(status)),
         None => Ok(response),
@@ -55,13 +50,7 @@ pub(crate) async fn serve(
     };
     let (out, outbox) = unbounded_channel();
     let link = gateway.world().links.open(out, remote == Remote::Remote);
-    let mut connection = Connection {
-        gateway: gateway.clone(),
-        socket,
-        outbox,
-        link,
-        nonce: String::new(),
-    };
+    let mut connection = Connection { gateway: gateway.clone(), socket, outbox, link, nonce: String::new() };
     // A client that goes away is not an error of the server's.
     let _ = connection.run().await;
     gateway.world().links.close(link);
@@ -136,8 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             payload
         };
-        self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload}))
-            .await
+        self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload})).await
     }
 
     /// Sends what is due; whether the connection goes on.
@@ -161,12 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.close(1008, "invalid request frame").await?;
             return Ok(false);
         };
-        let admitted = self
-            .gateway
-            .world()
-            .links
-            .get(self.link)
-            .is_some_and(|link| link.client.is_some());
+        let admitted = self.gateway.world().links.get(self.link).is_some_and(|link| link.client.is_some());
         if admitted {
             tokio::spawn(self.gateway.clone().serve(request));
             return Ok(true);
@@ -187,10 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.to_owned().into(),
-        };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         self.socket.close(Some(frame)).await
     }
 }
@@ -204,10 +184,5 @@ fn parsed(link: u64, text: &str) -> Option<Request> {
         Value::Null => json!({}),
         params => params.clone(),
     };
-    Some(Request {
-        link,
-        id: frame["id"].as_str()?.to_owned(),
-        method: frame["method"].as_str()?.to_owned(),
-        params,
-    })
+    Some(Request { link, id: frame["id"].as_str()?.to_owned(), method: frame["method"].as_str()?.to_owned(), params })
 }

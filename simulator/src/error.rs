@@ -16,13 +16,7 @@ pub(crate) struct RpcError {
 
 impl RpcError {
     pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-            retryable: None,
-            retry_after: None,
-            details: None,
-        }
+        Self { code: code.to_owned(), message: message.into(), retryable: None, retry_after: None, details: None }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {

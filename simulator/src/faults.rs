@@ -19,6 +19,7 @@ use crate::error::RpcError;
 pub struct Fault {
     calls: Calls,
     having: Option<(String, Value)>,
+    containing: Option<String>,
     skip: usize,
     pub(crate) action: Action,
 }
@@ -61,18 +62,20 @@ impl Fault {
     }
 
     fn of(calls: Calls) -> Self {
-        Self {
-            calls,
-            having: None,
-            skip: 0,
-            action: Action::LoseReply,
-        }
+        Self { calls, having: None, containing: None, skip: 0, action: Action::LoseReply }
     }
 
     /// Counts only calls whose parameter `name` is `value`.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.having = Some((name.into(), value.into()));
+        self
+    }
+
+    /// Counts only calls whose parameters, as JSON, contain `text`.
+    #[must_use]
+    pub fn containing(mut self, text: impl Into<String>) -> Self {
+        self.containing = Some(text.into());
         self
     }
 
@@ -117,11 +120,7 @@ impl Fault {
     #[must_use]
     pub fn error(self, code: &str, message: impl Into<String>, retryable: bool) -> Self {
         let error = RpcError::new(code, message);
-        self.doing(Action::Refuse(if retryable {
-            error.retryable()
-        } else {
-            error
-        }))
+        self.doing(Action::Refuse(if retryable { error.retryable() } else { error }))
     }
 
     /// The call is executed later.
@@ -148,10 +147,8 @@ impl Fault {
             Calls::AnyWrite => writes,
         };
         called
-            && self
-                .having
-                .as_ref()
-                .is_none_or(|(name, value)| params.get(name) == Some(value))
+            && self.having.as_ref().is_none_or(|(name, value)| params.get(name) == Some(value))
+            && self.containing.as_ref().is_none_or(|text| params.to_string().contains(text))
     }
 }
 
@@ -198,9 +195,7 @@ mod tests {
     fn a_fault_strikes_its_nth_call_once() {
         let mut faults = Faults::default();
         faults.inject(Fault::on("agents.create").nth(2).hang());
-        let strikes: Vec<bool> = (0..4)
-            .map(|_| faults.strike("agents.create", &json!({}), true).is_some())
-            .collect();
+        let strikes: Vec<bool> = (0..4).map(|_| faults.strike("agents.create", &json!({}), true).is_some()).collect();
         assert_eq!(strikes, [false, true, false, false]);
         assert_eq!(faults.left(), 0);
     }
@@ -210,26 +205,14 @@ mod tests {
         let mut faults = Faults::default();
         faults.inject(Fault::on_any_write().lose_reply());
         assert!(faults.strike("agents.list", &json!({}), false).is_none());
-        assert!(
-            faults
-                .strike("agents.files.set", &json!({}), true)
-                .is_some()
-        );
+        assert!(faults.strike("agents.files.set", &json!({}), true).is_some());
     }
 
     #[test]
     fn a_fault_may_ask_for_a_parameter() {
         let mut faults = Faults::default();
         faults.inject(Fault::on("agents.files.set").with("name", "AGENTS.md"));
-        assert!(
-            faults
-                .strike("agents.files.set", &json!({"name": "SOUL.md"}), true)
-                .is_none()
-        );
-        assert!(
-            faults
-                .strike("agents.files.set", &json!({"name": "AGENTS.md"}), true)
-                .is_some()
-        );
+        assert!(faults.strike("agents.files.set", &json!({"name": "SOUL.md"}), true).is_none());
+        assert!(faults.strike("agents.files.set", &json!({"name": "AGENTS.md"}), true).is_some());
     }
 }

@@ -82,15 +82,10 @@ impl Gateway {
         {
             let mut world = self.world();
             for pending in std::mem::take(&mut world.in_flight).into_values() {
-                let error = RpcError::unavailable(format!(
-                    "{} unavailable during gateway restart",
-                    pending.method
-                ))
-                .retryable()
-                .with_details(json!({"reason": "gateway-restarting"}));
-                world
-                    .links
-                    .send(pending.link, Out::Frame(refused(&pending.request, &error)));
+                let error = RpcError::unavailable(format!("{} unavailable during gateway restart", pending.method))
+                    .retryable()
+                    .with_details(json!({"reason": "gateway-restarting"}));
+                world.links.send(pending.link, Out::Frame(refused(&pending.request, &error)));
             }
             world.emit("shutdown", event);
             world.links.close_all(1012, "service restart");

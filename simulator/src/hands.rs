@@ -50,13 +50,7 @@ impl Simulator {
 
     /// The ids of the pairing requests that wait.
     pub fn pairing_requests(&self) -> Vec<String> {
-        self.gateway
-            .world()
-            .devices
-            .pending
-            .keys()
-            .cloned()
-            .collect()
+        self.gateway.world().devices.pending.keys().cloned().collect()
     }
 
     /// Takes a device's token away and closes its connections with 4001.
@@ -76,13 +70,9 @@ impl Simulator {
         let now_ms = world.clock.now_ms();
         job["state"]["lastRunAtMs"] = json!(now_ms);
         job["state"]["lastRunStatus"] = json!("ok");
-        world
-            .cron
-            .jobs
-            .insert(format!("heartbeat:{agent}"), job.clone());
+        world.cron.jobs.insert(format!("heartbeat:{agent}"), job.clone());
         for action in ["started", "finished"] {
-            let mut payload =
-                json!({"jobId": job["id"], "action": action, "job": job, "runAtMs": now_ms});
+            let mut payload = json!({"jobId": job["id"], "action": action, "job": job, "runAtMs": now_ms});
             if action == "finished" {
                 payload["status"] = json!("ok");
                 payload["durationMs"] = json!(0);
@@ -147,8 +137,7 @@ impl Simulator {
 
     /// Stops the process in good order, as SIGTERM does.
     pub fn stop(&self) {
-        self.gateway
-            .stop(&json!({"reason": "gateway stopping"}), None);
+        self.gateway.stop(&json!({"reason": "gateway stopping"}), None);
     }
 
     /// From now on every upgrade is answered with HTTP 503, until [`start`](Self::start);

@@ -56,12 +56,7 @@ pub enum Outcome {
 
 impl Call {
     pub(crate) fn new(method: &str, params: &Value) -> Self {
-        Self {
-            method: method.to_owned(),
-            params: params.clone(),
-            outcome: Outcome::NotExecuted,
-            answered: false,
-        }
+        Self { method: method.to_owned(), params: params.clone(), outcome: Outcome::NotExecuted, answered: false }
     }
 }
 
@@ -129,35 +124,20 @@ impl Simulator {
     pub fn file(&self, agent: &str, name: &str) -> Option<String> {
         let world = self.gateway.world();
         let entry = world.written().remove(agent)?;
-        world
-            .workspaces
-            .file(&world.workspace_of(agent, &entry), name)
-            .map(|file| file.content.clone())
+        world.workspaces.file(&world.workspace_of(agent, &entry), name).map(|file| file.content.clone())
     }
 
     /// The files in a workspace, by name.
     pub fn workspace(&self, path: &str) -> BTreeMap<String, String> {
         let world = self.gateway.world();
-        let files = world
-            .workspaces
-            .by_path
-            .get(path)
-            .into_iter()
-            .flat_map(|workspace| &workspace.files);
-        files
-            .map(|(name, file)| (name.clone(), file.content.clone()))
-            .collect()
+        let files = world.workspaces.by_path.get(path).into_iter().flat_map(|workspace| &workspace.files);
+        files.map(|(name, file)| (name.clone(), file.content.clone())).collect()
     }
 
     /// Every session by its key.
     pub fn sessions(&self) -> BTreeMap<String, Session> {
         let world = self.gateway.world();
-        world
-            .sessions
-            .by_key
-            .iter()
-            .map(|(key, session)| (key.clone(), shown(key, session)))
-            .collect()
+        world.sessions.by_key.iter().map(|(key, session)| (key.clone(), shown(key, session))).collect()
     }
 
     /// Every message that was sent to an agent.
@@ -172,23 +152,14 @@ impl Simulator {
 
     /// How many calls of a method there were.
     pub fn count(&self, method: &str) -> usize {
-        self.gateway
-            .world()
-            .calls
-            .iter()
-            .filter(|call| call.method == method)
-            .count()
+        self.gateway.world().calls.iter().filter(|call| call.method == method).count()
     }
 
     /// How many calls of methods that write were executed or refused; those that were struck before
     /// do not count.
     pub fn writes(&self) -> usize {
         let world = self.gateway.world();
-        world
-            .calls
-            .iter()
-            .filter(|call| writes(&call.method) && call.outcome != Outcome::NotExecuted)
-            .count()
+        world.calls.iter().filter(|call| writes(&call.method) && call.outcome != Outcome::NotExecuted).count()
     }
 
     /// How many clients are connected.
@@ -212,33 +183,16 @@ impl Simulator {
         }
         let kept = !world.retained.is_empty();
         Orphans {
-            sessions: world
-                .sessions
-                .by_key
-                .keys()
-                .filter(|key| !known(roster_id(key)))
-                .cloned()
-                .collect(),
+            sessions: world.sessions.by_key.keys().filter(|key| !known(roster_id(key))).cloned().collect(),
             workspaces: world
                 .workspaces
                 .by_path
                 .iter()
-                .filter(|(path, workspace)| {
-                    !kept && !workspace.files.is_empty() && !used.contains_key(*path)
-                })
+                .filter(|(path, workspace)| !kept && !workspace.files.is_empty() && !used.contains_key(*path))
                 .map(|(path, _)| path.clone())
                 .collect(),
-            shared_workspaces: used
-                .iter()
-                .filter(|(_, agents)| **agents > 1)
-                .map(|(path, _)| path.clone())
-                .collect(),
-            created_again: world
-                .created
-                .iter()
-                .filter(|(_, times)| **times > 1)
-                .map(|(id, _)| id.clone())
-                .collect(),
+            shared_workspaces: used.iter().filter(|(_, agents)| **agents > 1).map(|(path, _)| path.clone()).collect(),
+            created_again: world.created.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect(),
         }
     }
 }
@@ -246,18 +200,9 @@ impl Simulator {
 fn shown(key: &str, session: &sessions::Session) -> Session {
     let text = |message: &Value| {
         let content = &message["content"];
-        content
-            .as_str()
-            .or_else(|| content[0]["text"].as_str())
-            .unwrap_or_default()
-            .to_owned()
+        content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default().to_owned()
     };
-    let said = |message: &Value| {
-        (
-            message["role"].as_str().unwrap_or_default().to_owned(),
-            text(message),
-        )
-    };
+    let said = |message: &Value| (message["role"].as_str().unwrap_or_default().to_owned(), text(message));
     Session {
         agent: roster_id(key).to_owned(),
         id: session.id.clone(),

@@ -30,10 +30,7 @@ pub type Visibility = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 ///
 /// The constructors hold what was measured; every field may be replaced before
 /// [`Simulator::new`](crate::Simulator::new).
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is one measured difference"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one measured difference")]
 #[derive(Clone)]
 pub struct Profile {
     /// The version that the configuration names as its last writer.
@@ -123,40 +120,12 @@ pub struct Profile {
     pub health: Duration,
 }
 
-const FILES_9_6: &[&str] = &[
-    "AGENTS.md",
-    "SOUL.md",
-    "IDENTITY.md",
-    "USER.md",
-    "BOOTSTRAP.md",
-    "MEMORY.md",
-];
-const SEEDS_9_6: &[&str] = &[
-    "AGENTS.md",
-    "SOUL.md",
-    "IDENTITY.md",
-    "USER.md",
-    "BOOTSTRAP.md",
-];
-const SEEDS_OLD: &[&str] = &[
-    "AGENTS.md",
-    "SOUL.md",
-    "TOOLS.md",
-    "IDENTITY.md",
-    "USER.md",
-    "HEARTBEAT.md",
-    "BOOTSTRAP.md",
-];
-const FILES_OLD: &[&str] = &[
-    "AGENTS.md",
-    "SOUL.md",
-    "TOOLS.md",
-    "IDENTITY.md",
-    "USER.md",
-    "HEARTBEAT.md",
-    "BOOTSTRAP.md",
-    "MEMORY.md",
-];
+const FILES_9_6: &[&str] = &["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "BOOTSTRAP.md", "MEMORY.md"];
+const SEEDS_9_6: &[&str] = &["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "BOOTSTRAP.md"];
+const SEEDS_OLD: &[&str] =
+    &["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md"];
+const FILES_OLD: &[&str] =
+    &["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "USER.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md"];
 const HEARTBEAT_9_6: &[&str] = &[
     "every",
     "activeHours",
@@ -318,10 +287,7 @@ impl Profile {
 
     /// Another latency, from the method's name and the number of agents.
     #[must_use]
-    pub fn with_latency(
-        mut self,
-        latency: impl Fn(&str, usize) -> Duration + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_latency(mut self, latency: impl Fn(&str, usize) -> Duration + Send + Sync + 'static) -> Self {
         self.latency = Arc::new(latency);
         self
     }
@@ -344,17 +310,13 @@ impl Profile {
     /// No latency and no visibility delay, for tests that are not about time.
     #[must_use]
     pub fn instant(self) -> Self {
-        self.with_latency(|_, _| Duration::ZERO)
-            .with_visibility_delay(Duration::ZERO)
+        self.with_latency(|_, _| Duration::ZERO).with_visibility_delay(Duration::ZERO)
     }
 }
 
 impl fmt::Debug for Profile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Profile")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Profile").field("version", &self.version).finish_non_exhaustive()
     }
 }
 

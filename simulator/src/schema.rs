@@ -24,42 +24,24 @@ pub(crate) struct Param {
 }
 
 pub(crate) const fn required(name: &'static str, kind: Kind) -> Param {
-    Param {
-        name,
-        kind,
-        required: true,
-    }
+    Param { name, kind, required: true }
 }
 
 pub(crate) const fn optional(name: &'static str, kind: Kind) -> Param {
-    Param {
-        name,
-        kind,
-        required: false,
-    }
+    Param { name, kind, required: false }
 }
 
 /// Checks `params` against `schema` and names the violations in the order in which real gateways
 /// name them; of the missing properties all, or only the first.
-pub(crate) fn check(
-    method: &str,
-    schema: &[Param],
-    params: &Value,
-    all: bool,
-) -> Result<(), RpcError> {
+pub(crate) fn check(method: &str, schema: &[Param], params: &Value, all: bool) -> Result<(), RpcError> {
     let Some(object) = params.as_object() else {
-        return Err(RpcError::invalid(format!(
-            "invalid {method} params: must be object"
-        )));
+        return Err(RpcError::invalid(format!("invalid {method} params: must be object")));
     };
     let faults = violations(schema, object, all);
     if faults.is_empty() {
         Ok(())
     } else {
-        Err(RpcError::invalid(format!(
-            "invalid {method} params: {}",
-            faults.join("; ")
-        )))
+        Err(RpcError::invalid(format!("invalid {method} params: {}", faults.join("; "))))
     }
 }
 
@@ -101,15 +83,10 @@ mod tests {
 
     use super::*;
 
-    const SCHEMA: &[Param] = &[
-        required("sessionKey", Kind::NonEmpty),
-        optional("deliver", Kind::Flag),
-    ];
+    const SCHEMA: &[Param] = &[required("sessionKey", Kind::NonEmpty), optional("deliver", Kind::Flag)];
 
     fn message(params: &Value) -> String {
-        check("chat.send", SCHEMA, params, true)
-            .unwrap_err()
-            .message
+        check("chat.send", SCHEMA, params, true).unwrap_err().message
     }
 
     #[test]

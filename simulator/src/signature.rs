@@ -19,11 +19,7 @@ pub(crate) struct Rejected {
 }
 
 const fn rejected(code: &'static str, reason: &'static str, message: &'static str) -> Rejected {
-    Rejected {
-        code,
-        reason,
-        message,
-    }
+    Rejected { code, reason, message }
 }
 
 /// Checks the device block of `params` against the challenge of this connection.
@@ -32,75 +28,44 @@ pub(crate) fn check(params: &Value, nonce: &str, now_ms: i64) -> Result<(), Reje
     let key = bytes(&device["publicKey"]).and_then(|key| <[u8; 32]>::try_from(key).ok());
     let key = key.filter(|key| device["id"] == hex(&Sha256::digest(key)));
     let Some(key) = key else {
-        return Err(rejected(
-            "DEVICE_AUTH_DEVICE_ID_MISMATCH",
-            "device-id-mismatch",
-            "device identity mismatch",
-        ));
+        return Err(rejected("DEVICE_AUTH_DEVICE_ID_MISMATCH", "device-id-mismatch", "device identity mismatch"));
     };
     let signed_at = device["signedAt"].as_i64();
     let Some(signed_at) = signed_at.filter(|at| (now_ms - at).abs() <= SKEW_MS) else {
-        return Err(rejected(
-            "DEVICE_AUTH_SIGNATURE_EXPIRED",
-            "device-signature-stale",
-            "device signature expired",
-        ));
+        return Err(rejected("DEVICE_AUTH_SIGNATURE_EXPIRED", "device-signature-stale", "device signature expired"));
     };
     match device["nonce"].as_str().map(str::trim).unwrap_or_default() {
         "" => {
-            return Err(rejected(
-                "DEVICE_AUTH_NONCE_REQUIRED",
-                "device-nonce-missing",
-                "device nonce required",
-            ));
+            return Err(rejected("DEVICE_AUTH_NONCE_REQUIRED", "device-nonce-missing", "device nonce required"));
         }
         given if given != nonce => {
-            return Err(rejected(
-                "DEVICE_AUTH_NONCE_MISMATCH",
-                "device-nonce-mismatch",
-                "device nonce mismatch",
-            ));
+            return Err(rejected("DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch", "device nonce mismatch"));
         }
         _ => {}
     }
     if verified(params, &key, signed_at, nonce) {
         Ok(())
     } else {
-        Err(rejected(
-            "DEVICE_AUTH_SIGNATURE_INVALID",
-            "device-signature",
-            "device signature invalid",
-        ))
+        Err(rejected("DEVICE_AUTH_SIGNATURE_INVALID", "device-signature", "device signature invalid"))
     }
 }
 
 fn verified(params: &Value, key: &[u8; 32], signed_at: i64, nonce: &str) -> bool {
-    let signature =
-        bytes(&params["device"]["signature"]).and_then(|raw| <[u8; 64]>::try_from(raw).ok());
+    let signature = bytes(&params["device"]["signature"]).and_then(|raw| <[u8; 64]>::try_from(raw).ok());
     let (Some(signature), Ok(key)) = (signature, VerifyingKey::from_bytes(key)) else {
         return false;
     };
     let signature = Signature::from_bytes(&signature);
-    payloads(params, signed_at, nonce)
-        .iter()
-        .any(|payload| key.verify_strict(payload.as_bytes(), &signature).is_ok())
+    payloads(params, signed_at, nonce).iter().any(|payload| key.verify_strict(payload.as_bytes(), &signature).is_ok())
 }
 
 /// The two texts that a device may have signed.
 fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
     let client = &params["client"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let scopes: Vec<String> = params["scopes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(text)
-        .collect();
+    let scopes: Vec<String> = params["scopes"].as_array().into_iter().flatten().map(text).collect();
     let auth = &params["auth"];
-    let token = ["token", "deviceToken", "password"]
-        .iter()
-        .find_map(|name| auth[*name].as_str())
-        .unwrap_or_default();
+    let token = ["token", "deviceToken", "password"].iter().find_map(|name| auth[*name].as_str()).unwrap_or_default();
     let common = [
         text(&params["device"]["id"]),
         text(&client["id"]),
@@ -114,16 +79,11 @@ fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
     .join("|");
     let plain = |value: &Value| text(value).trim().to_ascii_lowercase();
     let (platform, family) = (plain(&client["platform"]), plain(&client["deviceFamily"]));
-    [
-        format!("v2|{common}"),
-        format!("v3|{common}|{platform}|{family}"),
-    ]
+    [format!("v2|{common}"), format!("v3|{common}|{platform}|{family}")]
 }
 
 fn bytes(value: &Value) -> Option<Vec<u8>> {
-    base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(value.as_str()?)
-        .ok()
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value.as_str()?).ok()
 }
 
 #[cfg(test)]
@@ -165,9 +125,7 @@ mod tests {
 
     #[test]
     fn an_old_signature_is_refused() {
-        let code = check(&recorded(), NONCE, SIGNED_AT + SKEW_MS + 1)
-            .unwrap_err()
-            .code;
+        let code = check(&recorded(), NONCE, SIGNED_AT + SKEW_MS + 1).unwrap_err().code;
         assert_eq!(code, "DEVICE_AUTH_SIGNATURE_EXPIRED");
     }
 
@@ -175,9 +133,6 @@ mod tests {
     fn a_signature_over_other_scopes_is_refused() {
         let mut params = recorded();
         params["scopes"] = json!(["operator.admin"]);
-        assert_eq!(
-            check(&params, NONCE, SIGNED_AT).unwrap_err().code,
-            "DEVICE_AUTH_SIGNATURE_INVALID"
-        );
+        assert_eq!(check(&params, NONCE, SIGNED_AT).unwrap_err().code, "DEVICE_AUTH_SIGNATURE_INVALID");
     }
 }

@@ -59,17 +59,11 @@ impl Drop for ListenGuard {
 impl Simulator {
     /// A gateway that runs, with nothing in it but `main`.
     pub fn new(profile: Profile) -> Self {
-        Self {
-            gateway: Arc::new(Gateway::new(profile)),
-        }
+        Self { gateway: Arc::new(Gateway::new(profile)) }
     }
 
     /// Serves a client on a byte stream.
-    pub fn accept(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        remote: Remote,
-    ) {
+    pub fn accept(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, remote: Remote) {
         if self.gateway.power() != Power::Off {
             tokio::spawn(connection::serve(self.gateway.clone(), stream, remote));
         }
@@ -101,17 +95,10 @@ impl Simulator {
                 simulator.accept(stream, origin(peer.ip()));
             }
         });
-        Ok(ListenGuard {
-            addr,
-            task: task.abort_handle(),
-        })
+        Ok(ListenGuard { addr, task: task.abort_handle() })
     }
 }
 
 fn origin(ip: IpAddr) -> Remote {
-    if ip.is_loopback() {
-        Remote::Loopback
-    } else {
-        Remote::Remote
-    }
+    if ip.is_loopback() { Remote::Loopback } else { Remote::Remote }
 }

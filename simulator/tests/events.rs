@@ -18,17 +18,9 @@ async fn events_are_numbered_for_each_connection() {
     first.register(&["mc-1"]).await.unwrap();
     let mut second = Client::open(&simulator).await;
     second.register(&["mc-2"]).await.unwrap();
-    let numbers = |client: &Client| {
-        client
-            .events
-            .iter()
-            .map(|event| event["seq"].as_u64().unwrap())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        numbers(&second),
-        (1..=numbers(&second).len() as u64).collect::<Vec<_>>()
-    );
+    let numbers =
+        |client: &Client| client.events.iter().map(|event| event["seq"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(numbers(&second), (1..=numbers(&second).len() as u64).collect::<Vec<_>>());
     first.call("health", json!({})).await.unwrap();
     assert!(numbers(&first).len() > numbers(&second).len());
 }
@@ -54,11 +46,7 @@ async fn a_file_that_someone_else_edits_is_not_told() {
     client.register(&["mc-1"]).await.unwrap();
     client.events.clear();
     simulator.edit_file("mc-1", "AGENTS.md", Some("other"));
-    assert!(
-        timeout(Duration::from_secs(20), client.end())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_secs(20), client.end()).await.is_err());
     assert!(client.events.is_empty());
 }
 
@@ -83,10 +71,7 @@ async fn a_heartbeat_is_told_by_its_job() {
     client.events.clear();
     simulator.heartbeat("mc-1");
     let started = client.event("cron").await;
-    assert_eq!(
-        started["payload"]["job"]["declarationKey"],
-        "heartbeat:mc-1"
-    );
+    assert_eq!(started["payload"]["job"]["declarationKey"], "heartbeat:mc-1");
     assert_eq!(client.event("cron").await["payload"]["action"], "finished");
 }
 
@@ -94,10 +79,7 @@ async fn a_heartbeat_is_told_by_its_job() {
 async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    client
-        .connect(&hello(&json!({"token": "t"})))
-        .await
-        .unwrap();
+    client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     let start = Instant::now();
     client.event("tick").await;
     client.event("tick").await;
@@ -109,29 +91,15 @@ async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
 async fn older_versions_do_not_tell_that_the_config_has_changed() {
     let simulator = Simulator::new(Profile::v2026_7_1().instant());
     let mut client = Client::open(&simulator).await;
-    client
-        .call("agents.create", json!({"name": "mc-1", "workspace": "/w"}))
-        .await
-        .unwrap();
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
-    assert!(
-        client
-            .events
-            .iter()
-            .all(|event| event["event"] != "config.changed")
-    );
+    client.call("agents.create", json!({"name": "mc-1", "workspace": "/w"})).await.unwrap();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap();
+    assert!(client.events.iter().all(|event| event["event"] != "config.changed"));
 }
 
 #[tokio::test]
 async fn a_port_serves_the_same_gateway() {
     let simulator = instant();
-    let guard = simulator
-        .listen("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
+    let guard = simulator.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let stream = tokio::net::TcpStream::connect(guard.addr()).await.unwrap();
     let url = format!("ws://{}/", guard.addr());
     let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();

@@ -25,10 +25,7 @@ async fn restarted(simulator: &Simulator) -> Client {
             Err(error) => {
                 assert_eq!(error["message"], "gateway starting; retry shortly");
                 assert_eq!(error["details"]["reason"], "startup-sidecars");
-                assert_eq!(
-                    client.end().await,
-                    End::Closed(1013, "gateway starting".into())
-                );
+                assert_eq!(client.end().await, End::Closed(1013, "gateway starting".into()));
                 sleep(Duration::from_millis(500)).await;
             }
         }
@@ -44,10 +41,7 @@ async fn a_connection_dropped_before_leaves_nothing_written() {
     assert_eq!(client.end().await, End::Lost);
     assert!(!simulator.agents().contains_key("mc-1"));
     assert_eq!(simulator.writes(), 0);
-    assert_eq!(
-        simulator.calls().pop().unwrap().outcome,
-        Outcome::NotExecuted
-    );
+    assert_eq!(simulator.calls().pop().unwrap().outcome, Outcome::NotExecuted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,20 +60,10 @@ async fn a_connection_dropped_after_leaves_the_write() {
 async fn an_injected_error_is_given_as_it_is_and_executes_nothing() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
-    simulator.inject(
-        Fault::on_any_write()
-            .nth(2)
-            .error("UNAVAILABLE", "not now", true),
-    );
+    simulator.inject(Fault::on_any_write().nth(2).error("UNAVAILABLE", "not now", true));
     client.call("agents.create", create()).await.unwrap();
-    let error = client
-        .call("agents.create", json!({"name": "mc-2"}))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error,
-        json!({"code": "UNAVAILABLE", "message": "not now", "retryable": true})
-    );
+    let error = client.call("agents.create", json!({"name": "mc-2"})).await.unwrap_err();
+    assert_eq!(error, json!({"code": "UNAVAILABLE", "message": "not now", "retryable": true}));
     assert!(!simulator.agents().contains_key("mc-2"));
 }
 
@@ -90,11 +74,7 @@ async fn a_hung_call_is_never_answered_and_the_others_are() {
     simulator.inject(Fault::on("config.get").hang());
     let hung = client.send("config.get", json!({})).await;
     client.call("config.get", json!({})).await.unwrap();
-    assert!(
-        timeout(Duration::from_mins(10), client.reply(&hung))
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_mins(10), client.reply(&hung)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,21 +94,12 @@ async fn a_killed_gateway_refuses_connections_and_boots_again() {
     client.register(&["mc-1"]).await.unwrap();
     simulator.kill();
     assert_eq!(client.end().await, End::Lost);
-    assert_eq!(
-        simulator.connect().unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(simulator.connect().unwrap_err().kind(), ErrorKind::ConnectionRefused);
     let start = Instant::now();
     let mut client = restarted(&simulator).await;
     assert!(start.elapsed() >= Duration::from_secs(2));
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
-    assert!(
-        simulator.is_settled(),
-        "a kill while nothing is written leaves no lease"
-    );
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap();
+    assert!(simulator.is_settled(), "a kill while nothing is written leaves no lease");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,15 +113,9 @@ async fn a_gateway_killed_in_a_reload_is_unsettled_for_the_lease() {
     assert!(!simulator.is_settled());
     let error = client.call("agents.create", create()).await.unwrap_err();
     assert_eq!(error["message"], "agent \"mc-1\" already exists");
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap_err();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap_err();
     advance(Duration::from_mins(5)).await;
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap();
     assert!(simulator.is_settled());
 }
 
@@ -158,19 +123,17 @@ async fn a_gateway_killed_in_a_reload_is_unsettled_for_the_lease() {
 async fn a_kill_in_the_middle_of_a_patch_applies_all_of_it_or_nothing() {
     let latency = Duration::from_secs(4);
     for (at, written) in [(500, false), (2_000, true)] {
-        let simulator = Simulator::new(Profile::v2026_9_6().with_latency(move |method, _| {
-            if method == "config.patch" {
-                latency
-            } else {
-                Duration::ZERO
-            }
-        }));
+        let simulator = Simulator::new(
+            Profile::v2026_9_6().with_latency(
+                move |method, _| {
+                    if method == "config.patch" { latency } else { Duration::ZERO }
+                },
+            ),
+        );
         let mut client = Client::open(&simulator).await;
         let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
         let raw = common::patch(&["mc-1", "mc-2", "mc-3"]);
-        client
-            .send("config.patch", json!({"raw": raw, "baseHash": hash}))
-            .await;
+        client.send("config.patch", json!({"raw": raw, "baseHash": hash})).await;
         sleep(Duration::from_millis(at)).await;
         simulator.kill();
         assert_eq!(client.end().await, End::Lost);
@@ -183,27 +146,14 @@ async fn a_delete_that_was_killed_holds_its_lease_after_the_start() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
-    client
-        .send("agents.delete", json!({"agentId": "mc-1"}))
-        .await;
+    client.send("agents.delete", json!({"agentId": "mc-1"})).await;
     sleep(Duration::from_millis(200)).await;
     simulator.kill();
     let mut client = restarted(&simulator).await;
-    let error = client
-        .call("agents.delete", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap_err();
-    assert!(
-        error["message"]
-            .as_str()
-            .unwrap()
-            .contains("OPENCLAW_STATE_LEASE_HELD")
-    );
+    let error = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap_err();
+    assert!(error["message"].as_str().unwrap().contains("OPENCLAW_STATE_LEASE_HELD"));
     sleep(Duration::from_secs(45)).await;
-    client
-        .call("agents.delete", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
+    client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,18 +164,9 @@ async fn a_restart_tells_its_clients_and_refuses_what_is_pending() {
     sleep(Duration::from_millis(10)).await;
     simulator.restart();
     let error = client.reply(&id).await.unwrap().unwrap_err();
-    assert_eq!(
-        error["message"],
-        "agents.create unavailable during gateway restart"
-    );
-    assert_eq!(
-        client.event("shutdown").await["payload"]["reason"],
-        "gateway restarting"
-    );
-    assert_eq!(
-        client.end().await,
-        End::Closed(1012, "service restart".into())
-    );
+    assert_eq!(error["message"], "agents.create unavailable during gateway restart");
+    assert_eq!(client.event("shutdown").await["payload"]["reason"], "gateway restarting");
+    assert_eq!(client.end().await, End::Closed(1012, "service restart".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,25 +177,13 @@ async fn a_restarted_gateway_runs_the_same_message_again() {
     let key = "agent:mc-1:main";
     let wake = json!({"sessionKey": key, "message": "wake", "idempotencyKey": "k"});
     let status = |reply: Value| reply["status"].as_str().unwrap().to_owned();
-    assert_eq!(
-        status(client.call("chat.send", wake.clone()).await.unwrap()),
-        "started"
-    );
-    assert_eq!(
-        status(client.call("chat.send", wake.clone()).await.unwrap()),
-        "in_flight"
-    );
+    assert_eq!(status(client.call("chat.send", wake.clone()).await.unwrap()), "started");
+    assert_eq!(status(client.call("chat.send", wake.clone()).await.unwrap()), "in_flight");
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(
-        status(client.call("chat.send", wake.clone()).await.unwrap()),
-        "ok"
-    );
+    assert_eq!(status(client.call("chat.send", wake.clone()).await.unwrap()), "ok");
     simulator.kill();
     let mut client = restarted(&simulator).await;
-    assert_eq!(
-        status(client.call("chat.send", wake.clone()).await.unwrap()),
-        "started"
-    );
+    assert_eq!(status(client.call("chat.send", wake.clone()).await.unwrap()), "started");
     assert_eq!(simulator.chats()[0].runs, 2);
 }
 
@@ -268,10 +197,7 @@ async fn a_message_that_was_not_stored_before_a_kill_is_lost() {
         client.call("chat.send", wake).await.unwrap();
         sleep(Duration::from_millis(after)).await;
         simulator.kill();
-        assert_eq!(
-            simulator.sessions()["agent:mc-1:main"].messages.len(),
-            stored
-        );
+        assert_eq!(simulator.sessions()["agent:mc-1:main"].messages.len(), stored);
     }
 }
 
@@ -292,8 +218,6 @@ async fn a_draining_gateway_answers_the_upgrade_with_503() {
     let simulator = instant();
     simulator.drain();
     let stream = simulator.connect().unwrap();
-    let error = tokio_tungstenite::client_async("ws://simulator/", stream)
-        .await
-        .unwrap_err();
+    let error = tokio_tungstenite::client_async("ws://simulator/", stream).await.unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
 }

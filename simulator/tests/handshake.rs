@@ -17,29 +17,19 @@ fn encoded(bytes: &[u8]) -> String {
 
 fn device_id(key: &SigningKey) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(key.verifying_key().as_bytes())
-        .iter()
-        .fold(String::new(), |mut id, byte| {
-            write!(id, "{byte:02x}").unwrap();
-            id
-        })
+    Sha256::digest(key.verifying_key().as_bytes()).iter().fold(String::new(), |mut id, byte| {
+        write!(id, "{byte:02x}").unwrap();
+        id
+    })
 }
 
 /// The parameters of a handshake, signed over the challenge with payload version 3.
 fn signed(client: &Client, key: &SigningKey, auth: &Value, scopes: &[&str]) -> Value {
     let mut params = hello(auth);
-    let token = auth["token"]
-        .as_str()
-        .or(auth["deviceToken"].as_str())
-        .unwrap();
-    let (nonce, at) = (
-        client.challenge["nonce"].as_str().unwrap(),
-        &client.challenge["ts"],
-    );
+    let token = auth["token"].as_str().or(auth["deviceToken"].as_str()).unwrap();
+    let (nonce, at) = (client.challenge["nonce"].as_str().unwrap(), &client.challenge["ts"]);
     let (id, scopes_text) = (device_id(key), scopes.join(","));
-    let payload = format!(
-        "v3|{id}|gateway-client|backend|operator|{scopes_text}|{at}|{token}|{nonce}|linux|"
-    );
+    let payload = format!("v3|{id}|gateway-client|backend|operator|{scopes_text}|{at}|{token}|{nonce}|linux|");
     params["scopes"] = json!(scopes);
     params["device"] = json!({
         "id": id,
@@ -55,11 +45,7 @@ fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-async fn remote(
-    simulator: &Simulator,
-    auth: Value,
-    scopes: &[&str],
-) -> (Client, Result<Value, Value>) {
+async fn remote(simulator: &Simulator, auth: Value, scopes: &[&str]) -> (Client, Result<Value, Value>) {
     let mut client = Client::dial(simulator, Remote::Remote).await;
     let params = signed(&client, &key(), &auth, scopes);
     let reply = client.connect(&params).await;
@@ -70,10 +56,7 @@ async fn remote(
 async fn a_remote_client_without_a_device_has_no_scopes() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    let welcome = client
-        .connect(&hello(&json!({"token": "t"})))
-        .await
-        .unwrap();
+    let welcome = client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     assert_eq!(welcome["auth"]["scopes"], json!([]));
     client.call("health", json!({})).await.unwrap();
     let error = client.call("agents.list", json!({})).await.unwrap_err();
@@ -86,16 +69,10 @@ async fn an_unknown_device_waits_for_its_approval_and_then_has_a_token() {
     let simulator = instant();
     let (mut client, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let error = reply.unwrap_err();
-    assert_eq!(
-        (&error["code"], &error["details"]["reason"]),
-        (&json!("NOT_PAIRED"), &json!("not-paired"))
-    );
+    assert_eq!((&error["code"], &error["details"]["reason"]), (&json!("NOT_PAIRED"), &json!("not-paired")));
     assert!(matches!(client.end().await, End::Closed(1008, _)));
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
-    assert_eq!(
-        reply.unwrap_err()["details"]["requestId"],
-        error["details"]["requestId"]
-    );
+    assert_eq!(reply.unwrap_err()["details"]["requestId"], error["details"]["requestId"]);
 
     let mut admin = Client::open(&simulator).await;
     let request = json!({"requestId": error["details"]["requestId"]});
@@ -111,10 +88,7 @@ async fn an_unknown_device_waits_for_its_approval_and_then_has_a_token() {
 async fn wider_scopes_need_another_approval() {
     let simulator = instant();
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &["operator.read"]).await;
-    let request = reply.unwrap_err()["details"]["requestId"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let request = reply.unwrap_err()["details"]["requestId"].as_str().unwrap().to_owned();
     assert!(simulator.approve_pairing(&request));
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &["operator.read"]).await;
     let token = reply.unwrap()["auth"]["deviceToken"].clone();
@@ -128,23 +102,14 @@ async fn wider_scopes_need_another_approval() {
 async fn a_revoked_device_is_closed_and_has_to_pair_again() {
     let simulator = instant();
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
-    let request = reply.unwrap_err()["details"]["requestId"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let request = reply.unwrap_err()["details"]["requestId"].as_str().unwrap().to_owned();
     simulator.approve_pairing(&request);
     let (mut client, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let token = reply.unwrap()["auth"]["deviceToken"].clone();
     assert!(simulator.revoke_device(&device_id(&key())));
-    assert_eq!(
-        client.end().await,
-        End::Closed(4001, "device removed".into())
-    );
+    assert_eq!(client.end().await, End::Closed(4001, "device removed".into()));
     let (_, reply) = remote(&simulator, json!({"deviceToken": token}), &SCOPES).await;
-    assert_eq!(
-        reply.unwrap_err()["details"]["code"],
-        "AUTH_DEVICE_TOKEN_MISMATCH"
-    );
+    assert_eq!(reply.unwrap_err()["details"]["code"], "AUTH_DEVICE_TOKEN_MISMATCH");
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     assert_eq!(reply.unwrap_err()["details"]["reason"], "role-upgrade");
 }
@@ -154,10 +119,7 @@ async fn ten_bad_tokens_lock_a_remote_address_out() {
     let simulator = instant();
     for _ in 0..10 {
         let (_, reply) = remote(&simulator, json!({"token": "wrong"}), &SCOPES).await;
-        assert_eq!(
-            reply.unwrap_err()["details"]["recommendedNextStep"],
-            "retry_with_device_token"
-        );
+        assert_eq!(reply.unwrap_err()["details"]["recommendedNextStep"], "retry_with_device_token");
     }
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let error = reply.unwrap_err();
@@ -170,16 +132,10 @@ async fn ten_bad_tokens_lock_a_remote_address_out() {
 async fn a_password_gateway_takes_its_password() {
     let simulator = Simulator::new(Profile::v2026_9_6().instant().with_password("secret"));
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
-    let error = client
-        .connect(&hello(&json!({"password": "wrong"})))
-        .await
-        .unwrap_err();
+    let error = client.connect(&hello(&json!({"password": "wrong"}))).await.unwrap_err();
     assert_eq!(error["details"]["code"], "AUTH_PASSWORD_MISMATCH");
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
-    client
-        .connect(&hello(&json!({"password": "secret"})))
-        .await
-        .unwrap();
+    client.connect(&hello(&json!({"password": "secret"}))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,10 +143,7 @@ async fn the_first_request_has_to_be_connect() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
     let error = client.call("agents.list", json!({})).await.unwrap_err();
-    assert_eq!(
-        error["message"],
-        "invalid handshake: first request must be connect"
-    );
+    assert_eq!(error["message"], "invalid handshake: first request must be connect");
     assert!(matches!(client.end().await, End::Closed(1008, _)));
 }
 
@@ -201,50 +154,31 @@ async fn a_client_that_is_not_known_is_refused() {
     let mut params = hello(&json!({"token": "t"}));
     params["client"]["id"] = json!("my-operator");
     let error = client.connect(&params).await.unwrap_err();
-    assert!(
-        error["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("invalid connect params: at /client/id")
-    );
+    assert!(error["message"].as_str().unwrap().starts_with("invalid connect params: at /client/id"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn ten_calls_without_a_scope_end_the_connection() {
     let simulator = instant();
     let mut client = Client::dial(&simulator, Remote::Remote).await;
-    client
-        .connect(&hello(&json!({"token": "t"})))
-        .await
-        .unwrap();
+    client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     for _ in 0..10 {
         client.call("agents.list", json!({})).await.unwrap_err();
     }
-    assert_eq!(
-        client.end().await,
-        End::Closed(1008, "repeated unauthorized calls".into())
-    );
+    assert_eq!(client.end().await, End::Closed(1008, "repeated unauthorized calls".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_shares_its_budget_among_its_connections() {
-    let simulator = Simulator::new(
-        Profile::v2026_9_6()
-            .instant()
-            .with_patch_budget(1, std::time::Duration::from_mins(1)),
-    );
+    let simulator =
+        Simulator::new(Profile::v2026_9_6().instant().with_patch_budget(1, std::time::Duration::from_mins(1)));
     let mut refusals = 0;
     for _ in 0..2 {
         let mut client = Client::dial(&simulator, Remote::Loopback).await;
         let params = signed(&client, &key(), &json!({"token": "t"}), &SCOPES);
         let welcome = client.connect(&params).await.unwrap();
         assert!(welcome["auth"].get("deviceToken").is_none());
-        refusals += usize::from(
-            client
-                .call("config.patch", json!({"raw": "{}"}))
-                .await
-                .is_err(),
-        );
+        refusals += usize::from(client.call("config.patch", json!({"raw": "{}"})).await.is_err());
     }
     assert_eq!(refusals, 1);
 }

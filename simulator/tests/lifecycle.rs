@@ -17,31 +17,15 @@ async fn an_agent_is_registered_given_files_woken_and_deleted() {
     client.register(&["mc-1"]).await.unwrap();
     let file = json!({"agentId": "mc-1", "name": "AGENTS.md", "content": "hello"});
     client.call("agents.files.set", file).await.unwrap();
-    client
-        .call("sessions.patch", json!({"key": KEY, "label": "One"}))
-        .await
-        .unwrap();
-    let wake =
-        json!({"sessionKey": KEY, "message": "wake up", "deliver": true, "idempotencyKey": "k"});
-    assert_eq!(
-        client.call("chat.send", wake).await.unwrap()["status"],
-        "started"
-    );
+    client.call("sessions.patch", json!({"key": KEY, "label": "One"})).await.unwrap();
+    let wake = json!({"sessionKey": KEY, "message": "wake up", "deliver": true, "idempotencyKey": "k"});
+    assert_eq!(client.call("chat.send", wake).await.unwrap()["status"], "started");
     while client.event("chat").await["payload"]["state"] != "final" {}
-    assert_eq!(
-        simulator.file("mc-1", "AGENTS.md").as_deref(),
-        Some("hello")
-    );
+    assert_eq!(simulator.file("mc-1", "AGENTS.md").as_deref(), Some("hello"));
     assert_eq!(simulator.sessions()[KEY].label.as_deref(), Some("One"));
-    assert_eq!(
-        simulator.sessions()[KEY].messages[0],
-        ("user".to_owned(), "wake up".to_owned())
-    );
+    assert_eq!(simulator.sessions()[KEY].messages[0], ("user".to_owned(), "wake up".to_owned()));
 
-    client
-        .call("agents.delete", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
+    client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
     assert_eq!(simulator.agents().into_keys().collect::<Vec<_>>(), ["main"]);
     assert!(simulator.orphans().is_empty(), "{:?}", simulator.orphans());
     assert_eq!(simulator.writes(), 5);
@@ -52,29 +36,17 @@ async fn a_created_agent_is_not_found_until_it_is_applied() {
     let profile = Profile::v2026_9_6().with_visibility_delay(Duration::from_millis(1_500));
     let simulator = Simulator::new(profile);
     let mut client = Client::open(&simulator).await;
-    client
-        .call(
-            "agents.create",
-            json!({"name": "mc-1", "workspace": "/w/mc-1"}),
-        )
-        .await
-        .unwrap();
+    client.call("agents.create", json!({"name": "mc-1", "workspace": "/w/mc-1"})).await.unwrap();
     assert!(!simulator.is_settled());
     for method in ["agents.files.list", "agents.delete"] {
-        let error = client
-            .call(method, json!({"agentId": "mc-1"}))
-            .await
-            .unwrap_err();
+        let error = client.call(method, json!({"agentId": "mc-1"})).await.unwrap_err();
         assert_eq!(error["message"], "agent \"mc-1\" not found");
     }
     let event = client.event("config.changed").await;
     let config = client.call("config.get", json!({})).await.unwrap();
     assert_eq!(event["payload"]["hash"], config["hash"]);
     assert_eq!(config["appliedConfigHash"], config["configRevisionHash"]);
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,16 +57,10 @@ async fn an_unsettled_gateway_says_ok_and_does_nothing_until_the_lease_ends() {
     client.register(&["mc-1"]).await.unwrap();
     let config = client.call("config.get", json!({})).await.unwrap();
     assert_ne!(config["appliedConfigHash"], config["configRevisionHash"]);
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap_err();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap_err();
     client.event("config.changed").await;
     assert!(simulator.is_settled());
-    client
-        .call("agents.files.list", json!({"agentId": "mc-1"}))
-        .await
-        .unwrap();
+    client.call("agents.files.list", json!({"agentId": "mc-1"})).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,49 +85,24 @@ async fn racing_creates_of_one_name_make_one_agent() {
 async fn an_unknown_agent_s_label_leaves_an_orphan() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
-    client
-        .call(
-            "sessions.patch",
-            json!({"key": "agent:mc-none:main", "label": "x"}),
-        )
-        .await
-        .unwrap();
+    client.call("sessions.patch", json!({"key": "agent:mc-none:main", "label": "x"})).await.unwrap();
     assert!(simulator.orphans().sessions.contains("agent:mc-none:main"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_of_patches_belongs_to_the_connection() {
-    let simulator = Simulator::new(
-        Profile::v2026_9_6()
-            .instant()
-            .with_patch_budget(2, Duration::from_mins(1)),
-    );
+    let simulator = Simulator::new(Profile::v2026_9_6().instant().with_patch_budget(2, Duration::from_mins(1)));
     let mut client = Client::open(&simulator).await;
     for _ in 0..2 {
-        client
-            .call("config.patch", json!({"raw": "{}", "baseHash": "stale"}))
-            .await
-            .unwrap_err();
+        client.call("config.patch", json!({"raw": "{}", "baseHash": "stale"})).await.unwrap_err();
     }
-    let refused = client
-        .call("config.patch", json!({"raw": "{}"}))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused["message"],
-        "rate limit exceeded for config.patch; retry after 60s"
-    );
-    assert_eq!(
-        refused["details"],
-        json!({"method": "config.patch", "limit": "2 per 60s"})
-    );
+    let refused = client.call("config.patch", json!({"raw": "{}"})).await.unwrap_err();
+    assert_eq!(refused["message"], "rate limit exceeded for config.patch; retry after 60s");
+    assert_eq!(refused["details"], json!({"method": "config.patch", "limit": "2 per 60s"}));
     let mut other = Client::open(&simulator).await;
     other.register(&["mc-1"]).await.unwrap();
     tokio::time::advance(Duration::from_mins(1)).await;
-    client
-        .call("config.patch", json!({"raw": "{}"}))
-        .await
-        .unwrap();
+    client.call("config.patch", json!({"raw": "{}"})).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,10 +116,7 @@ async fn a_full_queue_says_busy_and_executes_nothing() {
     let mut busy = 0;
     for id in ids {
         if let Err(error) = client.reply(&id).await.unwrap() {
-            assert_eq!(
-                error["message"],
-                "The server is busy. Please try again in a moment."
-            );
+            assert_eq!(error["message"], "The server is busy. Please try again in a moment.");
             busy += 1;
         }
     }
@@ -192,10 +130,7 @@ async fn a_lost_reply_leaves_the_write_and_the_connection() {
     simulator.inject(Fault::on("agents.create").lose_reply());
     client.send("agents.create", json!({"name": "mc-1"})).await;
     client.call("health", json!({})).await.unwrap();
-    let error = client
-        .call("agents.create", json!({"name": "mc-1"}))
-        .await
-        .unwrap_err();
+    let error = client.call("agents.create", json!({"name": "mc-1"})).await.unwrap_err();
     assert_eq!(error["message"], "agent \"mc-1\" already exists");
     assert_eq!(simulator.faults_left(), 0);
 }
@@ -210,15 +145,11 @@ async fn a_crash_at_any_write_leaves_a_world_that_a_retry_completes() {
             if !simulator.agents().contains_key("mc-1") {
                 let hash = client.call("config.get", json!({})).await.unwrap()["hash"].clone();
                 let raw = common::patch(&["mc-1"]);
-                client
-                    .send("config.patch", json!({"raw": raw, "baseHash": hash}))
-                    .await;
+                client.send("config.patch", json!({"raw": raw, "baseHash": hash})).await;
             }
             let file = json!({"agentId": "mc-1", "name": "AGENTS.md", "content": "x"});
             client.send("agents.files.set", file).await;
-            let label = client
-                .send("sessions.patch", json!({"key": KEY, "label": "x"}))
-                .await;
+            let label = client.send("sessions.patch", json!({"key": KEY, "label": "x"})).await;
             let _ = client.reply(&label).await;
         }
         assert!(simulator.orphans().is_empty(), "{:?}", simulator.orphans());

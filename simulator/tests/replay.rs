@@ -55,10 +55,7 @@ async fn replay(recording: &str, profile: Profile) -> Vec<String> {
             hash = payload["hash"].clone();
         }
         if let (Some(settled), Ok(payload)) = (step["settled"].as_bool(), &reply) {
-            assert_eq!(
-                payload["appliedConfigHash"] == payload["configRevisionHash"],
-                settled
-            );
+            assert_eq!(payload["appliedConfigHash"] == payload["configRevisionHash"], settled);
         }
         let at = format!("{} at {}: {method}", step["scene"], step["at"]);
         differences.extend(found.into_iter().map(|found| format!("{at}: {found}")));
@@ -84,12 +81,7 @@ fn said(error: &Value) -> Value {
     if let Some(error) = error.as_object_mut() {
         error.remove("retryAfterMs");
     }
-    let mut words: Vec<String> = error["message"]
-        .as_str()
-        .unwrap()
-        .split([' ', ',', ';'])
-        .map(str::to_owned)
-        .collect();
+    let mut words: Vec<String> = error["message"].as_str().unwrap().split([' ', ',', ';']).map(str::to_owned).collect();
     if error["retryable"] == true {
         words.retain(|word| !word.ends_with('s') || word.parse::<f64>().is_ok());
     }
@@ -113,19 +105,11 @@ fn missing(expected: &Value, actual: &Value, path: &str) -> Vec<String> {
             .collect(),
         (Value::Array(expected), Value::Array(actual)) if some_of(path) => expected
             .iter()
-            .filter(|wanted| {
-                actual
-                    .iter()
-                    .all(|found| !missing(wanted, found, path).is_empty())
-            })
+            .filter(|wanted| actual.iter().all(|found| !missing(wanted, found, path).is_empty()))
             .map(|wanted| format!("{path} has no {wanted}"))
             .collect(),
         (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
-            expected
-                .iter()
-                .zip(actual)
-                .flat_map(|(wanted, found)| missing(wanted, found, path))
-                .collect()
+            expected.iter().zip(actual).flat_map(|(wanted, found)| missing(wanted, found, path)).collect()
         }
         _ if expected == actual => Vec::new(),
         _ => vec![format!("{path}: expected {expected}, got {actual}")],
@@ -134,13 +118,7 @@ fn missing(expected: &Value, actual: &Value, path: &str) -> Vec<String> {
 
 /// Lists of which the recording holds a part, or whose order means nothing.
 fn some_of(path: &str) -> bool {
-    [
-        "payload.jobs",
-        "payload.messages",
-        "payload.sessions",
-        "payload.auth.scopes",
-    ]
-    .contains(&path)
+    ["payload.jobs", "payload.messages", "payload.sessions", "payload.auth.scopes"].contains(&path)
 }
 
 fn none() -> Vec<String> {
@@ -176,8 +154,5 @@ async fn a_conversation_with_2026_3_2_is_repeated() {
 #[test]
 fn a_difference_is_found() {
     let expected = BTreeMap::from([("a", json!([1, 2]))]);
-    assert_eq!(
-        missing(&json!(expected), &json!({"a": [1, 3]}), "p"),
-        ["p.a: expected 2, got 3"]
-    );
+    assert_eq!(missing(&json!(expected), &json!({"a": [1, 3]}), "p"), ["p.a: expected 2, got 3"]);
 }

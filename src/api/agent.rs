@@ -245,7 +245,7 @@ impl WakeSpec {
     /// How long the agent has to check in.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.deadline.map_or(Duration::from_secs(300), Interval::get)
+        self.deadline.map_or(Duration::from_mins(5), Interval::get)
     }
 }
 

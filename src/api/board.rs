@@ -116,6 +116,7 @@ fn goal() -> String {
 /// Rules of a board, as its agents are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule that is on or off by itself")]
 pub struct BoardRules {
     /// Nothing is done before somebody approved it.
     #[serde(default = "on")]

@@ -121,13 +121,13 @@ impl AgentGatewaySpec {
     /// How often everything is compared again.
     #[must_use]
     pub fn resync_interval(&self) -> Duration {
-        self.resync_interval.map_or(Duration::from_secs(600), Interval::get)
+        self.resync_interval.map_or(Duration::from_mins(10), Interval::get)
     }
 
     /// How long cleanup waits for a gateway that is going away itself.
     #[must_use]
     pub fn cleanup_timeout(&self) -> Duration {
-        self.cleanup_timeout.map_or(Duration::from_secs(120), Interval::get)
+        self.cleanup_timeout.map_or(Duration::from_mins(2), Interval::get)
     }
 
     /// Most requests open at one time.

@@ -2,6 +2,7 @@
 //!
 //! This layer knows Kubernetes types and nothing else of the crate. It holds no behaviour beyond
 //! reading what a field means when it is left out.
+#![allow(clippy::duplicated_attributes, reason = "a resource has several columns of one type")]
 #![expect(unreachable_pub, reason = "the derive of a schema makes private copies of public types")]
 
 pub mod agent;

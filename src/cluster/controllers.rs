@@ -22,7 +22,7 @@ use crate::plan::backoff;
 use crate::reconcile::{Key, Next};
 
 /// How long a reconcile may take. The slowest request to a gateway, a deletion, has 90 s.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// What a controller is made of.
 pub struct Controller<K>

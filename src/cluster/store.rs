@@ -56,7 +56,7 @@ impl KubeStore {
     async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
         // The semaphore is never closed.
         let _turn = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
-        request.await.map_err(store_error)
+        request.await.map_err(|e| store_error(&e))
     }
 
     async fn claim<K>(&self, object: &K, claim: &Claim) -> Result<K, StoreError>
@@ -86,8 +86,8 @@ fn written() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
 }
 
-fn store_error(error: kube::Error) -> StoreError {
-    let kube::Error::Api(status) = &error else {
+fn store_error(error: &kube::Error) -> StoreError {
+    let kube::Error::Api(status) = error else {
         return StoreError::Failed(error.to_string());
     };
     let terminating = status.message.contains("because it is being terminated");

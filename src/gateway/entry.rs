@@ -166,7 +166,7 @@ mod tests {
         }
     }
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
     }
 
@@ -179,14 +179,14 @@ mod tests {
 
     #[test]
     fn an_entry_as_it_should_be_needs_no_patch_whatever_else_stands_in_it() {
-        let is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "agentDir": "/x", "tools": {"allow": ["exec"]},
+        let is = object(&json!({"name": "Ops", "workspace": "/w/mc-1", "agentDir": "/x", "tools": {"allow": ["exec"]},
             "identity": {"name": "Ops", "theme": "dark"}, "heartbeat": {"every": "5m", "target": "none"}}));
         assert_eq!(entry().patch(Some(&is)), None);
     }
 
     #[test]
     fn only_what_differs_is_patched_and_what_we_no_longer_want_is_removed() {
-        let is = object(json!({"name": "Ops", "workspace": "/w/mc-1", "model": {"primary": "a/b"},
+        let is = object(&json!({"name": "Ops", "workspace": "/w/mc-1", "model": {"primary": "a/b"},
             "identity": {"name": "Ops", "emoji": "x"}, "heartbeat": {"every": "1m", "target": "none", "prompt": "old"}}));
         let patch = entry().patch(Some(&is)).unwrap();
         assert_eq!(
@@ -200,7 +200,7 @@ mod tests {
         let want = AgentEntry { model: Some("a/b".into()), ..entry() };
         for model in [json!("a/b"), json!({"primary": "a/b"})] {
             let mut is = object(
-                json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}),
+                &json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}),
             );
             is.insert("model".into(), model);
             assert_eq!(want.patch(Some(&is)), None);

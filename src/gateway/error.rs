@@ -160,7 +160,7 @@ impl CallError {
         }
     }
 
-    pub(super) fn unreadable(method: &'static str, detail: impl ToString) -> Self {
+    pub(super) fn unreadable(method: &'static str, detail: &dyn std::fmt::Display) -> Self {
         Self::Unreadable { method, detail: detail.to_string() }
     }
 }

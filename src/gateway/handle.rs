@@ -141,7 +141,7 @@ impl Gateway {
     pub fn open(settings: Settings, dial: Arc<dyn Dial>) -> Self {
         let closing = CancellationToken::new();
         let (calls, calls_rx) = mpsc::channel(QUEUE);
-        let (told, told_rx) = mpsc::unbounded_channel();
+        let (told, heard) = mpsc::unbounded_channel();
         let (link, link_rx) = watch::channel(Link::Connecting);
         let (inventory, inventory_rx) = watch::channel(None);
         let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
@@ -155,14 +155,14 @@ impl Gateway {
         let connection = Connection { settings, dial, calls: calls_rx, told, link, closing: closing.clone() };
         let informer = Informer {
             caller: caller.clone(),
-            told: told_rx,
+            told: heard,
             wanted: wanted_rx,
             inventory,
             changes: changes.clone(),
             hashes: Arc::clone(&hashes),
             resync,
         };
-        let writer = Writer {
+        let config_writer = Writer {
             caller: caller.clone(),
             commands: commands_rx,
             inventory: inventory_rx.clone(),
@@ -174,7 +174,7 @@ impl Gateway {
         };
         tokio::spawn(connection.run());
         tokio::spawn(informer.run());
-        tokio::spawn(writer.run());
+        tokio::spawn(config_writer.run());
         let inner = Inner {
             caller,
             link: link_rx,
@@ -217,7 +217,7 @@ impl Gateway {
     /// Leaves an entry for the next config write; one that waits for the same id is replaced. Never waits.
     pub fn submit(&self, entry: AgentEntry) {
         // The writer ends only with this handle.
-        let _ = self.inner.commands.send(Command::Submit(entry));
+        let _ = self.inner.commands.send(Command::Submit(Box::new(entry)));
     }
 
     /// Takes an entry back that has not been written.

@@ -235,9 +235,9 @@ impl Informer {
             }
         }
         // Who asked and went away does not mind.
-        asked.into_iter().for_each(|asker| {
+        for asker in asked {
             let _ = asker.send(());
-        });
+        }
     }
 
     async fn read(&self, memory: &mut Memory) -> Result<Inventory, CallError> {
@@ -278,7 +278,8 @@ impl Informer {
     }
 
     fn publish(&self, new: Inventory) {
-        let old = self.inventory.send_replace(Some(Arc::new(new.clone())));
+        let new = Arc::new(new);
+        let old = self.inventory.send_replace(Some(Arc::clone(&new)));
         let Some(old) = old else { return self.tell(Change::Roster) };
         if old.settled != new.settled || old.capabilities != new.capabilities {
             return self.tell(Change::Roster);

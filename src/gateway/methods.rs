@@ -14,7 +14,7 @@ pub(super) const ORDINARY: Duration = Duration::from_secs(15);
 /// The deadline of a deletion: measured 3 to 6 s each with 20 agents that have sessions, and more behind others.
 const DELETE: Duration = Duration::from_secs(90);
 /// The deadline of a config write: measured 54 s for 200 agents.
-pub(super) const CONFIG_WRITE: Duration = Duration::from_secs(120);
+pub(super) const CONFIG_WRITE: Duration = Duration::from_mins(2);
 
 /// A workspace file as the gateway lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,7 @@ struct RawMessage {
 }
 
 fn read<T: DeserializeOwned>(method: &'static str, payload: Value) -> Result<T, CallError> {
-    serde_json::from_value(payload).map_err(|e| CallError::unreadable(method, e))
+    serde_json::from_value(payload).map_err(|e| CallError::unreadable(method, &e))
 }
 
 impl Gateway {

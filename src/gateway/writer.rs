@@ -49,7 +49,7 @@ pub struct Refused {
 /// What the writer is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    Submit(AgentEntry),
+    Submit(Box<AgentEntry>),
     Withdraw(String),
 }
 
@@ -112,6 +112,7 @@ impl Writer {
     fn take(&mut self, command: Command) {
         match command {
             Command::Submit(entry) => {
+                let entry = *entry;
                 let same = self.state.get(&entry.id).is_some_and(|slot| slot.entry == entry);
                 if !same {
                     self.state.insert(entry.id.clone(), Slot { entry, refused: None, group: 0 });
@@ -177,7 +178,9 @@ impl Writer {
         }
         if let Some(wait) = error.retry_after() {
             warn!(seconds = wait.as_secs(), "the gateway takes no more config writes for now");
-            ids.iter().for_each(|id| self.tell(id.clone()));
+            for id in ids {
+                self.tell(id.clone());
+            }
             return Some(Instant::now() + wait);
         }
         if error.is_transient() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// The wait after the `failures`-th failure in a row: 1 s, doubled each time up to 5 min, less up to half of it by
 /// `jitter` (0 to 1).

@@ -115,7 +115,6 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
             modified_ms: seen.map(|s| s.modified_ms),
             ..blank
         },
-        (Delivery::Write { .. }, Decision::Rest(state)) => FileStatus { state, ..blank },
         (_, Decision::Rest(state)) => FileStatus { state, ..blank },
         (_, Decision::Read | Decision::Write { .. }) => blank,
     }

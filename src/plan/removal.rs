@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_gateway_that_is_going_bounds_the_wait() {
-        let going = Presence::Going { since: at(100), timeout: Duration::from_secs(120) };
+        let going = Presence::Going { since: at(100), timeout: Duration::from_mins(2) };
         let before = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(219));
         assert!(matches!(before, Removal::Wait(_)));
         let after = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(220));

@@ -65,7 +65,9 @@ async fn apply<S: Store>(
         Step::Bind(binding) => *agent = bind(&scene.world.store, agent, binding).await?,
         Step::IssueToken => {
             let store = &scene.world.store;
-            token::issue(store, agent, &scene.references.token, &scene.desired.api_url).await.map_err(kubernetes)?;
+            token::issue(store, agent, &scene.references.token, &scene.desired.api_url)
+                .await
+                .map_err(|e| kubernetes(&e))?;
         }
         Step::SubmitEntry => scene.link.submit(scene.desired),
         Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
@@ -86,7 +88,7 @@ async fn apply<S: Store>(
 
 /// What a failed request to Kubernetes means for the agent.
 #[must_use]
-pub fn kubernetes(error: StoreError) -> Trouble {
+pub fn kubernetes(error: &StoreError) -> Trouble {
     let text = format!("a request to Kubernetes: {error}");
     match error {
         StoreError::Refused(_) => Trouble::permanent(Reason::KubernetesError, text),
@@ -102,7 +104,7 @@ async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<A
         annotation: Some((keys::BINDING_ANNOTATION, Some(binding.to_annotation()))),
         ..Claim::default()
     };
-    store.claim_agent(agent, &claim).await.map_err(kubernetes)
+    store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))
 }
 
 async fn write_files<S: Store>(

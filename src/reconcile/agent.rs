@@ -189,9 +189,8 @@ fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> std::t
 
 fn after_wait(wait: &Wait, desired: &Desired) -> Next {
     match wait {
-        Wait::ForGateway(_) => Next::after(desired.resync_interval),
         Wait::Blocked(trouble) if trouble.transient => Next::retry(),
-        Wait::Blocked(_) => Next::after(desired.resync_interval),
+        Wait::Blocked(_) | Wait::ForGateway(_) => Next::after(desired.resync_interval),
     }
 }
 
@@ -201,9 +200,9 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
     let end = match &trouble {
         None => End::Again,
         // The gateway's link tells when it is there again; a slow look on top costs nothing.
-        Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(std::time::Duration::from_secs(60))),
+        Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(std::time::Duration::from_mins(1))),
         Some(t) if t.transient => End::Next(Next::retry()),
-        Some(_) => End::Next(Next::after(std::time::Duration::from_secs(600))),
+        Some(_) => End::Next(Next::after(std::time::Duration::from_mins(10))),
     };
     let wait = trouble.map(Wait::Blocked);
     let report = Report {
@@ -223,7 +222,7 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
 fn cause(error: TemplatesError) -> Trouble {
     match error {
         TemplatesError::Trouble(trouble) => trouble,
-        TemplatesError::Store(error) => kubernetes(error),
+        TemplatesError::Store(error) => kubernetes(&error),
     }
 }
 

@@ -109,7 +109,7 @@ fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
 
 async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
     let SecretKeyRef { name, key } = reference;
-    let found = store.secret(&Key::new(namespace, name)).await.map_err(kubernetes)?;
+    let found = store.secret(&Key::new(namespace, name)).await.map_err(|e| kubernetes(&e))?;
     let secret = found.ok_or_else(|| {
         let message =
             format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
@@ -128,9 +128,9 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 
 async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<Device, Trouble> {
     let key = Key::new(namespace, gateway.device_secret_name());
-    let secret = match store.secret(&key).await.map_err(kubernetes)? {
+    let secret = match store.secret(&key).await.map_err(|e| kubernetes(&e))? {
         Some(secret) => secret,
-        None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(kubernetes)?,
+        None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(|e| kubernetes(&e))?,
     };
     let broken = |what: &str| {
         let message = format!(
@@ -188,7 +188,7 @@ pub async fn keep<S: Store>(
     if secret.data.as_ref() == Some(&data) {
         return Ok(());
     }
-    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await.map_err(kubernetes)?;
+    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await.map_err(|e| kubernetes(&e))?;
     Ok(())
 }
 
@@ -199,7 +199,7 @@ pub async fn keep<S: Store>(
 pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway) -> Result<(), Trouble> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
     let key = Key::new(namespace, gateway.device_secret_name());
-    let Some(mut secret) = store.secret(&key).await.map_err(kubernetes)? else { return Ok(()) };
+    let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
     let owned =
         secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());
     if !owned {
@@ -208,7 +208,7 @@ pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway) -> Result<(), 
     let finalizers = secret.metadata.finalizers.get_or_insert_default();
     if finalizers.iter().any(|f| f == keys::CREDENTIALS_FINALIZER) {
         finalizers.retain(|f| f != keys::CREDENTIALS_FINALIZER);
-        store.replace_secret(&secret).await.map_err(kubernetes)?;
+        store.replace_secret(&secret).await.map_err(|e| kubernetes(&e))?;
     }
-    store.delete_secret(&key).await.map_err(kubernetes)
+    store.delete_secret(&key).await.map_err(|e| kubernetes(&e))
 }

@@ -11,7 +11,7 @@ use crate::api::shared::{Heartbeat, Interval};
 use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Trouble, Wake};
 use crate::render::{self, FileName, Template};
 
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
+const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
 /// What an agent is to be.
 ///

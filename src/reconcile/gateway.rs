@@ -51,7 +51,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
         let claim = Claim { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
-        claimed = world.store.claim_gateway(gateway, &claim).await.map_err(kubernetes)?;
+        claimed = world.store.claim_gateway(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
         gateway = &claimed;
     }
     let (credentials, link) = connect(world, gateway, key).await?;
@@ -102,7 +102,7 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
         world.gateways.close(key);
         return Ok(Next::on_change());
     }
-    let bound = world.store.count_bound(key).await.map_err(kubernetes)?;
+    let bound = world.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
     if bound > 0 {
         if world.gateways.link(key).is_none()
             && let Err(trouble) = connect(world, gateway, key).await
@@ -120,7 +120,7 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
             info!(gateway = %key, "let go");
             Ok(Next::on_change())
         }
-        Err(error) => Err(kubernetes(error)),
+        Err(error) => Err(kubernetes(&error)),
     }
 }
 

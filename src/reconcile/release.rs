@@ -36,7 +36,7 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().map(|()| ()), world.store.now()) {
+    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), world.store.now()) {
         Removal::Nothing => Ok(()),
         Removal::Leave { message, asked } => {
             let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
@@ -85,7 +85,7 @@ fn shared(link: &super::link::Link, binding: &Binding) -> bool {
 pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     from_gateway(world, agent, Some(binding)).await?;
     let claim = Claim { annotation: Some((keys::BINDING_ANNOTATION, None)), ..Claim::default() };
-    world.store.claim_agent(agent, &claim).await.map_err(kubernetes)
+    world.store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))
 }
 
 /// Reconciles an Agent that is being deleted.
@@ -116,9 +116,9 @@ async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble
     from_gateway(world, agent, binding.as_ref()).await?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let secret = Key::new(namespace, agent.token_secret_name());
-    let token = super::token::read(&world.store, agent, "").await.map_err(kubernetes)?;
+    let token = super::token::read(&world.store, agent, "").await.map_err(|e| kubernetes(&e))?;
     if token.is_ours() {
-        world.store.delete_secret(&secret).await.map_err(kubernetes)?;
+        world.store.delete_secret(&secret).await.map_err(|e| kubernetes(&e))?;
     }
     let claim = Claim {
         remove_finalizer: Some(keys::AGENT_FINALIZER),
@@ -127,6 +127,6 @@ async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble
     };
     match world.store.claim_agent(agent, &claim).await {
         Ok(_) | Err(super::StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(kubernetes(error)),
+        Err(error) => Err(kubernetes(&error)),
     }
 }

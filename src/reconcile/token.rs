@@ -81,21 +81,18 @@ pub async fn issue<S: Store>(store: &S, agent: &Agent, token: &Token, api_url: &
         [(keys::TOKEN_KEY, value.as_str()), (keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)]
             .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
             .into();
-    match &token.secret {
-        Some(old) => {
-            let merged = old.data.clone().unwrap_or_default().into_iter().chain(data).collect();
-            store.replace_secret(&Secret { data: Some(merged), ..old.clone() }).await?;
-        }
-        None => {
-            let metadata = ObjectMeta {
-                name: Some(agent.token_secret_name()),
-                namespace: agent.metadata.namespace.clone(),
-                labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
-                owner_references: Some(agent.controller_owner_ref(&()).into_iter().collect()),
-                ..ObjectMeta::default()
-            };
-            store.create_secret(&Secret { metadata, data: Some(data), ..Secret::default() }).await?;
-        }
+    if let Some(old) = &token.secret {
+        let merged = old.data.clone().unwrap_or_default().into_iter().chain(data).collect();
+        store.replace_secret(&Secret { data: Some(merged), ..old.clone() }).await?;
+    } else {
+        let metadata = ObjectMeta {
+            name: Some(agent.token_secret_name()),
+            namespace: agent.metadata.namespace.clone(),
+            labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
+            owner_references: Some(agent.controller_owner_ref(&()).into_iter().collect()),
+            ..ObjectMeta::default()
+        };
+        store.create_secret(&Secret { metadata, data: Some(data), ..Secret::default() }).await?;
     }
     Ok(())
 }

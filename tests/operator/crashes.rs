@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::rig::Rig;
 
 /// A lead and a worker.
-async fn world() -> (Rig, Simulator) {
+fn world() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     rig.board("ops");
     rig.agent("lead", json!({ "role": "Lead", "boardRef": { "name": "ops" } }));
@@ -38,11 +38,22 @@ fn assert_empty(rig: &Rig, gateway: &Simulator, context: &str) {
     let ids: Vec<_> = gateway.agents().into_keys().filter(|id| id != "main").collect();
     assert!(ids.is_empty(), "{context}: {ids:?} left on the gateway");
     let orphans = gateway.orphans();
-    assert!(orphans.is_empty(), "{context}: {orphans:?}");
+    assert!(orphans.is_empty(), "{context}: {orphans:?}; {:#?}", last_calls(gateway));
     let state = rig.store.state();
     assert!(state.agents.is_empty() && state.gateways.is_empty(), "{context}: objects left");
     let secrets: Vec<_> = state.secrets.keys().filter(|k| k.name != "gw-auth").collect();
     assert!(secrets.is_empty(), "{context}: {secrets:?} left");
+}
+
+/// What was asked last, for the message of a failure.
+fn last_calls(gateway: &Simulator) -> Vec<String> {
+    let calls = gateway.calls();
+    let shown = calls.iter().rev().take(25).map(|c| format!("{} {} {:?}", c.method, short(&c.params), c.outcome));
+    shown.collect()
+}
+
+fn short(params: &serde_json::Value) -> String {
+    params.to_string().chars().take(120).collect()
 }
 
 fn delete_all(rig: &Rig) {
@@ -73,12 +84,12 @@ fn all_woken(rig: &Rig) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
-    let (mut rig, _) = world().await;
+    let (mut rig, _) = world();
     rig.until_ready().await;
     let writes = rig.store.state().writes;
     assert!(writes > 8, "a create makes {writes} writes");
     for crash_at in 1..=writes {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = world();
         rig.store.state().crash_at = Some(crash_at);
         until_crash(&mut rig, all_woken).await;
         rig.until_ready().await;
@@ -89,7 +100,7 @@ async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
     for crash_at in 1..=14 {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = world();
         rig.until_ready().await;
         delete_all(&rig);
         let before = rig.store.state().writes;
@@ -102,7 +113,7 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = world();
     rig.until_ready().await;
     let writes = gateway.writes();
     assert!(writes > 10, "a create makes {writes} writes on the gateway");
@@ -112,7 +123,7 @@ async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
             ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world().await;
+            let (mut rig, gateway) = world();
             gateway.inject(fault);
             rig.until_ready().await;
             assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
@@ -123,11 +134,11 @@ async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_the_operator_right_after_any_write_on_the_gateway_does_nothing_twice() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = world();
     rig.until_ready().await;
     let writes = gateway.writes();
     for nth in 1..=writes {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = world();
         gateway.inject(Fault::on_any_write().nth(nth).lose_reply());
         let struck = {
             let gateway = gateway.clone();
@@ -155,7 +166,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
             ("connection lost after", Fault::on("agents.delete").nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on("agents.delete").nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world().await;
+            let (mut rig, gateway) = world();
             rig.until_ready().await;
             gateway.inject(fault);
             delete_all(&rig);
@@ -167,7 +178,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_is_killed_while_agents_are_set_up_ends_up_with_each_once() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = world();
     gateway.inject(Fault::on("config.patch").nth(1).kill_after());
     rig.pause(Duration::from_secs(1)).await;
     let restart = {
@@ -190,8 +201,8 @@ async fn a_gateway_that_is_killed_while_agents_are_set_up_ends_up_with_each_once
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_answers_ok_and_does_nothing_is_waited_for() {
-    let (mut rig, gateway) = world().await;
-    gateway.leave_unsettled(Duration::from_secs(300));
+    let (mut rig, gateway) = world();
+    gateway.leave_unsettled(Duration::from_mins(5));
     rig.until_ready().await;
     assert_whole(&rig, &gateway, "unsettled for 300 s");
     assert!(gateway.count("config.patch") <= 4, "{} config writes", gateway.count("config.patch"));

@@ -1,7 +1,7 @@
 //! Workspace files: policies, drift, templates, folding.
 
 use muster::api::agent::FileState;
-use muster::api::{Agent, Board, ConditionType};
+use muster::api::{Board, ConditionType};
 use muster_simulator::Simulator;
 use serde_json::json;
 use std::time::Duration;
@@ -78,13 +78,19 @@ async fn the_nearest_template_wins_and_its_change_reaches_the_file() {
 async fn a_file_of_its_own_is_written_and_an_unmanaged_one_is_left_alone() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": [
+    rig.agent(
+        "one",
+        json!({ "boardRef": { "name": "ops" }, "files": [
         { "name": "NOTES.md", "template": { "inline": "notes of {{ agent_name }}" } },
-        { "name": "SOUL.md", "policy": "Unmanaged" } ] }));
+        { "name": "SOUL.md", "policy": "Unmanaged" } ] }),
+    );
     rig.until_ready().await;
     let id = rig.agent_id("one");
     assert_eq!(gateway.file(&id, "SOUL.md"), None);
-    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("notes of one"), "the gateway refuses the name, so it is folded");
+    assert!(
+        gateway.file(&id, "AGENTS.md").unwrap().contains("notes of one"),
+        "the gateway refuses the name, so it is folded"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,5 +105,4 @@ async fn a_file_that_is_too_long_is_not_written_and_named_with_its_length() {
     assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md"), None);
     assert_eq!(rig.condition("one", ConditionType::FilesSynced).0, "False");
     assert!(gateway.chats().is_empty(), "who is not complete is not woken");
-    let _ = rig.store.state().agents.values().collect::<Vec<&Agent>>();
 }

@@ -1,5 +1,11 @@
 //! The reconcilers over an in-memory API and simulated gateways, under a paused clock.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
+)]
+
 mod bad_input;
 mod crashes;
 mod deletion;

@@ -17,14 +17,14 @@ use tokio::time::Instant;
 
 /// The Kubernetes side in memory. Clones share it.
 #[derive(Clone)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     state: Arc<Mutex<State>>,
     pub crashed: Arc<Notify>,
     epoch: Instant,
 }
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     pub agents: BTreeMap<Key, Agent>,
     pub boards: BTreeMap<Key, Board>,
     pub gateways: BTreeMap<Key, AgentGateway>,
@@ -45,8 +45,8 @@ impl State {
 
     /// What the garbage collector does.
     fn collect(&mut self) {
-        let mut uids: Vec<_> = self.agents.values().filter_map(|a| a.uid()).collect();
-        uids.extend(self.gateways.values().filter_map(|g| g.uid()));
+        let mut uids: Vec<_> = self.agents.values().filter_map(kube::ResourceExt::uid).collect();
+        uids.extend(self.gateways.values().filter_map(kube::ResourceExt::uid));
         self.secrets.retain(|_, secret| {
             let orphaned = secret.metadata.owner_references.iter().flatten().any(|o| !uids.contains(&o.uid));
             !orphaned || secret.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())
@@ -60,16 +60,16 @@ fn released(meta: &ObjectMeta) -> bool {
 }
 
 impl MemoryStore {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: Arc::default(), crashed: Arc::default(), epoch: Instant::now() }
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// Puts an object there as a person does: a change of its spec is a new generation.
-    pub fn apply<K: InMemory>(&self, mut object: K) {
+    pub(crate) fn apply<K: InMemory>(&self, mut object: K) {
         let mut state = self.state();
         let key = Key::of(object.meta());
         let old = K::table(&mut state).get(&key).cloned();
@@ -91,7 +91,7 @@ impl MemoryStore {
     }
 
     /// Deletes an object as a person does: it stays while somebody holds it.
-    pub fn delete<K: InMemory>(&self, key: &Key) {
+    pub(crate) fn delete<K: InMemory>(&self, key: &Key) {
         let now = self.now();
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
@@ -138,7 +138,7 @@ impl MemoryStore {
 }
 
 /// A kind that is kept in memory.
-pub trait InMemory: Resource<DynamicType = ()> + Clone {
+pub(crate) trait InMemory: Resource<DynamicType = ()> + Clone {
     fn table(state: &mut State) -> &mut BTreeMap<Key, Self>;
     fn keep_status(&mut self, _old: &Self) {}
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::agent::{Agent, AgentStatus};
 use muster::api::conditions::find;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
@@ -22,9 +22,9 @@ use url::Url;
 use crate::memory::{InMemory, MemoryStore};
 
 /// The namespace of everything, unless a test says otherwise.
-pub const NS: &str = "fleet";
+pub(crate) const NS: &str = "fleet";
 /// How long, by the paused clock, anything may take.
-const PATIENCE: Duration = Duration::from_secs(1200);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Leads to simulated gateways by host name.
 #[derive(Clone, Default)]
@@ -47,7 +47,7 @@ struct Operator {
     changes: UnboundedReceiver<Changed>,
 }
 
-pub struct Rig {
+pub(crate) struct Rig {
     pub store: MemoryStore,
     dialer: Dialer,
     operator: Option<Operator>,
@@ -55,15 +55,15 @@ pub struct Rig {
 
 impl Rig {
     /// One gateway `gw` at host `gw`, nothing on it, and an operator.
-    pub fn new() -> (Self, Simulator) {
+    pub(crate) fn new() -> (Self, Simulator) {
         let mut rig = Self { store: MemoryStore::new(), dialer: Dialer::default(), operator: None };
         let simulator = rig.gateway("gw");
         rig.start();
         (rig, simulator)
     }
 
-    /// A further gateway, its AgentGateway and its Secret.
-    pub fn gateway(&mut self, name: &str) -> Simulator {
+    /// A further gateway, its `AgentGateway` and its Secret.
+    pub(crate) fn gateway(&mut self, name: &str) -> Simulator {
         let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
         self.dialer.0.lock().unwrap().insert(name.to_owned(), simulator.clone());
         self.secret(&format!("{name}-auth"), "token", "secret-token");
@@ -71,18 +71,18 @@ impl Rig {
         simulator
     }
 
-    pub fn secret(&self, name: &str, key: &str, value: &str) {
+    pub(crate) fn secret(&self, name: &str, key: &str, value: &str) {
         let data = json!({ key: base64(value) });
         self.apply::<Secret>(json!({ "metadata": { "name": name }, "data": data }));
     }
 
-    pub fn config_map(&self, name: &str, data: &[(&str, &str)]) {
+    pub(crate) fn config_map(&self, name: &str, data: &[(&str, &str)]) {
         let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.store.state().config_maps.insert(Key::new(NS, name), data);
     }
 
     /// Applies a manifest; the namespace is filled in.
-    pub fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, mut manifest: Value) {
+    pub(crate) fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, mut manifest: Value) {
         let kind = K::kind(&());
         manifest["kind"] = json!(kind);
         manifest["apiVersion"] = json!(K::api_version(&()));
@@ -92,37 +92,37 @@ impl Rig {
         self.store.apply::<K>(serde_json::from_value(manifest).unwrap());
     }
 
-    pub fn board(&self, name: &str) {
+    pub(crate) fn board(&self, name: &str) {
         self.apply::<Board>(json!({ "metadata": { "name": name }, "spec": { "gatewayRef": { "name": "gw" } } }));
     }
 
     /// An Agent on board `ops`.
-    pub fn worker(&self, name: &str) {
+    pub(crate) fn worker(&self, name: &str) {
         self.agent(name, json!({ "boardRef": { "name": "ops" } }));
     }
 
-    pub fn agent(&self, name: &str, spec: Value) {
+    pub(crate) fn agent(&self, name: &str, spec: Value) {
         self.apply::<Agent>(json!({ "metadata": { "name": name }, "spec": spec }));
     }
 
-    pub fn delete<K: InMemory>(&self, name: &str) {
+    pub(crate) fn delete<K: InMemory>(&self, name: &str) {
         self.store.delete::<K>(&Key::new(NS, name));
     }
 
     /// Starts the operator, anew if there is one.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let (sender, changes) = mpsc::unbounded_channel();
         let gateways = Gateways::new(Arc::new(self.dialer.clone()), sender);
         let world = World { store: self.store.clone(), gateways, heartbeats: Heartbeats::default() };
         self.operator = Some(Operator { world, changes });
     }
 
-    pub fn world(&self) -> &World<MemoryStore> {
+    pub(crate) fn world(&self) -> &World<MemoryStore> {
         &self.operator.as_ref().unwrap().world
     }
 
     /// Looks at everything once.
-    pub async fn look(&self) {
+    pub(crate) async fn look(&self) {
         let world = self.world();
         let gateways: Vec<_> = self.store.state().gateways.values().cloned().collect();
         for object in gateways {
@@ -137,7 +137,7 @@ impl Rig {
     }
 
     /// Looks at everything, again and again, until `condition` holds.
-    pub async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !condition(self) {
             assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}; {}", self.summary());
@@ -147,7 +147,7 @@ impl Rig {
     }
 
     /// Waits for a change at a gateway, at most so long.
-    pub async fn pause(&mut self, most: Duration) {
+    pub(crate) async fn pause(&mut self, most: Duration) {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         if tokio::time::timeout(most, changes.recv()).await.is_ok() {
             while changes.try_recv().is_ok() {}
@@ -155,7 +155,7 @@ impl Rig {
     }
 
     /// The same until all Agents are Ready, and were woken.
-    pub async fn until_ready(&mut self) {
+    pub(crate) async fn until_ready(&mut self) {
         self.until("all agents to be Ready and woken", |rig| {
             let state = rig.store.state();
             state.agents.values().all(|a| ready(a) && a.status.as_ref().is_some_and(|s| s.wake.is_some()))
@@ -164,7 +164,7 @@ impl Rig {
     }
 
     /// Looks until nothing has been written anywhere for a while, and then some.
-    pub async fn rest(&mut self, time: Duration) {
+    pub(crate) async fn rest(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.look().await;
@@ -172,35 +172,37 @@ impl Rig {
         }
     }
 
-    pub fn status(&self, name: &str) -> AgentStatus {
+    pub(crate) fn status(&self, name: &str) -> AgentStatus {
         self.store.state().agents.get(&Key::new(NS, name)).and_then(|a| a.status.clone()).unwrap_or_default()
     }
 
     /// Status, reason and message of an Agent's condition.
-    pub fn condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
+    pub(crate) fn condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
         let status = self.status(name);
         let found = find(&status.conditions, kind);
         found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
     }
 
     /// Looks until an Agent's Ready has this reason; its message.
-    pub async fn until_reason(&mut self, name: &str, reason: &str) -> String {
+    pub(crate) async fn until_reason(&mut self, name: &str, reason: &str) -> String {
         self.until(reason, |rig| rig.condition(name, ConditionType::Ready).1 == reason).await;
         self.condition(name, ConditionType::Ready).2
     }
 
-    pub fn agent_id(&self, name: &str) -> String {
+    pub(crate) fn agent_id(&self, name: &str) -> String {
         self.status(name).agent_id.unwrap()
     }
 
-    pub fn token(&self, name: &str) -> String {
+    pub(crate) fn token(&self, name: &str) -> String {
         let state = self.store.state();
         let secret = &state.secrets[&Key::new(NS, format!("{name}-token"))];
         String::from_utf8(secret.data.as_ref().unwrap()["token"].0.clone()).unwrap()
     }
 
-    pub fn link(&self) -> Arc<muster::reconcile::link::Link> {
-        self.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap()
+    /// How many writes and events there were.
+    pub(crate) fn written(&self) -> (usize, usize) {
+        let state = self.store.state();
+        (state.writes, state.notes.len())
     }
 
     fn summary(&self) -> String {
@@ -212,13 +214,17 @@ impl Rig {
         });
         let gateways = state.gateways.values().map(|g| {
             let status = g.status.clone().unwrap_or_default();
-            format!("{:?} {:?}", g.metadata.name, find(&status.conditions, ConditionType::Ready).map(|c| c.message.clone()))
+            format!(
+                "{:?} {:?}",
+                g.metadata.name,
+                find(&status.conditions, ConditionType::Ready).map(|c| c.message.clone())
+            )
         });
         agents.chain(gateways).collect::<Vec<_>>().join("\n")
     }
 }
 
-pub fn ready(agent: &Agent) -> bool {
+pub(crate) fn ready(agent: &Agent) -> bool {
     let status = agent.status.as_ref();
     status.is_some_and(|s| {
         s.observed_generation == agent.metadata.generation.unwrap_or_default()
@@ -226,7 +232,7 @@ pub fn ready(agent: &Agent) -> bool {
     })
 }
 
-pub fn gateway_manifest(name: &str) -> Value {
+pub(crate) fn gateway_manifest(name: &str) -> Value {
     json!({
         "metadata": { "name": name },
         "spec": {

@@ -19,12 +19,10 @@ pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
             }
             Value::Object(result)
         }
-        Value::Array(changes) => {
-            match (target.as_array().and_then(|old| by_id(old)), by_id(changes)) {
-                (Some(_), Some(_)) => merged_by_id(target, changes),
-                _ => patch.clone(),
-            }
-        }
+        Value::Array(changes) => match (target.as_array().and_then(|old| by_id(old)), by_id(changes)) {
+            (Some(_), Some(_)) => merged_by_id(target, changes),
+            _ => patch.clone(),
+        },
         _ => patch.clone(),
     }
 }
@@ -75,19 +73,9 @@ fn differences(old: &Value, new: &Value, path: &str, leaves: bool, paths: &mut V
     };
     let keys: BTreeSet<&String> = old_map.keys().chain(new_map.keys()).collect();
     for key in keys {
-        let below = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let (old, new) = (old_map.get(key), new_map.get(key));
-        differences(
-            old.unwrap_or(&Value::Null),
-            new.unwrap_or(&Value::Null),
-            &below,
-            leaves,
-            paths,
-        );
+        differences(old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null), &below, leaves, paths);
     }
 }
 
@@ -99,20 +87,14 @@ mod tests {
 
     #[test]
     fn a_null_removes_a_key() {
-        assert_eq!(
-            merged(&json!({"a": 1, "b": 2}), &json!({"a": null})),
-            json!({"b": 2})
-        );
+        assert_eq!(merged(&json!({"a": 1, "b": 2}), &json!({"a": null})), json!({"b": 2}));
     }
 
     #[test]
     fn objects_with_ids_merge_by_id_and_the_rest_stays() {
         let old = json!([{"id": "a", "x": 1}, {"id": "b"}]);
         let patch = json!([{"id": "a", "y": 2}, {"id": "c"}]);
-        assert_eq!(
-            merged(&old, &patch),
-            json!([{"id": "a", "x": 1, "y": 2}, {"id": "b"}, {"id": "c"}])
-        );
+        assert_eq!(merged(&old, &patch), json!([{"id": "a", "x": 1, "y": 2}, {"id": "b"}, {"id": "c"}]));
     }
 
     #[test]

@@ -27,11 +27,7 @@ impl Config {
             "gateway": {"mode": "local"},
             "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
         });
-        Self {
-            applied: document.clone(),
-            document,
-            unsettled_until: None,
-        }
+        Self { applied: document.clone(), document, unsettled_until: None }
     }
 
     /// Whether the gateway works with what is written.
@@ -50,11 +46,7 @@ impl Config {
 
     /// Differs from the revision's hash while the gateway is not settled.
     pub(crate) fn applied_hash(&self, profile: &Profile) -> String {
-        let salt = if self.unsettled_until.is_some() {
-            "unsettled"
-        } else {
-            "revision"
-        };
+        let salt = if self.unsettled_until.is_some() { "unsettled" } else { "revision" };
         hash(&self.applied, profile, salt)
     }
 
@@ -107,11 +99,7 @@ pub(crate) fn default_workspace(profile: &Profile, id: &str) -> String {
 
 fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
     let digest = sha256_hex(&format!("{salt}:{document}"));
-    if profile.opaque_hashes {
-        format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32]))
-    } else {
-        digest
-    }
+    if profile.opaque_hashes { format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32])) } else { digest }
 }
 
 fn sourced(document: &Value, profile: &Profile) -> Value {

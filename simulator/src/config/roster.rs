@@ -15,19 +15,12 @@ pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, 
     let mut found: BTreeMap<String, Value> = match shape {
         RosterShape::Entries => agents["entries"]
             .as_object()
-            .map(|entries| {
-                entries
-                    .iter()
-                    .map(|(id, entry)| (id.clone(), entry.clone()))
-                    .collect()
-            })
+            .map(|entries| entries.iter().map(|(id, entry)| (id.clone(), entry.clone())).collect())
             .unwrap_or_default(),
         RosterShape::List => agents["list"]
             .as_array()
             .map(|list| {
-                list.iter()
-                    .filter_map(|entry| Some((entry["id"].as_str()?.to_owned(), entry.clone())))
-                    .collect()
+                list.iter().filter_map(|entry| Some((entry["id"].as_str()?.to_owned(), entry.clone()))).collect()
             })
             .unwrap_or_default(),
     };
@@ -62,11 +55,7 @@ pub(crate) fn entry_mut<'a>(
     id: &str,
 ) -> Option<&'a mut Map<String, Value>> {
     match shape {
-        RosterShape::Entries => document
-            .get_mut("agents")?
-            .get_mut("entries")?
-            .get_mut(id)?
-            .as_object_mut(),
+        RosterShape::Entries => document.get_mut("agents")?.get_mut("entries")?.get_mut(id)?.as_object_mut(),
         RosterShape::List => document
             .get_mut("agents")?
             .get_mut("list")?
@@ -99,12 +88,7 @@ pub(crate) fn remove(document: &mut Value, shape: RosterShape, id: &str) {
 }
 
 /// What the gateway adds by itself when a roster gets its first agent beside `main`.
-pub(crate) fn migrate(
-    document: &mut Value,
-    shape: RosterShape,
-    version: &str,
-    main_workspace: &str,
-) {
+pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, main_workspace: &str) {
     if shape == RosterShape::List {
         document["meta"]["lastTouchedVersion"] = json!(version);
         return;
@@ -114,10 +98,7 @@ pub(crate) fn migrate(
         document["agents"]["ownership"] = json!("explicit");
         document["agents"]["defaults"]["systemAgent"] = json!({"agentId": MAIN});
         document["talk"] = json!({"agentId": MAIN});
-        if agents
-            .get(MAIN)
-            .is_some_and(|main| main["workspace"].is_null())
-        {
+        if agents.get(MAIN).is_some_and(|main| main["workspace"].is_null()) {
             document["agents"]["entries"][MAIN]["workspace"] = json!(main_workspace);
         }
     }

@@ -48,11 +48,7 @@ struct Issue {
 impl Issue {
     fn at(path: impl Into<String>, message: impl Into<String>) -> Self {
         let path = path.into();
-        Self {
-            shown: path.clone(),
-            path,
-            message: message.into(),
-        }
+        Self { shown: path.clone(), path, message: message.into() }
     }
 
     fn unrecognized(path: impl Into<String>, key: &str) -> Self {
@@ -76,8 +72,7 @@ pub(crate) fn check(document: &Value, profile: &Profile) -> Result<(), RpcError>
     }
     let roster = roster::entries(document, profile.roster);
     let explicit = document["agents"]["ownership"] == "explicit";
-    if issues.is_empty() && profile.roster == RosterShape::Entries && roster.len() > 1 && !explicit
-    {
+    if issues.is_empty() && profile.roster == RosterShape::Entries && roster.len() > 1 && !explicit {
         issues.push(Issue::at("agents.ownership", OWNERSHIP));
     }
     refusal(&issues)
@@ -87,15 +82,9 @@ fn refusal(issues: &[Issue]) -> Result<(), RpcError> {
     let Some(first) = issues.first() else {
         return Ok(());
     };
-    let listed: Vec<Value> = issues
-        .iter()
-        .map(|issue| json!({"path": issue.path, "message": issue.message}))
-        .collect();
-    Err(RpcError::invalid(format!(
-        "invalid config: {}: {}",
-        first.shown, first.message
-    ))
-    .with_details(json!({"issues": listed})))
+    let listed: Vec<Value> = issues.iter().map(|issue| json!({"path": issue.path, "message": issue.message})).collect();
+    Err(RpcError::invalid(format!("invalid config: {}: {}", first.shown, first.message))
+        .with_details(json!({"issues": listed})))
 }
 
 fn visibility(document: &Value, profile: &Profile, issues: &mut Vec<Issue>) {
@@ -112,14 +101,7 @@ fn visibility(document: &Value, profile: &Profile, issues: &mut Vec<Issue>) {
 }
 
 fn agent(id: &str, entry: &Value, profile: &Profile, issues: &mut Vec<Issue>) {
-    let path = format!(
-        "agents.{}.{id}",
-        if profile.roster == RosterShape::Entries {
-            "entries"
-        } else {
-            "list"
-        }
-    );
+    let path = format!("agents.{}.{id}", if profile.roster == RosterShape::Entries { "entries" } else { "list" });
     if !valid_id(id) {
         issues.push(Issue {
             path: path.clone(),
@@ -129,48 +111,25 @@ fn agent(id: &str, entry: &Value, profile: &Profile, issues: &mut Vec<Issue>) {
         return;
     }
     unknown_keys(&path, entry, ENTRY_KEYS, issues);
-    unknown_keys(
-        &format!("{path}.identity"),
-        &entry["identity"],
-        IDENTITY_KEYS,
-        issues,
-    );
+    unknown_keys(&format!("{path}.identity"), &entry["identity"], IDENTITY_KEYS, issues);
     let heartbeat = format!("{path}.heartbeat");
-    unknown_keys(
-        &heartbeat,
-        &entry["heartbeat"],
-        profile.heartbeat_keys,
-        issues,
-    );
+    unknown_keys(&heartbeat, &entry["heartbeat"], profile.heartbeat_keys, issues);
     if let Some(every) = entry["heartbeat"]["every"].as_str()
         && duration_ms(every).is_none()
     {
-        issues.push(Issue::at(
-            format!("{heartbeat}.every"),
-            "invalid duration (use ms, s, m, h)",
-        ));
+        issues.push(Issue::at(format!("{heartbeat}.every"), "invalid duration (use ms, s, m, h)"));
     }
 }
 
 fn unknown_keys(path: &str, value: &Value, known: &[&str], issues: &mut Vec<Issue>) {
-    let keys = value
-        .as_object()
-        .into_iter()
-        .flat_map(serde_json::Map::keys);
-    issues.extend(
-        keys.filter(|key| !known.contains(&key.as_str()))
-            .map(|key| Issue::unrecognized(path, key)),
-    );
+    let keys = value.as_object().into_iter().flat_map(serde_json::Map::keys);
+    issues.extend(keys.filter(|key| !known.contains(&key.as_str())).map(|key| Issue::unrecognized(path, key)));
 }
 
 fn valid_id(id: &str) -> bool {
     let mut characters = id.chars();
-    let first = characters
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-    first
-        && id.len() <= 64
-        && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+    let first = characters.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+    first && id.len() <= 64 && characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
 }
 
 /// Milliseconds of a duration such as `5m`, `300s`, `0m` or `1h30m`; a bare number is minutes.
@@ -185,9 +144,7 @@ pub(crate) fn duration_ms(text: &str) -> Option<u64> {
         let digits = rest.find(|character: char| !character.is_ascii_digit())?;
         let amount: u64 = rest[..digits].parse().ok()?;
         let unit = &rest[digits..];
-        let end = unit
-            .find(|character: char| character.is_ascii_digit())
-            .unwrap_or(unit.len());
+        let end = unit.find(|character: char| character.is_ascii_digit()).unwrap_or(unit.len());
         let factor = match &unit[..end] {
             "ms" => 1,
             "s" => 1_000,
@@ -222,10 +179,7 @@ mod tests {
     #[test]
     fn a_roster_of_two_needs_its_ownership() {
         let document = json!({"agents": {"entries": {"mc-a": {}}}});
-        assert_eq!(
-            refused(&document, &Profile::v2026_9_6()),
-            format!("invalid config: agents.ownership: {OWNERSHIP}")
-        );
+        assert_eq!(refused(&document, &Profile::v2026_9_6()), format!("invalid config: agents.ownership: {OWNERSHIP}"));
     }
 
     #[test]
@@ -240,10 +194,7 @@ mod tests {
     #[test]
     fn the_roster_of_another_version_is_unrecognized() {
         assert_eq!(
-            refused(
-                &json!({"agents": {"list": [{"id": "x"}]}}),
-                &Profile::v2026_9_6()
-            ),
+            refused(&json!({"agents": {"list": [{"id": "x"}]}}), &Profile::v2026_9_6()),
             "invalid config: agents: Unrecognized key: \"list\""
         );
     }

@@ -20,11 +20,7 @@ const BAD_TOKENS: usize = 10;
 const LOCKOUT: Duration = Duration::from_mins(5);
 
 /// Checks what the client has sent as its credentials; returns how it is authenticated.
-pub(super) fn check(
-    world: &mut World,
-    params: &Value,
-    remote: bool,
-) -> Result<&'static str, Box<Refusal>> {
+pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&'static str, Box<Refusal>> {
     if remote && world.bad_tokens >= BAD_TOKENS {
         return Err(unauthorized(
             params,
@@ -58,23 +54,13 @@ pub(super) fn check(
     }
     if given.is_none() && auth["deviceToken"].is_null() {
         let message = format!("{what} missing (provide gateway auth {name})");
-        return Err(unauthorized(
-            params,
-            &format!("{name}_missing"),
-            &format!("AUTH_{upper}_MISSING"),
-            &message,
-        ));
+        return Err(unauthorized(params, &format!("{name}_missing"), &format!("AUTH_{upper}_MISSING"), &message));
     }
     if remote {
         world.bad_tokens += 1;
     }
     let message = format!("{what} mismatch (provide gateway auth {name})");
-    Err(unauthorized(
-        params,
-        &format!("{name}_mismatch"),
-        &format!("AUTH_{upper}_MISMATCH"),
-        &message,
-    ))
+    Err(unauthorized(params, &format!("{name}_mismatch"), &format!("AUTH_{upper}_MISMATCH"), &message))
 }
 
 fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> Box<Refusal> {
@@ -92,11 +78,7 @@ fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> Box<
         "canRetryWithDeviceToken": retry,
         "recommendedNextStep": step,
     }));
-    Refusal::closing(if reason == "rate_limited" {
-        error.retryable().after(LOCKOUT)
-    } else {
-        error
-    })
+    Refusal::closing(if reason == "rate_limited" { error.retryable().after(LOCKOUT) } else { error })
 }
 
 fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a Paired> {
@@ -117,45 +99,22 @@ pub(super) fn granted(
         return Ok((requested, None));
     }
     if params["device"].is_null() {
-        let kept = if world.profile.deviceless_remote {
-            requested
-        } else {
-            Vec::new()
-        };
+        let kept = if world.profile.deviceless_remote { requested } else { Vec::new() };
         return Ok((kept, None));
     }
     let Some(known) = paired(world, params).cloned() else {
         return Err(pairing(world, params, &requested, "not-paired", None));
     };
     let Some(token) = known.token.clone() else {
-        return Err(pairing(
-            world,
-            params,
-            &requested,
-            "role-upgrade",
-            Some(&known),
-        ));
+        return Err(pairing(world, params, &requested, "role-upgrade", Some(&known)));
     };
-    let wider = requested
-        .iter()
-        .any(|scope| !known.request.scopes.contains(scope));
+    let wider = requested.iter().any(|scope| !known.request.scopes.contains(scope));
     if wider && method == "device-token" {
         let message = "device token scope mismatch (re-pair or approve scope upgrade)";
-        return Err(unauthorized(
-            params,
-            "scope_mismatch",
-            "AUTH_SCOPE_MISMATCH",
-            message,
-        ));
+        return Err(unauthorized(params, "scope_mismatch", "AUTH_SCOPE_MISMATCH", message));
     }
     if wider {
-        return Err(pairing(
-            world,
-            params,
-            &requested,
-            "scope-upgrade",
-            Some(&known),
-        ));
+        return Err(pairing(world, params, &requested, "scope-upgrade", Some(&known)));
     }
     Ok((requested, Some((token, known.approved_ms))))
 }
@@ -178,10 +137,7 @@ fn pairing(
             "device is asking for more scopes than currently approved",
             "Review the requested scopes, then approve the pending upgrade.",
         ),
-        _ => (
-            "device is not approved yet",
-            "Approve this device from the pending pairing requests.",
-        ),
+        _ => ("device is not approved yet", "Approve this device from the pending pairing requests."),
     };
     let mut details = json!({
         "code": "PAIRING_REQUIRED",
@@ -200,19 +156,10 @@ fn pairing(
     }
     let message = format!("pairing required: {requirement}");
     let reason = format!("{message} (requestId: {})", request.id);
-    Refusal::with(
-        RpcError::new("NOT_PAIRED", message).with_details(details),
-        1008,
-        reason,
-    )
+    Refusal::with(RpcError::new("NOT_PAIRED", message).with_details(details), 1008, reason)
 }
 
-fn waiting(
-    world: &mut World,
-    params: &Value,
-    requested: &[String],
-    repair: bool,
-) -> devices::Request {
+fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::Request {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let device_id = text(&params["device"]["id"]);
     if let Some(request) = world.devices.pending_of(&device_id) {
@@ -229,10 +176,7 @@ fn waiting(
         repair,
         at_ms: world.clock.now_ms(),
     };
-    world
-        .devices
-        .pending
-        .insert(request.id.clone(), request.clone());
+    world.devices.pending.insert(request.id.clone(), request.clone());
     world.emit("device.pair.requested", &request.to_json());
     request
 }

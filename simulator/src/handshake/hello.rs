@@ -58,11 +58,7 @@ fn snapshot(world: &World, link: u64, admitted: &Admitted) -> Value {
     if admitted.client.may("operator.admin") || profile.protocol < 4 {
         snapshot["configPath"] = json!(config::path(profile));
         snapshot["stateDir"] = json!(format!("{}/.openclaw", profile.home));
-        snapshot["authMode"] = json!(if profile.auth_mode == AuthMode::Token {
-            "token"
-        } else {
-            "password"
-        });
+        snapshot["authMode"] = json!(if profile.auth_mode == AuthMode::Token { "token" } else { "password" });
     }
     snapshot
 }

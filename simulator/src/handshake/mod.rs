@@ -18,15 +18,8 @@ use crate::{
 };
 
 /// Client ids that the gateway knows; any other is refused.
-const CLIENTS: &[&str] = &[
-    "gateway-client",
-    "cli",
-    "test",
-    "openclaw-control-ui",
-    "openclaw-tui",
-    "openclaw-probe",
-    "webchat",
-];
+const CLIENTS: &[&str] =
+    &["gateway-client", "cli", "test", "openclaw-control-ui", "openclaw-tui", "openclaw-probe", "webchat"];
 
 /// What the connection is to do after its first request.
 #[derive(Debug, Default)]
@@ -51,11 +44,7 @@ impl Refusal {
     }
 
     fn with(error: RpcError, code: u16, reason: impl Into<String>) -> Box<Self> {
-        Box::new(Self {
-            error,
-            code,
-            reason: reason.into(),
-        })
+        Box::new(Self { error, code, reason: reason.into() })
     }
 }
 
@@ -71,53 +60,32 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &Request, nonce: &st
     let (call, strike) = {
         let mut world = gateway.world();
         let call = world.calls.len();
-        world
-            .calls
-            .push(Call::new(&request.method, &request.params));
-        (
-            call,
-            world.faults.strike(&request.method, &request.params, false),
-        )
+        world.calls.push(Call::new(&request.method, &request.params));
+        (call, world.faults.strike(&request.method, &request.params, false))
     };
     match &strike {
         Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
         Some(Action::Hang) => return Answer::default(),
         Some(Action::DropBefore) => {
-            return Answer {
-                abort: true,
-                ..Answer::default()
-            };
+            return Answer { abort: true, ..Answer::default() };
         }
         Some(Action::KillBefore) => {
             gateway.kill();
-            return Answer {
-                abort: true,
-                ..Answer::default()
-            };
+            return Answer { abort: true, ..Answer::default() };
         }
         Some(Action::Refuse(error)) => {
             let close = Some((1008, error.message.clone()));
-            return Answer {
-                frame: Some(refused(&request.id, error)),
-                close,
-                abort: false,
-            };
+            return Answer { frame: Some(refused(&request.id, error)), close, abort: false };
         }
         Some(Action::LoseReply | Action::DropAfter | Action::KillAfter) | None => {}
     }
     let answer = admitted(gateway, request, call, nonce);
     match strike {
         Some(Action::LoseReply) => Answer::default(),
-        Some(Action::DropAfter) => Answer {
-            abort: true,
-            ..Answer::default()
-        },
+        Some(Action::DropAfter) => Answer { abort: true, ..Answer::default() },
         Some(Action::KillAfter) => {
             gateway.kill();
-            Answer {
-                abort: true,
-                ..Answer::default()
-            }
+            Answer { abort: true, ..Answer::default() }
         }
         _ => answer,
     }
@@ -130,33 +98,13 @@ fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> A
         Ok(admitted) => {
             let hello = hello::hello(&mut world, request.link, &admitted);
             world.links.admit(request.link, admitted.client);
-            (
-                Outcome::Ok,
-                Answer {
-                    frame: Some(answered(&request.id, &hello)),
-                    ..Answer::default()
-                },
-            )
+            (Outcome::Ok, Answer { frame: Some(answered(&request.id, &hello)), ..Answer::default() })
         }
         Err(refusal) => {
-            let Refusal {
-                error,
-                code,
-                reason,
-            } = *refusal;
-            let outcome = Outcome::Error {
-                code: error.code.clone(),
-                message: error.message.clone(),
-            };
+            let Refusal { error, code, reason } = *refusal;
+            let outcome = Outcome::Error { code: error.code.clone(), message: error.message.clone() };
             let close = Some((code, reason.chars().take(120).collect()));
-            (
-                outcome,
-                Answer {
-                    frame: Some(refused(&request.id, &error)),
-                    close,
-                    abort: false,
-                },
-            )
+            (outcome, Answer { frame: Some(refused(&request.id, &error)), close, abort: false })
         }
     };
     if let Some(call) = world.calls.get_mut(call) {
@@ -168,9 +116,7 @@ fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> A
 
 fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, Box<Refusal>> {
     if request.method != "connect" {
-        return Err(Refusal::closing(RpcError::invalid(
-            "invalid handshake: first request must be connect",
-        )));
+        return Err(Refusal::closing(RpcError::invalid("invalid handshake: first request must be connect")));
     }
     if matches!(world.power(), Power::Starting(_)) {
         let error = RpcError::unavailable("gateway starting; retry shortly")
@@ -182,10 +128,7 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
     let params = &request.params;
     well_formed(params)?;
     protocol(params, &world.profile)?;
-    let remote = world
-        .links
-        .get(request.link)
-        .is_some_and(|link| link.remote);
+    let remote = world.links.get(request.link).is_some_and(|link| link.remote);
     if !params["device"].is_null() {
         device(params, nonce, world.clock.now_ms())?;
     }
@@ -203,38 +146,24 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
         follows_sessions: false,
         unauthorized: 0,
     };
-    Ok(Admitted {
-        client,
-        method,
-        issued,
-    })
+    Ok(Admitted { client, method, issued })
 }
 
 fn well_formed(params: &Value) -> Result<(), Box<Refusal>> {
-    let bad = |what: &str| {
-        Err(Refusal::closing(RpcError::invalid(format!(
-            "invalid connect params: {what}"
-        ))))
-    };
+    let bad = |what: &str| Err(Refusal::closing(RpcError::invalid(format!("invalid connect params: {what}"))));
     for name in ["minProtocol", "maxProtocol"] {
         if !params[name].is_u64() {
             return bad(&format!("must have required property '{name}'"));
         }
     }
-    if !params["client"]["id"]
-        .as_str()
-        .is_some_and(|id| CLIENTS.contains(&id))
-    {
+    if !params["client"]["id"].as_str().is_some_and(|id| CLIENTS.contains(&id)) {
         return bad("at /client/id: must be equal to one of the allowed values");
     }
     Ok(())
 }
 
 fn protocol(params: &Value, profile: &Profile) -> Result<(), Box<Refusal>> {
-    let (min, max) = (
-        params["minProtocol"].as_u64().unwrap_or(0),
-        params["maxProtocol"].as_u64().unwrap_or(0),
-    );
+    let (min, max) = (params["minProtocol"].as_u64().unwrap_or(0), params["maxProtocol"].as_u64().unwrap_or(0));
     if (min..=max).contains(&profile.protocol) {
         return Ok(());
     }

@@ -27,10 +27,7 @@ pub(crate) const UPDATE: &[Param] = &[
     optional("emoji", Kind::Text),
     optional("avatar", Kind::Text),
 ];
-pub(crate) const DELETE: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    optional("deleteFiles", Kind::Flag),
-];
+pub(crate) const DELETE: &[Param] = &[required("agentId", Kind::NonEmpty), optional("deleteFiles", Kind::Flag)];
 
 const STATE_FILES: &[&str] = &[
     "/agent/openclaw-agent.sqlite",
@@ -44,20 +41,11 @@ const STATE_FILES: &[&str] = &[
 /// What the gateway works with, `main` first.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
     let mut known = world.known();
-    let main = known
-        .remove(roster::MAIN)
-        .map(|entry| (roster::MAIN.to_owned(), entry));
-    let agents: Vec<Value> = main
-        .into_iter()
-        .chain(known)
-        .map(|(id, entry)| row(world, &id, &entry))
-        .collect();
-    let mut payload =
-        json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender", "agents": agents});
+    let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN.to_owned(), entry));
+    let agents: Vec<Value> = main.into_iter().chain(known).map(|(id, entry)| row(world, &id, &entry)).collect();
+    let mut payload = json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender", "agents": agents});
     if world.profile.roster == RosterShape::Entries {
-        let ownership = world.config.applied["agents"]["ownership"]
-            .as_str()
-            .unwrap_or("sole");
+        let ownership = world.config.applied["agents"]["ownership"].as_str().unwrap_or("sole");
         payload["ownership"] = json!(ownership);
         payload["selectionRequired"] = json!(false);
     }
@@ -76,13 +64,7 @@ fn row(world: &World, id: &str, entry: &Value) -> Value {
         row["identity"] = entry["identity"].clone();
     }
     let workspace = world.workspace_of(id, entry);
-    row["workspaceGit"] = json!(
-        world
-            .workspaces
-            .by_path
-            .get(&workspace)
-            .is_some_and(|found| found.git)
-    );
+    row["workspaceGit"] = json!(world.workspaces.by_path.get(&workspace).is_some_and(|found| found.git));
     row["workspace"] = json!(workspace);
     row["model"] = json!({"primary": entry["model"].as_str().unwrap_or("scripted/m1")});
     row["agentRuntime"] = json!({"id": "auto", "source": "implicit"});
@@ -93,17 +75,12 @@ fn row(world: &World, id: &str, entry: &Value) -> Value {
 pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let name = text(params, "name").trim().to_owned();
     let id = new_id(world, &name)?;
-    let workspace = params["workspace"].as_str().map_or_else(
-        || config::default_workspace(&world.profile, &id),
-        str::to_owned,
-    );
+    let workspace =
+        params["workspace"].as_str().map_or_else(|| config::default_workspace(&world.profile, &id), str::to_owned);
     let mut entry = Map::new();
     entry.insert("name".into(), json!(name));
     entry.insert("workspace".into(), json!(workspace));
-    entry.insert(
-        "agentDir".into(),
-        json!(format!("{}/agent", state_dir(world, &id))),
-    );
+    entry.insert("agentDir".into(), json!(format!("{}/agent", state_dir(world, &id))));
     entry.insert("identity".into(), identity(&name, params));
     if let Some(model) = params["model"].as_str() {
         entry.insert("model".into(), json!(model));
@@ -121,10 +98,7 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if let Some(model) = params["model"].as_str() {
         payload["model"] = json!(model);
     }
-    Ok(Done {
-        payload,
-        then: Then::Applies,
-    })
+    Ok(Done { payload, then: Then::Applies })
 }
 
 fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
@@ -133,9 +107,7 @@ fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
         return Err(RpcError::invalid(if old {
             "\"main\" is reserved".to_owned()
         } else {
-            format!(
-                "Agent name \"{name}\" has no valid id characters. Use at least one letter a-z or digit."
-            )
+            format!("Agent name \"{name}\" has no valid id characters. Use at least one letter a-z or digit.")
         }));
     };
     if old && id == roster::MAIN {
@@ -145,9 +117,7 @@ fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
         return Err(RpcError::invalid(format!("agent \"{id}\" already exists")));
     }
     if lease_held(world, &id) {
-        return Err(RpcError::unavailable(format!(
-            "agent \"{id}\" deletion cleanup is still pending"
-        )));
+        return Err(RpcError::unavailable(format!("agent \"{id}\" deletion cleanup is still pending")));
     }
     Ok(id)
 }
@@ -190,10 +160,7 @@ pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Do
         }
     });
     bring_into_files(world, &id);
-    Ok(Done {
-        payload: json!({"ok": true, "agentId": id}),
-        then: Then::Applies,
-    })
+    Ok(Done { payload: json!({"ok": true, "agentId": id}), then: Then::Applies })
 }
 
 fn bring_into_files(world: &mut World, id: &str) {
@@ -206,9 +173,7 @@ fn bring_into_files(world: &mut World, id: &str) {
     if let Some(name) = entry["identity"]["name"].as_str() {
         world.workspaces.identify(&workspace, name, emoji, now_ms);
     }
-    world
-        .workspaces
-        .seed(&workspace, &["AGENTS.md", "USER.md", "IDENTITY.md"], now_ms);
+    world.workspaces.seed(&workspace, &["AGENTS.md", "USER.md", "IDENTITY.md"], now_ms);
 }
 
 /// Removes an agent, and with `deleteFiles` (the default) its workspace and its state.
@@ -216,14 +181,12 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let id = text(params, "agentId").to_owned();
     let known = world.known();
     if id == roster::MAIN {
-        return Err(RpcError::invalid(
-            if world.profile.roster == RosterShape::List {
-                "\"main\" cannot be deleted"
-            } else {
-                "Agent \"main\" owns the legacy shared auth store and cannot be deleted. Run openclaw doctor --fix to \
+        return Err(RpcError::invalid(if world.profile.roster == RosterShape::List {
+            "\"main\" cannot be deleted"
+        } else {
+            "Agent \"main\" owns the legacy shared auth store and cannot be deleted. Run openclaw doctor --fix to \
              migrate shared auth, then retry."
-            },
-        ));
+        }));
     }
     let Some(entry) = known.get(&id) else {
         return Err(not_found(&id));
@@ -237,20 +200,12 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));
     let files = params["deleteFiles"].as_bool().unwrap_or(true);
-    let removed = if files {
-        trash(world, &id, &workspace)
-    } else {
-        Vec::new()
-    };
+    let removed = if files { trash(world, &id, &workspace) } else { Vec::new() };
     if !files {
         world.retained.insert(id.clone());
     }
     // A version that loses writes does not wait for its reload either.
-    let then = if world.profile.loses_writes.is_some() {
-        Then::Applies
-    } else {
-        Then::Applied
-    };
+    let then = if world.profile.loses_writes.is_some() { Then::Applies } else { Then::Applied };
     let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
     if shape == RosterShape::Entries {
         payload["removed"] = json!(removed);
@@ -280,10 +235,7 @@ fn disposal(there: bool) -> &'static str {
 
 fn lease_held(world: &World, id: &str) -> bool {
     let held = |until: Option<Instant>| until.is_none_or(|until| until > Instant::now());
-    world
-        .delete_lease
-        .as_ref()
-        .is_some_and(|(agent, until)| agent == id && held(*until))
+    world.delete_lease.as_ref().is_some_and(|(agent, until)| agent == id && held(*until))
 }
 
 fn state_dir(world: &World, id: &str) -> String {

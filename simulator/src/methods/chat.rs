@@ -58,17 +58,11 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done
     }
     let agent = roster_id(&key).to_owned();
     if !world.known().contains_key(&agent) && !world.profile.wakes_unknown_agent {
-        return Err(RpcError::invalid(format!(
-            "Agent \"{agent}\" no longer exists in configuration"
-        )));
+        return Err(RpcError::invalid(format!("Agent \"{agent}\" no longer exists in configuration")));
     }
     let message = text(params, "message").to_owned();
     remember(world, &key, &run_id, &message);
-    let run = Run {
-        session_key: key.clone(),
-        message,
-        ended: false,
-    };
+    let run = Run { session_key: key.clone(), message, ended: false };
     world.sessions.runs.insert(run_id.clone(), run);
     let now_ms = world.clock.now_ms();
     let session = opened(world, &key);
@@ -76,17 +70,11 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done
     session.started_ms = Some(now_ms);
     session.ended_ms = None;
     session.updated_ms = now_ms;
-    Ok(Done {
-        payload: json!({"runId": run_id, "status": "started"}),
-        then: Then::Wake(run_id),
-    })
+    Ok(Done { payload: json!({"runId": run_id, "status": "started"}), then: Then::Wake(run_id) })
 }
 
 fn remember(world: &mut World, key: &str, run_id: &str, message: &str) {
-    let known = world
-        .chats
-        .iter_mut()
-        .find(|chat| chat.session_key == key && chat.idempotency_key == run_id);
+    let known = world.chats.iter_mut().find(|chat| chat.session_key == key && chat.idempotency_key == run_id);
     match known {
         Some(chat) => chat.runs += 1,
         None => world.chats.push(Chat {
@@ -128,9 +116,15 @@ pub(crate) fn begin(world: &mut World, run_id: &str) {
     changed(world, &run.session_key, "reason", "send", None);
     let status = json!({"state": "status", "phase": "preparing_workspace", "seq": 1});
     tell(world, "chat", run_id, &run.session_key, status);
-    let started = json!({"stream": "lifecycle", "data": {"phase": "start", "startedAt": world.clock.now_ms()}, "seq": 2});
+    let started =
+        json!({"stream": "lifecycle", "data": {"phase": "start", "startedAt": world.clock.now_ms()}, "seq": 2});
     tell(world, "agent", run_id, &run.session_key, started);
     changed(world, &run.session_key, "phase", "start", Some(run_id));
+}
+
+/// Whether the session of a run was deleted meanwhile, with its agent.
+fn gone(world: &World, key: &str) -> bool {
+    !world.sessions.by_key.contains_key(key)
 }
 
 /// The message reaches the history; a process that is killed earlier has lost it.
@@ -138,6 +132,9 @@ pub(crate) fn store(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get(run_id).cloned() else {
         return;
     };
+    if gone(world, &run.session_key) {
+        return;
+    }
     let now_ms = world.clock.now_ms();
     let key = format!("{run_id}:user");
     let session = opened(world, &run.session_key);
@@ -158,6 +155,9 @@ pub(crate) fn finish(world: &mut World, run_id: &str) {
     };
     run.ended = true;
     let key = run.session_key.clone();
+    if gone(world, &key) {
+        return;
+    }
     let now_ms = world.clock.now_ms();
     let session = opened(world, &key);
     session.run = session.run.take().filter(|active| active != run_id);
@@ -171,17 +171,10 @@ pub(crate) fn finish(world: &mut World, run_id: &str) {
         "timestamp": now_ms,
         "__openclaw": {"runId": run_id, "seq": session.messages.len() + 1},
     }));
-    let ended =
-        json!({"stream": "lifecycle", "data": {"phase": "end", "endedAt": now_ms}, "seq": 3});
+    let ended = json!({"stream": "lifecycle", "data": {"phase": "end", "endedAt": now_ms}, "seq": 3});
     tell(world, "agent", run_id, &key, ended);
     let answer = json!({"role": "assistant", "content": [{"type": "text", "text": ANSWER}]});
-    tell(
-        world,
-        "chat",
-        run_id,
-        &key,
-        json!({"state": "final", "stopReason": "stop", "message": answer, "seq": 4}),
-    );
+    tell(world, "chat", run_id, &key, json!({"state": "final", "stopReason": "stop", "message": answer, "seq": 4}));
     changed(world, &key, "phase", "end", Some(run_id));
 }
 

@@ -19,10 +19,7 @@ pub(crate) const PATCH: &[Param] = &[
     optional("restartDelayMs", Kind::Integer),
     optional("replacePaths", Kind::Any),
 ];
-pub(crate) const SET: &[Param] = &[
-    required("raw", Kind::NonEmpty),
-    optional("baseHash", Kind::NonEmpty),
-];
+pub(crate) const SET: &[Param] = &[required("raw", Kind::NonEmpty), optional("baseHash", Kind::NonEmpty)];
 
 /// What is written, and whether it is applied.
 pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
@@ -33,9 +30,7 @@ pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcE
 pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let entries = world.profile.roster == RosterShape::Entries;
     if params["baseHash"].is_null() && !entries {
-        return Err(RpcError::invalid(
-            "config base hash required; re-run config.get and retry",
-        ));
+        return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
     }
     check_base(world, params)?;
     let patch: Value = serde_json::from_str(text(params, "raw"))
@@ -63,14 +58,7 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     } else {
         payload["restart"] = json!({"ok": true, "reason": "config.patch"});
     }
-    Ok(Done {
-        payload,
-        then: if profile.restarts_on_patch {
-            Then::Applies
-        } else {
-            Then::Applied
-        },
-    })
+    Ok(Done { payload, then: if profile.restarts_on_patch { Then::Applies } else { Then::Applied } })
 }
 
 fn noop(world: &World) -> Result<Done, RpcError> {
@@ -89,9 +77,7 @@ fn noop(world: &World) -> Result<Done, RpcError> {
 /// Replaces what is written; the reply does not wait for the reload.
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     if params["baseHash"].is_null() {
-        return Err(RpcError::invalid(
-            "config base hash required; re-run config.get and retry",
-        ));
+        return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
     }
     check_base(world, params)?;
     let new: Value = serde_json::from_str(text(params, "raw"))
@@ -106,19 +92,15 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
     }
     rules::check(&new, &world.profile)?;
     world.write(|document| *document = new);
-    let payload =
-        json!({"ok": true, "path": config::path(&world.profile), "config": world.config.document});
-    Ok(Done {
-        payload,
-        then: Then::Applies,
-    })
+    let payload = json!({"ok": true, "path": config::path(&world.profile), "config": world.config.document});
+    Ok(Done { payload, then: Then::Applies })
 }
 
 fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
     match params["baseHash"].as_str() {
-        Some(base) if base != world.config.hash(&world.profile) => Err(RpcError::invalid(
-            "config changed since last load; re-run config.get and retry",
-        )),
+        Some(base) if base != world.config.hash(&world.profile) => {
+            Err(RpcError::invalid("config changed since last load; re-run config.get and retry"))
+        }
         _ => Ok(()),
     }
 }
@@ -129,9 +111,7 @@ fn refuse_hashless(old: &Value, new: &Value, params: &Value) -> Result<(), RpcEr
         return Ok(());
     }
     let paths = changed.join(", ");
-    Err(RpcError::invalid(format!(
-        "config base hash required for {paths}; re-run config.get and retry with baseHash"
-    )))
+    Err(RpcError::invalid(format!("config base hash required for {paths}; re-run config.get and retry with baseHash")))
 }
 
 fn refuse_dropped(world: &World, new: &Value) -> Result<(), RpcError> {
@@ -147,9 +127,5 @@ fn refuse_dropped(world: &World, new: &Value) -> Result<(), RpcError> {
 
 fn dropped(world: &World, new: &Value) -> Vec<String> {
     let kept = roster::entries(new, world.profile.roster);
-    world
-        .written()
-        .into_keys()
-        .filter(|id| !kept.contains_key(id))
-        .collect()
+    world.written().into_keys().filter(|id| !kept.contains_key(id)).collect()
 }

@@ -12,25 +12,12 @@ use crate::{
 
 pub(crate) const REQUEST: &[Param] = &[required("requestId", Kind::NonEmpty)];
 pub(crate) const DEVICE: &[Param] = &[required("deviceId", Kind::NonEmpty)];
-pub(crate) const TOKEN: &[Param] = &[
-    required("deviceId", Kind::NonEmpty),
-    required("role", Kind::NonEmpty),
-];
+pub(crate) const TOKEN: &[Param] = &[required("deviceId", Kind::NonEmpty), required("role", Kind::NonEmpty)];
 
 /// Pending requests and approved devices.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
-    let pending: Vec<Value> = world
-        .devices
-        .pending
-        .values()
-        .map(devices::Request::to_json)
-        .collect();
-    let paired: Vec<Value> = world
-        .devices
-        .paired
-        .values()
-        .map(devices::Paired::to_json)
-        .collect();
+    let pending: Vec<Value> = world.devices.pending.values().map(devices::Request::to_json).collect();
+    let paired: Vec<Value> = world.devices.paired.values().map(devices::Paired::to_json).collect();
     reply(json!({"pending": pending, "paired": paired}))
 }
 
@@ -74,10 +61,7 @@ pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if world.devices.paired.remove(device).is_none() {
         return Err(RpcError::invalid("unknown deviceId"));
     }
-    Ok(Done {
-        payload: json!({"deviceId": device}),
-        then: Then::Unpair(device.to_owned()),
-    })
+    Ok(Done { payload: json!({"deviceId": device}), then: Then::Unpair(device.to_owned()) })
 }
 
 /// Takes a device's token away.
@@ -86,10 +70,6 @@ pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if !world.devices.revoke(device) {
         return Err(RpcError::invalid("unknown deviceId/role"));
     }
-    let payload =
-        json!({"deviceId": device, "role": params["role"], "revokedAtMs": world.clock.now_ms()});
-    Ok(Done {
-        payload,
-        then: Then::Unpair(device.to_owned()),
-    })
+    let payload = json!({"deviceId": device, "role": params["role"], "revokedAtMs": world.clock.now_ms()});
+    Ok(Done { payload, then: Then::Unpair(device.to_owned()) })
 }

@@ -11,10 +11,7 @@ use crate::{
 };
 
 pub(crate) const LIST: &[Param] = &[required("agentId", Kind::NonEmpty)];
-pub(crate) const GET: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    required("name", Kind::NonEmpty),
-];
+pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("name", Kind::NonEmpty)];
 pub(crate) const SET: &[Param] = &[
     required("agentId", Kind::NonEmpty),
     required("name", Kind::NonEmpty),
@@ -26,20 +23,9 @@ pub(crate) const SET: &[Param] = &[
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let profile = &world.profile;
-    let listed = profile
-        .files
-        .iter()
-        .filter(|name| !profile.unlisted_files.contains(name));
+    let listed = profile.files.iter().filter(|name| !profile.unlisted_files.contains(name));
     let files: Vec<Value> = listed
-        .map(|name| {
-            workspaces::shown(
-                profile,
-                &workspace,
-                name,
-                world.workspaces.file(&workspace, name),
-                false,
-            )
-        })
+        .map(|name| workspaces::shown(profile, &workspace, name, world.workspaces.file(&workspace, name), false))
         .collect();
     reply(json!({"agentId": id, "workspace": workspace, "files": files}))
 }
@@ -48,13 +34,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
 pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, params)?;
-    let file = workspaces::shown(
-        &world.profile,
-        &workspace,
-        name,
-        world.workspaces.file(&workspace, name),
-        true,
-    );
+    let file = workspaces::shown(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
 
@@ -62,10 +42,7 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, params)?.to_owned();
-    let current = world
-        .workspaces
-        .file(&workspace, &name)
-        .map(|file| sha256_hex(&file.content));
+    let current = world.workspaces.file(&workspace, &name).map(|file| sha256_hex(&file.content));
     if let Some(expected) = params["expectedHash"].as_str()
         && current.as_deref() != Some(expected)
     {
@@ -77,16 +54,8 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
         return Err(RpcError::invalid(message).with_details(details));
     }
     let now_ms = world.clock.now_ms();
-    world
-        .workspaces
-        .write(&workspace, &name, text(params, "content"), now_ms);
-    let file = workspaces::shown(
-        &world.profile,
-        &workspace,
-        &name,
-        world.workspaces.file(&workspace, &name),
-        true,
-    );
+    world.workspaces.write(&workspace, &name, text(params, "content"), now_ms);
+    let file = workspaces::shown(&world.profile, &workspace, &name, world.workspaces.file(&workspace, &name), true);
     reply(json!({"ok": true, "agentId": id, "workspace": workspace, "file": file}))
 }
 

@@ -77,55 +77,16 @@ const WRITE: Option<&str> = Some("operator.write");
 const ADMIN: Option<&str> = Some("operator.admin");
 const PAIRING: Option<&str> = Some("operator.pairing");
 
-const fn read(
-    name: &'static str,
-    scope: Option<&'static str>,
-    schema: &'static [Param],
-    run: Run,
-) -> Method {
-    Method {
-        name,
-        scope,
-        lane: Lane::Free,
-        writes: false,
-        limited: false,
-        schema,
-        run,
-    }
+const fn read(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
+    Method { name, scope, lane: Lane::Free, writes: false, limited: false, schema, run }
 }
 
-const fn write(
-    name: &'static str,
-    scope: Option<&'static str>,
-    schema: &'static [Param],
-    run: Run,
-) -> Method {
-    Method {
-        name,
-        scope,
-        lane: Lane::Free,
-        writes: true,
-        limited: false,
-        schema,
-        run,
-    }
+const fn write(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
+    Method { name, scope, lane: Lane::Free, writes: true, limited: false, schema, run }
 }
 
-const fn config_write(
-    name: &'static str,
-    limited: bool,
-    schema: &'static [Param],
-    run: Run,
-) -> Method {
-    Method {
-        name,
-        scope: ADMIN,
-        lane: Lane::Config,
-        writes: true,
-        limited,
-        schema,
-        run,
-    }
+const fn config_write(name: &'static str, limited: bool, schema: &'static [Param], run: Run) -> Method {
+    Method { name, scope: ADMIN, lane: Lane::Config, writes: true, limited, schema, run }
 }
 
 static METHODS: &[Method] = &[
@@ -140,12 +101,7 @@ static METHODS: &[Method] = &[
     read("agents.files.list", READ, files::LIST, files::list),
     read("agents.files.get", READ, files::GET, files::get),
     write("agents.files.set", ADMIN, files::SET, files::set),
-    read(
-        "agents.workspace.list",
-        READ,
-        workspace::LIST,
-        workspace::list,
-    ),
+    read("agents.workspace.list", READ, workspace::LIST, workspace::list),
     read("agents.workspace.get", READ, workspace::GET, workspace::get),
     read("config.get", READ, &[], config::get),
     config_write("config.patch", true, config::PATCH, config::patch),
@@ -159,37 +115,15 @@ static METHODS: &[Method] = &[
     write("chat.send", WRITE, chat::SEND, chat::send),
     read("chat.history", READ, chat::HISTORY, chat::history),
     read("device.pair.list", PAIRING, &[], devices::list),
-    write(
-        "device.pair.approve",
-        PAIRING,
-        devices::REQUEST,
-        devices::approve,
-    ),
-    write(
-        "device.pair.reject",
-        PAIRING,
-        devices::REQUEST,
-        devices::reject,
-    ),
-    write(
-        "device.pair.remove",
-        PAIRING,
-        devices::DEVICE,
-        devices::remove,
-    ),
-    write(
-        "device.token.revoke",
-        PAIRING,
-        devices::TOKEN,
-        devices::revoke,
-    ),
+    write("device.pair.approve", PAIRING, devices::REQUEST, devices::approve),
+    write("device.pair.reject", PAIRING, devices::REQUEST, devices::reject),
+    write("device.pair.remove", PAIRING, devices::DEVICE, devices::remove),
+    write("device.token.revoke", PAIRING, devices::TOKEN, devices::revoke),
 ];
 
 /// Whether calls of `method` write.
 pub(crate) fn writes(method: &str) -> bool {
-    METHODS
-        .iter()
-        .any(|known| known.name == method && known.writes)
+    METHODS.iter().any(|known| known.name == method && known.writes)
 }
 
 /// The method that a call names, once the caller may call it so: name, scope, budget, parameters,
@@ -212,22 +146,12 @@ pub(crate) fn admit(
         spend(world, caller, name)?;
     }
     chat::target(world, name, params)?;
-    schema::check(
-        name,
-        &method.schema_for(&world.profile),
-        params,
-        world.profile.names_every_missing,
-    )?;
+    schema::check(name, &method.schema_for(&world.profile), params, world.profile.names_every_missing)?;
     Ok(method)
 }
 
 impl Method {
-    pub(crate) fn run(
-        &self,
-        world: &mut World,
-        caller: &Caller,
-        params: &Value,
-    ) -> Result<Done, RpcError> {
+    pub(crate) fn run(&self, world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
         (self.run)(world, caller, params)
     }
 
@@ -251,18 +175,13 @@ fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), 
     if !profile.forbidden {
         return Err(RpcError::invalid(message));
     }
-    let details =
-        json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]});
+    let details = json!({"code": "MISSING_SCOPE", "missingScope": scope, "requiredScopes": [scope]});
     Err(RpcError::new("FORBIDDEN", message).with_details(details))
 }
 
 /// A fixed window for each device, else for each connection; refused calls count too.
 fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
-    let key = caller
-        .client
-        .device
-        .clone()
-        .unwrap_or_else(|| format!("connection {}", caller.link));
+    let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.link));
     let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);
     let now = Instant::now();
     let (since, spent) = world.budget.entry(key).or_insert((now, 0));
@@ -275,26 +194,16 @@ fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError>
     }
     let wait = window.saturating_sub(since.elapsed());
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    Err(RpcError::unavailable(format!(
-        "rate limit exceeded for {name}; retry after {seconds}s"
-    ))
-    .retryable()
-    .after(Duration::from_millis(
-        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-    ))
-    .with_details(json!({"method": name, "limit": format!("{limit} per {}s", window.as_secs())})))
+    Err(RpcError::unavailable(format!("rate limit exceeded for {name}; retry after {seconds}s"))
+        .retryable()
+        .after(Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+        .with_details(json!({"method": name, "limit": format!("{limit} per {}s", window.as_secs())})))
 }
 
 /// A call that is answered and done with.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it ends methods, which return results"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
 pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
-    Ok(Done {
-        payload,
-        then: Then::Reply,
-    })
+    Ok(Done { payload, then: Then::Reply })
 }
 
 /// A string parameter; the schema has made sure of it where it is required.

@@ -71,22 +71,14 @@ fn follow(world: &mut World, caller: &Caller, follows: bool) -> Result<Done, Rpc
 
 /// The sessions, the latest first, those of unknown agents among them.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
-    let mut found: Vec<(&String, &Session)> = world
-        .sessions
-        .by_key
-        .iter()
-        .filter(|(key, session)| wanted(params, key, session))
-        .collect();
+    let mut found: Vec<(&String, &Session)> =
+        world.sessions.by_key.iter().filter(|(key, session)| wanted(params, key, session)).collect();
     found.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ms));
     let total = found.len();
     let limit = usize::try_from(params["limit"].as_u64().unwrap_or(100)).unwrap_or(usize::MAX);
     let offset = usize::try_from(params["offset"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
-    let rows: Vec<Value> = found
-        .into_iter()
-        .skip(offset)
-        .take(limit)
-        .map(|(key, session)| sessions::row(key, session))
-        .collect();
+    let rows: Vec<Value> =
+        found.into_iter().skip(offset).take(limit).map(|(key, session)| sessions::row(key, session)).collect();
     let end = offset.saturating_add(rows.len());
     reply(json!({
         "ts": world.clock.now_ms(),
@@ -102,12 +94,8 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
 }
 
 fn wanted(params: &Value, key: &str, session: &Session) -> bool {
-    let agent = params["agentId"]
-        .as_str()
-        .is_none_or(|agent| agent == roster_id(key));
-    let label = params["label"]
-        .as_str()
-        .is_none_or(|label| session.label.as_deref() == Some(label));
+    let agent = params["agentId"].as_str().is_none_or(|agent| agent == roster_id(key));
+    let label = params["label"].as_str().is_none_or(|label| session.label.as_deref() == Some(label));
     let active = params["activeOnly"].as_bool() != Some(true) || session.run.is_some();
     agent && label && active
 }
@@ -115,12 +103,7 @@ fn wanted(params: &Value, key: &str, session: &Session) -> bool {
 /// Changes a session; one that is missing is made, of an unknown agent too.
 pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
     let other = params.as_object().is_some_and(|params| {
-        params.keys().any(|key| {
-            !matches!(
-                key.as_str(),
-                "key" | "label" | "agentId" | "expectedSessionId"
-            )
-        })
+        params.keys().any(|key| !matches!(key.as_str(), "key" | "label" | "agentId" | "expectedSessionId"))
     });
     if other && !caller.client.may("operator.admin") {
         return Err(RpcError::new("FORBIDDEN", "missing scope: operator.admin")
@@ -135,11 +118,7 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
     }
     let entry = sessions::entry(session);
     changed(world, &key, "reason", "patch", None);
-    let path = format!(
-        "{}/.openclaw/agents/{}/agent/openclaw-agent.sqlite",
-        world.profile.home,
-        roster_id(&key)
-    );
+    let path = format!("{}/.openclaw/agents/{}/agent/openclaw-agent.sqlite", world.profile.home, roster_id(&key));
     reply(json!({
         "ok": true,
         "path": path,
@@ -186,9 +165,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let key = sessions::full_key(text(params, "key"));
     let protected = !world.profile.main_session_delete || roster_id(&key) == "main";
     if sessions::is_main(&key) && protected {
-        return Err(RpcError::invalid(format!(
-            "Cannot delete the main session ({key})."
-        )));
+        return Err(RpcError::invalid(format!("Cannot delete the main session ({key}).")));
     }
     let deleted = world.sessions.by_key.remove(&key).is_some();
     if deleted {
@@ -202,22 +179,18 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
 pub(crate) fn opened<'a>(world: &'a mut World, key: &str) -> &'a mut Session {
     let now_ms = world.clock.now_ms();
     let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
-    world
-        .sessions
-        .by_key
-        .entry(key.to_owned())
-        .or_insert(Session {
-            id,
-            lifecycle,
-            label: None,
-            created_ms: now_ms,
-            updated_ms: now_ms,
-            run: None,
-            last_run: None,
-            started_ms: None,
-            ended_ms: None,
-            messages: Vec::new(),
-        })
+    world.sessions.by_key.entry(key.to_owned()).or_insert(Session {
+        id,
+        lifecycle,
+        label: None,
+        created_ms: now_ms,
+        updated_ms: now_ms,
+        run: None,
+        last_run: None,
+        started_ms: None,
+        ended_ms: None,
+        messages: Vec::new(),
+    })
 }
 
 /// Tells the subscribers that a session has changed: by a `reason`, or in a `phase` of a run.

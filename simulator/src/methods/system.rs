@@ -28,21 +28,14 @@ pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<Done, R
 
 /// What `health` replies and the event of that name carries.
 pub(crate) fn snapshot(world: &World) -> Value {
-    let default = world.config.applied["agents"]["defaults"]["heartbeat"]["every"]
-        .as_str()
-        .unwrap_or("30m");
+    let default = world.config.applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or("30m");
     let agents: Vec<Value> = world
         .known()
         .iter()
         .map(|(id, entry)| {
             let every = entry["heartbeat"]["every"].as_str().unwrap_or(default);
             let every_ms = rules::duration_ms(every).filter(|every| *every > 0);
-            let count = world
-                .sessions
-                .by_key
-                .keys()
-                .filter(|key| roster_id(key) == id)
-                .count();
+            let count = world.sessions.by_key.keys().filter(|key| roster_id(key) == id).count();
             json!({
                 "agentId": id,
                 "isDefault": id == roster::MAIN,
@@ -72,9 +65,7 @@ pub(crate) fn snapshot(world: &World) -> Value {
 
 /// The gateway's version.
 pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
-    reply(
-        json!({"runtimeVersion": world.profile.version, "channelSummary": [], "queuedSystemEvents": []}),
-    )
+    reply(json!({"runtimeVersion": world.profile.version, "channelSummary": [], "queuedSystemEvents": []}))
 }
 
 /// The one heartbeat that the gateway remembers, of whatever agent it was.

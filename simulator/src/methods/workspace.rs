@@ -15,28 +15,19 @@ pub(crate) const LIST: &[Param] = &[
     optional("offset", Kind::Integer),
     optional("limit", Kind::Integer),
 ];
-pub(crate) const GET: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    required("path", Kind::NonEmpty),
-];
+pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("path", Kind::NonEmpty)];
 
 /// The entries of the workspace, with sizes and times and no hashes.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, path) = files::workspace(world, params)?;
     let below = text(params, "path");
-    let Some(workspace) = world
-        .workspaces
-        .by_path
-        .get(&path)
-        .filter(|_| below.is_empty())
-    else {
+    let Some(workspace) = world.workspaces.by_path.get(&path).filter(|_| below.is_empty()) else {
         return Err(RpcError::invalid("workspace directory not found")
             .with_details(json!({"type": "workspace_path_not_found", "path": below})));
     };
     let now_ms = world.clock.now_ms();
-    let git = workspace.git.then(
-        || json!({"path": ".git", "name": ".git", "kind": "directory", "updatedAtMs": now_ms}),
-    );
+    let git =
+        workspace.git.then(|| json!({"path": ".git", "name": ".git", "kind": "directory", "updatedAtMs": now_ms}));
     let found = workspace.files.iter().map(|(name, file)| {
         let (size, at) = (file.content.len(), file.updated_ms);
         json!({"path": name, "name": name, "kind": "file", "size": size, "updatedAtMs": at})
@@ -45,9 +36,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
     let offset = usize::try_from(params["offset"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
     let limit = usize::try_from(params["limit"].as_u64().unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let shown: Vec<&Value> = entries.iter().skip(offset).take(limit).collect();
-    reply(
-        json!({"agentId": id, "path": "", "entries": shown, "totalEntries": entries.len(), "offset": offset}),
-    )
+    reply(json!({"agentId": id, "path": "", "entries": shown, "totalEntries": entries.len(), "offset": offset}))
 }
 
 /// One file with its content.

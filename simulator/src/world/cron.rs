@@ -29,55 +29,32 @@ pub(crate) struct Cron {
 
 impl Cron {
     /// Brings the jobs in line with the applied configuration and returns what changed.
-    pub(crate) fn sync(
-        &mut self,
-        applied: &Value,
-        profile: &Profile,
-        ids: &mut Ids,
-        now_ms: i64,
-    ) -> Vec<Change> {
+    pub(crate) fn sync(&mut self, applied: &Value, profile: &Profile, ids: &mut Ids, now_ms: i64) -> Vec<Change> {
         if !profile.heartbeat_jobs {
             return Vec::new();
         }
         let wanted = wanted(applied, profile);
-        let gone: Vec<String> = self
-            .jobs
-            .keys()
-            .filter(|key| !wanted.contains_key(*key))
-            .cloned()
-            .collect();
+        let gone: Vec<String> = self.jobs.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         let mut changes: Vec<Change> = Vec::new();
         for (key, declared) in wanted {
             match self.jobs.get_mut(&key) {
                 None => {
                     let job = created(&key, &declared, ids, now_ms);
                     self.jobs.insert(key, job.clone());
-                    changes.push(Change {
-                        action: "added",
-                        job,
-                    });
+                    changes.push(Change { action: "added", job });
                 }
-                Some(job)
-                    if job["schedule"]["everyMs"] != declared.every_ms
-                        || job["enabled"] != declared.enabled =>
-                {
+                Some(job) if job["schedule"]["everyMs"] != declared.every_ms || job["enabled"] != declared.enabled => {
                     job["schedule"]["everyMs"] = json!(declared.every_ms);
                     job["enabled"] = json!(declared.enabled);
                     job["updatedAtMs"] = json!(now_ms);
                     job["state"] = state(&declared, now_ms);
-                    changes.push(Change {
-                        action: "updated",
-                        job: job.clone(),
-                    });
+                    changes.push(Change { action: "updated", job: job.clone() });
                 }
                 Some(_) => {}
             }
         }
         let removed = gone.into_iter().filter_map(|key| self.jobs.remove(&key));
-        changes.extend(removed.map(|job| Change {
-            action: "removed",
-            job,
-        }));
+        changes.extend(removed.map(|job| Change { action: "removed", job }));
         changes
     }
 }
@@ -94,19 +71,12 @@ struct Declared {
 fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
     let agents = roster::entries(applied, profile.roster);
     let explicit = agents.values().any(|entry| entry["heartbeat"].is_object());
-    let default = applied["agents"]["defaults"]["heartbeat"]["every"]
-        .as_str()
-        .unwrap_or("30m");
+    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or("30m");
     let mut jobs = BTreeMap::new();
     for (agent, entry) in &agents {
         jobs.insert(
             format!("skill-collection-review:{agent}"),
-            Declared {
-                agent: agent.clone(),
-                every_ms: WEEK_MS,
-                enabled: true,
-                heartbeat: false,
-            },
+            Declared { agent: agent.clone(), every_ms: WEEK_MS, enabled: true, heartbeat: false },
         );
         if explicit && !entry["heartbeat"].is_object() {
             continue;
@@ -132,10 +102,7 @@ fn created(key: &str, declared: &Declared, ids: &mut Ids, now_ms: i64) -> Value 
     let (title, name) = if declared.heartbeat {
         (format!("Heartbeat ({agent})"), format!("heartbeat-{agent}"))
     } else {
-        (
-            format!("Skill collection review ({agent})"),
-            format!("skill-collection-review-{agent}"),
-        )
+        (format!("Skill collection review ({agent})"), format!("skill-collection-review-{agent}"))
     };
     json!({
         "id": ids.uuid(),

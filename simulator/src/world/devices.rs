@@ -36,36 +36,20 @@ pub(crate) struct Devices {
 impl Devices {
     /// The pending request of a device: a retry reuses it.
     pub(crate) fn pending_of(&self, device_id: &str) -> Option<&Request> {
-        self.pending
-            .values()
-            .find(|request| request.device_id == device_id)
+        self.pending.values().find(|request| request.device_id == device_id)
     }
 
     /// Approves a request; the device gets `token`.
-    pub(crate) fn approve(
-        &mut self,
-        request_id: &str,
-        token: String,
-        now_ms: i64,
-    ) -> Option<&Paired> {
+    pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&Paired> {
         let request = self.pending.remove(request_id)?;
         let id = request.device_id.clone();
-        self.paired.insert(
-            id.clone(),
-            Paired {
-                request,
-                token: Some(token),
-                approved_ms: now_ms,
-            },
-        );
+        self.paired.insert(id.clone(), Paired { request, token: Some(token), approved_ms: now_ms });
         self.paired.get(&id)
     }
 
     /// Takes a device's token away; its next connection needs pairing again.
     pub(crate) fn revoke(&mut self, device_id: &str) -> bool {
-        self.paired
-            .get_mut(device_id)
-            .is_some_and(|paired| paired.token.take().is_some())
+        self.paired.get_mut(device_id).is_some_and(|paired| paired.token.take().is_some())
     }
 }
 

@@ -57,16 +57,7 @@ pub(crate) struct Links {
 impl Links {
     pub(crate) fn open(&mut self, out: UnboundedSender<Out>, remote: bool) -> u64 {
         self.opened += 1;
-        self.by_number.insert(
-            self.opened,
-            Link {
-                out,
-                remote,
-                client: None,
-                seq: 0,
-                losing: 0,
-            },
-        );
+        self.by_number.insert(self.opened, Link { out, remote, client: None, seq: 0, losing: 0 });
         self.opened
     }
 
@@ -94,10 +85,7 @@ impl Links {
 
     /// How many clients are connected.
     pub(crate) fn admitted(&self) -> usize {
-        self.by_number
-            .values()
-            .filter(|link| link.client.is_some())
-            .count()
+        self.by_number.values().filter(|link| link.client.is_some()).count()
     }
 
     pub(crate) fn send(&self, number: u64, out: Out) {
@@ -116,11 +104,8 @@ impl Links {
 
     /// Closes the connections of a device.
     pub(crate) fn close_device(&self, device: &str, code: u16, reason: &str) {
-        let of_device = |link: &&Link| {
-            link.client
-                .as_ref()
-                .is_some_and(|client| client.device.as_deref() == Some(device))
-        };
+        let of_device =
+            |link: &&Link| link.client.as_ref().is_some_and(|client| client.device.as_deref() == Some(device));
         for link in self.by_number.values().filter(of_device) {
             let _ = link.out.send(Out::Close(code, reason.to_owned()));
         }
@@ -155,11 +140,7 @@ impl World {
     /// Sends an event to every connection that may hear it.
     pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
         for link in self.links.by_number.values_mut() {
-            if link
-                .client
-                .as_ref()
-                .is_some_and(|client| hears(client, event))
-            {
+            if link.client.as_ref().is_some_and(|client| hears(client, event)) {
                 Links::deliver(link, event, payload);
             }
         }
@@ -178,9 +159,7 @@ impl World {
 fn hears(client: &Client, event: &str) -> bool {
     match event {
         "tick" | "health" | "heartbeat" | "shutdown" => true,
-        "sessions.changed" | "session.message" => {
-            client.follows_sessions && client.may("operator.read")
-        }
+        "sessions.changed" | "session.message" => client.follows_sessions && client.may("operator.read"),
         _ if event.starts_with("device.pair.") => client.may("operator.pairing"),
         _ => client.may("operator.read"),
     }

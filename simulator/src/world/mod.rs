@@ -140,18 +140,14 @@ impl World {
 
     /// The workspace of an agent, from its entry.
     pub(crate) fn workspace_of(&self, id: &str, entry: &Value) -> String {
-        entry["workspace"].as_str().map_or_else(
-            || config::default_workspace(&self.profile, id),
-            str::to_owned,
-        )
+        entry["workspace"].as_str().map_or_else(|| config::default_workspace(&self.profile, id), str::to_owned)
     }
 
     /// Writes the configuration. A version that loses writes starts from what the last one had not
     /// yet changed.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
         let now = Instant::now();
-        if let (Some(window), Some((at, before))) =
-            (self.profile.loses_writes, self.last_write.take())
+        if let (Some(window), Some((at, before))) = (self.profile.loses_writes, self.last_write.take())
             && at + window > now
         {
             self.config.document = before;
@@ -159,12 +155,7 @@ impl World {
         self.last_write = Some((now, self.config.document.clone()));
         change(&mut self.config.document);
         let main = config::default_workspace(&self.profile, roster::MAIN);
-        roster::migrate(
-            &mut self.config.document,
-            self.profile.roster,
-            self.profile.version,
-            &main,
-        );
+        roster::migrate(&mut self.config.document, self.profile.roster, self.profile.version, &main);
         self.applying += 1;
     }
 
@@ -176,11 +167,7 @@ impl World {
 
     /// Applies what is written, unless the lease of a dead process is held.
     pub(crate) fn apply(&mut self) {
-        if self
-            .config
-            .unsettled_until
-            .is_some_and(|until| until > Instant::now())
-        {
+        if self.config.unsettled_until.is_some_and(|until| until > Instant::now()) {
             return;
         }
         self.config.unsettled_until = None;
@@ -202,11 +189,7 @@ impl World {
 
     /// Ends a lease whose time has come.
     pub(crate) fn settle(&mut self) {
-        if self
-            .config
-            .unsettled_until
-            .is_some_and(|until| until <= Instant::now())
-        {
+        if self.config.unsettled_until.is_some_and(|until| until <= Instant::now()) {
             self.apply();
         }
     }
@@ -214,12 +197,8 @@ impl World {
     fn sync_jobs(&mut self) {
         let now_ms = self.clock.now_ms();
         let applied = self.config.applied.clone();
-        for change in self
-            .cron
-            .sync(&applied, &self.profile, &mut self.ids, now_ms)
-        {
-            let mut payload =
-                json!({"jobId": change.job["id"], "action": change.action, "job": change.job});
+        for change in self.cron.sync(&applied, &self.profile, &mut self.ids, now_ms) {
+            let mut payload = json!({"jobId": change.job["id"], "action": change.action, "job": change.job});
             if let Some(next) = change.job["state"].get("nextRunAtMs")
                 && change.action != "removed"
             {
@@ -244,11 +223,7 @@ impl World {
     pub(crate) fn kill(&mut self) {
         if self.applying > 0 && self.profile.lease > Duration::ZERO {
             let until = Instant::now() + self.profile.lease;
-            self.config.unsettled_until = Some(
-                self.config
-                    .unsettled_until
-                    .map_or(until, |other| other.max(until)),
-            );
+            self.config.unsettled_until = Some(self.config.unsettled_until.map_or(until, |other| other.max(until)));
         }
         let started = self.deleting.take();
         if let Some(deleting) = started
@@ -263,11 +238,7 @@ impl World {
     /// Starts the process: it reads its configuration and answers `gateway starting` for `time`.
     pub(crate) fn boot(&mut self, time: Duration) {
         let now = Instant::now();
-        self.power = if time.is_zero() {
-            Power::On
-        } else {
-            Power::Starting(now + time)
-        };
+        self.power = if time.is_zero() { Power::On } else { Power::Starting(now + time) };
         self.boot_id = self.ids.uuid();
         if let Some((_, until @ None)) = &mut self.delete_lease {
             *until = Some(now + self.profile.delete_lease);

@@ -55,19 +55,12 @@ impl Sessions {
 
 /// The agent that a session key names.
 pub(crate) fn agent_of(key: &str) -> Option<&str> {
-    key.strip_prefix("agent:")?
-        .split(':')
-        .next()
-        .filter(|agent| !agent.is_empty())
+    key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
 }
 
 /// The key that the gateway works with: one that names no agent belongs to `main`.
 pub(crate) fn full_key(key: &str) -> String {
-    if agent_of(key).is_some() {
-        key.to_owned()
-    } else {
-        format!("agent:main:{key}")
-    }
+    if agent_of(key).is_some() { key.to_owned() } else { format!("agent:main:{key}") }
 }
 
 /// Whether the key is that of an agent's main session.
@@ -98,17 +91,10 @@ pub(crate) fn row(key: &str, session: &Session) -> Value {
         "modelProvider": "scripted",
         "model": "m1",
     });
-    let status = if session.run.is_some() {
-        Some("running")
-    } else {
-        session.last_run.as_ref().map(|_| "done")
-    };
+    let status = if session.run.is_some() { Some("running") } else { session.last_run.as_ref().map(|_| "done") };
     let fields = [
         ("label", session.label.as_ref().map(|label| json!(label))),
-        (
-            "displayName",
-            session.label.as_ref().map(|label| json!(label)),
-        ),
+        ("displayName", session.label.as_ref().map(|label| json!(label))),
         ("status", status.map(|status| json!(status))),
         ("lastRunId", session.last_run.as_ref().map(|run| json!(run))),
         ("startedAt", session.started_ms.map(|at| json!(at))),

@@ -8,28 +8,13 @@ use crate::{clock::sha256_hex, profile::Profile};
 
 /// What `agents.create` puts into a new workspace.
 const SEEDS: &[(&str, &str)] = &[
-    (
-        "TOOLS.md",
-        "# TOOLS.md\n\nNotes on the tools of this machine.\n",
-    ),
+    ("TOOLS.md", "# TOOLS.md\n\nNotes on the tools of this machine.\n"),
     ("HEARTBEAT.md", "# HEARTBEAT.md\n\nNothing to do.\n"),
-    (
-        "AGENTS.md",
-        "# AGENTS.md\n\nThis folder is home. Treat it that way.\n",
-    ),
+    ("AGENTS.md", "# AGENTS.md\n\nThis folder is home. Treat it that way.\n"),
     ("SOUL.md", "# SOUL.md\n\nBe helpful, not performative.\n"),
-    (
-        "IDENTITY.md",
-        "# IDENTITY.md\n\n- **Name:**\n  _(pick something you like)_\n",
-    ),
-    (
-        "USER.md",
-        "# USER.md\n\nWhat you know about the person you help.\n",
-    ),
-    (
-        "BOOTSTRAP.md",
-        "# BOOTSTRAP.md\n\nYou just woke up. Find out who you are.\n",
-    ),
+    ("IDENTITY.md", "# IDENTITY.md\n\n- **Name:**\n  _(pick something you like)_\n"),
+    ("USER.md", "# USER.md\n\nWhat you know about the person you help.\n"),
+    ("BOOTSTRAP.md", "# BOOTSTRAP.md\n\nYou just woke up. Find out who you are.\n"),
 ];
 
 /// One file: content and the time of its last change in Unix milliseconds.
@@ -58,15 +43,8 @@ impl Workspaces {
     }
 
     pub(crate) fn write(&mut self, path: &str, name: &str, content: &str, now_ms: i64) {
-        let file = File {
-            content: content.to_owned(),
-            updated_ms: now_ms,
-        };
-        self.by_path
-            .entry(path.to_owned())
-            .or_default()
-            .files
-            .insert(name.to_owned(), file);
+        let file = File { content: content.to_owned(), updated_ms: now_ms };
+        self.by_path.entry(path.to_owned()).or_default().files.insert(name.to_owned(), file);
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {
@@ -82,20 +60,14 @@ impl Workspaces {
             workspace
                 .files
                 .entry((*name).to_owned())
-                .or_insert_with(|| File {
-                    content: (*content).to_owned(),
-                    updated_ms: now_ms,
-                });
+                .or_insert_with(|| File { content: (*content).to_owned(), updated_ms: now_ms });
         }
     }
 
     /// Brings a name and an emoji into IDENTITY.md: the lines that are there are replaced, missing
     /// ones come first.
     pub(crate) fn identify(&mut self, path: &str, name: &str, emoji: Option<&str>, now_ms: i64) {
-        let old = self
-            .file(path, "IDENTITY.md")
-            .map(|file| file.content.clone())
-            .unwrap_or_default();
+        let old = self.file(path, "IDENTITY.md").map(|file| file.content.clone()).unwrap_or_default();
         let mut text = old.clone();
         if let Some(emoji) = emoji {
             text = with_line(&text, "Emoji", emoji);
@@ -114,9 +86,7 @@ fn with_line(text: &str, label: &str, value: &str) -> String {
     if !text.lines().any(known) {
         return format!("{line}\n{text}");
     }
-    let lines = text
-        .lines()
-        .map(|old| if known(old) { line.as_str() } else { old });
+    let lines = text.lines().map(|old| if known(old) { line.as_str() } else { old });
     let mut result = lines.collect::<Vec<_>>().join("\n");
     if text.ends_with('\n') {
         result.push('\n');
@@ -125,15 +95,8 @@ fn with_line(text: &str, label: &str, value: &str) -> String {
 }
 
 /// A file as `agents.files.*` shows it; `content` only where it was asked for.
-pub(crate) fn shown(
-    profile: &Profile,
-    path: &str,
-    name: &str,
-    file: Option<&File>,
-    content: bool,
-) -> Value {
-    let mut shown =
-        json!({"name": name, "path": format!("{path}/{name}"), "missing": file.is_none()});
+pub(crate) fn shown(profile: &Profile, path: &str, name: &str, file: Option<&File>, content: bool) -> Value {
+    let mut shown = json!({"name": name, "path": format!("{path}/{name}"), "missing": file.is_none()});
     match file {
         Some(file) => {
             shown["size"] = json!(file.content.len());

@@ -1,11 +1,7 @@
 //! A client of the simulator that knows frames and nothing else.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails where it is surprised"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it is surprised")]
 #![allow(unreachable_pub, reason = "each test binary is its own crate")]
 
 use std::collections::BTreeMap;
@@ -16,13 +12,8 @@ use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-pub const SCOPES: [&str; 5] = [
-    "operator.read",
-    "operator.write",
-    "operator.admin",
-    "operator.approvals",
-    "operator.pairing",
-];
+pub const SCOPES: [&str; 5] =
+    ["operator.read", "operator.write", "operator.admin", "operator.approvals", "operator.pairing"];
 
 /// A gateway of the newest version with no latency.
 pub fn instant() -> Simulator {
@@ -49,13 +40,7 @@ impl Client {
     pub async fn dial(simulator: &Simulator, remote: Remote) -> Self {
         let stream = simulator.connect_from(remote).unwrap();
         let (socket, _) = client_async("ws://simulator/", stream).await.unwrap();
-        let mut client = Self {
-            socket,
-            sent: 0,
-            challenge: Value::Null,
-            events: Vec::new(),
-            replies: BTreeMap::new(),
-        };
+        let mut client = Self { socket, sent: 0, challenge: Value::Null, events: Vec::new(), replies: BTreeMap::new() };
         client.challenge = client.frame().await.unwrap()["payload"].clone();
         client
     }
@@ -63,10 +48,7 @@ impl Client {
     /// A connection from loopback with every scope.
     pub async fn open(simulator: &Simulator) -> Self {
         let mut client = Self::dial(simulator, Remote::Loopback).await;
-        client
-            .connect(&hello(&json!({"token": "t"})))
-            .await
-            .unwrap();
+        client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
         client
     }
 
@@ -84,10 +66,7 @@ impl Client {
         self.sent += 1;
         let id = format!("request {}", self.sent);
         let frame = json!({"type": "req", "id": id, "method": method, "params": params});
-        self.socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .unwrap();
+        self.socket.send(Message::text(frame.to_string())).await.unwrap();
         id
     }
 
@@ -96,11 +75,7 @@ impl Client {
         loop {
             if let Some(mut frame) = self.replies.remove(id) {
                 let ok = frame["ok"] == true;
-                return Ok(if ok {
-                    Ok(frame["payload"].take())
-                } else {
-                    Err(frame["error"].take())
-                });
+                return Ok(if ok { Ok(frame["payload"].take()) } else { Err(frame["error"].take()) });
             }
             let frame = self.frame().await?;
             match frame["id"].as_str() {
@@ -141,10 +116,7 @@ impl Client {
                     return Ok(serde_json::from_str(text.as_str()).unwrap());
                 }
                 Some(Ok(Message::Close(Some(frame)))) => {
-                    return Err(End::Closed(
-                        frame.code.into(),
-                        frame.reason.as_str().to_owned(),
-                    ));
+                    return Err(End::Closed(frame.code.into(), frame.reason.as_str().to_owned()));
                 }
                 Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(End::Lost),
                 Some(Ok(_)) => {}
@@ -170,10 +142,7 @@ pub fn hello(auth: &Value) -> Value {
 pub fn patch(agents: &[&str]) -> String {
     let entry = |id: &&str| {
         let heartbeat = json!({"every": "5m", "target": "none"});
-        (
-            (*id).to_owned(),
-            json!({"name": id, "workspace": format!("/w/{id}"), "heartbeat": heartbeat}),
-        )
+        ((*id).to_owned(), json!({"name": id, "workspace": format!("/w/{id}"), "heartbeat": heartbeat}))
     };
     let entries: serde_json::Map<String, Value> = agents.iter().map(entry).collect();
     json!({"agents": {"ownership": "explicit", "entries": entries}}).to_string()
@@ -183,10 +152,6 @@ impl Client {
     /// Registers agents with one patch.
     pub async fn register(&mut self, agents: &[&str]) -> Result<Value, Value> {
         let hash = self.call("config.get", json!({})).await.unwrap()["hash"].clone();
-        self.call(
-            "config.patch",
-            json!({"raw": patch(agents), "baseHash": hash}),
-        )
-        .await
+        self.call("config.patch", json!({"raw": patch(agents), "baseHash": hash})).await
     }
 }
