@@ -1,6 +1,8 @@
 //! The operator: everything put together.
 
 use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +16,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::cli::{LogFormat, RunArgs};
 use crate::cluster::controllers::{self, Controller};
 use crate::cluster::store::KubeStore;
 use crate::cluster::triggers::{Queues, Triggers};
@@ -32,14 +33,40 @@ const GRACE: Duration = Duration::from_secs(20);
 
 type Failure = Box<dyn std::error::Error>;
 
+/// How the operator runs.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address of the HTTP API that agents call.
+    #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    pub api_addr: SocketAddr,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR")]
+    pub probe_addr: SocketAddr,
+    /// How log lines are written.
+    #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// Runs the operator until SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// A sentence about what is missing to begin: a kubeconfig, the API server, a free port.
-pub fn main(args: &RunArgs) -> Result<(), Failure> {
-    logging(args.log_format);
+pub fn main(options: &Options) -> Result<(), Failure> {
+    logging(options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(operate(args))
+    runtime.block_on(operate(options))
 }
 
 fn logging(format: LogFormat) {
@@ -52,8 +79,8 @@ fn logging(format: LogFormat) {
     }
 }
 
-async fn client(args: &RunArgs) -> Result<Client, Failure> {
-    let config = match &args.kubeconfig {
+async fn client(options: &Options) -> Result<Client, Failure> {
+    let config = match &options.kubeconfig {
         None => {
             Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?
         }
@@ -68,11 +95,11 @@ async fn client(args: &RunArgs) -> Result<Client, Failure> {
     Ok(Client::try_from(config)?)
 }
 
-async fn operate(args: &RunArgs) -> Result<(), Failure> {
-    let client = client(args).await?;
+async fn operate(options: &Options) -> Result<(), Failure> {
+    let client = client(options).await?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
-    let api_listener = listen(args.api_addr, "--api-addr").await?;
-    let probe_listener = listen(args.probe_addr, "--probe-addr").await?;
+    let api_listener = listen(options.api_addr, "--api-addr").await?;
+    let probe_listener = listen(options.probe_addr, "--probe-addr").await?;
     info!(
         api = %api_listener.local_addr()?, probes = %probe_listener.local_addr()?, kubernetes = version.git_version,
         "muster runs"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
@@ -180,7 +180,49 @@ pub struct AllowedNamespaces {
     pub from: NamespacesFrom,
     /// Labels of the namespaces that are admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "label_selector")]
     pub selector: Option<LabelSelector>,
+}
+
+/// The schema of a `metav1.LabelSelector`, with the bounds that labels have anyway.
+fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    let value = || json_schema!({ "type": "string", "maxLength": 63 });
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchLabels": {
+                "type": "object",
+                "description": "Labels and the values that they must have.",
+                "maxProperties": 32,
+                "additionalProperties": value()
+            },
+            "matchExpressions": {
+                "type": "array",
+                "description": "Requirements of which all must hold.",
+                "maxItems": 32,
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": { "type": "string", "description": "The label.", "maxLength": 317 },
+                        "operator": {
+                            "type": "string",
+                            "description": "How the label is compared with the values.",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
+                        },
+                        "values": {
+                            "type": "array",
+                            "description": "For In and NotIn: the values.",
+                            "maxItems": 64,
+                            "items": value()
+                        }
+                    }
+                }
+            }
+        }
+    })
 }
 
 /// A way to choose namespaces.

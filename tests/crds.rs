@@ -1,0 +1,65 @@
+//! The files in `crds/` are the ones that the types give.
+//!
+//! `MUSTER_WRITE_CRDS=1 cargo test --test crds` writes them (`make crds`).
+
+use std::fs;
+use std::path::Path;
+
+use muster::api::crds;
+
+#[test]
+fn the_files_in_crds_are_made_from_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    for (name, crd) in crds::all() {
+        let text = crds::yaml(&crd).unwrap();
+        let path = folder.join(name);
+        if std::env::var_os("MUSTER_WRITE_CRDS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == text, "crds/{name} is not what the types give: run `make crds`");
+    }
+}
+
+#[test]
+fn every_field_is_described_and_every_string_list_and_map_is_bounded() {
+    let mut missing = Vec::new();
+    for (name, crd) in crds::all() {
+        for version in &crd.spec.versions {
+            let schema = serde_json::to_value(version.schema.as_ref().unwrap()).unwrap();
+            check(&schema["openAPIV3Schema"], name.trim_end_matches(".yaml"), &mut missing);
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// Notes the fields below `schema` that are not described, or not bounded.
+fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+    let in_spec = path.contains(".spec");
+    let no = |key: &str| schema.get(key).is_none();
+    match schema["type"].as_str() {
+        Some("string") if in_spec && no("maxLength") && no("enum") && no("format") => {
+            missing.push(format!("{path}: a string without maxLength"));
+        }
+        Some("array") if in_spec && no("maxItems") => missing.push(format!("{path}: a list without maxItems")),
+        Some("object") if in_spec && !no("additionalProperties") && no("maxProperties") => {
+            missing.push(format!("{path}: a map without maxProperties"));
+        }
+        Some("integer") if in_spec && (no("minimum") || no("maximum")) => {
+            missing.push(format!("{path}: a number without a range"));
+        }
+        _ => {}
+    }
+    for (field, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{field}");
+        if below["description"].as_str().is_none_or(str::is_empty) {
+            missing.push(format!("{path}: not described"));
+        }
+        check(below, &path, missing);
+    }
+    for (key, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[key].is_object() {
+            check(&schema[key], &format!("{path}{mark}"), missing);
+        }
+    }
+}
