@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::gateway::Meter;
+
 /// A controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Controller {
@@ -22,6 +24,13 @@ struct Controller {
 struct Result {
     controller: &'static str,
     result: &'static str,
+}
+
+/// A method of a gateway and whether it answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    outcome: &'static str,
 }
 
 /// How a reconcile ended.
@@ -50,8 +59,7 @@ pub struct Metrics {
     time: Family<Controller, Histogram, fn() -> Histogram>,
     gateways: Gauge,
     gateways_up: Gauge,
-    gateway_calls: Gauge,
-    gateway_writes: Gauge,
+    requests: Family<Request, Counter>,
     heartbeats: Counter,
 }
 
@@ -66,8 +74,7 @@ impl Default for Metrics {
             time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 15))),
             gateways: Gauge::default(),
             gateways_up: Gauge::default(),
-            gateway_calls: Gauge::default(),
-            gateway_writes: Gauge::default(),
+            requests: Family::default(),
             heartbeats: Counter::default(),
         };
         metrics.register();
@@ -86,12 +93,8 @@ impl Metrics {
         registry.register(runtime("reconcile_time_seconds"), "Time of a reconcile", self.time.clone());
         registry.register("muster_gateways", "Open gateway clients", self.gateways.clone());
         registry.register("muster_gateways_connected", "Gateway clients with a connection", self.gateways_up.clone());
-        registry.register(
-            "muster_gateway_calls",
-            "Requests to the gateways that are connected now",
-            self.gateway_calls.clone(),
-        );
-        registry.register("muster_gateway_writing_calls", "Of those, requests that write", self.gateway_writes.clone());
+        let requests = "Requests to gateways by method and outcome (ok or error)";
+        registry.register("muster_gateway_requests", requests, self.requests.clone());
         registry.register("muster_heartbeats", "Check-ins of agents", self.heartbeats.clone());
     }
 
@@ -119,14 +122,10 @@ impl Metrics {
         }
     }
 
-    /// How many gateway clients there are and how many of them are connected; the requests they sent, and how many of
-    /// these write.
-    pub fn gateways(&self, clients: usize, connected: usize, calls: u64, writes: u64) {
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    /// How many gateway clients there are and how many of them are connected.
+    pub fn gateways(&self, clients: usize, connected: usize) {
         self.gateways.set(i64::try_from(clients).unwrap_or(i64::MAX));
         self.gateways_up.set(i64::try_from(connected).unwrap_or(i64::MAX));
-        self.gateway_calls.set(number(calls));
-        self.gateway_writes.set(number(writes));
     }
 
     /// An agent checked in.
@@ -142,6 +141,13 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Meter for Metrics {
+    fn requested(&self, method: &'static str, ok: bool) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.requests.get_or_create(&Request { method, outcome }).inc();
     }
 }
 

@@ -144,9 +144,12 @@ fn start(
     let (queues, receivers) = queues();
     let (news, changed) = mpsc::unbounded_channel();
     let triggers = Triggers { store: store.clone(), caches: caches.clone(), queues: queues.clone() };
-    let world =
-        Arc::new(World { store, gateways: Gateways::new(Arc::new(Network), news), heartbeats: Heartbeats::default() });
     let metrics = Arc::new(Metrics::default());
+    let world = Arc::new(World {
+        store,
+        gateways: Gateways::new(Arc::new(Network), metrics.clone(), news),
+        heartbeats: Heartbeats::default(),
+    });
     let tokens = Arc::new(Tokens::default());
     let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
     let api = Api {
@@ -259,11 +262,7 @@ async fn count_gateways(world: Arc<World<KubeStore>>, metrics: Arc<Metrics>) {
         tick.tick().await;
         let links = world.gateways.links();
         let up = links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), Link::Up(_))).count();
-        let (calls, writes) = links.iter().fold((0, 0), |(calls, writes), (_, link)| {
-            let stats = link.client().stats();
-            (calls + stats.calls, writes + stats.writing_calls)
-        });
-        metrics.gateways(links.len(), up, calls, writes);
+        metrics.gateways(links.len(), up);
     }
 }
 

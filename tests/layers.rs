@@ -26,7 +26,7 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "plan", "render", "gateway"],
         must_not_use: &["axum", "kube::Client"],
     },
-    Layer { name: "metrics", may_name: &[], must_not_use: &["kube", "tokio"] },
+    Layer { name: "metrics", may_name: &["gateway"], must_not_use: &["kube", "tokio"] },
     Layer { name: "cluster", may_name: &["api", "plan", "reconcile", "metrics"], must_not_use: &["axum"] },
     Layer { name: "server", may_name: &["api", "reconcile", "render", "metrics"], must_not_use: &["kube::Client"] },
     Layer {

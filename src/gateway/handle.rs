@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -53,37 +53,22 @@ pub enum Change {
     Sessions(String),
 }
 
-/// How many requests were made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// All of them.
-    pub calls: u64,
-    /// Those by methods that write.
-    pub writing_calls: u64,
-    /// Those by `config.patch`.
-    pub config_patches: u64,
-    /// Those that failed.
-    pub errors: u64,
+/// Told of every request that ended.
+pub trait Meter: std::fmt::Debug + Send + Sync {
+    /// A request of this method was answered (`ok`), or was refused, ran out of time or lost its connection.
+    fn requested(&self, method: &'static str, ok: bool);
 }
 
-/// Methods that change something on the gateway.
-const WRITING: [&str; 5] = ["agents.delete", "agents.files.set", "config.patch", "sessions.patch", "sessions.delete"];
-/// So does this one, which also costs money.
-const SENDING: &str = "chat.send";
-
-#[derive(Debug, Default)]
-struct Counters {
-    calls: AtomicU64,
-    writing_calls: AtomicU64,
-    config_patches: AtomicU64,
-    errors: AtomicU64,
+/// Counts nothing.
+impl Meter for () {
+    fn requested(&self, _: &'static str, _: bool) {}
 }
 
 /// Makes requests. The tasks behind a handle have one too.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     calls: mpsc::Sender<Call>,
-    counters: Arc<Counters>,
+    meter: Arc<dyn Meter>,
 }
 
 impl Caller {
@@ -94,23 +79,13 @@ impl Caller {
         params: Value,
         allowed: Duration,
     ) -> Result<Value, CallError> {
-        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        count(&self.counters.calls);
-        if WRITING.contains(&method) || method == SENDING {
-            count(&self.counters.writing_calls);
-        }
-        if method == "config.patch" {
-            count(&self.counters.config_patches);
-        }
         let (reply, answer) = oneshot::channel();
         let sent = self.calls.send(Call { method, params, allowed, reply }).await;
         let result = match sent {
             Err(_) => Err(CallError::NotConnected),
             Ok(()) => answer.await.unwrap_or(Err(CallError::Interrupted)),
         };
-        if result.is_err() {
-            count(&self.counters.errors);
-        }
+        self.meter.requested(method, result.is_ok());
         result
     }
 }
@@ -138,7 +113,7 @@ struct Inner {
 impl Gateway {
     /// Opens the connection and keeps it. Must be called within a tokio runtime.
     #[must_use]
-    pub fn open(settings: Settings, dial: Arc<dyn Dial>) -> Self {
+    pub fn open(settings: Settings, dial: Arc<dyn Dial>, meter: Arc<dyn Meter>) -> Self {
         let closing = CancellationToken::new();
         let (calls, calls_rx) = mpsc::channel(QUEUE);
         let (told, heard) = mpsc::unbounded_channel();
@@ -148,7 +123,7 @@ impl Gateway {
         let (changes, _) = broadcast::channel(CHANGES);
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
-        let caller = Caller { calls, counters: Arc::default() };
+        let caller = Caller { calls, meter };
         let config_turn = Arc::new(Mutex::new(()));
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
@@ -228,19 +203,6 @@ impl Gateway {
     /// Reads roster and config now; returns when that is done, or cannot be done.
     pub async fn resync(&self) {
         resync(&self.inner.wanted).await;
-    }
-
-    /// How many requests were made.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counters = &self.inner.caller.counters;
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            calls: get(&counters.calls),
-            writing_calls: get(&counters.writing_calls),
-            config_patches: get(&counters.config_patches),
-            errors: get(&counters.errors),
-        }
     }
 
     pub(super) async fn call(

@@ -22,7 +22,7 @@ mod writer;
 
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry};
 pub use error::{CallError, Outcome};
-pub use handle::{Change, Gateway, Link, Stats};
+pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings, Trust};
 pub use identity::Identity;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape};

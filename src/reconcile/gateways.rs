@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::link::Link;
 use crate::api::agent::GatewayKey;
-use crate::gateway::{Change, Dial, Gateway, Settings};
+use crate::gateway::{Change, Dial, Gateway, Meter, Settings};
 
 /// Something changed on a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub struct Changed {
 /// The connections to gateways.
 pub struct Gateways {
     dial: Arc<dyn Dial>,
+    meter: Arc<dyn Meter>,
     links: Mutex<HashMap<GatewayKey, Open>>,
     changes: mpsc::UnboundedSender<Changed>,
 }
@@ -47,10 +48,10 @@ impl fmt::Debug for Gateways {
 }
 
 impl Gateways {
-    /// No connection yet. What changes on gateways is told to `changes`.
+    /// No connection yet. Requests are told to `meter`, what changes on gateways to `changes`.
     #[must_use]
-    pub fn new(dial: Arc<dyn Dial>, changes: mpsc::UnboundedSender<Changed>) -> Self {
-        Self { dial, links: Mutex::default(), changes }
+    pub fn new(dial: Arc<dyn Dial>, meter: Arc<dyn Meter>, changes: mpsc::UnboundedSender<Changed>) -> Self {
+        Self { dial, meter, links: Mutex::default(), changes }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<GatewayKey, Open>> {
@@ -80,7 +81,7 @@ impl Gateways {
         let settings = settings();
         let slots = settings.max_in_flight;
         let resync = settings.resync;
-        let gateway = Gateway::open(settings, Arc::clone(&self.dial));
+        let gateway = Gateway::open(settings, Arc::clone(&self.dial), Arc::clone(&self.meter));
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
         let link = Arc::new(Link::new(key.clone(), gateway, slots, resync, self.changes.clone()));
         links.insert(key.clone(), Open { fingerprint: fingerprint.to_owned(), link: Arc::clone(&link), forwarder });

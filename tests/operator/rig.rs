@@ -112,7 +112,7 @@ impl Rig {
     /// Starts the operator, anew if there is one.
     pub(crate) fn start(&mut self) {
         let (sender, changes) = mpsc::unbounded_channel();
-        let gateways = Gateways::new(Arc::new(self.dialer.clone()), sender);
+        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender);
         let world = World { store: self.store.clone(), gateways, heartbeats: Heartbeats::default() };
         self.operator = Some(Operator { world, changes });
     }
