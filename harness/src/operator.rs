@@ -71,15 +71,16 @@ impl Operator {
         format!("http://{}", self.addresses.api)
     }
 
-    /// The value of a metric, summed over its labels.
+    /// The value of a metric, summed over the series that have all of `labels`, each written `name="value"`.
     ///
     /// # Errors
     /// The metrics could not be read.
-    pub async fn metric(&self, name: &str) -> Result<f64, Failure> {
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64, Failure> {
         let (_, text) = get(self.addresses.probes, "/metrics").await?;
         let of = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
-            (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
+            let wanted = series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label));
+            wanted.then(|| value.parse::<f64>().ok())?
         };
         Ok(text.lines().filter_map(of).sum())
     }

@@ -9,7 +9,7 @@ use super::Caches;
 use crate::api::agent::{Agent, GatewayKey};
 use crate::api::{AgentGateway, Board};
 use crate::plan::Binding;
-use crate::reconcile::gateways::Changed;
+use crate::reconcile::gateways::{Changed, Concerns};
 use crate::reconcile::references::gateway_key;
 use crate::reconcile::templates::config_maps;
 use crate::reconcile::{Key, Store};
@@ -136,9 +136,10 @@ impl<S: Store> Triggers<S> {
     /// Something changed on a gateway.
     pub fn changed(&self, changed: &Changed) {
         push(&self.queues.gateways, Key::from(&changed.gateway));
-        match &changed.agent_id {
-            None => self.agents_of(&changed.gateway),
-            Some(id) => self.agents_where(|agent| {
+        match &changed.concerns {
+            Concerns::Everyone => self.agents_of(&changed.gateway),
+            Concerns::Agent(key) => push(&self.queues.agents, key.clone()),
+            Concerns::Id(id) => self.agents_where(|agent| {
                 Binding::of(agent).is_some_and(|b| b.gateway == changed.gateway && b.identity.agent_id == *id)
             }),
         }

@@ -1,8 +1,11 @@
 //! The reconcile of an Agent.
 
+use std::time::Duration;
+
 use tracing::{debug, warn};
 
 use super::act::{self, Scene, kubernetes};
+use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Key, Note, Store, Subject};
 use super::references::{self, References};
@@ -19,6 +22,10 @@ use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
+
+/// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
+/// by then, and tell nobody, it looks by itself after this.
+pub(super) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
 
 /// Brings one Agent a step nearer to what its spec asks for.
 ///
@@ -94,20 +101,31 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
             return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
         }
     };
+    let unreadable = !matches!(inventory, Some(Ok(_)));
+    if unreadable && looked_at(agent) && world.gateways.starting(&references.gateway_key) {
+        let end = End::Next(Next::after(STARTING));
+        return Round { status: agent.status.clone().unwrap_or_default(), end };
+    }
     let partial = Partial { desired: Some(&desired), token: Some(token) };
     let (link, inventory) = match (link, inventory) {
         (Some(link), Some(Ok(inventory))) => (link, inventory),
         (_, Some(Err(trouble))) => return ended(world, agent, &partial, Some(trouble)),
         (_, None) | (None, _) => return ended(world, agent, &partial, Some(no_connection(&references))),
     };
-    let Some(_slot) = link.slot(&desired.identity.agent_id) else {
-        return Round { status: agent.status.clone().unwrap_or_default(), end: End::Next(Next::on_change()) };
+    let Some(_slot) = link.slot(&Key::of(&agent.metadata)) else {
+        let end = End::Next(Next::after(WITHOUT_A_PLACE));
+        return Round { status: agent.status.clone().unwrap_or_default(), end };
     };
     let old = agent.status.clone().unwrap_or_default();
     match observe::agent(&link, &inventory, &desired, &old).await {
         Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
+}
+
+/// Whether the status is about the spec as it is now.
+fn looked_at(agent: &Agent) -> bool {
+    agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
 }
 
 /// Plans and acts.
@@ -175,7 +193,7 @@ async fn refresh<S: Store>(world: &World<S>, agent: &mut Agent) -> Option<Round>
 }
 
 /// How long nothing will happen by itself.
-fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> std::time::Duration {
+fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let wake = match waking(desired, status.wake.as_ref(), seen, now) {
         Waking::Until(deadline) => Some(deadline),
@@ -200,9 +218,9 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
     let end = match &trouble {
         None => End::Again,
         // The gateway's link tells when it is there again; a slow look on top costs nothing.
-        Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(std::time::Duration::from_mins(1))),
+        Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(Duration::from_mins(1))),
         Some(t) if t.transient => End::Next(Next::retry()),
-        Some(_) => End::Next(Next::after(std::time::Duration::from_mins(10))),
+        Some(_) => End::Next(Next::after(Duration::from_mins(10))),
     };
     let wait = trouble.map(Wait::Blocked);
     let report = Report {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::act::kubernetes;
 use super::credentials::{self, Credentials};
 use super::gateway_status::{Seen, status};
+use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World};
@@ -56,6 +57,10 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     }
     let (credentials, link) = connect(world, gateway, key).await?;
     let device_id = credentials.device.identity.device_id().to_owned();
+    let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
+    if told && world.gateways.starting(key) {
+        return Ok(Next::after(STARTING));
+    }
     let state = link.client().link().borrow().clone();
     if let gateway::Link::Up(hello) = &state {
         credentials::keep(&world.store, &credentials, hello.device_token.as_ref()).await?;

@@ -100,9 +100,15 @@ fn describe(
                 RosterShape::Entries => "entries".into(),
             },
             accepted_files: capabilities.accepted_files.iter().cloned().collect(),
-            file_hashes: capabilities.file_hashes,
+            // Only an answer about a file shows them, and nothing may have been asked since the operator's start.
+            file_hashes: capabilities.file_hashes || known_to_hash(new, old),
         });
     }
+}
+
+/// Whether the same version of the gateway was seen to tell the hashes of files.
+fn known_to_hash(new: &AgentGatewayStatus, old: &AgentGatewayStatus) -> bool {
+    new.server_version == old.server_version && old.capabilities.as_ref().is_some_and(|c| c.file_hashes)
 }
 
 fn pairing(refusal: &Refusal) -> Option<Pairing> {

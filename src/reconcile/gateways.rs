@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::link::Link;
+use super::ports::Key;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{Change, Dial, Gateway, Meter, Settings};
 
@@ -17,12 +20,27 @@ use crate::gateway::{Change, Dial, Gateway, Meter, Settings};
 pub struct Changed {
     /// The gateway.
     pub gateway: GatewayKey,
-    /// The agent that it concerns; all of them when `None`.
-    pub agent_id: Option<String>,
+    /// Whom it concerns.
+    pub concerns: Concerns,
 }
+
+/// Whom a change on a gateway concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concerns {
+    /// All its agents.
+    Everyone,
+    /// The Agent that is bound to this id of the gateway.
+    Id(String),
+    /// This Agent.
+    Agent(Key),
+}
+
+/// How long a gateway may take to be connected, and its roster to be read, before that is news.
+pub const STARTING: Duration = Duration::from_secs(30);
 
 /// The connections to gateways.
 pub struct Gateways {
+    created: Instant,
     dial: Arc<dyn Dial>,
     meter: Arc<dyn Meter>,
     links: Mutex<HashMap<GatewayKey, Open>>,
@@ -51,7 +69,7 @@ impl Gateways {
     /// No connection yet. Requests are told to `meter`, what changes on gateways to `changes`.
     #[must_use]
     pub fn new(dial: Arc<dyn Dial>, meter: Arc<dyn Meter>, changes: mpsc::UnboundedSender<Changed>) -> Self {
-        Self { dial, meter, links: Mutex::default(), changes }
+        Self { created: Instant::now(), dial, meter, links: Mutex::default(), changes }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<GatewayKey, Open>> {
@@ -62,6 +80,16 @@ impl Gateways {
     #[must_use]
     pub fn link(&self, key: &GatewayKey) -> Option<Arc<Link>> {
         self.lock().get(key).map(|open| Arc::clone(&open.link))
+    }
+
+    /// Whether the connection to a gateway is being made since so short a time that nothing can be said of it yet: what
+    /// was last seen of the gateway and its agents stands, so that a restart of the operator changes no status.
+    #[must_use]
+    pub fn starting(&self, key: &GatewayKey) -> bool {
+        match self.link(key) {
+            Some(link) => link.is_starting(),
+            None => self.created.elapsed() < STARTING,
+        }
     }
 
     /// Every open connection.
@@ -105,20 +133,20 @@ async fn forward(key: GatewayKey, gateway: Gateway, changes: mpsc::UnboundedSend
     let mut links = gateway.link();
     drop(gateway);
     loop {
-        let agent_id = tokio::select! {
+        let concerns = tokio::select! {
             biased;
             link = links.changed() => match link {
-                Ok(()) => None,
+                Ok(()) => Concerns::Everyone,
                 Err(_) => return,
             },
             change = stream.recv() => match change {
-                Ok(Change::Agent(id)) => Some(id),
+                Ok(Change::Agent(id)) => Concerns::Id(id),
                 Ok(Change::Sessions(_)) => continue,
-                Ok(Change::Link | Change::Roster) | Err(RecvError::Lagged(_)) => None,
+                Ok(Change::Link | Change::Roster) | Err(RecvError::Lagged(_)) => Concerns::Everyone,
                 Err(RecvError::Closed) => return,
             },
         };
-        if changes.send(Changed { gateway: key.clone(), agent_id }).is_err() {
+        if changes.send(Changed { gateway: key.clone(), concerns }).is_err() {
             return;
         }
     }

@@ -10,7 +10,8 @@ use futures::future::{join_all, try_join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::gateways::Changed;
+use super::gateways::{Changed, Concerns, STARTING};
+use super::ports::Key;
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{self, AgentEntry, CallError, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Inventory};
@@ -21,8 +22,9 @@ pub struct Link {
     /// Its AgentGateway.
     pub key: GatewayKey,
     gateway: Gateway,
+    opened: Instant,
     slots: Arc<Semaphore>,
-    waiting: Mutex<BTreeSet<String>>,
+    waiting: Mutex<BTreeSet<Key>>,
     views: Mutex<HashMap<String, View>>,
     resync: Duration,
     changes: mpsc::UnboundedSender<Changed>,
@@ -46,8 +48,8 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         drop(self.permit.take());
         let next = self.link.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-        if let Some(agent_id) = next {
-            self.link.tell(Some(agent_id));
+        if let Some(agent) = next {
+            self.link.tell(Concerns::Agent(agent));
         }
     }
 }
@@ -70,7 +72,16 @@ impl Link {
         changes: mpsc::UnboundedSender<Changed>,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(slots));
-        Self { key, gateway, slots, waiting: Mutex::default(), views: Mutex::default(), resync, changes }
+        Self {
+            key,
+            gateway,
+            opened: Instant::now(),
+            slots,
+            waiting: Mutex::default(),
+            views: Mutex::default(),
+            resync,
+            changes,
+        }
     }
 
     /// The client of this gateway.
@@ -79,21 +90,31 @@ impl Link {
         &self.gateway
     }
 
-    fn tell(&self, agent_id: Option<String>) {
+    fn tell(&self, concerns: Concerns) {
         // The receiver ends only when the operator does.
-        let _ = self.changes.send(Changed { gateway: self.key.clone(), agent_id });
+        let _ = self.changes.send(Changed { gateway: self.key.clone(), concerns });
     }
 
-    /// A place for one reconcile, or `None` when the gateway has all that it may have; the agent is told then.
-    pub fn slot(&self, agent_id: &str) -> Option<Slot<'_>> {
+    /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
+    pub fn slot(&self, agent: &Key) -> Option<Slot<'_>> {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(Slot { link: self, permit: Some(permit) });
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(agent_id.to_owned());
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone());
         // A place may have been given back between the two lines above.
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(agent_id);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(agent);
         Some(Slot { link: self, permit: Some(permit) })
+    }
+
+    /// Whether the first connection, or the first reading of the roster, is under way since a short time.
+    pub(super) fn is_starting(&self) -> bool {
+        let under_way = match &*self.gateway.link().borrow() {
+            gateway::Link::Connecting => true,
+            gateway::Link::Up(_) => self.gateway.inventory().borrow().is_none(),
+            gateway::Link::Refused(_) | gateway::Link::Down { .. } => false,
+        };
+        under_way && self.opened.elapsed() < STARTING
     }
 
     /// What the gateway has, or why it cannot be asked.

@@ -46,7 +46,7 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
         Removal::Wait(trouble) => Err(trouble),
         Removal::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
-            let Some(_slot) = link.slot(&binding.identity.agent_id) else {
+            let Some(_slot) = link.slot(&Key::of(&agent.metadata)) else {
                 return Err(Trouble::transient(
                     Reason::Deleting,
                     "the gateway is busy; the removal waits for its turn",
@@ -101,6 +101,7 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             }
             Next::on_change()
         }
+        Err(trouble) if trouble.reason == Reason::GatewayNotReady && starting(world, agent) => Next::retry(),
         Err(trouble) => {
             let old = agent.status.clone().unwrap_or_default();
             let generation = agent.metadata.generation.unwrap_or_default();
@@ -109,6 +110,10 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             Next::retry()
         }
     }
+}
+
+fn starting<S: Store>(world: &World<S>, agent: &Agent) -> bool {
+    Binding::of(agent).is_some_and(|binding| world.gateways.starting(&binding.gateway))
 }
 
 async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble> {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use muster::api::agent::Phase;
-use muster::api::{Agent, ConditionType};
+use muster::api::agent::{GatewayKey, Phase};
+use muster::api::{Agent, AgentGateway, ConditionType};
 use muster::reconcile::heartbeats::Report;
 use muster::reconcile::{Key, Store};
 use serde_json::json;
 
-use crate::rig::{NS, Rig};
+use crate::rig::{NS, Rig, gateway_manifest};
 
 #[tokio::test(start_paused = true)]
 async fn an_applied_agent_becomes_ready_and_is_woken_once() {
@@ -180,4 +180,42 @@ async fn no_token_is_in_status_events_or_errors() {
     assert!(!serde_json::to_string(agent).unwrap().contains(&token));
     assert!(!format!("{:?}", state.notes).contains(&token));
     assert!(!serde_json::to_string(&state.gateways.values().collect::<Vec<_>>()).unwrap().contains("secret-token"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() {
+    let (mut rig, _gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["maxInFlight"] = json!(1);
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.rest(Duration::from_secs(10)).await;
+    for name in ["one", "two", "three", "four"] {
+        rig.worker(name);
+    }
+    let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
+    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let place = link.slot(&Key::new(NS, "somebody")).unwrap();
+    rig.look().await;
+    assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
+    drop(place);
+    rig.follow_offers().await;
+    assert_eq!(begun(&rig), 4, "the others were told, although they had no id yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_starts_anew_writes_nothing_when_nothing_has_changed() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for name in ["one", "two"] {
+        rig.worker(name);
+    }
+    rig.until_ready().await;
+    rig.rest(Duration::from_secs(30)).await;
+    let (written, calls) = (rig.written(), gateway.writes());
+    rig.start();
+    rig.look().await;
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!(rig.written(), written, "API writes and events");
+    assert_eq!(gateway.writes(), calls, "writing requests");
 }

@@ -11,7 +11,7 @@ use muster::api::agent::{Agent, AgentStatus};
 use muster::api::conditions::find;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
-use muster::reconcile::gateways::Changed;
+use muster::reconcile::gateways::{Changed, Concerns};
 use muster::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
@@ -151,6 +151,16 @@ impl Rig {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         if tokio::time::timeout(most, changes.recv()).await.is_ok() {
             while changes.try_recv().is_ok() {}
+        }
+    }
+
+    /// Looks only at the Agents that a gateway's place is offered to, as long as there are any.
+    pub(crate) async fn follow_offers(&mut self) {
+        let operator = self.operator.as_mut().unwrap();
+        while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
+            let Concerns::Agent(key) = change.concerns else { continue };
+            let object = self.store.state().agents[&key].clone();
+            agent::reconcile(&operator.world, &object).await;
         }
     }
 

@@ -1,0 +1,150 @@
+//! What a person meets before anything runs: the schema, its messages, the account, the examples.
+
+use muster_harness::Failure;
+use serde_json::{Value, json};
+
+use crate::stack::{Stack, manifest};
+
+fn worker(more: Value) -> Value {
+    let mut spec = json!({ "boardRef": { "name": "ops" } });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    manifest("Agent", "a", spec)
+}
+
+fn gateway(more: Value) -> Value {
+    let mut spec = json!({
+        "url": "ws://gw:18789", "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } },
+        "workspaceRoot": "~/w", "apiUrl": "http://muster:8080",
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    manifest("AgentGateway", "g", spec)
+}
+
+fn board(more: Value) -> Value {
+    let mut spec = json!({ "gatewayRef": { "name": "gw" } });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    manifest("Board", "b", spec)
+}
+
+pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.namespace("manifests").await?;
+    let refused: Vec<(Value, &[&str])> = vec![
+        (manifest("Agent", "a", json!({})), &["spec", "a Worker or Lead needs boardRef"]),
+        (worker(json!({ "role": "Main" })), &["spec", "a Main agent needs gatewayRef and no boardRef"]),
+        (worker(json!({ "role": "Boss" })), &["spec.role", "\"Worker\", \"Lead\", \"Main\""]),
+        (worker(json!({ "agentId": "main" })), &["spec.agentId", "the gateway reserves the agent id main"]),
+        (worker(json!({ "agentId": "Not An Id" })), &["spec.agentId", "should match"]),
+        (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
+        (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),
+        (worker(json!({ "soulTemplate": {} })), &["spec.soulTemplate", "give either inline or configMapKeyRef"]),
+        (worker(json!({ "files": [{ "name": "../x.md" }] })), &["spec.files[0].name", "should match"]),
+        (
+            worker(json!({ "identityProfile": { "extra": { "Team Name": "x" } } })),
+            &["spec.identityProfile.extra", "lower-case words"],
+        ),
+        (worker(json!({ "wake": { "maxAttempts": 0 } })), &["spec.wake.maxAttempts", "greater than or equal to 1"]),
+        (worker(json!({ "hearbeat": {} })), &["unknown field \"spec.hearbeat\""]),
+        (gateway(json!({ "url": "http://gw" })), &["spec.url", "url must be ws://host[:port] or wss://host[:port]"]),
+        (gateway(json!({ "url": "ws://gw/?token=x" })), &["spec.url", "put the credential into a Secret"]),
+        (
+            gateway(json!({ "workspaceRoot": "w" })),
+            &["spec.workspaceRoot", "must be an absolute path or begin with ~/"],
+        ),
+        (gateway(json!({ "workspaceRoot": "/w/../etc" })), &["spec.workspaceRoot", "must not contain .."]),
+        (gateway(json!({ "apiUrl": "muster" })), &["spec.apiUrl", "apiUrl must be http://host[:port]"]),
+        (gateway(json!({ "auth": {} })), &["spec.auth", "give either tokenSecretRef or passwordSecretRef"]),
+        (gateway(json!({ "maxInFlight": 65 })), &["spec.maxInFlight", "less than or equal to 64"]),
+        (gateway(json!({ "resyncInterval": "1s" })), &["spec.resyncInterval", "between 10s and 24h"]),
+        (
+            gateway(json!({ "allowedNamespaces": { "from": "Selector" } })),
+            &["spec.allowedNamespaces", "selector goes with from: Selector"],
+        ),
+        (manifest("Board", "b", json!({})), &["spec.gatewayRef", "Required value"]),
+        (board(json!({ "targetDate": "tomorrow" })), &["spec.targetDate", "should match"]),
+        (board(json!({ "maxAgents": -1 })), &["spec.maxAgents", "greater than or equal to 0"]),
+    ];
+    for (manifest, words) in refused {
+        let message = fleet.refusal(&manifest).await?;
+        for word in words {
+            assert!(message.contains(word), "{word:?} is not in what was said to {manifest}:\n{message}");
+        }
+    }
+    fleet.apply(&[worker(json!({ "agentId": "one" })), board(json!({}))]).await?;
+    for (manifest, words) in [
+        (worker(json!({ "agentId": "two" })), "agentId cannot be changed"),
+        (worker(json!({})), "agentId cannot be added or removed"),
+        (worker(json!({ "agentId": "one", "role": "Lead" })), "role cannot be changed"),
+        (board(json!({ "gatewayRef": { "name": "other" } })), "gatewayRef cannot be changed"),
+    ] {
+        let message = fleet.refusal(&manifest).await?;
+        assert!(message.contains(words), "{message}");
+    }
+    fleet.delete().await
+}
+
+pub(crate) async fn every_resource_explains_its_fields(stack: &mut Stack) -> Result<(), Failure> {
+    let kubectl = &stack.cluster.kubectl;
+    for (path, words) in [
+        ("agent", "An AI agent on an OpenClaw gateway"),
+        ("agt.spec.boardRef", "board"),
+        ("agent.spec.files.policy", "IfMissing"),
+        ("agent.spec.identityProfile.expertise", ""),
+        ("agent.status.conditions", "CheckedIn"),
+        ("agw.spec.apiUrl", "URL"),
+        ("agentgateway.spec.allowedNamespaces.selector", "admitted"),
+        ("brd.spec.rules.requireApprovalForDone", "approved"),
+    ] {
+        let text = kubectl.run(&["explain", path]).await?;
+        assert!(text.contains("DESCRIPTION") && text.contains(words), "{path}: {text}");
+        assert!(!text.contains("<empty>"), "{path}: {text}");
+    }
+    let names = kubectl.run(&["api-resources", "--categories=muster", "-o", "name"]).await?;
+    let mut names: Vec<_> = names.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["agentgateways.muster.dev", "agents.muster.dev", "boards.muster.dev"]);
+    Ok(())
+}
+
+pub(crate) async fn the_shipped_account_may_do_what_it_needs_and_no_more(stack: &mut Stack) -> Result<(), Failure> {
+    let kubectl = &stack.cluster.kubectl;
+    let account = "--as=system:serviceaccount:muster-system:muster";
+    for (verb, what, allowed) in [
+        ("list", "agents.muster.dev", "yes"),
+        ("watch", "boards.muster.dev", "yes"),
+        ("patch", "agents.muster.dev", "yes"),
+        ("update", "agents.muster.dev/status", "yes"),
+        ("get", "secrets", "yes"),
+        ("create", "events.events.k8s.io", "yes"),
+        ("list", "secrets", "no"),
+        ("watch", "secrets", "no"),
+        ("patch", "secrets", "no"),
+        ("delete", "agents.muster.dev", "no"),
+        ("create", "agents.muster.dev", "no"),
+        ("patch", "boards.muster.dev", "no"),
+        ("update", "configmaps", "no"),
+        ("list", "namespaces", "no"),
+        ("list", "pods", "no"),
+        ("create", "pods/exec", "no"),
+        ("escalate", "clusterroles.rbac.authorization.k8s.io", "no"),
+        ("impersonate", "users", "no"),
+    ] {
+        let (what, part) = what.split_once('/').unwrap_or((what, ""));
+        let part = format!("--subresource={part}");
+        let answer = kubectl.try_run(&["auth", "can-i", verb, what, &part, account, "-A"], "").await?;
+        assert_eq!(answer.stdout.trim(), allowed, "{verb} {what} {part}: {}", answer.stderr);
+    }
+    Ok(())
+}
+
+pub(crate) async fn the_examples_are_valid_as_they_are_shipped(stack: &mut Stack) -> Result<(), Failure> {
+    let kubectl = &stack.cluster.kubectl;
+    kubectl.run(&["apply", "-f", "deploy/examples/namespace.yaml"]).await?;
+    let strict = ["apply", "-k", "deploy/examples", "--dry-run=server", "--validate=strict"];
+    let applied = kubectl.run(&strict).await?;
+    for kind in ["agentgateway.muster.dev/", "board.muster.dev/", "agent.muster.dev/"] {
+        assert!(applied.contains(kind), "{applied}");
+    }
+    kubectl.run(&["delete", "-f", "deploy/examples/namespace.yaml"]).await?;
+    kubectl.run(&["apply", "-k", "deploy", "--dry-run=server", "--validate=strict"]).await?;
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Kills of the operator and of the gateway.
+
+use muster_harness::{Failure, until};
+
+use crate::stack::{PATIENCE, Stack, asleep, worker};
+
+/// What has to be seen before the next kill.
+async fn until_agents(stack: &Stack, what: &str, enough: impl Fn(usize) -> bool) -> Result<(), Failure> {
+    until(what, PATIENCE, async || {
+        let agents = stack.agents().map_err(|e| e.to_string())?;
+        if enough(agents.len()) { Ok(()) } else { Err(format!("{agents:?}")) }
+    })
+    .await
+}
+
+pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_agent(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("killed").await?;
+    let names: Vec<_> = (0..6).map(|n| format!("agent-{n}")).collect();
+    let manifests: Vec<_> = names.iter().map(|name| worker(name)).collect();
+    fleet.apply(&manifests).await?;
+    stack.operator.restart().await?;
+    until_agents(stack, "the first agent on the gateway", |n| n >= 1).await?;
+    stack.operator.restart().await?;
+    until_agents(stack, "all agents on the gateway", |n| n == 6).await?;
+    stack.operator.restart().await?;
+    fleet.wait("condition=Ready", &["agent/agent-5"]).await?;
+    stack.operator.restart().await?;
+    fleet.all_ready().await?;
+    fleet.wait("condition=CheckedIn", &["agents", "--all"]).await?;
+    let mut wanted = Vec::new();
+    for name in &names {
+        wanted.push(fleet.field(&format!("agent/{name}"), ".status.agentId").await?);
+    }
+    wanted.sort();
+    let mut agents = stack.agents()?;
+    agents.sort();
+    assert_eq!(agents, wanted, "exactly these agents");
+
+    let deleting: Vec<_> = names.iter().map(|name| format!("agent/{name}")).collect();
+    let deleting: Vec<_> = deleting.iter().map(String::as_str).collect();
+    fleet.run(&[&["delete", "--wait=false"][..], &deleting[..]].concat()).await?;
+    for left in [5, 3, 1] {
+        until_agents(stack, "agents to go", |n| n <= left).await?;
+        stack.operator.restart().await?;
+    }
+    fleet.run(&["wait", "--for=delete", "--timeout=120s", "agents", "--all"]).await?;
+    assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
+    fleet.delete().await
+}
+
+pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("outage").await?;
+    fleet.apply(&[asleep("one")]).await?;
+    fleet.all_ready().await?;
+    stack.openclaw.kill();
+    fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await?;
+    fleet.apply(&[asleep("two")]).await?;
+    fleet.until_reason("agent/two", "Ready", "GatewayNotReady").await?;
+    fleet.run(&["delete", "agent", "one", "--wait=false"]).await?;
+    fleet.until_reason("agent/one", "Ready", "DeletionBlocked").await?;
+    stack.openclaw.boot().await?;
+    fleet.wait("delete", &["agent/one"]).await?;
+    fleet.all_ready().await?;
+    assert_eq!(stack.agents()?.len(), 1);
+    fleet.delete().await
+}

@@ -1,0 +1,199 @@
+//! The parts, and a namespace with a gateway in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster::gateway::{Auth, Gateway, Identity, Link, Network, Settings, Trust};
+use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
+use serde_json::{Value, json};
+
+/// How long anything may take that needs no restart; most takes a second or two.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Everything that runs. It ends in this order.
+pub(crate) struct Stack {
+    pub(crate) operator: Operator,
+    pub(crate) cluster: ControlPlane,
+    pub(crate) openclaw: OpenClaw,
+    pub(crate) model: ScriptedModel,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Result<Self, Failure> {
+        let model = ScriptedModel::start().await?;
+        let (cluster, openclaw) = futures::try_join!(ControlPlane::start(), OpenClaw::start(model.url()))?;
+        cluster.install().await?;
+        let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
+        Ok(Self { operator, cluster, openclaw, model })
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        let log = self.operator.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// A new namespace.
+    pub(crate) async fn namespace(&self, name: &str) -> Result<Fleet, Failure> {
+        self.cluster.kubectl.run(&["create", "namespace", name]).await?;
+        Ok(Fleet { namespace: name.to_owned(), kubectl: self.cluster.kubectl.clone() })
+    }
+
+    /// A new namespace with the gateway `gw` and the board `ops` in it.
+    pub(crate) async fn fleet(&self, name: &str) -> Result<Fleet, Failure> {
+        let fleet = self.namespace(name).await?;
+        fleet.secret("gw", self.openclaw.token()).await?;
+        fleet.apply(&[self.gateway(), board("ops")]).await?;
+        Ok(fleet)
+    }
+
+    /// The manifest of the gateway `gw`.
+    pub(crate) fn gateway(&self) -> Value {
+        let spec = json!({
+            "url": self.openclaw.url(),
+            "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } },
+            "workspaceRoot": "~/workspaces",
+            "apiUrl": self.operator.api_url(),
+            "resyncInterval": "10s",
+            "cleanupTimeout": "5s",
+        });
+        manifest("AgentGateway", "gw", spec)
+    }
+
+    /// Ids of the agents on the gateway.
+    pub(crate) fn agents(&self) -> Result<Vec<String>, Failure> {
+        self.openclaw.agents()
+    }
+
+    /// The workspace of an agent on the gateway's disk.
+    pub(crate) async fn workspace(&self, fleet: &Fleet, agent: &str) -> Result<PathBuf, Failure> {
+        let path = fleet.field(&format!("agent/{agent}"), ".status.workspacePath").await?;
+        Ok(PathBuf::from(path.replacen('~', &self.openclaw.home().display().to_string(), 1)))
+    }
+
+    /// A file of an agent on the gateway's disk.
+    pub(crate) async fn file(&self, fleet: &Fleet, agent: &str, name: &str) -> Result<String, Failure> {
+        let path = self.workspace(fleet, agent).await?.join(name);
+        Ok(std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?)
+    }
+}
+
+pub(crate) fn manifest(kind: &str, name: &str, spec: Value) -> Value {
+    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+}
+
+pub(crate) fn board(name: &str) -> Value {
+    manifest("Board", name, json!({ "gatewayRef": { "name": "gw" } }))
+}
+
+/// A worker of the board `ops`.
+pub(crate) fn worker(name: &str) -> Value {
+    manifest("Agent", name, json!({ "boardRef": { "name": "ops" } }))
+}
+
+/// A worker that is not woken, for tests that are not about it.
+pub(crate) fn asleep(name: &str) -> Value {
+    manifest("Agent", name, json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }))
+}
+
+/// A namespace.
+pub(crate) struct Fleet {
+    pub(crate) namespace: String,
+    kubectl: Kubectl,
+}
+
+impl Fleet {
+    /// Runs kubectl in the namespace.
+    pub(crate) async fn run(&self, args: &[&str]) -> Result<String, Failure> {
+        self.kubectl.run(&[&["-n", &self.namespace], args].concat()).await
+    }
+
+    pub(crate) async fn apply(&self, manifests: &[Value]) -> Result<(), Failure> {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": manifests });
+        let output = self.kubectl.try_run(&["-n", &self.namespace, "apply", "-f", "-"], &list.to_string()).await?;
+        if output.ok { Ok(()) } else { Err(output.stderr.into()) }
+    }
+
+    /// What the API server says to a manifest that it refuses.
+    pub(crate) async fn refusal(&self, manifest: &Value) -> Result<String, Failure> {
+        let args = ["-n", &self.namespace, "apply", "-f", "-"];
+        let output = self.kubectl.try_run(&args, &manifest.to_string()).await?;
+        if output.ok { Err(format!("it was taken: {manifest}").into()) } else { Ok(output.stderr) }
+    }
+
+    pub(crate) async fn secret(&self, name: &str, token: &str) -> Result<(), Failure> {
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "token": token } });
+        self.apply(&[secret]).await
+    }
+
+    pub(crate) async fn config_map(&self, name: &str, data: Value) -> Result<(), Failure> {
+        self.apply(&[json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data })])
+            .await
+    }
+
+    /// Waits as a person does.
+    pub(crate) async fn wait(&self, condition: &str, what: &[&str]) -> Result<(), Failure> {
+        let (condition, patience) = (format!("--for={condition}"), format!("--timeout={}s", PATIENCE.as_secs()));
+        match self.run(&[&["wait", &condition, &patience], what].concat()).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let path = "jsonpath={range .items[*]}{.kind} {.metadata.name}: {range .status.conditions[*]}{.type}={.status} {.reason} {.message}; {end}{\"\\n\"}{end}";
+                let seen = self.run(&["get", "agentgateways,boards,agents", "-o", path]).await?;
+                let seen = seen.lines().filter(|l| !l.contains("Ready=True")).collect::<Vec<_>>().join("\n");
+                Err(format!("{error}\n{seen}").into())
+            }
+        }
+    }
+
+    pub(crate) async fn all_ready(&self) -> Result<(), Failure> {
+        for kind in ["agentgateways", "boards", "agents"] {
+            self.wait("condition=Ready", &[kind, "--all"]).await?;
+        }
+        Ok(())
+    }
+
+    /// A field by its `JSONPath`.
+    pub(crate) async fn field(&self, object: &str, path: &str) -> Result<String, Failure> {
+        self.run(&["get", object, "-o", &format!("jsonpath={{{path}}}")]).await
+    }
+
+    /// Reason and message of a condition.
+    pub(crate) async fn condition(&self, object: &str, kind: &str) -> Result<(String, String), Failure> {
+        let path = |field: &str| format!(".status.conditions[?(@.type==\"{kind}\")].{field}");
+        Ok((self.field(object, &path("reason")).await?, self.field(object, &path("message")).await?))
+    }
+
+    /// Waits until a condition has this reason, and gives its message.
+    pub(crate) async fn until_reason(&self, object: &str, kind: &str, reason: &str) -> Result<String, Failure> {
+        until(&format!("{object}: {kind} to be {reason}"), PATIENCE, async || {
+            let (seen, message) = self.condition(object, kind).await.map_err(|e| e.to_string())?;
+            if seen == reason { Ok(message) } else { Err(format!("{seen}: {message}")) }
+        })
+        .await
+    }
+
+    /// Deletes the namespace and waits until it is gone.
+    pub(crate) async fn delete(self) -> Result<(), Failure> {
+        let patience = format!("--timeout={}s", PATIENCE.as_secs());
+        self.kubectl.run(&["delete", "namespace", &self.namespace, &patience]).await?;
+        Ok(())
+    }
+}
+
+/// Another client of the gateway.
+pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<Gateway, Failure> {
+    let settings = Settings {
+        url: openclaw.url().parse()?,
+        auth: Auth::Token(openclaw.token().into()),
+        identity: Arc::new(Identity::generate()?),
+        device_token: None,
+        trust: Trust::Platform,
+        max_in_flight: 4,
+        resync: Duration::from_mins(10),
+    };
+    let gateway = Gateway::open(settings, Arc::new(Network), Arc::new(()));
+    let mut link = gateway.link();
+    tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
+    Ok(gateway)
+}
