@@ -32,8 +32,14 @@ impl Simulator {
             world.workspaces.by_path.remove(&path);
         }
         world.sessions.remove_agent(id);
+        world.close_id(id);
         world.write(|document| crate::config::roster::remove(document, shape, id));
         world.reloaded();
+    }
+
+    /// Closes an id, as if an agent of that id had been deleted a while ago.
+    pub fn close_id(&self, id: &str) {
+        self.gateway.world().close_id(id);
     }
 
     /// Edits the configuration on the gateway's disk; it is applied at once.

@@ -90,6 +90,8 @@ pub struct Profile {
     pub wakes_unknown_agent: bool,
     /// Whether a `config.patch` is followed by a restart.
     pub restarts_on_patch: bool,
+    /// Whether the id of a deleted agent stays closed until it is created, even when a config write brings it back.
+    pub closes_deleted_ids: bool,
     /// Whether writes that follow each other too closely are lost without an error.
     pub loses_writes: Option<Duration>,
     /// How many `config.patch` one client may send in a window.
@@ -190,6 +192,7 @@ impl Profile {
             target_first: true,
             wakes_unknown_agent: false,
             restarts_on_patch: false,
+            closes_deleted_ids: true,
             loses_writes: None,
             patch_budget: 30,
             patch_window: Duration::from_mins(1),
@@ -263,6 +266,7 @@ impl Profile {
             names_every_missing: true,
             wakes_unknown_agent: true,
             restarts_on_patch: true,
+            closes_deleted_ids: false,
             loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),
             visibility: Arc::new(|_| Duration::from_millis(550)),

@@ -151,6 +151,18 @@ impl CallError {
         self.said().is_some_and(|m| m.starts_with("Cannot delete the main session"))
     }
 
+    /// An agent of that id is there.
+    #[must_use]
+    pub fn is_already_there(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("agent \"") && m.ends_with("already exists"))
+    }
+
+    /// The gateway could not do it, and says no more than that: `UNAVAILABLE`.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.code() == "UNAVAILABLE"
+    }
+
     /// How long the gateway asks to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -247,6 +247,28 @@ impl Gateway {
         Ok(read::<History>("chat.history", payload)?.messages.into_iter().map(message).collect())
     }
 
+    /// Creates an agent whose name is its id, or finds that it is there.
+    ///
+    /// A config write registers many agents at once, but it does not open an id that was deleted before: 2026.9.6 then
+    /// restarts itself, and refuses every session of the agent with `UNAVAILABLE` until this is called (measured).
+    /// The gateway also puts its own first files into an empty workspace.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
+        let result = {
+            let _alone = self.config_turn().await;
+            let params = json!({ "name": agent_id, "workspace": workspace });
+            self.call("agents.create", params, CONFIG_WRITE).await
+        };
+        self.resync().await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_already_there() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes an agent, one at a time and never beside a config write.
     ///
     /// # Errors

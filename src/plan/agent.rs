@@ -20,6 +20,8 @@ pub enum Step {
     Bind(Binding),
     /// Make the token Secret, or put right what is damaged in it.
     IssueToken,
+    /// Create the agent by itself, since its id was in use before: a config write does not open such an id again.
+    Create,
     /// Leave the entry for the gateway's next config write.
     SubmitEntry,
     /// Write workspace files; with each the hash of what is to be replaced.
@@ -43,6 +45,7 @@ impl Step {
             Self::Release(_) => "release",
             Self::Bind(_) => "bind",
             Self::IssueToken => "issue_token",
+            Self::Create => "create",
             Self::SubmitEntry => "submit_entry",
             Self::WriteFiles(_) => "write_files",
             Self::LabelSession => "label_session",
@@ -129,6 +132,10 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         TokenState::Valid(_) => {}
     }
     match observed.registration {
+        Registration::Absent if used_before(desired, known.status) => {
+            steps.push(Step::Create);
+            return Plan { steps, wait: None, again: true };
+        }
         Registration::Absent | Registration::Outdated => steps.push(Step::SubmitEntry),
         Registration::Invisible | Registration::Current => {}
     }
@@ -139,6 +146,14 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         return Plan { steps, wait: None, again: true };
     }
     provisioned(desired, known, observed, now)
+}
+
+/// Whether the gateway may have had an agent of this id and removed it: one that this Agent had registered, or one of
+/// a chosen id, which may have had other lives.
+fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
+    let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
+        && status.gateway.as_ref() == Some(&desired.gateway);
+    desired.chosen_id || same && conditions::is_true(&status.conditions, ConditionType::Registered)
 }
 
 /// The part of the plan for an agent that is bound, registered and has a token.

@@ -69,6 +69,11 @@ async fn apply<S: Store>(
                 .await
                 .map_err(|e| kubernetes(&e))?;
         }
+        Step::Create => {
+            let identity = &scene.desired.identity;
+            let created = scene.link.client().agent_create(&identity.agent_id, &identity.workspace).await;
+            created.map_err(|e| trouble("to create the agent", &e))?;
+        }
         Step::SubmitEntry => scene.link.submit(scene.desired),
         Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
         Step::LabelSession => {

@@ -257,8 +257,17 @@ impl Link {
     }
 
     /// Puts a label on a session.
+    ///
+    /// A gateway that cannot may have had an agent of this id before; then the id is opened again.
     pub async fn label(&self, desired: &Desired, observed: &mut Observed) -> Result<(), CallError> {
-        self.gateway.session_label(&desired.identity.session_key, &desired.label).await?;
+        let identity = &desired.identity;
+        match self.gateway.session_label(&identity.session_key, &desired.label).await {
+            Err(error) if error.is_unavailable() => {
+                self.gateway.agent_create(&identity.agent_id, &identity.workspace).await?;
+                self.gateway.session_label(&identity.session_key, &desired.label).await?;
+            }
+            labelled => labelled?,
+        }
         observed.label = Some(desired.label.clone());
         self.update(&desired.identity.agent_id, observed);
         Ok(())

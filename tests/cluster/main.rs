@@ -47,7 +47,7 @@ impl Shared {
         outcome.map_err(|error: Failure| {
             // What a failed test leaves behind must not fail the next one.
             let log = stack.take().map(|stack| stack.tail()).unwrap_or_default();
-            Failed::from(format!("{error}\nthe end of the operator's log:\n{log}"))
+            Failed::from(format!("{error}\n{log}"))
         })
     }
 }

@@ -11,8 +11,15 @@ use sha2::{Digest, Sha256};
 use crate::stack::{Fleet, PATIENCE, Stack, asleep, board, manifest, other_client, worker};
 
 /// Methods that change something on a gateway.
-const WRITES: [&str; 6] =
-    ["agents.delete", "agents.files.set", "config.patch", "sessions.patch", "sessions.delete", "chat.send"];
+const WRITES: [&str; 7] = [
+    "agents.create",
+    "agents.delete",
+    "agents.files.set",
+    "config.patch",
+    "sessions.patch",
+    "sessions.delete",
+    "chat.send",
+];
 
 async fn requests(stack: &Stack, method: &str) -> Result<f64, Failure> {
     stack.operator.metric("muster_gateway_requests_total", &[&format!("method=\"{method}\"")]).await
@@ -30,8 +37,7 @@ fn sha256(text: &str) -> String {
 
 pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("checkin").await?;
-    let profile =
-        json!({ "role": "DevOps Engineer", "expertise": ["Kubernetes"], "extra": { "team_name": "Night Owls" } });
+    let profile = json!({ "role": "DevOps Engineer", "expertise": ["Kubernetes"], "purpose": "Keep the pager quiet" });
     let spec =
         json!({ "boardRef": { "name": "ops" }, "displayName": "Dev Ops", "emoji": "🛠", "identityProfile": profile });
     fleet.apply(&[manifest("Agent", "one", spec)]).await?;
@@ -42,7 +48,10 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
     let runs = stack.model.runs();
     let run = runs.iter().find(|run| run.command.as_ref().is_some_and(|c| c.contains(&token))).ok_or("no such run")?;
     assert!(run.command.as_ref().unwrap().contains(&stack.operator.api_url()), "{:?}", run.command);
-    assert!(run.system.contains("Dev Ops") && run.system.contains("Night Owls"), "the files are in the system prompt");
+    assert!(
+        run.system.contains("Dev Ops") && run.system.contains("Keep the pager quiet"),
+        "the files are in the system prompt"
+    );
     assert!(runs.iter().any(|run| run.tool_output.is_some()), "the command was run");
 
     let id = fleet.field("agent/one", ".status.agentId").await?;

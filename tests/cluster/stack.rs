@@ -31,7 +31,8 @@ impl Stack {
     pub(crate) fn tail(&self) -> String {
         let log = self.operator.log();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        let end = lines[lines.len().saturating_sub(30)..].join("\n");
+        format!("the end of the operator's log:\n{end}\nthe end of the gateway's log:\n{}", self.openclaw.tail())
     }
 
     /// A new namespace.

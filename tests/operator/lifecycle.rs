@@ -166,6 +166,33 @@ async fn an_agent_that_somebody_removed_on_the_gateway_comes_back() {
     rig.until("its files", |rig| gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one"))))
         .await;
     rig.until_ready().await;
+    assert_eq!(gateway.count("agents.create"), 1, "a config write does not open an id that was deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chosen_id_can_be_used_again_after_its_agent_was_deleted() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for life in ["first", "second"] {
+        rig.agent(life, json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot" }));
+        rig.until_ready().await;
+        assert_eq!(gateway.agents()["ops-bot"]["name"], life);
+        let first = gateway.file("ops-bot", "BOOTSTRAP.md").unwrap();
+        assert!(first.starts_with("# First start"), "not the gateway's own first file: {first}");
+        rig.delete::<Agent>(life);
+        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_turns_out_to_be_closed_is_opened_again() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until("its id", |rig| rig.status("one").agent_id.is_some()).await;
+    // Somebody had it in use and removed it, and no status tells.
+    gateway.close_id(&rig.agent_id("one"));
+    rig.until_ready().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -93,6 +93,7 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if let Some(created) = world.workspaces.by_path.get_mut(&workspace) {
         created.git = true;
     }
+    world.closed_ids.remove(&id);
     *world.created.entry(id.clone()).or_default() += 1;
     let mut payload = json!({"ok": true, "agentId": id, "name": name, "workspace": workspace});
     if let Some(model) = params["model"].as_str() {
@@ -101,7 +102,7 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     Ok(Done { payload, then: Then::Applies })
 }
 
-fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
+fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
     let old = world.profile.roster == RosterShape::List;
     let Some(id) = roster::normalised(name) else {
         return Err(RpcError::invalid(if old {
@@ -114,6 +115,7 @@ fn new_id(world: &World, name: &str) -> Result<String, RpcError> {
         return Err(RpcError::invalid("\"main\" is reserved"));
     }
     if world.written().contains_key(&id) {
+        world.closed_ids.remove(&id);
         return Err(RpcError::invalid(format!("agent \"{id}\" already exists")));
     }
     if lease_held(world, &id) {
@@ -201,6 +203,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     world.write(|document| roster::remove(document, shape, &id));
     let files = params["deleteFiles"].as_bool().unwrap_or(true);
     let removed = if files { trash(world, &id, &workspace) } else { Vec::new() };
+    world.close_id(&id);
     if !files {
         world.retained.insert(id.clone());
     }

@@ -110,6 +110,9 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})));
     }
     let key = sessions::full_key(text(params, "key"));
+    if world.closed_ids.contains(roster_id(&key)) {
+        return Err(RpcError::unavailable("Session patch failed unexpectedly. Retry the request.").retryable());
+    }
     let now_ms = world.clock.now_ms();
     let session = opened(world, &key);
     session.updated_ms = now_ms;

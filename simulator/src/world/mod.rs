@@ -75,6 +75,9 @@ pub(crate) struct World {
     pub(crate) links: Links,
     pub(crate) in_flight: BTreeMap<usize, InFlight>,
     pub(crate) deleting: Option<Deleting>,
+    /// Agents that were deleted and not created again: from 2026.9.6 their ids stay closed until then, also to a
+    /// config write.
+    pub(crate) closed_ids: BTreeSet<String>,
     /// The agent whose delete was killed, and until when its lease is held; `None` until the next
     /// start.
     pub(crate) delete_lease: Option<(String, Option<Instant>)>,
@@ -105,6 +108,7 @@ impl World {
             links: Links::default(),
             in_flight: BTreeMap::new(),
             deleting: None,
+            closed_ids: BTreeSet::new(),
             delete_lease: None,
             budget: BTreeMap::new(),
             bad_tokens: 0,
@@ -217,6 +221,13 @@ impl World {
         self.deleting = None;
         self.links.clear();
         self.sessions.forget();
+    }
+
+    /// An agent of this id was deleted.
+    pub(crate) fn close_id(&mut self, id: &str) {
+        if self.profile.closes_deleted_ids {
+            self.closed_ids.insert(id.to_owned());
+        }
     }
 
     /// Kills the process: whatever it was in the middle of leaves its lease behind.
