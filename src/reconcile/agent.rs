@@ -92,6 +92,8 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         Err(error) => return ended(world, agent, &Partial::default(), Some(cause(error))),
     };
     let token = &references.token.state;
+    // Asked first: it may be connected a moment later, and the news of that comes then.
+    let starting = world.gateways.starting(&references.gateway_key);
     let link = world.gateways.link(&references.gateway_key);
     let inventory = link.as_ref().map(|l| l.inventory());
     let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
@@ -101,8 +103,7 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
             return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
         }
     };
-    let unreadable = !matches!(inventory, Some(Ok(_)));
-    if unreadable && looked_at(agent) && world.gateways.starting(&references.gateway_key) {
+    if starting && looked_at(agent) && !matches!(inventory, Some(Ok(_))) {
         let end = End::Next(Next::after(STARTING));
         return Round { status: agent.status.clone().unwrap_or_default(), end };
     }

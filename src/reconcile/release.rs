@@ -94,6 +94,7 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     if !finalizers.into_iter().any(|f| f == keys::AGENT_FINALIZER) {
         return Next::on_change();
     }
+    let starting = Binding::of(agent).is_some_and(|binding| world.gateways.starting(&binding.gateway));
     match detach(world, agent).await {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
@@ -101,7 +102,7 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             }
             Next::on_change()
         }
-        Err(trouble) if trouble.reason == Reason::GatewayNotReady && starting(world, agent) => Next::retry(),
+        Err(trouble) if trouble.reason == Reason::GatewayNotReady && starting => Next::retry(),
         Err(trouble) => {
             let old = agent.status.clone().unwrap_or_default();
             let generation = agent.metadata.generation.unwrap_or_default();
@@ -110,10 +111,6 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             Next::retry()
         }
     }
-}
-
-fn starting<S: Store>(world: &World<S>, agent: &Agent) -> bool {
-    Binding::of(agent).is_some_and(|binding| world.gateways.starting(&binding.gateway))
 }
 
 async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble> {

@@ -11,8 +11,10 @@ pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut S
     let (id, workspace) = (fleet.field("agent/one", ".status.agentId").await?, stack.workspace(&fleet, "one").await?);
     fleet.run(&["delete", "agent", "one", "--timeout=120s"]).await?;
     assert!(!stack.agents()?.contains(&id) && !workspace.exists(), "{id} is still there");
-    let sessions = stack.openclaw.home().join(".openclaw/agents").join(&id);
-    assert!(!sessions.exists(), "{} is still there", sessions.display());
+    let state = stack.openclaw.home().join(".openclaw/agents").join(&id);
+    let left: Vec<_> =
+        std::fs::read_dir(&state).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "{left:?} is left in {}", state.display());
     until("its Secret to go", PATIENCE, async || {
         let secrets = fleet.run(&["get", "secrets", "-o", "name"]).await.map_err(|e| e.to_string())?;
         if secrets.contains("one-token") { Err(secrets) } else { Ok(()) }

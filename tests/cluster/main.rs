@@ -3,6 +3,7 @@
 //! Every test has a namespace of its own. They share the parts and run one after the other.
 
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::needless_pass_by_value,
     reason = "a test fails by a panic, outside of #[test] functions too, and takes JSON literals by value"

@@ -29,7 +29,7 @@ pub(crate) async fn bad_references_and_templates_end_in_conditions_that_say_what
     fleet.apply(&[agent("second-lead", json!({ "role": "Lead" }))]).await?;
     for (name, reason, words) in [
         ("variable", "TemplateError", &["agent_nmae", "spec.soulTemplate", "line 2"][..]),
-        ("config-map", "ConfigMapNotFound", &["bad/nowhere", "spec.templates.configMapRef"]),
+        ("config-map", "ConfigMapNotFound", &["bad/nowhere", "spec.templates"]),
         ("long", "FileTooLarge", &["SOUL.md", "20000"]),
         ("board", "BoardNotFound", &["\"elsewhere\"", "spec.boardRef"]),
         ("second-lead", "RoleTaken", &["bad/lead"]),
