@@ -123,10 +123,6 @@ words! {
         GatewayError,
         /// A request to Kubernetes failed.
         KubernetesError,
-        /// A reconcile took longer than it may.
-        DeadlineExceeded,
-        /// The object cannot be read.
-        Undecodable,
         /// The agent has been woken and has not checked in yet.
         WaitingForCheckIn,
         /// The agent was woken as often as it may be and did not check in.

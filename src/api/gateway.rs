@@ -256,6 +256,9 @@ pub struct AgentGatewayStatus {
     /// Muster's device id at the gateway: the SHA-256 of its public key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
+    /// The Secret that keeps this device's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_secret: Option<String>,
     /// The scopes that the gateway granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted_scopes: Vec<String>,

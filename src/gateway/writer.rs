@@ -58,6 +58,8 @@ pub(super) enum Command {
 pub(super) struct Slot {
     entry: AgentEntry,
     refused: Option<Refused>,
+    /// The hash of the config with which it was refused: with another config it is tried again.
+    refused_with: String,
     /// Entries that failed together are tried apart: only those of the same group go into one patch.
     group: u32,
 }
@@ -115,7 +117,8 @@ impl Writer {
                 let entry = *entry;
                 let same = self.state.get(&entry.id).is_some_and(|slot| slot.entry == entry);
                 if !same {
-                    self.state.insert(entry.id.clone(), Slot { entry, refused: None, group: 0 });
+                    self.state
+                        .insert(entry.id.clone(), Slot { entry, refused: None, refused_with: String::new(), group: 0 });
                 }
             }
             Command::Withdraw(id) => {
@@ -142,7 +145,7 @@ impl Writer {
         if waits || !inventory.settled {
             return Next::Wait;
         }
-        let batch = batch(&self.state);
+        let batch = batch(&self.state, &inventory.config_hash);
         if batch.is_empty() {
             return Next::Wait;
         }
@@ -164,14 +167,14 @@ impl Writer {
                 let old = self.inventory.borrow().as_ref().is_some_and(|i| i.capabilities.roster == RosterShape::List);
                 old.then(|| Instant::now() + BETWEEN_ON_OLD)
             }
-            Err(error) => self.failed(ids, error),
+            Err(error) => self.failed(ids, hash, error),
         };
         // Whatever the answer was, what the gateway has now is what counts.
         resync(&self.wanted).await;
         after
     }
 
-    fn failed(&mut self, ids: &[String], error: &CallError) -> Option<Instant> {
+    fn failed(&mut self, ids: &[String], hash: &str, error: &CallError) -> Option<Instant> {
         if error.is_stale_config() {
             debug!("the config changed meanwhile and is read again");
             return None;
@@ -187,21 +190,24 @@ impl Writer {
             warn!(%error, "config not written");
             return Some(Instant::now() + AFTER_FAILURE);
         }
-        self.refused(ids, error);
+        self.refused(ids, hash, error);
         None
     }
 
     /// The gateway refuses the patch: a single entry is at fault, several are tried in halves.
-    fn refused(&mut self, ids: &[String], error: &CallError) {
+    fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
+        let highest = self.state.values().map(|s| s.group).max().unwrap_or_default();
         if let [id] = ids {
             warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
             if let Some(slot) = self.state.get_mut(id) {
                 slot.refused = Some(Refused { code: error.code().to_owned(), message: error.message() });
+                hash.clone_into(&mut slot.refused_with);
+                // When it is tried again, it is tried alone.
+                slot.group = highest + 1;
             }
             self.tell(id.clone());
             return;
         }
-        let highest = self.state.values().map(|s| s.group).max().unwrap_or_default();
         for id in ids.iter().take(ids.len() / 2) {
             if let Some(slot) = self.state.get_mut(id) {
                 slot.group = highest + 1;
@@ -227,8 +233,8 @@ impl Writer {
 }
 
 /// The entries of the next patch: of one group, at most [`MOST`].
-fn batch(state: &BTreeMap<String, Slot>) -> Vec<String> {
-    let waiting = || state.iter().filter(|(_, slot)| slot.refused.is_none());
+fn batch(state: &BTreeMap<String, Slot>, hash: &str) -> Vec<String> {
+    let waiting = || state.iter().filter(|(_, slot)| slot.refused.is_none() || slot.refused_with != hash);
     let Some(group) = waiting().map(|(_, slot)| slot.group).max() else { return Vec::new() };
     waiting().filter(|(_, slot)| slot.group == group).take(MOST).map(|(id, _)| id.clone()).collect()
 }

@@ -134,9 +134,9 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
     };
     let broken = |what: &str| {
         let message = format!(
-            "Secret {key}, which keeps the device identity, {what}; delete it and Muster makes a new identity (which a remote gateway has to approve again)"
+            "Secret {key}, which keeps the device identity, {what}; restore it, or name another Secret in spec.device.secretName for a new identity (which a remote gateway has to approve again)"
         );
-        Trouble::permanent(Reason::SecretInvalid, message)
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretInvalid, message) }
     };
     let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
     let seed = URL_SAFE_NO_PAD.decode(seed.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
@@ -192,13 +192,13 @@ pub async fn keep<S: Store>(
     Ok(())
 }
 
-/// Lets go of the device Secret, and deletes it.
+/// Lets go of a device Secret of this gateway, and deletes it.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway) -> Result<(), Trouble> {
+pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway, name: &str) -> Result<(), Trouble> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
-    let key = Key::new(namespace, gateway.device_secret_name());
+    let key = Key::new(namespace, name);
     let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
     let owned =
         secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());

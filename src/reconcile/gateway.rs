@@ -22,6 +22,9 @@ use crate::plan::{Binding, Trouble};
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
 const WHILE_BOUND: Duration = Duration::from_secs(5);
 
+/// How often the credentials are read again while the gateway refuses them.
+const WHILE_REFUSED: Duration = Duration::from_secs(30);
+
 /// Brings the connection to a gateway in line with its AgentGateway and says how it is.
 ///
 /// # Guarantees
@@ -57,6 +60,10 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     }
     let (credentials, link) = connect(world, gateway, key).await?;
     let device_id = credentials.device.identity.device_id().to_owned();
+    let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
+    if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
+        credentials::discard(&world.store, gateway, name).await?;
+    }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
     if told && world.gateways.starting(key) {
         return Ok(Next::after(STARTING));
@@ -72,7 +79,10 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         device_id,
     };
     let next = record(world, gateway, key, &seen).await;
-    Ok(if next.failed { next } else { Next::after(gateway.spec.resync_interval()) })
+    // A Secret that was put right is seen by reading it: Secrets are not watched.
+    let refused = matches!(state, gateway::Link::Refused(_));
+    let after = if refused { WHILE_REFUSED } else { gateway.spec.resync_interval() };
+    Ok(if next.failed { next } else { Next::after(after) })
 }
 
 fn has_finalizer(gateway: &AgentGateway) -> bool {
@@ -118,7 +128,10 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
         return Ok(Next::after(WHILE_BOUND));
     }
     world.gateways.close(key);
-    credentials::discard(&world.store, gateway).await?;
+    let before = gateway.status.as_ref().and_then(|status| status.device_secret.clone());
+    for name in std::collections::BTreeSet::from_iter(before.into_iter().chain([gateway.device_secret_name()])) {
+        credentials::discard(&world.store, gateway, &name).await?;
+    }
     let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
     match world.store.claim_gateway(gateway, &claim).await {
         Ok(_) | Err(super::StoreError::NotFound(_)) => {

@@ -56,6 +56,7 @@ pub fn status(
         Seen::Bound(bound) => vec![Verdict::new(C::Ready, false, Reason::AgentsBound, bound_message(*bound))],
         Seen::Link { link, inventory, writes, device_id } => {
             new.device_id = Some(device_id.clone());
+            new.device_secret = Some(gateway.device_secret_name());
             describe(&mut new, old, link, inventory.as_deref(), now);
             connected(&gateway.spec.url, link, inventory.as_deref(), writes)
         }
@@ -157,7 +158,9 @@ fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Wri
     };
     verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
     verdicts.push(config_synced(link, writes));
-    let flaw = PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth != Truth::True));
+    // What is known to be wrong explains what is not known.
+    let with = |truth| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth == truth));
+    let flaw = with(Truth::False).or_else(|| with(Truth::Unknown));
     let ready = match flaw {
         Some(flaw) => Verdict::new(C::Ready, false, flaw.reason, flaw.message.clone()),
         None => Verdict::new(C::Ready, true, Reason::Connected, format!("connected to {url}")),
@@ -229,7 +232,7 @@ fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
         RefusalKind::DeviceRejected => (
             C::Paired,
             Reason::DeviceRejected,
-            "approve the device again, or delete its Secret for a new identity".to_owned(),
+            "approve the device again, or name another Secret in spec.device.secretName for a new identity".to_owned(),
         ),
         RefusalKind::Protocol { .. } => (
             C::Compatible,

@@ -52,18 +52,35 @@ impl Heartbeats {
         due
     }
 
+    /// Takes a sign of life that reports nothing. Says whether the agent's status is to be written now.
+    pub fn alive(&self, agent: &Agent, now: Timestamp) -> bool {
+        let recorded = agent.status.as_ref().and_then(|s| s.heartbeat.clone());
+        let current_task = self.newer(agent).or(recorded).and_then(|h| h.current_task);
+        self.record(agent, Report { status: None, current_task }, now)
+    }
+
     /// What an agent reported, when that is newer than its status.
     #[must_use]
     pub fn newer(&self, agent: &Agent) -> Option<HeartbeatStatus> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let heartbeat = &seen.get(agent.metadata.uid.as_deref()?)?.heartbeat;
-        let recorded = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref()).map(|h| h.last_seen.0);
-        recorded.is_none_or(|at| heartbeat.last_seen.0.as_second() > at.as_second()).then(|| heartbeat.clone())
+        let recorded = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref());
+        recorded.is_none_or(|recorded| newer(heartbeat, recorded)).then(|| heartbeat.clone())
     }
 
     /// Forgets an agent that no longer exists.
     pub fn forget(&self, uid: &str) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// Kubernetes keeps whole seconds, in which an agent may report twice.
+fn newer(heartbeat: &HeartbeatStatus, recorded: &HeartbeatStatus) -> bool {
+    let said = |h: &HeartbeatStatus| (h.status, h.current_task.clone());
+    match heartbeat.last_seen.0.as_second().cmp(&recorded.last_seen.0.as_second()) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => said(heartbeat) != said(recorded),
+        std::cmp::Ordering::Less => false,
     }
 }
 
@@ -102,6 +119,26 @@ mod tests {
         assert!(heartbeats.record(&agent(), task, at(2)));
         let newest = heartbeats.newer(&agent()).unwrap();
         assert_eq!((newest.status, newest.current_task.as_deref()), (Some(CheckIn::Active), Some("T1")));
+    }
+
+    #[test]
+    fn two_reports_in_one_second_are_both_taken() {
+        let heartbeats = Heartbeats::default();
+        heartbeats.record(&agent(), saying(CheckIn::Idle), at(5));
+        let mut recorded = agent();
+        recorded.status = Some(crate::api::AgentStatus { heartbeat: heartbeats.newer(&agent()), ..Default::default() });
+        heartbeats.record(&recorded, saying(CheckIn::Active), at(5));
+        assert_eq!(heartbeats.newer(&recorded).and_then(|h| h.status), Some(CheckIn::Active));
+    }
+
+    #[test]
+    fn a_sign_of_life_changes_nothing_that_was_reported() {
+        let heartbeats = Heartbeats::default();
+        let task = Report { status: Some(CheckIn::Active), current_task: Some("T1".into()) };
+        heartbeats.record(&agent(), task, at(0));
+        assert!(!heartbeats.alive(&agent(), at(1)));
+        let newest = heartbeats.newer(&agent()).unwrap();
+        assert_eq!((newest.last_seen.0, newest.current_task.as_deref()), (at(1), Some("T1")));
     }
 
     #[test]

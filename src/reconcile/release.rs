@@ -6,7 +6,7 @@ use super::act::kubernetes;
 use super::link::trouble;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World};
-use crate::api::agent::Agent;
+use crate::api::agent::{Agent, Phase};
 use crate::api::{Reason, keys};
 use crate::plan::removal::{Presence, Removal, removal};
 use crate::plan::{Binding, Trouble, status};
@@ -94,6 +94,9 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     if !finalizers.into_iter().any(|f| f == keys::AGENT_FINALIZER) {
         return Next::on_change();
     }
+    let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
+    let told = if said { None } else { tell(world, agent, None).await };
+    let agent = told.as_ref().unwrap_or(agent);
     let starting = Binding::of(agent).is_some_and(|binding| world.gateways.starting(&binding.gateway));
     match detach(world, agent).await {
         Ok(()) => {
@@ -102,15 +105,19 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             }
             Next::on_change()
         }
-        Err(trouble) if trouble.reason == Reason::GatewayNotReady && starting => Next::retry(),
+        Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Next::retry(),
         Err(trouble) => {
-            let old = agent.status.clone().unwrap_or_default();
-            let generation = agent.metadata.generation.unwrap_or_default();
-            let new = status::deleting(&old, generation, Some(&trouble), world.store.now());
-            super::agent::record(world, agent, &new).await;
+            tell(world, agent, Some(&trouble)).await;
             Next::retry()
         }
     }
+}
+
+/// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.
+async fn tell<S: Store>(world: &World<S>, agent: &Agent, wait: Option<&Trouble>) -> Option<Agent> {
+    let old = agent.status.clone().unwrap_or_default();
+    let new = status::deleting(&old, agent.metadata.generation.unwrap_or_default(), wait, world.store.now());
+    super::agent::record(world, agent, &new).await
 }
 
 async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble> {

@@ -91,8 +91,8 @@ async fn heartbeat<S: Store>(
 
 async fn healthz<S: Store>(State(api): State<Arc<Api<S>>>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
     let agent = api.authenticate(&headers)?;
-    let task = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref()).and_then(|h| h.current_task.clone());
-    Ok(api.seen(&agent, Report { status: None, current_task: task }))
+    let due = api.world.heartbeats.alive(&agent, api.world.store.now());
+    Ok(api.seen(&agent, due))
 }
 
 impl<S: Store> Api<S> {
@@ -115,9 +115,9 @@ impl<S: Store> Api<S> {
     }
 
     /// Takes note that an agent was heard of, and has its status written when that is due.
-    fn seen(&self, agent: &Agent, report: Report) -> Json<Value> {
+    fn seen(&self, agent: &Agent, due: bool) -> Json<Value> {
         self.metrics.heartbeat();
-        if self.world.heartbeats.record(agent, report, self.world.store.now()) {
+        if due {
             // The receiver ends only when the operator does.
             let _ = self.queue.send(Key::of(&agent.metadata));
         }
@@ -148,7 +148,8 @@ fn check_in<S: Store>(
             format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     })?;
-    Ok(api.seen(agent, report(&body)?))
+    let due = api.world.heartbeats.record(agent, report(&body)?, api.world.store.now());
+    Ok(api.seen(agent, due))
 }
 
 fn report(body: &[u8]) -> Result<Report, ApiError> {
@@ -161,7 +162,7 @@ fn report(body: &[u8]) -> Result<Report, ApiError> {
     let status = match heartbeat.status.as_deref() {
         None => None,
         Some(word) => Some(check_in_status(word).ok_or_else(|| {
-            bad(format!("status {word:?} is not known; say active, busy, working, idle, ready or online"))
+            bad(format!("status {word:?} is not known; say active, busy, working, idle, ready, online, ok or paused"))
         })?),
     };
     let current_task = heartbeat.current_task_id.filter(|t| !t.is_empty());
@@ -174,7 +175,7 @@ fn report(body: &[u8]) -> Result<Report, ApiError> {
 fn check_in_status(word: &str) -> Option<CheckIn> {
     match word.to_ascii_lowercase().as_str() {
         "active" | "busy" | "working" => Some(CheckIn::Active),
-        "idle" | "ready" | "online" | "ok" => Some(CheckIn::Idle),
+        "idle" | "ready" | "online" | "ok" | "paused" => Some(CheckIn::Idle),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Bad input ends in a condition that names the field and says what to do.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::conditions::find;
 use muster::api::{AgentGateway, Board, ConditionType};
@@ -146,6 +148,8 @@ async fn a_wrong_token_is_told_with_the_gateways_code_and_the_right_one_heals() 
     let message = until_gateway(&mut rig, ConditionType::Authenticated, "BadCredentials").await;
     assert!(message.contains("AUTH_TOKEN_MISMATCH") && message.contains("spec.auth"), "{message}");
     assert!(!message.contains("wrong"), "{message}");
+    assert_eq!(gateway_condition(&rig, ConditionType::Ready).1, "BadCredentials", "Ready tells the cause");
+    assert_eq!(gateway_condition(&rig, ConditionType::Stalled).0, "True", "it does not pass by itself");
     rig.secret("gw-auth", "token", "secret-token");
     until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
 }
@@ -183,4 +187,10 @@ async fn an_entry_that_the_gateway_refuses_does_not_hold_up_the_others() {
     for name in ["good", "fine"] {
         rig.until(name, |rig| gateway.agents()[&rig.agent_id(name)]["name"] == format!("new {name}")).await;
     }
+    // Another config may be one that the entry fits.
+    for round in 0..4 {
+        gateway.edit_config(|config| config["agents"]["defaults"]["model"] = json!({ "primary": format!("m{round}") }));
+        rig.rest(Duration::from_secs(10)).await;
+    }
+    assert_eq!(gateway.agents()[&id]["name"], "new bad");
 }
