@@ -129,7 +129,8 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
     }
     world.gateways.close(key);
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.clone());
-    for name in std::collections::BTreeSet::from_iter(before.into_iter().chain([gateway.device_secret_name()])) {
+    let names: std::collections::BTreeSet<_> = before.into_iter().chain([gateway.device_secret_name()]).collect();
+    for name in names {
         credentials::discard(&world.store, gateway, &name).await?;
     }
     let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };

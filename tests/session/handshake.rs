@@ -1,0 +1,158 @@
+//! Being let in, or not, by gateways of four versions.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use muster::gateway::{Hello, Output, Refusal, RefusalKind, Session};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{outputs, sent, settings};
+
+const RECORDINGS: [(&str, &str); 6] = [
+    ("2026.3.2", include_str!("frames/2026.3.2.jsonl")),
+    ("2026.5.28", include_str!("frames/2026.5.28.jsonl")),
+    ("2026.7.1", include_str!("frames/2026.7.1.jsonl")),
+    ("2026.9.6", include_str!("frames/2026.9.6.jsonl")),
+    ("2026.5.28 seen from elsewhere", include_str!("frames/2026.5.28-pairing.jsonl")),
+    ("2026.9.6 seen from elsewhere", include_str!("frames/2026.9.6-pairing.jsonl")),
+];
+
+/// How a handshake ended.
+#[derive(Debug)]
+enum End {
+    Up(Box<Hello>),
+    Refused(Refusal),
+}
+
+/// Plays every handshake of a scene.
+fn play(recording: &str, scene: &str) -> Vec<End> {
+    let frames = recording.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut session = None;
+    let mut ends = Vec::new();
+    for frame in frames.filter(|line| line["scene"] == scene) {
+        let now = Instant::now();
+        if frame["frame"]["event"] == "connect.challenge" {
+            session = Some(Session::new(settings(), now));
+        }
+        let session: &mut Session = session.as_mut().unwrap();
+        session.receive(&frame["frame"].to_string(), now);
+        for output in outputs(session) {
+            match output {
+                Output::Up(hello) => ends.push(End::Up(hello)),
+                Output::Refused(refusal) => ends.push(End::Refused(refusal)),
+                Output::Send(_) => {}
+                other => panic!("{scene}: {other:?}"),
+            }
+        }
+    }
+    ends
+}
+
+fn recorded(version: &str) -> &'static str {
+    RECORDINGS.iter().find(|(name, _)| *name == version).unwrap().1
+}
+
+#[test]
+fn every_version_lets_in_who_has_the_scopes() {
+    for (version, protocol) in [("2026.3.2", 3), ("2026.5.28", 4), ("2026.7.1", 4), ("2026.9.6", 4)] {
+        let ends = play(recorded(version), "hello");
+        let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        assert_eq!(hello.protocol, protocol, "{version}");
+        let said = if version == "2026.3.2" { "dev" } else { version };
+        assert_eq!(hello.server_version, said);
+        assert!(hello.methods.contains("agents.files.set") && hello.max_payload > 100_000, "{version}");
+    }
+}
+
+#[test]
+fn a_wrong_token_is_a_wrong_token_in_every_version() {
+    for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
+        let ends = play(recorded(version), "wrong token");
+        let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        assert_eq!((&refusal.kind, refusal.code.as_str()), (&RefusalKind::BadCredentials, "AUTH_TOKEN_MISMATCH"));
+    }
+}
+
+#[test]
+fn a_protocol_that_is_not_shared_is_told_as_such_in_every_version() {
+    for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
+        let ends = play(recorded(version), "protocol mismatch");
+        assert!(
+            matches!(&ends[..], [End::Refused(Refusal { kind: RefusalKind::Protocol { .. }, .. })]),
+            "{version}: {ends:?}"
+        );
+    }
+}
+
+#[test]
+fn a_handshake_that_grants_too_little_is_a_refusal() {
+    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+        let ends = play(recorded(version), "remote without device");
+        let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        assert!(matches!(&refusal.kind, RefusalKind::ScopesMissing { .. }), "{version}: {refusal:?}");
+        assert!(refusal.message.contains("operator.admin"), "{}", refusal.message);
+    }
+}
+
+#[test]
+fn an_unknown_device_is_told_the_request_that_waits_for_approval() {
+    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+        let ends = play(recorded(version), "remote, unknown device");
+        let [End::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &ends[..] else {
+            panic!("{version}: {ends:?}")
+        };
+        assert_eq!((request.request_id.len(), request.reason.as_str()), (36, "not-paired"), "{version}");
+        let ends = play(recorded(version), "remote, approved device");
+        let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        assert!(hello.device_token.is_some() && hello.scopes.contains("operator.admin"), "{version}");
+    }
+}
+
+#[test]
+fn a_revoked_device_is_told_and_asks_for_approval_again() {
+    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+        let ends = play(recorded(version), "after the revoke");
+        let kinds: Vec<_> = ends
+            .iter()
+            .map(|end| match end {
+                End::Refused(refusal) => &refusal.kind,
+                End::Up(hello) => panic!("{version}: {hello:?}"),
+            })
+            .collect();
+        assert!(
+            matches!(&kinds[..], [RefusalKind::DeviceRejected, RefusalKind::PairingRequired(_)]),
+            "{version}: {kinds:?}"
+        );
+    }
+}
+
+#[test]
+fn the_device_signs_what_the_gateway_will_check() {
+    let mut session = Session::new(settings(), Instant::now());
+    let frame = recorded("2026.9.6").lines().next().unwrap();
+    let frame: Value = serde_json::from_str(frame).unwrap();
+    session.receive(&frame["frame"].to_string(), Instant::now());
+    let sent = sent(&outputs(&mut session));
+    let [request] = &sent[..] else { panic!("{sent:?}") };
+    let params = &request["params"];
+    assert_eq!((&params["minProtocol"], &params["maxProtocol"]), (&3.into(), &4.into()));
+    let (device, client) = (&params["device"], &params["client"]);
+    let words = |at: &Value| at.as_str().unwrap().to_owned();
+    let scopes: Vec<_> = params["scopes"].as_array().unwrap().iter().map(words).collect();
+    let payload = format!(
+        "v3|{}|{}|{}|{}|{}|{}|the-shared-token|{}|{}|",
+        words(&device["id"]),
+        words(&client["id"]),
+        words(&client["mode"]),
+        words(&params["role"]),
+        scopes.join(","),
+        frame["frame"]["payload"]["ts"],
+        words(&frame["frame"]["payload"]["nonce"]),
+        words(&client["platform"]),
+    );
+    let bytes = |at: &Value| URL_SAFE_NO_PAD.decode(words(at)).unwrap();
+    let key = VerifyingKey::from_bytes(&bytes(&device["publicKey"]).try_into().unwrap()).unwrap();
+    let signature = Signature::from_slice(&bytes(&device["signature"])).unwrap();
+    key.verify(payload.as_bytes(), &signature).unwrap();
+}
