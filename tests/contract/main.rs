@@ -1,0 +1,105 @@
+//! What Muster relies on in a gateway, asked of the real one and of the simulator in each of its versions.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
+
+mod subject;
+mod suite;
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use libtest_mimic::{Arguments, Failed, Trial};
+use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use muster_simulator::{Profile, Simulator};
+use tokio::runtime::Runtime;
+
+use crate::subject::Subject;
+
+type Test = for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<(), Failure>>;
+
+macro_rules! suite {
+    ($($name:ident),+ $(,)?) => {
+        [$((stringify!($name), (|subject| Box::pin(suite::$name(subject))) as Test)),+]
+    };
+}
+
+const SUITE: [(&str, Test); 9] = suite![
+    an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write,
+    a_burst_of_entries_takes_few_config_writes_and_loses_none,
+    a_changed_entry_changes_what_it_names_and_leaves_what_others_added,
+    a_file_that_is_accepted_is_kept_as_it_was_written,
+    a_file_name_that_is_not_accepted_is_refused,
+    a_precondition_that_does_not_hold_changes_nothing,
+    a_session_carries_its_label_and_a_message_its_key,
+    an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no_error,
+    an_id_that_was_deleted_can_be_created_again,
+];
+
+type Profiles = [(&'static str, fn() -> Profile); 4];
+const SIMULATED: Profiles = [
+    ("2026.3.2", Profile::v2026_3_2),
+    ("2026.5.28", Profile::v2026_5_28),
+    ("2026.7.1", Profile::v2026_7_1),
+    ("2026.9.6", Profile::v2026_9_6),
+];
+
+fn run(runtime: &Runtime, test: Test, subject: impl AsyncFnOnce() -> Result<Subject, Failure>) -> Result<(), Failed> {
+    let outcome = runtime.block_on(async {
+        let subject = subject().await?;
+        AssertUnwindSafe(test(&subject)).catch_unwind().await.unwrap_or_else(|panic| Err(said(&*panic).into()))
+    });
+    outcome.map_err(|error: Failure| Failed::from(error.to_string()))
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+}
+
+/// A simulator's clock stands still while nobody waits.
+fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    run(&runtime, test, async || Subject::simulated(Simulator::new(profile().with_token("token"))).await)
+}
+
+/// The real gateway, started by the first test that needs it.
+struct Real {
+    runtime: Runtime,
+    gateway: Option<(OpenClaw, ScriptedModel)>,
+}
+
+impl Real {
+    fn run(&mut self, test: Test) -> Result<(), Failed> {
+        let Self { runtime, gateway } = self;
+        run(runtime, test, async || {
+            if gateway.is_none() {
+                let model = ScriptedModel::start().await?;
+                *gateway = Some((OpenClaw::start(model.url()).await?, model));
+            }
+            Subject::real(&gateway.as_ref().unwrap().0).await
+        })
+    }
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let real = Arc::new(Mutex::new(Real { runtime, gateway: None }));
+    let mut trials = Vec::new();
+    for (name, test) in SUITE {
+        for (version, profile) in SIMULATED {
+            trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
+        }
+        let real = Arc::clone(&real);
+        trials.push(Trial::test(format!("OpenClaw 2026.9.6: {name}"), move || {
+            real.lock().unwrap_or_else(PoisonError::into_inner).run(test)
+        }));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(real);
+    conclusion.exit();
+}

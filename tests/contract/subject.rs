@@ -1,0 +1,142 @@
+//! A gateway under test, with a client.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use muster::gateway::{
+    AgentEntry, Auth, ByteStream, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Identity, Inventory, Link,
+    Meter, Network, Settings, Trust,
+};
+use muster_harness::{Failure, OpenClaw};
+use muster_simulator::Simulator;
+use url::Url;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Counts requests by method.
+#[derive(Debug, Default)]
+struct Counts(Mutex<BTreeMap<&'static str, usize>>);
+
+impl Meter for Counts {
+    fn requested(&self, method: &'static str, _: bool) {
+        *self.0.lock().unwrap().entry(method).or_default() += 1;
+    }
+}
+
+struct Simulated(Simulator);
+
+impl Dial for Simulated {
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+        Box::pin(async { Ok(Box::new(self.0.connect()?) as Box<dyn ByteStream>) })
+    }
+}
+
+/// A gateway under test.
+pub(crate) struct Subject {
+    pub(crate) client: Gateway,
+    counts: Arc<Counts>,
+}
+
+impl Subject {
+    pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
+        Self::connect("ws://simulator", "token", Arc::new(Simulated(simulator))).await
+    }
+
+    pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
+        Self::connect(&gateway.url(), gateway.token(), Arc::new(Network)).await
+    }
+
+    async fn connect(url: &str, token: &str, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
+        let settings = Settings {
+            url: url.parse()?,
+            auth: Auth::Token(token.into()),
+            identity: Arc::new(Identity::generate()?),
+            device_token: None,
+            trust: Trust::Platform,
+            max_in_flight: 16,
+            resync: Duration::from_mins(10),
+        };
+        let counts = Arc::new(Counts::default());
+        let client = Gateway::open(settings, dial, Arc::clone(&counts) as Arc<dyn Meter>);
+        let mut link = client.link();
+        tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
+        let subject = Self { client, counts };
+        subject.until("the roster", |_| true).await?;
+        Ok(subject)
+    }
+
+    /// Requests of a method so far.
+    pub(crate) fn count(&self, method: &str) -> usize {
+        self.counts.0.lock().unwrap().get(method).copied().unwrap_or_default()
+    }
+
+    /// The inventory as it is now.
+    pub(crate) fn inventory(&self) -> Arc<Inventory> {
+        self.client.inventory().borrow().clone().unwrap()
+    }
+
+    /// Waits for something to be seen in the inventory.
+    pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<(), Failure> {
+        let mut inventory = self.client.inventory();
+        let wait = inventory.wait_for(|inventory| inventory.as_deref().is_some_and(&seen));
+        tokio::time::timeout(PATIENCE, wait).await.map_err(|_| format!("{what}: not within {PATIENCE:?}"))??;
+        Ok(())
+    }
+
+    /// Leaves entries for the next config write and waits until the gateway has applied them.
+    pub(crate) async fn register(&self, entries: &[AgentEntry]) -> Result<(), Failure> {
+        for entry in entries {
+            self.client.submit(entry.clone());
+        }
+        self.until("the entries", |inventory| {
+            inventory.settled
+                && entries.iter().all(|entry| {
+                    inventory.entry_state(entry) == EntryState::Current
+                        && inventory.agents.get(&entry.id).is_some_and(|row| row.in_roster)
+                })
+        })
+        .await?;
+        // A new agent takes files a moment after the roster shows it.
+        for entry in entries {
+            self.until_files(&entry.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn until_files(&self, id: &str) -> Result<(), Failure> {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.client.files_list(id).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => self.client.resync().await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// An agent that is registered.
+    pub(crate) async fn agent(&self) -> Result<AgentEntry, Failure> {
+        let entry = entry();
+        self.register(std::slice::from_ref(&entry)).await?;
+        Ok(entry)
+    }
+}
+
+/// The entry of an agent that no gateway has had yet.
+pub(crate) fn entry() -> AgentEntry {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    AgentEntry {
+        name: format!("Agent {id}"),
+        workspace: format!("~/workspaces/{id}"),
+        model: None,
+        identity: EntryIdentity { name: Some(format!("Agent {id}")), emoji: Some("🛠".into()), avatar: None },
+        heartbeat: HeartbeatEntry { every: "30m".into(), target: "none".into(), ..HeartbeatEntry::default() },
+        id,
+    }
+}

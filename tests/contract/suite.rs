@@ -1,0 +1,150 @@
+//! The contract. Each test brings its own agents, since the real gateway is shared.
+
+use muster::gateway::{CallError, Deleted, EntryState};
+use muster_harness::Failure;
+use sha2::{Digest, Sha256};
+
+use crate::subject::{Subject, entry};
+
+fn session(id: &str) -> String {
+    format!("agent:{id}:main")
+}
+
+pub(crate) async fn an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let entry = gateway.agent().await?;
+    let written = gateway.count("config.patch");
+    gateway.client.submit(entry.clone());
+    gateway.client.resync().await;
+    assert_eq!(gateway.inventory().entry_state(&entry), EntryState::Current);
+    assert_eq!(gateway.count("config.patch"), written);
+    let row = gateway.inventory().agents[&entry.id].clone();
+    assert!(row.workspace.is_some_and(|path| path.ends_with(&entry.id)));
+    Ok(())
+}
+
+pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_none(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let before = gateway.count("config.patch");
+    let entries: Vec<_> = (0..6).map(|_| entry()).collect();
+    gateway.register(&entries).await?;
+    let writes = gateway.count("config.patch") - before;
+    assert!(writes <= 3, "{writes} config writes for 6 agents");
+    Ok(())
+}
+
+pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others_added(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let (first, other) = (gateway.agent().await?, gateway.agent().await?);
+    let mut renamed = first.clone();
+    renamed.name = "Renamed".into();
+    gateway.register(std::slice::from_ref(&renamed)).await?;
+    let inventory = gateway.inventory();
+    assert_eq!(inventory.agents[&first.id].entry.as_ref().unwrap()["name"], "Renamed");
+    assert_eq!(inventory.entry_state(&other), EntryState::Current);
+    assert!(inventory.agents.contains_key("main"), "the gateway's own agent stays");
+    Ok(())
+}
+
+pub(crate) async fn a_file_that_is_accepted_is_kept_as_it_was_written(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let text = "# Title\n\nÄ line, a \"quote\" and no end of line";
+    for name in ["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "MEMORY.md"] {
+        gateway.client.file_set(&agent.id, name, text, None).await?;
+        let read = gateway.client.file_get(&agent.id, name).await?.ok_or("not there")?;
+        assert_eq!(read.text, text, "{name}");
+        let listed = gateway.client.files_list(&agent.id).await?;
+        let info = listed.iter().find(|file| file.name == name).ok_or_else(|| format!("{name} is not listed"))?;
+        assert_eq!((info.missing, info.size), (false, i64::try_from(text.len())?), "{name}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_file_name_that_is_not_accepted_is_refused(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let accepted = gateway.inventory().capabilities.accepted_files.clone();
+    for name in ["TOOLS.md", "HEARTBEAT.md", "BOOTSTRAP.md", "BOARD.md"] {
+        let written = gateway.client.file_set(&agent.id, name, "text", None).await;
+        assert_eq!(written.is_ok(), accepted.contains(name), "{name}: {written:?}");
+        if let Err(error) = written {
+            assert!(!error.is_transient(), "{name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_precondition_that_does_not_hold_changes_nothing(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    gateway.client.file_set(&agent.id, "SOUL.md", "first", None).await?;
+    gateway.client.resync().await;
+    if !gateway.inventory().capabilities.file_hashes {
+        return Ok(());
+    }
+    let hash = |text: &str| Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let error = gateway.client.file_set(&agent.id, "SOUL.md", "mine", Some(&hash("somebody's"))).await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    assert_eq!(gateway.client.file_get(&agent.id, "SOUL.md").await?.map(|file| file.text).as_deref(), Some("first"));
+    gateway.client.file_set(&agent.id, "SOUL.md", "second", Some(&hash("first"))).await?;
+    assert_eq!(gateway.client.file_get(&agent.id, "SOUL.md").await?.map(|file| file.text).as_deref(), Some("second"));
+    Ok(())
+}
+
+pub(crate) async fn a_session_carries_its_label_and_a_message_its_key(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
+    assert_eq!(gateway.client.session(&session).await?, None);
+    gateway.client.session_label(&session, "A label").await?;
+    let seen = gateway.client.session(&session).await?.ok_or("no session")?;
+    assert_eq!(seen.label.as_deref(), Some("A label"));
+    for _ in 0..2 {
+        gateway.client.chat_send(&session, &format!("hello ({key})"), false, &key).await?;
+    }
+    let mut messages = Vec::new();
+    for _ in 0..300 {
+        messages = gateway.client.chat_history(&session).await?;
+        if messages.iter().any(|message| message.role == "assistant") {
+            break;
+        }
+        // Every look takes the gateway a moment; a simulator's clock goes on by it.
+        gateway.client.resync().await;
+    }
+    let sent = messages.iter().filter(|message| message.role == "user" && message.text.contains(&key)).count();
+    assert_eq!(sent, 1, "{messages:?}");
+    Ok(())
+}
+
+pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no_error(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let (agent, other) = (gateway.agent().await?, gateway.agent().await?);
+    gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
+    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Removed);
+    gateway.until("its end", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
+    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
+    let error = gateway.client.files_list(&agent.id).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    assert_eq!(gateway.inventory().entry_state(&other), EntryState::Current);
+    Ok(())
+}
+
+pub(crate) async fn an_id_that_was_deleted_can_be_created_again(gateway: &Subject) -> Result<(), Failure> {
+    let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
+    gateway.client.session_label(&session(&agent.id), "First life").await?;
+    gateway.client.agent_delete(&agent.id, true).await?;
+    gateway.until("its end", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
+    create(gateway, &agent.id, &agent.workspace).await?;
+    // A second time finds it there.
+    create(gateway, &agent.id, &agent.workspace).await?;
+    gateway.register(std::slice::from_ref(&agent)).await?;
+    gateway.client.session_label(&session(&agent.id), "Second life").await?;
+    let seen = gateway.client.session(&session(&agent.id)).await?.ok_or("no session")?;
+    assert_eq!(seen.label.as_deref(), Some("Second life"));
+    Ok(())
+}
+
+async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), CallError> {
+    gateway.client.agent_create(id, workspace).await
+}
