@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{Call, Connection};
@@ -15,6 +15,7 @@ use super::error::CallError;
 use super::hello::{Hello, Refusal, Settings};
 use super::inventory::{Informer, Inventory};
 use super::transport::Dial;
+use super::turn::{Turn, Turns};
 use super::writer::{Command, Writer, Writes};
 
 /// Most requests that wait for their turn; further ones wait for a place.
@@ -105,7 +106,7 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     commands: mpsc::UnboundedSender<Command>,
     wanted: mpsc::UnboundedSender<oneshot::Sender<()>>,
-    config_turn: Arc<Mutex<()>>,
+    turns: Arc<Turns>,
     hashes: Arc<AtomicBool>,
     _closing: DropGuard,
 }
@@ -124,7 +125,7 @@ impl Gateway {
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
         let caller = Caller { calls, meter };
-        let config_turn = Arc::new(Mutex::new(()));
+        let turns = Arc::<Turns>::default();
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
         let connection = Connection { settings, dial, calls: calls_rx, told, link, closing: closing.clone() };
@@ -144,7 +145,7 @@ impl Gateway {
             wanted: wanted.clone(),
             writes,
             changes: changes.clone(),
-            config_turn: Arc::clone(&config_turn),
+            turns: Arc::clone(&turns),
             state: BTreeMap::new(),
         };
         tokio::spawn(connection.run());
@@ -158,7 +159,7 @@ impl Gateway {
             changes,
             commands,
             wanted,
-            config_turn,
+            turns,
             hashes,
             _closing: closing.drop_guard(),
         };
@@ -219,8 +220,9 @@ impl Gateway {
     }
 
     /// Waits for the turn to change the config or the roster.
-    pub(super) async fn config_turn(&self) -> MutexGuard<'_, ()> {
-        self.inner.config_turn.lock().await
+    pub(super) async fn config_turn(&self) -> Turn<'_> {
+        let loses = self.inner.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
+        self.inner.turns.take(loses).await
     }
 }
 

@@ -31,6 +31,8 @@ const FILES: [&str; 10] = [
 ];
 /// How often a gateway is looked at that has not applied its last config.
 const WHILE_UNSETTLED: Duration = Duration::from_secs(2);
+/// How often that is done when only the roster lags behind the config, which older gateways tell in no other way.
+const MOST_DISAGREEMENTS: u32 = 30;
 /// How long to wait before a failed look is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
@@ -85,6 +87,17 @@ pub struct Capabilities {
 }
 
 impl Inventory {
+    /// Whether the roster shows the agents that the config has. Its own `main` needs no entry.
+    fn agrees(&self) -> bool {
+        self.agents.values().all(|row| row.in_roster == row.entry.is_some() || row.id == "main")
+    }
+
+    /// Whether one of two config writes in a second can be lost, as on gateways with a roster that is a list.
+    #[must_use]
+    pub fn loses_writes(&self) -> bool {
+        self.capabilities.roster == RosterShape::List
+    }
+
     /// An agent's entry, compared with what it should be; by the same rule as the config writer's.
     #[must_use]
     pub fn entry_state(&self, want: &AgentEntry) -> EntryState {
@@ -165,6 +178,8 @@ struct Memory {
     accepted: Option<BTreeSet<String>>,
     asked: Vec<oneshot::Sender<()>>,
     due: Option<Instant>,
+    /// How often in a row roster and config did not agree.
+    disagreed: u32,
 }
 
 impl Informer {
@@ -225,8 +240,9 @@ impl Informer {
         }
         match self.read(memory).await {
             Ok(inventory) => {
-                let wait = if inventory.settled { self.resync } else { WHILE_UNSETTLED };
-                memory.due = Some(Instant::now() + wait);
+                memory.disagreed = if inventory.agrees() { 0 } else { memory.disagreed.saturating_add(1) };
+                let unsettled = !inventory.settled || (1..=MOST_DISAGREEMENTS).contains(&memory.disagreed);
+                memory.due = Some(Instant::now() + if unsettled { WHILE_UNSETTLED } else { self.resync });
                 self.publish(inventory);
             }
             Err(error) => {

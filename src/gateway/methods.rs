@@ -257,7 +257,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
         let result = {
-            let _alone = self.config_turn().await;
+            let _turn = self.config_turn().await;
             let params = json!({ "name": agent_id, "workspace": workspace });
             self.call("agents.create", params, CONFIG_WRITE).await
         };
@@ -276,16 +276,25 @@ impl Gateway {
     /// last config; until then it is [`CallError::Unsettled`].
     pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
         let result = {
-            let _alone = self.config_turn().await;
+            let _turn = self.config_turn().await;
             let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
             self.call("agents.delete", params, DELETE).await
         };
         self.resync().await;
         match result {
+            Ok(_) if self.is_written(agent_id) => {
+                Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))
+            }
             Ok(_) => Ok(Deleted::Removed),
             Err(error) if error.is_not_found() => self.confirm_absent(agent_id),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the config, as it was last read, has an entry of this id.
+    fn is_written(&self, agent_id: &str) -> bool {
+        let inventory = self.inventory().borrow().clone();
+        inventory.is_some_and(|i| i.agents.get(agent_id).is_some_and(|row| row.entry.is_some()))
     }
 
     fn confirm_absent(&self, agent_id: &str) -> Result<Deleted, CallError> {

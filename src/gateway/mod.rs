@@ -18,6 +18,7 @@ mod inventory;
 mod methods;
 mod session;
 mod transport;
+mod turn;
 mod writer;
 
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry};

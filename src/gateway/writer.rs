@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -18,13 +18,12 @@ use super::error::CallError;
 use super::handle::{Caller, Change, resync};
 use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
+use super::turn::Turns;
 
 /// Most entries in one patch: one of 200 took 54 s, in which nothing else could be written (measured).
 const MOST: usize = 50;
 /// How long to wait after a patch that failed for another reason than a stale base.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
-/// How long to wait between patches on gateways that lose writes (2026.3.2, measured: none lost at 1 s).
-const BETWEEN_ON_OLD: Duration = Duration::from_secs(1);
 
 /// The state of the config writes.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +71,7 @@ pub(super) struct Writer {
     pub(super) wanted: mpsc::UnboundedSender<oneshot::Sender<()>>,
     pub(super) writes: watch::Sender<Arc<Writes>>,
     pub(super) changes: broadcast::Sender<Change>,
-    pub(super) config_turn: Arc<Mutex<()>>,
+    pub(super) turns: Arc<Turns>,
     pub(super) state: BTreeMap<String, Slot>,
 }
 
@@ -156,16 +155,16 @@ impl Writer {
     /// Sends one patch. Gives the time before which no other may be sent.
     async fn patch(&mut self, ids: &[String], raw: &Value, hash: &str) -> Option<Instant> {
         let began = Instant::now();
+        let loses = self.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
         let result = {
-            let _alone = self.config_turn.lock().await;
+            let _turn = self.turns.take(loses).await;
             let params = json!({ "raw": raw.to_string(), "baseHash": hash });
             self.caller.call("config.patch", params, CONFIG_WRITE).await
         };
         let after = match &result {
             Ok(_) => {
                 info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
-                let old = self.inventory.borrow().as_ref().is_some_and(|i| i.capabilities.roster == RosterShape::List);
-                old.then(|| Instant::now() + BETWEEN_ON_OLD)
+                None
             }
             Err(error) => self.failed(ids, hash, error),
         };
