@@ -260,3 +260,7 @@ fn too_large(desired: &Desired) -> Option<Trouble> {
         super::Delivery::Write { .. } | super::Delivery::Folded { .. } | super::Delivery::Unmanaged => None,
     })
 }
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -10,6 +10,8 @@ pub mod desired;
 pub mod files;
 pub mod observed;
 pub mod removal;
+#[cfg(test)]
+mod situation;
 pub mod status;
 pub mod trouble;
 pub mod wake;

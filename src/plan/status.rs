@@ -282,3 +282,7 @@ fn phase(new: &AgentStatus, report: &Report<'_>) -> Phase {
         None => Phase::Ready,
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -76,3 +76,7 @@ fn send(desired: &Desired, attempt: i32, last_seen: Option<Timestamp>) -> Waking
     let key = format!("muster-{}-{}-{silence}-{attempt}", desired.uid, desired.generation);
     Waking::Send { attempt, key }
 }
+
+#[cfg(test)]
+#[path = "wake_tests.rs"]
+mod tests;

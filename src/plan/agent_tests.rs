@@ -1,0 +1,147 @@
+use super::*;
+use crate::plan::Registration;
+use crate::plan::situation::{Situation, applied};
+
+fn names(plan: &Plan) -> Vec<&'static str> {
+    plan.steps.iter().map(Step::name).collect()
+}
+
+fn reason(plan: &Plan) -> Option<Reason> {
+    plan.wait.as_ref().map(|wait| wait.trouble().reason)
+}
+
+#[test]
+fn a_new_agent_is_claimed_before_it_gets_a_token_and_that_before_it_gets_an_entry() {
+    let plan = applied().plan();
+    assert_eq!(names(&plan), ["bind", "issue_token", "submit_entry"]);
+    assert_eq!(reason(&plan), Some(Reason::WaitingForConfigWrite));
+}
+
+#[test]
+fn files_and_session_wait_for_the_roster() {
+    for registration in [Registration::Absent, Registration::Outdated, Registration::Invisible] {
+        let mut situation = applied().bound().with_token();
+        situation.observed.registration = registration;
+        let plan = situation.plan();
+        assert!(!names(&plan).iter().any(|n| ["write_files", "label_session", "wake"].contains(n)), "{registration:?}");
+        assert!(plan.wait.is_some());
+    }
+}
+
+#[test]
+fn a_registered_agent_gets_its_files_and_its_label() {
+    let plan = applied().bound().with_token().registered().plan();
+    assert_eq!(names(&plan), ["write_files", "label_session"]);
+    assert!(plan.again);
+}
+
+#[test]
+fn nobody_is_woken_before_ready_is_recorded() {
+    let mut situation = applied().provisioned();
+    situation.status = AgentStatus::default();
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true));
+    situation.record(&plan, None);
+    assert_eq!(names(&situation.plan()), ["wake"]);
+}
+
+#[test]
+fn an_agent_that_works_needs_nothing_whatever_the_gateways_list_shows() {
+    assert_eq!(applied().working().plan(), Plan::default());
+    assert_eq!(applied().working().listed().plan(), Plan::default());
+}
+
+#[test]
+fn an_earlier_binding_is_undone_first_and_alone() {
+    let mut situation = applied().working();
+    situation.desired.gateway.name = "other".into();
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec!["release"], true));
+}
+
+#[test]
+fn a_chosen_id_that_somebody_uses_is_left_to_them() {
+    for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
+        let mut situation = applied();
+        situation.desired.chosen_id = true;
+        situation.observed.registration = registration;
+        let plan = situation.plan();
+        assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{registration:?}");
+    }
+}
+
+#[test]
+fn an_id_that_may_have_had_another_life_is_created_and_not_only_written() {
+    let mut chosen = applied().bound().with_token();
+    chosen.desired.chosen_id = true;
+    assert_eq!(names(&chosen.plan()), ["create"]);
+    let mut removed = applied().working();
+    removed.observed = Observed { settled: true, ..Observed::default() };
+    assert_eq!(names(&removed.plan()), ["create"]);
+}
+
+#[test]
+fn a_secret_of_somebody_else_stops_everything_that_would_need_a_token() {
+    let mut situation = applied().bound();
+    situation.token = TokenState::Foreign;
+    let plan = situation.plan();
+    assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::SecretConflict)));
+    assert!(!plan.wait.unwrap().trouble().transient, "it waits for a person");
+}
+
+#[test]
+fn what_the_entry_waits_for_is_told() {
+    let waiting = |change: fn(&mut Observed)| {
+        let mut situation = applied().bound().with_token();
+        change(&mut situation.observed);
+        reason(&situation.plan())
+    };
+    assert_eq!(waiting(|o| o.refused = Some(("INVALID".into(), "no".into()))), Some(Reason::EntryRefused));
+    assert_eq!(waiting(|o| o.budget_wait = Some(20)), Some(Reason::RateLimited));
+    assert_eq!(waiting(|o| o.settled = false), Some(Reason::NotSettled));
+    assert_eq!(waiting(|_| ()), Some(Reason::WaitingForConfigWrite));
+}
+
+#[test]
+fn a_file_that_is_too_long_is_told_after_the_others_are_written() {
+    let long = super::super::DesiredFile {
+        name: "SOUL.md".into(),
+        delivery: super::super::Delivery::TooLarge { characters: 20_001, limit: 20_000 },
+    };
+    let mut situation = applied().bound().with_token().registered();
+    situation.desired.files.as_mut().unwrap().push(long.clone());
+    assert_eq!(names(&situation.plan()), ["write_files", "label_session"]);
+    let mut situation = applied().provisioned();
+    situation.desired.files.as_mut().unwrap().push(long);
+    let plan = situation.plan();
+    assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::FileTooLarge)), "and it is not woken");
+}
+
+/// The Steps, one at a time, with a crash after each of them: what is recorded is recorded, the rest is forgotten.
+fn steps_to_the_end(mut situation: Situation) -> Vec<&'static str> {
+    let mut done = Vec::new();
+    for _ in 0..20 {
+        let plan = situation.plan();
+        let Some(step) = plan.steps.first() else {
+            if !plan.again && plan.wait.is_none() {
+                return done;
+            }
+            situation.record(&plan, None);
+            continue;
+        };
+        done.push(step.name());
+        situation.apply(step);
+    }
+    panic!("no end: {done:?}");
+}
+
+#[test]
+fn a_crash_after_every_step_repeats_none_of_them() {
+    assert_eq!(
+        steps_to_the_end(applied()),
+        ["bind", "issue_token", "submit_entry", "write_files", "label_session", "wake"]
+    );
+    let mut removed = applied().working();
+    removed.observed = Observed { settled: true, ..Observed::default() };
+    assert_eq!(steps_to_the_end(removed), ["create", "submit_entry", "write_files", "label_session"]);
+}
