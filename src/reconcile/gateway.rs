@@ -81,7 +81,8 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     let next = record(world, gateway, key, &seen).await;
     // A Secret that was put right is seen by reading it: Secrets are not watched.
     let refused = matches!(state, gateway::Link::Refused(_));
-    let after = if refused { WHILE_REFUSED } else { gateway.spec.resync_interval() };
+    let most = if refused { WHILE_REFUSED } else { Duration::MAX };
+    let after = gateway.spec.resync_interval().min(most);
     Ok(if next.failed { next } else { Next::after(after) })
 }
 
