@@ -22,6 +22,8 @@ use super::transport::{ByteStream, Dial};
 
 /// How long a stream may take to open, the WebSocket included.
 const DIAL: Duration = Duration::from_secs(10);
+/// How long the gateway may take to accept what is sent to it.
+const SEND: Duration = Duration::from_secs(15);
 /// The longest frame that is taken, in bytes.
 const LONGEST_FRAME: usize = 32 * 1024 * 1024;
 /// The first and the longest wait before dialling again.
@@ -174,7 +176,7 @@ impl Connection {
                 biased;
                 () = self.closing.cancelled() => {
                     // Best effort: the gateway notices a closed socket as well.
-                    let _ = talk.socket.close(None).await;
+                    let _ = tokio::time::timeout(SEND, talk.socket.close(None)).await;
                     return End::Closing;
                 }
                 message = talk.socket.next() => match incoming(message) {
@@ -196,7 +198,9 @@ impl Connection {
         while let Some(output) = talk.next_output() {
             match output {
                 Output::Send(text) => {
-                    talk.socket.send(Message::text(text)).await.map_err(|e| End::Lost(e.to_string()))?;
+                    let sending = tokio::time::timeout(SEND, talk.socket.send(Message::text(text)));
+                    let stuck = |_| End::Lost(format!("the gateway took nothing for {} s", SEND.as_secs()));
+                    sending.await.map_err(stuck)?.map_err(|e| End::Lost(e.to_string()))?;
                 }
                 Output::Up(hello) => {
                     info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");

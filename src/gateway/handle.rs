@@ -147,6 +147,7 @@ impl Gateway {
             changes: changes.clone(),
             turns: Arc::clone(&turns),
             state: BTreeMap::new(),
+            news: Vec::new(),
         };
         tokio::spawn(connection.run());
         tokio::spawn(informer.run());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::connection::Told;
 use super::entry::{AgentEntry, EntryState};
@@ -246,7 +246,7 @@ impl Informer {
                 self.publish(inventory);
             }
             Err(error) => {
-                debug!(%error, "the gateway's roster could not be read");
+                warn!(%error, "the gateway's roster could not be read");
                 memory.due = Some(Instant::now() + AFTER_FAILURE);
             }
         }

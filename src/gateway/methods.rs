@@ -256,12 +256,11 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`].
     pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
-        let result = {
-            let _turn = self.config_turn().await;
-            let params = json!({ "name": agent_id, "workspace": workspace });
-            self.call("agents.create", params, CONFIG_WRITE).await
-        };
+        let turn = self.config_turn().await;
+        let params = json!({ "name": agent_id, "workspace": workspace });
+        let result = self.call("agents.create", params, CONFIG_WRITE).await;
         self.resync().await;
+        drop(turn);
         match result {
             Ok(_) => Ok(()),
             Err(error) if error.is_already_there() => Ok(()),
@@ -275,12 +274,11 @@ impl Gateway {
     /// See [`CallError`]. "Not found" is believed only when the config shows the id absent and the gateway has applied its
     /// last config; until then it is [`CallError::Unsettled`].
     pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
-        let result = {
-            let _turn = self.config_turn().await;
-            let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
-            self.call("agents.delete", params, DELETE).await
-        };
+        let turn = self.config_turn().await;
+        let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
+        let result = self.call("agents.delete", params, DELETE).await;
         self.resync().await;
+        drop(turn);
         match result {
             Ok(_) if self.is_written(agent_id) => {
                 Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))

@@ -73,12 +73,15 @@ pub(super) struct Writer {
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) turns: Arc<Turns>,
     pub(super) state: BTreeMap<String, Slot>,
+    /// Whose entries something became of that has not been told.
+    pub(super) news: Vec<String>,
 }
 
-/// What to do next.
-enum Next {
-    Patch(Vec<String>, Value, String),
-    Wait,
+/// One `config.patch`.
+struct Patch {
+    ids: Vec<String>,
+    raw: Value,
+    base: String,
 }
 
 impl Writer {
@@ -86,9 +89,9 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut not_before: Option<Instant> = None;
         loop {
-            let next = self.next(not_before);
-            if let Next::Patch(ids, raw, hash) = next {
-                not_before = self.patch(&ids, &raw, &hash).await;
+            self.clear();
+            if self.compose(not_before).is_some() {
+                not_before = self.patch().await;
                 self.publish(not_before);
                 continue;
             }
@@ -102,10 +105,6 @@ impl Writer {
                 },
                 changed = self.inventory.changed() => if changed.is_err() { return },
                 () = wait_until(not_before) => not_before = None,
-            }
-            // What else has been said meanwhile goes into the same patch.
-            while let Ok(command) = self.commands.try_recv() {
-                self.take(command);
             }
         }
     }
@@ -126,50 +125,55 @@ impl Writer {
         }
     }
 
-    /// What to do next, from what waits and what the gateway has.
-    fn next(&mut self, not_before: Option<Instant>) -> Next {
-        let inventory = self.inventory.borrow_and_update().clone();
-        let Some(inventory) = inventory else { return Next::Wait };
-        let done: Vec<_> = self
-            .state
-            .iter()
-            .filter(|(_, slot)| inventory.entry_state(&slot.entry) == EntryState::Current)
-            .map(|(id, _)| id.clone())
-            .collect();
+    /// Takes what was said, and drops what the gateway has.
+    fn clear(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.take(command);
+        }
+        let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
+        let is_done = |slot: &Slot| inventory.entry_state(&slot.entry) == EntryState::Current;
+        let done: Vec<_> = self.state.iter().filter(|(_, slot)| is_done(slot)).map(|(id, _)| id.clone()).collect();
         for id in done {
             self.state.remove(&id);
-            self.tell(id);
+            self.news.push(id);
         }
-        let waits = not_before.is_some_and(|at| at > Instant::now());
-        if waits || !inventory.settled {
-            return Next::Wait;
+    }
+
+    /// The next patch, from what waits and what the gateway has.
+    fn compose(&self, not_before: Option<Instant>) -> Option<Patch> {
+        let inventory = self.inventory.borrow().clone()?;
+        if not_before.is_some_and(|at| at > Instant::now()) || !inventory.settled {
+            return None;
         }
-        let batch = batch(&self.state, &inventory.config_hash);
-        if batch.is_empty() {
-            return Next::Wait;
-        }
-        let entries: Vec<_> = batch.iter().filter_map(|id| Some(&self.state.get(id)?.entry)).collect();
-        Next::Patch(batch, raw(&inventory, &entries), inventory.config_hash.clone())
+        let ids = batch(&self.state, &inventory.config_hash);
+        let entries: Vec<_> = ids.iter().filter_map(|id| Some(&self.state.get(id)?.entry)).collect();
+        let raw = (!ids.is_empty()).then(|| raw(&inventory, &entries))?;
+        Some(Patch { ids, raw, base: inventory.config_hash.clone() })
     }
 
     /// Sends one patch. Gives the time before which no other may be sent.
-    async fn patch(&mut self, ids: &[String], raw: &Value, hash: &str) -> Option<Instant> {
-        let began = Instant::now();
+    ///
+    /// What is in it is decided when its turn has come: an agent that was removed in the turn before must not be
+    /// written again.
+    async fn patch(&mut self) -> Option<Instant> {
         let loses = self.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
-        let result = {
-            let _turn = self.turns.take(loses).await;
-            let params = json!({ "raw": raw.to_string(), "baseHash": hash });
-            self.caller.call("config.patch", params, CONFIG_WRITE).await
-        };
+        let turns = Arc::clone(&self.turns);
+        let turn = turns.take(loses).await;
+        self.clear();
+        let Patch { ids, raw, base } = self.compose(None)?;
+        let began = Instant::now();
+        let params = json!({ "raw": raw.to_string(), "baseHash": base });
+        let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
         let after = match &result {
             Ok(_) => {
                 info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
                 None
             }
-            Err(error) => self.failed(ids, hash, error),
+            Err(error) => self.failed(&ids, &base, error),
         };
-        // Whatever the answer was, what the gateway has now is what counts.
+        // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
         resync(&self.wanted).await;
+        drop(turn);
         after
     }
 
@@ -180,9 +184,7 @@ impl Writer {
         }
         if let Some(wait) = error.retry_after() {
             warn!(seconds = wait.as_secs(), "the gateway takes no more config writes for now");
-            for id in ids {
-                self.tell(id.clone());
-            }
+            self.news.extend_from_slice(ids);
             return Some(Instant::now() + wait);
         }
         if error.is_transient() {
@@ -195,18 +197,16 @@ impl Writer {
 
     /// The gateway refuses the patch: a single entry is at fault, several are tried in halves.
     fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
-        let highest = self.state.values().map(|s| s.group).max().unwrap_or_default();
         if let [id] = ids {
             warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
             if let Some(slot) = self.state.get_mut(id) {
                 slot.refused = Some(Refused { code: error.code().to_owned(), message: error.message() });
                 hash.clone_into(&mut slot.refused_with);
-                // When it is tried again, it is tried alone.
-                slot.group = highest + 1;
             }
-            self.tell(id.clone());
+            self.news.push(id.clone());
             return;
         }
+        let highest = self.state.values().map(|s| s.group).max().unwrap_or_default();
         for id in ids.iter().take(ids.len() / 2) {
             if let Some(slot) = self.state.get_mut(id) {
                 slot.group = highest + 1;
@@ -214,7 +214,8 @@ impl Writer {
         }
     }
 
-    fn publish(&self, not_before: Option<Instant>) {
+    /// Shows how things stand, and then tells whom it concerns.
+    fn publish(&mut self, not_before: Option<Instant>) {
         let waits = self.state.iter().filter(|(_, slot)| slot.refused.is_none());
         let refused = self.state.iter().filter_map(|(id, slot)| Some((id.clone(), slot.refused.clone()?)));
         let writes = Writes {
@@ -223,18 +224,21 @@ impl Writer {
             budget_until: not_before.filter(|at| *at > Instant::now() + AFTER_FAILURE),
         };
         self.writes.send_replace(Arc::new(writes));
-    }
-
-    fn tell(&self, id: String) {
-        // Nobody has to listen.
-        let _ = self.changes.send(Change::Agent(id));
+        for id in self.news.drain(..) {
+            // Nobody has to listen.
+            let _ = self.changes.send(Change::Agent(id));
+        }
     }
 }
 
-/// The entries of the next patch: of one group, at most [`MOST`].
+/// The entries of the next patch: of one group, at most [`MOST`]. What was refused with another config is tried again
+/// when nothing else waits, alone.
 fn batch(state: &BTreeMap<String, Slot>, hash: &str) -> Vec<String> {
-    let waiting = || state.iter().filter(|(_, slot)| slot.refused.is_none() || slot.refused_with != hash);
-    let Some(group) = waiting().map(|(_, slot)| slot.group).max() else { return Vec::new() };
+    let waiting = || state.iter().filter(|(_, slot)| slot.refused.is_none());
+    let Some(group) = waiting().map(|(_, slot)| slot.group).max() else {
+        let again = state.iter().find(|(_, slot)| slot.refused.is_some() && slot.refused_with != hash);
+        return again.map(|(id, _)| id.clone()).into_iter().collect();
+    };
     waiting().filter(|(_, slot)| slot.group == group).take(MOST).map(|(id, _)| id.clone()).collect()
 }
 
