@@ -32,6 +32,8 @@ pub const DEVICE_ID_KEY: &str = "device-id";
 pub const DEVICE_TOKEN_KEY: &str = "device-token";
 /// Key of the last shared credential that the gateway accepted, kept for cleanup.
 pub const LAST_GOOD_KEY: &str = "last-good-credential";
+/// Key of the certificates with which that was: PEM.
+pub const LAST_GOOD_CA_KEY: &str = "last-good-ca";
 /// Key of the kind of [`LAST_GOOD_KEY`]: `token` or `password`.
 pub const LAST_GOOD_KIND_KEY: &str = "last-good-kind";
 
@@ -56,6 +58,7 @@ mod tests {
             DEVICE_TOKEN_KEY,
             LAST_GOOD_KEY,
             LAST_GOOD_KIND_KEY,
+            LAST_GOOD_CA_KEY,
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
@@ -23,6 +24,8 @@ use crate::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
 
 /// Most requests of the operator that the API server has open at one time, watches aside.
 const MOST_REQUESTS: usize = 32;
+/// How long the API server has for an answer.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A real API server.
 #[derive(Clone)]
@@ -56,7 +59,10 @@ impl KubeStore {
     async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
         // The semaphore is never closed.
         let _turn = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
-        request.await.map_err(|e| store_error(&e))
+        let answer = tokio::time::timeout(DEADLINE, request).await;
+        answer
+            .map_err(|_| StoreError::Failed(format!("no answer within {} s", DEADLINE.as_secs())))?
+            .map_err(|e| store_error(&e))
     }
 
     async fn claim<K>(&self, object: &K, claim: &Claim) -> Result<K, StoreError>

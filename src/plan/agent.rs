@@ -114,9 +114,11 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         Binding { uid: desired.uid.clone(), gateway: desired.gateway.clone(), identity: desired.identity.clone() };
     let mut steps = Vec::new();
     match known.binding {
-        Some(bound) if *bound != wanted => {
+        Some(bound) if !bound.is_same_agent(&wanted) => {
             return Plan { steps: vec![Step::Release(bound.clone())], again: true, wait: None };
         }
+        // The same agent in another workspace: only its entry and its files change.
+        Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
         Some(_) => {}
         None if desired.chosen_id && observed.registration != Registration::Absent => {
             return blocked(id_taken(desired));
@@ -132,7 +134,7 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         TokenState::Valid(_) => {}
     }
     match observed.registration {
-        Registration::Absent if used_before(desired, known.status) => {
+        Registration::Absent if observed.settled && used_before(desired, known.status) => {
             steps.push(Step::Create);
             return Plan { steps, wait: None, again: true };
         }
@@ -236,8 +238,8 @@ fn registering(observed: &Observed) -> Wait {
         );
         return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
     }
-    if let Some(seconds) = observed.budget_wait {
-        let text = format!("the gateway's limit of config writes is used up; the entry goes out in {seconds} s");
+    if observed.over_budget {
+        let text = "the gateway's limit of config writes is used up; the entry goes out when the gateway takes it";
         return Wait::ForGateway(Trouble::transient(Reason::RateLimited, text));
     }
     if !observed.settled {

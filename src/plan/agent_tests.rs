@@ -97,7 +97,7 @@ fn what_the_entry_waits_for_is_told() {
         reason(&situation.plan())
     };
     assert_eq!(waiting(|o| o.refused = Some(("INVALID".into(), "no".into()))), Some(Reason::EntryRefused));
-    assert_eq!(waiting(|o| o.budget_wait = Some(20)), Some(Reason::RateLimited));
+    assert_eq!(waiting(|o| o.over_budget = true), Some(Reason::RateLimited));
     assert_eq!(waiting(|o| o.settled = false), Some(Reason::NotSettled));
     assert_eq!(waiting(|_| ()), Some(Reason::WaitingForConfigWrite));
 }
@@ -144,4 +144,21 @@ fn a_crash_after_every_step_repeats_none_of_them() {
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };
     assert_eq!(steps_to_the_end(removed), ["create", "submit_entry", "write_files", "label_session"]);
+}
+
+#[test]
+fn an_agent_that_moves_to_another_workspace_stays_the_same_agent() {
+    let mut situation = applied().working();
+    situation.desired.identity.workspace = "/other/workspace-mc-u1".into();
+    situation.observed.registration = Registration::Outdated;
+    assert_eq!(names(&situation.plan()), ["bind", "submit_entry"]);
+}
+
+#[test]
+fn nothing_is_created_while_the_gateway_is_unsettled() {
+    let mut situation = applied().bound().with_token();
+    situation.desired.chosen_id = true;
+    situation.observed.settled = false;
+    let plan = situation.plan();
+    assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::NotSettled)));
 }

@@ -69,6 +69,12 @@ impl Binding {
         (Some(binding.uid.as_str()) == agent.metadata.uid.as_deref()).then_some(binding)
     }
 
+    /// Whether both are about one agent of one gateway, wherever it works.
+    #[must_use]
+    pub fn is_same_agent(&self, other: &Self) -> bool {
+        (&self.uid, &self.gateway, &self.identity.agent_id) == (&other.uid, &other.gateway, &other.identity.agent_id)
+    }
+
     /// The annotation's value.
     #[must_use]
     pub fn to_annotation(&self) -> String {

@@ -33,7 +33,7 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
         Delivery::Unmanaged => Decision::Rest(FileState::Unmanaged),
         Delivery::Write { policy, content } => match policy {
             FilePolicy::Always => always(content, record, seen),
-            FilePolicy::IfMissing => if_missing(seen),
+            FilePolicy::IfMissing => if_missing(content, seen),
             FilePolicy::Once => once(content, record, seen),
             FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
         },
@@ -53,9 +53,9 @@ fn always(content: &Content, record: Option<&FileStatus>, seen: Option<&Observed
 }
 
 /// A gateway has no way to remove a file, so that an empty one counts as missing.
-fn if_missing(seen: Option<&ObservedFile>) -> Decision {
+fn if_missing(content: &Content, seen: Option<&ObservedFile>) -> Decision {
     match seen {
-        Some(seen) if seen.size > 0 => Decision::Rest(FileState::Kept),
+        Some(seen) if seen.size > 0 || content.expose().is_empty() => Decision::Rest(FileState::Kept),
         Some(_) | None => Decision::Write { expected: None },
     }
 }

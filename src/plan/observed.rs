@@ -11,8 +11,8 @@ pub struct Observed {
     pub waiting: bool,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
-    /// Seconds until the gateway takes config writes again, when its budget is used up.
-    pub budget_wait: Option<u64>,
+    /// Whether the gateway takes no config writes for now.
+    pub over_budget: bool,
     /// Whether the gateway has applied its own last config.
     pub settled: bool,
     /// Its workspace files by name; empty unless it is registered.

@@ -47,33 +47,28 @@ pub fn waking(desired: &Desired, record: Option<&WakeStatus>, last_seen: Option<
     let Some(wake) = desired.wake else { return Waking::Rest };
     let current = record.filter(|r| r.generation == desired.generation);
     let Some(current) = current else {
-        return send(desired, 1, last_seen);
+        return send(desired, 1, None);
     };
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
     let answered = last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen > sent));
     if answered {
-        return if fresh(desired, last_seen, now) { Waking::Rest } else { send(desired, 1, last_seen) };
+        return if fresh(desired, last_seen, now) { Waking::Rest } else { send(desired, 1, sent) };
     }
-    unanswered(desired, wake, current, last_seen, now)
+    unanswered(desired, wake, current, now)
 }
 
-fn unanswered(
-    desired: &Desired,
-    wake: Wake,
-    current: &WakeStatus,
-    last_seen: Option<Timestamp>,
-    now: Timestamp,
-) -> Waking {
+fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> Waking {
     match current.deadline.as_ref().map(|t| t.0) {
         Some(deadline) if now < deadline => Waking::Until(deadline),
         Some(_) | None if current.attempts >= wake.max_attempts => Waking::Exhausted,
-        Some(_) | None => send(desired, current.attempts + 1, last_seen),
+        Some(_) | None => send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0)),
     }
 }
 
-fn send(desired: &Desired, attempt: i32, last_seen: Option<Timestamp>) -> Waking {
-    let silence = last_seen.map_or(0, Timestamp::as_second);
-    let key = format!("muster-{}-{}-{silence}-{attempt}", desired.uid, desired.generation);
+/// A wake after the one that was sent at `before`, as the status records it.
+fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> Waking {
+    let before = before.map_or(0, Timestamp::as_second);
+    let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
     Waking::Send { attempt, key }
 }
 

@@ -49,7 +49,7 @@ fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
     let situation = woken(1);
     assert_eq!(next(&situation), next(&situation.clone()));
     let Waking::Send { key, .. } = next(&situation) else { panic!() };
-    assert_eq!(key, "muster-u1-1-0-2");
+    assert_eq!(key, "muster-u1-1-1000-2");
 }
 
 #[test]
@@ -75,4 +75,13 @@ fn without_a_heartbeat_nobody_goes_stale() {
     situation.desired.heartbeat_interval = std::time::Duration::ZERO;
     situation.now += 1_000_000;
     assert_eq!(next(&situation), Waking::Rest);
+}
+
+#[test]
+fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
+    let mut situation = applied().provisioned();
+    let before = next(&situation);
+    situation.seen = Some(situation.now + 1);
+    situation.now += 2;
+    assert_eq!(next(&situation), before);
 }

@@ -89,9 +89,10 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
     };
     let trust = match &gateway.spec.tls {
         None => Trust::Platform,
-        Some(tls) => {
-            Trust::Pem(value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await?.into_bytes())
-        }
+        Some(tls) => match value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await {
+            Ok(pem) => Trust::Pem(pem.into_bytes()),
+            Err(trouble) => last_good_trust(gateway, &device).ok_or(trouble)?,
+        },
     };
     Ok(Credentials { auth, trust, device })
 }
@@ -105,6 +106,12 @@ fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
         "password" => Some(Auth::Password(value)),
         _ => Some(Auth::Token(value)),
     }
+}
+
+/// The same for the certificates.
+fn last_good_trust(gateway: &AgentGateway, device: &Device) -> Option<Trust> {
+    gateway.metadata.deletion_timestamp.as_ref()?;
+    Some(Trust::Pem(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes()))
 }
 
 async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
@@ -180,6 +187,11 @@ pub async fn keep<S: Store>(
     if let Some(issued) = issued {
         wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));
     }
+    let pem = match &credentials.trust {
+        Trust::Platform => None,
+        Trust::Pem(pem) => std::str::from_utf8(pem).ok(),
+    };
+    wanted.extend(pem.map(|pem| (keys::LAST_GOOD_CA_KEY, pem)));
     let secret = &credentials.device.secret;
     let mut data = secret.data.clone().unwrap_or_default();
     for (key, value) in wanted {

@@ -38,7 +38,7 @@ pub async fn reconcile<S: Store>(world: &World<S>, gateway: &AgentGateway) -> Ne
             let transient = trouble.transient;
             let seen = Seen::Trouble(&trouble);
             record(world, gateway, &key, &seen).await;
-            if transient { Next::retry() } else { Next::on_change() }
+            if transient { Next::retry() } else { Next::after(gateway.spec.resync_interval()) }
         }
     }
 }

@@ -139,6 +139,8 @@ impl Link {
         let id = desired.identity.agent_id.as_str();
         let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
         if observed.registration != Registration::Current {
+            // What comes back under this id has a workspace and a session of its own.
+            self.forget(id);
             return Ok(observed);
         }
         let view = match self.view(id) {
@@ -164,12 +166,12 @@ impl Link {
         };
         let writes = self.gateway.writes();
         let writes = writes.borrow();
-        let wait = writes.budget_until.map(|until| until.saturating_duration_since(Instant::now()).as_secs());
+        let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed {
             registration,
             waiting: writes.pending.contains(id),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
-            budget_wait: wait.filter(|s| *s > 0),
+            over_budget,
             ..Observed::default()
         }
     }

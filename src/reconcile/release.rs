@@ -70,12 +70,11 @@ async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool)
     Ok(())
 }
 
-/// Whether another agent of the gateway uses the same workspace, which must then stay.
+/// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in.
 fn shared(link: &super::link::Link, binding: &Binding) -> bool {
     let Ok(inventory) = link.inventory() else { return true };
-    let rows = inventory.agents.values();
-    rows.filter(|row| row.id != binding.identity.agent_id)
-        .any(|row| row.workspace.as_deref() == Some(binding.identity.workspace.as_str()))
+    let ours = Some(binding.identity.workspace.as_str());
+    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != (row.workspace.as_deref() == ours))
 }
 
 /// The Step that undoes an earlier binding.
