@@ -218,16 +218,16 @@ async fn run_controllers(
         name: "agent",
         cache: agents,
         queue: receivers.agents,
-        debounce: Duration::ZERO,
+        gather: Duration::ZERO,
         metrics: metrics(),
     };
     let board =
-        Controller { name: "board", cache: boards, queue: receivers.boards, debounce: GATHER, metrics: metrics() };
+        Controller { name: "board", cache: boards, queue: receivers.boards, gather: GATHER, metrics: metrics() };
     let gateway = Controller {
         name: "agentgateway",
         cache: gateways,
         queue: receivers.gateways,
-        debounce: GATHER,
+        gather: GATHER,
         metrics: metrics(),
     };
     let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), world);

@@ -1,6 +1,6 @@
 //! The controllers: queues, panics, deadlines, backoff.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +35,8 @@ where
     pub cache: Cache<K>,
     /// The keys that it is to look at.
     pub queue: UnboundedReceiver<Key>,
-    /// How long keys are gathered before they are looked at.
-    pub debounce: Duration,
+    /// How long keys are gathered before they are looked at, from the first one on.
+    pub gather: Duration,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -67,9 +67,9 @@ where
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Next> + Send + 'static,
 {
-    let Controller { name, cache, queue, debounce, metrics } = controller;
+    let Controller { name, cache, queue, gather, metrics } = controller;
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
-    let keys = keys::<K>(queue).take_until(shutdown.cancelled_owned());
+    let keys = keys::<K>(queue, gather).take_until(shutdown.cancelled_owned());
     let ends = applier(
         move |object: Arc<DeserializeGuard<K>>, guard: Arc<Guard>| {
             let reconcile = reconcile.clone();
@@ -79,7 +79,7 @@ where
         guard,
         cache,
         keys,
-        Config::default().debounce(debounce),
+        Config::default(),
     );
     pin_mut!(ends);
     while let Some(end) = ends.next().await {
@@ -89,13 +89,23 @@ where
     }
 }
 
+/// The keys of the queue, each once in a window of time. The window begins with a key and does not move, so that keys
+/// that keep coming hold nothing up.
 fn keys<K: Resource<DynamicType = ()> + Clone + 'static>(
     queue: UnboundedReceiver<Key>,
+    gather: Duration,
 ) -> impl Stream<Item = Result<ObjectRef<DeserializeGuard<K>>, Infallible>> {
-    futures::stream::unfold(queue, |mut queue| async move {
-        let key = queue.recv().await?;
-        Some((Ok(ObjectRef::new(&key.name).within(&key.namespace)), queue))
-    })
+    let windows = futures::stream::unfold(queue, move |mut queue| async move {
+        let mut keys = BTreeSet::from([queue.recv().await?]);
+        if !gather.is_zero() {
+            tokio::time::sleep(gather).await;
+        }
+        while let Ok(key) = queue.try_recv() {
+            keys.insert(key);
+        }
+        Some((futures::stream::iter(keys), queue))
+    });
+    windows.flatten().map(|key| Ok(ObjectRef::new(&key.name).within(&key.namespace)))
 }
 
 async fn guarded<K, F, Fut>(guard: &Guard, object: &DeserializeGuard<K>, reconcile: F) -> Action
@@ -152,4 +162,29 @@ impl Guard {
 fn jitter() -> f64 {
     let mut byte = [0_u8];
     getrandom::fill(&mut byte).map_or(0.0, |()| f64::from(byte[0]) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::api::Board;
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_keep_coming_hold_nothing_up() {
+        let (sender, queue) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                if sender.send(Key::new("fleet", "gw")).is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let seen: Vec<_> = keys::<Board>(queue, Duration::from_millis(500)).take(3).collect().await;
+        assert_eq!(seen.len(), 3);
+        assert!(began.elapsed() <= Duration::from_millis(1700), "{:?}", began.elapsed());
+    }
 }

@@ -1,6 +1,8 @@
 //! The watches that keep the caches and set the triggers off.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -34,6 +36,7 @@ pub fn objects<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
+    let cache = writer.as_reader();
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let events = kube::runtime::watcher(api, Config::default())
         .default_backoff()
@@ -42,25 +45,45 @@ where
             Err(invalid) => invalid.metadata.managed_fields = None,
         })
         .reflect(writer);
-    decode(events, K::kind(&()).into_owned())
+    decode(events, K::kind(&()).into_owned(), move || cache.state())
 }
 
+/// What a watch tells. Of a list, which comes object by object, nothing is told before it is complete and the cache has
+/// it; what was known and is not in it is gone.
 fn decode<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: String,
-) -> impl Stream<Item = Seen<K>> {
-    events.filter_map(move |event| {
-        let seen = match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => Some(Seen::There(object)),
-            Ok(Event::Delete(object)) => Some(Seen::Gone(object)),
-            Ok(Event::Init | Event::InitDone) => None,
-            Err(error) => {
-                warn!(kind, %error, "watch failed and is tried again");
-                None
-            }
-        };
-        std::future::ready(seen)
-    })
+    known: impl Fn() -> Vec<Arc<K>>,
+) -> impl Stream<Item = Seen<K>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let (mut before, mut listed) = (Vec::new(), Vec::new());
+    let told = events.map(move |event| match event {
+        Ok(Event::Apply(object)) => vec![Seen::There(object)],
+        Ok(Event::Delete(object)) => vec![Seen::Gone(object)],
+        Ok(Event::Init) => {
+            before = known();
+            listed.clear();
+            Vec::new()
+        }
+        Ok(Event::InitApply(object)) => {
+            listed.push(object);
+            Vec::new()
+        }
+        Ok(Event::InitDone) => {
+            let there: HashSet<_> = listed.iter().map(|object| Key::of(object.meta())).collect();
+            let gone =
+                std::mem::take(&mut before).into_iter().filter(|object| !there.contains(&Key::of(object.meta())));
+            let gone: Vec<_> = gone.map(|object| Seen::Gone(Arc::unwrap_or_clone(object))).collect();
+            gone.into_iter().chain(std::mem::take(&mut listed).into_iter().map(Seen::There)).collect()
+        }
+        Err(error) => {
+            warn!(kind, %error, "watch failed and is tried again");
+            Vec::new()
+        }
+    });
+    told.flat_map(futures::stream::iter)
 }
 
 /// Follows the Agents.
@@ -140,7 +163,7 @@ pub async fn gateways<S: Store>(
 pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
     let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default())
         .default_backoff();
-    let stream = decode(events, "ConfigMap".into());
+    let stream = decode(events, "ConfigMap".into(), Vec::new);
     pin_mut!(stream);
     while let Some(seen) = stream.next().await {
         let (Seen::There(map) | Seen::Gone(map)) = seen;
@@ -150,4 +173,37 @@ pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
 
 fn unreadable(kind: &str, meta: &ObjectMeta, error: &str) {
     warn!(kind, object = %Key::of(meta), error, "cannot be read and is left alone; correct the object");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Board {
+        let mut board = Board::default();
+        board.metadata.name = Some(name.to_owned());
+        board
+    }
+
+    #[tokio::test]
+    async fn a_list_is_told_when_it_is_complete_and_with_what_vanished() {
+        let events = [
+            Event::Init,
+            Event::InitApply(named("a")),
+            Event::InitApply(named("b")),
+            Event::InitDone,
+            Event::Apply(named("c")),
+            Event::Delete(named("a")),
+        ];
+        let events = futures::stream::iter(events.map(Ok));
+        let known = || vec![Arc::new(named("a")), Arc::new(named("old"))];
+        let told: Vec<_> = decode(events, "Board".into(), known)
+            .map(|seen| match seen {
+                Seen::There(board) => format!("{} is there", board.metadata.name.unwrap()),
+                Seen::Gone(board) => format!("{} is gone", board.metadata.name.unwrap()),
+            })
+            .collect()
+            .await;
+        assert_eq!(told, ["old is gone", "a is there", "b is there", "c is there", "a is gone"]);
+    }
 }

@@ -11,7 +11,7 @@ use crate::api::agent::{Agent, GatewayKey, Role};
 use crate::api::gateway::{NamespaceLabels, NamespacesFrom};
 use crate::api::shared::GatewayRef;
 use crate::api::{AgentGateway, Board, Reason};
-use crate::plan::{Identity, Trouble};
+use crate::plan::{Binding, Identity, Trouble};
 
 /// What an agent refers to.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     let gateway_key = gateway_key(reference, &namespace);
     place(store, agent, board.as_deref(), &gateway_key)?;
     let identity = identity(agent, board.as_deref(), &gateway);
+    id_of_ones_own(store, agent, &gateway_key, &identity.agent_id)?;
     let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
     let token = token::read(store, agent, &gateway.spec.api_url).await?;
     Ok(References { board, gateway, gateway_key, identity, templates, token })
@@ -148,7 +149,10 @@ fn place<S: Store>(store: &S, agent: &Agent, board: Option<&Board>, gateway: &Ga
     match (agent.spec.role, board) {
         (Role::Main, _) => sole(store, agent, &format!("the main agent of gateway {gateway}"), |other| {
             let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
-            other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
+            // Who is elsewhere and not bound may not be admitted, and then stands in nobody's way.
+            let counts = other.metadata.namespace == agent.metadata.namespace
+                || Binding::of(other).is_some_and(|b| b.gateway == *gateway);
+            counts && other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
         }),
         (Role::Lead, Some(board)) => {
             sole(store, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
@@ -171,6 +175,32 @@ fn sole<S: Store>(store: &S, agent: &Agent, what: &str, rival: impl Fn(&Agent) -
             Reason::RoleTaken,
             format!(
                 "Agent {} is already {what}; there can be only one, so delete one of the two",
+                Key::of(&other.metadata)
+            ),
+        )),
+    }
+}
+
+/// Whether no other Agent has this id of the gateway, or asked for it first. Who is bound to it has it; of two that are,
+/// or of two in one namespace that are not, the older one.
+fn id_of_ones_own<S: Store>(store: &S, agent: &Agent, gateway: &GatewayKey, id: &str) -> Result<(), Trouble> {
+    let has = |agent: &Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway && b.identity.agent_id == id);
+    let asks = |other: &Agent| {
+        other.spec.agent_id.as_deref() == Some(id) && other.metadata.namespace == agent.metadata.namespace
+    };
+    let ours = has(agent);
+    let goes_first = |other: &Agent| {
+        let older = seniority(other) < seniority(agent);
+        (has(other) && (older || !ours)) || (asks(other) && !ours && older)
+    };
+    let agents = store.agents();
+    let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
+    match others.filter(|other| goes_first(other)).min_by_key(|other| seniority(other)) {
+        None => Ok(()),
+        Some(other) => Err(Trouble::permanent(
+            Reason::AgentIdTaken,
+            format!(
+                "Agent {} has the id {id:?} on gateway {gateway}; choose another spec.agentId, or delete one of the two",
                 Key::of(&other.metadata)
             ),
         )),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::conditions::find;
-use muster::api::{AgentGateway, Board, ConditionType};
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::reconcile::Key;
 use muster_simulator::Fault;
 use serde_json::{Value, json};
@@ -193,4 +193,19 @@ async fn an_entry_that_the_gateway_refuses_does_not_hold_up_the_others() {
         rig.rest(Duration::from_secs(10)).await;
     }
     assert_eq!(gateway.agents()[&id]["name"], "new bad");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_agents_that_ask_for_one_id_the_older_has_it() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for name in ["first", "second"] {
+        rig.agent(name, json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot" }));
+    }
+    let message = rig.until_reason("second", "AgentIdTaken").await;
+    assert!(message.contains("fleet/first") && message.contains("ops-bot"), "{message}");
+    rig.until("the first", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
+    rig.delete::<Agent>("second");
+    rig.until("the end of the second", |rig| !rig.store.state().agents.contains_key(&Key::new(NS, "second"))).await;
+    assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second leaves the first alone");
 }
