@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
-    AgentStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Phase, TokenStatus, WakeStatus,
+    AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Phase,
+    TokenStatus, WakeStatus,
 };
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};

@@ -28,6 +28,9 @@ pub struct AgentStatus {
     /// The agent's workspace on the gateway's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_path: Option<String>,
+    /// What may be on a gateway because of this Agent, and is removed with it. Written before anything is done there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<BindingStatus>,
     /// The workspace files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -49,6 +52,22 @@ pub struct AgentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// An agent on a gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BindingStatus {
+    /// The uid of the Agent that wrote it; one that came from another object, by a backup for example, does not count.
+    pub uid: String,
+    /// The AgentGateway.
+    pub gateway: GatewayKey,
+    /// The gateway's id of the agent.
+    pub agent_id: String,
+    /// Key of the agent's main session.
+    pub session_key: String,
+    /// The agent's workspace on the gateway's host.
+    pub workspace: String,
 }
 
 /// What an agent is doing.

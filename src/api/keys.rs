@@ -10,8 +10,6 @@ pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 pub const GATEWAY_FINALIZER: &str = "muster.dev/gateway";
 /// On a gateway's device Secret: its credentials are needed for cleanup.
 pub const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
-/// On an Agent: where it is registered and as what (JSON, see `plan::binding`).
-pub const BINDING_ANNOTATION: &str = "muster.dev/binding";
 /// On Secrets: who made them.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].
@@ -44,7 +42,7 @@ mod tests {
 
     #[test]
     fn names_on_objects_are_unique_and_ours() {
-        let ours = [AGENT_FINALIZER, GATEWAY_FINALIZER, CREDENTIALS_FINALIZER, BINDING_ANNOTATION];
+        let ours = [AGENT_FINALIZER, GATEWAY_FINALIZER, CREDENTIALS_FINALIZER];
         assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
         for name in ours {
             assert!(name.starts_with(&format!("{GROUP}/")), "{name}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
@@ -160,13 +160,14 @@ impl Store for KubeStore {
     }
 
     async fn count_bound(&self, gateway: &GatewayKey) -> Result<usize, StoreError> {
-        let api: Api<Agent> = Api::all(self.client.clone());
-        let agents = self.ask(api.list_metadata(&ListParams::default())).await?;
-        let bound = |meta: &PartialObjectMeta<Agent>| {
-            let agent = Agent { metadata: meta.metadata.clone(), ..Agent::default() };
-            Binding::of(&agent).is_some_and(|b| b.gateway == *gateway)
+        let api: Api<DeserializeGuard<Agent>> = Api::all(self.client.clone());
+        let agents = self.ask(api.list(&ListParams::default())).await?;
+        let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
+            Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
+            // One that cannot be read may be, and keeps the credentials until it can.
+            Err(invalid) => invalid.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER),
         };
-        Ok(agents.items.iter().filter(|meta| bound(meta)).count())
+        Ok(agents.items.iter().filter(bound).count())
     }
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {

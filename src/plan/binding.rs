@@ -1,13 +1,9 @@
 //! Which agent of which gateway an Agent resource stands for.
 
-use serde::{Deserialize, Serialize};
-
-use crate::api::agent::{Agent, GatewayKey, Role};
-use crate::api::keys::BINDING_ANNOTATION;
+use crate::api::agent::{Agent, BindingStatus, GatewayKey, Role};
 
 /// The names of an agent at its gateway, all derived, none from a display name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The gateway's id of the agent.
     pub agent_id: String,
@@ -43,20 +39,19 @@ impl Identity {
     }
 }
 
-/// The record, on the Agent itself, of where it may be registered and as what.
+/// The record, in the Agent's status, of where it may be registered and as what.
 ///
 /// # Guarantees
 /// It is written before anything is done on the gateway and removed after everything there is undone, so that a
-/// crash in between leaves a trace, and the removal needs neither a valid spec nor a Board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// crash in between leaves a trace, and the removal needs neither a valid spec nor a Board. It is in the status and not in an
+/// annotation, because it says what will be removed: who may write Agents must not be able to write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The uid of the Agent that wrote it: an annotation that was copied to another object does not count.
+    /// The uid of the Agent that wrote it.
     pub uid: String,
     /// The AgentGateway.
     pub gateway: GatewayKey,
     /// The agent's names there.
-    #[serde(flatten)]
     pub identity: Identity,
 }
 
@@ -64,9 +59,10 @@ impl Binding {
     /// The binding that an Agent carries, if it is its own.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
-        let text = agent.metadata.annotations.as_ref()?.get(BINDING_ANNOTATION)?;
-        let binding: Self = serde_json::from_str(text).ok()?;
-        (Some(binding.uid.as_str()) == agent.metadata.uid.as_deref()).then_some(binding)
+        let BindingStatus { uid, gateway, agent_id, session_key, workspace } =
+            agent.status.as_ref()?.binding.clone()?;
+        let identity = Identity { agent_id, session_key, workspace };
+        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity })
     }
 
     /// Whether both are about one agent of one gateway, wherever it works.
@@ -75,16 +71,18 @@ impl Binding {
         (&self.uid, &self.gateway, &self.identity.agent_id) == (&other.uid, &other.gateway, &other.identity.agent_id)
     }
 
-    /// The annotation's value.
+    /// As the status keeps it.
     #[must_use]
-    pub fn to_annotation(&self) -> String {
-        serde_json::json!(self).to_string()
+    pub fn to_status(&self) -> BindingStatus {
+        let Identity { agent_id, session_key, workspace } = self.identity.clone();
+        BindingStatus { uid: self.uid.clone(), gateway: self.gateway.clone(), agent_id, session_key, workspace }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::AgentStatus;
 
     #[test]
     fn names_follow_the_role_and_the_uid() {
@@ -115,7 +113,7 @@ mod tests {
         };
         let mut agent = Agent::default();
         agent.metadata.uid = Some("u1".into());
-        agent.metadata.annotations = Some([(BINDING_ANNOTATION.to_owned(), binding.to_annotation())].into());
+        agent.status = Some(AgentStatus { binding: Some(binding.to_status()), ..AgentStatus::default() });
         assert_eq!(Binding::of(&agent), Some(binding));
         agent.metadata.uid = Some("u2".into());
         assert_eq!(Binding::of(&agent), None);

@@ -103,13 +103,20 @@ pub fn kubernetes(error: &StoreError) -> Trouble {
     }
 }
 
+/// The finalizer first: what is recorded and could not be cleaned up would be of no use.
 async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
-    let claim = Claim {
-        add_finalizer: Some(keys::AGENT_FINALIZER),
-        annotation: Some((keys::BINDING_ANNOTATION, Some(binding.to_annotation()))),
-        ..Claim::default()
-    };
-    store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))
+    let claim = Claim { add_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
+    let held = agent.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER);
+    let claimed =
+        if held { agent.clone() } else { store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))? };
+    record(store, &claimed, Some(binding)).await
+}
+
+/// Records in the status what may be on a gateway because of this Agent.
+pub(super) async fn record<S: Store>(store: &S, agent: &Agent, binding: Option<&Binding>) -> Result<Agent, Trouble> {
+    let mut status = agent.status.clone().unwrap_or_default();
+    status.binding = binding.map(Binding::to_status);
+    store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
 }
 
 async fn write_files<S: Store>(

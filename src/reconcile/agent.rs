@@ -154,6 +154,8 @@ async fn work<S: Store>(
     }
     let scene = Scene { world, link, references, desired };
     let outcome = act::run(&scene, agent, &mut observed, &plan.steps).await;
+    // A Step may have recorded something.
+    let old = agent.status.clone().unwrap_or_default();
     let wait = match (outcome.failed, plan.wait) {
         (Some(trouble), _) => Some(Wait::Blocked(trouble)),
         (None, wait) => wait,

@@ -74,15 +74,13 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// A change of an object's finalizers and annotations, made in one write.
+/// A change of an object's finalizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
     /// A finalizer to add.
     pub add_finalizer: Option<&'static str>,
     /// A finalizer to remove.
     pub remove_finalizer: Option<&'static str>,
-    /// An annotation to set, or to remove with `None`.
-    pub annotation: Option<(&'static str, Option<String>)>,
 }
 
 impl Claim {
@@ -96,11 +94,7 @@ impl Claim {
         {
             finalizers.push(add.to_owned());
         }
-        let mut patch = json!({ "resourceVersion": meta.resource_version, "finalizers": finalizers });
-        if let Some((key, value)) = &self.annotation {
-            patch["annotations"] = json!({ *key: value });
-        }
-        json!({ "metadata": patch })
+        json!({ "metadata": { "resourceVersion": meta.resource_version, "finalizers": finalizers } })
     }
 }
 
@@ -170,9 +164,9 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes a Secret; one that does not exist is no error.
     fn delete_secret(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Changes finalizers and annotations of an Agent.
+    /// Changes finalizers of an Agent.
     fn claim_agent(&self, agent: &Agent, claim: &Claim) -> impl Future<Output = Result<Agent, StoreError>> + Send;
-    /// Changes finalizers and annotations of an AgentGateway.
+    /// Changes finalizers of an AgentGateway.
     fn claim_gateway(
         &self,
         gateway: &AgentGateway,
@@ -213,20 +207,12 @@ mod tests {
             finalizers: Some(vec!["a/b".into(), "muster.dev/agent".into()]),
             ..ObjectMeta::default()
         };
-        let add = Claim {
-            add_finalizer: Some("muster.dev/agent"),
-            annotation: Some(("k", Some("v".into()))),
-            ..Claim::default()
-        };
+        let add = Claim { add_finalizer: Some("muster.dev/agent"), ..Claim::default() };
         assert_eq!(
             add.patch(&meta),
-            json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b", "muster.dev/agent"], "annotations": {"k": "v"}}})
+            json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b", "muster.dev/agent"]}})
         );
-        let remove =
-            Claim { remove_finalizer: Some("muster.dev/agent"), annotation: Some(("k", None)), ..Claim::default() };
-        assert_eq!(
-            remove.patch(&meta),
-            json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"], "annotations": {"k": null}}})
-        );
+        let remove = Claim { remove_finalizer: Some("muster.dev/agent"), ..Claim::default() };
+        assert_eq!(remove.patch(&meta), json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"]}}));
     }
 }

@@ -2,7 +2,7 @@
 
 use tracing::info;
 
-use super::act::kubernetes;
+use super::act::{kubernetes, record};
 use super::link::trouble;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World};
@@ -83,8 +83,7 @@ fn shared(link: &super::link::Link, binding: &Binding) -> bool {
 /// Why it cannot be undone now.
 pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     from_gateway(world, agent, Some(binding)).await?;
-    let claim = Claim { annotation: Some((keys::BINDING_ANNOTATION, None)), ..Claim::default() };
-    world.store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))
+    record(&world.store, agent, None).await
 }
 
 /// Reconciles an Agent that is being deleted.
@@ -128,11 +127,7 @@ async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble
     if token.is_ours() {
         world.store.delete_secret(&secret).await.map_err(|e| kubernetes(&e))?;
     }
-    let claim = Claim {
-        remove_finalizer: Some(keys::AGENT_FINALIZER),
-        annotation: Some((keys::BINDING_ANNOTATION, None)),
-        ..Claim::default()
-    };
+    let claim = Claim { remove_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
     match world.store.claim_agent(agent, &claim).await {
         Ok(_) | Err(super::StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(kubernetes(&error)),

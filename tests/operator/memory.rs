@@ -176,18 +176,11 @@ impl InMemory for Secret {
     }
 }
 
-/// What the API server makes of a merge patch of metadata.
+/// What the API server makes of a merge patch of finalizers.
 fn claimed<K: Resource>(object: &mut K, claim: &Claim) {
     let patch = claim.patch(object.meta());
     let meta = object.meta_mut();
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
-    for (key, value) in patch["metadata"]["annotations"].as_object().into_iter().flatten() {
-        let annotations = meta.annotations.get_or_insert_default();
-        match value.as_str() {
-            Some(value) => annotations.insert(key.clone(), value.to_owned()),
-            None => annotations.remove(key),
-        };
-    }
 }
 
 impl Store for MemoryStore {
