@@ -77,7 +77,8 @@ pub struct AgentGatewaySpec {
     /// Muster's own device identity at the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
-    /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`.
+    /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`. When it changes,
+    /// agents get new workspaces there and the old ones stay.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.startsWith('/') || self == '~' || self.startsWith('~/')").message("workspaceRoot must be an absolute path or begin with ~/"))]
     #[x_kube(validation = Rule::new("!self.split('/').exists(p, p == '..')").message("workspaceRoot must not contain .."))]

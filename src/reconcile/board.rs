@@ -1,6 +1,7 @@
 //! The reconcile of a Board: it counts its agents and says how they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -12,6 +13,8 @@ use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{Truth, Verdict, find, is_true, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
 
+/// How often a Board is looked at although nothing told that its agents changed: one that moves away does not.
+const RESYNC: Duration = Duration::from_mins(10);
 /// The most names that a status lists.
 const MOST_NAMES: usize = 50;
 
@@ -30,10 +33,10 @@ pub async fn reconcile<S: Store>(world: &World<S>, board: &Board) -> Next {
     let old = board.status.clone().unwrap_or_default();
     let new = status(board, &agents, gateway.as_ref().map(AsRef::as_ref), &old, world.store.now());
     if new == old && board.status.is_some() {
-        return Next::on_change();
+        return Next::after(RESYNC);
     }
     match world.store.board_status(board, &new).await {
-        Ok(_) => Next::on_change(),
+        Ok(_) => Next::after(RESYNC),
         Err(error) => {
             warn!(board = %Key::of(&board.metadata), %error, "status not written");
             Next::retry()

@@ -8,29 +8,49 @@ use serde_json::json;
 
 use crate::rig::Rig;
 
-/// A lead and a worker.
+const NAMES: [&str; 3] = ["lead", "one", "bot"];
+
+/// A lead, a worker, and a worker whose id was in use before.
 fn world() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     rig.board("ops");
-    rig.agent("lead", json!({ "role": "Lead", "boardRef": { "name": "ops" } }));
-    rig.worker("one");
+    gateway.close_id("ops-bot");
+    apply_all(&rig, "");
     (rig, gateway)
 }
 
+/// The three, with a word before their names.
+fn apply_all(rig: &Rig, word: &str) {
+    for (name, mut spec) in
+        [("lead", json!({ "role": "Lead" })), ("one", json!({})), ("bot", json!({ "agentId": "ops-bot" }))]
+    {
+        spec["boardRef"] = json!({ "name": "ops" });
+        spec["displayName"] = json!(format!("{word}{name}"));
+        rig.agent(name, spec);
+    }
+}
+
 fn assert_whole(rig: &Rig, gateway: &Simulator, context: &str) {
+    assert_named(rig, gateway, "", 1, context);
+}
+
+fn assert_named(rig: &Rig, gateway: &Simulator, word: &str, wakes: usize, context: &str) {
     let mut ids: Vec<_> = gateway.agents().into_keys().collect();
     ids.retain(|id| id != "main");
-    let mut wanted = vec![rig.agent_id("lead"), rig.agent_id("one")];
+    let mut wanted = NAMES.map(|name| rig.agent_id(name));
     wanted.sort();
-    assert_eq!(ids, wanted, "{context}: exactly the two agents");
+    assert_eq!(ids, wanted, "{context}: exactly these agents");
     let orphans = gateway.orphans();
     assert!(orphans.is_empty(), "{context}: {orphans:?}");
-    for name in ["lead", "one"] {
+    for name in NAMES {
         let id = rig.agent_id(name);
         assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token(name)), "{context}: {name} has its token");
         let session = format!("agent:{id}:main");
         let runs: usize = gateway.chats().iter().filter(|c| c.session_key == session).map(|c| c.runs).sum();
-        assert_eq!(runs, 1, "{context}: {name} was woken once");
+        assert_eq!(runs, wakes, "{context}: {name} was woken so often");
+        let label = gateway.sessions()[&session].label.clone();
+        assert_eq!(label, Some(format!("{word}{name}")), "{context}: the session of {name}");
+        assert_eq!(gateway.agents()[&id]["name"], format!("{word}{name}"), "{context}: {name}");
     }
 }
 
@@ -58,8 +78,9 @@ fn short(params: &serde_json::Value) -> String {
 
 fn delete_all(rig: &Rig) {
     rig.delete::<AgentGateway>("gw");
-    rig.delete::<Agent>("lead");
-    rig.delete::<Agent>("one");
+    for name in NAMES {
+        rig.delete::<Agent>(name);
+    }
 }
 
 fn all_gone(rig: &Rig) -> bool {
@@ -99,7 +120,7 @@ async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
-    for crash_at in 1..=14 {
+    for crash_at in 1..=24 {
         let (mut rig, gateway) = world();
         rig.until_ready().await;
         delete_all(&rig);
@@ -160,7 +181,7 @@ async fn a_crash_of_the_operator_right_after_any_write_on_the_gateway_does_nothi
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
-    for nth in 1..=2 {
+    for nth in 1..=3 {
         for (how, fault) in [
             ("reply lost", Fault::on("agents.delete").nth(nth).lose_reply()),
             ("connection lost after", Fault::on("agents.delete").nth(nth).drop_connection_after()),
@@ -206,4 +227,51 @@ async fn a_gateway_that_answers_ok_and_does_nothing_is_waited_for() {
     rig.until_ready().await;
     assert_whole(&rig, &gateway, "unsettled for 300 s");
     assert!(gateway.count("config.patch") <= 4, "{} config writes", gateway.count("config.patch"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_write_of_an_update_ends_in_the_new_world() {
+    let (mut rig, _) = world();
+    rig.until_ready().await;
+    let before = rig.store.state().writes;
+    apply_all(&rig, "new ");
+    rig.until_ready().await;
+    let writes = rig.store.state().writes - before;
+    assert!(writes >= 3, "an update makes {writes} writes");
+    for crash_at in 1..=writes {
+        let (mut rig, gateway) = world();
+        rig.until_ready().await;
+        let before = rig.store.state().writes;
+        apply_all(&rig, "new ");
+        rig.store.state().crash_at = Some(before + crash_at);
+        until_crash(&mut rig, |_| false).await;
+        rig.until_ready().await;
+        rig.rest(Duration::from_secs(10)).await;
+        assert_named(&rig, &gateway, "new ", 2, &format!("crash after write {crash_at} of the update"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_to_any_write_of_an_update_does_nothing_twice() {
+    let (mut rig, gateway) = world();
+    rig.until_ready().await;
+    let before = gateway.writes();
+    apply_all(&rig, "new ");
+    rig.until_ready().await;
+    let writes = gateway.writes() - before;
+    for nth in 1..=writes {
+        for (how, fault) in [
+            ("reply lost", Fault::on_any_write().nth(nth).lose_reply()),
+            ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
+            ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
+        ] {
+            let (mut rig, gateway) = world();
+            rig.until_ready().await;
+            apply_all(&rig, "new ");
+            gateway.inject(fault);
+            rig.until_ready().await;
+            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth} of the update: the fault struck");
+            assert_named(&rig, &gateway, "new ", 2, &format!("{how}, write {nth} of the update"));
+        }
+    }
 }

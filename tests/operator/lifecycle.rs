@@ -246,3 +246,37 @@ async fn an_operator_that_starts_anew_writes_nothing_when_nothing_has_changed() 
     assert_eq!(rig.written(), written, "API writes and events");
     assert_eq!(gateway.writes(), calls, "writing requests");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let (id, old) = (rig.agent_id("one"), rig.status("one").workspace_path.unwrap());
+    gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["workspaceRoot"] = json!("/srv/agents");
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("the new workspace", |rig| rig.status("one").workspace_path.is_some_and(|p| p.starts_with("/srv"))).await;
+    rig.until_ready().await;
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
+    assert_eq!(gateway.count("agents.delete"), 0);
+    assert_eq!(gateway.workspace(&old)["MEMORY.md"], "remember the milk", "what was there stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_back_is_not_ready_before_its_files_are_there() {
+    let (mut rig, gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["resyncInterval"] = json!("24h");
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    gateway.remove_agent(&id);
+    rig.until("the loss to be seen", |rig| rig.condition("one", ConditionType::Ready).0 != "True").await;
+    rig.until("Ready", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+    assert!(gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one"))));
+}
