@@ -55,7 +55,7 @@ impl OpenClaw {
         Ok(gateway)
     }
 
-    /// Starts it again after [`Self::stop`] or [`Self::kill`].
+    /// Starts it again after [`Self::kill`].
     ///
     /// # Errors
     /// It did not start; with the end of its log.
@@ -79,11 +79,6 @@ impl OpenClaw {
         process.ready("the gateway to answer", READY, async || answers(port).await.map_err(|e| e.to_string())).await?;
         self.process = Some(process);
         Ok(())
-    }
-
-    /// Ends it as an administrator does.
-    pub fn stop(&mut self) {
-        self.process = None;
     }
 
     /// Ends it as a power cut does.

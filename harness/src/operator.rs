@@ -12,6 +12,8 @@ use super::Failure;
 use super::control_plane::ControlPlane;
 use super::process::{Process, read};
 
+/// How long Kubernetes lets it take to end.
+const GRACE: Duration = Duration::from_secs(30);
 /// How long it may take to be ready.
 const READY: Duration = Duration::from_mins(1);
 
@@ -91,14 +93,14 @@ impl Operator {
         self.process.log()
     }
 
-    /// Ends it as a power cut does.
-    pub fn kill(mut self) {
-        self.process.kill();
-    }
-
-    /// Asks it to end, as Kubernetes does.
-    pub fn terminate(&self) {
+    /// Asks it to end, as Kubernetes does, and waits until it has.
+    ///
+    /// # Errors
+    /// It did not end in the time that Kubernetes gives, or not well.
+    pub async fn terminate(&mut self) -> Result<(), Failure> {
         self.process.signal(Signal::SIGTERM);
+        let status = tokio::time::timeout(GRACE, self.process.exit()).await??;
+        if status.success() { Ok(()) } else { Err(format!("the operator ended with {status}").into()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -53,11 +53,18 @@ impl Process {
 
     /// Waits until the process has ended, and says how.
     pub(crate) async fn ended(&mut self) -> Failure {
+        match self.exit().await {
+            Ok(status) => format!("{} ended ({status}); {}", self.name, self.last_words()).into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn exit(&mut self) -> std::io::Result<ExitStatus> {
         loop {
-            match self.child.try_wait() {
-                Ok(None) => tokio::time::sleep(LOOK).await,
-                Ok(Some(status)) => return format!("{} ended ({status}); {}", self.name, self.last_words()).into(),
-                Err(error) => return error.into(),
+            match self.child.try_wait()? {
+                None => tokio::time::sleep(LOOK).await,
+                Some(status) => return Ok(status),
             }
         }
     }

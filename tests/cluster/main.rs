@@ -87,6 +87,8 @@ fn main() {
         deletion::a_gateway_that_goes_first_still_lets_its_agents_go,
         outages::an_operator_that_is_killed_again_and_again_makes_no_second_agent,
         outages::a_gateway_that_is_killed_is_told_and_heals,
+        outages::a_gateway_that_freezes_is_noticed_and_heals,
+        outages::an_operator_that_is_asked_to_end_ends_by_itself,
     ];
     let trials = tests.map(|(name, test)| {
         let shared = Arc::clone(&shared);

@@ -66,3 +66,29 @@ pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack
     assert_eq!(stack.agents()?.len(), 1);
     fleet.delete().await
 }
+
+pub(crate) async fn a_gateway_that_freezes_is_noticed_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("frozen").await?;
+    fleet.apply(&[asleep("one")]).await?;
+    fleet.all_ready().await?;
+    stack.openclaw.freeze();
+    // The connection stands and nobody answers: what is asked of it must not hang for ever.
+    fleet.apply(&[asleep("two")]).await?;
+    let noticed = fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await;
+    stack.openclaw.thaw();
+    noticed?;
+    fleet.all_ready().await?;
+    assert_eq!(stack.agents()?.len(), 2);
+    fleet.delete().await
+}
+
+pub(crate) async fn an_operator_that_is_asked_to_end_ends_by_itself(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("ending").await?;
+    fleet.apply(&[asleep("one")]).await?;
+    fleet.all_ready().await?;
+    stack.operator.terminate().await?;
+    let log = stack.operator.log();
+    assert!(log.contains("stopping") && !log.contains("are cut off"), "{log}");
+    stack.operator.restart().await?;
+    fleet.delete().await
+}
