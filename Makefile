@@ -21,6 +21,7 @@ crds: ## Write crds/ from the types
 	@scripts/crds
 
 image: ## Build the static binary of the container image
+	@command -v musl-gcc >/dev/null || { echo "missing: musl-gcc (install musl-tools and run this again)" >&2; exit 1; }
 	rustup target add $(MUSL)
 	$(CARGO) build --release --locked --target $(MUSL) --bin muster
 
