@@ -125,7 +125,8 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
 ) -> Result<(), Failure> {
     let fleet = stack.fleet("twenty").await?;
     let of = |name: &str, role: &str, on: Value| {
-        let mut spec = json!({ "role": role, "wake": { "enabled": false } });
+        // A run of the gateway's own heartbeat in the middle of this would write into a workspace.
+        let mut spec = json!({ "role": role, "wake": { "enabled": false }, "heartbeat": { "interval": "24h" } });
         spec.as_object_mut().unwrap().extend(on.as_object().unwrap().clone());
         manifest("Agent", name, spec)
     };
