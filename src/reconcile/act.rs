@@ -1,7 +1,8 @@
 //! Doing the Steps of a plan.
 
 use jiff::Timestamp;
-use tracing::info;
+use kube::api::ObjectMeta;
+use tracing::{debug, info, warn};
 
 use super::link::{Link, Written, trouble};
 use super::ports::{Claim, Key, Note, Store, StoreError, Subject};
@@ -117,6 +118,19 @@ pub(super) async fn record<S: Store>(store: &S, agent: &Agent, binding: Option<&
     let mut status = agent.status.clone().unwrap_or_default();
     status.binding = binding.map(Binding::to_status);
     store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
+}
+
+/// Logs that a status could not be written. That it changed meanwhile, or is gone, is ordinary: it is read again.
+pub(super) fn status_not_written(kind: &str, meta: &ObjectMeta, error: &StoreError) {
+    let object = Key::of(meta);
+    match error {
+        StoreError::Conflict(_) | StoreError::NotFound(_) => {
+            debug!(kind, %object, %error, "status not written");
+        }
+        StoreError::Terminating(_) | StoreError::Refused(_) | StoreError::Failed(_) => {
+            warn!(kind, %object, %error, "status not written");
+        }
+    }
 }
 
 async fn write_files<S: Store>(

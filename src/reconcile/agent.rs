@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::act::{self, Scene, kubernetes};
+use super::act::{self, Scene, kubernetes, status_not_written};
 use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Key, Note, Store, Subject};
@@ -262,7 +262,7 @@ pub(super) async fn record<S: Store>(world: &World<S>, agent: &Agent, new: &Agen
     let written = match world.store.agent_status(agent, new).await {
         Ok(written) => written,
         Err(error) => {
-            warn!(agent = %Key::of(&agent.metadata), %error, "status not written");
+            status_not_written("Agent", &agent.metadata, &error);
             return None;
         }
     };

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
-
-use super::ports::{Key, Store};
+use super::act::status_not_written;
+use super::ports::Store;
 use super::references::{gateway, gateway_key, seniority};
 use super::templates::TemplatesError;
 use super::{Next, World};
@@ -38,7 +37,7 @@ pub async fn reconcile<S: Store>(world: &World<S>, board: &Board) -> Next {
     match world.store.board_status(board, &new).await {
         Ok(_) => Next::after(RESYNC),
         Err(error) => {
-            warn!(board = %Key::of(&board.metadata), %error, "status not written");
+            status_not_written("Board", &board.metadata, &error);
             Next::retry()
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::act::kubernetes;
+use super::act::{kubernetes, status_not_written};
 use super::credentials::{self, Credentials};
 use super::gateway_status::{Seen, status};
 use super::gateways::STARTING;
@@ -173,7 +173,7 @@ async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gatewa
         return Next::on_change();
     }
     if let Err(error) = world.store.gateway_status(gateway, &new).await {
-        warn!(gateway = %key, %error, "status not written");
+        status_not_written("AgentGateway", &gateway.metadata, &error);
         return Next::retry();
     }
     if let Some(note) = news(&old, &new) {
