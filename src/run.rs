@@ -234,7 +234,7 @@ async fn run_controllers(
     futures::join!(
         controllers::run(agent, shutdown.clone(), move |object| {
             let world = Arc::clone(&one);
-            async move { agent::reconcile(&world, &object).await }
+            async move { Box::pin(agent::reconcile(&world, &object)).await }
         }),
         controllers::run(board, shutdown.clone(), move |object| {
             let world = Arc::clone(&two);

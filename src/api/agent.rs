@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Phase,
-    TokenStatus, WakeStatus,
+    PreviousToken, RunStatus, SessionStatus, TokenStatus, WakeStatus,
 };
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
@@ -130,12 +130,15 @@ pub struct AgentSpec {
     /// The gateway's own heartbeat for this agent. What is left out comes from the AgentGateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
-    /// Where the agent's token is kept.
+    /// Where the agent's token is kept, how the agent gets it and when it is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenSpec>,
     /// How the agent is woken once it is provisioned.
     #[serde(default)]
     pub wake: WakeSpec,
+    /// How the agent's session is treated.
+    #[serde(default)]
+    pub session: SessionSpec,
     /// What happens on the gateway when this object is deleted. `Delete`: the agent, its session and its workspace
     /// go. `RetainFiles`: the agent goes, its workspace stays. `Orphan`: everything stays, the gateway is not asked.
     #[serde(default)]
@@ -199,7 +202,7 @@ pub enum FilePolicy {
     Unmanaged,
 }
 
-/// Where an agent's token is kept.
+/// Where an agent's token is kept, how the agent gets it and when it is replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
@@ -207,6 +210,61 @@ pub struct TokenSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
+    /// How the agent gets its token. `Workspace`: it stands in its files. `SecretOnly`: it stands in the Secret alone,
+    /// which is to be mounted into the gateway's pod at `/var/run/secrets/muster/<name of the Secret>`.
+    #[serde(default)]
+    pub delivery: TokenDelivery,
+    /// When the token is replaced.
+    #[serde(default)]
+    pub rotation: RotationSpec,
+}
+
+/// How an agent gets its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TokenDelivery {
+    /// It stands in the workspace files.
+    #[default]
+    Workspace,
+    /// It stands in the Secret alone.
+    SecretOnly,
+}
+
+/// When an agent's token is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationSpec {
+    /// The token is replaced when it is this old, 1h to 8760h. Default: it is not replaced by age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) >= duration('1h') && duration(self) <= duration('8760h')",
+        "message": "the interval must be between 1h and 8760h"
+    }]))]
+    pub interval: Option<Interval>,
+    /// How long the old token works after the new one was delivered, unless the agent checks in with the new one
+    /// before, 0s to 168h. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "duration(self) >= duration('0s') && duration(self) <= duration('168h')",
+        "message": "the grace period must be between 0s and 168h"
+    }]))]
+    pub grace_period: Option<Interval>,
+}
+
+impl RotationSpec {
+    /// How long the old token works after the new one was delivered.
+    #[must_use]
+    pub fn grace_period(&self) -> Duration {
+        self.grace_period.map_or(Duration::from_hours(1), Interval::get)
+    }
+}
+
+/// How an agent's session is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionSpec {
+    /// Start the session anew, without what was said in it, whenever the spec has changed.
+    #[serde(default)]
+    pub reset_on_update: bool,
 }
 
 /// How an agent is woken once it is provisioned.

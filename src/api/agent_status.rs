@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::requests::RequestStatus;
 use super::shared::never_observed;
 
 /// What was observed of an agent.
@@ -41,9 +42,20 @@ pub struct AgentStatus {
     /// What the agent last reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatStatus>,
+    /// The latest run of the agent on its gateway: of a message, or of the gateway's own heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunStatus>,
     /// Wakes of the current generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<WakeStatus>,
+    /// The agent's session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionStatus>,
+    /// One-shot requests that were handled: the latest of each kind, of the Agent itself, its Board or its
+    /// AgentGateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind"]))]
+    pub requests: Vec<RequestStatus>,
     /// The last error, until a reconcile succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -153,6 +165,53 @@ pub struct TokenStatus {
     pub secret_name: String,
     /// SHA-256 of the token, in hexadecimal.
     pub sha256: String,
+    /// How many tokens the agent has had, this one included.
+    #[serde(default)]
+    pub revision: i64,
+    /// When Muster took this token into use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<Time>,
+    /// When the agent first called Muster's API with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Time>,
+    /// The token before this one, while it still works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousToken>,
+}
+
+/// A token that was replaced and still works.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousToken {
+    /// SHA-256 of the token, in hexadecimal.
+    pub sha256: String,
+    /// When it stops working, whatever the agent does. Not set before the new token was delivered: until then the agent
+    /// has no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Time>,
+}
+
+/// A run of an agent on its gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended; not set while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+}
+
+/// An agent's session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionStatus {
+    /// The generation of the spec that the session was last made for, or reset for.
+    pub generation: i64,
+    /// A reset that was begun: the mark of the session that it is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resetting: Option<String>,
 }
 
 /// What an agent last reported.
@@ -192,6 +251,13 @@ pub struct WakeStatus {
     /// When it should have checked in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
+    /// The key by which the gateway knows the last wake message; it stands in the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When the run of the last wake message was seen to have ended. Until then a gateway that restarts may have lost
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Time>,
 }
 
 /// An error as the gateway or Kubernetes gave it.

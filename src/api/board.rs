@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::requests::SyncStatus;
 use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
 
 /// A group of agents with a common purpose, a lead and rules.
@@ -166,6 +167,9 @@ pub struct BoardStatus {
     /// Names of Agents that are not provisioned because the board is full, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over_limit: Vec<String>,
+    /// The last one-shot request that was made here for all agents below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync: Option<SyncStatus>,
     /// Conditions: Ready, LeadReady, WithinQuota, GatewayReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

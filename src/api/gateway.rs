@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::requests::SyncStatus;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
 
 /// How to reach an OpenClaw gateway, and what its agents have in common.
@@ -272,6 +273,9 @@ pub struct AgentGatewayStatus {
     /// When the connection was last established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_connected: Option<Time>,
+    /// The last one-shot request that was made here for all agents below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync: Option<SyncStatus>,
     /// Conditions: Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, Suspended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

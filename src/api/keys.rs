@@ -10,6 +10,20 @@ pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 pub const GATEWAY_FINALIZER: &str = "muster.dev/gateway";
 /// On a gateway's device Secret: its credentials are needed for cleanup.
 pub const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
+/// On an Agent, a Board or an AgentGateway: read and write everything of the agents again.
+pub const SYNC_REQUESTED_AT: &str = "muster.dev/sync-requested-at";
+/// The same, files that are normally kept included.
+pub const OVERWRITE_REQUESTED_AT: &str = "muster.dev/overwrite-requested-at";
+/// On an Agent, a Board or an AgentGateway: replace the agents' tokens.
+pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
+/// On an Agent, a Board or an AgentGateway: write BOOTSTRAP.md again.
+pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
+/// On an Agent, a Board or an AgentGateway: start the agents' sessions anew.
+pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
+/// On a token Secret: SHA-256 of the token that Muster put there. Another token was put there by hand.
+pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
+/// On a token Secret: the request that its token was issued for.
+pub const ISSUED_FOR: &str = "muster.dev/issued-for";
 /// On Secrets: who made them.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].
@@ -17,6 +31,8 @@ pub const MANAGED_BY: &str = "muster";
 
 /// Key of an agent's current token in its Secret.
 pub const TOKEN_KEY: &str = "token";
+/// Key of the token before, in an agent's Secret, as long as it still works.
+pub const PREVIOUS_TOKEN_KEY: &str = "previous-token";
 /// Key, in an agent's Secret, of its id in Muster's HTTP API: the uid of its resource.
 pub const AGENT_ID_KEY: &str = "agent-id";
 /// Key of the URL of Muster's HTTP API in an agent's Secret.
@@ -42,13 +58,25 @@ mod tests {
 
     #[test]
     fn names_on_objects_are_unique_and_ours() {
-        let ours = [AGENT_FINALIZER, GATEWAY_FINALIZER, CREDENTIALS_FINALIZER];
+        let ours = [
+            AGENT_FINALIZER,
+            GATEWAY_FINALIZER,
+            CREDENTIALS_FINALIZER,
+            SYNC_REQUESTED_AT,
+            OVERWRITE_REQUESTED_AT,
+            ROTATE_REQUESTED_AT,
+            BOOTSTRAP_REQUESTED_AT,
+            RESET_SESSION_REQUESTED_AT,
+            ISSUED_SHA256,
+            ISSUED_FOR,
+        ];
         assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
         for name in ours {
             assert!(name.starts_with(&format!("{GROUP}/")), "{name}");
         }
         let keys = [
             TOKEN_KEY,
+            PREVIOUS_TOKEN_KEY,
             AGENT_ID_KEY,
             API_URL_KEY,
             DEVICE_SEED_KEY,

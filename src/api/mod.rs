@@ -13,6 +13,7 @@ pub mod crds;
 pub mod gateway;
 pub mod keys;
 pub mod profile;
+pub mod requests;
 pub mod shared;
 
 pub use agent::{Agent, AgentSpec, AgentStatus};

@@ -102,7 +102,11 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
     new.workspace_path = Some(desired.identity.workspace.clone());
     new.gateway = Some(desired.gateway.clone());
     if let Some(TokenState::Valid(sha256)) = report.token {
-        new.token = Some(TokenStatus { secret_name: desired.token_secret.clone(), sha256: sha256.clone() });
+        new.token = Some(TokenStatus {
+            secret_name: desired.token_secret.clone(),
+            sha256: sha256.clone(),
+            ..TokenStatus::default()
+        });
     }
     if let (Some((attempt, at)), Some(wake)) = (report.woken, desired.wake) {
         new.wake = Some(WakeStatus {
@@ -110,6 +114,8 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
             attempts: attempt,
             last_sent_at: Some(Time(at)),
             deadline: at.saturating_add(wake.deadline).ok().map(Time),
+            key: None,
+            answered_at: None,
         });
     }
 }

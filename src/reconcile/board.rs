@@ -76,6 +76,7 @@ fn status(
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MOST_NAMES).map(name).collect(),
+        last_sync: old.last_sync.clone(),
         conditions: old.conditions.clone(),
     };
     let gateway_ready = gateway_ready(board, gateway);

@@ -24,6 +24,7 @@ pub struct Report {
 #[derive(Debug, Default)]
 pub struct Heartbeats {
     seen: Mutex<HashMap<String, Seen>>,
+    confirmed: Mutex<HashMap<String, (String, Timestamp)>>,
 }
 
 #[derive(Debug)]
@@ -68,8 +69,23 @@ impl Heartbeats {
         recorded.is_none_or(|recorded| newer(heartbeat, recorded)).then(|| heartbeat.clone())
     }
 
+    /// Takes note that an agent called with its current token, which it had not used before.
+    pub fn confirm(&self, agent: &Agent, sha256: &str, now: Timestamp) {
+        let Some(uid) = agent.metadata.uid.clone() else { return };
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.insert(uid, (sha256.to_owned(), now));
+    }
+
+    /// The SHA-256 of the token that an agent was last seen to use for the first time, and when.
+    #[must_use]
+    pub fn confirmed(&self, agent: &Agent) -> Option<(String, Timestamp)> {
+        let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.get(agent.metadata.uid.as_deref()?).cloned()
+    }
+
     /// Forgets an agent that no longer exists.
     pub fn forget(&self, uid: &str) {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

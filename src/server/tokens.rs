@@ -57,7 +57,7 @@ mod tests {
         let mut agent = Agent::default();
         agent.metadata.name = Some(name.into());
         agent.metadata.namespace = Some("ns".into());
-        let token = sha256.map(|s| TokenStatus { secret_name: "s".into(), sha256: s.into() });
+        let token = sha256.map(|s| TokenStatus { secret_name: "s".into(), sha256: s.into(), ..TokenStatus::default() });
         agent.status = Some(crate::api::AgentStatus { token, ..Default::default() });
         agent
     }
