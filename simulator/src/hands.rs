@@ -67,24 +67,38 @@ impl Simulator {
         revoked
     }
 
-    /// Lets an agent's heartbeat run: its job starts and finishes at once.
-    pub fn heartbeat(&self, agent: &str) {
+    /// Lets an agent's heartbeat run begin: its job starts.
+    pub fn begin_heartbeat(&self, agent: &str) {
         let mut world = self.gateway.world();
         let Some(mut job) = world.cron.jobs.get(&format!("heartbeat:{agent}")).cloned() else {
             return;
         };
         let now_ms = world.clock.now_ms();
-        job["state"]["lastRunAtMs"] = json!(now_ms);
+        job["state"]["runningAtMs"] = json!(now_ms);
+        world.cron.jobs.insert(format!("heartbeat:{agent}"), job.clone());
+        let payload = json!({"jobId": job["id"], "action": "started", "job": job, "runAtMs": now_ms});
+        world.emit("cron", &payload);
+    }
+
+    /// Lets an agent's heartbeat run end: its job has finished.
+    pub fn end_heartbeat(&self, agent: &str) {
+        let mut world = self.gateway.world();
+        let Some(mut job) = world.cron.jobs.get(&format!("heartbeat:{agent}")).cloned() else {
+            return;
+        };
+        let now_ms = world.clock.now_ms();
+        let began = job["state"]["runningAtMs"].as_i64().unwrap_or(now_ms);
+        if let Some(state) = job["state"].as_object_mut() {
+            state.remove("runningAtMs");
+        }
+        job["state"]["lastRunAtMs"] = json!(began);
         job["state"]["lastRunStatus"] = json!("ok");
         world.cron.jobs.insert(format!("heartbeat:{agent}"), job.clone());
-        for action in ["started", "finished"] {
-            let mut payload = json!({"jobId": job["id"], "action": action, "job": job, "runAtMs": now_ms});
-            if action == "finished" {
-                payload["status"] = json!("ok");
-                payload["durationMs"] = json!(0);
-            }
-            world.emit("cron", &payload);
-        }
+        let payload = json!({
+            "jobId": job["id"], "action": "finished", "job": job, "runAtMs": began, "status": "ok",
+            "durationMs": now_ms - began,
+        });
+        world.emit("cron", &payload);
     }
 
     /// Ends every connection with no close frame; the process goes on.

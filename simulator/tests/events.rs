@@ -69,9 +69,10 @@ async fn a_heartbeat_is_told_by_its_job() {
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
     client.events.clear();
-    simulator.heartbeat("mc-1");
+    simulator.begin_heartbeat("mc-1");
     let started = client.event("cron").await;
     assert_eq!(started["payload"]["job"]["declarationKey"], "heartbeat:mc-1");
+    simulator.end_heartbeat("mc-1");
     assert_eq!(client.event("cron").await["payload"]["action"], "finished");
 }
 

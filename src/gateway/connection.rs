@@ -110,10 +110,13 @@ impl Connection {
 
     fn lost(&self, error: String, failures: u32) -> Duration {
         let wait = BACKOFF.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1);
-        let same = matches!(&*self.link.borrow(), Link::Down { error: old, .. } if **old == *error);
+        let (same, since) = match &*self.link.borrow() {
+            Link::Down { error: old, since, .. } => (**old == *error, *since),
+            Link::Connecting | Link::Up(_) | Link::Refused(_) => (false, Instant::now()),
+        };
         if !same {
             warn!(url = %self.settings.url, error, "no connection to the gateway");
-            self.link.send_replace(Link::Down { error: error.into(), attempts: failures });
+            self.link.send_replace(Link::Down { error: error.into(), attempts: failures, since });
         }
         jittered(wait)
     }

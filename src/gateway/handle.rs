@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{Call, Connection};
@@ -14,6 +15,7 @@ use super::entry::AgentEntry;
 use super::error::CallError;
 use super::hello::{Hello, Refusal, Settings};
 use super::inventory::{Informer, Inventory};
+use super::runs::Runs;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
 use super::writer::{Command, Writer, Writes};
@@ -38,6 +40,8 @@ pub enum Link {
         error: Arc<str>,
         /// How often it failed in a row.
         attempts: u32,
+        /// Since when there is none.
+        since: Instant,
     },
 }
 
@@ -50,8 +54,8 @@ pub enum Change {
     Roster,
     /// An agent's row, or what became of its entry.
     Agent(String),
-    /// A session, by key.
-    Sessions(String),
+    /// A run of an agent began or ended.
+    Run(String),
 }
 
 /// Told of every request that ended.
@@ -102,6 +106,7 @@ struct Inner {
     caller: Caller,
     link: watch::Receiver<Link>,
     inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    runs: watch::Receiver<Runs>,
     writes: watch::Receiver<Arc<Writes>>,
     changes: broadcast::Sender<Change>,
     commands: mpsc::UnboundedSender<Command>,
@@ -120,6 +125,7 @@ impl Gateway {
         let (told, heard) = mpsc::unbounded_channel();
         let (link, link_rx) = watch::channel(Link::Connecting);
         let (inventory, inventory_rx) = watch::channel(None);
+        let (runs, runs_rx) = watch::channel(Runs::default());
         let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
         let (changes, _) = broadcast::channel(CHANGES);
         let (commands, commands_rx) = mpsc::unbounded_channel();
@@ -134,6 +140,7 @@ impl Gateway {
             told: heard,
             wanted: wanted_rx,
             inventory,
+            runs,
             changes: changes.clone(),
             hashes: Arc::clone(&hashes),
             resync,
@@ -156,6 +163,7 @@ impl Gateway {
             caller,
             link: link_rx,
             inventory: inventory_rx,
+            runs: runs_rx,
             writes: writes_rx,
             changes,
             commands,
@@ -177,6 +185,12 @@ impl Gateway {
     #[must_use]
     pub fn inventory(&self) -> watch::Receiver<Option<Arc<Inventory>>> {
         self.inner.inventory.clone()
+    }
+
+    /// Which agents are at work.
+    #[must_use]
+    pub fn runs(&self) -> watch::Receiver<Runs> {
+        self.inner.runs.clone()
     }
 
     /// What changes at the gateway from now on. Who lags behind looks at everything again.

@@ -15,6 +15,7 @@ use super::entry::{AgentEntry, EntryState};
 use super::error::CallError;
 use super::handle::{Caller, Change};
 use super::methods::ORDINARY;
+use super::runs::Runs;
 
 /// Names of workspace files that some version accepts.
 const FILES: [&str; 10] = [
@@ -166,6 +167,7 @@ pub(super) struct Informer {
     pub(super) told: mpsc::UnboundedReceiver<Told>,
     pub(super) wanted: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     pub(super) inventory: watch::Sender<Option<Arc<Inventory>>>,
+    pub(super) runs: watch::Sender<Runs>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) hashes: Arc<AtomicBool>,
     pub(super) resync: Duration,
@@ -209,6 +211,7 @@ impl Informer {
             Told::Up => {
                 memory.up = true;
                 memory.accepted = None;
+                self.runs.send_modify(|runs| runs.connected(Instant::now()));
                 memory.due = Some(Instant::now());
             }
             Told::Down => {
@@ -219,16 +222,26 @@ impl Informer {
                     self.tell(Change::Link);
                 }
             }
-            Told::Gap => memory.due = Some(Instant::now()),
+            Told::Gap => {
+                memory.due = Some(Instant::now());
+                self.runs.send_modify(Runs::forget);
+                self.tell(Change::Roster);
+            }
             Told::Event { name, payload } => match name.as_str() {
                 "config.changed" => memory.due = Some(Instant::now()),
-                "sessions.changed" => {
-                    if let Some(key) = payload["sessionKey"].as_str() {
-                        self.tell(Change::Sessions(key.to_owned()));
-                    }
-                }
-                _ => {}
+                _ => self.hear_of_runs(&name, &payload),
             },
+        }
+    }
+
+    fn hear_of_runs(&self, event: &str, payload: &Value) {
+        let mut agent = None;
+        self.runs.send_if_modified(|runs| {
+            agent = runs.hear(event, payload);
+            agent.is_some()
+        });
+        if let Some(agent) = agent {
+            self.tell(Change::Run(agent));
         }
     }
 

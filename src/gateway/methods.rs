@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::CallError;
 use super::handle::Gateway;
+use super::runs::Run;
 
 /// The deadline of ordinary requests.
 pub(super) const ORDINARY: Duration = Duration::from_secs(15);
@@ -45,6 +46,12 @@ pub struct SessionInfo {
     pub key: String,
     /// Its label.
     pub label: Option<String>,
+    /// Its id. A reset changes it before 2026.9, and not on 2026.9.6.
+    pub id: String,
+    /// Time of its last change, in milliseconds since 1970.
+    pub updated_ms: i64,
+    /// Its latest run, if there was one since the last reset.
+    pub run: Option<Run>,
 }
 
 /// A message of a session.
@@ -56,6 +63,10 @@ pub struct ChatMessage {
     pub text: String,
     /// The key that it was sent with, where the gateway keeps it.
     pub idempotency_key: Option<String>,
+    /// Whether it marks that the session was reset, as 2026.9.6 does.
+    pub marks_reset: bool,
+    /// When it was written, in milliseconds since 1970.
+    pub written_ms: i64,
 }
 
 /// What became of an agent that was to be deleted.
@@ -103,10 +114,37 @@ struct Sessions {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct RawSession {
     key: String,
     #[serde(default)]
     label: Option<String>,
+    #[serde(default)]
+    session_id: String,
+    #[serde(default)]
+    updated_at: i64,
+    #[serde(default)]
+    has_active_run: bool,
+    #[serde(default)]
+    last_run_id: Option<String>,
+    #[serde(default)]
+    active_run_ids: Vec<String>,
+    #[serde(default)]
+    started_at: Option<i64>,
+    #[serde(default)]
+    ended_at: Option<i64>,
+}
+
+impl RawSession {
+    fn info(self) -> SessionInfo {
+        let run_id = self.active_run_ids.into_iter().next().filter(|_| self.has_active_run).or(self.last_run_id);
+        let run = self.started_at.map(|started_ms| Run {
+            id: run_id.unwrap_or_default(),
+            started_ms,
+            ended_ms: self.ended_at.or(Some(started_ms)).filter(|_| !self.has_active_run),
+        });
+        SessionInfo { key: self.key, label: self.label, id: self.session_id, updated_ms: self.updated_at, run }
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,6 +162,10 @@ struct RawMessage {
     content: Value,
     #[serde(default)]
     idempotency_key: Option<String>,
+    #[serde(default)]
+    timestamp: i64,
+    #[serde(default, rename = "__openclaw")]
+    mark: Value,
 }
 
 fn read<T: DeserializeOwned>(method: &'static str, payload: Value) -> Result<T, CallError> {
@@ -192,7 +234,7 @@ impl Gateway {
         }
         let payload = self.call("sessions.list", params, ORDINARY).await?;
         let found = read::<Sessions>("sessions.list", payload)?.sessions.into_iter().find(|s| s.key == key);
-        Ok(found.map(|s| SessionInfo { key: s.key, label: s.label }))
+        Ok(found.map(RawSession::info))
     }
 
     /// Puts a label on a session, and makes the session when there is none. On an unknown agent this leaves an orphan
@@ -202,6 +244,15 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn session_label(&self, key: &str, label: &str) -> Result<(), CallError> {
         self.call("sessions.patch", json!({ "key": key, "label": label }), ORDINARY).await.map(|_| ())
+    }
+
+    /// Starts a session anew: what was said in it is no longer passed on to the model. One that is missing is made
+    /// (measured on all versions).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn session_reset(&self, key: &str) -> Result<(), CallError> {
+        self.call("sessions.reset", json!({ "key": key }), ORDINARY).await.map(|_| ())
     }
 
     /// Deletes a session. False where the gateway keeps main sessions as long as their agent (from 2026.8.1).
@@ -242,8 +293,13 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
         let payload = self.call("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
-        let message =
-            |m: RawMessage| ChatMessage { role: m.role, text: text(&m.content), idempotency_key: m.idempotency_key };
+        let message = |m: RawMessage| ChatMessage {
+            text: text(&m.content),
+            role: m.role,
+            idempotency_key: m.idempotency_key,
+            marks_reset: m.mark["kind"] == "reset",
+            written_ms: m.timestamp,
+        };
         Ok(read::<History>("chat.history", payload)?.messages.into_iter().map(message).collect())
     }
 

@@ -5,7 +5,8 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `entry`, `writer`: the roster and the config, read and written.
+//! - `methods`: typed requests; - `inventory`, `entry`, `writer`: the roster and the config, read and written;
+//!   `runs`: who is at work.
 
 mod connection;
 mod entry;
@@ -16,6 +17,7 @@ mod hello;
 mod identity;
 mod inventory;
 mod methods;
+mod runs;
 mod session;
 mod transport;
 mod turn;
@@ -28,6 +30,7 @@ pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings, Tru
 pub use identity::Identity;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape};
 pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
+pub use runs::{Activity, Run, Runs};
 pub use session::{Output, Session};
 pub use transport::{ByteStream, Dial, Network};
 pub use writer::{Refused, Writes};

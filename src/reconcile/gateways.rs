@@ -140,8 +140,7 @@ async fn forward(key: GatewayKey, gateway: Gateway, changes: mpsc::UnboundedSend
                 Err(_) => return,
             },
             change = stream.recv() => match change {
-                Ok(Change::Agent(id)) => Concerns::Id(id),
-                Ok(Change::Sessions(_)) => continue,
+                Ok(Change::Agent(id) | Change::Run(id)) => Concerns::Id(id),
                 Ok(Change::Link | Change::Roster) | Err(RecvError::Lagged(_)) => Concerns::Everyone,
                 Err(RecvError::Closed) => return,
             },

@@ -144,6 +144,14 @@ pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     session.lifecycle = lifecycle;
     session.updated_ms = now_ms;
     session.messages.clear();
+    if keeps_id {
+        session.messages.push(json!({
+            "role": "system",
+            "content": [{"type": "text", "text": "Reset"}],
+            "timestamp": now_ms,
+            "__openclaw": {"kind": "reset", "seq": 1},
+        }));
+    }
     session.last_run = None;
     session.started_ms = None;
     session.ended_ms = None;
