@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
-    AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Phase,
+    AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Parents, Phase,
     PreviousToken, RunStatus, SessionStatus, TokenStatus, WakeStatus,
 };
 use super::profile::IdentityProfile;

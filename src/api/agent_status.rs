@@ -51,11 +51,17 @@ pub struct AgentStatus {
     /// The agent's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionStatus>,
+    /// The Board and the AgentGateway that the agent has come to: what was requested there before does not concern it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parents: Option<Parents>,
     /// One-shot requests that were handled: the latest of each kind, of the Agent itself, its Board or its
     /// AgentGateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind"]))]
     pub requests: Vec<RequestStatus>,
+    /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid_requests: Vec<String>,
     /// The last error, until a reconcile succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -163,7 +169,8 @@ pub enum FileState {
 pub struct TokenStatus {
     /// The Secret that keeps the token.
     pub secret_name: String,
-    /// SHA-256 of the token, in hexadecimal.
+    /// SHA-256 of the token, in hexadecimal; empty while there is none that works.
+    #[serde(default)]
     pub sha256: String,
     /// How many tokens the agent has had, this one included.
     #[serde(default)]
@@ -201,6 +208,17 @@ pub struct RunStatus {
     /// When it ended; not set while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
+}
+
+/// The Board and the AgentGateway of an agent, by uid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Parents {
+    /// Uid of the Board; a Main agent has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board_uid: Option<String>,
+    /// Uid of the AgentGateway.
+    pub gateway_uid: String,
 }
 
 /// An agent's session.

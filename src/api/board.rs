@@ -170,6 +170,9 @@ pub struct BoardStatus {
     /// The last one-shot request that was made here for all agents below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<SyncStatus>,
+    /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invalid_requests: Vec<String>,
     /// Conditions: Ready, LeadReady, WithinQuota, GatewayReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

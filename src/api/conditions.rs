@@ -125,6 +125,8 @@ words! {
         KubernetesError,
         /// The agent has been woken and has not checked in yet.
         WaitingForCheckIn,
+        /// The agent was woken, did not check in by its deadline, and is woken again.
+        DeadlineExceeded,
         /// The agent was woken as often as it may be and did not check in.
         MaxWakeAttempts,
         /// The agent has not been heard of for two heartbeat intervals.

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Caches;
 use crate::api::agent::{Agent, GatewayKey};
+use crate::api::requests::RequestKind;
 use crate::api::{AgentGateway, Board};
 use crate::plan::Binding;
 use crate::reconcile::gateways::{Changed, Concerns};
@@ -146,14 +147,18 @@ impl<S: Store> Triggers<S> {
     }
 }
 
-/// Remembers generations, to tell a change of a spec from one of a status.
+/// Remembers generations and one-shot requests, to tell a change of what is wanted from one of a status.
 #[derive(Debug, Default)]
-pub struct Generations(HashMap<Key, (Option<String>, Option<i64>)>);
+pub struct Generations(HashMap<Key, Wanted>);
+
+/// Uid, generation and one-shot requests of an object.
+type Wanted = (Option<String>, Option<i64>, Vec<Option<String>>);
 
 impl Generations {
     /// Whether more than the status of an object changed since it was last seen.
     pub fn moved(&mut self, meta: &ObjectMeta) -> bool {
-        let now = (meta.uid.clone(), meta.generation);
+        let request = |kind: RequestKind| meta.annotations.as_ref()?.get(kind.annotation()).cloned();
+        let now = (meta.uid.clone(), meta.generation, RequestKind::ALL.map(request).into());
         self.0.insert(Key::of(meta), now.clone()) != Some(now)
     }
 
@@ -166,6 +171,20 @@ impl Generations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_one_shot_request_counts_as_moved_and_another_annotation_does_not() {
+        let mut generations = Generations::default();
+        let meta = |key: &str, value: &str| ObjectMeta {
+            name: Some("a".into()),
+            annotations: Some([(key.to_owned(), value.to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let moved = [(RequestKind::Rotate.annotation(), "1"), (RequestKind::Rotate.annotation(), "2"), ("other", "3")]
+            .map(|(key, value)| generations.moved(&meta(key, value)));
+        assert_eq!(moved, [true, true, true]);
+        assert!(!generations.moved(&meta("other", "4")));
+    }
 
     #[test]
     fn only_a_new_generation_or_another_object_of_the_name_counts_as_moved() {

@@ -1,14 +1,19 @@
 //! The plan of one agent: the next Steps, in an order that is safe to be interrupted anywhere.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::binding::Binding;
 use super::desired::Desired;
 use super::files::{self, Decision};
-use super::observed::{Observed, Registration, TokenState};
+use super::observed::{Observed, Registration};
+use super::session::{self, SessionChange};
+use super::token::{self, TokenChange, TokenState};
 use super::trouble::Trouble;
-use super::wake::{Waking, waking};
+use super::wake::{Waking, perhaps_lost, waking};
 use crate::api::agent::AgentStatus;
+use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
 
 /// One side effect. Each is idempotent.
@@ -18,8 +23,8 @@ pub enum Step {
     Release(Binding),
     /// Claim the agent: finalizer and binding, in one write.
     Bind(Binding),
-    /// Make the token Secret, or put right what is damaged in it.
-    IssueToken,
+    /// Change the token Secret.
+    Token(TokenChange),
     /// Create the agent by itself, since its id was in use before: a config write does not open such an id again.
     Create,
     /// Leave the entry for the gateway's next config write.
@@ -28,12 +33,19 @@ pub enum Step {
     WriteFiles(Vec<(String, Option<String>)>),
     /// Put the agent's name on its session.
     LabelSession,
+    /// Start the session anew, unless it is another one already than the one of this mark.
+    ResetSession {
+        /// The mark of the session that is to end.
+        mark: String,
+    },
     /// Send the wake message.
     Wake {
         /// The number of the attempt, from 1.
         attempt: i32,
         /// The key by which the gateway knows a repeated request.
         key: String,
+        /// Whether it was sent before, and the gateway may have lost it.
+        repeated: bool,
     },
 }
 
@@ -44,11 +56,15 @@ impl Step {
         match self {
             Self::Release(_) => "release",
             Self::Bind(_) => "bind",
-            Self::IssueToken => "issue_token",
+            Self::Token(TokenChange::Issue) => "issue_token",
+            Self::Token(TokenChange::Rotate) => "rotate_token",
+            Self::Token(TokenChange::Repair) => "repair_token",
+            Self::Token(TokenChange::Retire) => "retire_token",
             Self::Create => "create",
             Self::SubmitEntry => "submit_entry",
             Self::WriteFiles(_) => "write_files",
             Self::LabelSession => "label_session",
+            Self::ResetSession { .. } => "reset_session",
             Self::Wake { .. } => "wake",
         }
     }
@@ -63,6 +79,20 @@ pub struct Plan {
     pub wait: Option<Wait>,
     /// Look again at once after these Steps: there is more to do.
     pub again: bool,
+    /// The one-shot requests that are done when the Steps are.
+    pub fulfils: BTreeSet<RequestKind>,
+    /// Whether the status is to record that a reset of the session is begun.
+    pub begins_reset: bool,
+}
+
+impl Plan {
+    fn again(steps: Vec<Step>) -> Self {
+        Self { steps, again: true, ..Self::default() }
+    }
+
+    fn waiting(steps: Vec<Step>, wait: Wait) -> Self {
+        Self { steps, wait: Some(wait), ..Self::default() }
+    }
 }
 
 /// Why an agent is not complete yet.
@@ -103,11 +133,14 @@ pub struct Known<'a> {
 /// The order is the safety argument:
 /// 1. an earlier binding is released before a new one is made, so that there is never a second agent unrecorded;
 /// 2. the binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
-/// 3. the token is in its Secret before it is in any file, so that no agent holds a token that Muster does not know;
+/// 3. a token is in its Secret before it is in the status, there before it is in any file, and dropped in that order
+///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
 /// 4. the entry is in the roster and applied before files and session are touched, since a session of an unknown
 ///    agent leaves an orphan on the gateway (GATEWAY section 1);
-/// 5. Ready is recorded before the wake is sent, so that the agent finds everything in place;
-/// 6. when all is as it should be there is no Step.
+/// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
+///    before it is done, so that a lost answer does not end a second session;
+/// 6. Ready is recorded before the wake is sent, so that the agent finds everything in place;
+/// 7. when all is as it should be there is no Step.
 #[must_use]
 pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
     let wanted =
@@ -115,7 +148,7 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
     let mut steps = Vec::new();
     match known.binding {
         Some(bound) if !bound.is_same_agent(&wanted) => {
-            return Plan { steps: vec![Step::Release(bound.clone())], again: true, wait: None };
+            return Plan::again(vec![Step::Release(bound.clone())]);
         }
         // The same agent in another workspace: only its entry and its files change.
         Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
@@ -125,27 +158,24 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         }
         None => steps.push(Step::Bind(wanted)),
     }
-    match known.token {
-        TokenState::Foreign => {
-            let trouble = secret_conflict(desired);
-            return Plan { steps, wait: Some(Wait::Blocked(trouble)), again: false };
-        }
-        TokenState::Missing | TokenState::Damaged => steps.push(Step::IssueToken),
-        TokenState::Valid(_) => {}
+    if *known.token == TokenState::Foreign {
+        return Plan::waiting(steps, Wait::Blocked(secret_conflict(desired)));
     }
+    let change = token::change(desired, known.token, known.status.token.as_ref(), now);
+    steps.extend(change.map(Step::Token));
     match observed.registration {
         Registration::Absent if observed.settled && used_before(desired, known.status) => {
             steps.push(Step::Create);
-            return Plan { steps, wait: None, again: true };
+            return Plan::again(steps);
         }
         Registration::Absent | Registration::Outdated => steps.push(Step::SubmitEntry),
         Registration::Invisible | Registration::Current => {}
     }
     if observed.registration != Registration::Current {
-        return Plan { steps, wait: Some(registering(observed)), again: false };
+        return Plan::waiting(steps, registering(observed));
     }
-    if !steps.is_empty() {
-        return Plan { steps, wait: None, again: true };
+    if !steps.is_empty() || !token::is_recorded(known.token, known.status.token.as_ref()) {
+        return Plan::again(steps);
     }
     provisioned(desired, known, observed, now)
 }
@@ -165,19 +195,44 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
     if !writes.is_empty() {
         steps.push(Step::WriteFiles(writes));
     }
-    if observed.label.as_deref() != Some(desired.label.as_str()) {
+    if observed.session.as_ref().and_then(|s| s.label.as_ref()) != Some(&desired.label) {
         steps.push(Step::LabelSession);
     }
-    if !steps.is_empty() {
-        return Plan { steps, wait: None, again: true };
+    let fulfils: BTreeSet<_> = BY_WRITING.into_iter().filter(|kind| desired.requests.due(*kind).is_some()).collect();
+    if !steps.is_empty() || !fulfils.is_empty() {
+        return Plan { fulfils, ..Plan::again(steps) };
+    }
+    match session::change(desired, known.status) {
+        SessionChange::Begin => return Plan { begins_reset: true, ..Plan::again(steps) },
+        SessionChange::Reset { mark } => {
+            let fulfils = [RequestKind::ResetSession].into();
+            return Plan { fulfils, ..Plan::again(vec![Step::ResetSession { mark }]) };
+        }
+        SessionChange::Rest => {}
     }
     if let Some(trouble) = too_large(desired) {
         return blocked(trouble);
     }
-    match waking(desired, known.status.wake.as_ref(), known.last_seen, now) {
-        Waking::Send { .. } if !recorded_ready(desired, known.status) => Plan { again: true, ..Plan::default() },
-        Waking::Send { attempt, key } => Plan { steps: vec![Step::Wake { attempt, key }], ..Plan::default() },
-        Waking::Rest | Waking::Until(_) | Waking::Exhausted => Plan::default(),
+    awake(desired, known, observed, now)
+}
+
+/// The requests that are done by writing files.
+const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
+
+/// The part of the plan for an agent that has everything.
+fn awake(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
+    let record = known.status.wake.as_ref();
+    match waking(desired, record, known.last_seen, now) {
+        Waking::Send { .. } if !recorded_ready(desired, known.status) => Plan::again(Vec::new()),
+        Waking::Send { attempt, key } => {
+            Plan { steps: vec![Step::Wake { attempt, key, repeated: false }], ..Plan::default() }
+        }
+        Waking::Until(_) | Waking::Again(_) => {
+            let lost = perhaps_lost(record, observed);
+            let step = lost.map(|(attempt, key)| Step::Wake { attempt, key, repeated: true });
+            Plan { steps: step.into_iter().collect(), ..Plan::default() }
+        }
+        Waking::Rest | Waking::Exhausted => Plan::default(),
     }
 }
 
@@ -185,7 +240,8 @@ fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(
     let files = desired.files.as_deref().unwrap_or_default();
     let records = records(desired, status);
     let write = |file: &super::DesiredFile| {
-        let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name));
+        let force = files::force(desired, &file.name);
+        let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name), force);
         match decision {
             Decision::Write { expected } => Some((file.name.clone(), expected)),
             Decision::Rest(_) | Decision::Read => None,
@@ -207,7 +263,7 @@ fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
 }
 
 fn blocked(trouble: Trouble) -> Plan {
-    Plan { steps: Vec::new(), wait: Some(Wait::Blocked(trouble)), again: false }
+    Plan::waiting(Vec::new(), Wait::Blocked(trouble))
 }
 
 fn id_taken(desired: &Desired) -> Trouble {

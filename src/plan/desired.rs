@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::binding::Identity;
+use super::requests::Requests;
 use crate::api::agent::{FilePolicy, GatewayKey};
 
 /// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
@@ -29,6 +30,14 @@ pub struct Desired {
     pub files: Option<Vec<DesiredFile>>,
     /// Name of the Secret that keeps its token.
     pub token_secret: String,
+    /// Whether the token is kept out of the files.
+    pub secret_only: bool,
+    /// When the token is replaced.
+    pub rotation: Rotation,
+    /// What is asked for, once.
+    pub requests: Requests,
+    /// Whether a changed spec starts the session anew.
+    pub reset_on_update: bool,
     /// The base URL of Muster's HTTP API that it is told.
     pub api_url: String,
     /// How it is woken; `None` when it is not.
@@ -71,6 +80,15 @@ pub struct EntryHeartbeat {
     pub model: Option<String>,
     /// Start, end and time zone of the active hours.
     pub active_hours: Option<(String, String, Option<String>)>,
+}
+
+/// When an agent's token is replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// The age at which it is.
+    pub interval: Option<Duration>,
+    /// How long the one before works after the new one was delivered.
+    pub grace_period: Duration,
 }
 
 /// How an agent is woken.

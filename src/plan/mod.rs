@@ -10,14 +10,20 @@ pub mod desired;
 pub mod files;
 pub mod observed;
 pub mod removal;
+pub mod requests;
+pub mod session;
 #[cfg(test)]
 mod situation;
 pub mod status;
+pub mod token;
 pub mod trouble;
+mod verdicts;
 pub mod wake;
 
 pub use agent::{Plan, Step, Wait, plan};
 pub use binding::{Binding, Identity};
-pub use desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Wake};
-pub use observed::{Observed, ObservedFile, Registration, TokenState};
+pub use desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Wake};
+pub use observed::{Activity, Observed, ObservedFile, ObservedRun, ObservedSession, Registration};
+pub use requests::{Asked, Requests};
+pub use token::{Held, TokenChange, TokenState};
 pub use trouble::Trouble;

@@ -1,6 +1,8 @@
 //! What was seen of an agent on its gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 /// What was seen of an agent on its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +19,12 @@ pub struct Observed {
     pub settled: bool,
     /// Its workspace files by name; empty unless it is registered.
     pub files: BTreeMap<String, ObservedFile>,
-    /// The label of its session.
-    pub label: Option<String>,
+    /// Its main session, if there is one.
+    pub session: Option<ObservedSession>,
+    /// What it does.
+    pub activity: Activity,
+    /// Since when the connection to the gateway stands. What was sent before may have been lost with the gateway.
+    pub connected_at: Option<Timestamp>,
 }
 
 /// An agent's place in the gateway's roster.
@@ -46,15 +52,31 @@ pub struct ObservedFile {
     pub sha256: Option<String>,
 }
 
-/// An agent's token Secret as it was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TokenState {
-    /// There is no such Secret.
-    Missing,
-    /// A Secret of that name belongs to somebody else.
-    Foreign,
-    /// It is ours and lacks a token, or its other keys are out of date.
-    Damaged,
-    /// It is as it should be; the token's SHA-256.
-    Valid(String),
+/// An agent's main session as the gateway shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedSession {
+    /// Its label.
+    pub label: Option<String>,
+    /// What a reset changes, now or in the history: its id and the time of its last change.
+    pub mark: String,
+}
+
+/// What an agent does at its gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Whether a run goes on, one of the gateway's own heartbeat included.
+    pub running: bool,
+    /// The run that goes on, or the latest one.
+    pub run: Option<ObservedRun>,
+    /// Ids of runs that were seen to end.
+    pub ended: BTreeSet<String>,
+}
+
+/// A run of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedRun {
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; `None` while it goes on.
+    pub ended: Option<Timestamp>,
 }

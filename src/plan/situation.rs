@@ -1,15 +1,21 @@
 //! Situations of an agent, for the tests of what follows from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Wake};
+use super::desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Wake};
+use super::requests::{Asked, Requests};
 use super::status::{Report, status};
-use super::{Binding, Identity, Observed, ObservedFile, Plan, Registration, Step, TokenState, agent, plan};
-use crate::api::agent::{AgentStatus, FilePolicy, GatewayKey, HeartbeatStatus, Role};
+use super::wake::Woken;
+use super::{
+    Binding, Held, Identity, Observed, ObservedFile, ObservedSession, Plan, Registration, Step, TokenChange,
+    TokenState, agent, plan,
+};
+use crate::api::agent::{AgentStatus, FilePolicy, GatewayKey, HeartbeatStatus, Parents, Role};
+use crate::api::requests::RequestKind;
 
 /// A point in time, in seconds.
 pub(super) fn at(second: i64) -> Timestamp {
@@ -25,7 +31,22 @@ pub(super) struct Situation {
     pub(super) status: AgentStatus,
     pub(super) observed: Observed,
     pub(super) seen: Option<i64>,
+    pub(super) confirmed: Option<(String, Timestamp)>,
+    pub(super) own: BTreeMap<RequestKind, i64>,
+    pub(super) above: BTreeMap<RequestKind, i64>,
+    pub(super) parents: Parents,
     pub(super) now: i64,
+}
+
+static NOTHING: BTreeSet<RequestKind> = BTreeSet::new();
+
+fn known(sha256: &str) -> Held {
+    Held { sha256: sha256.into(), as_told: true, ..Held::default() }
+}
+
+/// A token Secret with this token.
+pub(super) fn held(sha256: &str) -> TokenState {
+    TokenState::Held(known(sha256))
 }
 
 /// A worker that was just applied.
@@ -58,6 +79,10 @@ pub(super) fn applied() -> Situation {
         label: "One".into(),
         files: Some(vec![DesiredFile { name: "AGENTS.md".into(), delivery }]),
         token_secret: "one-token".into(),
+        secret_only: false,
+        rotation: Rotation { interval: None, grace_period: Duration::from_hours(1) },
+        requests: Requests::default(),
+        reset_on_update: false,
         api_url: "http://muster:8080".into(),
         wake: Some(Wake { deliver: true, deadline: Duration::from_mins(5), max_attempts: 3 }),
         paused: None,
@@ -71,6 +96,10 @@ pub(super) fn applied() -> Situation {
         status: AgentStatus::default(),
         observed: Observed { settled: true, ..Observed::default() },
         seen: None,
+        confirmed: None,
+        own: BTreeMap::new(),
+        above: BTreeMap::new(),
+        parents: Parents { board_uid: Some("b1".into()), gateway_uid: "g1".into() },
         now: 1000,
     }
 }
@@ -89,7 +118,8 @@ impl Situation {
 
     /// The same, and its token is in its Secret.
     pub(super) fn with_token(mut self) -> Self {
-        self.token = TokenState::Valid("hash".into());
+        self.token = held("t1");
+        self.record(&Plan::default(), None);
         self
     }
 
@@ -103,7 +133,7 @@ impl Situation {
     pub(super) fn provisioned(self) -> Self {
         let mut all = self.bound().with_token().registered();
         all.write("AGENTS.md");
-        all.observed.label = Some(all.desired.label.clone());
+        all.label();
         all.record(&Plan::default(), None);
         all
     }
@@ -123,18 +153,36 @@ impl Situation {
         self.observed.files.insert(name.into(), file);
     }
 
+    fn label(&mut self) {
+        let session = self.observed.session.get_or_insert_default();
+        session.label = Some(self.desired.label.clone());
+    }
+
+    /// What is asked for now.
+    fn requests(&self) -> Requests {
+        let asked = |times: &BTreeMap<RequestKind, i64>| {
+            let annotations = times.iter().map(|(kind, time)| (kind.annotation().to_owned(), at(*time).to_string()));
+            Asked::read(Some(&annotations.collect()), at(self.now))
+        };
+        Requests::new(asked(&self.own), asked(&self.above), self.parents.clone(), &self.status)
+    }
+
     pub(super) fn plan(&self) -> Plan {
+        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
         let known = agent::Known {
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
             last_seen: self.seen.map(at),
         };
-        plan(&self.desired, known, &self.observed, at(self.now))
+        plan(&desired, known, &self.observed, at(self.now))
     }
 
     /// Takes the status over that follows from a plan and a wake.
     pub(super) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
+        self.desired.requests = self.requests();
+        let woken =
+            woken.map(|attempt| Woken { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
         let heartbeat = self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None });
         let report = Report {
             old: &self.status,
@@ -144,7 +192,10 @@ impl Situation {
             token: Some(&self.token),
             wait: plan.wait.as_ref(),
             heartbeat: heartbeat.as_ref(),
-            woken: woken.map(|attempt| (attempt, at(self.now))),
+            woken: woken.as_ref(),
+            confirmed: self.confirmed.as_ref(),
+            fulfilled: if plan.wait.is_none() { &plan.fulfils } else { &NOTHING },
+            begins_reset: plan.begins_reset,
             now: at(self.now),
         };
         self.status = status(&report);
@@ -155,7 +206,7 @@ impl Situation {
         match step {
             Step::Release(_) => self.binding = None,
             Step::Bind(binding) => self.binding = Some(binding.clone()),
-            Step::IssueToken => self.token = TokenState::Valid("hash".into()),
+            Step::Token(change) => self.change_token(*change),
             Step::Create => self.observed.registration = Registration::Outdated,
             Step::SubmitEntry => self.observed.registration = Registration::Current,
             Step::WriteFiles(files) => {
@@ -163,9 +214,33 @@ impl Situation {
                     self.write(name);
                 }
             }
-            Step::LabelSession => self.observed.label = Some(self.desired.label.clone()),
+            Step::LabelSession => self.label(),
+            Step::ResetSession { .. } => {
+                self.observed.session = Some(ObservedSession { mark: "after".into(), ..self.session() });
+            }
             Step::Wake { attempt, .. } => self.record(&Plan::default(), Some(*attempt)),
         }
+    }
+
+    fn session(&self) -> ObservedSession {
+        self.observed.session.clone().unwrap_or_default()
+    }
+
+    fn change_token(&mut self, change: TokenChange) {
+        let old = match &self.token {
+            TokenState::Held(held) => held.clone(),
+            TokenState::Missing | TokenState::Foreign | TokenState::Leaked => Held::default(),
+        };
+        let number: u32 = old.sha256.trim_start_matches('t').parse().unwrap_or(0);
+        let issued_for = self.requests().due(RequestKind::Rotate).or(old.issued_for);
+        self.token = TokenState::Held(match change {
+            TokenChange::Issue => Held { issued_for, ..known(&format!("t{}", number + 100)) },
+            TokenChange::Rotate => {
+                Held { previous: Some(old.sha256), issued_for, ..known(&format!("t{}", number + 1)) }
+            }
+            TokenChange::Repair => Held { as_told: true, ..old },
+            TokenChange::Retire => Held { previous: None, ..old },
+        });
     }
 
     /// What the gateway's cheap list shows: no hashes.

@@ -1,9 +1,16 @@
 //! When an agent is woken.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::{Desired, Wake};
+use super::observed::Observed;
 use crate::api::agent::WakeStatus;
+
+/// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
 
 /// What to do about waking an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +19,8 @@ pub enum Waking {
     Rest,
     /// It was woken and has until then.
     Until(Timestamp),
+    /// It did not check in by its deadline, and is woken again then.
+    Again(Timestamp),
     /// It is woken now.
     Send {
         /// The number of this attempt, from 1.
@@ -58,11 +67,24 @@ pub fn waking(desired: &Desired, record: Option<&WakeStatus>, last_seen: Option<
 }
 
 fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> Waking {
-    match current.deadline.as_ref().map(|t| t.0) {
-        Some(deadline) if now < deadline => Waking::Until(deadline),
-        Some(_) | None if current.attempts >= wake.max_attempts => Waking::Exhausted,
-        Some(_) | None => send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0)),
+    let deadline = current.deadline.as_ref().map_or(now, |t| t.0);
+    if now < deadline {
+        return Waking::Until(deadline);
     }
+    if current.attempts >= wake.max_attempts {
+        return Waking::Exhausted;
+    }
+    let again = deadline.saturating_add(pause(current.attempts)).unwrap_or(Timestamp::MAX);
+    if now < again {
+        return Waking::Again(again);
+    }
+    send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
+}
+
+/// The wait after the deadline of the `attempt`-th wake.
+fn pause(attempt: i32) -> Duration {
+    let doubled = 2_u32.saturating_pow(u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(10));
+    PAUSE.0.saturating_mul(doubled).min(PAUSE.1)
 }
 
 /// A wake after the one that was sent at `before`, as the status records it.
@@ -70,6 +92,56 @@ fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> Waking {
     let before = before.map_or(0, Timestamp::as_second);
     let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
     Waking::Send { attempt, key }
+}
+
+/// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
+/// have lost it when it stopped (GATEWAY section 3). Its attempt and its key.
+#[must_use]
+pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
+    let record = record.filter(|r| r.answered_at.is_none())?;
+    let key = record.key.clone().filter(|key| !observed.activity.ended.contains(key))?;
+    let before = record.last_sent_at.as_ref()?.0 < observed.connected_at?;
+    before.then_some((record.attempts, key))
+}
+
+/// What became of a wake in one reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Woken {
+    /// The number of the attempt.
+    pub attempt: i32,
+    /// The key of its message.
+    pub key: String,
+    /// When it was sent, or found to have been sent.
+    pub at: Timestamp,
+    /// Whether the session has the agent's answer.
+    pub answered: bool,
+}
+
+/// What the status is to say of wakes.
+#[must_use]
+pub fn status(
+    desired: &Desired,
+    old: Option<&WakeStatus>,
+    observed: Option<&Observed>,
+    woken: Option<&Woken>,
+    now: Timestamp,
+) -> Option<WakeStatus> {
+    if let (Some(woken), Some(wake)) = (woken, desired.wake) {
+        return Some(WakeStatus {
+            generation: desired.generation,
+            attempts: woken.attempt,
+            last_sent_at: Some(Time(woken.at)),
+            deadline: woken.at.saturating_add(wake.deadline).ok().map(Time),
+            key: Some(woken.key.clone()),
+            answered_at: woken.answered.then_some(Time(woken.at)),
+        });
+    }
+    let mut wake = old?.clone();
+    let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
+    if wake.answered_at.is_none() && observed.is_some_and(ended) {
+        wake.answered_at = Some(Time(now));
+    }
+    Some(wake)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn woken(times: i32) -> Situation {
     let mut situation = applied().provisioned();
     for attempt in 1..=times {
         situation.record(&crate::plan::Plan::default(), Some(attempt));
-        situation.now += 300;
+        situation.now += 300 + i64::try_from(pause(attempt).as_secs()).unwrap();
     }
     situation
 }
@@ -18,17 +18,25 @@ fn woken(times: i32) -> Situation {
 fn attempt(waking: &Waking) -> Option<i32> {
     match waking {
         Waking::Send { attempt, .. } => Some(*attempt),
-        Waking::Rest | Waking::Until(_) | Waking::Exhausted => None,
+        Waking::Rest | Waking::Until(_) | Waking::Again(_) | Waking::Exhausted => None,
     }
 }
 
 #[test]
-fn a_wake_has_until_its_deadline_and_is_then_followed_by_another() {
+fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
     let mut situation = woken(1);
-    situation.now -= 1;
+    situation.now = 1299;
     assert_eq!(next(&situation), Waking::Until(at(1300)));
-    situation.now += 1;
+    situation.now = 1300;
+    assert_eq!(next(&situation), Waking::Again(at(1330)));
+    situation.now = 1330;
     assert_eq!(attempt(&next(&situation)), Some(2));
+}
+
+#[test]
+fn the_pause_doubles_up_to_ten_minutes() {
+    let pauses = [1, 2, 3, 9].map(|attempt| pause(attempt).as_secs());
+    assert_eq!(pauses, [30, 60, 120, 600]);
 }
 
 #[test]
@@ -84,4 +92,33 @@ fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
     situation.seen = Some(situation.now + 1);
     situation.now += 2;
     assert_eq!(next(&situation), before);
+}
+
+fn lost(situation: &Situation) -> Option<i32> {
+    perhaps_lost(situation.status.wake.as_ref(), &situation.observed).map(|(attempt, _)| attempt)
+}
+
+#[test]
+fn a_wake_may_be_lost_when_the_connection_is_younger_and_its_run_was_not_seen_to_end() {
+    let mut situation = woken(1);
+    situation.observed.connected_at = Some(at(999));
+    assert_eq!(lost(&situation), None, "the connection is older");
+    situation.observed.connected_at = Some(at(1005));
+    assert_eq!(lost(&situation), Some(1));
+    situation.observed.activity.ended.insert("k1".into());
+    assert_eq!(lost(&situation), None, "its run ended");
+    situation.record(&crate::plan::Plan::default(), None);
+    situation.observed.activity.ended.clear();
+    assert_eq!(lost(&situation), None, "and that is recorded");
+}
+
+#[test]
+fn a_wake_that_may_be_lost_is_sent_again_under_its_own_key_and_counts_as_the_same_attempt() {
+    let mut situation = woken(1);
+    situation.now = 1010;
+    situation.observed.connected_at = Some(at(1005));
+    let plan = situation.plan();
+    assert_eq!(plan.steps, [crate::plan::Step::Wake { attempt: 1, key: "k1".into(), repeated: true }]);
+    situation.apply(&plan.steps[0]);
+    assert_eq!((lost(&situation), situation.plan().steps.len()), (None, 0), "once for a connection");
 }

@@ -1,15 +1,15 @@
 //! Doing the Steps of a plan.
 
-use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use tracing::{debug, info, warn};
 
 use super::link::{Link, Written, trouble};
-use super::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use super::ports::{Claim, Key, Store, StoreError};
 use super::references::References;
-use super::{World, release, token};
+use super::{World, release, token, wake};
 use crate::api::agent::Agent;
 use crate::api::{Reason, keys};
+use crate::plan::wake::Woken;
 use crate::plan::{Binding, Content, Delivery, Desired, Observed, Step, Trouble};
 
 /// What the Steps need.
@@ -30,8 +30,8 @@ pub struct Scene<'a, S> {
 pub struct Outcome {
     /// The first failure; the Steps after it were not tried.
     pub failed: Option<Trouble>,
-    /// The wake that was sent: attempt and time.
-    pub woken: Option<(i32, Timestamp)>,
+    /// The wake that was sent.
+    pub woken: Option<Woken>,
 }
 
 /// Does the Steps in their order, up to the first failure. The agent is replaced by what the API server has now.
@@ -64,11 +64,10 @@ async fn apply<S: Store>(
     match step {
         Step::Release(binding) => *agent = release::step(scene.world, agent, binding).await?,
         Step::Bind(binding) => *agent = bind(&scene.world.store, agent, binding).await?,
-        Step::IssueToken => {
+        Step::Token(change) => {
             let store = &scene.world.store;
-            token::issue(store, agent, &scene.references.token, &scene.desired.api_url)
-                .await
-                .map_err(|e| kubernetes(&e))?;
+            let applied = token::apply(store, agent, &scene.references.token, scene.desired, *change).await;
+            applied.map_err(|e| kubernetes(&e))?;
         }
         Step::Create => {
             let identity = &scene.desired.identity;
@@ -80,13 +79,12 @@ async fn apply<S: Store>(
         Step::LabelSession => {
             scene.link.label(scene.desired, observed).await.map_err(|e| trouble("to label its session", &e))?;
         }
-        Step::Wake { attempt, key } => {
-            wake(scene, *attempt, key).await?;
-            outcome.woken = Some((*attempt, scene.world.store.now()));
-            let message =
-                format!("sent wake message {attempt} of at most {}", scene.desired.wake.map_or(0, |w| w.max_attempts));
-            let note = Note { warning: false, reason: "Woken".into(), action: "Wake", message };
-            scene.world.store.tell(Subject::Agent(agent), &note).await;
+        Step::ResetSession { mark } => {
+            let reset = scene.link.reset(scene.desired, mark).await;
+            reset.map_err(|e| trouble("to start its session anew", &e))?;
+        }
+        Step::Wake { attempt, key, repeated } => {
+            outcome.woken = Some(wake::send(scene, agent, *attempt, key, *repeated).await?);
         }
     }
     Ok(())
@@ -162,24 +160,4 @@ fn first_failure(written: Vec<Written>) -> Result<(), Trouble> {
         }
         Some((name, error)) => Err(trouble(&format!("to write workspace file {name}"), &error)),
     }
-}
-
-/// Sends the wake message, unless the session already has it: the gateway forgets idempotency keys when it restarts
-/// (GATEWAY section 3).
-async fn wake<S: Store>(scene: &Scene<'_, S>, attempt: i32, key: &str) -> Result<(), Trouble> {
-    let client = scene.link.client();
-    let session = &scene.desired.identity.session_key;
-    let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
-    if history.iter().any(|m| m.text.contains(key) || m.idempotency_key.as_deref().is_some_and(|k| k.starts_with(key)))
-    {
-        return Ok(());
-    }
-    let again = if attempt > 1 { " You have not checked in since the last message." } else { "" };
-    let text = format!(
-        "Hello {}. Your workspace has been provisioned.{again} Read AGENTS.md (and TOOLS.md, if it is there), then check in once with the heartbeat command that stands there. (Reference: {key})",
-        scene.desired.label
-    );
-    let deliver = scene.desired.wake.is_some_and(|w| w.deliver);
-    client.chat_send(session, &text, deliver, key).await.map_err(|e| trouble("to wake the agent", &e))?;
-    Ok(())
 }

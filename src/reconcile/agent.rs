@@ -1,5 +1,6 @@
 //! The reconcile of an Agent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracing::debug;
@@ -13,12 +14,13 @@ use super::templates::TemplatesError;
 use super::{Next, World, desired, observe, release};
 use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
 use crate::api::conditions::{find, is_true};
+use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::plan::agent::Known;
 use crate::plan::removal::Presence;
 use crate::plan::status::{Report, status};
 use crate::plan::wake::{Waking, stale_at, waking};
-use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan};
+use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan, token};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
@@ -93,7 +95,7 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
     };
     let token = &references.token.state;
     // Asked first: it may be connected a moment later, and the news of that comes then.
-    let starting = world.gateways.starting(&references.gateway_key);
+    let unknown_yet = world.gateways.unknown_yet(&references.gateway_key);
     let link = world.gateways.link(&references.gateway_key);
     let inventory = link.as_ref().map(|l| l.inventory());
     let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
@@ -103,7 +105,7 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
             return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
         }
     };
-    if starting && looked_at(agent) && !matches!(inventory, Some(Ok(_))) {
+    if unknown_yet && looked_at(agent) && !matches!(inventory, Some(Ok(_))) {
         let end = End::Next(Next::after(STARTING));
         return Round { status: agent.status.clone().unwrap_or_default(), end };
     }
@@ -118,7 +120,10 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         return Round { status: agent.status.clone().unwrap_or_default(), end };
     };
     let old = agent.status.clone().unwrap_or_default();
-    match observe::agent(&link, &inventory, &desired, &old).await {
+    if desired.requests.due(RequestKind::Sync).is_some() {
+        link.forget(&desired.identity.agent_id);
+    }
+    match observe::agent(&link, &inventory, &desired, &old, world.store.now()).await {
         Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
@@ -161,6 +166,8 @@ async fn work<S: Store>(
         (None, wait) => wait,
     };
     let now = world.store.now();
+    let fulfilled = if wait.is_none() { plan.fulfils } else { BTreeSet::new() };
+    let confirmed = world.heartbeats.confirmed(agent);
     let report = Report {
         old: &old,
         generation: agent.metadata.generation.unwrap_or_default(),
@@ -169,12 +176,17 @@ async fn work<S: Store>(
         token: Some(&references.token.state),
         wait: wait.as_ref(),
         heartbeat: heartbeat.as_ref(),
-        woken: outcome.woken,
+        woken: outcome.woken.as_ref(),
+        confirmed: confirmed.as_ref(),
+        fulfilled: &fulfilled,
+        begins_reset: plan.begins_reset && wait.is_none(),
         now,
     };
     let status = status(&report);
+    // What the status has let go of is then dropped from the Secret.
+    let more_about_the_token = token::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
     let end = match &wait {
-        None if plan.again => End::Again,
+        None if plan.again || more_about_the_token => End::Again,
         None => End::Next(Next::after(rest(desired, &status, now))),
         Some(wait) => End::Next(after_wait(wait, desired)),
     };
@@ -199,12 +211,13 @@ async fn refresh<S: Store>(world: &World<S>, agent: &mut Agent) -> Option<Round>
 fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let wake = match waking(desired, status.wake.as_ref(), seen, now) {
-        Waking::Until(deadline) => Some(deadline),
+        Waking::Until(at) | Waking::Again(at) => Some(at),
         Waking::Rest | Waking::Send { .. } | Waking::Exhausted => None,
     };
     let stale = seen.and_then(|s| stale_at(desired, s)).filter(|at| *at > now);
-    let soonest = wake.into_iter().chain(stale).min();
-    let until = soonest.map(|at| at.duration_since(now).unsigned_abs());
+    let token = token::due(desired, status.token.as_ref());
+    let soonest = wake.into_iter().chain(stale).chain(token).min();
+    let until = soonest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
 }
 
@@ -226,6 +239,7 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
         Some(_) => End::Next(Next::after(Duration::from_mins(10))),
     };
     let wait = trouble.map(Wait::Blocked);
+    let confirmed = world.heartbeats.confirmed(agent);
     let report = Report {
         old: &old,
         generation: agent.metadata.generation.unwrap_or_default(),
@@ -235,6 +249,9 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
         wait: wait.as_ref(),
         heartbeat: heartbeat.as_ref(),
         woken: None,
+        confirmed: confirmed.as_ref(),
+        fulfilled: &BTreeSet::new(),
+        begins_reset: false,
         now: world.store.now(),
     };
     Round { status: status(&report), end }
@@ -279,6 +296,11 @@ fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
     if became_ready {
         let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
         return Some(Note { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
+    }
+    if new.invalid_requests != old.invalid_requests
+        && let Some(message) = new.invalid_requests.first().cloned()
+    {
+        return Some(Note { warning: true, reason: "InvalidRequest".into(), action: "Reconcile", message });
     }
     let stalled =
         |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::act::status_not_written;
 use super::ports::Store;
+use super::progress::progress;
 use super::references::{gateway, gateway_key, seniority};
 use super::templates::TemplatesError;
 use super::{Next, World};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{Truth, Verdict, find, is_true, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
+use crate::plan::Asked;
 
 /// How often a Board is looked at although nothing told that its agents changed: one that moves away does not.
 const RESYNC: Duration = Duration::from_mins(10);
@@ -70,13 +72,15 @@ fn status(
     let name = |a: &Arc<Agent>| a.metadata.name.clone().unwrap_or_default();
     let lead = agents.iter().find(|a| a.spec.role == Role::Lead);
     let ready = agents.iter().filter(|a| is_ready(a)).count();
+    let asked = Asked::read(board.metadata.annotations.as_ref(), now);
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MOST_NAMES).map(name).collect(),
-        last_sync: old.last_sync.clone(),
+        last_sync: progress(&asked, agents).or_else(|| old.last_sync.clone()),
+        invalid_requests: asked.invalid,
         conditions: old.conditions.clone(),
     };
     let gateway_ready = gateway_ready(board, gateway);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::references::References;
 use super::variables::{kind, variables};
 use crate::api::Reason;
-use crate::api::agent::{Agent, FilePolicy, Role};
+use crate::api::agent::{Agent, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
-use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Trouble, Wake};
+use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Trouble, Wake};
 use crate::render::{self, FileName, Template};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
@@ -33,6 +33,7 @@ pub fn desired(
     let expected = if enabled && paused.is_none() { interval } else { Duration::ZERO };
     let rendered = files(agent, references, &human(interval), accepted)?;
     let wake = &agent.spec.wake;
+    let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
     Ok(Desired {
         uid: agent.metadata.uid.clone().unwrap_or_default(),
         generation: agent.metadata.generation.unwrap_or_default(),
@@ -43,6 +44,10 @@ pub fn desired(
         label: agent.display_name().to_owned(),
         files: references.token.value.is_some().then_some(rendered),
         token_secret: agent.token_secret_name(),
+        secret_only: secret_only(agent),
+        rotation: Rotation { interval: rotation.interval.map(Interval::get), grace_period: rotation.grace_period() },
+        requests: references.requests.clone(),
+        reset_on_update: agent.spec.session.reset_on_update,
         api_url: gateway.api_url.clone(),
         wake: (wake.enabled && paused.is_none()).then(|| Wake {
             deliver: wake.deliver,
@@ -53,6 +58,11 @@ pub fn desired(
         heartbeat_interval: expected,
         resync_interval: gateway.resync_interval(),
     })
+}
+
+/// Whether the token is kept out of the workspace.
+fn secret_only(agent: &Agent) -> bool {
+    agent.spec.token.as_ref().is_some_and(|token| token.delivery == TokenDelivery::SecretOnly)
 }
 
 fn paused(agent: &Agent, references: &References) -> Option<&'static str> {
@@ -112,7 +122,8 @@ fn files(
     interval: &str,
     accepted: Option<&BTreeSet<String>>,
 ) -> Result<Vec<DesiredFile>, Trouble> {
-    let variables = variables(agent, references, interval, references.token.value.as_ref());
+    let token = references.token.value.as_ref().filter(|_| !secret_only(agent));
+    let variables = variables(agent, references, interval, token);
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
     for name in names(agent)? {

@@ -11,13 +11,14 @@ use super::gateway_status::{Seen, status};
 use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
+use super::progress::progress;
 use super::{Next, World};
-use crate::api::agent::GatewayKey;
+use crate::api::agent::{Agent, GatewayKey};
 use crate::api::conditions::find;
 use crate::api::gateway::AgentCounts;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
 use crate::gateway::{self, Settings};
-use crate::plan::{Binding, Trouble};
+use crate::plan::{Asked, Binding, Trouble};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
 const WHILE_BOUND: Duration = Duration::from_secs(5);
@@ -164,11 +165,22 @@ fn counts<S: Store>(store: &S, key: &GatewayKey, seen: &Seen<'_>) -> AgentCounts
     AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged: number(unmanaged) }
 }
 
+/// The Agents that are bound to a gateway.
+fn bound<S: Store>(store: &S, key: &GatewayKey) -> Vec<Arc<Agent>> {
+    let mut agents = store.agents();
+    agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
+    agents
+}
+
 /// Writes the status if it changed, and tells of a change of Ready.
 async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey, seen: &Seen<'_>) -> Next {
     let old = gateway.status.clone().unwrap_or_default();
     let counts = counts(&world.store, key, seen);
-    let new = status(gateway, &old, seen, counts, world.store.now());
+    let now = world.store.now();
+    let mut new = status(gateway, &old, seen, counts, now);
+    let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
+    new.last_sync = progress(&asked, &bound(&world.store, key)).or(new.last_sync);
+    new.invalid_requests = asked.invalid;
     if new == old && gateway.status.is_some() {
         return Next::on_change();
     }

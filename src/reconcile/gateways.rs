@@ -92,6 +92,13 @@ impl Gateways {
         }
     }
 
+    /// Whether nothing can be said of the agents of a gateway yet: its connection is being made, or was lost a moment
+    /// ago. What was last seen of them stands meanwhile, so that a restart of the gateway does not make them flap.
+    #[must_use]
+    pub fn unknown_yet(&self, key: &GatewayKey) -> bool {
+        self.starting(key) || self.link(key).is_some_and(|link| link.is_briefly_away())
+    }
+
     /// Every open connection.
     #[must_use]
     pub fn links(&self) -> Vec<(GatewayKey, Arc<Link>)> {

@@ -1,41 +1,35 @@
 //! One gateway as the reconcilers see it: the only place, beside [`super::gateways`], that speaks the gateway
 //! client's words.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::entry::entry;
 use super::gateways::{Changed, Concerns, STARTING};
 use super::ports::Key;
+use super::view::{Mark, View};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
-use crate::gateway::{self, AgentEntry, CallError, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Inventory};
-use crate::plan::{Desired, Entry, Observed, ObservedFile, Registration, Trouble};
+use crate::gateway::{self, CallError, Gateway, Inventory};
+use crate::plan::{Desired, Observed, ObservedFile, Trouble};
 
 /// One gateway as the reconcilers see it.
 pub struct Link {
     /// Its AgentGateway.
     pub key: GatewayKey,
-    gateway: Gateway,
+    pub(super) gateway: Gateway,
     opened: Instant,
     slots: Arc<Semaphore>,
     waiting: Mutex<BTreeSet<Key>>,
-    views: Mutex<HashMap<String, View>>,
-    resync: Duration,
+    pub(super) views: Mutex<HashMap<String, View>>,
+    pub(super) resync: Duration,
     changes: mpsc::UnboundedSender<Changed>,
-}
-
-/// What was last seen of an agent's workspace and session, which change without any event.
-#[derive(Clone, Debug)]
-struct View {
-    at: Instant,
-    files: BTreeMap<String, ObservedFile>,
-    label: Option<String>,
 }
 
 /// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
@@ -107,6 +101,20 @@ impl Link {
         Some(Slot { link: self, permit: Some(permit) })
     }
 
+    /// Whether the gateway is away since so short a time that it may only have been restarted.
+    pub(super) fn is_briefly_away(&self) -> bool {
+        match &*self.gateway.link().borrow() {
+            gateway::Link::Down { since, .. } => since.elapsed() < STARTING,
+            gateway::Link::Up(_) => {
+                let runs = self.gateway.runs();
+                let connected = runs.borrow().connected;
+                let reading = self.gateway.inventory().borrow().is_none();
+                reading && connected.is_some_and(|since| since.elapsed() < STARTING)
+            }
+            gateway::Link::Connecting | gateway::Link::Refused(_) => false,
+        }
+    }
+
     /// Whether the first connection, or the first reading of the roster, is under way since a short time.
     pub(super) fn is_starting(&self) -> bool {
         let under_way = match &*self.gateway.link().borrow() {
@@ -131,95 +139,6 @@ impl Link {
         };
         up.map_err(not_ready)?;
         self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready("its roster is being read".into()))
-    }
-
-    /// What the gateway shows of an agent. Workspace and session are asked for when they were not looked at within
-    /// the resync interval.
-    pub async fn observe(&self, inventory: &Inventory, desired: &Desired) -> Result<Observed, Trouble> {
-        let id = desired.identity.agent_id.as_str();
-        let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
-        if observed.registration != Registration::Current {
-            // What comes back under this id has a workspace and a session of its own.
-            self.forget(id);
-            return Ok(observed);
-        }
-        let view = match self.view(id) {
-            Some(view) => view,
-            None => self
-                .look(id, &desired.identity.session_key)
-                .await
-                .map_err(|e| trouble("to look at its workspace", &e))?,
-        };
-        observed.files = view.files;
-        observed.label = view.label;
-        Ok(observed)
-    }
-
-    fn registration(&self, inventory: &Inventory, desired: &Desired) -> Observed {
-        let id = desired.identity.agent_id.as_str();
-        let visible = inventory.agents.get(id).is_some_and(|row| row.in_roster);
-        let registration = match inventory.entry_state(&entry(id, &desired.entry)) {
-            EntryState::Absent => Registration::Absent,
-            EntryState::Outdated => Registration::Outdated,
-            EntryState::Current if visible => Registration::Current,
-            EntryState::Current => Registration::Invisible,
-        };
-        let writes = self.gateway.writes();
-        let writes = writes.borrow();
-        let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
-        Observed {
-            registration,
-            waiting: writes.pending.contains(id),
-            refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
-            over_budget,
-            ..Observed::default()
-        }
-    }
-
-    fn view(&self, id: &str) -> Option<View> {
-        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        views.get(id).filter(|view| view.at.elapsed() < self.resync).cloned()
-    }
-
-    async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
-        let (files, session) = futures::try_join!(self.gateway.files_list(id), self.gateway.session(session_key))?;
-        let present = files.into_iter().filter(|f| !f.missing);
-        let files = present.map(|f| (f.name.clone(), observed_file(&f))).collect();
-        let view = View { at: Instant::now(), files, label: session.and_then(|s| s.label) };
-        self.keep(id, view.clone());
-        Ok(view)
-    }
-
-    fn keep(&self, id: &str, view: View) {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), view);
-    }
-
-    /// Forgets what was seen of an agent, so that it is looked at again.
-    pub fn forget(&self, id: &str) {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-    }
-
-    /// Reads the content hashes of files.
-    pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), Trouble> {
-        let reads = names.iter().map(|name| async move { Ok((name.clone(), self.gateway.file_get(id, name).await?)) });
-        let contents = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
-        for (name, content) in contents {
-            match content {
-                Some(content) => observed.files.insert(name, content_seen(&content)),
-                None => observed.files.remove(&name),
-            };
-        }
-        self.update(id, observed);
-        Ok(())
-    }
-
-    /// Takes over what an own write has changed.
-    fn update(&self, id: &str, observed: &Observed) {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = views.get_mut(id) {
-            view.files.clone_from(&observed.files);
-            view.label.clone_from(&observed.label);
-        }
     }
 
     /// Leaves an agent's entry for the next config write.
@@ -270,8 +189,28 @@ impl Link {
             }
             labelled => labelled?,
         }
-        observed.label = Some(desired.label.clone());
-        self.update(&desired.identity.agent_id, observed);
+        let session = observed.session.get_or_insert_default();
+        session.label = Some(desired.label.clone());
+        // Its mark has changed too, and is read before it is needed.
+        self.forget(&identity.agent_id);
+        Ok(())
+    }
+
+    /// Starts a session anew, unless that was done since it had this mark.
+    pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
+        let key = &desired.identity.session_key;
+        let done = match self.gateway.session(key).await? {
+            Some(session) if Mark::of(&session).id != Mark::parse(mark).id => true,
+            Some(_) => {
+                let history = self.gateway.chat_history(key).await?;
+                history.iter().any(|m| m.marks_reset && m.written_ms >= Mark::parse(mark).updated_ms)
+            }
+            None => false,
+        };
+        if !done {
+            self.gateway.session_reset(key).await?;
+        }
+        self.forget(&desired.identity.agent_id);
         Ok(())
     }
 }
@@ -284,45 +223,6 @@ pub fn trouble(doing: &str, error: &CallError) -> Trouble {
     kind(Reason::GatewayError, text).with_code(error.code())
 }
 
-fn observed_file(info: &gateway::FileInfo) -> ObservedFile {
+pub(super) fn observed_file(info: &gateway::FileInfo) -> ObservedFile {
     ObservedFile { size: info.size, modified_ms: info.modified_ms, sha256: None }
-}
-
-fn content_seen(content: &gateway::FileContent) -> ObservedFile {
-    ObservedFile { sha256: Some(crate::render::sha256_hex(&content.text)), ..observed_file(&content.info) }
-}
-
-fn entry(id: &str, entry: &Entry) -> AgentEntry {
-    let heartbeat = &entry.heartbeat;
-    AgentEntry {
-        id: id.to_owned(),
-        name: entry.name.clone(),
-        workspace: entry.workspace.clone(),
-        model: entry.model.clone(),
-        identity: EntryIdentity {
-            name: Some(entry.name.clone()),
-            emoji: entry.emoji.clone(),
-            avatar: entry.avatar.clone(),
-        },
-        heartbeat: HeartbeatEntry {
-            every: every(heartbeat.every),
-            target: heartbeat.target.clone(),
-            prompt: heartbeat.prompt.clone(),
-            model: heartbeat.model.clone(),
-            active_hours: heartbeat.active_hours.clone().map(|(start, end, timezone)| gateway::ActiveHours {
-                start,
-                end,
-                timezone,
-            }),
-        },
-    }
-}
-
-/// A length of time as the gateway's config writes it; `0m` turns heartbeats off.
-fn every(time: Duration) -> String {
-    match time.as_secs() {
-        0 => "0m".to_owned(),
-        seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
-        seconds => format!("{seconds}s"),
-    }
 }

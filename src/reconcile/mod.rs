@@ -8,6 +8,7 @@ pub mod agent;
 pub mod board;
 pub mod credentials;
 pub mod desired;
+pub mod entry;
 pub mod gateway;
 pub mod gateway_status;
 pub mod gateways;
@@ -15,11 +16,14 @@ pub mod heartbeats;
 pub mod link;
 pub mod observe;
 pub mod ports;
+pub mod progress;
 pub mod references;
 pub mod release;
 pub mod templates;
 pub mod token;
 pub mod variables;
+mod view;
+mod wake;
 
 use std::time::Duration;
 

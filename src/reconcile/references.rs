@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use super::ports::{Key, Store, StoreError};
 use super::templates::{self, Templates, TemplatesError};
 use super::token::{self, Token};
-use crate::api::agent::{Agent, GatewayKey, Role};
+use crate::api::agent::{Agent, GatewayKey, Parents, Role};
 use crate::api::gateway::{NamespaceLabels, NamespacesFrom};
 use crate::api::shared::GatewayRef;
 use crate::api::{AgentGateway, Board, Reason};
+use crate::plan::requests::{Asked, Requests};
 use crate::plan::{Binding, Identity, Trouble};
 
 /// What an agent refers to.
@@ -28,6 +29,8 @@ pub struct References {
     pub templates: Templates,
     /// Its token Secret.
     pub token: Token,
+    /// What is asked of it, once.
+    pub requests: Requests,
 }
 
 /// Reads what an agent refers to.
@@ -49,7 +52,19 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     id_of_ones_own(store, agent, &gateway_key, &identity.agent_id)?;
     let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
     let token = token::read(store, agent, &gateway.spec.api_url).await?;
-    Ok(References { board, gateway, gateway_key, identity, templates, token })
+    let requests = requests(agent, board.as_deref(), &gateway, store.now());
+    Ok(References { board, gateway, gateway_key, identity, templates, token, requests })
+}
+
+fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
+    let own = Asked::read(agent.metadata.annotations.as_ref(), now);
+    let of_board = board.map(|board| Asked::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
+    let above = of_board.and(&Asked::read(gateway.metadata.annotations.as_ref(), now));
+    let parents = Parents {
+        board_uid: board.and_then(|board| board.metadata.uid.clone()),
+        gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),
+    };
+    Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
 }
 
 fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> Identity {

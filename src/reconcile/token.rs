@@ -1,7 +1,5 @@
 //! An agent's token: 32 random bytes in one Secret.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::ByteString;
@@ -13,14 +11,16 @@ use secrecy::{ExposeSecret, SecretString};
 use super::ports::{Key, Store, StoreError};
 use crate::api::agent::Agent;
 use crate::api::keys;
-use crate::plan::TokenState;
+use crate::api::requests::RequestKind;
+use crate::plan::{Desired, Held, TokenChange, TokenState};
+use crate::render::sha256_hex;
 
 /// An agent's token Secret.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// What was found.
     pub state: TokenState,
-    /// The token, when there is one.
+    /// The token, when there is one that Muster put there.
     pub value: Option<SecretString>,
     secret: Option<Secret>,
 }
@@ -36,21 +36,32 @@ impl Token {
 /// Reads the token Secret of an agent.
 pub async fn read<S: Store>(store: &S, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    let secret = store.secret(&Key::new(namespace, agent.token_secret_name())).await?;
-    let Some(secret) = secret else {
+    let Some(secret) = store.secret(&Key::new(namespace, agent.token_secret_name())).await? else {
         return Ok(Token { state: TokenState::Missing, value: None, secret: None });
     };
     if !belongs(&secret, agent) {
         return Ok(Token { state: TokenState::Foreign, value: None, secret: None });
     }
     let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
-    let as_told = text(&secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent))
-        && text(&secret, keys::API_URL_KEY).as_deref() == Some(api_url);
-    let state = match &value {
-        Some(token) if as_told => TokenState::Valid(crate::render::sha256_hex(token.expose_secret())),
-        Some(_) | None => TokenState::Damaged,
-    };
+    let state = value.as_ref().map_or(TokenState::Missing, |value| state(&secret, value, agent, api_url));
+    let value = value.filter(|_| matches!(state, TokenState::Held(_)));
     Ok(Token { state, value, secret: Some(secret) })
+}
+
+/// Whether a token is the one that Muster put there, and what stands beside it.
+fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) -> TokenState {
+    let sha256 = sha256_hex(token.expose_secret());
+    let annotation = |key: &str| secret.metadata.annotations.as_ref()?.get(key).cloned();
+    if annotation(keys::ISSUED_SHA256).as_ref() != Some(&sha256) {
+        return TokenState::Leaked;
+    }
+    TokenState::Held(Held {
+        sha256,
+        previous: text(secret, keys::PREVIOUS_TOKEN_KEY).filter(|t| !t.is_empty()).map(|t| sha256_hex(&t)),
+        issued_for: annotation(keys::ISSUED_FOR).and_then(|time| time.parse().ok()),
+        as_told: text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent))
+            && text(secret, keys::API_URL_KEY).as_deref() == Some(api_url),
+    })
 }
 
 fn belongs(secret: &Secret, agent: &Agent) -> bool {
@@ -68,33 +79,64 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(bytes.clone()).ok()
 }
 
-/// Makes the token Secret, or puts right what is damaged in it. A token that is there stays.
+/// Makes one change to the token Secret, as it was read.
 ///
 /// # Errors
-/// Whatever the API server answers; a Secret that appeared meanwhile is a conflict.
-pub async fn issue<S: Store>(store: &S, agent: &Agent, token: &Token, api_url: &str) -> Result<(), StoreError> {
-    let value = match &token.value {
-        Some(value) => value.expose_secret().to_owned(),
-        None => generate()?,
-    };
-    let data: BTreeMap<String, ByteString> =
-        [(keys::TOKEN_KEY, value.as_str()), (keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)]
-            .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())))
-            .into();
-    if let Some(old) = &token.secret {
-        let merged = old.data.clone().unwrap_or_default().into_iter().chain(data).collect();
-        store.replace_secret(&Secret { data: Some(merged), ..old.clone() }).await?;
+/// Whatever the API server answers; a Secret that appeared or changed meanwhile is a conflict.
+pub async fn apply<S: Store>(
+    store: &S,
+    agent: &Agent,
+    token: &Token,
+    desired: &Desired,
+    change: TokenChange,
+) -> Result<(), StoreError> {
+    let mut secret = token.secret.clone().unwrap_or_else(|| blank(agent));
+    let data = secret.data.get_or_insert_default();
+    let old = data.get(keys::TOKEN_KEY).cloned();
+    for (key, value) in [(keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, desired.api_url.as_str())] {
+        data.insert(key.to_owned(), bytes(value));
+    }
+    match change {
+        TokenChange::Issue | TokenChange::Rotate => {
+            data.remove(keys::PREVIOUS_TOKEN_KEY);
+            if let Some(old) = old.filter(|_| change == TokenChange::Rotate) {
+                data.insert(keys::PREVIOUS_TOKEN_KEY.to_owned(), old);
+            }
+            let value = generate()?;
+            data.insert(keys::TOKEN_KEY.to_owned(), bytes(&value));
+            let annotations = secret.metadata.annotations.get_or_insert_default();
+            annotations.insert(keys::ISSUED_SHA256.to_owned(), sha256_hex(&value));
+            if let Some(request) = desired.requests.due(RequestKind::Rotate) {
+                annotations.insert(keys::ISSUED_FOR.to_owned(), request.to_string());
+            }
+        }
+        TokenChange::Repair => {}
+        TokenChange::Retire => {
+            data.remove(keys::PREVIOUS_TOKEN_KEY);
+        }
+    }
+    if token.secret.is_some() {
+        store.replace_secret(&secret).await?;
     } else {
-        let metadata = ObjectMeta {
-            name: Some(agent.token_secret_name()),
-            namespace: agent.metadata.namespace.clone(),
-            labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
-            owner_references: Some(agent.controller_owner_ref(&()).into_iter().collect()),
-            ..ObjectMeta::default()
-        };
-        store.create_secret(&Secret { metadata, data: Some(data), ..Secret::default() }).await?;
+        store.create_secret(&secret).await?;
     }
     Ok(())
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+/// A token Secret with nothing in it.
+fn blank(agent: &Agent) -> Secret {
+    let metadata = ObjectMeta {
+        name: Some(agent.token_secret_name()),
+        namespace: agent.metadata.namespace.clone(),
+        labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
+        owner_references: Some(agent.controller_owner_ref(&()).into_iter().collect()),
+        ..ObjectMeta::default()
+    };
+    Secret { metadata, ..Secret::default() }
 }
 
 /// 32 random bytes, URL-safe.

@@ -6,9 +6,12 @@ use super::references::References;
 use crate::api::agent::{Agent, Role};
 use crate::api::profile::IdentityProfile;
 use crate::api::shared::UserProfile;
-use crate::api::{AgentGateway, Board};
+use crate::api::{AgentGateway, Board, keys};
 use crate::plan::Identity;
 use crate::render::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, Kind, UserFacts, Variables};
+
+/// Where token Secrets are mounted into the gateway's pod for agents whose files do not hold the token.
+const TOKEN_FOLDER: &str = "/var/run/secrets/muster";
 
 /// The kind of agent, in the renderer's words.
 #[must_use]
@@ -32,6 +35,7 @@ pub fn variables(agent: &Agent, references: &References, interval: &str, token: 
         session_key: references.identity.session_key.clone(),
         workspace_path: references.identity.workspace.clone(),
         heartbeat_interval: interval.to_owned(),
+        token_file: format!("{TOKEN_FOLDER}/{}/{}", agent.token_secret_name(), keys::TOKEN_KEY),
     };
     let variables = Variables::new(kind(agent.spec.role))
         .with_agent(&facts)

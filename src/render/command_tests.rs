@@ -105,10 +105,11 @@ fn the_token_stands_in_the_tools_and_nowhere_else() {
 }
 
 #[test]
-fn a_token_that_is_not_delivered_is_taken_from_the_environment() {
+fn a_token_that_is_not_delivered_is_taken_from_the_environment_or_from_its_mounted_file() {
     let variables = variables(Kind::Worker, None).with_token(&SecretString::from(""));
     let tools = file(Kind::Worker, &variables, &FileName::TOOLS);
-    assert!(code_blocks(&tools)[0].contains(r#""X-Agent-Token: ${AGENT_TOKEN}""#));
+    let header = r#""X-Agent-Token: ${AGENT_TOKEN:-$(cat '/var/run/secrets/muster/one-token/token')}""#;
+    assert!(code_blocks(&tools)[0].contains(header), "{tools}");
 }
 
 #[test]

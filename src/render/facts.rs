@@ -15,6 +15,8 @@ pub struct AgentFacts {
     pub workspace_path: String,
     /// How often it is woken, for people: `5m`.
     pub heartbeat_interval: String,
+    /// Where its token is mounted when it is not in its files.
+    pub token_file: String,
 }
 
 /// What is known of the gateway.

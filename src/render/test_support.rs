@@ -46,6 +46,7 @@ pub(super) fn variables(kind: Kind, text: Option<&str>) -> Variables {
             session_key: "agent:mc-c91361ef-6d85-439c-82e1-8f388a302e6a:main".to_owned(),
             workspace_path: say("/srv/agents/workspace-mc-c91361ef"),
             heartbeat_interval: "5m".to_owned(),
+            token_file: "/var/run/secrets/muster/one-token/token".to_owned(),
         })
         .with_gateway(&GatewayFacts {
             base_url: "http://muster.muster-system:8080".to_owned(),

@@ -34,7 +34,7 @@ impl Variables {
             .with_role_soul(&RoleSoul::default())
     }
 
-    /// Sets `agent_*`, `session_key`, `workspace_path` and `heartbeat_interval`.
+    /// Sets `agent_*`, `session_key`, `workspace_path`, `heartbeat_interval` and `auth_token_file`.
     #[must_use]
     pub fn with_agent(self, agent: &AgentFacts) -> Self {
         self.with(&[
@@ -43,6 +43,7 @@ impl Variables {
             ("session_key", &agent.session_key),
             ("workspace_path", &agent.workspace_path),
             ("heartbeat_interval", &agent.heartbeat_interval),
+            ("auth_token_file", &agent.token_file),
         ])
     }
 

@@ -1,0 +1,149 @@
+//! One-shot requests: what was asked for, where, and whether it is still to be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::agent::{AgentStatus, Parents};
+use crate::api::requests::{RequestKind, RequestStatus};
+
+/// How far ahead of ours the clock may be of whoever makes a request.
+const SKEW: Duration = Duration::from_mins(10);
+
+/// The annotations of one object.
+pub type Annotations = BTreeMap<String, String>;
+
+/// The times of the requests that one or more objects make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    times: BTreeMap<RequestKind, Timestamp>,
+    /// What is no request although it stands where one should: a sentence each.
+    pub invalid: Vec<String>,
+}
+
+impl Asked {
+    /// Reads the requests of an object. One from the future is no request: it would hide all that come before its time.
+    #[must_use]
+    pub fn read(annotations: Option<&Annotations>, now: Timestamp) -> Self {
+        let mut asked = Self::default();
+        for kind in RequestKind::ALL {
+            let Some(text) = annotations.and_then(|a| a.get(kind.annotation())) else { continue };
+            let latest = now.saturating_add(SKEW).unwrap_or(Timestamp::MAX);
+            match text.trim().parse::<Timestamp>() {
+                // The precision that Kubernetes keeps.
+                Ok(time) if time <= latest => {
+                    asked.times.insert(kind, Timestamp::from_second(time.as_second()).unwrap_or(time));
+                }
+                Ok(_) => asked.invalid.push(format!("annotation {}: {text:?} is in the future", kind.annotation())),
+                Err(_) => asked.invalid.push(format!(
+                    "annotation {}: {text:?} is no time; set it with \"$(date -u +%FT%TZ)\"",
+                    kind.annotation()
+                )),
+            }
+        }
+        asked
+    }
+
+    /// The requests of both; of two of one kind the later.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (kind, time) in &other.times {
+            let ours = self.times.entry(*kind).or_insert(*time);
+            *ours = (*ours).max(*time);
+        }
+        self.invalid.extend(other.invalid.iter().cloned());
+        self
+    }
+
+    /// The time of a request.
+    #[must_use]
+    pub fn at(&self, kind: RequestKind) -> Option<Timestamp> {
+        self.times.get(&kind).copied()
+    }
+
+    /// The latest time at which something was asked for, and what was asked for then.
+    #[must_use]
+    pub fn latest(&self) -> Option<(Timestamp, Vec<RequestKind>)> {
+        let latest = self.times.values().max().copied()?;
+        let kinds = self.times.iter().filter(|(_, time)| **time == latest).map(|(kind, _)| *kind);
+        Some((latest, kinds.collect()))
+    }
+}
+
+/// What one agent is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// By the Agent itself.
+    pub own: Asked,
+    /// By its Board and its AgentGateway.
+    pub above: Asked,
+    /// What is still to be done.
+    due: BTreeMap<RequestKind, Timestamp>,
+    /// The Board and the AgentGateway.
+    parents: Parents,
+}
+
+impl Requests {
+    /// What an agent of this status is asked for.
+    ///
+    /// # Guarantees
+    /// A request is handled once. What was asked for before the agent came, or before it came to this Board or
+    /// AgentGateway, is not done.
+    #[must_use]
+    pub fn new(own: Asked, above: Asked, parents: Parents, status: &AgentStatus) -> Self {
+        let mut due = BTreeMap::new();
+        if status.parents.is_some() {
+            let known = status.parents.as_ref() == Some(&parents);
+            for kind in RequestKind::ALL {
+                let asked = own.at(kind).max(above.at(kind).filter(|_| known));
+                if let Some(asked) = asked.filter(|asked| Some(*asked) > handled(status, kind)) {
+                    due.insert(kind, asked);
+                }
+            }
+        }
+        Self { own, above, due, parents }
+    }
+
+    /// The time of a request that is still to be done.
+    #[must_use]
+    pub fn due(&self, kind: RequestKind) -> Option<Timestamp> {
+        self.due.get(&kind).copied()
+    }
+
+    /// Takes over into the status what was done, and what never has to be.
+    pub fn record(&self, status: &mut AgentStatus, done: &BTreeSet<RequestKind>, now: Timestamp) {
+        status.invalid_requests.clone_from(&self.own.invalid);
+        for (kind, requested_at) in self.due.iter().filter(|(kind, _)| done.contains(kind)) {
+            note(status, *kind, *requested_at, Some(now));
+        }
+        if status.parents.as_ref() == Some(&self.parents) {
+            return;
+        }
+        let first = status.parents.is_none();
+        for kind in RequestKind::ALL {
+            let before = self.own.at(kind).filter(|_| first).max(self.above.at(kind));
+            if let Some(before) = before.filter(|before| Some(*before) > handled(status, kind)) {
+                note(status, kind, before, None);
+            }
+        }
+        status.parents = Some(self.parents.clone());
+    }
+}
+
+/// The time of the last request of a kind that an agent has dealt with.
+#[must_use]
+pub fn handled(status: &AgentStatus, kind: RequestKind) -> Option<Timestamp> {
+    status.requests.iter().find(|r| r.kind == kind).map(|r| r.requested_at.0)
+}
+
+fn note(status: &mut AgentStatus, kind: RequestKind, requested_at: Timestamp, handled_at: Option<Timestamp>) {
+    status.requests.retain(|r| r.kind != kind);
+    status.requests.push(RequestStatus { kind, requested_at: Time(requested_at), handled_at: handled_at.map(Time) });
+    status.requests.sort_by_key(|r| r.kind);
+}
+
+#[cfg(test)]
+#[path = "requests_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! What the conditions of an agent say.
+
+use jiff::Timestamp;
+
+use super::agent::Wait;
+use super::desired::Desired;
+use super::observed::{Observed, Registration};
+use super::status::Report;
+use super::token::{self, TokenState};
+use super::trouble::Trouble;
+use super::wake::{Waking, fresh, waking};
+use crate::api::agent::{AgentStatus, FileState};
+use crate::api::conditions::{Truth, Verdict};
+use crate::api::{ConditionType, Reason};
+
+pub(super) struct Judgement {
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) ready: Verdict,
+}
+
+pub(super) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
+    let mut verdicts = Vec::new();
+    if let Some(desired) = report.desired {
+        verdicts.push(paused(desired));
+        verdicts.push(checked_in(desired, new, report.now));
+        if let Some(token) = report.token {
+            verdicts.push(token_issued(desired, token, new));
+        }
+        if let Some(observed) = report.observed {
+            verdicts.extend(on_gateway(desired, new, observed, report.wait));
+        }
+    }
+    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != Truth::True);
+    let ready = match (report.wait, report.desired, missing()) {
+        (Some(wait), _, _) => not_ready(wait.trouble()),
+        (None, Some(_), Some(part)) => Verdict::new(ConditionType::Ready, false, part.reason, part.message.clone()),
+        (None, Some(_), None) if report.observed.is_some() => {
+            Verdict::new(ConditionType::Ready, true, Reason::Reconciled, "the agent is provisioned as specified")
+        }
+        (None, _, _) => Verdict::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up"),
+    };
+    Judgement { verdicts, ready }
+}
+
+/// The conditions that Ready is made of.
+pub(super) const PARTS: [ConditionType; 5] = [
+    ConditionType::TokenIssued,
+    ConditionType::Registered,
+    ConditionType::HeartbeatConfigured,
+    ConditionType::FilesSynced,
+    ConditionType::SessionReady,
+];
+
+/// While the gateway is away nobody knows whether the agent is still as specified.
+fn not_ready(trouble: &Trouble) -> Verdict {
+    let truth = if trouble.reason == Reason::GatewayNotReady { Truth::Unknown } else { Truth::False };
+    Verdict::new(ConditionType::Ready, truth, trouble.reason, trouble.message.clone())
+}
+
+fn paused(desired: &Desired) -> Verdict {
+    match desired.paused {
+        Some(why) => Verdict::new(ConditionType::Paused, true, Reason::Suspended, why),
+        None => Verdict::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
+    }
+}
+
+fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Verdict {
+    let secret = &desired.token_secret;
+    let (so, reason, message) = match state {
+        TokenState::Held(_) if token::is_recorded(state, new.token.as_ref()) => {
+            let previous = new.token.as_ref().and_then(|t| t.previous.as_ref());
+            let message = match previous.map(|p| p.valid_until.as_ref().map(|t| t.0)) {
+                None => format!("the token is in Secret {secret:?}"),
+                Some(None) => format!(
+                    "a new token is in Secret {secret:?} and on its way to the agent; the old one works until then"
+                ),
+                Some(Some(until)) => format!(
+                    "a new token is in Secret {secret:?}; the old one works until the agent has used the new one, at most until {until}"
+                ),
+            };
+            (true, Reason::Reconciled, message)
+        }
+        TokenState::Held(_) | TokenState::Missing => {
+            (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
+        }
+        TokenState::Leaked => (
+            false,
+            Reason::Progressing,
+            format!(
+                "the token in Secret {secret:?} was changed by hand; it is being replaced and the old one is refused"
+            ),
+        ),
+        TokenState::Foreign => {
+            (false, Reason::SecretConflict, format!("Secret {secret:?} exists and does not belong to this Agent"))
+        }
+    };
+    Verdict::new(ConditionType::TokenIssued, so, reason, message)
+}
+
+fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: Option<&Wait>) -> Vec<Verdict> {
+    let registered = observed.registration == Registration::Current;
+    let because = |message: &str| match wait {
+        Some(wait) => (wait.trouble().reason, wait.trouble().message.clone()),
+        None => (Reason::Progressing, message.to_owned()),
+    };
+    let say = |kind, so: bool, yes: &str, no: &str| {
+        let (reason, message) = if so { (Reason::Reconciled, yes.to_owned()) } else { because(no) };
+        Verdict::new(kind, so, reason, message)
+    };
+    let unsynced: Vec<_> = new.files.iter().filter(|f| !settled(f.state)).map(|f| f.name.as_str()).collect();
+    let synced = registered && desired.files.is_some() && !new.files.is_empty() && unsynced.is_empty();
+    let label = observed.session.as_ref().and_then(|s| s.label.as_deref());
+    let labelled = registered && label == Some(desired.label.as_str());
+    let waiting = format!("to be written: {}", unsynced.join(", "));
+    vec![
+        say(
+            ConditionType::Registered,
+            registered,
+            "the gateway's roster shows the agent as specified",
+            "the agent is being registered",
+        ),
+        say(
+            ConditionType::HeartbeatConfigured,
+            registered,
+            "the gateway's heartbeat is set up as specified",
+            "the heartbeat is being set up",
+        ),
+        say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
+        say(
+            ConditionType::SessionReady,
+            labelled,
+            "the session carries the agent's name",
+            "the session is being set up",
+        ),
+    ]
+}
+
+pub(super) fn settled(state: FileState) -> bool {
+    match state {
+        FileState::Synced | FileState::Kept | FileState::Folded | FileState::Unmanaged => true,
+        FileState::Pending | FileState::TooLarge => false,
+    }
+}
+
+fn checked_in(desired: &Desired, new: &AgentStatus, now: Timestamp) -> Verdict {
+    let seen = new.heartbeat.as_ref().map(|h| h.last_seen.0);
+    let say = |reason, message: &str| Verdict::new(ConditionType::CheckedIn, false, reason, message);
+    if desired.paused.is_some() {
+        return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
+    }
+    if fresh(desired, seen, now) {
+        let message = "the agent calls Muster's API as it should";
+        return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
+    }
+    match waking(desired, new.wake.as_ref(), seen, now) {
+        Waking::Until(deadline) => {
+            say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
+        }
+        Waking::Again(at) => say(
+            Reason::DeadlineExceeded,
+            &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
+        ),
+        Waking::Exhausted => say(
+            Reason::MaxWakeAttempts,
+            "the agent was woken as often as spec.wake.maxAttempts allows and did not check in; look at its session on the gateway, and whether it can reach spec.apiUrl",
+        ),
+        Waking::Send { .. } | Waking::Rest if seen.is_some() => {
+            say(Reason::Stale, "the agent has not called for two heartbeat intervals")
+        }
+        Waking::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
+        Waking::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
+    }
+}

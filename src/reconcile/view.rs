@@ -1,0 +1,167 @@
+//! What a gateway shows of one agent: roster and entry from the inventory, workspace and session by asking.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::PoisonError;
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::entry::entry;
+use super::link::{Link, observed_file, trouble};
+use crate::gateway::{self, CallError, EntryState, Inventory, Run, SessionInfo};
+use crate::plan::{Activity, Desired, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble};
+
+/// What was last seen of an agent's workspace and session, which change without any event.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    at: Instant,
+    /// Of what is heard about runs.
+    epoch: u64,
+    files: BTreeMap<String, ObservedFile>,
+    session: Option<SessionInfo>,
+}
+
+/// What tells one life of a session from the next: its id, which resets change before 2026.9, and the time of its last
+/// change, which every entry of its history since is later than.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The session's id.
+    pub(super) id: String,
+    /// Milliseconds since 1970 by the gateway's clock.
+    pub(super) updated_ms: i64,
+}
+
+impl Mark {
+    pub(super) fn of(session: &SessionInfo) -> Self {
+        Self { id: session.id.clone(), updated_ms: session.updated_ms }
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        let (id, time) = text.rsplit_once('@').unwrap_or((text, "0"));
+        Self { id: id.to_owned(), updated_ms: time.parse().unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id, self.updated_ms)
+    }
+}
+
+impl Link {
+    /// What the gateway shows of an agent. Workspace and session are asked for when they were not looked at within
+    /// the resync interval.
+    pub async fn observe(&self, inventory: &Inventory, desired: &Desired, now: Timestamp) -> Result<Observed, Trouble> {
+        let id = desired.identity.agent_id.as_str();
+        let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
+        if observed.registration != Registration::Current {
+            // What comes back under this id has a workspace and a session of its own.
+            self.forget(id);
+            return Ok(observed);
+        }
+        let view = match self.view(id) {
+            Some(view) => view,
+            None => self
+                .look(id, &desired.identity.session_key)
+                .await
+                .map_err(|e| trouble("to look at its workspace", &e))?,
+        };
+        let runs = self.gateway.runs();
+        let runs = runs.borrow();
+        observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
+        observed.activity = activity(runs.of(id), view.session.as_ref().and_then(|s| s.run.as_ref()));
+        observed.files = view.files;
+        observed.session =
+            view.session.map(|s| ObservedSession { label: s.label.clone(), mark: Mark::of(&s).to_string() });
+        Ok(observed)
+    }
+
+    fn registration(&self, inventory: &Inventory, desired: &Desired) -> Observed {
+        let id = desired.identity.agent_id.as_str();
+        let visible = inventory.agents.get(id).is_some_and(|row| row.in_roster);
+        let registration = match inventory.entry_state(&entry(id, &desired.entry)) {
+            EntryState::Absent => Registration::Absent,
+            EntryState::Outdated => Registration::Outdated,
+            EntryState::Current if visible => Registration::Current,
+            EntryState::Current => Registration::Invisible,
+        };
+        let writes = self.gateway.writes();
+        let writes = writes.borrow();
+        let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
+        Observed {
+            registration,
+            waiting: writes.pending.contains(id),
+            refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
+            over_budget,
+            ..Observed::default()
+        }
+    }
+
+    fn view(&self, id: &str) -> Option<View> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.gateway.runs().borrow().epoch;
+        views.get(id).filter(|view| view.epoch == epoch && view.at.elapsed() < self.resync).cloned()
+    }
+
+    async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
+        let epoch = self.gateway.runs().borrow().epoch;
+        let (files, session) = futures::try_join!(self.gateway.files_list(id), self.gateway.session(session_key))?;
+        let present = files.into_iter().filter(|f| !f.missing);
+        let files = present.map(|f| (f.name.clone(), observed_file(&f))).collect();
+        let view = View { at: Instant::now(), epoch, files, session };
+        self.keep(id, view.clone());
+        Ok(view)
+    }
+
+    fn keep(&self, id: &str, view: View) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), view);
+    }
+
+    /// Forgets what was seen of an agent, so that it is looked at again.
+    pub fn forget(&self, id: &str) {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Reads the content hashes of files.
+    pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), Trouble> {
+        let reads = names.iter().map(|name| async move { Ok((name.clone(), self.gateway.file_get(id, name).await?)) });
+        let contents = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
+        for (name, content) in contents {
+            match content {
+                Some(content) => observed.files.insert(name, content_seen(&content)),
+                None => observed.files.remove(&name),
+            };
+        }
+        self.update(id, observed);
+        Ok(())
+    }
+
+    /// Takes over what an own write has changed.
+    pub(super) fn update(&self, id: &str, observed: &Observed) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = views.get_mut(id) {
+            view.files.clone_from(&observed.files);
+        }
+    }
+}
+
+/// What an agent does: as it was heard, or else as its session says.
+fn activity(heard: Option<&gateway::Activity>, session: Option<&Run>) -> Activity {
+    let run = heard.and_then(gateway::Activity::run).or_else(|| session.cloned());
+    let running = match heard {
+        Some(heard) => heard.is_running(),
+        None => run.as_ref().is_some_and(|run| run.ended_ms.is_none()),
+    };
+    let over = |run: &&Run| run.ended_ms.is_some() && !run.id.is_empty();
+    let mut ended: std::collections::BTreeSet<_> = session.iter().filter(|r| over(r)).map(|r| r.id.clone()).collect();
+    ended.extend(heard.into_iter().flat_map(|heard| heard.ended().map(str::to_owned)));
+    let time = |ms: i64| Timestamp::from_second(ms / 1000).unwrap_or_default();
+    let run = run.map(|run| ObservedRun { started: time(run.started_ms), ended: run.ended_ms.map(time) });
+    Activity { running, run, ended }
+}
+
+fn content_seen(content: &gateway::FileContent) -> ObservedFile {
+    ObservedFile { sha256: Some(crate::render::sha256_hex(&content.text)), ..observed_file(&content.info) }
+}
