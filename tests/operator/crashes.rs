@@ -111,7 +111,7 @@ async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
     assert!(writes > 8, "a create makes {writes} writes");
     for crash_at in 1..=writes {
         let (mut rig, gateway) = world();
-        rig.store.state().crash_at = Some(crash_at);
+        rig.store.state().crash_at = [crash_at].into();
         until_crash(&mut rig, all_woken).await;
         rig.until_ready().await;
         assert_whole(&rig, &gateway, &format!("crash after write {crash_at}"));
@@ -125,7 +125,7 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
         rig.until_ready().await;
         delete_all(&rig);
         let before = rig.store.state().writes;
-        rig.store.state().crash_at = Some(before + crash_at);
+        rig.store.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, all_gone).await;
         rig.until("the end", all_gone).await;
         assert_empty(&rig, &gateway, &format!("crash after write {crash_at} of the deletion"));
@@ -243,7 +243,7 @@ async fn a_crash_after_any_write_of_an_update_ends_in_the_new_world() {
         rig.until_ready().await;
         let before = rig.store.state().writes;
         apply_all(&rig, "new ");
-        rig.store.state().crash_at = Some(before + crash_at);
+        rig.store.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, |_| false).await;
         rig.until_ready().await;
         rig.rest(Duration::from_secs(10)).await;

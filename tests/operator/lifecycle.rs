@@ -41,7 +41,8 @@ async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
     assert!(gateway.count("config.patch") <= 3, "{} config writes", gateway.count("config.patch"));
     assert_eq!(gateway.agents().len(), 21, "20 and the gateway's own main");
     answer_all(&rig);
-    rig.look().await;
+    // Until the runs of the wakes have ended and that is in the status.
+    rig.rest(Duration::from_mins(1)).await;
     let before = (gateway.writes(), rig.written());
     rig.rest(Duration::from_mins(4)).await;
     assert_eq!((gateway.writes(), rig.written()), before, "nothing changed, so nothing may be written");

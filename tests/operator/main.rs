@@ -12,4 +12,8 @@ mod deletion;
 mod files;
 mod lifecycle;
 mod memory;
+mod phases;
+mod requests;
 mod rig;
+mod rotation;
+mod wakes;

@@ -1,6 +1,6 @@
 //! The Kubernetes side in memory: optimistic locking, finalizers, owned Secrets, and a crash after any write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pub notes: Vec<(String, Note)>,
     pub writes: usize,
-    pub crash_at: Option<usize>,
+    pub crash_at: BTreeSet<usize>,
     version: u64,
 }
 
@@ -90,6 +90,15 @@ impl MemoryStore {
         K::table(&mut state).insert(key, object);
     }
 
+    /// Annotates an object as a person does, which is no new generation.
+    pub(crate) fn annotate<K: InMemory>(&self, key: &Key, name: &str, value: &str) {
+        let mut state = self.state();
+        let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
+        object.meta_mut().annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+        state.stamp(object.meta_mut());
+        K::table(&mut state).insert(key.clone(), object);
+    }
+
     /// Deletes an object as a person does: it stays while somebody holds it.
     pub(crate) fn delete<K: InMemory>(&self, key: &Key) {
         let now = self.now();
@@ -107,7 +116,8 @@ impl MemoryStore {
         let crash = {
             let mut state = self.state();
             state.writes += 1;
-            state.crash_at == Some(state.writes)
+            let write = state.writes;
+            state.crash_at.contains(&write)
         };
         if crash {
             self.crashed.notify_one();

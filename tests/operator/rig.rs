@@ -9,9 +9,11 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::agent::{Agent, AgentStatus};
 use muster::api::conditions::find;
+use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
 use muster::reconcile::gateways::{Changed, Concerns};
+use muster::reconcile::ports::Store;
 use muster::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
@@ -105,6 +107,12 @@ impl Rig {
         self.apply::<Agent>(json!({ "metadata": { "name": name }, "spec": spec }));
     }
 
+    /// Makes a one-shot request now.
+    pub(crate) fn request<K: InMemory>(&self, name: &str, kind: RequestKind) {
+        let now = self.world().store.now().to_string();
+        self.store.annotate::<K>(&Key::new(NS, name), kind.annotation(), &now);
+    }
+
     pub(crate) fn delete<K: InMemory>(&self, name: &str) {
         self.store.delete::<K>(&Key::new(NS, name));
     }
@@ -115,6 +123,13 @@ impl Rig {
         let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender);
         let world = World { store: self.store.clone(), gateways, heartbeats: Heartbeats::default() };
         self.operator = Some(Operator { world, changes });
+    }
+
+    /// A second operator beside this one.
+    pub(crate) fn another(&self) -> Self {
+        let mut other = Self { store: self.store.clone(), dialer: self.dialer.clone(), operator: None };
+        other.start();
+        other
     }
 
     pub(crate) fn world(&self) -> &World<MemoryStore> {

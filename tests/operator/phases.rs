@@ -1,0 +1,118 @@
+//! What an agent does, as the gateway's events and its own reports tell.
+
+use std::time::Duration;
+
+use muster::api::agent::{CheckIn, Phase};
+use muster::reconcile::Key;
+use muster::reconcile::heartbeats::Report;
+use muster::reconcile::ports::Store;
+use muster_simulator::Simulator;
+
+use crate::rig::{NS, Rig};
+
+/// A worker that was woken, and whose run has ended.
+async fn idle() -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    report(&rig, CheckIn::Idle, None);
+    rig.until("the end of its first run", |rig| phase(rig) == Some(Phase::Idle)).await;
+    (rig, gateway)
+}
+
+fn phase(rig: &Rig) -> Option<Phase> {
+    rig.status("one").phase
+}
+
+fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
+    let world = rig.world();
+    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
+    let report = Report { status: Some(status), current_task: task.map(str::to_owned) };
+    world.heartbeats.record(&agent, report, world.store.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_the_gateway_makes_an_agent_active_while_it_runs() {
+    let (mut rig, gateway) = idle().await;
+    let id = rig.agent_id("one");
+    gateway.begin_heartbeat(&id);
+    rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
+    gateway.end_heartbeat(&id);
+    rig.until("the end of it", |rig| phase(rig) == Some(Phase::Idle)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_reports_counts_between_its_runs() {
+    let (mut rig, gateway) = idle().await;
+    report(&rig, CheckIn::Active, Some("T-1"));
+    rig.until("the report", |rig| phase(rig) == Some(Phase::Active)).await;
+    assert_eq!(rig.status("one").heartbeat.unwrap().current_task.as_deref(), Some("T-1"));
+    let id = rig.agent_id("one");
+    gateway.begin_heartbeat(&id);
+    gateway.end_heartbeat(&id);
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!(phase(&rig), Some(Phase::Active), "it is still at its task");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_goes_offline_when_it_is_silent_and_comes_back_when_it_calls() {
+    let (mut rig, _) = idle().await;
+    rig.until("silence", |rig| phase(rig) == Some(Phase::Offline)).await;
+    report(&rig, CheckIn::Idle, None);
+    rig.until("its return", |rig| phase(rig) == Some(Phase::Idle)).await;
+}
+
+/// Looks for so long, and gives every phase that was seen.
+async fn phases(rig: &mut Rig, seconds: u64) -> Vec<Phase> {
+    let mut seen = Vec::new();
+    for _ in 0..seconds {
+        rig.look().await;
+        seen.extend(phase(rig).filter(|phase| seen.last() != Some(phase)));
+        rig.pause(Duration::from_secs(1)).await;
+    }
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_operator_changes_no_phase_and_no_status() {
+    let (mut rig, _) = idle().await;
+    rig.rest(Duration::from_secs(40)).await;
+    let before = rig.status("one");
+    rig.start();
+    assert_eq!(phases(&mut rig, 60).await, [Phase::Idle]);
+    assert_eq!(rig.status("one"), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_gateway_changes_no_phase() {
+    let (mut rig, gateway) = idle().await;
+    let before = rig.status("one");
+    gateway.kill();
+    assert_eq!(phases(&mut rig, 20).await, [Phase::Idle]);
+    gateway.start();
+    assert_eq!(phases(&mut rig, 60).await, [Phase::Idle]);
+    assert_eq!(rig.status("one").conditions, before.conditions);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_worked_when_the_gateway_died_is_not_active_for_ever() {
+    let (mut rig, gateway) = idle().await;
+    gateway.begin_heartbeat(&rig.agent_id("one"));
+    rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
+    gateway.kill();
+    rig.pause(Duration::from_secs(10)).await;
+    gateway.start();
+    rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_events_are_noticed_and_made_up_for() {
+    let (mut rig, gateway) = idle().await;
+    let id = rig.agent_id("one");
+    gateway.begin_heartbeat(&id);
+    rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
+    gateway.lose_events(1);
+    gateway.end_heartbeat(&id);
+    rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
+}

@@ -1,0 +1,328 @@
+//! A token is replaced in two phases, whatever happens in between.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::requests::RequestKind;
+use muster::api::{Agent, AgentGateway, Board, ConditionType, keys};
+use muster::reconcile::Key;
+use muster::reconcile::ports::Store;
+use muster::render::sha256_hex;
+use muster_simulator::{Fault, Simulator};
+use serde_json::json;
+
+use crate::rig::{NS, Rig, ready};
+
+/// A worker that has its first token, and has used it.
+async fn world() -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    confirm(&mut rig).await;
+    (rig, gateway)
+}
+
+/// The agent calls with the token that is in its files.
+async fn confirm(rig: &mut Rig) {
+    use_token(rig);
+    rig.until("the token to be confirmed", |rig| {
+        use_token(rig);
+        token_status(rig).is_some_and(|t| t.confirmed_at.is_some())
+    })
+    .await;
+}
+
+fn use_token(rig: &Rig) {
+    let world = rig.world();
+    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
+    let sha256 = agent.status.as_ref().unwrap().token.as_ref().unwrap().sha256.clone();
+    world.heartbeats.confirm(&agent, &sha256, world.store.now());
+}
+
+fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
+    rig.status("one").token
+}
+
+/// The tokens that the HTTP API would accept now, by hash.
+fn accepted(rig: &Rig) -> Vec<String> {
+    let Some(token) = token_status(rig) else { return Vec::new() };
+    let now: Timestamp = rig.world().store.now();
+    let previous = token.previous.filter(|p| p.valid_until.as_ref().is_none_or(|until| until.0 > now));
+    std::iter::once(token.sha256).chain(previous.map(|p| p.sha256)).filter(|sha256| !sha256.is_empty()).collect()
+}
+
+/// The token in the agent's files is accepted, and is the one in the Secret unless a rotation is under way.
+fn assert_usable(rig: &Rig, gateway: &Simulator, old: &str, context: &str) {
+    let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
+    let held = [rig.token("one"), old.to_owned()].into_iter().find(|token| file.contains(token));
+    assert!(held.is_some(), "{context}: no known token in the files");
+    let held = held.unwrap_or_default();
+    assert!(accepted(rig).contains(&sha256_hex(&held)), "{context}: the agent's token is accepted");
+}
+
+/// One token, everywhere: in the Secret, in the files, and accepted.
+fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, context: &str) {
+    let token = rig.token("one");
+    assert_ne!(token, old, "{context}: it is a new one");
+    assert_eq!(accepted(rig), [sha256_hex(&token)], "{context}: it alone is accepted");
+    let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
+    assert!(file.contains(&token) && !file.contains(old), "{context}: it is in the files");
+    let state = rig.store.state();
+    let data = state.secrets[&Key::new(NS, "one-token")].data.clone().unwrap();
+    assert!(!data.contains_key(keys::PREVIOUS_TOKEN_KEY), "{context}: the old one is gone from the Secret");
+    drop(state);
+    assert_eq!(token_status(rig).unwrap().revision, revision, "{context}: so many tokens were issued");
+}
+
+/// Whether the files hold the token of the Secret, and the status says so.
+fn delivered(rig: &Rig, gateway: &Simulator) -> bool {
+    let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
+    file.contains(&rig.token("one")) && accepted(rig).contains(&sha256_hex(&rig.token("one")))
+}
+
+/// Whether nothing is left of the token before.
+fn ended(rig: &Rig) -> bool {
+    let state = rig.store.state();
+    let secret = &state.secrets[&Key::new(NS, "one-token")];
+    let kept = secret.data.as_ref().is_some_and(|data| data.contains_key(keys::PREVIOUS_TOKEN_KEY));
+    drop(state);
+    !kept && token_status(rig).is_some_and(|t| t.previous.is_none() && t.confirmed_at.is_some())
+}
+
+/// The whole rotation: asked for, delivered, used, ended.
+async fn rotate(rig: &mut Rig, gateway: &Simulator, old: &str) {
+    rig.until("the new token to be delivered", |rig| rig.token("one") != *old && delivered(rig, gateway)).await;
+    confirm(rig).await;
+    rig.until("the end of the rotation", ended).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_replaces_the_token_and_the_old_one_works_until_the_new_one_is_used() {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    rig.pause(Duration::from_secs(2)).await;
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.until("the new token to be delivered", |rig| rig.token("one") != old && delivered(rig, &gateway)).await;
+    rig.rest(Duration::from_mins(1)).await;
+    assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one")), sha256_hex(&old)]);
+    assert!(rig.condition("one", ConditionType::TokenIssued).2.contains("the old one works until"));
+    confirm(&mut rig).await;
+    rig.until("the end of the rotation", ended).await;
+    assert_one_token(&rig, &gateway, &old, 2, "after the check-in");
+    let before = (gateway.writes(), rig.written());
+    rig.rest(Duration::from_mins(1)).await;
+    assert_eq!((gateway.writes(), rig.written()), before, "a request is handled once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_never_uses_the_new_token_loses_the_old_one_when_the_grace_period_ends() {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
+        "token": { "rotation": { "gracePeriod": "10m" } } });
+    rig.agent("one", rotation);
+    rig.pause(Duration::from_secs(2)).await;
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.until("the new token to be delivered", |rig| rig.token("one") != old && delivered(rig, &gateway)).await;
+    rig.rest(Duration::from_mins(8)).await;
+    assert_eq!(accepted(&rig).len(), 2);
+    rig.rest(Duration::from_mins(3)).await;
+    assert_one_token(&rig, &gateway, &old, 2, "after the grace period");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_replaced_by_age_again_and_again() {
+    let (mut rig, gateway) = world().await;
+    let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
+        "token": { "rotation": { "interval": "1h", "gracePeriod": "0s" } } });
+    rig.agent("one", rotation);
+    for revision in [2, 3] {
+        let old = rig.token("one");
+        rig.rest(Duration::from_mins(62)).await;
+        assert_one_token(&rig, &gateway, &old, revision, "after an hour");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() {
+    let (mut rig, gateway) = world().await;
+    rig.worker("two");
+    rig.until_ready().await;
+    let mut revision = 1;
+    for on_gateway in [false, true] {
+        let old = (rig.token("one"), rig.token("two"));
+        rig.pause(Duration::from_secs(2)).await;
+        if on_gateway {
+            rig.request::<AgentGateway>("gw", RequestKind::Rotate);
+        } else {
+            rig.request::<Board>("ops", RequestKind::Rotate);
+        }
+        rig.until("the second agent's new token", |rig| rig.token("two") != old.1).await;
+        rotate(&mut rig, &gateway, &old.0).await;
+        revision += 1;
+        assert_one_token(&rig, &gateway, &old.0, revision, "requested above");
+        // The second agent never uses its token; the next rotation waits for that of the last one to end.
+        rig.rest(Duration::from_mins(65)).await;
+    }
+    let synced = |sync: Option<muster::api::requests::SyncStatus>| sync.map(|s| (s.updated, s.pending, s.errors));
+    let state = rig.store.state();
+    let board = state.boards[&Key::new(NS, "ops")].status.clone().unwrap();
+    let above = state.gateways[&Key::new(NS, "gw")].status.clone().unwrap();
+    assert_eq!(synced(board.last_sync), Some((2, 0, vec![])));
+    assert_eq!(synced(above.last_sync), Some((2, 0, vec![])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_changed_or_deleted_by_hand_is_refused_and_replaced() {
+    for deleted in [true, false] {
+        let (mut rig, gateway) = world().await;
+        let old = rig.token("one");
+        if deleted {
+            rig.delete::<Secret>("one-token");
+        } else {
+            let mut state = rig.store.state();
+            let secret = state.secrets.get_mut(&Key::new(NS, "one-token")).unwrap();
+            let data = secret.data.as_mut().unwrap();
+            data.insert(keys::TOKEN_KEY.into(), k8s_openapi::ByteString(b"guessed".to_vec()));
+        }
+        rig.until("a new token", |rig| rig.status("one").token.is_some_and(|t| t.revision == 2)).await;
+        assert!(!accepted(&rig).contains(&sha256_hex(&old)), "the old one is refused at once");
+        assert!(!accepted(&rig).contains(&sha256_hex("guessed")), "and nobody's own is accepted");
+        rig.until("its delivery", |rig| delivered(rig, &gateway)).await;
+        confirm(&mut rig).await;
+        assert_one_token(&rig, &gateway, &old, 2, &format!("deleted: {deleted}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_kept_out_of_the_files_is_in_the_secret_alone() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "token": { "delivery": "SecretOnly" } }));
+    rig.until_ready().await;
+    let files = |rig: &Rig| gateway.workspace(&rig.status("one").workspace_path.unwrap());
+    let old = rig.token("one");
+    assert!(files(&rig).values().all(|text| !text.contains(&old)));
+    assert!(files(&rig)["AGENTS.md"].contains("/var/run/secrets/muster/one-token/token"));
+    let writes = gateway.count("agents.files.set");
+    rig.pause(Duration::from_secs(2)).await;
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.until("the new token", |rig| accepted(rig).len() == 2).await;
+    confirm(&mut rig).await;
+    rig.until("the end of the rotation", ended).await;
+    assert!(files(&rig).values().all(|text| !text.contains(&rig.token("one"))));
+    assert_eq!(gateway.count("agents.files.set"), writes, "no file changes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_is_away_while_the_token_is_replaced_locks_nobody_out() {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    rig.agent(
+        "one",
+        json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
+        "token": { "rotation": { "gracePeriod": "1m" } } }),
+    );
+    rig.until_ready().await;
+    rig.pause(Duration::from_secs(2)).await;
+    // The new token reaches the Secret, and the gateway dies before it reaches a file.
+    gateway.inject(Fault::on("agents.files.set").kill_before());
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.until("the new token in the Secret", |rig| rig.token("one") != old && accepted(rig).len() == 2).await;
+    rig.rest(Duration::from_mins(30)).await;
+    assert!(accepted(&rig).contains(&sha256_hex(&old)), "the agent has no other");
+    gateway.start();
+    rig.until("its delivery", |rig| delivered(rig, &gateway)).await;
+    confirm(&mut rig).await;
+    rig.until("the end of the rotation", ended).await;
+    assert_one_token(&rig, &gateway, &old, 2, "after the outage");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_asked_for_in_an_outage_begins_after_it() {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    gateway.kill();
+    rig.rest(Duration::from_mins(2)).await;
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.rest(Duration::from_mins(30)).await;
+    assert_eq!((rig.token("one"), accepted(&rig)), (old.clone(), vec![sha256_hex(&old)]));
+    gateway.start();
+    rotate(&mut rig, &gateway, &old).await;
+    assert_one_token(&rig, &gateway, &old, 2, "after the outage");
+}
+
+/// Rotates with crashes after these writes, counted from the request. How many writes it took in all.
+async fn rotate_with_crashes(crashes: &[usize]) -> usize {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    rig.pause(Duration::from_secs(2)).await;
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    let before = rig.store.state().writes;
+    rig.store.state().crash_at = crashes.iter().map(|n| before + n).collect();
+    let context = format!("crashes after writes {crashes:?}");
+    for _ in 0..=crashes.len() {
+        let crash = rig.store.crashed.clone();
+        tokio::select! {
+            biased;
+            () = crash.notified() => {
+                assert_usable(&rig, &gateway, &old, &context);
+                rig.start();
+            }
+            () = rotate(&mut rig, &gateway, &old) => break,
+        }
+    }
+    assert_one_token(&rig, &gateway, &old, 2, &context);
+    assert!(rig.store.state().agents.values().all(ready), "{context}");
+    rig.store.state().writes - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_two_crashes_of_the_operator_leave_exactly_one_token() {
+    let writes = rotate_with_crashes(&[]).await;
+    assert!(writes >= 5, "a rotation makes {writes} writes");
+    for first in 1..=writes {
+        rotate_with_crashes(&[first]).await;
+        for second in first + 1..=writes + 1 {
+            rotate_with_crashes(&[first, second]).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_lost_reply_of_the_gateway_leaves_exactly_one_token() {
+    for nth in 1..=2 {
+        for (how, fault) in [
+            ("reply lost", Fault::on("agents.files.set").nth(nth).lose_reply()),
+            ("connection lost after", Fault::on("agents.files.set").nth(nth).drop_connection_after()),
+            ("connection lost before", Fault::on("agents.files.set").nth(nth).drop_connection_before()),
+            ("refused", Fault::on("agents.files.set").nth(nth).error("UNAVAILABLE", "busy", true)),
+        ] {
+            let (mut rig, gateway) = world().await;
+            let old = rig.token("one");
+            rig.pause(Duration::from_secs(2)).await;
+            gateway.inject(fault);
+            rig.request::<Agent>("one", RequestKind::Rotate);
+            rotate(&mut rig, &gateway, &old).await;
+            assert_one_token(&rig, &gateway, &old, 2, how);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_operators_that_rotate_at_the_same_time_issue_one_token() {
+    let (mut rig, gateway) = world().await;
+    let old = rig.token("one");
+    rig.pause(Duration::from_secs(2)).await;
+    let other = rig.another();
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    for _ in 0..20 {
+        Box::pin(futures::future::join(rig.look(), other.look())).await;
+        rig.pause(Duration::from_secs(1)).await;
+    }
+    drop(other);
+    rotate(&mut rig, &gateway, &old).await;
+    assert_one_token(&rig, &gateway, &old, 2, "two operators");
+}
