@@ -15,6 +15,7 @@ pub mod gateways;
 pub mod heartbeats;
 pub mod link;
 pub mod observe;
+pub mod pass_on;
 pub mod ports;
 pub mod progress;
 pub mod references;

@@ -1,0 +1,153 @@
+//! The cheap way of a heartbeat into the status.
+//!
+//! A reconcile asks the gateway and reads Secrets. An agent that only says again what it said before needs none of that:
+//! its status gets the new time, and nothing else is looked at.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
+use tokio::task::JoinSet;
+use tracing::error;
+
+use super::act::status_not_written;
+use super::{Key, Store, World};
+use crate::api::ConditionType;
+use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};
+use crate::api::conditions::is_true;
+
+/// How many heartbeats are passed on side by side.
+const WORKERS: usize = 8;
+/// How many agents may be on their way into the queue.
+pub const BACKLOG: usize = 1024;
+
+/// What became of a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// The status holds it already, or the agent is gone.
+    Nothing,
+    /// Its time was written into the status.
+    Written,
+    /// It could not be written. The next one carries it.
+    NotWritten,
+    /// It may change more than a time: a reconcile has to look.
+    Reconcile,
+}
+
+/// Passes heartbeats on: the quiet ones into the status, the others to the agent controller.
+///
+/// # Guarantees
+/// An agent waits at most once, in the order in which the first of its heartbeats came. A panic ends one heartbeat and
+/// no other. Ends when all senders are gone.
+pub async fn run<S: Store>(world: Arc<World<S>>, mut due: Receiver<Key>, controller: UnboundedSender<Key>) {
+    let mut waiting = Waiting::default();
+    let mut workers = JoinSet::new();
+    loop {
+        while workers.len() < WORKERS
+            && let Some(key) = waiting.next()
+        {
+            let (world, controller) = (Arc::clone(&world), controller.clone());
+            workers.spawn(async move {
+                if pass_on(&world, &key).await == Passed::Reconcile {
+                    // The receiver ends only when the operator does.
+                    let _ = controller.send(key);
+                }
+            });
+        }
+        // Both branches are cancel-safe. Not biased: neither may keep the other waiting.
+        tokio::select! {
+            Some(ended) = workers.join_next() => if let Err(error) = ended {
+                error!(%error, "passing on a heartbeat panicked");
+            },
+            key = due.recv() => match key {
+                Some(key) => waiting.put(key),
+                None => return,
+            },
+        }
+    }
+}
+
+/// Agents whose heartbeat is to be passed on, each once. There are never more than Agents.
+#[derive(Debug, Default)]
+struct Waiting {
+    order: VecDeque<Key>,
+    known: HashSet<Key>,
+}
+
+impl Waiting {
+    fn put(&mut self, key: Key) {
+        if self.known.insert(key.clone()) {
+            self.order.push_back(key);
+        }
+    }
+
+    fn next(&mut self) -> Option<Key> {
+        let key = self.order.pop_front()?;
+        self.known.remove(&key);
+        Some(key)
+    }
+}
+
+/// Passes on what an agent reported last.
+///
+/// A write that fails is not repeated: when the agent is gone there is nothing to write, after a conflict somebody else has
+/// just written, and in any case the next heartbeat or reconcile carries it.
+pub async fn pass_on<S: Store>(world: &World<S>, key: &Key) -> Passed {
+    let Some(agent) = world.store.agent(key) else { return Passed::Nothing };
+    let reported = world.heartbeats.newer(&agent);
+    match decide(&agent, reported) {
+        Decision::Nothing => Passed::Nothing,
+        Decision::Reconcile => Passed::Reconcile,
+        Decision::Write(status) => match world.store.agent_status(&agent, &status).await {
+            Ok(_) => Passed::Written,
+            Err(error) => {
+                status_not_written("Agent", &agent.metadata, &error);
+                Passed::NotWritten
+            }
+        },
+    }
+}
+
+enum Decision {
+    Nothing,
+    Write(Box<AgentStatus>),
+    Reconcile,
+}
+
+fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
+    let Some(status) = agent.status.as_ref().filter(|status| quiet(agent, status)) else { return Decision::Reconcile };
+    let Some(reported) = reported else { return Decision::Nothing };
+    let same = status
+        .heartbeat
+        .as_ref()
+        .is_some_and(|h| (h.status, &h.current_task) == (reported.status, &reported.current_task));
+    if same && phase_stays(status.phase, reported.status) {
+        return Decision::Write(Box::new(AgentStatus { heartbeat: Some(reported), ..status.clone() }));
+    }
+    Decision::Reconcile
+}
+
+/// Whether nothing is under way that a call of the agent could move.
+fn quiet(agent: &Agent, status: &AgentStatus) -> bool {
+    agent.metadata.deletion_timestamp.is_none()
+        && Some(status.observed_generation) == agent.metadata.generation
+        && is_true(&status.conditions, ConditionType::Ready)
+        && is_true(&status.conditions, ConditionType::CheckedIn)
+        && status.token.as_ref().is_some_and(|token| token.confirmed_at.is_some() && token.previous.is_none())
+}
+
+/// Whether this is the phase of an agent that reports this.
+fn phase_stays(phase: Option<Phase>, reported: Option<CheckIn>) -> bool {
+    match phase {
+        Some(Phase::Active) => reported == Some(CheckIn::Active),
+        Some(Phase::Idle) => reported == Some(CheckIn::Idle),
+        Some(Phase::Ready) => reported.is_none(),
+        // Whatever it says, it stays paused.
+        Some(Phase::Paused) => true,
+        None | Some(Phase::Provisioning | Phase::Offline | Phase::Failed | Phase::Deleting) => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "pass_on_tests.rs"]
+mod tests;
