@@ -2,5 +2,7 @@
 
 pub mod agents;
 pub mod error;
+pub mod listen;
 pub mod probes;
+pub mod tls;
 pub mod tokens;
