@@ -1,6 +1,5 @@
 //! The operator: everything put together.
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -23,9 +23,12 @@ use crate::cluster::{Caches, watch};
 use crate::gateway::{Link, Network};
 use crate::metrics::Metrics;
 use crate::reconcile::gateways::Changed;
-use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway};
+use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway, pass_on};
 use crate::server::agents::{self, Api};
+use crate::server::limits::Limits;
+use crate::server::listen;
 use crate::server::probes::{self, Probes};
+use crate::server::tls::{self, Certificate};
 use crate::server::tokens::Tokens;
 
 /// How long reconciles that are under way may go on after a signal to stop.
@@ -42,6 +45,13 @@ pub struct Options {
     /// Address of the HTTP API that agents call.
     #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR")]
     pub api_addr: SocketAddr,
+    /// Certificate (PEM, its chain included) with which the HTTP API is served; needs --tls-key-file. Without the two it
+    /// is plain HTTP. Read again when it changes.
+    #[arg(long, env = "MUSTER_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Private key (PEM) of that certificate; needs --tls-cert-file.
+    #[arg(long, env = "MUSTER_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR")]
     pub probe_addr: SocketAddr,
@@ -96,17 +106,25 @@ async fn client(options: &Options) -> Result<Client, Failure> {
 }
 
 async fn operate(options: &Options) -> Result<(), Failure> {
+    let certificate = certificate(options)?;
     let client = client(options).await?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let api_listener = listen(options.api_addr, "--api-addr").await?;
     let probe_listener = listen(options.probe_addr, "--probe-addr").await?;
     info!(
-        api = %api_listener.local_addr()?, probes = %probe_listener.local_addr()?, kubernetes = version.git_version,
+        tls = certificate.is_some(), api = %api_listener.local_addr()?, probes = %probe_listener.local_addr()?, kubernetes = version.git_version,
         "muster runs"
     );
     let shutdown = CancellationToken::new();
     let mut parts = JoinSet::new();
-    start(&client, (api_listener, probe_listener), &shutdown, &mut parts);
+    if let Some(certificate) = &certificate {
+        let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
+        parts.spawn(async move {
+            let _ = stop.run_until_cancelled(certificate.follow()).await;
+        });
+    }
+    let tls = certificate.map(|c| c.acceptor()).transpose()?;
+    start(&client, ((api_listener, tls), probe_listener), &shutdown, &mut parts);
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         biased;
@@ -126,13 +144,21 @@ async fn operate(options: &Options) -> Result<(), Failure> {
     }
 }
 
+/// The certificate that the flags name, if they name one.
+fn certificate(options: &Options) -> Result<Option<Arc<Certificate>>, Failure> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_key_file) else { return Ok(None) };
+    let files = tls::Files { certificate: certificate.clone(), key: key.clone() };
+    let loaded = Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.whole()))?;
+    Ok(Some(loaded))
+}
+
 async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(addr).await.map_err(|e| format!("{flag} {addr}: {e}").into())
 }
 
 fn start(
     client: &Client,
-    (api_listener, probe_listener): (TcpListener, TcpListener),
+    ((api_listener, tls), probe_listener): ((TcpListener, Option<TlsAcceptor>), TcpListener),
     shutdown: &CancellationToken,
     parts: &mut JoinSet<()>,
 ) {
@@ -142,6 +168,7 @@ fn start(
     let caches = Caches { agents: agents_cache, boards: boards_cache, gateways: gateways_cache };
     let store = KubeStore::new(client.clone(), caches.clone());
     let (queues, receivers) = queues();
+    let (due, heard) = mpsc::channel(pass_on::BACKLOG);
     let (news, changed) = mpsc::unbounded_channel();
     let triggers = Triggers { store: store.clone(), caches: caches.clone(), queues: queues.clone() };
     let metrics = Arc::new(Metrics::default());
@@ -155,7 +182,8 @@ fn start(
     let api = Api {
         world: Arc::clone(&world),
         tokens: Arc::clone(&tokens),
-        queue: queues.agents.clone(),
+        limits: Limits::default(),
+        due,
         metrics: Arc::clone(&metrics),
     };
 
@@ -175,8 +203,9 @@ fn start(
     }));
     until_stop(Box::pin(follow_gateways(changed, triggers)));
     until_stop(Box::pin(count_gateways(Arc::clone(&world), Arc::clone(&metrics))));
-    until_stop(Box::pin(serve(api_listener, agents::router(Arc::new(api)))));
-    until_stop(Box::pin(serve(probe_listener, probes::router(Arc::clone(&probes)))));
+    until_stop(Box::pin(pass_on::run(Arc::clone(&world), heard, queues.agents.clone())));
+    parts.spawn(listen::serve(api_listener, tls, agents::router(Arc::new(api)), shutdown.clone()));
+    parts.spawn(listen::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
     parts.spawn(run_controllers(world, (caches, probes), receivers, metrics, shutdown.clone()));
 }
 
@@ -263,12 +292,6 @@ async fn count_gateways(world: Arc<World<KubeStore>>, metrics: Arc<Metrics>) {
         let links = world.gateways.links();
         let up = links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), Link::Up(_))).count();
         metrics.gateways(links.len(), up);
-    }
-}
-
-async fn serve(listener: TcpListener, router: axum::Router) {
-    if let Err(error) = axum::serve(listener, router).into_future().await {
-        error!(%error, "an HTTP server ended");
     }
 }
 

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedSender;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::Sender;
 
+use super::caller::{Caller, paused};
 use super::error::ApiError;
-use super::tokens::{Tokens, same};
+use super::limits::Limits;
+use super::tokens::Tokens;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::metrics::Metrics;
@@ -31,8 +33,10 @@ pub struct Api<S> {
     pub world: Arc<World<S>>,
     /// The hashes of the agents' tokens.
     pub tokens: Arc<Tokens>,
-    /// The queue of the agent controller.
-    pub queue: UnboundedSender<Key>,
+    /// How often one caller may call.
+    pub limits: Limits,
+    /// Agents whose heartbeat is to be passed on.
+    pub due: Sender<Key>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -65,70 +69,89 @@ async fn method_not_allowed() -> ApiError {
     )
 }
 
+/// What an agent that was seen is told.
+#[derive(Debug, Serialize)]
+struct Seen {
+    ok: bool,
+    /// The uid of the Agent.
+    agent_id: Option<String>,
+    name: String,
+    /// Whether it is suspended and is to do nothing.
+    paused: bool,
+}
+
+// The caller comes first: who has no token learns nothing else.
+
 async fn heartbeat_by_id<S: Store>(
     State(api): State<Arc<Api<S>>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let agent = api.authenticate(&headers)?;
-    let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
-    if agent.metadata.uid.as_deref() != Some(id.as_str()) && gateway_id != Some(id.as_str()) {
-        let message = "this token belongs to another agent than the one in the URL; use the id and the token that stand together in your files";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_agent", message));
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Seen>, ApiError> {
+    let id = id.map(|Path(id)| id).unwrap_or_default();
+    if !is(&caller.agent, &id) {
+        return Err(another(api.world.store.agents().iter().any(|agent| is(agent, &id))));
     }
-    check_in(&api, &agent, body)
+    check_in(&api, &caller.agent, body).await
 }
 
 async fn heartbeat<S: Store>(
     State(api): State<Arc<Api<S>>>,
-    headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let agent = api.authenticate(&headers)?;
-    check_in(&api, &agent, body)
+    caller: Caller,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Seen>, ApiError> {
+    check_in(&api, &caller.agent, body).await
 }
 
-async fn healthz<S: Store>(State(api): State<Arc<Api<S>>>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
-    let agent = api.authenticate(&headers)?;
-    let due = api.world.heartbeats.alive(&agent, api.world.store.now());
-    Ok(api.seen(&agent, due))
+async fn healthz<S: Store>(State(api): State<Arc<Api<S>>>, caller: Caller) -> Json<Seen> {
+    let due = api.world.heartbeats.alive(&caller.agent, api.world.store.now());
+    seen(&api, &caller.agent, due).await
 }
 
-impl<S: Store> Api<S> {
-    /// The agent whose token the request carries.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Agent>, ApiError> {
-        let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
-        let token = token(headers)
-            .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;
-        let hash = crate::render::sha256_hex(token);
-        let unknown = || {
-            unauthorized("this token is not known; use the one in your files, and read them again if it was replaced")
-        };
-        let key = self.tokens.agent(&hash).ok_or_else(unknown)?;
-        let agent = self.world.store.agent(&key).ok_or_else(unknown)?;
-        let current = agent.status.as_ref().and_then(|s| s.token.as_ref()).is_some_and(|t| same(&t.sha256, &hash));
-        if !current || agent.metadata.deletion_timestamp.is_some() {
-            return Err(unknown());
-        }
-        Ok(agent)
+/// Whether `id` is an agent's uid or its id on the gateway.
+fn is(agent: &Agent, id: &str) -> bool {
+    let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
+    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id)
+}
+
+/// The id in the URL is not that of the caller.
+fn another(exists: bool) -> ApiError {
+    let advice = "use the id and the token that stand together in your files";
+    if exists {
+        let message = format!("this token belongs to another agent than the one in the URL; {advice}");
+        return ApiError::new(StatusCode::FORBIDDEN, "wrong_agent", message);
     }
-
-    /// Takes note that an agent was heard of, and has its status written when that is due.
-    fn seen(&self, agent: &Agent, due: bool) -> Json<Value> {
-        self.metrics.heartbeat();
-        if due {
-            // The receiver ends only when the operator does.
-            let _ = self.queue.send(Key::of(&agent.metadata));
-        }
-        Json(json!({ "ok": true, "agent_id": agent.metadata.uid, "name": agent.display_name() }))
-    }
+    let message = format!("there is no agent with the id in the URL; {advice}");
+    ApiError::new(StatusCode::NOT_FOUND, "no_such_agent", message)
 }
 
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let own = headers.get("x-agent-token").and_then(|v| v.to_str().ok());
-    let bearer = || headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
-    own.or_else(bearer).map(str::trim).filter(|t| !t.is_empty())
+async fn check_in<S: Store>(
+    api: &Api<S>,
+    agent: &Agent,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Seen>, ApiError> {
+    let due = api.world.heartbeats.record(agent, report(&body.map_err(unread)?)?, api.world.store.now());
+    Ok(seen(api, agent, due).await)
+}
+
+/// Takes note that an agent was heard of, and has its status written when that is due.
+async fn seen<S: Store>(api: &Api<S>, agent: &Agent, due: bool) -> Json<Seen> {
+    api.metrics.heartbeat();
+    if due {
+        // The receiver ends only when the operator does.
+        let _ = api.due.send(Key::of(&agent.metadata)).await;
+    }
+    let name = agent.display_name().to_owned();
+    Json(Seen { ok: true, agent_id: agent.metadata.uid.clone(), name, paused: paused(agent) })
+}
+
+fn unread(rejection: BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message =
+            format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body ended before it was complete")
 }
 
 /// The body of a heartbeat.
@@ -136,20 +159,6 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 struct Heartbeat {
     status: Option<String>,
     current_task_id: Option<String>,
-}
-
-fn check_in<S: Store>(
-    api: &Api<S>,
-    agent: &Agent,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let body = body.map_err(|_| {
-        let message =
-            format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-    })?;
-    let due = api.world.heartbeats.record(agent, report(&body)?, api.world.store.now());
-    Ok(api.seen(agent, due))
 }
 
 fn report(body: &[u8]) -> Result<Report, ApiError> {
@@ -182,6 +191,8 @@ fn check_in_status(word: &str) -> Option<CheckIn> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -207,15 +218,5 @@ mod tests {
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
             assert!(error.message.contains(says), "{}", error.message);
         }
-    }
-
-    #[test]
-    fn the_token_is_taken_from_either_header() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(token(&headers), None);
-        headers.insert(header::AUTHORIZATION, "Bearer b".parse().unwrap());
-        assert_eq!(token(&headers), Some("b"));
-        headers.insert("x-agent-token", "a".parse().unwrap());
-        assert_eq!(token(&headers), Some("a"));
     }
 }

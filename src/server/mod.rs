@@ -1,7 +1,9 @@
 //! The HTTP servers: the API that agents call, and probes and metrics on a port of their own.
 
 pub mod agents;
+pub mod caller;
 pub mod error;
+pub mod limits;
 pub mod listen;
 pub mod probes;
 pub mod tls;
