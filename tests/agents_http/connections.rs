@@ -1,0 +1,100 @@
+//! Clients that are slow, and a server that ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use muster::server::listen;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+struct Served {
+    address: SocketAddr,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+}
+
+async fn served(router: Router) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let ended = tokio::spawn(listen::serve(listener, None, router, stop.clone()));
+    Served { address, stop, ended }
+}
+
+fn echo() -> Router {
+    Router::new().route("/", get(|| async { "here" })).route("/echo", post(|body: Bytes| async { body }))
+}
+
+/// What a client gets that sends this and then waits for the end of the connection.
+async fn said(address: SocketAddr, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_no_headers_is_cut_off() {
+    let served = served(echo()).await;
+    for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: muster\r\n"] {
+        let began = Instant::now();
+        assert_eq!(said(served.address, begun).await, "");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(15) && took < Duration::from_secs(20), "{begun:?} took {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_within_its_body_is_told_and_cut_off() {
+    let served = served(echo()).await;
+    let answer = said(served.address, "POST /echo HTTP/1.1\r\nhost: muster\r\ncontent-length: 9\r\n\r\nhalf").await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"timeout\""), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_idle_after_an_answer_is_closed() {
+    let served = served(echo()).await;
+    let answer = said(served.address, "GET / HTTP/1.1\r\nhost: muster\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("here"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_headers_are_refused() {
+    let served = served(echo()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let endless = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(32 * 1024));
+    // It may be cut off before all is sent.
+    let _ = stream.write_all(endless.as_bytes()).await;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_is_answered_after_the_stop() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (began, gone) = (Arc::clone(&begun), Arc::clone(&go));
+    let slow = get(move || async move {
+        began.notify_one();
+        gone.notified().await;
+        "done"
+    });
+    let served = served(Router::new().route("/", slow)).await;
+    let answer = tokio::spawn(said(served.address, "GET / HTTP/1.1\r\nhost: muster\r\n\r\n"));
+    begun.notified().await;
+    let idle = TcpStream::connect(served.address).await.unwrap();
+    served.stop.cancel();
+    go.notify_one();
+    assert!(answer.await.unwrap().ends_with("done"));
+    served.ended.await.unwrap();
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    drop(idle);
+}

@@ -1,0 +1,57 @@
+//! From a heartbeat to the status, without a reconcile where that is enough.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster::reconcile::pass_on::{self, Passed, pass_on};
+use muster::reconcile::{Key, Store};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::rig::{Call, NS, Rig, heartbeat};
+
+fn key() -> Key {
+    Key::new(NS, "a")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_agents_heartbeat_is_written_at_most_once_in_thirty_seconds() {
+    let mut rig = Rig::new();
+    rig.agent("a", |_| {});
+    for _ in 0..7 {
+        rig.checks_in("a-token").await;
+        while let Ok(key) = rig.due.try_recv() {
+            assert_eq!(pass_on(&rig.world, &key).await, Passed::Written);
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+    }
+    assert_eq!(rig.store.state().writes, 3, "at 0, 30 and 60 seconds");
+    let seen = rig.stored("a").status.as_ref().and_then(|s| s.heartbeat.clone()).unwrap().last_seen.0;
+    assert_eq!(rig.store.now().duration_since(seen).as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
+    let mut rig = Rig::new();
+    rig.agent("a", |_| {});
+    let (controller, mut queue) = mpsc::unbounded_channel();
+    let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
+    let running = tokio::spawn(pass_on::run(Arc::clone(&rig.world), due, controller));
+    rig.checks_in("a-token").await;
+    while rig.store.state().writes == 0 {
+        tokio::task::yield_now().await;
+    }
+    let working = Call { body: json!({ "status": "busy" }).to_string(), ..heartbeat("a-token") };
+    rig.call(working).await;
+    assert_eq!(queue.recv().await, Some(key()));
+    assert_eq!(rig.stored("a").status.as_ref().unwrap().phase.map(|p| format!("{p:?}")).as_deref(), Some("Idle"));
+    drop(rig);
+    running.await.unwrap();
+    assert_eq!(queue.recv().await, None, "once, and the first one not at all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_gone_is_passed_over() {
+    let rig = Rig::new();
+    assert_eq!(pass_on(&rig.world, &key()).await, Passed::Nothing);
+}

@@ -1,0 +1,110 @@
+//! What a caller is told, and who is told nothing.
+
+use std::time::Duration;
+
+use axum::http::{Method, header};
+use serde_json::{Value, json};
+
+use crate::rig::{Answer, Call, Rig, heartbeat};
+
+fn to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
+    Call { method: Method::POST, path, token, body: String::new() }
+}
+
+fn deleting(agent: &mut Value) {
+    agent["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    agent["metadata"]["finalizers"] = json!(["muster.dev/agent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_is_answered_with_who_the_caller_is() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    for path in ["/api/v1/agents/uid-a/heartbeat", "/api/v1/agents/mc-a/heartbeat", "/api/v1/agent/heartbeat"] {
+        let answer = rig.call(to(path, Some("a-token"))).await;
+        assert_eq!(answer.body, json!({ "ok": true, "agent_id": "uid-a", "name": "a", "paused": false }), "{path}");
+    }
+    let call = Call { method: Method::GET, ..to("/api/v1/agent/healthz", Some("a-token")) };
+    assert_eq!(rig.call(call).await.body["ok"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_agent_is_told_that_it_is_paused() {
+    let rig = Rig::new();
+    rig.agent("a", |agent| agent["spec"]["suspend"] = json!(true));
+    let answer = rig.call(heartbeat("a-token")).await;
+    assert_eq!((answer.status.as_u16(), &answer.body["paused"]), (200, &json!(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refusal_has_a_status_a_code_and_a_sentence() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.agent("b", |_| {});
+    rig.agent("gone", deleting);
+    let own = |body: String| Call { body, ..heartbeat("a-token") };
+    let cases = [
+        (to("/api/v1/agent/heartbeat", None), (401, "unauthorized"), "X-Agent-Token"),
+        (heartbeat("nonsense"), (401, "unauthorized"), "read them again"),
+        (to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
+        (to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
+        (heartbeat("gone-token"), (409, "deleting"), "stop working"),
+        (own("x".repeat(16 * 1024 + 1)), (413, "too_large"), "16384 bytes"),
+        (own("{".into()), (400, "bad_request"), "JSON"),
+        (own(json!({ "status": "flying" }).to_string()), (400, "bad_request"), "flying"),
+        (own(json!({ "current_task_id": "T".repeat(257) }).to_string()), (400, "bad_request"), "256 characters"),
+    ];
+    for (call, expected, says) in cases {
+        let answer = rig.call(call).await;
+        assert_eq!(answer.code(), expected, "{answer:?}");
+        assert!(answer.body["message"].as_str().is_some_and(|m| m.contains(says)), "{says:?} is not in {answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_nothing_tells_which_agents_there_are() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.agent("gone", deleting);
+    let mut answers: Vec<Answer> = Vec::new();
+    for id in ["uid-a", "mc-a", "uid-gone", "uid-nobody"] {
+        let path = format!("/api/v1/agents/{id}/heartbeat");
+        answers.push(rig.call(to(&path, Some("nonsense"))).await);
+        let body = "x".repeat(64 * 1024);
+        answers.push(rig.call(Call { body, ..to(&path, Some("nonsense")) }).await);
+    }
+    assert_eq!(answers[0].status, 401);
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_calls_too_often_is_told_when_to_come_back() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.agent("b", |_| {});
+    for _ in 0..20 {
+        assert_eq!(rig.checks_in("a-token").await, 200);
+    }
+    let answer = rig.call(heartbeat("a-token")).await;
+    assert_eq!(answer.code(), (429, "too_many_requests"));
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    assert_eq!(rig.checks_in("b-token").await, 200, "one agent takes nothing from another");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(rig.checks_in("a-token").await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn guessing_is_slowed_down_and_a_good_token_beside_it_is_not() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    let mut told = Vec::new();
+    for n in 0..61 {
+        told.push(rig.checks_in(&format!("guess-{n}")).await);
+    }
+    assert_eq!((told[59], told[60]), (401, 429));
+    assert_eq!(rig.checks_in("a-token").await, 200);
+}

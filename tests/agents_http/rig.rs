@@ -1,0 +1,130 @@
+//! The router over the in-memory API, with agents that are ready.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use muster::api::Agent;
+use muster::gateway::Network;
+use muster::metrics::Metrics;
+use muster::reconcile::{Gateways, Heartbeats, Key, Store, World, pass_on};
+use muster::render::sha256_hex;
+use muster::server::agents::{Api, router};
+use muster::server::limits::Limits;
+use muster::server::tokens::Tokens;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{self, Receiver};
+
+use crate::memory::MemoryStore;
+
+/// The namespace of all agents.
+pub(crate) const NS: &str = "fleet";
+
+pub(crate) struct Rig {
+    pub store: MemoryStore,
+    pub world: Arc<World<MemoryStore>>,
+    pub due: Receiver<Key>,
+    tokens: Arc<Tokens>,
+    router: Router,
+}
+
+/// An answer of the API.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The status and the word for programs.
+    pub(crate) fn code(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default())
+    }
+}
+
+/// A call of the API.
+pub(crate) struct Call<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub token: Option<&'a str>,
+    pub body: String,
+}
+
+/// A heartbeat without an id.
+pub(crate) fn heartbeat(token: &str) -> Call<'_> {
+    Call { method: Method::POST, path: "/api/v1/agent/heartbeat", token: Some(token), body: String::new() }
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        let store = MemoryStore::new();
+        let (news, _) = mpsc::unbounded_channel();
+        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news);
+        let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
+        let (due, receiver) = mpsc::channel(pass_on::BACKLOG);
+        let tokens = Arc::new(Tokens::default());
+        let api = Api {
+            world: Arc::clone(&world),
+            tokens: Arc::clone(&tokens),
+            limits: Limits::default(),
+            due,
+            metrics: Arc::new(Metrics::default()),
+        };
+        Self { store, world, due: receiver, tokens, router: router(Arc::new(api)) }
+    }
+
+    /// An Agent that is ready, checked in and idle, and whose token is `<name>-token`; changed as the test says.
+    pub(crate) fn agent(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let condition = |kind: &str, status: &str, reason: &str| {
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": "", "observedGeneration": 1,
+                "lastTransitionTime": "2025-12-31T00:00:00Z"
+            })
+        };
+        let mut manifest = json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
+            "metadata": { "name": name, "namespace": NS, "uid": format!("uid-{name}") },
+            "spec": { "boardRef": { "name": "ops" } },
+            "status": {
+                "observedGeneration": 1, "phase": "Idle", "agentId": format!("mc-{name}"),
+                "token": {
+                    "secretName": format!("{name}-token"), "sha256": sha256_hex(&format!("{name}-token")),
+                    "revision": 1, "confirmedAt": "2025-12-31T00:00:00Z"
+                },
+                "heartbeat": { "lastSeen": "2025-12-31T23:59:00Z", "status": "Idle" },
+                "conditions": [condition("Ready", "True", "Reconciled"), condition("CheckedIn", "True", "CheckedIn")]
+            }
+        });
+        change(&mut manifest);
+        self.store.apply::<Agent>(serde_json::from_value(manifest).unwrap());
+        self.tokens.update(&self.stored(name), false);
+    }
+
+    pub(crate) fn stored(&self, name: &str) -> Arc<Agent> {
+        self.world.store.agent(&Key::new(NS, name)).unwrap()
+    }
+
+    pub(crate) async fn call(&self, call: Call<'_>) -> Answer {
+        let mut request = Request::builder().method(call.method).uri(call.path);
+        if let Some(token) = call.token {
+            request = request.header("x-agent-token", token);
+        }
+        let mut request = request.body(Body::from(call.body)).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 4711))));
+        let response = TowerToHyperService::new(self.router.clone()).call(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = serde_json::from_slice(&to_bytes(body, 64 * 1024).await.unwrap()).unwrap();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// Checks in with this token; the HTTP status.
+    pub(crate) async fn checks_in(&self, token: &str) -> u16 {
+        self.call(heartbeat(token)).await.status.as_u16()
+    }
+}
