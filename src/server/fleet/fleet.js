@@ -1,0 +1,301 @@
+// The page: who is signed in, what the address says, and what is shown.
+
+import { Api, readToken } from './api.js';
+import { Detail } from './detail.js';
+import { setText } from './dom.js';
+import { List } from './list.js';
+import * as model from './model.js';
+import { follow, pause } from './sse.js';
+import { Fleet } from './store.js';
+
+const TOKEN = 'muster.token';
+/** How long changes of an agent are gathered before its page is asked for again. */
+const GATHER = 300;
+/** How often an agent's page is asked for again although nothing was heard: events come without a change. */
+const REFRESH = 30_000;
+
+const byId = (id) => document.getElementById(id);
+const fleet = new Fleet(changed);
+const list = new List(fleet, { filter: choose, open: (id) => go(id, filter) });
+const detail = new Detail(back);
+
+/** What the address says. */
+let filter = model.readFilter('');
+/** Who is signed in: `{api, stop, state, loaded, problem, since, retry}`; null when nobody is. */
+let session = null;
+/** The agent whose page is open: `{id, stop, poke, said}`; null when it is the list. */
+let view = null;
+/** Phases as they were last announced. */
+const phases = new Map();
+let listScroll = 0;
+
+// Signing in and out.
+
+function signIn(token) {
+  sessionStorage.setItem(TOKEN, token);
+  const stop = new AbortController();
+  session = { api: new Api(token), stop, state: 'connecting', loaded: false, problem: null, since: null, retry: () => {} };
+  run(session);
+  route();
+}
+
+function signOut(message = '') {
+  sessionStorage.removeItem(TOKEN);
+  session?.stop.abort();
+  session = null;
+  close();
+  fleet.list(new Map(), true);
+  phases.clear();
+  byId('token').value = '';
+  refuse(message);
+  show();
+  byId('token').focus();
+}
+
+function refuse(message) {
+  setText(byId('sign-in-error'), message);
+  byId('sign-in-error').hidden = !message;
+}
+
+// The stream.
+
+async function run(mine) {
+  try {
+    await follow({
+      open: (lastEventId, signal) => connect(mine, lastEventId, signal),
+      onEvent: ({ type, data }) => {
+        if (type === 'agent') fleet.put(JSON.parse(data).agent);
+      },
+      onState: (state, { error }) => become(mine, state, error),
+      wait: (delay, signal) =>
+        new Promise((resolve) => {
+          mine.retry = resolve;
+          pause(delay, signal).then(resolve);
+        }),
+      signal: mine.stop.signal,
+    });
+  } catch (error) {
+    failed(mine, error);
+  }
+}
+
+/** Opens the stream, and then asks for the list: what the stream says is read afterwards and is newer. */
+async function connect(mine, lastEventId, signal) {
+  const response = await mine.api.stream(lastEventId, signal);
+  try {
+    const { all, complete } = await mine.api.agents(signal);
+    fleet.list(all, complete);
+  } catch (error) {
+    response.body.cancel().catch(() => {});
+    throw error;
+  }
+  mine.loaded = true;
+  return response;
+}
+
+function become(mine, state, error) {
+  if (mine !== session) return;
+  if (state === 'live') {
+    mine.problem = null;
+    mine.since = null;
+    view?.poke();
+  }
+  if (state === 'waiting') {
+    mine.since ??= new Date();
+    // A stream that merely ends is opened again, and nobody needs to hear of it.
+    mine.problem = error ?? mine.problem;
+  }
+  // Until a new attempt has succeeded, the last one counts.
+  if (state !== 'connecting' || !mine.since) mine.state = state;
+  show();
+}
+
+/** An error with which nothing can be asked again by itself. */
+function failed(mine, error) {
+  if (mine !== session) return;
+  if (error.status === 401) {
+    const hint = 'Tokens last an hour unless you ask for more; create another one.';
+    return signOut(`This token was not accepted: ${error.message}. ${hint}`.replace('..', '.'));
+  }
+  mine.stop.abort();
+  mine.problem = error;
+  mine.state = 'refused';
+  show();
+}
+
+function again() {
+  if (session?.state === 'refused') signIn(sessionStorage.getItem(TOKEN));
+  else session?.retry();
+}
+
+// The address.
+
+function go(id, to, replace = false) {
+  if (!view) listScroll = scrollY;
+  const address = model.writeQuery(to, id) || location.pathname;
+  if (replace) history.replaceState(history.state, '', address);
+  else history.pushState({ inside: true }, '', address);
+  route();
+}
+
+function choose(to, typed) {
+  // One step back for one search, not for each letter.
+  go('', to, typed && filter.text !== '' && to.text !== '');
+}
+
+function back() {
+  if (history.state?.inside) history.back();
+  else go('', filter);
+}
+
+function route() {
+  filter = model.readFilter(location.search);
+  list.filter(filter);
+  const id = new URLSearchParams(location.search).get('agent') ?? '';
+  if ((view?.id ?? '') !== id) {
+    const left = Boolean(view);
+    close();
+    if (id) open(id);
+    else if (left) requestAnimationFrame(() => scrollTo(0, listScroll));
+  }
+  show();
+}
+
+// One agent.
+
+function open(id) {
+  if (!session) return;
+  view = { id, stop: new AbortController(), poke: () => {}, said: '', eventsRefused: false };
+  detail.open(id, fleet.agents.get(id));
+  watch(view, session);
+  requestAnimationFrame(() => {
+    scrollTo(0, 0);
+    detail.focus();
+  });
+}
+
+function close() {
+  view?.stop.abort();
+  view = null;
+}
+
+async function watch(mine, { api, stop }) {
+  const signal = AbortSignal.any([mine.stop.signal, stop.signal]);
+  while (!signal.aborted) {
+    const poked = new Promise((resolve) => (mine.poke = resolve));
+    try {
+      await look(mine, api, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status === 401) return failed(session, error);
+      detail.say(error.status === 404 ? 'There is no such agent, or it was deleted.' : `${error.message}.`.replace('..', '.'), true);
+    }
+    await Promise.race([poked, pause(REFRESH, signal)]);
+    await pause(GATHER, signal);
+  }
+}
+
+async function look(mine, api, signal) {
+  const agent = await api.agent(mine.id, signal);
+  if (signal.aborted) return;
+  const said = JSON.stringify(agent);
+  if (said !== mine.said) detail.show(agent);
+  mine.said = said;
+  detail.say('');
+  document.title = `${agent.name} · Muster`;
+  if (mine.eventsRefused) return;
+  try {
+    const events = await api.events(mine.id, signal);
+    if (!signal.aborted) detail.events(events);
+  } catch (error) {
+    if (signal.aborted || error.status === 401) throw error;
+    mine.eventsRefused = error.status === 403;
+    detail.events([], mine.eventsRefused ? 'Your account may not list events in this namespace.' : `${error.message}.`);
+  }
+}
+
+// What is shown.
+
+function changed(ids) {
+  list.change(ids);
+  announce(ids);
+  if (view && ids.has(view.id)) {
+    const item = fleet.agents.get(view.id);
+    if (item) detail.item(item);
+    view.poke();
+  }
+  show();
+}
+
+/** Tells people who do not see the page which agents are in another phase. */
+function announce(ids) {
+  const news = [];
+  for (const id of ids) {
+    const item = fleet.agents.get(id);
+    const before = phases.get(id);
+    if (item) phases.set(id, item.status);
+    else phases.delete(id);
+    if (view && view.id !== id) continue;
+    if (item && before && before !== item.status) news.push(`${item.name} is now ${model.word(item.status)}`);
+    else if (!item && before && session) news.push('An agent was deleted');
+  }
+  if (news.length > 0) setText(byId('about'), news.length > 3 ? `${news.length} agents changed` : news.join('. '));
+}
+
+const LIVE = { connecting: 'Connecting', live: 'Live', waiting: 'Reconnecting', refused: 'Refused' };
+
+function show() {
+  const loaded = Boolean(session?.loaded) || fleet.agents.size > 0;
+  const refused = session?.state === 'refused';
+  byId('sign-in').hidden = Boolean(session);
+  byId('sign-out').hidden = !session;
+  byId('live').hidden = !session;
+  byId('live').dataset.state = session?.state ?? '';
+  setText(byId('live'), session ? LIVE[session.state] : '');
+  byId('loading').hidden = !session || loaded || Boolean(session.problem);
+  byId('list').hidden = !session || !loaded || Boolean(view) || refused;
+  byId('agent').hidden = !session || !view || refused;
+  byId('trouble').hidden = !session?.problem;
+  if (session?.problem) setText(byId('trouble-text'), trouble(session, loaded));
+  if (!view) document.title = 'Fleet · Muster';
+}
+
+function trouble({ problem, since, state }, loaded) {
+  const what = problem.message.replace(/\.$/, '');
+  if (state === 'refused') return `${what}.`;
+  if (!loaded) return `${what}. It is tried again by itself.`;
+  return `${what}. What you see is as of ${since?.toLocaleTimeString() ?? 'a moment ago'}; it is tried again by itself.`;
+}
+
+byId('sign-in-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const token = readToken(byId('token').value);
+  if (!token) return refuse('This is no token: it has spaces or other characters in it that tokens do not have.');
+  refuse('');
+  byId('token').value = '';
+  signIn(token);
+  byId('main').focus({ preventScroll: true });
+});
+byId('sign-out').addEventListener('click', () => signOut());
+byId('trouble-again').addEventListener('click', again);
+byId('home').addEventListener('click', (event) => {
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  listScroll = 0;
+  go('', model.readFilter(''));
+});
+addEventListener('popstate', route);
+addEventListener('online', () => session?.retry());
+setInterval(() => {
+  if (document.hidden || !session) return;
+  const now = Date.now() + session.api.clockOffset;
+  if (view) detail.tick(now);
+  else list.tick(now);
+}, 1_000);
+
+const kept = sessionStorage.getItem(TOKEN);
+if (kept) signIn(kept);
+else {
+  route();
+  byId('token').focus();
+}

@@ -1,0 +1,188 @@
+// What the page decides: values in, values out. Nothing here knows the document.
+
+/** Every phase, what needs a person first. */
+export const PHASES = ['failed', 'offline', 'provisioning', 'ready', 'active', 'idle', 'paused', 'deleting'];
+
+const collator = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
+export const compareText = (a, b) => collator.compare(a ?? '', b ?? '') || (a < b ? -1 : a > b ? 1 : 0);
+
+/** `provisioning` as people read it. */
+export const word = (text) => (text ? text[0].toUpperCase() + text.slice(1).replaceAll('_', ' ') : '');
+
+/** The filter that a query says. */
+export function readFilter(search) {
+  const query = new URLSearchParams(search);
+  const phases = (query.get('phase') ?? '').split(',').filter((phase) => PHASES.includes(phase));
+  return {
+    phases: new Set(phases),
+    board: query.get('board') ?? '',
+    gateway: query.get('gateway') ?? '',
+    role: query.get('role') ?? '',
+    text: query.get('q') ?? '',
+  };
+}
+
+/** The query that says a filter and, when one is open, an agent. */
+export function writeQuery(filter, agent = '') {
+  const phase = PHASES.filter((p) => filter.phases.has(p)).join(',');
+  const { board, gateway, role, text } = filter;
+  const parts = Object.entries({ agent, phase, board, gateway, role, q: text }).filter(([, value]) => value);
+  // A comma needs no escape in a query, and people read these addresses.
+  const query = new URLSearchParams(parts).toString().replaceAll('%2C', ',');
+  return query ? `?${query}` : '';
+}
+
+export const isFiltered = ({ phases, board, gateway, role, text }) =>
+  Boolean(phases.size || board || gateway || role || text.trim());
+
+/** What of an agent the free text is looked for in. */
+export function searchText(item) {
+  const { name, namespace, resource_name, role, board_name, gateway_name, status, reason, message } = item;
+  const more = [item.current_task_id, item.openclaw_agent_id, item.id];
+  const all = [name, `${namespace}/${resource_name}`, role, board_name, gateway_name, status, reason, message, ...more];
+  return all.filter(Boolean).join('\n').toLowerCase();
+}
+
+/** Whether an agent passes all of a filter but its phases. */
+export function matchesRest(item, filter, haystack) {
+  if (filter.board && filter.board !== item.board_id) return false;
+  if (filter.gateway && filter.gateway !== item.gateway_id) return false;
+  if (filter.role && filter.role !== item.role) return false;
+  const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
+  return words.every((w) => haystack.includes(w));
+}
+
+export const matchesPhase = (item, filter) => filter.phases.size === 0 || filter.phases.has(item.status);
+
+/** The group that an agent stands in: its board, or the gateway that it looks after. */
+export function groupOf(item) {
+  const { board_id, board_name, gateway_id, gateway_name, namespace } = item;
+  const gateway = gateway_name ?? '';
+  if (board_id) return { key: `board/${board_id}`, kind: 'Board', name: board_name ?? board_id, gateway, namespace };
+  if (item.is_gateway_main && gateway_id) {
+    return { key: `gateway/${gateway_id}`, kind: 'Gateway', name: gateway_name ?? gateway_id, gateway, namespace };
+  }
+  const name = board_name ?? gateway_name;
+  if (!name) return { key: 'none', kind: '', name: 'No board', gateway: '', namespace: '' };
+  const kind = item.is_gateway_main ? 'Gateway' : 'Board';
+  return { key: `missing/${namespace}/${kind}/${name}`, kind, name, gateway, namespace };
+}
+
+/** By gateway, its own agents first, then its boards; what has no gateway stands at the end. */
+export function compareGroups(a, b) {
+  const last = (g) => (g.gateway ? 0 : 1);
+  const own = (g) => (g.kind === 'Gateway' ? 0 : 1);
+  const names = () => compareText(a.gateway, b.gateway) || own(a) - own(b) || compareText(a.name, b.name);
+  return last(a) - last(b) || names() || compareText(a.key, b.key);
+}
+
+/** The lead first, then by name. */
+export function compareAgents(a, b) {
+  const lead = (i) => (i.is_board_lead ? 0 : 1);
+  return lead(a) - lead(b) || compareText(a.name, b.name) || compareText(a.id, b.id);
+}
+
+/** How long ago a time is: `12 s ago`. */
+export function ago(time, now) {
+  if (!time) return 'never';
+  const seconds = Math.round((now - Date.parse(time)) / 1000);
+  if (Number.isNaN(seconds)) return String(time);
+  if (seconds < 0) return `in ${span(-seconds)}`;
+  return seconds < 2 ? 'just now' : `${span(seconds)} ago`;
+}
+
+function span(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** Conditions that are well when they are not true; all others are well when they are. */
+const WELL_WHEN_FALSE = ['Paused', 'Reconciling', 'Stalled'];
+
+/** Reasons of a condition that gets well by itself, or that somebody asked for. */
+const PASSING = [
+  'Progressing', 'Deleting', 'WaitingForCheckIn', 'WaitingForConfigWrite', 'NotSettled', 'RateLimited', 'NotWoken', 'Suspended',
+];
+
+/** How a condition stands: `good`, `bad`, `unknown` or, for what passes or was asked for, `note`. */
+export function tone({ type, status, reason }) {
+  if (status === 'Unknown') return 'unknown';
+  if ((status === 'True') !== WELL_WHEN_FALSE.includes(type)) return 'good';
+  return type === 'Paused' || type === 'Reconciling' || PASSING.includes(reason) ? 'note' : 'bad';
+}
+
+const URGENCY = { bad: 0, unknown: 1, note: 2, good: 3 };
+const FIRST = ['Stalled', 'Ready'];
+const rank = ({ type }) => (FIRST.includes(type) ? FIRST.indexOf(type) : FIRST.length);
+
+/** Conditions in the order in which a person wants to read them. */
+export const sortConditions = (conditions) =>
+  [...conditions].sort(
+    (a, b) => URGENCY[tone(a)] - URGENCY[tone(b)] || rank(a) - rank(b) || compareText(a.type, b.type),
+  );
+
+/** What is not as it should be, each message once. */
+export function nextSteps(conditions) {
+  const said = new Set();
+  return sortConditions(conditions).filter((condition) => {
+    const text = condition.message || condition.reason;
+    if (tone(condition) === 'good' || !text || said.has(text)) return false;
+    said.add(text);
+    return true;
+  });
+}
+
+/** The states of a file as people read them, and whether one has to look. */
+export function fileState({ state, into }) {
+  const states = {
+    Synced: ['Synced', 'good', 'As rendered'],
+    Kept: ['Kept', 'good', "Written once; now the agent's own"],
+    Folded: [into ? `Folded into ${into}` : 'Folded', 'good', 'The gateway takes no file of this name'],
+    TooLarge: ['TooLarge', 'bad', 'Longer than the gateway passes on, and not written'],
+    Pending: ['Pending', 'note', 'Not written yet'],
+    Unmanaged: ['Unmanaged', 'unknown', 'Left alone, as the spec asks'],
+  };
+  const [text, tone, hint] = states[state] ?? [state ?? 'Unknown', 'unknown', ''];
+  return { text, tone, hint };
+}
+
+/** One word of a shell. */
+export const shellWord = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+/** The kubectl commands that help with an agent. */
+export function commands({ namespace, resource_name }) {
+  const [ns, name] = [shellWord(namespace), shellWord(resource_name)];
+  const request = (kind) =>
+    `kubectl -n ${ns} annotate --overwrite agent ${name} muster.dev/${kind}-requested-at="$(date -u +%FT%TZ)"`;
+  return [
+    { what: 'See everything about it', text: `kubectl -n ${ns} describe agent ${name}` },
+    { what: 'Read and write everything again', text: request('sync') },
+    { what: 'The same, files that are normally kept included', text: request('overwrite') },
+    { what: 'Replace its token', text: request('rotate') },
+    { what: 'Write BOOTSTRAP.md again', text: request('bootstrap') },
+    { what: 'Start its session anew', text: request('reset-session') },
+    { what: 'Pause it', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":true}}'` },
+    { what: 'Let it go on', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":false}}'` },
+  ];
+}
+
+/** `communication_style` or `communicationStyle` as people read it. */
+export function label(key) {
+  const words = key.replaceAll('_', ' ').replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
+  return words[0].toUpperCase() + words.slice(1);
+}
+
+/** An object of settings as lines to read; what is not set is left out. */
+export function settings(object) {
+  return Object.entries(object ?? {}).flatMap(([key, value]) => {
+    if (value === null || value === '' || (Array.isArray(value) && value.length === 0)) return [];
+    if (Array.isArray(value)) return [{ label: label(key), text: value.map(plain).join(', ') }];
+    if (typeof value !== 'object') return [{ label: label(key), text: plain(value) }];
+    return settings(value).map((inner) => ({ label: `${label(key)}: ${inner.label.toLowerCase()}`, text: inner.text }));
+  });
+}
+
+const plain = (value) =>
+  typeof value === 'object' ? JSON.stringify(value) : value === true ? 'yes' : value === false ? 'no' : String(value);
