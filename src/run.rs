@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::gateways::Changed;
 use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway, pass_on};
 use crate::server::agents::{self, Api};
+use crate::server::fleet;
 use crate::server::limits::Limits;
 use crate::server::listen;
 use crate::server::probes::{self, Probes};
@@ -204,7 +205,7 @@ fn start(
     until_stop(Box::pin(follow_gateways(changed, triggers)));
     until_stop(Box::pin(count_gateways(Arc::clone(&world), Arc::clone(&metrics))));
     until_stop(Box::pin(pass_on::run(Arc::clone(&world), heard, queues.agents.clone())));
-    parts.spawn(listen::serve(api_listener, tls, agents::router(Arc::new(api)), shutdown.clone()));
+    parts.spawn(listen::serve(api_listener, tls, agents::router(Arc::new(api)).merge(fleet::router()), shutdown.clone()));
     parts.spawn(listen::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
     parts.spawn(run_controllers(world, (caches, probes), receivers, metrics, shutdown.clone()));
 }

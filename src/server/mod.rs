@@ -1,8 +1,9 @@
-//! The HTTP servers: the API that agents call, and probes and metrics on a port of their own.
+//! The HTTP servers: the API that agents call and the page for people, and probes and metrics on a port of their own.
 
 pub mod agents;
 pub mod caller;
 pub mod error;
+pub mod fleet;
 pub mod limits;
 pub mod listen;
 pub mod probes;

@@ -2,8 +2,9 @@
 
 /** Takes a stream of text apart into events, wherever its chunks end. */
 export class EventParser {
-  /** The id that the server gave last; what a reconnect sends as Last-Event-ID. */
+  /** The id of the last event that came as a whole; what a reconnect sends as Last-Event-ID. */
   lastEventId = '';
+  #id = '';
   #onEvent;
   #line = '';
   #afterCr = false;
@@ -34,6 +35,7 @@ export class EventParser {
   reset() {
     this.#line = '';
     this.#afterCr = false;
+    this.#id = this.lastEventId;
     this.#type = '';
     this.#data = [];
   }
@@ -47,10 +49,11 @@ export class EventParser {
     if (value.startsWith(' ')) value = value.slice(1);
     if (field === 'data') this.#data.push(value);
     else if (field === 'event') this.#type = value;
-    else if (field === 'id' && !value.includes('\0')) this.lastEventId = value;
+    else if (field === 'id' && !value.includes('\0')) this.#id = value;
   }
 
   #dispatch() {
+    this.lastEventId = this.#id;
     const event = { type: this.#type || 'message', data: this.#data.join('\n'), id: this.lastEventId };
     const empty = this.#data.length === 0;
     this.#type = '';
