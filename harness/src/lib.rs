@@ -1,8 +1,9 @@
-//! Starts the real parts: a control plane, a gateway with a scripted model, the operator.
+//! Starts the real parts: a control plane, a gateway with a scripted model, the operator, a browser.
 //!
 //! Everything listens on loopback, on ports that the system chose, keeps its files in a temporary directory, and ends,
 //! with its whole process group, when its value is dropped.
 
+mod browser;
 mod control_plane;
 mod kubectl;
 mod model;
@@ -12,6 +13,7 @@ mod parts;
 mod process;
 mod wait;
 
+pub use browser::Browser;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};
 pub use model::{Run, ScriptedModel};

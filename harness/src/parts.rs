@@ -25,18 +25,16 @@ impl Parts {
     }
 
     fn run() -> Result<Self, Failure> {
-        let script = checkout().join("scripts/parts");
-        let output =
-            Command::new(&script).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
-        if !output.status.success() {
-            return Err("scripts/parts failed; see above".into());
-        }
-        let text = String::from_utf8(output.stdout)?;
-        let path = |key: &str| {
-            let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            found.map(PathBuf::from).ok_or_else(|| format!("scripts/parts did not print {key}"))
-        };
-        Ok(Self { controlplane: path("MUSTER_CONTROLPLANE")?, openclaw: path("MUSTER_OPENCLAW")? })
+        let text = script(&["controlplane", "gateway"])?;
+        Ok(Self { controlplane: path(&text, "MUSTER_CONTROLPLANE")?, openclaw: path(&text, "MUSTER_OPENCLAW")? })
+    }
+
+    /// Has `scripts/parts` find the browser, or install it. Only tests of the page need it.
+    ///
+    /// # Errors
+    /// What the script said.
+    pub(crate) fn browser() -> Result<PathBuf, Failure> {
+        path(&script(&["browser"])?, "MUSTER_BROWSER")
     }
 
     /// A command of the control plane: from `KUBEBUILDER_ASSETS` when it is there, else our own build.
@@ -51,6 +49,24 @@ impl Parts {
     pub fn openclaw(&self) -> &Path {
         &self.openclaw
     }
+}
+
+/// Runs `scripts/parts` and gives what it printed.
+fn script(parts: &[&str]) -> Result<String, Failure> {
+    let script = checkout().join("scripts/parts");
+    let mut command = Command::new(&script);
+    let output =
+        command.args(parts).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
+    if !output.status.success() {
+        return Err("scripts/parts failed; see above".into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The path that stands after a key.
+fn path(text: &str, key: &str) -> Result<PathBuf, Failure> {
+    let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    Ok(found.map(PathBuf::from).ok_or_else(|| format!("scripts/parts did not print {key}"))?)
 }
 
 /// The root of the checkout.
