@@ -95,6 +95,10 @@ test('a file says what became of it, also in a state of a later version', () => 
   assert.deepEqual(model.fileState({ state: 'Shiny' }), { text: 'Shiny', tone: 'unknown', hint: '' });
 });
 
+test('what the API says becomes a sentence', () => {
+  assert.deepEqual(['the token has ended', 'Ended.'].map(model.sentence), ['The token has ended.', 'Ended.']);
+});
+
 test('a name cannot become a command', () => {
   const texts = model.commands({ namespace: 'fleet', resource_name: "x'; rm -rf $HOME" }).map((c) => c.text);
   assert.equal(texts[0], `kubectl -n fleet describe agent 'x'\\''; rm -rf $HOME'`);

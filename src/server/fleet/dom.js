@@ -1,4 +1,4 @@
-// The document. Text of the API becomes text and nothing else: there is no innerHTML on this page.
+// The document. Text of the API becomes text and nothing else: nothing on this page is parsed as HTML.
 
 /** An element with attributes and children; strings become text. */
 export function el(tag, attributes = {}, ...children) {

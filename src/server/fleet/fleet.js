@@ -115,7 +115,7 @@ function failed(mine, error) {
   if (mine !== session) return;
   if (error.status === 401) {
     const hint = 'Tokens last an hour unless you ask for more; create another one.';
-    return signOut(`This token was not accepted: ${error.message}. ${hint}`.replace('..', '.'));
+    return signOut(`This token was not accepted. ${model.sentence(error.message)} ${hint}`);
   }
   mine.stop.abort();
   mine.problem = error;
@@ -188,7 +188,7 @@ async function watch(mine, { api, stop }) {
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 401) return failed(session, error);
-      detail.say(error.status === 404 ? 'There is no such agent, or it was deleted.' : `${error.message}.`.replace('..', '.'), true);
+      detail.say(error.status === 404 ? 'There is no such agent, or it was deleted.' : model.sentence(error.message), true);
     }
     await Promise.race([poked, pause(REFRESH, signal)]);
     await pause(GATHER, signal);
@@ -210,7 +210,7 @@ async function look(mine, api, signal) {
   } catch (error) {
     if (signal.aborted || error.status === 401) throw error;
     mine.eventsRefused = error.status === 403;
-    detail.events([], mine.eventsRefused ? 'Your account may not list events in this namespace.' : `${error.message}.`);
+    detail.events([], mine.eventsRefused ? 'Your account may not list events in this namespace.' : model.sentence(error.message));
   }
 }
 
@@ -261,7 +261,7 @@ function show() {
 }
 
 function trouble({ problem, since, state }, loaded) {
-  const what = problem.message.replace(/\.$/, '');
+  const what = model.sentence(problem.message).slice(0, -1);
   if (state === 'refused') return `${what}.`;
   if (!loaded) return `${what}. It is tried again by itself.`;
   return `${what}. What you see is as of ${since?.toLocaleTimeString() ?? 'a moment ago'}; it is tried again by itself.`;

@@ -9,6 +9,9 @@ export const compareText = (a, b) => collator.compare(a ?? '', b ?? '') || (a < 
 /** `provisioning` as people read it. */
 export const word = (text) => (text ? text[0].toUpperCase() + text.slice(1).replaceAll('_', ' ') : '');
 
+/** What the API says, as a sentence of its own. */
+export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`;
+
 /** The filter that a query says. */
 export function readFilter(search) {
   const query = new URLSearchParams(search);
