@@ -1,4 +1,4 @@
-//! A real browser without a screen: Debian's Chromium, over the DevTools protocol.
+//! A real browser without a screen: Debian's Chromium, over the `DevTools` protocol.
 
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,13 @@ impl Browser {
     pub async fn start() -> Result<Self, Failure> {
         let profile = tempfile::Builder::new().prefix("muster-browser-").tempdir()?;
         let mut command = Command::new(Parts::browser()?);
-        command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]);
+        command.args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ]);
         command.args(["--no-first-run", "--disable-quic", "--disable-background-networking", "--disable-sync"]);
         command.args(["--disable-component-update", "--disable-breakpad", "--remote-debugging-port=0"]);
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");

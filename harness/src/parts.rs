@@ -55,8 +55,7 @@ impl Parts {
 fn script(parts: &[&str]) -> Result<String, Failure> {
     let script = checkout().join("scripts/parts");
     let mut command = Command::new(&script);
-    let output =
-        command.args(parts).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
+    let output = command.args(parts).stderr(Stdio::inherit()).output().map_err(|e| format!("scripts/parts: {e}"))?;
     if !output.status.success() {
         return Err("scripts/parts failed; see above".into());
     }
