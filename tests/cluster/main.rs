@@ -10,6 +10,7 @@
 )]
 
 mod deletion;
+mod fleet;
 mod main_job;
 mod manifests;
 mod outages;
@@ -82,6 +83,8 @@ fn main() {
         trouble::bad_references_and_templates_end_in_conditions_that_say_what_to_do,
         trouble::a_wrong_token_and_an_unreachable_gateway_are_told_and_heal,
         trouble::a_namespace_that_is_not_admitted_is_refused_until_it_is,
+        fleet::a_person_watches_agents_come_up_without_a_reload,
+        fleet::a_token_that_is_not_accepted_leads_back_to_the_form,
         deletion::an_agent_that_is_deleted_leaves_nothing_behind,
         deletion::a_namespace_goes_with_the_gateway_and_its_secret_in_it,
         deletion::a_gateway_that_goes_first_still_lets_its_agents_go,
