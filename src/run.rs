@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::cluster::access::KubeAccess;
 use crate::cluster::controllers::{self, Controller};
 use crate::cluster::store::KubeStore;
 use crate::cluster::triggers::{Queues, Triggers};
@@ -25,9 +26,11 @@ use crate::metrics::Metrics;
 use crate::reconcile::gateways::Changed;
 use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway, pass_on};
 use crate::server::agents::{self, Api};
+use crate::server::feed::Feed;
 use crate::server::fleet;
 use crate::server::limits::Limits;
 use crate::server::listen;
+use crate::server::people::{self, People};
 use crate::server::probes::{self, Probes};
 use crate::server::tls::{self, Certificate};
 use crate::server::tokens::Tokens;
@@ -90,7 +93,7 @@ fn logging(format: LogFormat) {
     }
 }
 
-async fn client(options: &Options) -> Result<Client, Failure> {
+async fn config(options: &Options) -> Result<Config, Failure> {
     let config = match &options.kubeconfig {
         None => {
             Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?
@@ -103,12 +106,14 @@ async fn client(options: &Options) -> Result<Client, Failure> {
                 .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?
         }
     };
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 async fn operate(options: &Options) -> Result<(), Failure> {
     let certificate = certificate(options)?;
-    let client = client(options).await?;
+    let config = config(options).await?;
+    let client = Client::try_from(config.clone())?;
+    let access = KubeAccess::new(client.clone(), config)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let api_listener = listen(options.api_addr, "--api-addr").await?;
     let probe_listener = listen(options.probe_addr, "--probe-addr").await?;
@@ -125,7 +130,8 @@ async fn operate(options: &Options) -> Result<(), Failure> {
         });
     }
     let tls = certificate.map(|c| c.acceptor()).transpose()?;
-    start(&client, ((api_listener, tls), probe_listener), &shutdown, &mut parts);
+    let feed = Arc::new(Feed::new(format!("{:x}", getrandom::u64()?)));
+    start(&client, (access, feed), ((api_listener, tls), probe_listener), &shutdown, &mut parts);
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         biased;
@@ -159,6 +165,7 @@ async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, F
 
 fn start(
     client: &Client,
+    (access, feed): (KubeAccess, Arc<Feed>),
     ((api_listener, tls), probe_listener): ((TcpListener, Option<TlsAcceptor>), TcpListener),
     shutdown: &CancellationToken,
     parts: &mut JoinSet<()>,
@@ -194,7 +201,11 @@ fn start(
             tokio::select! { biased; () = stop => {}, () = work => {} }
         });
     };
-    let on_agent = move |agent: &crate::api::Agent, gone: bool| tokens.update(agent, gone);
+    let people = Arc::new(People::new(Arc::clone(&world), access, Arc::clone(&feed), Arc::clone(&probes)));
+    let on_agent = move |agent: &crate::api::Agent, gone: bool| {
+        tokens.update(agent, gone);
+        feed.update(agent, gone);
+    };
     until_stop(Box::pin(watch::agents(watch::objects(client, agents_writer), triggers.clone(), on_agent)));
     until_stop(Box::pin(watch::boards(watch::objects(client, boards_writer), triggers.clone())));
     until_stop(Box::pin(watch::gateways(watch::objects(client, gateways_writer), triggers.clone())));
@@ -205,7 +216,8 @@ fn start(
     until_stop(Box::pin(follow_gateways(changed, triggers)));
     until_stop(Box::pin(count_gateways(Arc::clone(&world), Arc::clone(&metrics))));
     until_stop(Box::pin(pass_on::run(Arc::clone(&world), heard, queues.agents.clone())));
-    parts.spawn(listen::serve(api_listener, tls, agents::router(Arc::new(api)).merge(fleet::router()), shutdown.clone()));
+    let api = agents::router(Arc::new(api)).merge(people::router(people)).merge(fleet::router());
+    parts.spawn(listen::serve(api_listener, tls, api, shutdown.clone()));
     parts.spawn(listen::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
     parts.spawn(run_controllers(world, (caches, probes), receivers, metrics, shutdown.clone()));
 }

@@ -4,6 +4,8 @@
 pub const GROUP: &str = "muster.dev";
 /// The field manager of everything that the operator writes.
 pub const FIELD_MANAGER: &str = "muster";
+/// The field manager of what people write through Muster's HTTP API, in their own name.
+pub const PEOPLE_FIELD_MANAGER: &str = "muster-http-api";
 /// On an Agent: something of it may be on a gateway.
 pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 /// On an AgentGateway: agents are still bound to it.

@@ -1,5 +1,6 @@
 //! The Kubernetes side: caches, triggers, controllers.
 
+pub mod access;
 pub mod controllers;
 pub mod store;
 pub mod triggers;

@@ -1,6 +1,6 @@
 //! The port of the reconcilers, on a real API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +116,23 @@ where
     guard.0.as_ref().ok().map(|object| Arc::new(object.clone()))
 }
 
+/// Every readable object of a cache.
+fn all<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<Arc<K>> {
+    let readable = |guard: &Arc<DeserializeGuard<K>>| guard.0.as_ref().ok().map(|object| Arc::new(object.clone()));
+    cache.state().iter().filter_map(readable).collect()
+}
+
+/// Adds the namespaces of the readable objects of a cache.
+fn namespaces<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>, found: &mut BTreeSet<String>) {
+    for guard in cache.state() {
+        if let Some(namespace) = guard.0.as_ref().ok().and_then(|object| object.meta().namespace.as_ref())
+            && !found.contains(namespace)
+        {
+            found.insert(namespace.clone());
+        }
+    }
+}
+
 impl Store for KubeStore {
     fn now(&self) -> Timestamp {
         // The precision that Kubernetes keeps.
@@ -136,9 +153,24 @@ impl Store for KubeStore {
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {
-        let readable =
-            |guard: &Arc<DeserializeGuard<Agent>>| guard.0.as_ref().ok().map(|agent| Arc::new(agent.clone()));
-        self.caches.agents.state().iter().filter_map(readable).collect()
+        all(&self.caches.agents)
+    }
+
+    fn boards(&self) -> Vec<Arc<Board>> {
+        all(&self.caches.boards)
+    }
+
+    fn gateways(&self) -> Vec<Arc<AgentGateway>> {
+        all(&self.caches.gateways)
+    }
+
+    fn namespaces(&self) -> BTreeSet<String> {
+        let Caches { agents, boards, gateways } = &self.caches;
+        let mut found = BTreeSet::new();
+        namespaces(agents, &mut found);
+        namespaces(boards, &mut found);
+        namespaces(gateways, &mut found);
+        found
     }
 
     async fn fresh_agent(&self, key: &Key) -> Result<Option<Agent>, StoreError> {

@@ -3,6 +3,7 @@
 //! This layer is generic over [`ports::Store`], the Kubernetes side, and meets the gateway client in
 //! [`link`] and [`gateways`] only. It decides nothing that `plan` can decide.
 
+pub mod access;
 pub mod act;
 pub mod agent;
 pub mod board;
@@ -22,6 +23,7 @@ pub mod references;
 pub mod release;
 pub mod templates;
 pub mod token;
+pub mod unmanaged;
 pub mod variables;
 mod view;
 mod wake;

@@ -1,6 +1,6 @@
 //! What the reconcilers need of the Kubernetes side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -139,6 +139,12 @@ pub trait Store: Send + Sync + 'static {
     fn gateway(&self, key: &Key) -> Option<Arc<AgentGateway>>;
     /// All Agents in the cache.
     fn agents(&self) -> Vec<Arc<Agent>>;
+    /// All Boards in the cache.
+    fn boards(&self) -> Vec<Arc<Board>>;
+    /// All AgentGateways in the cache.
+    fn gateways(&self) -> Vec<Arc<AgentGateway>>;
+    /// The namespaces that have any of these.
+    fn namespaces(&self) -> BTreeSet<String>;
 
     /// An Agent as the API server has it now.
     fn fresh_agent(&self, key: &Key) -> impl Future<Output = Result<Option<Agent>, StoreError>> + Send;

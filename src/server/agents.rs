@@ -57,7 +57,7 @@ async fn not_found() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
-        "there is nothing here; the routes are POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz",
+        "there is nothing here; agents call POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz, and GET /openapi.json tells all routes",
     )
 }
 

@@ -42,12 +42,16 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(wait) = self.retry_after {
+        let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(UNAVAILABLE);
+        if let Some(wait) = self.retry_after.or(unavailable) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         response
     }
 }
+
+/// When to come back when the service is away.
+const UNAVAILABLE: Duration = Duration::from_secs(5);
 
 /// At least as long as `wait`, and at least a second.
 fn whole_seconds(wait: Duration) -> u64 {

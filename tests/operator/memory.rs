@@ -216,6 +216,20 @@ impl Store for MemoryStore {
         self.state().agents.values().cloned().map(Arc::new).collect()
     }
 
+    fn boards(&self) -> Vec<Arc<Board>> {
+        self.state().boards.values().cloned().map(Arc::new).collect()
+    }
+
+    fn gateways(&self) -> Vec<Arc<AgentGateway>> {
+        self.state().gateways.values().cloned().map(Arc::new).collect()
+    }
+
+    fn namespaces(&self) -> BTreeSet<String> {
+        let state = self.state();
+        let keys = state.agents.keys().chain(state.boards.keys()).chain(state.gateways.keys());
+        keys.map(|key| key.namespace.clone()).collect()
+    }
+
     async fn fresh_agent(&self, key: &Key) -> Result<Option<Agent>, StoreError> {
         Ok(self.state().agents.get(key).cloned())
     }

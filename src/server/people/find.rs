@@ -1,0 +1,111 @@
+//! From what people call an object to the object.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use kube::Resource;
+
+use super::gate::Caller;
+use super::{People, query::bad};
+use crate::api::Agent;
+use crate::reconcile::access::{Access, Kind, Right, Verb};
+use crate::reconcile::{Key, Store};
+use crate::server::error::ApiError;
+
+/// Whether an object is the one that is called so: its uid, `namespace/name`, or its name.
+pub(super) fn is_called<K: Resource<DynamicType = ()>>(object: &K, word: &str) -> bool {
+    let meta = object.meta();
+    let name = meta.name.as_deref();
+    let full = || word.split_once('/').is_some_and(|(ns, n)| meta.namespace.as_deref() == Some(ns) && name == Some(n));
+    meta.uid.as_deref() == Some(word) || name == Some(word) || full()
+}
+
+/// 404 with a sentence.
+pub(super) fn not_found(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+impl<S: Store, A: Access> People<S, A> {
+    /// The one object that is called `word` and that the caller may read. `what` is how an error calls it.
+    ///
+    /// # Errors
+    /// 404 when there is none, 403 when there is one and the caller may not read it, 400 when there are several.
+    pub(super) async fn one<K: Resource<DynamicType = ()>>(
+        &self,
+        caller: &Caller,
+        kind: Kind,
+        (what, word): (&str, &str),
+        all: Vec<Arc<K>>,
+    ) -> Result<Arc<K>, ApiError> {
+        let found: Vec<_> = all.into_iter().filter(|object| is_called(object.as_ref(), word)).collect();
+        let mut seen = self.with_right(caller, (Verb::Get, kind), &found).await?;
+        match (seen.pop(), seen.is_empty(), found.first()) {
+            (Some(one), true, _) => Ok(one),
+            (Some(_), false, _) => Err(bad(format!(
+                "{what}: several {} are called {word:?}; give the id, or namespace/name",
+                kind.resource()
+            ))),
+            (None, _, Some(first)) => {
+                let key = Key::of(first.meta());
+                Err(self
+                    .gate
+                    .require(caller, Right::with(Verb::Get, kind, &key))
+                    .await
+                    .err()
+                    .unwrap_or_else(|| not_found(format!("{what}: there is no {word:?}"))))
+            }
+            (None, _, None) => {
+                self.gate.scope(caller, (Verb::Get, kind), None, || self.world.store.namespaces()).await?;
+                Err(not_found(format!("{what}: there is no {word:?} among the {}", kind.resource())))
+            }
+        }
+    }
+
+    /// The Agent of this id, its uid or the gateway's id of it, if the caller may do this with it.
+    ///
+    /// # Errors
+    /// 404 when there is none, 403 when the caller may not, 409 when several have this id on different gateways.
+    pub(super) async fn agent(&self, caller: &Caller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
+        let mut found = self.world.store.agents();
+        found.retain(|agent| {
+            let at_gateway = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
+            agent.metadata.uid.as_deref() == Some(id) || at_gateway == Some(id)
+        });
+        let mut seen = self.with_right(caller, (verb, Kind::Agent), &found).await?;
+        match (seen.pop(), seen.is_empty(), found.first()) {
+            (Some(one), true, _) => Ok(one),
+            (Some(_), false, _) => {
+                let message = format!("agents on several gateways have the id {id:?}; use the uid of the Agent");
+                Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message))
+            }
+            (None, _, Some(first)) => {
+                let right = Right::with(verb, Kind::Agent, &Key::of(&first.metadata));
+                Err(self.gate.require(caller, right).await.err().unwrap_or_else(|| no_agent(id)))
+            }
+            (None, _, None) => {
+                self.gate.scope(caller, (verb, Kind::Agent), None, || self.world.store.namespaces()).await?;
+                Err(no_agent(id))
+            }
+        }
+    }
+
+    async fn with_right<K: Resource<DynamicType = ()>>(
+        &self,
+        caller: &Caller,
+        (verb, kind): (Verb, Kind),
+        objects: &[Arc<K>],
+    ) -> Result<Vec<Arc<K>>, ApiError> {
+        let mut seen = Vec::new();
+        for object in objects {
+            let right = Right::with(verb, kind, &Key::of(object.meta()));
+            if self.gate.may(caller, right).await? {
+                seen.push(Arc::clone(object));
+            }
+        }
+        Ok(seen)
+    }
+}
+
+fn no_agent(id: &str) -> ApiError {
+    not_found(format!("there is no agent with the id {id:?}; GET /api/v1/agents lists them"))
+}

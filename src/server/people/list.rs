@@ -1,0 +1,216 @@
+//! Lists of agents, Boards and AgentGateways.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State as FromState};
+use serde_json::{Value, json};
+
+use super::find::is_called;
+use super::gate::{Caller, Scope};
+use super::query::Query;
+use super::{Identified, People, State};
+use crate::api::{Agent, Board};
+use crate::reconcile::access::{Access, Kind, Right, Verb};
+use crate::reconcile::unmanaged::unmanaged;
+use crate::reconcile::{Key, Store};
+use crate::server::error::ApiError;
+use crate::server::view::{BoardItem, Entry, GatewayItem, Item, gateway_of};
+
+/// How many items a page has when nothing is said.
+const PAGE: usize = 50;
+/// Most items that a page may have.
+const LONGEST_PAGE: usize = 200;
+
+/// What a list or a stream is narrowed to: the keys of the Boards and of the AgentGateways that were named.
+///
+/// Who names one that does not exist gets nothing, which is what it has.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    board: Option<String>,
+    gateway: Option<String>,
+}
+
+impl Filter {
+    pub(super) fn of(query: &Query) -> Self {
+        let word = |name| query.text(name).map(str::to_owned);
+        Self { board: word("board_id"), gateway: word("gateway_id") }
+    }
+
+    /// Whether an agent is among them, as the cache has its Board and its AgentGateway now.
+    pub(super) fn admits<S: Store>(&self, entry: &Entry, store: &S) -> bool {
+        if self.board.is_none() && self.gateway.is_none() {
+            return true;
+        }
+        let board = entry.board.as_ref().and_then(|key| store.board(key));
+        let named = |word: &String| board.as_ref().is_some_and(|board| is_called(board.as_ref(), word));
+        self.board.as_ref().is_none_or(named)
+            && self.gateway.as_ref().is_none_or(|word| {
+                let key = board.as_ref().map(|board| gateway_of(board)).or_else(|| entry.gateway.clone());
+                key.is_some_and(|key| names_gateway(word, &key, store))
+            })
+    }
+}
+
+fn names_gateway<S: Store>(word: &str, key: &Key, store: &S) -> bool {
+    store.gateway(key).is_some_and(|gateway| is_called(gateway.as_ref(), word))
+}
+
+/// `GET /api/v1/agents`
+pub(super) async fn agents<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let known = ["board_id", "gateway_id", "is_mc_agent", "limit", "offset", "namespace"];
+    let query = Query::parse(raw.as_deref(), &known)?;
+    let limit = query.number("limit", 1..=LONGEST_PAGE)?.unwrap_or(PAGE);
+    let offset = query.number("offset", 0..=usize::MAX)?.unwrap_or(0);
+    let declared = query.flag("is_mc_agent")?.unwrap_or(true);
+    let (items, total) = if declared {
+        people.declared(&caller, &query, (limit, offset)).await?
+    } else {
+        let all = people.undeclared(&caller, &query).await?;
+        let total = all.len();
+        (all.into_iter().skip(offset).take(limit).collect(), total)
+    };
+    Ok(Json(json!({ "items": items, "total": total, "limit": limit, "offset": offset })))
+}
+
+impl<S: Store, A: Access> People<S, A> {
+    /// Where the caller may list objects of a kind.
+    pub(super) async fn listed(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Scope, ApiError> {
+        let namespaces = || self.world.store.namespaces();
+        self.gate.scope(caller, (Verb::List, kind), query.text("namespace"), namespaces).await
+    }
+
+    /// A page of the agents that Agents declare, and how many there are.
+    async fn declared(
+        &self,
+        caller: &Caller,
+        query: &Query,
+        (limit, offset): (usize, usize),
+    ) -> Result<(Vec<Item>, usize), ApiError> {
+        let store = &self.world.store;
+        let scope = self.listed(caller, Kind::Agent, query).await?;
+        let wanted = self.places(&Filter::of(query));
+        let mut agents = store.agents();
+        agents.retain(|agent| {
+            let key = Key::of(&agent.metadata);
+            scope.admits(&key.namespace) && wanted.as_ref().is_none_or(|places| places.have(agent, &key))
+        });
+        agents.sort_by_cached_key(|agent| {
+            (agent.metadata.creation_timestamp.as_ref().map(|time| time.0), Key::of(&agent.metadata))
+        });
+        let total = agents.len();
+        let page = agents.iter().skip(offset).take(limit).map(|agent| Entry::of(agent).complete(store)).collect();
+        Ok((page, total))
+    }
+
+    /// The agents that gateways have and no Agent declares, of those gateways that the caller may read.
+    pub(super) async fn undeclared(&self, caller: &Caller, query: &Query) -> Result<Vec<Item>, ApiError> {
+        let store = &self.world.store;
+        if let Some(namespace) = query.text("namespace") {
+            self.gate.require(caller, Right::within(Verb::List, Kind::Gateway, namespace)).await?;
+        }
+        // They have no Board.
+        if query.text("board_id").is_some() {
+            return Ok(Vec::new());
+        }
+        let in_namespace = |key: &Key| query.text("namespace").is_none_or(|namespace| key.namespace == namespace);
+        let named = |key: &Key| query.text("gateway_id").is_none_or(|word| names_gateway(word, key, store));
+        let mut all = unmanaged(&self.world);
+        all.retain(|agent| in_namespace(&agent.gateway) && named(&agent.gateway));
+        let mut items = Vec::new();
+        let (mut denied, mut allowed) = (BTreeSet::new(), false);
+        let keys: BTreeSet<_> = all.iter().map(|agent| agent.gateway.clone()).collect();
+        for key in keys {
+            if self.gate.may(caller, Right::with(Verb::Get, Kind::Gateway, &key)).await? {
+                allowed = true;
+            } else {
+                denied.insert(key);
+            }
+        }
+        match denied.first() {
+            Some(key) if !allowed => {
+                self.gate.require(caller, Right::with(Verb::Get, Kind::Gateway, key)).await?;
+            }
+            None if !allowed && query.text("namespace").is_none() => {
+                self.gate.scope(caller, (Verb::Get, Kind::Gateway), None, || store.namespaces()).await?;
+            }
+            Some(_) | None => {}
+        }
+        items.extend(all.iter().filter(|a| !denied.contains(&a.gateway)).map(|a| Item::unmanaged(a, store)));
+        Ok(items)
+    }
+
+    /// The Boards and AgentGateways that a filter names; `None` when it names none.
+    fn places(&self, filter: &Filter) -> Option<Places> {
+        if filter.board.is_none() && filter.gateway.is_none() {
+            return None;
+        }
+        let store = &self.world.store;
+        let gateways: Option<BTreeSet<Key>> = filter.gateway.as_ref().map(|word| {
+            let all = store.gateways();
+            all.iter().filter(|g| is_called(g.as_ref(), word)).map(|g| Key::of(&g.metadata)).collect()
+        });
+        let on = |board: &Arc<Board>| gateways.as_ref().is_none_or(|keys| keys.contains(&gateway_of(board)));
+        let called = |board: &Arc<Board>| filter.board.as_ref().is_none_or(|word| is_called(board.as_ref(), word));
+        let boards = store.boards();
+        let boards = boards.iter().filter(|b| on(b) && called(b)).map(|b| Key::of(&b.metadata)).collect();
+        // An agent without a Board is not on the Board that was named.
+        let gateways = gateways.filter(|_| filter.board.is_none()).unwrap_or_default();
+        Some(Places { boards, gateways })
+    }
+}
+
+/// The Boards and AgentGateways that agents are to be of.
+struct Places {
+    boards: BTreeSet<Key>,
+    gateways: BTreeSet<Key>,
+}
+
+impl Places {
+    fn have(&self, agent: &Agent, key: &Key) -> bool {
+        if let Some(board) = &agent.spec.board_ref {
+            return self.boards.contains(&Key::new(&key.namespace, &board.name));
+        }
+        let gateway = agent.spec.gateway_ref.as_ref();
+        gateway.is_some_and(|gateway| {
+            let namespace = gateway.namespace.as_ref().unwrap_or(&key.namespace);
+            self.gateways.contains(&Key::new(namespace, &gateway.name))
+        })
+    }
+}
+
+/// `GET /api/v1/boards`
+pub(super) async fn boards<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let query = Query::parse(raw.as_deref(), &["namespace"])?;
+    let scope = people.listed(&caller, Kind::Board, &query).await?;
+    let store = &people.world.store;
+    let mut boards = store.boards();
+    boards.retain(|board| scope.admits(&Key::of(&board.metadata).namespace));
+    boards.sort_by_cached_key(|board| Key::of(&board.metadata));
+    let items: Vec<_> = boards.iter().map(|board| BoardItem::of(board, store)).collect();
+    Ok(Json(json!({ "items": items })))
+}
+
+/// `GET /api/v1/gateways`
+pub(super) async fn gateways<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    let query = Query::parse(raw.as_deref(), &["namespace"])?;
+    let scope = people.listed(&caller, Kind::Gateway, &query).await?;
+    let mut gateways = people.world.store.gateways();
+    gateways.retain(|gateway| scope.admits(&Key::of(&gateway.metadata).namespace));
+    gateways.sort_by_cached_key(|gateway| Key::of(&gateway.metadata));
+    let items: Vec<_> = gateways.iter().map(|gateway| GatewayItem::of(gateway)).collect();
+    Ok(Json(json!({ "items": items })))
+}

@@ -1,0 +1,170 @@
+//! Changes of agents as Server-Sent Events.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State as FromState};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, Sse};
+use futures::Stream;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::gate::{Caller, Scope};
+use super::list::Filter;
+use super::query::Query;
+use super::{Identified, People, State};
+use crate::reconcile::Store;
+use crate::reconcile::access::{Access, Kind, Right, Verb};
+use crate::server::error::ApiError;
+use crate::server::view::Entry;
+
+/// How often a stream that has nothing to say shows that it is alive, and its reader's rights are looked at again.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How many states are taken from the feed at one time.
+const BATCH: usize = 32;
+
+/// `GET /api/v1/agents/stream`
+pub(super) async fn agents<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    headers: HeaderMap,
+    RawQuery(raw): RawQuery,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
+    let since = query.time("since")?;
+    let scope = people.listed(&caller, Kind::Agent, &query).await?;
+    let permit = Arc::clone(&people.streams).try_acquire_owned().map_err(|_| {
+        let message = "as many streams are open as there may be; try again later, or ask GET /api/v1/agents instead";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
+    })?;
+    let changes = people.feed.changes();
+    let start = *changes.borrow();
+    let resumed = headers.get("last-event-id").and_then(|id| people.feed.number(id.to_str().ok()?));
+    let reader = Reader {
+        filter: Filter::of(&query),
+        since: since.filter(|_| resumed.is_none()).map(|since| (since, start)),
+        cursor: resumed.unwrap_or(0),
+        silent: if resumed.is_some() || since.is_some() { 0 } else { start },
+        batch: VecDeque::new(),
+        look_at: Instant::now() + KEEP_ALIVE,
+        _permit: permit,
+        people,
+        caller,
+        query,
+        scope,
+        changes,
+    };
+    Ok(Sse::new(futures::stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((Ok(event), reader))
+    })))
+}
+
+/// One reader of the feed. It holds a number and at most one batch.
+struct Reader<S, A> {
+    people: Arc<People<S, A>>,
+    caller: Caller,
+    query: Query,
+    scope: Scope,
+    filter: Filter,
+    changes: watch::Receiver<u64>,
+    /// Of the states up to this number, those are left out that are not newer than this time.
+    since: Option<(Timestamp, u64)>,
+    /// What was read last.
+    cursor: u64,
+    /// Deletions up to this number are of agents that the reader never saw.
+    silent: u64,
+    batch: VecDeque<(u64, Arc<Entry>)>,
+    look_at: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl<S: Store, A: Access> Reader<S, A> {
+    /// The next event. `None` when the reader's right is gone.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if Instant::now() >= self.look_at {
+                self.look_at = Instant::now() + KEEP_ALIVE;
+                return if self.look_again().await { Some(Event::default().comment("keep-alive")) } else { None };
+            }
+            self.changes.mark_unchanged();
+            if self.batch.is_empty() {
+                self.fill();
+            }
+            if let Some((seq, entry)) = self.batch.pop_front() {
+                self.cursor = seq;
+                if self.wants(seq, &entry).await? {
+                    return self.event(seq, &entry);
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                // Neither loses anything when it is dropped: one is a flag, the other a clock.
+                changed = self.changes.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(self.look_at) => {}
+            }
+        }
+    }
+
+    /// Takes the next states; all of them again when deletions have been forgotten meanwhile.
+    fn fill(&mut self) {
+        let feed = &self.people.feed;
+        let batch = feed.after(self.cursor, self.silent, BATCH).unwrap_or_else(|| {
+            self.cursor = 0;
+            self.silent = *self.changes.borrow();
+            feed.after(self.cursor, self.silent, BATCH).unwrap_or_default()
+        });
+        self.batch = batch.into();
+    }
+
+    /// Whether a state is for this reader. `None` when that cannot be found out.
+    async fn wants(&self, seq: u64, entry: &Entry) -> Option<bool> {
+        let namespace = entry.item.namespace.as_deref().unwrap_or_default();
+        let old = self
+            .since
+            .is_some_and(|(since, until)| seq <= until && entry.item.updated_at.is_none_or(|updated| updated <= since));
+        if old || !self.filter.admits(entry, &self.people.world.store) {
+            return Some(false);
+        }
+        if self.scope.admits(namespace) {
+            return Some(true);
+        }
+        if self.query.text("namespace").is_some() {
+            return Some(false);
+        }
+        let right = Right::within(Verb::List, Kind::Agent, namespace);
+        self.people.gate.may(&self.caller, right).await.ok()
+    }
+
+    fn event(&self, seq: u64, entry: &Entry) -> Option<Event> {
+        let item = entry.complete(&self.people.world.store);
+        Event::default().event("agent").id(self.people.feed.id(seq)).json_data(json!({ "agent": item })).ok()
+    }
+
+    /// Looks at the reader's rights again. What they have come to see meanwhile is read from the beginning. When
+    /// Kubernetes does not say, the stream ends, and the reader comes back and is asked.
+    async fn look_again(&mut self) -> bool {
+        if !self.people.gate.is_known(&self.caller).await.unwrap_or_default() {
+            return false;
+        }
+        let Ok(scope) = self.people.listed(&self.caller, Kind::Agent, &self.query).await else { return false };
+        let grown = match (&scope, &self.scope) {
+            (Scope::Only(now), Scope::Only(before)) => !now.is_subset(before),
+            (Scope::All, Scope::Only(_)) => true,
+            (_, Scope::All) => false,
+        };
+        if grown {
+            self.cursor = 0;
+            self.silent = *self.changes.borrow();
+            self.batch.clear();
+        }
+        self.scope = scope;
+        true
+    }
+}
