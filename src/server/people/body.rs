@@ -85,6 +85,9 @@ impl Fields {
             resource_name: text(&body, "resource_name")?,
             spec: Map::new(),
         };
+        if body.get("name").is_some_and(Value::is_null) {
+            return Err(bad("name: a text"));
+        }
         fields.put_name()?;
         for (field, of_spec, read) in PARTS {
             if let Some(value) = body.get(*field) {

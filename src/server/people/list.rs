@@ -22,6 +22,8 @@ use crate::server::view::{BoardItem, Entry, GatewayItem, Item, gateway_of};
 const PAGE: usize = 50;
 /// Most items that a page may have.
 const LONGEST_PAGE: usize = 200;
+/// Most items that may be before a page.
+const FARTHEST: usize = 2_147_483_647;
 
 /// What a list or a stream is narrowed to: the keys of the Boards and of the AgentGateways that were named.
 ///
@@ -66,7 +68,7 @@ pub(super) async fn agents<S: Store, A: Access>(
     let known = ["board_id", "gateway_id", "is_mc_agent", "limit", "offset", "namespace"];
     let query = Query::parse(raw.as_deref(), &known)?;
     let limit = query.number("limit", 1..=LONGEST_PAGE)?.unwrap_or(PAGE);
-    let offset = query.number("offset", 0..=usize::MAX)?.unwrap_or(0);
+    let offset = query.number("offset", 0..=FARTHEST)?.unwrap_or(0);
     let declared = query.flag("is_mc_agent")?.unwrap_or(true);
     let (items, total) = if declared {
         people.declared(&caller, &query, (limit, offset)).await?

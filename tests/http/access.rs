@@ -1,0 +1,153 @@
+//! Kubernetes' access control in memory: users by token, rights by list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use muster::api::{Agent, AgentGateway, Board};
+use muster::reconcile::Key;
+use muster::reconcile::access::{Access, AccessError, Kind, Right, Told, User, Verb};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::memory::{InMemory, MemoryStore};
+
+/// A right as a Role gives it: who, which verb, which kind, in which namespace (`*` is all).
+type Rule = (&'static str, Verb, Kind, &'static str);
+
+/// Clones share it.
+#[derive(Clone)]
+pub(crate) struct Allowed {
+    pub(crate) store: MemoryStore,
+    pub(crate) users: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
+    pub(crate) rules: Arc<Mutex<BTreeSet<Rule>>>,
+    /// How often Kubernetes was asked who somebody is, and what they may do.
+    pub(crate) asked: Arc<Mutex<(usize, usize)>>,
+    /// Who wrote what.
+    pub(crate) audit: Arc<Mutex<Vec<String>>>,
+    pub(crate) down: Arc<Mutex<bool>>,
+}
+
+impl Allowed {
+    pub(crate) fn new(store: MemoryStore) -> Self {
+        let (users, rules, asked) = (Arc::default(), Arc::default(), Arc::default());
+        Self { store, users, rules, asked, audit: Arc::default(), down: Arc::default() }
+    }
+
+    pub(crate) fn allow(&self, user: &'static str, verbs: &[Verb], kinds: &[Kind], namespace: &'static str) {
+        let mut rules = self.rules.lock().unwrap();
+        for verb in verbs {
+            rules.extend(kinds.iter().map(|kind| (user, *verb, *kind, namespace)));
+        }
+    }
+
+    fn has(&self, user: &str, right: &Right) -> bool {
+        let place = |ns: &str| ns == "*" || right.namespace.as_deref() == Some(ns);
+        let rules = self.rules.lock().unwrap();
+        rules
+            .iter()
+            .any(|(who, verb, kind, ns)| *who == user && *verb == right.verb && *kind == right.kind && place(ns))
+    }
+
+    fn write(&self, token: &SecretString, right: &Right) -> Result<(), AccessError> {
+        let users = self.users.lock().unwrap();
+        let refused = |code| AccessError::Refused { code, message: "no".into() };
+        let user = users.get(token.expose_secret()).ok_or_else(|| refused(401))?;
+        if !self.has(user, right) {
+            return Err(refused(403));
+        }
+        self.audit.lock().unwrap().push(format!("{user} {} {}", right.verb.as_str(), right.kind.resource()));
+        Ok(())
+    }
+
+    fn change<K>(&self, key: &Key, patch: &Value) -> Result<Value, AccessError>
+    where
+        K: InMemory + serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let mut state = self.store.state();
+        let table = K::table(&mut state);
+        let missing = || AccessError::Refused { code: 404, message: "not found".into() };
+        let mut value = serde_json::to_value(table.get(key).ok_or_else(missing)?).unwrap();
+        let uid = patch["metadata"].get("uid");
+        if uid.is_some_and(|uid| *uid != value["metadata"]["uid"]) {
+            return Err(AccessError::Refused { code: 409, message: "another object".into() });
+        }
+        merge(&mut value, patch);
+        let invalid = |e: serde_json::Error| AccessError::Refused { code: 422, message: e.to_string() };
+        let object: K = serde_json::from_value(value.clone()).map_err(invalid)?;
+        table.insert(Key::of(object.meta()), object);
+        Ok(value)
+    }
+}
+
+fn merge(value: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    let object = value.as_object_mut().unwrap();
+    for (key, patch) in patch {
+        if patch.is_null() {
+            object.remove(key);
+        } else {
+            merge(object.entry(key).or_insert(Value::Null), patch);
+        }
+    }
+}
+
+impl Access for Allowed {
+    async fn identify(&self, token: &SecretString) -> Result<Option<User>, AccessError> {
+        self.asked.lock().unwrap().0 += 1;
+        if *self.down.lock().unwrap() {
+            return Err(AccessError::Failed("away".into()));
+        }
+        let users = self.users.lock().unwrap();
+        let name = users.get(token.expose_secret());
+        Ok(name.map(|name| User { name: (*name).to_owned(), ..User::default() }))
+    }
+
+    async fn allowed(&self, user: &User, right: &Right) -> Result<bool, AccessError> {
+        self.asked.lock().unwrap().1 += 1;
+        Ok(self.has(&user.name, right))
+    }
+
+    async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
+        let key = Key::of(&agent.metadata);
+        self.write(token, &Right::within(Verb::Create, Kind::Agent, &key.namespace))?;
+        if self.store.state().agents.contains_key(&key) {
+            return Err(AccessError::Refused { code: 409, message: format!("agents {:?} already exists", key.name) });
+        }
+        self.store.apply(agent.clone());
+        Ok(self.store.state().agents[&key].clone())
+    }
+
+    async fn patch(
+        &self,
+        token: &SecretString,
+        (kind, key): (Kind, &Key),
+        patch: &Value,
+    ) -> Result<Value, AccessError> {
+        self.write(token, &Right::with(Verb::Patch, kind, key))?;
+        match kind {
+            Kind::Agent => self.change::<Agent>(key, patch),
+            Kind::Board => self.change::<Board>(key, patch),
+            Kind::Gateway => self.change::<AgentGateway>(key, patch),
+        }
+    }
+
+    async fn delete_agent(&self, token: &SecretString, key: &Key, uid: &str) -> Result<(), AccessError> {
+        self.write(token, &Right::with(Verb::Delete, Kind::Agent, key))?;
+        assert_eq!(self.store.state().agents[key].metadata.uid.as_deref(), Some(uid));
+        self.store.delete::<Agent>(key);
+        Ok(())
+    }
+
+    async fn events(&self, token: &SecretString, namespace: &str, uid: &str) -> Result<Vec<Told>, AccessError> {
+        // Whoever may create Agents may read events here.
+        self.write(token, &Right::within(Verb::Create, Kind::Agent, namespace))?;
+        let message = format!("about {uid}");
+        Ok(vec![Told { kind: "Normal".into(), reason: "Woken".into(), message, count: 2, last_seen: None }])
+    }
+}

@@ -1,0 +1,235 @@
+//! Who sees what, and how it is narrowed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use futures::future::BoxFuture;
+use muster::api::agent::GatewayKey;
+use muster::api::{AgentGateway, Board};
+use muster::gateway::{Auth, ByteStream, Dial, Identity, Settings, Trust};
+use muster::reconcile::access::{Kind, Verb};
+use muster::reconcile::{Gateways, Heartbeats, World};
+use muster::server::people::{self, People};
+use muster_simulator::{Profile, Simulator};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use url::Url;
+
+use crate::rig::{ADMIN, Rig, STRANGER, VIEWER, answer};
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_that_kubernetes_knows_nobody_is_let_in() {
+    let rig = Rig::new();
+    for path in ["/api/v1/agents", "/api/v1/agents/stream", "/api/v1/agents/x", "/api/v1/boards", "/api/v1/gateways"] {
+        let bare = answer(rig.send(Request::get(path).body(Body::empty()).unwrap()).await).await;
+        assert_eq!((bare.status, &bare.json["code"]), (StatusCode::UNAUTHORIZED, &json!("unauthorized")), "{path}");
+        assert_eq!(bare.headers["www-authenticate"], "Bearer");
+        assert_eq!(rig.get("nobodys-token", path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_is_told_which_right_is_missing() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let all = rig.get(STRANGER, "/api/v1/agents").await;
+    assert_eq!((all.status, &all.json["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")));
+    assert!(all.message().contains("stranger may not list agents.muster.dev"), "{}", all.message());
+    let one = rig.get(VIEWER, "/api/v1/agents?namespace=other").await;
+    assert_eq!(one.status, StatusCode::FORBIDDEN);
+    assert!(one.message().contains("list agents.muster.dev in namespace other"), "{}", one.message());
+    let id = rig.uid::<muster::api::Agent>("fleet", "a");
+    let read = rig.get(STRANGER, &format!("/api/v1/agents/{id}")).await;
+    assert!(read.message().contains("get agents.muster.dev in namespace fleet"), "{}", read.message());
+    assert_eq!(rig.get(STRANGER, "/api/v1/agents/unknown").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents/unknown").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_has_the_namespaces_that_the_caller_may_list() {
+    let rig = Rig::new();
+    rig.worker("fleet", "mine");
+    rig.worker("other", "theirs");
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.names(), ["mine", "theirs"]);
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents").await.names(), ["mine"]);
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents?namespace=other").await.names(), ["theirs"]);
+    assert_eq!(rig.get(VIEWER, "/api/v1/boards").await.names(), ["ops", "web"]);
+    assert_eq!(rig.get(ADMIN, "/api/v1/boards").await.names().len(), 3);
+    assert_eq!(rig.get(VIEWER, "/api/v1/gateways").await.json["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn boards_and_gateways_are_named_by_uid_by_name_or_by_both() {
+    let rig = Rig::new();
+    rig.worker("fleet", "on-ops");
+    rig.worker("other", "elsewhere");
+    rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
+    rig.agent("fleet", "main", json!({ "role": "Main", "gatewayRef": { "name": "gw" } }));
+    let (board, gateway) = (rig.uid::<Board>("fleet", "ops"), rig.uid::<AgentGateway>("fleet", "gw"));
+    for (query, expected) in [
+        (format!("board_id={board}"), &["on-ops"][..]),
+        ("board_id=fleet/ops".into(), &["on-ops"]),
+        ("board_id=ops".into(), &["on-ops", "elsewhere"]),
+        (format!("gateway_id={gateway}"), &["on-ops", "on-web", "main"]),
+        (format!("gateway_id={gateway}&board_id=web"), &["on-web"]),
+        ("board_id=nothing".into(), &[]),
+        ("board_id=&is_mc_agent=true".into(), &["on-ops", "elsewhere", "on-web", "main"]),
+    ] {
+        assert_eq!(rig.get(ADMIN, &format!("/api/v1/agents?{query}")).await.names(), expected, "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_follow_each_other_without_a_gap() {
+    let rig = Rig::new();
+    for n in 0..7 {
+        rig.worker("fleet", &format!("a{n}"));
+    }
+    let mut seen = Vec::new();
+    for offset in [0, 3, 6] {
+        let page = rig.get(VIEWER, &format!("/api/v1/agents?limit=3&offset={offset}")).await;
+        assert_eq!(
+            (&page.json["total"], &page.json["limit"], &page.json["offset"]),
+            (&json!(7), &json!(3), &json!(offset))
+        );
+        seen.extend(page.names().into_iter().map(str::to_owned));
+    }
+    assert_eq!(seen, ["a0", "a1", "a2", "a3", "a4", "a5", "a6"]);
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents").await.json["limit"], 50);
+    for bad in ["limit=0", "limit=201", "limit=x", "offset=-1", "is_mc_agent=yes", "bord_id=x"] {
+        let answer = rig.get(VIEWER, &format!("/api/v1/agents?{bad}")).await;
+        let name = bad.split('=').next().unwrap();
+        assert!(answer.status == StatusCode::BAD_REQUEST && answer.message().contains(name), "{}", answer.message());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_told_with_everything_but_its_secrets() {
+    let rig = Rig::new();
+    let profile = json!({ "role": "SRE", "communicationStyle": "brief", "extra": { "team": "infra" } });
+    let spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead", "displayName": "Lead Agent",
+        "identityProfile": profile, "heartbeat": { "interval": "10m" } });
+    rig.agent("fleet", "lead", spec);
+    let condition = |kind: &str, at: &str| json!({ "type": kind, "status": "True", "reason": "Reconciled", "message": "fine", "lastTransitionTime": at });
+    rig.status(
+        "fleet",
+        "lead",
+        json!({
+            "phase": "Active", "agentId": "lead-1", "sessionKey": "agent:lead-1:main", "workspacePath": "~/w/lead-1",
+            "heartbeat": { "lastSeen": "2026-03-05T12:00:00Z", "status": "Active", "currentTask": "T-1" },
+            "token": { "secretName": "lead-token", "sha256": "c0ffee", "revision": 2 },
+            "files": [{ "name": "SOUL.md", "state": "Folded", "into": "AGENTS.md", "sha256": "beef" }],
+            "requests": [{ "kind": "Rotate", "requestedAt": "2026-03-01T00:00:00Z" }],
+            "conditions": [condition("Ready", "2026-03-04T00:00:00Z")],
+        }),
+    );
+    let list = rig.get(VIEWER, "/api/v1/agents").await;
+    let item = list.json["items"][0].clone();
+    for (field, expected) in [
+        ("name", json!("Lead Agent")),
+        ("role", json!("Lead")),
+        ("status", json!("active")),
+        ("board_id", json!(rig.uid::<Board>("fleet", "ops"))),
+        ("board_name", json!("ops")),
+        ("gateway_id", json!(rig.uid::<AgentGateway>("fleet", "gw"))),
+        ("gateway_name", json!("gw")),
+        ("is_board_lead", json!(true)),
+        ("is_mc_agent", json!(true)),
+        ("openclaw_session_id", json!("agent:lead-1:main")),
+        ("ready", json!(true)),
+        ("last_seen_at", json!("2026-03-05T12:00:00Z")),
+        ("updated_at", json!("2026-03-05T12:00:00Z")),
+        ("current_task_id", json!("T-1")),
+    ] {
+        assert_eq!(item[field], expected, "{field}");
+    }
+    for id in [item["id"].as_str().unwrap(), "lead-1"] {
+        let detail = rig.get(VIEWER, &format!("/api/v1/agents/{id}")).await;
+        assert_eq!(detail.json["identity_profile"]["team"], "infra");
+        assert_eq!(detail.json["heartbeat_config"], json!({ "enabled": true, "intervalSeconds": 600 }));
+        assert_eq!(
+            detail.json["files"][0],
+            json!({ "name": "SOUL.md", "state": "Folded", "into": "AGENTS.md", "size": null })
+        );
+        assert_eq!(detail.json["token"]["revision"], 2);
+        let text = detail.json.to_string();
+        assert!(!text.contains("c0ffee") && !text.contains("beef"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kubernetes_is_asked_once_in_ten_seconds_and_a_failure_is_no_answer() {
+    let rig = Rig::new();
+    for _ in 0..5 {
+        assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
+    }
+    assert_eq!(*rig.access.asked.lock().unwrap(), (1, 1));
+    rig.access.users.lock().unwrap().remove(ADMIN);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    *rig.access.down.lock().unwrap() = true;
+    let down = rig.get(ADMIN, "/api/v1/agents").await;
+    assert_eq!((down.status, &down.headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
+    *rig.access.down.lock().unwrap() = false;
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_half_of_the_agents() {
+    let rig = Rig::new();
+    rig.synced(false);
+    let answer = rig.get(ADMIN, "/api/v1/agents").await;
+    assert_eq!((answer.status, &answer.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("starting")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_read_with_the_callers_own_token() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
+    let told = rig.get(ADMIN, &path).await;
+    assert_eq!((told.status, &told.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
+    assert_eq!(rig.get(VIEWER, &path).await.status, StatusCode::FORBIDDEN);
+}
+
+struct One(Simulator);
+
+impl Dial for One {
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, std::io::Result<Box<dyn ByteStream>>> {
+        let simulator = self.0.clone();
+        Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gateway() {
+    let rig = Rig::new();
+    let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
+    let gateways = Gateways::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0);
+    let key = GatewayKey { namespace: "fleet".into(), name: "gw".into() };
+    let link = gateways.ensure(&key, "x", || Settings {
+        url: "ws://gw:18789".parse().unwrap(),
+        auth: Auth::Token("secret".into()),
+        identity: Arc::new(Identity::generate().unwrap()),
+        device_token: None,
+        trust: Trust::Platform,
+        max_in_flight: 4,
+        resync: Duration::from_mins(10),
+    });
+    link.client().inventory().wait_for(Option::is_some).await.unwrap();
+    let world = World { store: rig.store.clone(), gateways, heartbeats: Heartbeats::default() };
+    let people = People::new(Arc::new(world), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
+    let router = people::router(Arc::new(people));
+    let rig = Rig { router, ..rig };
+    let found = rig.get(VIEWER, "/api/v1/agents?is_mc_agent=false").await;
+    assert_eq!((found.status, found.json["total"].as_u64()), (StatusCode::OK, Some(1)), "{}", found.json);
+    let item = &found.json["items"][0];
+    assert_eq!((&item["id"], &item["is_mc_agent"], &item["status"]), (&json!("main"), &json!(false), &Value::Null));
+    assert_eq!(item["gateway_id"], json!(rig.uid::<AgentGateway>("fleet", "gw")));
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents/main").await.json["is_mc_agent"], false);
+    rig.access.allow("stranger", &[Verb::List], &[Kind::Agent], "fleet");
+    let refused = rig.get(STRANGER, "/api/v1/agents?is_mc_agent=false").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.message().contains("get agentgateways.muster.dev in namespace fleet"), "{}", refused.message());
+}

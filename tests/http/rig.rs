@@ -1,0 +1,169 @@
+//! The API for people and for agents, as one router, over two namespaces.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use muster::api::{Agent, AgentGateway, Board};
+use muster::gateway::Network;
+use muster::metrics::Metrics;
+use muster::reconcile::access::{Kind, Verb};
+use muster::reconcile::{Gateways, Heartbeats, Key, World};
+use muster::server::agents::{self, Api};
+use muster::server::feed::Feed;
+use muster::server::people::{self, People};
+use muster::server::probes::Probes;
+use muster::server::tokens::Tokens;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use crate::access::Allowed;
+use crate::memory::{InMemory, MemoryStore};
+
+/// May do everything everywhere.
+pub(crate) const ADMIN: &str = "admin-token";
+/// May read in the namespace `fleet`.
+pub(crate) const VIEWER: &str = "viewer-token";
+/// May read and write in the namespace `fleet`.
+pub(crate) const EDITOR: &str = "editor-token";
+/// May do nothing.
+pub(crate) const STRANGER: &str = "stranger-token";
+
+const KINDS: [Kind; 3] = [Kind::Agent, Kind::Board, Kind::Gateway];
+const READ: [Verb; 2] = [Verb::Get, Verb::List];
+const ALL: [Verb; 5] = [Verb::Get, Verb::List, Verb::Create, Verb::Patch, Verb::Delete];
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    /// The names in a list.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.json["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        self.json["message"].as_str().unwrap_or_default()
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) store: MemoryStore,
+    pub(crate) access: Allowed,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) probes: Arc<Probes>,
+    pub(crate) router: Router,
+}
+
+impl Rig {
+    /// In `fleet`: gateway `gw`, boards `ops` and `web`. In `other`: gateway `gw`, board `ops`.
+    pub(crate) fn new() -> Self {
+        let store = MemoryStore::new();
+        let access = Allowed::new(store.clone());
+        let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
+        access.users.lock().unwrap().extend(named);
+        access.allow("admin", &ALL, &KINDS, "*");
+        access.allow("viewer", &READ, &KINDS, "fleet");
+        access.allow("editor", &ALL, &KINDS, "fleet");
+        let feed = Arc::new(Feed::new("b007"));
+        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), mpsc::unbounded_channel().0);
+        let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
+        let metrics = Arc::new(Metrics::default());
+        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::clone(&metrics) });
+        let people = People::new(Arc::clone(&world), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
+        let queue = mpsc::unbounded_channel().0;
+        let api = Api { world: Arc::clone(&world), tokens: Arc::new(Tokens::default()), queue, metrics };
+        let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people)));
+        let rig = Self { store, access, feed, probes, router };
+        for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
+            rig.apply::<AgentGateway>(namespace, "gw", gateway());
+            for board in boards {
+                rig.apply::<Board>(namespace, board, json!({ "gatewayRef": { "name": "gw" } }));
+            }
+        }
+        rig
+    }
+
+    pub(crate) fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, namespace: &str, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()), "spec": spec,
+            "metadata": { "name": name, "namespace": namespace },
+        });
+        self.store.apply::<K>(serde_json::from_value(object).unwrap());
+    }
+
+    /// An Agent, and the feed is told.
+    pub(crate) fn agent(&self, namespace: &str, name: &str, spec: Value) {
+        self.apply::<Agent>(namespace, name, spec);
+        self.tell(namespace, name, false);
+    }
+
+    /// A worker of the board `ops`.
+    pub(crate) fn worker(&self, namespace: &str, name: &str) {
+        self.agent(namespace, name, json!({ "boardRef": { "name": "ops" } }));
+    }
+
+    pub(crate) fn stored(&self, namespace: &str, name: &str) -> Agent {
+        self.store.state().agents[&Key::new(namespace, name)].clone()
+    }
+
+    pub(crate) fn uid<K: InMemory>(&self, namespace: &str, name: &str) -> String {
+        let mut state = self.store.state();
+        K::table(&mut state)[&Key::new(namespace, name)].meta().uid.clone().unwrap()
+    }
+
+    /// Sets the status of an Agent, and the feed is told.
+    pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
+        let status = serde_json::from_value(status).unwrap();
+        self.store.state().agents.get_mut(&Key::new(namespace, name)).unwrap().status = Some(status);
+        self.tell(namespace, name, false);
+    }
+
+    /// What the watch does.
+    pub(crate) fn tell(&self, namespace: &str, name: &str, gone: bool) {
+        self.feed.update(&self.stored(namespace, name), gone);
+    }
+
+    pub(crate) fn synced(&self, synced: bool) {
+        self.probes.synced.store(synced, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let builder = Request::builder().method(method).uri(path);
+        let builder = builder.header("authorization", format!("Bearer {token}"));
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        answer(self.send(builder.body(body).unwrap()).await).await
+    }
+
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
+        self.call(token, "GET", path, None).await
+    }
+}
+
+pub(crate) async fn answer(response: Response) -> Answer {
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        json: serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&bytes))),
+    }
+}
+
+fn gateway() -> Value {
+    json!({
+        "url": "ws://gw:18789", "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } },
+        "workspaceRoot": "~/w", "apiUrl": "http://muster:8080",
+    })
+}

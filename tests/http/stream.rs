@@ -1,0 +1,213 @@
+//! Changes of agents as they are streamed.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::{Request, StatusCode};
+use futures::{FutureExt, StreamExt};
+use muster::reconcile::access::{Kind, Verb};
+use serde_json::{Value, json};
+
+use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
+
+/// What a stream says next.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Agent { id: String, name: String, status: String },
+    Alive,
+    End,
+}
+
+struct Reader(BodyDataStream);
+
+impl Reader {
+    async fn open(rig: &Rig, token: &str, query: &str, last: Option<&str>) -> Self {
+        let request = Request::get(format!("/api/v1/agents/stream?{query}"));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let request = last.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        let response = rig.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self(response.into_body().into_data_stream())
+    }
+
+    async fn next(&mut self) -> Said {
+        let Some(chunk) = self.0.next().await else { return Said::End };
+        let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
+        if text.starts_with(':') {
+            return Said::Alive;
+        }
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        assert_eq!(field("event:"), "agent", "{text}");
+        let data: Value = serde_json::from_str(field("data:")).unwrap();
+        let word = |name: &str| data["agent"][name].as_str().unwrap().to_owned();
+        Said::Agent { id: field("id:").to_owned(), name: word("name"), status: word("status") }
+    }
+
+    /// The names and states of the next agents.
+    async fn agents(&mut self, number: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        while found.len() < number {
+            match self.next().await {
+                Said::Agent { name, status, .. } => found.push(format!("{name} {status}")),
+                Said::Alive => {}
+                Said::End => panic!("the stream ended after {found:?}"),
+            }
+        }
+        found
+    }
+
+    /// Whether there is nothing to read now.
+    fn silent(&mut self) -> bool {
+        self.0.next().now_or_never().is_none()
+    }
+}
+
+fn phase(rig: &Rig, name: &str, phase: &str) {
+    rig.status("fleet", name, json!({ "phase": phase }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_of_all_comes_first_and_then_what_changes() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    rig.worker("fleet", "b");
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert_eq!(reader.agents(2).await, ["a provisioning", "b provisioning"]);
+    assert!(reader.silent());
+    phase(&rig, "a", "Active");
+    assert_eq!(reader.agents(1).await, ["a active"]);
+    phase(&rig, "a", "Active");
+    assert!(reader.silent(), "nothing changed");
+    rig.tell("fleet", "b", true);
+    assert_eq!(reader.agents(1).await, ["b deleted"]);
+    assert_eq!(reader.next().await, Said::Alive);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_comes_back_goes_on_where_it_was() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    rig.worker("fleet", "b");
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    reader.agents(1).await;
+    let Said::Agent { id, .. } = reader.next().await else { panic!("no agent") };
+    drop(reader);
+    phase(&rig, "a", "Idle");
+    rig.tell("fleet", "b", true);
+    let mut resumed = Reader::open(&rig, VIEWER, "", Some(&id)).await;
+    assert_eq!(resumed.agents(2).await, ["a idle", "b deleted"]);
+    assert!(resumed.silent());
+    let mut other_boot = Reader::open(&rig, VIEWER, "", Some("0123-1")).await;
+    assert_eq!(other_boot.agents(1).await, ["a idle"]);
+    assert!(other_boot.silent());
+}
+
+#[tokio::test(start_paused = true)]
+async fn since_leaves_out_what_is_older() {
+    let rig = Rig::new();
+    let seen = |at: &str| json!({ "phase": "Idle", "heartbeat": { "lastSeen": at } });
+    rig.worker("fleet", "old");
+    rig.status("fleet", "old", seen("2026-03-05T11:00:00Z"));
+    rig.worker("fleet", "new");
+    rig.status("fleet", "new", seen("2026-03-05T13:00:00Z"));
+    let mut reader = Reader::open(&rig, VIEWER, "since=2026-03-05T12:00:00Z", None).await;
+    assert_eq!(reader.agents(1).await, ["new idle"]);
+    assert!(reader.silent());
+    rig.status("fleet", "old", json!({ "phase": "Offline" }));
+    assert_eq!(reader.agents(1).await, ["old offline"], "a change is told whatever its time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_narrowed_by_board_gateway_and_namespace() {
+    let rig = Rig::new();
+    rig.worker("other", "elsewhere");
+    rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
+    rig.worker("fleet", "on-ops");
+    for (query, expected) in [
+        ("board_id=fleet/ops", "on-ops provisioning"),
+        ("board_id=web&gateway_id=gw", "on-web provisioning"),
+        ("namespace=other", "elsewhere provisioning"),
+    ] {
+        let mut reader = Reader::open(&rig, ADMIN, query, None).await;
+        assert_eq!(reader.agents(1).await, [expected]);
+        assert!(reader.silent(), "{query}");
+    }
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert_eq!(reader.agents(2).await, ["on-web provisioning", "on-ops provisioning"]);
+    assert!(reader.silent(), "another namespace is not told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_skips_what_is_in_between() {
+    let rig = Rig::new();
+    for n in 0..100 {
+        rig.worker("fleet", &format!("a{n}"));
+    }
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert_eq!(reader.agents(1).await.len(), 1);
+    for n in 0..1000 {
+        for agent in 0..100 {
+            phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
+        }
+    }
+    // What was taken before is at most one batch.
+    let mut told = 0;
+    while !reader.silent_or_count(&mut told) {}
+    assert!((100..=140).contains(&told), "{told} events of 100000 changes");
+}
+
+impl Reader {
+    fn silent_or_count(&mut self, told: &mut usize) -> bool {
+        let said = self.0.next().now_or_never();
+        *told += usize::from(said.is_some());
+        said.is_none()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_right_is_taken_away_is_cut_off() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert_eq!(reader.agents(1).await, ["a provisioning"]);
+    assert_eq!(reader.next().await, Said::Alive);
+    rig.access.rules.lock().unwrap().retain(|(user, ..)| *user != "viewer");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(reader.next().await, Said::End);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_token_expires_is_cut_off() {
+    let rig = Rig::new();
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    rig.access.users.lock().unwrap().remove(VIEWER);
+    assert_eq!(reader.next().await, Said::End);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_given_later_brings_what_was_there_before() {
+    let rig = Rig::new();
+    rig.worker("other", "theirs");
+    rig.worker("fleet", "mine");
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert_eq!(reader.agents(1).await, ["mine provisioning"]);
+    rig.access.allow("viewer", &[Verb::List], &[Kind::Agent], "other");
+    assert_eq!(reader.agents(2).await, ["theirs provisioning", "mine provisioning"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_only_so_many_streams() {
+    let rig = Rig::new();
+    let mut readers = Vec::new();
+    for _ in 0..256 {
+        readers.push(Reader::open(&rig, ADMIN, "", None).await);
+    }
+    let refused = rig.get(ADMIN, "/api/v1/agents/stream").await;
+    assert_eq!((refused.status, &refused.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("too_many_streams")));
+    assert!(refused.headers.contains_key("retry-after"));
+    drop(readers.pop());
+    Reader::open(&rig, ADMIN, "", None).await;
+    assert_eq!(rig.get(STRANGER, "/api/v1/agents/stream").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents/stream?since=soon").await.status, StatusCode::BAD_REQUEST);
+}

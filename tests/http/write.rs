@@ -1,0 +1,191 @@
+//! What people write, and what becomes of it: resources, in the caller's own name.
+
+use axum::http::StatusCode;
+use muster::api::agent::Role;
+use muster::api::{Agent, AgentGateway, Board};
+use muster::reconcile::Key;
+use serde_json::{Value, json};
+
+use crate::rig::{ADMIN, Answer, EDITOR, Rig, STRANGER, VIEWER};
+
+async fn create(rig: &Rig, token: &str, body: Value) -> Answer {
+    rig.call(token, "POST", "/api/v1/agents", Some(body)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_documents_agents_become_resources() {
+    let rig = Rig::new();
+    let (board, gateway) = (rig.uid::<Board>("fleet", "ops"), rig.uid::<AgentGateway>("fleet", "gw"));
+    let worker = json!({
+        "name": "DevOps Engineer", "board_id": board, "is_board_lead": false,
+        "identity_profile": { "role": "DevOps Engineer", "expertise": ["Kubernetes", "CI/CD"], "tone": "professional" },
+        "heartbeat_config": { "enabled": true, "intervalSeconds": 300 },
+    });
+    let made = create(&rig, EDITOR, worker).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.json);
+    assert_eq!((&made.json["status"], &made.json["board_id"]), (&json!("provisioning"), &json!(board)));
+    let stored = rig.stored("fleet", "devops-engineer");
+    assert_eq!(made.json["id"], json!(stored.metadata.uid));
+    assert_eq!(stored.spec.identity_profile.expertise, ["Kubernetes", "CI/CD"]);
+    assert_eq!(stored.spec.heartbeat.unwrap().interval.unwrap().get().as_secs(), 300);
+
+    let lead =
+        create(&rig, EDITOR, json!({ "name": "Lead Agent", "board_id": "fleet/ops", "is_board_lead": true })).await;
+    assert_eq!((lead.status, rig.stored("fleet", "lead-agent").spec.role), (StatusCode::CREATED, Role::Lead));
+    let main = json!({ "name": "Gateway Agent", "gateway_id": gateway, "board_id": null });
+    assert_eq!(create(&rig, EDITOR, main).await.status, StatusCode::CREATED);
+    let stored = rig.stored("fleet", "gateway-agent");
+    assert_eq!((stored.spec.role, stored.spec.gateway_ref.unwrap().name.as_str()), (Role::Main, "gw"));
+    assert_eq!(rig.access.audit.lock().unwrap().clone(), vec!["editor create agents"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_created_is_refused_with_the_field() {
+    let rig = Rig::new();
+    rig.worker("fleet", "taken");
+    for (body, status, word) in [
+        (json!({ "board_id": "ops" }), 400, "name"),
+        (json!({ "name": "A" }), 400, "board_id"),
+        (json!({ "name": "A", "board_id": "ops", "colour": "red" }), 400, "colour"),
+        (json!({ "name": "A", "gateway_id": "gw", "is_board_lead": true }), 400, "is_board_lead"),
+        (json!({ "name": "!!", "board_id": "ops" }), 400, "resource_name"),
+        (json!({ "name": "A", "board_id": "none" }), 404, "board_id"),
+        (json!({ "name": "A", "board_id": "fleet/ops", "gateway_id": "none" }), 422, "gateway_id"),
+        (json!({ "name": "A", "board_id": "fleet/ops", "namespace": "other" }), 400, "namespace"),
+        (json!({ "name": "Taken", "board_id": "ops" }), 409, "already exists"),
+    ] {
+        let answer = create(&rig, EDITOR, body.clone()).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.json);
+        assert!(answer.message().contains(word), "{body}: {}", answer.message());
+    }
+    let ambiguous = create(&rig, ADMIN, json!({ "name": "A", "board_id": "ops" })).await;
+    assert!(ambiguous.status == StatusCode::BAD_REQUEST && ambiguous.message().contains("several boards"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_only_read_writes_nothing() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
+    for token in [VIEWER, STRANGER] {
+        for (method, path, body) in [
+            ("POST", "/api/v1/agents", Some(json!({ "name": "B", "board_id": "fleet/ops" }))),
+            ("PATCH", &path, Some(json!({ "name": "B" }))),
+            ("DELETE", &path, None),
+            ("POST", "/api/v1/gateways/gw/templates/sync", None),
+        ] {
+            let answer = rig.call(token, method, path, body).await;
+            assert_eq!((answer.status, &answer.json["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{method}");
+        }
+    }
+    assert!(rig.access.audit.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_changes_what_it_says_and_nothing_else() {
+    let rig = Rig::new();
+    let profile = json!({ "role": "DevOps Engineer", "tone": "calm", "expertise": ["Ansible"] });
+    rig.agent("fleet", "a", json!({ "boardRef": { "name": "ops" }, "identityProfile": profile, "emoji": "x" }));
+    let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
+    let body =
+        json!({ "name": "Senior DevOps Engineer", "identity_profile": { "expertise": ["Terraform"], "tone": null } });
+    let answer = rig.call(EDITOR, "PATCH", &path, Some(body)).await;
+    assert_eq!((answer.status, &answer.json["name"]), (StatusCode::OK, &json!("Senior DevOps Engineer")));
+    let stored = rig.stored("fleet", "a");
+    let profile = &stored.spec.identity_profile;
+    assert_eq!((profile.role.as_deref(), profile.tone.as_deref()), (Some("DevOps Engineer"), None));
+    assert_eq!(
+        (profile.expertise.as_slice(), stored.spec.emoji.as_deref()),
+        (&["Terraform".to_owned()][..], Some("x"))
+    );
+    assert!(stored.metadata.annotations.is_none());
+    for (body, word) in [
+        (json!({ "is_board_lead": true }), "is_board_lead"),
+        (json!({ "board_id": "other/ops" }), "board_id"),
+        (json!({ "resource_name": "b" }), "resource_name"),
+    ] {
+        let answer = rig.call(ADMIN, "PATCH", &path, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(answer.message().contains(word), "{}", answer.message());
+    }
+    rig.call(EDITOR, "PATCH", &path, Some(json!({ "board_id": "web", "is_board_lead": false }))).await;
+    assert_eq!(rig.stored("fleet", "a").spec.board_ref.unwrap().name, "web");
+}
+
+#[tokio::test(start_paused = true)]
+async fn force_asks_for_everything_to_be_written_again() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let path = format!("/api/v1/agents/{}?force=true", rig.uid::<Agent>("fleet", "a"));
+    assert_eq!(rig.call(EDITOR, "PATCH", &path, Some(json!({}))).await.status, StatusCode::OK);
+    let annotations = rig.stored("fleet", "a").metadata.annotations.unwrap();
+    assert_eq!(annotations["muster.dev/sync-requested-at"], "2026-01-01T00:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_agent_is_left_to_its_controller() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
+    let answer = rig.call(EDITOR, "DELETE", &path, None).await;
+    assert_eq!((answer.status, answer.json), (StatusCode::OK, json!({ "ok": true })));
+    assert!(rig.store.state().agents.is_empty());
+}
+
+/// The annotations that requests make, by object.
+fn requested(rig: &Rig) -> Vec<String> {
+    let state = rig.store.state();
+    let mut found = Vec::new();
+    let mut add = |kind: &str, key: &Key, meta: &kube::api::ObjectMeta| {
+        for (name, value) in meta.annotations.iter().flatten() {
+            let name = name.strip_prefix("muster.dev/").unwrap().strip_suffix("-requested-at").unwrap();
+            found.push(format!("{kind} {key} {name} {value}"));
+        }
+    };
+    state.gateways.iter().for_each(|(key, object)| add("gateway", key, &object.metadata));
+    state.boards.iter().for_each(|(key, object)| add("board", key, &object.metadata));
+    state.agents.iter().for_each(|(key, object)| add("agent", key, &object.metadata));
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_sync_is_asked_of_what_it_is_for() {
+    let now = "2026-01-01T00:00:00Z";
+    for (query, agents, kinds, expected) in [
+        (
+            "rotate_tokens=true&overwrite=true",
+            4,
+            json!(["Sync", "Overwrite", "Rotate"]),
+            vec!["gateway fleet/gw overwrite", "gateway fleet/gw rotate", "gateway fleet/gw sync"],
+        ),
+        ("board_id=ops", 2, json!(["Sync"]), vec!["board fleet/ops sync"]),
+        ("lead_only=true", 1, json!(["Sync"]), vec!["agent fleet/lead sync"]),
+        (
+            "include_main=false&reset_sessions=true",
+            3,
+            json!(["Sync", "ResetSession"]),
+            vec![
+                "agent fleet/lead reset-session",
+                "agent fleet/lead sync",
+                "agent fleet/on-web reset-session",
+                "agent fleet/on-web sync",
+                "agent fleet/worker reset-session",
+                "agent fleet/worker sync",
+            ],
+        ),
+    ] {
+        let rig = Rig::new();
+        rig.worker("fleet", "worker");
+        rig.worker("other", "elsewhere");
+        rig.agent("fleet", "lead", json!({ "role": "Lead", "boardRef": { "name": "ops" } }));
+        rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
+        rig.agent("fleet", "main", json!({ "role": "Main", "gatewayRef": { "name": "gw" } }));
+        let gateway = rig.uid::<AgentGateway>("fleet", "gw");
+        let path = format!("/api/v1/gateways/{gateway}/templates/sync?{query}");
+        let answer = rig.call(EDITOR, "POST", &path, None).await;
+        let body = json!({ "gateway_id": gateway, "requested_at": now, "agents": agents, "kinds": kinds });
+        assert_eq!((answer.status, answer.json), (StatusCode::OK, body), "{query}");
+        let expected: Vec<_> = expected.iter().map(|e| format!("{e} {now}")).collect();
+        assert_eq!(requested(&rig), expected, "{query}");
+    }
+}
