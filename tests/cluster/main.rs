@@ -14,6 +14,7 @@ mod fleet;
 mod main_job;
 mod manifests;
 mod outages;
+mod people;
 mod stack;
 mod trouble;
 
@@ -80,6 +81,9 @@ fn main() {
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,
         main_job::what_is_lost_on_the_gateway_comes_back_with_the_next_resync,
+        people::the_documents_commands_work_as_they_stand,
+        people::who_may_not_is_refused_with_the_right_that_is_missing,
+        people::the_api_is_as_it_is_described,
         trouble::bad_references_and_templates_end_in_conditions_that_say_what_to_do,
         trouble::a_wrong_token_and_an_unreachable_gateway_are_told_and_heal,
         trouble::a_namespace_that_is_not_admitted_is_refused_until_it_is,

@@ -116,15 +116,7 @@ impl<A: Access> Gate<A> {
             unauthorized("send a Kubernetes token as Authorization: Bearer, for example that of: kubectl create token")
         })?;
         let fingerprint = crate::render::sha256_hex(token.expose_secret());
-        let user = match self.users.get(&fingerprint) {
-            Some(known) => known,
-            None => {
-                let user = self.access.identify(&token).await.map_err(no_review)?.map(Arc::new);
-                self.users.put(fingerprint.clone(), user.clone());
-                user
-            }
-        };
-        let user = user.ok_or_else(|| {
+        let user = self.user(&token, &fingerprint).await?.ok_or_else(|| {
             unauthorized("Kubernetes does not know this token; it may have expired: make a new one and try again")
         })?;
         Ok(Caller { token, fingerprint, user })
@@ -135,12 +127,17 @@ impl<A: Access> Gate<A> {
     /// # Errors
     /// 503 when Kubernetes does not say.
     pub async fn is_known(&self, caller: &Caller) -> Result<bool, ApiError> {
-        if let Some(known) = self.users.get(&caller.fingerprint) {
-            return Ok(known.is_some());
+        Ok(self.user(&caller.token, &caller.fingerprint).await?.is_some())
+    }
+
+    async fn user(&self, token: &SecretString, fingerprint: &str) -> Result<Option<Arc<User>>, ApiError> {
+        let fingerprint = fingerprint.to_owned();
+        if let Some(known) = self.users.get(&fingerprint) {
+            return Ok(known);
         }
-        let user = self.access.identify(&caller.token).await.map_err(no_review)?.map(Arc::new);
-        self.users.put(caller.fingerprint.clone(), user.clone());
-        Ok(user.is_some())
+        let user = self.access.identify(token).await.map_err(|e| no_review(&e))?.map(Arc::new);
+        self.users.put(fingerprint, user.clone());
+        Ok(user)
     }
 
     /// Whether the caller has a right.
@@ -152,7 +149,7 @@ impl<A: Access> Gate<A> {
         if let Some(known) = self.rights.get(&question) {
             return Ok(known);
         }
-        let allowed = self.access.allowed(&caller.user, &question.1).await.map_err(no_review)?;
+        let allowed = self.access.allowed(&caller.user, &question.1).await.map_err(|e| no_review(&e))?;
         self.rights.put(question, allowed);
         Ok(allowed)
     }
@@ -214,7 +211,7 @@ fn forbidden(caller: &Caller, right: &Right) -> ApiError {
     ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
 }
 
-fn no_review(error: AccessError) -> ApiError {
+fn no_review(error: &AccessError) -> ApiError {
     warn!(%error, "Kubernetes did not say who may do what");
     let message = "Kubernetes did not answer who you are and what you may do; try again in some seconds";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
@@ -263,7 +260,7 @@ mod tests {
     async fn answers_are_forgotten_when_they_are_old_or_too_many() {
         let answers = Answers::new();
         answers.put(0, true);
-        tokio::time::advance(REMEMBERED - Duration::from_millis(1)).await;
+        tokio::time::advance(Duration::from_millis(9_999)).await;
         assert_eq!(answers.get(&0), Some(true));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(answers.get(&0), None);

@@ -59,8 +59,11 @@ impl<S: Store, A: Access> People<S, A> {
 
 type State<S, A> = axum::extract::State<Arc<People<S, A>>>;
 
-/// The routes, each with its methods.
-fn routes<S: Store, A: Access>() -> Vec<(&'static str, MethodRouter<Arc<People<S, A>>>)> {
+/// A path and its methods.
+type Route<S, A> = (&'static str, MethodRouter<Arc<People<S, A>>>);
+
+/// The routes.
+fn routes<S: Store, A: Access>() -> Vec<Route<S, A>> {
     vec![
         ("/api/v1/agents", get(list::agents::<S, A>).post(write::create::<S, A>)),
         ("/api/v1/agents/stream", get(stream::agents::<S, A>)),
