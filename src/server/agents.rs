@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
 use super::caller::{Caller, paused};
@@ -165,7 +166,9 @@ fn report(body: &[u8]) -> Result<Report, ApiError> {
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
     let heartbeat = match body {
         [] => Heartbeat::default(),
-        body => serde_json::from_slice(body)
+        // An object first: serde takes a list for a struct, too.
+        body => serde_json::from_slice::<Map<String, Value>>(body)
+            .and_then(|object| serde_json::from_value(Value::Object(object)))
             .map_err(|e| bad(format!("the body is not {{\"status\", \"current_task_id\"}} as JSON: {e}")))?,
     };
     let status = match heartbeat.status.as_deref() {
@@ -213,7 +216,12 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused_with_a_word_about_it() {
-        for (body, says) in [("{\"status\":\"flying\"}", "flying"), ("nonsense", "JSON"), ("{\"status\":3}", "JSON")] {
+        for (body, says) in [
+            ("{\"status\":\"flying\"}", "flying"),
+            ("nonsense", "JSON"),
+            ("{\"status\":3}", "JSON"),
+            ("[null,null]", "JSON"),
+        ] {
             let error = report(body.as_bytes()).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
             assert!(error.message.contains(says), "{}", error.message);

@@ -225,10 +225,15 @@ pub(crate) async fn the_api_is_as_it_is_described(stack: &mut Stack) -> Result<(
     let token = account(&fleet, "person", Some("muster-edit")).await?;
     let secret = ["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"];
     let agent_token = fleet.run(&secret).await?;
+    // What is made up is to be taken by Kubernetes and refused by it, and is nothing for a gateway.
+    let mut gateway = stack.gateway();
+    gateway["spec"]["suspend"] = json!(true);
+    fleet.apply(&[gateway]).await?;
     let mut command = Command::new("scripts/api-check");
     command.arg(stack.operator.api_url()).env("MUSTER_TOKEN", token).env("MUSTER_AGENT_TOKEN", agent_token);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    fleet.apply(&[stack.gateway()]).await?;
     fleet.delete().await
 }
