@@ -14,6 +14,7 @@ use muster::reconcile::access::{Kind, Verb};
 use muster::reconcile::{Gateways, Heartbeats, Key, World};
 use muster::server::agents::{self, Api};
 use muster::server::feed::Feed;
+use muster::server::limits::Limits;
 use muster::server::people::{self, People};
 use muster::server::probes::Probes;
 use muster::server::tokens::Tokens;
@@ -78,8 +79,13 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::clone(&metrics) });
         let people = People::new(Arc::clone(&world), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
-        let queue = mpsc::unbounded_channel().0;
-        let api = Api { world: Arc::clone(&world), tokens: Arc::new(Tokens::default()), queue, metrics };
+        let api = Api {
+            world: Arc::clone(&world),
+            tokens: Arc::new(Tokens::default()),
+            limits: Limits::default(),
+            due: mpsc::channel(1).0,
+            metrics,
+        };
         let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people)));
         let rig = Self { store, access, feed, probes, router };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
