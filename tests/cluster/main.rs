@@ -11,6 +11,7 @@
 
 mod deletion;
 mod fleet;
+mod lifecycle;
 mod main_job;
 mod manifests;
 mod outages;
@@ -81,6 +82,9 @@ fn main() {
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,
         main_job::what_is_lost_on_the_gateway_comes_back_with_the_next_resync,
+        lifecycle::an_agent_checks_in_with_the_old_token_and_then_with_the_new_one,
+        lifecycle::runs_of_the_gateway_are_told_and_a_session_starts_anew,
+        lifecycle::a_paused_agent_has_no_heartbeat_on_the_gateway_until_it_is_resumed,
         people::the_documents_commands_work_as_they_stand,
         people::who_may_not_is_refused_with_the_right_that_is_missing,
         people::the_api_is_as_it_is_described,

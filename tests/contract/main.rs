@@ -26,7 +26,7 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 9] = suite![
+const SUITE: [(&str, Test); 11] = suite![
     an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_none,
     a_changed_entry_changes_what_it_names_and_leaves_what_others_added,
@@ -34,6 +34,8 @@ const SUITE: [(&str, Test); 9] = suite![
     a_file_name_that_is_not_accepted_is_refused,
     a_precondition_that_does_not_hold_changes_nothing,
     a_session_carries_its_label_and_a_message_its_key,
+    a_run_is_heard_of_while_it_goes_on_and_when_it_ends,
+    a_session_that_is_reset_can_be_told_from_the_one_before,
     an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no_error,
     an_id_that_was_deleted_can_be_created_again,
 ];

@@ -1,5 +1,7 @@
 //! The contract. Each test brings its own agents, since the real gateway is shared.
 
+use std::time::Duration;
+
 use muster::gateway::{CallError, Deleted, EntryState};
 use muster_harness::Failure;
 use sha2::{Digest, Sha256};
@@ -147,4 +149,43 @@ pub(crate) async fn an_id_that_was_deleted_can_be_created_again(gateway: &Subjec
 
 async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), CallError> {
     gateway.client.agent_create(id, workspace).await
+}
+
+/// Waits until a run of this id was heard to end.
+async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<(), Failure> {
+    let mut runs = gateway.client.runs();
+    let ended = runs.wait_for(|runs| runs.of(id).is_some_and(|activity| activity.has_ended(run)));
+    tokio::time::timeout(Duration::from_secs(60), ended).await.map_err(|_| "the run was not heard to end")??;
+    Ok(())
+}
+
+pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
+    gateway.client.session_label(&session, "A label").await?;
+    gateway.client.chat_send(&session, "hello", false, &key).await?;
+    run_ended(gateway, &agent.id, &key).await?;
+    let activity = gateway.client.runs().borrow().of(&agent.id).cloned().ok_or("nothing was heard")?;
+    let heard = activity.run().ok_or("no run")?;
+    assert_eq!((activity.is_running(), heard.id.as_str()), (false, key.as_str()));
+    let seen = gateway.client.session(&session).await?.and_then(|s| s.run).ok_or("the session tells of no run")?;
+    assert_eq!(seen.ended_ms.is_some(), heard.ended_ms.is_some());
+    Ok(())
+}
+
+pub(crate) async fn a_session_that_is_reset_can_be_told_from_the_one_before(gateway: &Subject) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
+    gateway.client.session_label(&session, "A label").await?;
+    gateway.client.chat_send(&session, "remember this", false, &key).await?;
+    run_ended(gateway, &agent.id, &key).await?;
+    let before = gateway.client.session(&session).await?.ok_or("no session")?;
+    gateway.client.session_reset(&session).await?;
+    let after = gateway.client.session(&session).await?.ok_or("no session")?;
+    let history = gateway.client.chat_history(&session).await?;
+    let marked = history.iter().any(|m| m.marks_reset && m.written_ms >= before.updated_ms);
+    assert!(after.id != before.id || marked, "{history:?}");
+    assert!(history.iter().all(|m| !m.text.contains("remember this")), "{history:?}");
+    assert_eq!(after.label.as_deref(), Some("A label"), "its label stays");
+    Ok(())
 }

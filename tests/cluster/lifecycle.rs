@@ -1,0 +1,135 @@
+//! The life of an agent on a real gateway: its token is replaced, its session is reset, it is paused.
+
+use std::process::Stdio;
+
+use muster_harness::{Failure, until};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::stack::{Fleet, PATIENCE, Stack, manifest, other_client, worker};
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+async fn token(fleet: &Fleet) -> Result<String, Failure> {
+    fleet.run(&["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"]).await
+}
+
+/// Makes a one-shot request as the docs say.
+async fn request(fleet: &Fleet, object: &str, kind: &str) -> Result<(), Failure> {
+    let now = Command::new("date").args(["-u", "+%FT%TZ"]).output().await?;
+    let now = String::from_utf8(now.stdout)?;
+    let annotation = format!("muster.dev/{kind}-requested-at={}", now.trim());
+    fleet.run(&["annotate", object, &annotation, "--overwrite"]).await?;
+    Ok(())
+}
+
+/// The status of a GET with an agent's token.
+async fn healthz(stack: &Stack, token: &str) -> Result<String, Failure> {
+    let url = format!("{}/api/v1/agent/healthz", stack.operator.api_url());
+    let header = format!("X-Agent-Token: {token}");
+    let arguments = ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--header", &header, &url];
+    let output = Command::new("curl").args(arguments).stdin(Stdio::null()).output().await?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Waits until a field has a value that will do.
+async fn until_field(fleet: &Fleet, path: &str, will_do: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    until(&format!("agent/one: {path}"), PATIENCE, async || {
+        let value = fleet.field("agent/one", path).await.map_err(|e| e.to_string())?;
+        if will_do(&value) { Ok(value) } else { Err(value) }
+    })
+    .await
+}
+
+/// Has the agent do what a wake message asks for.
+async fn send(stack: &Stack, fleet: &Fleet, key: &str) -> Result<(), Failure> {
+    let session = fleet.field("agent/one", ".status.sessionKey").await?;
+    let client = other_client(&stack.openclaw).await?;
+    client.chat_send(&session, "Read your files again, and check in once.", false, key).await?;
+    Ok(())
+}
+
+fn used(stack: &Stack, token: &str) -> bool {
+    stack.model.runs().iter().any(|run| run.command.as_ref().is_some_and(|command| command.contains(token)))
+}
+
+pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_one(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("rotation").await?;
+    fleet.apply(&[worker("one")]).await?;
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;
+    let old = token(&fleet).await?;
+    assert!(used(stack, &old), "the agent checked in with its first token");
+
+    request(&fleet, "board/ops", "rotate").await?;
+    until_field(&fleet, ".status.token.previous.validUntil", |until| !until.is_empty()).await?;
+    let new = token(&fleet).await?;
+    assert_ne!(new, old);
+    assert!(stack.file(&fleet, "one", "AGENTS.md").await?.contains(&new));
+    assert_eq!(fleet.field("agent/one", ".status.token.sha256").await?, sha256(&new));
+    assert_eq!(healthz(stack, &old).await?, "200", "the old token works until the new one was used");
+
+    send(stack, &fleet, "rotation-check").await?;
+    until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;
+    assert!(used(stack, &new), "the agent checked in with its new token");
+    assert_eq!((healthz(stack, &old).await?, healthz(stack, &new).await?), ("401".into(), "200".into()));
+    let keys = ["get", "secret", "one-token", "-o", "go-template={{range $k, $_ := .data}}{{$k}} {{end}}"];
+    until("the old token to be gone from the Secret", PATIENCE, async || {
+        let keys = fleet.run(&keys).await.map_err(|e| e.to_string())?;
+        if keys.trim() == "agent-id api-url token" { Ok(()) } else { Err(keys) }
+    })
+    .await?;
+    let synced = fleet.field("board/ops", ".status.lastSync").await?;
+    assert!(synced.contains("\"updated\":1"), "{synced}");
+    let log = stack.operator.log();
+    assert!(!log.contains(&old) && !log.contains(&new), "no token is in the log");
+    fleet.delete().await
+}
+
+pub(crate) async fn runs_of_the_gateway_are_told_and_a_session_starts_anew(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("sessions").await?;
+    fleet.apply(&[worker("one")]).await?;
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    until_field(&fleet, ".status.wake.answeredAt", |at| !at.is_empty()).await?;
+    let first = until_field(&fleet, ".status.lastRun.endedAt", |at| !at.is_empty()).await?;
+    let session = fleet.field("agent/one", ".status.sessionKey").await?;
+    let client = other_client(&stack.openclaw).await?;
+    request(&fleet, "agent/one", "reset-session").await?;
+    until_field(&fleet, ".status.requests[?(@.kind==\"ResetSession\")].handledAt", |at| !at.is_empty()).await?;
+    let history = client.chat_history(&session).await?;
+    assert!(history.iter().all(|message| message.marks_reset), "{history:?}");
+    let label = client.session(&session).await?.and_then(|s| s.label);
+    assert_eq!(label.as_deref(), Some("one"));
+    send(stack, &fleet, "after-reset").await?;
+    until_field(&fleet, ".status.lastRun.endedAt", |at| !at.is_empty() && at > first.as_str()).await?;
+    fleet.delete().await
+}
+
+pub(crate) async fn a_paused_agent_has_no_heartbeat_on_the_gateway_until_it_is_resumed(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("pausing").await?;
+    fleet.apply(&[worker("one")]).await?;
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    let id = fleet.field("agent/one", ".status.agentId").await?;
+    let paused = json!({ "boardRef": { "name": "ops" }, "suspend": true });
+    fleet.apply(&[manifest("Agent", "one", paused)]).await?;
+    fleet.wait("condition=Paused", &["agent/one"]).await?;
+    fleet.wait("condition=Ready", &["agent/one"]).await?;
+    let every = |stack: &Stack| -> Result<String, Failure> {
+        Ok(stack.openclaw.config()?["agents"]["entries"][&id]["heartbeat"]["every"].to_string())
+    };
+    assert_eq!(every(stack)?, "\"0m\"");
+    assert_eq!(fleet.field("agent/one", ".status.phase").await?, "Paused");
+    let reason = fleet.condition("agent/one", "CheckedIn").await?.0;
+    assert_eq!(reason, "Suspended");
+    fleet.apply(&[worker("one")]).await?;
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    assert_eq!(every(stack)?, "\"5m\"");
+    fleet.delete().await
+}
