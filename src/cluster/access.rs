@@ -21,6 +21,8 @@ use crate::reconcile::access::{Access, AccessError, Kind, Right, Told, User};
 
 /// Most requests for people that the API server has open at one time.
 const MOST_REQUESTS: usize = 16;
+/// Most requests that wait for their turn; further ones are refused at once.
+const MOST_WAITING: usize = 256;
 /// How long a request may wait for its turn and for its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Most events that are read of one object.
@@ -35,6 +37,7 @@ const MOST_EVENTS: u32 = 500;
 pub struct KubeAccess {
     own: Client,
     bare: Client,
+    waiting: Arc<Semaphore>,
     requests: Arc<Semaphore>,
 }
 
@@ -54,7 +57,8 @@ impl KubeAccess {
         config.headers.clear();
         config.default_retry = false;
         let bare = Client::try_from(config)?;
-        Ok(Self { own, bare, requests: Arc::new(Semaphore::new(MOST_REQUESTS)) })
+        let (waiting, requests) = (Semaphore::new(MOST_WAITING), Semaphore::new(MOST_REQUESTS));
+        Ok(Self { own, bare, waiting: Arc::new(waiting), requests: Arc::new(requests) })
     }
 
     /// A client that is nobody but the owner of this token.
@@ -74,6 +78,8 @@ impl KubeAccess {
 
     /// Waits for its turn, then for the answer.
     async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AccessError> {
+        let place = self.waiting.try_acquire();
+        let _place = place.map_err(|_| AccessError::Failed(format!("{MOST_WAITING} requests wait already")))?;
         let answer = async {
             // The semaphore is never closed.
             let _turn = self.requests.acquire().await.map_err(|e| AccessError::Failed(e.to_string()))?;

@@ -92,7 +92,7 @@ impl Shell {
     }
 }
 
-/// An account with this ClusterRole in the fleet's namespace, and its token.
+/// An account with this `ClusterRole` in the fleet's namespace, and its token.
 async fn account(fleet: &Fleet, name: &str, role: Option<&str>) -> Result<String, Failure> {
     fleet.run(&["create", "serviceaccount", name]).await?;
     if let Some(role) = role {

@@ -89,6 +89,10 @@ impl Fields {
             return Err(bad("name: a text"));
         }
         fields.put_name()?;
+        // It becomes a part of a URL.
+        if fields.namespace.as_ref().is_some_and(|namespace| !is_label(namespace)) {
+            return Err(bad("namespace: it is no name of a namespace"));
+        }
         for (field, of_spec, read) in PARTS {
             if let Some(value) = body.get(*field) {
                 let value = if value.is_null() { Value::Null } else { read(field, value)? };
@@ -236,6 +240,12 @@ fn slug(name: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
+/// Whether this is a DNS-1123 label, as names of namespaces are.
+fn is_label(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(word) && name.ends_with(word) && name.chars().all(|c| word(c) || c == '-')
+}
+
 /// Removes what is null, of which a new object has nothing.
 pub(super) fn without_nulls(value: Value) -> Value {
     match value {
@@ -287,6 +297,7 @@ mod tests {
             (json!({ "identity_profile": { "expertise": "x" } }), "identity_profile.expertise"),
             (json!({ "identity_profile": { "Team Name": "x" } }), "Team Name"),
             (json!({ "soul_template": {} }), "soul_template"),
+            (json!({ "namespace": "../../x?" }), "namespace"),
         ] {
             let error = read(&body).unwrap_err();
             assert!(error.status == StatusCode::BAD_REQUEST && error.message.contains(word), "{}", error.message);
