@@ -122,6 +122,7 @@ async fn operate(options: &Options) -> Result<(), Failure> {
         "muster runs"
     );
     let shutdown = CancellationToken::new();
+    let feed = Arc::new(Feed::new(format!("{:x}", getrandom::u64()?), shutdown.clone()));
     let mut parts = JoinSet::new();
     if let Some(certificate) = &certificate {
         let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
@@ -130,7 +131,6 @@ async fn operate(options: &Options) -> Result<(), Failure> {
         });
     }
     let tls = certificate.map(|c| c.acceptor()).transpose()?;
-    let feed = Arc::new(Feed::new(format!("{:x}", getrandom::u64()?)));
     start(&client, (access, feed), ((api_listener, tls), probe_listener), &shutdown, &mut parts);
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {

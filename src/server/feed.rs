@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::view::Entry;
 use crate::api::Agent;
@@ -23,6 +24,7 @@ pub struct Feed {
     boot: String,
     inner: Mutex<Inner>,
     last: watch::Sender<u64>,
+    end: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -62,10 +64,16 @@ impl Inner {
 }
 
 impl Feed {
-    /// An empty feed. `boot` tells the ids of this one from those of another.
+    /// An empty feed, until `end`. `boot` tells the ids of this one from those of another.
     #[must_use]
-    pub fn new(boot: impl Into<String>) -> Self {
-        Self { boot: boot.into(), inner: Mutex::default(), last: watch::Sender::new(0) }
+    pub fn new(boot: impl Into<String>, end: CancellationToken) -> Self {
+        Self { boot: boot.into(), inner: Mutex::default(), last: watch::Sender::new(0), end }
+    }
+
+    /// Cancelled when the operator stops: readers are to go, so that none of them holds it up.
+    #[must_use]
+    pub fn end(&self) -> &CancellationToken {
+        &self.end
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -140,6 +148,10 @@ impl Feed {
 mod tests {
     use super::*;
 
+    fn new() -> Feed {
+        Feed::new("b", CancellationToken::new())
+    }
+
     fn agent(name: &str, uid: &str, shown: &str) -> Agent {
         let mut agent = Agent::default();
         agent.metadata.name = Some(name.into());
@@ -156,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_the_latest_state_only() {
-        let feed = Feed::new("b");
+        let feed = new();
         for shown in ["one", "two", "three"] {
             feed.update(&agent("a", "1", shown), false);
         }
@@ -166,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_a_reader_does_not_see_is_no_change() {
-        let feed = Feed::new("b");
+        let feed = new();
         let mut same = agent("a", "1", "one");
         feed.update(&same, false);
         same.metadata.resource_version = Some("2".into());
@@ -176,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_deleted_agent_is_told_to_whom_has_seen_it_and_to_no_new_reader() {
-        let feed = Feed::new("b");
+        let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "1", "one"), true);
         assert_eq!(read(&feed, 1), [(2, "one".into(), "deleted")]);
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn another_agent_of_the_same_name_ends_the_first_one() {
-        let feed = Feed::new("b");
+        let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "2", "two"), false);
         assert_eq!(read(&feed, 1), [(2, "one".into(), "deleted"), (3, "two".into(), "provisioning")]);
@@ -193,7 +205,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_a_reader_that_is_too_late_is_told_so() {
-        let feed = Feed::new("b");
+        let feed = new();
         for n in 0..3000 {
             let name = format!("a{n}");
             feed.update(&agent(&name, &name, "x"), false);
@@ -208,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_batch_leaves_nothing_out() {
-        let feed = Feed::new("b");
+        let feed = new();
         for n in 0..10 {
             let name = format!("a{n}");
             feed.update(&agent(&name, &name, "x"), false);
@@ -225,7 +237,7 @@ mod tests {
 
     #[test]
     fn only_ids_of_this_boot_are_understood() {
-        let feed = Feed::new("b");
+        let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         assert_eq!(feed.number(&feed.id(1)), Some(1));
         assert_eq!((feed.number("b-2"), feed.number("c-1"), feed.number("b-")), (None, None, None));

@@ -20,6 +20,7 @@ use muster::server::probes::Probes;
 use muster::server::tokens::Tokens;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::access::Allowed;
@@ -73,7 +74,7 @@ impl Rig {
         access.allow("admin", &ALL, &KINDS, "*");
         access.allow("viewer", &READ, &KINDS, "fleet");
         access.allow("editor", &ALL, &KINDS, "fleet");
-        let feed = Arc::new(Feed::new("b007"));
+        let feed = Arc::new(Feed::new("b007", CancellationToken::new()));
         let gateways = Gateways::new(Arc::new(Network), Arc::new(()), mpsc::unbounded_channel().0);
         let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
         let metrics = Arc::new(Metrics::default());

@@ -197,6 +197,15 @@ async fn a_right_that_is_given_later_brings_what_was_there_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn streams_end_when_the_operator_stops() {
+    let rig = Rig::new();
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    assert!(reader.silent());
+    rig.feed.end().cancel();
+    assert_eq!(reader.next().await, Said::End);
+}
+
+#[tokio::test(start_paused = true)]
 async fn there_are_only_so_many_streams() {
     let rig = Rig::new();
     let mut readers = Vec::new();

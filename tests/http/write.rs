@@ -181,7 +181,7 @@ async fn a_template_sync_is_asked_of_what_it_is_for() {
         rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
         rig.agent("fleet", "main", json!({ "role": "Main", "gatewayRef": { "name": "gw" } }));
         let gateway = rig.uid::<AgentGateway>("fleet", "gw");
-        let path = format!("/api/v1/gateways/{gateway}/templates/sync?{query}");
+        let path = format!("/api/v1/gateways/fleet%2Fgw/templates/sync?{query}");
         let answer = rig.call(EDITOR, "POST", &path, None).await;
         let body = json!({ "gateway_id": gateway, "requested_at": now, "agents": agents, "kinds": kinds });
         assert_eq!((answer.status, answer.json), (StatusCode::OK, body), "{query}");

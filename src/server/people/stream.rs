@@ -85,9 +85,9 @@ struct Reader<S, A> {
 }
 
 impl<S: Store, A: Access> Reader<S, A> {
-    /// The next event. `None` when the reader's right is gone.
+    /// The next event. `None` when the reader's right is gone, or the operator stops.
     async fn next(&mut self) -> Option<Event> {
-        loop {
+        while !self.people.feed.end().is_cancelled() {
             if Instant::now() >= self.look_at {
                 self.look_at = Instant::now() + KEEP_ALIVE;
                 return if self.look_again().await { Some(Event::default().comment("keep-alive")) } else { None };
@@ -105,11 +105,13 @@ impl<S: Store, A: Access> Reader<S, A> {
             }
             tokio::select! {
                 biased;
-                // Neither loses anything when it is dropped: one is a flag, the other a clock.
+                // None of them loses anything when it is dropped: they are flags and a clock.
+                () = self.people.feed.end().cancelled() => {}
                 changed = self.changes.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(self.look_at) => {}
             }
         }
+        None
     }
 
     /// Takes the next states; all of them again when deletions have been forgotten meanwhile.
