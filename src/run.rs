@@ -46,7 +46,7 @@ pub struct Options {
     /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Address of the HTTP API that agents call.
+    /// Address of the HTTP API that agents and people call.
     #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR")]
     pub api_addr: SocketAddr,
     /// Certificate (PEM, its chain included) with which the HTTP API is served; needs --tls-key-file. Without the two it

@@ -117,6 +117,45 @@ async fn shell(stack: &Stack, fleet: &Fleet, token: String) -> Result<Shell, Fai
     Ok(Shell { dir, api: stack.operator.api_url(), token, agent_token: String::new(), ids })
 }
 
+/// The document's update and heartbeat.
+async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -> Result<(), Failure> {
+    let (status, changed) = shell.run(UPDATE).await?;
+    assert_eq!((status, &changed["name"]), (200, &json!("Senior DevOps Engineer")), "{changed}");
+    until("the new name in a file", PATIENCE, async || {
+        let file = stack.file(fleet, "devops-engineer", "IDENTITY.md").await.map_err(|e| e.to_string())?;
+        if file.contains("Senior DevOps Engineer") { Ok(()) } else { Err(file) }
+    })
+    .await?;
+
+    let secret = ["get", "secret", "devops-engineer-token", "-o", "go-template={{.data.token | base64decode}}"];
+    shell.agent_token = fleet.run(&secret).await?;
+    let (status, seen) = shell.run(HEARTBEAT).await?;
+    assert_eq!((status, &seen["ok"]), (200, &json!(true)), "{seen}");
+    until("the heartbeat to be told", PATIENCE, async || {
+        let (_, agent) = shell.get("/api/v1/agents/<agent-id>").await.map_err(|e| e.to_string())?;
+        if agent["current_task_id"] == "T-17" { Ok(()) } else { Err(agent.to_string()) }
+    })
+    .await?;
+    Ok(())
+}
+
+/// The document's template sync, and what was told meanwhile.
+async fn synced_and_told(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
+    let (status, asked) = shell.run(SYNC).await?;
+    assert_eq!(
+        (status, &asked["kinds"], &asked["agents"]),
+        (200, &json!(["Sync", "Overwrite", "Rotate"]), &json!(1)),
+        "{asked}"
+    );
+    let time = fleet.field("agentgateway/gw", ".metadata.annotations.muster\\.dev/rotate-requested-at").await?;
+    assert_eq!(asked["requested_at"], json!(time));
+
+    let (status, events) = shell.get("/api/v1/agents/<agent-id>/events").await?;
+    assert_eq!(status, 200, "{events}");
+    assert!(!events["items"].as_array().unwrap().is_empty(), "{events}");
+    Ok(())
+}
+
 pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("people").await?;
     fleet.wait("condition=Ready", &["agentgateway/gw"]).await?;
@@ -146,36 +185,8 @@ pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack)
     );
     let mut streaming = shell.sh(&stream).spawn()?;
 
-    let (status, changed) = shell.run(UPDATE).await?;
-    assert_eq!((status, &changed["name"]), (200, &json!("Senior DevOps Engineer")), "{changed}");
-    until("the new name in a file", PATIENCE, async || {
-        let file = stack.file(&fleet, "devops-engineer", "IDENTITY.md").await.map_err(|e| e.to_string())?;
-        if file.contains("Senior DevOps Engineer") { Ok(()) } else { Err(file) }
-    })
-    .await?;
-
-    let secret = ["get", "secret", "devops-engineer-token", "-o", "go-template={{.data.token | base64decode}}"];
-    shell.agent_token = fleet.run(&secret).await?;
-    let (status, seen) = shell.run(HEARTBEAT).await?;
-    assert_eq!((status, &seen["ok"]), (200, &json!(true)), "{seen}");
-    until("the heartbeat to be told", PATIENCE, async || {
-        let (_, agent) = shell.get("/api/v1/agents/<agent-id>").await.map_err(|e| e.to_string())?;
-        if agent["current_task_id"] == "T-17" { Ok(()) } else { Err(agent.to_string()) }
-    })
-    .await?;
-
-    let (status, asked) = shell.run(SYNC).await?;
-    assert_eq!(
-        (status, &asked["kinds"], &asked["agents"]),
-        (200, &json!(["Sync", "Overwrite", "Rotate"]), &json!(1)),
-        "{asked}"
-    );
-    let time = fleet.field("agentgateway/gw", ".metadata.annotations.muster\\.dev/rotate-requested-at").await?;
-    assert_eq!(asked["requested_at"], json!(time));
-
-    let (status, events) = shell.get("/api/v1/agents/<agent-id>/events").await?;
-    assert_eq!(status, 200, "{events}");
-    assert!(!events["items"].as_array().unwrap().is_empty(), "{events}");
+    changed_and_heard_of(stack, &fleet, &mut shell).await?;
+    synced_and_told(&fleet, &shell).await?;
 
     let (status, gone) = shell.run(DELETE).await?;
     assert_eq!((status, gone), (200, json!({ "ok": true })));
