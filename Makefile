@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO := cargo
 MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo test parts crds image clean
+.PHONY: help demo test bench parts crds image clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 lea
 
 test: ## Run every check and every test, on real parts too
 	@scripts/test
+
+bench: ## Measure the heartbeat route beside a bare one (builds with the release profile first)
+	@scripts/bench
 
 parts: ## Build and install the real parts, once
 	@scripts/parts >/dev/null

@@ -6,6 +6,8 @@ use crate::api::Reason;
 use crate::api::agent::{PreviousToken, TokenStatus};
 use crate::api::conditions::{Verdict, set};
 
+type Change = fn(&mut Agent);
+
 fn at(second: i64) -> Time {
     Time(Timestamp::from_second(second).unwrap())
 }
@@ -60,7 +62,7 @@ fn a_changed_report_is_for_the_reconcile() {
 
 #[test]
 fn an_agent_that_is_not_quiet_is_for_the_reconcile() {
-    let changes: [(&str, fn(&mut Agent)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("another generation", |a| a.metadata.generation = Some(4)),
         ("a deletion", |a| a.metadata.deletion_timestamp = Some(at(1))),
         ("no status", |a| a.status = None),

@@ -131,7 +131,11 @@ async fn check_in<S: Store>(
     agent: &Agent,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Seen>, ApiError> {
-    let due = api.world.heartbeats.record(agent, report(&body.map_err(unread)?)?, api.world.store.now());
+    let due = api.world.heartbeats.record(
+        agent,
+        report(&body.map_err(|rejection| unread(&rejection))?)?,
+        api.world.store.now(),
+    );
     Ok(seen(api, agent, due).await)
 }
 
@@ -146,7 +150,7 @@ async fn seen<S: Store>(api: &Api<S>, agent: &Agent, due: bool) -> Json<Seen> {
     Json(Seen { ok: true, agent_id: agent.metadata.uid.clone(), name, paused: paused(agent) })
 }
 
-fn unread(rejection: BytesRejection) -> ApiError {
+fn unread(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message =
             format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");

@@ -81,10 +81,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
-        self.limiter.check_key(key).map_err(|until| {
-            let now = RuntimeClock.now();
-            Duration::from(until.earliest_possible().duration_since(now))
-        })
+        self.limiter.check_key(key).map_err(|until| until.earliest_possible().duration_since(RuntimeClock.now()))
     }
 }
 

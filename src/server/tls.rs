@@ -109,12 +109,12 @@ impl Certificate {
             let this = Arc::clone(&self);
             // Files of a mounted Secret are in memory; others may be on a slow disk.
             let looked = tokio::task::spawn_blocking(move || this.look(tried.as_ref())).await;
-            tried = looked.unwrap_or(tried);
+            tried = looked.ok();
         }
     }
 
     /// Reads the files and takes them over when they hold something else than what was tried last. Gives what they hold.
-    fn look(&self, tried: Option<&Content>) -> Option<Content> {
+    fn look(&self, tried: Option<&Content>) -> Content {
         let read = read(&self.files);
         let content = match &read {
             Ok(read) => read.content(),
@@ -122,7 +122,7 @@ impl Certificate {
             Err(error) => Sha256::digest(error.whole()).into(),
         };
         if tried == Some(&content) {
-            return Some(content);
+            return content;
         }
         match read.and_then(|read| pair(&read, &self.files, &self.provider)) {
             Ok(new) => {
@@ -133,10 +133,10 @@ impl Certificate {
                 *served = Arc::new(new);
             }
             Err(error) => {
-                warn!(error = error.whole(), "the new TLS certificate is not taken over; the one before is served on")
+                warn!(error = error.whole(), "the new TLS certificate is not taken over; the one before is served on");
             }
         }
-        Some(content)
+        content
     }
 }
 
@@ -225,9 +225,9 @@ mod tests {
         let first = served();
         write(&files, &Pem { certificate: pem().certificate, key: pem().key });
         let tried = certificate.look(None);
-        assert_eq!((served(), certificate.look(tried.as_ref())), (first.clone(), tried));
+        assert_eq!((served(), certificate.look(Some(&tried))), (first.clone(), tried));
         write(&files, &pem());
-        certificate.look(tried.as_ref());
+        certificate.look(Some(&tried));
         assert_ne!(served(), first);
     }
 }

@@ -81,10 +81,10 @@ async fn endless_headers_are_refused() {
 #[tokio::test]
 async fn a_request_that_is_under_way_is_answered_after_the_stop() {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (began, gone) = (Arc::clone(&begun), Arc::clone(&go));
+    let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go));
     let slow = get(move || async move {
-        began.notify_one();
-        gone.notified().await;
+        tell.notify_one();
+        wait.notified().await;
         "done"
     });
     let served = served(Router::new().route("/", slow)).await;
