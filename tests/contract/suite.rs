@@ -155,7 +155,7 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
 async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<(), Failure> {
     let mut runs = gateway.client.runs();
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(|activity| activity.has_ended(run)));
-    tokio::time::timeout(Duration::from_secs(60), ended).await.map_err(|_| "the run was not heard to end")??;
+    tokio::time::timeout(Duration::from_mins(1), ended).await.map_err(|_| "the run was not heard to end")??;
     Ok(())
 }
 

@@ -1,0 +1,127 @@
+//! How many heartbeats the API takes, beside what bare axum does with the same answer. Prints figures, judges nothing.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot begin has nothing to print")]
+
+mod load;
+mod store;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::routing::post;
+use axum::{Json, Router};
+use governor::Quota;
+use muster::gateway::Network;
+use muster::metrics::Metrics;
+use muster::reconcile::{Gateways, Heartbeats, World, pass_on};
+use muster::server::agents::{Api, router};
+use muster::server::limits::Limits;
+use muster::server::listen;
+use muster::server::tokens::Tokens;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use load::{Figures, load};
+use store::BenchStore;
+
+const AGENTS: usize = 10_000;
+const CONNECTIONS: usize = 64;
+/// The two routes take turns, so that what else the machine does meets both.
+const ROUNDS: u32 = 5;
+const ROUND: Duration = Duration::from_secs(2);
+
+#[tokio::main]
+async fn main() {
+    let (mut baseline, mut heartbeats) = (Figures::default(), Figures::default());
+    let bare = serve_baseline().await;
+    let (api, store) = serve_heartbeats().await;
+    let mut writing = Duration::ZERO;
+    for _ in 0..ROUNDS {
+        baseline.add(load(bare, "/api/v1/agent/heartbeat", ROUND).await);
+        let began = Instant::now();
+        heartbeats.add(load(api, "/api/v1/agent/heartbeat", ROUND).await);
+        writing += began.elapsed();
+    }
+    println!(
+        "{AGENTS} agents, {CONNECTIONS} keep-alive connections, {} s each, client in the same process",
+        (ROUND * ROUNDS).as_secs()
+    );
+    println!("{:<12} {:>12} {:>10} {:>10} {:>8}", "route", "requests/s", "p50 us", "p99 us", "errors");
+    baseline.print("baseline");
+    heartbeats.print("heartbeat");
+    println!(
+        "{:<12} {:>12.2} {:>10.2} {:>10.2}",
+        "ratio",
+        heartbeats.rate() / baseline.rate(),
+        heartbeats.percentile(50) / baseline.percentile(50),
+        heartbeats.percentile(99) / baseline.percentile(99),
+    );
+    println!("status writes/s {:.0}", load::per_second(store.writes(), writing));
+}
+
+/// A bare axum route with the same answer, served by axum.
+async fn serve_baseline() -> SocketAddr {
+    let answer =
+        || async { Json(json!({ "ok": true, "agent_id": "uid-00000", "name": "agent-00000", "paused": false })) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/api/v1/agent/heartbeat", post(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// The API as the operator serves it, with limits that the load does not reach.
+async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
+    let agents: Vec<_> = (0..AGENTS).map(|n| serde_json::from_value(agent(n)).unwrap()).collect();
+    let tokens = Arc::new(Tokens::default());
+    for agent in &agents {
+        tokens.update(agent, false);
+    }
+    let store = BenchStore::new(agents);
+    let (news, _) = mpsc::unbounded_channel();
+    let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news);
+    let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
+    let (due, heard) = mpsc::channel(pass_on::BACKLOG);
+    let (controller, mut queue) = mpsc::unbounded_channel();
+    tokio::spawn(pass_on::run(Arc::clone(&world), heard, controller));
+    tokio::spawn(async move { while queue.recv().await.is_some() {} });
+    let limits = Limits::with(Quota::per_second(1_000_000.try_into().unwrap()));
+    let api = Api { world, tokens, limits, due, metrics: Arc::new(Metrics::default()) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(listen::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));
+    (address, store)
+}
+
+fn token(n: usize) -> String {
+    format!("token-{n:05}-of-about-the-length-of-a-real-one")
+}
+
+/// An agent that is ready, checked in and idle.
+fn agent(n: usize) -> Value {
+    let condition = |kind: &str, reason: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": reason, "message": "as it should be", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"
+        })
+    };
+    let at = "2026-01-01T00:00:00Z";
+    let sha256 = muster::render::sha256_hex(&token(n));
+    json!({
+        "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
+        "metadata": {
+            "name": format!("agent-{n:05}"), "namespace": "fleet", "uid": format!("uid-{n:05}"), "generation": 1,
+            "resourceVersion": "1"
+        },
+        "spec": { "boardRef": { "name": "ops" } },
+        "status": {
+            "observedGeneration": 1, "phase": "Idle", "agentId": format!("mc-{n:05}"),
+            "token": { "secretName": "s", "sha256": sha256, "revision": 1, "confirmedAt": at },
+            "heartbeat": { "lastSeen": at, "status": "Idle" },
+            "conditions": [condition("Ready", "Reconciled"), condition("CheckedIn", "CheckedIn")]
+        }
+    })
+}

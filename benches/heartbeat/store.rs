@@ -1,0 +1,127 @@
+//! Agents in memory and a count of the writes of their status. Nothing else is asked for here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
+use muster::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+
+/// Agents in memory. Clones share them.
+#[derive(Clone)]
+pub(crate) struct BenchStore {
+    agents: Arc<RwLock<HashMap<Key, Arc<Agent>>>>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl BenchStore {
+    pub(crate) fn new(agents: Vec<Agent>) -> Self {
+        let agents = agents.into_iter().map(|agent| (Key::of(&agent.metadata), Arc::new(agent))).collect();
+        Self { agents: Arc::new(RwLock::new(agents)), writes: Arc::default() }
+    }
+
+    /// How often a status was written.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+fn unused<T>() -> Result<T, StoreError> {
+    Err(StoreError::Refused("the benchmark has only agents".into()))
+}
+
+impl Store for BenchStore {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(Timestamp::now().as_second()).unwrap()
+    }
+
+    fn agent(&self, key: &Key) -> Option<Arc<Agent>> {
+        let agents = self.agents.read().unwrap();
+        // The cache of the operator gives a copy, too.
+        agents.get(key).map(|agent| Arc::new(Agent::clone(agent)))
+    }
+
+    fn board(&self, _: &Key) -> Option<Arc<Board>> {
+        None
+    }
+
+    fn gateway(&self, _: &Key) -> Option<Arc<AgentGateway>> {
+        None
+    }
+
+    fn agents(&self) -> Vec<Arc<Agent>> {
+        self.agents.read().unwrap().values().cloned().collect()
+    }
+
+    fn boards(&self) -> Vec<Arc<Board>> {
+        Vec::new()
+    }
+
+    fn gateways(&self) -> Vec<Arc<AgentGateway>> {
+        Vec::new()
+    }
+
+    fn namespaces(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+        let written = Agent { status: Some(status.clone()), ..agent.clone() };
+        self.agents.write().unwrap().insert(Key::of(&agent.metadata), Arc::new(written.clone()));
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    async fn fresh_agent(&self, _: &Key) -> Result<Option<Agent>, StoreError> {
+        unused()
+    }
+
+    async fn secret(&self, _: &Key) -> Result<Option<Secret>, StoreError> {
+        unused()
+    }
+
+    async fn config_map(&self, _: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        unused()
+    }
+
+    async fn namespace_labels(&self, _: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        unused()
+    }
+
+    async fn count_bound(&self, _: &GatewayKey) -> Result<usize, StoreError> {
+        unused()
+    }
+
+    async fn create_secret(&self, _: &Secret) -> Result<Secret, StoreError> {
+        unused()
+    }
+
+    async fn replace_secret(&self, _: &Secret) -> Result<Secret, StoreError> {
+        unused()
+    }
+
+    async fn delete_secret(&self, _: &Key) -> Result<(), StoreError> {
+        unused()
+    }
+
+    async fn claim_agent(&self, _: &Agent, _: &Claim) -> Result<Agent, StoreError> {
+        unused()
+    }
+
+    async fn claim_gateway(&self, _: &AgentGateway, _: &Claim) -> Result<AgentGateway, StoreError> {
+        unused()
+    }
+
+    async fn board_status(&self, _: &Board, _: &BoardStatus) -> Result<Board, StoreError> {
+        unused()
+    }
+
+    async fn gateway_status(&self, _: &AgentGateway, _: &AgentGatewayStatus) -> Result<AgentGateway, StoreError> {
+        unused()
+    }
+
+    async fn tell(&self, _: Subject<'_>, _: &Note) {}
+}
