@@ -80,7 +80,7 @@ test('what to do next is what is not well, the worst first, and each message onc
 
 test('an agent that is well has nothing to do next', () => {
   const well = ['Ready', 'Registered', 'CheckedIn'].map((type) => condition(type, 'True'));
-  assert.deepEqual(model.nextSteps([...well, condition('Paused', 'False')]), []);
+  assert.deepEqual(model.nextSteps([...well, condition('Paused', 'False'), condition('CheckedIn', 'False', 'NotWoken')]), []);
 });
 
 test('being paused or at work is no failure', () => {

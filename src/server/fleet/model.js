@@ -126,12 +126,12 @@ export const sortConditions = (conditions) =>
     (a, b) => URGENCY[tone(a)] - URGENCY[tone(b)] || rank(a) - rank(b) || compareText(a.type, b.type),
   );
 
-/** What is not as it should be, each message once. */
+/** What is not as it should be, each message once. That nobody wakes the agent is as the spec asks. */
 export function nextSteps(conditions) {
   const said = new Set();
   return sortConditions(conditions).filter((condition) => {
     const text = condition.message || condition.reason;
-    if (tone(condition) === 'good' || !text || said.has(text)) return false;
+    if (tone(condition) === 'good' || condition.reason === 'NotWoken' || !text || said.has(text)) return false;
     said.add(text);
     return true;
   });
