@@ -109,7 +109,7 @@ async fn bring_up(started: Instant, binary: &Path) -> Result<Fleet, Failure> {
         checked_in(&cluster).await.map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", asked(&model)))?;
     say(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
     show(&cluster, &gateway, &agent).await?;
-    tell_more(&cluster.kubectl, &gateway, &agent);
+    tell_more(&cluster.kubectl, &gateway, &operator, &agent);
     Ok(Fleet { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
 }
 
@@ -127,13 +127,17 @@ async fn all_ready(kubectl: &Kubectl, kind: &str) -> Result<String, Failure> {
     kubectl.run(&["wait", "--for=condition=Ready", kind, "--all", "-n", FLEET, &patience]).await
 }
 
-fn tell_more(kubectl: &Kubectl, gateway: &OpenClaw, agent: &str) {
+fn tell_more(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent: &str) {
     println!("To look further, while this runs:");
     println!("  export KUBECONFIG={}", kubectl.kubeconfig().display());
     println!("  kubectl describe agent {agent} -n {FLEET}");
     println!("  kubectl explain agent.spec");
     println!("  kubectl get events -n {FLEET}");
-    println!("  ls {}/workspaces\n", gateway.home().display());
+    println!("  ls {}/workspaces", gateway.home().display());
+    println!(
+        "  the fleet in a browser: {}, with the token of: kubectl create token viewer -n {FLEET}\n",
+        operator.api_url()
+    );
 }
 
 /// The first agent that really checked in.
