@@ -80,7 +80,7 @@ fn deleting() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "deleting", message)
 }
 
-/// Whether an agent is suspended, by itself or by its board or gateway as far as that is known.
+/// Whether an agent is suspended, by itself or by its board as far as that is known.
 pub(super) fn paused(agent: &Agent) -> bool {
     let told = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Paused));
     agent.spec.suspend || told
