@@ -163,6 +163,12 @@ impl CallError {
         self.code() == "UNAVAILABLE"
     }
 
+    /// The gateway asks to be asked again at once, and has done nothing: 2026.9.6 does not read sessions in the moment in
+    /// which the store of another agent is made.
+    pub(super) fn asks_again(&self) -> bool {
+        self.is_unavailable() && self.said().is_some_and(|text| text.ends_with("Retry the request."))
+    }
+
     /// How long the gateway asks to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

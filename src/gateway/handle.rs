@@ -22,6 +22,9 @@ use super::writer::{Command, Writer, Writes};
 
 /// Most requests that wait for their turn; further ones wait for a place.
 const QUEUE: usize = 256;
+/// How long to wait before a request is made again that the gateway asks for again.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
 /// Most changes that a slow listener may be behind.
 const CHANGES: usize = 1024;
 
@@ -232,6 +235,22 @@ impl Gateway {
             self.inner.hashes.store(true, Ordering::Relaxed);
         }
         Ok(answer)
+    }
+
+    /// Makes a request that may be made twice, and again while the gateway asks for that.
+    pub(super) async fn call_again(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<Value, CallError> {
+        for pause in PAUSES {
+            match self.call(method, params.clone(), allowed).await {
+                Err(error) if error.asks_again() => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+        }
+        self.call(method, params, allowed).await
     }
 
     /// Waits for the turn to change the config or the roster.

@@ -232,7 +232,7 @@ impl Gateway {
         if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
             params["agentId"] = json!(agent_id);
         }
-        let payload = self.call("sessions.list", params, ORDINARY).await?;
+        let payload = self.call_again("sessions.list", params, ORDINARY).await?;
         let found = read::<Sessions>("sessions.list", payload)?.sessions.into_iter().find(|s| s.key == key);
         Ok(found.map(RawSession::info))
     }
@@ -243,7 +243,7 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`].
     pub async fn session_label(&self, key: &str, label: &str) -> Result<(), CallError> {
-        self.call("sessions.patch", json!({ "key": key, "label": label }), ORDINARY).await.map(|_| ())
+        self.call_again("sessions.patch", json!({ "key": key, "label": label }), ORDINARY).await.map(|_| ())
     }
 
     /// Starts a session anew: what was said in it is no longer passed on to the model. One that is missing is made
@@ -284,7 +284,7 @@ impl Gateway {
     ) -> Result<(), CallError> {
         let params =
             json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
-        self.call("chat.send", params, ORDINARY).await.map(|_| ())
+        self.call_again("chat.send", params, ORDINARY).await.map(|_| ())
     }
 
     /// The messages of a session.
@@ -292,7 +292,7 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`].
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
-        let payload = self.call("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
+        let payload = self.call_again("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
         let message = |m: RawMessage| ChatMessage {
             text: text(&m.content),
             role: m.role,

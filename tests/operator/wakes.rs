@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster::api::ConditionType;
-use muster_simulator::Simulator;
+use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
 use crate::rig::Rig;
@@ -104,4 +104,22 @@ async fn who_is_paused_has_no_heartbeat_and_who_is_resumed_has_it_again_and_is_w
     rig.worker("one");
     rig.until("the heartbeat", |_| every(&gateway) == "5m").await;
     rig.until("a wake", |_| gateway.chats().len() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_asks_to_be_asked_again_is_no_trouble() {
+    let (mut rig, gateway) = Rig::new();
+    let words = "Error: Session store changed while preparing its metadata. Retry the request.";
+    for method in ["sessions.list", "sessions.patch", "chat.history", "chat.send"] {
+        gateway.inject(Fault::on(method).error("UNAVAILABLE", words, false));
+    }
+    rig.board("ops");
+    rig.worker("one");
+    rig.until("the wake", |rig| {
+        let status = rig.status("one");
+        assert_ne!(status.last_error.map(|e| e.code).as_deref(), Some("UNAVAILABLE"));
+        status.wake.is_some()
+    })
+    .await;
+    assert!(gateway.calls().iter().all(|call| call.method != "agents.create"), "its id is no trouble either");
 }
