@@ -23,6 +23,18 @@ impl Simulator {
         }
     }
 
+    /// Turns a file's letters into as many `x`, so that neither its size nor its time tell of it.
+    pub fn garble_file(&self, agent: &str, name: &str) {
+        let mut world = self.gateway.world();
+        let Some(entry) = world.written().remove(agent) else {
+            return;
+        };
+        let path = world.workspace_of(agent, &entry);
+        if let Some(file) = world.workspaces.by_path.get_mut(&path).and_then(|w| w.files.get_mut(name)) {
+            file.content = "x".repeat(file.content.len());
+        }
+    }
+
     /// Removes an agent with all that belongs to it; only `config.changed` tells of it.
     pub fn remove_agent(&self, id: &str) {
         let mut world = self.gateway.world();

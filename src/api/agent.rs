@@ -173,8 +173,9 @@ pub enum DeletionPolicy {
 }
 
 /// How one workspace file is treated.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.drift) || !has(self.policy) || self.policy == 'Always'").message("drift goes with the policy Always and only with it"))]
 pub struct FileSpec {
     /// Name of the file: one plain name that ends in `.md`.
     #[schemars(length(min = 4, max = 64), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*\\.md$"))]
@@ -184,9 +185,26 @@ pub struct FileSpec {
     /// for a Main agent's USER.md), Always for the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<FilePolicy>,
+    /// What is done when somebody else changed a file of the policy `Always`. `Correct`: it is written again. `Report`: it
+    /// is left and told. `Ignore`: it is not looked at. Whatever is there is replaced when what is rendered changes, and
+    /// by a request. Default: Correct.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftPolicy>,
     /// The file's template. Default: the one of this name from `templates`, or the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSource>,
+}
+
+/// What is done when somebody else changed a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftPolicy {
+    /// It is written again.
+    #[default]
+    Correct,
+    /// It is left, and told in the status and in an event.
+    Report,
+    /// It is not looked at.
+    Ignore,
 }
 
 /// When a workspace file is written.

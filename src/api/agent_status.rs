@@ -153,8 +153,14 @@ pub enum FileState {
     Pending,
     /// It is as rendered.
     Synced,
+    /// Somebody else changed it, and it is left so, as its drift policy asks.
+    Drifted,
+    /// It was written, and what became of it since is not looked at, as its drift policy asks.
+    Ignored,
     /// It was written before and is now the agent's own.
     Kept,
+    /// It is no longer wanted, and stays on the gateway: somebody has changed it, or it is the agent's own.
+    Left,
     /// It is a section of another file.
     Folded,
     /// It is longer than the gateway passes on to an agent, and was not written.

@@ -119,6 +119,8 @@ words! {
         RateLimited,
         /// A file is longer than the gateway passes on.
         FileTooLarge,
+        /// Somebody else changed a file, and it is left so.
+        Drifted,
         /// A request to the gateway failed.
         GatewayError,
         /// A request to Kubernetes failed.

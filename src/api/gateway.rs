@@ -105,6 +105,11 @@ pub struct AgentGatewaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')").message("resyncInterval must be between 10s and 24h"))]
     pub resync_interval: Option<Interval>,
+    /// How often the contents of all files are read and compared, 10m to 168h. Default: 6h. In between, files are compared by
+    /// size and time, at each resync.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10m') && duration(self) <= duration('168h')").message("contentCheckInterval must be between 10m and 168h"))]
+    pub content_check_interval: Option<Interval>,
     /// Most requests that may be open at the gateway at one time. Default: 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
@@ -124,6 +129,12 @@ impl AgentGatewaySpec {
     #[must_use]
     pub fn resync_interval(&self) -> Duration {
         self.resync_interval.map_or(Duration::from_mins(10), Interval::get)
+    }
+
+    /// How often the contents of all files are compared.
+    #[must_use]
+    pub fn content_check_interval(&self) -> Duration {
+        self.content_check_interval.map_or(Duration::from_hours(6), Interval::get)
     }
 
     /// How long cleanup waits for a gateway that is going away itself.

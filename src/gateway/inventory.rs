@@ -180,8 +180,18 @@ struct Memory {
     accepted: Option<BTreeSet<String>>,
     asked: Vec<oneshot::Sender<()>>,
     due: Option<Instant>,
+    /// The roster, with the hash of the config that it was read with, while nothing says that it has changed.
+    roster: Option<(Value, Value)>,
     /// How often in a row roster and config did not agree.
     disagreed: u32,
+}
+
+impl Memory {
+    /// Something may have changed: roster and config are read now.
+    fn suspect(&mut self) {
+        self.due = Some(Instant::now());
+        self.roster = None;
+    }
 }
 
 impl Informer {
@@ -199,7 +209,7 @@ impl Informer {
                 },
                 Some(asker) = self.wanted.recv() => {
                     memory.asked.push(asker);
-                    memory.due = Some(Instant::now());
+                    memory.suspect();
                 }
                 () = until(due) => self.look(&mut memory).await,
             }
@@ -212,7 +222,7 @@ impl Informer {
                 memory.up = true;
                 memory.accepted = None;
                 self.runs.send_modify(|runs| runs.connected(Instant::now()));
-                memory.due = Some(Instant::now());
+                memory.suspect();
             }
             Told::Down => {
                 memory.up = false;
@@ -223,12 +233,12 @@ impl Informer {
                 }
             }
             Told::Gap => {
-                memory.due = Some(Instant::now());
+                memory.suspect();
                 self.runs.send_modify(Runs::forget);
                 self.tell(Change::Roster);
             }
             Told::Event { name, payload } => match name.as_str() {
-                "config.changed" => memory.due = Some(Instant::now()),
+                "config.changed" => memory.suspect(),
                 _ => self.hear_of_runs(&name, &payload),
             },
         }
@@ -255,6 +265,7 @@ impl Informer {
             Ok(inventory) => {
                 memory.disagreed = if inventory.agrees() { 0 } else { memory.disagreed.saturating_add(1) };
                 let unsettled = !inventory.settled || (1..=MOST_DISAGREEMENTS).contains(&memory.disagreed);
+                memory.roster = memory.roster.take().filter(|_| inventory.settled && inventory.agrees());
                 memory.due = Some(Instant::now() + if unsettled { WHILE_UNSETTLED } else { self.resync });
                 self.publish(inventory);
             }
@@ -272,19 +283,35 @@ impl Informer {
     async fn read(&self, memory: &mut Memory) -> Result<Inventory, CallError> {
         if memory.accepted.is_none() {
             // Without it there are no session events, which only makes their news later.
-            if let Err(error) = self.caller.call("sessions.subscribe", json!({}), ORDINARY).await {
+            let subscribed = self.caller.call("sessions.subscribe", json!({}), ORDINARY).await;
+            if let Err(error) = &subscribed {
                 warn!(%error, "no session events");
             }
+            self.runs.send_modify(|runs| runs.tells_sessions = subscribed.is_ok());
         }
-        let config = self.caller.call("config.get", json!({}), ORDINARY);
-        let roster = self.caller.call("agents.list", json!({}), ORDINARY);
-        let (config, roster) = futures::try_join!(config, roster)?;
+        let (config, roster) = self.config_and_roster(memory).await?;
         let accepted = match &memory.accepted {
             Some(accepted) => accepted.clone(),
             None => self.probe(&roster).await?,
         };
         memory.accepted = Some(accepted.clone());
         Ok(assemble(&config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
+    }
+
+    /// The config, and the roster: again only when the config is another one, or something says that it may be.
+    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(Value, Value), CallError> {
+        let config = self.caller.call("config.get", json!({}), ORDINARY);
+        let roster = || self.caller.call("agents.list", json!({}), ORDINARY);
+        let (config, roster) = match memory.roster.take() {
+            None => futures::try_join!(config, roster())?,
+            Some((hash, known)) => {
+                let config = config.await?;
+                let known = if config["hash"] == hash { known } else { roster().await? };
+                (config, known)
+            }
+        };
+        memory.roster = Some((config["hash"].clone(), roster.clone()));
+        Ok((config, roster))
     }
 
     /// Which workspace files the gateway accepts: reading one that it does not accept is `unsupported file`.

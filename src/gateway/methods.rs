@@ -173,20 +173,13 @@ fn read<T: DeserializeOwned>(method: &'static str, payload: Value) -> Result<T, 
 }
 
 impl Gateway {
-    /// The workspace files of an agent. `agents.files.list` of 2026.9.6 leaves IDENTITY.md out, so that it is asked for by
-    /// itself where the gateway accepts that name.
+    /// The workspace files of an agent. 2026.9.6 leaves IDENTITY.md out (measured); [`Self::file_get`] shows it.
     ///
     /// # Errors
     /// See [`CallError`]; "not found" while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        let mut files: Vec<_> = read::<Files>("agents.files.list", payload)?.files.iter().map(RawFile::info).collect();
-        if !files.iter().any(|f| f.name == "IDENTITY.md")
-            && let Some(identity) = self.file_get(agent_id, "IDENTITY.md").await?
-        {
-            files.push(identity.info);
-        }
-        Ok(files)
+        Ok(read::<Files>("agents.files.list", payload)?.files.iter().map(RawFile::info).collect())
     }
 
     /// A workspace file; `None` when it is not there.

@@ -25,6 +25,8 @@ pub struct Activity {
     active: BTreeMap<String, i64>,
     ended: VecDeque<String>,
     last: Option<Run>,
+    /// Counts how often its session was labelled, reset or deleted, by whomever.
+    pub session_changes: u64,
 }
 
 impl Activity {
@@ -82,6 +84,8 @@ pub struct Runs {
     pub epoch: u64,
     /// Since when the connection stands.
     pub connected: Option<Instant>,
+    /// Whether the gateway tells what becomes of sessions.
+    pub tells_sessions: bool,
 }
 
 impl Runs {
@@ -105,6 +109,10 @@ impl Runs {
 
     /// Takes an event. Gives the agent whose activity it changed.
     pub(super) fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
+        if let Some(agent) = changed_session(event, payload) {
+            self.agents.entry(agent.clone()).or_default().session_changes += 1;
+            return Some(agent);
+        }
         let heard = Heard::read(event, payload)?;
         let activity = self.agents.entry(heard.agent.clone()).or_default();
         let before = activity.clone();
@@ -118,6 +126,18 @@ impl Runs {
         }
         (*activity != before).then_some(heard.agent)
     }
+}
+
+/// The agent whose session was labelled, reset or deleted.
+fn changed_session(event: &str, payload: &Value) -> Option<String> {
+    let told = event == "sessions.changed" && matches!(payload["reason"].as_str()?, "patch" | "reset" | "delete");
+    told.then(|| agent(payload)).flatten()
+}
+
+/// The agent that an event is about; older gateways say only the key of its session.
+fn agent(payload: &Value) -> Option<String> {
+    let from_key = || payload["sessionKey"].as_str()?.strip_prefix("agent:")?.split(':').next();
+    payload["agentId"].as_str().or_else(from_key).map(str::to_owned)
 }
 
 #[derive(Clone, Copy)]
@@ -156,9 +176,13 @@ impl Heard {
             "end" | "error" => Phase::End,
             _ => return None,
         };
-        let from_key = || payload["sessionKey"].as_str()?.strip_prefix("agent:")?.split(':').next();
-        let agent = payload["agentId"].as_str().or_else(from_key)?.to_owned();
-        Some(Self { agent, run: payload["runId"].as_str()?.to_owned(), phase, at_ms: at.as_i64()?, job: false })
+        Some(Self {
+            agent: agent(payload)?,
+            run: payload["runId"].as_str()?.to_owned(),
+            phase,
+            at_ms: at.as_i64()?,
+            job: false,
+        })
     }
 
     fn of_job(payload: &Value) -> Option<Self> {
@@ -236,10 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_to_a_session_is_counted() {
+        let mut runs = Runs::default();
+        for reason in ["patch", "reset", "delete"] {
+            let told = json!({ "sessionKey": "agent:mc-1:main", "reason": reason, "ts": 1 });
+            assert_eq!(runs.hear("sessions.changed", &told).as_deref(), Some("mc-1"));
+        }
+        assert_eq!(runs.of("mc-1").map(|a| a.session_changes), Some(3));
+    }
+
+    #[test]
     fn what_says_nothing_of_a_run_is_passed_over() {
         let mut runs = Runs::default();
         let told = [
-            ("sessions.changed", json!({ "sessionKey": "agent:mc-1:main", "reason": "patch", "ts": 1 })),
+            ("sessions.changed", json!({ "sessionKey": "agent:mc-1:main", "reason": "participants", "ts": 1 })),
             ("agent", json!({ "agentId": "mc-1", "runId": "r", "stream": "assistant", "data": { "phase": "start" } })),
             ("cron", json!({ "jobId": "j", "action": "started", "job": { "declarationKey": "other:mc-1" } })),
             ("tick", json!({ "ts": 1 })),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::binding::Binding;
 use super::desired::Desired;
-use super::files::{self, Decision};
+use super::files::{self, Decision, Unwanted};
 use super::observed::{Observed, Registration};
 use super::session::{self, SessionChange};
 use super::token::{self, TokenChange, TokenState};
@@ -247,7 +247,10 @@ fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(
             Decision::Rest(_) | Decision::Read => None,
         }
     };
-    files.iter().filter_map(write).collect()
+    let emptied = files::unwanted(desired, records, &observed.files)
+        .filter(|(_, fate)| *fate == Unwanted::Emptied)
+        .map(|(record, _)| (record.name.clone(), None));
+    files.iter().filter_map(write).chain(emptied).collect()
 }
 
 /// What the status records of this agent's files: nothing, when it is about another id.

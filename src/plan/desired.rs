@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::binding::Identity;
 use super::requests::Requests;
-use crate::api::agent::{FilePolicy, GatewayKey};
+use crate::api::agent::{DriftPolicy, FilePolicy, GatewayKey};
 
 /// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Desired {
     pub heartbeat_interval: Duration,
     /// How often its files are compared although nothing seems to have changed.
     pub resync_interval: Duration,
+    /// How often the contents of all files are compared.
+    pub content_check_interval: Duration,
 }
 
 /// An agent's entry in the gateway's config.
@@ -118,6 +120,8 @@ pub enum Delivery {
     Write {
         /// When it is written.
         policy: FilePolicy,
+        /// What is done when somebody else changed it.
+        drift: DriftPolicy,
         /// What is written.
         content: Content,
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::desired::{Content, Delivery, Desired, DesiredFile};
 use super::observed::ObservedFile;
-use crate::api::agent::{FilePolicy, FileState, FileStatus};
+use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
 
 /// What follows for one file.
@@ -49,9 +49,9 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
         Delivery::Folded { .. } => Decision::Rest(FileState::Folded),
         Delivery::TooLarge { .. } => Decision::Rest(FileState::TooLarge),
         Delivery::Unmanaged => Decision::Rest(FileState::Unmanaged),
-        Delivery::Write { policy, content } => match policy {
+        Delivery::Write { policy, drift, content } => match policy {
             FilePolicy::Always if force.rewrite => Decision::Write { expected: None },
-            FilePolicy::Always => always(content, record, seen),
+            FilePolicy::Always => always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
             FilePolicy::IfMissing => if_missing(content, seen),
             FilePolicy::Once => once(content, record, seen),
@@ -60,7 +60,29 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
     }
 }
 
-fn always(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
+fn always(drift: DriftPolicy, content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
+    // What was written last is what is wanted now: what differs from it, somebody else did.
+    let written = record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()));
+    match (drift, written) {
+        (DriftPolicy::Ignore, Some(_)) => Decision::Rest(FileState::Ignored),
+        (DriftPolicy::Report, Some(record)) => reported(content, record, seen),
+        (DriftPolicy::Correct, _) | (_, None) => corrected(content, record, seen),
+    }
+}
+
+fn reported(content: &Content, record: &FileStatus, seen: Option<&ObservedFile>) -> Decision {
+    let Some(seen) = seen else {
+        return Decision::Rest(FileState::Drifted);
+    };
+    match &seen.sha256 {
+        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Synced),
+        Some(_) => Decision::Rest(FileState::Drifted),
+        None if record.state != FileState::Ignored && unmoved(record, seen) => Decision::Rest(record.state),
+        None => Decision::Read,
+    }
+}
+
+fn corrected(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
     let Some(seen) = seen else {
         return Decision::Write { expected: None };
     };
@@ -105,10 +127,13 @@ fn overwritten(content: &Content, seen: Option<&ObservedFile>) -> Decision {
 
 fn as_recorded(content: &Content, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
     record.is_some_and(|r| {
-        r.sha256.as_deref() == Some(content.sha256.as_str())
-            && r.size == Some(seen.size)
-            && r.modified_ms == Some(seen.modified_ms)
+        r.state == FileState::Synced && r.sha256.as_deref() == Some(content.sha256.as_str()) && unmoved(r, seen)
     })
+}
+
+/// Whether size and time are those that were recorded.
+fn unmoved(record: &FileStatus, seen: &ObservedFile) -> bool {
+    record.size == Some(seen.size) && record.modified_ms == Some(seen.modified_ms)
 }
 
 /// The record of a file of that name.
@@ -117,14 +142,65 @@ pub fn record<'a>(records: &'a [FileStatus], name: &str) -> Option<&'a FileStatu
     records.iter().find(|r| r.name == name)
 }
 
-/// Names of the files whose content has to be read.
+/// Names of the files whose content has to be read: of those that cannot be judged without, or, `all`, of each that is
+/// kept as rendered.
 #[must_use]
-pub fn to_read(desired: &Desired, records: &[FileStatus], seen: &BTreeMap<String, ObservedFile>) -> Vec<String> {
+pub fn to_read(
+    desired: &Desired,
+    records: &[FileStatus],
+    seen: &BTreeMap<String, ObservedFile>,
+    all: bool,
+) -> Vec<String> {
     let unclear = |f: &&DesiredFile| {
-        let force = force(desired, &f.name);
-        decide(f, record(records, &f.name), seen.get(&f.name), force) == Decision::Read
+        let seen = seen.get(&f.name);
+        match decide(f, record(records, &f.name), seen, force(desired, &f.name)) {
+            Decision::Read => true,
+            Decision::Rest(FileState::Synced | FileState::Drifted) => {
+                all && seen.is_some_and(|file| file.sha256.is_none())
+            }
+            Decision::Rest(_) | Decision::Write { .. } => false,
+        }
     };
     desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone()).collect()
+}
+
+/// The records of files that are there although they are no longer wanted. A gateway has no way to remove a file: one that
+/// Muster keeps as rendered is emptied, unless somebody has changed it; then, and when it is the agent's own, it is left.
+pub fn unwanted<'a>(
+    desired: &'a Desired,
+    records: &'a [FileStatus],
+    seen: &'a BTreeMap<String, ObservedFile>,
+) -> impl Iterator<Item = (&'a FileStatus, Unwanted)> {
+    let wanted = |name: &str| desired.files.iter().flatten().any(|file| file.name == name);
+    let candidates = records.iter().filter(move |r| desired.files.is_some() && !wanted(&r.name));
+    candidates.filter_map(|record| {
+        let there = seen.get(&record.name).filter(|file| file.size > 0)?;
+        let ours = record.state == FileState::Synced && unmoved(record, there);
+        Some((record, if ours { Unwanted::Emptied } else { Unwanted::Left }))
+    })
+}
+
+/// What becomes of a file that is no longer wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// It is emptied.
+    Emptied,
+    /// It stays as it is.
+    Left,
+}
+
+/// The status of the files that are no longer wanted and still there.
+pub fn left<'a>(
+    desired: &'a Desired,
+    records: &'a [FileStatus],
+    seen: &'a BTreeMap<String, ObservedFile>,
+) -> impl Iterator<Item = FileStatus> {
+    unwanted(desired, records, seen).map(|(record, fate)| match fate {
+        Unwanted::Emptied => record.clone(),
+        Unwanted::Left => {
+            FileStatus { state: FileState::Left, sha256: None, size: None, modified_ms: None, ..record.clone() }
+        }
+    })
 }
 
 /// The status of one file.
@@ -140,8 +216,11 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
         (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
-        (Delivery::Write { content, .. }, Decision::Rest(FileState::Synced)) => FileStatus {
-            state: FileState::Synced,
+        (
+            Delivery::Write { content, .. },
+            Decision::Rest(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
+        ) => FileStatus {
+            state,
             sha256: Some(content.sha256.clone()),
             size: seen.map(|s| s.size),
             modified_ms: seen.map(|s| s.modified_ms),
@@ -157,8 +236,12 @@ mod tests {
     use super::*;
 
     fn file(policy: FilePolicy, text: &str) -> DesiredFile {
+        drifting(policy, DriftPolicy::Correct, text)
+    }
+
+    fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
         let content = Content::new(text.into(), format!("sha-{text}"));
-        DesiredFile { name: "X.md".into(), delivery: Delivery::Write { policy, content } }
+        DesiredFile { name: "X.md".into(), delivery: Delivery::Write { policy, drift, content } }
     }
 
     fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
@@ -232,5 +315,46 @@ mod tests {
         assert_eq!(decide(&bootstrap, None, Some(&seen(5, 7, None)), Force::default()), Decision::Read);
         let differs = decide(&bootstrap, None, Some(&seen(5, 7, Some("sha-seed"))), Force::default());
         assert_eq!(differs, Decision::Write { expected: Some("sha-seed".into()) });
+    }
+
+    #[test]
+    fn what_somebody_else_changed_is_left_and_read_once_where_that_is_only_told() {
+        let soul = drifting(FilePolicy::Always, DriftPolicy::Report, "a");
+        let record = synced("a", 1, 7);
+        let ours = |seen: ObservedFile| decide(&soul, Some(&record), Some(&seen), Force::default());
+        assert_eq!(ours(seen(1, 7, None)), Decision::Rest(FileState::Synced));
+        assert_eq!(ours(seen(2, 8, None)), Decision::Read);
+        assert_eq!(ours(seen(2, 8, Some("sha-b"))), Decision::Rest(FileState::Drifted));
+        assert_eq!(decide(&soul, Some(&record), None, Force::default()), Decision::Rest(FileState::Drifted));
+        let told = status(&soul, Some(&record), Some(&seen(2, 8, Some("sha-b"))));
+        let later = |seen: ObservedFile| decide(&soul, Some(&told), Some(&seen), Force::default());
+        assert_eq!(later(seen(2, 8, None)), Decision::Rest(FileState::Drifted));
+        assert_eq!(later(seen(3, 9, Some("sha-a"))), Decision::Rest(FileState::Synced));
+    }
+
+    #[test]
+    fn what_is_ignored_is_written_when_what_is_rendered_changes_and_on_request() {
+        let ignored = |text: &str| drifting(FilePolicy::Always, DriftPolicy::Ignore, text);
+        let first = decide(&ignored("a"), None, Some(&seen(9, 9, Some("sha-x"))), Force::default());
+        assert_eq!(first, Decision::Write { expected: Some("sha-x".into()) });
+        let record = status(&ignored("a"), Some(&synced("a", 1, 7)), Some(&seen(1, 7, None)));
+        assert_eq!(record.state, FileState::Ignored);
+        let now = seen(2, 8, None);
+        let decided = |file: &DesiredFile, force| decide(file, Some(&record), Some(&now), force);
+        assert_eq!(decided(&ignored("a"), Force::default()), Decision::Rest(FileState::Ignored));
+        assert_eq!(decided(&ignored("b"), Force::default()), Decision::Read);
+        let asked = Force { rewrite: true, overwrite: false };
+        assert_eq!(decided(&ignored("a"), asked), Decision::Write { expected: None });
+    }
+
+    #[test]
+    fn drift_is_corrected_as_soon_as_that_is_asked_for() {
+        let told = status(
+            &drifting(FilePolicy::Always, DriftPolicy::Report, "a"),
+            Some(&synced("a", 1, 7)),
+            Some(&seen(2, 8, Some("sha-b"))),
+        );
+        let now = seen(2, 8, None);
+        assert_eq!(decide(&file(FilePolicy::Always, "a"), Some(&told), Some(&now), Force::default()), Decision::Read);
     }
 }

@@ -14,7 +14,7 @@ use super::{
     Binding, Held, Identity, Observed, ObservedFile, ObservedSession, Plan, Registration, Step, TokenChange,
     TokenState, agent, plan,
 };
-use crate::api::agent::{AgentStatus, FilePolicy, GatewayKey, HeartbeatStatus, Parents, Role};
+use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, GatewayKey, HeartbeatStatus, Parents, Role};
 use crate::api::requests::RequestKind;
 
 /// A point in time, in seconds.
@@ -53,7 +53,7 @@ pub(super) fn held(sha256: &str) -> TokenState {
 pub(super) fn applied() -> Situation {
     let identity = Identity::derive(Role::Worker, None, "u1", "/data");
     let content = Content::new("text".into(), "sha-of-text".into());
-    let delivery = Delivery::Write { policy: FilePolicy::Always, content };
+    let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
     let heartbeat = EntryHeartbeat {
         every: Duration::from_mins(5),
         target: "none".into(),
@@ -88,6 +88,7 @@ pub(super) fn applied() -> Situation {
         paused: None,
         heartbeat_interval: Duration::from_mins(5),
         resync_interval: Duration::from_mins(10),
+        content_check_interval: Duration::from_hours(6),
     };
     Situation {
         desired,

@@ -108,7 +108,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
     let registered = report.observed.filter(|observed| observed.registration == Registration::Current);
     if let (Some(files), Some(observed)) = (&desired.files, registered) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
-        new.files = files.iter().map(status).collect();
+        new.files = files.iter().map(status).chain(files::left(desired, old_files, &observed.files)).collect();
     }
     new.agent_id = Some(desired.identity.agent_id.clone());
     new.session_key = Some(desired.identity.session_key.clone());

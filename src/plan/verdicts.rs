@@ -125,7 +125,10 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
             "the gateway's heartbeat is set up as specified",
             "the heartbeat is being set up",
         ),
-        say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
+        match drifted(new) {
+            Some(drifted) if synced => Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, drifted),
+            _ => say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
+        },
         say(
             ConditionType::SessionReady,
             labelled,
@@ -135,9 +138,27 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     ]
 }
 
+/// What is said of files that somebody else changed and that are left so.
+fn drifted(new: &AgentStatus) -> Option<String> {
+    let names: Vec<_> = new.files.iter().filter(|f| f.state == FileState::Drifted).map(|f| f.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to have them written again",
+            names.join(", "),
+            crate::api::keys::SYNC_REQUESTED_AT,
+        )
+    })
+}
+
 pub(super) fn settled(state: FileState) -> bool {
     match state {
-        FileState::Synced | FileState::Kept | FileState::Folded | FileState::Unmanaged => true,
+        FileState::Synced
+        | FileState::Drifted
+        | FileState::Ignored
+        | FileState::Kept
+        | FileState::Left
+        | FileState::Folded
+        | FileState::Unmanaged => true,
         FileState::Pending | FileState::TooLarge => false,
     }
 }

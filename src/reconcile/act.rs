@@ -10,7 +10,7 @@ use super::{World, release, token, wake};
 use crate::api::agent::Agent;
 use crate::api::{Reason, keys};
 use crate::plan::wake::Woken;
-use crate::plan::{Binding, Content, Delivery, Desired, Observed, Step, Trouble};
+use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble};
 
 /// What the Steps need.
 #[derive(Debug)]
@@ -136,17 +136,15 @@ async fn write_files<S: Store>(
     observed: &mut Observed,
     writes: &[(String, Option<String>)],
 ) -> Result<(), Trouble> {
-    let content = |name: &str| -> Option<&Content> {
-        let file = scene.desired.files.iter().flatten().find(|f| f.name == name)?;
-        match &file.delivery {
-            Delivery::Write { content, .. } => Some(content),
-            Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => None,
+    // What is to be written and no longer wanted is emptied.
+    let content = |name: &str| {
+        let file = scene.desired.files.iter().flatten().find(|f| f.name == name);
+        match file.map(|file| &file.delivery) {
+            Some(Delivery::Write { content, .. }) => content.expose().to_owned(),
+            Some(Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged) | None => String::new(),
         }
     };
-    let files: Vec<_> = writes
-        .iter()
-        .filter_map(|(name, expected)| Some((name.clone(), content(name)?.expose().to_owned(), expected.clone())))
-        .collect();
+    let files: Vec<_> = writes.iter().map(|(name, expected)| (name.clone(), content(name), expected.clone())).collect();
     let written = scene.link.write(&scene.desired.identity.agent_id, &files, observed).await;
     first_failure(written)
 }

@@ -12,7 +12,7 @@ use super::ports::{Key, Note, Store, Subject};
 use super::references::{self, References};
 use super::templates::TemplatesError;
 use super::{Next, World, desired, observe, release};
-use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
+use crate::api::agent::{Agent, AgentStatus, FileState, HeartbeatStatus};
 use crate::api::conditions::{find, is_true};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
@@ -302,8 +302,36 @@ fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
     {
         return Some(Note { warning: true, reason: "InvalidRequest".into(), action: "Reconcile", message });
     }
+    if let Some(message) = stranded(old, new) {
+        return Some(Note { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
+    }
+    let drifted = |s: &AgentStatus| {
+        find(&s.conditions, ConditionType::FilesSynced).filter(|c| c.reason == Reason::Drifted.as_str()).cloned()
+    };
+    if let Some(now) = drifted(new)
+        && drifted(old).is_none_or(|before| before.message != now.message)
+    {
+        return Some(Note { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
+    }
     let stalled =
         |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
     stuck.map(|(reason, message)| Note { warning: true, reason, action: "Reconcile", message })
+}
+
+/// What is said of files that were written under their own name and are sections of another file now: the gateway takes no
+/// write of that name any more, so that they stay as they were last written.
+fn stranded(old: &AgentStatus, new: &AgentStatus) -> Option<String> {
+    let written = |name: &str| {
+        let before = old.files.iter().find(|f| f.name == name).map(|f| f.state);
+        matches!(before, Some(FileState::Synced | FileState::Drifted | FileState::Ignored))
+    };
+    let folded = new.files.iter().filter(|f| f.state == FileState::Folded && written(&f.name));
+    let names: Vec<_> = folded.map(|f| f.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "this gateway takes no {} any more: what it says is in AGENTS.md now, and the file stays in the workspace as it was; remove it there",
+            names.join(", ")
+        )
+    })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::references::References;
 use super::variables::{kind, variables};
 use crate::api::Reason;
-use crate::api::agent::{Agent, FilePolicy, Role, TokenDelivery};
+use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
 use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Trouble, Wake};
 use crate::render::{self, FileName, Template};
@@ -57,6 +57,7 @@ pub fn desired(
         paused,
         heartbeat_interval: expected,
         resync_interval: gateway.resync_interval(),
+        content_check_interval: gateway.content_check_interval(),
     })
 }
 
@@ -147,7 +148,7 @@ fn files(
         let delivery = match texts.remove(&name) {
             None => Delivery::Unmanaged,
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
-            Some(text) => delivery(&name, policy, text),
+            Some(text) => delivery(&name, policy, drift(agent, &name), text),
         };
         DesiredFile { name: name.as_str().to_owned(), delivery }
     };
@@ -173,14 +174,14 @@ fn fold_into_agents(
     Ok(())
 }
 
-fn delivery(name: &FileName, policy: FilePolicy, text: String) -> Delivery {
+fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: String) -> Delivery {
     let characters = text.chars().count();
     let limit = render::injection_limit(name);
     if characters > limit {
         return Delivery::TooLarge { characters, limit };
     }
     let sha256 = render::sha256_hex(&text);
-    Delivery::Write { policy, content: Content::new(text, sha256) }
+    Delivery::Write { policy, drift, content: Content::new(text, sha256) }
 }
 
 /// The standard files of the role, then those that the Agent adds.
@@ -195,6 +196,10 @@ fn names(agent: &Agent) -> Result<Vec<FileName>, Trouble> {
         }
     }
     Ok(names)
+}
+
+fn drift(agent: &Agent, name: &FileName) -> DriftPolicy {
+    agent.spec.files.iter().find(|f| f.name == name.as_str()).and_then(|f| f.drift).unwrap_or_default()
 }
 
 fn policy(agent: &Agent, name: &FileName) -> FilePolicy {

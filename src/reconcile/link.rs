@@ -28,6 +28,8 @@ pub struct Link {
     slots: Arc<Semaphore>,
     waiting: Mutex<BTreeSet<Key>>,
     pub(super) views: Mutex<HashMap<String, View>>,
+    /// When the contents of an agent's files are compared next.
+    pub(super) checks: Mutex<HashMap<String, Instant>>,
     pub(super) resync: Duration,
     changes: mpsc::UnboundedSender<Changed>,
 }
@@ -73,6 +75,7 @@ impl Link {
             slots,
             waiting: Mutex::default(),
             views: Mutex::default(),
+            checks: Mutex::default(),
             resync,
             changes,
         }

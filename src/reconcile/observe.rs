@@ -20,9 +20,17 @@ pub async fn agent(
     now: Timestamp,
 ) -> Result<Observed, Trouble> {
     let mut observed = link.observe(inventory, desired, now).await?;
-    let unclear = files::to_read(desired, records(desired, status), &observed.files);
-    if !unclear.is_empty() && observed.registration == Registration::Current {
-        link.hashes(&desired.identity.agent_id, &unclear, &mut observed).await?;
+    if observed.registration != Registration::Current {
+        return Ok(observed);
+    }
+    let (id, interval) = (desired.identity.agent_id.as_str(), desired.content_check_interval);
+    let all = link.contents_are_due(id, interval);
+    let unclear = files::to_read(desired, records(desired, status), &observed.files, all);
+    if !unclear.is_empty() {
+        link.hashes(id, &unclear, &mut observed).await?;
+    }
+    if all {
+        link.contents_were_read(id, interval);
     }
     Ok(observed)
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -13,14 +15,25 @@ use super::link::{Link, observed_file, trouble};
 use crate::gateway::{self, CallError, EntryState, Inventory, Run, SessionInfo};
 use crate::plan::{Activity, Desired, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble};
 
+/// The file that the list of 2026.9.6 leaves out.
+const UNLISTED: &str = "IDENTITY.md";
+
 /// What was last seen of an agent's workspace and session, which change without any event.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    at: Instant,
-    /// Of what is heard about runs.
-    epoch: u64,
+    /// When the files were listed.
+    files_at: Instant,
     files: BTreeMap<String, ObservedFile>,
+    session_at: Instant,
     session: Option<SessionInfo>,
+    heard: Heard,
+}
+
+/// How much of the gateway's news was heard when a session was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heard {
+    epoch: u64,
+    changes: u64,
 }
 
 /// What tells one life of a session from the next: its id, which resets change before 2026.9, and the time of its last
@@ -51,23 +64,19 @@ impl fmt::Display for Mark {
 }
 
 impl Link {
-    /// What the gateway shows of an agent. Workspace and session are asked for when they were not looked at within
-    /// the resync interval.
+    /// What the gateway shows of an agent. The workspace is asked for when it was not looked at within the resync interval,
+    /// the session when the gateway told that it changed, or does not tell.
     pub async fn observe(&self, inventory: &Inventory, desired: &Desired, now: Timestamp) -> Result<Observed, Trouble> {
         let id = desired.identity.agent_id.as_str();
         let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
         if observed.registration != Registration::Current {
             // What comes back under this id has a workspace and a session of its own.
             self.forget(id);
+            self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
             return Ok(observed);
         }
-        let view = match self.view(id) {
-            Some(view) => view,
-            None => self
-                .look(id, &desired.identity.session_key)
-                .await
-                .map_err(|e| trouble("to look at its workspace", &e))?,
-        };
+        let session_key = &desired.identity.session_key;
+        let view = self.look(id, session_key).await.map_err(|e| trouble("to look at its workspace", &e))?;
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
@@ -99,20 +108,77 @@ impl Link {
         }
     }
 
-    fn view(&self, id: &str) -> Option<View> {
-        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let epoch = self.gateway.runs().borrow().epoch;
-        views.get(id).filter(|view| view.epoch == epoch && view.at.elapsed() < self.resync).cloned()
-    }
-
+    /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
     async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
-        let epoch = self.gateway.runs().borrow().epoch;
-        let (files, session) = futures::try_join!(self.gateway.files_list(id), self.gateway.session(session_key))?;
-        let present = files.into_iter().filter(|f| !f.missing);
-        let files = present.map(|f| (f.name.clone(), observed_file(&f))).collect();
-        let view = View { at: Instant::now(), epoch, files, session };
+        let (heard, told) = self.heard(id);
+        let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let known = known.filter(|view| view.heard.epoch == heard.epoch);
+        let files = known.as_ref().filter(|view| view.files_at.elapsed() < self.resync);
+        let holds = |view: &&View| view.heard == heard && (told || view.session_at.elapsed() < self.resync);
+        let session = known.as_ref().filter(holds);
+        if let (Some(view), Some(_)) = (files, session) {
+            return Ok(view.clone());
+        }
+        let now = Instant::now();
+        let list = async {
+            match files {
+                Some(view) => Ok((view.files_at, view.files.clone())),
+                None => self.files(id, known.as_ref()).await.map(|files| (now, files)),
+            }
+        };
+        let read = async {
+            match session {
+                Some(view) => Ok((view.session_at, view.session.clone())),
+                None => self.gateway.session(session_key).await.map(|session| (now, session)),
+            }
+        };
+        let ((files_at, files), (session_at, session)) = futures::try_join!(list, read)?;
+        let view = View { files_at, files, session_at, session, heard };
         self.keep(id, view.clone());
         Ok(view)
+    }
+
+    /// How much was heard of an agent's session, and whether the gateway tells of it.
+    fn heard(&self, id: &str) -> (Heard, bool) {
+        let runs = self.gateway.runs();
+        let runs = runs.borrow();
+        let changes = runs.of(id).map_or(0, |activity| activity.session_changes);
+        (Heard { epoch: runs.epoch, changes }, runs.tells_sessions)
+    }
+
+    /// Lists an agent's files. What the list leaves out is taken as it was `before`, if it was, so that a look is one request; the
+    /// comparison of contents reads it.
+    async fn files(&self, id: &str, before: Option<&View>) -> Result<BTreeMap<String, ObservedFile>, CallError> {
+        let listed = self.gateway.files_list(id).await?;
+        let left_out = !listed.iter().any(|file| file.name == UNLISTED);
+        let present = listed.into_iter().filter(|file| !file.missing);
+        let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), observed_file(&file))).collect();
+        if left_out {
+            let unlisted = match before.and_then(|view| view.files.get(UNLISTED)) {
+                Some(file) => Some(ObservedFile { sha256: None, ..file.clone() }),
+                None => self.gateway.file_get(id, UNLISTED).await?.map(|content| content_seen(&content)),
+            };
+            files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
+        }
+        Ok(files)
+    }
+
+    /// Whether the contents of an agent's files are to be compared, although nothing makes them suspect. The first time comes
+    /// somewhere in the interval, by the id, so that the agents of a gateway take turns.
+    pub(super) fn contents_are_due(&self, id: &str, interval: Duration) -> bool {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = || {
+            let mut hasher = DefaultHasher::new();
+            id.hash(&mut hasher);
+            let place = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+            Instant::now() + interval * place / 1000
+        };
+        *checks.entry(id.to_owned()).or_insert_with(first) <= Instant::now()
+    }
+
+    /// The contents were compared.
+    pub(super) fn contents_were_read(&self, id: &str, interval: Duration) {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Instant::now() + interval);
     }
 
     fn keep(&self, id: &str, view: View) {

@@ -9,6 +9,7 @@
 mod bad_input;
 mod crashes;
 mod deletion;
+mod drift;
 mod files;
 mod lifecycle;
 mod memory;

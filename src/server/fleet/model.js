@@ -142,6 +142,9 @@ export function fileState({ state, into }) {
   const states = {
     Synced: ['Synced', 'good', 'As rendered'],
     Kept: ['Kept', 'good', "Written once; now the agent's own"],
+    Drifted: ['Drifted', 'note', 'Changed by somebody else, and left so as the spec asks'],
+    Ignored: ['Ignored', 'good', 'Written; what became of it since is not looked at'],
+    Left: ['Left', 'note', 'No longer wanted; it stays on the gateway'],
     Folded: [into ? `Folded into ${into}` : 'Folded', 'good', 'The gateway takes no file of this name'],
     TooLarge: ['TooLarge', 'bad', 'Longer than the gateway passes on, and not written'],
     Pending: ['Pending', 'note', 'Not written yet'],

@@ -1,0 +1,166 @@
+//! What becomes of files and sessions that somebody else changes, and what it costs to look.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster::api::agent::FileState;
+use muster::api::requests::RequestKind;
+use muster::api::{Agent, ConditionType};
+use muster_simulator::Simulator;
+use serde_json::{Value, json};
+
+use crate::rig::Rig;
+
+/// Longer than the resync interval of ten minutes.
+const RESYNC: Duration = Duration::from_secs(700);
+
+fn quiet(more: &Value) -> Value {
+    let mut spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+async fn ready(rig: &mut Rig) {
+    rig.until("all to be Ready", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+}
+
+async fn with_soul(drift: &str) -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", quiet(&json!({ "files": [{ "name": "SOUL.md", "drift": drift }] })));
+    ready(&mut rig).await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn state(rig: &Rig, name: &str) -> FileState {
+    rig.status("one").files.into_iter().find(|f| f.name == name).unwrap().state
+}
+
+fn events(rig: &Rig, reason: &str) -> usize {
+    rig.store.state().notes.iter().filter(|note| note.1.reason == reason).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_is_only_reported_is_left_told_once_and_written_over_on_request() {
+    let (mut rig, gateway, id) = with_soul("Report").await;
+    let right = gateway.file(&id, "SOUL.md").unwrap();
+    gateway.edit_file(&id, "SOUL.md", Some("mine"));
+    rig.rest(3 * RESYNC).await;
+    assert_eq!(gateway.file(&id, "SOUL.md").as_deref(), Some("mine"));
+    assert_eq!(state(&rig, "SOUL.md"), FileState::Drifted);
+    let (status, reason, message) = rig.condition("one", ConditionType::FilesSynced);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Drifted"));
+    assert!(message.contains("SOUL.md") && message.contains("muster.dev/sync-requested-at"), "{message}");
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
+    assert_eq!(events(&rig, "Drifted"), 1);
+    rig.request::<Agent>("one", RequestKind::Sync);
+    rig.until("the file", |_| gateway.file(&id, "SOUL.md").as_ref() == Some(&right)).await;
+    rig.until("the state", |rig| state(rig, "SOUL.md") == FileState::Synced).await;
+    assert_eq!(rig.condition("one", ConditionType::FilesSynced).1, "Reconciled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_removed_is_reported_too() {
+    let (mut rig, gateway, id) = with_soul("Report").await;
+    gateway.edit_file(&id, "SOUL.md", None);
+    rig.rest(2 * RESYNC).await;
+    assert_eq!((state(&rig, "SOUL.md"), gateway.file(&id, "SOUL.md")), (FileState::Drifted, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_is_ignored_is_not_even_read_and_ends_when_the_spec_changes() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let spec = |name: &str| {
+        let soul = json!({ "inline": "I am {{ agent_name }}." });
+        quiet(
+            &json!({ "displayName": name, "soulTemplate": soul, "files": [{ "name": "SOUL.md", "drift": "Ignore" }] }),
+        )
+    };
+    rig.agent("one", spec("One"));
+    ready(&mut rig).await;
+    let id = rig.agent_id("one");
+    gateway.edit_file(&id, "SOUL.md", Some("mine"));
+    let reads = gateway.count("agents.files.get");
+    rig.rest(2 * RESYNC).await;
+    assert_eq!(gateway.count("agents.files.get"), reads);
+    assert_eq!((state(&rig, "SOUL.md"), events(&rig, "Drifted")), (FileState::Ignored, 0));
+    rig.agent("one", spec("Another"));
+    rig.until("the new soul", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("I am Another.\n")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_size_and_time_do_not_show_is_found_by_the_slower_comparison() {
+    let (mut rig, gateway, id) = with_soul("Correct").await;
+    let right = gateway.file(&id, "SOUL.md").unwrap();
+    gateway.garble_file(&id, "SOUL.md");
+    assert_ne!(gateway.file(&id, "SOUL.md").as_ref(), Some(&right));
+    let reads = gateway.count("agents.files.get");
+    for _ in 0..40 {
+        rig.rest(RESYNC).await;
+        if gateway.file(&id, "SOUL.md").as_ref() == Some(&right) {
+            break;
+        }
+        assert_eq!(gateway.count("agents.files.get"), reads, "nothing is read while nothing is suspect");
+    }
+    assert_eq!(gateway.file(&id, "SOUL.md"), Some(right));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resync_with_nothing_changed_is_one_read_for_the_gateway_and_one_for_each_agent() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for name in ["one", "two", "three"] {
+        rig.agent(name, quiet(&json!({})));
+    }
+    rig.until("all to be Ready", |rig| rig.store.state().agents.values().all(crate::rig::ready)).await;
+    rig.rest(RESYNC).await;
+    let (before, written) = (gateway.calls().len(), rig.written());
+    rig.rest(Duration::from_mins(10)).await;
+    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+    for call in &gateway.calls()[before..] {
+        *calls.entry(call.method.clone()).or_default() += 1;
+    }
+    assert_eq!(calls, [("agents.files.list".to_owned(), 3), ("config.get".to_owned(), 1)].into());
+    assert_eq!(rig.written(), written);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_somebody_else_labels_is_labelled_again_without_waiting_for_a_resync() {
+    let (mut rig, gateway, _) = with_soul("Correct").await;
+    let mut other = rig.another();
+    let key = rig.status("one").session_key.unwrap();
+    let gateways = rig.status("one").gateway.unwrap();
+    other.rest(Duration::from_secs(20)).await;
+    let link = other.world().gateways.link(&gateways).unwrap();
+    link.client().session_label(&key, "mine").await.unwrap();
+    assert_eq!(gateway.sessions()[&key].label.as_deref(), Some("mine"));
+    rig.rest(Duration::from_secs(10)).await;
+    assert_eq!(gateway.sessions()[&key].label.as_deref(), Some("one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_it() {
+    for (edit, left) in [(None, ""), (Some("mine"), "mine")] {
+        let (mut rig, gateway) = Rig::new();
+        let main = |files: Value| json!({ "role": "Main", "gatewayRef": { "name": "gw" }, "wake": { "enabled": false }, "files": files });
+        let bootstrap =
+            json!([{ "name": "BOOTSTRAP.md", "policy": "Always", "template": { "inline": "Begin here." } }]);
+        rig.agent("one", main(bootstrap));
+        ready(&mut rig).await;
+        let id = rig.agent_id("one");
+        assert_eq!(gateway.file(&id, "BOOTSTRAP.md").as_deref(), Some("Begin here.\n"));
+        if edit.is_some() {
+            gateway.edit_file(&id, "BOOTSTRAP.md", edit);
+            // The operator sees the change and the new spec at the same time.
+            rig.start();
+        }
+        rig.agent("one", main(json!([])));
+        let told = |rig: &Rig| rig.status("one").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").map(|f| f.state);
+        let wanted = edit.map(|_| FileState::Left);
+        rig.until("what becomes of it in the status", |rig| told(rig) == wanted).await;
+        rig.rest(2 * RESYNC).await;
+        assert_eq!((told(&rig), gateway.file(&id, "BOOTSTRAP.md").as_deref()), (wanted, Some(left)));
+    }
+}
