@@ -192,7 +192,7 @@ fn start(
         tokens: Arc::clone(&tokens),
         limits: Limits::default(),
         due,
-        metrics: Arc::clone(&metrics),
+        probes: Arc::clone(&probes),
     };
 
     let mut until_stop = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {

@@ -7,6 +7,7 @@ mod store;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use axum::routing::post;
@@ -18,6 +19,7 @@ use muster::reconcile::{Gateways, Heartbeats, World, pass_on};
 use muster::server::agents::{Api, router};
 use muster::server::limits::Limits;
 use muster::server::listen;
+use muster::server::probes::Probes;
 use muster::server::tokens::Tokens;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -89,7 +91,8 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     tokio::spawn(pass_on::run(Arc::clone(&world), heard, controller));
     tokio::spawn(async move { while queue.recv().await.is_some() {} });
     let limits = Limits::with(Quota::per_second(1_000_000.try_into().unwrap()));
-    let api = Api { world, tokens, limits, due, metrics: Arc::new(Metrics::default()) };
+    let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
+    let api = Api { world, tokens, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(listen::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));

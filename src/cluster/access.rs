@@ -21,8 +21,10 @@ use crate::reconcile::access::{Access, AccessError, Kind, Right, Told, User};
 
 /// Most requests for people that the API server has open at one time.
 const MOST_REQUESTS: usize = 16;
-/// Most requests that wait for their turn; further ones are refused at once.
-const MOST_WAITING: usize = 256;
+/// The same for the tokens of people who were not seen before.
+const MOST_NEWCOMERS: usize = 4;
+/// Most of those that wait for their turn; further ones are refused at once.
+const MOST_WAITING: usize = 64;
 /// How long a request may wait for its turn and for its answer.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Most events that are read of one object.
@@ -37,8 +39,9 @@ const MOST_EVENTS: u32 = 500;
 pub struct KubeAccess {
     own: Client,
     bare: Client,
-    waiting: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for KubeAccess {
@@ -57,8 +60,8 @@ impl KubeAccess {
         config.headers.clear();
         config.default_retry = false;
         let bare = Client::try_from(config)?;
-        let (waiting, requests) = (Semaphore::new(MOST_WAITING), Semaphore::new(MOST_REQUESTS));
-        Ok(Self { own, bare, waiting: Arc::new(waiting), requests: Arc::new(requests) })
+        let of = |n| Arc::new(Semaphore::new(n));
+        Ok(Self { own, bare, requests: of(MOST_REQUESTS), newcomers: of(MOST_NEWCOMERS), waiting: of(MOST_WAITING) })
     }
 
     /// A client that is nobody but the owner of this token.
@@ -76,18 +79,33 @@ impl KubeAccess {
         Ok(Client::new(service, self.bare.default_namespace()))
     }
 
-    /// Waits for its turn, then for the answer.
+    /// Waits for its turn, then for the answer. No more requests wait than there are connections.
     async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AccessError> {
-        let place = self.waiting.try_acquire();
-        let _place = place.map_err(|_| AccessError::Failed(format!("{MOST_WAITING} requests wait already")))?;
-        let answer = async {
-            // The semaphore is never closed.
-            let _turn = self.requests.acquire().await.map_err(|e| AccessError::Failed(e.to_string()))?;
-            request.await.map_err(access_error)
-        };
-        let late = |_| AccessError::Failed(format!("no answer within {} s", DEADLINE.as_secs()));
-        tokio::time::timeout(DEADLINE, answer).await.map_err(late)?
+        in_turn(&self.requests, request).await
     }
+
+    /// The same for somebody who was not seen before.
+    async fn ask_for_newcomer<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, AccessError> {
+        let place = self.waiting.try_acquire();
+        let _place = place.map_err(|_| AccessError::Failed(format!("{MOST_WAITING} new tokens wait already")))?;
+        in_turn(&self.newcomers, request).await
+    }
+}
+
+async fn in_turn<T>(
+    turns: &Semaphore,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, AccessError> {
+    let answer = async {
+        // The semaphore is never closed.
+        let _turn = turns.acquire().await.map_err(|e| AccessError::Failed(e.to_string()))?;
+        request.await.map_err(access_error)
+    };
+    let late = |_| AccessError::Failed(format!("no answer within {} s", DEADLINE.as_secs()));
+    tokio::time::timeout(DEADLINE, answer).await.map_err(late)?
 }
 
 fn access_error(error: kube::Error) -> AccessError {
@@ -121,11 +139,14 @@ fn told(event: Event) -> Told {
 }
 
 impl Access for KubeAccess {
-    async fn identify(&self, token: &SecretString) -> Result<Option<User>, AccessError> {
+    async fn identify(&self, token: &SecretString, familiar: bool) -> Result<Option<User>, AccessError> {
         let spec = TokenReviewSpec { token: token.expose_secret().to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api: Api<TokenReview> = Api::all(self.own.clone());
-        let status = self.ask(api.create(&PostParams::default(), &review)).await?.status.unwrap_or_default();
+        let params = PostParams::default();
+        let asked = api.create(&params, &review);
+        let review = if familiar { self.ask(asked).await? } else { self.ask_for_newcomer(asked).await? };
+        let status = review.status.unwrap_or_default();
         let authenticated = status.authenticated.unwrap_or_default();
         let Some(user) = status.user.filter(|_| authenticated) else { return Ok(None) };
         Ok(Some(User {

@@ -146,8 +146,13 @@ pub struct Told {
 /// What takes a token is done with this token and no other, so that Kubernetes decides whether it may be done and its
 /// audit log names the person.
 pub trait Access: Send + Sync + 'static {
-    /// Whose token this is; `None` when it is nobody's.
-    fn identify(&self, token: &SecretString) -> impl Future<Output = Result<Option<User>, AccessError>> + Send;
+    /// Whose token this is; `None` when it is nobody's. One that was somebody's before does not stand in line behind those
+    /// that are new.
+    fn identify(
+        &self,
+        token: &SecretString,
+        familiar: bool,
+    ) -> impl Future<Output = Result<Option<User>, AccessError>> + Send;
     /// Whether a user has a right.
     fn allowed(&self, user: &User, right: &Right) -> impl Future<Output = Result<bool, AccessError>> + Send;
     /// Makes an Agent.

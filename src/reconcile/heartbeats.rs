@@ -36,14 +36,29 @@ struct Seen {
 impl Heartbeats {
     /// Takes a report. Says whether the agent's status is to be written now.
     pub fn record(&self, agent: &Agent, report: Report, now: Timestamp) -> bool {
+        self.take(agent, report.status, |_| report.current_task, now)
+    }
+
+    /// Takes a sign of life that reports nothing. Says whether the agent's status is to be written now.
+    pub fn alive(&self, agent: &Agent, now: Timestamp) -> bool {
+        self.take(agent, None, |before| before.and_then(|b| b.current_task.clone()), now)
+    }
+
+    fn take(
+        &self,
+        agent: &Agent,
+        status: Option<CheckIn>,
+        task: impl FnOnce(Option<&HeartbeatStatus>) -> Option<String>,
+        now: Timestamp,
+    ) -> bool {
         let Some(uid) = agent.metadata.uid.clone() else { return false };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let in_status = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref());
         let before = seen.get(&uid).map(|s| &s.heartbeat).or(in_status);
         let heartbeat = HeartbeatStatus {
             last_seen: Time(now),
-            status: report.status.or_else(|| before.and_then(|b| b.status)),
-            current_task: report.current_task,
+            status: status.or_else(|| before.and_then(|b| b.status)),
+            current_task: task(before),
         };
         let changed = before.is_none_or(|b| (b.status, &b.current_task) != (heartbeat.status, &heartbeat.current_task));
         let passed_on = seen.get(&uid).map(|s| s.passed_on);
@@ -51,13 +66,6 @@ impl Heartbeats {
         let passed_on = if due { now } else { passed_on.unwrap_or(now) };
         seen.insert(uid, Seen { heartbeat, passed_on });
         due
-    }
-
-    /// Takes a sign of life that reports nothing. Says whether the agent's status is to be written now.
-    pub fn alive(&self, agent: &Agent, now: Timestamp) -> bool {
-        let recorded = agent.status.as_ref().and_then(|s| s.heartbeat.clone());
-        let current_task = self.newer(agent).or(recorded).and_then(|h| h.current_task);
-        self.record(agent, Report { status: None, current_task }, now)
     }
 
     /// What an agent reported, when that is newer than its status.

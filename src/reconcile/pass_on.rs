@@ -5,12 +5,15 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use super::act::status_not_written;
+use super::ports::StoreError;
 use super::{Key, Store, World};
 use crate::api::ConditionType;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};
@@ -18,6 +21,8 @@ use crate::api::conditions::is_true;
 
 /// How many heartbeats are passed on side by side.
 const WORKERS: usize = 8;
+/// How long to wait before a write that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How many agents may be on their way into the queue.
 pub const BACKLOG: usize = 1024;
 
@@ -28,7 +33,7 @@ pub enum Passed {
     Nothing,
     /// Its time was written into the status.
     Written,
-    /// It could not be written. The next one carries it.
+    /// It could not be written now, and is tried again.
     NotWritten,
     /// It may change more than a time: a reconcile has to look.
     Reconcile,
@@ -37,28 +42,42 @@ pub enum Passed {
 /// Passes heartbeats on: the quiet ones into the status, the others to the agent controller.
 ///
 /// # Guarantees
-/// An agent waits at most once, in the order in which the first of its heartbeats came. A panic ends one heartbeat and
-/// no other. Ends when all senders are gone.
+/// An agent waits at most once, in the order in which the first of its heartbeats came. What could not be written is tried
+/// again after a while. A panic ends one heartbeat and no other. Ends when all senders are gone.
 pub async fn run<S: Store>(world: Arc<World<S>>, mut due: Receiver<Key>, controller: UnboundedSender<Key>) {
     let mut waiting = Waiting::default();
     let mut workers = JoinSet::new();
+    // In the order of their times, since all wait equally long.
+    let mut again: VecDeque<(Instant, Key)> = VecDeque::new();
     loop {
         while workers.len() < WORKERS
             && let Some(key) = waiting.next()
         {
             let (world, controller) = (Arc::clone(&world), controller.clone());
             workers.spawn(async move {
-                if pass_on(&world, &key).await == Passed::Reconcile {
-                    // The receiver ends only when the operator does.
-                    let _ = controller.send(key);
+                match pass_on(&world, &key).await {
+                    Passed::Reconcile => {
+                        // The receiver ends only when the operator does.
+                        let _ = controller.send(key);
+                        None
+                    }
+                    Passed::NotWritten => Some(key),
+                    Passed::Nothing | Passed::Written => None,
                 }
             });
         }
-        // Both branches are cancel-safe. Not biased: neither may keep the other waiting.
+        let next = again.front().map(|(at, _)| *at);
+        // All branches are cancel-safe. Not biased: none may keep the others waiting.
         tokio::select! {
-            Some(ended) = workers.join_next() => if let Err(error) = ended {
-                error!(%error, "passing on a heartbeat panicked");
+            Some(ended) = workers.join_next() => match ended {
+                Ok(failed) => again.extend(failed.map(|key| (Instant::now() + AGAIN, key))),
+                Err(error) => error!(%error, "passing on a heartbeat panicked"),
             },
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                if let Some((_, key)) = again.pop_front() {
+                    waiting.put(key);
+                }
+            }
             key = due.recv() => match key {
                 Some(key) => waiting.put(key),
                 None => return,
@@ -90,8 +109,7 @@ impl Waiting {
 
 /// Passes on what an agent reported last.
 ///
-/// A write that fails is not repeated: when the agent is gone there is nothing to write, after a conflict somebody else has
-/// just written, and in any case the next heartbeat or reconcile carries it.
+/// A write that is refused, or comes too late for an agent that is going, is not repeated.
 pub async fn pass_on<S: Store>(world: &World<S>, key: &Key) -> Passed {
     let Some(agent) = world.store.agent(key) else { return Passed::Nothing };
     let reported = world.heartbeats.newer(&agent);
@@ -102,7 +120,10 @@ pub async fn pass_on<S: Store>(world: &World<S>, key: &Key) -> Passed {
             Ok(_) => Passed::Written,
             Err(error) => {
                 status_not_written("Agent", &agent.metadata, &error);
-                Passed::NotWritten
+                match error {
+                    StoreError::Conflict(_) | StoreError::Failed(_) => Passed::NotWritten,
+                    StoreError::NotFound(_) | StoreError::Terminating(_) | StoreError::Refused(_) => Passed::Nothing,
+                }
             }
         },
     }

@@ -15,10 +15,10 @@ use tokio::sync::mpsc::Sender;
 use super::caller::{Caller, paused};
 use super::error::ApiError;
 use super::limits::Limits;
+use super::probes::Probes;
 use super::tokens::Tokens;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
-use crate::metrics::Metrics;
 use crate::reconcile::heartbeats::Report;
 use crate::reconcile::{Key, Store, World};
 
@@ -38,8 +38,8 @@ pub struct Api<S> {
     pub limits: Limits,
     /// Agents whose heartbeat is to be passed on.
     pub due: Sender<Key>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
+    /// Whether all agents are known, and the metrics.
+    pub probes: Arc<Probes>,
 }
 
 /// The routes that agents call.
@@ -141,7 +141,7 @@ async fn check_in<S: Store>(
 
 /// Takes note that an agent was heard of, and has its status written when that is due.
 async fn seen<S: Store>(api: &Api<S>, agent: &Agent, due: bool) -> Json<Seen> {
-    api.metrics.heartbeat();
+    api.probes.metrics.heartbeat();
     if due {
         // The receiver ends only when the operator does.
         let _ = api.due.send(Key::of(&agent.metadata)).await;

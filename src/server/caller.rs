@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -31,6 +32,7 @@ impl<S: Store> FromRequestParts<Arc<Api<S>>> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<S>>) -> Result<Self, ApiError> {
         let known = match authenticate(api, &parts.headers) {
             Ok(known) => known,
+            Err(_) if !api.probes.synced.load(Ordering::Relaxed) => return Err(starting()),
             Err(refused) => {
                 api.limits.stranger(address(parts)).map_err(ApiError::too_many)?;
                 return Err(refused);
@@ -75,6 +77,12 @@ fn authenticate<S: Store>(api: &Api<S>, headers: &HeaderMap) -> Result<Known, Ap
     }
 }
 
+/// Nobody is refused while not all agents are known.
+fn starting() -> ApiError {
+    let message = "the operator has just started and does not know all agents yet; call again in some seconds";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
+}
+
 fn deleting() -> ApiError {
     let message = "you are being removed; stop working, and do not call again";
     ApiError::new(StatusCode::CONFLICT, "deleting", message)
@@ -87,7 +95,7 @@ pub(super) fn paused(agent: &Agent) -> bool {
 }
 
 /// Where a request comes from; one address for all when the listener does not tell.
-fn address(parts: &Parts) -> IpAddr {
+pub(super) fn address(parts: &Parts) -> IpAddr {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }

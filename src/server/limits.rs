@@ -1,9 +1,11 @@
 //! How often one caller may call.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::Clock;
@@ -16,6 +18,8 @@ const AGENT: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one
 /// How many calls without a good token an address may make: a burst of 60, and one a second in the long run. A whole
 /// node may stand behind one address.
 const STRANGER: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(60));
+/// Most addresses that are turned away at one time. They stay for a second or so.
+const MOST_BARRED: usize = 4096;
 /// After so many calls, callers whose buckets are full again are forgotten.
 const SWEEP: u32 = 4096;
 
@@ -61,6 +65,51 @@ impl Limits {
     /// How long this address is to wait, when there were too many.
     pub fn stranger(&self, address: IpAddr) -> Result<(), Duration> {
         self.strangers.take(&address)
+    }
+}
+
+/// Addresses from which tokens come that are nobody's.
+///
+/// # Guarantees
+/// Once an address has used up its bucket, it is turned away before anybody is asked whose its token is.
+#[derive(Debug)]
+pub struct Strangers {
+    buckets: Buckets<IpAddr>,
+    barred: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { buckets: Buckets::new(STRANGER), barred: Mutex::default() }
+    }
+}
+
+impl Strangers {
+    /// Looks whether an address may ask.
+    ///
+    /// # Errors
+    /// How long it is to wait.
+    pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
+        let barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = barred.get(&address).map(|until| until.saturating_duration_since(RuntimeClock.now()));
+        left.filter(|left| !left.is_zero()).map_or(Ok(()), Err)
+    }
+
+    /// Counts a token that was nobody's.
+    ///
+    /// # Errors
+    /// How long the address is to wait, when there were too many.
+    pub fn refused(&self, address: IpAddr) -> Result<(), Duration> {
+        self.buckets.take(&address).inspect_err(|wait| {
+            let now = RuntimeClock.now();
+            let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
+            if barred.len() >= MOST_BARRED {
+                barred.retain(|_, until| *until > now);
+            }
+            if barred.len() < MOST_BARRED {
+                barred.insert(address, now + *wait);
+            }
+        })
     }
 }
 
@@ -110,6 +159,17 @@ mod tests {
         assert!(limits.agent("b").is_ok());
         tokio::time::advance(wait).await;
         assert!(limits.agent("a").is_ok() && limits.agent("a").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_with_many_wrong_tokens_is_turned_away_for_a_while() {
+        let strangers = Strangers::default();
+        let (bad, good) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        while strangers.refused(bad).is_ok() {}
+        let wait = strangers.admit(bad).unwrap_err();
+        assert!(strangers.admit(good).is_ok());
+        tokio::time::advance(wait).await;
+        assert!(strangers.admit(bad).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

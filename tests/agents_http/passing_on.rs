@@ -55,3 +55,19 @@ async fn an_agent_that_is_gone_is_passed_over() {
     let rig = Rig::new();
     assert_eq!(pass_on(&rig.world, &key()).await, Passed::Nothing);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_could_not_be_written_is_written_a_little_later() {
+    let mut rig = Rig::new();
+    rig.agent("a", |_| {});
+    let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
+    let running = tokio::spawn(pass_on::run(Arc::clone(&rig.world), due, mpsc::unbounded_channel().0));
+    rig.store.state().failures = 2;
+    rig.checks_in("a-token").await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(rig.store.state().writes, 0);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(rig.store.state().writes, 1);
+    drop(rig);
+    running.await.unwrap();
+}

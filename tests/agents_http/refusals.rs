@@ -1,5 +1,6 @@
 //! What a caller is told, and who is told nothing.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::{Method, header};
@@ -107,4 +108,17 @@ async fn guessing_is_slowed_down_and_a_good_token_beside_it_is_not() {
     }
     assert_eq!((told[59], told[60]), (401, 429));
     assert_eq!(rig.checks_in("a-token").await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_known_yet_is_not_refused_while_the_operator_starts() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.probes.synced.store(false, Ordering::Relaxed);
+    let early = rig.call(heartbeat("b-token")).await;
+    assert_eq!(early.code(), (503, "starting"));
+    assert!(early.headers.contains_key("retry-after"));
+    assert_eq!(rig.checks_in("a-token").await, 200, "what is known is served");
+    rig.probes.synced.store(true, Ordering::Relaxed);
+    assert_eq!(rig.checks_in("b-token").await, 401);
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,6 +17,7 @@ use muster::reconcile::{Gateways, Heartbeats, Key, Store, World, pass_on};
 use muster::render::sha256_hex;
 use muster::server::agents::{Api, router};
 use muster::server::limits::Limits;
+use muster::server::probes::Probes;
 use muster::server::tokens::Tokens;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
@@ -29,6 +31,7 @@ pub(crate) struct Rig {
     pub store: MemoryStore,
     pub world: Arc<World<MemoryStore>>,
     pub due: Receiver<Key>,
+    pub probes: Arc<Probes>,
     tokens: Arc<Tokens>,
     router: Router,
 }
@@ -69,14 +72,15 @@ impl Rig {
         let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
         let (due, receiver) = mpsc::channel(pass_on::BACKLOG);
         let tokens = Arc::new(Tokens::default());
+        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
         let api = Api {
             world: Arc::clone(&world),
             tokens: Arc::clone(&tokens),
             limits: Limits::default(),
             due,
-            metrics: Arc::new(Metrics::default()),
+            probes: Arc::clone(&probes),
         };
-        Self { store, world, due: receiver, tokens, router: router(Arc::new(api)) }
+        Self { store, world, due: receiver, probes, tokens, router: router(Arc::new(api)) }
     }
 
     /// An Agent that is ready, checked in and idle, and whose token is `<name>-token`; changed as the test says.

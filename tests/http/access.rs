@@ -98,7 +98,7 @@ fn merge(value: &mut Value, patch: &Value) {
 }
 
 impl Access for Allowed {
-    async fn identify(&self, token: &SecretString) -> Result<Option<User>, AccessError> {
+    async fn identify(&self, token: &SecretString, _: bool) -> Result<Option<User>, AccessError> {
         self.asked.lock().unwrap().0 += 1;
         if *self.down.lock().unwrap() {
             return Err(AccessError::Failed("away".into()));

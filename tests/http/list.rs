@@ -233,3 +233,21 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert!(refused.message().contains("get agentgateways.muster.dev in namespace fleet"), "{}", refused.message());
 }
+
+#[tokio::test(start_paused = true)]
+async fn made_up_tokens_are_turned_away_before_kubernetes_is_asked() {
+    let rig = Rig::new();
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
+    let mut last = StatusCode::OK;
+    for n in 0..200 {
+        last = rig.get(&format!("made-up-{n}"), "/api/v1/agents").await.status;
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
+    let asked = rig.access.asked.lock().unwrap().0;
+    assert!(asked <= 62, "{asked}");
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "who is known comes through");
+    let early = rig.get(VIEWER, "/api/v1/agents").await;
+    assert_eq!((early.status, &early.headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents").await.status, StatusCode::OK);
+}

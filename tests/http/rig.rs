@@ -78,14 +78,14 @@ impl Rig {
         let gateways = Gateways::new(Arc::new(Network), Arc::new(()), mpsc::unbounded_channel().0);
         let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
         let metrics = Arc::new(Metrics::default());
-        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::clone(&metrics) });
+        let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
         let people = People::new(Arc::clone(&world), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
         let api = Api {
             world: Arc::clone(&world),
             tokens: Arc::new(Tokens::default()),
             limits: Limits::default(),
             due: mpsc::channel(1).0,
-            metrics,
+            probes: Arc::clone(&probes),
         };
         let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people)));
         let rig = Self { store, access, feed, probes, router };

@@ -186,6 +186,17 @@ async fn a_reader_whose_token_expires_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_stays_while_kubernetes_is_away_for_less_than_a_minute() {
+    let rig = Rig::new();
+    let mut reader = Reader::open(&rig, VIEWER, "", None).await;
+    for down in [true, true, false, true, true, true, true] {
+        *rig.access.down.lock().unwrap() = down;
+        assert_eq!(reader.next().await, Said::Alive, "{down}");
+    }
+    assert_eq!(reader.next().await, Said::End, "a minute is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_right_that_is_given_later_brings_what_was_there_before() {
     let rig = Rig::new();
     rig.worker("other", "theirs");
@@ -209,9 +220,10 @@ async fn streams_end_when_the_operator_stops() {
 async fn there_are_only_so_many_streams() {
     let rig = Rig::new();
     let mut readers = Vec::new();
-    for _ in 0..256 {
+    for _ in 0..16 {
         readers.push(Reader::open(&rig, ADMIN, "", None).await);
     }
+    Reader::open(&rig, VIEWER, "", None).await;
     let refused = rig.get(ADMIN, "/api/v1/agents/stream").await;
     assert_eq!((refused.status, &refused.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("too_many_streams")));
     assert!(refused.headers.contains_key("retry-after"));

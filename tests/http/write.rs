@@ -1,5 +1,7 @@
 //! What people write, and what becomes of it: resources, in the caller's own name.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use muster::api::agent::Role;
 use muster::api::{Agent, AgentGateway, Board};
@@ -183,9 +185,47 @@ async fn a_template_sync_is_asked_of_what_it_is_for() {
         let gateway = rig.uid::<AgentGateway>("fleet", "gw");
         let path = format!("/api/v1/gateways/fleet%2Fgw/templates/sync?{query}");
         let answer = rig.call(EDITOR, "POST", &path, None).await;
-        let body = json!({ "gateway_id": gateway, "requested_at": now, "agents": agents, "kinds": kinds });
+        let body = json!({
+            "gateway_id": gateway, "requested_at": now, "agents": agents, "skipped": 0, "kinds": kinds
+        });
         assert_eq!((answer.status, answer.json), (StatusCode::OK, body), "{query}");
         let expected: Vec<_> = expected.iter().map(|e| format!("{e} {now}")).collect();
         assert_eq!(requested(&rig), expected, "{query}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_sync_of_single_agents_leaves_out_those_that_others_have_named_it_for() {
+    let rig = Rig::new();
+    rig.worker("fleet", "mine");
+    let gateway_ref = json!({ "gatewayRef": { "name": "gw", "namespace": "fleet" } });
+    rig.apply::<Board>("other", "intruder", gateway_ref.clone());
+    for name in ["refused", "admitted"] {
+        rig.agent("other", name, json!({ "boardRef": { "name": "intruder" } }));
+    }
+    rig.status("other", "admitted", json!({ "gateway": { "namespace": "fleet", "name": "gw" } }));
+    let path = "/api/v1/gateways/fleet%2Fgw/templates/sync?include_main=false";
+    let answer = rig.call(EDITOR, "POST", path, None).await;
+    let counts = (answer.status, answer.json["agents"].as_u64(), answer.json["skipped"].as_u64());
+    assert_eq!(counts, (StatusCode::OK, Some(1), Some(1)), "the admitted one is none that the editor may write");
+    assert_eq!(requested(&rig), ["agent fleet/mine sync 2026-01-01T00:00:00Z"]);
+    let all = rig.call(ADMIN, "POST", path, None).await;
+    assert_eq!((all.json["agents"].as_u64(), all.json["skipped"].as_u64()), (Some(2), Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_sync_that_nobody_waits_for_any_more_is_done_to_its_end() {
+    let rig = Rig::new();
+    for n in 0..40 {
+        rig.worker("fleet", &format!("agent-{n}"));
+    }
+    let path = "/api/v1/gateways/fleet%2Fgw/templates/sync?include_main=false";
+    {
+        let call = std::pin::pin!(rig.call(EDITOR, "POST", path, None));
+        assert!(tokio::time::timeout(Duration::ZERO, call).await.is_err());
+    }
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(requested(&rig).len(), 40);
 }

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub notes: Vec<(String, Note)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
+    /// So many of the next changes fail.
+    pub failures: usize,
     version: u64,
 }
 
@@ -128,6 +130,10 @@ impl MemoryStore {
     async fn change<K: InMemory>(&self, object: &K, change: impl FnOnce(&mut K)) -> Result<K, StoreError> {
         let changed = {
             let mut state = self.state();
+            if state.failures > 0 {
+                state.failures -= 1;
+                return Err(StoreError::Failed("away".into()));
+            }
             let key = Key::of(object.meta());
             let Some(mut now) = K::table(&mut state).get(&key).cloned() else {
                 return Err(StoreError::NotFound(key.to_string()));

@@ -73,6 +73,15 @@ impl<Q: Hash + Eq, A: Clone> Answers<Q, A> {
         answers.get(question).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, answer)| answer.clone())
     }
 
+    /// Whether there was an answer lately, be it old.
+    fn had(&self, question: &Q) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(question)
+    }
+
+    fn forget(&self, question: &Q) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(question);
+    }
+
     fn put(&self, question: Q, answer: A) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if answers.len() >= MOST_ANSWERS {
@@ -90,20 +99,23 @@ impl<Q: Hash + Eq, A: Clone> Answers<Q, A> {
 ///
 /// # Guarantees
 /// An answer is at most 10 seconds old. Answers are kept by the SHA-256 of the token; the token itself is not kept.
-/// A failure is no answer, and is not kept.
+/// A failure is no answer, and is not kept. Tokens that are nobody's throw no good ones out of memory.
 #[derive(Debug)]
 pub struct Gate<A> {
     /// The Kubernetes side.
     pub access: A,
-    users: Answers<String, Option<Arc<User>>>,
+    users: Answers<String, Arc<User>>,
+    nobody: Answers<String, ()>,
     rights: Answers<(String, Right), bool>,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl<A: Access> Gate<A> {
     /// A gate that remembers nothing yet.
     #[must_use]
     pub fn new(access: A) -> Self {
-        Self { access, users: Answers::new(), rights: Answers::new() }
+        let (users, nobody, rights) = (Answers::new(), Answers::new(), Answers::new());
+        Self { access, users, nobody, rights, complained: Mutex::default() }
     }
 
     /// The owner of the bearer token of a request.
@@ -130,13 +142,28 @@ impl<A: Access> Gate<A> {
         Ok(self.user(&caller.token, &caller.fingerprint).await?.is_some())
     }
 
+    /// Whether the bearer token of a request was somebody's lately.
+    pub fn is_familiar(&self, headers: &HeaderMap) -> bool {
+        bearer(headers).is_some_and(|token| self.users.had(&crate::render::sha256_hex(token.expose_secret())))
+    }
+
     async fn user(&self, token: &SecretString, fingerprint: &str) -> Result<Option<Arc<User>>, ApiError> {
         let fingerprint = fingerprint.to_owned();
         if let Some(known) = self.users.get(&fingerprint) {
-            return Ok(known);
+            return Ok(Some(known));
         }
-        let user = self.access.identify(token).await.map_err(|e| no_review(&e))?.map(Arc::new);
-        self.users.put(fingerprint, user.clone());
+        if self.nobody.get(&fingerprint).is_some() {
+            return Ok(None);
+        }
+        let familiar = self.users.had(&fingerprint);
+        let user = self.access.identify(token, familiar).await.map_err(|e| self.no_review(&e))?.map(Arc::new);
+        match &user {
+            Some(user) => self.users.put(fingerprint, Arc::clone(user)),
+            None => {
+                self.users.forget(&fingerprint);
+                self.nobody.put(fingerprint, ());
+            }
+        }
         Ok(user)
     }
 
@@ -149,7 +176,7 @@ impl<A: Access> Gate<A> {
         if let Some(known) = self.rights.get(&question) {
             return Ok(known);
         }
-        let allowed = self.access.allowed(&caller.user, &question.1).await.map_err(|e| no_review(&e))?;
+        let allowed = self.access.allowed(&caller.user, &question.1).await.map_err(|e| self.no_review(&e))?;
         self.rights.put(question, allowed);
         Ok(allowed)
     }
@@ -191,6 +218,18 @@ impl<A: Access> Gate<A> {
     }
 }
 
+impl<A> Gate<A> {
+    fn no_review(&self, error: &AccessError) -> ApiError {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|at| at.elapsed() >= REMEMBERED) {
+            *complained = Some(Instant::now());
+            warn!(%error, "Kubernetes did not say who may do what; told at most every 10 s");
+        }
+        let message = "Kubernetes did not answer who you are and what you may do; try again in some seconds";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
+    }
+}
+
 fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -209,12 +248,6 @@ fn forbidden(caller: &Caller, right: &Right) -> ApiError {
         "{user} may not {verb} {resource}.muster.dev {place}; have a Role with this right bound to it, such as muster-view or muster-edit"
     );
     ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
-}
-
-fn no_review(error: &AccessError) -> ApiError {
-    warn!(%error, "Kubernetes did not say who may do what");
-    let message = "Kubernetes did not answer who you are and what you may do; try again in some seconds";
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
 }
 
 /// What Kubernetes says to a request in the caller's own name, as this API says it.

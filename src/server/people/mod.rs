@@ -22,19 +22,19 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
-use tokio::sync::Semaphore;
 
 use self::gate::{Caller, Gate};
+use super::caller::address;
 use super::error::ApiError;
 use super::feed::Feed;
+use super::limits::Strangers;
 use super::probes::Probes;
 use crate::reconcile::access::Access;
 use crate::reconcile::{Store, World};
+use stream::Streams;
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 256 * 1024;
-/// Most streams at one time.
-const MOST_STREAMS: usize = 256;
 /// The description of the whole HTTP API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
@@ -45,15 +45,16 @@ pub struct People<S, A> {
     gate: Gate<A>,
     feed: Arc<Feed>,
     probes: Arc<Probes>,
-    streams: Arc<Semaphore>,
+    streams: Streams,
+    strangers: Strangers,
 }
 
 impl<S: Store, A: Access> People<S, A> {
     /// The API over these resources, gateways and changes.
     #[must_use]
     pub fn new(world: Arc<World<S>>, access: A, feed: Arc<Feed>, probes: Arc<Probes>) -> Self {
-        let streams = Arc::new(Semaphore::new(MOST_STREAMS));
-        Self { world, gate: Gate::new(access), feed, probes, streams }
+        let (streams, strangers) = (Streams::default(), Strangers::default());
+        Self { world, gate: Gate::new(access), feed, probes, streams, strangers }
     }
 }
 
@@ -104,7 +105,17 @@ impl<S: Store, A: Access> FromRequestParts<Arc<People<S, A>>> for Identified {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, people: &Arc<People<S, A>>) -> Result<Self, ApiError> {
-        let caller = people.gate.caller(&parts.headers).await?;
+        let address = address(parts);
+        if !people.gate.is_familiar(&parts.headers) {
+            people.strangers.admit(address).map_err(ApiError::too_many)?;
+        }
+        let caller = match people.gate.caller(&parts.headers).await {
+            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+                people.strangers.refused(address).map_err(ApiError::too_many)?;
+                return Err(error);
+            }
+            caller => caller?,
+        };
         if !people.probes.synced.load(Ordering::Relaxed) {
             let message =
                 "the operator has just started and does not know all resources yet; try again in some seconds";

@@ -1,8 +1,8 @@
 //! Changes of agents as Server-Sent Events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State as FromState};
@@ -11,7 +11,7 @@ use axum::response::sse::{Event, Sse};
 use futures::Stream;
 use jiff::Timestamp;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::{Caller, Scope};
@@ -25,6 +25,14 @@ use crate::server::view::Entry;
 
 /// How often a stream that has nothing to say shows that it is alive, and its reader's rights are looked at again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Most streams at one time.
+const MOST_STREAMS: usize = 256;
+/// Most streams of one user.
+const MOST_OF_ONE: usize = 16;
+/// How long a stream goes on while Kubernetes does not say what its reader may see.
+const UNANSWERED: Duration = Duration::from_mins(1);
+/// How long it waits before it asks again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How many states are taken from the feed at one time.
 const BATCH: usize = 32;
 
@@ -38,8 +46,8 @@ pub(super) async fn agents<S: Store, A: Access>(
     let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
     let since = query.time("since")?;
     let scope = people.listed(&caller, Kind::Agent, &query).await?;
-    let permit = Arc::clone(&people.streams).try_acquire_owned().map_err(|_| {
-        let message = "as many streams are open as there may be; try again later, or ask GET /api/v1/agents instead";
+    let permit = people.streams.open(caller.name()).ok_or_else(|| {
+        let message = "as many streams are open as there may be, 16 for one user and 256 for all; try again later, or ask GET /api/v1/agents instead";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     })?;
     let changes = people.feed.changes();
@@ -52,6 +60,7 @@ pub(super) async fn agents<S: Store, A: Access>(
         silent: if resumed.is_some() || since.is_some() { 0 } else { start },
         batch: VecDeque::new(),
         look_at: Instant::now() + KEEP_ALIVE,
+        unanswered: None,
         _permit: permit,
         people,
         caller,
@@ -81,7 +90,9 @@ struct Reader<S, A> {
     silent: u64,
     batch: VecDeque<(u64, Arc<Entry>)>,
     look_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    /// Since when Kubernetes does not say what the reader may see.
+    unanswered: Option<Instant>,
+    _permit: Permit,
 }
 
 impl<S: Store, A: Access> Reader<S, A> {
@@ -90,16 +101,33 @@ impl<S: Store, A: Access> Reader<S, A> {
         while !self.people.feed.end().is_cancelled() {
             if Instant::now() >= self.look_at {
                 self.look_at = Instant::now() + KEEP_ALIVE;
-                return if self.look_again().await { Some(Event::default().comment("keep-alive")) } else { None };
+                let goes_on = match self.look_again().await {
+                    Ok(goes_on) => {
+                        self.unanswered = None;
+                        goes_on
+                    }
+                    Err(_) => self.bears(),
+                };
+                return goes_on.then(|| Event::default().comment("keep-alive"));
             }
             self.changes.mark_unchanged();
             if self.batch.is_empty() {
                 self.fill();
             }
             if let Some((seq, entry)) = self.batch.pop_front() {
-                self.cursor = seq;
-                if self.wants(seq, &entry).await? {
-                    return self.event(seq, &entry);
+                match self.wants(seq, &entry).await {
+                    Ok(wanted) => {
+                        self.cursor = seq;
+                        self.unanswered = None;
+                        if wanted {
+                            return self.event(seq, &entry);
+                        }
+                    }
+                    Err(_) if self.bears() => {
+                        self.batch.push_front((seq, entry));
+                        tokio::time::sleep(ASK_AGAIN).await;
+                    }
+                    Err(_) => return None,
                 }
                 continue;
             }
@@ -114,6 +142,11 @@ impl<S: Store, A: Access> Reader<S, A> {
         None
     }
 
+    /// Whether the stream goes on although Kubernetes does not say what its reader may see.
+    fn bears(&mut self) -> bool {
+        self.unanswered.get_or_insert_with(Instant::now).elapsed() < UNANSWERED
+    }
+
     /// Takes the next states; all of them again when deletions have been forgotten meanwhile.
     fn fill(&mut self) {
         let feed = &self.people.feed;
@@ -125,23 +158,23 @@ impl<S: Store, A: Access> Reader<S, A> {
         self.batch = batch.into();
     }
 
-    /// Whether a state is for this reader. `None` when that cannot be found out.
-    async fn wants(&self, seq: u64, entry: &Entry) -> Option<bool> {
+    /// Whether a state is for this reader.
+    async fn wants(&self, seq: u64, entry: &Entry) -> Result<bool, ApiError> {
         let namespace = entry.item.namespace.as_deref().unwrap_or_default();
         let old = self
             .since
             .is_some_and(|(since, until)| seq <= until && entry.item.updated_at.is_none_or(|updated| updated <= since));
         if old || !self.filter.admits(entry, &self.people.world.store) {
-            return Some(false);
+            return Ok(false);
         }
         if self.scope.admits(namespace) {
-            return Some(true);
+            return Ok(true);
         }
         if self.query.text("namespace").is_some() {
-            return Some(false);
+            return Ok(false);
         }
         let right = Right::within(Verb::List, Kind::Agent, namespace);
-        self.people.gate.may(&self.caller, right).await.ok()
+        self.people.gate.may(&self.caller, right).await
     }
 
     fn event(&self, seq: u64, entry: &Entry) -> Option<Event> {
@@ -149,13 +182,16 @@ impl<S: Store, A: Access> Reader<S, A> {
         Event::default().event("agent").id(self.people.feed.id(seq)).json_data(json!({ "agent": item })).ok()
     }
 
-    /// Looks at the reader's rights again. What they have come to see meanwhile is read from the beginning. When
-    /// Kubernetes does not say, the stream ends, and the reader comes back and is asked.
-    async fn look_again(&mut self) -> bool {
-        if !self.people.gate.is_known(&self.caller).await.unwrap_or_default() {
-            return false;
+    /// Looks at the reader's rights again: whether there are any. What they have come to see meanwhile is read from the
+    /// beginning.
+    async fn look_again(&mut self) -> Result<bool, ApiError> {
+        if !self.people.gate.is_known(&self.caller).await? {
+            return Ok(false);
         }
-        let Ok(scope) = self.people.listed(&self.caller, Kind::Agent, &self.query).await else { return false };
+        let scope = match self.people.listed(&self.caller, Kind::Agent, &self.query).await {
+            Err(error) if error.status == StatusCode::FORBIDDEN => return Ok(false),
+            scope => scope?,
+        };
         let grown = match (&scope, &self.scope) {
             (Scope::Only(now), Scope::Only(before)) => !now.is_subset(before),
             (Scope::All, Scope::Only(_)) => true,
@@ -167,6 +203,41 @@ impl<S: Store, A: Access> Reader<S, A> {
             self.batch.clear();
         }
         self.scope = scope;
-        true
+        Ok(true)
+    }
+}
+
+/// The streams that are open, by user.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
+
+/// A stream's place, given back when it is dropped.
+struct Permit {
+    streams: Streams,
+    user: String,
+}
+
+impl Streams {
+    /// A place for one more stream of this user, if there is one.
+    fn open(&self, user: &str) -> Option<Permit> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = open.get(user).copied().unwrap_or_default();
+        if mine >= MOST_OF_ONE || open.values().sum::<usize>() >= MOST_STREAMS {
+            return None;
+        }
+        open.insert(user.to_owned(), mine + 1);
+        Some(Permit { streams: self.clone(), user: user.to_owned() })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = open.get_mut(&self.user) {
+            *mine -= 1;
+            if *mine == 0 {
+                open.remove(&self.user);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as FromState};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tracing::info;
 
@@ -15,11 +16,13 @@ use super::{Id, Identified, People, State};
 use crate::api::agent::Role;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
-use crate::reconcile::access::{Access, Kind, Right, Verb};
+use crate::reconcile::access::{Access, AccessError, Kind, Right, Verb};
 use crate::reconcile::{Key, Store};
 use crate::server::error::ApiError;
 use crate::server::view::gateway_of;
 
+/// How many objects are written side by side.
+const AT_ONCE: usize = 8;
 /// The parameters that ask for more than Sync.
 const MORE: [(&str, RequestKind); 4] = [
     ("overwrite", RequestKind::Overwrite),
@@ -55,10 +58,18 @@ pub(super) async fn templates<S: Store, A: Access>(
         None | Some(_) => agents.iter().map(|agent| (Kind::Agent, Key::of(&agent.metadata))).collect(),
     };
     let now = people.world.store.now().to_string();
-    people.annotate(&caller, &targets, &kinds, &now).await?;
-    info!(gateway = %Key::of(&gateway.metadata), by = caller.name(), ?kinds, agents = agents.len(), "asked over HTTP");
+    let by_agent = targets.iter().all(|(kind, _)| *kind == Kind::Agent);
+    let name = caller.name().to_owned();
+    // What was begun is done to its end, also when whoever asked goes away or waits no longer.
+    let work = tokio::spawn({
+        let (people, kinds, now) = (Arc::clone(&people), kinds.clone(), now.clone());
+        async move { people.annotate(&caller, targets, &kinds, &now).await }
+    });
+    let skipped = work.await.map_err(|e| refused(AccessError::Failed(e.to_string())))??;
+    let reached = if by_agent { agents.len() - skipped } else { agents.len() };
+    info!(gateway = %Key::of(&gateway.metadata), by = name, ?kinds, agents = reached, "asked over HTTP");
     Ok(Json(json!({
-        "gateway_id": gateway.metadata.uid, "requested_at": now, "agents": agents.len(), "kinds": kinds,
+        "gateway_id": gateway.metadata.uid, "requested_at": now, "agents": reached, "skipped": skipped, "kinds": kinds,
     })))
 }
 
@@ -79,7 +90,8 @@ impl<S: Store, A: Access> People<S, A> {
         self.one(caller, Kind::Board, ("board_id", id), all).await.map(Some)
     }
 
-    /// The agents that a request reaches.
+    /// The agents that a request reaches: of the gateway's own namespace, and of others as far as they are on it. Whoever
+    /// merely names a gateway that does not admit them has no part in it.
     fn reached(&self, gateway: &AgentGateway, board: Option<&Board>, lead_only: bool, main: bool) -> Vec<Arc<Agent>> {
         let store = &self.world.store;
         let gateway = Key::of(&gateway.metadata);
@@ -90,6 +102,10 @@ impl<S: Store, A: Access> People<S, A> {
         let mut agents = store.agents();
         agents.retain(|agent| {
             let namespace = Key::of(&agent.metadata).namespace;
+            let bound = agent.status.as_ref().and_then(|s| s.gateway.as_ref()).map(Key::from);
+            if namespace != gateway.namespace && bound.as_ref() != Some(&gateway) {
+                return false;
+            }
             let on_board =
                 || agent.spec.board_ref.as_ref().is_some_and(|b| boards.contains(&Key::new(&namespace, &b.name)));
             match agent.spec.role {
@@ -109,22 +125,40 @@ impl<S: Store, A: Access> People<S, A> {
         agents
     }
 
-    /// Makes the requests, all with one time. Nothing is written unless the caller may write all of it.
+    /// Makes the requests, all with one time. Those that the caller may not write, and those that are gone meanwhile, are
+    /// skipped; how many were.
+    ///
+    /// # Errors
+    /// 403 when the caller may write none of them; what Kubernetes says to the others.
     async fn annotate(
         &self,
         caller: &Caller,
-        targets: &[(Kind, Key)],
+        targets: Vec<(Kind, Key)>,
         kinds: &[RequestKind],
         now: &str,
-    ) -> Result<(), ApiError> {
-        for (kind, key) in targets {
-            self.gate.require(caller, Right::with(Verb::Patch, *kind, key)).await?;
-        }
+    ) -> Result<usize, ApiError> {
         let annotations: BTreeMap<_, _> = kinds.iter().map(|kind| (kind.annotation(), now)).collect();
         let patch = json!({ "metadata": { "annotations": annotations } });
-        for (kind, key) in targets {
-            self.gate.access.patch(&caller.token, (*kind, key), &patch).await.map_err(refused)?;
+        let ask = |(kind, key): (Kind, Key)| {
+            let patch = &patch;
+            async move {
+                let right = Right::with(Verb::Patch, kind, &key);
+                if !self.gate.may(caller, right.clone()).await? {
+                    return Ok(Some(right));
+                }
+                match self.gate.access.patch(&caller.token, (kind, &key), patch).await {
+                    Ok(_) => Ok(None),
+                    Err(AccessError::Refused { code: 404, .. }) => Ok(Some(right)),
+                    Err(error) => Err(refused(error)),
+                }
+            }
+        };
+        let number = targets.len();
+        let done = futures::stream::iter(targets).map(ask).buffer_unordered(AT_ONCE);
+        let skipped: Vec<Right> = done.try_filter_map(|skipped| async { Ok(skipped) }).try_collect().await?;
+        match skipped.first() {
+            Some(right) if skipped.len() == number => self.gate.require(caller, right.clone()).await.map(|()| number),
+            Some(_) | None => Ok(skipped.len()),
         }
-        Ok(())
     }
 }
