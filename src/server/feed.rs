@@ -50,11 +50,8 @@ impl Inner {
     }
 
     fn bury(&mut self, entry: &Entry) {
-        let mut gone = entry.clone();
-        gone.item.status = Some("deleted");
-        gone.item.ready = false;
         let seq = self.next();
-        self.tombstones.push_back((seq, Arc::new(gone)));
+        self.tombstones.push_back((seq, Arc::new(entry.deleted())));
         if self.tombstones.len() > TOMBSTONES
             && let Some((seq, _)) = self.tombstones.pop_front()
         {

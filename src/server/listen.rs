@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -37,6 +38,8 @@ const HEADERS: Duration = Duration::from_secs(15);
 /// How long it may take from the headers of a request to those of its answer, reading its body included. The body of the
 /// answer may take longer.
 const ANSWER: Duration = Duration::from_secs(20);
+/// How long a client may take none of what it is sent. The deadlines above do not run while an answer cannot be written.
+const UNREAD: Duration = Duration::from_secs(30);
 /// How long requests under way have at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The longest headers that are read, in bytes.
@@ -49,8 +52,8 @@ const BREATH: Duration = Duration::from_millis(500);
 /// Handlers find the caller's address as [`ConnectInfo<SocketAddr>`] among the extensions of a request.
 ///
 /// # Guarantees
-/// A client that is slow to shake hands, to send its headers or its body is cut off. No failure of a connection ends
-/// this. The number of connections is bounded.
+/// A client that is slow to shake hands, to send its headers or its body, or that does not read its answers, is cut off.
+/// No failure of a connection ends this. The number of connections is bounded.
 pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -98,6 +101,8 @@ async fn connection(
 ) {
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(UNREAD));
     let Some(tls) = tls else { return requests(stream, peer, router, stop).await };
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => requests(stream, peer, router, stop).await,

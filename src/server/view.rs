@@ -80,6 +80,9 @@ pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) ->
     time.map(|t| t.to_string()).serialize(serializer)
 }
 
+/// The word for an agent that is gone.
+const DELETED: &str = "deleted";
+
 /// The word for a phase.
 #[must_use]
 pub fn status_word(phase: Phase) -> &'static str {
@@ -149,6 +152,19 @@ impl Entry {
             updated_at: updated_at(agent),
         };
         Self { item, board, gateway }
+    }
+
+    /// Whether its Agent is gone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.item.status == Some(DELETED)
+    }
+
+    /// The same agent, gone.
+    #[must_use]
+    pub fn deleted(&self) -> Self {
+        let item = Item { status: Some(DELETED), ready: false, ..self.item.clone() };
+        Self { item, ..self.clone() }
     }
 
     /// The key of its Agent.

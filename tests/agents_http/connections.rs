@@ -1,11 +1,12 @@
 //! Clients that are slow, and a server that ends.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use muster::server::listen;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,4 +98,34 @@ async fn a_request_that_is_under_way_is_answered_after_the_stop() {
     served.ended.await.unwrap();
     assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
     drop(idle);
+}
+
+/// Tells when it is dropped.
+struct Told(Arc<Notify>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let ended = Arc::new(Notify::new());
+    let told = Arc::new(Mutex::new(Some(Told(Arc::clone(&ended)))));
+    let endless = get(move || async move {
+        let told = told.lock().unwrap().take();
+        Body::from_stream(futures::stream::repeat_with(move || {
+            assert!(told.is_some(), "it is asked for once");
+            Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 8 * 1024]))
+        }))
+    });
+    let served = served(Router::new().route("/", endless)).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let began = Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: muster\r\n\r\n").await.unwrap();
+    ended.notified().await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(40), "{took:?}");
+    drop(stream);
 }

@@ -41,10 +41,25 @@ async fn who_may_not_is_told_which_right_is_missing() {
     assert_eq!(one.status, StatusCode::FORBIDDEN);
     assert!(one.message().contains("list agents.muster.dev in namespace other"), "{}", one.message());
     let id = rig.uid::<muster::api::Agent>("fleet", "a");
-    let read = rig.get(STRANGER, &format!("/api/v1/agents/{id}")).await;
-    assert!(read.message().contains("get agents.muster.dev in namespace fleet"), "{}", read.message());
-    assert_eq!(rig.get(STRANGER, "/api/v1/agents/unknown").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(rig.get(VIEWER, "/api/v1/agents/unknown").await.status, StatusCode::NOT_FOUND);
+    for id in [id.as_str(), "unknown"] {
+        let read = rig.get(STRANGER, &format!("/api/v1/agents/{id}")).await;
+        assert_eq!(read.status, StatusCode::FORBIDDEN);
+        assert!(read.message().contains("get agents.muster.dev in any namespace"), "{}", read.message());
+    }
+    rig.worker("other", "theirs");
+    for id in [rig.uid::<muster::api::Agent>("other", "theirs").as_str(), "unknown"] {
+        let read = rig.get(VIEWER, &format!("/api/v1/agents/{id}")).await;
+        let same = format!("there is no agent with the id {id:?}; GET /api/v1/agents lists them");
+        assert_eq!((read.status, read.message()), (StatusCode::NOT_FOUND, same.as_str()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kubernetes_that_does_not_answer_is_told_in_time() {
+    let rig = Rig::new();
+    *rig.access.silent.lock().unwrap() = true;
+    let late = rig.get(ADMIN, "/api/v1/agents").await;
+    assert_eq!((late.status, &late.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("kubernetes_unavailable")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use futures::{FutureExt, StreamExt};
+use muster::reconcile::Key;
 use muster::reconcile::access::{Kind, Verb};
 use serde_json::{Value, json};
 
@@ -231,4 +232,15 @@ async fn there_are_only_so_many_streams() {
     Reader::open(&rig, ADMIN, "", None).await;
     assert_eq!(rig.get(STRANGER, "/api/v1/agents/stream").await.status, StatusCode::FORBIDDEN);
     assert_eq!(rig.get(ADMIN, "/api/v1/agents/stream?since=soon").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_is_told_to_readers_of_a_board_that_is_gone_too() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let mut reader = Reader::open(&rig, VIEWER, "board_id=ops", None).await;
+    assert_eq!(reader.agents(1).await, ["a provisioning"]);
+    rig.store.state().boards.remove(&Key::new("fleet", "ops"));
+    rig.tell("fleet", "a", true);
+    assert_eq!(reader.agents(1).await, ["a deleted"]);
 }

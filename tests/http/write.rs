@@ -229,3 +229,20 @@ async fn a_template_sync_that_nobody_waits_for_any_more_is_done_to_its_end() {
     }
     assert_eq!(requested(&rig).len(), 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_an_agent_belongs_is_not_changed_by_half_a_name_or_by_nothing() {
+    let rig = Rig::new();
+    rig.worker("fleet", "a");
+    let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
+    for (body, says) in [
+        (json!({ "gateway_id": "other/gw" }), "gateway_id"),
+        (json!({ "board_id": null }), "board_id: it cannot be removed"),
+    ] {
+        let answer = rig.call(EDITOR, "PATCH", &path, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.json);
+        assert!(answer.message().contains(says), "{}", answer.message());
+    }
+    let same = rig.call(EDITOR, "PATCH", &path, Some(json!({ "gateway_id": "fleet/gw" }))).await;
+    assert_eq!(same.status, StatusCode::OK, "{}", same.json);
+}

@@ -120,6 +120,8 @@ function failed(mine, error) {
   mine.stop.abort();
   mine.problem = error;
   mine.state = 'refused';
+  // An agent's page that is open ends with the session; the next one opens it again.
+  close();
   show();
 }
 

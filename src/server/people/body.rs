@@ -56,6 +56,8 @@ pub(super) struct Fields {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) resource_name: Option<String>,
+    /// Whether it is said that there is no board.
+    pub(super) no_board: bool,
     /// The rest, as a merge patch of the spec.
     pub(super) spec: Map<String, Value>,
 }
@@ -66,9 +68,12 @@ impl Fields {
     /// # Errors
     /// 413 when it is too long; 400 when it is no JSON object, or a field is unknown or not what it should be.
     pub(super) fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
-        let body = body.map_err(|_| {
-            let message = format!("the body is longer than {LONGEST_BODY} bytes, or it broke off");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the body is longer than {LONGEST_BODY} bytes");
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+            }
+            _ => bad("the body broke off"),
         })?;
         let value: Value = serde_json::from_slice(&body).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
         let Value::Object(body) = value else { return Err(bad("the body is no JSON object")) };
@@ -76,6 +81,7 @@ impl Fields {
         if !unknown.is_empty() {
             return Err(bad(format!("unknown fields: {}; the fields are: {}", unknown.join(", "), FIELDS.join(", "))));
         }
+        let is_null = |field: &str| body.get(field).is_some_and(Value::is_null);
         let mut fields = Self {
             board: text(&body, "board_id")?,
             gateway: text(&body, "gateway_id")?,
@@ -83,9 +89,10 @@ impl Fields {
             name: text(&body, "name")?,
             namespace: text(&body, "namespace")?,
             resource_name: text(&body, "resource_name")?,
+            no_board: is_null("board_id"),
             spec: Map::new(),
         };
-        if body.get("name").is_some_and(Value::is_null) {
+        if is_null("name") {
             return Err(bad("name: a text"));
         }
         fields.put_name()?;

@@ -29,7 +29,7 @@ impl<S: Store, A: Access> People<S, A> {
     /// The one object that is called `word` and that the caller may read. `what` is how an error calls it.
     ///
     /// # Errors
-    /// 404 when there is none, 403 when there is one and the caller may not read it, 400 when there are several.
+    /// 404 when there is none that the caller may read, 403 when they may read none at all, 400 when there are several.
     pub(super) async fn one<K: Resource<DynamicType = ()>>(
         &self,
         caller: &Caller,
@@ -39,24 +39,16 @@ impl<S: Store, A: Access> People<S, A> {
     ) -> Result<Arc<K>, ApiError> {
         let found: Vec<_> = all.into_iter().filter(|object| is_called(object.as_ref(), word)).collect();
         let mut seen = self.with_right(caller, (Verb::Get, kind), &found).await?;
-        match (seen.pop(), seen.is_empty(), found.first()) {
-            (Some(one), true, _) => Ok(one),
-            (Some(_), false, _) => Err(bad(format!(
+        match (seen.pop(), seen.is_empty()) {
+            (Some(one), true) => Ok(one),
+            (Some(_), false) => Err(bad(format!(
                 "{what}: several {} are called {word:?}; give the id, or namespace/name",
                 kind.resource()
             ))),
-            (None, _, Some(first)) => {
-                let key = Key::of(first.meta());
-                Err(self
-                    .gate
-                    .require(caller, Right::with(Verb::Get, kind, &key))
-                    .await
-                    .err()
-                    .unwrap_or_else(|| not_found(format!("{what}: there is no {word:?}"))))
-            }
-            (None, _, None) => {
+            // What somebody may not see, they are not told of either.
+            (None, _) => {
                 self.gate.scope(caller, (Verb::Get, kind), None, || self.world.store.namespaces()).await?;
-                Err(not_found(format!("{what}: there is no {word:?} among the {}", kind.resource())))
+                Err(not_found(format!("{what}: there is no {word:?} among the {} that you may read", kind.resource())))
             }
         }
     }
@@ -64,7 +56,8 @@ impl<S: Store, A: Access> People<S, A> {
     /// The Agent of this id, its uid or the gateway's id of it, if the caller may do this with it.
     ///
     /// # Errors
-    /// 404 when there is none, 403 when the caller may not, 409 when several have this id on different gateways.
+    /// 404 when there is none that the caller may read, 403 when they may not do this with it or read none at all, 409
+    /// when several have this id on different gateways.
     pub(super) async fn agent(&self, caller: &Caller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let mut found = self.world.store.agents();
         found.retain(|agent| {
@@ -72,21 +65,23 @@ impl<S: Store, A: Access> People<S, A> {
             agent.metadata.uid.as_deref() == Some(id) || at_gateway == Some(id)
         });
         let mut seen = self.with_right(caller, (verb, Kind::Agent), &found).await?;
-        match (seen.pop(), seen.is_empty(), found.first()) {
-            (Some(one), true, _) => Ok(one),
-            (Some(_), false, _) => {
+        match (seen.pop(), seen.is_empty()) {
+            (Some(one), true) => Ok(one),
+            (Some(_), false) => {
                 let message = format!("agents on several gateways have the id {id:?}; use the uid of the Agent");
                 Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message))
             }
-            (None, _, Some(first)) => {
-                let right = Right::with(verb, Kind::Agent, &Key::of(&first.metadata));
-                Err(self.gate.require(caller, right).await.err().unwrap_or_else(|| no_agent(id)))
-            }
-            (None, _, None) => {
-                self.gate.scope(caller, (verb, Kind::Agent), None, || self.world.store.namespaces()).await?;
-                Err(no_agent(id))
-            }
+            (None, _) => Err(self.refusal(caller, id, verb, &found).await?),
         }
+    }
+
+    /// What somebody is told who may not do this with any of these agents. What they may not see, they are not told of.
+    async fn refusal(&self, caller: &Caller, id: &str, verb: Verb, found: &[Arc<Agent>]) -> Result<ApiError, ApiError> {
+        if let Some(visible) = self.with_right(caller, (Verb::Get, Kind::Agent), found).await?.first() {
+            self.gate.require(caller, Right::with(verb, Kind::Agent, &Key::of(&visible.metadata))).await?;
+        }
+        self.gate.scope(caller, (verb, Kind::Agent), None, || self.world.store.namespaces()).await?;
+        Ok(no_agent(id))
     }
 
     async fn with_right<K: Resource<DynamicType = ()>>(

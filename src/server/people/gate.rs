@@ -157,12 +157,11 @@ impl<A: Access> Gate<A> {
         }
         let familiar = self.users.had(&fingerprint);
         let user = self.access.identify(token, familiar).await.map_err(|e| self.no_review(&e))?.map(Arc::new);
-        match &user {
-            Some(user) => self.users.put(fingerprint, Arc::clone(user)),
-            None => {
-                self.users.forget(&fingerprint);
-                self.nobody.put(fingerprint, ());
-            }
+        if let Some(user) = &user {
+            self.users.put(fingerprint, Arc::clone(user));
+        } else {
+            self.users.forget(&fingerprint);
+            self.nobody.put(fingerprint, ());
         }
         Ok(user)
     }

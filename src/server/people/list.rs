@@ -40,17 +40,25 @@ impl Filter {
         Self { board: word("board_id"), gateway: word("gateway_id") }
     }
 
-    /// Whether an agent is among them, as the cache has its Board and its AgentGateway now.
+    /// Whether an agent is among them, as the cache has its Board and its AgentGateway now. One that is gone may be, when its
+    /// Board or AgentGateway is gone too: who does not know it does not mind.
     pub(super) fn admits<S: Store>(&self, entry: &Entry, store: &S) -> bool {
         if self.board.is_none() && self.gateway.is_none() {
             return true;
         }
+        let gone = entry.is_deleted();
         let board = entry.board.as_ref().and_then(|key| store.board(key));
-        let named = |word: &String| board.as_ref().is_some_and(|board| is_called(board.as_ref(), word));
+        let named = |word: &String| match &board {
+            Some(board) => is_called(board.as_ref(), word),
+            None => gone && entry.board.is_some(),
+        };
         self.board.as_ref().is_none_or(named)
             && self.gateway.as_ref().is_none_or(|word| {
                 let key = board.as_ref().map(|board| gateway_of(board)).or_else(|| entry.gateway.clone());
-                key.is_some_and(|key| names_gateway(word, &key, store))
+                match key.map(|key| store.gateway(&key)) {
+                    Some(Some(gateway)) => is_called(gateway.as_ref(), word),
+                    Some(None) | None => gone,
+                }
             })
     }
 }
@@ -118,6 +126,8 @@ impl<S: Store, A: Access> People<S, A> {
         }
         // They have no Board.
         if query.text("board_id").is_some() {
+            let namespaces = || store.namespaces();
+            self.gate.scope(caller, (Verb::Get, Kind::Gateway), query.text("namespace"), namespaces).await?;
             return Ok(Vec::new());
         }
         let in_namespace = |key: &Key| query.text("namespace").is_none_or(|namespace| key.namespace == namespace);

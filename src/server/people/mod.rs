@@ -15,26 +15,30 @@ mod write;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use self::gate::{Caller, Gate};
+use self::gate::{Caller, Gate, refused};
 use super::caller::address;
 use super::error::ApiError;
 use super::feed::Feed;
 use super::limits::Strangers;
 use super::probes::Probes;
-use crate::reconcile::access::Access;
+use crate::reconcile::access::{Access, AccessError};
 use crate::reconcile::{Store, World};
 use stream::Streams;
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 256 * 1024;
+/// How long an answer may take. It is less than the server gives a request, so that it is told what was late.
+const DEADLINE: Duration = Duration::from_secs(16);
 /// The description of the whole HTTP API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
@@ -85,7 +89,17 @@ pub fn paths<S: Store, A: Access>() -> Vec<&'static str> {
 /// The routes that people call. What is not found is left to the router that this one is merged into.
 pub fn router<S: Store, A: Access>(people: Arc<People<S, A>>) -> Router {
     let router = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
-    router.method_not_allowed_fallback(method_not_allowed).layer(DefaultBodyLimit::max(LONGEST_BODY)).with_state(people)
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(axum::middleware::from_fn(in_time))
+        .with_state(people)
+}
+
+/// What takes too long is Kubernetes: nothing else is waited for. It may have been done all the same.
+async fn in_time(request: Request, next: Next) -> Response {
+    let late = |_| refused(AccessError::Failed(format!("no answer within {} s", DEADLINE.as_secs()))).into_response();
+    tokio::time::timeout(DEADLINE, next.run(request)).await.unwrap_or_else(late)
 }
 
 async fn method_not_allowed() -> ApiError {

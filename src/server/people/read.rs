@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as FromState};
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::body::PROFILE;
@@ -33,7 +34,14 @@ pub(super) async fn agent<S: Store, A: Access>(
         Err(error) => {
             // One that no Agent declares, of a gateway that the caller may read.
             let all = people.undeclared(&caller, &Query::parse(None, &[])?).await.unwrap_or_default();
-            let item = all.iter().find(|item| item.id == id).ok_or(error)?;
+            let mut found = all.iter().filter(|item| item.id == id);
+            let item = found.next().ok_or(error)?;
+            if found.next().is_some() {
+                let message = format!(
+                    "several gateways have an agent with the id {id:?}; GET /api/v1/agents?is_mc_agent=false&gateway_id=... shows it"
+                );
+                return Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message));
+            }
             Ok(Json(undeclared(item)))
         }
     }

@@ -24,7 +24,7 @@ use crate::api::{Agent, Board};
 use crate::reconcile::access::{Access, Kind, Right, Verb};
 use crate::reconcile::{Key, Store};
 use crate::server::error::ApiError;
-use crate::server::view::{Item, gateway_of};
+use crate::server::view::{Entry, Item, gateway_of};
 
 /// How long an answer waits for the cache to have what was created.
 const SHOWN: Duration = Duration::from_secs(2);
@@ -174,6 +174,9 @@ impl<S: Store, A: Access> People<S, A> {
         if fields.lead.is_some_and(|lead| lead != (agent.spec.role == Role::Lead)) {
             return Err(unprocessable("is_board_lead: it cannot be changed; delete the agent and make another one"));
         }
+        if fields.no_board && agent.spec.role != Role::Main {
+            return Err(unprocessable("board_id: it cannot be removed; give another board of this namespace"));
+        }
         if let Some(id) = &fields.board {
             if agent.spec.role == Role::Main {
                 return Err(unprocessable("board_id: the main agent of a gateway has no board"));
@@ -186,10 +189,11 @@ impl<S: Store, A: Access> People<S, A> {
             self.same_gateway(fields, &board)?;
             fields.spec.insert("boardRef".into(), json!({ "name": name }));
         } else if let Some(id) = &fields.gateway {
-            let item = self.item(agent);
-            let named = [&item.gateway_id, &item.gateway_name].into_iter().flatten().any(|word| word == id);
-            let full = item.gateway_name.as_ref().is_some_and(|name| id.ends_with(&format!("/{name}")));
-            if !named && !full {
+            let entry = Entry::of(agent);
+            let board = entry.board.as_ref().and_then(|key| self.world.store.board(key));
+            let gateway = board.map(|board| gateway_of(&board)).or(entry.gateway);
+            let gateway = gateway.and_then(|key| self.world.store.gateway(&key));
+            if !gateway.is_some_and(|gateway| is_called(gateway.as_ref(), id)) {
                 return Err(unprocessable("gateway_id: it cannot be changed; make another agent"));
             }
         }
