@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cli;
 pub mod cluster;
+pub mod directory;
 pub mod gateway;
 pub mod metrics;
 pub mod plan;

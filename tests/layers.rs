@@ -21,9 +21,10 @@ const LAYERS: &[Layer] = &[
     Layer { name: "plan", may_name: &["api"], must_not_use: PURE },
     Layer { name: "render", may_name: &["api"], must_not_use: PURE },
     Layer { name: "gateway", may_name: &[], must_not_use: &["kube", "k8s_openapi"] },
+    Layer { name: "directory", may_name: &[], must_not_use: &["kube", "k8s_openapi", "reqwest"] },
     Layer {
         name: "reconcile",
-        may_name: &["api", "plan", "render", "gateway"],
+        may_name: &["api", "plan", "render", "gateway", "directory"],
         must_not_use: &["axum", "kube::Client"],
     },
     Layer { name: "metrics", may_name: &["gateway"], must_not_use: &["kube", "tokio"] },
@@ -31,7 +32,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "server", may_name: &["api", "reconcile", "render", "metrics"], must_not_use: &["kube::Client"] },
     Layer {
         name: "run",
-        may_name: &["api", "reconcile", "gateway", "cluster", "server", "metrics"],
+        may_name: &["api", "reconcile", "gateway", "directory", "cluster", "server", "metrics"],
         must_not_use: &[],
     },
     Layer { name: "cli", may_name: &["api", "run"], must_not_use: &[] },

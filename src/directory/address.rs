@@ -1,0 +1,141 @@
+//! Which addresses a directory may have.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What stands against an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// An address of the internet.
+    Public,
+    /// Loopback, or a network of one's own: reached only where that is allowed.
+    Private,
+    /// Link-local, where clouds keep their credentials, multicast, or no address of one host: never reached.
+    Never,
+}
+
+/// What stands against an address. An IPv6 address that carries an IPv4 address counts as that one.
+#[must_use]
+pub fn reach(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(v4) => of_v4(v4),
+        IpAddr::V6(v6) => carried(v6).map_or_else(|| of_v6(v6), of_v4),
+    }
+}
+
+fn of_v4(address: Ipv4Addr) -> Reach {
+    let [a, b, c, _] = address.octets();
+    match (a, b, c) {
+        // This network, link-local, multicast, reserved and broadcast.
+        (0 | 224.., ..) | (169, 254, _) => Reach::Never,
+        (10 | 127, ..)
+        | (100, 64..=127, _)
+        | (172, 16..=31, _)
+        | (192, 168, _)
+        // Protocol assignments, documentation, the old 6to4 relays, and networks of benchmarks.
+        | (192, 0, 0 | 2)
+        | (192, 88, 99)
+        | (198, 18..=19, _)
+        | (198, 51, 100)
+        | (203, 0, 113) => Reach::Private,
+        _ => Reach::Public,
+    }
+}
+
+fn of_v6(address: Ipv6Addr) -> Reach {
+    let [first, second, ..] = address.segments();
+    match (first, second) {
+        _ if address.is_loopback() => Reach::Private,
+        // Unique local, and the retired site-local.
+        (0xfc00..=0xfdff | 0xfec0..=0xfeff, _)
+        // Local-use NAT64, Teredo, other assignments of protocols, and documentation.
+        | (0x64, 0xff9b)
+        | (0x2001, 0..=0x1ff | 0xdb8)
+        | (0x3fff, 0..=0xfff) => Reach::Private,
+        // Global unicast is 2000::/3.
+        (0x2000..=0x3fff, _) => Reach::Public,
+        // Link-local, multicast, unspecified, and what is not assigned.
+        _ => Reach::Never,
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 and 6to4.
+fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0 | 0xffff, 0 | 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(address: &str) -> Reach {
+        reach(address.parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_of_the_internet_are_public() {
+        for address in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "192.0.1.1", "2606:4700::1111", "64:ff9b::101:101"] {
+            assert_eq!(of(address), Reach::Public, "{address}");
+        }
+    }
+
+    #[test]
+    fn loopback_and_networks_of_ones_own_are_private_in_every_spelling() {
+        for address in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "198.18.0.1",
+            "192.0.2.1",
+            "::1",
+            "fc00::1",
+            "fd12::1",
+            "fec0::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "::127.0.0.1",
+            "2001:db8::1",
+            "2001::1",
+        ] {
+            assert_eq!(of(address), Reach::Private, "{address}");
+        }
+    }
+
+    #[test]
+    fn link_local_multicast_and_no_address_are_never_reached() {
+        for address in [
+            "169.254.169.254",
+            "0.0.0.0",
+            "0.1.2.3",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::",
+            "::ffff:0.0.0.0",
+            "4000::1",
+        ] {
+            assert_eq!(of(address), Reach::Never, "{address}");
+        }
+    }
+}
