@@ -11,6 +11,7 @@ pub mod files;
 pub mod observed;
 pub mod removal;
 pub mod requests;
+pub mod role;
 pub mod session;
 #[cfg(test)]
 mod situation;
