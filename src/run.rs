@@ -21,10 +21,11 @@ use crate::cluster::controllers::{self, Controller};
 use crate::cluster::store::KubeStore;
 use crate::cluster::triggers::{Queues, Triggers};
 use crate::cluster::{Caches, watch};
+use crate::directory::Web;
 use crate::gateway::{Link, Network};
 use crate::metrics::Metrics;
 use crate::reconcile::gateways::Changed;
-use crate::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway, pass_on};
+use crate::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway, pass_on};
 use crate::server::agents::{self, Api};
 use crate::server::feed::Feed;
 use crate::server::fleet;
@@ -182,6 +183,7 @@ fn start(
     let metrics = Arc::new(Metrics::default());
     let world = Arc::new(World {
         store,
+        souls: Souls::new(Arc::new(Web::default()), news.clone()),
         gateways: Gateways::new(Arc::new(Network), metrics.clone(), news),
         heartbeats: Heartbeats::default(),
     });

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use axum::routing::post;
 use axum::{Json, Router};
 use governor::Quota;
+use muster::directory::Web;
 use muster::gateway::Network;
 use muster::metrics::Metrics;
-use muster::reconcile::{Gateways, Heartbeats, World, pass_on};
+use muster::reconcile::{Gateways, Heartbeats, Souls, World, pass_on};
 use muster::server::agents::{Api, router};
 use muster::server::limits::Limits;
 use muster::server::listen;
@@ -84,8 +85,9 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     }
     let store = BenchStore::new(agents);
     let (news, _) = mpsc::unbounded_channel();
-    let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news);
-    let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
+    let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news.clone());
+    let souls = Souls::new(Arc::new(Web::default()), news);
+    let world = Arc::new(World { store: store.clone(), gateways, souls, heartbeats: Heartbeats::default() });
     let (due, heard) = mpsc::channel(pass_on::BACKLOG);
     let (controller, mut queue) = mpsc::unbounded_channel();
     tokio::spawn(pass_on::run(Arc::clone(&world), heard, controller));

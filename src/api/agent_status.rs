@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::requests::RequestStatus;
 use super::shared::never_observed;
+use super::soul::SoulStatus;
 
 /// What was observed of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,9 @@ pub struct AgentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileStatus>,
+    /// The soul that the AgentGateway's directory has for the agent's role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soul: Option<SoulStatus>,
     /// The agent's token; never the token itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::requests::SyncStatus;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
+use super::soul::{SoulDirectory, SoulDirectoryStatus};
 
 /// How to reach an OpenClaw gateway, and what its agents have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -101,6 +102,9 @@ pub struct AgentGatewaySpec {
     /// Namespaces whose Boards and main agents may refer to this gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// A directory of souls, from which the templates get the soul for an agent's role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soul_directory: Option<SoulDirectory>,
     /// How often everything on the gateway is compared again although nothing seems to have changed, 10s to 24h. Default: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')").message("resyncInterval must be between 10s and 24h"))]
@@ -287,6 +291,9 @@ pub struct AgentGatewayStatus {
     /// The last one-shot request that was made here for all agents below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<SyncStatus>,
+    /// What was seen of the directory of souls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soul_directory: Option<SoulDirectoryStatus>,
     /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod profile;
 pub mod requests;
 pub mod shared;
+pub mod soul;
 
 pub use agent::{Agent, AgentSpec, AgentStatus};
 pub use board::{Board, BoardSpec, BoardStatus};

@@ -139,6 +139,7 @@ impl<S: Store> Triggers<S> {
         push(&self.queues.gateways, Key::from(&changed.gateway));
         match &changed.concerns {
             Concerns::Everyone => self.agents_of(&changed.gateway),
+            Concerns::Itself => {}
             Concerns::Agent(key) => push(&self.queues.agents, key.clone()),
             Concerns::Id(id) => self.agents_where(|agent| {
                 Binding::of(agent).is_some_and(|b| b.gateway == changed.gateway && b.identity.agent_id == *id)

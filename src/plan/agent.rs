@@ -318,7 +318,9 @@ fn too_large(desired: &Desired) -> Option<Trouble> {
                 file.name
             ),
         )),
-        super::Delivery::Write { .. } | super::Delivery::Folded { .. } | super::Delivery::Unmanaged => None,
+        super::Delivery::Write { .. }
+        | super::Delivery::Held { .. }
+        | super::Delivery::Folded { .. } | super::Delivery::Unmanaged => None,
     })
 }
 

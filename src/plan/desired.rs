@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::binding::Identity;
 use super::requests::Requests;
 use crate::api::agent::{DriftPolicy, FilePolicy, GatewayKey};
+use crate::api::soul::SoulStatus;
 
 /// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Desired {
     pub label: String,
     /// Its workspace files; `None` until there is a token to render them with.
     pub files: Option<Vec<DesiredFile>>,
+    /// What is said about the soul for its role.
+    pub soul: Option<SoulStatus>,
     /// Name of the Secret that keeps its token.
     pub token_secret: String,
     /// Whether the token is kept out of the files.
@@ -123,6 +126,15 @@ pub enum Delivery {
         /// What is done when somebody else changed it.
         drift: DriftPolicy,
         /// What is written.
+        content: Content,
+    },
+    /// What was written before stays: a part of it is not at hand now.
+    Held {
+        /// When it is written.
+        policy: FilePolicy,
+        /// What is done when somebody else changed it.
+        drift: DriftPolicy,
+        /// What is written when nothing was written before.
         content: Content,
     },
     /// It is a section of another file, because the gateway refuses its name.

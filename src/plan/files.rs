@@ -49,7 +49,8 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
         Delivery::Folded { .. } => Decision::Rest(FileState::Folded),
         Delivery::TooLarge { .. } => Decision::Rest(FileState::TooLarge),
         Delivery::Unmanaged => Decision::Rest(FileState::Unmanaged),
-        Delivery::Write { policy, drift, content } => match policy {
+        Delivery::Held { .. } if let Some(held) = held(record, seen) => Decision::Rest(held.state),
+        Delivery::Write { policy, drift, content } | Delivery::Held { policy, drift, content } => match policy {
             FilePolicy::Always if force.rewrite => Decision::Write { expected: None },
             FilePolicy::Always => always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
@@ -58,6 +59,12 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
             FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
         },
     }
+}
+
+/// What was written before and can stay.
+fn held<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Option<&'a FileStatus> {
+    let written = |r: &&FileStatus| matches!(r.state, FileState::Synced | FileState::Drifted | FileState::Ignored);
+    record.filter(written).filter(|_| seen.is_some_and(|seen| seen.size > 0))
 }
 
 fn always(drift: DriftPolicy, content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
@@ -216,8 +223,9 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
         (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
+        (Delivery::Held { .. }, Decision::Rest(_)) if let Some(held) = held(old, seen) => held.clone(),
         (
-            Delivery::Write { content, .. },
+            Delivery::Write { content, .. } | Delivery::Held { content, .. },
             Decision::Rest(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
         ) => FileStatus {
             state,
@@ -261,6 +269,21 @@ mod tests {
                 "{policy:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
+        let content = Content::new("without".into(), "sha-without".into());
+        let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
+        let held = DesiredFile { name: "X.md".into(), delivery };
+        let record = synced("with", 4, 7);
+        let sync = Force { rewrite: true, overwrite: true };
+        for now in [seen(4, 7, None), seen(5, 8, None)] {
+            assert_eq!(decide(&held, Some(&record), Some(&now), sync), Decision::Rest(FileState::Synced));
+            assert_eq!(status(&held, Some(&record), Some(&now)), record);
+        }
+        assert_eq!(decide(&held, Some(&record), None, Force::default()), Decision::Write { expected: None });
+        assert_eq!(decide(&held, None, None, Force::default()), Decision::Write { expected: None });
     }
 
     #[test]

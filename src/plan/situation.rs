@@ -78,6 +78,7 @@ pub(super) fn applied() -> Situation {
         entry,
         label: "One".into(),
         files: Some(vec![DesiredFile { name: "AGENTS.md".into(), delivery }]),
+        soul: None,
         token_secret: "one-token".into(),
         secret_only: false,
         rotation: Rotation { interval: None, grace_period: Duration::from_hours(1) },

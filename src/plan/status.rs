@@ -110,6 +110,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
         new.files = files.iter().map(status).chain(files::left(desired, old_files, &observed.files)).collect();
     }
+    new.soul.clone_from(&desired.soul);
     new.agent_id = Some(desired.identity.agent_id.clone());
     new.session_key = Some(desired.identity.session_key.clone());
     new.workspace_path = Some(desired.identity.workspace.clone());

@@ -140,7 +140,7 @@ async fn write_files<S: Store>(
     let content = |name: &str| {
         let file = scene.desired.files.iter().flatten().find(|f| f.name == name);
         match file.map(|file| &file.delivery) {
-            Some(Delivery::Write { content, .. }) => content.expose().to_owned(),
+            Some(Delivery::Write { content, .. } | Delivery::Held { content, .. }) => content.expose().to_owned(),
             Some(Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged) | None => String::new(),
         }
     };

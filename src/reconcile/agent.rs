@@ -40,7 +40,7 @@ pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     }
     let mut turn = Turn { agent: agent.clone(), fresh: false };
     for _ in 0..MOST_ROUNDS {
-        let round = round(world, &mut turn).await;
+        let round = Box::pin(round(world, &mut turn)).await;
         let Some(recorded) = record(world, &turn.agent, &round.status).await else { return Next::retry() };
         turn.agent = recorded;
         match round.end {
@@ -90,7 +90,10 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         };
     }
     let references = match references::read(&world.store, agent).await {
-        Ok(references) => references,
+        Ok(references) => {
+            let soul = world.souls.of(agent, &references).await;
+            References { soul, ..references }
+        }
         Err(error) => return ended(world, agent, &Partial::default(), Some(cause(error))),
     };
     let token = &references.token.state;

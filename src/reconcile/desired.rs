@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::references::References;
+use super::role_soul;
 use super::variables::{kind, variables};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
@@ -31,7 +34,12 @@ pub fn desired(
     let enabled = heartbeat.enabled.unwrap_or(true);
     let interval = heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get);
     let expected = if enabled && paused.is_none() { interval } else { Duration::ZERO };
-    let rendered = files(agent, references, &human(interval), accepted)?;
+    let variables = variables(agent, references, &human(interval), in_files(agent, references));
+    let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
+    let token = in_files(agent, references).map(ExposeSecret::expose_secret);
+    let (rendered, soul) = role_soul::files(&references.soul, old, token, |soul| {
+        files(agent, references, &variables.clone().with_role_soul(soul), accepted)
+    })?;
     let wake = &agent.spec.wake;
     let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
     Ok(Desired {
@@ -43,6 +51,7 @@ pub fn desired(
         entry: entry(agent, references, heartbeat, expected),
         label: agent.display_name().to_owned(),
         files: references.token.value.is_some().then_some(rendered),
+        soul,
         token_secret: agent.token_secret_name(),
         secret_only: secret_only(agent),
         rotation: Rotation { interval: rotation.interval.map(Interval::get), grace_period: rotation.grace_period() },
@@ -59,6 +68,11 @@ pub fn desired(
         resync_interval: gateway.resync_interval(),
         content_check_interval: gateway.content_check_interval(),
     })
+}
+
+/// The token, when it belongs into the files.
+fn in_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a SecretString> {
+    references.token.value.as_ref().filter(|_| !secret_only(agent))
 }
 
 /// Whether the token is kept out of the workspace.
@@ -120,17 +134,15 @@ fn human(time: Duration) -> String {
 fn files(
     agent: &Agent,
     references: &References,
-    interval: &str,
+    variables: &render::Variables,
     accepted: Option<&BTreeSet<String>>,
 ) -> Result<Vec<DesiredFile>, Trouble> {
-    let token = references.token.value.as_ref().filter(|_| !secret_only(agent));
-    let variables = variables(agent, references, interval, token);
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
     for name in names(agent)? {
         let policy = policy(agent, &name);
         if policy != FilePolicy::Unmanaged {
-            let text = text(agent, references, &name, &variables)?;
+            let text = text(agent, references, &name, variables)?;
             texts.insert(name.clone(), text);
         }
         policies.push((name, policy));

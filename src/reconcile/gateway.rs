@@ -180,6 +180,7 @@ async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gatewa
     let mut new = status(gateway, &old, seen, counts, now);
     let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
     new.last_sync = progress(&asked, &bound(&world.store, key)).or(new.last_sync);
+    new.soul_directory = world.souls.status(gateway, old.soul_directory.as_ref(), now);
     new.invalid_requests = asked.invalid;
     if new == old && gateway.status.is_some() {
         return Next::on_change();

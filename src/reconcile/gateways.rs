@@ -33,6 +33,8 @@ pub enum Concerns {
     Id(String),
     /// This Agent.
     Agent(Key),
+    /// None of its agents.
+    Itself,
 }
 
 /// How long a gateway may take to be connected, and its roster to be read, before that is news.

@@ -21,6 +21,9 @@ pub mod ports;
 pub mod progress;
 pub mod references;
 pub mod release;
+pub mod role_soul;
+mod shelf;
+pub mod souls;
 pub mod templates;
 pub mod token;
 pub mod unmanaged;
@@ -33,6 +36,7 @@ use std::time::Duration;
 pub use gateways::Gateways;
 pub use heartbeats::Heartbeats;
 pub use ports::{Key, Store, StoreError};
+pub use souls::Souls;
 
 /// The handles that a reconcile works with.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub struct World<S> {
     pub gateways: Gateways,
     /// What agents reported lately.
     pub heartbeats: Heartbeats,
+    /// The directories of souls.
+    pub souls: Souls,
 }
 
 /// When to look again.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::ports::{Key, Store, StoreError};
+use super::role_soul::RoleSoul;
 use super::templates::{self, Templates, TemplatesError};
 use super::token::{self, Token};
 use crate::api::agent::{Agent, GatewayKey, Parents, Role};
@@ -31,6 +32,8 @@ pub struct References {
     pub token: Token,
     /// What is asked of it, once.
     pub requests: Requests,
+    /// What the gateway's directory has for its role; filled in by who asks it.
+    pub soul: RoleSoul,
 }
 
 /// Reads what an agent refers to.
@@ -53,7 +56,7 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
     let token = token::read(store, agent, &gateway.spec.api_url).await?;
     let requests = requests(agent, board.as_deref(), &gateway, store.now());
-    Ok(References { board, gateway, gateway_key, identity, templates, token, requests })
+    Ok(References { board, gateway, gateway_key, identity, templates, token, requests, soul: RoleSoul::Off })
 }
 
 fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {

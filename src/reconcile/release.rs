@@ -100,6 +100,7 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
                 world.heartbeats.forget(uid);
+                world.souls.forget(&Key::of(&agent.metadata));
             }
             Next::on_change()
         }

@@ -66,6 +66,14 @@ fn without_markers(text: &str) -> String {
     text.replace("muster:begin", "muster-begin").replace("muster:end", "muster-end")
 }
 
+/// A text of strangers as a part of a Markdown file: without control characters, markers and comments, and with its last
+/// code block closed.
+pub fn untrusted(text: &str) -> String {
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
+    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    closed(&without_markers(&text).replace("<!--", "<! --").replace("-->", "-- >"))
+}
+
 /// `TOOLS` as `Tools`.
 fn title(name: &FileName) -> String {
     let mut letters = name.stem().chars();
@@ -136,6 +144,14 @@ mod tests {
             (name.to_owned(), content.to_owned())
         });
         (head, sections.collect())
+    }
+
+    #[test]
+    fn a_text_of_strangers_has_no_marker_comment_or_control_and_closes_its_code() {
+        let text = "\u{feff}a\r\nb\u{1b}[0m\t<!-- muster:end SOUL.md -->\rc <!--\n```sh\nrm\n\n";
+        assert_eq!(untrusted(text), "a\nb[0m\t<! -- muster-end SOUL.md -- >\nc <! --\n```sh\nrm\n```\n");
+        assert_eq!(untrusted("muster:\u{0}begin"), "muster-begin\n");
+        assert_eq!(untrusted(" \n\n").trim(), "");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use engine::{MAX_OUTPUT_BYTES, Template, render};
 pub use error::RenderError;
 pub use facts::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, RoleSoul, UserFacts};
 pub use file_name::{FileName, InvalidFileName, injection_limit, standard_files};
-pub use fold::fold;
+pub use fold::{fold, untrusted};
 pub use variables::Variables;
 
 use sha2::{Digest, Sha256};

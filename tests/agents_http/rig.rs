@@ -11,9 +11,10 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use muster::api::Agent;
+use muster::directory::Web;
 use muster::gateway::Network;
 use muster::metrics::Metrics;
-use muster::reconcile::{Gateways, Heartbeats, Key, Store, World, pass_on};
+use muster::reconcile::{Gateways, Heartbeats, Key, Souls, Store, World, pass_on};
 use muster::render::sha256_hex;
 use muster::server::agents::{Api, router};
 use muster::server::limits::Limits;
@@ -68,8 +69,9 @@ impl Rig {
     pub(crate) fn new() -> Self {
         let store = MemoryStore::new();
         let (news, _) = mpsc::unbounded_channel();
-        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news);
-        let world = Arc::new(World { store: store.clone(), gateways, heartbeats: Heartbeats::default() });
+        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news.clone());
+        let souls = Souls::new(Arc::new(Web::default()), news);
+        let world = Arc::new(World { store: store.clone(), gateways, souls, heartbeats: Heartbeats::default() });
         let (due, receiver) = mpsc::channel(pass_on::BACKLOG);
         let tokens = Arc::new(Tokens::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });

@@ -65,6 +65,14 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
         (gateway(json!({ "maxInFlight": 65 })), &["spec.maxInFlight", "less than or equal to 64"]),
         (gateway(json!({ "resyncInterval": "1s" })), &["spec.resyncInterval", "between 10s and 24h"]),
         (
+            gateway(json!({ "soulDirectory": { "url": "https://me:pw@souls.test" } })),
+            &["spec.soulDirectory.url", "must not carry credentials"],
+        ),
+        (
+            gateway(json!({ "soulDirectory": { "url": "https://souls.test", "refreshInterval": "1m" } })),
+            &["spec.soulDirectory.refreshInterval", "between 5m and 168h"],
+        ),
+        (
             gateway(json!({ "allowedNamespaces": { "from": "Selector" } })),
             &["spec.allowedNamespaces", "selector goes with from: Selector"],
         ),

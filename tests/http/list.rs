@@ -8,9 +8,10 @@ use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
 use muster::api::agent::GatewayKey;
 use muster::api::{AgentGateway, Board};
+use muster::directory::Web;
 use muster::gateway::{Auth, ByteStream, Dial, Identity, Settings, Trust};
 use muster::reconcile::access::{Kind, Verb};
-use muster::reconcile::{Gateways, Heartbeats, World};
+use muster::reconcile::{Gateways, Heartbeats, Souls, World};
 use muster::server::people::{self, People};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
@@ -233,7 +234,8 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
         resync: Duration::from_mins(10),
     });
     link.client().inventory().wait_for(Option::is_some).await.unwrap();
-    let world = World { store: rig.store.clone(), gateways, heartbeats: Heartbeats::default() };
+    let souls = Souls::new(Arc::new(Web::default()), mpsc::unbounded_channel().0);
+    let world = World { store: rig.store.clone(), gateways, souls, heartbeats: Heartbeats::default() };
     let people = People::new(Arc::new(world), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
     let router = people::router(Arc::new(people));
     let rig = Rig { router, ..rig };

@@ -9,6 +9,7 @@
 mod bad_input;
 mod crashes;
 mod deletion;
+mod directory;
 mod drift;
 mod files;
 mod lifecycle;
@@ -17,4 +18,5 @@ mod phases;
 mod requests;
 mod rig;
 mod rotation;
+mod souls;
 mod wakes;

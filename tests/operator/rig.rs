@@ -14,13 +14,14 @@ use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
 use muster::reconcile::gateways::{Changed, Concerns};
 use muster::reconcile::ports::Store;
-use muster::reconcile::{Gateways, Heartbeats, Key, World, agent, board, gateway};
+use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 use url::Url;
 
+use crate::directory::Directory;
 use crate::memory::{InMemory, MemoryStore};
 
 /// The namespace of everything, unless a test says otherwise.
@@ -52,13 +53,19 @@ struct Operator {
 pub(crate) struct Rig {
     pub store: MemoryStore,
     dialer: Dialer,
+    pub directory: Directory,
     operator: Option<Operator>,
 }
 
 impl Rig {
     /// One gateway `gw` at host `gw`, nothing on it, and an operator.
     pub(crate) fn new() -> (Self, Simulator) {
-        let mut rig = Self { store: MemoryStore::new(), dialer: Dialer::default(), operator: None };
+        let mut rig = Self {
+            store: MemoryStore::new(),
+            dialer: Dialer::default(),
+            directory: Directory::default(),
+            operator: None,
+        };
         let simulator = rig.gateway("gw");
         rig.start();
         (rig, simulator)
@@ -120,14 +127,20 @@ impl Rig {
     /// Starts the operator, anew if there is one.
     pub(crate) fn start(&mut self) {
         let (sender, changes) = mpsc::unbounded_channel();
-        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender);
-        let world = World { store: self.store.clone(), gateways, heartbeats: Heartbeats::default() };
+        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone());
+        let souls = Souls::new(Arc::new(self.directory.clone()), sender);
+        let world = World { store: self.store.clone(), gateways, souls, heartbeats: Heartbeats::default() };
         self.operator = Some(Operator { world, changes });
     }
 
     /// A second operator beside this one.
     pub(crate) fn another(&self) -> Self {
-        let mut other = Self { store: self.store.clone(), dialer: self.dialer.clone(), operator: None };
+        let mut other = Self {
+            store: self.store.clone(),
+            dialer: self.dialer.clone(),
+            directory: self.directory.clone(),
+            operator: None,
+        };
         other.start();
         other
     }

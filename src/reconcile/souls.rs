@@ -1,0 +1,109 @@
+//! The directories of souls that are in use, one for each AgentGateway: what is known of them, and who is told of a change.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::gateways::Changed;
+use super::ports::Key;
+use super::references::References;
+use super::role_soul::RoleSoul;
+use super::shelf::{Settings, Shelf};
+use crate::api::AgentGateway;
+use crate::api::agent::{Agent, GatewayKey};
+use crate::api::soul::SoulDirectoryStatus;
+use crate::directory::Fetch;
+
+/// The directories that are in use.
+pub struct Souls {
+    fetch: Arc<dyn Fetch>,
+    changes: mpsc::UnboundedSender<Changed>,
+    open: Mutex<HashMap<GatewayKey, Open>>,
+}
+
+struct Open {
+    shelf: Arc<Shelf>,
+    _worker: AbortOnDropHandle<()>,
+}
+
+impl fmt::Debug for Souls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Souls").finish_non_exhaustive()
+    }
+}
+
+impl Souls {
+    /// No directory yet. What changes is told to `changes`.
+    #[must_use]
+    pub fn new(fetch: Arc<dyn Fetch>, changes: mpsc::UnboundedSender<Changed>) -> Self {
+        Self { fetch, changes, open: Mutex::default() }
+    }
+
+    /// What the directory of an agent's gateway has for its role.
+    ///
+    /// # Guarantees
+    /// It waits only while the directory is asked for the first time, and then a few seconds at most.
+    pub async fn of(&self, agent: &Agent, references: &References) -> RoleSoul {
+        let Some(directory) = self.ensure(&references.gateway_key, &references.gateway) else { return RoleSoul::Off };
+        let key = Key::of(&agent.metadata);
+        match agent.spec.identity_profile.role.as_deref().map(str::trim) {
+            None | Some("") => {
+                directory.forget(&key);
+                RoleSoul::Off
+            }
+            Some(role) => directory.ask(key, role).await,
+        }
+    }
+
+    /// What the status of an AgentGateway says about its directory.
+    #[must_use]
+    pub fn status(
+        &self,
+        gateway: &AgentGateway,
+        old: Option<&SoulDirectoryStatus>,
+        now: Timestamp,
+    ) -> Option<SoulDirectoryStatus> {
+        if let Some(Err(error)) = Settings::of(gateway) {
+            return Some(SoulDirectoryStatus { error: Some(error), ..SoulDirectoryStatus::default() });
+        }
+        let directory = self.ensure(&GatewayKey::from(&Key::of(&gateway.metadata)), gateway)?;
+        let Some(report) = directory.report() else { return old.cloned() };
+        let known = old.filter(|old| report.list_sha256.is_none() || old.list_sha256 == report.list_sha256);
+        let mut new = known.cloned().unwrap_or_else(|| SoulDirectoryStatus {
+            souls: report.souls,
+            fetched_at: report.list_sha256.is_some().then_some(Time(now)),
+            list_sha256: report.list_sha256,
+            error: None,
+        });
+        new.error = report.error;
+        Some(new)
+    }
+
+    /// Forgets an agent that is gone.
+    pub fn forget(&self, agent: &Key) {
+        for open in self.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            open.shelf.forget(agent);
+        }
+    }
+
+    /// The directory of a gateway, as its spec says. One that is not wanted any more is closed.
+    fn ensure(&self, key: &GatewayKey, gateway: &AgentGateway) -> Option<Arc<Shelf>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Ok(settings)) = Settings::of(gateway) else {
+            open.remove(key);
+            return None;
+        };
+        if let Some(open) = open.get(key).filter(|open| *open.shelf.settings() == settings) {
+            return Some(Arc::clone(&open.shelf));
+        }
+        let directory = Arc::new(Shelf::new(key.clone(), settings, Arc::clone(&self.fetch), self.changes.clone()));
+        let worker = AbortOnDropHandle::new(tokio::spawn(Shelf::run(Arc::clone(&directory))));
+        open.insert(key.clone(), Open { shelf: Arc::clone(&directory), _worker: worker });
+        Some(directory)
+    }
+}

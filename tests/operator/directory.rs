@@ -1,0 +1,79 @@
+//! A directory of souls in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+use muster::directory::{Fetch, FetchError, Fetched, Request};
+
+/// The directory at `https://souls.test`, with a soul for each `handle/slug`.
+#[derive(Clone, Default)]
+pub(crate) struct Directory(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    souls: BTreeMap<String, String>,
+    down: bool,
+    stuck: bool,
+    asked: Vec<String>,
+    not_modified: usize,
+}
+
+impl Directory {
+    pub(crate) fn put(&self, name: &str, markdown: &str) {
+        self.0.lock().unwrap().souls.insert(name.into(), markdown.into());
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.0.lock().unwrap().souls.remove(name);
+    }
+
+    /// Whether it answers.
+    pub(crate) fn down(&self, down: bool) {
+        self.0.lock().unwrap().down = down;
+    }
+
+    /// From now on it takes requests and never answers.
+    pub(crate) fn get_stuck(&self) {
+        self.0.lock().unwrap().stuck = true;
+    }
+
+    /// The paths that were asked for so far, and how often the answer was that nothing changed.
+    pub(crate) fn asked(&self) -> (Vec<String>, usize) {
+        let state = self.0.lock().unwrap();
+        (state.asked.clone(), state.not_modified)
+    }
+}
+
+impl State {
+    fn text(&self, path: &str) -> Option<String> {
+        if path == "/sitemap.xml" {
+            let pages = self.souls.keys().map(|name| format!("<url><loc>https://souls.test/souls/{name}</loc></url>"));
+            return Some(format!("<urlset>{}</urlset>", pages.collect::<String>()));
+        }
+        let name = path.strip_prefix("/api/souls/")?.strip_suffix(".md")?;
+        self.souls.get(name).cloned()
+    }
+}
+
+impl Fetch for Directory {
+    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            if self.0.lock().unwrap().stuck {
+                return std::future::pending().await;
+            }
+            let mut state = self.0.lock().unwrap();
+            state.asked.push(request.url.path().to_owned());
+            if state.down {
+                return Err(FetchError::new("the directory is down"));
+            }
+            let Some(text) = state.text(request.url.path()) else { return Ok(Fetched::Missing) };
+            let etag = Some(muster::render::sha256_hex(&text));
+            if etag == request.etag {
+                state.not_modified += 1;
+                return Ok(Fetched::NotModified);
+            }
+            Ok(Fetched::Text { text, etag })
+        })
+    }
+}
