@@ -19,4 +19,5 @@ mod requests;
 mod rig;
 mod rotation;
 mod souls;
+mod templates;
 mod wakes;
