@@ -83,7 +83,8 @@ struct Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(&mut self) -> Result<(), Error> {
         self.challenge().await?;
-        let (tick, health) = (self.gateway.profile.tick, self.gateway.profile.health);
+        let profile = self.gateway.world().profile.clone();
+        let (tick, health) = (profile.tick, profile.health);
         let mut ticks = interval_at(Instant::now() + tick, tick);
         let mut healths = interval_at(Instant::now() + health, health);
         loop {

@@ -20,7 +20,6 @@ use crate::{
 /// A running (or killed) gateway, shared by its connections and by whoever tests against it.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) profile: Arc<Profile>,
     world: Mutex<World>,
     /// Serialises all writes of the configuration, in the order in which they came.
     pub(crate) config_lock: tokio::sync::Mutex<()>,
@@ -39,10 +38,8 @@ pub(crate) struct Request {
 
 impl Gateway {
     pub(crate) fn new(profile: Profile) -> Self {
-        let profile = Arc::new(profile);
         Self {
-            world: Mutex::new(World::new(profile.clone())),
-            profile,
+            world: Mutex::new(World::new(Arc::new(profile))),
             config_lock: tokio::sync::Mutex::new(()),
             boots: watch::Sender::new(0),
         }
@@ -121,7 +118,8 @@ impl Gateway {
     /// An in-process restart.
     pub(crate) fn restart(self: &Arc<Self>) {
         let event = json!({"reason": "gateway restarting", "restartExpectedMs": 1_500});
-        self.stop(&event, Some(self.profile.restart_time));
+        let time = self.world().profile.restart_time;
+        self.stop(&event, Some(time));
     }
 
     /// Whether the process answers.

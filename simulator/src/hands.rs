@@ -1,11 +1,11 @@
 //! The hands of someone else: what happens to a gateway without our calls.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{Fault, Simulator, methods::devices, world::Power};
+use crate::{Fault, Profile, Simulator, methods::devices, world::Power};
 
 /// What others do to the gateway.
 impl Simulator {
@@ -154,11 +154,20 @@ impl Simulator {
     /// Starts the process: for [`Profile::boot_time`](crate::Profile::boot_time) it answers
     /// `gateway starting`.
     pub fn start(&self) {
-        let time = self.gateway.profile.boot_time;
         let mut world = self.gateway.world();
         if world.power() == Power::Off || world.power() == Power::Draining {
+            let time = world.profile.boot_time;
             world.boot(time);
         }
+    }
+
+    /// Ends the process in good order and starts another version on the same disk. The roster is brought into the
+    /// shape of that version: 2026.9.6 does so by itself when it starts. An older version refuses the newer shape
+    /// (2026.7.1 exits with 78), so a way back stands for what a person has to do first.
+    pub fn upgrade(&self, profile: Profile) {
+        self.stop();
+        self.gateway.world().become_version(Arc::new(profile));
+        self.start();
     }
 
     /// Restarts the process in good order: the shutdown event, close 1012, then `gateway starting`

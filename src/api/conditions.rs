@@ -157,6 +157,8 @@ words! {
         DeviceRejected,
         /// No protocol version is common.
         ProtocolMismatch,
+        /// The gateway does not offer methods that are needed.
+        MethodsMissing,
         /// The gateway refused the connection otherwise.
         Refused,
         /// It is not known, since there is no connection.

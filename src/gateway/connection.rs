@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -16,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::error::CallError;
 use super::handle::Link;
-use super::hello::{Refusal, RefusalKind, Settings};
+use super::hello::{Hello, Refusal, RefusalKind, Settings};
 use super::session::{Output, Session};
 use super::transport::{ByteStream, Dial};
 
@@ -63,6 +64,10 @@ pub(super) struct Connection {
     pub(super) told: mpsc::UnboundedSender<Told>,
     pub(super) link: watch::Sender<Link>,
     pub(super) closing: CancellationToken,
+    /// Whether the gateway was seen to hash files.
+    pub(super) hashes: Arc<AtomicBool>,
+    /// What the gateway said when it let this client in last.
+    pub(super) last: Option<Arc<Hello>>,
 }
 
 /// How one connection ended.
@@ -208,6 +213,10 @@ impl Connection {
                 Output::Up(hello) => {
                     info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");
                     let hello = Arc::new(*hello);
+                    // An older version in its place refuses the precondition that the newer one took.
+                    if self.last.replace(Arc::clone(&hello)).is_some_and(|last| !last.is_of_the_version_of(&hello)) {
+                        self.hashes.store(false, Ordering::Relaxed);
+                    }
                     if let Some(token) = &hello.device_token {
                         self.settings.device_token = Some(token.clone());
                     }

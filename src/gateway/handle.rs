@@ -137,7 +137,16 @@ impl Gateway {
         let turns = Arc::<Turns>::default();
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
-        let connection = Connection { settings, dial, calls: calls_rx, told, link, closing: closing.clone() };
+        let connection = Connection {
+            settings,
+            dial,
+            calls: calls_rx,
+            told,
+            link,
+            closing: closing.clone(),
+            hashes: Arc::clone(&hashes),
+            last: None,
+        };
         let informer = Informer {
             caller: caller.clone(),
             told: heard,

@@ -68,6 +68,22 @@ const PLATFORM: &str = "linux";
 const SCOPES: [&str; 3] = ["operator.read", "operator.write", "operator.admin"];
 /// The scope without which nothing works.
 const NEEDED: &str = "operator.admin";
+/// The methods that no agent can be set up and removed without. Those that only some versions have, and those whose lack
+/// makes news later, are not here.
+const METHODS: [&str; 12] = [
+    "agents.list",
+    "agents.create",
+    "agents.delete",
+    "agents.files.list",
+    "agents.files.get",
+    "agents.files.set",
+    "config.get",
+    "config.patch",
+    "sessions.list",
+    "sessions.patch",
+    "chat.send",
+    "chat.history",
+];
 
 /// The parameters of `connect`.
 pub(super) fn connect(settings: &Settings, nonce: &str, challenge_ms: i64) -> Value {
@@ -128,7 +144,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Reads the answer to `connect`; a grant that lacks what is needed is a refusal.
+    /// Reads the answer to `connect`; a grant or a gateway that lacks what is needed is a refusal.
     pub(super) fn read(payload: &Value) -> Result<Self, Refusal> {
         let words = |at: &Value| -> BTreeSet<String> {
             at.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -145,15 +161,36 @@ impl Hello {
             tick: Duration::from_millis(size(&payload["policy"]["tickIntervalMs"], 30_000)),
         };
         // 2026.3.2 says nothing about scopes to a client without a paired device and grants all of them (measured).
-        if auth.get("scopes").is_none() || hello.scopes.contains(NEEDED) {
+        if auth.get("scopes").is_some() && !hello.scopes.contains(NEEDED) {
+            let granted: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
+            return Err(Refusal {
+                code: "MISSING_SCOPE".into(),
+                message: format!("the scopes that it granted, [{}], lack {NEEDED}", granted.join(", ")),
+                kind: RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
+            });
+        }
+        let missing = hello.missing_methods();
+        if missing.is_empty() {
             return Ok(hello);
         }
-        let granted: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
         Err(Refusal {
-            code: "MISSING_SCOPE".into(),
-            message: format!("the scopes that it granted, [{}], lack {NEEDED}", granted.join(", ")),
-            kind: RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
+            code: "MISSING_METHOD".into(),
+            message: format!("OpenClaw {} lacks methods that Muster needs", hello.server_version),
+            kind: RefusalKind::MethodsMissing { missing },
         })
+    }
+
+    /// Whether the same version said this; one that says `dev` is known by its methods.
+    pub(super) fn is_of_the_version_of(&self, other: &Self) -> bool {
+        (self.protocol, &self.server_version, &self.methods) == (other.protocol, &other.server_version, &other.methods)
+    }
+
+    /// What it lacks of what is needed. One that lists no methods at all does not tell.
+    fn missing_methods(&self) -> BTreeSet<String> {
+        if self.methods.is_empty() {
+            return BTreeSet::new();
+        }
+        METHODS.into_iter().filter(|method| !self.methods.contains(*method)).map(str::to_owned).collect()
     }
 }
 
@@ -178,6 +215,11 @@ pub enum RefusalKind {
     /// The credential is right and the scopes granted are too few.
     ScopesMissing {
         /// The scopes that are missing.
+        missing: BTreeSet<String>,
+    },
+    /// The gateway does not offer methods that are needed.
+    MethodsMissing {
+        /// Their names.
         missing: BTreeSet<String>,
     },
     /// No protocol version is common.

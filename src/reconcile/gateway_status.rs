@@ -239,6 +239,14 @@ fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
             Reason::ProtocolMismatch,
             "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned(),
         ),
+        RefusalKind::MethodsMissing { missing } => (
+            C::Compatible,
+            Reason::MethodsMissing,
+            format!(
+                "it does not offer {}; use a gateway version that does",
+                missing.iter().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        ),
         RefusalKind::RateLimited { .. } => {
             (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned())
         }
@@ -285,6 +293,7 @@ fn progress(new: &mut AgentGatewayStatus, generation: i64, now: Timestamp) {
         Reason::PairingRequired,
         Reason::DeviceRejected,
         Reason::ProtocolMismatch,
+        Reason::MethodsMissing,
         Reason::Refused,
         Reason::SecretNotFound,
         Reason::SecretInvalid,

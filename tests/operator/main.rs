@@ -20,4 +20,5 @@ mod rig;
 mod rotation;
 mod souls;
 mod templates;
+mod versions;
 mod wakes;

@@ -75,6 +75,28 @@ fn a_wrong_token_is_a_wrong_token_in_every_version() {
 }
 
 #[test]
+fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
+    let hello = recorded("2026.9.6").lines().find(|line| line.contains("hello-ok")).unwrap();
+    let mut frame: Value = serde_json::from_str::<Value>(hello).unwrap()["frame"].take();
+    frame["payload"]["auth"]["scopes"] = serde_json::json!(["operator.admin"]);
+    let methods = frame["payload"]["features"]["methods"].as_array_mut().unwrap();
+    methods.retain(|method| method != "config.patch" && method != "chat.send" && method != "sessions.subscribe");
+    let now = Instant::now();
+    let mut session = Session::new(settings(), now);
+    let challenge =
+        serde_json::json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } });
+    session.receive(&challenge.to_string(), now);
+    frame["id"] = sent(&outputs(&mut session))[0]["id"].clone();
+    session.receive(&frame.to_string(), now);
+    let refused = outputs(&mut session).into_iter().find_map(|output| match output {
+        Output::Refused(refusal) => Some(refusal.kind),
+        _ => None,
+    });
+    let missing = ["chat.send", "config.patch"].map(str::to_owned).into();
+    assert_eq!(refused, Some(RefusalKind::MethodsMissing { missing }));
+}
+
+#[test]
 fn a_protocol_that_is_not_shared_is_told_as_such_in_every_version() {
     for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
         let ends = play(recorded(version), "protocol mismatch");

@@ -108,6 +108,32 @@ pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, m
     });
 }
 
+/// Brings the written agents into a shape, whatever shape they are held in.
+pub(crate) fn reshape(document: &mut Value, shape: RosterShape) {
+    let other = match shape {
+        RosterShape::List => RosterShape::Entries,
+        RosterShape::Entries => RosterShape::List,
+    };
+    let Some(agents) = document["agents"].as_object_mut() else { return };
+    let key = if shape == RosterShape::List { "entries" } else { "list" };
+    if !agents.contains_key(key) {
+        return;
+    }
+    let written = entries(document, other);
+    if let Some(agents) = document["agents"].as_object_mut() {
+        agents.remove(key);
+        agents.remove("ownership");
+    }
+    for (id, entry) in written {
+        let mut entry = entry.as_object().cloned().unwrap_or_default();
+        entry.remove("id");
+        // Adding the first to a list brings `main` with it.
+        if shape == RosterShape::Entries || id != MAIN {
+            add(document, shape, &id, entry);
+        }
+    }
+}
+
 /// The id that the gateway gives to a name, or `None` when nothing of it can be used.
 pub(crate) fn normalised(name: &str) -> Option<String> {
     let mut id = String::new();
@@ -131,6 +157,16 @@ mod tests {
         assert_eq!(normalised("Bad Name! \u{e9}").as_deref(), Some("bad-name"));
         assert_eq!(normalised("MC-1").as_deref(), Some("mc-1"));
         assert_eq!(normalised("!!!"), None);
+    }
+
+    #[test]
+    fn a_roster_goes_from_one_shape_to_the_other_and_back() {
+        let entries = json!({"agents": {"entries": {"main": {}, "mc-1": {"name": "One"}}}});
+        let mut document = entries.clone();
+        reshape(&mut document, RosterShape::List);
+        assert_eq!(document, json!({"agents": {"list": [{"id": "main"}, {"id": "mc-1", "name": "One"}]}}));
+        reshape(&mut document, RosterShape::Entries);
+        assert_eq!(document, entries);
     }
 
     #[test]

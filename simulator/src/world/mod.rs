@@ -259,6 +259,14 @@ impl World {
         }
     }
 
+    /// Puts another version in the place of the one that has ended.
+    pub(crate) fn become_version(&mut self, profile: Arc<Profile>) {
+        let main = config::default_workspace(&profile, roster::MAIN);
+        roster::reshape(&mut self.config.document, profile.roster);
+        roster::migrate(&mut self.config.document, profile.roster, profile.version, &main);
+        self.profile = profile;
+    }
+
     /// Answers the upgrade with 503 from now on, as a process does that waits for its runs to end.
     pub(crate) fn drain(&mut self) {
         self.power = Power::Draining;

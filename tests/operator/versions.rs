@@ -1,0 +1,99 @@
+//! Gateways of several versions, and gateways that change theirs.
+
+use muster::api::agent::FileState;
+use muster::api::conditions::find;
+use muster::api::{AgentGatewayStatus, ConditionType};
+use muster_simulator::{Profile, Simulator};
+
+use crate::rig::{NS, Rig, ready};
+use muster::reconcile::Key;
+
+fn old() -> Profile {
+    Profile::v2026_7_1().with_token("secret-token")
+}
+
+fn new() -> Profile {
+    Profile::v2026_9_6().with_token("secret-token")
+}
+
+/// A gateway of a version, and one agent that is Ready on it.
+async fn provisioned(profile: Profile) -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(profile);
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn gateway_status(rig: &Rig) -> AgentGatewayStatus {
+    rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
+}
+
+fn tools(rig: &Rig) -> Option<FileState> {
+    rig.status("one").files.into_iter().find(|file| file.name == "TOOLS.md").map(|file| file.state)
+}
+
+async fn until_tools(rig: &mut Rig, state: FileState) {
+    rig.until("TOOLS.md", |rig| tools(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
+    let profiles =
+        [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()].into_iter();
+    for profile in profiles.map(|profile| profile.with_token("secret-token")) {
+        let version = profile.version;
+        let (mut rig, gateway, id) = provisioned(profile).await;
+        assert_eq!(gateway.chats().len(), 1, "{version}");
+        let instructions = gateway.file(&id, "AGENTS.md").unwrap() + &gateway.file(&id, "TOOLS.md").unwrap_or_default();
+        assert!(instructions.contains(&rig.token("one")), "{version}: the agent does not know its token");
+        rig.delete::<muster::api::agent::Agent>("one");
+        rig.until("its end", |rig| rig.store.state().agents.is_empty()).await;
+        assert!(!gateway.agents().contains_key(&id), "{version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_upgrade_that_refuses_files_they_are_folded() {
+    let (mut rig, gateway, id) = provisioned(old()).await;
+    assert_eq!(tools(&rig), Some(FileState::Synced));
+    gateway.upgrade(new());
+    until_tools(&mut rig, FileState::Folded).await;
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
+    let status = gateway_status(&rig);
+    assert_eq!(status.server_version.as_deref(), Some("2026.9.6"));
+    assert_eq!(status.capabilities.unwrap().roster, "entries");
+    assert_eq!(rig.agent_id("one"), id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_way_back_what_was_folded_is_a_file_again() {
+    let (mut rig, gateway, id) = provisioned(new()).await;
+    assert_eq!(tools(&rig), Some(FileState::Folded));
+    gateway.upgrade(old());
+    until_tools(&mut rig, FileState::Synced).await;
+    assert!(!gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
+    assert!(gateway.file(&id, "TOOLS.md").is_some());
+    let capabilities = gateway_status(&rig).capabilities.unwrap();
+    assert_eq!((capabilities.roster.as_str(), capabilities.file_hashes), ("list", false));
+    assert_eq!(rig.agent_id("one"), id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_lacks_methods_is_told_as_such_and_works_after_an_upgrade() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(Profile { methods: "agents.list\nconfig.get\nchat.send", ..new() });
+    rig.board("ops");
+    rig.worker("one");
+    let compatible = |rig: &Rig| find(&gateway_status(rig).conditions, ConditionType::Compatible).cloned();
+    rig.until("the refusal", |rig| compatible(rig).is_some_and(|c| c.status == "False")).await;
+    let told = compatible(&rig).unwrap();
+    assert_eq!(told.reason, "MethodsMissing");
+    assert!(told.message.contains("config.patch") && !told.message.contains("agents.list"), "{}", told.message);
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
+    gateway.upgrade(new());
+    rig.until_ready().await;
+    assert_eq!(compatible(&rig).unwrap().status, "True");
+}
