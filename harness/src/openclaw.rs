@@ -21,7 +21,8 @@ const READY: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct OpenClaw {
     process: Option<Process>,
-    parts: Parts,
+    /// Where `OpenClaw` and its Node are installed.
+    folder: PathBuf,
     port: u16,
     token: String,
     home: TempDir,
@@ -41,16 +42,25 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
-        on_free_ports(async || Self::try_start(model, token).await).await
+        let folder = Parts::prepare()?.openclaw().to_owned();
+        on_free_ports(async || Self::try_start(folder.clone(), model, token).await).await
     }
 
-    async fn try_start(model: &str, token: &str) -> Result<Self, Failure> {
+    /// Starts a gateway of an earlier era.
+    ///
+    /// # Errors
+    /// It did not start, with the end of its log; or there is no such version.
+    pub async fn start_era(version: &str, model: &str) -> Result<Self, Failure> {
+        let folder = Parts::era(version)?;
+        on_free_ports(async || Self::try_start(folder.clone(), model, "the-gateways-token").await).await
+    }
+
+    async fn try_start(folder: PathBuf, model: &str, token: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
         std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway =
-            Self { process: None, parts: Parts::prepare()?, port: free_port()?, token: token.to_owned(), home };
+        let mut gateway = Self { process: None, folder, port: free_port()?, token: token.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }
@@ -60,7 +70,7 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
-        let dir = self.parts.openclaw();
+        let dir = &self.folder;
         let mut command = Command::new(dir.join("node"));
         command
             .arg(dir.join("node_modules/openclaw/openclaw.mjs"))
@@ -131,8 +141,11 @@ impl OpenClaw {
     /// The file could not be read.
     pub fn agents(&self) -> Result<Vec<String>, Failure> {
         let config = self.config()?;
-        let ids = config["agents"]["entries"].as_object().into_iter().flatten().map(|(id, _)| id.clone());
-        Ok(ids.filter(|id| id != "main").collect())
+        let agents = &config["agents"];
+        let entries = agents["entries"].as_object().into_iter().flatten().map(|(id, _)| id.clone());
+        let listed =
+            agents["list"].as_array().into_iter().flatten().filter_map(|a| a["id"].as_str().map(str::to_owned));
+        Ok(entries.chain(listed).filter(|id| id != "main").collect())
     }
 
     /// The last lines of its log.

@@ -29,6 +29,16 @@ impl Parts {
         Ok(Self { controlplane: path(&text, "MUSTER_CONTROLPLANE")?, openclaw: path(&text, "MUSTER_OPENCLAW")? })
     }
 
+    /// Has `scripts/parts` prepare the gateways of earlier eras, once in a process; where the one of this version is.
+    ///
+    /// # Errors
+    /// What the script said, or there is no such version.
+    pub(crate) fn era(version: &str) -> Result<PathBuf, Failure> {
+        static ERAS: OnceLock<Result<String, String>> = OnceLock::new();
+        let text = ERAS.get_or_init(|| script(&["eras"]).map_err(|e| e.to_string())).clone()?;
+        path(&text, &format!("MUSTER_OPENCLAW_{version}"))
+    }
+
     /// Has `scripts/parts` find the browser, or install it. Only tests of the page need it.
     ///
     /// # Errors

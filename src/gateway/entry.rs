@@ -73,10 +73,10 @@ impl AgentEntry {
         let empty = Map::new();
         let is = is.unwrap_or(&empty);
         let mut patch = Map::new();
-        for (key, want) in [("name", &self.name), ("workspace", &self.workspace)] {
-            if is.get(key).and_then(Value::as_str) != Some(want) {
-                patch.insert(key.into(), json!(want));
-            }
+        put(&mut patch, "name", Some(json!(self.name)), is.get("name"));
+        let workspace = is.get("workspace").and_then(Value::as_str);
+        if !workspace.is_some_and(|is| same_path(&self.workspace, is)) {
+            patch.insert("workspace".into(), json!(self.workspace));
         }
         // A model may also stand as an object with a primary one.
         let model = is.get("model").map(|m| m.get("primary").unwrap_or(m));
@@ -85,6 +85,18 @@ impl AgentEntry {
         nested(&mut patch, "heartbeat", self.heartbeat.wanted(), is.get("heartbeat"), true);
         (!patch.is_empty()).then_some(patch)
     }
+}
+
+/// Whether two paths on the gateway's host are the same. Gateways up to 2026.7 write a path that begins with `~/` out in
+/// full (measured); nobody else knows their home.
+#[must_use]
+pub fn same_path(one: &str, other: &str) -> bool {
+    let in_full = |short: &str, full: &str| {
+        short
+            .strip_prefix('~')
+            .is_some_and(|rest| rest.starts_with('/') && full.starts_with('/') && full.ends_with(rest))
+    };
+    one == other || in_full(one, other) || in_full(other, one)
 }
 
 /// Adds what makes one key what it should be.
@@ -205,5 +217,12 @@ mod tests {
             is.insert("model".into(), model);
             assert_eq!(want.patch(Some(&is)), None);
         }
+    }
+
+    #[test]
+    fn a_path_below_the_home_is_known_again_when_it_is_written_out() {
+        assert!(same_path("~/w/a", "/home/o/w/a") && same_path("/home/o/w/a", "~/w/a") && same_path("/w", "/w"));
+        assert!(!same_path("~/w/a", "/home/o/w/b") && !same_path("~/w/a", "~/w/b") && !same_path("/w/a", "/x/w/a"));
+        assert!(!same_path("~x/a", "/home/x/a"), "somebody else's home");
     }
 }

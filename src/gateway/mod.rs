@@ -23,7 +23,7 @@ mod transport;
 mod turn;
 mod writer;
 
-pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry};
+pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use error::{CallError, Outcome};
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings, Trust};

@@ -264,9 +264,18 @@ fn raw(inventory: &Inventory, entries: &[&AgentEntry]) -> Value {
                 patch.insert("id".into(), json!(e.id));
                 Value::Object(patch)
             };
-            json!({ "agents": { "list": entries.iter().map(entry).collect::<Vec<_>>() } })
+            let list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            json!({ "agents": { "list": list } })
         }
     }
+}
+
+/// Entries for the agents that are served without one. A list that names others would end them (measured): the first agent
+/// that is written has to be written beside them, in front of it, so that the default stays the default.
+fn implicit(inventory: &Inventory) -> impl Iterator<Item = Value> {
+    let none_written = inventory.agents.values().all(|row| row.entry.is_none());
+    let served = inventory.agents.values().filter(move |row| none_written && row.in_roster);
+    served.map(|row| json!({ "id": row.id }))
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -8,6 +8,7 @@ use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World};
 use crate::api::agent::{Agent, Phase};
 use crate::api::{Reason, keys};
+use crate::gateway::{AgentRow, same_path};
 use crate::plan::removal::{Presence, Removal, removal};
 use crate::plan::{Binding, Trouble, status};
 
@@ -73,8 +74,8 @@ async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool)
 /// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in.
 fn shared(link: &super::link::Link, binding: &Binding) -> bool {
     let Ok(inventory) = link.inventory() else { return true };
-    let ours = Some(binding.identity.workspace.as_str());
-    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != (row.workspace.as_deref() == ours))
+    let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
+    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
 }
 
 /// The Step that undoes an earlier binding.

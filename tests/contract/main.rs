@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
+use muster::gateway::CallError;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;
@@ -40,6 +41,12 @@ const SUITE: [(&str, Test); 11] = suite![
     an_id_that_was_deleted_can_be_created_again,
 ];
 
+/// The version whose gateway the demo runs.
+const NEWEST: &str = "2026.9.6";
+
+/// The version that restarts after each config write.
+const RESTARTS: &str = "2026.3.2";
+
 type Profiles = [(&'static str, fn() -> Profile); 4];
 const SIMULATED: Profiles = [
     ("2026.3.2", Profile::v2026_3_2),
@@ -48,12 +55,19 @@ const SIMULATED: Profiles = [
     ("2026.9.6", Profile::v2026_9_6),
 ];
 
-fn run(runtime: &Runtime, test: Test, subject: impl AsyncFnOnce() -> Result<Subject, Failure>) -> Result<(), Failed> {
-    let outcome = runtime.block_on(async {
+fn run(runtime: &Runtime, test: Test, subject: impl AsyncFnOnce() -> Result<Subject, Failure>) -> Result<(), Failure> {
+    runtime.block_on(async {
         let subject = subject().await?;
         AssertUnwindSafe(test(&subject)).catch_unwind().await.unwrap_or_else(|panic| Err(said(&*panic).into()))
-    });
-    outcome.map_err(|error: Failure| Failed::from(error.to_string()))
+    })
+}
+
+/// Whether a request failed because the gateway was restarting.
+fn cut_off(error: &Failure) -> bool {
+    let error = error.downcast_ref::<CallError>();
+    error.is_some_and(|error| {
+        matches!(error, CallError::Interrupted | CallError::NotConnected) || error.is_unavailable()
+    })
 }
 
 /// The message of a panic.
@@ -66,21 +80,38 @@ fn said(panic: &(dyn Any + Send)) -> String {
 fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     run(&runtime, test, async || Subject::simulated(Simulator::new(profile().with_token("token"))).await)
+        .map_err(|error| Failed::from(error.to_string()))
 }
 
-/// The real gateway, started by the first test that needs it.
+/// A real gateway, started by the first test that needs it.
 struct Real {
-    runtime: Runtime,
+    version: &'static str,
+    runtime: Arc<Runtime>,
     gateway: Option<(OpenClaw, ScriptedModel)>,
 }
 
 impl Real {
+    /// A gateway that restarts after each config write cuts off what is under way; the test is then begun anew.
     fn run(&mut self, test: Test) -> Result<(), Failed> {
-        let Self { runtime, gateway } = self;
+        let mut left = if self.version == RESTARTS { 5 } else { 0 };
+        loop {
+            match self.attempt(test) {
+                Err(error) if left > 0 && cut_off(&error) => left -= 1,
+                outcome => return outcome.map_err(|error| Failed::from(error.to_string())),
+            }
+        }
+    }
+
+    fn attempt(&mut self, test: Test) -> Result<(), Failure> {
+        let Self { version, runtime, gateway } = self;
         run(runtime, test, async || {
             if gateway.is_none() {
                 let model = ScriptedModel::start().await?;
-                *gateway = Some((OpenClaw::start(model.url()).await?, model));
+                let started = match *version {
+                    NEWEST => OpenClaw::start(model.url()).await?,
+                    era => OpenClaw::start_era(era, model.url()).await?,
+                };
+                *gateway = Some((started, model));
             }
             Subject::real(&gateway.as_ref().unwrap().0).await
         })
@@ -90,18 +121,18 @@ impl Real {
 fn main() {
     let arguments = Arguments::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let real = Arc::new(Mutex::new(Real { runtime, gateway: None }));
+    let runtime = Arc::new(runtime);
     let mut trials = Vec::new();
-    for (name, test) in SUITE {
-        for (version, profile) in SIMULATED {
+    for (version, profile) in SIMULATED {
+        let real = Arc::new(Mutex::new(Real { version, runtime: Arc::clone(&runtime), gateway: None }));
+        for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
+            let real = Arc::clone(&real);
+            trials.push(Trial::test(format!("OpenClaw {version}: {name}"), move || {
+                real.lock().unwrap_or_else(PoisonError::into_inner).run(test)
+            }));
         }
-        let real = Arc::clone(&real);
-        trials.push(Trial::test(format!("OpenClaw 2026.9.6: {name}"), move || {
-            real.lock().unwrap_or_else(PoisonError::into_inner).run(test)
-        }));
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(real);
-    conclusion.exit();
+    // Each gateway ends with the last of its tests.
+    libtest_mimic::run(&arguments, trials).exit();
 }

@@ -100,7 +100,8 @@ impl Subject {
                         && inventory.agents.get(&entry.id).is_some_and(|row| row.in_roster)
                 })
         })
-        .await?;
+        .await
+        .map_err(|e| format!("{e}; {:?}; {:?}", self.client.writes().borrow(), self.inventory()))?;
         // A new agent takes files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;

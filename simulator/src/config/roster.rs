@@ -9,7 +9,7 @@ use crate::profile::RosterShape;
 /// The id of the agent that every gateway has, named or not.
 pub(crate) const MAIN: &str = "main";
 
-/// Every agent's entry by id, the implied `main` among them.
+/// Every agent's entry by id, `main` among them where it is implied: with entries always, with a list while that is empty.
 pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, Value> {
     let agents = &document["agents"];
     let mut found: BTreeMap<String, Value> = match shape {
@@ -24,7 +24,9 @@ pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, 
             })
             .unwrap_or_default(),
     };
-    found.entry(MAIN.to_owned()).or_insert_with(|| json!({}));
+    if shape == RosterShape::Entries || found.is_empty() {
+        found.entry(MAIN.to_owned()).or_insert_with(|| json!({}));
+    }
     found
 }
 
