@@ -29,6 +29,9 @@ const SEND: Duration = Duration::from_secs(15);
 const LONGEST_FRAME: usize = 32 * 1024 * 1024;
 /// The first and the longest wait before dialling again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The longest wait in the first time after the connection was lost, so that a gateway that was merely restarted is found
+/// again before anybody makes something of it.
+const AT_FIRST: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(4));
 /// How long to wait after a refusal, which only a person can end.
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// How long to wait while a person is asked to approve this device.
@@ -114,7 +117,6 @@ impl Connection {
     }
 
     fn lost(&self, error: String, failures: u32) -> Duration {
-        let wait = BACKOFF.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(BACKOFF.1);
         let (same, since) = match &*self.link.borrow() {
             Link::Down { error: old, since, .. } => (**old == *error, *since),
             Link::Connecting | Link::Up(_) | Link::Refused(_) => (false, Instant::now()),
@@ -123,7 +125,8 @@ impl Connection {
             warn!(url = %self.settings.url, error, "no connection to the gateway");
             self.link.send_replace(Link::Down { error: error.into(), attempts: failures, since });
         }
-        jittered(wait)
+        let longest = if since.elapsed() < AT_FIRST.0 { AT_FIRST.1 } else { BACKOFF.1 };
+        jittered(BACKOFF.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(longest))
     }
 
     /// Waits before dialling again; requests are answered at once meanwhile. False when there is nothing left to do.
