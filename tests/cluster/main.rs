@@ -10,6 +10,7 @@
 )]
 
 mod deletion;
+mod eras;
 mod fleet;
 mod lifecycle;
 mod main_job;
@@ -88,6 +89,9 @@ fn main() {
         people::the_documents_commands_work_as_they_stand,
         people::who_may_not_is_refused_with_the_right_that_is_missing,
         people::the_api_is_as_it_is_described,
+        eras::the_main_job_is_done_on_2026_3_2,
+        eras::the_main_job_is_done_on_2026_5_28,
+        eras::the_main_job_is_done_on_2026_7_1,
         trouble::bad_references_and_templates_end_in_conditions_that_say_what_to_do,
         trouble::a_wrong_token_and_an_unreachable_gateway_are_told_and_heal,
         trouble::a_namespace_that_is_not_admitted_is_refused_until_it_is,
