@@ -172,7 +172,9 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         Registration::Invisible | Registration::Current => {}
     }
     if observed.registration != Registration::Current {
-        return Plan::waiting(steps, registering(observed));
+        // A token that is in its Secret is recorded at once: the Secret may be mounted.
+        let plan = Plan::waiting(steps, registering(observed));
+        return if change.is_some() { Plan { again: true, wait: None, ..plan } } else { plan };
     }
     if !steps.is_empty() || !token::is_recorded(known.token, known.status.token.as_ref()) {
         return Plan::again(steps);

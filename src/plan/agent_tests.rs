@@ -14,7 +14,19 @@ fn reason(plan: &Plan) -> Option<Reason> {
 fn a_new_agent_is_claimed_before_it_gets_a_token_and_that_before_it_gets_an_entry() {
     let plan = applied().plan();
     assert_eq!(names(&plan), ["bind", "issue_token", "submit_entry"]);
-    assert_eq!(reason(&plan), Some(Reason::WaitingForConfigWrite));
+    assert!(plan.again && plan.wait.is_none(), "the token is recorded at once");
+    let mut later = applied().bound().with_token();
+    later.observed.registration = Registration::Absent;
+    assert_eq!(reason(&later.plan()), Some(Reason::WaitingForConfigWrite));
+}
+
+#[test]
+fn a_token_that_is_replaced_is_recorded_although_the_entry_waits() {
+    let mut situation = applied().provisioned();
+    situation.observed.registration = Registration::Outdated;
+    situation.token = TokenState::Missing;
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec!["issue_token", "submit_entry"], true));
 }
 
 #[test]
@@ -41,6 +53,9 @@ fn nobody_is_woken_before_ready_is_recorded() {
     situation.status = AgentStatus::default();
     let plan = situation.plan();
     assert_eq!((names(&plan), plan.again), (vec![], true));
+    situation.record(&plan, None);
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true), "its files are judged once its token is known");
     situation.record(&plan, None);
     assert_eq!(names(&situation.plan()), ["wake"]);
 }
@@ -105,6 +120,7 @@ fn what_the_entry_waits_for_is_told() {
 #[test]
 fn a_file_that_is_too_long_is_told_after_the_others_are_written() {
     let long = super::super::DesiredFile {
+        carries_token: false,
         name: "SOUL.md".into(),
         delivery: super::super::Delivery::TooLarge { characters: 20_001, limit: 20_000 },
     };

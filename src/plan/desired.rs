@@ -112,6 +112,8 @@ pub struct Wake {
 pub struct DesiredFile {
     /// Its name.
     pub name: String,
+    /// Whether the agent's token stands in it.
+    pub carries_token: bool,
     /// What is to become of it.
     pub delivery: Delivery,
 }

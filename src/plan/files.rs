@@ -249,7 +249,7 @@ mod tests {
 
     fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
         let content = Content::new(text.into(), format!("sha-{text}"));
-        DesiredFile { name: "X.md".into(), delivery: Delivery::Write { policy, drift, content } }
+        DesiredFile { name: "X.md".into(), carries_token: false, delivery: Delivery::Write { policy, drift, content } }
     }
 
     fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
@@ -275,7 +275,7 @@ mod tests {
     fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
         let content = Content::new("without".into(), "sha-without".into());
         let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
-        let held = DesiredFile { name: "X.md".into(), delivery };
+        let held = DesiredFile { name: "X.md".into(), carries_token: false, delivery };
         let record = synced("with", 4, 7);
         let sync = Force { rewrite: true, overwrite: true };
         for now in [seen(4, 7, None), seen(5, 8, None)] {

@@ -77,7 +77,7 @@ pub(super) fn applied() -> Situation {
         chosen_id: false,
         entry,
         label: "One".into(),
-        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), delivery }]),
+        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, delivery }]),
         soul: None,
         token_secret: "one-token".into(),
         secret_only: false,

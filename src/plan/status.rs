@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::agent::{Wait, records};
-use super::desired::Desired;
+use super::desired::{Desired, DesiredFile};
 use super::files;
 use super::observed::{Observed, ObservedRun, Registration};
 use super::session;
-use super::token::{TokenState, Tokens};
+use super::token::{TokenState, Tokens, is_recorded};
 use super::trouble::Trouble;
-use super::verdicts::{Judgement, PARTS, judge, settled};
+use super::verdicts::{Judgement, PARTS, judge};
 use super::wake::{self, Woken};
-use crate::api::agent::{AgentStatus, CheckIn, HeartbeatStatus, LastError, Phase, RunStatus};
+use crate::api::agent::{AgentStatus, CheckIn, FileState, HeartbeatStatus, LastError, Phase, RunStatus};
 use crate::api::conditions::{Truth, Verdict, clear, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
@@ -106,7 +106,9 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
         new.last_run = None;
     }
     let registered = report.observed.filter(|observed| observed.registration == Registration::Current);
-    if let (Some(files), Some(observed)) = (&desired.files, registered) {
+    // Files are rendered with a token that the agent is given once the status knows it.
+    let given = report.token.is_none_or(|state| is_recorded(state, report.old.token.as_ref()));
+    if let (Some(files), Some(observed), true) = (&desired.files, registered, given) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
         new.files = files.iter().map(status).chain(files::left(desired, old_files, &observed.files)).collect();
     }
@@ -116,12 +118,19 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
     new.workspace_path = Some(desired.identity.workspace.clone());
     new.gateway = Some(desired.gateway.clone());
     if let Some(state) = report.token {
-        let written = registered.is_some() && desired.files.is_some() && new.files.iter().all(|f| settled(f.state));
+        let written = |file: &DesiredFile| {
+            !file.carries_token
+                || new
+                    .files
+                    .iter()
+                    .any(|f| f.name == file.name && matches!(f.state, FileState::Synced | FileState::Ignored))
+        };
+        let delivered = given && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
         let tokens = Tokens {
             state,
             old: report.old.token.as_ref(),
             confirmed: report.confirmed,
-            delivered: written || desired.secret_only,
+            delivered: delivered || desired.secret_only,
             now: report.now,
         };
         new.token = tokens.status(desired);

@@ -168,8 +168,9 @@ impl Tokens<'_> {
         let secret_name = desired.token_secret.clone();
         let old = self.old.cloned().unwrap_or_default();
         match self.state {
-            TokenState::Foreign => self.old.cloned(),
-            TokenState::Missing | TokenState::Leaked => {
+            // Another Secret is named; until the new one holds a token the agent has no other.
+            TokenState::Missing if self.moved(desired) => self.old.cloned(),
+            TokenState::Foreign | TokenState::Missing | TokenState::Leaked => {
                 let revoked = TokenStatus { secret_name, revision: old.revision, ..TokenStatus::default() };
                 self.old.map(|_| revoked)
             }
@@ -177,7 +178,8 @@ impl Tokens<'_> {
                 Some(self.aged(TokenStatus { secret_name, ..old }, desired))
             }
             TokenState::Held(held) => {
-                let previous = held.previous.clone().filter(|sha256| *sha256 == old.sha256);
+                let moved = self.moved(desired).then(|| old.sha256.clone());
+                let previous = held.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
                 Some(TokenStatus {
                     secret_name,
                     sha256: held.sha256.clone(),
@@ -188,6 +190,11 @@ impl Tokens<'_> {
                 })
             }
         }
+    }
+
+    /// Whether the spec names another Secret than that of a token which works.
+    fn moved(&self, desired: &Desired) -> bool {
+        self.old.is_some_and(|old| old.secret_name != desired.token_secret && !old.sha256.is_empty())
     }
 
     /// A token that the status knew before: confirmed, delivered, and in time without the one before it.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::plan::situation::{Situation, applied, at, held};
-use crate::plan::{Plan, Step};
+use crate::plan::{Delivery, Plan, Step};
 
 /// Plans, does the first Step and records, until nothing is left to do. The Steps.
 fn settle(situation: &mut Situation) -> Vec<&'static str> {
@@ -169,4 +169,37 @@ fn a_call_with_another_token_confirms_nothing() {
     situation.confirmed = Some(("t1".into(), at(situation.now)));
     situation.record(&Plan::default(), None);
     assert_eq!(token(&situation).confirmed_at, None);
+}
+
+#[test]
+fn a_secret_that_somebody_put_in_the_place_of_ours_ends_the_token() {
+    let mut situation = applied().working();
+    situation.token = TokenState::Foreign;
+    settle(&mut situation);
+    assert_eq!(token(&situation).sha256, "");
+}
+
+#[test]
+fn the_token_of_another_secret_works_until_the_agent_has_the_new_one() {
+    let mut situation = applied().working();
+    situation.desired.token_secret = "another".into();
+    situation.token = TokenState::Missing;
+    let plan = situation.plan();
+    situation.record(&plan, None);
+    assert_eq!(token(&situation).sha256, "t1", "nobody has another one yet");
+    situation.apply(&plan.steps[0]);
+    let plan = situation.plan();
+    situation.record(&plan, None);
+    let moved = token(&situation);
+    assert_eq!((moved.secret_name.as_str(), moved.previous.map(|p| p.sha256)), ("another", Some("t1".into())));
+    assert_ne!(moved.sha256, "t1");
+}
+
+#[test]
+fn a_token_is_not_delivered_by_a_file_that_does_not_carry_it() {
+    let mut situation = rotated();
+    situation.desired.files.as_mut().unwrap()[0].delivery = Delivery::Unmanaged;
+    situation.status.token.as_mut().unwrap().previous.as_mut().unwrap().valid_until = None;
+    settle(&mut situation);
+    assert_eq!(token(&situation).previous.unwrap().valid_until, None, "it has no other token");
 }

@@ -169,11 +169,14 @@ fn checked_in(desired: &Desired, new: &AgentStatus, now: Timestamp) -> Verdict {
     if desired.paused.is_some() {
         return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
     }
-    if fresh(desired, seen, now) {
+    let waking = waking(desired, new.wake.as_ref(), seen, now);
+    // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
+    let unanswered = desired.heartbeat_interval.is_zero() && waking != Waking::Rest;
+    if fresh(desired, seen, now) && !unanswered {
         let message = "the agent calls Muster's API as it should";
         return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
     }
-    match waking(desired, new.wake.as_ref(), seen, now) {
+    match waking {
         Waking::Until(deadline) => {
             say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
         }

@@ -59,7 +59,7 @@ pub fn waking(desired: &Desired, record: Option<&WakeStatus>, last_seen: Option<
         return send(desired, 1, None);
     };
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
-    let answered = last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen > sent));
+    let answered = last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
     if answered {
         return if fresh(desired, last_seen, now) { Waking::Rest } else { send(desired, 1, sent) };
     }

@@ -18,6 +18,7 @@ use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::plan::agent::Known;
 use crate::plan::removal::Presence;
+use crate::plan::session::{self, SessionChange};
 use crate::plan::status::{Report, status};
 use crate::plan::wake::{Waking, stale_at, waking};
 use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan, token};
@@ -123,13 +124,21 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         return Round { status: agent.status.clone().unwrap_or_default(), end };
     };
     let old = agent.status.clone().unwrap_or_default();
-    if desired.requests.due(RequestKind::Sync).is_some() {
+    if looks_anew(&desired, &old) {
         link.forget(&desired.identity.agent_id);
     }
     match observe::agent(&link, &inventory, &desired, &old, world.store.now()).await {
         Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
+}
+
+/// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
+/// a session that is to end is told by when it last changed.
+fn looks_anew(desired: &Desired, status: &AgentStatus) -> bool {
+    let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
+    asked.into_iter().any(|kind| desired.requests.due(kind).is_some())
+        || session::change(desired, status) == SessionChange::Begin
 }
 
 /// Whether the status is about the spec as it is now.

@@ -156,13 +156,16 @@ fn files(
     if !folded.is_empty() {
         fold_into_agents(&mut texts, &policies, &folded)?;
     }
+    let token = references.token.value.as_ref().filter(|_| !secret_only(agent));
+    let carries = |text: &String| token.is_some_and(|token| text.contains(token.expose_secret()));
     let deliver = |(name, policy): (FileName, FilePolicy)| {
+        let carries_token = !refused(&name) && texts.get(&name).is_some_and(carries);
         let delivery = match texts.remove(&name) {
             None => Delivery::Unmanaged,
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
             Some(text) => delivery(&name, policy, drift(agent, &name), text),
         };
-        DesiredFile { name: name.as_str().to_owned(), delivery }
+        DesiredFile { name: name.as_str().to_owned(), carries_token, delivery }
     };
     Ok(policies.into_iter().map(deliver).collect())
 }

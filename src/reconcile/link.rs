@@ -206,7 +206,7 @@ impl Link {
             Some(session) if Mark::of(&session).id != Mark::parse(mark).id => true,
             Some(_) => {
                 let history = self.gateway.chat_history(key).await?;
-                history.iter().any(|m| m.marks_reset && m.written_ms >= Mark::parse(mark).updated_ms)
+                history.iter().any(|m| m.marks_reset && m.written_ms > Mark::parse(mark).updated_ms)
             }
             None => false,
         };

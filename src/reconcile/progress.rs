@@ -40,7 +40,8 @@ pub fn progress(asked: &Asked, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
 }
 
 fn of(agent: &Agent, sync: &SyncStatus) -> Progress {
-    if agent.metadata.deletion_timestamp.is_some() {
+    let later = agent.metadata.creation_timestamp.as_ref().is_some_and(|made| made.0 > sync.requested_at.0);
+    if later || agent.metadata.deletion_timestamp.is_some() {
         return Progress::Skipped;
     }
     let empty = AgentStatus::default();

@@ -125,8 +125,12 @@ mod tests {
         let text = format!("I:{}", soul.markdown);
         let delivery =
             if text.len() > 10 { Delivery::TooLarge { characters: text.len(), limit: 10 } } else { write(&text) };
-        let token = DesiredFile { name: "T.md".into(), delivery: write(&format!("token {}", soul.markdown)) };
-        vec![DesiredFile { name: "SOUL.md".into(), delivery }, token]
+        let token = DesiredFile {
+            name: "T.md".into(),
+            carries_token: true,
+            delivery: write(&format!("token {}", soul.markdown)),
+        };
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, delivery }, token]
     }
 
     fn texts(files: &[DesiredFile]) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster::api::requests::RequestKind;
 use muster::api::{Agent, Board, ConditionType};
-use muster::reconcile::Key;
+use muster::reconcile::{Key, Store};
 use muster_simulator::{Fault, Outcome, Simulator};
 use serde_json::json;
 
@@ -211,5 +211,28 @@ async fn every_request_at_once_is_done_once_whatever_reply_is_lost() {
             assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
             assert_done_once(&rig, &gateway, &format!("{how}, write {nth}"));
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_a_second_time_is_done_a_second_time() {
+    let (mut rig, gateway) = world().await;
+    let id = rig.agent_id("one");
+    let memory = gateway.file(&id, "MEMORY.md").unwrap();
+    for times in 1..=3 {
+        gateway.edit_file(&id, "MEMORY.md", Some("mine"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        rig.request::<Agent>("one", RequestKind::ResetSession);
+        rig.request::<Agent>("one", RequestKind::Overwrite);
+        let now = rig.world().store.now();
+        let done = |rig: &Rig, kind| {
+            rig.status("one")
+                .requests
+                .iter()
+                .any(|r| r.kind == kind && r.requested_at.0 == now && r.handled_at.is_some())
+        };
+        rig.until("the reset", |rig| done(rig, RequestKind::ResetSession) && done(rig, RequestKind::Overwrite)).await;
+        assert_eq!(resets(&gateway), times);
+        assert_eq!(gateway.file(&id, "MEMORY.md").as_ref(), Some(&memory), "{times}");
     }
 }

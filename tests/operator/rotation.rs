@@ -326,3 +326,20 @@ async fn two_operators_that_rotate_at_the_same_time_issue_one_token() {
     rotate(&mut rig, &gateway, &old).await;
     assert_one_token(&rig, &gateway, &old, 2, "two operators");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_stays_ready_while_its_token_is_replaced() {
+    let (mut rig, gateway) = world().await;
+    rig.rest(Duration::from_mins(1)).await;
+    let told = |rig: &Rig| rig.store.state().notes.iter().filter(|(_, note)| note.reason == "Reconciled").count();
+    let (before, old) = (told(&rig), rig.token("one"));
+    rig.request::<Agent>("one", RequestKind::Rotate);
+    rig.until("the new token in the files", |rig| {
+        let new = rig.token("one");
+        let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
+        new != old && file.contains(&new)
+    })
+    .await;
+    rig.rest(Duration::from_secs(20)).await;
+    assert_eq!(told(&rig), before, "it did not become Ready again");
+}
