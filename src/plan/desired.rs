@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::binding::Identity;
@@ -51,6 +52,8 @@ pub struct Desired {
     pub heartbeat_interval: Duration,
     /// How often its files are compared although nothing seems to have changed.
     pub resync_interval: Duration,
+    /// Since when the agent could be heard of: a silence before that says nothing about it.
+    pub heard_since: Timestamp,
     /// How often the contents of all files are compared.
     pub content_check_interval: Duration,
 }

@@ -89,6 +89,7 @@ pub(super) fn applied() -> Situation {
         paused: None,
         heartbeat_interval: Duration::from_mins(5),
         resync_interval: Duration::from_mins(10),
+        heard_since: Timestamp::MIN,
         content_check_interval: Duration::from_hours(6),
     };
     Situation {

@@ -38,11 +38,11 @@ pub fn fresh(desired: &Desired, last_seen: Option<Timestamp>, now: Timestamp) ->
     last_seen.is_some_and(|seen| stale_at(desired, seen).is_none_or(|stale| now < stale))
 }
 
-/// When an agent that was last heard of at `seen` counts as offline.
+/// When an agent that was last heard of at `seen` counts as offline: a silence in which nobody listened does not count.
 #[must_use]
 pub fn stale_at(desired: &Desired, seen: Timestamp) -> Option<Timestamp> {
     let interval = desired.heartbeat_interval;
-    (!interval.is_zero()).then(|| seen.saturating_add(interval * 2).unwrap_or(Timestamp::MAX))
+    (!interval.is_zero()).then(|| seen.max(desired.heard_since).saturating_add(interval * 2).unwrap_or(Timestamp::MAX))
 }
 
 /// Decides about waking.

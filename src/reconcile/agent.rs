@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::debug;
 
 use super::act::{self, Scene, kubernetes, status_not_written};
@@ -103,8 +104,9 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
     let link = world.gateways.link(&references.gateway_key);
     let inventory = link.as_ref().map(|l| l.inventory());
     let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
+    let heard_since = heard_since(world, agent);
     let desired = match desired::desired(agent, &references, accepted) {
-        Ok(desired) => desired,
+        Ok(desired) => Desired { heard_since, ..desired },
         Err(trouble) => {
             return ended(world, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
         }
@@ -131,6 +133,14 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
+}
+
+/// Since when a silence of the agent counts. One that had checked in may have called while no operator was there to hear
+/// it; one that had not is not taken for present because of a restart.
+fn heard_since<S: Store>(world: &World<S>, agent: &Agent) -> Timestamp {
+    let started = world.heartbeats.heard_since(world.store.now());
+    let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
+    if checked_in { started } else { Timestamp::MIN }
 }
 
 /// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
@@ -220,7 +230,7 @@ async fn refresh<S: Store>(world: &World<S>, agent: &mut Agent) -> Option<Round>
 }
 
 /// How long nothing will happen by itself.
-fn rest(desired: &Desired, status: &AgentStatus, now: jiff::Timestamp) -> Duration {
+fn rest(desired: &Desired, status: &AgentStatus, now: Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let wake = match waking(desired, status.wake.as_ref(), seen, now) {
         Waking::Until(at) | Waking::Again(at) => Some(at),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::references::References;
@@ -66,6 +67,7 @@ pub fn desired(
         paused,
         heartbeat_interval: expected,
         resync_interval: gateway.resync_interval(),
+        heard_since: Timestamp::MIN,
         content_check_interval: gateway.content_check_interval(),
     })
 }

@@ -1,7 +1,7 @@
 //! What agents reported lately, before it is in their status.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,6 +25,7 @@ pub struct Report {
 pub struct Heartbeats {
     seen: Mutex<HashMap<String, Seen>>,
     confirmed: Mutex<HashMap<String, (String, Timestamp)>>,
+    since: OnceLock<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -66,6 +67,11 @@ impl Heartbeats {
         let passed_on = if due { now } else { passed_on.unwrap_or(now) };
         seen.insert(uid, Seen { heartbeat, passed_on });
         due
+    }
+
+    /// Since when there is somebody who hears agents: since this was first asked.
+    pub fn heard_since(&self, now: Timestamp) -> Timestamp {
+        *self.since.get_or_init(|| now)
     }
 
     /// What an agent reported, when that is newer than its status.

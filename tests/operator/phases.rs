@@ -116,3 +116,18 @@ async fn lost_events_are_noticed_and_made_up_for() {
     gateway.end_heartbeat(&id);
     rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_was_away_for_long_wakes_nobody_before_they_could_call() {
+    let (mut rig, gateway) = idle().await;
+    let woken = gateway.chats().len();
+    rig.stop();
+    tokio::time::advance(Duration::from_mins(30)).await;
+    rig.start();
+    assert_eq!(phases(&mut rig, 9 * 60).await, [Phase::Idle]);
+    assert_eq!(gateway.chats().len(), woken);
+    rig.until("its silence to count", |rig| phase(rig) == Some(Phase::Offline)).await;
+    rig.stop();
+    rig.start();
+    assert!(!phases(&mut rig, 60).await.contains(&Phase::Idle), "it is not taken for present because of a restart");
+}

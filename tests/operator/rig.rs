@@ -133,6 +133,11 @@ impl Rig {
         self.operator = Some(Operator { world, changes });
     }
 
+    /// Ends the operator.
+    pub(crate) fn stop(&mut self) {
+        self.operator = None;
+    }
+
     /// A second operator beside this one.
     pub(crate) fn another(&self) -> Self {
         let mut other = Self {
