@@ -30,10 +30,15 @@ pub(crate) async fn a_namespace_goes_with_the_gateway_and_its_secret_in_it(stack
     fleet.apply(&[worker("one"), asleep("two"), asleep("three")]).await?;
     fleet.all_ready().await?;
     assert_eq!(stack.agents()?.len(), 3);
+    let mut workspaces = Vec::new();
+    for agent in ["one", "two", "three"] {
+        workspaces.push(stack.workspace(&fleet, agent).await?);
+    }
     fleet.delete().await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
-    let workspaces = std::fs::read_dir(stack.openclaw.home().join("workspaces"))?.count();
-    assert_eq!(workspaces, 0, "workspaces are left");
+    // Of these agents: the gateway may put the folder of one that was deleted in the middle of a run back (seen on 2026.9.6).
+    workspaces.retain(|path| path.exists());
+    assert!(workspaces.is_empty(), "left: {workspaces:?}");
     Ok(())
 }
 
