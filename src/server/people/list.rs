@@ -144,14 +144,8 @@ impl<S: Store, A: Access> People<S, A> {
                 denied.insert(key);
             }
         }
-        match denied.first() {
-            Some(key) if !allowed => {
-                self.gate.require(caller, Right::with(Verb::Get, Kind::Gateway, key)).await?;
-            }
-            None if !allowed && query.text("namespace").is_none() => {
-                self.gate.scope(caller, (Verb::Get, Kind::Gateway), None, || store.namespaces()).await?;
-            }
-            Some(_) | None => {}
+        if !allowed && query.text("namespace").is_none() {
+            self.gate.scope(caller, (Verb::Get, Kind::Gateway), None, || store.namespaces()).await?;
         }
         items.extend(all.iter().filter(|a| !denied.contains(&a.gateway)).map(|a| Item::unmanaged(a, store)));
         Ok(items)

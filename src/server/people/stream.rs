@@ -118,7 +118,6 @@ impl<S: Store, A: Access> Reader<S, A> {
                 match self.wants(seq, &entry).await {
                     Ok(wanted) => {
                         self.cursor = seq;
-                        self.unanswered = None;
                         if wanted {
                             return self.event(seq, &entry);
                         }
