@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     error::RpcError,
-    faults::Action,
+    faults::{Action, Loss},
     gateway::{Gateway, Request, answered, refused},
     inspect::{Call, Outcome},
     methods::{self, Caller, Done, Lane, Method, Then, chat},
@@ -29,18 +30,20 @@ impl Gateway {
             return;
         };
         let strike = self.world().faults.strike(&request.method, &request.params, methods::writes(&request.method));
-        let mut after = None;
         match strike {
             Some(Action::Delay(delay)) => sleep(delay).await,
             Some(Action::Hang) => std::future::pending().await,
-            Some(Action::DropBefore) => return self.abandon(request, call),
-            Some(Action::KillBefore) => return self.kill(),
+            Some(Action::Before(loss)) => return self.lose(request, Some(call), loss),
             Some(Action::Refuse(error)) => return self.finish(request, call, Err(error), None),
-            Some(action) => after = Some(action),
+            Some(Action::Unsettle(time)) => self.leave_unsettled(time),
+            Some(action) => {
+                let result = self.execute(request, call, &caller, Some(&action)).await;
+                return self.finish(request, call, result, Some(&action));
+            }
             None => {}
         }
-        let result = self.execute(request, call, &caller).await;
-        self.finish(request, call, result, after.as_ref());
+        let result = self.execute(request, call, &caller, None).await;
+        self.finish(request, call, result, None);
     }
 
     /// Records the call, unless the queue is full or the caller is gone.
@@ -56,10 +59,17 @@ impl Gateway {
         world.calls.push(Call::new(&request.method, &request.params));
         let pending = InFlight { link: request.link, request: request.id.clone(), method: request.method.clone() };
         world.in_flight.insert(call, pending);
+        world.most_in_flight = world.most_in_flight.max(world.in_flight.len());
         Some((call, Caller { link: request.link, client }))
     }
 
-    async fn execute(self: &Arc<Self>, request: &Request, call: usize, caller: &Caller) -> Result<Done, RpcError> {
+    async fn execute(
+        self: &Arc<Self>,
+        request: &Request,
+        call: usize,
+        caller: &Caller,
+        fault: Option<&Action>,
+    ) -> Result<Done, RpcError> {
         let (method, time) = {
             let mut world = self.world();
             world.settle();
@@ -71,37 +81,51 @@ impl Gateway {
                 wait(time).await;
                 self.run(method, request, call, caller)
             }
-            Lane::Config => self.execute_alone(method, request, call, caller, time).await,
+            Lane::Config => {
+                let guard = self.config_lock.lock().await;
+                let written = self.write_config(method, request, call, caller, time).await;
+                if let (Some(Action::During(loss)), Ok(_)) = (fault, &written) {
+                    self.lose(request, None, *loss);
+                }
+                let done = self.applied(method, written, time).await;
+                drop(guard);
+                done
+            }
         }
     }
 
-    /// A write of the configuration: a first part of its time passes before it is written, the rest
-    /// after.
-    async fn execute_alone(
-        self: &Arc<Self>,
-        method: &'static Method,
+    /// A write of the configuration: a first part of its time passes before it is written.
+    async fn write_config(
+        &self,
+        method: &Method,
         request: &Request,
         call: usize,
         caller: &Caller,
         time: Duration,
     ) -> Result<Done, RpcError> {
-        let _guard = self.config_lock.lock().await;
-        let deletes = method.name == "agents.delete";
-        let before = if deletes { time * 3 / 4 } else { time / 4 };
-        if deletes {
+        if deletes(method) {
             let agent = methods::text(&request.params, "agentId").to_owned();
             self.world().deleting = Some(Deleting { agent, since: Instant::now() });
         }
-        wait(before).await;
-        let result = self.run(method, request, call, caller);
-        if result.is_ok() {
-            wait(time.saturating_sub(before)).await;
+        wait(before(method, time)).await;
+        self.run(method, request, call, caller)
+    }
+
+    /// What is written is applied, once the rest of the time has passed.
+    async fn applied(
+        self: &Arc<Self>,
+        method: &Method,
+        written: Result<Done, RpcError>,
+        time: Duration,
+    ) -> Result<Done, RpcError> {
+        if written.is_ok() {
+            wait(time.saturating_sub(before(method, time))).await;
         }
         let mut world = self.world();
-        if deletes {
+        if deletes(method) {
             world.deleting = None;
         }
-        let done = result?;
+        let done = written?;
         match done.then {
             Then::Applied => world.reloaded(),
             Then::Applies => self.apply_later(&world),
@@ -160,12 +184,16 @@ impl Gateway {
         }
         self.follow(&mut world, &then);
         match fault {
-            Some(Action::KillAfter) => {
+            Some(Action::After(loss)) => {
                 drop(world);
-                return self.kill();
+                return self.lose(request, None, *loss);
             }
-            Some(Action::DropAfter) => world.links.send(request.link, Out::Abort),
             Some(Action::LoseReply) => {}
+            Some(Action::HoldReply(time)) => self.send_later(request.link, frame, *time),
+            Some(Action::RepeatReply) => {
+                world.links.send(request.link, Out::Frame(frame.clone()));
+                world.links.send(request.link, Out::Frame(frame));
+            }
             _ => world.links.send(request.link, Out::Frame(frame)),
         }
         count_unauthorized(&mut world, request.link, call);
@@ -177,10 +205,40 @@ impl Gateway {
         }
     }
 
-    fn abandon(&self, request: &Request, call: usize) {
+    /// Loses the connection of a request. A restart in good order answers what is being executed.
+    pub(crate) fn lose(self: &Arc<Self>, request: &Request, call: Option<usize>, loss: Loss) {
         let mut world = self.world();
-        world.in_flight.remove(&call);
-        world.links.send(request.link, Out::Abort);
+        match loss {
+            Loss::Drop | Loss::Silence => {
+                world.in_flight.retain(|number, _| Some(*number) != call);
+                let out = if loss == Loss::Drop { Out::Abort } else { Out::Silence };
+                world.links.send(request.link, out);
+            }
+            Loss::Kill => {
+                drop(world);
+                self.kill();
+            }
+            Loss::Brick => {
+                world.unbootable = Some(methods::text(&request.params, "agentId").to_owned());
+                drop(world);
+                self.kill();
+            }
+            Loss::Restart => {
+                drop(world);
+                self.restart();
+            }
+        }
+    }
+
+    fn send_later(self: &Arc<Self>, link: u64, frame: Value, time: Duration) {
+        let (gateway, over) = (self.clone(), self.over());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = over => {}
+                () = sleep(time) => gateway.world().links.send(link, Out::Frame(frame)),
+            }
+        });
     }
 
     fn follow(self: &Arc<Self>, world: &mut World, then: &Then) {
@@ -218,6 +276,15 @@ fn count_unauthorized(world: &mut World, link: u64, call: usize) {
     if client.unauthorized >= 10 {
         world.links.send(link, Out::Close(1008, "repeated unauthorized calls".into()));
     }
+}
+
+fn deletes(method: &Method) -> bool {
+    method.name == "agents.delete"
+}
+
+/// The part of a config write's time that passes before it is written.
+fn before(method: &Method, time: Duration) -> Duration {
+    if deletes(method) { time * 3 / 4 } else { time / 4 }
 }
 
 /// Lets time pass; no time is not even a turn of the runtime.

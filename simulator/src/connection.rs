@@ -37,6 +37,9 @@ pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     remote: Remote,
 ) {
+    if gateway.power() == Power::Lost {
+        return swallow(stream).await;
+    }
     let draining = gateway.power() == Power::Draining;
     let config = WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD)).max_frame_size(Some(MAX_PAYLOAD));
     // The signature is the library's, whose error is a whole response.
@@ -54,6 +57,12 @@ pub(crate) async fn serve(
     // A client that goes away is not an error of the server's.
     let _ = connection.run().await;
     gateway.world().links.close(link);
+}
+
+/// Holds a byte stream open without an answer until the client gives it up.
+async fn swallow(mut stream: impl AsyncRead + Unpin) {
+    // A client that goes away is not an error of the server's.
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
 fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
@@ -134,8 +143,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match out {
             Some(Out::Frame(frame)) => self.write(&frame).await.map(|()| true),
             Some(Out::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
+            Some(Out::Silence) => {
+                self.silence().await;
+                Ok(false)
+            }
             Some(Out::Abort) | None => Ok(false),
         }
+    }
+
+    /// Holds the byte stream open, as a host does that has lost its network, until the client gives it up.
+    async fn silence(&mut self) {
+        while let Some(Ok(_)) = self.socket.next().await {}
     }
 
     /// Takes in what the client sent; whether the connection goes on.

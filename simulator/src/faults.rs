@@ -1,12 +1,14 @@
-//! Faults: what goes wrong with one call, exactly when, and once.
+//! Faults: what goes wrong with one call, exactly when, and once, or with all of a kind for a while.
 
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::error::RpcError;
 
-/// One thing that goes wrong with one call; it is gone once it has happened.
+/// One thing that goes wrong with one call; it is gone once it has happened, or a while later where it
+/// is [`lasting`](Self::lasting).
 ///
 /// ```
 /// use muster_simulator::Fault;
@@ -21,7 +23,10 @@ pub struct Fault {
     having: Option<(String, Value)>,
     containing: Option<String>,
     skip: usize,
-    pub(crate) action: Action,
+    lasting: Duration,
+    /// Until when a fault that lasts strikes on; `None` before its first strike.
+    until: Option<Instant>,
+    action: Action,
 }
 
 /// The calls that a fault counts.
@@ -35,14 +40,31 @@ enum Calls {
 /// What happens to the call.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
+    Before(Loss),
+    During(Loss),
+    After(Loss),
     LoseReply,
-    DropBefore,
-    DropAfter,
-    KillBefore,
-    KillAfter,
+    RepeatReply,
+    HoldReply(Duration),
     Refuse(RpcError),
     Delay(Duration),
     Hang,
+    Unsettle(Duration),
+}
+
+/// How a connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The byte stream ends.
+    Drop,
+    /// The byte stream stays, and nothing comes or goes any more.
+    Silence,
+    /// The process is killed.
+    Kill,
+    /// The process is killed in a removal, and does not boot any more.
+    Brick,
+    /// The process restarts in good order.
+    Restart,
 }
 
 impl Fault {
@@ -62,7 +84,15 @@ impl Fault {
     }
 
     fn of(calls: Calls) -> Self {
-        Self { calls, having: None, containing: None, skip: 0, action: Action::LoseReply }
+        Self {
+            calls,
+            having: None,
+            containing: None,
+            skip: 0,
+            lasting: Duration::ZERO,
+            until: None,
+            action: Action::LoseReply,
+        }
     }
 
     /// Counts only calls whose parameter `name` is `value`.
@@ -95,25 +125,98 @@ impl Fault {
     /// The connection is lost and the call is not executed.
     #[must_use]
     pub fn drop_connection_before(self) -> Self {
-        self.doing(Action::DropBefore)
+        self.doing(Action::Before(Loss::Drop))
     }
 
     /// The call is executed and the connection is lost instead of a reply.
     #[must_use]
     pub fn drop_connection_after(self) -> Self {
-        self.doing(Action::DropAfter)
+        self.doing(Action::After(Loss::Drop))
     }
 
     /// The gateway is killed and the call is not executed.
     #[must_use]
     pub fn kill_before(self) -> Self {
-        self.doing(Action::KillBefore)
+        self.doing(Action::Before(Loss::Kill))
     }
 
     /// The call is executed and the gateway is killed instead of a reply.
     #[must_use]
     pub fn kill_after(self) -> Self {
-        self.doing(Action::KillAfter)
+        self.doing(Action::After(Loss::Kill))
+    }
+
+    /// The gateway is killed in the middle of the call: a config write is on the disk and not applied. Other calls
+    /// are executed.
+    #[must_use]
+    pub fn kill_during(self) -> Self {
+        self.doing(Action::During(Loss::Kill))
+    }
+
+    /// The gateway is killed in the middle of an `agents.delete`, and exits at each boot until
+    /// [`Simulator::repair`](crate::Simulator::repair).
+    #[must_use]
+    pub fn kill_for_good(self) -> Self {
+        self.doing(Action::Before(Loss::Brick))
+    }
+
+    /// The gateway restarts in good order and the call is not executed: it is refused, and the connection closes
+    /// with 1012.
+    #[must_use]
+    pub fn restart_before(self) -> Self {
+        self.doing(Action::Before(Loss::Restart))
+    }
+
+    /// The call is executed and the gateway restarts in good order instead of a reply.
+    #[must_use]
+    pub fn restart_after(self) -> Self {
+        self.doing(Action::After(Loss::Restart))
+    }
+
+    /// The call is not executed; the connection stays open and nothing comes or goes on it any more.
+    #[must_use]
+    pub fn silence_before(self) -> Self {
+        self.doing(Action::Before(Loss::Silence))
+    }
+
+    /// The call is executed; the connection stays open and nothing comes or goes on it any more.
+    #[must_use]
+    pub fn silence_after(self) -> Self {
+        self.doing(Action::After(Loss::Silence))
+    }
+
+    /// The call is executed and its reply comes twice.
+    #[must_use]
+    pub fn repeat_reply(self) -> Self {
+        self.doing(Action::RepeatReply)
+    }
+
+    /// The call is executed and its reply is held back, so that those of later calls overtake it.
+    #[must_use]
+    pub fn hold_reply(self, time: Duration) -> Self {
+        self.doing(Action::HoldReply(time))
+    }
+
+    /// From this call on the gateway accepts config writes for a while and does not work with them.
+    #[must_use]
+    pub fn unsettle(self, time: Duration) -> Self {
+        self.doing(Action::Unsettle(time))
+    }
+
+    /// Strikes all matching calls from the first one on, for a while.
+    #[must_use]
+    pub fn lasting(mut self, time: Duration) -> Self {
+        self.lasting = time;
+        self
+    }
+
+    /// A refusal says when to ask again.
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        if let Action::Refuse(error) = self.action {
+            self.action = Action::Refuse(error.after(time));
+        }
+        self
     }
 
     /// The call is refused and not executed.
@@ -164,12 +267,14 @@ impl Faults {
     }
 
     pub(crate) fn left(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().filter(|fault| fault.until.is_none()).count()
     }
 
     /// Counts a call, and takes the fault that strikes it: of several, the one that was injected
     /// first.
     pub(crate) fn strike(&mut self, method: &str, params: &Value, writes: bool) -> Option<Action> {
+        let now = Instant::now();
+        self.waiting.retain(|fault| fault.until.is_none_or(|until| until > now));
         let mut struck = None;
         for (index, fault) in self.waiting.iter_mut().enumerate() {
             if !fault.matches(method, params, writes) {
@@ -181,7 +286,13 @@ impl Faults {
                 struck = Some(index);
             }
         }
-        struck.map(|index| self.waiting.remove(index).action)
+        let index = struck?;
+        let fault = self.waiting.get_mut(index)?;
+        if fault.lasting.is_zero() {
+            return Some(self.waiting.remove(index).action);
+        }
+        fault.until.get_or_insert(now + fault.lasting);
+        Some(fault.action.clone())
     }
 }
 
@@ -214,5 +325,18 @@ mod tests {
         faults.inject(Fault::on("agents.files.set").with("name", "AGENTS.md"));
         assert!(faults.strike("agents.files.set", &json!({"name": "SOUL.md"}), true).is_none());
         assert!(faults.strike("agents.files.set", &json!({"name": "AGENTS.md"}), true).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_that_lasts_strikes_from_its_first_call_on_and_no_longer_than_that() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::on("config.patch").nth(2).hang().lasting(Duration::from_secs(10)));
+        let mut strikes = Vec::new();
+        for _ in 0..4 {
+            strikes.push(faults.strike("config.patch", &json!({}), true).is_some());
+            tokio::time::advance(Duration::from_secs(6)).await;
+        }
+        assert_eq!(strikes, [false, true, true, false]);
+        assert_eq!(faults.left(), 0);
     }
 }

@@ -61,10 +61,20 @@ impl Gateway {
 
     /// Kills the process: connections end with no close frame and nothing that was pending goes on.
     pub(crate) fn kill(self: &Arc<Self>) {
+        self.world().links.abort_all();
+        self.end(World::kill);
+    }
+
+    /// Loses the machine: connections stay, and nothing that was pending goes on.
+    pub(crate) fn lose_host(self: &Arc<Self>) {
+        self.world().links.silence_all();
+        self.end(World::lose_host);
+    }
+
+    fn end(self: &Arc<Self>, how: fn(&mut World)) {
         let lease = {
             let mut world = self.world();
-            world.links.abort_all();
-            world.kill();
+            how(&mut world);
             world.config.unsettled_until
         };
         self.boots.send_modify(|boots| *boots += 1);
@@ -92,6 +102,13 @@ impl Gateway {
             }
         }
         self.boots.send_modify(|boots| *boots += 1);
+    }
+
+    /// For a while the gateway accepts writes and does not work with them.
+    pub(crate) fn leave_unsettled(self: &Arc<Self>, time: Duration) {
+        let until = Instant::now() + time;
+        self.world().config.unsettled_until = Some(until);
+        self.settle_at(until);
     }
 
     /// Ends a lease when its time comes, whichever process runs then.

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::{Fault, Profile, Simulator, methods::devices, world::Power};
 
@@ -79,6 +78,23 @@ impl Simulator {
         revoked
     }
 
+    /// Gives a device another token, which its next connection with the shared credential is told, and closes its connections with
+    /// 4001.
+    pub fn rotate_device(&self, id: &str) -> bool {
+        let mut world = self.gateway.world();
+        let token = world.ids.uuid();
+        let rotated = world.devices.rotate(id, token);
+        world.links.close_device(id, 4001, "device removed");
+        rotated
+    }
+
+    /// Changes the shared credential, as after a restart with another one; connections stand.
+    pub fn change_token(&self, token: &str) {
+        let mut world = self.gateway.world();
+        let profile = Profile::clone(&world.profile).with_token(token);
+        world.profile = Arc::new(profile);
+    }
+
     /// Lets an agent's heartbeat run begin: its job starts.
     pub fn begin_heartbeat(&self, agent: &str) {
         let mut world = self.gateway.world();
@@ -120,6 +136,11 @@ impl Simulator {
         world.links.clear();
     }
 
+    /// Every connection stays open, and nothing comes or goes on it any more; new ones are served.
+    pub fn silence_connections(&self) {
+        self.gateway.world().links.silence_all();
+    }
+
     /// Closes every connection with a close frame.
     pub fn close_connections(&self, code: u16, reason: &str) {
         self.gateway.world().links.close_all(code, reason);
@@ -151,14 +172,37 @@ impl Simulator {
         self.gateway.kill();
     }
 
+    /// Loses the machine that the process runs on: connections stay open, and neither they nor new ones are answered
+    /// until [`start`](Self::start).
+    pub fn lose_host(&self) {
+        self.gateway.lose_host();
+    }
+
     /// Starts the process: for [`Profile::boot_time`](crate::Profile::boot_time) it answers
-    /// `gateway starting`.
+    /// `gateway starting`. One that was killed [for good](Fault::kill_for_good) exits at once, with 78.
     pub fn start(&self) {
         let mut world = self.gateway.world();
-        if world.power() == Power::Off || world.power() == Power::Draining {
+        if world.unbootable.is_some() {
+            return;
+        }
+        if matches!(world.power(), Power::Off | Power::Lost | Power::Draining) {
             let time = world.profile.boot_time;
             world.boot(time);
         }
+    }
+
+    /// What a person does with a gateway that was killed [for good](Fault::kill_for_good): takes the agent's entry out
+    /// of the configuration and its state out of the state directory. The deletion itself is still in the gateway's journal,
+    /// with the lease of the killed process: `agents.delete` goes through with it once that has ended.
+    pub fn repair(&self, id: &str) {
+        let mut world = self.gateway.world();
+        let shape = world.profile.roster;
+        let workspace = world.written().get(id).map(|entry| world.workspace_of(id, entry)).unwrap_or_default();
+        crate::config::roster::remove(&mut world.config.document, shape, id);
+        world.sessions.remove_agent(id);
+        world.unbootable = None;
+        world.delete_lease = Some((id.to_owned(), None));
+        world.journalled_delete = Some((id.to_owned(), workspace));
     }
 
     /// Ends the process in good order and starts another version on the same disk. The roster is brought into the
@@ -190,8 +234,6 @@ impl Simulator {
     /// For a while the gateway accepts writes, shows them in `config.get`, and does not work with
     /// them.
     pub fn leave_unsettled(&self, time: Duration) {
-        let until = Instant::now() + time;
-        self.gateway.world().config.unsettled_until = Some(until);
-        self.gateway.settle_at(until);
+        self.gateway.leave_unsettled(time);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     Simulator,
     methods::writes,
-    world::{roster_id, sessions},
+    world::{Power, roster_id, sessions},
 };
 
 /// One message that was sent to an agent.
@@ -165,6 +165,16 @@ impl Simulator {
     /// How many clients are connected.
     pub fn connections(&self) -> usize {
         self.gateway.world().links.admitted()
+    }
+
+    /// Whether the process runs, be it that it only starts or drains.
+    pub fn is_running(&self) -> bool {
+        !matches!(self.gateway.power(), Power::Off | Power::Lost)
+    }
+
+    /// How many calls were under way at one time, at most.
+    pub fn most_in_flight(&self) -> usize {
+        self.gateway.world().most_in_flight
     }
 
     /// How many faults have not happened yet.

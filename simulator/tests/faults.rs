@@ -18,6 +18,11 @@ fn create() -> Value {
 /// Starts the gateway and connects as soon as it serves.
 async fn restarted(simulator: &Simulator) -> Client {
     simulator.start();
+    reconnected(simulator).await
+}
+
+/// Connects as soon as the gateway serves.
+async fn reconnected(simulator: &Simulator) -> Client {
     loop {
         let mut client = Client::dial(simulator, Remote::Loopback).await;
         match client.connect(&hello(&json!({"token": "t"}))).await {
@@ -220,4 +225,100 @@ async fn a_draining_gateway_answers_the_upgrade_with_503() {
     let stream = simulator.connect().unwrap();
     let error = tokio_tungstenite::client_async("ws://simulator/", stream).await.unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_falls_silent_stays_open_and_the_next_one_is_served() {
+    for (fault, written) in
+        [(Fault::on("agents.create").silence_before(), false), (Fault::on("agents.create").silence_after(), true)]
+    {
+        let simulator = instant();
+        let mut client = Client::open(&simulator).await;
+        simulator.inject(fault);
+        client.send("agents.create", create()).await;
+        sleep(Duration::from_millis(1)).await;
+        client.send("agents.list", json!({})).await;
+        assert!(timeout(Duration::from_mins(10), client.end()).await.is_err(), "nothing comes, not even a tick");
+        assert_eq!(simulator.agents().contains_key("mc-1"), written);
+        assert_eq!(simulator.count("agents.list"), 0);
+        Client::open(&simulator).await.call("agents.list", json!({})).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_comes_twice_or_after_those_of_later_calls() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("config.get").repeat_reply());
+    let twice = client.send("config.get", json!({})).await;
+    client.reply(&twice).await.unwrap().unwrap();
+    client.reply(&twice).await.unwrap().unwrap();
+    simulator.inject(Fault::on("config.get").hold_reply(Duration::from_secs(3)));
+    let began = Instant::now();
+    let held = client.send("config.get", json!({})).await;
+    client.call("config.get", json!({})).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    client.reply(&held).await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_in_the_middle_of_a_call_refuses_it_or_loses_its_reply() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").restart_before());
+    let id = client.send("agents.create", create()).await;
+    assert_eq!(client.reply(&id).await.unwrap().unwrap_err()["code"], "UNAVAILABLE");
+    assert_eq!(client.end().await, End::Closed(1012, "service restart".into()));
+    let mut client = reconnected(&simulator).await;
+    simulator.inject(Fault::on("agents.create").restart_after());
+    let id = client.send("agents.create", create()).await;
+    assert_eq!(client.reply(&id).await.unwrap_err(), End::Closed(1012, "service restart".into()));
+    assert!(simulator.agents().contains_key("mc-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_in_the_middle_of_a_config_write_leaves_it_written_and_not_applied() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.inject(Fault::on("agents.create").kill_during());
+    client.send("agents.create", create()).await;
+    assert_eq!(client.end().await, End::Lost);
+    let _client = restarted(&simulator).await;
+    assert!(simulator.agents().contains_key("mc-1") && !simulator.is_settled());
+    sleep(Duration::from_mins(5)).await;
+    assert!(simulator.applied_agents().contains_key("mc-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_was_killed_for_good_boots_once_a_person_took_the_agent_out() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    simulator.inject(Fault::on("agents.delete").kill_for_good());
+    client.send("agents.delete", json!({"agentId": "mc-1"})).await;
+    assert_eq!(client.end().await, End::Lost);
+    simulator.start();
+    assert!(!simulator.is_running() && simulator.agents().contains_key("mc-1"));
+    simulator.repair("mc-1");
+    let mut client = restarted(&simulator).await;
+    assert!(!simulator.agents().contains_key("mc-1"));
+    let error = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap_err();
+    assert!(error["message"].as_str().unwrap().contains("OPENCLAW_STATE_LEASE_HELD"), "{error}");
+    sleep(Duration::from_secs(45)).await;
+    client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
+    assert!(simulator.orphans().is_empty(), "{:?}", simulator.orphans());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_is_lost_from_the_network_answers_nobody_until_it_starts() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    simulator.lose_host();
+    assert!(timeout(Duration::from_mins(10), client.end()).await.is_err());
+    let stream = simulator.connect().unwrap();
+    assert!(
+        timeout(Duration::from_mins(10), tokio_tungstenite::client_async("ws://simulator/", stream)).await.is_err()
+    );
+    let _client = restarted(&simulator).await;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::RpcError,
-    faults::Action,
+    faults::{Action, Loss},
     gateway::{Gateway, Request, answered, refused},
     inspect::{Call, Outcome},
     profile::Profile,
@@ -66,29 +66,30 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &Request, nonce: &st
     match &strike {
         Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
         Some(Action::Hang) => return Answer::default(),
-        Some(Action::DropBefore) => {
-            return Answer { abort: true, ..Answer::default() };
-        }
-        Some(Action::KillBefore) => {
-            gateway.kill();
-            return Answer { abort: true, ..Answer::default() };
-        }
+        Some(Action::Before(loss) | Action::During(loss)) => return lost(gateway, request, *loss),
         Some(Action::Refuse(error)) => {
             let close = Some((1008, error.message.clone()));
             return Answer { frame: Some(refused(&request.id, error)), close, abort: false };
         }
-        Some(Action::LoseReply | Action::DropAfter | Action::KillAfter) | None => {}
+        Some(Action::Unsettle(time)) => gateway.leave_unsettled(*time),
+        Some(Action::After(_) | Action::LoseReply | Action::RepeatReply | Action::HoldReply(_)) | None => {}
     }
     let answer = admitted(gateway, request, call, nonce);
     match strike {
         Some(Action::LoseReply) => Answer::default(),
-        Some(Action::DropAfter) => Answer { abort: true, ..Answer::default() },
-        Some(Action::KillAfter) => {
-            gateway.kill();
-            Answer { abort: true, ..Answer::default() }
+        Some(Action::After(loss)) => lost(gateway, request, loss),
+        Some(Action::HoldReply(time)) => {
+            tokio::time::sleep(time).await;
+            answer
         }
         _ => answer,
     }
+}
+
+/// What the client hears of a connection that is lost: nothing.
+fn lost(gateway: &Arc<Gateway>, request: &Request, loss: Loss) -> Answer {
+    gateway.lose(request, None, loss);
+    Answer { abort: !matches!(loss, Loss::Silence | Loss::Restart), ..Answer::default() }
 }
 
 fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> Answer {

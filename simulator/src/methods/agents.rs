@@ -190,15 +190,18 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
              migrate shared auth, then retry."
         }));
     }
-    let Some(entry) = known.get(&id) else {
-        return Err(not_found(&id));
+    let journalled = world.journalled_delete.as_ref().filter(|(agent, _)| *agent == id);
+    let workspace = match (known.get(&id), journalled) {
+        (Some(entry), _) => world.workspace_of(&id, entry),
+        (None, Some((_, workspace))) => workspace.clone(),
+        (None, None) => return Err(not_found(&id)),
     };
     if lease_held(world, &id) {
         return Err(RpcError::unavailable(format!(
             "OpenClawStateLeaseError: agent deletion {id} is held by another process (OPENCLAW_STATE_LEASE_HELD)"
         )));
     }
-    let workspace = world.workspace_of(&id, entry);
+    world.journalled_delete.take_if(|(agent, _)| *agent == id);
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));
     let files = params["deleteFiles"].as_bool().unwrap_or(true);

@@ -47,6 +47,11 @@ impl Devices {
         self.paired.get(&id)
     }
 
+    /// Gives an approved device another token.
+    pub(crate) fn rotate(&mut self, device_id: &str, token: String) -> bool {
+        self.paired.get_mut(device_id).is_some_and(|paired| paired.token.replace(token).is_some())
+    }
+
     /// Takes a device's token away; its next connection needs pairing again.
     pub(crate) fn revoke(&mut self, device_id: &str) -> bool {
         self.paired.get_mut(device_id).is_some_and(|paired| paired.token.take().is_some())

@@ -16,6 +16,8 @@ pub(crate) enum Out {
     Close(u16, String),
     /// The byte stream ends, with no close frame.
     Abort,
+    /// From now on nothing is sent, and what comes is not heard.
+    Silence,
 }
 
 /// One connection.
@@ -115,6 +117,13 @@ impl Links {
     pub(crate) fn abort_all(&self) {
         for link in self.by_number.values() {
             let _ = link.out.send(Out::Abort);
+        }
+    }
+
+    /// Nothing comes or goes on any connection any more.
+    pub(crate) fn silence_all(&self) {
+        for link in self.by_number.values() {
+            let _ = link.out.send(Out::Silence);
         }
     }
 

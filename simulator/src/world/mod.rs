@@ -32,6 +32,8 @@ pub(crate) const REMOTE_IP: &str = "10.99.0.1";
 pub(crate) enum Power {
     /// No process: connections are refused.
     Off,
+    /// No machine: connections open and are never answered.
+    Lost,
     /// The process answers `gateway starting` until then.
     Starting(Instant),
     /// The process serves.
@@ -74,7 +76,13 @@ pub(crate) struct World {
     pub(crate) devices: devices::Devices,
     pub(crate) links: Links,
     pub(crate) in_flight: BTreeMap<usize, InFlight>,
+    /// How many there were at one time, at most.
+    pub(crate) most_in_flight: usize,
     pub(crate) deleting: Option<Deleting>,
+    /// The agent because of whose half deleted state the process exits when it boots.
+    pub(crate) unbootable: Option<String>,
+    /// The agent, and its workspace, whose deletion is still to be gone through although it has no entry any more.
+    pub(crate) journalled_delete: Option<(String, String)>,
     /// Agents that were deleted and not created again: from 2026.9.6 their ids stay closed until then, also to a
     /// config write.
     pub(crate) closed_ids: BTreeSet<String>,
@@ -107,7 +115,10 @@ impl World {
             devices: devices::Devices::default(),
             links: Links::default(),
             in_flight: BTreeMap::new(),
+            most_in_flight: 0,
             deleting: None,
+            unbootable: None,
+            journalled_delete: None,
             closed_ids: BTreeSet::new(),
             delete_lease: None,
             budget: BTreeMap::new(),
@@ -244,6 +255,12 @@ impl World {
             self.delete_lease = Some((deleting.agent, None));
         }
         self.halt();
+    }
+
+    /// Loses the machine, and the process with it.
+    pub(crate) fn lose_host(&mut self) {
+        self.kill();
+        self.power = Power::Lost;
     }
 
     /// Starts the process: it reads its configuration and answers `gateway starting` for `time`.
