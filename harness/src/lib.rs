@@ -3,6 +3,7 @@
 //! Everything listens on loopback, on ports that the system chose, keeps its files in a temporary directory, and ends,
 //! with its whole process group, when its value is dropped.
 
+mod apart;
 mod browser;
 mod control_plane;
 mod kubectl;
@@ -13,6 +14,7 @@ mod parts;
 mod process;
 mod wait;
 
+pub use apart::Apart;
 pub use browser::Browser;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::parts::Parts;
@@ -15,7 +15,7 @@ use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
 /// How long a gateway may take to its first HTTP answer; measured 4 to 20 s.
-const READY: Duration = Duration::from_mins(2);
+pub(crate) const READY: Duration = Duration::from_mins(2);
 
 /// A gateway.
 #[derive(Debug)]
@@ -70,25 +70,39 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
-        let dir = &self.folder;
-        let mut command = Command::new(dir.join("node"));
-        command
-            .arg(dir.join("node_modules/openclaw/openclaw.mjs"))
-            .args(["gateway", "run", "--auth", "token", "--bind", "loopback"]);
-        command.args(["--port", &self.port.to_string(), "--token", &self.token]);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command
-            .env("HOME", self.home.path())
-            .env("PATH", format!("{}:{path}", dir.join("node_modules/.bin").display()))
-            .env("TMPDIR", self.home.path())
-            .env("OPENCLAW_GATEWAY_TOKEN", &self.token)
-            .env("OPENCLAW_NO_RESPAWN", "1")
-            .current_dir(self.home.path());
+        let mut command = Command::new(self.folder.join("node"));
+        let (home, bind) = (self.home.path(), "loopback");
+        Launch { folder: &self.folder, home, port: self.port, token: &self.token, bind }.complete(&mut command);
         let mut process = Process::start("openclaw", command, self.home.path())?;
         let port = self.port;
-        process.ready("the gateway to answer", READY, async || answers(port).await.map_err(|e| e.to_string())).await?;
+        process
+            .ready("the gateway to answer", READY, async || {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
+                answers(stream).await.map_err(|e| e.to_string())
+            })
+            .await?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Ends it in good order and starts the pinned newest version with the same config and workspaces. What else the old one
+    /// kept goes: 2026.9.6 brings it into its own form with a native module, which is not installed.
+    ///
+    /// # Errors
+    /// It did not start; with the end of its log.
+    pub async fn upgrade(&mut self) -> Result<(), Failure> {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+        let state = std::fs::read_dir(self.home.path().join(".openclaw"))?;
+        let of_workspaces = std::fs::read_dir(self.home.path().join("workspaces"))?;
+        let folders = state.map(|entry| entry.map(|entry| entry.path()));
+        let folders = folders.chain(of_workspaces.map(|entry| entry.map(|entry| entry.path().join(".openclaw"))));
+        for path in folders.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| path.is_dir()) {
+            std::fs::remove_dir_all(path)?;
+        }
+        Parts::prepare()?.openclaw().clone_into(&mut self.folder);
+        self.boot().await
     }
 
     /// Ends it as a power cut does.
@@ -155,6 +169,40 @@ impl OpenClaw {
     }
 }
 
+/// How a gateway is started.
+pub(crate) struct Launch<'a> {
+    /// Where `OpenClaw` and its Node are installed.
+    pub(crate) folder: &'a Path,
+    pub(crate) home: &'a Path,
+    pub(crate) port: u16,
+    pub(crate) token: &'a str,
+    /// Where it listens, in its own word.
+    pub(crate) bind: &'a str,
+}
+
+impl Launch<'_> {
+    /// Adds to a command that runs Node what makes it run the gateway.
+    pub(crate) fn complete(&self, command: &mut Command) {
+        command.arg(self.folder.join("node_modules/openclaw/openclaw.mjs"));
+        command.args(["gateway", "run", "--auth", "token", "--bind", self.bind]);
+        command.args(["--port", &self.port.to_string(), "--token", self.token]);
+        self.environment(command);
+    }
+
+    /// Sets the environment of the gateway and of its commands.
+    pub(crate) fn environment(&self, command: &mut Command) {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let bin = self.folder.join("node_modules/.bin");
+        command
+            .env("HOME", self.home)
+            .env("PATH", format!("{}:{}:{path}", bin.display(), self.folder.display()))
+            .env("TMPDIR", self.home)
+            .env("OPENCLAW_GATEWAY_TOKEN", self.token)
+            .env("OPENCLAW_NO_RESPAWN", "1")
+            .current_dir(self.home);
+    }
+}
+
 impl Drop for OpenClaw {
     fn drop(&mut self) {
         // With work under way it drains for more than a minute (measured), and its home goes with it anyway.
@@ -162,7 +210,8 @@ impl Drop for OpenClaw {
     }
 }
 
-fn config(model: &str) -> Value {
+/// A gateway's first config.
+pub(crate) fn config(model: &str) -> Value {
     json!({
         "gateway": {"mode": "local"},
         "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
@@ -175,8 +224,7 @@ fn config(model: &str) -> Value {
 }
 
 /// Whether it answers HTTP. While it starts it refuses, or answers 503.
-async fn answers(port: u16) -> Result<(), Failure> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+pub(crate) async fn answers(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
     stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
     let mut head = [0_u8; 12];
     tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut head)).await??;

@@ -37,6 +37,7 @@ struct Addresses {
 struct Files {
     binary: PathBuf,
     kubeconfig: PathBuf,
+    authorities: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -47,11 +48,23 @@ impl Operator {
     /// # Errors
     /// It did not become ready; with the end of its log.
     pub async fn start(binary: &Path, cluster: &ControlPlane) -> Result<Self, Failure> {
+        Self::start_on(binary, cluster, None).await
+    }
+
+    /// The same, on a system that trusts the certificate authorities of this PEM file.
+    ///
+    /// # Errors
+    /// It did not become ready; with the end of its log.
+    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, authorities: &Path) -> Result<Self, Failure> {
+        Self::start_on(binary, cluster, Some(authorities.to_owned())).await
+    }
+
+    async fn start_on(binary: &Path, cluster: &ControlPlane, authorities: Option<PathBuf>) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
         let token = cluster.kubectl.run(&create).await?;
         let kubeconfig = cluster.kubeconfig("operator", token.trim())?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let files = Files { binary: binary.to_owned(), kubeconfig, dir };
+        let files = Files { binary: binary.to_owned(), kubeconfig, authorities, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (process, addresses) = files.run(Addresses { api: any, probes: any }).await?;
         Ok(Self { process, addresses, files })
@@ -109,6 +122,9 @@ impl Files {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
+        if let Some(authorities) = &self.authorities {
+            command.env("SSL_CERT_FILE", authorities);
+        }
         let mut process = Process::start("muster", command, self.dir.path())?;
         let log = process.log_path().to_owned();
         let addresses = process

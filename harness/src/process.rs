@@ -73,6 +73,11 @@ impl Process {
         format!("the end of its log:\n{}", self.tail(25))
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where its log is.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log

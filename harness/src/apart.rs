@@ -1,0 +1,106 @@
+//! A real gateway in a network namespace of its own, so that it sees its clients as remote.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+
+use super::Failure;
+use super::openclaw::{Launch, READY, answers, config};
+use super::parts::Parts;
+use super::process::Process;
+
+const TOKEN: &str = "the-gateways-token";
+/// The port that a gateway listens on by itself; in a namespace of its own it is always free.
+const PORT: u16 = 18789;
+const RELAY: &str = include_str!("apart.py");
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_mins(1);
+
+/// A gateway that is reached from an address which is not its loopback address.
+#[derive(Debug)]
+pub struct Apart {
+    process: Process,
+    folder: PathBuf,
+    home: TempDir,
+}
+
+impl Apart {
+    /// Starts the pinned newest gateway.
+    ///
+    /// # Errors
+    /// It did not start, with the end of its log; or the system gives no network namespace.
+    pub async fn start() -> Result<Self, Failure> {
+        let folder = Parts::prepare()?.openclaw().to_owned();
+        let home = tempfile::Builder::new().prefix("muster-apart-").tempdir()?;
+        let state = home.path().join(".openclaw");
+        std::fs::create_dir(&state)?;
+        std::fs::write(state.join("openclaw.json"), config("http://127.0.0.1:9/v1").to_string())?;
+        let script = home.path().join("apart.py");
+        std::fs::write(&script, RELAY)?;
+        let mut command = Command::new("unshare");
+        command.args(privileges(&["--user", "--map-root-user"])?).args(["--net", "python3"]);
+        command.arg(&script).arg(home.path().join("relay.sock")).arg(folder.join("node"));
+        let launch = Launch { folder: &folder, home: home.path(), port: PORT, token: TOKEN, bind: "lan" };
+        launch.complete(&mut command);
+        let process = Process::start("openclaw", command, home.path())?;
+        let mut gateway = Self { process, folder, home };
+        let socket = gateway.socket();
+        let answered = async || {
+            let stream = UnixStream::connect(&socket).await.map_err(|e| e.to_string())?;
+            answers(stream).await.map_err(|e| e.to_string())
+        };
+        gateway.process.ready("the gateway to answer", READY, answered).await?;
+        Ok(gateway)
+    }
+
+    /// The Unix socket behind which the gateway is.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.home.path().join("relay.sock")
+    }
+
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        TOKEN
+    }
+
+    /// Runs a command line where the gateway runs. What it printed.
+    ///
+    /// # Errors
+    /// It failed, or took too long.
+    pub async fn run(&self, line: &str) -> Result<String, Failure> {
+        let mut command = Command::new("nsenter");
+        let pid = self.process.id();
+        command.args(privileges(&[&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"])?);
+        command.arg(format!("--net=/proc/{pid}/ns/net")).args(["sh", "-c", line]);
+        let launch = Launch { folder: &self.folder, home: self.home.path(), port: PORT, token: TOKEN, bind: "lan" };
+        launch.environment(&mut command);
+        let run = tokio::process::Command::from(command).kill_on_drop(true).output();
+        let output = tokio::time::timeout(COMMAND, run).await.map_err(|_| format!("{line}: it took too long"))??;
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(said) } else { Err(format!("{line}: {said}").into()) }
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.process.tail(40)
+    }
+}
+
+/// What somebody who is not root has to add.
+fn privileges(more: &[&str]) -> std::io::Result<Vec<String>> {
+    let root = std::fs::metadata("/proc/self")?.uid() == 0;
+    Ok(if root { Vec::new() } else { more.iter().map(|&word| word.to_owned()).collect() })
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}
