@@ -179,7 +179,7 @@ fn start(
     let (queues, receivers) = queues();
     let (due, heard) = mpsc::channel(pass_on::BACKLOG);
     let (news, changed) = mpsc::unbounded_channel();
-    let triggers = Triggers { store: store.clone(), caches: caches.clone(), queues: queues.clone() };
+    let triggers = Triggers { store: store.clone(), queues: queues.clone() };
     let metrics = Arc::new(Metrics::default());
     let world = Arc::new(World {
         store,

@@ -76,6 +76,7 @@ use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, T
 )]
 #[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
 #[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it anew"))]
+#[x_kube(validation = Rule::new("self.adoptionPolicy != 'IfExists' || has(self.agentId)").message("adoptionPolicy IfExists needs agentId, the gateway's id of the agent that is to be adopted"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
     /// The agent's name as people read it. Default: the object's name.
@@ -93,12 +94,19 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_ref: Option<GatewayRef>,
     /// The id of the agent at the gateway. Default: derived from the uid, which never clashes. Set it to keep an id
-    /// across clusters. It cannot be changed.
+    /// across clusters, or to adopt an agent that the gateway has. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it anew"))]
     #[x_kube(validation = Rule::new("self != 'main'").message("the gateway reserves the agent id main"))]
     pub agent_id: Option<String>,
+    /// What happens when the gateway already has an agent with the id `agentId`. `Never`: nothing is done to it, and Ready
+    /// says that the id is taken. `IfExists`: it is adopted. It keeps its workspace, its sessions and their labels, and what
+    /// stands in its config and this spec does not name: `displayName`, `model`, `emoji`, `avatar` and the fields of
+    /// `heartbeat`. Files are written by their policies, save that those of the policy `Once` count as written. Its
+    /// workspace stays when the Agent is deleted.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
     /// The model, `provider/model`. Default: the gateway's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -146,6 +154,16 @@ pub struct AgentSpec {
     /// Pause the agent: no heartbeats, no wake; its files stay.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// What happens when the gateway already has an agent with the id that an Agent asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AdoptionPolicy {
+    /// It is left alone, and the id counts as taken.
+    #[default]
+    Never,
+    /// It is adopted.
+    IfExists,
 }
 
 /// What an agent is for.

@@ -90,6 +90,14 @@ pub struct BindingStatus {
     pub session_key: String,
     /// The agent's workspace on the gateway's host.
     pub workspace: String,
+    /// Whether the gateway had the agent before this Agent stood for it. Its workspace stays when it is removed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub adopted: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What an agent is doing.

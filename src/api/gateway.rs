@@ -167,13 +167,24 @@ pub struct GatewayAuth {
     pub password_secret_ref: Option<SecretKeyRef>,
 }
 
-/// How a gateway's certificate is checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How a gateway's certificate is checked. Without any of this the operator's system roots apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.insecureSkipVerify || (!has(self.caSecretRef) && !has(self.fingerprint))").message("insecureSkipVerify goes with neither caSecretRef nor fingerprint"))]
 pub struct GatewayTls {
-    /// The Secret key that holds the PEM certificates of the authority that signed the gateway's certificate.
-    /// Without it the operator's system roots apply.
-    pub ca_secret_ref: SecretKeyRef,
+    /// The Secret key that holds the PEM certificates of the authority that signed the gateway's certificate. They replace
+    /// the system's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyRef>,
+    /// The SHA-256 fingerprint of the gateway's own certificate, in hexadecimal, with or without colons. Only this
+    /// certificate is accepted. Without `caSecretRef` it need not be signed by anybody, nor be for this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 95), regex(pattern = "^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"))]
+    pub fingerprint: Option<String>,
+    /// Accept any certificate. Whoever stands between Muster and the gateway can then read and change everything: for
+    /// tries only.
+    #[serde(default)]
+    pub insecure_skip_verify: bool,
 }
 
 /// Muster's device identity at a gateway.
@@ -285,6 +296,11 @@ pub struct AgentGatewayStatus {
     /// How many agents there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<AgentCounts>,
+    /// Agents on the gateway that no Agent resource of this cluster declares, by id; the first 100 of them. An Agent with
+    /// that `agentId` and `adoptionPolicy: IfExists` adopts one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub unmanaged: Vec<UnmanagedAgent>,
     /// When the connection was last established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_connected: Option<Time>,
@@ -325,6 +341,19 @@ pub struct Pairing {
     pub request_id: String,
     /// The command that approves it, to be run where the gateway runs.
     pub command: String,
+    /// Until when the request can be approved, reckoned from when it was first seen. Another one takes its place then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// An agent on a gateway that no Agent resource of this cluster declares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnmanagedAgent {
+    /// The gateway's id of the agent.
+    pub id: String,
+    /// Its name on the gateway, if it has one; of a long one the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Numbers of agents on a gateway.
@@ -334,7 +363,7 @@ pub struct AgentCounts {
     pub managed: i32,
     /// Of those, how many are Ready.
     pub ready: i32,
-    /// Agents on the gateway that no Agent resource of this cluster declares.
+    /// Agents on the gateway that no Agent resource of this cluster declares, as last seen.
     pub unmanaged: i32,
 }
 

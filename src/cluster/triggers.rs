@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Caches;
 use crate::api::agent::{Agent, GatewayKey};
 use crate::api::requests::RequestKind;
 use crate::api::{AgentGateway, Board};
 use crate::plan::Binding;
 use crate::reconcile::gateways::{Changed, Concerns};
-use crate::reconcile::references::gateway_key;
+use crate::reconcile::references::{board_of, gateway_key, gateway_of};
 use crate::reconcile::templates::config_maps;
 use crate::reconcile::{Key, Store};
 
@@ -36,29 +35,11 @@ fn push(queue: &UnboundedSender<Key>, key: Key) {
 pub struct Triggers<S> {
     /// The caches, through the port.
     pub store: S,
-    /// The caches themselves, for listing boards and gateways.
-    pub caches: Caches,
     /// The queues.
     pub queues: Queues,
 }
 
 impl<S: Store> Triggers<S> {
-    /// The gateway that an Agent means now.
-    fn gateway_of(&self, agent: &Agent) -> Option<GatewayKey> {
-        let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
-        let board = self.board_of(agent);
-        let reference = match &board {
-            Some(board) => &board.spec.gateway_ref,
-            None => agent.spec.gateway_ref.as_ref()?,
-        };
-        Some(gateway_key(reference, namespace))
-    }
-
-    fn board_of(&self, agent: &Agent) -> Option<std::sync::Arc<Board>> {
-        let name = &agent.spec.board_ref.as_ref()?.name;
-        self.store.board(&Key::new(agent.metadata.namespace.as_deref().unwrap_or_default(), name))
-    }
-
     /// An Agent came, changed or went. `spec` says whether more than its status did.
     pub fn agent(&self, agent: &Agent, spec: bool, gone: bool) {
         if spec {
@@ -69,7 +50,7 @@ impl<S: Store> Triggers<S> {
             push(&self.queues.boards, Key::new(&namespace, &board.name));
         }
         let bound = Binding::of(agent).map(|b| b.gateway);
-        for gateway in bound.into_iter().chain(self.gateway_of(agent)) {
+        for gateway in bound.into_iter().chain(gateway_of(&self.store, agent)) {
             push(&self.queues.gateways, Key::from(&gateway));
         }
         if gone {
@@ -106,7 +87,7 @@ impl<S: Store> Triggers<S> {
     /// An AgentGateway came, changed or went. `spec` says whether more than its status did.
     pub fn gateway(&self, gateway: &AgentGateway, spec: bool) {
         let key = GatewayKey::from(&Key::of(&gateway.metadata));
-        for board in self.caches.boards.state().iter().filter_map(|guard| guard.0.as_ref().ok()) {
+        for board in self.store.boards() {
             let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
             if gateway_key(&board.spec.gateway_ref, namespace) == key {
                 push(&self.queues.boards, Key::of(&board.metadata));
@@ -120,7 +101,8 @@ impl<S: Store> Triggers<S> {
 
     fn agents_of(&self, key: &GatewayKey) {
         self.agents_where(|agent| {
-            Binding::of(agent).is_some_and(|b| b.gateway == *key) || self.gateway_of(agent).as_ref() == Some(key)
+            Binding::of(agent).is_some_and(|b| b.gateway == *key)
+                || gateway_of(&self.store, agent).as_ref() == Some(key)
         });
     }
 
@@ -128,8 +110,8 @@ impl<S: Store> Triggers<S> {
     pub fn config_map(&self, meta: &ObjectMeta) {
         let key = Key::of(meta);
         self.agents_where(|agent| {
-            let board = self.board_of(agent);
-            let gateway = self.gateway_of(agent).and_then(|g| self.store.gateway(&Key::from(&g)));
+            let board = board_of(&self.store, agent);
+            let gateway = gateway_of(&self.store, agent).and_then(|g| self.store.gateway(&Key::from(&g)));
             config_maps(agent, board.as_deref(), gateway.as_deref()).contains(&key)
         });
     }
@@ -142,7 +124,11 @@ impl<S: Store> Triggers<S> {
             Concerns::Itself => {}
             Concerns::Agent(key) => push(&self.queues.agents, key.clone()),
             Concerns::Id(id) => self.agents_where(|agent| {
-                Binding::of(agent).is_some_and(|b| b.gateway == changed.gateway && b.identity.agent_id == *id)
+                let asks = || {
+                    agent.spec.agent_id.as_ref() == Some(id)
+                        && gateway_of(&self.store, agent).as_ref() == Some(&changed.gateway)
+                };
+                Binding::of(agent).map_or_else(asks, |b| b.gateway == changed.gateway && b.identity.agent_id == *id)
             }),
         }
     }

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::error::CallError;
 use super::handle::Link;
 use super::hello::{Hello, Refusal, RefusalKind, Settings};
+use super::login::Login;
 use super::session::{Output, Session};
 use super::transport::{ByteStream, Dial};
 
@@ -71,6 +72,8 @@ pub(super) struct Connection {
     pub(super) hashes: Arc<AtomicBool>,
     /// What the gateway said when it let this client in last.
     pub(super) last: Option<Arc<Hello>>,
+    /// What it presents.
+    pub(super) login: Login,
 }
 
 /// How one connection ended.
@@ -93,7 +96,11 @@ impl Connection {
             failures = if was_up && begun.elapsed() > BACKOFF.1 { 1 } else { failures.saturating_add(1) };
             let wait = match end {
                 End::Closing => return,
-                End::Refused(refusal) => self.refused(refusal),
+                End::Refused(refusal) => match self.login.refused(refusal) {
+                    Some(refusal) => self.refused(refusal),
+                    // The other credential is tried at once.
+                    None => Duration::ZERO,
+                },
                 End::Lost(error) => self.lost(error, failures),
             };
             if !self.pause(wait).await {
@@ -160,7 +167,7 @@ impl Connection {
         };
         let mut talk = Talk {
             socket,
-            session: Session::new(self.settings.clone(), Instant::now()),
+            session: Session::with(self.settings.clone(), self.login.device_token().cloned(), Instant::now()),
             waiting: HashMap::new(),
             queue: VecDeque::new(),
             ticket: 0,
@@ -215,13 +222,11 @@ impl Connection {
                 }
                 Output::Up(hello) => {
                     info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");
-                    let hello = Arc::new(*hello);
+                    let credential = self.login.accepted(hello.device_token.as_ref());
+                    let hello = Arc::new(Hello { credential, ..*hello });
                     // An older version in its place refuses the precondition that the newer one took.
                     if self.last.replace(Arc::clone(&hello)).is_some_and(|last| !last.is_of_the_version_of(&hello)) {
                         self.hashes.store(false, Ordering::Relaxed);
-                    }
-                    if let Some(token) = &hello.device_token {
-                        self.settings.device_token = Some(token.clone());
                     }
                     self.link.send_replace(Link::Up(hello));
                     self.tell(Told::Up);

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-/// What an agent's entry should be. Keys that are not named here belong to others and are left alone.
+/// What an agent's entry should be. Keys that have no field here belong to others and are left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
     /// The agent's id.
     pub id: String,
     /// Its name as people read it.
-    pub name: String,
+    pub name: Option<String>,
     /// Its workspace.
     pub workspace: String,
     /// Its model; the gateway's default without one.
@@ -17,6 +17,8 @@ pub struct AgentEntry {
     pub identity: EntryIdentity,
     /// Its heartbeat.
     pub heartbeat: HeartbeatEntry,
+    /// Whether what is `None` here stays as it is, and is not to be absent.
+    pub keeps_the_rest: bool,
 }
 
 /// An agent's identity in the config.
@@ -34,9 +36,9 @@ pub struct EntryIdentity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatEntry {
     /// Time between two runs, `5m`; `0m` turns them off.
-    pub every: String,
+    pub every: Option<String>,
     /// Where the text of a run is delivered.
-    pub target: String,
+    pub target: Option<String>,
     /// The prompt of a run.
     pub prompt: Option<String>,
     /// The model of a run.
@@ -71,20 +73,45 @@ impl AgentEntry {
     /// The JSON merge patch (RFC 7386) that makes `is` what it should be; `None` when there is nothing to change.
     pub(super) fn patch(&self, is: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
         let empty = Map::new();
-        let is = is.unwrap_or(&empty);
+        let there = is.unwrap_or(&empty);
+        let rest = if self.keeps_the_rest { Rest::Kept } else { Rest::Removed };
         let mut patch = Map::new();
-        put(&mut patch, "name", Some(json!(self.name)), is.get("name"));
-        let workspace = is.get("workspace").and_then(Value::as_str);
-        if !workspace.is_some_and(|is| same_path(&self.workspace, is)) {
-            patch.insert("workspace".into(), json!(self.workspace));
+        put(&mut patch, "name", text(self.name.as_ref()), there.get("name"), rest);
+        match there.get("workspace").and_then(Value::as_str) {
+            Some(is) if same_path(&self.workspace, is) => {}
+            // The gateway has a place for an agent whose entry names none.
+            None if is.is_some() && self.keeps_the_rest => {}
+            Some(_) | None => {
+                patch.insert("workspace".into(), json!(self.workspace));
+            }
         }
         // A model may also stand as an object with a primary one.
-        let model = is.get("model").map(|m| m.get("primary").unwrap_or(m));
-        put(&mut patch, "model", self.model.as_ref().map(|m| json!(m)), model);
-        nested(&mut patch, "identity", self.identity.wanted(), is.get("identity"), false);
-        nested(&mut patch, "heartbeat", self.heartbeat.wanted(), is.get("heartbeat"), true);
+        let model = there.get("model").map(|m| m.get("primary").unwrap_or(m));
+        put(&mut patch, "model", text(self.model.as_ref()), model, rest);
+        let mut identity = self.identity.wanted();
+        if rest == Rest::Kept && there.get("identity").is_none_or(|is| is.get("name").is_none()) {
+            // The gateway goes by the entry's own name then.
+            identity.retain(|(key, _)| *key != "name");
+        }
+        nested(&mut patch, "identity", identity, there.get("identity"), rest);
+        let heartbeat = there.get("heartbeat");
+        if rest == Rest::Removed {
+            remove_foreign(&mut patch, "heartbeat", &self.heartbeat.wanted(), heartbeat);
+        }
+        nested(&mut patch, "heartbeat", self.heartbeat.wanted(), heartbeat, rest);
         (!patch.is_empty()).then_some(patch)
     }
+}
+
+/// What becomes of what an entry has and is not named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Removed,
+    Kept,
+}
+
+fn text(value: Option<&String>) -> Option<Value> {
+    value.map(|value| json!(value))
 }
 
 /// Whether two paths on the gateway's host are the same. Gateways up to 2026.7 write a path that begins with `~/` out in
@@ -100,52 +127,56 @@ pub fn same_path(one: &str, other: &str) -> bool {
 }
 
 /// Adds what makes one key what it should be.
-fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Option<&Value>) {
+fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Option<&Value>, rest: Rest) {
     match want {
         Some(want) if is != Some(&want) => {
             patch.insert(key.into(), want);
         }
-        None if is.is_some_and(|v| !v.is_null()) => {
+        None if rest == Rest::Removed && is.is_some_and(|v| !v.is_null()) => {
             patch.insert(key.into(), Value::Null);
         }
         Some(_) | None => {}
     }
 }
 
-/// Adds what makes an object what it should be. With `whole`, keys that it should not have are removed.
-fn nested(
-    patch: &mut Map<String, Value>,
-    key: &str,
-    want: Vec<(&str, Option<Value>)>,
-    is: Option<&Value>,
-    whole: bool,
-) {
-    let empty = Map::new();
-    let is = is.and_then(Value::as_object).unwrap_or(&empty);
+/// What the keys of an object should be.
+type Wanted = Vec<(&'static str, Option<Value>)>;
+
+/// Adds what makes the named keys of an object what they should be.
+fn nested(patch: &mut Map<String, Value>, key: &str, want: Wanted, is: Option<&Value>, rest: Rest) {
     let mut inner = Map::new();
-    if whole {
-        for foreign in is.keys().filter(|k| !want.iter().any(|(name, _)| name == k)) {
-            inner.insert(foreign.clone(), Value::Null);
-        }
-    }
     for (name, value) in want {
-        put(&mut inner, name, value, is.get(name));
+        put(&mut inner, name, value, is.and_then(|is| is.get(name)), rest);
     }
-    if !inner.is_empty() {
-        patch.insert(key.into(), Value::Object(inner));
+    extend(patch, key, inner);
+}
+
+/// Removes the keys of an object that are not named.
+fn remove_foreign(patch: &mut Map<String, Value>, key: &str, want: &Wanted, is: Option<&Value>) {
+    let keys = is.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let foreign = keys.filter(|k| !want.iter().any(|(name, _)| name == k));
+    extend(patch, key, foreign.map(|key| (key.clone(), Value::Null)).collect());
+}
+
+fn extend(patch: &mut Map<String, Value>, key: &str, more: Map<String, Value>) {
+    for (name, value) in more {
+        let inner = patch.entry(key).or_insert_with(|| json!({}));
+        inner[name] = value;
     }
 }
 
 impl EntryIdentity {
-    fn wanted(&self) -> Vec<(&'static str, Option<Value>)> {
-        let text = |value: &Option<String>| value.as_ref().map(|v| json!(v));
-        vec![("name", text(&self.name)), ("emoji", text(&self.emoji)), ("avatar", text(&self.avatar))]
+    fn wanted(&self) -> Wanted {
+        vec![
+            ("name", text(self.name.as_ref())),
+            ("emoji", text(self.emoji.as_ref())),
+            ("avatar", text(self.avatar.as_ref())),
+        ]
     }
 }
 
 impl HeartbeatEntry {
-    fn wanted(&self) -> Vec<(&'static str, Option<Value>)> {
-        let text = |value: &Option<String>| value.as_ref().map(|v| json!(v));
+    fn wanted(&self) -> Wanted {
         let hours = self.active_hours.as_ref().map(|h| {
             let mut hours = json!({ "start": h.start, "end": h.end });
             if let Some(timezone) = &h.timezone {
@@ -154,10 +185,10 @@ impl HeartbeatEntry {
             hours
         });
         vec![
-            ("every", Some(json!(self.every))),
-            ("target", Some(json!(self.target))),
-            ("prompt", text(&self.prompt)),
-            ("model", text(&self.model)),
+            ("every", text(self.every.as_ref())),
+            ("target", text(self.target.as_ref())),
+            ("prompt", text(self.prompt.as_ref())),
+            ("model", text(self.model.as_ref())),
             ("activeHours", hours),
         ]
     }
@@ -170,11 +201,16 @@ mod tests {
     fn entry() -> AgentEntry {
         AgentEntry {
             id: "mc-1".into(),
-            name: "Ops".into(),
+            name: Some("Ops".into()),
             workspace: "/w/mc-1".into(),
             model: None,
             identity: EntryIdentity { name: Some("Ops".into()), ..EntryIdentity::default() },
-            heartbeat: HeartbeatEntry { every: "5m".into(), target: "none".into(), ..HeartbeatEntry::default() },
+            heartbeat: HeartbeatEntry {
+                every: Some("5m".into()),
+                target: Some("none".into()),
+                ..HeartbeatEntry::default()
+            },
+            keeps_the_rest: false,
         }
     }
 
@@ -205,6 +241,26 @@ mod tests {
             Value::Object(patch),
             json!({"model": null, "identity": {"emoji": null}, "heartbeat": {"every": "5m", "prompt": null}})
         );
+    }
+
+    #[test]
+    fn an_entry_that_keeps_the_rest_is_changed_only_where_something_else_is_named() {
+        let nothing = AgentEntry {
+            name: None,
+            identity: EntryIdentity::default(),
+            heartbeat: HeartbeatEntry::default(),
+            keeps_the_rest: true,
+            ..entry()
+        };
+        let is = object(&json!({"name": "Old", "model": "a/b", "identity": {"emoji": "x"},
+            "heartbeat": {"every": "1m", "includeReasoning": true}}));
+        assert_eq!(nothing.patch(Some(&is)), None);
+        let moved = object(&json!({"workspace": "/elsewhere"}));
+        assert_eq!(nothing.patch(Some(&moved)), Some(object(&json!({"workspace": "/w/mc-1"}))));
+        let heartbeat = HeartbeatEntry { every: Some("5m".into()), ..HeartbeatEntry::default() };
+        let named = AgentEntry { name: Some("Ops".into()), heartbeat, ..nothing };
+        let patch = named.patch(Some(&is)).unwrap();
+        assert_eq!(Value::Object(patch), json!({"name": "Ops", "heartbeat": {"every": "5m"}}));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::entry::AgentEntry;
 use super::error::CallError;
 use super::hello::{Hello, Refusal, Settings};
 use super::inventory::{Informer, Inventory};
+use super::login::Login;
 use super::runs::Runs;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
@@ -138,6 +139,7 @@ impl Gateway {
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
         let connection = Connection {
+            login: Login::new(settings.device_token.clone()),
             settings,
             dial,
             calls: calls_rx,
@@ -166,6 +168,7 @@ impl Gateway {
             changes: changes.clone(),
             turns: Arc::clone(&turns),
             state: BTreeMap::new(),
+            failing: None,
             news: Vec::new(),
         };
         tokio::spawn(connection.run());

@@ -11,6 +11,8 @@ use url::Url;
 
 use super::frame::ErrorShape;
 use super::identity::{Claim, Identity};
+use super::login::Credential;
+use super::trust::Trust;
 
 /// Everything that a connection needs.
 #[derive(Clone)]
@@ -49,15 +51,6 @@ pub enum Auth {
     Password(SecretString),
 }
 
-/// How a gateway's certificate is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// With the roots of the system.
-    Platform,
-    /// With these PEM certificates and no others.
-    Pem(Vec<u8>),
-}
-
 /// The lowest and the highest protocol version that are offered.
 const PROTOCOLS: (u32, u32) = (3, 4);
 const CLIENT_ID: &str = "gateway-client";
@@ -85,9 +78,9 @@ const METHODS: [&str; 12] = [
     "chat.history",
 ];
 
-/// The parameters of `connect`.
-pub(super) fn connect(settings: &Settings, nonce: &str, challenge_ms: i64) -> Value {
-    let (auth, token) = auth(settings);
+/// The parameters of `connect`, with the shared credential or with the device's own token.
+pub(super) fn connect(settings: &Settings, device: Option<&SecretString>, nonce: &str, challenge_ms: i64) -> Value {
+    let (auth, token) = auth(settings, device);
     let claim = Claim {
         client_id: CLIENT_ID,
         mode: CLIENT_MODE,
@@ -117,7 +110,10 @@ pub(super) fn connect(settings: &Settings, nonce: &str, challenge_ms: i64) -> Va
 }
 
 /// The credential as the gateway takes it, and the token that the device signs with it.
-fn auth(settings: &Settings) -> (Value, String) {
+fn auth(settings: &Settings, device: Option<&SecretString>) -> (Value, String) {
+    if let Some(token) = device {
+        return (json!({ "deviceToken": token.expose_secret() }), token.expose_secret().to_owned());
+    }
     match &settings.auth {
         Auth::Token(token) => (json!({ "token": token.expose_secret() }), token.expose_secret().to_owned()),
         Auth::Password(password) => (json!({ "password": password.expose_secret() }), String::new()),
@@ -137,6 +133,8 @@ pub struct Hello {
     pub scopes: BTreeSet<String>,
     /// What it issued for this device.
     pub device_token: Option<SecretString>,
+    /// By what it let the client in.
+    pub credential: Credential,
     /// The longest frame that it takes, in bytes.
     pub max_payload: usize,
     /// How often it sends a tick.
@@ -156,6 +154,7 @@ impl Hello {
             server_version: payload["server"]["version"].as_str().unwrap_or_default().to_owned(),
             methods: words(&payload["features"]["methods"]),
             scopes: words(&auth["scopes"]),
+            credential: Credential::Shared,
             device_token: auth["deviceToken"].as_str().map(SecretString::from),
             max_payload: usize::try_from(size(&payload["policy"]["maxPayload"], 512 * 1024)).unwrap_or(usize::MAX),
             tick: Duration::from_millis(size(&payload["policy"]["tickIntervalMs"], 30_000)),

@@ -114,8 +114,14 @@ struct Sessions {
 }
 
 #[derive(Deserialize)]
+struct Patched {
+    entry: RawSession,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawSession {
+    #[serde(default)]
     key: String,
     #[serde(default)]
     label: Option<String>,
@@ -230,13 +236,15 @@ impl Gateway {
         Ok(found.map(RawSession::info))
     }
 
-    /// Puts a label on a session, and makes the session when there is none. On an unknown agent this leaves an orphan
+    /// Puts a label on a session, and makes the session when there is none. The session as it is then; without its runs. On an unknown agent this leaves an orphan
     /// (measured on all versions): call it only for an agent that the roster shows.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn session_label(&self, key: &str, label: &str) -> Result<(), CallError> {
-        self.call_again("sessions.patch", json!({ "key": key, "label": label }), ORDINARY).await.map(|_| ())
+    pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
+        let params = json!({ "key": key, "label": label });
+        let patched: Patched = read("sessions.patch", self.call_again("sessions.patch", params, ORDINARY).await?)?;
+        Ok(RawSession { key: key.to_owned(), ..patched.entry }.info())
     }
 
     /// Starts a session anew: what was said in it is no longer passed on to the model. One that is missing is made

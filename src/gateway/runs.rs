@@ -25,8 +25,33 @@ pub struct Activity {
     active: BTreeMap<String, i64>,
     ended: VecDeque<String>,
     last: Option<Run>,
-    /// Counts how often its session was labelled, reset or deleted, by whomever.
+    /// Counts how often its session was reset or deleted, or changed in a way that was not told, by whomever.
     pub session_changes: u64,
+    /// The session that was labelled last, as it was told. Whoever has seen it so has missed nothing.
+    pub labelled: Option<Labelled>,
+}
+
+/// A session that somebody has labelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// Its key.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+impl Labelled {
+    /// Reads it from an event: from a part of its own, or, on older gateways, beside everything else.
+    fn read(payload: &Value) -> Option<Self> {
+        let session = if payload["session"].is_object() { &payload["session"] } else { payload };
+        Some(Self {
+            key: payload["sessionKey"].as_str()?.to_owned(),
+            id: session["sessionId"].as_str()?.to_owned(),
+            label: session["label"].as_str().map(str::to_owned),
+        })
+    }
 }
 
 impl Activity {
@@ -110,7 +135,9 @@ impl Runs {
     /// Takes an event. Gives the agent whose activity it changed.
     pub(super) fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
         if let Some(agent) = changed_session(event, payload) {
-            self.agents.entry(agent.clone()).or_default().session_changes += 1;
+            let activity = self.agents.entry(agent.clone()).or_default();
+            activity.labelled = Labelled::read(payload).filter(|_| payload["reason"] == "patch");
+            activity.session_changes += u64::from(activity.labelled.is_none());
             return Some(agent);
         }
         let heard = Heard::read(event, payload)?;
@@ -267,6 +294,22 @@ mod tests {
             assert_eq!(runs.hear("sessions.changed", &told).as_deref(), Some("mc-1"));
         }
         assert_eq!(runs.of("mc-1").map(|a| a.session_changes), Some(3));
+    }
+
+    #[test]
+    fn a_label_is_taken_as_it_is_told_in_the_words_of_old_and_new_gateways() {
+        let mut runs = Runs::default();
+        let labelled = Labelled { key: "agent:mc-1:main".into(), id: "s1".into(), label: Some("Ops".into()) };
+        let session = json!({ "sessionId": "s1", "label": "Ops" });
+        let mut old = json!({ "sessionKey": labelled.key, "reason": "patch", "sessionId": "s1", "label": "Ops" });
+        for told in [json!({ "sessionKey": labelled.key, "reason": "patch", "session": session }), old.clone()] {
+            runs.hear("sessions.changed", &told);
+            let activity = runs.of("mc-1").unwrap();
+            assert_eq!((activity.labelled.as_ref(), activity.session_changes), (Some(&labelled), 0));
+        }
+        old["reason"] = json!("reset");
+        runs.hear("sessions.changed", &old);
+        assert_eq!(runs.of("mc-1").map(|a| (a.labelled.clone(), a.session_changes)), Some((None, 1)));
     }
 
     #[test]

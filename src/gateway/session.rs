@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -68,6 +69,7 @@ struct Pending {
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
+    device_token: Option<SecretString>,
     state: State,
     pending: BTreeMap<String, Pending>,
     next: u64,
@@ -80,11 +82,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// A conversation over a socket that was just opened.
+    /// A conversation over a socket that was just opened, begun with the shared credential.
     #[must_use]
     pub fn new(settings: Settings, now: Instant) -> Self {
+        Self::with(settings, None, now)
+    }
+
+    /// A conversation that is begun with the device's own token, if there is one given.
+    #[must_use]
+    pub(super) fn with(settings: Settings, device_token: Option<SecretString>, now: Instant) -> Self {
         Self {
             settings,
+            device_token,
             state: State::Waiting,
             pending: BTreeMap::new(),
             next: 0,
@@ -199,7 +208,7 @@ impl Session {
         let (Some(nonce), Some(at)) = (challenge["nonce"].as_str(), challenge["ts"].as_i64()) else {
             return self.close("the gateway's challenge has no nonce or no time".into());
         };
-        let params = connect(&self.settings, nonce, at);
+        let params = connect(&self.settings, self.device_token.as_ref(), nonce, at);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
         self.state = State::Introduced;
     }

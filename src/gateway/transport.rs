@@ -4,15 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::hello::Trust;
+use super::trust::{Trust, client_config, explained};
 
 /// A stream of bytes, both ways.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -41,7 +39,8 @@ impl Dial for Network {
                 return Ok(Box::new(tcp) as Box<dyn ByteStream>);
             }
             let name = ServerName::try_from(bare.to_owned()).map_err(|e| invalid(&e.to_string()))?;
-            let tls = connector(trust)?.connect(name, tcp).await?;
+            let connector = TlsConnector::from(Arc::new(client_config(trust)?));
+            let tls = connector.connect(name, tcp).await.map_err(explained)?;
             Ok(Box::new(tls) as Box<dyn ByteStream>)
         })
     }
@@ -49,28 +48,4 @@ impl Dial for Network {
 
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what.to_owned())
-}
-
-fn connector(trust: &Trust) -> io::Result<TlsConnector> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| invalid(&e.to_string()))?;
-    let config = match trust {
-        Trust::Platform => builder.with_platform_verifier().map_err(|e| invalid(&e.to_string()))?.with_no_client_auth(),
-        Trust::Pem(pem) => builder.with_root_certificates(roots(pem)?).with_no_client_auth(),
-    };
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn roots(pem: &[u8]) -> io::Result<rustls::RootCertStore> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| invalid(&format!("the CA is no PEM certificate: {e}")))?;
-        roots.add(certificate).map_err(|e| invalid(&format!("the CA is not accepted: {e}")))?;
-    }
-    if roots.is_empty() {
-        return Err(invalid("the CA holds no PEM certificate"));
-    }
-    Ok(roots)
 }

@@ -20,10 +20,11 @@ use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
 use super::turn::Turns;
 
-/// Most entries in one patch: one of 200 took 54 s, in which nothing else could be written (measured).
-const MOST: usize = 50;
-/// How long to wait after a patch that failed for another reason than a stale base.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
+/// (measured).
+const MOST: usize = 64;
+/// How long to wait after a patch that failed for another reason than a stale base; doubled each time, up to the second.
+const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
 /// The state of the config writes.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +35,11 @@ pub struct Writes {
     pub refused: BTreeMap<String, Refused>,
     /// When the gateway takes config writes again, while its limit is used up.
     pub budget_until: Option<Instant>,
+    /// Why the last config write failed, while it is tried again.
+    pub failed: Option<Refused>,
 }
 
-/// The gateway's refusal of an entry.
+/// The gateway's refusal of an entry, or of a config write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The gateway's code.
@@ -63,6 +66,13 @@ pub(super) struct Slot {
     group: u32,
 }
 
+/// Config writes that failed one after the other for a reason that may pass.
+#[derive(Debug)]
+pub(super) struct Failing {
+    times: u32,
+    last: Refused,
+}
+
 /// The task.
 pub(super) struct Writer {
     pub(super) caller: Caller,
@@ -73,6 +83,7 @@ pub(super) struct Writer {
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) turns: Arc<Turns>,
     pub(super) state: BTreeMap<String, Slot>,
+    pub(super) failing: Option<Failing>,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
 }
@@ -167,6 +178,7 @@ impl Writer {
         let after = match &result {
             Ok(_) => {
                 info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
+                self.failing = None;
                 None
             }
             Err(error) => self.failed(&ids, &base, error),
@@ -185,14 +197,30 @@ impl Writer {
         if let Some(wait) = error.retry_after() {
             warn!(seconds = wait.as_secs(), "the gateway takes no more config writes for now");
             self.news.extend_from_slice(ids);
+            self.failing = None;
             return Some(Instant::now() + wait);
         }
         if error.is_transient() {
-            warn!(%error, "config not written");
-            return Some(Instant::now() + AFTER_FAILURE);
+            return Some(Instant::now() + self.failed_again(ids, error));
         }
+        self.failing = None;
         self.refused(ids, hash, error);
         None
+    }
+
+    /// Takes note of a failure that may pass, and says how long to wait.
+    fn failed_again(&mut self, ids: &[String], error: &CallError) -> Duration {
+        let last = Refused { code: error.code().to_owned(), message: error.message() };
+        let before = self.failing.take();
+        let same = before.as_ref().is_some_and(|failing| failing.last == last);
+        if !same {
+            self.news.extend_from_slice(ids);
+        }
+        let times = before.map_or(0, |failing| failing.times);
+        let wait = AFTER_FAILURE.0.saturating_mul(2_u32.saturating_pow(times.min(10))).min(AFTER_FAILURE.1);
+        warn!(%error, seconds = wait.as_secs(), "config not written, tried again later");
+        self.failing = Some(Failing { times: times.saturating_add(1), last });
+        wait
     }
 
     /// The gateway refuses the patch: a single entry is at fault, several are tried in halves.
@@ -221,7 +249,8 @@ impl Writer {
         let writes = Writes {
             pending: waits.map(|(id, _)| id.clone()).collect(),
             refused: refused.collect(),
-            budget_until: not_before.filter(|at| *at > Instant::now() + AFTER_FAILURE),
+            budget_until: not_before.filter(|at| self.failing.is_none() && *at > Instant::now() + AFTER_FAILURE.0),
+            failed: self.failing.as_ref().map(|failing| failing.last.clone()),
         };
         self.writes.send_replace(Arc::new(writes));
         for id in self.news.drain(..) {

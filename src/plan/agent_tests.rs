@@ -41,10 +41,19 @@ fn files_and_session_wait_for_the_roster() {
 }
 
 #[test]
-fn a_registered_agent_gets_its_files_and_its_label() {
-    let plan = applied().bound().with_token().registered().plan();
-    assert_eq!(names(&plan), ["write_files", "label_session"]);
-    assert!(plan.again);
+fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
+    let mut situation = applied().bound().with_token().registered();
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again, plan.can_wait()), (vec!["write_files"], true, false));
+    for step in &plan.steps {
+        situation.apply(step);
+    }
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true), "Ready is recorded first");
+    situation.record(&plan, None);
+    situation.record(&Plan::default(), None);
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again, plan.can_wait()), (vec!["label_session"], true, true));
 }
 
 #[test]
@@ -78,7 +87,7 @@ fn an_earlier_binding_is_undone_first_and_alone() {
 fn a_chosen_id_that_somebody_uses_is_left_to_them() {
     for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
         let mut situation = applied();
-        situation.desired.chosen_id = true;
+        situation.desired.origin = Origin::Chosen;
         situation.observed.registration = registration;
         let plan = situation.plan();
         assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{registration:?}");
@@ -88,7 +97,7 @@ fn a_chosen_id_that_somebody_uses_is_left_to_them() {
 #[test]
 fn an_id_that_may_have_had_another_life_is_created_and_not_only_written() {
     let mut chosen = applied().bound().with_token();
-    chosen.desired.chosen_id = true;
+    chosen.desired.origin = Origin::Chosen;
     assert_eq!(names(&chosen.plan()), ["create"]);
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };
@@ -120,13 +129,14 @@ fn what_the_entry_waits_for_is_told() {
 #[test]
 fn a_file_that_is_too_long_is_told_after_the_others_are_written() {
     let long = super::super::DesiredFile {
+        had_a_life: false,
         carries_token: false,
         name: "SOUL.md".into(),
         delivery: super::super::Delivery::TooLarge { characters: 20_001, limit: 20_000 },
     };
     let mut situation = applied().bound().with_token().registered();
     situation.desired.files.as_mut().unwrap().push(long.clone());
-    assert_eq!(names(&situation.plan()), ["write_files", "label_session"]);
+    assert_eq!(names(&situation.plan()), ["write_files"]);
     let mut situation = applied().provisioned();
     situation.desired.files.as_mut().unwrap().push(long);
     let plan = situation.plan();
@@ -173,7 +183,7 @@ fn an_agent_that_moves_to_another_workspace_stays_the_same_agent() {
 #[test]
 fn nothing_is_created_while_the_gateway_is_unsettled() {
     let mut situation = applied().bound().with_token();
-    situation.desired.chosen_id = true;
+    situation.desired.origin = Origin::Chosen;
     situation.observed.settled = false;
     let plan = situation.plan();
     assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::NotSettled)));

@@ -53,16 +53,18 @@ pub struct Binding {
     pub gateway: GatewayKey,
     /// The agent's names there.
     pub identity: Identity,
+    /// Whether the gateway had the agent before.
+    pub adopted: bool,
 }
 
 impl Binding {
     /// The binding that an Agent carries, if it is its own.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
-        let BindingStatus { uid, gateway, agent_id, session_key, workspace } =
+        let BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted } =
             agent.status.as_ref()?.binding.clone()?;
         let identity = Identity { agent_id, session_key, workspace };
-        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity })
+        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity, adopted })
     }
 
     /// Whether both are about one agent of one gateway, wherever it works.
@@ -75,7 +77,8 @@ impl Binding {
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
         let Identity { agent_id, session_key, workspace } = self.identity.clone();
-        BindingStatus { uid: self.uid.clone(), gateway: self.gateway.clone(), agent_id, session_key, workspace }
+        let (uid, gateway, adopted) = (self.uid.clone(), self.gateway.clone(), self.adopted);
+        BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted }
     }
 }
 
@@ -110,6 +113,7 @@ mod tests {
             uid: "u1".into(),
             gateway: GatewayKey { namespace: "ns".into(), name: "gw".into() },
             identity: Identity::derive(Role::Worker, None, "u1", "/data"),
+            adopted: false,
         };
         let mut agent = Agent::default();
         agent.metadata.uid = Some("u1".into());

@@ -22,8 +22,8 @@ pub struct Desired {
     pub gateway: GatewayKey,
     /// Its names there.
     pub identity: Identity,
-    /// Whether the id was chosen by a person, so that somebody else may already use it.
-    pub chosen_id: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Its entry in the gateway's config.
     pub entry: Entry,
     /// The label of its session.
@@ -58,11 +58,22 @@ pub struct Desired {
     pub content_check_interval: Duration,
 }
 
+/// Where an agent comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its id is derived, so that nobody else can have it.
+    Derived,
+    /// Its id was chosen by a person, so that somebody else may already use it.
+    Chosen,
+    /// The gateway had it before the Agent stood for it.
+    Adopted,
+}
+
 /// An agent's entry in the gateway's config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Name as people read it.
-    pub name: String,
+    /// Name as people read it; only that of an adopted agent may be left to the gateway.
+    pub name: Option<String>,
     /// Workspace on the gateway's host.
     pub workspace: String,
     /// Model, when the spec names one.
@@ -73,15 +84,17 @@ pub struct Entry {
     pub avatar: Option<String>,
     /// The gateway's own heartbeat.
     pub heartbeat: EntryHeartbeat,
+    /// Whether what is not named here stays as it is on the gateway, as an adopted agent's does.
+    pub keeps_the_rest: bool,
 }
 
 /// The gateway's own heartbeat of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryHeartbeat {
-    /// Time between two runs; zero turns them off.
-    pub every: Duration,
-    /// Where a run's text is delivered.
-    pub target: String,
+    /// Time between two runs; zero turns them off. Only that of an adopted agent may be left to the gateway.
+    pub every: Option<Duration>,
+    /// Where a run's text is delivered. Only that of an adopted agent may be left to the gateway.
+    pub target: Option<String>,
     /// The prompt, when the spec names one.
     pub prompt: Option<String>,
     /// The model, when the spec names one.
@@ -117,6 +130,8 @@ pub struct DesiredFile {
     pub name: String,
     /// Whether the agent's token stands in it.
     pub carries_token: bool,
+    /// Whether its agent was there before Muster knew it, so that what is written once in a life was written.
+    pub had_a_life: bool,
     /// What is to become of it.
     pub delivery: Delivery,
 }

@@ -55,6 +55,7 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
             FilePolicy::Always => always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
             FilePolicy::IfMissing => if_missing(content, seen),
+            FilePolicy::Once if file.had_a_life => Decision::Rest(FileState::Kept),
             FilePolicy::Once => once(content, record, seen),
             FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
         },
@@ -249,7 +250,8 @@ mod tests {
 
     fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
         let content = Content::new(text.into(), format!("sha-{text}"));
-        DesiredFile { name: "X.md".into(), carries_token: false, delivery: Delivery::Write { policy, drift, content } }
+        let delivery = Delivery::Write { policy, drift, content };
+        DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery }
     }
 
     fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
@@ -275,7 +277,7 @@ mod tests {
     fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
         let content = Content::new("without".into(), "sha-without".into());
         let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
-        let held = DesiredFile { name: "X.md".into(), carries_token: false, delivery };
+        let held = DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery };
         let record = synced("with", 4, 7);
         let sync = Force { rewrite: true, overwrite: true };
         for now in [seen(4, 7, None), seen(5, 8, None)] {

@@ -9,8 +9,6 @@ use jiff::Timestamp;
 pub struct Observed {
     /// Its place in the roster.
     pub registration: Registration,
-    /// Whether its entry waits for the next config write.
-    pub waiting: bool,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
     /// Whether the gateway takes no config writes for now.

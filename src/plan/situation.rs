@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Wake};
+use super::desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Wake};
 use super::requests::{Asked, Requests};
 use super::status::{Report, status};
 use super::wake::Woken;
@@ -55,29 +55,30 @@ pub(super) fn applied() -> Situation {
     let content = Content::new("text".into(), "sha-of-text".into());
     let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
     let heartbeat = EntryHeartbeat {
-        every: Duration::from_mins(5),
-        target: "none".into(),
+        every: Some(Duration::from_mins(5)),
+        target: Some("none".into()),
         prompt: None,
         model: None,
         active_hours: None,
     };
     let entry = Entry {
-        name: "One".into(),
+        name: Some("One".into()),
         workspace: identity.workspace.clone(),
         model: None,
         emoji: None,
         avatar: None,
         heartbeat,
+        keeps_the_rest: false,
     };
     let desired = Desired {
         uid: "u1".into(),
         generation: 1,
         gateway: GatewayKey { namespace: "fleet".into(), name: "gw".into() },
         identity,
-        chosen_id: false,
+        origin: Origin::Derived,
         entry,
         label: "One".into(),
-        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, delivery }]),
+        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, had_a_life: false, delivery }]),
         soul: None,
         token_secret: "one-token".into(),
         secret_only: false,
@@ -115,6 +116,7 @@ impl Situation {
             uid: desired.uid.clone(),
             gateway: desired.gateway.clone(),
             identity: desired.identity.clone(),
+            adopted: desired.origin == Origin::Adopted,
         });
         self
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::agent::Wait;
-use super::desired::Desired;
+use super::desired::{Desired, Origin};
 use super::observed::{Observed, Registration};
 use super::status::Report;
 use super::token::{self, TokenState};
@@ -43,12 +43,11 @@ pub(super) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
 }
 
 /// The conditions that Ready is made of.
-pub(super) const PARTS: [ConditionType; 5] = [
+pub(super) const PARTS: [ConditionType; 4] = [
     ConditionType::TokenIssued,
     ConditionType::Registered,
     ConditionType::HeartbeatConfigured,
     ConditionType::FilesSynced,
-    ConditionType::SessionReady,
 ];
 
 /// While the gateway is away nobody knows whether the agent is still as specified.
@@ -110,7 +109,13 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     let unsynced: Vec<_> = new.files.iter().filter(|f| !settled(f.state)).map(|f| f.name.as_str()).collect();
     let synced = registered && desired.files.is_some() && !new.files.is_empty() && unsynced.is_empty();
     let label = observed.session.as_ref().and_then(|s| s.label.as_deref());
-    let labelled = registered && label == Some(desired.label.as_str());
+    let adopted = desired.origin == Origin::Adopted;
+    let labelled = registered && (adopted || label == Some(desired.label.as_str()));
+    let session = if adopted {
+        "the sessions are left as they were when the agent was adopted"
+    } else {
+        "the session carries the agent's name"
+    };
     let waiting = format!("to be written: {}", unsynced.join(", "));
     vec![
         say(
@@ -129,12 +134,7 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
             Some(drifted) if synced => Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, drifted),
             _ => say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
         },
-        say(
-            ConditionType::SessionReady,
-            labelled,
-            "the session carries the agent's name",
-            "the session is being set up",
-        ),
+        say(ConditionType::SessionReady, labelled, session, "the session is being set up"),
     ]
 }
 
@@ -150,7 +150,7 @@ fn drifted(new: &AgentStatus) -> Option<String> {
     })
 }
 
-pub(super) fn settled(state: FileState) -> bool {
+fn settled(state: FileState) -> bool {
     match state {
         FileState::Synced
         | FileState::Drifted

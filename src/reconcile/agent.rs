@@ -8,11 +8,11 @@ use tracing::debug;
 
 use super::act::{self, Scene, kubernetes, status_not_written};
 use super::gateways::STARTING;
-use super::link::Link;
+use super::link::{Link, Slot};
 use super::ports::{Key, Note, Store, Subject};
 use super::references::{self, References};
 use super::templates::TemplatesError;
-use super::{Next, World, desired, observe, release};
+use super::{Next, World, adoption, desired, observe, release};
 use crate::api::agent::{Agent, AgentStatus, FileState, HeartbeatStatus};
 use crate::api::conditions::{find, is_true};
 use crate::api::requests::RequestKind;
@@ -22,7 +22,7 @@ use crate::plan::removal::Presence;
 use crate::plan::session::{self, SessionChange};
 use crate::plan::status::{Report, status};
 use crate::plan::wake::{Waking, stale_at, waking};
-use crate::plan::{Binding, Desired, Observed, TokenState, Trouble, Wait, plan, token};
+use crate::plan::{Binding, Desired, Observed, Plan, TokenState, Trouble, Wait, plan, token};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
@@ -30,6 +30,9 @@ const MOST_ROUNDS: usize = 6;
 /// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
 /// by then, and tell nobody, it looks by itself after this.
 pub(super) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
+
+/// How long a Ready agent waits for others before it looks whether its session may be labelled and its wake sent.
+const AFTER_THE_OTHERS: Duration = Duration::from_secs(3);
 
 /// Brings one Agent a step nearer to what its spec asks for.
 ///
@@ -91,6 +94,7 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
             Err(trouble) => ended(world, agent, &Partial::default(), Some(trouble)),
         };
     }
+    let Ok(early) = early_place(world, agent) else { return without_a_place(agent) };
     let references = match references::read(&world.store, agent).await {
         Ok(references) => {
             let soul = world.souls.of(agent, &references).await;
@@ -98,12 +102,17 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         }
         Err(error) => return ended(world, agent, &Partial::default(), Some(cause(error))),
     };
-    let token = &references.token.state;
     // Asked first: it may be connected a moment later, and the news of that comes then.
     let unknown_yet = world.gateways.unknown_yet(&references.gateway_key);
     let link = world.gateways.link(&references.gateway_key);
-    let inventory = link.as_ref().map(|l| l.inventory());
-    let accepted = inventory.as_ref().and_then(|i| i.as_ref().ok()).map(|i| &i.capabilities.accepted_files);
+    let inventory = match &link {
+        Some(link) => Some(adoption::inventory(link, agent).await),
+        None => None,
+    };
+    let known = inventory.as_ref().and_then(|i| i.as_ref().ok());
+    let references = adoption::settle(references, agent, known.map(AsRef::as_ref));
+    let token = &references.token.state;
+    let accepted = known.map(|inventory| &inventory.capabilities.accepted_files);
     let heard_since = heard_since(world, agent);
     let desired = match desired::desired(agent, &references, accepted) {
         Ok(desired) => Desired { heard_since, ..desired },
@@ -121,18 +130,38 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         (_, Some(Err(trouble))) => return ended(world, agent, &partial, Some(trouble)),
         (_, None) | (None, _) => return ended(world, agent, &partial, Some(no_connection(&references))),
     };
-    let Some(_slot) = link.slot(&Key::of(&agent.metadata)) else {
-        let end = End::Next(Next::after(WITHOUT_A_PLACE));
-        return Round { status: agent.status.clone().unwrap_or_default(), end };
-    };
+    let early = early.filter(|slot| slot.is_at(&link));
+    let Some(slot) = early.or_else(|| link.slot(&Key::of(&agent.metadata))) else { return without_a_place(agent) };
     let old = agent.status.clone().unwrap_or_default();
     if looks_anew(&desired, &old) {
         link.forget(&desired.identity.agent_id);
     }
     match observe::agent(&link, &inventory, &desired, &old, world.store.now()).await {
-        Ok(observed) => work(world, turn, &link, &references, &desired, observed).await,
+        Ok(observed) => work(world, turn, (&link, &slot), &references, &desired, observed).await,
         Err(trouble) => ended(world, agent, &partial, Some(trouble)),
     }
+}
+
+/// A place at the agent's gateway, where there is nothing to do without one: nothing is read for who has to wait for it. A
+/// new spec is read at once, so that what is wrong with it is said at once.
+fn early_place<S: Store>(world: &World<S>, agent: &Agent) -> Result<Option<Slot>, NoPlace> {
+    let gateway = references::gateway_of(&world.store, agent).filter(|_| looked_at(agent));
+    let link = gateway.and_then(|key| world.gateways.link(&key)).filter(|link| link.inventory().is_ok());
+    let Some(link) = link else { return Ok(None) };
+    let slot = link.slot(&Key::of(&agent.metadata)).ok_or(NoPlace)?;
+    if agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)) {
+        slot.ready();
+    }
+    Ok(Some(slot))
+}
+
+/// The gateway has as many reconciles as it may have.
+struct NoPlace;
+
+/// The agent is told when there is a place.
+fn without_a_place(agent: &Agent) -> Round {
+    let end = End::Next(Next::after(WITHOUT_A_PLACE));
+    Round { status: agent.status.clone().unwrap_or_default(), end }
 }
 
 /// Since when a silence of the agent counts. One that had checked in may have called while no operator was there to hear
@@ -160,7 +189,7 @@ fn looked_at(agent: &Agent) -> bool {
 async fn work<S: Store>(
     world: &World<S>,
     turn: &mut Turn,
-    link: &Link,
+    (link, slot): (&Link, &Slot),
     references: &References,
     desired: &Desired,
     mut observed: Observed,
@@ -173,6 +202,7 @@ async fn work<S: Store>(
     let known = Known { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
     let plan = plan(desired, known, &observed, world.store.now());
     debug!(agent = %Key::of(&agent.metadata), ?plan, "planned");
+    let (plan, put_off) = first_things_first(plan, link, slot);
     if !plan.steps.is_empty() && !*fresh {
         *fresh = true;
         if let Some(round) = refresh(world, agent).await {
@@ -208,11 +238,21 @@ async fn work<S: Store>(
     // What the status has let go of is then dropped from the Secret.
     let more_about_the_token = token::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
     let end = match &wait {
+        None if put_off => End::Next(Next::after(AFTER_THE_OTHERS)),
         None if plan.again || more_about_the_token => End::Again,
         None => End::Next(Next::after(rest(desired, &status, now))),
         Some(wait) => End::Next(after_wait(wait, desired)),
     };
     Round { status, end }
+}
+
+/// Puts what is left for a Ready agent off while others at its gateway are not Ready.
+fn first_things_first(plan: Plan, link: &Link, slot: &Slot) -> (Plan, bool) {
+    if !plan.can_wait() {
+        return (plan, false);
+    }
+    slot.ready();
+    if link.is_crowded() { (Plan::default(), true) } else { (plan, false) }
 }
 
 /// Reads the agent again before anything is done about it. Gives the round's end when the cache was behind.

@@ -19,7 +19,7 @@ use super::act::kubernetes;
 use super::ports::{Key, Store};
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
-use crate::gateway::{Auth, Identity, Trust};
+use crate::gateway::{Auth, Credential, Fingerprint, Hello, Identity, Trust};
 use crate::plan::Trouble;
 
 /// What Muster needs to get into a gateway.
@@ -51,10 +51,7 @@ impl Credentials {
             Auth::Token(value) => ("token", value),
             Auth::Password(value) => ("password", value),
         };
-        let trust = match &self.trust {
-            Trust::Platform => String::new(),
-            Trust::Pem(pem) => String::from_utf8_lossy(pem).into_owned(),
-        };
+        let trust = format!("{:?}", self.trust);
         let parts = [
             gateway.spec.url.as_str(),
             kind,
@@ -87,14 +84,38 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
         Ok(value) => wrap(value.into()),
         Err(trouble) => last_good(gateway, &device).ok_or(trouble)?,
     };
-    let trust = match &gateway.spec.tls {
-        None => Trust::Platform,
-        Some(tls) => match value(store, &namespace, &tls.ca_secret_ref, "spec.tls.caSecretRef").await {
-            Ok(pem) => Trust::Pem(pem.into_bytes()),
-            Err(trouble) => last_good_trust(gateway, &device).ok_or(trouble)?,
+    let trust = trust(store, gateway, &namespace, &device).await?;
+    Ok(Credentials { auth, trust, device })
+}
+
+async fn trust<S: Store>(
+    store: &S,
+    gateway: &AgentGateway,
+    namespace: &str,
+    device: &Device,
+) -> Result<Trust, Trouble> {
+    let Some(tls) = &gateway.spec.tls else { return Ok(Trust::Platform) };
+    if tls.insecure_skip_verify {
+        return Ok(Trust::Unchecked);
+    }
+    let pem = match &tls.ca_secret_ref {
+        None => None,
+        Some(reference) => match value(store, namespace, reference, "spec.tls.caSecretRef").await {
+            Ok(pem) => Some(pem.into_bytes()),
+            Err(trouble) => Some(last_good_ca(gateway, device).ok_or(trouble)?),
         },
     };
-    Ok(Credentials { auth, trust, device })
+    let fingerprint = tls.fingerprint.as_ref().map(|text| {
+        let message = format!(
+            "spec.tls.fingerprint {text:?} is no SHA-256 in hexadecimal: 64 digits, colons between them or not"
+        );
+        Fingerprint::parse(text).ok_or_else(|| Trouble::permanent(Reason::InvalidSpec, message))
+    });
+    Ok(match (fingerprint.transpose()?, pem) {
+        (Some(fingerprint), pem) => Trust::Pinned { fingerprint, pem },
+        (None, Some(pem)) => Trust::Pem(pem),
+        (None, None) => Trust::Platform,
+    })
 }
 
 /// While a gateway is being deleted, its user's Secret may be gone already; the last credential that worked is used
@@ -109,9 +130,9 @@ fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
 }
 
 /// The same for the certificates.
-fn last_good_trust(gateway: &AgentGateway, device: &Device) -> Option<Trust> {
+fn last_good_ca(gateway: &AgentGateway, device: &Device) -> Option<Vec<u8>> {
     gateway.metadata.deletion_timestamp.as_ref()?;
-    Some(Trust::Pem(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes()))
+    Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
 }
 
 async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
@@ -170,27 +191,28 @@ fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble
     Ok(Secret { metadata, data: Some(data), ..Secret::default() })
 }
 
-/// Keeps what just worked: the credential, and the token that the gateway issued for the device.
+/// Keeps what just worked: the shared credential, if it was by that, and the token that the gateway issued for the device.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn keep<S: Store>(
-    store: &S,
-    credentials: &Credentials,
-    issued: Option<&SecretString>,
-) -> Result<(), Trouble> {
+pub async fn keep<S: Store>(store: &S, credentials: &Credentials, hello: &Hello) -> Result<(), Trouble> {
     let (kind, value) = match &credentials.auth {
         Auth::Token(value) => ("token", value),
         Auth::Password(value) => ("password", value),
     };
-    let mut wanted = vec![(keys::LAST_GOOD_KEY, value.expose_secret()), (keys::LAST_GOOD_KIND_KEY, kind)];
-    if let Some(issued) = issued {
+    let mut wanted = match hello.credential {
+        Credential::Shared => vec![(keys::LAST_GOOD_KEY, value.expose_secret()), (keys::LAST_GOOD_KIND_KEY, kind)],
+        Credential::Device => Vec::new(),
+    };
+    if let Some(issued) = &hello.device_token {
         wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));
     }
     let pem = match &credentials.trust {
-        Trust::Platform => None,
-        Trust::Pem(pem) => std::str::from_utf8(pem).ok(),
+        Trust::Platform | Trust::Unchecked => None,
+        Trust::Pem(pem) => Some(pem),
+        Trust::Pinned { pem, .. } => pem.as_ref(),
     };
+    let pem = pem.and_then(|pem| std::str::from_utf8(pem).ok());
     wanted.extend(pem.map(|pem| (keys::LAST_GOOD_CA_KEY, pem)));
     let secret = &credentials.device.secret;
     let mut data = secret.data.clone().unwrap_or_default();

@@ -12,7 +12,7 @@ use super::variables::{kind, variables};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
-use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Rotation, Trouble, Wake};
+use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Trouble, Wake};
 use crate::render::{self, FileName, Template};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
@@ -31,14 +31,15 @@ pub fn desired(
 ) -> Result<Desired, Trouble> {
     let gateway = &references.gateway.spec;
     let paused = paused(agent, references);
-    let heartbeat = merge(agent.spec.heartbeat.as_ref(), gateway.heartbeat.as_ref());
-    let enabled = heartbeat.enabled.unwrap_or(true);
+    // An adopted agent keeps what it had, unless its own spec says otherwise.
+    let above = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
+    let heartbeat = merge(agent.spec.heartbeat.as_ref(), above);
     let interval = heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get);
-    let expected = if enabled && paused.is_none() { interval } else { Duration::ZERO };
+    let every = every(&heartbeat, paused.is_some(), references.adopted);
+    let expected = every.unwrap_or_default();
     let variables = variables(agent, references, &human(interval), in_files(agent, references));
     let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
-    let token = in_files(agent, references).map(ExposeSecret::expose_secret);
-    let (rendered, soul) = role_soul::files(&references.soul, old, token, |soul| {
+    let (rendered, soul) = role_soul::files(&references.soul, old, |soul| {
         files(agent, references, &variables.clone().with_role_soul(soul), accepted)
     })?;
     let wake = &agent.spec.wake;
@@ -48,8 +49,8 @@ pub fn desired(
         generation: agent.metadata.generation.unwrap_or_default(),
         gateway: references.gateway_key.clone(),
         identity: references.identity.clone(),
-        chosen_id: agent.spec.agent_id.is_some(),
-        entry: entry(agent, references, heartbeat, expected),
+        origin: origin(agent, references),
+        entry: entry(agent, references, heartbeat, every),
         label: agent.display_name().to_owned(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
@@ -70,6 +71,14 @@ pub fn desired(
         heard_since: Timestamp::MIN,
         content_check_interval: gateway.content_check_interval(),
     })
+}
+
+fn origin(agent: &Agent, references: &References) -> Origin {
+    match &agent.spec.agent_id {
+        None => Origin::Derived,
+        Some(_) if references.adopted => Origin::Adopted,
+        Some(_) => Origin::Chosen,
+    }
 }
 
 /// The token, when it belongs into the files.
@@ -104,20 +113,33 @@ fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
     }
 }
 
-fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Duration) -> Entry {
+/// The time between two of the gateway's heartbeats; zero turns them off. `None` leaves those of an adopted agent as they are:
+/// what its spec does not name could not be put back after a pause.
+fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration> {
+    let named = heartbeat.interval.is_some() || heartbeat.enabled.is_some();
+    if adopted && !named {
+        return None;
+    }
+    let off = paused || heartbeat.enabled == Some(false);
+    Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get) })
+}
+
+fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> Entry {
+    let adopted = references.adopted;
     Entry {
-        name: agent.display_name().to_owned(),
+        name: if adopted { agent.spec.display_name.clone() } else { Some(agent.display_name().to_owned()) },
         workspace: references.identity.workspace.clone(),
         model: agent.spec.model.clone(),
         emoji: agent.spec.emoji.clone().or_else(|| agent.spec.identity_profile.emoji.clone()),
         avatar: agent.spec.avatar.clone(),
         heartbeat: EntryHeartbeat {
             every,
-            target: heartbeat.target.unwrap_or_else(|| "none".into()),
+            target: heartbeat.target.or_else(|| (!adopted).then(|| "none".into())),
             prompt: heartbeat.prompt,
             model: heartbeat.model,
             active_hours: heartbeat.active_hours.map(|h| (h.start, h.end, h.timezone)),
         },
+        keeps_the_rest: adopted,
     }
 }
 
@@ -158,7 +180,7 @@ fn files(
     if !folded.is_empty() {
         fold_into_agents(&mut texts, &policies, &folded)?;
     }
-    let token = references.token.value.as_ref().filter(|_| !secret_only(agent));
+    let token = in_files(agent, references);
     let carries = |text: &String| token.is_some_and(|token| text.contains(token.expose_secret()));
     let deliver = |(name, policy): (FileName, FilePolicy)| {
         let carries_token = !refused(&name) && texts.get(&name).is_some_and(carries);
@@ -167,7 +189,7 @@ fn files(
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
             Some(text) => delivery(&name, policy, drift(agent, &name), text),
         };
-        DesiredFile { name: name.as_str().to_owned(), carries_token, delivery }
+        DesiredFile { name: name.as_str().to_owned(), carries_token, had_a_life: references.adopted, delivery }
     };
     Ok(policies.into_iter().map(deliver).collect())
 }

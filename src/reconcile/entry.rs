@@ -14,13 +14,9 @@ pub fn entry(id: &str, entry: &Entry) -> AgentEntry {
         name: entry.name.clone(),
         workspace: entry.workspace.clone(),
         model: entry.model.clone(),
-        identity: EntryIdentity {
-            name: Some(entry.name.clone()),
-            emoji: entry.emoji.clone(),
-            avatar: entry.avatar.clone(),
-        },
+        identity: EntryIdentity { name: entry.name.clone(), emoji: entry.emoji.clone(), avatar: entry.avatar.clone() },
         heartbeat: HeartbeatEntry {
-            every: every(heartbeat.every),
+            every: heartbeat.every.map(every),
             target: heartbeat.target.clone(),
             prompt: heartbeat.prompt.clone(),
             model: heartbeat.model.clone(),
@@ -30,11 +26,13 @@ pub fn entry(id: &str, entry: &Entry) -> AgentEntry {
                 timezone,
             }),
         },
+        keeps_the_rest: entry.keeps_the_rest,
     }
 }
 
-/// A length of time as the gateway's config writes it; `0m` turns heartbeats off.
-fn every(time: Duration) -> String {
+/// A length of time as Muster writes it into the gateway's config; `0m` turns heartbeats off.
+#[must_use]
+pub fn every(time: Duration) -> String {
     match time.as_secs() {
         0 => "0m".to_owned(),
         seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),

@@ -12,16 +12,23 @@ use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
+use super::unmanaged::{self, Unmanaged};
 use super::{Next, World};
 use crate::api::agent::{Agent, GatewayKey};
 use crate::api::conditions::find;
-use crate::api::gateway::AgentCounts;
+use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
-use crate::gateway::{self, Settings};
+use crate::gateway::{self, Credential, Settings};
+use crate::plan::removal::{self, BOOTS_WITHIN};
 use crate::plan::{Asked, Binding, Trouble};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
 const WHILE_BOUND: Duration = Duration::from_secs(5);
+
+/// Most agents that no Agent declares and that the status names, and the most letters of their names: anybody may make
+/// agents on a gateway, and a status has a size.
+const MOST_LISTED: usize = 100;
+const LONGEST_NAME: usize = 128;
 
 /// How often the credentials are read again while the gateway refuses them.
 const WHILE_REFUSED: Duration = Duration::from_secs(30);
@@ -71,19 +78,26 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     }
     let state = link.client().link().borrow().clone();
     if let gateway::Link::Up(hello) = &state {
-        credentials::keep(&world.store, &credentials, hello.device_token.as_ref()).await?;
+        credentials::keep(&world.store, &credentials, hello).await?;
     }
     let seen = Seen::Link {
         link: &state,
         inventory: link.inventory().ok(),
         writes: link.client().writes().borrow().clone(),
         device_id,
+        cut_off: cut_off(world, key, bound(&world.store, key).iter().map(Arc::as_ref)),
     };
     let next = record(world, gateway, key, &seen).await;
     // A Secret that was put right is seen by reading it: Secrets are not watched.
-    let refused = matches!(state, gateway::Link::Refused(_));
+    let refused = match &state {
+        gateway::Link::Refused(_) => true,
+        gateway::Link::Up(hello) => hello.credential == Credential::Device,
+        gateway::Link::Connecting | gateway::Link::Down { .. } => false,
+    };
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
-    let after = gateway.spec.resync_interval().min(most);
+    // Then there is more to be said of it.
+    let advice = link.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away)).unwrap_or(Duration::MAX);
+    let after = gateway.spec.resync_interval().min(most).min(advice);
     Ok(if next.failed { next } else { Next::after(after) })
 }
 
@@ -145,8 +159,13 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
     }
 }
 
-/// How many agents there are.
-fn counts<S: Store>(store: &S, key: &GatewayKey, seen: &Seen<'_>) -> AgentCounts {
+/// How many agents there are, and those that no Agent declares. Of these what was seen last, while the gateway cannot be asked.
+fn census<S: Store>(
+    store: &S,
+    key: &GatewayKey,
+    seen: &Seen<'_>,
+    old: &AgentGatewayStatus,
+) -> (AgentCounts, Vec<UnmanagedAgent>) {
     let mut ids = std::collections::BTreeSet::new();
     let mut ready = 0_usize;
     for agent in store.agents() {
@@ -155,14 +174,22 @@ fn counts<S: Store>(store: &S, key: &GatewayKey, seen: &Seen<'_>) -> AgentCounts
         let conditions = agent.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         ready += usize::from(conditions::is_true(conditions, ConditionType::Ready));
     }
-    let unmanaged = match seen {
-        Seen::Link { inventory: Some(inventory), .. } => {
-            inventory.agents.keys().filter(|id| !ids.contains(*id)).count()
-        }
-        Seen::Link { .. } | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(_) => 0,
-    };
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged: number(unmanaged) }
+    let (unmanaged, listed) = match seen {
+        Seen::Link { inventory: Some(inventory), .. } => {
+            let found = unmanaged::on(store, key, inventory);
+            (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
+        }
+        Seen::Link { .. } | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(_) => {
+            (old.agents.as_ref().map_or(0, |counts| counts.unmanaged), old.unmanaged.clone())
+        }
+    };
+    (AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged }, listed)
+}
+
+fn listed(agent: Unmanaged) -> UnmanagedAgent {
+    let name = agent.name.map(|name| name.chars().take(LONGEST_NAME).collect());
+    UnmanagedAgent { id: agent.id, name }
 }
 
 /// The Agents that are bound to a gateway.
@@ -172,16 +199,29 @@ fn bound<S: Store>(store: &S, key: &GatewayKey) -> Vec<Arc<Agent>> {
     agents
 }
 
+/// The ids of those of these agents of a gateway in the middle of whose removal it may have been killed: it is away for
+/// longer than it takes to boot.
+pub(super) fn cut_off<'a, S: Store>(
+    world: &World<S>,
+    key: &GatewayKey,
+    agents: impl IntoIterator<Item = &'a Agent>,
+) -> Vec<String> {
+    let away = world.gateways.link(key).and_then(|link| link.away_for());
+    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| world.store.gateway(&Key::from(key)));
+    gateway.map(|gateway| removal::cut_off(&gateway, agents)).unwrap_or_default()
+}
+
 /// Writes the status if it changed, and tells of a change of Ready.
 async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey, seen: &Seen<'_>) -> Next {
     let old = gateway.status.clone().unwrap_or_default();
-    let counts = counts(&world.store, key, seen);
+    let (counts, unmanaged) = census(&world.store, key, seen, &old);
     let now = world.store.now();
     let mut new = status(gateway, &old, seen, counts, now);
     let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
     new.last_sync = progress(&asked, &bound(&world.store, key)).or(new.last_sync);
     new.soul_directory = world.souls.status(gateway, old.soul_directory.as_ref(), now);
     new.invalid_requests = asked.invalid;
+    new.unmanaged = unmanaged;
     if new == old && gateway.status.is_some() {
         return Next::on_change();
     }

@@ -1,6 +1,7 @@
 //! The status of an AgentGateway, derived from its connection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::conditions::{Truth, Verdict, clear, is_true, set};
 use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
-use crate::gateway::{Hello, Inventory, Link, Refusal, RefusalKind, RosterShape, Writes};
+use crate::gateway::{Credential, Hello, Inventory, Link, Refusal, RefusalKind, RosterShape, Writes};
 use crate::plan::Trouble;
+use crate::plan::removal::advice;
 
 /// What was seen of a gateway.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub enum Seen<'a> {
         writes: Arc<Writes>,
         /// Muster's device id.
         device_id: String,
+        /// Agents in the middle of whose removal it may have been killed.
+        cut_off: Vec<String>,
     },
 }
 
@@ -54,11 +58,14 @@ pub fn status(
         Seen::Trouble(trouble) => troubled(trouble),
         Seen::Suspended => suspended(),
         Seen::Bound(bound) => vec![Verdict::new(C::Ready, false, Reason::AgentsBound, bound_message(*bound))],
-        Seen::Link { link, inventory, writes, device_id } => {
+        Seen::Link { link, inventory, writes, device_id, cut_off } => {
             new.device_id = Some(device_id.clone());
             new.device_secret = Some(gateway.device_secret_name());
             describe(&mut new, old, link, inventory.as_deref(), now);
-            connected(&gateway.spec.url, link, inventory.as_deref(), writes)
+            let address = Address { url: &gateway.spec.url, unchecked: is_unchecked(gateway) };
+            let mut verdicts = connected(address, new.pairing.as_ref(), link, inventory.as_deref(), writes);
+            advise(&mut verdicts, cut_off);
+            verdicts
         }
     };
     for verdict in &verdicts {
@@ -90,7 +97,7 @@ fn describe(
                 new.last_connected = Some(Time(now));
             }
         }
-        Link::Refused(refusal) => new.pairing = pairing(refusal),
+        Link::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
         Link::Connecting | Link::Down { .. } => {}
     }
     if let Some(inventory) = inventory {
@@ -112,15 +119,17 @@ fn known_to_hash(new: &AgentGatewayStatus, old: &AgentGatewayStatus) -> bool {
     new.server_version == old.server_version && old.capabilities.as_ref().is_some_and(|c| c.file_hashes)
 }
 
-fn pairing(refusal: &Refusal) -> Option<Pairing> {
-    match &refusal.kind {
-        RefusalKind::PairingRequired(request) => {
-            let request_id = request.request_id.clone();
-            let command = format!("openclaw devices approve {request_id}");
-            Some(Pairing { request_id, command })
-        }
-        _ => None,
-    }
+/// How long a gateway keeps a request for approval (GATEWAY section 5).
+const REQUEST_LIFE: Duration = Duration::from_mins(5);
+
+fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<Pairing> {
+    let RefusalKind::PairingRequired(request) = &refusal.kind else { return None };
+    let same = old.filter(|old| old.request_id == request.request_id);
+    Some(same.cloned().unwrap_or_else(|| Pairing {
+        request_id: request.request_id.clone(),
+        command: format!("openclaw devices approve {}", request.request_id),
+        expires_at: now.checked_add(REQUEST_LIFE).ok().map(Time),
+    }))
 }
 
 fn troubled(trouble: &Trouble) -> Vec<Verdict> {
@@ -142,9 +151,37 @@ fn suspended() -> Vec<Verdict> {
     verdicts
 }
 
-fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Writes) -> Vec<Verdict> {
+/// Where a gateway is, and whether its certificate is taken as it is.
+#[derive(Clone, Copy)]
+struct Address<'a> {
+    url: &'a str,
+    unchecked: bool,
+}
+
+fn is_unchecked(gateway: &AgentGateway) -> bool {
+    gateway.spec.url.starts_with("wss:") && gateway.spec.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
+}
+
+impl Address<'_> {
+    fn connected(self) -> String {
+        let Self { url, unchecked } = self;
+        if unchecked {
+            return format!("connected to {url}; its certificate is not checked, as spec.tls.insecureSkipVerify asks");
+        }
+        format!("connected to {url}")
+    }
+}
+
+fn connected(
+    address: Address<'_>,
+    pairing: Option<&Pairing>,
+    link: &Link,
+    inventory: Option<&Inventory>,
+    writes: &Writes,
+) -> Vec<Verdict> {
+    let url = address.url;
     let mut verdicts = match link {
-        Link::Up(hello) => up(url, hello, inventory),
+        Link::Up(hello) => up(address, hello, inventory),
         Link::Connecting => {
             unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}")))
         }
@@ -154,7 +191,7 @@ fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Wri
             Reason::Unreachable,
             format!("{url} cannot be reached: {error}; check spec.url, the network and whether the gateway runs"),
         )),
-        Link::Refused(refusal) => refused(url, refusal),
+        Link::Refused(refusal) => refused(url, pairing, refusal),
     };
     verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
     verdicts.push(config_synced(link, writes));
@@ -163,13 +200,13 @@ fn connected(url: &str, link: &Link, inventory: Option<&Inventory>, writes: &Wri
     let flaw = with(Truth::False).or_else(|| with(Truth::Unknown));
     let ready = match flaw {
         Some(flaw) => Verdict::new(C::Ready, false, flaw.reason, flaw.message.clone()),
-        None => Verdict::new(C::Ready, true, Reason::Connected, format!("connected to {url}")),
+        None => Verdict::new(C::Ready, true, Reason::Connected, address.connected()),
     };
     verdicts.push(ready);
     verdicts
 }
 
-fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
+fn up(address: Address<'_>, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
     let settled = match inventory {
         None => Verdict::new(C::Settled, Truth::Unknown, Reason::Connecting, "the gateway's roster is being read"),
         Some(inventory) if inventory.settled => {
@@ -183,9 +220,16 @@ fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
         ),
     };
     let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
+    let granted = match hello.credential {
+        Credential::Shared => format!("the gateway granted {}", scopes.join(", ")),
+        Credential::Device => format!(
+            "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by the token of its own device, with {}; put the Secret right",
+            scopes.join(", ")
+        ),
+    };
     vec![
-        Verdict::new(C::Reachable, true, Reason::Connected, format!("connected to {url}")),
-        Verdict::new(C::Authenticated, true, Reason::Connected, format!("the gateway granted {}", scopes.join(", "))),
+        Verdict::new(C::Reachable, true, Reason::Connected, address.connected()),
+        Verdict::new(C::Authenticated, true, Reason::Connected, granted),
         Verdict::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
         Verdict::new(
             C::Compatible,
@@ -195,6 +239,14 @@ fn up(url: &str, hello: &Hello, inventory: Option<&Inventory>) -> Vec<Verdict> {
         ),
         settled,
     ]
+}
+
+/// Says beside that the gateway cannot be reached what helps, where it may have been killed in the middle of a removal.
+fn advise(verdicts: &mut [Verdict], cut_off: &[String]) {
+    let Some(advice) = advice(cut_off) else { return };
+    for verdict in verdicts.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
+        verdict.message = format!("{}; {advice}", verdict.message);
+    }
 }
 
 /// One part is known, the others are not.
@@ -207,7 +259,7 @@ fn unknown_but(known: Verdict) -> Vec<Verdict> {
     verdicts
 }
 
-fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
+fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal) -> Vec<Verdict> {
     let said = format!("{} ({})", refusal.message, refusal.code);
     let (kind, reason, advice) = match &refusal.kind {
         RefusalKind::BadCredentials => {
@@ -224,10 +276,10 @@ fn refused(url: &str, refusal: &Refusal) -> Vec<Verdict> {
         RefusalKind::PairingRequired(request) => (
             C::Paired,
             Reason::PairingRequired,
-            format!(
-                "run this where the gateway runs, within 5 minutes: openclaw devices approve {}",
-                request.request_id
-            ),
+            match pairing.and_then(|pairing| Some((&pairing.command, pairing.expires_at.as_ref()?.0))) {
+                Some((command, until)) => format!("run this where the gateway runs, until {until}: {command}"),
+                None => format!("approve the request {} where the gateway runs", request.request_id),
+            },
         ),
         RefusalKind::DeviceRejected => (
             C::Paired,
@@ -274,6 +326,13 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
     }
     if writes.pending.is_empty() {
         return Verdict::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
+    }
+    if let Some(error) = &writes.failed {
+        let message = format!(
+            "the last config write failed and is tried again, at least once a minute: {} ({})",
+            error.message, error.code
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::GatewayError, message);
     }
     let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
     Verdict::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")

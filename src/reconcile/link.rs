@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::entry::entry;
 use super::gateways::{Changed, Concerns, STARTING};
 use super::ports::Key;
-use super::view::{Mark, View};
+use super::view::{Mark, View, observed_session};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{self, CallError, Gateway, Inventory};
@@ -27,7 +28,11 @@ pub struct Link {
     opened: Instant,
     slots: Arc<Semaphore>,
     waiting: Mutex<BTreeSet<Key>>,
+    /// How many that have a place may not be Ready yet.
+    early: AtomicUsize,
     pub(super) views: Mutex<HashMap<String, View>>,
+    /// Agents that the gateway did not have when it was last asked: they have no session.
+    pub(super) unborn: Mutex<BTreeSet<String>>,
     /// When the contents of an agent's files are compared next.
     pub(super) checks: Mutex<HashMap<String, Instant>>,
     pub(super) resync: Duration,
@@ -35,13 +40,30 @@ pub struct Link {
 }
 
 /// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
-pub struct Slot<'a> {
-    link: &'a Link,
+pub struct Slot {
+    link: Arc<Link>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Whether its agent may not be Ready yet.
+    early: AtomicBool,
 }
 
-impl Drop for Slot<'_> {
+impl Slot {
+    /// Whether the place is at this gateway, over this connection.
+    pub fn is_at(&self, link: &Arc<Link>) -> bool {
+        Arc::ptr_eq(&self.link, link)
+    }
+
+    /// The agent is Ready: nobody has to wait for it.
+    pub fn ready(&self) {
+        if self.early.swap(false, Ordering::Relaxed) {
+            self.link.early.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
+        self.ready();
         drop(self.permit.take());
         let next = self.link.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
         if let Some(agent) = next {
@@ -74,7 +96,9 @@ impl Link {
             opened: Instant::now(),
             slots,
             waiting: Mutex::default(),
+            early: AtomicUsize::new(0),
             views: Mutex::default(),
+            unborn: Mutex::default(),
             checks: Mutex::default(),
             resync,
             changes,
@@ -93,15 +117,26 @@ impl Link {
     }
 
     /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
-    pub fn slot(&self, agent: &Key) -> Option<Slot<'_>> {
+    pub fn slot(self: &Arc<Self>, agent: &Key) -> Option<Slot> {
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Some(Slot { link: self, permit: Some(permit) });
+            return Some(self.placed(permit));
         }
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone());
         // A place may have been given back between the two lines above.
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(agent);
-        Some(Slot { link: self, permit: Some(permit) })
+        Some(self.placed(permit))
+    }
+
+    fn placed(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
+        self.early.fetch_add(1, Ordering::Relaxed);
+        Slot { link: Arc::clone(self), permit: Some(permit), early: AtomicBool::new(true) }
+    }
+
+    /// Whether agents that may not be Ready yet are at work here, or wait for a place.
+    pub fn is_crowded(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.early.load(Ordering::Relaxed) > 0 || !waiting.is_empty()
     }
 
     /// Whether the gateway is away since so short a time that it may only have been restarted.
@@ -115,6 +150,14 @@ impl Link {
                 reading && connected.is_some_and(|since| since.elapsed() < STARTING)
             }
             gateway::Link::Connecting | gateway::Link::Refused(_) => false,
+        }
+    }
+
+    /// How long there has been no connection to the gateway; `None` while there is one, or it is refused.
+    pub(super) fn away_for(&self) -> Option<Duration> {
+        match &*self.gateway.link().borrow() {
+            gateway::Link::Down { since, .. } => Some(since.elapsed()),
+            gateway::Link::Up(_) | gateway::Link::Connecting | gateway::Link::Refused(_) => None,
         }
     }
 
@@ -185,17 +228,15 @@ impl Link {
     /// A gateway that cannot may have had an agent of this id before; then the id is opened again.
     pub async fn label(&self, desired: &Desired, observed: &mut Observed) -> Result<(), CallError> {
         let identity = &desired.identity;
-        match self.gateway.session_label(&identity.session_key, &desired.label).await {
+        let session = match self.gateway.session_label(&identity.session_key, &desired.label).await {
             Err(error) if error.is_unavailable() => {
                 self.gateway.agent_create(&identity.agent_id, &identity.workspace).await?;
-                self.gateway.session_label(&identity.session_key, &desired.label).await?;
+                self.gateway.session_label(&identity.session_key, &desired.label).await?
             }
             labelled => labelled?,
-        }
-        let session = observed.session.get_or_insert_default();
-        session.label = Some(desired.label.clone());
-        // Its mark has changed too, and is read before it is needed.
-        self.forget(&identity.agent_id);
+        };
+        observed.session = Some(observed_session(&session));
+        self.labelled(&identity.agent_id, session);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod act;
+pub mod adoption;
 pub mod agent;
 pub mod board;
 pub mod credentials;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::adoption;
 use super::ports::{Key, Store, StoreError};
 use super::role_soul::RoleSoul;
 use super::templates::{self, Templates, TemplatesError};
@@ -26,6 +27,8 @@ pub struct References {
     pub gateway_key: GatewayKey,
     /// Its names at the gateway.
     pub identity: Identity,
+    /// Whether the gateway had it before this Agent stood for it.
+    pub adopted: bool,
     /// The templates that replace built-in ones.
     pub templates: Templates,
     /// Its token Secret.
@@ -51,12 +54,13 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
     place(store, agent, board.as_deref(), &gateway_key)?;
-    let identity = identity(agent, board.as_deref(), &gateway);
+    let derived = identity(agent, board.as_deref(), &gateway);
+    let (identity, adopted) = adoption::kept(agent, &gateway_key, derived);
     id_of_ones_own(store, agent, &gateway_key, &identity.agent_id)?;
     let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
     let token = token::read(store, agent, &gateway.spec.api_url).await?;
     let requests = requests(agent, board.as_deref(), &gateway, store.now());
-    Ok(References { board, gateway, gateway_key, identity, templates, token, requests, soul: RoleSoul::Off })
+    Ok(References { board, gateway, gateway_key, identity, adopted, templates, token, requests, soul: RoleSoul::Off })
 }
 
 fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
@@ -97,6 +101,22 @@ pub fn gateway_key(reference: &GatewayRef, namespace: &str) -> GatewayKey {
         namespace: reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         name: reference.name.clone(),
     }
+}
+
+/// The board of an Agent, when there is one.
+pub(crate) fn board_of<S: Store>(store: &S, agent: &Agent) -> Option<Arc<Board>> {
+    let name = &agent.spec.board_ref.as_ref()?.name;
+    store.board(&Key::new(agent.metadata.namespace.as_deref().unwrap_or_default(), name))
+}
+
+/// The key of the gateway that an Agent means now.
+pub(crate) fn gateway_of<S: Store>(store: &S, agent: &Agent) -> Option<GatewayKey> {
+    let board = board_of(store, agent);
+    let reference = match &board {
+        Some(board) => &board.spec.gateway_ref,
+        None => agent.spec.gateway_ref.as_ref()?,
+    };
+    Some(gateway_key(reference, agent.metadata.namespace.as_deref().unwrap_or_default()))
 }
 
 /// The gateway that a reference means, if it admits this namespace and is not being deleted.

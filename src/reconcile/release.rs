@@ -5,11 +5,11 @@ use tracing::info;
 use super::act::{kubernetes, record};
 use super::link::trouble;
 use super::ports::{Claim, Key, Note, Store, Subject};
-use super::{Next, World};
+use super::{Next, World, adoption};
 use crate::api::agent::{Agent, Phase};
 use crate::api::{Reason, keys};
 use crate::gateway::{AgentRow, same_path};
-use crate::plan::removal::{Presence, Removal, removal};
+use crate::plan::removal::{Presence, Removal, advice, removal};
 use crate::plan::{Binding, Trouble, status};
 
 /// What there is of the gateway that a binding names.
@@ -28,6 +28,14 @@ pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
 /// # Errors
 /// Why it cannot be removed now. Nothing is forgotten then.
 async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>) -> Result<(), Trouble> {
+    if let Some(binding) = binding.filter(|binding| adoption::is_shared(&world.store, agent, binding)) {
+        let message = format!(
+            "agent {} stays on gateway {}: another Agent stands for it too",
+            binding.identity.agent_id, binding.gateway
+        );
+        tell_of_leaving(world, agent, message, true).await;
+        return Ok(());
+    }
     let gateway = binding.map_or(Presence::Gone, |b| presence(&world.store, b));
     let link = binding.and_then(|b| world.gateways.link(&b.gateway));
     let reachable = match &link {
@@ -40,11 +48,10 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
     match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), world.store.now()) {
         Removal::Nothing => Ok(()),
         Removal::Leave { message, asked } => {
-            let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
-            world.store.tell(Subject::Agent(agent), &note).await;
+            tell_of_leaving(world, agent, message, asked).await;
             Ok(())
         }
-        Removal::Wait(trouble) => Err(trouble),
+        Removal::Wait(trouble) => Err(advised(world, agent, binding, trouble)),
         Removal::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
             let Some(_slot) = link.slot(&Key::of(&agent.metadata)) else {
@@ -55,6 +62,20 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
             };
             remove(&link, binding, delete_files).await
         }
+    }
+}
+
+async fn tell_of_leaving<S: Store>(world: &World<S>, agent: &Agent, message: String, asked: bool) {
+    let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
+    world.store.tell(Subject::Agent(agent), &note).await;
+}
+
+/// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
+fn advised<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>, wait: Trouble) -> Trouble {
+    let cut_off = binding.map(|binding| super::gateway::cut_off(world, &binding.gateway, [agent])).unwrap_or_default();
+    match advice(&cut_off) {
+        Some(advice) => Trouble { message: format!("{}; {advice}", wait.message), ..wait },
+        None => wait,
     }
 }
 

@@ -39,7 +39,6 @@ pub enum RoleSoul {
 pub fn files(
     soul: &RoleSoul,
     old: Option<&SoulStatus>,
-    token: Option<&str>,
     render: impl Fn(&render::RoleSoul) -> Result<Vec<DesiredFile>, Trouble>,
 ) -> Result<(Vec<DesiredFile>, Option<SoulStatus>), Trouble> {
     let without = || render(&render::RoleSoul::default());
@@ -53,7 +52,7 @@ pub fn files(
                 let any = render::RoleSoul { markdown: "soul".into(), source_url: "url".into() };
                 // A template that fails with this soul did not fail with the one that was written.
                 let with = render(&any).unwrap_or_default();
-                Ok((held(without()?, &with, token), Some(old.clone())))
+                Ok((held(without()?, &with), Some(old.clone())))
             }
         },
         RoleSoul::Found { role, source_url, markdown, sha256 } => {
@@ -84,7 +83,7 @@ fn too_large(files: &[DesiredFile]) -> BTreeSet<&str> {
 
 /// The files, of which those that a soul makes different stay as they are on the gateway. One that holds the token does
 /// not: a token that is replaced has to reach the agent.
-fn held(without: Vec<DesiredFile>, with: &[DesiredFile], token: Option<&str>) -> Vec<DesiredFile> {
+fn held(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
     let other = |file: &DesiredFile, sha256: &str| {
         with.iter().find(|with| with.name == file.name).is_some_and(|with| match &with.delivery {
             Delivery::Write { content, .. } => content.sha256 != sha256,
@@ -95,7 +94,7 @@ fn held(without: Vec<DesiredFile>, with: &[DesiredFile], token: Option<&str>) ->
     let hold = |mut file: DesiredFile| {
         if let Delivery::Write { policy, drift, content } = &file.delivery
             && other(&file, &content.sha256)
-            && !token.is_some_and(|token| content.expose().contains(token))
+            && !file.carries_token
         {
             file.delivery = Delivery::Held { policy: *policy, drift: *drift, content: content.clone() };
         }
@@ -128,9 +127,10 @@ mod tests {
         let token = DesiredFile {
             name: "T.md".into(),
             carries_token: true,
+            had_a_life: false,
             delivery: write(&format!("token {}", soul.markdown)),
         };
-        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, delivery }, token]
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, had_a_life: false, delivery }, token]
     }
 
     fn texts(files: &[DesiredFile]) -> Vec<String> {
@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn a_soul_that_fits_is_used_and_one_that_does_not_is_left_out() {
-        let (fits, status) = files(&found("short"), None, None, |soul| Ok(rendered(soul))).unwrap();
+        let (fits, status) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&fits)[0].as_str(), status.unwrap().state), ("I:short", SoulState::Used));
-        let (long, status) = files(&found("far too long"), None, None, |soul| Ok(rendered(soul))).unwrap();
+        let (long, status) = files(&found("far too long"), None, |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&long)[0].as_str(), status.unwrap().state), ("I:", SoulState::TooLarge));
     }
 
@@ -156,25 +156,25 @@ mod tests {
             "" => Ok(rendered(soul)),
             _ => Err(Trouble::permanent(crate::api::Reason::TemplateError, "too much")),
         };
-        let (files, status) = files(&found("x"), None, None, picky).unwrap();
+        let (files, status) = files(&found("x"), None, picky).unwrap();
         assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::TooLarge));
     }
 
     #[test]
     fn an_unknown_soul_leaves_what_was_written_with_it_but_no_old_token() {
-        let (_, old) = files(&found("short"), None, None, |soul| Ok(rendered(soul))).unwrap();
+        let (_, old) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
         let unknown = RoleSoul::Unknown("sre".into());
-        let (held, status) = files(&unknown, old.as_ref(), Some("token"), |soul| Ok(rendered(soul))).unwrap();
+        let (held, status) = files(&unknown, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
         assert_eq!(texts(&held), ["held", "token "]);
         assert_eq!(status, old);
         let other_role = RoleSoul::Unknown("dev".into());
-        let (files, status) = files(&other_role, old.as_ref(), None, |soul| Ok(rendered(soul))).unwrap();
+        let (files, status) = files(&other_role, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::Unavailable));
     }
 
     #[test]
     fn without_a_directory_nothing_is_said() {
-        let (files, status) = files(&RoleSoul::Off, None, None, |soul| Ok(rendered(soul))).unwrap();
+        let (files, status) = files(&RoleSoul::Off, None, |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&files)[0].as_str(), status), ("I:", None));
     }
 }

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::World;
 use super::ports::{Key, Store};
+use crate::api::agent::GatewayKey;
+use crate::gateway::{AgentRow, Inventory};
 use crate::plan::Binding;
 
 /// An agent that a gateway has and no Agent resource declares.
@@ -21,22 +23,25 @@ pub struct Unmanaged {
 
 /// Those agents on all gateways that can be asked, by gateway and id.
 pub fn unmanaged<S: Store>(world: &World<S>) -> Vec<Unmanaged> {
-    let agents = world.store.agents();
-    let bound: BTreeSet<(Key, String)> = agents
-        .iter()
-        .filter_map(|agent| Binding::of(agent))
-        .map(|binding| (Key::from(&binding.gateway), binding.identity.agent_id))
-        .collect();
     let mut found = Vec::new();
     for (gateway, link) in world.gateways.links() {
-        let Ok(inventory) = link.inventory() else { continue };
-        let gateway = Key::from(&gateway);
-        let free = inventory.agents.values().filter(|row| !bound.contains(&(gateway.clone(), row.id.clone())));
-        found.extend(free.map(|row| {
-            let name = row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str);
-            Unmanaged { gateway: gateway.clone(), id: row.id.clone(), name: name.map(str::to_owned) }
-        }));
+        if let Ok(inventory) = link.inventory() {
+            found.extend(on(&world.store, &gateway, &inventory));
+        }
     }
     found.sort_by(|a, b| (&a.gateway, &a.id).cmp(&(&b.gateway, &b.id)));
     found
+}
+
+/// Those agents on one gateway, by id.
+pub fn on<S: Store>(store: &S, gateway: &GatewayKey, inventory: &Inventory) -> Vec<Unmanaged> {
+    let agents = store.agents();
+    let bindings = agents.iter().filter_map(|agent| Binding::of(agent)).filter(|binding| binding.gateway == *gateway);
+    let bound: BTreeSet<String> = bindings.map(|binding| binding.identity.agent_id).collect();
+    let free = inventory.agents.values().filter(|row| !bound.contains(&row.id));
+    free.map(|row| Unmanaged { gateway: Key::from(gateway), id: row.id.clone(), name: name(row) }).collect()
+}
+
+fn name(row: &AgentRow) -> Option<String> {
+    row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str).map(str::to_owned)
 }

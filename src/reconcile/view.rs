@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::entry::entry;
 use super::link::{Link, observed_file, trouble};
-use crate::gateway::{self, CallError, EntryState, Inventory, Run, SessionInfo};
+use crate::gateway::{self, CallError, EntryState, Inventory, Labelled, Run, SessionInfo};
 use crate::plan::{Activity, Desired, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble};
 
 /// The file that the list of 2026.9.6 leaves out.
@@ -72,6 +72,9 @@ impl Link {
         if observed.registration != Registration::Current {
             // What comes back under this id has a workspace and a session of its own.
             self.forget(id);
+            if observed.registration == Registration::Absent {
+                self.unborn.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+            }
             self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
             return Ok(observed);
         }
@@ -82,8 +85,7 @@ impl Link {
         observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
         observed.activity = activity(runs.of(id), view.session.as_ref().and_then(|s| s.run.as_ref()));
         observed.files = view.files;
-        observed.session =
-            view.session.map(|s| ObservedSession { label: s.label.clone(), mark: Mark::of(&s).to_string() });
+        observed.session = view.session.as_ref().map(observed_session);
         Ok(observed)
     }
 
@@ -101,7 +103,6 @@ impl Link {
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed {
             registration,
-            waiting: writes.pending.contains(id),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
             over_budget,
             ..Observed::default()
@@ -111,10 +112,15 @@ impl Link {
     /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
     async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
         let (heard, told) = self.heard(id);
+        let labelled = self.gateway.runs().borrow().of(id).and_then(|activity| activity.labelled.clone());
+        let unborn = self.unborn.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let known = known.filter(|view| view.heard.epoch == heard.epoch);
         let files = known.as_ref().filter(|view| view.files_at.elapsed() < self.resync);
-        let holds = |view: &&View| view.heard == heard && (told || view.session_at.elapsed() < self.resync);
+        let holds = |view: &&View| {
+            let missed = labelled.as_ref().is_some_and(|told| told.key == session_key && !view.shows(told));
+            view.heard == heard && !missed && (told || view.session_at.elapsed() < self.resync)
+        };
         let session = known.as_ref().filter(holds);
         if let (Some(view), Some(_)) = (files, session) {
             return Ok(view.clone());
@@ -129,6 +135,7 @@ impl Link {
         let read = async {
             match session {
                 Some(view) => Ok((view.session_at, view.session.clone())),
+                None if unborn => Ok((now, None)),
                 None => self.gateway.session(session_key).await.map(|session| (now, session)),
             }
         };
@@ -204,6 +211,15 @@ impl Link {
         Ok(())
     }
 
+    /// Takes over the session that an own label has made or changed.
+    pub(super) fn labelled(&self, id: &str, session: SessionInfo) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = views.get_mut(id) {
+            let run = view.session.take().and_then(|before| before.run);
+            view.session = Some(SessionInfo { run, ..session });
+        }
+    }
+
     /// Takes over what an own write has changed.
     pub(super) fn update(&self, id: &str, observed: &Observed) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,6 +227,17 @@ impl Link {
             view.files.clone_from(&observed.files);
         }
     }
+}
+
+impl View {
+    /// Whether the session is as it was told.
+    fn shows(&self, told: &Labelled) -> bool {
+        self.session.as_ref().is_some_and(|session| session.id == told.id && session.label == told.label)
+    }
+}
+
+pub(super) fn observed_session(session: &SessionInfo) -> ObservedSession {
+    ObservedSession { label: session.label.clone(), mark: Mark::of(session).to_string() }
 }
 
 /// What an agent does: as it was heard, or else as its session says.

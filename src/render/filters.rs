@@ -12,7 +12,7 @@ pub(super) fn line(value: &str) -> String {
 
 /// A Markdown block quote, line by line, blank lines at both ends dropped.
 pub(super) fn quote(value: &str) -> String {
-    without_fences(value)
+    let quoted = value
         .replace("\r\n", "\n")
         .split(|c: char| c == '\n' || c == '\r' || is_line_break(c))
         .map(|line| line.trim_end().chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>())
@@ -23,7 +23,9 @@ pub(super) fn quote(value: &str) -> String {
         .split('\n')
         .map(|line| if line.is_empty() { ">".to_owned() } else { format!("> {line}") })
         .collect::<Vec<_>>()
-        .join("\n")
+        .join("\n");
+    // Last, since a dropped character may have stood within a fence.
+    without_fences(&quoted)
 }
 
 /// One word of a POSIX shell, in single quotes, without white space other than the space and without control characters.
@@ -54,6 +56,12 @@ mod tests {
     #[test]
     fn a_quote_marks_every_line() {
         assert_eq!(quote("\n\none\n\n  two\r\nthree\n\n"), "> one\n>\n>   two\n> three");
+    }
+
+    #[test]
+    fn a_fence_with_a_control_character_in_it_is_none_either() {
+        assert_eq!(quote("``\0`\n~\u{7}~~"), "> '''\n> ---");
+        assert_eq!(line("``\0`"), "`` `");
     }
 
     #[test]

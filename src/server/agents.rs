@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::limits::Limits;
 use super::probes::Probes;
 use super::tokens::Tokens;
+use super::view::has_id;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::reconcile::heartbeats::Report;
@@ -90,8 +91,8 @@ async fn heartbeat_by_id<S: Store>(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Seen>, ApiError> {
     let id = id.map(|Path(id)| id).unwrap_or_default();
-    if !is(&caller.agent, &id) {
-        return Err(another(api.world.store.agents().iter().any(|agent| is(agent, &id))));
+    if !has_id(&caller.agent, &id) {
+        return Err(another(api.world.store.agents().iter().any(|agent| has_id(agent, &id))));
     }
     check_in(&api, &caller.agent, body).await
 }
@@ -107,12 +108,6 @@ async fn heartbeat<S: Store>(
 async fn healthz<S: Store>(State(api): State<Arc<Api<S>>>, caller: Caller) -> Json<Seen> {
     let due = api.world.heartbeats.alive(&caller.agent, api.world.store.now());
     seen(&api, &caller.agent, due).await
-}
-
-/// Whether `id` is an agent's uid or its id on the gateway.
-fn is(agent: &Agent, id: &str) -> bool {
-    let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
-    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id)
 }
 
 /// The id in the URL is not that of the caller.

@@ -35,7 +35,7 @@ const fn at_least_one(n: u32) -> NonZeroU32 {
 #[derive(Debug)]
 pub struct Limits {
     agents: Buckets<String>,
-    strangers: Buckets<IpAddr>,
+    strangers: Strangers,
 }
 
 impl Default for Limits {
@@ -48,7 +48,7 @@ impl Limits {
     /// Limits under which each agent may do this.
     #[must_use]
     pub fn with(agent: Quota) -> Self {
-        Self { agents: Buckets::new(agent), strangers: Buckets::new(STRANGER) }
+        Self { agents: Buckets::new(agent), strangers: Strangers::default() }
     }
 
     /// Counts a call of the agent with this uid.
@@ -64,7 +64,7 @@ impl Limits {
     /// # Errors
     /// How long this address is to wait, when there were too many.
     pub fn stranger(&self, address: IpAddr) -> Result<(), Duration> {
-        self.strangers.take(&address)
+        self.strangers.refused(address)
     }
 }
 
@@ -178,9 +178,9 @@ mod tests {
         for n in 0..SWEEP - 1 {
             limits.stranger(IpAddr::from(n.to_be_bytes())).unwrap();
         }
-        assert_eq!(limits.strangers.limiter.len(), 4095);
+        assert_eq!(limits.strangers.buckets.limiter.len(), 4095);
         tokio::time::advance(Duration::from_mins(2)).await;
         limits.stranger(IpAddr::from([10, 0, 0, 1])).unwrap();
-        assert_eq!(limits.strangers.limiter.len(), 1);
+        assert_eq!(limits.strangers.buckets.limiter.len(), 1);
     }
 }

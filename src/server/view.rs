@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::api::agent::{Phase, Role};
 use crate::api::conditions::{find, is_true};
 use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::reconcile::references::gateway_key;
 use crate::reconcile::unmanaged::Unmanaged;
 use crate::reconcile::{Key, Store};
 
@@ -191,12 +192,18 @@ impl Entry {
     }
 }
 
+/// Whether `id` is an agent's uid or its id on the gateway.
+#[must_use]
+pub fn has_id(agent: &Agent, id: &str) -> bool {
+    let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
+    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id)
+}
+
 /// The AgentGateway that a Board names.
 #[must_use]
 pub fn gateway_of(board: &Board) -> Key {
-    let reference = &board.spec.gateway_ref;
-    let namespace = reference.namespace.clone().or_else(|| board.metadata.namespace.clone());
-    Key::new(namespace.unwrap_or_default(), &reference.name)
+    let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
+    Key::from(&gateway_key(&board.spec.gateway_ref, namespace))
 }
 
 fn board_name(board: &Board) -> &String {

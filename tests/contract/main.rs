@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
+mod kills;
 mod subject;
 mod suite;
+mod table;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -18,6 +20,7 @@ use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;
 
 use crate::subject::Subject;
+use crate::table::Table;
 
 type Test = for<'a> fn(&'a Subject) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
@@ -27,10 +30,12 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 11] = suite![
+const SUITE: [(&str, Test); 13] = suite![
     an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_none,
     a_changed_entry_changes_what_it_names_and_leaves_what_others_added,
+    two_clients_that_write_at_the_same_moment_both_get_through,
+    what_another_client_does_is_seen_when_the_gateway_tells_or_is_read_again,
     a_file_that_is_accepted_is_kept_as_it_was_written,
     a_file_name_that_is_not_accepted_is_refused,
     a_precondition_that_does_not_hold_changes_nothing,
@@ -55,10 +60,17 @@ const SIMULATED: Profiles = [
     ("2026.9.6", Profile::v2026_9_6),
 ];
 
-fn run(runtime: &Runtime, test: Test, subject: impl AsyncFnOnce() -> Result<Subject, Failure>) -> Result<(), Failure> {
+fn run(
+    runtime: &Runtime,
+    test: Test,
+    subject: impl AsyncFnOnce() -> Result<Subject, Failure>,
+    look: impl FnOnce(&Subject),
+) -> Result<(), Failure> {
     runtime.block_on(async {
         let subject = subject().await?;
-        AssertUnwindSafe(test(&subject)).catch_unwind().await.unwrap_or_else(|panic| Err(said(&*panic).into()))
+        let test = AssertUnwindSafe(test(&subject)).catch_unwind().await;
+        look(&subject);
+        test.unwrap_or_else(|panic| Err(said(&*panic).into()))
     })
 }
 
@@ -79,7 +91,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 /// A simulator's clock stands still while nobody waits.
 fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    run(&runtime, test, async || Subject::simulated(Simulator::new(profile().with_token("token"))).await)
+    run(&runtime, test, async || Subject::simulated(Simulator::new(profile().with_token("token"))).await, |_| {})
         .map_err(|error| Failed::from(error.to_string()))
 }
 
@@ -88,6 +100,7 @@ struct Real {
     version: &'static str,
     runtime: Arc<Runtime>,
     gateway: Option<(OpenClaw, ScriptedModel)>,
+    table: Arc<Table>,
 }
 
 impl Real {
@@ -103,8 +116,8 @@ impl Real {
     }
 
     fn attempt(&mut self, test: Test) -> Result<(), Failure> {
-        let Self { version, runtime, gateway } = self;
-        run(runtime, test, async || {
+        let Self { version, runtime, gateway, table } = self;
+        let subject = async || {
             if gateway.is_none() {
                 let model = ScriptedModel::start().await?;
                 let started = match *version {
@@ -114,7 +127,8 @@ impl Real {
                 *gateway = Some((started, model));
             }
             Subject::real(&gateway.as_ref().unwrap().0).await
-        })
+        };
+        run(runtime, test, subject, |subject| table.see(version, subject))
     }
 }
 
@@ -122,17 +136,29 @@ fn main() {
     let arguments = Arguments::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let runtime = Arc::new(runtime);
+    let table = Arc::<Table>::default();
     let mut trials = Vec::new();
     for (version, profile) in SIMULATED {
-        let real = Arc::new(Mutex::new(Real { version, runtime: Arc::clone(&runtime), gateway: None }));
+        let real = Arc::new(Mutex::new(Real {
+            version,
+            runtime: Arc::clone(&runtime),
+            gateway: None,
+            table: Arc::clone(&table),
+        }));
         for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
-            let real = Arc::clone(&real);
+            let (real, table) = (Arc::clone(&real), Arc::clone(&table));
             trials.push(Trial::test(format!("OpenClaw {version}: {name}"), move || {
-                real.lock().unwrap_or_else(PoisonError::into_inner).run(test)
+                real.lock().unwrap_or_else(PoisonError::into_inner).run(test).inspect(|()| table.pass(version, name))
             }));
         }
     }
+    trials.extend(kills::trials(&runtime));
     // Each gateway ends with the last of its tests.
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(error) = table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name)) {
+        eprintln!("{error}");
+        std::process::exit(101);
+    }
+    conclusion.exit();
 }

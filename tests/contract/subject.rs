@@ -40,6 +40,8 @@ impl Dial for Simulated {
 pub(crate) struct Subject {
     pub(crate) client: Gateway,
     counts: Arc<Counts>,
+    settings: Settings,
+    dial: Arc<dyn Dial>,
 }
 
 impl Subject {
@@ -52,20 +54,32 @@ impl Subject {
     }
 
     async fn connect(url: &str, token: &str, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
-        let settings = Settings {
-            url: url.parse()?,
-            auth: Auth::Token(token.into()),
-            identity: Arc::new(Identity::generate()?),
-            device_token: None,
-            trust: Trust::Platform,
-            max_in_flight: 16,
-            resync: Duration::from_mins(10),
-        };
+        Self::open(
+            Settings {
+                url: url.parse()?,
+                auth: Auth::Token(token.into()),
+                identity: Arc::new(Identity::generate()?),
+                device_token: None,
+                trust: Trust::Platform,
+                max_in_flight: 16,
+                resync: Duration::from_mins(10),
+            },
+            dial,
+        )
+        .await
+    }
+
+    /// Another client of the same gateway.
+    pub(crate) async fn another(&self) -> Result<Self, Failure> {
+        Self::open(self.settings.clone(), Arc::clone(&self.dial)).await
+    }
+
+    async fn open(settings: Settings, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
-        let client = Gateway::open(settings, dial, Arc::clone(&counts) as Arc<dyn Meter>);
+        let client = Gateway::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
         let mut link = client.link();
         tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
-        let subject = Self { client, counts };
+        let subject = Self { client, counts, settings, dial };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
     }
@@ -133,11 +147,16 @@ pub(crate) fn entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     AgentEntry {
-        name: format!("Agent {id}"),
+        name: Some(format!("Agent {id}")),
         workspace: format!("~/workspaces/{id}"),
         model: None,
         identity: EntryIdentity { name: Some(format!("Agent {id}")), emoji: Some("🛠".into()), avatar: None },
-        heartbeat: HeartbeatEntry { every: "30m".into(), target: "none".into(), ..HeartbeatEntry::default() },
+        heartbeat: HeartbeatEntry {
+            every: Some("30m".into()),
+            target: Some("none".into()),
+            ..HeartbeatEntry::default()
+        },
         id,
+        keeps_the_rest: false,
     }
 }

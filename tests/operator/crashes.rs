@@ -6,7 +6,7 @@ use muster::api::{Agent, AgentGateway};
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, woken};
 
 const NAMES: [&str; 3] = ["lead", "one", "bot"];
 
@@ -99,8 +99,7 @@ async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
 }
 
 fn all_woken(rig: &Rig) -> bool {
-    let state = rig.store.state();
-    state.agents.values().all(|a| crate::rig::ready(a) && a.status.as_ref().is_some_and(|s| s.wake.is_some()))
+    rig.store.state().agents.values().all(woken)
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,14 +6,21 @@
     reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
 )]
 
+mod adoption;
+mod auth;
 mod bad_input;
+mod budget;
 mod crashes;
 mod deletion;
 mod directory;
 mod drift;
+mod faults;
 mod files;
+mod inventory;
+mod life;
 mod lifecycle;
 mod memory;
+mod outages;
 mod phases;
 mod requests;
 mod rig;

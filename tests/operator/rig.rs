@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use muster::gateway::{ByteStream, Dial, Trust};
 use muster::reconcile::gateways::{Changed, Concerns};
 use muster::reconcile::ports::Store;
 use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};
-use muster_simulator::{Profile, Simulator};
+use muster_simulator::{Profile, Remote, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
@@ -31,15 +32,23 @@ const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Leads to simulated gateways by host name.
 #[derive(Clone, Default)]
-struct Dialer(Arc<Mutex<BTreeMap<String, Simulator>>>);
+struct Dialer {
+    hosts: Arc<Mutex<BTreeMap<String, Simulator>>>,
+    /// When which host was dialled.
+    dials: Arc<Mutex<Vec<(String, Instant)>>>,
+    /// Whether gateways see the operator as remote.
+    remote: Arc<AtomicBool>,
+}
 
 impl Dial for Dialer {
     fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         let host = url.host_str().unwrap_or_default().to_owned();
-        let simulator = self.0.lock().unwrap().get(&host).cloned();
+        let simulator = self.hosts.lock().unwrap().get(&host).cloned();
+        let from = if self.remote.load(Ordering::Relaxed) { Remote::Remote } else { Remote::Loopback };
+        self.dials.lock().unwrap().push((host, Instant::now()));
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-            Ok(Box::new(simulator.ok_or_else(refused)?.connect()?) as Box<dyn ByteStream>)
+            Ok(Box::new(simulator.ok_or_else(refused)?.connect_from(from)?) as Box<dyn ByteStream>)
         })
     }
 }
@@ -71,13 +80,30 @@ impl Rig {
         (rig, simulator)
     }
 
+    /// The same, and the gateway sees the operator as remote.
+    pub(crate) fn remote() -> (Self, Simulator) {
+        let (rig, simulator) = Self::new();
+        rig.dialer.remote.store(true, Ordering::Relaxed);
+        (rig, simulator)
+    }
+
     /// A further gateway, its `AgentGateway` and its Secret.
     pub(crate) fn gateway(&mut self, name: &str) -> Simulator {
         let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
-        self.dialer.0.lock().unwrap().insert(name.to_owned(), simulator.clone());
+        self.host(name, &simulator);
         self.secret(&format!("{name}-auth"), "token", "secret-token");
         self.apply::<AgentGateway>(gateway_manifest(name));
         simulator
+    }
+
+    /// Lets a host name lead to a gateway.
+    pub(crate) fn host(&self, name: &str, simulator: &Simulator) {
+        self.dialer.hosts.lock().unwrap().insert(name.to_owned(), simulator.clone());
+    }
+
+    /// When which host was dialled, in order.
+    pub(crate) fn dials(&self) -> Vec<(String, Instant)> {
+        self.dialer.dials.lock().unwrap().clone()
     }
 
     pub(crate) fn secret(&self, name: &str, key: &str, value: &str) {
@@ -199,11 +225,7 @@ impl Rig {
 
     /// The same until all Agents are Ready, and were woken.
     pub(crate) async fn until_ready(&mut self) {
-        self.until("all agents to be Ready and woken", |rig| {
-            let state = rig.store.state();
-            state.agents.values().all(|a| ready(a) && a.status.as_ref().is_some_and(|s| s.wake.is_some()))
-        })
-        .await;
+        self.until("all agents to be Ready and woken", |rig| rig.store.state().agents.values().all(woken)).await;
     }
 
     /// Looks until nothing has been written anywhere for a while, and then some.
@@ -248,7 +270,15 @@ impl Rig {
         (state.writes, state.notes.len())
     }
 
-    fn summary(&self) -> String {
+    /// Status, reason and message of a gateway's condition.
+    pub(crate) fn gateway_condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
+        let state = self.store.state();
+        let status = state.gateways.get(&Key::new(NS, name)).and_then(|g| g.status.as_ref());
+        let found = status.and_then(|s| find(&s.conditions, kind));
+        found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
+    }
+
+    pub(crate) fn summary(&self) -> String {
         let state = self.store.state();
         let agents = state.agents.values().map(|a| {
             let status = a.status.clone().unwrap_or_default();
@@ -273,6 +303,14 @@ pub(crate) fn ready(agent: &Agent) -> bool {
         s.observed_generation == agent.metadata.generation.unwrap_or_default()
             && find(&s.conditions, ConditionType::Ready).is_some_and(|c| c.status == "True")
     })
+}
+
+/// Ready for the spec as it is, and woken for it where it is to be woken.
+pub(crate) fn woken(agent: &Agent) -> bool {
+    let status = agent.status.as_ref();
+    let looked_at = status.map(|status| status.observed_generation) == agent.metadata.generation;
+    let generation = status.and_then(|s| s.wake.as_ref()).map(|wake| wake.generation);
+    ready(agent) && looked_at && (!agent.spec.wake.enabled || generation == agent.metadata.generation)
 }
 
 pub(crate) fn gateway_manifest(name: &str) -> Value {

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::api::ObjectMeta;
-use kube::runtime::reflector;
 use muster::api::{AgentGateway, Board};
-use muster::cluster::Caches;
 use muster::cluster::triggers::{Queues, Triggers};
 use muster_simulator::Simulator;
 use serde_json::json;
@@ -49,8 +47,7 @@ fn reached(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (agents, mut queue) = mpsc::unbounded_channel();
     let (boards, _) = mpsc::unbounded_channel();
     let (gateways, _) = mpsc::unbounded_channel();
-    let caches = Caches { agents: reflector::store().0, boards: reflector::store().0, gateways: reflector::store().0 };
-    let triggers = Triggers { store: rig.store.clone(), caches, queues: Queues { agents, boards, gateways } };
+    let triggers = Triggers { store: rig.store.clone(), queues: Queues { agents, boards, gateways } };
     let meta = ObjectMeta { namespace: Some(NS.into()), name: Some(config_map.into()), ..ObjectMeta::default() };
     triggers.config_map(&meta);
     std::iter::from_fn(|| queue.try_recv().ok()).map(|key| key.name).collect()

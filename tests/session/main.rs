@@ -7,6 +7,7 @@
 
 mod handshake;
 mod order;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

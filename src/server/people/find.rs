@@ -11,6 +11,7 @@ use crate::api::Agent;
 use crate::reconcile::access::{Access, Kind, Right, Verb};
 use crate::reconcile::{Key, Store};
 use crate::server::error::ApiError;
+use crate::server::view::has_id;
 
 /// Whether an object is the one that is called so: its uid, `namespace/name`, or its name.
 pub(super) fn is_called<K: Resource<DynamicType = ()>>(object: &K, word: &str) -> bool {
@@ -60,10 +61,7 @@ impl<S: Store, A: Access> People<S, A> {
     /// when several have this id on different gateways.
     pub(super) async fn agent(&self, caller: &Caller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let mut found = self.world.store.agents();
-        found.retain(|agent| {
-            let at_gateway = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
-            agent.metadata.uid.as_deref() == Some(id) || at_gateway == Some(id)
-        });
+        found.retain(|agent| has_id(agent, id));
         let mut seen = self.with_right(caller, (verb, Kind::Agent), &found).await?;
         match (seen.pop(), seen.is_empty()) {
             (Some(one), true) => Ok(one),

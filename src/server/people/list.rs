@@ -13,6 +13,7 @@ use super::query::Query;
 use super::{Identified, People, State};
 use crate::api::{Agent, Board};
 use crate::reconcile::access::{Access, Kind, Right, Verb};
+use crate::reconcile::references::gateway_key;
 use crate::reconcile::unmanaged::unmanaged;
 use crate::reconcile::{Key, Store};
 use crate::server::error::ApiError;
@@ -182,11 +183,8 @@ impl Places {
         if let Some(board) = &agent.spec.board_ref {
             return self.boards.contains(&Key::new(&key.namespace, &board.name));
         }
-        let gateway = agent.spec.gateway_ref.as_ref();
-        gateway.is_some_and(|gateway| {
-            let namespace = gateway.namespace.as_ref().unwrap_or(&key.namespace);
-            self.gateways.contains(&Key::new(namespace, &gateway.name))
-        })
+        let gateway = agent.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, &key.namespace));
+        gateway.is_some_and(|gateway| self.gateways.contains(&Key::from(&gateway)))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::api::agent::Role;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::reconcile::access::{Access, AccessError, Kind, Right, Verb};
+use crate::reconcile::references::gateway_key;
 use crate::reconcile::{Key, Store};
 use crate::server::error::ApiError;
 use crate::server::view::gateway_of;
@@ -118,7 +119,7 @@ impl<S: Store, A: Access> People<S, A> {
                             .spec
                             .gateway_ref
                             .as_ref()
-                            .is_some_and(|g| Key::new(g.namespace.as_ref().unwrap_or(&namespace), &g.name) == gateway)
+                            .is_some_and(|reference| Key::from(&gateway_key(reference, &namespace)) == gateway)
                 }
             }
         });

@@ -1,0 +1,59 @@
+//! Taking over an agent that a gateway has already.
+
+use std::sync::Arc;
+
+use super::link::Link;
+use super::ports::Store;
+use super::references::References;
+use crate::api::agent::{AdoptionPolicy, Agent, GatewayKey};
+use crate::gateway::Inventory;
+use crate::plan::{Binding, Identity, Trouble};
+
+/// The names of an agent at a gateway, and whether it was adopted there: such a one keeps the workspace that it had.
+#[must_use]
+pub fn kept(agent: &Agent, gateway: &GatewayKey, derived: Identity) -> (Identity, bool) {
+    let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
+    match Binding::of(agent).filter(same) {
+        Some(binding) => (binding.identity, true),
+        None => (derived, false),
+    }
+}
+
+/// What the gateway has. It is read anew before a chosen id is bound, since what was read before may not show an agent that
+/// somebody has just made, which would then be taken for our own.
+///
+/// # Errors
+/// Why the gateway cannot be asked.
+pub async fn inventory(link: &Link, agent: &Agent) -> Result<Arc<Inventory>, Trouble> {
+    if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
+        link.client().resync().await;
+    }
+    link.inventory()
+}
+
+/// Takes the agent that the gateway has under the chosen id for the one that is meant, when the Agent asks for that and
+/// stands for nothing yet.
+#[must_use]
+pub fn settle(references: References, agent: &Agent, inventory: Option<&Inventory>) -> References {
+    let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
+    let row = inventory.and_then(|inventory| inventory.agents.get(&references.identity.agent_id));
+    let workspace = row.and_then(|row| row.workspace.clone());
+    match workspace.filter(|_| asks && Binding::of(agent).is_none()) {
+        Some(workspace) => {
+            References { identity: Identity { workspace, ..references.identity }, adopted: true, ..references }
+        }
+        None => references,
+    }
+}
+
+/// Whether another Agent stands for the same agent of the same gateway, and is to stay: two that ask for one id at the same
+/// moment may both be bound to it before either sees the other.
+#[must_use]
+pub fn is_shared<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> bool {
+    let same = |b: Binding| b.gateway == binding.gateway && b.identity.agent_id == binding.identity.agent_id;
+    store.agents().iter().any(|other| {
+        other.metadata.uid != agent.metadata.uid
+            && other.metadata.deletion_timestamp.is_none()
+            && Binding::of(other).is_some_and(same)
+    })
+}

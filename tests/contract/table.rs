@@ -1,0 +1,144 @@
+//! What the real gateways were seen to do, as the table of `docs/compatibility.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use muster::gateway::{Link, RosterShape};
+use muster_harness::Failure;
+
+use crate::subject::Subject;
+
+/// Set to `write`, the table is written into the document and not compared with it.
+const VARIABLE: &str = "MUSTER_COMPATIBILITY";
+const BEGIN: &str = "<!-- printed by the contract tests -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// What a gateway showed of itself.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    announced: String,
+    protocol: u32,
+    roster: &'static str,
+    accepted: BTreeSet<String>,
+    file_hashes: bool,
+    main_session_delete: bool,
+}
+
+/// Filled by the tests as they end.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Mutex<Rows>);
+
+#[derive(Debug, Default)]
+struct Rows {
+    facts: BTreeMap<&'static str, Facts>,
+    passed: BTreeMap<&'static str, BTreeSet<&'static str>>,
+}
+
+impl Table {
+    /// Takes what a gateway of this version has shown.
+    pub(crate) fn see(&self, version: &'static str, subject: &Subject) {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = rows.facts.entry(version).or_default();
+        if let Link::Up(hello) = &*subject.client.link().borrow() {
+            facts.announced.clone_from(&hello.server_version);
+            facts.protocol = hello.protocol;
+        }
+        if let Some(inventory) = subject.client.inventory().borrow().as_ref() {
+            let capabilities = &inventory.capabilities;
+            facts.roster = match capabilities.roster {
+                RosterShape::List => "list",
+                RosterShape::Entries => "entries",
+            };
+            facts.accepted.clone_from(&capabilities.accepted_files);
+            facts.file_hashes |= capabilities.file_hashes;
+            facts.main_session_delete = capabilities.main_session_delete;
+        }
+    }
+
+    /// A test has passed on a gateway of this version.
+    pub(crate) fn pass(&self, version: &'static str, test: &'static str) {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.passed.entry(test).or_default().insert(version);
+    }
+
+    /// Compares the table with the document, when every one of `tests` has passed on all of `versions`: a run of some of the
+    /// tests says nothing about the others.
+    ///
+    /// # Errors
+    /// They differ; or the document has no place for the table.
+    pub(crate) fn compare(&self, versions: &[&'static str], tests: &[&'static str]) -> Result<(), Failure> {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = |test: &&'static str| {
+            rows.passed.get(test).is_some_and(|passed| versions.iter().all(|v| passed.contains(v)))
+        };
+        if !tests.iter().all(passed) {
+            return Ok(());
+        }
+        let table = rows.table(versions, tests);
+        println!("\n{table}");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+        let document = std::fs::read_to_string(&path)?;
+        let place = || {
+            let (head, rest) = document.split_once(BEGIN)?;
+            let (old, tail) = rest.split_once(END)?;
+            Some((head, old, tail))
+        };
+        let (head, old, tail) = place().ok_or("docs/compatibility.md has no place for the table")?;
+        if std::env::var(VARIABLE).is_ok_and(|value| value == "write") {
+            std::fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}"))?;
+        } else if old != table {
+            return Err(format!("docs/compatibility.md is not the table above; write it with {VARIABLE}=write").into());
+        }
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn table(&self, versions: &[&'static str], tests: &[&'static str]) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, cell: &dyn Fn(&str) -> String| {
+            let cells: Vec<_> = versions.iter().map(|version| cell(version)).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        };
+        row("OpenClaw", &str::to_owned);
+        row("---", &|_| "---".to_owned());
+        let of = |version: &str| self.facts.get(version).cloned().unwrap_or_default();
+        row("says that it is", &|v| of(v).announced);
+        row("protocol", &|v| of(v).protocol.to_string());
+        row("roster in its config", &|v| of(v).roster.to_owned());
+        row("workspace files that it takes, of ten", &|v| of(v).accepted.len().to_string());
+        row("the others are folded into AGENTS.md", &|v| folded(&of(v).accepted));
+        row("gives hashes of files and takes them as a precondition", &|v| word(of(v).file_hashes));
+        row("an agent's main session is deleted on its own", &|v| word(of(v).main_session_delete));
+        for test in tests {
+            let passed = self.passed.get(test).cloned().unwrap_or_default();
+            row(&test.replace('_', " "), &|version| if passed.contains(version) { "passed" } else { "" }.to_owned());
+        }
+        text
+    }
+}
+
+fn word(so: bool) -> String {
+    if so { "yes" } else { "no" }.to_owned()
+}
+
+fn folded(accepted: &BTreeSet<String>) -> String {
+    const ALL: [&str; 10] = [
+        "AGENTS.md",
+        "SOUL.md",
+        "TOOLS.md",
+        "IDENTITY.md",
+        "USER.md",
+        "HEARTBEAT.md",
+        "BOOTSTRAP.md",
+        "MEMORY.md",
+        "BOARD.md",
+        "APPROVALS.md",
+    ];
+    let others: Vec<_> =
+        ALL.iter().filter(|name| !accepted.contains(**name)).map(|name| name.trim_end_matches(".md")).collect();
+    others.join(", ")
+}

@@ -1,0 +1,240 @@
+//! Taking over agents that a gateway has already, and not taking over any other.
+
+use std::time::Duration;
+
+use muster::api::agent::{FileState, Phase};
+use muster::api::conditions::find;
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster::plan::Binding;
+use muster_simulator::Simulator;
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig, gateway_manifest, ready as ready_now};
+
+const WORKSPACE: &str = "/srv/nova";
+/// Longer than the resync interval of ten minutes.
+const RESYNC: Duration = Duration::from_secs(700);
+/// The methods that change something on a gateway.
+const WRITES: [&str; 9] = [
+    "agents.create",
+    "agents.update",
+    "agents.delete",
+    "agents.files.set",
+    "config.patch",
+    "sessions.patch",
+    "sessions.reset",
+    "sessions.delete",
+    "chat.send",
+];
+
+/// A gateway that has an agent which somebody made by hand, and an operator.
+async fn with_nova() -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.rest(Duration::from_secs(5)).await;
+    gateway.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"]["nova"] = json!({
+            "name": "Nova", "workspace": WORKSPACE, "model": { "primary": "acme/large", "fallbacks": ["acme/small"] },
+            "heartbeat": { "every": "45m", "lightContext": true }, "tools": { "allow": ["exec"] },
+        });
+    });
+    for (name, text) in [("AGENTS.md", "mine"), ("SOUL.md", "old soul"), ("MEMORY.md", "remember")] {
+        gateway.edit_file("nova", name, Some(text));
+    }
+    (rig, gateway)
+}
+
+fn entry(gateway: &Simulator) -> Value {
+    gateway.config()["agents"]["entries"]["nova"].clone()
+}
+
+fn written(gateway: &Simulator) -> usize {
+    WRITES.iter().map(|method| gateway.count(method)).sum()
+}
+
+/// An Agent for `nova` with these fields on top.
+fn nova(more: &Value) -> Value {
+    let mut spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova" });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+/// An Agent that adopts `nova` and leaves everything as it is.
+fn neutral() -> Value {
+    let names =
+        ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "USER.md"];
+    let files: Vec<_> = names.iter().map(|name| json!({ "name": name, "policy": "Unmanaged" })).collect();
+    nova(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false }, "files": files }))
+}
+
+async fn ready(rig: &mut Rig, name: &str) {
+    let what = format!("{name} to be Ready");
+    rig.until(&what, |rig| rig.condition(name, ConditionType::Ready).0 == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_id_is_taken_is_told_how_to_adopt_it_and_nothing_is_touched() {
+    let (mut rig, gateway) = with_nova().await;
+    let before = (entry(&gateway), written(&gateway));
+    rig.agent("nova", nova(&json!({})));
+    let message = rig.until_reason("nova", "AgentIdTaken").await;
+    assert!(message.contains("spec.adoptionPolicy") && message.contains("IfExists"), "{message}");
+    assert!(rig.status("nova").binding.is_none());
+    rig.rest(RESYNC).await;
+    rig.delete::<Agent>("nova");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    assert_eq!((entry(&gateway), written(&gateway)), before);
+    assert_eq!(gateway.file("nova", "AGENTS.md").as_deref(), Some("mine"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_spec_does_not_name_is_adopted_without_one_write() {
+    let (mut rig, gateway) = with_nova().await;
+    let before = (entry(&gateway), written(&gateway), gateway.workspace(WORKSPACE));
+    rig.agent("nova", neutral());
+    ready(&mut rig, "nova").await;
+    rig.rest(2 * RESYNC).await;
+    assert_eq!((entry(&gateway), written(&gateway), gateway.workspace(WORKSPACE)), before);
+    let status = rig.status("nova");
+    assert_eq!(status.workspace_path.as_deref(), Some(WORKSPACE));
+    assert_eq!(status.session_key.as_deref(), Some("agent:nova:main"));
+    assert!(status.binding.unwrap().adopted);
+    assert_eq!(status.phase, Some(Phase::Ready));
+    assert_eq!(rig.token("nova").len(), 43);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_spec_names_is_put_in_place_and_the_rest_is_kept() {
+    let (mut rig, gateway) = with_nova().await;
+    let named = json!({
+        "adoptionPolicy": "IfExists", "model": "acme/tiny", "heartbeat": { "interval": "5m" }, "wake": { "enabled": false },
+    });
+    rig.agent("nova", nova(&named));
+    ready(&mut rig, "nova").await;
+    let is = entry(&gateway);
+    assert_eq!((&is["name"], &is["workspace"], &is["model"]), (&json!("Nova"), &json!(WORKSPACE), &json!("acme/tiny")));
+    assert_eq!(is["heartbeat"], json!({ "every": "5m", "lightContext": true }));
+    assert_eq!(is["tools"], json!({ "allow": ["exec"] }));
+    let file = |name: &str| gateway.file("nova", name).unwrap_or_default();
+    assert!(file("AGENTS.md").contains(WORKSPACE), "rendered for the workspace that it has");
+    assert_eq!(file("MEMORY.md"), "remember");
+    assert_eq!(gateway.file("nova", "BOOTSTRAP.md"), None, "its first run is long over");
+    let bootstrap = rig.status("nova").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").unwrap();
+    assert_eq!(bootstrap.state, FileState::Kept);
+    assert!(gateway.sessions().is_empty(), "no session is made for a label");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_the_binding_was_recorded_adopts_the_same_agent() {
+    let (mut rig, gateway) = with_nova().await;
+    rig.agent("nova", neutral());
+    rig.until("the binding", |rig| rig.status("nova").binding.is_some()).await;
+    rig.start();
+    ready(&mut rig, "nova").await;
+    assert_eq!(entry(&gateway)["workspace"], json!(WORKSPACE));
+    assert!(rig.status("nova").binding.unwrap().adopted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleting_an_adopted_agent_leaves_its_workspace_and_orphan_leaves_it_whole() {
+    for (policy, stays) in [("Delete", false), ("RetainFiles", false), ("Orphan", true)] {
+        let (mut rig, gateway) = with_nova().await;
+        let mut spec = neutral();
+        spec["deletionPolicy"] = json!(policy);
+        rig.agent("nova", spec);
+        ready(&mut rig, "nova").await;
+        rig.delete::<Agent>("nova");
+        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        assert_eq!(gateway.agents().contains_key("nova"), stays, "{policy}");
+        assert_eq!(gateway.workspace(WORKSPACE)["SOUL.md"], "old soul", "{policy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_nobody_has_is_created_as_usual_and_its_workspace_goes_with_it() {
+    let (mut rig, gateway) = with_nova().await;
+    let mut spec = nova(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false } }));
+    spec["agentId"] = json!("atlas_2");
+    rig.agent("atlas", spec);
+    ready(&mut rig, "atlas").await;
+    let binding = rig.status("atlas").binding.unwrap();
+    assert_eq!((binding.adopted, binding.workspace.as_str()), (false, "/home/openclaw/workspaces/workspace-atlas_2"));
+    rig.delete::<Agent>("atlas");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    assert!(gateway.workspace(&binding.workspace).is_empty());
+    assert!(gateway.agents().contains_key("nova"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_agent_that_somebody_else_moves_or_removes_is_put_back_where_it_was() {
+    let (mut rig, gateway) = with_nova().await;
+    rig.agent("nova", neutral());
+    ready(&mut rig, "nova").await;
+    gateway.edit_config(|config| config["agents"]["entries"]["nova"]["workspace"] = json!("/elsewhere"));
+    rig.until("the old place", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
+    gateway.remove_agent("nova");
+    rig.until("the agent", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
+    ready(&mut rig, "nova").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_agents_that_adopt_one_the_older_has_it_and_deleting_the_other_takes_nothing() {
+    let (mut rig, gateway) = with_nova().await;
+    rig.agent("nova", neutral());
+    rig.agent("nova-too", neutral());
+    ready(&mut rig, "nova").await;
+    rig.until_reason("nova-too", "AgentIdTaken").await;
+    rig.delete::<Agent>("nova-too");
+    rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
+    rig.rest(RESYNC).await;
+    assert!(gateway.agents().contains_key("nova"));
+    assert_eq!(rig.condition("nova", ConditionType::Ready).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_leaves_a_heartbeat_that_the_spec_does_not_name() {
+    let (mut rig, gateway) = with_nova().await;
+    let mut spec = neutral();
+    rig.agent("nova", spec.clone());
+    ready(&mut rig, "nova").await;
+    for (suspend, interval, every) in [(true, None, "45m"), (true, Some("30m"), "0m"), (false, Some("30m"), "30m")] {
+        spec["suspend"] = json!(suspend);
+        if let Some(interval) = interval {
+            spec["heartbeat"] = json!({ "interval": interval });
+        }
+        rig.agent("nova", spec.clone());
+        let phase = if suspend { Phase::Paused } else { Phase::Ready };
+        rig.until("the phase", |rig| {
+            rig.status("nova").phase == Some(phase) && entry(&gateway)["heartbeat"]["every"] == json!(every)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_were_bound_to_one_agent_at_the_same_moment_one_goes_and_takes_nothing_along() {
+    let (mut rig, gateway) = with_nova().await;
+    let mut open = gateway_manifest("gw");
+    open["spec"]["allowedNamespaces"] = json!({ "from": "All" });
+    rig.apply::<AgentGateway>(open);
+    let elsewhere = |kind: &str| json!({ "name": kind, "namespace": "other" });
+    let reference = json!({ "name": "gw", "namespace": NS });
+    rig.apply::<Board>(json!({ "metadata": elsewhere("ops"), "spec": { "gatewayRef": reference } }));
+    rig.apply::<Agent>(json!({ "metadata": elsewhere("nova"), "spec": neutral() }));
+    rig.agent("nova", neutral());
+    let agents = |rig: &Rig| rig.store.state().agents.clone();
+    let bound = |rig: &Rig| agents(rig).values().all(|agent| Binding::of(agent).is_some());
+    rig.until("both to be bound", bound).await;
+    let taken = |agent: &Agent| {
+        let conditions = agent.status.clone().unwrap_or_default().conditions;
+        find(&conditions, ConditionType::Ready).is_some_and(|ready| ready.reason == "AgentIdTaken")
+    };
+    rig.until("one to be told", |rig| agents(rig).values().filter(|agent| taken(agent)).count() == 1).await;
+    let loser = agents(&rig).into_iter().find(|(_, agent)| taken(agent)).unwrap().0;
+    rig.store.delete::<Agent>(&loser);
+    rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
+    rig.rest(RESYNC).await;
+    assert_eq!((gateway.count("agents.delete"), &entry(&gateway)["workspace"]), (0, &json!(WORKSPACE)));
+    assert!(agents(&rig).values().all(ready_now));
+}

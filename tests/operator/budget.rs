@@ -1,0 +1,75 @@
+//! Gateways that take few config writes.
+
+use std::time::Duration;
+
+use muster::api::ConditionType;
+use muster_simulator::{Profile, Simulator};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::rig::{Rig, ready};
+
+const AGENTS: usize = 30;
+
+/// A gateway of a version that takes three config writes a minute, and agents that are not woken.
+fn with_three_writes_a_minute() -> (Rig, Simulator) {
+    let (mut rig, _) = Rig::new();
+    let gateway = Simulator::new(Profile::v2026_7_1().with_token("secret-token"));
+    rig.host("gw", &gateway);
+    rig.start();
+    rig.board("ops");
+    (rig, gateway)
+}
+
+fn apply(rig: &Rig, more: &Value) {
+    for number in 0..AGENTS {
+        let mut spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        rig.agent(&format!("agent-{number}"), spec);
+    }
+}
+
+fn all_ready(rig: &Rig) -> bool {
+    rig.store.state().agents.values().all(ready)
+}
+
+/// The agents whose heartbeat comes at this pace.
+fn paced(gateway: &Simulator, every: &str) -> usize {
+    let list = gateway.config()["agents"]["list"].as_array().cloned().unwrap_or_default();
+    list.iter().filter(|entry| entry["heartbeat"]["every"] == json!(every)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_agents_get_their_heartbeat_within_one_minutes_writes() {
+    let (mut rig, gateway) = with_three_writes_a_minute();
+    rig.rest(Duration::from_secs(5)).await;
+    let began = Instant::now();
+    apply(&rig, &json!({}));
+    rig.until("all to be Ready", all_ready).await;
+    assert!(began.elapsed() < Duration::from_mins(1), "before the budget is back: {:?}", began.elapsed());
+    assert!(gateway.count("config.patch") <= 3, "{}", gateway.count("config.patch"));
+    assert_eq!(paced(&gateway, "5m"), AGENTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_all_waits_for_the_next_minute_is_told_and_blocks_nothing() {
+    let (mut rig, gateway) = with_three_writes_a_minute();
+    apply(&rig, &json!({}));
+    rig.until("all to be Ready", all_ready).await;
+    rig.rest(Duration::from_mins(2)).await;
+    for every in ["6m", "7m", "8m"] {
+        apply(&rig, &json!({ "heartbeat": { "interval": every } }));
+        rig.until("the budget to be used", |_| paced(&gateway, every) == AGENTS).await;
+    }
+    apply(&rig, &json!({ "heartbeat": { "interval": "10m" } }));
+    let waiting = |rig: &Rig| rig.condition("agent-7", ConditionType::Ready).1 == "RateLimited";
+    rig.until("the budget to be told", waiting).await;
+    let soul = json!({ "inline": "I am {{ agent_name }}." });
+    apply(&rig, &json!({ "heartbeat": { "interval": "10m" }, "soulTemplate": soul }));
+    let began = Instant::now();
+    rig.until("all to be Ready", all_ready).await;
+    assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
+    assert_eq!(paced(&gateway, "10m"), AGENTS);
+    let id = rig.agent_id("agent-7");
+    assert_eq!(gateway.file(&id, "SOUL.md").as_deref(), Some("I am agent-7.\n"));
+}

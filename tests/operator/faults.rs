@@ -1,0 +1,150 @@
+//! The matrix: every request that Muster makes of a gateway, and everything that can go wrong with it, in the life of an
+//! Agent from its creation to its deletion. The end is the same each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use muster_simulator::{Fault, Profile};
+
+use crate::life::{Bounds, Life};
+
+/// The gateways that live through it: the newest, and one that still deletes main sessions.
+const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
+
+/// What Muster asks of a gateway.
+const METHODS: [&str; 16] = [
+    "connect",
+    "sessions.subscribe",
+    "config.get",
+    "agents.list",
+    "agents.files.get",
+    "agents.create",
+    "config.patch",
+    "agents.files.list",
+    "agents.files.set",
+    "sessions.list",
+    "sessions.patch",
+    "sessions.reset",
+    "chat.history",
+    "chat.send",
+    "agents.delete",
+    "sessions.delete",
+];
+
+/// The methods that write.
+const WRITES: [&str; 8] = [
+    "agents.create",
+    "config.patch",
+    "agents.files.set",
+    "sessions.patch",
+    "sessions.reset",
+    "chat.send",
+    "agents.delete",
+    "sessions.delete",
+];
+
+/// The methods that write the config.
+const CONFIG_WRITES: [&str; 3] = ["agents.create", "config.patch", "agents.delete"];
+
+/// What the process answers itself, with an error, at any time.
+const ANSWERED: [&str; 15] = {
+    let mut methods = [""; 15];
+    let mut at = 0;
+    while at < 15 {
+        methods[at] = METHODS[at + 1];
+        at += 1;
+    }
+    methods
+};
+
+/// A column of the matrix.
+struct Column {
+    what: &'static str,
+    methods: &'static [&'static str],
+    fault: fn(Fault) -> Fault,
+    bounds: Bounds,
+}
+
+/// The connection is not lost: nothing may be done twice.
+const CONNECTED: Bounds = Bounds { runs: 2, dials: 1 };
+/// The connection is lost.
+const LOST: Bounds = Bounds { runs: 2, dials: 3 };
+/// The process ends, and comes back by itself. It has forgotten which wakes it knew.
+const RESTARTED: Bounds = Bounds { runs: 3, dials: 12 };
+/// The process ends and stays away for more than a minute.
+const KILLED: Bounds = Bounds { runs: 3, dials: 60 };
+
+/// How often each method is called in a life without a fault.
+async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
+    let mut life = Life::new(profile(), format!("{} without a fault", profile().version));
+    life.live(&CONNECTED).await;
+    let mut calls = BTreeMap::new();
+    for call in life.gateway.calls() {
+        *calls.entry(call.method).or_default() += 1;
+    }
+    calls
+}
+
+/// Lives through a column: the fault on the first and on the last call of each method, on the first gateway that is
+/// asked for it.
+async fn matrix(column: &Column) {
+    let mut met = BTreeSet::new();
+    for profile in PROFILES {
+        for (method, count) in calls(profile).await {
+            assert!(METHODS.contains(&method.as_str()), "{method} is missing in the matrix");
+            if !column.methods.contains(&method.as_str()) || !met.insert(method.clone()) {
+                continue;
+            }
+            for nth in BTreeSet::from([1, count]) {
+                cell(column, profile(), &method, nth).await;
+            }
+        }
+    }
+    let missed: Vec<_> = column.methods.iter().filter(|method| !met.contains(**method)).collect();
+    assert!(missed.is_empty(), "no life calls {missed:?}");
+}
+
+async fn cell(column: &Column, profile: Profile, method: &str, nth: usize) {
+    let context = format!("{}: {method} number {nth}, {}", profile.version, column.what);
+    let mut life = Life::new(profile, context.clone());
+    life.gateway.inject((column.fault)(Fault::on(method).nth(nth)));
+    life.live(&column.bounds).await;
+    assert_eq!(life.gateway.faults_left(), 0, "{context}: the fault struck");
+}
+
+macro_rules! columns {
+    ($($name:ident: $methods:expr, $bounds:expr, $fault:expr;)+) => {
+        $(#[tokio::test(start_paused = true)]
+        async fn $name() {
+            matrix(&Column { what: stringify!($name), methods: &$methods, fault: $fault, bounds: $bounds }).await;
+        })+
+    };
+}
+
+columns! {
+    killed_before_it_acts: METHODS, KILLED, Fault::kill_before;
+    killed_after_it_acted: METHODS, KILLED, Fault::kill_after;
+    killed_in_the_middle_of_a_config_write: CONFIG_WRITES, KILLED, Fault::kill_during;
+    restarted_before_it_acts: METHODS, RESTARTED, Fault::restart_before;
+    restarted_after_it_acted: METHODS, RESTARTED, Fault::restart_after;
+    the_connection_is_cut_before_it_acts: METHODS, LOST, Fault::drop_connection_before;
+    the_connection_is_cut_after_it_acted: METHODS, LOST, Fault::drop_connection_after;
+    the_connection_falls_silent_before_it_acts: METHODS, LOST, Fault::silence_before;
+    the_connection_falls_silent_after_it_acted: METHODS, LOST, Fault::silence_after;
+    the_call_is_never_answered: METHODS, LOST, Fault::hang;
+    the_reply_is_lost: METHODS, LOST, Fault::lose_reply;
+    the_reply_comes_twice: ANSWERED, CONNECTED, Fault::repeat_reply;
+    the_reply_is_overtaken_by_later_ones: METHODS, CONNECTED, |fault| fault.hold_reply(Duration::from_secs(3));
+    unavailable_for_ten_seconds: ANSWERED, CONNECTED, |fault| fault
+        .error("UNAVAILABLE", "gateway starting; retry shortly", true)
+        .retry_after(Duration::from_millis(500))
+        .lasting(Duration::from_secs(10));
+    limited_for_half_a_minute: ANSWERED, CONNECTED, |fault| fault
+        .error("UNAVAILABLE", "rate limit exceeded; retry after 30s", true)
+        .retry_after(Duration::from_secs(30))
+        .lasting(Duration::from_secs(30));
+    ok_and_nothing_is_applied_for_five_minutes: CONFIG_WRITES, CONNECTED, |fault| fault.unsettle(Duration::from_mins(5));
+    no_space_is_left_on_the_disk_for_three_minutes: WRITES, CONNECTED, |fault| fault
+        .error("UNAVAILABLE", "Error: ENOSPC: no space left on device, write", false)
+        .lasting(Duration::from_mins(3));
+}

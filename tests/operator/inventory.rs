@@ -1,0 +1,125 @@
+//! What others do on a gateway: agents that nobody declares, and agents of ours that somebody changes.
+
+use std::time::Duration;
+
+use muster::api::ConditionType;
+use muster::api::gateway::AgentGatewayStatus;
+use muster::reconcile::Key;
+use muster_simulator::Simulator;
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig};
+
+/// Within what time a change that the gateway tells of is seen.
+const SOON: Duration = Duration::from_secs(2);
+
+fn status(rig: &Rig) -> AgentGatewayStatus {
+    rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
+}
+
+fn unmanaged(rig: &Rig) -> Vec<(String, Option<String>)> {
+    status(rig).unmanaged.into_iter().map(|agent| (agent.id, agent.name)).collect()
+}
+
+fn make(gateway: &Simulator, id: &str, entry: Value) {
+    gateway.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"][id] = entry;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_nobody_declares_are_listed_also_while_the_gateway_is_away() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    make(&gateway, "nova", json!({ "name": "Nova", "workspace": "/srv/nova" }));
+    let wanted = [("main".to_owned(), None), ("nova".to_owned(), Some("Nova".to_owned()))];
+    rig.rest(SOON).await;
+    assert_eq!(unmanaged(&rig), wanted);
+    gateway.kill();
+    rig.rest(Duration::from_mins(2)).await;
+    assert_eq!((unmanaged(&rig), status(&rig).agents.unwrap().unmanaged), (wanted.to_vec(), 2));
+    gateway.start();
+    rig.agent("nova", json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "adoptionPolicy": "IfExists" }));
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    assert_eq!(unmanaged(&rig), [("main".to_owned(), None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_very_many_the_status_names_a_hundred_and_counts_all() {
+    let (mut rig, gateway) = Rig::new();
+    rig.rest(SOON).await;
+    for number in 0..150 {
+        make(&gateway, &format!("a{number:03}"), json!({ "name": "n".repeat(500), "workspace": "/w" }));
+    }
+    rig.rest(2 * SOON).await;
+    let listed = unmanaged(&rig);
+    assert_eq!((listed.len(), status(&rig).agents.unwrap().unmanaged), (100, 151));
+    assert_eq!(listed[0].1.as_ref().unwrap().len(), 128);
+}
+
+async fn with_one() -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(1)).await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn entry(gateway: &Simulator, id: &str) -> Value {
+    gateway.config()["agents"]["entries"][id].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_renames_moves_or_slows_is_put_right_within_two_seconds() {
+    let hands = [("name", json!("Mine")), ("workspace", json!("/elsewhere")), ("heartbeat", json!({ "every": "24h" }))];
+    for (key, value) in hands {
+        let (mut rig, gateway, id) = with_one().await;
+        let right = entry(&gateway, &id);
+        gateway.edit_config(|config| config["agents"]["entries"][&id][key] = value);
+        assert_ne!(entry(&gateway, &id), right, "{key}");
+        rig.rest(SOON).await;
+        assert_eq!(entry(&gateway, &id), right, "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_removes_is_missed_within_two_seconds_and_comes_back() {
+    let (mut rig, gateway, id) = with_one().await;
+    let created = gateway.count("agents.create");
+    gateway.remove_agent(&id);
+    rig.rest(SOON).await;
+    assert_eq!(gateway.count("agents.create"), created + 1, "it is under way again");
+    rig.until("the agent", |rig| {
+        gateway.agents().contains_key(&id) && rig.condition("one", ConditionType::Ready).0 == "True"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_gap_in_the_events_everything_is_read_again() {
+    let (mut rig, gateway, id) = with_one().await;
+    let right = entry(&gateway, &id);
+    gateway.lose_events(5);
+    gateway.edit_config(|config| config["agents"]["entries"][&id]["name"] = json!("Mine"));
+    rig.rest(Duration::from_secs(10)).await;
+    assert_ne!(entry(&gateway, &id), right, "nothing has told of it");
+    for _ in 0..5 {
+        gateway.send_event("tick", &json!({}));
+    }
+    rig.rest(SOON).await;
+    assert_eq!(entry(&gateway, &id), right);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_gateway_does_not_tell_is_seen_by_the_next_resync() {
+    let (mut rig, gateway, id) = with_one().await;
+    gateway.edit_file(&id, "SOUL.md", Some("mine"));
+    rig.rest(Duration::from_mins(11)).await;
+    assert_ne!(gateway.file(&id, "SOUL.md").as_deref(), Some("mine"));
+}
