@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::api::crds;
-use crate::run::{self, Options};
+use crate::{import, run};
 
 /// A Kubernetes operator for AI agents that run on OpenClaw gateways.
 #[derive(Debug, Parser)]
@@ -16,7 +16,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
-    Run(Options),
+    Run(run::Options),
+    /// Write manifests for the agents that a gateway has already, to standard output. Applying them adopts every one and
+    /// changes nothing on the gateway.
+    Import(Box<import::Options>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
 }
@@ -28,6 +31,7 @@ enum Command {
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Cli::parse().command {
         Command::Run(options) => run::main(&options),
+        Command::Import(options) => import::main(&options),
         Command::Crds => {
             print!("{}", crds_yaml()?);
             Ok(())

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod cluster;
 pub mod directory;
 pub mod gateway;
+pub mod import;
 pub mod metrics;
 pub mod plan;
 pub mod reconcile;

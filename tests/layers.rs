@@ -35,7 +35,12 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "reconcile", "gateway", "directory", "cluster", "server", "metrics"],
         must_not_use: &[],
     },
-    Layer { name: "cli", may_name: &["api", "run"], must_not_use: &[] },
+    Layer {
+        name: "import",
+        may_name: &["api", "render", "gateway", "reconcile"],
+        must_not_use: &["kube::Client", "axum"],
+    },
+    Layer { name: "cli", may_name: &["api", "run", "import"], must_not_use: &[] },
 ];
 
 fn src() -> PathBuf {

@@ -1,0 +1,207 @@
+//! From what a gateway has to manifests that adopt it. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::api::agent::Role;
+use crate::api::shared::Interval;
+use crate::gateway::{ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory};
+use crate::reconcile::entry::every;
+use crate::reconcile::variables::kind;
+use crate::render;
+
+/// How the objects are called.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// The namespace of all of them; without one, it is that of whoever applies them.
+    pub(super) namespace: Option<String>,
+    /// The Board that the agents are put on.
+    pub(super) board: String,
+}
+
+/// What became of the agents of a gateway.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Agents {
+    /// An Agent for each, by id.
+    pub(super) manifests: Vec<Value>,
+    /// Sentences about what is not in them.
+    pub(super) notes: Vec<String>,
+}
+
+/// An Agent for each agent that a gateway has.
+///
+/// # Guarantees
+/// What an Agent names is what the gateway's config says, so that applying it changes nothing there. A setting that the
+/// resource has no word for is not named, and stays as it is. Every Agent is one that the API server takes.
+#[must_use]
+pub(super) fn agents(inventory: &Inventory, names: &Names) -> Agents {
+    let mut found = Agents::default();
+    let mut taken = BTreeSet::new();
+    for row in inventory.agents.values() {
+        let id = &row.id;
+        match &row.entry {
+            _ if id == "main" => {
+                found.notes.push("main: it is the gateway's own agent, which is never adopted".to_owned());
+            }
+            Some(entry) if is_adoptable(id) => {
+                let name = object_name(id, &mut taken);
+                let spec = Reader { inventory, row, entry, spec: Map::new(), notes: &mut found.notes }.spec(names);
+                found.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
+            }
+            Some(_) => found.notes.push(format!("{id}: spec.agentId cannot be {id:?}, so that it is left out")),
+            None => found.notes.push(format!("{id}: it has no entry in the gateway's config, so that it is left out")),
+        }
+    }
+    found
+}
+
+/// A manifest.
+#[must_use]
+pub(super) fn manifest(kind: &str, name: &str, names: &Names, spec: &Value) -> Value {
+    let mut metadata = json!({ "name": name });
+    if let Some(namespace) = &names.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// Whether an id is one that `spec.agentId` may have.
+fn is_adoptable(id: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    id.len() <= 64 && id.starts_with(word) && id.chars().all(|c| word(c) || c == '-' || c == '_')
+}
+
+/// The name of the object for an id: the id, as far as Kubernetes takes it, and a number where another has that name.
+fn object_name(id: &str, taken: &mut BTreeSet<String>) -> String {
+    let plain = id.replace('_', "-");
+    let plain = plain.trim_end_matches('-');
+    let numbered = (2..).map(|number| format!("{plain}-{number}"));
+    let free = std::iter::once(plain.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+    let name = free.unwrap_or_default();
+    taken.insert(name.clone());
+    name
+}
+
+/// Reads one agent.
+struct Reader<'a> {
+    inventory: &'a Inventory,
+    row: &'a AgentRow,
+    entry: &'a Map<String, Value>,
+    spec: Map<String, Value>,
+    notes: &'a mut Vec<String>,
+}
+
+impl Reader<'_> {
+    fn spec(mut self, names: &Names) -> Map<String, Value> {
+        let files = render::standard_files(kind(Role::Worker)).iter();
+        let files: Vec<_> = files.map(|name| json!({ "name": name.as_str(), "policy": "Unmanaged" })).collect();
+        let fixed = [
+            ("agentId", json!(self.row.id)),
+            ("adoptionPolicy", json!("IfExists")),
+            ("boardRef", json!({ "name": names.board })),
+            ("deletionPolicy", json!("Orphan")),
+            ("wake", json!({ "enabled": false })),
+            ("files", json!(files)),
+        ];
+        self.spec.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
+        self.text("displayName", "name", 128, |entry, text| {
+            entry.identity.name = Some(text.clone());
+            entry.name = Some(text);
+        });
+        self.text("model", "model", 256, |entry, text| entry.model = Some(text));
+        self.text("emoji", "identity.emoji", 16, |entry, text| entry.identity.emoji = Some(text));
+        self.text("avatar", "identity.avatar", 512, |entry, text| entry.identity.avatar = Some(text));
+        self.heartbeat();
+        self.spec
+    }
+
+    /// The text at a place of the entry.
+    fn at(&self, place: &str) -> Option<&Value> {
+        let mut value = self.entry.get(place.split('.').next()?)?;
+        for key in place.split('.').skip(1) {
+            value = value.get(key)?;
+        }
+        // A model may also stand as an object with a primary one.
+        Some(value.get("primary").filter(|_| place.ends_with("model")).unwrap_or(value)).filter(|v| !v.is_null())
+    }
+
+    /// Names a text of the entry in the spec, if it fits there and naming it changes nothing.
+    fn text(&mut self, field: &str, place: &str, most: usize, set: impl Fn(&mut AgentEntry, String)) {
+        let Some(value) = self.at(place) else { return };
+        let text = value.as_str().filter(|text| (1..=most).contains(&text.chars().count())).map(str::to_owned);
+        match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
+            Some(text) => self.put(field, json!(text)),
+            None => self.leave_out(place),
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        if let Some(text) = self.at("heartbeat.every").and_then(Value::as_str).map(str::to_owned) {
+            let interval: Option<Interval> = serde_json::from_value(json!(text)).ok();
+            match interval.map(Interval::get) {
+                Some(time) if time.is_zero() && every(time) == text => self.put("heartbeat.enabled", json!(false)),
+                Some(time) if (60..=86_400).contains(&time.as_secs()) && every(time) == text => {
+                    self.put("heartbeat.interval", json!(text));
+                }
+                Some(_) | None => self.leave_out("heartbeat.every"),
+            }
+        }
+        self.text("heartbeat.target", "heartbeat.target", 128, |entry, text| entry.heartbeat.target = Some(text));
+        self.text("heartbeat.prompt", "heartbeat.prompt", 8192, |entry, text| entry.heartbeat.prompt = Some(text));
+        self.text("heartbeat.model", "heartbeat.model", 256, |entry, text| entry.heartbeat.model = Some(text));
+        if let Some(hours) = self.at("heartbeat.activeHours") {
+            match self.active_hours(&hours.clone()) {
+                Some(hours) => self.put("heartbeat.activeHours", hours),
+                None => self.leave_out("heartbeat.activeHours"),
+            }
+        }
+    }
+
+    fn active_hours(&self, hours: &Value) -> Option<Value> {
+        let time = |key: &str| hours[key].as_str().filter(|text| is_time(text)).map(str::to_owned);
+        let timezone = hours["timezone"].as_str().map(str::to_owned);
+        let read = ActiveHours { start: time("start")?, end: time("end")?, timezone };
+        let same = self.changes_nothing(|entry| entry.heartbeat.active_hours = Some(read.clone()));
+        same.then(|| hours.clone())
+    }
+
+    /// Whether an entry that names this and nothing else is the one that is there.
+    fn changes_nothing(&self, set: impl FnOnce(&mut AgentEntry)) -> bool {
+        let mut entry = AgentEntry {
+            id: self.row.id.clone(),
+            name: None,
+            workspace: self.row.workspace.clone().unwrap_or_default(),
+            model: None,
+            identity: EntryIdentity::default(),
+            heartbeat: HeartbeatEntry::default(),
+            keeps_the_rest: true,
+        };
+        set(&mut entry);
+        self.inventory.entry_state(&entry) == EntryState::Current
+    }
+
+    fn put(&mut self, field: &str, value: Value) {
+        match field.split_once('.') {
+            Some((outer, inner)) => self.spec.entry(outer).or_insert_with(|| json!({}))[inner] = value,
+            None => {
+                self.spec.insert(field.to_owned(), value);
+            }
+        }
+    }
+
+    fn leave_out(&mut self, place: &str) {
+        let id = &self.row.id;
+        self.notes.push(format!("{id}: {place} is not in its manifest, and stays as it is on the gateway"));
+    }
+}
+
+/// Whether this is a time of day from `00:00` to `24:00`.
+fn is_time(text: &str) -> bool {
+    let two = |text: &str, most: u32| text.len() == 2 && text.parse::<u32>().is_ok_and(|number| number <= most);
+    text == "24:00" || text.split_once(':').is_some_and(|(hour, minute)| two(hour, 23) && two(minute, 59))
+}
+
+#[cfg(test)]
+#[path = "manifests_tests.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+use std::collections::BTreeSet as Set;
+
+use super::*;
+use crate::api::Agent;
+use crate::gateway::{Capabilities, RosterShape};
+
+fn inventory(entries: &Value) -> Inventory {
+    let row = |(id, entry): (&String, &Value)| {
+        let entry = entry.as_object().cloned();
+        let workspace = entry.as_ref().and_then(|e| e.get("workspace")).and_then(Value::as_str).map(str::to_owned);
+        (id.clone(), AgentRow { id: id.clone(), workspace, entry, in_roster: true })
+    };
+    let capabilities = Capabilities {
+        roster: RosterShape::Entries,
+        accepted_files: Set::new(),
+        file_hashes: true,
+        main_session_delete: false,
+    };
+    let agents = entries.as_object().unwrap().iter().map(row).collect();
+    Inventory { capabilities, agents, config_hash: String::new(), explicit_ownership: true, settled: true }
+}
+
+fn imported(entries: &Value) -> Agents {
+    agents(&inventory(entries), &Names { namespace: None, board: "imported".into() })
+}
+
+#[test]
+fn an_agent_is_named_as_the_gateway_has_it_and_nothing_of_it_is_managed() {
+    let found = imported(&json!({ "nova": {
+        "name": "Nova", "workspace": "/srv/nova", "model": { "primary": "acme/large", "fallbacks": [] },
+        "identity": { "emoji": "🚀" },
+        "heartbeat": { "every": "45m", "target": "last", "activeHours": { "start": "09:00", "end": "24:00" } },
+    } }));
+    assert!(found.notes.is_empty(), "{:?}", found.notes);
+    let spec = &found.manifests[0]["spec"];
+    assert_eq!((&spec["agentId"], &spec["adoptionPolicy"]), (&json!("nova"), &json!("IfExists")));
+    assert_eq!(
+        (&spec["displayName"], &spec["model"], &spec["emoji"]),
+        (&json!("Nova"), &json!("acme/large"), &json!("🚀"))
+    );
+    let hours = json!({ "start": "09:00", "end": "24:00" });
+    assert_eq!(spec["heartbeat"], json!({ "interval": "45m", "target": "last", "activeHours": hours }));
+    assert_eq!((&spec["wake"]["enabled"], &spec["deletionPolicy"]), (&json!(false), &json!("Orphan")));
+    let files = spec["files"].as_array().unwrap();
+    assert!(files.len() == 8 && files.iter().all(|file| file["policy"] == "Unmanaged"), "{files:?}");
+    let read: Agent = serde_json::from_value(found.manifests[0].clone()).unwrap();
+    assert_eq!(read.spec.agent_id.as_deref(), Some("nova"));
+}
+
+#[test]
+fn what_the_resource_has_no_word_for_is_left_out_and_said() {
+    let found = imported(&json!({ "nova": {
+        "name": "n".repeat(200), "identity": { "avatar": 7 },
+        "heartbeat": { "every": "1d", "prompt": "", "activeHours": { "start": "9", "end": "17:00" } },
+    } }));
+    let spec = &found.manifests[0]["spec"];
+    assert!(["displayName", "avatar", "heartbeat"].iter().all(|field| spec.get(field).is_none()), "{spec}");
+    let places = ["name", "identity.avatar", "heartbeat.every", "heartbeat.prompt", "heartbeat.activeHours"];
+    let said: Vec<_> = found.notes.iter().map(|note| note.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(said, places);
+}
+
+#[test]
+fn a_name_that_the_identity_does_not_share_is_left_out() {
+    let found = imported(&json!({ "nova": { "name": "Nova", "identity": { "name": "The Nova" } } }));
+    assert_eq!(found.manifests[0]["spec"].get("displayName"), None);
+}
+
+#[test]
+fn heartbeats_that_are_off_stay_off() {
+    let found = imported(&json!({ "nova": { "heartbeat": { "every": "0m" } } }));
+    assert_eq!(found.manifests[0]["spec"]["heartbeat"], json!({ "enabled": false }));
+}
+
+#[test]
+fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
+    let found = imported(&json!({ "a-b": {}, "a_b": {}, "a_b_": {}, "main": {}, "Big": {} }));
+    let names: Vec<_> = found.manifests.iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a-b", "a-b-2", "a-b-3"]);
+    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+}

@@ -1,0 +1,284 @@
+//! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
+
+mod manifests;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::gateway::{Auth, Fingerprint, Gateway, Identity, Inventory, Link, Network, RefusalKind, Settings, Trust};
+use manifests::{Agents, Names, agents, manifest};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// How often the gateway is asked again by itself; nothing here takes as long.
+const RESYNC: Duration = Duration::from_hours(1);
+/// Most requests at one time.
+const MOST_IN_FLIGHT: usize = 8;
+
+/// What is imported, and how the objects are called.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The gateway, `ws://` or `wss://`.
+    #[arg(long, value_name = "URL")]
+    pub gateway: Url,
+    /// File with the gateway's token. Without it, and without --password-file, `MUSTER_GATEWAY_TOKEN` has the token.
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+    pub token_file: Option<PathBuf>,
+    /// File with the gateway's password.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// File with the PEM certificates of the authority that signed the gateway's certificate. Default: the system's roots.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. No other certificate is taken.
+    #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
+    pub fingerprint: Option<Fingerprint>,
+    /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
+    #[arg(long, short, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Name of the AgentGateway.
+    #[arg(long, default_value = "gateway", value_name = "NAME")]
+    pub gateway_name: String,
+    /// Name of the Board that the agents are put on.
+    #[arg(long, default_value = "imported", value_name = "NAME")]
+    pub board_name: String,
+    /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
+    #[arg(long, default_value = "http://muster.muster-system.svc:8080", value_name = "URL")]
+    pub api_url: Url,
+    /// Write the Agents alone: the AgentGateway and the Board exist already.
+    #[arg(long)]
+    pub only_agents: bool,
+    /// How long to wait for the gateway, in seconds; also for somebody to approve this device, where the gateway asks for it.
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Writes the manifests to standard output, and what there is to say about them to standard error.
+///
+/// # Errors
+/// A sentence about the flag, the file or the gateway, and what to do.
+pub fn main(options: &Options) -> Result<(), Failure> {
+    let settings = settings(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let inventory = runtime.block_on(async {
+        let limit = Duration::from_secs(options.timeout);
+        let read = read(settings);
+        tokio::time::timeout(limit, read).await.map_err(|_| {
+            format!("--gateway {}: there was no answer within {} s; see --timeout", options.gateway, limit.as_secs())
+        })?
+    })?;
+    let names = Names { namespace: options.namespace.clone(), board: options.board_name.clone() };
+    let found = agents(&inventory, &names);
+    let text = text(options, &names, &found)?;
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    for note in &found.notes {
+        eprintln!("{note}");
+    }
+    eprintln!("{} agents of {}", found.manifests.len(), options.gateway);
+    Ok(())
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
+    Fingerprint::parse(text).ok_or("give the SHA-256 of the certificate: 64 hexadecimal digits, with or without colons")
+}
+
+fn settings(options: &Options) -> Result<Settings, Failure> {
+    if !matches!(options.gateway.scheme(), "ws" | "wss") {
+        return Err(format!("--gateway {}: give a URL that begins with ws:// or wss://", options.gateway).into());
+    }
+    if options.gateway.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
+        return Err(format!(
+            "--gateway {}: only wss:// has a certificate for --ca-file or --fingerprint",
+            options.gateway
+        )
+        .into());
+    }
+    let pem = options.ca_file.as_deref().map(|path| contents("--ca-file", path)).transpose()?.map(String::into_bytes);
+    let trust = match (options.fingerprint, pem) {
+        (Some(fingerprint), pem) => Trust::Pinned { fingerprint, pem },
+        (None, Some(pem)) => Trust::Pem(pem),
+        (None, None) => Trust::Platform,
+    };
+    let identity = Identity::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
+    Ok(Settings {
+        url: options.gateway.clone(),
+        auth: auth(options)?,
+        identity: Arc::new(identity),
+        device_token: None,
+        trust,
+        max_in_flight: MOST_IN_FLIGHT,
+        resync: RESYNC,
+    })
+}
+
+fn auth(options: &Options) -> Result<Auth, Failure> {
+    if let Some(path) = &options.password_file {
+        return Ok(Auth::Password(contents("--password-file", path)?.trim_end().into()));
+    }
+    if let Some(path) = &options.token_file {
+        return Ok(Auth::Token(contents("--token-file", path)?.trim_end().into()));
+    }
+    let token = std::env::var("MUSTER_GATEWAY_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = token.ok_or("no credential: give --token-file or --password-file, or set MUSTER_GATEWAY_TOKEN")?;
+    Ok(Auth::Token(token.into()))
+}
+
+fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{flag} {}: {e}", path.display()))?;
+    if text.trim().is_empty() { Err(format!("{flag} {}: it is empty", path.display()).into()) } else { Ok(text) }
+}
+
+/// Reads roster and config.
+async fn read(settings: Settings) -> Result<Arc<Inventory>, Failure> {
+    let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
+    let gateway = Gateway::open(settings, Arc::new(Network), Arc::new(()));
+    let (mut link, mut inventory) = (gateway.link(), gateway.inventory());
+    let mut told = String::new();
+    let mut asked = false;
+    loop {
+        if let Some(known) = inventory.borrow().clone() {
+            if asked {
+                let id = identity.device_id();
+                eprintln!(
+                    "this device is of no more use; run this where the gateway runs: openclaw devices remove {id}"
+                );
+            }
+            return Ok(known);
+        }
+        let state = link.borrow_and_update().clone();
+        let news = match &state {
+            Link::Connecting | Link::Up(_) => String::new(),
+            Link::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
+            Link::Refused(refusal) => match &refusal.kind {
+                RefusalKind::PairingRequired(request) => {
+                    asked = true;
+                    format!("run this where the gateway runs: openclaw devices approve {}", request.request_id)
+                }
+                _ => return Err(format!("{url} refused: {} ({})", refusal.message, refusal.code).into()),
+            },
+        };
+        if !news.is_empty() && news != told {
+            eprintln!("{news}");
+            told = news;
+        }
+        // Both branches are cancel-safe.
+        tokio::select! {
+            changed = link.changed() => changed?,
+            changed = inventory.changed() => changed?,
+        }
+    }
+}
+
+/// The manifests as one YAML stream.
+fn text(options: &Options, names: &Names, found: &Agents) -> Result<String, Failure> {
+    let name = &options.gateway_name;
+    let mut objects = Vec::new();
+    if !options.only_agents {
+        objects.push(manifest("AgentGateway", name, names, &gateway(options)));
+        objects.push(manifest("Board", &names.board, names, &json!({ "gatewayRef": { "name": name } })));
+    }
+    let mut text = head(options, found.manifests.len());
+    for object in objects.iter().chain(&found.manifests) {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(object)?);
+    }
+    Ok(text)
+}
+
+fn head(options: &Options, count: usize) -> String {
+    let (name, key) = (&options.gateway_name, key(options));
+    let mut lines =
+        vec![format!("# {count} agents of {}. Applying this adopts them and changes nothing there.", options.gateway)];
+    if !options.only_agents {
+        lines.push("# The credential is not in here. Create its Secret first, in the same namespace:".to_owned());
+        lines.push(format!("#   kubectl create secret generic {name}-auth --from-file={key}=FILE"));
+        if options.ca_file.is_some() {
+            lines.push(format!("#   kubectl create secret generic {name}-ca --from-file=ca.crt=FILE"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The Secret key of the credential.
+fn key(options: &Options) -> &'static str {
+    if options.password_file.is_some() { "password" } else { "token" }
+}
+
+fn gateway(options: &Options) -> Value {
+    let (name, key) = (&options.gateway_name, key(options));
+    let mut spec = json!({
+        "url": options.gateway.as_str(),
+        "auth": { format!("{key}SecretRef"): { "name": format!("{name}-auth"), "key": key } },
+        // Where OpenClaw itself puts workspaces. Agents that are adopted stay where they are.
+        "workspaceRoot": "~/.openclaw",
+        "apiUrl": options.api_url.as_str().trim_end_matches('/'),
+    });
+    if options.ca_file.is_some() {
+        spec["tls"]["caSecretRef"] = json!({ "name": format!("{name}-ca"), "key": "ca.crt" });
+    }
+    if let Some(fingerprint) = options.fingerprint {
+        spec["tls"]["fingerprint"] = json!(fingerprint.to_string());
+    }
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    /// What the command line says to these arguments.
+    fn said(arguments: &[&str]) -> String {
+        match <Line as clap::Parser>::try_parse_from([&["import"], arguments].concat()) {
+            Ok(line) => {
+                settings(&line.options).map_or_else(|e| e.to_string(), |settings| format!("{:?}", settings.trust))
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn bad_input_is_refused_with_the_flag_and_what_to_do() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let empty = empty.path().to_str().unwrap();
+        let pin = "ab".repeat(32);
+        for (arguments, wanted) in [
+            (
+                &["--gateway", "https://gateway"][..],
+                "--gateway https://gateway/: give a URL that begins with ws:// or wss://",
+            ),
+            (
+                &["--gateway", "ws://gateway", "--fingerprint", &pin],
+                "only wss:// has a certificate for --ca-file or --fingerprint",
+            ),
+            (
+                &["--gateway", "wss://gateway", "--fingerprint", "ab:cd"],
+                "'--fingerprint <SHA256>': give the SHA-256 of the certificate: 64 hexadecimal digits",
+            ),
+            (&["--gateway", "wss://gateway", "--token-file", "/nowhere"], "--token-file /nowhere: No such file"),
+            (&["--gateway", "wss://gateway", "--password-file", empty], "it is empty"),
+            (&["--gateway", "wss://gateway", "--ca-file", empty], "--ca-file"),
+        ] {
+            let said = said(arguments);
+            assert!(said.contains(wanted), "{arguments:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_pinned_gateway_is_pinned_in_its_manifest_too() {
+        let line = format!("import --gateway wss://gateway --ca-file ca.pem --fingerprint {}", "ab".repeat(32));
+        let line = <Line as clap::Parser>::parse_from(line.split(' '));
+        let wanted = json!({ "fingerprint": line.options.fingerprint.unwrap().to_string(), "caSecretRef": { "name": "gateway-ca", "key": "ca.crt" } });
+        assert_eq!(gateway(&line.options)["tls"], wanted);
+    }
+}
