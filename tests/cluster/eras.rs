@@ -19,6 +19,42 @@ pub(crate) async fn the_main_job_is_done_on_2026_7_1(stack: &mut Stack) -> Resul
     main_job(stack, "2026.7.1").await
 }
 
+pub(crate) async fn an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded(stack: &mut Stack) -> Result<(), Failure> {
+    let mut gateway = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
+    let fleet = stack.namespace("upgrade").await?;
+    fleet.secret("gw", gateway.token()).await?;
+    let mut manifest = stack.gateway();
+    manifest["spec"]["url"] = json!(gateway.url());
+    fleet.apply(&[manifest, board("ops"), asleep("one")]).await?;
+    let done = upgraded(&fleet, &mut gateway).await;
+    done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", gateway.tail()))?;
+    fleet.delete().await
+}
+
+async fn upgraded(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Failure> {
+    fleet.all_ready().await?;
+    assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"));
+    let ids = gateway.agents()?;
+    gateway.upgrade().await?;
+    until("the new version and its way with files", PATIENCE, async || {
+        let version = fleet.field("agentgateway/gw", ".status.serverVersion").await.map_err(|e| e.to_string())?;
+        let state = state_of(fleet, "TOOLS.md").await.map_err(|e| e.to_string())?;
+        if version == "2026.9.6" && state == json!("Folded") { Ok(()) } else { Err(format!("{version}, {state}")) }
+    })
+    .await?;
+    fleet.all_ready().await?;
+    assert_eq!(gateway.agents()?, ids, "the same agent, and no other");
+    assert!(gateway.config()?["agents"]["entries"].is_object(), "in the shape of the new version");
+    Ok(())
+}
+
+/// The state of one file of the agent `one`.
+async fn state_of(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
+    let files: Vec<Value> = serde_json::from_str(&fleet.field("agent/one", ".status.files").await?)?;
+    let file = files.into_iter().find(|file| file["name"] == json!(name)).ok_or(format!("no {name}"))?;
+    Ok(file["state"].clone())
+}
+
 /// From `kubectl apply` to an agent that checks in, changes and goes.
 async fn main_job(stack: &mut Stack, version: &str) -> Result<(), Failure> {
     let era = OpenClaw::start_era(version, stack.model.url()).await?;
@@ -42,10 +78,7 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
     assert_eq!(entry["heartbeat"]["every"], json!("5m"), "{entry}");
     assert!(list.iter().any(|entry| entry["id"] == "main"), "the gateway's own agent stays: {list:?}");
 
-    let files = fleet.field("agent/one", ".status.files").await?;
-    let files: Vec<Value> = serde_json::from_str(&files)?;
-    let tools = files.iter().find(|file| file["name"] == "TOOLS.md").ok_or("no TOOLS.md")?;
-    assert_eq!(tools["state"], json!("Synced"), "it is a file of its own here");
+    assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"), "it is a file of its own here");
     let path = fleet.field("agent/one", ".status.workspacePath").await?;
     let path = path.replacen('~', &era.home().display().to_string(), 1);
     let read = |name: &str| std::fs::read_to_string(Path::new(&path).join(name));
@@ -62,4 +95,29 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
     let left = era.agents()?;
     assert!(left.is_empty(), "{left:?}");
     Ok(())
+}
+
+/// More agents than 2026.7.1 takes config writes in a minute, which are three.
+pub(crate) async fn thirty_agents_on_2026_7_1_need_no_more_config_writes_than_one_minute_has(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let era = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
+    let fleet = stack.namespace("thirty").await?;
+    fleet.secret("gw", era.token()).await?;
+    let mut gateway = stack.gateway();
+    gateway["spec"]["url"] = json!(era.url());
+    let agents = (0..30).map(|number| asleep(&format!("agent-{number}")));
+    fleet.apply(&[gateway, board("ops")]).await?;
+    fleet.wait("condition=Ready", &["board/ops"]).await?;
+    let before = stack.operator.metric("muster_gateway_requests_total", &["method=\"config.patch\""]).await?;
+    fleet.apply(&agents.collect::<Vec<_>>()).await?;
+    let done = fleet.wait("condition=Ready", &["agents", "--all"]).await;
+    done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", era.tail()))?;
+    let after = stack.operator.metric("muster_gateway_requests_total", &["method=\"config.patch\""]).await?;
+    assert!(after - before <= 3.0, "{} config writes", after - before);
+    let config = era.config()?;
+    let list = config["agents"]["list"].as_array().ok_or("the roster is no list")?;
+    let paced = list.iter().filter(|entry| entry["heartbeat"]["every"] == json!("5m")).count();
+    assert_eq!(paced, 30, "{list:?}");
+    fleet.delete().await
 }

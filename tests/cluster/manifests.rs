@@ -34,6 +34,7 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
         (worker(json!({ "role": "Boss" })), &["spec.role", "\"Worker\", \"Lead\", \"Main\""]),
         (worker(json!({ "agentId": "main" })), &["spec.agentId", "the gateway reserves the agent id main"]),
         (worker(json!({ "agentId": "Not An Id" })), &["spec.agentId", "should match"]),
+        (worker(json!({ "adoptionPolicy": "IfExists" })), &["adoptionPolicy IfExists needs agentId"]),
         (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
         (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),
         (worker(json!({ "soulTemplate": {} })), &["spec.soulTemplate", "give either inline or configMapKeyRef"]),

@@ -54,6 +54,7 @@ pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack
     let fleet = stack.fleet("outage").await?;
     fleet.apply(&[asleep("one")]).await?;
     fleet.all_ready().await?;
+    stack.until_settled().await?;
     stack.openclaw.kill();
     fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await?;
     fleet.apply(&[asleep("two")]).await?;

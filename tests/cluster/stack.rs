@@ -7,6 +7,9 @@ use std::time::Duration;
 use muster::gateway::{Auth, Gateway, Identity, Link, Network, Settings, Trust};
 use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::authority::Authority;
 
 /// How long anything may take that needs no restart; most takes a second or two.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -17,6 +20,9 @@ pub(crate) struct Stack {
     pub(crate) cluster: ControlPlane,
     pub(crate) openclaw: OpenClaw,
     pub(crate) model: ScriptedModel,
+    /// One that the operator's system trusts.
+    pub(crate) authority: Authority,
+    _authorities: NamedTempFile,
 }
 
 impl Stack {
@@ -24,8 +30,12 @@ impl Stack {
         let model = ScriptedModel::start().await?;
         let (cluster, openclaw) = futures::try_join!(ControlPlane::start(), OpenClaw::start(model.url()))?;
         cluster.install().await?;
-        let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
-        Ok(Self { operator, cluster, openclaw, model })
+        let authority = Authority::new()?;
+        let authorities = NamedTempFile::with_prefix("muster-authorities-")?;
+        std::fs::write(authorities.path(), &authority.pem)?;
+        let binary = Path::new(env!("CARGO_BIN_EXE_muster"));
+        let operator = Operator::start_trusting(binary, &cluster, authorities.path()).await?;
+        Ok(Self { operator, cluster, openclaw, model, authority, _authorities: authorities })
     }
 
     pub(crate) fn tail(&self) -> String {
@@ -65,6 +75,18 @@ impl Stack {
     /// Ids of the agents on the gateway.
     pub(crate) fn agents(&self) -> Result<Vec<String>, Failure> {
         self.openclaw.agents()
+    }
+
+    /// Waits until the gateway has applied its own last config. One that is killed before takes no changes for five minutes
+    /// (measured).
+    pub(crate) async fn until_settled(&self) -> Result<(), Failure> {
+        let client = other_client(&self.openclaw).await?;
+        until("the gateway to be settled", PATIENCE, async || {
+            client.resync().await;
+            let settled = client.inventory().borrow().as_ref().is_some_and(|inventory| inventory.settled);
+            if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
+        })
+        .await
     }
 
     /// The workspace of an agent on the gateway's disk.
@@ -112,7 +134,12 @@ impl Fleet {
 
     pub(crate) async fn apply(&self, manifests: &[Value]) -> Result<(), Failure> {
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": manifests });
-        let output = self.kubectl.try_run(&["-n", &self.namespace, "apply", "-f", "-"], &list.to_string()).await?;
+        self.apply_text(&list.to_string()).await
+    }
+
+    /// Applies manifests as they are written.
+    pub(crate) async fn apply_text(&self, manifests: &str) -> Result<(), Failure> {
+        let output = self.kubectl.try_run(&["-n", &self.namespace, "apply", "-f", "-"], manifests).await?;
         if output.ok { Ok(()) } else { Err(output.stderr.into()) }
     }
 
@@ -151,7 +178,9 @@ impl Fleet {
         for kind in ["agentgateways", "boards", "agents"] {
             self.wait("condition=Ready", &[kind, "--all"]).await?;
         }
-        Ok(())
+        // Sessions get their labels when all agents are Ready.
+        let none = self.run(&["get", "agents", "--no-headers"]).await?.is_empty();
+        if none { Ok(()) } else { self.wait("condition=SessionReady", &["agents", "--all"]).await }
     }
 
     /// A field by its `JSONPath`.
