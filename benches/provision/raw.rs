@@ -1,0 +1,92 @@
+//! A client of a gateway that does nothing but send and receive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use muster_harness::{Failure, OpenClaw, until};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+const LONGEST_FRAME: usize = 32 * 1024 * 1024;
+const READY: Duration = Duration::from_mins(1);
+
+/// A connection that is let in.
+pub(crate) struct Raw {
+    socket: WebSocketStream<TcpStream>,
+    last: u64,
+}
+
+impl Raw {
+    /// Connects as soon as the gateway lets clients in: for a moment after its start it says that it is starting.
+    pub(crate) async fn connect(gateway: &OpenClaw) -> Result<Self, Failure> {
+        until("the gateway to let a client in", READY, async || {
+            Self::try_connect(gateway).await.map_err(|e| e.to_string())
+        })
+        .await
+    }
+
+    async fn try_connect(gateway: &OpenClaw) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(gateway.url().trim_start_matches("ws://")).await?;
+        stream.set_nodelay(true)?;
+        let config =
+            WebSocketConfig::default().max_message_size(Some(LONGEST_FRAME)).max_frame_size(Some(LONGEST_FRAME));
+        let (socket, _) = client_async_with_config(gateway.url(), stream, Some(config)).await?;
+        let mut raw = Self { socket, last: 0 };
+        // The challenge is for devices; on loopback the token is enough.
+        raw.receive().await?;
+        let client = json!({ "id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend" });
+        let connect = json!({
+            "minProtocol": 3, "maxProtocol": 4, "role": "operator", "client": client, "caps": [],
+            "scopes": ["operator.read", "operator.write", "operator.admin"], "auth": { "token": gateway.token() },
+        });
+        raw.call("connect", connect).await?;
+        Ok(raw)
+    }
+
+    async fn receive(&mut self) -> Result<Value, Failure> {
+        loop {
+            match self.socket.next().await.ok_or("the gateway closed the connection")?? {
+                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                Message::Close(frame) => return Err(format!("the gateway closed the connection: {frame:?}").into()),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
+        let mut answers = self.call_all(vec![(method.to_owned(), params)], 1).await?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// Makes requests with at most `depth` of them open. Their answers, in the order of the requests.
+    pub(crate) async fn call_all(&mut self, calls: Vec<(String, Value)>, depth: usize) -> Result<Vec<Value>, Failure> {
+        let mut calls = calls.into_iter();
+        let mut open = BTreeSet::new();
+        let mut answers = BTreeMap::new();
+        loop {
+            while open.len() < depth
+                && let Some((method, params)) = calls.next()
+            {
+                self.last += 1;
+                let frame = json!({ "type": "req", "id": self.last.to_string(), "method": method, "params": params });
+                self.socket.send(Message::text(frame.to_string())).await?;
+                open.insert(self.last);
+            }
+            if open.is_empty() {
+                return Ok(answers.into_values().collect());
+            }
+            let frame = self.receive().await?;
+            let Some(id) = frame["id"].as_str().and_then(|id| id.parse().ok()).filter(|id| open.remove(id)) else {
+                continue;
+            };
+            if frame["ok"] != json!(true) {
+                return Err(format!("a request was refused: {}", frame["error"]).into());
+            }
+            answers.insert(id, frame["payload"].clone());
+        }
+    }
+}
