@@ -133,7 +133,7 @@ pub fn advice(ids: &[String]) -> Option<String> {
         }
     };
     Some(format!(
-        "it was lost while the removal of {named} was under way: if it exits at each boot with status 78 and its log says that an \"agent database\" is \"unavailable while agent ...\" is deleted, stop it, remove the entry of the agent that the log names from agents.entries in openclaw.json, move the folder agents/<that id> out of its state directory, and start it; Muster then goes on with the removal"
+        "it was lost while the removal of {named} was under way: if it exits at each boot with status 78 and its log says that an agent database is \"unavailable while agent ...\", stop it, remove the entry of the agent that the log names from agents.entries in openclaw.json, move the folder agents/<that id> out of its state directory, and start it; Muster then goes on with the removal"
     ))
 }
 

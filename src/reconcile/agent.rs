@@ -41,7 +41,7 @@ const AFTER_THE_OTHERS: Duration = Duration::from_secs(3);
 /// should be, nothing is written.
 pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     if agent.metadata.deletion_timestamp.is_some() {
-        return release::deleting(world, agent).await;
+        return Box::pin(release::deleting(world, agent)).await;
     }
     let mut turn = Turn { agent: agent.clone(), fresh: false };
     for _ in 0..MOST_ROUNDS {

@@ -110,13 +110,18 @@ pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) 
 
 /// Reconciles an Agent that is being deleted.
 pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
-    let finalizers = agent.metadata.finalizers.iter().flatten();
-    if !finalizers.into_iter().any(|f| f == keys::AGENT_FINALIZER) {
+    if !waits_for_us(agent) {
         return Next::on_change();
     }
+    // The cache may lag behind a removal that has just been made: to make it again would wait for the gateway in vain.
+    let agent = match world.store.fresh_agent(&Key::of(&agent.metadata)).await {
+        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && waits_for_us(&now) => now,
+        Ok(_) => return Next::on_change(),
+        Err(_) => return Next::retry(),
+    };
     let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
-    let told = if said { None } else { tell(world, agent, None).await };
-    let agent = told.as_ref().unwrap_or(agent);
+    let told = if said { None } else { tell(world, &agent, None).await };
+    let agent = told.as_ref().unwrap_or(&agent);
     let starting = Binding::of(agent).is_some_and(|binding| world.gateways.starting(&binding.gateway));
     match detach(world, agent).await {
         Ok(()) => {
@@ -132,6 +137,11 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             Next::retry()
         }
     }
+}
+
+/// Whether its deletion ends only when we have let go of it.
+fn waits_for_us(agent: &Agent) -> bool {
+    agent.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == keys::AGENT_FINALIZER)
 }
 
 /// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.

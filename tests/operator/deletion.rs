@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::reconcile::Key;
+use muster::reconcile::{Key, agent};
 use muster_simulator::Simulator;
 use serde_json::json;
 
@@ -32,6 +32,16 @@ async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_al
     assert!(gateway.file(&id, "AGENTS.md").is_none() && gateway.orphans().is_empty());
     assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")));
     assert!(rig.store.state().gateways.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_the_cache_does_not_show_yet_is_not_made_again() {
+    let (mut rig, gateway, _) = provisioned().await;
+    rig.delete::<Agent>("one");
+    let cached = rig.store.state().agents[&Key::new(NS, "one")].clone();
+    rig.until("the end", agent_gone).await;
+    agent::reconcile(rig.world(), &cached).await;
+    assert_eq!(gateway.count("agents.delete"), 1);
 }
 
 #[tokio::test(start_paused = true)]
