@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use muster_harness::Failure;
 use serde_json::{Value, json};
 
-use crate::stack::{Fleet, Stack, other_client};
+use crate::stack::{Fleet, Stack, other_client, until_settled};
 
 /// The time of a file's last change and its content.
 type Content = (SystemTime, Vec<u8>);
@@ -33,7 +33,7 @@ async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
     let client = other_client(&stack.openclaw).await?;
     for id in ["nova", "atlas_2"] {
         client.agent_create(id, &format!("~/own/{id}")).await?;
-        stack.until_settled().await?;
+        until_settled(&stack.openclaw).await?;
         client.file_set(id, "SOUL.md", &format!("I am {id}."), None).await?;
     }
     Ok(())

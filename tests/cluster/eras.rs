@@ -5,7 +5,7 @@ use std::path::Path;
 use muster_harness::{Failure, OpenClaw, until};
 use serde_json::{Value, json};
 
-use crate::stack::{Fleet, PATIENCE, Stack, asleep, board, manifest, worker};
+use crate::stack::{Fleet, PATIENCE, Stack, asleep, manifest, worker};
 
 pub(crate) async fn the_main_job_is_done_on_2026_3_2(stack: &mut Stack) -> Result<(), Failure> {
     main_job(stack, "2026.3.2").await
@@ -21,11 +21,8 @@ pub(crate) async fn the_main_job_is_done_on_2026_7_1(stack: &mut Stack) -> Resul
 
 pub(crate) async fn an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded(stack: &mut Stack) -> Result<(), Failure> {
     let mut gateway = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
-    let fleet = stack.namespace("upgrade").await?;
-    fleet.secret("gw", gateway.token()).await?;
-    let mut manifest = stack.gateway();
-    manifest["spec"]["url"] = json!(gateway.url());
-    fleet.apply(&[manifest, board("ops"), asleep("one")]).await?;
+    let fleet = stack.fleet_on("upgrade", &gateway).await?;
+    fleet.apply(&[asleep("one")]).await?;
     let done = upgraded(&fleet, &mut gateway).await;
     done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", gateway.tail()))?;
     fleet.delete().await
@@ -58,11 +55,8 @@ async fn state_of(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
 /// From `kubectl apply` to an agent that checks in, changes and goes.
 async fn main_job(stack: &mut Stack, version: &str) -> Result<(), Failure> {
     let era = OpenClaw::start_era(version, stack.model.url()).await?;
-    let fleet = stack.namespace(&format!("era-{}", version.replace('.', "-"))).await?;
-    fleet.secret("gw", era.token()).await?;
-    let mut gateway = stack.gateway();
-    gateway["spec"]["url"] = json!(era.url());
-    fleet.apply(&[gateway, board("ops"), worker("one"), asleep("two")]).await?;
+    let fleet = stack.fleet_on(&format!("era-{}", version.replace('.', "-")), &era).await?;
+    fleet.apply(&[worker("one"), asleep("two")]).await?;
     let done = provisioned(&fleet, &era).await;
     done.map_err(|e| format!("{e}\nthe end of the log of {version}:\n{}", era.tail()))?;
     fleet.delete().await
@@ -102,12 +96,8 @@ pub(crate) async fn thirty_agents_on_2026_7_1_need_no_more_config_writes_than_on
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let era = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
-    let fleet = stack.namespace("thirty").await?;
-    fleet.secret("gw", era.token()).await?;
-    let mut gateway = stack.gateway();
-    gateway["spec"]["url"] = json!(era.url());
+    let fleet = stack.fleet_on("thirty", &era).await?;
     let agents = (0..30).map(|number| asleep(&format!("agent-{number}")));
-    fleet.apply(&[gateway, board("ops")]).await?;
     fleet.wait("condition=Ready", &["board/ops"]).await?;
     let before = stack.operator.metric("muster_gateway_requests_total", &["method=\"config.patch\""]).await?;
     fleet.apply(&agents.collect::<Vec<_>>()).await?;
@@ -119,5 +109,7 @@ pub(crate) async fn thirty_agents_on_2026_7_1_need_no_more_config_writes_than_on
     let list = config["agents"]["list"].as_array().ok_or("the roster is no list")?;
     let paced = list.iter().filter(|entry| entry["heartbeat"]["every"] == json!("5m")).count();
     assert_eq!(paced, 30, "{list:?}");
+    // It would take two minutes to remove them one by one; from a gateway that is gone nothing is removed.
+    drop(era);
     fleet.delete().await
 }

@@ -53,9 +53,16 @@ impl Stack {
 
     /// A new namespace with the gateway `gw` and the board `ops` in it.
     pub(crate) async fn fleet(&self, name: &str) -> Result<Fleet, Failure> {
+        self.fleet_on(name, &self.openclaw).await
+    }
+
+    /// The same, and the gateway `gw` is another than the one that all tests share.
+    pub(crate) async fn fleet_on(&self, name: &str, openclaw: &OpenClaw) -> Result<Fleet, Failure> {
         let fleet = self.namespace(name).await?;
-        fleet.secret("gw", self.openclaw.token()).await?;
-        fleet.apply(&[self.gateway(), board("ops")]).await?;
+        fleet.secret("gw", openclaw.token()).await?;
+        let mut gateway = self.gateway();
+        gateway["spec"]["url"] = json!(openclaw.url());
+        fleet.apply(&[gateway, board("ops")]).await?;
         Ok(fleet)
     }
 
@@ -75,18 +82,6 @@ impl Stack {
     /// Ids of the agents on the gateway.
     pub(crate) fn agents(&self) -> Result<Vec<String>, Failure> {
         self.openclaw.agents()
-    }
-
-    /// Waits until the gateway has applied its own last config. One that is killed before takes no changes for five minutes
-    /// (measured).
-    pub(crate) async fn until_settled(&self) -> Result<(), Failure> {
-        let client = other_client(&self.openclaw).await?;
-        until("the gateway to be settled", PATIENCE, async || {
-            client.resync().await;
-            let settled = client.inventory().borrow().as_ref().is_some_and(|inventory| inventory.settled);
-            if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
-        })
-        .await
     }
 
     /// The workspace of an agent on the gateway's disk.
@@ -209,6 +204,18 @@ impl Fleet {
         self.kubectl.run(&["delete", "namespace", &self.namespace, &patience]).await?;
         Ok(())
     }
+}
+
+/// Waits until a gateway has applied its own last config. One that is killed before takes no changes for five minutes
+/// (measured).
+pub(crate) async fn until_settled(openclaw: &OpenClaw) -> Result<(), Failure> {
+    let client = other_client(openclaw).await?;
+    until("the gateway to be settled", PATIENCE, async || {
+        client.resync().await;
+        let settled = client.inventory().borrow().as_ref().is_some_and(|inventory| inventory.settled);
+        if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
+    })
+    .await
 }
 
 /// Another client of the gateway.

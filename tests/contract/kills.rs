@@ -216,7 +216,8 @@ async fn removed_in_spite_of_a_kill(
 async fn follow_the_advice(gateway: &mut OpenClaw, id: &str, error: &Failure) -> Result<(), Failure> {
     // Its end does not name the agent always: a line for each migration that was not made comes after the one that does.
     let log = std::fs::read_to_string(gateway.home().join("openclaw.log"))?;
-    let told = log.contains("Skipped agent database migration") && log.contains(&format!("unavailable while agent {id} "));
+    let told =
+        log.contains("Skipped agent database migration") && log.contains(&format!("unavailable while agent {id} "));
     assert!(told && error.to_string().contains("exit status: 78"), "{error}\n\nthe whole log:\n{log}");
     let mut config = gateway.config()?;
     config["agents"]["entries"].as_object_mut().map(|entries| entries.remove(id));
