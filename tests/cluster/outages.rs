@@ -5,25 +5,27 @@ use muster_harness::{Failure, OpenClaw, until};
 use crate::stack::{PATIENCE, Stack, asleep, until_settled, worker};
 
 /// What has to be seen before the next kill.
-async fn until_agents(stack: &Stack, what: &str, enough: impl Fn(usize) -> bool) -> Result<(), Failure> {
+async fn until_agents(openclaw: &OpenClaw, what: &str, enough: impl Fn(usize) -> bool) -> Result<(), Failure> {
     until(what, PATIENCE, async || {
-        let agents = stack.agents().map_err(|e| e.to_string())?;
+        let agents = openclaw.agents().map_err(|e| e.to_string())?;
         if enough(agents.len()) { Ok(()) } else { Err(format!("{agents:?}")) }
     })
     .await
 }
 
+/// On a gateway of its own: one on which removals were cut off may not boot again.
 pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_agent(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    let fleet = stack.fleet("killed").await?;
+    let own = OpenClaw::start(stack.model.url()).await?;
+    let fleet = stack.fleet_on("killed", &own).await?;
     let names: Vec<_> = (0..6).map(|n| format!("agent-{n}")).collect();
     let manifests: Vec<_> = names.iter().map(|name| worker(name)).collect();
     fleet.apply(&manifests).await?;
     stack.operator.restart().await?;
-    until_agents(stack, "the first agent on the gateway", |n| n >= 1).await?;
+    until_agents(&own, "the first agent on the gateway", |n| n >= 1).await?;
     stack.operator.restart().await?;
-    until_agents(stack, "all agents on the gateway", |n| n == 6).await?;
+    until_agents(&own, "all agents on the gateway", |n| n == 6).await?;
     stack.operator.restart().await?;
     fleet.wait("condition=Ready", &["agent/agent-5"]).await?;
     stack.operator.restart().await?;
@@ -34,7 +36,7 @@ pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_a
         wanted.push(fleet.field(&format!("agent/{name}"), ".status.agentId").await?);
     }
     wanted.sort();
-    let mut agents = stack.agents()?;
+    let mut agents = own.agents()?;
     agents.sort();
     assert_eq!(agents, wanted, "exactly these agents");
 
@@ -42,15 +44,14 @@ pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_a
     let deleting: Vec<_> = deleting.iter().map(String::as_str).collect();
     fleet.run(&[&["delete", "--wait=false"][..], &deleting[..]].concat()).await?;
     for left in [5, 3, 1] {
-        until_agents(stack, "agents to go", |n| n <= left).await?;
+        until_agents(&own, "agents to go", |n| n <= left).await?;
         stack.operator.restart().await?;
     }
     fleet.run(&["wait", "--for=delete", "--timeout=120s", "agents", "--all"]).await?;
-    assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
+    assert!(own.agents()?.is_empty(), "{:?}", own.agents()?);
     fleet.delete().await
 }
 
-/// On a gateway of its own: one that is killed soon after removals that were cut off may not boot again.
 pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack) -> Result<(), Failure> {
     let mut own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("outage", &own).await?;
