@@ -96,10 +96,20 @@ impl Subject {
 
     /// Waits for something to be seen in the inventory.
     pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<(), Failure> {
+        if self.sees(PATIENCE, seen).await? {
+            return Ok(());
+        }
+        Err(format!("{what}: not within {PATIENCE:?}: {:?}", self.client.inventory().borrow()).into())
+    }
+
+    /// Whether something is seen in the inventory in this time.
+    pub(crate) async fn sees(&self, time: Duration, seen: impl Fn(&Inventory) -> bool) -> Result<bool, Failure> {
         let mut inventory = self.client.inventory();
         let wait = inventory.wait_for(|inventory| inventory.as_deref().is_some_and(&seen));
-        tokio::time::timeout(PATIENCE, wait).await.map_err(|_| format!("{what}: not within {PATIENCE:?}"))??;
-        Ok(())
+        match tokio::time::timeout(time, wait).await {
+            Ok(ended) => Ok(ended.map(|_| true)?),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Leaves entries for the next config write and waits until the gateway has applied them.

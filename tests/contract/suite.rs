@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Link, RosterShape};
+use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Inventory, Link, RosterShape};
 use muster_harness::Failure;
 use sha2::{Digest, Sha256};
 
@@ -77,19 +77,24 @@ pub(crate) async fn two_clients_that_write_at_the_same_moment_both_get_through(
 pub(crate) async fn what_another_client_does_is_seen_when_the_gateway_tells_or_is_read_again(
     gateway: &Subject,
 ) -> Result<(), Failure> {
-    let (first, second) = (gateway.agent().await?, gateway.agent().await?);
+    let tells = gateway.inventory().capabilities.roster == RosterShape::Entries;
     let other = gateway.another().await?;
-    let renamed = AgentEntry { name: Some("By Another".into()), ..first };
-    other.register(std::slice::from_ref(&renamed)).await?;
-    other.client.agent_delete(&second.id, true).await?;
-    if gateway.inventory().capabilities.roster == RosterShape::List {
-        gateway.client.resync().await;
-    }
-    gateway
-        .until("what the other one did", |inventory| {
+    // 2026.9.6 told nothing of one such change in about sixty (measured), which the next resync then finds.
+    for _ in 0..if tells { 3 } else { 1 } {
+        let (first, second) = (gateway.agent().await?, gateway.agent().await?);
+        let renamed = AgentEntry { name: Some("By Another".into()), ..first };
+        other.register(std::slice::from_ref(&renamed)).await?;
+        other.client.agent_delete(&second.id, true).await?;
+        let seen = |inventory: &Inventory| {
             inventory.entry_state(&renamed) == EntryState::Current && !inventory.agents.contains_key(&second.id)
-        })
-        .await
+        };
+        if tells && gateway.sees(Duration::from_secs(30), seen).await? {
+            return Ok(());
+        }
+        gateway.client.resync().await;
+        gateway.until("what the other one did", seen).await?;
+    }
+    if tells { Err("the gateway told of none of the changes".into()) } else { Ok(()) }
 }
 
 pub(crate) async fn a_file_that_is_accepted_is_kept_as_it_was_written(gateway: &Subject) -> Result<(), Failure> {
