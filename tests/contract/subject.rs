@@ -89,26 +89,28 @@ impl Subject {
         self.counts.0.lock().unwrap().get(method).copied().unwrap_or_default()
     }
 
-    /// The inventory as it is now.
-    pub(crate) fn inventory(&self) -> Arc<Inventory> {
-        self.client.inventory().borrow().clone().unwrap()
+    /// The inventory as it is now, or once the gateway is back from a restart.
+    pub(crate) async fn inventory(&self) -> Result<Arc<Inventory>, Failure> {
+        self.until("the roster", |_| true).await
     }
 
     /// Waits for something to be seen in the inventory.
-    pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<(), Failure> {
-        if self.sees(PATIENCE, seen).await? {
-            return Ok(());
-        }
-        Err(format!("{what}: not within {PATIENCE:?}: {:?}", self.client.inventory().borrow()).into())
+    pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<Arc<Inventory>, Failure> {
+        let missing = || format!("{what}: not within {PATIENCE:?}: {:?}", self.client.inventory().borrow());
+        Ok(self.sees(PATIENCE, seen).await?.ok_or_else(missing)?)
     }
 
-    /// Whether something is seen in the inventory in this time.
-    pub(crate) async fn sees(&self, time: Duration, seen: impl Fn(&Inventory) -> bool) -> Result<bool, Failure> {
+    /// The inventory in which something is seen, if it is in this time.
+    pub(crate) async fn sees(
+        &self,
+        time: Duration,
+        seen: impl Fn(&Inventory) -> bool,
+    ) -> Result<Option<Arc<Inventory>>, Failure> {
         let mut inventory = self.client.inventory();
         let wait = inventory.wait_for(|inventory| inventory.as_deref().is_some_and(&seen));
         match tokio::time::timeout(time, wait).await {
-            Ok(ended) => Ok(ended.map(|_| true)?),
-            Err(_) => Ok(false),
+            Ok(seen) => Ok(seen?.clone()),
+            Err(_) => Ok(None),
         }
     }
 
@@ -125,7 +127,7 @@ impl Subject {
                 })
         })
         .await
-        .map_err(|e| format!("{e}; {:?}; {:?}", self.client.writes().borrow(), self.inventory()))?;
+        .map_err(|error| format!("{error}; {:?}", self.client.writes().borrow()))?;
         // A new agent takes files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;
