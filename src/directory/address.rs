@@ -9,7 +9,8 @@ pub enum Reach {
     Public,
     /// Loopback, or a network of one's own: reached only where that is allowed.
     Private,
-    /// Link-local, where clouds keep their credentials, multicast, or no address of one host: never reached.
+    /// Link-local and the other addresses where clouds keep their credentials, multicast, or no address of one host: never
+    /// reached.
     Never,
 }
 
@@ -22,9 +23,17 @@ pub fn reach(address: IpAddr) -> Reach {
     }
 }
 
+/// Where clouds answer machines with their credentials, outside of the link-local network: Azure, Alibaba Cloud and Oracle
+/// Cloud, and AWS and Google Cloud over IPv6, as their own documentation of instance metadata names them.
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
 fn of_v4(address: Ipv4Addr) -> Reach {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
+        _ if METADATA_V4.contains(&address) => Reach::Never,
         // This network, link-local, multicast, reserved and broadcast.
         (0 | 224.., ..) | (169, 254, _) => Reach::Never,
         (10 | 127, ..)
@@ -45,6 +54,7 @@ fn of_v6(address: Ipv6Addr) -> Reach {
     let [first, second, ..] = address.segments();
     match (first, second) {
         _ if address.is_loopback() => Reach::Private,
+        _ if METADATA_V6.contains(&address) => Reach::Never,
         // Unique local, and the retired site-local.
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, _)
         // Local-use NAT64, Teredo, other assignments of protocols, and documentation.
@@ -58,7 +68,7 @@ fn of_v6(address: Ipv6Addr) -> Reach {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 and 6to4.
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 (well-known and local-use) and 6to4.
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -67,7 +77,7 @@ fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0 | 0xffff, 0 | 0xffff, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low]
         | [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
@@ -107,7 +117,8 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "64:ff9b::a00:1",
-            "64:ff9b:1::1",
+            "64:ff9b:1::a00:1",
+            "64:ff9b:2::1",
             "2002:7f00:1::",
             "::127.0.0.1",
             "2001:db8::1",
@@ -131,6 +142,13 @@ mod tests {
             "ff02::1",
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "::ffff:100.100.100.200",
+            "fd00:ec2::254",
+            "fd20:ce::254",
             "2002:a9fe:a9fe::",
             "::ffff:0.0.0.0",
             "4000::1",

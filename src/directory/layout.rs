@@ -68,7 +68,7 @@ impl Listed {
     /// The page of the soul.
     #[must_use]
     pub fn page(&self, directory: &Url) -> Url {
-        below(directory, &format!("souls/{}/{}", self.handle, self.slug))
+        below(directory, &format!("{PAGES}{}/{}", self.handle, self.slug))
     }
 
     /// The Markdown of the soul.
@@ -78,6 +78,15 @@ impl Listed {
     }
 }
 
+/// Where the pages of a directory's souls are, below it.
+const PAGES: &str = "souls/";
+
+/// Where the pages of a directory's souls are.
+#[must_use]
+pub fn pages(directory: &Url) -> Url {
+    below(directory, PAGES)
+}
+
 /// The list of a directory.
 #[must_use]
 pub fn sitemap(directory: &Url) -> Url {
@@ -85,7 +94,7 @@ pub fn sitemap(directory: &Url) -> Url {
 }
 
 /// A path below the directory's own, on its origin.
-pub(super) fn below(directory: &Url, path: &str) -> Url {
+fn below(directory: &Url, path: &str) -> Url {
     let mut url = directory.clone();
     url.set_path(&format!("{}/{path}", directory.path().trim_end_matches('/')));
     url.set_query(None);

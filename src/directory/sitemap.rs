@@ -6,7 +6,7 @@ use quick_xml::events::Event;
 use url::Url;
 
 use super::fetch::FetchError;
-use super::layout::{Listed, below};
+use super::layout::{Listed, pages};
 
 /// The most souls of one directory that are looked at.
 pub const MOST_LISTED: usize = 20_000;
@@ -21,21 +21,24 @@ const LONGEST_LOCATION: usize = 1024;
 /// resolved, so that a document cannot make itself longer or refer to anything.
 ///
 /// # Errors
-/// The text is no XML, or no sitemap.
+/// The text is no XML, ends too early, or is no sitemap.
 pub fn read(directory: &Url, xml: &str) -> Result<Vec<Listed>, FetchError> {
     let mut reader = quick_xml::Reader::from_str(xml);
-    let root = below(directory, "souls/");
+    let root = pages(directory);
     let mut listed = BTreeSet::new();
     let mut location: Option<String> = None;
     let mut is_sitemap = false;
+    let mut open = 0_usize;
     loop {
         match reader.read_event().map_err(|e| FetchError::new(format!("the sitemap is no XML: {e}")))? {
             Event::Start(tag) => {
+                open += 1;
                 let name = tag.local_name();
                 is_sitemap |= name.as_ref() == "urlset";
                 location = (name.as_ref() == "loc").then(String::new);
             }
             Event::End(_) => {
+                open = open.saturating_sub(1);
                 if let Some(soul) = location.take().and_then(|l| soul(&root, l.trim())) {
                     listed.insert(soul);
                 }
@@ -44,6 +47,7 @@ pub fn read(directory: &Url, xml: &str) -> Result<Vec<Listed>, FetchError> {
             Event::CData(text) => push(&mut location, text.as_ref()),
             // No handle or slug needs one, so that an address that has one is not of a soul.
             Event::GeneralRef(_) => location = None,
+            Event::Eof if open > 0 => return Err(FetchError::new("the sitemap is cut off")),
             Event::Eof => break,
             Event::Empty(tag) => is_sitemap |= tag.local_name().as_ref() == "urlset",
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
@@ -52,7 +56,11 @@ pub fn read(directory: &Url, xml: &str) -> Result<Vec<Listed>, FetchError> {
             break;
         }
     }
-    if is_sitemap { Ok(listed.into_iter().collect()) } else { Err(FetchError::new("the sitemap has no urlset")) }
+    if is_sitemap {
+        Ok(listed.into_iter().collect())
+    } else {
+        Err(FetchError::new("what was answered is no sitemap: it has no urlset (a sitemap index is not followed)"))
+    }
 }
 
 fn push(location: &mut Option<String>, text: &str) {
@@ -117,6 +125,17 @@ mod tests {
         assert!(names("<html><body>hello</body></html>").is_err());
         assert!(names("<urlset><loc>https://souls.example/souls/a/b</wrong></urlset>").is_err());
         assert!(names("plain text").is_err());
+        let index = "<sitemapindex><sitemap><loc>https://souls.example/one.xml</loc></sitemap></sitemapindex>";
+        assert!(names(index).unwrap_err().to_string().contains("a sitemap index is not followed"));
+    }
+
+    #[test]
+    fn a_sitemap_that_is_cut_off_is_an_error_and_not_a_shorter_list() {
+        let whole = "<urlset><url><loc>https://souls.example/souls/ann/sre</loc></url></urlset>";
+        assert_eq!(names(whole).unwrap(), ["ann/sre"]);
+        for end in [whole.len() - "</urlset>".len(), whole.len() - "</url></urlset>".len(), "<urlset>".len()] {
+            assert!(names(&whole[..end]).is_err(), "{}", &whole[..end]);
+        }
     }
 
     #[test]
