@@ -204,9 +204,13 @@ fn start(
         });
     };
     let people = Arc::new(People::new(Arc::clone(&world), access, Arc::clone(&feed), Arc::clone(&probes)));
+    let directories = Arc::clone(&world);
     let on_agent = move |agent: &crate::api::Agent, gone: bool| {
         tokens.update(agent, gone);
         feed.update(agent, gone);
+        if gone {
+            directories.souls.forget(&Key::of(&agent.metadata));
+        }
     };
     until_stop(Box::pin(watch::agents(watch::objects(client, agents_writer), triggers.clone(), on_agent)));
     until_stop(Box::pin(watch::boards(watch::objects(client, boards_writer), triggers.clone())));

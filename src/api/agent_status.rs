@@ -169,6 +169,8 @@ pub enum FileState {
     Drifted,
     /// It was written, and what became of it since is not looked at, as its drift policy asks.
     Ignored,
+    /// It stays as it was last written with the soul for the agent's role, until the directory says again what it has.
+    Held,
     /// It was written before and is now the agent's own.
     Kept,
     /// It is no longer wanted, and stays on the gateway: somebody has changed it, or it is the agent's own.

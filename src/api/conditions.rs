@@ -159,6 +159,8 @@ words! {
         ProtocolMismatch,
         /// The gateway does not offer methods that are needed.
         MethodsMissing,
+        /// The gateway's config and roster cannot be read.
+        RosterUnreadable,
         /// The gateway refused the connection otherwise.
         Refused,
         /// It is not known, since there is no connection.

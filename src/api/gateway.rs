@@ -331,6 +331,12 @@ pub struct GatewayCapabilities {
     /// Whether it gives content hashes and takes them as a precondition of a write.
     #[serde(default)]
     pub file_hashes: bool,
+    /// Whether it deletes an agent's main session by itself; others take it away with the agent.
+    #[serde(default)]
+    pub main_session_delete: bool,
+    /// Whether it can lose one of two config writes, so that Muster keeps them a second apart and reads each back.
+    #[serde(default)]
+    pub loses_writes: bool,
 }
 
 /// A pairing request at the gateway.
@@ -341,7 +347,8 @@ pub struct Pairing {
     pub request_id: String,
     /// The command that approves it, to be run where the gateway runs.
     pub command: String,
-    /// Until when the request can be approved, reckoned from when it was first seen. Another one takes its place then.
+    /// Until when the request can be approved at least. A request that the gateway still keeps then is given more time;
+    /// otherwise another one takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 }

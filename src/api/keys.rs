@@ -50,6 +50,8 @@ pub const DEVICE_TOKEN_KEY: &str = "device-token";
 pub const LAST_GOOD_KEY: &str = "last-good-credential";
 /// Key of the certificates with which that was: PEM.
 pub const LAST_GOOD_CA_KEY: &str = "last-good-ca";
+/// Key of the address of the gateway that took [`LAST_GOOD_KEY`]: it is shown to no other one.
+pub const LAST_GOOD_URL_KEY: &str = "last-good-url";
 /// Key of the kind of [`LAST_GOOD_KEY`]: `token` or `password`.
 pub const LAST_GOOD_KIND_KEY: &str = "last-good-kind";
 
@@ -86,6 +88,7 @@ mod tests {
             DEVICE_TOKEN_KEY,
             LAST_GOOD_KEY,
             LAST_GOOD_KIND_KEY,
+            LAST_GOOD_URL_KEY,
             LAST_GOOD_CA_KEY,
         ];
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());

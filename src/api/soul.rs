@@ -42,6 +42,9 @@ impl SoulDirectory {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SoulDirectoryStatus {
+    /// The directory that the rest is about.
+    #[serde(default)]
+    pub url: String,
     /// How many souls it lists.
     pub souls: i32,
     /// SHA-256 of its list, in hexadecimal.

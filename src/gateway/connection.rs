@@ -111,16 +111,23 @@ impl Connection {
 
     fn refused(&self, refusal: Refusal) -> Duration {
         let wait = match &refusal.kind {
-            RefusalKind::PairingRequired(_) => WHILE_PAIRING,
-            RefusalKind::RateLimited { retry_after } => retry_after.unwrap_or(AFTER_REFUSAL).max(AFTER_REFUSAL),
-            _ => AFTER_REFUSAL,
+            RefusalKind::PairingRequired(_) => jittered(WHILE_PAIRING),
+            // What the gateway asks for is the least: a try before its end begins the time anew.
+            RefusalKind::RateLimited { retry_after } => retry_after.unwrap_or_default() + jittered(AFTER_REFUSAL),
+            RefusalKind::BadCredentials
+            | RefusalKind::ScopesMissing { .. }
+            | RefusalKind::MethodsMissing { .. }
+            | RefusalKind::Incompatible
+            | RefusalKind::Protocol { .. }
+            | RefusalKind::DeviceRejected
+            | RefusalKind::Other => jittered(AFTER_REFUSAL),
         };
-        let same = matches!(&*self.link.borrow(), Link::Refused(old) if **old == refusal);
+        let same = matches!(&*self.link.borrow(), Link::Refused(old) if old.is_the_same_as(&refusal));
         if !same {
             warn!(url = %self.settings.url, code = refusal.code, message = refusal.message, "the gateway refused the connection");
             self.link.send_replace(Link::Refused(Arc::new(refusal)));
         }
-        jittered(wait)
+        wait
     }
 
     fn lost(&self, error: String, failures: u32) -> Duration {
@@ -167,7 +174,7 @@ impl Connection {
         };
         let mut talk = Talk {
             socket,
-            session: Session::with(self.settings.clone(), self.login.device_token().cloned(), Instant::now()),
+            session: Session::with(self.settings.clone(), self.login.presented(), Instant::now()),
             waiting: HashMap::new(),
             queue: VecDeque::new(),
             ticket: 0,

@@ -123,6 +123,7 @@ pub fn same_path(one: &str, other: &str) -> bool {
             .strip_prefix('~')
             .is_some_and(|rest| rest.starts_with('/') && full.starts_with('/') && full.ends_with(rest))
     };
+    let (one, other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
     one == other || in_full(one, other) || in_full(other, one)
 }
 
@@ -130,12 +131,26 @@ pub fn same_path(one: &str, other: &str) -> bool {
 fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Option<&Value>, rest: Rest) {
     match want {
         Some(want) if is != Some(&want) => {
-            patch.insert(key.into(), want);
+            patch.insert(key.into(), difference(want, is));
         }
         None if rest == Rest::Removed && is.is_some_and(|v| !v.is_null()) => {
             patch.insert(key.into(), Value::Null);
         }
         Some(_) | None => {}
+    }
+}
+
+/// What makes one value another one: a merge patch keeps the keys of an object that it does not name.
+fn difference(want: Value, is: Option<&Value>) -> Value {
+    match (want, is) {
+        (Value::Object(mut want), Some(Value::Object(is))) => {
+            for key in is.keys() {
+                want.entry(key.clone()).or_insert(Value::Null);
+            }
+            want.retain(|key, value| is.get(key) != Some(value));
+            Value::Object(want)
+        }
+        (want, _) => want,
     }
 }
 
@@ -244,6 +259,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_zone_that_is_no_longer_wanted_is_taken_out_of_the_active_hours() {
+        let hours = ActiveHours { start: "08:00".into(), end: "18:00".into(), timezone: None };
+        let heartbeat = HeartbeatEntry { active_hours: Some(hours), ..entry().heartbeat };
+        let want = AgentEntry { heartbeat, ..entry() };
+        let is = |hours: Value| {
+            object(&json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"},
+                "heartbeat": {"every": "5m", "target": "none", "activeHours": hours}}))
+        };
+        let patch = want.patch(Some(&is(json!({"start": "09:00", "end": "18:00", "timezone": "Europe/Berlin"}))));
+        let named = json!({"heartbeat": {"activeHours": {"start": "08:00", "timezone": null}}});
+        assert_eq!(patch.map(Value::Object), Some(named));
+        assert_eq!(want.patch(Some(&is(json!({"start": "08:00", "end": "18:00"})))), None);
+    }
+
+    #[test]
     fn an_entry_that_keeps_the_rest_is_changed_only_where_something_else_is_named() {
         let nothing = AgentEntry {
             name: None,
@@ -279,6 +309,7 @@ mod tests {
     fn a_path_below_the_home_is_known_again_when_it_is_written_out() {
         assert!(same_path("~/w/a", "/home/o/w/a") && same_path("/home/o/w/a", "~/w/a") && same_path("/w", "/w"));
         assert!(!same_path("~/w/a", "/home/o/w/b") && !same_path("~/w/a", "~/w/b") && !same_path("/w/a", "/x/w/a"));
+        assert!(same_path("/w/a/", "/w/a") && same_path("~/w/", "/home/o/w"));
         assert!(!same_path("~x/a", "/home/x/a"), "somebody else's home");
     }
 }

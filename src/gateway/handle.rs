@@ -1,6 +1,6 @@
 //! The handle to a gateway, and the tasks behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::connection::{Call, Connection};
 use super::entry::AgentEntry;
 use super::error::CallError;
 use super::hello::{Hello, Refusal, Settings};
-use super::inventory::{Informer, Inventory};
+use super::informer::Informer;
+use super::inventory::{Inventory, Unread};
 use super::login::Login;
 use super::runs::Runs;
 use super::transport::Dial;
@@ -76,8 +77,8 @@ impl Meter for () {
 /// Makes requests. The tasks behind a handle have one too.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    calls: mpsc::Sender<Call>,
-    meter: Arc<dyn Meter>,
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) meter: Arc<dyn Meter>,
 }
 
 impl Caller {
@@ -110,11 +111,12 @@ struct Inner {
     caller: Caller,
     link: watch::Receiver<Link>,
     inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    unread: watch::Receiver<Option<Arc<Unread>>>,
     runs: watch::Receiver<Runs>,
     writes: watch::Receiver<Arc<Writes>>,
     changes: broadcast::Sender<Change>,
     commands: mpsc::UnboundedSender<Command>,
-    wanted: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
     turns: Arc<Turns>,
     hashes: Arc<AtomicBool>,
     _closing: DropGuard,
@@ -129,6 +131,7 @@ impl Gateway {
         let (told, heard) = mpsc::unbounded_channel();
         let (link, link_rx) = watch::channel(Link::Connecting);
         let (inventory, inventory_rx) = watch::channel(None);
+        let (unread, unread_rx) = watch::channel(None);
         let (runs, runs_rx) = watch::channel(Runs::default());
         let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
         let (changes, _) = broadcast::channel(CHANGES);
@@ -139,7 +142,7 @@ impl Gateway {
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
         let connection = Connection {
-            login: Login::new(settings.device_token.clone()),
+            login: Login::new(&settings),
             settings,
             dial,
             calls: calls_rx,
@@ -154,6 +157,7 @@ impl Gateway {
             told: heard,
             wanted: wanted_rx,
             inventory,
+            unread,
             runs,
             changes: changes.clone(),
             hashes: Arc::clone(&hashes),
@@ -169,6 +173,7 @@ impl Gateway {
             turns: Arc::clone(&turns),
             state: BTreeMap::new(),
             failing: None,
+            sent: VecDeque::new(),
             news: Vec::new(),
         };
         tokio::spawn(connection.run());
@@ -178,6 +183,7 @@ impl Gateway {
             caller,
             link: link_rx,
             inventory: inventory_rx,
+            unread: unread_rx,
             runs: runs_rx,
             writes: writes_rx,
             changes,
@@ -200,6 +206,12 @@ impl Gateway {
     #[must_use]
     pub fn inventory(&self) -> watch::Receiver<Option<Arc<Inventory>>> {
         self.inner.inventory.clone()
+    }
+
+    /// Why roster and config cannot be read, while that fails time and again.
+    #[must_use]
+    pub fn unread(&self) -> watch::Receiver<Option<Arc<Unread>>> {
+        self.inner.unread.clone()
     }
 
     /// Which agents are at work.
@@ -231,9 +243,9 @@ impl Gateway {
         let _ = self.inner.commands.send(Command::Withdraw(agent_id.to_owned()));
     }
 
-    /// Reads roster and config now; returns when that is done, or cannot be done.
-    pub async fn resync(&self) {
-        resync(&self.inner.wanted).await;
+    /// Reads roster and config now. False when that cannot be done: what is known of the gateway may be old then.
+    pub async fn resync(&self) -> bool {
+        resync(&self.inner.wanted).await
     }
 
     pub(super) async fn call(
@@ -247,6 +259,11 @@ impl Gateway {
             self.inner.hashes.store(true, Ordering::Relaxed);
         }
         Ok(answer)
+    }
+
+    /// Whether the gateway was seen to hash files.
+    pub(super) fn hashes(&self) -> bool {
+        self.inner.hashes.load(Ordering::Relaxed)
     }
 
     /// Makes a request that may be made twice, and again while the gateway asks for that.
@@ -272,11 +289,8 @@ impl Gateway {
     }
 }
 
-/// Has roster and config read, and waits for it.
-pub(super) async fn resync(wanted: &mpsc::UnboundedSender<oneshot::Sender<()>>) {
+/// Has roster and config read, and waits for it. False when they could not be read.
+pub(super) async fn resync(wanted: &mpsc::UnboundedSender<oneshot::Sender<bool>>) -> bool {
     let (done, wait) = oneshot::channel();
-    if wanted.send(done).is_ok() {
-        // An error says that it could not be done, which the inventory shows as well.
-        let _ = wait.await;
-    }
+    wanted.send(done).is_ok() && wait.await.unwrap_or(false)
 }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::frame::ErrorShape;
 use super::identity::{Claim, Identity};
-use super::login::Credential;
+use super::login::{Credential, Presented};
 use super::trust::Trust;
 
 /// Everything that a connection needs.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub identity: Arc<Identity>,
     /// What the gateway issued for this device earlier.
     pub device_token: Option<SecretString>,
+    /// The shared credential that this gateway took last, when it is another one: the gateway may learn of a change later.
+    pub former: Option<Auth>,
     /// How the gateway's certificate is checked.
     pub trust: Trust,
     /// Most requests open at one time.
@@ -78,9 +80,9 @@ const METHODS: [&str; 12] = [
     "chat.history",
 ];
 
-/// The parameters of `connect`, with the shared credential or with the device's own token.
-pub(super) fn connect(settings: &Settings, device: Option<&SecretString>, nonce: &str, challenge_ms: i64) -> Value {
-    let (auth, token) = auth(settings, device);
+/// The parameters of `connect`, with this credential.
+pub(super) fn connect(settings: &Settings, presented: &Presented, nonce: &str, challenge_ms: i64) -> Value {
+    let (auth, token) = auth(presented);
     let claim = Claim {
         client_id: CLIENT_ID,
         mode: CLIENT_MODE,
@@ -110,13 +112,12 @@ pub(super) fn connect(settings: &Settings, device: Option<&SecretString>, nonce:
 }
 
 /// The credential as the gateway takes it, and the token that the device signs with it.
-fn auth(settings: &Settings, device: Option<&SecretString>) -> (Value, String) {
-    if let Some(token) = device {
-        return (json!({ "deviceToken": token.expose_secret() }), token.expose_secret().to_owned());
-    }
-    match &settings.auth {
-        Auth::Token(token) => (json!({ "token": token.expose_secret() }), token.expose_secret().to_owned()),
-        Auth::Password(password) => (json!({ "password": password.expose_secret() }), String::new()),
+fn auth(presented: &Presented) -> (Value, String) {
+    let signed = |secret: &SecretString| secret.expose_secret().to_owned();
+    match presented {
+        Presented::Device(token) => (json!({ "deviceToken": token.expose_secret() }), signed(token)),
+        Presented::Shared(Auth::Token(token)) => (json!({ "token": token.expose_secret() }), signed(token)),
+        Presented::Shared(Auth::Password(password)) => (json!({ "password": password.expose_secret() }), String::new()),
     }
 }
 
@@ -221,6 +222,8 @@ pub enum RefusalKind {
         /// Their names.
         missing: BTreeSet<String>,
     },
+    /// The gateway takes another form of `connect`.
+    Incompatible,
     /// No protocol version is common.
     Protocol {
         /// The version that the gateway expects.
@@ -247,6 +250,12 @@ pub struct PairingRequest {
 }
 
 impl Refusal {
+    /// Whether it says the same: how long a limit still lasts is another number each time.
+    pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
+        let limited = |refusal: &Self| matches!(refusal.kind, RefusalKind::RateLimited { .. });
+        self == other || limited(self) && limited(other)
+    }
+
     /// Reads the error of `connect`; `None` when it says that the gateway is not ready, which is no refusal.
     pub(super) fn read(error: &ErrorShape) -> Option<Self> {
         if error.code == "UNAVAILABLE" {
@@ -273,6 +282,8 @@ impl Refusal {
                 RefusalKind::DeviceRejected
             }
             "AUTH_SCOPE_MISMATCH" => RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
+            "CLIENT_VERSION_MISMATCH" => RefusalKind::Incompatible,
+            _ if error.message.starts_with("invalid connect params") => RefusalKind::Incompatible,
             _ if error.message.starts_with("protocol mismatch") => RefusalKind::Protocol { expected: None },
             _ if error.message.starts_with("unauthorized") => RefusalKind::BadCredentials,
             _ => RefusalKind::Other,

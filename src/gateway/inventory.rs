@@ -1,41 +1,10 @@
-//! What a gateway has, kept current by an informer.
+//! What a gateway has, as its config and its roster say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tracing::warn;
+use serde_json::{Map, Value};
 
-use super::connection::Told;
 use super::entry::{AgentEntry, EntryState};
-use super::error::CallError;
-use super::handle::{Caller, Change};
-use super::methods::ORDINARY;
-use super::runs::Runs;
-
-/// Names of workspace files that some version accepts.
-const FILES: [&str; 10] = [
-    "AGENTS.md",
-    "SOUL.md",
-    "TOOLS.md",
-    "IDENTITY.md",
-    "USER.md",
-    "HEARTBEAT.md",
-    "BOOTSTRAP.md",
-    "MEMORY.md",
-    "BOARD.md",
-    "APPROVALS.md",
-];
-/// How often a gateway is looked at that has not applied its last config.
-const WHILE_UNSETTLED: Duration = Duration::from_secs(2);
-/// How often that is done when only the roster lags behind the config, which older gateways tell in no other way.
-const MOST_DISAGREEMENTS: u32 = 30;
-/// How long to wait before a failed look is tried again.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +19,17 @@ pub struct Inventory {
     pub explicit_ownership: bool,
     /// Whether the gateway has applied its last config. Always so on versions that do not tell.
     pub settled: bool,
+}
+
+/// Why roster and config cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The gateway's code, or a word of ours.
+    pub code: String,
+    /// What it said.
+    pub message: String,
+    /// Whether it may pass although nobody changes the gateway's version.
+    pub transient: bool,
 }
 
 /// One agent of a gateway.
@@ -89,8 +69,13 @@ pub struct Capabilities {
 
 impl Inventory {
     /// Whether the roster shows the agents that the config has. Its own `main` needs no entry.
-    fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         self.agents.values().all(|row| row.in_roster == row.entry.is_some() || row.id == "main")
+    }
+
+    /// The agents that the roster shows.
+    pub(super) fn served(&self) -> BTreeSet<String> {
+        self.agents.values().filter(|row| row.in_roster).map(|row| row.id.clone()).collect()
     }
 
     /// Whether one of two config writes in a second can be lost, as on gateways with a roster that is a list.
@@ -112,7 +97,12 @@ impl Inventory {
 }
 
 /// Reads the roster and the config.
-fn assemble(config: &Value, roster: &Value, accepted_files: &BTreeSet<String>, file_hashes: bool) -> Inventory {
+pub(super) fn assemble(
+    config: &Value,
+    roster: &Value,
+    accepted_files: &BTreeSet<String>,
+    file_hashes: bool,
+) -> Inventory {
     // `parsed` is what stands in the file; `config` has defaults filled in.
     let shape =
         if config["config"]["agents"].get("entries").is_some() { RosterShape::Entries } else { RosterShape::List };
@@ -130,9 +120,10 @@ fn assemble(config: &Value, roster: &Value, accepted_files: &BTreeSet<String>, f
             row.workspace = shown["workspace"].as_str().map(str::to_owned);
         }
     }
-    let settled = match (config["appliedConfigHash"].as_str(), config["configRevisionHash"].as_str()) {
-        (Some(applied), Some(revision)) => applied == revision,
-        _ => true,
+    // Versions that know the two tell both, and null for a config that they cannot read.
+    let settled = match (config.get("appliedConfigHash"), config.get("configRevisionHash")) {
+        (None, None) => true,
+        (applied, revision) => applied == revision && applied.is_some_and(Value::is_string),
     };
     Inventory {
         capabilities: Capabilities {
@@ -161,207 +152,22 @@ fn entries(agents: &Value, shape: RosterShape) -> Vec<(String, Map<String, Value
     }
 }
 
-/// The task that keeps the inventory.
-pub(super) struct Informer {
-    pub(super) caller: Caller,
-    pub(super) told: mpsc::UnboundedReceiver<Told>,
-    pub(super) wanted: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-    pub(super) inventory: watch::Sender<Option<Arc<Inventory>>>,
-    pub(super) runs: watch::Sender<Runs>,
-    pub(super) changes: broadcast::Sender<Change>,
-    pub(super) hashes: Arc<AtomicBool>,
-    pub(super) resync: Duration,
-}
-
-/// What the informer knows between two looks.
-#[derive(Default)]
-struct Memory {
-    up: bool,
-    accepted: Option<BTreeSet<String>>,
-    asked: Vec<oneshot::Sender<()>>,
-    due: Option<Instant>,
-    /// The roster, with the hash of the config that it was read with, while nothing says that it has changed.
-    roster: Option<(Value, Value)>,
-    /// How often in a row roster and config did not agree.
-    disagreed: u32,
-}
-
-impl Memory {
-    /// Something may have changed: roster and config are read now.
-    fn suspect(&mut self) {
-        self.due = Some(Instant::now());
-        self.roster = None;
-    }
-}
-
-impl Informer {
-    /// Runs until the connection's task has ended.
-    pub(super) async fn run(mut self) {
-        let mut memory = Memory::default();
-        loop {
-            let due = memory.due;
-            // Both branches are cancel-safe: channels and a timer.
-            tokio::select! {
-                biased;
-                told = self.told.recv() => match told {
-                    Some(told) => self.hear(told, &mut memory),
-                    None => return,
-                },
-                Some(asker) = self.wanted.recv() => {
-                    memory.asked.push(asker);
-                    memory.suspect();
-                }
-                () = until(due) => self.look(&mut memory).await,
-            }
-        }
-    }
-
-    fn hear(&self, told: Told, memory: &mut Memory) {
-        match told {
-            Told::Up => {
-                memory.up = true;
-                memory.accepted = None;
-                self.runs.send_modify(|runs| runs.connected(Instant::now()));
-                memory.suspect();
-            }
-            Told::Down => {
-                memory.up = false;
-                memory.due = None;
-                memory.asked.clear();
-                if self.inventory.send_replace(None).is_some() {
-                    self.tell(Change::Link);
-                }
-            }
-            Told::Gap => {
-                memory.suspect();
-                self.runs.send_modify(Runs::forget);
-                self.tell(Change::Roster);
-            }
-            Told::Event { name, payload } => match name.as_str() {
-                "config.changed" => memory.suspect(),
-                _ => self.hear_of_runs(&name, &payload),
-            },
-        }
-    }
-
-    fn hear_of_runs(&self, event: &str, payload: &Value) {
-        let mut agent = None;
-        self.runs.send_if_modified(|runs| {
-            agent = runs.hear(event, payload);
-            agent.is_some()
-        });
-        if let Some(agent) = agent {
-            self.tell(Change::Run(agent));
-        }
-    }
-
-    async fn look(&self, memory: &mut Memory) {
-        let asked = std::mem::take(&mut memory.asked);
-        if !memory.up {
-            memory.due = None;
-            return;
-        }
-        match self.read(memory).await {
-            Ok(inventory) => {
-                memory.disagreed = if inventory.agrees() { 0 } else { memory.disagreed.saturating_add(1) };
-                let unsettled = !inventory.settled || (1..=MOST_DISAGREEMENTS).contains(&memory.disagreed);
-                memory.roster = memory.roster.take().filter(|_| inventory.settled && inventory.agrees());
-                memory.due = Some(Instant::now() + if unsettled { WHILE_UNSETTLED } else { self.resync });
-                self.publish(inventory);
-            }
-            Err(error) => {
-                warn!(%error, "the gateway's roster could not be read");
-                memory.due = Some(Instant::now() + AFTER_FAILURE);
-            }
-        }
-        // Who asked and went away does not mind.
-        for asker in asked {
-            let _ = asker.send(());
-        }
-    }
-
-    async fn read(&self, memory: &mut Memory) -> Result<Inventory, CallError> {
-        if memory.accepted.is_none() {
-            // Without it there are no session events, which only makes their news later.
-            let subscribed = self.caller.call("sessions.subscribe", json!({}), ORDINARY).await;
-            if let Err(error) = &subscribed {
-                warn!(%error, "no session events");
-            }
-            self.runs.send_modify(|runs| runs.tells_sessions = subscribed.is_ok());
-        }
-        let (config, roster) = self.config_and_roster(memory).await?;
-        let accepted = match &memory.accepted {
-            Some(accepted) => accepted.clone(),
-            None => self.probe(&roster).await?,
-        };
-        memory.accepted = Some(accepted.clone());
-        Ok(assemble(&config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
-    }
-
-    /// The config, and the roster: again only when the config is another one, or something says that it may be.
-    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(Value, Value), CallError> {
-        let config = self.caller.call("config.get", json!({}), ORDINARY);
-        let roster = || self.caller.call("agents.list", json!({}), ORDINARY);
-        let (config, roster) = match memory.roster.take() {
-            None => futures::try_join!(config, roster())?,
-            Some((hash, known)) => {
-                let config = config.await?;
-                let known = if config["hash"] == hash { known } else { roster().await? };
-                (config, known)
-            }
-        };
-        memory.roster = Some((config["hash"].clone(), roster.clone()));
-        Ok((config, roster))
-    }
-
-    /// Which workspace files the gateway accepts: reading one that it does not accept is `unsupported file`.
-    async fn probe(&self, roster: &Value) -> Result<BTreeSet<String>, CallError> {
-        let some = roster["defaultId"].as_str().or_else(|| roster["agents"][0]["id"].as_str()).unwrap_or("main");
-        let ask = |name: &'static str| async move {
-            match self.caller.call("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY).await {
-                Ok(payload) => {
-                    if payload["file"].get("hash").is_some() {
-                        self.hashes.store(true, Ordering::Relaxed);
-                    }
-                    Ok(Some(name))
-                }
-                Err(error) if error.is_unsupported_file() => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let accepted = futures::future::try_join_all(FILES.map(ask)).await?;
-        Ok(accepted.into_iter().flatten().map(str::to_owned).collect())
-    }
-
-    fn publish(&self, new: Inventory) {
-        let new = Arc::new(new);
-        let old = self.inventory.send_replace(Some(Arc::clone(&new)));
-        let Some(old) = old else { return self.tell(Change::Roster) };
-        if old.settled != new.settled || old.capabilities != new.capabilities {
-            return self.tell(Change::Roster);
-        }
-        let ids: BTreeSet<_> = old.agents.keys().chain(new.agents.keys()).collect();
-        for id in ids.into_iter().filter(|id| old.agents.get(*id) != new.agents.get(*id)) {
-            self.tell(Change::Agent(id.clone()));
-        }
-    }
-
-    fn tell(&self, change: Change) {
-        // Nobody has to listen.
-        let _ = self.changes.send(change);
-    }
-}
-
-/// Waits until then; for ever without a time.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
+/// What is wrong with a config file that the gateway cannot read: it goes on with the one before, and shows none.
+pub(super) fn invalid(config: &Value) -> String {
+    let issue = &config["issues"][0];
+    let said = issue["message"].as_str().or_else(|| issue.as_str()).unwrap_or("no reason was given");
+    let path = issue["path"].as_str().filter(|path| !path.is_empty()).map(|path| format!("{path}: "));
+    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!(
+        "the gateway's openclaw.json is not valid ({}{said}); put it right where the gateway runs, until then its agents cannot be looked after",
+        path.unwrap_or_default()
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn nine() -> Value {
@@ -395,5 +201,23 @@ mod tests {
         let inventory = assemble(&config, &json!({"agents": []}), &BTreeSet::new(), false);
         assert_eq!(inventory.capabilities.roster, RosterShape::List);
         assert!(inventory.settled && inventory.agents.contains_key("a"));
+    }
+
+    #[test]
+    fn a_gateway_that_tells_its_hashes_is_settled_only_when_both_are_there_and_the_same() {
+        let with = |applied: Value, revision: Value| {
+            let config = json!({"config": {}, "appliedConfigHash": applied, "configRevisionHash": revision});
+            assemble(&config, &json!({}), &BTreeSet::new(), true).settled
+        };
+        assert!(with(json!("x"), json!("x")));
+        assert!(!with(json!("x"), json!("y")) && !with(json!("x"), Value::Null) && !with(Value::Null, Value::Null));
+    }
+
+    #[test]
+    fn a_config_file_that_is_not_valid_is_told_with_its_first_flaw() {
+        let config = json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}]});
+        let said = invalid(&config);
+        assert!(said.contains("openclaw.json is not valid (agents: Expectedobject)"), "{said}");
+        assert!(invalid(&json!({"valid": false})).contains("no reason was given"));
     }
 }

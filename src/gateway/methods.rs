@@ -109,6 +109,11 @@ struct Files {
 }
 
 #[derive(Deserialize)]
+struct Workspace {
+    workspace: String,
+}
+
+#[derive(Deserialize)]
 struct Sessions {
     sessions: Vec<RawSession>,
 }
@@ -188,6 +193,15 @@ impl Gateway {
         Ok(read::<Files>("agents.files.list", payload)?.files.iter().map(RawFile::info).collect())
     }
 
+    /// Where an agent works, for one whose entry does not say: 2026.3.2 does not tell it in its roster either.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
+        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
+        Ok(read::<Workspace>("agents.files.list", payload)?.workspace)
+    }
+
     /// A workspace file; `None` when it is not there.
     ///
     /// # Errors
@@ -214,8 +228,7 @@ impl Gateway {
         expected: Option<&str>,
     ) -> Result<FileInfo, CallError> {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
-        let hashes = self.inventory().borrow().as_ref().is_some_and(|i| i.capabilities.file_hashes);
-        if let Some(expected) = expected.filter(|_| hashes) {
+        if let Some(expected) = expected.filter(|_| self.hashes()) {
             params["expectedHash"] = json!(expected);
         }
         let payload = self.call("agents.files.set", params, ORDINARY).await?;
@@ -236,8 +249,9 @@ impl Gateway {
         Ok(found.map(RawSession::info))
     }
 
-    /// Puts a label on a session, and makes the session when there is none. The session as it is then; without its runs. On an unknown agent this leaves an orphan
-    /// (measured on all versions): call it only for an agent that the roster shows.
+    /// Puts a label on a session, and makes the session when there is none. Gives the session as it is then, without its
+    /// runs. On an unknown agent this leaves an orphan (measured on all versions): call it only for an agent that the roster
+    /// shows.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -334,14 +348,14 @@ impl Gateway {
         let turn = self.config_turn().await;
         let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
         let result = self.call("agents.delete", params, DELETE).await;
-        self.resync().await;
+        let read = self.resync().await;
         drop(turn);
         match result {
             Ok(_) if self.is_written(agent_id) => {
                 Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))
             }
             Ok(_) => Ok(Deleted::Removed),
-            Err(error) if error.is_not_found() => self.confirm_absent(agent_id),
+            Err(error) if error.is_not_found() => self.confirm_absent(agent_id, read),
             Err(error) => Err(error),
         }
     }
@@ -352,8 +366,9 @@ impl Gateway {
         inventory.is_some_and(|i| i.agents.get(agent_id).is_some_and(|row| row.entry.is_some()))
     }
 
-    fn confirm_absent(&self, agent_id: &str) -> Result<Deleted, CallError> {
-        let absent = |i: &super::Inventory| i.settled && !i.agents.contains_key(agent_id);
+    /// Believes that an agent is not there when the config, which was `read` after the gateway said so, agrees.
+    fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
+        let absent = |i: &super::Inventory| read && i.settled && !i.agents.contains_key(agent_id);
         if self.inventory().borrow().as_ref().is_some_and(|i| absent(i)) {
             return Ok(Deleted::Absent);
         }

@@ -5,7 +5,7 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `entry`, `writer`: the roster and the config, read and written;
+//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `writer`: the roster and the config, read and written;
 //!   `runs`: who is at work.
 
 mod connection;
@@ -15,6 +15,7 @@ mod frame;
 mod handle;
 mod hello;
 mod identity;
+mod informer;
 mod inventory;
 mod login;
 mod methods;
@@ -30,7 +31,7 @@ pub use error::{CallError, Outcome};
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
 pub use identity::Identity;
-pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape};
+pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
 pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
 pub use runs::{Activity, Labelled, Run, Runs};

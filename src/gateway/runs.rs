@@ -109,8 +109,6 @@ pub struct Runs {
     pub epoch: u64,
     /// Since when the connection stands.
     pub connected: Option<Instant>,
-    /// Whether the gateway tells what becomes of sessions.
-    pub tells_sessions: bool,
 }
 
 impl Runs {

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::CallError;
 use super::frame::{self, ErrorShape, Incoming};
 use super::hello::{Hello, Refusal, Settings, connect};
+use super::login::Presented;
 
 /// How long the gateway has from the opened socket to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -69,7 +69,7 @@ struct Pending {
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
-    device_token: Option<SecretString>,
+    presented: Presented,
     state: State,
     pending: BTreeMap<String, Pending>,
     next: u64,
@@ -85,15 +85,16 @@ impl Session {
     /// A conversation over a socket that was just opened, begun with the shared credential.
     #[must_use]
     pub fn new(settings: Settings, now: Instant) -> Self {
-        Self::with(settings, None, now)
+        let shared = Presented::Shared(settings.auth.clone());
+        Self::with(settings, shared, now)
     }
 
-    /// A conversation that is begun with the device's own token, if there is one given.
+    /// A conversation that is begun with this credential.
     #[must_use]
-    pub(super) fn with(settings: Settings, device_token: Option<SecretString>, now: Instant) -> Self {
+    pub(super) fn with(settings: Settings, presented: Presented, now: Instant) -> Self {
         Self {
             settings,
-            device_token,
+            presented,
             state: State::Waiting,
             pending: BTreeMap::new(),
             next: 0,
@@ -208,7 +209,7 @@ impl Session {
         let (Some(nonce), Some(at)) = (challenge["nonce"].as_str(), challenge["ts"].as_i64()) else {
             return self.close("the gateway's challenge has no nonce or no time".into());
         };
-        let params = connect(&self.settings, self.device_token.as_ref(), nonce, at);
+        let params = connect(&self.settings, &self.presented, nonce, at);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
         self.state = State::Introduced;
     }

@@ -4,7 +4,7 @@
 //! has its own) and the patches are counted (30 or 3 a minute). So whatever waits goes out together, and what comes while
 //! a patch is under way goes out with the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,12 @@ use super::turn::Turns;
 const MOST: usize = 64;
 /// How long to wait after a patch that failed for another reason than a stale base; doubled each time, up to the second.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+/// How many patches of a minute go out at once on gateways that take three in it (measured on all whose roster is a list). The
+/// next one is kept back until no entry has come for the first time below, and for the second at most: whoever came too late
+/// for it would wait for the rest of the minute.
+const AT_ONCE: usize = 2;
+const QUIET: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// The state of the config writes.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +65,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Slot {
     entry: AgentEntry,
+    since: Instant,
     refused: Option<Refused>,
     /// The hash of the config with which it was refused: with another config it is tried again.
     refused_with: String,
@@ -78,12 +85,14 @@ pub(super) struct Writer {
     pub(super) caller: Caller,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     pub(super) inventory: watch::Receiver<Option<Arc<Inventory>>>,
-    pub(super) wanted: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    pub(super) wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
     pub(super) writes: watch::Sender<Arc<Writes>>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) turns: Arc<Turns>,
     pub(super) state: BTreeMap<String, Slot>,
     pub(super) failing: Option<Failing>,
+    /// When the last patches were sent.
+    pub(super) sent: VecDeque<Instant>,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
 }
@@ -101,7 +110,9 @@ impl Writer {
         let mut not_before: Option<Instant> = None;
         loop {
             self.clear();
-            if self.compose(not_before).is_some() {
+            let ready = self.compose(not_before).is_some();
+            let kept_back = self.kept_back().filter(|_| ready);
+            if ready && kept_back.is_none() {
                 not_before = self.patch().await;
                 self.publish(not_before);
                 continue;
@@ -116,6 +127,7 @@ impl Writer {
                 },
                 changed = self.inventory.changed() => if changed.is_err() { return },
                 () = wait_until(not_before) => not_before = None,
+                () = wait_until(kept_back) => {}
             }
         }
     }
@@ -126,8 +138,9 @@ impl Writer {
                 let entry = *entry;
                 let same = self.state.get(&entry.id).is_some_and(|slot| slot.entry == entry);
                 if !same {
-                    self.state
-                        .insert(entry.id.clone(), Slot { entry, refused: None, refused_with: String::new(), group: 0 });
+                    let slot =
+                        Slot { since: Instant::now(), refused: None, refused_with: String::new(), group: 0, entry };
+                    self.state.insert(slot.entry.id.clone(), slot);
                 }
             }
             Command::Withdraw(id) => {
@@ -162,6 +175,15 @@ impl Writer {
         Some(Patch { ids, raw, base: inventory.config_hash.clone() })
     }
 
+    /// Until when the next patch is kept back for what comes meanwhile.
+    fn kept_back(&self) -> Option<Instant> {
+        let few = self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes());
+        let lately = self.sent.iter().filter(|at| at.elapsed() < MINUTE).count();
+        let waiting = || self.state.values().filter(|slot| slot.refused.is_none()).map(|slot| slot.since);
+        let until = (waiting().max()? + QUIET.0).min(waiting().min()? + QUIET.1);
+        (few && lately >= AT_ONCE && until > Instant::now()).then_some(until)
+    }
+
     /// Sends one patch. Gives the time before which no other may be sent.
     ///
     /// What is in it is decided when its turn has come: an agent that was removed in the turn before must not be
@@ -173,25 +195,44 @@ impl Writer {
         self.clear();
         let Patch { ids, raw, base } = self.compose(None)?;
         let began = Instant::now();
+        self.sent.push_back(began);
+        self.sent.retain(|at| at.elapsed() < MINUTE);
         let params = json!({ "raw": raw.to_string(), "baseHash": base });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
-        let after = match &result {
+        // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
+        let read = resync(&self.wanted).await;
+        drop(turn);
+        match result {
             Ok(_) => {
                 info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
+                self.written(&ids, read)
+            }
+            Err(error) => self.failed(&ids, &base, &error),
+        }
+    }
+
+    /// What follows from a write that the gateway has taken: one without effect is not made again at once.
+    fn written(&mut self, ids: &[String], read: bool) -> Option<Instant> {
+        let inventory = self.inventory.borrow().clone().filter(|inventory| read && inventory.settled);
+        let without_effect = |inventory: &Inventory, id: &String| {
+            self.state.get(id).is_some_and(|slot| inventory.entry_state(&slot.entry) != EntryState::Current)
+        };
+        match inventory.and_then(|inventory| ids.iter().find(|id| without_effect(&inventory, id)).cloned()) {
+            None => {
                 self.failing = None;
                 None
             }
-            Err(error) => self.failed(&ids, &base, error),
-        };
-        // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
-        resync(&self.wanted).await;
-        drop(turn);
-        after
+            Some(id) => {
+                let said = format!("the gateway took the entry of agent {id} and its config does not have it so");
+                Some(Instant::now() + self.failed_again(ids, &CallError::Unsettled(said)))
+            }
+        }
     }
 
     fn failed(&mut self, ids: &[String], hash: &str, error: &CallError) -> Option<Instant> {
-        if error.is_stale_config() {
-            debug!("the config changed meanwhile and is read again");
+        let same_base = || self.inventory.borrow().as_ref().is_none_or(|inventory| inventory.config_hash == hash);
+        if error.is_stale_config() && !same_base() {
+            debug!("the config changed meanwhile and was read again");
             return None;
         }
         if let Some(wait) = error.retry_after() {
@@ -313,3 +354,7 @@ async fn wait_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -110,6 +110,7 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
         auth: auth(options)?,
         identity: Arc::new(identity),
         device_token: None,
+        former: None,
         trust,
         max_in_flight: MOST_IN_FLIGHT,
         resync: RESYNC,

@@ -93,9 +93,7 @@ impl Plan {
     fn waiting(steps: Vec<Step>, wait: Wait) -> Self {
         Self { steps, wait: Some(wait), ..Self::default() }
     }
-}
 
-impl Plan {
     /// Whether all that is left to do can wait until other agents are Ready.
     #[must_use]
     pub fn can_wait(&self) -> bool {
@@ -141,7 +139,8 @@ pub struct Known<'a> {
 /// # Guarantees
 /// The order is the safety argument:
 /// 1. an earlier binding is released before a new one is made, so that there is never a second agent unrecorded;
-/// 2. an agent of a chosen id that the gateway has already is bound only when it is to be adopted, and the binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
+/// 2. an agent that the gateway has already is bound only when nobody else can have its id, or it is to be adopted, and the
+///    binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
 /// 3. a token is in its Secret before it is in the status, there before it is in any file, and dropped in that order
 ///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
 /// 4. the entry is in the roster and applied before files and session are touched, since a session of an unknown
@@ -166,8 +165,12 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         }
         // The same agent in another workspace: only its entry and its files change.
         Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
+        Some(_) if observed.elsewhere && may_be_anothers(desired, known.status) => {
+            return blocked(id_taken(desired));
+        }
         Some(_) => {}
-        None if desired.origin == Origin::Chosen && observed.registration != Registration::Absent => {
+        None if observed.without_entry => return blocked(no_entry(desired)),
+        None if observed.registration != Registration::Absent && may_be_anothers(desired, known.status) => {
             return blocked(id_taken(desired));
         }
         None => steps.push(Step::Bind(wanted)),
@@ -178,6 +181,9 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
     let change = token::change(desired, known.token, known.status.token.as_ref(), now);
     steps.extend(change.map(Step::Token));
     match observed.registration {
+        Registration::Absent if observed.without_entry => {
+            return Plan::waiting(steps, Wait::Blocked(no_entry(desired)));
+        }
         Registration::Absent if observed.settled && used_before(desired, known.status) => {
             steps.push(Step::Create);
             return Plan::again(steps);
@@ -201,7 +207,19 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
 fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
-    desired.origin != Origin::Derived || same && conditions::is_true(&status.conditions, ConditionType::Registered)
+    let chosen = match desired.origin {
+        Origin::Chosen | Origin::Adopted => true,
+        Origin::Derived | Origin::Inherited => false,
+    };
+    chosen || same && conditions::is_true(&status.conditions, ConditionType::Registered)
+}
+
+/// Whether an agent of this id may be somebody else's: this Agent has not set it up, and others can have the id.
+fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
+    match desired.origin {
+        Origin::Chosen | Origin::Inherited => records(desired, status).is_empty(),
+        Origin::Derived | Origin::Adopted => false,
+    }
 }
 
 /// The part of the plan for an agent that is bound, registered and has a token.
@@ -267,7 +285,7 @@ fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(
     };
     let emptied = files::unwanted(desired, records, &observed.files)
         .filter(|(_, fate)| *fate == Unwanted::Emptied)
-        .map(|(record, _)| (record.name.clone(), None));
+        .map(|(record, _)| (record.name.clone(), record.sha256.clone()));
     files.iter().filter_map(write).chain(emptied).collect()
 }
 
@@ -288,11 +306,24 @@ fn blocked(trouble: Trouble) -> Plan {
 }
 
 fn id_taken(desired: &Desired) -> Trouble {
+    let id = &desired.identity.agent_id;
     Trouble::permanent(
         Reason::AgentIdTaken,
         format!(
-            "gateway {} already has an agent with the id {:?} that no Agent resource of this name made; choose another spec.agentId, remove that agent, or set spec.adoptionPolicy to IfExists to adopt it",
-            desired.gateway, desired.identity.agent_id
+            "gateway {} already has an agent with the id {id:?} that this Agent did not make; choose another spec.agentId, remove that agent, or, to adopt it, create the Agent with spec.agentId {id:?} and spec.adoptionPolicy IfExists",
+            desired.gateway
+        ),
+    )
+}
+
+/// The gateway knows the id and has no entry to write to: what it would make of another one is not known.
+fn no_entry(desired: &Desired) -> Trouble {
+    let id = &desired.identity.agent_id;
+    Trouble::permanent(
+        Reason::AgentIdTaken,
+        format!(
+            "gateway {} shows an agent with the id {id:?} that has no entry of exactly this id in its openclaw.json; give it one there (an id in another spelling, or in an included file, is not enough), or choose another spec.agentId",
+            desired.gateway
         ),
     )
 }

@@ -84,13 +84,51 @@ fn an_earlier_binding_is_undone_first_and_alone() {
 }
 
 #[test]
-fn a_chosen_id_that_somebody_uses_is_left_to_them() {
-    for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
-        let mut situation = applied();
-        situation.desired.origin = Origin::Chosen;
-        situation.observed.registration = registration;
+fn an_id_that_others_can_have_and_somebody_uses_is_left_to_them() {
+    for origin in [Origin::Chosen, Origin::Inherited] {
+        for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
+            let mut situation = applied();
+            situation.desired.origin = origin;
+            situation.observed.registration = registration;
+            let plan = situation.plan();
+            assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{registration:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lead_that_was_set_up_for_this_agent_is_known_again() {
+    let mut situation = applied().working();
+    situation.desired.origin = Origin::Inherited;
+    situation.binding = None;
+    assert_eq!(names(&situation.plan()), ["bind"]);
+}
+
+#[test]
+fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_to_them() {
+    for origin in [Origin::Chosen, Origin::Inherited] {
+        let mut situation = applied().bound().with_token();
+        situation.desired.origin = origin;
+        situation.observed = Observed { registration: Registration::Outdated, elsewhere: true, ..situation.observed };
         let plan = situation.plan();
-        assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{registration:?}");
+        assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)));
+        let mut moved = applied().working();
+        moved.desired.origin = origin;
+        moved.observed = Observed { registration: Registration::Outdated, elsewhere: true, ..moved.observed };
+        assert_eq!(names(&moved.plan()), ["submit_entry"], "its own, whose workspace changes");
+    }
+}
+
+#[test]
+fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
+    for origin in [Origin::Chosen, Origin::Inherited, Origin::Adopted] {
+        let mut unbound = applied();
+        unbound.desired.origin = origin;
+        unbound.observed.without_entry = true;
+        for situation in [unbound.clone(), unbound.bound().with_token()] {
+            let plan = situation.plan();
+            assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{origin:?}");
+        }
     }
 }
 

@@ -61,8 +61,10 @@ pub struct Desired {
 /// Where an agent comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Its id is derived, so that nobody else can have it.
+    /// Its id is derived from the Agent's own uid, so that nobody else can have it.
     Derived,
+    /// Its id is derived from its Board or AgentGateway, so that an earlier lead or main agent may have it.
+    Inherited,
     /// Its id was chosen by a person, so that somebody else may already use it.
     Chosen,
     /// The gateway had it before the Agent stood for it.

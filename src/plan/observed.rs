@@ -9,6 +9,11 @@ use jiff::Timestamp;
 pub struct Observed {
     /// Its place in the roster.
     pub registration: Registration,
+    /// Whether the roster shows an agent of this id of which the config has no entry: one in another spelling, or in a
+    /// file that the config includes.
+    pub without_entry: bool,
+    /// Whether the agent of this id works in another workspace than this one would.
+    pub elsewhere: bool,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
     /// Whether the gateway takes no config writes for now.

@@ -132,15 +132,29 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
         ),
         match drifted(new) {
             Some(drifted) if synced => Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, drifted),
-            _ => say(ConditionType::FilesSynced, synced, "the workspace files are as rendered", &waiting),
+            _ => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
         },
         say(ConditionType::SessionReady, labelled, session, "the session is being set up"),
     ]
 }
 
+fn named(new: &AgentStatus, state: FileState) -> Vec<&str> {
+    new.files.iter().filter(|f| f.state == state).map(|f| f.name.as_str()).collect()
+}
+
+/// What is said of files that are as they should be, as far as that is known.
+fn as_rendered(new: &AgentStatus) -> String {
+    match named(new, FileState::Held).join(", ").as_str() {
+        "" => "the workspace files are as rendered".to_owned(),
+        held => format!(
+            "the workspace files are as rendered, but for {held}: since the directory of souls has not answered, it stays as it was last written and takes no change; see status.soulDirectory of the AgentGateway, whose spec.soulDirectory.enabled, set to false, does without"
+        ),
+    }
+}
+
 /// What is said of files that somebody else changed and that are left so.
 fn drifted(new: &AgentStatus) -> Option<String> {
-    let names: Vec<_> = new.files.iter().filter(|f| f.state == FileState::Drifted).map(|f| f.name.as_str()).collect();
+    let names = named(new, FileState::Drifted);
     (!names.is_empty()).then(|| {
         format!(
             "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to have them written again",
@@ -155,6 +169,7 @@ fn settled(state: FileState) -> bool {
         FileState::Synced
         | FileState::Drifted
         | FileState::Ignored
+        | FileState::Held
         | FileState::Kept
         | FileState::Left
         | FileState::Folded

@@ -7,10 +7,10 @@ use super::link::{Link, Written, trouble};
 use super::ports::{Claim, Key, Store, StoreError};
 use super::references::References;
 use super::{World, release, token, wake};
-use crate::api::agent::Agent;
+use crate::api::agent::{Agent, FilePolicy};
 use crate::api::{Reason, keys};
 use crate::plan::wake::Woken;
-use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble};
+use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble, files};
 
 /// What the Steps need.
 #[derive(Debug)]
@@ -144,9 +144,31 @@ async fn write_files<S: Store>(
             Some(Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged) | None => String::new(),
         }
     };
-    let files: Vec<_> = writes.iter().map(|(name, expected)| (name.clone(), content(name), expected.clone())).collect();
-    let written = scene.link.write(&scene.desired.identity.agent_id, &files, observed).await;
-    first_failure(written)
+    let id = scene.desired.identity.agent_id.as_str();
+    let mut files = Vec::new();
+    for (name, expected) in writes {
+        let expected = match expected {
+            None if !scene.link.were_just_listed(id) && is_the_agents(scene.desired, name) => {
+                match scene.link.still_missing(id, name, observed).await? {
+                    Some(expected) => expected,
+                    None => continue,
+                }
+            }
+            expected => expected.clone(),
+        };
+        files.push((name.clone(), content(name), expected));
+    }
+    first_failure(scene.link.write(id, &files, observed).await)
+}
+
+/// Whether what stands in a file is the agent's own, once there is anything, and nobody asks for it to be overwritten.
+fn is_the_agents(desired: &Desired, name: &str) -> bool {
+    let file = desired.files.iter().flatten().find(|file| file.name == name);
+    let policy = file.and_then(|file| match &file.delivery {
+        Delivery::Write { policy, .. } | Delivery::Held { policy, .. } => Some(*policy),
+        Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => None,
+    });
+    matches!(policy, Some(FilePolicy::IfMissing | FilePolicy::Once)) && !files::force(desired, name).overwrite
 }
 
 fn first_failure(written: Vec<Written>) -> Result<(), Trouble> {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::link::Link;
+use super::link::{Link, trouble};
 use super::ports::Store;
 use super::references::References;
+use crate::api::Reason;
 use crate::api::agent::{AdoptionPolicy, Agent, GatewayKey};
 use crate::gateway::Inventory;
 use crate::plan::{Binding, Identity, Trouble};
@@ -26,24 +27,32 @@ pub fn kept(agent: &Agent, gateway: &GatewayKey, derived: Identity) -> (Identity
 /// Why the gateway cannot be asked.
 pub async fn inventory(link: &Link, agent: &Agent) -> Result<Arc<Inventory>, Trouble> {
     if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
-        link.client().resync().await;
+        let read = link.client().resync().await;
+        let again = || Trouble::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
+        return link.inventory().and_then(|inventory| if read { Ok(inventory) } else { Err(again()) });
     }
     link.inventory()
 }
 
 /// Takes the agent that the gateway has under the chosen id for the one that is meant, when the Agent asks for that and
 /// stands for nothing yet.
-#[must_use]
-pub fn settle(references: References, agent: &Agent, inventory: Option<&Inventory>) -> References {
+///
+/// # Errors
+/// Why the gateway cannot be asked.
+pub async fn settle(
+    references: References,
+    agent: &Agent,
+    (link, inventory): (&Link, &Inventory),
+) -> Result<References, Trouble> {
     let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
-    let row = inventory.and_then(|inventory| inventory.agents.get(&references.identity.agent_id));
-    let workspace = row.and_then(|row| row.workspace.clone());
-    match workspace.filter(|_| asks && Binding::of(agent).is_none()) {
-        Some(workspace) => {
-            References { identity: Identity { workspace, ..references.identity }, adopted: true, ..references }
-        }
-        None => references,
-    }
+    let id = references.identity.agent_id.as_str();
+    let row = inventory.agents.get(id).filter(|row| asks && row.entry.is_some() && Binding::of(agent).is_none());
+    let Some(row) = row else { return Ok(references) };
+    let workspace = match &row.workspace {
+        Some(workspace) => workspace.clone(),
+        None => link.client().workspace(id).await.map_err(|e| trouble("for its workspace", &e))?,
+    };
+    Ok(References { identity: Identity { workspace, ..references.identity }, adopted: true, ..references })
 }
 
 /// Whether another Agent stands for the same agent of the same gateway, and is to stay: two that ask for one id at the same

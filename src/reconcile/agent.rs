@@ -9,12 +9,13 @@ use tracing::debug;
 use super::act::{self, Scene, kubernetes, status_not_written};
 use super::gateways::STARTING;
 use super::link::{Link, Slot};
-use super::ports::{Key, Note, Store, Subject};
+use super::news::news;
+use super::ports::{Key, Store, Subject};
 use super::references::{self, References};
 use super::templates::TemplatesError;
 use super::{Next, World, adoption, desired, observe, release};
-use crate::api::agent::{Agent, AgentStatus, FileState, HeartbeatStatus};
-use crate::api::conditions::{find, is_true};
+use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
+use crate::api::conditions::is_true;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::plan::agent::Known;
@@ -110,7 +111,13 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         None => None,
     };
     let known = inventory.as_ref().and_then(|i| i.as_ref().ok());
-    let references = adoption::settle(references, agent, known.map(AsRef::as_ref));
+    let references = match link.as_ref().zip(known) {
+        None => references,
+        Some((link, inventory)) => match adoption::settle(references, agent, (link, inventory)).await {
+            Ok(references) => references,
+            Err(trouble) => return ended(world, agent, &Partial::default(), Some(trouble)),
+        },
+    };
     let token = &references.token.state;
     let accepted = known.map(|inventory| &inventory.capabilities.accepted_files);
     let heard_since = heard_since(world, agent);
@@ -349,51 +356,4 @@ pub(super) async fn record<S: Store>(world: &World<S>, agent: &Agent, new: &Agen
         world.store.tell(Subject::Agent(agent), &note).await;
     }
     Some(written)
-}
-
-/// What is worth an event: Ready became true, or the agent got stuck in a new way.
-fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
-    let became_ready =
-        is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
-    if became_ready {
-        let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
-        return Some(Note { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
-    }
-    if new.invalid_requests != old.invalid_requests
-        && let Some(message) = new.invalid_requests.first().cloned()
-    {
-        return Some(Note { warning: true, reason: "InvalidRequest".into(), action: "Reconcile", message });
-    }
-    if let Some(message) = stranded(old, new) {
-        return Some(Note { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
-    }
-    let drifted = |s: &AgentStatus| {
-        find(&s.conditions, ConditionType::FilesSynced).filter(|c| c.reason == Reason::Drifted.as_str()).cloned()
-    };
-    if let Some(now) = drifted(new)
-        && drifted(old).is_none_or(|before| before.message != now.message)
-    {
-        return Some(Note { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
-    }
-    let stalled =
-        |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
-    let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
-    stuck.map(|(reason, message)| Note { warning: true, reason, action: "Reconcile", message })
-}
-
-/// What is said of files that were written under their own name and are sections of another file now: the gateway takes no
-/// write of that name any more, so that they stay as they were last written.
-fn stranded(old: &AgentStatus, new: &AgentStatus) -> Option<String> {
-    let written = |name: &str| {
-        let before = old.files.iter().find(|f| f.name == name).map(|f| f.state);
-        matches!(before, Some(FileState::Synced | FileState::Drifted | FileState::Ignored))
-    };
-    let folded = new.files.iter().filter(|f| f.state == FileState::Folded && written(&f.name));
-    let names: Vec<_> = folded.map(|f| f.name.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "this gateway takes no {} any more: what it says is in AGENTS.md now, and the file stays in the workspace as it was; remove it there",
-            names.join(", ")
-        )
-    })
 }

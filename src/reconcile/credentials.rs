@@ -5,6 +5,7 @@
 //! user's Secret first.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -27,6 +28,8 @@ use crate::plan::Trouble;
 pub struct Credentials {
     /// The shared credential.
     pub auth: Auth,
+    /// The one that this gateway took last, when it is another one.
+    pub former: Option<Auth>,
     /// How the gateway's certificate is checked.
     pub trust: Trust,
     /// Muster's device.
@@ -34,7 +37,6 @@ pub struct Credentials {
 }
 
 /// Muster's device Secret.
-#[derive(Debug)]
 pub struct Device {
     /// The identity.
     pub identity: Arc<Identity>,
@@ -43,19 +45,22 @@ pub struct Device {
     secret: Secret,
 }
 
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
 impl Credentials {
     /// Changes when anything changes that the connection depends on. Not to be shown: it is derived from secrets.
     #[must_use]
     pub fn fingerprint(&self, gateway: &AgentGateway) -> String {
-        let (kind, secret) = match &self.auth {
-            Auth::Token(value) => ("token", value),
-            Auth::Password(value) => ("password", value),
-        };
+        let (kind, secret) = parts(&self.auth);
         let trust = format!("{:?}", self.trust);
         let parts = [
             gateway.spec.url.as_str(),
             kind,
-            secret.expose_secret(),
+            secret,
             self.device.identity.device_id(),
             &trust,
             &format!("{:?} {}", gateway.spec.resync_interval(), gateway.spec.max_in_flight()),
@@ -82,10 +87,13 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
         };
     let auth = match value(store, &namespace, reference, field).await {
         Ok(value) => wrap(value.into()),
-        Err(trouble) => last_good(gateway, &device).ok_or(trouble)?,
+        // While a gateway is being deleted, its user's Secret may be gone already; for the cleanup this one will do.
+        Err(trouble) => last_good(&device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(trouble)?,
     };
+    let same_gateway = text(&device.secret, keys::LAST_GOOD_URL_KEY).is_some_and(|url| url == gateway.spec.url);
+    let former = last_good(&device).filter(|former| same_gateway && parts(former) != parts(&auth));
     let trust = trust(store, gateway, &namespace, &device).await?;
-    Ok(Credentials { auth, trust, device })
+    Ok(Credentials { auth, former, trust, device })
 }
 
 async fn trust<S: Store>(
@@ -118,10 +126,8 @@ async fn trust<S: Store>(
     })
 }
 
-/// While a gateway is being deleted, its user's Secret may be gone already; the last credential that worked is used
-/// then, for the cleanup and nothing else.
-fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
-    gateway.metadata.deletion_timestamp.as_ref()?;
+/// The last shared credential that worked.
+fn last_good(device: &Device) -> Option<Auth> {
     let value: SecretString = text(&device.secret, keys::LAST_GOOD_KEY)?.into();
     match text(&device.secret, keys::LAST_GOOD_KIND_KEY)?.as_str() {
         "password" => Some(Auth::Password(value)),
@@ -129,7 +135,15 @@ fn last_good(gateway: &AgentGateway, device: &Device) -> Option<Auth> {
     }
 }
 
-/// The same for the certificates.
+/// The kind of a credential, and the credential.
+fn parts(auth: &Auth) -> (&'static str, &str) {
+    match auth {
+        Auth::Token(value) => ("token", value.expose_secret()),
+        Auth::Password(value) => ("password", value.expose_secret()),
+    }
+}
+
+/// The last certificates that worked, while the gateway is being deleted.
 fn last_good_ca(gateway: &AgentGateway, device: &Device) -> Option<Vec<u8>> {
     gateway.metadata.deletion_timestamp.as_ref()?;
     Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
@@ -195,14 +209,19 @@ fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn keep<S: Store>(store: &S, credentials: &Credentials, hello: &Hello) -> Result<(), Trouble> {
-    let (kind, value) = match &credentials.auth {
-        Auth::Token(value) => ("token", value),
-        Auth::Password(value) => ("password", value),
-    };
+pub async fn keep<S: Store>(
+    store: &S,
+    gateway: &AgentGateway,
+    credentials: &Credentials,
+    hello: &Hello,
+) -> Result<(), Trouble> {
+    let (kind, value) = parts(&credentials.auth);
+    let url = gateway.spec.url.as_str();
     let mut wanted = match hello.credential {
-        Credential::Shared => vec![(keys::LAST_GOOD_KEY, value.expose_secret()), (keys::LAST_GOOD_KIND_KEY, kind)],
-        Credential::Device => Vec::new(),
+        Credential::Shared => {
+            vec![(keys::LAST_GOOD_KEY, value), (keys::LAST_GOOD_KIND_KEY, kind), (keys::LAST_GOOD_URL_KEY, url)]
+        }
+        Credential::Device | Credential::Former => Vec::new(),
     };
     if let Some(issued) = &hello.device_token {
         wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));

@@ -74,10 +74,11 @@ pub fn desired(
 }
 
 fn origin(agent: &Agent, references: &References) -> Origin {
-    match &agent.spec.agent_id {
-        None => Origin::Derived,
-        Some(_) if references.adopted => Origin::Adopted,
-        Some(_) => Origin::Chosen,
+    match (&agent.spec.agent_id, agent.spec.role) {
+        (Some(_), _) if references.adopted => Origin::Adopted,
+        (Some(_), _) => Origin::Chosen,
+        (None, Role::Worker) => Origin::Derived,
+        (None, Role::Lead | Role::Main) => Origin::Inherited,
     }
 }
 

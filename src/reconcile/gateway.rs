@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::act::{kubernetes, status_not_written};
 use super::credentials::{self, Credentials};
-use super::gateway_status::{Seen, status};
+use super::gateway_status::{Connection, Seen, status};
 use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
@@ -43,10 +43,13 @@ pub async fn reconcile<S: Store>(world: &World<S>, gateway: &AgentGateway) -> Ne
     match step(world, gateway, &key).await {
         Ok(next) => next,
         Err(trouble) => {
-            let transient = trouble.transient;
-            let seen = Seen::Trouble(&trouble);
-            record(world, gateway, &key, &seen).await;
-            if transient { Next::retry() } else { Next::after(gateway.spec.resync_interval()) }
+            record(world, gateway, &key, &Seen::Trouble(&trouble)).await;
+            match trouble.reason {
+                // A person is about to make it, and Secrets are not watched.
+                Reason::SecretNotFound | Reason::SecretInvalid => Next::after(WHILE_REFUSED),
+                _ if trouble.transient => Next::retry(),
+                _ => Next::after(gateway.spec.resync_interval()),
+            }
         }
     }
 }
@@ -67,7 +70,6 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         gateway = &claimed;
     }
     let (credentials, link) = connect(world, gateway, key).await?;
-    let device_id = credentials.device.identity.device_id().to_owned();
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
     if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
         credentials::discard(&world.store, gateway, name).await?;
@@ -78,21 +80,18 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     }
     let state = link.client().link().borrow().clone();
     if let gateway::Link::Up(hello) = &state {
-        credentials::keep(&world.store, &credentials, hello).await?;
+        credentials::keep(&world.store, gateway, &credentials, hello).await?;
     }
-    let seen = Seen::Link {
-        link: &state,
-        inventory: link.inventory().ok(),
-        writes: link.client().writes().borrow().clone(),
-        device_id,
-        cut_off: cut_off(world, key, bound(&world.store, key).iter().map(Arc::as_ref)),
-    };
-    let next = record(world, gateway, key, &seen).await;
+    let connection =
+        Connection { device_id: Some(credentials.device.identity.device_id().to_owned()), ..seen(world, key, &link) };
+    let next = record(world, gateway, key, &Seen::Link(connection)).await;
     // A Secret that was put right is seen by reading it: Secrets are not watched.
     let refused = match &state {
         gateway::Link::Refused(_) => true,
-        gateway::Link::Up(hello) => hello.credential == Credential::Device,
-        gateway::Link::Connecting | gateway::Link::Down { .. } => false,
+        gateway::Link::Up(hello) => hello.credential != Credential::Shared,
+        // A certificate that the Secret's authority did not issue looks like this.
+        gateway::Link::Down { .. } => gateway.spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()),
+        gateway::Link::Connecting => false,
     };
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
     // Then there is more to be said of it.
@@ -119,6 +118,7 @@ async fn connect<S: Store>(
         auth: credentials.auth.clone(),
         identity: Arc::clone(&credentials.device.identity),
         device_token: credentials.device.token.clone(),
+        former: credentials.former.clone(),
         trust: credentials.trust.clone(),
         max_in_flight: gateway.spec.max_in_flight(),
         resync: gateway.spec.resync_interval(),
@@ -130,7 +130,7 @@ async fn connect<S: Store>(
 
 async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
     if !has_finalizer(gateway) {
-        world.gateways.close(key);
+        close(world, key);
         return Ok(Next::on_change());
     }
     let bound = world.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
@@ -140,10 +140,11 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
         {
             warn!(gateway = %key, %trouble, "no connection for the cleanup");
         }
-        record(world, gateway, key, &Seen::Bound(bound)).await;
+        let seen = world.gateways.link(key).map(|link| seen(world, key, &link));
+        record(world, gateway, key, &Seen::Bound(bound, seen)).await;
         return Ok(Next::after(WHILE_BOUND));
     }
-    world.gateways.close(key);
+    close(world, key);
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.clone());
     let names: std::collections::BTreeSet<_> = before.into_iter().chain([gateway.device_secret_name()]).collect();
     for name in names {
@@ -157,6 +158,25 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
         }
         Err(error) => Err(kubernetes(&error)),
     }
+}
+
+/// What is seen of a gateway by its connection.
+fn seen<S: Store>(world: &World<S>, key: &GatewayKey, link: &Link) -> Connection {
+    let client = link.client();
+    Connection {
+        link: client.link().borrow().clone(),
+        inventory: link.inventory().ok(),
+        unread: client.unread().borrow().clone(),
+        writes: client.writes().borrow().clone(),
+        device_id: None,
+        cut_off: cut_off(world, key, bound(&world.store, key).iter().map(Arc::as_ref)),
+    }
+}
+
+/// Ends what is open for a gateway that goes.
+fn close<S: Store>(world: &World<S>, key: &GatewayKey) {
+    world.gateways.close(key);
+    world.souls.close(key);
 }
 
 /// How many agents there are, and those that no Agent declares. Of these what was seen last, while the gateway cannot be asked.
@@ -176,11 +196,11 @@ fn census<S: Store>(
     }
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let (unmanaged, listed) = match seen {
-        Seen::Link { inventory: Some(inventory), .. } => {
+        Seen::Link(Connection { inventory: Some(inventory), .. }) => {
             let found = unmanaged::on(store, key, inventory);
             (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
         }
-        Seen::Link { .. } | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(_) => {
+        Seen::Link(_) | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(..) => {
             (old.agents.as_ref().map_or(0, |counts| counts.unmanaged), old.unmanaged.clone())
         }
     };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::entry::entry;
 use super::gateways::{Changed, Concerns, STARTING};
 use super::ports::Key;
-use super::view::{Mark, View, observed_session};
+use super::view::{Check, Mark, View, content_seen, observed_session};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{self, CallError, Gateway, Inventory};
@@ -26,17 +26,49 @@ pub struct Link {
     pub key: GatewayKey,
     pub(super) gateway: Gateway,
     opened: Instant,
-    slots: Arc<Semaphore>,
-    waiting: Mutex<BTreeSet<Key>>,
+    slots: Places,
+    /// Those of removals, which wait for one another and would hold all the others.
+    removals: Places,
     /// How many that have a place may not be Ready yet.
     early: AtomicUsize,
     pub(super) views: Mutex<HashMap<String, View>>,
     /// Agents that the gateway did not have when it was last asked: they have no session.
     pub(super) unborn: Mutex<BTreeSet<String>>,
     /// When the contents of an agent's files are compared next.
-    pub(super) checks: Mutex<HashMap<String, Instant>>,
+    pub(super) checks: Mutex<HashMap<String, Check>>,
     pub(super) resync: Duration,
     changes: mpsc::UnboundedSender<Changed>,
+}
+
+/// Removals of one gateway that are under way at a time: one is made, and the next one is ready.
+const REMOVALS: usize = 2;
+
+/// So many places at a gateway, and who waits for one.
+struct Places {
+    free: Arc<Semaphore>,
+    waiting: Mutex<BTreeSet<Key>>,
+}
+
+impl Places {
+    fn new(most: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), waiting: Mutex::default() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, or `None` when all are taken; the Agent is told when one is given back.
+    fn take(&self, agent: &Key) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.waiting().insert(agent.clone());
+        // A place may have been given back between the two lines above.
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        self.waiting().remove(agent);
+        Some(permit)
+    }
 }
 
 /// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
@@ -45,6 +77,19 @@ pub struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     /// Whether its agent may not be Ready yet.
     early: AtomicBool,
+}
+
+/// A removal's place at a gateway. When it is given back, the next removal that waits for one is told.
+pub struct RemovalSlot {
+    link: Arc<Link>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for RemovalSlot {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.link.tell_next(&self.link.removals);
+    }
 }
 
 impl Slot {
@@ -65,10 +110,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.ready();
         drop(self.permit.take());
-        let next = self.link.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
-        if let Some(agent) = next {
-            self.link.tell(Concerns::Agent(agent));
-        }
+        self.link.tell_next(&self.link.slots);
     }
 }
 
@@ -89,13 +131,12 @@ impl Link {
         resync: Duration,
         changes: mpsc::UnboundedSender<Changed>,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(slots));
         Self {
             key,
             gateway,
             opened: Instant::now(),
-            slots,
-            waiting: Mutex::default(),
+            slots: Places::new(slots),
+            removals: Places::new(REMOVALS),
             early: AtomicUsize::new(0),
             views: Mutex::default(),
             unborn: Mutex::default(),
@@ -116,27 +157,29 @@ impl Link {
         let _ = self.changes.send(Changed { gateway: self.key.clone(), concerns });
     }
 
-    /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
-    pub fn slot(self: &Arc<Self>, agent: &Key) -> Option<Slot> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Some(self.placed(permit));
+    fn tell_next(&self, places: &Places) {
+        let next = places.waiting().pop_first();
+        if let Some(agent) = next {
+            self.tell(Concerns::Agent(agent));
         }
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(agent.clone());
-        // A place may have been given back between the two lines above.
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(agent);
-        Some(self.placed(permit))
     }
 
-    fn placed(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Slot {
+    /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
+    pub fn slot(self: &Arc<Self>, agent: &Key) -> Option<Slot> {
+        let permit = self.slots.take(agent)?;
         self.early.fetch_add(1, Ordering::Relaxed);
-        Slot { link: Arc::clone(self), permit: Some(permit), early: AtomicBool::new(true) }
+        Some(Slot { link: Arc::clone(self), permit: Some(permit), early: AtomicBool::new(true) })
+    }
+
+    /// A place for one removal, or `None` while others are under way; the Agent is told then.
+    pub fn removal_slot(self: &Arc<Self>, agent: &Key) -> Option<RemovalSlot> {
+        let permit = self.removals.take(agent)?;
+        Some(RemovalSlot { link: Arc::clone(self), permit: Some(permit) })
     }
 
     /// Whether agents that may not be Ready yet are at work here, or wait for a place.
     pub fn is_crowded(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.early.load(Ordering::Relaxed) > 0 || !waiting.is_empty()
+        self.early.load(Ordering::Relaxed) > 0 || !self.slots.waiting().is_empty()
     }
 
     /// Whether the gateway is away since so short a time that it may only have been restarted.
@@ -177,14 +220,18 @@ impl Link {
             gateway::Link::Up(_) => Ok(()),
             gateway::Link::Connecting => Err("the connection is being made".to_owned()),
             gateway::Link::Refused(refusal) => Err(format!("it refused the connection: {}", refusal.message)),
-            gateway::Link::Down { error, .. } => Err(format!("it cannot be reached: {error}")),
+            gateway::Link::Down { error, .. } => Err(format!("there is no connection: {error}")),
         };
         let not_ready = |why: String| {
             let message = format!("gateway {} is not ready: {why}; see its conditions", self.key);
             Trouble::transient(Reason::GatewayNotReady, message)
         };
         up.map_err(not_ready)?;
-        self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready("its roster is being read".into()))
+        let why = || match &*self.gateway.unread().borrow() {
+            Some(unread) => format!("its config and roster cannot be read: {}", unread.message),
+            None => "its roster is being read".to_owned(),
+        };
+        self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
     }
 
     /// Leaves an agent's entry for the next config write.
@@ -221,6 +268,29 @@ impl Link {
             self.update(id, observed);
         }
         written
+    }
+
+    /// Reads a file that was missing, or empty, when the workspace was last listed: its agent may have made it since. Gives the
+    /// precondition of a write, or `None` when there is something by now.
+    ///
+    /// # Errors
+    /// The request that failed.
+    pub async fn still_missing(
+        &self,
+        id: &str,
+        name: &str,
+        observed: &mut Observed,
+    ) -> Result<Option<Option<String>>, Trouble> {
+        let read = self.gateway.file_get(id, name).await.map_err(|e| trouble(&format!("to read {name}"), &e))?;
+        match read {
+            None => Ok(Some(None)),
+            Some(file) if file.text.is_empty() => Ok(Some(Some(crate::render::sha256_hex("")))),
+            Some(file) => {
+                observed.files.insert(name.to_owned(), content_seen(&file));
+                self.update(id, observed);
+                Ok(None)
+            }
+        }
     }
 
     /// Puts a label on a session.

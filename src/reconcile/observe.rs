@@ -30,7 +30,7 @@ pub async fn agent(
         link.hashes(id, &unclear, &mut observed).await?;
     }
     if all {
-        link.contents_were_read(id, interval);
+        link.contents_were_read(id);
     }
     Ok(observed)
 }

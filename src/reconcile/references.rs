@@ -219,17 +219,26 @@ fn sole<S: Store>(store: &S, agent: &Agent, what: &str, rival: impl Fn(&Agent) -
     }
 }
 
+/// An address of a gateway, in one spelling.
+fn address(url: &str) -> String {
+    url.trim_end_matches('/').to_ascii_lowercase()
+}
+
 /// Whether no other Agent has this id of the gateway, or asked for it first. Who is bound to it has it; of two that are,
 /// or of two in one namespace that are not, the older one.
 fn id_of_ones_own<S: Store>(store: &S, agent: &Agent, gateway: &GatewayKey, id: &str) -> Result<(), Trouble> {
-    let has = |agent: &Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway && b.identity.agent_id == id);
+    let url = |key: &GatewayKey| store.gateway(&Key::from(key)).map(|gateway| address(&gateway.spec.url));
+    let ours = url(gateway);
+    // Two resources with one address are one gateway.
+    let same = |key: &GatewayKey| key == gateway || ours.is_some() && url(key) == ours;
+    let has = |agent: &Agent| Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && same(&b.gateway));
     let asks = |other: &Agent| {
         other.spec.agent_id.as_deref() == Some(id) && other.metadata.namespace == agent.metadata.namespace
     };
-    let ours = has(agent);
+    let bound = has(agent);
     let goes_first = |other: &Agent| {
         let older = seniority(other) < seniority(agent);
-        (has(other) && (older || !ours)) || (asks(other) && !ours && older)
+        (has(other) && (older || !bound)) || (asks(other) && !bound && older)
     };
     let agents = store.agents();
     let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
@@ -238,8 +247,9 @@ fn id_of_ones_own<S: Store>(store: &S, agent: &Agent, gateway: &GatewayKey, id: 
         Some(other) => Err(Trouble::permanent(
             Reason::AgentIdTaken,
             format!(
-                "Agent {} has the id {id:?} on gateway {gateway}; choose another spec.agentId, or delete one of the two",
-                Key::of(&other.metadata)
+                "Agent {} has the id {id:?} on gateway {}; choose another spec.agentId, or delete one of the two",
+                Key::of(&other.metadata),
+                Binding::of(other).map_or_else(|| gateway.to_string(), |binding| binding.gateway.to_string())
             ),
         )),
     }

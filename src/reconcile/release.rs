@@ -48,19 +48,35 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
     match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), world.store.now()) {
         Removal::Nothing => Ok(()),
         Removal::Leave { message, asked } => {
+            if let (Some(link), Some(binding)) = (&link, binding) {
+                link.client().withdraw(&binding.identity.agent_id);
+            }
             tell_of_leaving(world, agent, message, asked).await;
             Ok(())
         }
         Removal::Wait(trouble) => Err(advised(world, agent, binding, trouble)),
         Removal::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
-            let Some(_slot) = link.slot(&Key::of(&agent.metadata)) else {
+            if is_anothers(&link, agent, binding) {
+                let id = &binding.identity.agent_id;
+                let message = format!(
+                    "agent {id} stays on gateway {}: somebody else made it before this Agent could",
+                    binding.gateway
+                );
+                tell_of_leaving(world, agent, message, true).await;
+                return Ok(());
+            }
+            let Some(_slot) = link.removal_slot(&Key::of(&agent.metadata)) else {
                 return Err(Trouble::transient(
                     Reason::Deleting,
-                    "the gateway is busy; the removal waits for its turn",
+                    "the gateway removes one agent at a time; this removal waits for its turn",
                 ));
             };
-            remove(&link, binding, delete_files).await
+            let kept = remove(&link, binding, delete_files).await?;
+            if let Some(message) = kept {
+                tell_of_leaving(world, agent, message, false).await;
+            }
+            Ok(())
         }
     }
 }
@@ -79,20 +95,40 @@ fn advised<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>,
     }
 }
 
-async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool) -> Result<(), Trouble> {
+/// Removes the agent; says what was left although it was to go.
+async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool) -> Result<Option<String>, Trouble> {
     let id = binding.identity.agent_id.as_str();
     let client = link.client();
     client.withdraw(id);
-    let delete_files = delete_files && !shared(link, binding);
+    let kept = delete_files && shared(link, binding);
+    let delete_files = delete_files && !kept;
     let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
     // Older gateways keep the session; newer ones take it away with the agent and refuse this.
     client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
     link.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
-    Ok(())
+    Ok(kept.then(|| {
+        format!(
+            "agent {id} is removed from gateway {} and its workspace {} stays: another agent uses it, or the agent worked in another one",
+            binding.gateway, binding.identity.workspace
+        )
+    }))
 }
 
-/// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in.
+/// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
+/// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this one.
+fn is_anothers(link: &super::link::Link, agent: &Agent, binding: &Binding) -> bool {
+    let Ok(inventory) = link.inventory() else { return false };
+    let row = inventory.agents.get(&binding.identity.agent_id);
+    let elsewhere =
+        row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
+    let chosen = agent.spec.agent_id.as_ref() == Some(&binding.identity.agent_id);
+    let never_set_up = agent.status.as_ref().is_none_or(|status| status.files.is_empty());
+    chosen && !binding.adopted && elsewhere && never_set_up
+}
+
+/// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in. Of an
+/// agent that is gone already there is none to remove.
 fn shared(link: &super::link::Link, binding: &Binding) -> bool {
     let Ok(inventory) = link.inventory() else { return true };
     let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
@@ -127,7 +163,6 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
                 world.heartbeats.forget(uid);
-                world.souls.forget(&Key::of(&agent.metadata));
             }
             Next::on_change()
         }

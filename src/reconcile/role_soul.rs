@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use url::Url;
+
 use crate::api::soul::{SoulState, SoulStatus};
 use crate::plan::{Delivery, DesiredFile, Trouble};
 use crate::render;
@@ -15,7 +17,12 @@ pub enum RoleSoul {
     /// It has none for this role.
     NoMatch(String),
     /// It did not say since the operator's start what it has for this role.
-    Unknown(String),
+    Unknown {
+        /// The role.
+        role: String,
+        /// Where the pages of its souls are.
+        pages: Url,
+    },
     /// It has one.
     Found {
         /// The role.
@@ -32,7 +39,8 @@ pub enum RoleSoul {
 /// The files of an agent and what is said about its soul.
 ///
 /// Guarantees: a soul never makes a file too long, or a template fail, that would do without it: it is left out then. While
-/// the directory did not say what it has, a file that was written with its soul for this role stays as it is.
+/// the directory did not say what it has, a file that was written with a soul of the same directory for this role stays as
+/// it is.
 ///
 /// # Errors
 /// Those of `render`, which renders all files with a soul.
@@ -46,7 +54,7 @@ pub fn files(
     match soul {
         RoleSoul::Off => Ok((without()?, None)),
         RoleSoul::NoMatch(role) => Ok((without()?, Some(status(role, SoulState::NoMatch)))),
-        RoleSoul::Unknown(role) => match old.filter(|old| old.state == SoulState::Used && old.role == *role) {
+        RoleSoul::Unknown { role, pages } => match old.filter(|old| was_used(old, role, pages)) {
             None => Ok((without()?, Some(status(role, SoulState::Unavailable)))),
             Some(old) => {
                 let any = render::RoleSoul { markdown: "soul".into(), source_url: "url".into() };
@@ -74,6 +82,12 @@ pub fn files(
             }
         }
     }
+}
+
+/// Whether the soul that was used last is one of this directory for this role.
+fn was_used(old: &SoulStatus, role: &str, pages: &Url) -> bool {
+    let of_directory = old.source_url.as_deref().is_some_and(|url| url.starts_with(pages.as_str()));
+    old.state == SoulState::Used && old.role == role && of_directory
 }
 
 fn too_large(files: &[DesiredFile]) -> BTreeSet<&str> {
@@ -163,13 +177,15 @@ mod tests {
     #[test]
     fn an_unknown_soul_leaves_what_was_written_with_it_but_no_old_token() {
         let (_, old) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
-        let unknown = RoleSoul::Unknown("sre".into());
-        let (held, status) = files(&unknown, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
+        let unknown = |role: &str, pages: &str| RoleSoul::Unknown { role: role.into(), pages: pages.parse().unwrap() };
+        let (held, status) =
+            files(&unknown("sre", "http://d/souls/"), old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
         assert_eq!(texts(&held), ["held", "token "]);
         assert_eq!(status, old);
-        let other_role = RoleSoul::Unknown("dev".into());
-        let (files, status) = files(&other_role, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
-        assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::Unavailable));
+        for other in [unknown("dev", "http://d/souls/"), unknown("sre", "http://e/souls/")] {
+            let (files, status) = files(&other, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
+            assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::Unavailable));
+        }
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::render;
 
 /// How long a reconcile waits for the first answer of a directory.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// When a directory is asked again that did not answer well.
+/// When a directory is asked again that did not answer well; doubled each time for a soul that is not to be had, up to
+/// the time after which all is asked for again.
 const RETRY: Duration = Duration::from_mins(5);
 /// The most souls of one directory that are kept.
 const MOST_SOULS: usize = 256;
@@ -36,6 +37,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Where the directory is.
+    pub(super) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Those of a gateway that has a directory and is to stay; or what is wrong with them.
     pub(super) fn of(gateway: &AgentGateway) -> Option<Result<Self, String>> {
         let spec = gateway.spec.soul_directory.as_ref()?;
@@ -67,11 +73,64 @@ struct State {
     etag: Option<String>,
     /// By name; `None` when it could not be fetched.
     souls: HashMap<Listed, Option<Soul>>,
+    /// Those that could not be fetched the last time.
+    failed: BTreeSet<Listed>,
     /// The role that each agent asked for.
     asked: BTreeMap<Key, String>,
     /// The soul that was chosen for each of these roles.
     chosen: HashMap<String, Option<Listed>>,
     report: Option<Report>,
+}
+
+/// How much of a directory is asked for in one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// The souls that nobody asked for before.
+    New,
+    /// Those and the ones that could not be fetched.
+    Failed,
+    /// The list and all souls that are asked for.
+    All,
+}
+
+/// When how much of a directory is asked for again.
+struct Due {
+    all: Instant,
+    failed: Option<Instant>,
+    /// How often in a row a soul could not be fetched.
+    failures: u32,
+}
+
+impl Due {
+    fn extent(&self, now: Instant) -> Extent {
+        match self.failed {
+            _ if self.all <= now => Extent::All,
+            Some(failed) if failed <= now => Extent::Failed,
+            Some(_) | None => Extent::New,
+        }
+    }
+
+    fn after(&mut self, extent: Extent, round: &Round, refresh: Duration, now: Instant) {
+        if extent == Extent::All {
+            self.all = now + if round.list.is_ok() { refresh } else { RETRY };
+        }
+        if round.souls.is_ok() {
+            (self.failed, self.failures) = (self.failed.filter(|_| extent == Extent::New), 0);
+            return;
+        }
+        self.failed = Some(now + RETRY.saturating_mul(2_u32.saturating_pow(self.failures.min(16))).min(refresh));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn next(&self) -> Instant {
+        self.failed.map_or(self.all, |failed| failed.min(self.all))
+    }
+}
+
+/// How a round ended.
+struct Round {
+    list: Result<(), FetchError>,
+    souls: Result<(), FetchError>,
 }
 
 /// What is known of one directory.
@@ -124,35 +183,35 @@ impl Shelf {
             }
             self.wanted.notify_one();
             if !matches!(tokio::time::timeout_at(until, rounds.changed()).await, Ok(Ok(()))) {
-                return RoleSoul::Unknown(role.to_owned());
+                return unknown(&self.settings.url, role);
             }
         }
     }
 
     /// Keeps the shelf current, for as long as it is polled.
     pub(super) async fn run(shelf: Arc<Self>) {
-        let mut due = Instant::now();
+        let mut due = Due { all: Instant::now(), failed: None, failures: 0 };
         loop {
             let before = shelf.lock().answers(&shelf.settings.url);
-            let whole = Instant::now() >= due;
-            let result = shelf.round(whole).await;
-            let next = Instant::now() + if result.is_ok() { shelf.settings.refresh } else { RETRY };
-            due = if whole || result.is_err() { next } else { due };
-            shelf.tell(&before, whole, result);
+            let extent = due.extent(Instant::now());
+            let round = shelf.round(extent).await;
+            due.after(extent, &round, shelf.settings.refresh, Instant::now());
+            shelf.tell(&before, extent, round);
             tokio::select! {
                 biased;
                 () = shelf.wanted.notified() => {}
-                () = tokio::time::sleep_until(due) => {}
+                () = tokio::time::sleep_until(due.next()) => {}
             }
         }
     }
 
     /// Records the end of a round and tells whom it concerns.
-    fn tell(&self, before: &BTreeMap<Key, Option<RoleSoul>>, whole: bool, result: Result<(), FetchError>) {
+    fn tell(&self, before: &BTreeMap<Key, Option<RoleSoul>>, extent: Extent, round: Round) {
         let mut state = self.lock();
         let mut report = state.report.clone().unwrap_or_default();
         report.souls = state.listed.as_ref().map_or(0, |l| i32::try_from(l.len()).unwrap_or(i32::MAX));
-        if whole || result.is_err() {
+        let result = round.list.and(round.souls);
+        if extent != Extent::New || result.is_err() {
             report.error = result.err().map(|e| e.to_string());
         }
         report.list_sha256 = state.listed.as_ref().map(|listed| hash(listed));
@@ -173,17 +232,21 @@ impl Shelf {
         }
     }
 
-    /// Fetches the list, when `whole`, and the souls that are asked for: all of them when `whole`, else the new ones.
-    async fn round(&self, whole: bool) -> Result<(), FetchError> {
-        let listed = if whole { self.list().await } else { Ok(()) };
-        let wanted = self.lock().wanted(whole);
+    /// Fetches the list, where it is due, and souls that are asked for. A directory whose list is not to be had is asked for
+    /// no soul again.
+    async fn round(&self, extent: Extent) -> Round {
+        let list = if extent == Extent::All { self.list().await } else { Ok(()) };
+        let extent = if list.is_ok() { extent } else { Extent::New };
+        let (wanted, over) = self.lock().wanted(extent);
         let mut fetched =
             futures::stream::iter(wanted).map(|soul| async move { self.soul(soul).await }).buffer_unordered(AT_ONCE);
         let mut souls = Ok(());
         while let Some(result) = fetched.next().await {
             souls = souls.and(result);
         }
-        listed.and(souls)
+        let too_many = || format!("{} souls are asked for, of which {MOST_SOULS} are kept", MOST_SOULS + over);
+        let souls = if over > 0 { souls.and(Err(FetchError::new(too_many()))) } else { souls };
+        Round { list, souls }
     }
 
     async fn get(&self, url: Url, kind: Kind, etag: Option<String>) -> Result<Fetched, FetchError> {
@@ -200,6 +263,10 @@ impl Shelf {
             Fetched::Missing => Err(FetchError::new(format!("there is no {url}"))),
             Fetched::Text { text, etag } => {
                 let listed = sitemap::read(&self.settings.url, &text)?;
+                // A directory that is being set up anew must not take everybody's soul.
+                if listed.is_empty() {
+                    return Err(FetchError::new(format!("{url} names no soul of this directory")));
+                }
                 let mut state = self.lock();
                 state.etag = etag;
                 if state.listed.as_ref() != Some(&listed) {
@@ -215,7 +282,10 @@ impl Shelf {
         let url = soul.markdown(&self.settings.url);
         let etag = self.lock().souls.get(&soul).and_then(|kept| kept.as_ref()?.etag.clone());
         let text = match self.get(url.clone(), Kind::Soul, etag).await {
-            Ok(Fetched::NotModified) => return Ok(()),
+            Ok(Fetched::NotModified) => {
+                self.lock().failed.remove(&soul);
+                return Ok(());
+            }
             Ok(Fetched::Missing) => Err(FetchError::new(format!("there is no {url}"))),
             Ok(Fetched::Text { text, etag }) => match render::untrusted(&text) {
                 markdown if markdown.trim().is_empty() => Err(FetchError::new(format!("{url} is empty"))),
@@ -226,10 +296,12 @@ impl Shelf {
         let mut state = self.lock();
         match text {
             Ok(fetched) => {
+                state.failed.remove(&soul);
                 state.souls.insert(soul, Some(fetched));
                 Ok(())
             }
             Err(error) => {
+                state.failed.insert(soul.clone());
                 state.souls.entry(soul).or_insert(None);
                 Err(error)
             }
@@ -243,6 +315,11 @@ fn hash(listed: &[Listed]) -> String {
     render::sha256_hex(&lines.concat())
 }
 
+/// What is said of a role while the directory has said nothing about it.
+fn unknown(directory: &Url, role: &str) -> RoleSoul {
+    RoleSoul::Unknown { role: role.to_owned(), pages: layout::pages(directory) }
+}
+
 impl State {
     /// The soul that is chosen for a role; none while nothing is listed.
     fn choose(&mut self, role: &str) -> Option<Listed> {
@@ -253,7 +330,8 @@ impl State {
         let names: Vec<_> = listed.iter().map(|l| SoulName { handle: &l.handle, slug: &l.slug }).collect();
         let chosen = select(&names, role).map(|at| listed[at].clone());
         if self.chosen.len() >= MOST_SOULS {
-            self.chosen.clear();
+            let asked: BTreeSet<_> = self.asked.values().collect();
+            self.chosen.retain(|role, _| asked.contains(role));
         }
         self.chosen.insert(role.to_owned(), chosen.clone());
         chosen
@@ -262,11 +340,11 @@ impl State {
     /// What is known for a role; `None` when it has to be asked for.
     fn answer(&mut self, directory: &Url, role: &str) -> Option<RoleSoul> {
         if self.listed.is_none() {
-            return self.report.is_some().then(|| RoleSoul::Unknown(role.to_owned()));
+            return self.report.is_some().then(|| unknown(directory, role));
         }
         let Some(listed) = self.choose(role) else { return Some(RoleSoul::NoMatch(role.to_owned())) };
         Some(match self.souls.get(&listed)? {
-            None => RoleSoul::Unknown(role.to_owned()),
+            None => unknown(directory, role),
             Some(soul) => RoleSoul::Found {
                 role: role.to_owned(),
                 source_url: listed.page(directory).into(),
@@ -281,13 +359,25 @@ impl State {
         asked.into_iter().map(|(agent, role)| (agent, self.answer(directory, &role))).collect()
     }
 
-    /// The souls to be fetched. Those that nobody asks for any more are let go of, and so is what is over the bound.
-    fn wanted(&mut self, whole: bool) -> Vec<Listed> {
+    /// The souls to be fetched, and how many more there are than are kept. Those that nobody asks for any more are let go of.
+    fn wanted(&mut self, extent: Extent) -> (Vec<Listed>, usize) {
         let roles: BTreeSet<_> = self.asked.values().cloned().collect();
         let chosen: BTreeSet<_> = roles.iter().filter_map(|role| self.choose(role)).collect();
         self.souls.retain(|soul, _| chosen.contains(soul));
-        let (kept, over): (Vec<_>, Vec<_>) = chosen.into_iter().enumerate().partition(|(at, _)| *at < MOST_SOULS);
-        self.souls.extend(over.into_iter().map(|(_, soul)| (soul, None)));
-        kept.into_iter().map(|(_, soul)| soul).filter(|soul| whole || !self.souls.contains_key(soul)).collect()
+        self.failed.retain(|soul| chosen.contains(soul));
+        let mut kept: Vec<_> = chosen.into_iter().collect();
+        let over = kept.split_off(kept.len().min(MOST_SOULS));
+        let more = over.len();
+        self.souls.extend(over.into_iter().map(|soul| (soul, None)));
+        kept.retain(|soul| match extent {
+            Extent::All => true,
+            Extent::Failed => self.failed.contains(soul) || !self.souls.contains_key(soul),
+            Extent::New => !self.souls.contains_key(soul),
+        });
+        (kept, more)
     }
 }
+
+#[cfg(test)]
+#[path = "shelf_tests.rs"]
+mod tests;

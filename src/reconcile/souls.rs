@@ -69,12 +69,16 @@ impl Souls {
         now: Timestamp,
     ) -> Option<SoulDirectoryStatus> {
         if let Some(Err(error)) = Settings::of(gateway) {
-            return Some(SoulDirectoryStatus { error: Some(error), ..SoulDirectoryStatus::default() });
+            let url = gateway.spec.soul_directory.as_ref().map(|directory| directory.url.clone()).unwrap_or_default();
+            return Some(SoulDirectoryStatus { url, error: Some(error), ..SoulDirectoryStatus::default() });
         }
         let directory = self.ensure(&GatewayKey::from(&Key::of(&gateway.metadata)), gateway)?;
+        let url = directory.settings().url();
+        let old = old.filter(|old| old.url == url);
         let Some(report) = directory.report() else { return old.cloned() };
         let known = old.filter(|old| report.list_sha256.is_none() || old.list_sha256 == report.list_sha256);
         let mut new = known.cloned().unwrap_or_else(|| SoulDirectoryStatus {
+            url: url.to_owned(),
             souls: report.souls,
             fetched_at: report.list_sha256.is_some().then_some(Time(now)),
             list_sha256: report.list_sha256,
@@ -82,6 +86,11 @@ impl Souls {
         });
         new.error = report.error;
         Some(new)
+    }
+
+    /// Closes the directory of a gateway that is gone.
+    pub fn close(&self, key: &GatewayKey) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// Forgets an agent that is gone.

@@ -18,15 +18,24 @@ use crate::plan::{Activity, Desired, Observed, ObservedFile, ObservedRun, Observ
 /// The file that the list of 2026.9.6 leaves out.
 const UNLISTED: &str = "IDENTITY.md";
 
+/// How long what was listed is as good as seen now.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
 /// What was last seen of an agent's workspace and session, which change without any event.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     /// When the files were listed.
     files_at: Instant,
     files: BTreeMap<String, ObservedFile>,
-    session_at: Instant,
     session: Option<SessionInfo>,
     heard: Heard,
+}
+
+/// When the contents of an agent's files are compared next: after a part of the interval, which may change meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    since: Instant,
+    thousandths: u32,
 }
 
 /// How much of the gateway's news was heard when a session was read.
@@ -65,7 +74,7 @@ impl fmt::Display for Mark {
 
 impl Link {
     /// What the gateway shows of an agent. The workspace is asked for when it was not looked at within the resync interval,
-    /// the session when the gateway told that it changed, or does not tell.
+    /// the session when the connection was made anew, or the gateway told that it changed.
     pub async fn observe(&self, inventory: &Inventory, desired: &Desired, now: Timestamp) -> Result<Observed, Trouble> {
         let id = desired.identity.agent_id.as_str();
         let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
@@ -91,7 +100,9 @@ impl Link {
 
     fn registration(&self, inventory: &Inventory, desired: &Desired) -> Observed {
         let id = desired.identity.agent_id.as_str();
-        let visible = inventory.agents.get(id).is_some_and(|row| row.in_roster);
+        let row = inventory.agents.get(id);
+        let visible = row.is_some_and(|row| row.in_roster);
+        let workspace = row.and_then(|row| row.workspace.as_deref());
         let registration = match inventory.entry_state(&entry(id, &desired.entry)) {
             EntryState::Absent => Registration::Absent,
             EntryState::Outdated => Registration::Outdated,
@@ -100,9 +111,15 @@ impl Link {
         };
         let writes = self.gateway.writes();
         let writes = writes.borrow();
+        if registration == Registration::Current && (writes.pending.contains(id) || writes.refused.contains_key(id)) {
+            // Another entry was asked for before, and is not any more.
+            self.gateway.withdraw(id);
+        }
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed {
             registration,
+            without_entry: row.is_some_and(|row| row.in_roster && row.entry.is_none()),
+            elsewhere: workspace.is_some_and(|is| !gateway::same_path(&desired.identity.workspace, is)),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
             over_budget,
             ..Observed::default()
@@ -111,7 +128,7 @@ impl Link {
 
     /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
     async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
-        let (heard, told) = self.heard(id);
+        let heard = self.heard(id);
         let labelled = self.gateway.runs().borrow().of(id).and_then(|activity| activity.labelled.clone());
         let unborn = self.unborn.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
@@ -119,7 +136,7 @@ impl Link {
         let files = known.as_ref().filter(|view| view.files_at.elapsed() < self.resync);
         let holds = |view: &&View| {
             let missed = labelled.as_ref().is_some_and(|told| told.key == session_key && !view.shows(told));
-            view.heard == heard && !missed && (told || view.session_at.elapsed() < self.resync)
+            view.heard == heard && !missed
         };
         let session = known.as_ref().filter(holds);
         if let (Some(view), Some(_)) = (files, session) {
@@ -134,26 +151,26 @@ impl Link {
         };
         let read = async {
             match session {
-                Some(view) => Ok((view.session_at, view.session.clone())),
-                None if unborn => Ok((now, None)),
-                None => self.gateway.session(session_key).await.map(|session| (now, session)),
+                Some(view) => Ok(view.session.clone()),
+                None if unborn => Ok(None),
+                None => self.gateway.session(session_key).await,
             }
         };
-        let ((files_at, files), (session_at, session)) = futures::try_join!(list, read)?;
-        let view = View { files_at, files, session_at, session, heard };
+        let ((files_at, files), session) = futures::try_join!(list, read)?;
+        let view = View { files_at, files, session, heard };
         self.keep(id, view.clone());
         Ok(view)
     }
 
-    /// How much was heard of an agent's session, and whether the gateway tells of it.
-    fn heard(&self, id: &str) -> (Heard, bool) {
+    /// How much was heard of an agent's session. A gateway that tells of none has it read once for each connection.
+    fn heard(&self, id: &str) -> Heard {
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         let changes = runs.of(id).map_or(0, |activity| activity.session_changes);
-        (Heard { epoch: runs.epoch, changes }, runs.tells_sessions)
+        Heard { epoch: runs.epoch, changes }
     }
 
-    /// Lists an agent's files. What the list leaves out is taken as it was `before`, if it was, so that a look is one request; the
+    /// Lists an agent's files. What the list leaves out is taken as it was `before`, so that a look is one request; the
     /// comparison of contents reads it.
     async fn files(&self, id: &str, before: Option<&View>) -> Result<BTreeMap<String, ObservedFile>, CallError> {
         let listed = self.gateway.files_list(id).await?;
@@ -161,8 +178,8 @@ impl Link {
         let present = listed.into_iter().filter(|file| !file.missing);
         let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), observed_file(&file))).collect();
         if left_out {
-            let unlisted = match before.and_then(|view| view.files.get(UNLISTED)) {
-                Some(file) => Some(ObservedFile { sha256: None, ..file.clone() }),
+            let unlisted = match before {
+                Some(view) => view.files.get(UNLISTED).map(|file| ObservedFile { sha256: None, ..file.clone() }),
                 None => self.gateway.file_get(id, UNLISTED).await?.map(|content| content_seen(&content)),
             };
             files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
@@ -174,18 +191,25 @@ impl Link {
     /// somewhere in the interval, by the id, so that the agents of a gateway take turns.
     pub(super) fn contents_are_due(&self, id: &str, interval: Duration) -> bool {
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = || {
+        let check = checks.entry(id.to_owned()).or_insert_with(|| {
             let mut hasher = DefaultHasher::new();
             id.hash(&mut hasher);
-            let place = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
-            Instant::now() + interval * place / 1000
-        };
-        *checks.entry(id.to_owned()).or_insert_with(first) <= Instant::now()
+            let thousandths = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+            Check { since: Instant::now(), thousandths }
+        });
+        check.since.elapsed() >= interval * check.thousandths / 1000
     }
 
     /// The contents were compared.
-    pub(super) fn contents_were_read(&self, id: &str, interval: Duration) {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Instant::now() + interval);
+    pub(super) fn contents_were_read(&self, id: &str) {
+        let check = Check { since: Instant::now(), thousandths: 1000 };
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), check);
+    }
+
+    /// Whether an agent's files were listed so short a time ago that hardly anybody can have changed them since.
+    pub(super) fn were_just_listed(&self, id: &str) -> bool {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.get(id).is_some_and(|view| view.files_at.elapsed() < JUST_NOW)
     }
 
     fn keep(&self, id: &str, view: View) {
@@ -255,6 +279,6 @@ fn activity(heard: Option<&gateway::Activity>, session: Option<&Run>) -> Activit
     Activity { running, run, ended }
 }
 
-fn content_seen(content: &gateway::FileContent) -> ObservedFile {
+pub(super) fn content_seen(content: &gateway::FileContent) -> ObservedFile {
     ObservedFile { sha256: Some(crate::render::sha256_hex(&content.text)), ..observed_file(&content.info) }
 }

@@ -60,6 +60,7 @@ impl Subject {
                 auth: Auth::Token(token.into()),
                 identity: Arc::new(Identity::generate()?),
                 device_token: None,
+                former: None,
                 trust: Trust::Platform,
                 max_in_flight: 16,
                 resync: Duration::from_mins(10),

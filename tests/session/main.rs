@@ -25,6 +25,7 @@ fn settings() -> Settings {
         auth: Auth::Token("the-shared-token".into()),
         identity: Arc::new(Identity::from_seed(&[7; 32])),
         device_token: None,
+        former: None,
         trust: Trust::Platform,
         max_in_flight: 8,
         resync: Duration::from_mins(10),

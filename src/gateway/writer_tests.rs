@@ -1,0 +1,153 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::gateway::connection::Call;
+use crate::gateway::inventory::{AgentRow, Capabilities};
+use crate::gateway::{EntryIdentity, HeartbeatEntry};
+
+/// A writer whose gateway answers each patch with `ok` and keeps what `keep` says of it.
+struct Rig {
+    commands: mpsc::UnboundedSender<Command>,
+    writes: watch::Receiver<Arc<Writes>>,
+    patches: Arc<Mutex<Vec<(Instant, usize)>>>,
+}
+
+fn inventory(roster: RosterShape) -> Inventory {
+    Inventory {
+        capabilities: Capabilities {
+            roster,
+            accepted_files: BTreeSet::new(),
+            file_hashes: false,
+            main_session_delete: false,
+        },
+        agents: BTreeMap::new(),
+        config_hash: "h".into(),
+        explicit_ownership: true,
+        settled: true,
+    }
+}
+
+fn entry(id: usize) -> AgentEntry {
+    AgentEntry {
+        id: format!("mc-{id}"),
+        name: Some("One".into()),
+        workspace: "/w".into(),
+        model: None,
+        identity: EntryIdentity::default(),
+        heartbeat: HeartbeatEntry::default(),
+        keeps_the_rest: false,
+    }
+}
+
+/// The entries of a patch, by id.
+fn patched(params: &Value) -> Vec<(String, Map<String, Value>)> {
+    let raw: Value = serde_json::from_str(params["raw"].as_str().unwrap()).unwrap();
+    let list = raw["agents"]["list"].as_array().into_iter().flatten();
+    let list = list.map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry.as_object().cloned().unwrap()));
+    let entries = raw["agents"]["entries"].as_object().into_iter().flatten();
+    list.chain(entries.map(|(id, entry)| (id.clone(), entry.as_object().cloned().unwrap()))).collect()
+}
+
+fn rig(roster: RosterShape, keeps: bool) -> Rig {
+    let (calls, mut called) = mpsc::channel::<Call>(8);
+    let (commands, commands_rx) = mpsc::unbounded_channel();
+    let (have, inventory_rx) = watch::channel(Some(Arc::new(inventory(roster))));
+    let (wanted, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
+    let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
+    let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
+    let writer = Writer {
+        caller: Caller { calls, meter: Arc::new(()) },
+        commands: commands_rx,
+        inventory: inventory_rx,
+        wanted,
+        writes,
+        changes: broadcast::channel(64).0,
+        turns: Arc::default(),
+        state: BTreeMap::new(),
+        failing: None,
+        sent: VecDeque::new(),
+        news: Vec::new(),
+    };
+    tokio::spawn(writer.run());
+    let seen = Arc::clone(&patches);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(call) = called.recv() => {
+                    let entries = patched(&call.params);
+                    seen.lock().unwrap().push((Instant::now(), entries.len()));
+                    if keeps {
+                        have.send_modify(|inventory| {
+                            let inventory = Arc::make_mut(inventory.as_mut().unwrap());
+                            for (id, entry) in entries {
+                                let row = AgentRow { id: id.clone(), entry: Some(entry), in_roster: true, workspace: None };
+                                inventory.agents.insert(id, row);
+                            }
+                        });
+                    }
+                    call.reply.send(Ok(json!({}))).unwrap();
+                }
+                Some(asker) = asked.recv() => asker.send(true).unwrap(),
+                else => return,
+            }
+        }
+    });
+    Rig { commands, writes: writes_rx, patches }
+}
+
+impl Rig {
+    fn submit(&self, id: usize) {
+        self.commands.send(Command::Submit(Box::new(entry(id)))).unwrap();
+    }
+
+    fn patches(&self) -> Vec<(Instant, usize)> {
+        self.patches.lock().unwrap().clone()
+    }
+}
+
+async fn pass(time: Duration) {
+    tokio::time::advance(time).await;
+    tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_the_gateway_takes_and_does_not_keep_is_sent_at_a_slower_and_slower_pace_and_told() {
+    let rig = rig(RosterShape::Entries, false);
+    rig.submit(1);
+    for _ in 0..600 {
+        pass(Duration::from_secs(1)).await;
+    }
+    let sent = rig.patches().len();
+    assert!((5..=20).contains(&sent), "{sent} patches in ten minutes");
+    let failed = rig.writes.borrow().failed.clone().unwrap();
+    assert!(failed.message.contains("mc-1") && failed.message.contains("does not have it so"), "{failed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_few_writes_are_taken_the_last_one_of_a_minute_waits_for_those_who_come_meanwhile() {
+    let rig = rig(RosterShape::List, true);
+    let began = Instant::now();
+    for id in 0..30 {
+        rig.submit(id);
+        pass(Duration::from_millis(300)).await;
+    }
+    for _ in 0..20 {
+        pass(Duration::from_secs(1)).await;
+    }
+    let patches = rig.patches();
+    assert_eq!(patches.iter().map(|(_, entries)| entries).sum::<usize>(), 30);
+    assert!(patches.len() <= 3, "{patches:?}");
+    assert!(patches.last().unwrap().0 - began < Duration::from_secs(15), "{patches:?}");
+    assert!(rig.writes.borrow().pending.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_many_writes_are_taken_nobody_waits_for_anybody() {
+    let rig = rig(RosterShape::Entries, true);
+    for id in 0..10 {
+        rig.submit(id);
+        pass(Duration::from_millis(300)).await;
+        assert!(rig.writes.borrow().pending.is_empty(), "{id}");
+    }
+    assert_eq!(rig.patches().len(), 10);
+}

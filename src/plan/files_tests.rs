@@ -1,0 +1,163 @@
+use super::*;
+
+fn file(policy: FilePolicy, text: &str) -> DesiredFile {
+    drifting(policy, DriftPolicy::Correct, text)
+}
+
+fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
+    let content = Content::new(text.into(), format!("sha-{text}"));
+    let delivery = Delivery::Write { policy, drift, content };
+    DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery }
+}
+
+fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
+    ObservedFile { size, modified_ms, sha256: sha256.map(str::to_owned) }
+}
+
+fn synced(text: &str, size: i64, modified_ms: i64) -> FileStatus {
+    status(&file(FilePolicy::Always, text), None, Some(&seen(size, modified_ms, Some(&format!("sha-{text}")))))
+}
+
+#[test]
+fn a_missing_file_is_written_without_a_precondition() {
+    for policy in [FilePolicy::Always, FilePolicy::IfMissing, FilePolicy::Once] {
+        assert_eq!(
+            decide(&file(policy, "a"), None, None, Force::default()),
+            Decision::Write { expected: None },
+            "{policy:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
+    let content = Content::new("without".into(), "sha-without".into());
+    let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
+    let held = DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery };
+    let record = synced("with", 4, 7);
+    let sync = Force { rewrite: true, overwrite: true };
+    for now in [seen(4, 7, None), seen(5, 8, None)] {
+        assert_eq!(decide(&held, Some(&record), Some(&now), sync), Decision::Rest(FileState::Held));
+        let stays = status(&held, Some(&record), Some(&now));
+        assert_eq!(stays, FileStatus { state: FileState::Held, ..record.clone() });
+        assert_eq!(status(&held, Some(&stays), Some(&now)), stays);
+    }
+    assert_eq!(decide(&held, Some(&record), None, Force::default()), Decision::Write { expected: None });
+    assert_eq!(decide(&held, None, None, Force::default()), Decision::Write { expected: None });
+}
+
+#[test]
+fn what_was_held_is_compared_by_its_content_once_the_soul_is_there_again() {
+    let held = FileStatus { state: FileState::Held, ..synced("a", 1, 7) };
+    for drift in [DriftPolicy::Correct, DriftPolicy::Report] {
+        let soul = drifting(FilePolicy::Always, drift, "a");
+        let decided = |seen: ObservedFile| decide(&soul, Some(&held), Some(&seen), Force::default());
+        assert_eq!(decided(seen(1, 7, None)), Decision::Read, "{drift:?}");
+        assert_eq!(decided(seen(1, 7, Some("sha-a"))), Decision::Rest(FileState::Synced), "{drift:?}");
+    }
+}
+
+#[test]
+fn a_file_as_recorded_is_not_even_read() {
+    let record = synced("a", 1, 7);
+    let now = seen(1, 7, None);
+    assert_eq!(
+        decide(&file(FilePolicy::Always, "a"), Some(&record), Some(&now), Force::default()),
+        Decision::Rest(FileState::Synced)
+    );
+}
+
+#[test]
+fn another_time_another_size_or_another_wish_makes_it_suspect() {
+    let record = synced("a", 1, 7);
+    for (wanted, now) in [("a", seen(1, 8, None)), ("a", seen(2, 7, None)), ("b", seen(1, 7, None))] {
+        assert_eq!(
+            decide(&file(FilePolicy::Always, wanted), Some(&record), Some(&now), Force::default()),
+            Decision::Read,
+            "{now:?}"
+        );
+    }
+}
+
+#[test]
+fn a_differing_file_is_replaced_only_while_it_is_what_was_read() {
+    let decision = decide(&file(FilePolicy::Always, "a"), None, Some(&seen(1, 7, Some("sha-b"))), Force::default());
+    assert_eq!(decision, Decision::Write { expected: Some("sha-b".into()) });
+}
+
+#[test]
+fn what_is_kept_if_missing_is_written_again_only_when_it_was_emptied() {
+    let memory = file(FilePolicy::IfMissing, "a");
+    assert_eq!(decide(&memory, None, Some(&seen(9, 7, None)), Force::default()), Decision::Rest(FileState::Kept));
+    assert_eq!(decide(&memory, None, Some(&seen(0, 7, None)), Force::default()), Decision::Write { expected: None });
+}
+
+#[test]
+fn what_was_written_once_is_not_written_again_although_the_agent_removed_it() {
+    let bootstrap = file(FilePolicy::Once, "a");
+    let record = status(&bootstrap, None, Some(&seen(1, 7, Some("sha-a"))));
+    assert_eq!(record.state, FileState::Kept);
+    assert_eq!(decide(&bootstrap, Some(&record), None, Force::default()), Decision::Rest(FileState::Kept));
+}
+
+#[test]
+fn a_once_file_that_was_left_alone_for_a_while_is_not_written_over() {
+    let bootstrap = file(FilePolicy::Once, "a");
+    for state in [FileState::Unmanaged, FileState::Drifted, FileState::Left, FileState::TooLarge] {
+        let record = FileStatus { state, ..synced("b", 5, 7) };
+        let decided = decide(&bootstrap, Some(&record), Some(&seen(5, 7, Some("sha-b"))), Force::default());
+        assert_eq!(decided, Decision::Rest(FileState::Kept), "{state:?}");
+    }
+    let unmanaged = FileStatus { state: FileState::Unmanaged, ..synced("b", 5, 7) };
+    let gone = decide(&bootstrap, Some(&unmanaged), None, Force::default());
+    assert_eq!(gone, Decision::Write { expected: None });
+}
+
+#[test]
+fn a_once_file_that_somebody_else_seeded_is_replaced_the_first_time() {
+    let bootstrap = file(FilePolicy::Once, "a");
+    assert_eq!(decide(&bootstrap, None, Some(&seen(5, 7, None)), Force::default()), Decision::Read);
+    let differs = decide(&bootstrap, None, Some(&seen(5, 7, Some("sha-seed"))), Force::default());
+    assert_eq!(differs, Decision::Write { expected: Some("sha-seed".into()) });
+}
+
+#[test]
+fn what_somebody_else_changed_is_left_and_read_once_where_that_is_only_told() {
+    let soul = drifting(FilePolicy::Always, DriftPolicy::Report, "a");
+    let record = synced("a", 1, 7);
+    let ours = |seen: ObservedFile| decide(&soul, Some(&record), Some(&seen), Force::default());
+    assert_eq!(ours(seen(1, 7, None)), Decision::Rest(FileState::Synced));
+    assert_eq!(ours(seen(2, 8, None)), Decision::Read);
+    assert_eq!(ours(seen(2, 8, Some("sha-b"))), Decision::Rest(FileState::Drifted));
+    assert_eq!(decide(&soul, Some(&record), None, Force::default()), Decision::Rest(FileState::Drifted));
+    let told = status(&soul, Some(&record), Some(&seen(2, 8, Some("sha-b"))));
+    let later = |seen: ObservedFile| decide(&soul, Some(&told), Some(&seen), Force::default());
+    assert_eq!(later(seen(2, 8, None)), Decision::Rest(FileState::Drifted));
+    assert_eq!(later(seen(3, 9, Some("sha-a"))), Decision::Rest(FileState::Synced));
+}
+
+#[test]
+fn what_is_ignored_is_written_when_what_is_rendered_changes_and_on_request() {
+    let ignored = |text: &str| drifting(FilePolicy::Always, DriftPolicy::Ignore, text);
+    let first = decide(&ignored("a"), None, Some(&seen(9, 9, Some("sha-x"))), Force::default());
+    assert_eq!(first, Decision::Write { expected: Some("sha-x".into()) });
+    let record = status(&ignored("a"), Some(&synced("a", 1, 7)), Some(&seen(1, 7, None)));
+    assert_eq!(record.state, FileState::Ignored);
+    let now = seen(2, 8, None);
+    let decided = |file: &DesiredFile, force| decide(file, Some(&record), Some(&now), force);
+    assert_eq!(decided(&ignored("a"), Force::default()), Decision::Rest(FileState::Ignored));
+    assert_eq!(decided(&ignored("b"), Force::default()), Decision::Read);
+    let asked = Force { rewrite: true, overwrite: false };
+    assert_eq!(decided(&ignored("a"), asked), Decision::Write { expected: None });
+}
+
+#[test]
+fn drift_is_corrected_as_soon_as_that_is_asked_for() {
+    let told = status(
+        &drifting(FilePolicy::Always, DriftPolicy::Report, "a"),
+        Some(&synced("a", 1, 7)),
+        Some(&seen(2, 8, Some("sha-b"))),
+    );
+    let now = seen(2, 8, None);
+    assert_eq!(decide(&file(FilePolicy::Always, "a"), Some(&told), Some(&now), Force::default()), Decision::Read);
+}
