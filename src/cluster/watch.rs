@@ -1,6 +1,6 @@
 //! The watches that keep the caches and set the triggers off.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -159,15 +159,27 @@ pub async fn gateways<S: Store>(
     }
 }
 
-/// Follows the ConfigMaps, of which only names and versions are kept.
+/// Follows the ConfigMaps, of which only names and versions are kept: one that is brought again as it was concerns nobody.
 pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
     let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default())
         .default_backoff();
     let stream = decode(events, "ConfigMap".into(), Vec::new);
     pin_mut!(stream);
+    let mut known = HashMap::new();
     while let Some(seen) = stream.next().await {
-        let (Seen::There(map) | Seen::Gone(map)) = seen;
-        triggers.config_map(&map.metadata);
+        let (map, before) = match seen {
+            Seen::There(map) => {
+                let before = known.insert(Key::of(&map.metadata), map.metadata.resource_version.clone());
+                (map, before)
+            }
+            Seen::Gone(map) => {
+                known.remove(&Key::of(&map.metadata));
+                (map, None)
+            }
+        };
+        if before != Some(map.metadata.resource_version.clone()) {
+            triggers.config_map(&map.metadata);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::reconcile::{Key, agent};
-use muster_simulator::Simulator;
+use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
 use crate::rig::{NS, Rig};
@@ -103,6 +103,29 @@ async fn retained_files_stay_and_an_orphan_stays_as_a_whole() {
         assert_eq!(gateway.agents().contains_key(&id), stays, "{policy}");
         assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "{policy}: the files stay");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_removals_wait_for_one_another_and_keep_nobody_else_waiting() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let names: Vec<_> = (0..24).map(|number| format!("a{number:02}")).collect();
+    for name in &names {
+        rig.worker(name);
+    }
+    rig.until_ready().await;
+    for _ in &names {
+        gateway.inject(Fault::on("agents.delete").delay(Duration::from_secs(10)));
+    }
+    for name in &names {
+        rig.delete::<Agent>(name);
+    }
+    rig.worker("z");
+    rig.until("the new one", |rig| rig.condition("z", ConditionType::Ready).0 == "True").await;
+    let left = rig.store.state().agents.len() - 1;
+    assert!(left >= 12, "{left} of 24 removals were still to be made");
+    rig.until("the end of the others", |rig| rig.store.state().agents.len() == 1).await;
+    assert_eq!(gateway.agents().len(), 1 + usize::from(gateway.agents().contains_key("main")));
 }
 
 #[tokio::test(start_paused = true)]

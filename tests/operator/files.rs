@@ -2,7 +2,7 @@
 
 use muster::api::agent::FileState;
 use muster::api::{Board, ConditionType};
-use muster_simulator::Simulator;
+use muster_simulator::{Profile, Simulator};
 use serde_json::json;
 use std::time::Duration;
 
@@ -51,6 +51,40 @@ async fn what_the_agent_writes_into_its_memory_stays_and_its_bootstrap_stays_awa
     rig.rest(Duration::from_secs(1300)).await;
     assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
     assert_eq!(gateway.file(&id, "BOOTSTRAP.md"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_the_agent_began_after_the_last_look_is_not_written_over() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    let files = json!([{ "name": "MEMORY.md", "policy": "Unmanaged" }]);
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": files }));
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(1)).await;
+    let id = rig.agent_id("one");
+    gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(Duration::from_secs(1300)).await;
+    assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
+    assert_eq!(state(&rig, "MEMORY.md").0, FileState::Kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_an_upgraded_gateway_takes_no_more_is_told_although_it_was_away_for_long() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    assert_eq!(state(&rig, "TOOLS.md").0, FileState::Synced);
+    gateway.stop();
+    rig.rest(Duration::from_mins(3)).await;
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
+    gateway.upgrade(Profile::v2026_9_6().with_token("secret-token"));
+    rig.until("the fold", |rig| state(rig, "TOOLS.md").0 == FileState::Folded).await;
+    let told: Vec<_> = rig.store.state().notes.iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
+    assert!(told.len() == 1 && told[0].1.message.contains("TOOLS.md"), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster::api::ConditionType;
 use muster::api::gateway::AgentGatewayStatus;
 use muster::reconcile::Key;
-use muster_simulator::Simulator;
+use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
@@ -99,6 +99,41 @@ async fn an_agent_that_somebody_removes_is_missed_within_two_seconds_and_comes_b
         gateway.agents().contains_key(&id) && rig.condition("one", ConditionType::Ready).0 == "True"
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_gateway_tells_of_no_change_a_removed_agent_is_missed_within_two_minutes() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(3)).await;
+    let (id, read) = (rig.agent_id("one"), gateway.count("config.get"));
+    rig.rest(Duration::from_mins(4)).await;
+    assert_eq!(gateway.count("config.get"), read, "what is said again and again is no news");
+    gateway.remove_agent(&id);
+    rig.rest(Duration::from_mins(2)).await;
+    rig.until("the agent", |_| gateway.agents().contains_key(&id)).await;
+    assert!(gateway.count("config.get") > read);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_not_asked_for_any_more_is_not_written_later() {
+    let (mut rig, gateway, id) = with_one().await;
+    let message = format!("invalid config: agents.entries.{id}.model");
+    for _ in 0..2 {
+        gateway.inject(Fault::on("config.patch").error("INVALID_REQUEST", &message, false));
+    }
+    let right = entry(&gateway, &id);
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "model": "no/such" }));
+    rig.until_reason("one", "EntryRefused").await;
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.until("no refusal", |rig| rig.gateway_condition("gw", ConditionType::ConfigSynced).0 == "True").await;
+    gateway.edit_config(|config| config["logging"] = json!({ "level": "debug" }));
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!(entry(&gateway, &id), right);
 }
 
 #[tokio::test(start_paused = true)]

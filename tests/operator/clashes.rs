@@ -1,0 +1,120 @@
+//! Ids that somebody else has, or has by the time they are needed: a clash is told, and nothing is taken over.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster_simulator::{Profile, Simulator};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, gateway_manifest};
+
+async fn gone(rig: &mut Rig, name: &str) {
+    rig.delete::<Agent>(name);
+    rig.until("its end", |rig| rig.status(name).agent_id.is_none()).await;
+}
+
+fn lead(more: &Value) -> Value {
+    let mut spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead" });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_was_left_on_the_gateway_is_its_successors_only_by_adoption() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("first", lead(&json!({ "deletionPolicy": "Orphan" })));
+    rig.until_ready().await;
+    let id = rig.agent_id("first");
+    gone(&mut rig, "first").await;
+    let left = (gateway.agents()[&id].clone(), gateway.file(&id, "AGENTS.md"));
+    rig.agent("second", lead(&json!({})));
+    let message = rig.until_reason("second", "AgentIdTaken").await;
+    assert!(message.contains(&id) && message.contains("IfExists"), "{message}");
+    gone(&mut rig, "second").await;
+    assert_eq!((gateway.agents()[&id].clone(), gateway.file(&id, "AGENTS.md")), left);
+    rig.agent("third", lead(&json!({ "agentId": id, "adoptionPolicy": "IfExists" })));
+    rig.until_ready().await;
+    assert_eq!(gateway.count("agents.create"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_was_removed_makes_way_for_the_next_one() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("first", lead(&json!({})));
+    rig.until_ready().await;
+    let id = rig.agent_id("first");
+    gone(&mut rig, "first").await;
+    assert!(!gateway.agents().contains_key(&id));
+    rig.agent("second", lead(&json!({})));
+    rig.until_ready().await;
+    assert_eq!(rig.agent_id("second"), id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_agent_gateways_with_one_address_are_one_gateway() {
+    let (mut rig, _) = Rig::new();
+    let mut same = gateway_manifest("same");
+    same["spec"]["url"] = json!("ws://gw:18789/");
+    same["spec"]["auth"]["tokenSecretRef"]["name"] = json!("gw-auth");
+    rig.apply::<AgentGateway>(same);
+    rig.board("ops");
+    rig.apply::<Board>(json!({ "metadata": { "name": "others" }, "spec": { "gatewayRef": { "name": "same" } } }));
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    rig.until_ready().await;
+    let second = json!({ "boardRef": { "name": "others" }, "agentId": "nova", "adoptionPolicy": "IfExists" });
+    rig.agent("two", second);
+    let message = rig.until_reason("two", "AgentIdTaken").await;
+    assert!(message.contains("fleet/one"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_somebody_makes_while_ours_has_to_wait_stays_theirs() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.apply::<Secret>(json!({ "metadata": { "name": "nova-token" }, "data": {} }));
+    rig.agent("nova", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    rig.until_reason("nova", "SecretConflict").await;
+    let theirs = json!({ "name": "Theirs", "workspace": "/srv/nova", "model": "acme/large" });
+    gateway.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"]["nova"] = theirs.clone();
+    });
+    gateway.edit_file("nova", "SOUL.md", Some("theirs"));
+    rig.delete::<Secret>("nova-token");
+    rig.until_reason("nova", "AgentIdTaken").await;
+    rig.rest(Duration::from_secs(30)).await;
+    gone(&mut rig, "nova").await;
+    assert_eq!(gateway.agents()["nova"], theirs);
+    assert_eq!(gateway.file("nova", "SOUL.md").as_deref(), Some("theirs"));
+}
+
+/// An old gateway with an agent whose workspace stands neither in its entry nor in the roster.
+fn without_a_workspace() -> (Rig, Simulator) {
+    let (rig, _) = Rig::new();
+    let gateway = Simulator::new(Profile::v2026_3_2().with_token("secret-token"));
+    rig.host("gw", &gateway);
+    gateway
+        .edit_config(|config| config["agents"]["list"] = json!([{ "id": "main" }, { "id": "nova", "name": "Nova" }]));
+    gateway.edit_file("nova", "SOUL.md", Some("old soul"));
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_of_an_old_gateway_is_adopted_where_it_works_although_no_entry_says_where() {
+    let (mut rig, gateway) = without_a_workspace();
+    rig.board("ops");
+    let files: Vec<_> = ["SOUL.md", "AGENTS.md"].iter().map(|f| json!({ "name": f, "policy": "Unmanaged" })).collect();
+    rig.agent(
+        "nova",
+        json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "adoptionPolicy": "IfExists",
+        "wake": { "enabled": false }, "files": files }),
+    );
+    rig.until("it to be Ready", |rig| rig.condition("nova", ConditionType::Ready).0 == "True").await;
+    let workspace = rig.status("nova").workspace_path.unwrap();
+    assert!(workspace.ends_with("workspace-nova"), "{workspace}");
+    assert_eq!(gateway.agents()["nova"], json!({ "id": "nova", "name": "Nova" }));
+    assert_eq!(gateway.file("nova", "SOUL.md").as_deref(), Some("old soul"));
+}

@@ -1,0 +1,60 @@
+//! Credentials that are changed in one place first.
+
+use std::time::Duration;
+
+use muster::api::{AgentGateway, ConditionType};
+use muster::reconcile::Key;
+use muster_simulator::{Profile, Simulator};
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+/// Longer than the resync interval of ten minutes, after which the Secret is read again.
+const RESYNC: Duration = Duration::from_mins(12);
+
+fn kept(rig: &Rig, key: &str) -> String {
+    let state = rig.store.state();
+    String::from_utf8(state.secrets[&Key::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
+}
+
+async fn with_one() -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.until("the credential to be kept", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+    rig.rest(Duration::from_secs(5)).await;
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_changed_before_the_gateway_closes_nothing() {
+    let (mut rig, gateway) = with_one().await;
+    rig.secret("gw-auth", "token", "token-of-tomorrow");
+    let told = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
+    rig.until("the former credential to be told", |rig| told(rig).2.contains("what was in it before")).await;
+    rig.rest(RESYNC).await;
+    assert_eq!(told(&rig).0, "True");
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
+    assert_eq!(kept(&rig, "last-good-credential"), "secret-token");
+    gateway.change_token("token-of-tomorrow");
+    gateway.drop_connections();
+    rig.until("the new one to be kept", |rig| kept(rig, "last-good-credential") == "token-of-tomorrow").await;
+    rig.until("the new one to be told", |rig| told(rig).2.contains("granted")).await;
+    assert!(!rig.summary().contains("token-of-tomorrow"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_gateway_took_is_shown_to_no_other() {
+    let (mut rig, _) = with_one().await;
+    let other = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    rig.host("other", &other);
+    rig.secret("gw-auth", "token", "token-of-the-other");
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["url"] = serde_json::json!("ws://other:18789");
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("the refusal", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).1 == "BadCredentials")
+        .await;
+    rig.rest(RESYNC).await;
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Authenticated).1, "BadCredentials");
+    assert_eq!(other.count("config.get"), 0);
+}
