@@ -159,9 +159,13 @@ impl Reader<'_> {
     }
 
     fn active_hours(&self, hours: &Value) -> Option<Value> {
-        let time = |key: &str| hours[key].as_str().filter(|text| is_time(text)).map(str::to_owned);
-        let timezone = hours["timezone"].as_str().map(str::to_owned);
-        let read = ActiveHours { start: time("start")?, end: time("end")?, timezone };
+        let text = |key: &str| hours[key].as_str().map(str::to_owned);
+        let (start, end, timezone) = (text("start")?, text("end")?, text("timezone"));
+        let is_zone = timezone.as_ref().is_none_or(|name| (1..=64).contains(&name.chars().count()));
+        if !is_zone || !is_time(&start) || !(is_time(&end) || end == "24:00") {
+            return None;
+        }
+        let read = ActiveHours { start, end, timezone };
         let same = self.changes_nothing(|entry| entry.heartbeat.active_hours = Some(read.clone()));
         same.then(|| hours.clone())
     }
@@ -196,10 +200,12 @@ impl Reader<'_> {
     }
 }
 
-/// Whether this is a time of day from `00:00` to `24:00`.
+/// Whether this is a time of day, `HH:MM`.
 fn is_time(text: &str) -> bool {
-    let two = |text: &str, most: u32| text.len() == 2 && text.parse::<u32>().is_ok_and(|number| number <= most);
-    text == "24:00" || text.split_once(':').is_some_and(|(hour, minute)| two(hour, 23) && two(minute, 59))
+    let two = |text: &str, most: u8| {
+        text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n <= most)
+    };
+    text.split_once(':').is_some_and(|(hour, minute)| two(hour, 23) && two(minute, 59))
 }
 
 #[cfg(test)]

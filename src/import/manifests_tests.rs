@@ -1,5 +1,8 @@
 use std::collections::BTreeSet as Set;
 
+use proptest::prelude::*;
+
+use super::super::schema;
 use super::*;
 use crate::api::Agent;
 use crate::gateway::{Capabilities, RosterShape};
@@ -78,4 +81,71 @@ fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
     let names: Vec<_> = found.manifests.iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a-b", "a-b-2", "a-b-3"]);
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+}
+
+#[test]
+fn hours_that_the_resource_does_not_take_are_left_out_and_said() {
+    let times = [("24:00", "24:00"), ("+1:00", "17:00"), ("09:00", "1:+5")];
+    let zones = [String::new(), "z".repeat(65)];
+    let hours = times.map(|(start, end)| json!({ "start": start, "end": end })).into_iter();
+    let hours = hours.chain(zones.map(|zone| json!({ "start": "09:00", "end": "17:00", "timezone": zone })));
+    for hours in hours {
+        let found = imported(&json!({ "nova": { "heartbeat": { "activeHours": hours } } }));
+        assert_eq!(found.manifests[0]["spec"].get("heartbeat"), None, "{hours}");
+        assert_eq!(
+            found.notes,
+            ["nova: heartbeat.activeHours is not in its manifest, and stays as it is on the gateway"]
+        );
+    }
+}
+
+/// A text, mostly one that a field takes or nearly takes.
+fn text() -> impl Strategy<Value = Value> {
+    let long = (0..9000_usize).prop_map(|count| json!("é".repeat(count)));
+    let other = prop_oneof![Just(Value::Null), Just(json!(true)), any::<i32>().prop_map(|number| json!(number))];
+    prop_oneof![3 => "\\PC{0,20}".prop_map(Value::from), 1 => any::<String>().prop_map(Value::from), 1 => long, 1 => other]
+}
+
+fn time() -> impl Strategy<Value = Value> {
+    prop_oneof![4 => "[0-2][0-9]:[0-5][0-9]", 1 => "24:00", 1 => "[0-9+ ]{1,2}:[0-9+]{1,3}"].prop_map(Value::from)
+}
+
+fn zone() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(json!("Europe/Berlin")), "[a-z]{0,70}".prop_map(Value::from), text()]
+}
+
+fn every() -> impl Strategy<Value = Value> {
+    prop_oneof!["[0-9]{1,18}(ms|s|m|h|d)?", "([0-9]{1,2}[hms]){1,8}", "1.5h|-5m|0m|0s"].prop_map(Value::from)
+}
+
+prop_compose! {
+    fn heartbeat()(
+        every in every(), texts in [text(), text(), text()], start in time(), end in time(), zone in proptest::option::of(zone()),
+    ) -> Value {
+        let [target, prompt, model] = texts;
+        let mut heartbeat = json!({ "every": every, "target": target, "prompt": prompt, "model": model });
+        heartbeat["activeHours"] = json!({ "start": start, "end": end });
+        if let Some(zone) = zone {
+            heartbeat["activeHours"]["timezone"] = zone;
+        }
+        heartbeat
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_an_agent_is_its_manifest_is_one_that_the_api_server_takes(
+        id in "[a-zA-Z0-9_.-]{1,70}", texts in [text(), text(), text(), text()], heartbeat in heartbeat(),
+    ) {
+        let [name, model, emoji, avatar] = texts;
+        let identity = json!({ "name": name, "emoji": emoji, "avatar": avatar });
+        let entry = json!({ "name": name, "model": { "primary": model }, "identity": identity, "heartbeat": heartbeat });
+        for manifest in imported(&json!({ id: entry })).manifests {
+            prop_assert_eq!(schema::refused(&manifest), Vec::<String>::new());
+            let yaml = serde_saphyr::to_string(&manifest).unwrap();
+            prop_assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), manifest);
+        }
+    }
 }

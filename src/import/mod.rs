@@ -1,6 +1,8 @@
 //! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
 
 mod manifests;
+#[cfg(test)]
+mod schema;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

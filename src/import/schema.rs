@@ -1,0 +1,73 @@
+//! What the API server would say to a manifest: by the schemas of the resources, their bounds and their rules in CEL.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::cel::{CompiledSchema, ValidationErrors, Validator, compile_schema};
+use serde_json::{Value, json};
+
+use crate::api::crds;
+
+static SCHEMAS: LazyLock<BTreeMap<String, (Value, CompiledSchema)>> = LazyLock::new(|| {
+    let schema = |(_, crd): (_, CustomResourceDefinition)| {
+        let mut schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap()["openAPIV3Schema"].take();
+        say_patterns_as_rules(&mut schema);
+        let compiled = compile_schema(&schema);
+        assert!(!compiled.has_errors(), "{:?}", compiled.compilation_errors());
+        (crd.spec.names.kind, (schema, compiled))
+    };
+    crds::all().into_iter().map(schema).collect()
+});
+
+/// What is wrong with a manifest.
+pub(super) fn refused(manifest: &Value) -> Vec<String> {
+    let (schema, compiled) = &SCHEMAS[manifest["kind"].as_str().unwrap()];
+    let mut found = Vec::new();
+    check_lengths(schema, manifest, "", &mut found);
+    let rules = Validator::new().validate_compiled(compiled, manifest, None);
+    found.extend(rules.err().into_iter().flat_map(ValidationErrors::into_vec).map(|error| error.to_string()));
+    found
+}
+
+/// The validator knows rules and no patterns.
+fn say_patterns_as_rules(schema: &mut Value) {
+    let bound = |key: &str, rule: &str| Some(json!({ "rule": format!("{rule}({})", schema.get(key)?) }));
+    let mut rules = schema["x-kubernetes-validations"].as_array().cloned().unwrap_or_default();
+    rules.extend([bound("pattern", "self.matches"), bound("enum", "self in ")].into_iter().flatten());
+    if !rules.is_empty() {
+        schema["x-kubernetes-validations"] = json!(rules);
+    }
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    properties.into_iter().flatten().for_each(|(_, below)| say_patterns_as_rules(below));
+    schema.get_mut("items").into_iter().for_each(say_patterns_as_rules);
+}
+
+/// Its lengths count bytes, and those of the API server characters.
+fn check_lengths(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
+    if let Some(text) = value.as_str() {
+        let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+        if !(schema["minLength"].as_u64().unwrap_or(0)..=most).contains(&(text.chars().count() as u64)) {
+            found.push(format!("{path}: length of {text:?}"));
+        }
+    }
+    for (key, below) in value.as_object().into_iter().flatten() {
+        check_lengths(&schema["properties"][key], below, &format!("{path}.{key}"), found);
+    }
+    for below in value.as_array().into_iter().flatten() {
+        check_lengths(&schema["items"], below, path, found);
+    }
+}
+
+#[test]
+fn lengths_patterns_and_rules_are_checked() {
+    let agent = |spec: Value| json!({ "kind": "Agent", "metadata": { "name": "one" }, "spec": spec });
+    let board = json!({ "name": "ops" });
+    assert_eq!(refused(&agent(json!({ "boardRef": board, "emoji": "é".repeat(16) }))), Vec::<String>::new());
+    for (field, value) in
+        [("emoji", json!("e".repeat(17))), ("agentId", json!("Ops")), ("heartbeat", json!({ "interval": "1s" }))]
+    {
+        let said = refused(&agent(json!({ "boardRef": board, field: value })));
+        assert!(said.len() == 1 && said[0].contains(field), "{said:?}");
+    }
+}
