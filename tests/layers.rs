@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "import",
-        may_name: &["api", "render", "gateway", "reconcile"],
+        may_name: &["api", "plan", "render", "gateway", "reconcile"],
         must_not_use: &["kube::Client", "axum"],
     },
     Layer { name: "cli", may_name: &["api", "run", "import"], must_not_use: &[] },

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::api::agent::Role;
 use crate::api::shared::Interval;
 use crate::gateway::{ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory};
+use crate::plan::Identity;
 use crate::reconcile::entry::every;
 use crate::reconcile::variables::kind;
 use crate::render;
@@ -44,6 +45,10 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> Agents {
             _ if id == "main" => {
                 found.notes.push("main: it is the gateway's own agent, which is never adopted".to_owned());
             }
+            _ if is_derived(id) => found.notes.push(format!(
+                "{id}: Muster made it, so that it is left out; where its Agent is gone for good, adopt it by an Agent of your own with \
+                 agentId: {id} and adoptionPolicy: IfExists"
+            )),
             Some(entry) if is_adoptable(id) => {
                 let name = object_name(id, &mut taken);
                 let spec = Reader { inventory, row, entry, spec: Map::new(), notes: &mut found.notes }.spec(names);
@@ -64,6 +69,15 @@ pub(super) fn manifest(kind: &str, name: &str, names: &Names, spec: &Value) -> V
         metadata["namespace"] = json!(namespace);
     }
     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// Whether an id is one that Muster derives from the uid of an object. An Agent stands for it already, here or elsewhere.
+fn is_derived(id: &str) -> bool {
+    let hexadecimal = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_uid = |text: &str| text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(hexadecimal);
+    let uid = id.len().checked_sub(36).and_then(|at| id.get(at..)).filter(|text| is_uid(text));
+    let roles = [Role::Worker, Role::Lead, Role::Main];
+    uid.is_some_and(|uid| roles.iter().any(|role| Identity::derive(*role, None, uid, "").agent_id == id))
 }
 
 /// Whether an id is one that `spec.agentId` may have.

@@ -84,6 +84,21 @@ fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
 }
 
 #[test]
+fn agents_that_muster_made_are_left_out_and_said() {
+    let uid = "0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f12";
+    let made = ["mc", "lead", "mc-gateway"].map(|prefix| format!("{prefix}-{uid}"));
+    let theirs = ["mc-ops", "lead-0f8c2e1a", uid, &format!("ops-{uid}"), "mc-0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f1g"];
+    let entries = made.iter().map(String::as_str).chain(theirs).map(|id| (id.to_owned(), json!({}))).collect();
+    let found = imported(&Value::Object(entries));
+    let ids: Set<_> = found.manifests.iter().map(|m| m["spec"]["agentId"].as_str().unwrap()).collect();
+    assert_eq!(ids, Set::from(theirs));
+    for id in made {
+        let note = format!("{id}: Muster made it, so that it is left out");
+        assert_eq!(found.notes.iter().filter(|said| said.starts_with(&note)).count(), 1, "{:?}", found.notes);
+    }
+}
+
+#[test]
 fn hours_that_the_resource_does_not_take_are_left_out_and_said() {
     let times = [("24:00", "24:00"), ("+1:00", "17:00"), ("09:00", "1:+5")];
     let zones = [String::new(), "z".repeat(65)];
