@@ -1,6 +1,7 @@
 //! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
 
 mod manifests;
+mod read;
 #[cfg(test)]
 mod schema;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::gateway::{Auth, Fingerprint, Gateway, Identity, Inventory, Link, Network, RefusalKind, Settings, Trust};
+use crate::gateway::{Auth, Fingerprint, Identity, Network, Settings, Trust};
 use manifests::{Agents, Names, agents, manifest};
 
 type Failure = Box<dyn std::error::Error>;
@@ -67,13 +68,8 @@ pub struct Options {
 pub fn main(options: &Options) -> Result<(), Failure> {
     let settings = settings(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let inventory = runtime.block_on(async {
-        let limit = Duration::from_secs(options.timeout);
-        let read = read(settings);
-        tokio::time::timeout(limit, read).await.map_err(|_| {
-            format!("--gateway {}: there was no answer within {} s; see --timeout", options.gateway, limit.as_secs())
-        })?
-    })?;
+    let limit = Duration::from_secs(options.timeout);
+    let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network), limit))?;
     let names = Names { namespace: options.namespace.clone(), board: options.board_name.clone() };
     let found = agents(&inventory, &names);
     let text = text(options, &names, &found)?;
@@ -134,47 +130,6 @@ fn auth(options: &Options) -> Result<Auth, Failure> {
 fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{flag} {}: {e}", path.display()))?;
     if text.trim().is_empty() { Err(format!("{flag} {}: it is empty", path.display()).into()) } else { Ok(text) }
-}
-
-/// Reads roster and config.
-async fn read(settings: Settings) -> Result<Arc<Inventory>, Failure> {
-    let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
-    let gateway = Gateway::open(settings, Arc::new(Network), Arc::new(()));
-    let (mut link, mut inventory) = (gateway.link(), gateway.inventory());
-    let mut told = String::new();
-    let mut asked = false;
-    loop {
-        if let Some(known) = inventory.borrow().clone() {
-            if asked {
-                let id = identity.device_id();
-                eprintln!(
-                    "this device is of no more use; run this where the gateway runs: openclaw devices remove {id}"
-                );
-            }
-            return Ok(known);
-        }
-        let state = link.borrow_and_update().clone();
-        let news = match &state {
-            Link::Connecting | Link::Up(_) => String::new(),
-            Link::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
-            Link::Refused(refusal) => match &refusal.kind {
-                RefusalKind::PairingRequired(request) => {
-                    asked = true;
-                    format!("run this where the gateway runs: openclaw devices approve {}", request.request_id)
-                }
-                _ => return Err(format!("{url} refused: {} ({})", refusal.message, refusal.code).into()),
-            },
-        };
-        if !news.is_empty() && news != told {
-            eprintln!("{news}");
-            told = news;
-        }
-        // Both branches are cancel-safe.
-        tokio::select! {
-            changed = link.changed() => changed?,
-            changed = inventory.changed() => changed?,
-        }
-    }
 }
 
 /// The manifests as one YAML stream.
