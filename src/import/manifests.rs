@@ -17,6 +17,8 @@ use crate::render;
 pub(super) struct Names {
     /// The namespace of all of them; without one, it is that of whoever applies them.
     pub(super) namespace: Option<String>,
+    /// The AgentGateway.
+    pub(super) gateway: String,
     /// The Board that the agents are put on.
     pub(super) board: String,
 }

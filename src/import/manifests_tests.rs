@@ -24,7 +24,7 @@ fn inventory(entries: &Value) -> Inventory {
 }
 
 fn imported(entries: &Value) -> Agents {
-    agents(&inventory(entries), &Names { namespace: None, board: "imported".into() })
+    agents(&inventory(entries), &Names { namespace: None, gateway: "gateway".into(), board: "imported".into() })
 }
 
 #[test]

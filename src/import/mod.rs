@@ -1,5 +1,6 @@
 //! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
 
+mod flags;
 mod manifests;
 mod read;
 #[cfg(test)]
@@ -26,9 +27,10 @@ const MOST_IN_FLIGHT: usize = 8;
 /// What is imported, and how the objects are called.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The gateway, `ws://` or `wss://`.
+    /// The gateway, `ws://` or `wss://`, without credentials.
+    // Not parsed by clap, whose complaint would repeat it as it is.
     #[arg(long, value_name = "URL")]
-    pub gateway: Url,
+    pub gateway: String,
     /// File with the gateway's token. Without it, and without --password-file, `MUSTER_GATEWAY_TOKEN` has the token.
     #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
     pub token_file: Option<PathBuf>,
@@ -42,17 +44,17 @@ pub struct Options {
     #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
     pub fingerprint: Option<Fingerprint>,
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
-    #[arg(long, short, value_name = "NAMESPACE")]
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = flags::namespace)]
     pub namespace: Option<String>,
     /// Name of the AgentGateway.
-    #[arg(long, default_value = "gateway", value_name = "NAME")]
+    #[arg(long, default_value = "gateway", value_name = "NAME", value_parser = flags::object)]
     pub gateway_name: String,
     /// Name of the Board that the agents are put on.
-    #[arg(long, default_value = "imported", value_name = "NAME")]
+    #[arg(long, default_value = "imported", value_name = "NAME", value_parser = flags::object)]
     pub board_name: String,
     /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
     #[arg(long, default_value = "http://muster.muster-system.svc:8080", value_name = "URL")]
-    pub api_url: Url,
+    pub api_url: String,
     /// Write the Agents alone: the AgentGateway and the Board exist already.
     #[arg(long)]
     pub only_agents: bool,
@@ -61,23 +63,44 @@ pub struct Options {
     pub timeout: u64,
 }
 
+/// What the flags ask for, once they are checked.
+struct Wanted<'a> {
+    options: &'a Options,
+    url: Url,
+    api_url: Url,
+    names: Names,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(options: &'a Options) -> Result<Self, Failure> {
+        let url = flags::url("--gateway", &options.gateway, ["ws", "wss"])?;
+        let names = Names {
+            namespace: options.namespace.clone(),
+            gateway: options.gateway_name.clone(),
+            board: options.board_name.clone(),
+        };
+        let api_url = flags::url("--api-url", &options.api_url, ["http", "https"])?;
+        Ok(Self { options, url, api_url, names })
+    }
+}
+
 /// Writes the manifests to standard output, and what there is to say about them to standard error.
 ///
 /// # Errors
 /// A sentence about the flag, the file or the gateway, and what to do.
 pub fn main(options: &Options) -> Result<(), Failure> {
-    let settings = settings(options)?;
+    let wanted = Wanted::read(options)?;
+    let settings = settings(&wanted)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limit = Duration::from_secs(options.timeout);
     let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network), limit))?;
-    let names = Names { namespace: options.namespace.clone(), board: options.board_name.clone() };
-    let found = agents(&inventory, &names);
-    let text = text(options, &names, &found)?;
+    let found = agents(&inventory, &wanted.names);
+    let text = text(&wanted, &found)?;
     std::io::stdout().lock().write_all(text.as_bytes())?;
     for note in &found.notes {
         eprintln!("{note}");
     }
-    eprintln!("{} agents of {}", found.manifests.len(), options.gateway);
+    eprintln!("{} agents of {}", found.manifests.len(), wanted.url);
     Ok(())
 }
 
@@ -85,16 +108,9 @@ fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
     Fingerprint::parse(text).ok_or("give the SHA-256 of the certificate: 64 hexadecimal digits, with or without colons")
 }
 
-fn settings(options: &Options) -> Result<Settings, Failure> {
-    if !matches!(options.gateway.scheme(), "ws" | "wss") {
-        return Err(format!("--gateway {}: give a URL that begins with ws:// or wss://", options.gateway).into());
-    }
-    if options.gateway.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
-        return Err(format!(
-            "--gateway {}: only wss:// has a certificate for --ca-file or --fingerprint",
-            options.gateway
-        )
-        .into());
+fn settings(Wanted { options, url, .. }: &Wanted) -> Result<Settings, Failure> {
+    if url.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
+        return Err(format!("--gateway {url}: only wss:// has a certificate for --ca-file or --fingerprint").into());
     }
     let pem = options.ca_file.as_deref().map(|path| contents("--ca-file", path)).transpose()?.map(String::into_bytes);
     let trust = match (options.fingerprint, pem) {
@@ -104,7 +120,7 @@ fn settings(options: &Options) -> Result<Settings, Failure> {
     };
     let identity = Identity::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
     Ok(Settings {
-        url: options.gateway.clone(),
+        url: url.clone(),
         auth: auth(options)?,
         identity: Arc::new(identity),
         device_token: None,
@@ -133,14 +149,14 @@ fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
 }
 
 /// The manifests as one YAML stream.
-fn text(options: &Options, names: &Names, found: &Agents) -> Result<String, Failure> {
-    let name = &options.gateway_name;
+fn text(wanted: &Wanted, found: &Agents) -> Result<String, Failure> {
+    let names = &wanted.names;
     let mut objects = Vec::new();
-    if !options.only_agents {
-        objects.push(manifest("AgentGateway", name, names, &gateway(options)));
-        objects.push(manifest("Board", &names.board, names, &json!({ "gatewayRef": { "name": name } })));
+    if !wanted.options.only_agents {
+        objects.push(gateway(wanted));
+        objects.push(manifest("Board", &names.board, names, &json!({ "gatewayRef": { "name": names.gateway } })));
     }
-    let mut text = head(options, found.manifests.len());
+    let mut text = head(wanted, found.manifests.len());
     for object in objects.iter().chain(&found.manifests) {
         text.push_str("---\n");
         text.push_str(&serde_saphyr::to_string(object)?);
@@ -148,10 +164,9 @@ fn text(options: &Options, names: &Names, found: &Agents) -> Result<String, Fail
     Ok(text)
 }
 
-fn head(options: &Options, count: usize) -> String {
-    let (name, key) = (&options.gateway_name, key(options));
-    let mut lines =
-        vec![format!("# {count} agents of {}. Applying this adopts them and changes nothing there.", options.gateway)];
+fn head(Wanted { options, url, names, .. }: &Wanted, count: usize) -> String {
+    let (name, key) = (&names.gateway, key(options));
+    let mut lines = vec![format!("# {count} agents of {url}. Applying this adopts them and changes nothing there.")];
     if !options.only_agents {
         lines.push("# The credential is not in here. Create its Secret first, in the same namespace:".to_owned());
         lines.push(format!("#   kubectl create secret generic {name}-auth --from-file={key}=FILE"));
@@ -167,14 +182,15 @@ fn key(options: &Options) -> &'static str {
     if options.password_file.is_some() { "password" } else { "token" }
 }
 
-fn gateway(options: &Options) -> Value {
-    let (name, key) = (&options.gateway_name, key(options));
+/// The AgentGateway.
+fn gateway(Wanted { options, url, api_url, names }: &Wanted) -> Value {
+    let (name, key) = (&names.gateway, key(options));
     let mut spec = json!({
-        "url": options.gateway.as_str(),
+        "url": url.as_str(),
         "auth": { format!("{key}SecretRef"): { "name": format!("{name}-auth"), "key": key } },
         // Where OpenClaw itself puts workspaces. Agents that are adopted stay where they are.
         "workspaceRoot": "~/.openclaw",
-        "apiUrl": options.api_url.as_str().trim_end_matches('/'),
+        "apiUrl": api_url.as_str().trim_end_matches('/'),
     });
     if options.ca_file.is_some() {
         spec["tls"]["caSecretRef"] = json!({ "name": format!("{name}-ca"), "key": "ca.crt" });
@@ -182,7 +198,7 @@ fn gateway(options: &Options) -> Value {
     if let Some(fingerprint) = options.fingerprint {
         spec["tls"]["fingerprint"] = json!(fingerprint.to_string());
     }
-    spec
+    manifest("AgentGateway", name, names, &spec)
 }
 
 #[cfg(test)]
@@ -199,7 +215,8 @@ mod tests {
     fn said(arguments: &[&str]) -> String {
         match <Line as clap::Parser>::try_parse_from([&["import"], arguments].concat()) {
             Ok(line) => {
-                settings(&line.options).map_or_else(|e| e.to_string(), |settings| format!("{:?}", settings.trust))
+                let settings = Wanted::read(&line.options).and_then(|wanted| settings(&wanted));
+                settings.map_or_else(|e| e.to_string(), |settings| format!("{:?}", settings.trust))
             }
             Err(error) => error.to_string(),
         }
@@ -233,10 +250,46 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_gateway_is_pinned_in_its_manifest_too() {
-        let line = format!("import --gateway wss://gateway --ca-file ca.pem --fingerprint {}", "ab".repeat(32));
+    fn names_that_kubernetes_does_not_take_are_refused_with_the_flag() {
+        for (flag, name) in [("--namespace", "a.b"), ("--gateway-name", "My_Gateway"), ("--board-name", "")] {
+            let said = said(&["--gateway", "ws://gateway", flag, name]);
+            assert!(said.contains(&format!("for '{flag} <")) && said.contains("lower-case letters, digits"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_may_hold_a_credential_is_refused_and_not_repeated() {
+        for url in ["wss://me:hush@gateway", "wss://gateway?token=hush", "wss://gateway#hush", "hush@gateway"] {
+            for arguments in [&["--gateway", url][..], &["--gateway", "ws://gateway", "--api-url", url]] {
+                let said = said(arguments);
+                assert!(said.contains("no credentials, query or fragment; leave them out"), "{said}");
+                assert!(!said.contains("hush"), "{said}");
+            }
+        }
+    }
+
+    /// The AgentGateway that a command line gives.
+    fn imported(line: &str) -> Value {
         let line = <Line as clap::Parser>::parse_from(line.split(' '));
-        let wanted = json!({ "fingerprint": line.options.fingerprint.unwrap().to_string(), "caSecretRef": { "name": "gateway-ca", "key": "ca.crt" } });
-        assert_eq!(gateway(&line.options)["tls"], wanted);
+        gateway(&Wanted::read(&line.options).unwrap())
+    }
+
+    #[test]
+    fn a_pinned_gateway_is_pinned_in_its_manifest_too() {
+        let pin = "ab".repeat(32);
+        let gateway = imported(&format!("import --gateway wss://gateway --ca-file ca.pem --fingerprint {pin}"));
+        let pin = Fingerprint::parse(&pin).unwrap().to_string();
+        let ca = json!({ "name": "gateway-ca", "key": "ca.crt" });
+        assert_eq!(gateway["spec"]["tls"], json!({ "fingerprint": pin, "caSecretRef": ca }));
+        assert_eq!(schema::refused(&gateway), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_gateway_that_is_written_is_one_that_the_api_server_takes() {
+        for line in
+            ["import --gateway ws://[::1]:18789/a --password-file p", "import --gateway wss://g --api-url http://m/"]
+        {
+            assert_eq!(schema::refused(&imported(line)), Vec::<String>::new(), "{line}");
+        }
     }
 }

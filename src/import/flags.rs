@@ -1,0 +1,82 @@
+//! What the flags may say: by the rules of the resources and of Kubernetes, so that nothing is written that the API server
+//! refuses. Pure.
+
+use url::Url;
+
+/// Most characters of a URL in a resource.
+const LONGEST_URL: usize = 512;
+/// Most characters of a name: Kubernetes' own limit, less the room for the `-device` of the Secret that an AgentGateway has.
+const LONGEST_NAME: usize = 253 - "-device".len();
+
+/// The URL that a flag gives.
+///
+/// # Errors
+/// A sentence about the flag, which repeats no URL that may hold a credential.
+pub(super) fn url(flag: &str, text: &str, schemes: [&str; 2]) -> Result<Url, String> {
+    let begins = format!("{}:// or {}://", schemes[0], schemes[1]);
+    if text.contains(['@', '?', '#']) {
+        return Err(format!(
+            "{flag}: the URL stands in the manifest and must have no credentials, query or fragment; leave them out, and give \
+             the gateway's credential with --token-file or --password-file"
+        ));
+    }
+    let url = Url::parse(text).map_err(|e| format!("{flag} {text}: {e}; give a URL that begins with {begins}"))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(format!("{flag} {url}: give a URL that begins with {begins}"));
+    }
+    if url.as_str().len() > LONGEST_URL {
+        return Err(format!("{flag}: an AgentGateway takes at most {LONGEST_URL} characters; give a shorter URL"));
+    }
+    Ok(url)
+}
+
+/// The name of a namespace (an RFC 1123 label).
+///
+/// # Errors
+/// What such a name is.
+pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
+    if text.len() <= 63 && is_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err("give at most 63 lower-case letters, digits and hyphens, with a letter or a digit at both ends")
+}
+
+/// The name of an object (an RFC 1123 subdomain).
+///
+/// # Errors
+/// What such a name is.
+pub(super) fn object(text: &str) -> Result<String, String> {
+    if text.len() <= LONGEST_NAME && text.split('.').all(is_label) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "give at most {LONGEST_NAME} lower-case letters, digits, hyphens and dots, with a letter or a digit at both ends and on \
+         both sides of each dot"
+    ))
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn is_label(text: &str) -> bool {
+    text.starts_with(is_word) && text.ends_with(is_word) && text.chars().all(|c| is_word(c) || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_kubernetes_takes() {
+        for name in ["a", "ops-2", "0"] {
+            assert!(namespace(name).is_ok() && object(name).is_ok(), "{name}");
+        }
+        assert!(object("a.b-c").is_ok() && namespace("a.b").is_err());
+        let (long, longest) = ("n".repeat(64), "n".repeat(246));
+        assert!(namespace(&long).is_err() && object(&long).is_ok() && object(&longest).is_ok());
+        for name in ["", "Ops", "a_b", "-a", "a-", "ä", "a..b", ".a", "a.-b", "a b", &format!("{longest}n")] {
+            assert!(namespace(name).is_err() && object(name).is_err(), "{name}");
+        }
+    }
+}
