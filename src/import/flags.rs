@@ -55,6 +55,17 @@ pub(super) fn object(text: &str) -> Result<String, String> {
     ))
 }
 
+/// The name of an object of this gateway, so that objects of two gateways have different names.
+///
+/// # Errors
+/// What to do where the URL gives none.
+pub(super) fn derived(prefix: &str, flag: &str, url: &Url) -> Result<String, String> {
+    let address = url.as_str().split_once("://").map_or("", |(_, address)| address).to_ascii_lowercase();
+    let plain = address.replace(|c: char| !is_word(c), "-");
+    let name = object(format!("{prefix}-{plain}").trim_end_matches('-'));
+    name.map_err(|_| format!("--gateway {url}: it is too long to name an object after it; give {flag}"))
+}
+
 fn is_word(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
@@ -78,5 +89,21 @@ mod tests {
         for name in ["", "Ops", "a_b", "-a", "a-", "ä", "a..b", ".a", "a.-b", "a b", &format!("{longest}n")] {
             assert!(namespace(name).is_err() && object(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn gateways_at_different_addresses_have_different_names() {
+        let name = |text: &str| derived("gateway", "--gateway-name", &Url::parse(text).unwrap());
+        for (url, wanted) in [
+            ("wss://gateway.example", "gateway-gateway-example"),
+            ("ws://OpenClaw_1.example:18789/", "gateway-openclaw-1-example-18789"),
+            ("ws://127.0.0.1:18790", "gateway-127-0-0-1-18790"),
+            ("ws://[::1]:18789", "gateway----1--18789"),
+            ("wss://gateway.example/Blue/", "gateway-gateway-example-blue"),
+        ] {
+            assert_eq!(name(url).as_deref(), Ok(wanted));
+        }
+        let long = format!("wss://gateway.example/{}", "p".repeat(250));
+        assert!(name(&long).unwrap_err().ends_with("give --gateway-name"));
     }
 }

@@ -46,12 +46,12 @@ pub struct Options {
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
     #[arg(long, short, value_name = "NAMESPACE", value_parser = flags::namespace)]
     pub namespace: Option<String>,
-    /// Name of the AgentGateway.
-    #[arg(long, default_value = "gateway", value_name = "NAME", value_parser = flags::object)]
-    pub gateway_name: String,
-    /// Name of the Board that the agents are put on.
-    #[arg(long, default_value = "imported", value_name = "NAME", value_parser = flags::object)]
-    pub board_name: String,
+    /// Name of the AgentGateway. Default: `gateway-` and the gateway's address, as in gateway-openclaw-example-18789.
+    #[arg(long, value_name = "NAME", value_parser = flags::object)]
+    pub gateway_name: Option<String>,
+    /// Name of the Board that the agents are put on. Default: `imported-` and the gateway's address.
+    #[arg(long, value_name = "NAME", value_parser = flags::object)]
+    pub board_name: Option<String>,
     /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
     #[arg(long, default_value = "http://muster.muster-system.svc:8080", value_name = "URL")]
     pub api_url: String,
@@ -74,10 +74,14 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn read(options: &'a Options) -> Result<Self, Failure> {
         let url = flags::url("--gateway", &options.gateway, ["ws", "wss"])?;
+        let name = |given: &Option<String>, prefix, flag| match given {
+            Some(name) => Ok(name.clone()),
+            None => flags::derived(prefix, flag, &url),
+        };
         let names = Names {
             namespace: options.namespace.clone(),
-            gateway: options.gateway_name.clone(),
-            board: options.board_name.clone(),
+            gateway: name(&options.gateway_name, "gateway", "--gateway-name")?,
+            board: name(&options.board_name, "imported", "--board-name")?,
         };
         let api_url = flags::url("--api-url", &options.api_url, ["http", "https"])?;
         Ok(Self { options, url, api_url, names })
@@ -279,9 +283,24 @@ mod tests {
         let pin = "ab".repeat(32);
         let gateway = imported(&format!("import --gateway wss://gateway --ca-file ca.pem --fingerprint {pin}"));
         let pin = Fingerprint::parse(&pin).unwrap().to_string();
-        let ca = json!({ "name": "gateway-ca", "key": "ca.crt" });
+        let ca = json!({ "name": "gateway-gateway-ca", "key": "ca.crt" });
         assert_eq!(gateway["spec"]["tls"], json!({ "fingerprint": pin, "caSecretRef": ca }));
         assert_eq!(schema::refused(&gateway), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_gateways_in_one_namespace_do_not_meet() {
+        let names = |line: &str| {
+            let line = <Line as clap::Parser>::parse_from(line.split(' '));
+            let Names { gateway, board, .. } = Wanted::read(&line.options).unwrap().names;
+            (gateway, board)
+        };
+        let first = names("import --gateway ws://one.example:18789");
+        assert_eq!(first, ("gateway-one-example-18789".into(), "imported-one-example-18789".into()));
+        let second = names("import --gateway ws://two.example:18789");
+        assert!(first.0 != second.0 && first.1 != second.1, "{second:?}");
+        let given = names("import --gateway ws://one.example --gateway-name blue --board-name ops");
+        assert_eq!(given, ("blue".into(), "ops".into()));
     }
 
     #[test]
