@@ -1,7 +1,6 @@
 //! Adopting the agents that a gateway has already.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
 
@@ -10,13 +9,31 @@ use serde_json::{Value, json};
 
 use crate::stack::{Fleet, Stack, other_client, until_settled};
 
+use raw::Raw;
+
+#[allow(dead_code, reason = "a part of it is for the benchmark alone")]
+#[path = "../../benches/provision/raw.rs"]
+mod raw;
+
+const IDS: [&str; 2] = ["nova", "atlas_2"];
+
 /// The time of a file's last change and its content.
 type Content = (SystemTime, Vec<u8>);
 
-/// What stands on the gateway's disk: the agents of its config, and every file of their workspaces.
-fn on_disk(stack: &Stack, workspaces: &Path) -> Result<(Value, BTreeMap<String, Content>), Failure> {
+/// What the gateway has of its agents.
+#[derive(Debug, PartialEq)]
+struct World {
+    /// Their config, as it stands on the disk.
+    config: Value,
+    /// Every file of their workspaces.
+    files: BTreeMap<String, Content>,
+    /// Ids and labels of their sessions.
+    sessions: Vec<(String, Option<String>)>,
+}
+
+async fn world(stack: &Stack) -> Result<World, Failure> {
     let mut files = BTreeMap::new();
-    for folder in std::fs::read_dir(workspaces)? {
+    for folder in std::fs::read_dir(stack.openclaw.home().join("own"))? {
         let folder = folder?.path();
         for file in std::fs::read_dir(&folder)? {
             let path = file?.path();
@@ -25,18 +42,40 @@ fn on_disk(stack: &Stack, workspaces: &Path) -> Result<(Value, BTreeMap<String, 
             }
         }
     }
-    Ok((stack.openclaw.config()?["agents"].clone(), files))
+    let client = other_client(&stack.openclaw).await?;
+    let mut sessions = Vec::new();
+    for id in IDS {
+        let session = client.session(&session(id)).await?.ok_or("there is no session")?;
+        sessions.push((session.id, session.label));
+    }
+    Ok(World { config: stack.openclaw.config()?["agents"].clone(), files, sessions })
 }
 
-/// Two agents that somebody made by hand, one of them with settings of its own.
+fn session(id: &str) -> String {
+    format!("agent:{id}:main")
+}
+
+/// Two agents that somebody made by hand, one of them with settings of its own: those that an Agent has a word for, and others.
 async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
     let client = other_client(&stack.openclaw).await?;
-    for id in ["nova", "atlas_2"] {
+    for id in IDS {
         client.agent_create(id, &format!("~/own/{id}")).await?;
         until_settled(&stack.openclaw).await?;
         client.file_set(id, "SOUL.md", &format!("I am {id}."), None).await?;
+        client.session_label(&session(id), &format!("the desk of {id}")).await?;
     }
-    Ok(())
+    let hours = json!({ "start": "09:00", "end": "24:00", "timezone": "Europe/Berlin" });
+    let nova = json!({
+        "model": { "primary": "scripted/m1", "fallbacks": ["scripted/m1"] },
+        "identity": { "emoji": "🚀", "theme": "dark" },
+        "heartbeat": { "every": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours, "lightContext": true },
+        "tools": { "deny": ["browser"] },
+    });
+    let mut by_hand = Raw::connect(&stack.openclaw).await?;
+    let config = by_hand.call("config.get", json!({})).await?;
+    let patch = json!({ "agents": { "entries": { "nova": nova } } });
+    by_hand.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": config["hash"] })).await?;
+    until_settled(&stack.openclaw).await
 }
 
 async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
@@ -57,22 +96,27 @@ pub(crate) async fn what_is_imported_is_adopted_as_it_is_and_stays_when_the_mani
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     made_by_hand(stack).await?;
-    let workspaces = stack.openclaw.home().join("own");
-    let before = on_disk(stack, &workspaces)?;
+    let before = world(stack).await?;
     let fleet = stack.namespace("imported").await?;
     let manifests = import(stack, &fleet).await?;
-    fleet.secret("gateway-auth", stack.openclaw.token()).await?;
+    let gateway = stack.openclaw.url().replace("ws://", "gateway-").replace(['.', ':'], "-");
+    fleet.secret(&format!("{gateway}-auth"), stack.openclaw.token()).await?;
     fleet.apply_text(&manifests).await?;
     fleet.all_ready().await?;
-    for (name, id) in [("nova", "nova"), ("atlas-2", "atlas_2")] {
+    for (name, id) in ["nova", "atlas-2"].into_iter().zip(IDS) {
         let binding: Value = serde_json::from_str(&fleet.field(&format!("agent/{name}"), ".status.binding").await?)?;
         assert_eq!((&binding["agentId"], &binding["adopted"]), (&json!(id), &json!(true)));
     }
-    assert_eq!(on_disk(stack, &workspaces)?, before, "nothing is changed");
+    let spec: Value = serde_json::from_str(&fleet.field("agent/nova", ".spec").await?)?;
+    assert_eq!((&spec["model"], &spec["emoji"]), (&json!("scripted/m1"), &json!("🚀")));
+    let hours = json!({ "start": "09:00", "end": "24:00", "timezone": "Europe/Berlin" });
+    let heartbeat = json!({ "interval": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours });
+    assert_eq!(spec["heartbeat"], heartbeat);
+    assert_eq!(world(stack).await?, before, "nothing is changed");
     fleet.run(&["delete", "agents", "--all"]).await?;
     fleet.delete().await?;
-    assert_eq!(on_disk(stack, &workspaces)?, before, "nothing is taken away");
-    for id in ["nova", "atlas_2"] {
+    assert_eq!(world(stack).await?, before, "nothing is taken away");
+    for id in IDS {
         other_client(&stack.openclaw).await?.agent_delete(id, true).await?;
     }
     Ok(())
