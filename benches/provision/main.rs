@@ -88,14 +88,13 @@ async fn with_muster(
     let namespace = format!("round-{round}");
     let kubectl = &cluster.kubectl;
     kubectl.run(&["create", "namespace", &namespace]).await?;
-    let literal = format!("--from-literal=token={}", gateway.token());
-    kubectl.run(&["-n", &namespace, "create", "secret", "generic", "gw", &literal]).await?;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "gw" }, "stringData": { "token": gateway.token() } });
     let spec = json!({
         "url": gateway.url(), "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } }, "workspaceRoot": "~/workspaces",
         "apiUrl": operator.api_url(), "maxInFlight": DEPTH,
     });
     let board = manifest("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }));
-    apply(cluster, &namespace, &[manifest("AgentGateway", "gw", &spec), board]).await?;
+    apply(cluster, &namespace, &[secret, manifest("AgentGateway", "gw", &spec), board]).await?;
     kubectl
         .run(&["-n", &namespace, "wait", "--for=condition=Ready", "--timeout=120s", "agentgateway/gw", "board/ops"])
         .await?;
@@ -173,14 +172,22 @@ impl Work {
     }
 }
 
+/// A client of a fresh gateway that has read what there is, as Muster has when its AgentGateway is Ready: the first reading takes
+/// the gateway much longer than later ones. With the hash of the config.
+async fn warm(gateway: &OpenClaw) -> Result<(Raw, Value), Failure> {
+    let mut client = Raw::connect(gateway).await?;
+    client.call("agents.list", json!({})).await?;
+    let mut config = client.call("config.get", json!({})).await?;
+    Ok((client, config["hash"].take()))
+}
+
 /// One `config.patch` with every entry, then every file.
 async fn in_one_write(model: &ScriptedModel, work: &Work) -> Result<Duration, Failure> {
     let gateway = OpenClaw::start(model.url()).await?;
-    let mut client = Raw::connect(&gateway).await?;
+    let (mut client, hash) = warm(&gateway).await?;
     let began = Instant::now();
-    let config = client.call("config.get", json!({})).await?;
     let patch = json!({ "agents": { "ownership": "explicit", "entries": work.entries } });
-    client.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": config["hash"] })).await?;
+    client.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": hash })).await?;
     let writes = work.entries.keys().flat_map(|id| work.writes(id)).collect();
     client.call_all(writes, DEPTH).await?;
     Ok(began.elapsed())
@@ -190,11 +197,11 @@ async fn in_one_write(model: &ScriptedModel, work: &Work) -> Result<Duration, Fa
 /// would be a config write each.
 async fn one_by_one(model: &ScriptedModel, work: &Work) -> Result<Duration, Failure> {
     let gateway = OpenClaw::start(model.url()).await?;
-    let mut client = Raw::connect(&gateway).await?;
+    let (mut client, _) = warm(&gateway).await?;
     let began = Instant::now();
     for (id, entry) in &work.entries {
         client.call("agents.create", json!({ "name": id, "workspace": entry["workspace"] })).await?;
-        while client.call("agents.files.list", json!({ "agentId": id })).await.is_err() {}
+        client.until_known(id).await?;
         client.call_all(work.writes(id), DEPTH).await?;
     }
     Ok(began.elapsed())

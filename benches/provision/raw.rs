@@ -1,7 +1,8 @@
 //! A client of a gateway that does nothing but send and receive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::fmt::{Display, Formatter};
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use muster_harness::{Failure, OpenClaw, until};
@@ -13,6 +14,24 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 const LONGEST_FRAME: usize = 32 * 1024 * 1024;
 const READY: Duration = Duration::from_mins(1);
+
+/// What the gateway says to a request that it refuses.
+#[derive(Debug)]
+pub(crate) struct Refused(Value);
+
+impl Refused {
+    fn is_not_found(&self) -> bool {
+        self.0["message"].as_str().is_some_and(|message| message.ends_with("not found"))
+    }
+}
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a request was refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// A connection that is let in.
 pub(crate) struct Raw {
@@ -62,6 +81,17 @@ impl Raw {
         Ok(answers.pop().unwrap_or_default())
     }
 
+    /// Asks until the gateway knows an agent, which it made a moment ago.
+    pub(crate) async fn until_known(&mut self, agent: &str) -> Result<(), Failure> {
+        let end = Instant::now() + READY;
+        loop {
+            let Err(error) = self.call("agents.files.list", json!({ "agentId": agent })).await else { return Ok(()) };
+            if !error.downcast_ref().is_some_and(Refused::is_not_found) || Instant::now() >= end {
+                return Err(format!("{agent}: {error}").into());
+            }
+        }
+    }
+
     /// Makes requests with at most `depth` of them open. Their answers, in the order of the requests.
     pub(crate) async fn call_all(&mut self, calls: Vec<(String, Value)>, depth: usize) -> Result<Vec<Value>, Failure> {
         let mut calls = calls.into_iter();
@@ -84,7 +114,7 @@ impl Raw {
                 continue;
             };
             if frame["ok"] != json!(true) {
-                return Err(format!("a request was refused: {}", frame["error"]).into());
+                return Err(Refused(frame["error"].clone()).into());
             }
             answers.insert(id, frame["payload"].clone());
         }
