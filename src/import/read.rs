@@ -1,21 +1,13 @@
 //! Reads a gateway, and tells meanwhile on standard error what is in the way and what helps.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
 use url::Url;
 
 use super::Failure;
-use crate::gateway::{Dial, Gateway, Inventory, Link, Refusal, RefusalKind, Settings};
-
-/// Where the client says why it cannot read the roster. What it says of the connection is in its [`Link`].
-const READER: &str = "muster::gateway::inventory=warn";
+use crate::gateway::{Dial, Gateway, Inventory, Link, Refusal, RefusalKind, Settings, Unread};
 
 /// Reads roster and config.
 ///
@@ -27,9 +19,8 @@ pub(super) async fn inventory(
     limit: Duration,
 ) -> Result<Arc<Inventory>, Failure> {
     let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
-    let (mut warning, _listening) = warnings();
     let gateway = Gateway::open(settings, dial, Arc::new(()));
-    let (mut link, mut inventory) = (gateway.link(), gateway.inventory());
+    let (mut link, mut inventory, mut unread) = (gateway.link(), gateway.inventory(), gateway.unread());
     let end = Instant::now() + limit;
     let mut told = String::new();
     let mut asked = false;
@@ -40,7 +31,7 @@ pub(super) async fn inventory(
         let state = link.borrow_and_update().clone();
         let news = match &state {
             Link::Connecting => String::new(),
-            Link::Up(_) => warning.borrow_and_update().clone(),
+            Link::Up(_) => unread.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
             Link::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
             Link::Refused(refusal) => {
                 asked |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
@@ -56,7 +47,7 @@ pub(super) async fn inventory(
             biased;
             changed = inventory.changed() => changed?,
             changed = link.changed() => changed?,
-            changed = warning.changed() => changed?,
+            changed = unread.changed() => changed?,
             () = tokio::time::sleep_until(end) => break Err(late(&url, limit, &told)),
         }
     };
@@ -65,6 +56,10 @@ pub(super) async fn inventory(
         eprintln!("this device is of no more use; run this where the gateway runs: openclaw devices remove {id}");
     }
     Ok(read?)
+}
+
+fn unreadable(unread: &Unread) -> String {
+    format!("the gateway's config and roster cannot be read: {} ({}); trying again", unread.message, unread.code)
 }
 
 fn late(url: &Url, limit: Duration, told: &str) -> String {
@@ -94,6 +89,9 @@ fn refused(url: &Url, refusal: &Refusal) -> Result<String, String> {
             format!("it does not offer {}; use a gateway version that does", listed(missing))
         }
         RefusalKind::Protocol { .. } => "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned(),
+        RefusalKind::Incompatible => {
+            "it takes another form of connect; use a gateway version that Muster works with".to_owned()
+        }
         RefusalKind::RateLimited { retry_after: Some(time) } => {
             format!("check the credential and run this again in {} s", time.as_secs())
         }
@@ -106,31 +104,10 @@ fn refused(url: &Url, refusal: &Refusal) -> Result<String, String> {
     Err(format!("{url} refused: {} ({}); {advice}", refusal.message, refusal.code))
 }
 
-/// The last warning of the client's reader, as long as the guard lives and on this thread.
-fn warnings() -> (watch::Receiver<String>, DefaultGuard) {
-    let (warn, warning) = watch::channel(String::new());
-    let lines = tracing_subscriber::fmt().without_time().with_level(false).with_target(false).with_ansi(false);
-    let lines = lines.with_env_filter(EnvFilter::new(READER)).with_writer(move || Lines(warn.clone()));
-    (warning, lines.finish().set_default())
-}
-
-/// Takes each line of a log.
-struct Lines(watch::Sender<String>);
-
-impl io::Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // As a sentence: the field `error` is the only one.
-        self.0.send_replace(String::from_utf8_lossy(line).trim().replacen(" error=", ": ", 1));
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use futures::future::BoxFuture;
     use muster_simulator::{Fault, Profile, Simulator};
 
@@ -154,6 +131,7 @@ mod tests {
             auth: Auth::Token("secret".into()),
             identity: Arc::new(Identity::generate().unwrap()),
             device_token: None,
+            former: None,
             trust: Trust::Platform,
             max_in_flight: 8,
             resync: Duration::from_hours(1),
@@ -178,7 +156,7 @@ mod tests {
         let broken = Fault::on("config.get").error("INVALID_REQUEST", "the config is broken", false);
         simulator.inject(broken.lasting(Duration::from_hours(1)));
         let wanted = "--gateway ws://gateway/: there was no answer within 120 s; see --timeout; the last that was seen: \
-                      the gateway's roster could not be read: the gateway answered INVALID_REQUEST: the config is broken";
+                      the gateway's config and roster cannot be read: the config is broken (INVALID_REQUEST); trying again";
         assert_eq!(read(&simulator).await.unwrap_err(), wanted);
     }
 
@@ -204,6 +182,7 @@ mod tests {
             (RefusalKind::Protocol { expected: Some(9) }, "protocol 3 and 4; use"),
             (RefusalKind::RateLimited { retry_after: Some(Duration::from_mins(5)) }, "again in 300 s"),
             (RefusalKind::RateLimited { retry_after: None }, "again in some minutes"),
+            (RefusalKind::Incompatible, "another form of connect; use"),
             (RefusalKind::DeviceRejected, "run this again"),
             (RefusalKind::Other, "see the gateway's log"),
         ] {
