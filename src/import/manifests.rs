@@ -47,11 +47,13 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> Agents {
             _ if id == "main" => {
                 found.notes.push("main: it is the gateway's own agent, which is never adopted".to_owned());
             }
-            _ if is_derived(id) => found.notes.push(format!(
-                "{id}: Muster made it, so that it is left out; where its Agent is gone for good, adopt it by an Agent of your own with \
-                 agentId: {id} and adoptionPolicy: IfExists"
-            )),
             Some(entry) if is_adoptable(id) => {
+                if is_derived(id) {
+                    found.notes.push(format!(
+                        "{id}: Muster may have made it (Mission Control's agents have such ids too); leave it out where an Agent \
+                         stands for it already, whose own it stays otherwise too, with the reason AgentIdTaken here"
+                    ));
+                }
                 let name = object_name(id, &mut taken);
                 let spec = Reader { inventory, row, entry, spec: Map::new(), notes: &mut found.notes }.spec(names);
                 found.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
@@ -73,7 +75,7 @@ pub(super) fn manifest(kind: &str, name: &str, names: &Names, spec: &Value) -> V
     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
 }
 
-/// Whether an id is one that Muster derives from the uid of an object. An Agent stands for it already, here or elsewhere.
+/// Whether an id is one that Muster derives from the uid of an object, so that an Agent may stand for it already.
 fn is_derived(id: &str) -> bool {
     let hexadecimal = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let is_uid = |text: &str| text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(hexadecimal);

@@ -84,18 +84,15 @@ fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
 }
 
 #[test]
-fn agents_that_muster_made_are_left_out_and_said() {
+fn agents_that_muster_may_have_made_are_said() {
     let uid = "0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f12";
     let made = ["mc", "lead", "mc-gateway"].map(|prefix| format!("{prefix}-{uid}"));
     let theirs = ["mc-ops", "lead-0f8c2e1a", uid, &format!("ops-{uid}"), "mc-0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f1g"];
     let entries = made.iter().map(String::as_str).chain(theirs).map(|id| (id.to_owned(), json!({}))).collect();
     let found = imported(&Value::Object(entries));
-    let ids: Set<_> = found.manifests.iter().map(|m| m["spec"]["agentId"].as_str().unwrap()).collect();
-    assert_eq!(ids, Set::from(theirs));
-    for id in made {
-        let note = format!("{id}: Muster made it, so that it is left out");
-        assert_eq!(found.notes.iter().filter(|said| said.starts_with(&note)).count(), 1, "{:?}", found.notes);
-    }
+    assert_eq!(found.manifests.len(), made.len() + theirs.len());
+    let noted = |id: &str| found.notes.iter().any(|said| said.starts_with(&format!("{id}: Muster may have made it")));
+    assert!(made.iter().all(|id| noted(id)) && !theirs.iter().any(|id| noted(id)), "{:?}", found.notes);
 }
 
 #[test]
