@@ -52,10 +52,10 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
     let (calls, mut called) = mpsc::channel::<Call>(8);
     let (commands, commands_rx) = mpsc::unbounded_channel();
     let (have, inventory_rx) = watch::channel(Some(Arc::new(inventory(roster))));
-    let (wanted, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
+    let (wanted, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
     let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
-    let writer = Writer {
+    let task = Writer {
         caller: Caller { calls, meter: Arc::new(()) },
         commands: commands_rx,
         inventory: inventory_rx,
@@ -68,7 +68,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
         sent: VecDeque::new(),
         news: Vec::new(),
     };
-    tokio::spawn(writer.run());
+    tokio::spawn(task.run());
     let seen = Arc::clone(&patches);
     tokio::spawn(async move {
         loop {
@@ -87,7 +87,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
                     }
                     call.reply.send(Ok(json!({}))).unwrap();
                 }
-                Some(asker) = asked.recv() => asker.send(true).unwrap(),
+                Some(asker) = looks.recv() => asker.send(true).unwrap(),
                 else => return,
             }
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::binding::Binding;
 use super::desired::{Desired, Origin};
 use super::files::{self, Decision, Unwanted};
-use super::observed::{Observed, Registration};
+use super::observed::{Doubt, Observed, Registration};
 use super::session::{self, SessionChange};
 use super::token::{self, TokenChange, TokenState};
 use super::trouble::Trouble;
@@ -165,11 +165,11 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         }
         // The same agent in another workspace: only its entry and its files change.
         Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
-        Some(_) if observed.elsewhere && may_be_anothers(desired, known.status) => {
+        Some(_) if observed.doubt == Some(Doubt::Elsewhere) && may_be_anothers(desired, known.status) => {
             return blocked(id_taken(desired));
         }
         Some(_) => {}
-        None if observed.without_entry => return blocked(no_entry(desired)),
+        None if observed.doubt == Some(Doubt::NoEntry) => return blocked(no_entry(desired)),
         None if observed.registration != Registration::Absent && may_be_anothers(desired, known.status) => {
             return blocked(id_taken(desired));
         }
@@ -181,7 +181,7 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
     let change = token::change(desired, known.token, known.status.token.as_ref(), now);
     steps.extend(change.map(Step::Token));
     match observed.registration {
-        Registration::Absent if observed.without_entry => {
+        Registration::Absent if observed.doubt == Some(Doubt::NoEntry) => {
             return Plan::waiting(steps, Wait::Blocked(no_entry(desired)));
         }
         Registration::Absent if observed.settled && used_before(desired, known.status) => {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::plan::Registration;
 use crate::plan::situation::{Situation, applied};
+use crate::plan::{Doubt, Registration};
 
 fn names(plan: &Plan) -> Vec<&'static str> {
     plan.steps.iter().map(Step::name).collect()
@@ -109,12 +109,14 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
     for origin in [Origin::Chosen, Origin::Inherited] {
         let mut situation = applied().bound().with_token();
         situation.desired.origin = origin;
-        situation.observed = Observed { registration: Registration::Outdated, elsewhere: true, ..situation.observed };
+        situation.observed =
+            Observed { registration: Registration::Outdated, doubt: Some(Doubt::Elsewhere), ..situation.observed };
         let plan = situation.plan();
         assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)));
         let mut moved = applied().working();
         moved.desired.origin = origin;
-        moved.observed = Observed { registration: Registration::Outdated, elsewhere: true, ..moved.observed };
+        moved.observed =
+            Observed { registration: Registration::Outdated, doubt: Some(Doubt::Elsewhere), ..moved.observed };
         assert_eq!(names(&moved.plan()), ["submit_entry"], "its own, whose workspace changes");
     }
 }
@@ -124,7 +126,7 @@ fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
     for origin in [Origin::Chosen, Origin::Inherited, Origin::Adopted] {
         let mut unbound = applied();
         unbound.desired.origin = origin;
-        unbound.observed.without_entry = true;
+        unbound.observed.doubt = Some(Doubt::NoEntry);
         for situation in [unbound.clone(), unbound.bound().with_token()] {
             let plan = situation.plan();
             assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{origin:?}");

@@ -24,7 +24,7 @@ pub mod wake;
 pub use agent::{Plan, Step, Wait, plan};
 pub use binding::{Binding, Identity};
 pub use desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Wake};
-pub use observed::{Activity, Observed, ObservedFile, ObservedRun, ObservedSession, Registration};
+pub use observed::{Activity, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration};
 pub use requests::{Asked, Requests};
 pub use token::{Held, TokenChange, TokenState};
 pub use trouble::Trouble;

@@ -9,11 +9,8 @@ use jiff::Timestamp;
 pub struct Observed {
     /// Its place in the roster.
     pub registration: Registration,
-    /// Whether the roster shows an agent of this id of which the config has no entry: one in another spelling, or in a
-    /// file that the config includes.
-    pub without_entry: bool,
-    /// Whether the agent of this id works in another workspace than this one would.
-    pub elsewhere: bool,
+    /// What speaks against the agent of this id being this Agent's own.
+    pub doubt: Option<Doubt>,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
     /// Whether the gateway takes no config writes for now.
@@ -42,6 +39,16 @@ pub enum Registration {
     Invisible,
     /// The entry is as it should be, and the roster shows the agent.
     Current,
+}
+
+/// What speaks against an agent of a gateway being the one that an Agent stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The roster shows it, and the config has no entry of exactly its id: it stands there in another spelling, or in a
+    /// file that the config includes.
+    NoEntry,
+    /// It works in another workspace than this one would.
+    Elsewhere,
 }
 
 /// A workspace file as the gateway shows it.

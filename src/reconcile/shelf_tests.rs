@@ -4,21 +4,27 @@ use super::*;
 
 /// A directory in memory: souls by `handle/slug`, and what was asked for.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<(BTreeMap<String, String>, Vec<String>)>>);
+struct Memory(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    souls: BTreeMap<String, String>,
+    asked: Vec<String>,
+}
 
 impl Memory {
     fn put(&self, name: &str, markdown: &str) {
-        self.0.lock().unwrap().0.insert(name.into(), markdown.into());
+        self.0.lock().unwrap().souls.insert(name.into(), markdown.into());
     }
 
     fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap().1)
+        std::mem::take(&mut self.0.lock().unwrap().asked)
     }
 }
 
 impl Fetch for Memory {
     fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
-        let (souls, asked) = &mut *self.0.lock().unwrap();
+        let Held { souls, asked } = &mut *self.0.lock().unwrap();
         let path = request.url.path();
         asked.push(path.to_owned());
         let text = match path {
@@ -112,7 +118,7 @@ async fn a_list_that_has_become_empty_takes_nobodys_soul() {
     let mut rig = Rig::new(&[("ann/sre", "Calm.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
     rig.told();
-    rig.memory.0.lock().unwrap().0.clear();
+    rig.memory.0.lock().unwrap().souls.clear();
     rig.pass(Duration::from_mins(61)).await;
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
     assert_eq!(rig.told(), [""; 0]);

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use super::entry::entry;
 use super::link::{Link, observed_file, trouble};
-use crate::gateway::{self, CallError, EntryState, Inventory, Labelled, Run, SessionInfo};
-use crate::plan::{Activity, Desired, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble};
+use crate::gateway::{self, AgentRow, CallError, EntryState, Inventory, Labelled, Run, SessionInfo};
+use crate::plan::{
+    Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble,
+};
 
 /// The file that the list of 2026.9.6 leaves out.
 const UNLISTED: &str = "IDENTITY.md";
@@ -102,7 +104,6 @@ impl Link {
         let id = desired.identity.agent_id.as_str();
         let row = inventory.agents.get(id);
         let visible = row.is_some_and(|row| row.in_roster);
-        let workspace = row.and_then(|row| row.workspace.as_deref());
         let registration = match inventory.entry_state(&entry(id, &desired.entry)) {
             EntryState::Absent => Registration::Absent,
             EntryState::Outdated => Registration::Outdated,
@@ -118,8 +119,7 @@ impl Link {
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed {
             registration,
-            without_entry: row.is_some_and(|row| row.in_roster && row.entry.is_none()),
-            elsewhere: workspace.is_some_and(|is| !gateway::same_path(&desired.identity.workspace, is)),
+            doubt: row.and_then(|row| doubt(row, desired)),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
             over_budget,
             ..Observed::default()
@@ -262,6 +262,14 @@ impl View {
 
 pub(super) fn observed_session(session: &SessionInfo) -> ObservedSession {
     ObservedSession { label: session.label.clone(), mark: Mark::of(session).to_string() }
+}
+
+fn doubt(row: &AgentRow, desired: &Desired) -> Option<Doubt> {
+    let elsewhere = |is: &str| !gateway::same_path(&desired.identity.workspace, is);
+    if row.in_roster && row.entry.is_none() {
+        return Some(Doubt::NoEntry);
+    }
+    row.workspace.as_deref().is_some_and(elsewhere).then_some(Doubt::Elsewhere)
 }
 
 /// What an agent does: as it was heard, or else as its session says.

@@ -225,6 +225,7 @@ pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<Gateway, Failure
         auth: Auth::Token(openclaw.token().into()),
         identity: Arc::new(Identity::generate()?),
         device_token: None,
+        former: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),

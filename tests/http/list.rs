@@ -229,6 +229,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
         auth: Auth::Token("secret".into()),
         identity: Arc::new(Identity::generate().unwrap()),
         device_token: None,
+        former: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),
