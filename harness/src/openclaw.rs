@@ -46,12 +46,12 @@ impl OpenClaw {
         on_free_ports(async || Self::try_start(folder.clone(), model, token).await).await
     }
 
-    /// Starts a gateway of an earlier era.
+    /// Starts a gateway of a version: of an earlier era, or of one that is not pinned.
     ///
     /// # Errors
     /// It did not start, with the end of its log; or there is no such version.
     pub async fn start_era(version: &str, model: &str) -> Result<Self, Failure> {
-        let folder = Parts::era(version)?;
+        let folder = Parts::version(version)?;
         on_free_ports(async || Self::try_start(folder.clone(), model, "the-gateways-token").await).await
     }
 

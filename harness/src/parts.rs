@@ -29,14 +29,12 @@ impl Parts {
         Ok(Self { controlplane: path(&text, "MUSTER_CONTROLPLANE")?, openclaw: path(&text, "MUSTER_OPENCLAW")? })
     }
 
-    /// Has `scripts/parts` prepare the gateways of earlier eras, once in a process; where the one of this version is.
+    /// Has `scripts/parts` prepare the gateway of this version, pinned or not; where it is.
     ///
     /// # Errors
     /// What the script said, or there is no such version.
-    pub(crate) fn era(version: &str) -> Result<PathBuf, Failure> {
-        static ERAS: OnceLock<Result<String, String>> = OnceLock::new();
-        let text = ERAS.get_or_init(|| script(&["eras"]).map_err(|e| e.to_string())).clone()?;
-        path(&text, &format!("MUSTER_OPENCLAW_{version}"))
+    pub(crate) fn version(version: &str) -> Result<PathBuf, Failure> {
+        path(&script(&[&format!("openclaw@{version}")])?, &format!("MUSTER_OPENCLAW_{version}"))
     }
 
     /// Has `scripts/parts` find the browser, or install it. Only tests of the page need it.
