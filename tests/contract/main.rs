@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
 mod kills;
+mod mixed;
 mod subject;
 mod suite;
 mod table;
@@ -10,11 +11,11 @@ mod table;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
-use muster::gateway::CallError;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;
@@ -52,6 +53,14 @@ const NEWEST: &str = "2026.9.6";
 /// The version that restarts after each config write.
 const RESTARTS: &str = "2026.3.2";
 
+/// A version that no test names; then nothing else is tested. `scripts/try-openclaw` sets it.
+const TRY: &str = "MUSTER_OPENCLAW_TRY";
+
+/// How often a test is begun on a gateway that restarts. One restart cuts off one attempt, and they come 30 s apart.
+const ATTEMPTS: u32 = 6;
+/// So long after what it does to a request the loss of the connection is seen at the latest.
+const MOMENT: Duration = Duration::from_secs(2);
+
 type Profiles = [(&'static str, fn() -> Profile); 4];
 const SIMULATED: Profiles = [
     ("2026.3.2", Profile::v2026_3_2),
@@ -60,26 +69,10 @@ const SIMULATED: Profiles = [
     ("2026.9.6", Profile::v2026_9_6),
 ];
 
-fn run(
-    runtime: &Runtime,
-    test: Test,
-    subject: impl AsyncFnOnce() -> Result<Subject, Failure>,
-    look: impl FnOnce(&Subject),
-) -> Result<(), Failure> {
-    runtime.block_on(async {
-        let subject = subject().await?;
-        let test = AssertUnwindSafe(test(&subject)).catch_unwind().await;
-        look(&subject);
-        test.unwrap_or_else(|panic| Err(said(&*panic).into()))
-    })
-}
-
-/// Whether a request failed because the gateway was restarting.
-fn cut_off(error: &Failure) -> bool {
-    let error = error.downcast_ref::<CallError>();
-    error.is_some_and(|error| {
-        matches!(error, CallError::Interrupted | CallError::NotConnected) || error.is_unavailable()
-    })
+/// Runs a test, whose panic is a failure like another.
+async fn run(test: Test, subject: &Subject) -> Result<(), Failure> {
+    let test = AssertUnwindSafe(test(subject)).catch_unwind().await;
+    test.unwrap_or_else(|panic| Err(said(&*panic).into()))
 }
 
 /// The message of a panic.
@@ -91,44 +84,79 @@ fn said(panic: &(dyn Any + Send)) -> String {
 /// A simulator's clock stands still while nobody waits.
 fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    run(&runtime, test, async || Subject::simulated(Simulator::new(profile().with_token("token"))).await, |_| {})
-        .map_err(|error| Failed::from(error.to_string()))
+    let test = async {
+        let subject = Subject::simulated(Simulator::new(profile().with_token("token"))).await?;
+        run(test, &subject).await
+    };
+    runtime.block_on(test).map_err(failed)
+}
+
+fn failed(error: Failure) -> Failed {
+    error.to_string().into()
 }
 
 /// A real gateway, started by the first test that needs it.
 struct Real {
     version: &'static str,
+    /// Whether it may restart while a test goes on.
+    restarts: bool,
     runtime: Arc<Runtime>,
     gateway: Option<(OpenClaw, ScriptedModel)>,
     table: Arc<Table>,
 }
 
 impl Real {
-    /// A gateway that restarts after each config write cuts off what is under way; the test is then begun anew.
-    fn run(&mut self, test: Test) -> Result<(), Failed> {
-        let mut left = if self.version == RESTARTS { 5 } else { 0 };
+    fn new(version: &'static str, restarts: bool, runtime: &Arc<Runtime>, table: &Arc<Table>) -> Arc<Mutex<Self>> {
+        let (runtime, table) = (Arc::clone(runtime), Arc::clone(table));
+        Arc::new(Mutex::new(Self { version, restarts, runtime, gateway: None, table }))
+    }
+
+    fn trials(real: &Arc<Mutex<Self>>, version: &str) -> Vec<Trial> {
+        let trial = |(name, test): (&'static str, Test)| {
+            let real = Arc::clone(real);
+            Trial::test(format!("OpenClaw {version}: {name}"), move || {
+                real.lock().unwrap_or_else(PoisonError::into_inner).run(name, test).map_err(failed)
+            })
+        };
+        SUITE.into_iter().map(trial).collect()
+    }
+
+    fn run(&mut self, name: &'static str, test: Test) -> Result<(), Failure> {
+        let runtime = Arc::clone(&self.runtime);
+        runtime.block_on(self.passes(test))?;
+        self.table.pass(self.version, name);
+        Ok(())
+    }
+
+    /// Runs a test. A restart can fail it anywhere: by a request that is cut off, by an entry that is lost, by a run whose end
+    /// nobody hears. So on a gateway that restarts a failure counts only if the connection stood all the while, and the
+    /// last one counts in any case.
+    async fn passes(&mut self, test: Test) -> Result<(), Failure> {
+        let mut left = if self.restarts { ATTEMPTS } else { 1 };
         loop {
-            match self.attempt(test) {
-                Err(error) if left > 0 && cut_off(&error) => left -= 1,
-                outcome => return outcome.map_err(|error| Failed::from(error.to_string())),
+            let subject = self.subject().await?;
+            let mut link = subject.client.link();
+            link.mark_unchanged();
+            let outcome = run(test, &subject).await;
+            self.table.see(self.version, &subject);
+            let Err(error) = outcome else { return Ok(()) };
+            left -= 1;
+            if left == 0 || tokio::time::timeout(MOMENT, link.changed()).await.is_err() {
+                return Err(error);
             }
+            eprintln!("OpenClaw {} restarted in a test, which begins anew: {error}", self.version);
         }
     }
 
-    fn attempt(&mut self, test: Test) -> Result<(), Failure> {
-        let Self { version, runtime, gateway, table } = self;
-        let subject = async || {
-            if gateway.is_none() {
+    async fn subject(&mut self) -> Result<Subject, Failure> {
+        let (gateway, _) = match &mut self.gateway {
+            Some(running) => running,
+            none => {
                 let model = ScriptedModel::start().await?;
-                let started = match *version {
-                    NEWEST => OpenClaw::start(model.url()).await?,
-                    era => OpenClaw::start_era(era, model.url()).await?,
-                };
-                *gateway = Some((started, model));
+                none.insert((OpenClaw::start_era(self.version, model.url()).await?, model))
             }
-            Subject::real(&gateway.as_ref().unwrap().0).await
         };
-        run(runtime, test, subject, |subject| table.see(version, subject))
+        Subject::real(gateway).await
     }
 }
 
@@ -137,21 +165,21 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let runtime = Arc::new(runtime);
     let table = Arc::<Table>::default();
+    if let Ok(version) = std::env::var(TRY) {
+        let version: &str = version.leak();
+        let trials = Real::trials(&Real::new(version, true, &runtime, &table), version);
+        let conclusion = libtest_mimic::run(&arguments, trials);
+        table.print(version, &SUITE.map(|(name, _)| name));
+        conclusion.exit();
+    }
     let mut trials = Vec::new();
-    for (version, profile) in SIMULATED {
-        let real = Arc::new(Mutex::new(Real {
-            version,
-            runtime: Arc::clone(&runtime),
-            gateway: None,
-            table: Arc::clone(&table),
-        }));
+    for (version, profile) in SIMULATED.into_iter().chain(mixed::PROFILES) {
         for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
-            let (real, table) = (Arc::clone(&real), Arc::clone(&table));
-            trials.push(Trial::test(format!("OpenClaw {version}: {name}"), move || {
-                real.lock().unwrap_or_else(PoisonError::into_inner).run(test).inspect(|()| table.pass(version, name))
-            }));
         }
+    }
+    for (version, _) in SIMULATED {
+        trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
     }
     trials.extend(kills::trials(&runtime));
     // Each gateway ends with the last of its tests.

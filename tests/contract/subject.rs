@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::gateway::{
-    AgentEntry, Auth, ByteStream, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Identity, Inventory, Link,
-    Meter, Network, Settings, Trust,
+    AgentEntry, AgentRow, Auth, ByteStream, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Identity,
+    Inventory, Link, Meter, Network, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::Simulator;
 use url::Url;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Counts requests by method.
 #[derive(Debug, Default)]
@@ -93,6 +93,12 @@ impl Subject {
     /// The inventory as it is now, or once the gateway is back from a restart.
     pub(crate) async fn inventory(&self) -> Result<Arc<Inventory>, Failure> {
         self.until("the roster", |_| true).await
+    }
+
+    /// What the gateway has of an agent.
+    pub(crate) async fn row(&self, id: &str) -> Result<AgentRow, Failure> {
+        let row = self.inventory().await?.agents.get(id).cloned();
+        Ok(row.ok_or_else(|| format!("the gateway does not have {id}"))?)
     }
 
     /// Waits for something to be seen in the inventory.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Inventory, Link, RosterShape};
 use muster_harness::Failure;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
-use crate::subject::{Subject, entry};
+use crate::subject::{PATIENCE, Subject, entry};
 
 fn session(id: &str) -> String {
     format!("agent:{id}:main")
@@ -21,7 +22,7 @@ pub(crate) async fn an_entry_makes_an_agent_and_the_same_entry_makes_no_second_w
     gateway.client.resync().await;
     assert_eq!(gateway.inventory().await?.entry_state(&entry), EntryState::Current);
     assert_eq!(gateway.count("config.patch"), written);
-    let row = gateway.inventory().await?.agents[&entry.id].clone();
+    let row = gateway.row(&entry.id).await?;
     assert!(row.workspace.is_some_and(|path| path.ends_with(&entry.id)));
     Ok(())
 }
@@ -44,8 +45,9 @@ pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others
     let mut renamed = first.clone();
     renamed.name = Some("Renamed".into());
     gateway.register(std::slice::from_ref(&renamed)).await?;
+    let entry = gateway.row(&first.id).await?.entry.ok_or("it has no entry")?;
+    assert_eq!(entry["name"], "Renamed");
     let inventory = gateway.inventory().await?;
-    assert_eq!(inventory.agents[&first.id].entry.as_ref().unwrap()["name"], "Renamed");
     assert_eq!(inventory.entry_state(&other), EntryState::Current);
     assert!(inventory.agents.contains_key("main"), "the gateway's own agent stays");
     Ok(())
@@ -79,12 +81,13 @@ pub(crate) async fn what_another_client_does_is_seen_when_the_gateway_tells_or_i
 ) -> Result<(), Failure> {
     let tells = gateway.inventory().await?.capabilities.roster == RosterShape::Entries;
     let other = gateway.another().await?;
-    // 2026.9.6 told nothing of one such change in about sixty (measured), which the next resync then finds.
+    // It tells nothing when the file watcher notices a write in the moment in which it is being applied; then the next resync
+    // finds it. On 2026.9.6 that is rare, on 2026.9.3 it is one write in two (measured).
     for _ in 0..if tells { 3 } else { 1 } {
         let (first, second) = (gateway.agent().await?, gateway.agent().await?);
         let renamed = AgentEntry { name: Some("By Another".into()), ..first };
         other.register(std::slice::from_ref(&renamed)).await?;
-        other.client.agent_delete(&second.id, true).await?;
+        remove(&other, &second.id).await?;
         let seen = |inventory: &Inventory| {
             inventory.entry_state(&renamed) == EntryState::Current && !inventory.agents.contains_key(&second.id)
         };
@@ -95,6 +98,21 @@ pub(crate) async fn what_another_client_does_is_seen_when_the_gateway_tells_or_i
         gateway.until("what the other one did", seen).await?;
     }
     if tells { Err("the gateway told of none of the changes".into()) } else { Ok(()) }
+}
+
+/// Deletes an agent. 2026.8.1 to 2026.9.3 show the config of before for a moment; then a second time finds it gone.
+async fn remove(gateway: &Subject, id: &str) -> Result<(), Failure> {
+    let end = Instant::now() + PATIENCE;
+    let mut contradicted = false;
+    loop {
+        match gateway.client.agent_delete(id, true).await {
+            Ok(Deleted::Removed) => return Ok(()),
+            Ok(Deleted::Absent) if contradicted => return Ok(()),
+            Ok(Deleted::Absent) => return Err(format!("{id} was not there").into()),
+            Err(CallError::Unsettled(_)) if Instant::now() < end => contradicted = true,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 pub(crate) async fn a_file_that_is_accepted_is_kept_as_it_was_written(gateway: &Subject) -> Result<(), Failure> {
@@ -117,10 +135,9 @@ pub(crate) async fn a_file_name_that_is_not_accepted_is_refused(gateway: &Subjec
     let agent = gateway.agent().await?;
     let accepted = gateway.inventory().await?.capabilities.accepted_files.clone();
     for name in ["TOOLS.md", "HEARTBEAT.md", "BOOTSTRAP.md", "BOARD.md"] {
-        let written = gateway.client.file_set(&agent.id, name, "text", None).await;
-        assert_eq!(written.is_ok(), accepted.contains(name), "{name}: {written:?}");
-        if let Err(error) = written {
-            assert!(!error.is_transient(), "{name}: {error}");
+        match gateway.client.file_set(&agent.id, name, "text", None).await {
+            Err(error) if error.is_transient() => return Err(error.into()),
+            written => assert_eq!(written.is_ok(), accepted.contains(name), "{name}: {written:?}"),
         }
     }
     Ok(())
@@ -171,11 +188,14 @@ pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no
 ) -> Result<(), Failure> {
     let (agent, other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
-    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Removed);
+    remove(gateway, &agent.id).await?;
     gateway.until("its end", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
     assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
-    let error = gateway.client.files_list(&agent.id).await.unwrap_err();
-    assert!(error.is_not_found(), "{error}");
+    match gateway.client.files_list(&agent.id).await {
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+        Ok(files) => return Err(format!("it still has files: {files:?}").into()),
+    }
     assert_eq!(gateway.inventory().await?.entry_state(&other), EntryState::Current);
     Ok(())
 }
@@ -183,7 +203,7 @@ pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no
 pub(crate) async fn an_id_that_was_deleted_can_be_created_again(gateway: &Subject) -> Result<(), Failure> {
     let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.session_label(&session(&agent.id), "First life").await?;
-    gateway.client.agent_delete(&agent.id, true).await?;
+    remove(gateway, &agent.id).await?;
     gateway.until("its end", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
     create(gateway, &agent.id, &agent.workspace).await?;
     // A second time finds it there.
@@ -201,10 +221,17 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
 
 /// Waits until a run of this id was heard to end.
 async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<(), Failure> {
-    let mut runs = gateway.client.runs();
+    let (mut runs, mut link) = (gateway.client.runs(), gateway.client.link());
+    link.mark_unchanged();
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(|activity| activity.has_ended(run)));
-    tokio::time::timeout(Duration::from_mins(1), ended).await.map_err(|_| "the run was not heard to end")??;
-    Ok(())
+    tokio::select! {
+        biased;
+        ended = tokio::time::timeout(Duration::from_mins(1), ended) => {
+            ended.map_err(|_| "the run was not heard to end")??;
+            Ok(())
+        }
+        _ = link.changed() => Err("the connection was lost, so that nobody hears the run end".into()),
+    }
 }
 
 pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway: &Subject) -> Result<(), Failure> {

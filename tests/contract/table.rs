@@ -63,6 +63,12 @@ impl Table {
         rows.passed.entry(test).or_default().insert(version);
     }
 
+    /// Prints the column of one version.
+    pub(crate) fn print(&self, version: &'static str, tests: &[&'static str]) {
+        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        println!("\n{}", rows.table(&[version], tests));
+    }
+
     /// Compares the table with the document, when every one of `tests` has passed on all of `versions`: a run of some of the
     /// tests says nothing about the others.
     ///
