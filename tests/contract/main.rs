@@ -61,6 +61,9 @@ const ATTEMPTS: u32 = 6;
 /// So long after what it does to a request the loss of the connection is seen at the latest.
 const MOMENT: Duration = Duration::from_secs(2);
 
+/// How many tests go on at one time, beside those that wait.
+const PLACES: usize = 2;
+
 type Profiles = [(&'static str, fn() -> Profile); 4];
 const SIMULATED: Profiles = [
     ("2026.3.2", Profile::v2026_3_2),
@@ -161,7 +164,7 @@ impl Real {
 }
 
 fn main() {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let runtime = Arc::new(runtime);
     let table = Arc::<Table>::default();
@@ -172,7 +175,9 @@ fn main() {
         table.print(version, &SUITE.map(|(name, _)| name));
         conclusion.exit();
     }
-    let mut trials = Vec::new();
+    // Those that wait for minutes begin first and take no place from the others.
+    let mut trials = kills::waiting(&runtime);
+    arguments.test_threads.get_or_insert(PLACES + trials.len());
     for (version, profile) in SIMULATED.into_iter().chain(mixed::PROFILES) {
         for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
