@@ -147,7 +147,9 @@ impl Subject {
         loop {
             match self.client.files_list(id).await {
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => self.client.resync().await,
+                Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => {
+                    self.client.resync().await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
