@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Failed, Trial};
-use muster::gateway::{AgentEntry, CallError, Deleted, EntryState};
+use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Inventory};
 use muster_harness::{Failure, OpenClaw, ScriptedModel, until};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -137,16 +137,16 @@ async fn quiet(gateway: &OpenClaw) -> Result<Subject, Failure> {
 
 async fn settled(subject: &Subject) -> Result<(), Failure> {
     until("the gateway to be settled", PATIENCE, async || {
-        if is_settled(subject).await? { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
+        if look(subject).await?.settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
     })
     .await
 }
 
-/// Whether the gateway has applied its last config, as it says now.
-async fn is_settled(subject: &Subject) -> Result<bool, String> {
+/// What the gateway has now.
+async fn look(subject: &Subject) -> Result<Arc<Inventory>, String> {
     subject.client.resync().await;
-    let settled = subject.client.inventory().borrow().as_ref().map(|inventory| inventory.settled);
-    settled.ok_or_else(|| "there is no connection".to_owned())
+    let inventory = subject.client.inventory().borrow().clone();
+    inventory.ok_or_else(|| "there is no connection".to_owned())
 }
 
 /// Where the gateway keeps the state of an agent.
@@ -203,19 +203,15 @@ async fn a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applie
         // It has booted with what was written. The next write is the one that it does not apply.
         subject.until("the first", |seen| seen.settled && seen.entry_state(&first) == EntryState::Current).await?;
         subject.client.submit(second.clone());
-        until("the second to be written", PATIENCE, async || {
-            is_settled(&subject).await?;
-            if gateway.agents().is_ok_and(|agents| agents.contains(&second.id)) {
-                Ok(())
-            } else {
-                Err("it is not".into())
-            }
+        until("the second to be in its config", PATIENCE, async || {
+            let there = look(&subject).await?.entry_state(&second) == EntryState::Current;
+            if there { Ok(()) } else { Err("it is not".to_owned()) }
         })
         .await?;
         let (began, written) = (Instant::now(), subject.count("config.patch"));
         subject.client.submit(third.clone());
         until("the gateway to be settled again", PATIENCE, async || {
-            let settled = is_settled(&subject).await?;
+            let settled = look(&subject).await?.settled;
             // The patch with the second may be answered now.
             let more = subject.count("config.patch") - written;
             assert!(settled || more <= 1, "{more} config writes to a gateway that does not apply them");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
+use muster::gateway::CallError;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;
@@ -101,17 +102,17 @@ fn failed(error: Failure) -> Failed {
 /// A real gateway, started by the first test that needs it.
 struct Real {
     version: &'static str,
-    /// Whether it may restart while a test goes on.
-    restarts: bool,
+    /// Whether a test may be begun anew.
+    anew: bool,
     runtime: Arc<Runtime>,
     gateway: Option<(OpenClaw, ScriptedModel)>,
     table: Arc<Table>,
 }
 
 impl Real {
-    fn new(version: &'static str, restarts: bool, runtime: &Arc<Runtime>, table: &Arc<Table>) -> Arc<Mutex<Self>> {
+    fn new(version: &'static str, anew: bool, runtime: &Arc<Runtime>, table: &Arc<Table>) -> Arc<Mutex<Self>> {
         let (runtime, table) = (Arc::clone(runtime), Arc::clone(table));
-        Arc::new(Mutex::new(Self { version, restarts, runtime, gateway: None, table }))
+        Arc::new(Mutex::new(Self { version, anew, runtime, gateway: None, table }))
     }
 
     fn trials(real: &Arc<Mutex<Self>>, version: &str) -> Vec<Trial> {
@@ -132,10 +133,10 @@ impl Real {
     }
 
     /// Runs a test. A restart can fail it anywhere: by a request that is cut off, by an entry that is lost, by a run whose end
-    /// nobody hears. So on a gateway that restarts a failure counts only if the connection stood all the while, and the
-    /// last one counts in any case.
+    /// nobody hears. So on a gateway that restarts, or may, a failure counts only if the connection stood all the while, and
+    /// the last one counts in any case.
     async fn passes(&mut self, test: Test) -> Result<(), Failure> {
-        let mut left = if self.restarts { ATTEMPTS } else { 1 };
+        let mut left = if self.anew { ATTEMPTS } else { 1 };
         loop {
             let subject = self.subject().await?;
             let mut link = subject.client.link();
@@ -144,10 +145,12 @@ impl Real {
             self.table.see(self.version, &subject);
             let Err(error) = outcome else { return Ok(()) };
             left -= 1;
-            if left == 0 || tokio::time::timeout(MOMENT, link.changed()).await.is_err() {
+            // An older one may be at work for so long after a new agent that a busy machine makes it miss a deadline.
+            let late = matches!(error.downcast_ref(), Some(CallError::Deadline(_)));
+            if left == 0 || !late && tokio::time::timeout(MOMENT, link.changed()).await.is_err() {
                 return Err(error);
             }
-            eprintln!("OpenClaw {} restarted in a test, which begins anew: {error}", self.version);
+            eprintln!("OpenClaw {}: a test begins anew: {error}", self.version);
         }
     }
 
