@@ -91,7 +91,7 @@ impl Simulator {
     /// Changes the shared credential, as after a restart with another one; connections stand.
     pub fn change_token(&self, token: &str) {
         let mut world = self.gateway.world();
-        let profile = Profile::clone(&world.profile).with_token(token);
+        let profile = Profile { token: token.to_owned(), ..Profile::clone(&world.profile) };
         world.profile = Arc::new(profile);
     }
 

@@ -65,7 +65,8 @@ fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let scopes: Vec<String> = params["scopes"].as_array().into_iter().flatten().map(text).collect();
     let auth = &params["auth"];
-    let token = ["token", "deviceToken", "password"].iter().find_map(|name| auth[*name].as_str()).unwrap_or_default();
+    // A password is no part of it.
+    let signed = ["token", "deviceToken", "bootstrapToken"].iter().find_map(|name| auth[*name].as_str());
     let common = [
         text(&params["device"]["id"]),
         text(&client["id"]),
@@ -73,7 +74,7 @@ fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
         text(&params["role"]),
         scopes.join(","),
         signed_at.to_string(),
-        token.to_owned(),
+        signed.unwrap_or_default().to_owned(),
         nonce.to_owned(),
     ]
     .join("|");

@@ -26,7 +26,7 @@ fn device_id(key: &SigningKey) -> String {
 /// The parameters of a handshake, signed over the challenge with payload version 3.
 fn signed(client: &Client, key: &SigningKey, auth: &Value, scopes: &[&str]) -> Value {
     let mut params = hello(auth);
-    let token = auth["token"].as_str().or(auth["deviceToken"].as_str()).unwrap();
+    let token = auth["token"].as_str().or(auth["deviceToken"].as_str()).unwrap_or_default();
     let (nonce, at) = (client.challenge["nonce"].as_str().unwrap(), &client.challenge["ts"]);
     let (id, scopes_text) = (device_id(key), scopes.join(","));
     let payload = format!("v3|{id}|gateway-client|backend|operator|{scopes_text}|{at}|{token}|{nonce}|linux|");
@@ -136,6 +136,8 @@ async fn a_password_gateway_takes_its_password() {
     assert_eq!(error["details"]["code"], "AUTH_PASSWORD_MISMATCH");
     let mut client = Client::dial(&simulator, Remote::Loopback).await;
     client.connect(&hello(&json!({"password": "secret"}))).await.unwrap();
+    let (_, reply) = remote(&simulator, json!({"password": "secret"}), &SCOPES).await;
+    assert_eq!(reply.unwrap_err()["details"]["reason"], "not-paired", "a password is no part of what a device signs");
 }
 
 #[tokio::test(start_paused = true)]
