@@ -67,7 +67,10 @@ impl Simulator {
 
     /// The ids of the pairing requests that wait.
     pub fn pairing_requests(&self) -> Vec<String> {
-        self.gateway.world().devices.pending.keys().cloned().collect()
+        let mut world = self.gateway.world();
+        let now_ms = world.clock.now_ms();
+        world.devices.expire(now_ms);
+        world.devices.pending.keys().cloned().collect()
     }
 
     /// Takes a device's token away and closes its connections with 4001.
@@ -86,6 +89,12 @@ impl Simulator {
         let rotated = world.devices.rotate(id, token);
         world.links.close_device(id, 4001, "device removed");
         rotated
+    }
+
+    /// Fails so many logins with a shared credential from the address that remote clients come from that the gateway
+    /// refuses it for a while; the tokens of devices are counted apart.
+    pub fn exhaust_logins(&self) {
+        self.gateway.world().shared_logins.exhaust();
     }
 
     /// Changes the shared credential, as after a restart with another one; connections stand.

@@ -74,6 +74,9 @@ pub struct Profile {
     pub forbidden: bool,
     /// Whether a remote client without a device keeps the scopes that it asks for.
     pub deviceless_remote: bool,
+    /// Whether a device that asks again keeps its request for approval alive; else another takes its place when the
+    /// five minutes of the first are over.
+    pub retries_renew_pairing: bool,
     /// Whether the main session of an agent can be deleted.
     pub main_session_delete: bool,
     /// Whether `sessions.reset` keeps the session's id.
@@ -184,6 +187,7 @@ impl Profile {
             opaque_hashes: true,
             forbidden: true,
             deviceless_remote: false,
+            retries_renew_pairing: true,
             main_session_delete: false,
             reset_keeps_id: true,
             names_unknown_agent: true,
@@ -241,12 +245,13 @@ impl Profile {
         }
     }
 
-    /// `OpenClaw` 2026.5.28: as 2026.7.1, with fewer methods.
+    /// `OpenClaw` 2026.5.28: as 2026.7.1, with fewer methods; a request for approval ends when its time is over.
     pub fn v2026_5_28() -> Self {
         Self {
             version: "2026.5.28",
             announced_version: "2026.5.28",
             probe_protocol: 4,
+            retries_renew_pairing: false,
             methods: include_str!("../data/2026.5.28.methods"),
             events: include_str!("../data/2026.5.28.events"),
             ..Self::v2026_7_1()

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use common::{Client, End, SCOPES, hello, instant};
 use ed25519_dalek::{Signer, SigningKey};
@@ -126,6 +128,68 @@ async fn ten_bad_tokens_lock_a_remote_address_out() {
     assert_eq!(error["details"]["code"], "AUTH_RATE_LIMITED");
     assert_eq!(error["retryAfterMs"], 300_000);
     Client::open(&simulator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_tokens_that_come_slowly_lock_nobody_out_and_a_lockout_ends() {
+    let simulator = instant();
+    for _ in 0..30 {
+        let (_, reply) = remote(&simulator, json!({"token": "wrong"}), &SCOPES).await;
+        assert_eq!(reply.unwrap_err()["details"]["code"], "AUTH_TOKEN_MISMATCH");
+        tokio::time::sleep(Duration::from_secs(7)).await;
+    }
+    simulator.exhaust_logins();
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
+    assert_eq!(reply.unwrap_err()["code"], "NOT_PAIRED", "the token is accepted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_shared_secret_is_locked_out_a_device_gets_in_by_its_own_token() {
+    let simulator = instant();
+    let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
+    assert!(simulator.approve_pairing(reply.unwrap_err()["details"]["requestId"].as_str().unwrap()));
+    let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
+    let token = reply.unwrap()["auth"]["deviceToken"].clone();
+    simulator.exhaust_logins();
+    let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
+    let error = reply.unwrap_err();
+    assert_eq!(error["details"]["code"], "AUTH_RATE_LIMITED");
+    assert!(error.get("retryAfterMs").is_none(), "the device's own token was tried in vain, and that is answered");
+    let (_, reply) = remote(&simulator, json!({"deviceToken": token}), &SCOPES).await;
+    assert_eq!(reply.unwrap()["auth"]["method"], "device-token");
+    let mut deviceless = Client::dial(&simulator, Remote::Remote).await;
+    assert_eq!(deviceless.connect(&hello(&json!({"token": "t"}))).await.unwrap_err()["retryAfterMs"], 300_000);
+}
+
+/// The request that waits for the approval of the device.
+async fn asked(simulator: &Simulator) -> String {
+    let (_, reply) = remote(simulator, json!({"token": "t"}), &SCOPES).await;
+    reply.unwrap_err()["details"]["requestId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_approval_lives_as_long_as_it_is_asked_for_or_five_minutes() {
+    for (profile, lives) in [(Profile::v2026_9_6(), true), (Profile::v2026_7_1(), true), (Profile::v2026_5_28(), false)]
+    {
+        let simulator = Simulator::new(profile.instant());
+        let first = asked(&simulator).await;
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_secs(61)).await;
+            asked(&simulator).await;
+        }
+        assert_eq!(simulator.approve_pairing(&first), lives);
+        assert_eq!(simulator.pairing_requests().len(), usize::from(!lives));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_approval_that_nobody_repeats_ends_after_five_minutes() {
+    let simulator = instant();
+    let first = asked(&simulator).await;
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    assert!(!simulator.approve_pairing(&first));
+    assert_ne!(asked(&simulator).await, first);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,56 +14,110 @@ use crate::{
     },
 };
 
-/// How many bad tokens a remote address may send.
-const BAD_TOKENS: usize = 10;
-/// How long an address that sent too many is refused.
-const LOCKOUT: Duration = Duration::from_mins(5);
-
 /// Checks what the client has sent as its credentials; returns how it is authenticated.
+///
+/// The shared secret comes first. A device may present its own token instead, or in the place of the shared one; for
+/// that the gateway has another limit.
 pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&'static str, Box<Refusal>> {
-    if remote && world.bad_tokens >= BAD_TOKENS {
-        return Err(unauthorized(
-            params,
-            "rate_limited",
-            "AUTH_RATE_LIMITED",
-            "too many failed authentication attempts (retry later)",
-        ));
-    }
     let auth = &params["auth"];
+    let device = params["device"].is_object();
+    let shared = match shared(world, auth, remote) {
+        Ok(method) => return Ok(method),
+        Err(denied) => denied,
+    };
+    let counts = shared.counts && remote;
+    let candidate = auth["deviceToken"].as_str().or(auth["token"].as_str()).filter(|_| device);
+    let denied = match candidate {
+        None => shared,
+        Some(token) => match device_token(world, params, token, remote) {
+            Ok(()) => return Ok("device-token"),
+            Err(Some(wait)) => Denied::locked(Some(wait)),
+            Err(None) if auth["deviceToken"].is_string() => Denied::of(
+                "device_token_mismatch",
+                "AUTH_DEVICE_TOKEN_MISMATCH",
+                "device token mismatch (rotate/reissue device token)",
+            ),
+            // The device's own token was tried in vain: how long the shared secret has to wait is not said any more.
+            Err(None) if shared.reason == "rate_limited" => Denied::locked(None),
+            Err(None) => shared,
+        },
+    };
+    if counts {
+        world.shared_logins.fail();
+    }
+    Err(denied.refusal(params))
+}
+
+/// Why a credential is not accepted.
+struct Denied {
+    reason: String,
+    code: String,
+    message: String,
+    wait: Option<Duration>,
+    /// Whether it counts as a failed login with the shared secret.
+    counts: bool,
+}
+
+impl Denied {
+    fn of(reason: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), code: code.into(), message: message.into(), wait: None, counts: false }
+    }
+
+    fn locked(wait: Option<Duration>) -> Self {
+        let message = "too many failed authentication attempts (retry later)";
+        Self { wait, ..Self::of("rate_limited", "AUTH_RATE_LIMITED", message) }
+    }
+
+    fn refusal(self, params: &Value) -> Box<Refusal> {
+        let error = unauthorized(params, &self.reason, &self.code, &self.message);
+        Refusal::closing(match self.wait {
+            Some(wait) => error.retryable().after(wait),
+            None => error,
+        })
+    }
+}
+
+fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str, Denied> {
     let (name, what) = match world.profile.auth_mode {
         AuthMode::Token => ("token", "gateway token"),
         AuthMode::Password => ("password", "gateway password"),
     };
-    let upper = name.to_uppercase();
-    let device_token = paired(world, params).and_then(|paired| paired.token.clone());
-    let given = auth[name].as_str();
+    let (upper, given) = (name.to_uppercase(), auth[name].as_str());
+    let tried = auth["token"].is_string() || auth["password"].is_string();
+    if let Some(wait) = world.shared_logins.locked().filter(|_| remote && tried) {
+        return Err(Denied::locked(Some(wait)));
+    }
     if given.is_some_and(|given| given == world.profile.token) {
-        return Ok(if name == "token" { "token" } else { "password" });
+        if remote {
+            world.shared_logins.succeed();
+        }
+        return Ok(name);
     }
-    let of_device = auth["deviceToken"].as_str().or(auth["token"].as_str());
-    if of_device.is_some() && of_device == device_token.as_deref() {
-        return Ok("device-token");
-    }
-    if given.is_none() && auth["deviceToken"].is_string() && params["device"].is_object() {
-        return Err(unauthorized(
-            params,
-            "device_token_mismatch",
-            "AUTH_DEVICE_TOKEN_MISMATCH",
-            "device token mismatch (rotate/reissue device token)",
-        ));
-    }
+    let advice = format!("(provide gateway auth {name})");
     if given.is_none() && auth["deviceToken"].is_null() {
-        let message = format!("{what} missing (provide gateway auth {name})");
-        return Err(unauthorized(params, &format!("{name}_missing"), &format!("AUTH_{upper}_MISSING"), &message));
+        let message = format!("{what} missing {advice}");
+        return Err(Denied::of(format!("{name}_missing"), format!("AUTH_{upper}_MISSING"), message));
     }
-    if remote {
-        world.bad_tokens += 1;
-    }
-    let message = format!("{what} mismatch (provide gateway auth {name})");
-    Err(unauthorized(params, &format!("{name}_mismatch"), &format!("AUTH_{upper}_MISMATCH"), &message))
+    let message = format!("{what} mismatch {advice}");
+    let denied = Denied::of(format!("{name}_mismatch"), format!("AUTH_{upper}_MISMATCH"), message);
+    Err(Denied { counts: given.is_some(), ..denied })
 }
 
-fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> Box<Refusal> {
+/// Checks the token of a device. How long it has to wait where too many failed.
+fn device_token(world: &mut World, params: &Value, token: &str, remote: bool) -> Result<(), Option<Duration>> {
+    if let Some(wait) = world.device_logins.locked().filter(|_| remote) {
+        return Err(Some(wait));
+    }
+    let ok = paired(world, params).is_some_and(|paired| paired.token.as_deref() == Some(token));
+    match (ok, remote) {
+        (true, true) => world.device_logins.succeed(),
+        (false, true) => world.device_logins.fail(),
+        (_, false) => {}
+    }
+    if ok { Ok(()) } else { Err(None) }
+}
+
+fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> RpcError {
     let retry = params["device"].is_object() && reason == "token_mismatch";
     let step = match reason {
         _ if retry => "retry_with_device_token",
@@ -72,13 +126,12 @@ fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> Box<
         "scope_mismatch" => "review_auth_configuration",
         _ => "update_auth_credentials",
     };
-    let error = RpcError::invalid(format!("unauthorized: {message}")).with_details(json!({
+    RpcError::invalid(format!("unauthorized: {message}")).with_details(json!({
         "code": code,
         "authReason": reason,
         "canRetryWithDeviceToken": retry,
         "recommendedNextStep": step,
-    }));
-    Refusal::closing(if reason == "rate_limited" { error.retryable().after(LOCKOUT) } else { error })
+    }))
 }
 
 fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a Paired> {
@@ -111,7 +164,7 @@ pub(super) fn granted(
     let wider = requested.iter().any(|scope| !known.request.scopes.contains(scope));
     if wider && method == "device-token" {
         let message = "device token scope mismatch (re-pair or approve scope upgrade)";
-        return Err(unauthorized(params, "scope_mismatch", "AUTH_SCOPE_MISMATCH", message));
+        return Err(Denied::of("scope_mismatch", "AUTH_SCOPE_MISMATCH", message).refusal(params));
     }
     if wider {
         return Err(pairing(world, params, &requested, "scope-upgrade", Some(&known)));
@@ -119,7 +172,7 @@ pub(super) fn granted(
     Ok((requested, Some((token, known.approved_ms))))
 }
 
-/// Asks for the approval of a device: a retry reuses the request that waits.
+/// Asks for the approval of a device.
 fn pairing(
     world: &mut World,
     params: &Value,
@@ -159,10 +212,16 @@ fn pairing(
     Refusal::with(RpcError::new("NOT_PAIRED", message).with_details(details), 1008, reason)
 }
 
+/// The request of a device: a retry reuses the one that waits, and keeps it alive where the version does so.
 fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::Request {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let device_id = text(&params["device"]["id"]);
+    let now_ms = world.clock.now_ms();
+    world.devices.expire(now_ms);
     if let Some(request) = world.devices.pending_of(&device_id) {
+        if world.profile.retries_renew_pairing {
+            request.refreshed_ms = now_ms;
+        }
         return request.clone();
     }
     let request = devices::Request {
@@ -174,7 +233,8 @@ fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool
         client_mode: text(&params["client"]["mode"]),
         scopes: requested.to_vec(),
         repair,
-        at_ms: world.clock.now_ms(),
+        at_ms: now_ms,
+        refreshed_ms: now_ms,
     };
     world.devices.pending.insert(request.id.clone(), request.clone());
     world.emit("device.pair.requested", &request.to_json());

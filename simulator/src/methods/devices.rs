@@ -16,6 +16,8 @@ pub(crate) const TOKEN: &[Param] = &[required("deviceId", Kind::NonEmpty), requi
 
 /// Pending requests and approved devices.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+    let now_ms = world.clock.now_ms();
+    world.devices.expire(now_ms);
     let pending: Vec<Value> = world.devices.pending.values().map(devices::Request::to_json).collect();
     let paired: Vec<Value> = world.devices.paired.values().map(devices::Paired::to_json).collect();
     reply(json!({"pending": pending, "paired": paired}))
@@ -42,6 +44,8 @@ pub(crate) fn approved(world: &mut World, request: &str) -> Option<Value> {
 /// Rejects a request.
 pub(crate) fn reject(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let request = text(params, "requestId");
+    let now_ms = world.clock.now_ms();
+    world.devices.expire(now_ms);
     let Some(rejected) = world.devices.pending.remove(request) else {
         return Err(RpcError::invalid("unknown requestId"));
     };

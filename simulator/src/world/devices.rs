@@ -1,8 +1,12 @@
 //! Device pairings: pending requests and approved devices with their tokens.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+
+/// How long a request waits for its approval.
+const LIFE: Duration = Duration::from_mins(5);
 
 /// What a device asked for when it connected.
 #[derive(Clone, Debug)]
@@ -16,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) scopes: Vec<String>,
     pub(crate) repair: bool,
     pub(crate) at_ms: i64,
+    /// When the device asked last, where that keeps the request alive.
+    pub(crate) refreshed_ms: i64,
 }
 
 /// An approved device.
@@ -34,13 +40,20 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
+    /// Forgets the requests that nobody has approved in time, as a gateway does whenever it looks at them.
+    pub(crate) fn expire(&mut self, now_ms: i64) {
+        let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
+        self.pending.retain(|_, request| now_ms - request.refreshed_ms <= life);
+    }
+
     /// The pending request of a device: a retry reuses it.
-    pub(crate) fn pending_of(&self, device_id: &str) -> Option<&Request> {
-        self.pending.values().find(|request| request.device_id == device_id)
+    pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut Request> {
+        self.pending.values_mut().find(|request| request.device_id == device_id)
     }
 
     /// Approves a request; the device gets `token`.
     pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&Paired> {
+        self.expire(now_ms);
         let request = self.pending.remove(request_id)?;
         let id = request.device_id.clone();
         self.paired.insert(id.clone(), Paired { request, token: Some(token), approved_ms: now_ms });

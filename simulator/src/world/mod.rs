@@ -1,5 +1,6 @@
 //! One gateway's world: values that methods change, and no I/O.
 
+pub(crate) mod attempts;
 pub(crate) mod cron;
 pub(crate) mod devices;
 pub(crate) mod links;
@@ -90,7 +91,9 @@ pub(crate) struct World {
     /// start.
     pub(crate) delete_lease: Option<(String, Option<Instant>)>,
     pub(crate) budget: BTreeMap<String, (Instant, usize)>,
-    pub(crate) bad_tokens: usize,
+    /// Failed logins of the remote address with a shared secret, and with a device's token.
+    pub(crate) shared_logins: attempts::Attempts,
+    pub(crate) device_logins: attempts::Attempts,
     pub(crate) faults: Faults,
     pub(crate) calls: Vec<Call>,
     pub(crate) chats: Vec<Chat>,
@@ -122,7 +125,8 @@ impl World {
             closed_ids: BTreeSet::new(),
             delete_lease: None,
             budget: BTreeMap::new(),
-            bad_tokens: 0,
+            shared_logins: attempts::Attempts::default(),
+            device_logins: attempts::Attempts::default(),
             faults: Faults::default(),
             calls: Vec::new(),
             chats: Vec::new(),
@@ -229,6 +233,8 @@ impl World {
         self.applying = 0;
         self.in_flight.clear();
         self.budget.clear();
+        self.shared_logins.succeed();
+        self.device_logins.succeed();
         self.deleting = None;
         self.links.clear();
         self.sessions.forget();
