@@ -60,6 +60,30 @@ impl Simulator {
         world.apply();
     }
 
+    /// Cuts the configuration on the gateway's disk in half, so that it is no JSON any more. Nothing tells of it; the
+    /// gateway works on with what it had applied.
+    pub fn break_config(&self) {
+        self.gateway.world().config.broken = true;
+    }
+
+    /// Puts the configuration back that was broken: only a change of it is told.
+    pub fn repair_config(&self) {
+        let mut world = self.gateway.world();
+        world.config.broken = false;
+        world.apply();
+    }
+
+    /// Puts a hard link in the place of a file in the workspace of an agent: the gateway neither reads nor writes it.
+    pub fn link_file(&self, agent: &str, name: &str) {
+        let mut world = self.gateway.world();
+        let Some(entry) = world.written().remove(agent) else {
+            return;
+        };
+        let path = world.workspace_of(agent, &entry);
+        world.workspaces.remove_file(&path, name);
+        world.workspaces.by_path.entry(path).or_default().linked.insert(name.to_owned());
+    }
+
     /// Approves a pairing request; whether there was one.
     pub fn approve_pairing(&self, request_id: &str) -> bool {
         devices::approved(&mut self.gateway.world(), request_id).is_some()

@@ -95,6 +95,9 @@ pub struct Profile {
     pub restarts_on_patch: bool,
     /// Whether the id of a deleted agent stays closed until it is created, even when a config write brings it back.
     pub closes_deleted_ids: bool,
+    /// Whether a write while the file is no JSON starts from what the gateway works with; else from nothing, so that
+    /// what was in the file is lost.
+    pub heals_broken_config: bool,
     /// Whether writes that follow each other too closely are lost without an error.
     pub loses_writes: Option<Duration>,
     /// How many `config.patch` one client may send in a window.
@@ -197,6 +200,7 @@ impl Profile {
             wakes_unknown_agent: false,
             restarts_on_patch: false,
             closes_deleted_ids: true,
+            heals_broken_config: false,
             loses_writes: None,
             patch_budget: 30,
             patch_window: Duration::from_mins(1),
@@ -272,6 +276,7 @@ impl Profile {
             wakes_unknown_agent: true,
             restarts_on_patch: true,
             closes_deleted_ids: false,
+            heals_broken_config: true,
             loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),
             visibility: Arc::new(|_| Duration::from_millis(550)),

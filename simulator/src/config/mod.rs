@@ -19,7 +19,12 @@ pub(crate) struct Config {
     pub(crate) applied: Value,
     /// While set, the lease of a dead process is held: writes are accepted and not applied.
     pub(crate) unsettled_until: Option<Instant>,
+    /// Whether the file is no JSON any more. What was written last is in `document`, for a repair.
+    pub(crate) broken: bool,
 }
+
+/// What the gateway says of a file that is no JSON.
+pub(crate) const BROKEN: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
 
 impl Config {
     pub(crate) fn fresh() -> Self {
@@ -27,7 +32,7 @@ impl Config {
             "gateway": {"mode": "local"},
             "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
         });
-        Self { applied: document.clone(), document, unsettled_until: None }
+        Self { applied: document.clone(), document, unsettled_until: None, broken: false }
     }
 
     /// Whether the gateway works with what is written.
@@ -37,7 +42,7 @@ impl Config {
 
     /// The hash that a write has to name as its base.
     pub(crate) fn hash(&self, profile: &Profile) -> String {
-        hash(&self.document, profile, "file")
+        hash(&self.document, profile, if self.broken { "broken file" } else { "file" })
     }
 
     pub(crate) fn revision_hash(&self, profile: &Profile) -> String {
@@ -52,6 +57,9 @@ impl Config {
 
     /// The reply of `config.get`.
     pub(crate) fn snapshot(&self, profile: &Profile) -> Value {
+        if self.broken {
+            return self.snapshot_of_broken(profile);
+        }
         let source = sourced(&self.document, profile);
         let runtime = defaulted(&self.document, profile);
         let mut snapshot = json!({
@@ -77,6 +85,33 @@ impl Config {
             snapshot["agentRosterIncludeOwned"] = json!(false);
             snapshot["bindingsIncludeOwned"] = json!(false);
             snapshot["configRevisionHash"] = json!(self.revision_hash(profile));
+            snapshot["appliedConfigHash"] = json!(self.applied_hash(profile));
+        }
+        snapshot
+    }
+
+    /// The same while the file is no JSON: it is an answer like any other, and an empty one.
+    fn snapshot_of_broken(&self, profile: &Profile) -> Value {
+        let mut snapshot = json!({
+            "path": path(profile),
+            "exists": true,
+            "raw": null,
+            "parsed": null,
+            "resolved": {},
+            "valid": false,
+            "config": {},
+            "hash": self.hash(profile),
+            "issues": [{"path": "", "message": BROKEN}],
+            "warnings": [],
+            "legacyIssues": [],
+        });
+        if profile.protocol >= 4 {
+            snapshot["sourceConfig"] = json!({});
+            snapshot["runtimeConfig"] = json!({});
+        }
+        if profile.opaque_hashes {
+            snapshot["includedPaths"] = json!([]);
+            snapshot["configRevisionHash"] = Value::Null;
             snapshot["appliedConfigHash"] = json!(self.applied_hash(profile));
         }
         snapshot

@@ -137,7 +137,7 @@ fn identity(name: &str, params: &Value) -> Value {
 /// Changes an entry; a name or an emoji also goes into IDENTITY.md, and missing files are seeded.
 pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let id = text(params, "agentId").to_owned();
-    if !world.known().contains_key(&id) {
+    if !world.known().contains_key(&id) || unread(world) {
         return Err(not_found(&id));
     }
     let shape = world.profile.roster;
@@ -165,6 +165,11 @@ pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     Ok(Done { payload: json!({"ok": true, "agentId": id}), then: Then::Applies })
 }
 
+/// Whether the file is no JSON and counts as empty.
+fn unread(world: &World) -> bool {
+    world.config.broken && !world.profile.heals_broken_config
+}
+
 fn bring_into_files(world: &mut World, id: &str) {
     let Some(entry) = world.written().remove(id) else {
         return;
@@ -189,6 +194,9 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
             "Agent \"main\" owns the legacy shared auth store and cannot be deleted. Run openclaw doctor --fix to \
              migrate shared auth, then retry."
         }));
+    }
+    if unread(world) {
+        return Err(not_found(&id));
     }
     let journalled = world.journalled_delete.as_ref().filter(|(agent, _)| *agent == id);
     let workspace = match (known.get(&id), journalled) {

@@ -33,6 +33,9 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
         return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
     }
     check_base(world, params)?;
+    if world.config.broken {
+        return Err(refusal_of_broken(entries));
+    }
     let patch: Value = serde_json::from_str(text(params, "raw"))
         .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
     let old = world.config.document.clone();
@@ -59,6 +62,14 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
         payload["restart"] = json!({"ok": true, "reason": "config.patch"});
     }
     Ok(Done { payload, then: if profile.restarts_on_patch { Then::Applies } else { Then::Applied } })
+}
+
+fn refusal_of_broken(entries: bool) -> RpcError {
+    if !entries {
+        return RpcError::invalid("invalid config; fix before patching");
+    }
+    RpcError::invalid(format!("invalid config: <root>: {}; fix (openclaw doctor) before patching", config::BROKEN))
+        .with_details(json!({"issues": [{"path": "", "message": config::BROKEN}]}))
 }
 
 fn noop(world: &World) -> Result<Done, RpcError> {

@@ -33,7 +33,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
 /// One file with its content.
 pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
-    let name = supported(world, params)?;
+    let name = supported(world, &workspace, params)?;
     let file = workspaces::shown(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
@@ -41,7 +41,7 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
 /// Writes one file; with `expectedHash` only when it is still the one that was read.
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
-    let name = supported(world, params)?.to_owned();
+    let name = supported(world, &workspace, params)?.to_owned();
     let current = world.workspaces.file(&workspace, &name).map(|file| sha256_hex(&file.content));
     if let Some(expected) = params["expectedHash"].as_str()
         && current.as_deref() != Some(expected)
@@ -72,11 +72,18 @@ pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String
     }
 }
 
-fn supported<'a>(world: &World, params: &'a Value) -> Result<&'a str, RpcError> {
+/// The name of the file that the parameters name, unless the gateway knows no such file or it is a link.
+fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'a str, RpcError> {
     let name = text(params, "name");
-    if world.profile.files.contains(&name) {
-        Ok(name)
-    } else {
-        Err(RpcError::invalid(format!("unsupported file \"{name}\"")))
+    if !world.profile.files.contains(&name) {
+        return Err(RpcError::invalid(format!("unsupported file \"{name}\"")));
     }
+    if world.workspaces.is_link(workspace, name) {
+        let why = match world.profile.protocol {
+            ..4 => format!(" (Hardlinked path is not allowed under workspace root ({workspace}): {workspace}/{name})"),
+            4.. => String::new(),
+        };
+        return Err(RpcError::invalid(format!("unsafe workspace file \"{name}\"{why}")));
+    }
+    Ok(name)
 }

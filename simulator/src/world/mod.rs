@@ -165,6 +165,11 @@ impl World {
     /// Writes the configuration. A version that loses writes starts from what the last one had not
     /// yet changed.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
+        if std::mem::take(&mut self.config.broken) {
+            // On newer versions what cannot be read counts as nothing, and what is written now is all there is (measured).
+            let heals = self.profile.heals_broken_config;
+            self.config.document = if heals { self.config.applied.clone() } else { json!({}) };
+        }
         let now = Instant::now();
         if let (Some(window), Some((at, before))) = (self.profile.loses_writes, self.last_write.take())
             && at + window > now
@@ -186,7 +191,7 @@ impl World {
 
     /// Applies what is written, unless the lease of a dead process is held.
     pub(crate) fn apply(&mut self) {
-        if self.config.unsettled_until.is_some_and(|until| until > Instant::now()) {
+        if self.config.unsettled_until.is_some_and(|until| until > Instant::now()) || self.config.broken {
             return;
         }
         self.config.unsettled_until = None;

@@ -1,6 +1,6 @@
 //! Workspaces: directories of files, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ pub(crate) struct File {
 pub(crate) struct Workspace {
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) git: bool,
+    /// Names of links, which the gateway does not follow: it lists them as missing.
+    pub(crate) linked: BTreeSet<String>,
 }
 
 /// Every workspace by its path.
@@ -40,6 +42,10 @@ pub(crate) struct Workspaces {
 impl Workspaces {
     pub(crate) fn file(&self, path: &str, name: &str) -> Option<&File> {
         self.by_path.get(path)?.files.get(name)
+    }
+
+    pub(crate) fn is_link(&self, path: &str, name: &str) -> bool {
+        self.by_path.get(path).is_some_and(|workspace| workspace.linked.contains(name))
     }
 
     pub(crate) fn write(&mut self, path: &str, name: &str, content: &str, now_ms: i64) {
