@@ -219,6 +219,15 @@ impl Fault {
         self
     }
 
+    /// A refusal has details.
+    #[must_use]
+    pub fn details(mut self, details: Value) -> Self {
+        if let Action::Refuse(error) = self.action {
+            self.action = Action::Refuse(error.with_details(details));
+        }
+        self
+    }
+
     /// The call is refused and not executed.
     #[must_use]
     pub fn error(self, code: &str, message: impl Into<String>, retryable: bool) -> Self {

@@ -7,9 +7,13 @@ use muster::api::gateway::{AgentGatewayStatus, Pairing};
 use muster::api::{AgentGateway, ConditionType};
 use muster::reconcile::Key;
 use muster::reconcile::ports::Store;
-use muster_simulator::Simulator;
+use muster_simulator::{Call, Outcome, Profile, Simulator};
+use serde_json::json;
 
-use crate::rig::{NS, Rig};
+use crate::rig::{NS, Rig, gateway_manifest};
+
+/// The credential that takes the place of the first one: a word that stands nowhere else.
+const ANOTHER: &str = "quokka-4711";
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
     rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
@@ -98,50 +102,141 @@ async fn a_device_that_is_revoked_asks_for_approval_again_and_heals_with_it() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_credential_is_told_while_the_devices_own_token_opens_the_door() {
     let (mut rig, gateway) = paired().await;
-    gateway.change_token("another");
+    gateway.change_token(ANOTHER);
     gateway.restart();
     let told = |rig: &Rig| condition(rig, ConditionType::Authenticated);
     rig.until("the news", |rig| told(rig).2.contains("token of its own device")).await;
     assert_eq!((told(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"));
     assert!(told(&rig).2.contains("spec.auth"), "{}", told(&rig).2);
     assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some("secret-token"), "what did not work is not kept");
-    rig.secret("gw-auth", "token", "another");
+    rig.secret("gw-auth", "token", ANOTHER);
     rig.until("the shared credential", |rig| told(rig).2.starts_with("the gateway granted")).await;
-    rig.until("it to be kept", |rig| kept(rig, "last-good-credential").as_deref() == Some("another")).await;
+    rig.until("it to be kept", |rig| kept(rig, "last-good-credential").as_deref() == Some(ANOTHER)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_is_rotated_in_its_secret_is_taken_up_without_a_restart() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
-    rig.secret("gw-auth", "token", "another");
-    gateway.change_token("another");
+    rig.rest(Duration::from_secs(10)).await;
+    assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some("secret-token"));
+    rig.secret("gw-auth", "token", ANOTHER);
+    gateway.change_token(ANOTHER);
     rig.rest(Duration::from_mins(11)).await;
-    until_ready(&mut rig).await;
+    assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some(ANOTHER), "while nothing was refused");
     gateway.drop_connections();
     rig.rest(Duration::from_secs(30)).await;
     until_ready(&mut rig).await;
+    let refused = |call: &Call| call.method == "connect" && call.outcome != Outcome::Ok;
+    assert!(!gateway.calls().iter().any(refused), "the Secret was read before the gateway refused what it held");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_was_given_another_credential_first_is_refused_until_the_secret_follows() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
-    gateway.change_token("another");
+    gateway.change_token(ANOTHER);
     gateway.restart();
     rig.until("the refusal", |rig| condition(rig, ConditionType::Authenticated).1 == "BadCredentials").await;
-    rig.secret("gw-auth", "token", "another");
+    rig.secret("gw-auth", "token", ANOTHER);
     until_ready(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_credential_stands_in_the_status_or_in_an_event() {
     let (mut rig, gateway) = paired().await;
-    gateway.change_token("another");
+    gateway.change_token(ANOTHER);
     gateway.restart();
+    rig.secret("gw-auth", "token", "wombat-0815");
     rig.rest(Duration::from_mins(2)).await;
     let device = kept(&rig, "device-token").unwrap();
     let state = rig.store.state();
     let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<&AgentGateway>>(), state.notes);
-    assert!(!seen.contains("secret-token") && !seen.contains("another\"") && !seen.contains(&device), "{seen}");
+    for secret in ["secret-token", ANOTHER, "wombat-0815", &device] {
+        assert!(!seen.contains(secret), "{secret} in {seen}");
+    }
+}
+
+/// A gateway that asks for a password, with this in the Secret.
+fn with_password((rig, _): (Rig, Simulator), secret: &str) -> (Rig, Simulator) {
+    let gateway = Simulator::new(Profile::v2026_9_6().with_password(ANOTHER));
+    rig.host("gw", &gateway);
+    rig.secret("gw-auth", "password", secret);
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["auth"] = json!({ "passwordSecretRef": { "name": "gw-auth", "key": "password" } });
+    rig.apply::<AgentGateway>(manifest);
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_opens_a_gateway_on_loopback() {
+    let (mut rig, gateway) = with_password(Rig::new(), ANOTHER);
+    until_ready(&mut rig).await;
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    assert!(gateway.agents().contains_key(&rig.agent_id("one")));
+    let kind = kept(&rig, "last-good-kind");
+    assert_eq!((kind.as_deref(), kept(&rig, "last-good-credential").as_deref()), (Some("password"), Some(ANOTHER)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_opens_a_remote_gateway_once_the_device_is_approved() {
+    let (mut rig, gateway) = with_password(Rig::remote(), ANOTHER);
+    let pairing = until_pairing(&mut rig).await;
+    assert!(gateway.approve_pairing(&pairing.request_id));
+    until_ready(&mut rig).await;
+    assert!(kept(&rig, "device-token").is_some());
+    gateway.restart();
+    rig.rest(Duration::from_secs(30)).await;
+    until_ready(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_is_told_and_heals_when_the_secret_is_put_right() {
+    for (remote, rig) in [(false, Rig::new()), (true, Rig::remote())] {
+        let (mut rig, gateway) = with_password(rig, "wombat-0815");
+        let told = |rig: &Rig| condition(rig, ConditionType::Authenticated);
+        rig.until("the refusal", |rig| told(rig).1 == "BadCredentials").await;
+        assert_eq!((told(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("False", "False"));
+        assert!(told(&rig).2.contains("spec.auth"), "{}", told(&rig).2);
+        assert!(gateway.pairing_requests().is_empty(), "who does not know the password is not asked about");
+        rig.secret("gw-auth", "password", ANOTHER);
+        if remote {
+            assert!(gateway.approve_pairing(&until_pairing(&mut rig).await.request_id));
+        }
+        until_ready(&mut rig).await;
+        assert_eq!(told(&rig).0, "True");
+        let state = rig.store.state();
+        let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<_>>(), state.notes);
+        assert!(!seen.contains(ANOTHER) && !seen.contains("wombat-0815"), "{seen}");
+    }
+}
+
+/// Lets a request for approval wait for so long; its end is never long over.
+async fn unanswered(rig: &mut Rig, time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        rig.rest(Duration::from_secs(5)).await;
+        let pairing = status(rig).pairing.expect("a request that waits");
+        let over = rig.world().store.now().duration_since(pairing.expires_at.unwrap().0);
+        assert!(over.as_secs() <= 40, "{} was over {over:?} ago", pairing.request_id);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_gateway_gave_up_is_replaced_by_its_next_one() {
+    let (mut rig, _) = Rig::remote();
+    let gateway = Simulator::new(Profile::v2026_5_28().with_token("secret-token"));
+    rig.host("gw", &gateway);
+    let first = until_pairing(&mut rig).await;
+    unanswered(&mut rig, Duration::from_mins(6)).await;
+    let next = status(&rig).pairing.unwrap();
+    assert_ne!(next.request_id, first.request_id);
+    assert_eq!(gateway.pairing_requests(), [next.request_id.clone()]);
+    assert!(next.expires_at.unwrap().0 > rig.world().store.now());
+    assert!(next.command.contains(&next.request_id), "{}", next.command);
+    assert!(!gateway.approve_pairing(&first.request_id));
+    assert!(gateway.approve_pairing(&next.request_id));
+    until_ready(&mut rig).await;
 }
