@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_simulator::{Fault, Profile};
 
-use crate::life::{Bounds, Life};
+use crate::life::{Bounds, Id, Life};
 
 /// The gateways that live through it: the newest, and one that still deletes main sessions.
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
@@ -66,17 +66,42 @@ struct Column {
 }
 
 /// The connection is not lost: nothing may be done twice.
-const CONNECTED: Bounds = Bounds { runs: 2, dials: 1 };
+const CONNECTED: Bounds = Bounds { runs: 2, dials: 1, steady: true, each_second: 0 };
+/// Requests are refused for a while: some are made again with each look.
+const REFUSED: Bounds = Bounds { steady: false, each_second: 12, ..CONNECTED };
+/// The gateway does not work with its config for a while, and is asked when it does.
+const UNSETTLED: Bounds = Bounds { steady: false, each_second: 1, ..CONNECTED };
 /// The connection is lost.
-const LOST: Bounds = Bounds { runs: 2, dials: 3 };
+const LOST: Bounds = Bounds { dials: 3, ..CONNECTED };
 /// The process ends, and comes back by itself. It has forgotten which wakes it knew.
-const RESTARTED: Bounds = Bounds { runs: 3, dials: 12 };
-/// The process ends and stays away for more than a minute.
-const KILLED: Bounds = Bounds { runs: 3, dials: 60 };
+const RESTARTED: Bounds = Bounds { runs: 3, dials: 12, ..CONNECTED };
+/// The process ends and stays away for more than a minute. It may not work with its config when it is back.
+const KILLED: Bounds = Bounds { runs: 3, dials: 60, ..UNSETTLED };
+
+impl Bounds {
+    /// What a version costs more than that by itself: one that restarts after each patch is not there for a while each time.
+    fn on(&self, profile: &Profile) -> Self {
+        let restarts = if profile.restarts_on_patch { 4 } else { 0 };
+        Self { runs: self.runs + restarts, dials: self.dials + 6 * restarts, ..*self }
+    }
+}
+
+/// The config writes of a life in which they make the agent, and on the versions that lose writes, restart after each,
+/// or take three a minute.
+const MORE: [(fn() -> Profile, Id, &str, usize); 8] = [
+    (Profile::v2026_9_6, Id::Derived, "config.patch", 1),
+    (Profile::v2026_7_1, Id::Derived, "config.patch", 1),
+    (Profile::v2026_3_2, Id::Derived, "config.patch", 1),
+    (Profile::v2026_3_2, Id::Derived, "config.patch", 2),
+    (Profile::v2026_7_1, Id::Derived, "agents.delete", 1),
+    (Profile::v2026_3_2, Id::Derived, "agents.delete", 1),
+    (Profile::v2026_7_1, Id::Chosen, "agents.create", 1),
+    (Profile::v2026_3_2, Id::Chosen, "agents.create", 1),
+];
 
 /// How often each method is called in a life without a fault.
 async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
-    let mut life = Life::new(profile(), format!("{} without a fault", profile().version));
+    let mut life = Life::new(profile(), Id::Chosen, format!("{} without a fault", profile().version));
     life.live(&CONNECTED).await;
     let mut calls = BTreeMap::new();
     for call in life.gateway.calls() {
@@ -96,19 +121,25 @@ async fn matrix(column: &Column) {
                 continue;
             }
             for nth in BTreeSet::from([1, count]) {
-                cell(column, profile(), &method, nth).await;
+                cell(column, profile(), Id::Chosen, &method, nth).await;
             }
+        }
+    }
+    for (profile, id, method, nth) in MORE {
+        if column.methods.contains(&method) {
+            cell(column, profile(), id, method, nth).await;
         }
     }
     let missed: Vec<_> = column.methods.iter().filter(|method| !met.contains(**method)).collect();
     assert!(missed.is_empty(), "no life calls {missed:?}");
 }
 
-async fn cell(column: &Column, profile: Profile, method: &str, nth: usize) {
-    let context = format!("{}: {method} number {nth}, {}", profile.version, column.what);
-    let mut life = Life::new(profile, context.clone());
+async fn cell(column: &Column, profile: Profile, id: Id, method: &str, nth: usize) {
+    let context = format!("{} {id:?}: {method} number {nth}, {}", profile.version, column.what);
+    let bounds = column.bounds.on(&profile);
+    let mut life = Life::new(profile, id, context.clone());
     life.gateway.inject((column.fault)(Fault::on(method).nth(nth)));
-    life.live(&column.bounds).await;
+    life.live(&bounds).await;
     assert_eq!(life.gateway.faults_left(), 0, "{context}: the fault struck");
 }
 
@@ -135,16 +166,16 @@ columns! {
     the_reply_is_lost: METHODS, LOST, Fault::lose_reply;
     the_reply_comes_twice: ANSWERED, CONNECTED, Fault::repeat_reply;
     the_reply_is_overtaken_by_later_ones: METHODS, CONNECTED, |fault| fault.hold_reply(Duration::from_secs(3));
-    unavailable_for_ten_seconds: ANSWERED, CONNECTED, |fault| fault
+    unavailable_for_ten_seconds: ANSWERED, REFUSED, |fault| fault
         .error("UNAVAILABLE", "gateway starting; retry shortly", true)
         .retry_after(Duration::from_millis(500))
         .lasting(Duration::from_secs(10));
-    limited_for_half_a_minute: ANSWERED, CONNECTED, |fault| fault
+    limited_for_half_a_minute: ANSWERED, REFUSED, |fault| fault
         .error("UNAVAILABLE", "rate limit exceeded; retry after 30s", true)
         .retry_after(Duration::from_secs(30))
         .lasting(Duration::from_secs(30));
-    ok_and_nothing_is_applied_for_five_minutes: CONFIG_WRITES, CONNECTED, |fault| fault.unsettle(Duration::from_mins(5));
-    no_space_is_left_on_the_disk_for_three_minutes: WRITES, CONNECTED, |fault| fault
+    ok_and_nothing_is_applied_for_five_minutes: CONFIG_WRITES, UNSETTLED, |fault| fault.unsettle(Duration::from_mins(5));
+    no_space_is_left_on_the_disk_for_three_minutes: WRITES, REFUSED, |fault| fault
         .error("UNAVAILABLE", "Error: ENOSPC: no space left on device, write", false)
         .lasting(Duration::from_mins(3));
 }
