@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use muster::api::ConditionType;
+use kube::Resource;
+use muster::api::{Agent, ConditionType};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::rig::{Rig, ready};
+use crate::rig::{NS, Rig, ready};
 
 const AGENTS: usize = 30;
 
@@ -48,6 +49,43 @@ async fn thirty_agents_get_their_heartbeat_within_one_minutes_writes() {
     rig.until("all to be Ready", all_ready).await;
     assert!(began.elapsed() < Duration::from_mins(1), "before the budget is back: {:?}", began.elapsed());
     assert!(gateway.count("config.patch") <= 3, "{}", gateway.count("config.patch"));
+    assert_eq!(paced(&gateway, "5m"), AGENTS);
+}
+
+/// Applies the agents one after the other; how long after the last one all are Ready.
+async fn one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
+    let (began, before) = (Instant::now(), gateway.count("config.patch"));
+    let store = rig.store.clone();
+    let arriving = async {
+        for number in 0..AGENTS {
+            store.apply::<Agent>(agent(number));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        Instant::now()
+    };
+    let there = |rig: &Rig| rig.store.state().agents.len() == AGENTS && all_ready(rig);
+    let (last, ()) = tokio::join!(arriving, rig.until("all to be Ready", there));
+    let (patches, minutes) = (gateway.count("config.patch") - before, began.elapsed().as_secs() / 60 + 1);
+    // The first that is too many is refused, and says when the next minute begins.
+    assert!(patches as u64 <= 4 * minutes, "{patches} config writes in {minutes} minutes");
+    last.elapsed()
+}
+
+fn agent(number: usize) -> Agent {
+    let spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
+    let manifest = json!({
+        "apiVersion": Agent::api_version(&()), "kind": Agent::kind(&()),
+        "metadata": { "name": format!("agent-{number}"), "namespace": NS }, "spec": spec,
+    });
+    serde_json::from_value(manifest).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_agents_that_arrive_one_by_one_get_their_heartbeat_when_the_budget_is_back_at_the_latest() {
+    let (mut rig, gateway) = with_three_writes_a_minute();
+    rig.rest(Duration::from_secs(5)).await;
+    let took = one_by_one(&mut rig, &gateway).await;
+    assert!(took < Duration::from_secs(75), "{took:?}");
     assert_eq!(paced(&gateway, "5m"), AGENTS);
 }
 

@@ -39,11 +39,48 @@ async fn until_tools(rig: &mut Rig, state: FileState) {
     rig.until("TOOLS.md", |rig| tools(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
 }
 
+/// Versions between the four that were measured, each with a part of what its neighbours have; what is not known of
+/// them is made up.
+fn between() -> [Profile; 4] {
+    [
+        // Protocol 3, and no write is lost any more.
+        Profile {
+            version: "2026.5.7",
+            announced_version: "2026.5.7",
+            restarts_on_patch: false,
+            loses_writes: None,
+            ..Profile::v2026_3_2()
+        },
+        // The last one with a list; it refuses and offers as later ones do.
+        Profile {
+            version: "2026.7.35",
+            announced_version: "2026.7.35",
+            methods: new().methods,
+            forbidden: true,
+            names_unknown_agent: true,
+            names_every_missing: true,
+            target_first: true,
+            ..Profile::v2026_7_1()
+        },
+        // The first one with entries: it hashes nothing and does not tell that it changed.
+        Profile {
+            version: "2026.8.1",
+            announced_version: "2026.8.1",
+            file_hashes: false,
+            opaque_hashes: false,
+            config_events: false,
+            heartbeat_jobs: false,
+            ..new()
+        },
+        // Entries and no hashes of files.
+        Profile { version: "2026.9.3", announced_version: "2026.9.3", file_hashes: false, ..new() },
+    ]
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
-    let profiles =
-        [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()].into_iter();
-    for profile in profiles.map(|profile| profile.with_token("secret-token")) {
+    let measured = [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()];
+    for profile in measured.into_iter().chain(between()).map(|profile| profile.with_token("secret-token")) {
         let version = profile.version;
         let (mut rig, gateway, id) = provisioned(profile).await;
         assert_eq!(gateway.chats().len(), 1, "{version}");
