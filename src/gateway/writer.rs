@@ -207,7 +207,9 @@ impl Writer {
                 info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
                 self.written(&ids, read)
             }
-            Err(error) => self.failed(&ids, &base, &error),
+            Err(error) if read => self.failed(&ids, &base, &error),
+            // A gateway whose config cannot be read refuses every write to it, whatever the entry is.
+            Err(error) => Some(Instant::now() + self.failed_again(&ids, &error)),
         }
     }
 

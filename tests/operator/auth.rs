@@ -7,7 +7,7 @@ use muster::api::gateway::{AgentGatewayStatus, Pairing};
 use muster::api::{AgentGateway, ConditionType};
 use muster::reconcile::Key;
 use muster::reconcile::ports::Store;
-use muster_simulator::{Call, Outcome, Profile, Simulator};
+use muster_simulator::{Call, Fault, Outcome, Profile, Simulator};
 use serde_json::json;
 
 use crate::rig::{NS, Rig, gateway_manifest};
@@ -218,7 +218,7 @@ async fn unanswered(rig: &mut Rig, time: Duration) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
         rig.rest(Duration::from_secs(5)).await;
-        let pairing = status(rig).pairing.expect("a request that waits");
+        let pairing = status(rig).pairing.unwrap();
         let over = rig.world().store.now().duration_since(pairing.expires_at.unwrap().0);
         assert!(over.as_secs() <= 40, "{} was over {over:?} ago", pairing.request_id);
     }
@@ -233,10 +233,62 @@ async fn a_request_that_the_gateway_gave_up_is_replaced_by_its_next_one() {
     unanswered(&mut rig, Duration::from_mins(6)).await;
     let next = status(&rig).pairing.unwrap();
     assert_ne!(next.request_id, first.request_id);
-    assert_eq!(gateway.pairing_requests(), [next.request_id.clone()]);
+    assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&next.request_id));
     assert!(next.expires_at.unwrap().0 > rig.world().store.now());
     assert!(next.command.contains(&next.request_id), "{}", next.command);
     assert!(!gateway.approve_pairing(&first.request_id));
     assert!(gateway.approve_pairing(&next.request_id));
     until_ready(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_gateway_keeps_alive_is_the_same_one_with_a_later_end() {
+    for profile in [Profile::v2026_9_6(), Profile::v2026_7_1(), Profile::v2026_3_2()] {
+        let (mut rig, _) = Rig::remote();
+        let gateway = Simulator::new(profile.with_token("secret-token"));
+        rig.host("gw", &gateway);
+        let first = until_pairing(&mut rig).await;
+        unanswered(&mut rig, Duration::from_mins(6)).await;
+        let now = status(&rig).pairing.unwrap();
+        assert_eq!((&now.request_id, &now.command), (&first.request_id, &first.command));
+        assert_eq!(gateway.pairing_requests(), [first.request_id]);
+        assert!(now.expires_at.clone().unwrap().0 > rig.world().store.now());
+        let message = condition(&rig, ConditionType::Paired).2;
+        assert!(message.contains(&now.expires_at.unwrap().0.to_string()), "{message}");
+        unanswered(&mut rig, Duration::from_mins(20)).await;
+        assert!(gateway.approve_pairing(&now.request_id));
+        until_ready(&mut rig).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_has_had_too_many_bad_logins_is_left_alone_for_as_long_as_it_asks() {
+    const ASKED: Duration = Duration::from_mins(5);
+    let (mut rig, gateway) = Rig::new();
+    let limited =
+        Fault::on("connect").error("INVALID_REQUEST", "unauthorized: too many failed authentication attempts", true);
+    let details = json!({ "code": "AUTH_RATE_LIMITED", "authReason": "rate_limited" });
+    gateway.inject(limited.retry_after(ASKED).details(details).lasting(Duration::from_mins(20)));
+    rig.rest(Duration::from_mins(10)).await;
+    let dials: Vec<_> = rig.dials().into_iter().map(|(_, at)| at).collect();
+    assert!((2..=3).contains(&dials.len()), "{} connections in ten minutes", dials.len());
+    for pair in dials.windows(2) {
+        assert!(pair[1] - pair[0] >= ASKED, "it came back after {:?}", pair[1] - pair[0]);
+    }
+    let (told, reason, _) = condition(&rig, ConditionType::Authenticated);
+    assert_eq!((told.as_str(), reason.as_str()), ("False", "RateLimited"));
+    rig.rest(Duration::from_mins(20)).await;
+    until_ready(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_gets_in_by_its_own_token_while_the_shared_credential_is_locked() {
+    let (mut rig, gateway) = paired().await;
+    gateway.exhaust_logins();
+    gateway.drop_connections();
+    rig.rest(Duration::from_mins(1)).await;
+    assert_eq!(gateway.connections(), 1);
+    let (told, _, message) = condition(&rig, ConditionType::Authenticated);
+    assert_eq!((told.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"), "{message}");
+    assert!(message.contains("token of its own device"), "{message}");
 }

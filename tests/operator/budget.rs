@@ -111,3 +111,12 @@ async fn a_change_of_all_waits_for_the_next_minute_is_told_and_blocks_nothing() 
     let id = rig.agent_id("agent-7");
     assert_eq!(gateway.file(&id, "SOUL.md").as_deref(), Some("I am agent-7.\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn thirty_agents_that_arrive_one_by_one_are_ready_without_waiting_for_the_next_minutes_writes() {
+    let (mut rig, gateway) = with_three_writes_a_minute();
+    rig.rest(Duration::from_secs(5)).await;
+    let took = one_by_one(&mut rig, &gateway).await;
+    assert!(took <= Duration::from_secs(20), "{took:?} after the last one");
+    assert_eq!(paced(&gateway, "5m"), AGENTS);
+}

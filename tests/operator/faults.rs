@@ -86,9 +86,12 @@ impl Bounds {
     }
 }
 
+/// A gateway, where the agent's id comes from, a method and the how manieth of its calls.
+type Place = (fn() -> Profile, Id, &'static str, usize);
+
 /// The config writes of a life in which they make the agent, and on the versions that lose writes, restart after each,
 /// or take three a minute.
-const MORE: [(fn() -> Profile, Id, &str, usize); 8] = [
+const MORE: [Place; 8] = [
     (Profile::v2026_9_6, Id::Derived, "config.patch", 1),
     (Profile::v2026_7_1, Id::Derived, "config.patch", 1),
     (Profile::v2026_3_2, Id::Derived, "config.patch", 1),

@@ -15,6 +15,7 @@ mod crashes;
 mod credentials;
 mod deletion;
 mod directory;
+mod disk;
 mod drift;
 mod faults;
 mod files;

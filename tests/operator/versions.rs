@@ -1,9 +1,11 @@
 //! Gateways of several versions, and gateways that change theirs.
 
+use std::time::Duration;
+
 use muster::api::agent::FileState;
 use muster::api::conditions::find;
 use muster::api::{AgentGatewayStatus, ConditionType};
-use muster_simulator::{Profile, Simulator};
+use muster_simulator::{Fault, Profile, Simulator};
 
 use crate::rig::{NS, Rig, ready};
 use muster::reconcile::Key;
@@ -133,4 +135,34 @@ async fn a_gateway_that_lacks_methods_is_told_as_such_and_works_after_an_upgrade
     gateway.upgrade(new());
     rig.until_ready().await;
     assert_eq!(compatible(&rig).unwrap().status, "True");
+}
+
+/// Looks until Compatible is False; its reason and message.
+async fn until_incompatible(rig: &mut Rig) -> (String, String) {
+    let told = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Compatible);
+    rig.until("Compatible to be False", |rig| told(rig).0 == "False").await;
+    let (_, reason, message) = told(rig);
+    (reason, message)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_speaks_another_protocol_is_told_with_the_one_that_it_speaks() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(Profile { protocol: 5, ..new() });
+    let (reason, message) = until_incompatible(&mut rig).await;
+    assert_eq!(reason, "ProtocolMismatch");
+    assert!(message.contains("protocol 5"), "{message}");
+    gateway.upgrade(new());
+    rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_does_not_understand_the_handshake_is_incompatible() {
+    let (mut rig, gateway) = Rig::new();
+    let said = "invalid connect params: at root: unexpected property 'caps'";
+    gateway.inject(Fault::on("connect").error("INVALID_REQUEST", said, false).lasting(Duration::from_mins(3)));
+    let (_, message) = until_incompatible(&mut rig).await;
+    assert!(message.contains(said), "{message}");
+    rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Compatible).0, "True");
 }
