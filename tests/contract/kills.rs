@@ -162,7 +162,9 @@ async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw)
         let (entries, written) = (entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
         let mut writes = subject.client.writes();
-        entries.iter().for_each(|entry| subject.client.submit(entry.clone()));
+        for entry in &entries {
+            subject.client.submit(entry.clone());
+        }
         // Any answer within that time is the end of the first patch.
         let answered = writes.wait_for(|_| subject.count("config.patch") > written);
         let answered = tokio::time::timeout(after, answered).await.is_ok();

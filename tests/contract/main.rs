@@ -92,10 +92,10 @@ fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
         let subject = Subject::simulated(Simulator::new(profile().with_token("token"))).await?;
         run(test, &subject).await
     };
-    runtime.block_on(test).map_err(failed)
+    runtime.block_on(test).map_err(|error| failed(&error))
 }
 
-fn failed(error: Failure) -> Failed {
+fn failed(error: &Failure) -> Failed {
     error.to_string().into()
 }
 
@@ -119,7 +119,7 @@ impl Real {
         let trial = |(name, test): (&'static str, Test)| {
             let real = Arc::clone(real);
             Trial::test(format!("OpenClaw {version}: {name}"), move || {
-                real.lock().unwrap_or_else(PoisonError::into_inner).run(name, test).map_err(failed)
+                real.lock().unwrap_or_else(PoisonError::into_inner).run(name, test).map_err(|error| failed(&error))
             })
         };
         SUITE.into_iter().map(trial).collect()
