@@ -324,10 +324,16 @@ impl Gateway {
     /// restarts itself, and refuses every session of the agent with `UNAVAILABLE` until this is called (measured).
     /// The gateway also puts its own first files into an empty workspace.
     ///
+    /// A gateway whose config file is not valid at this moment would put one in its place that has this agent and nothing else
+    /// (measured on 2026.5.28, 2026.7.1 and 2026.9.6); it tells nobody that the file broke, so that it is read just before.
+    ///
     /// # Errors
     /// See [`CallError`].
     pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
         let turn = self.config_turn().await;
+        if !self.resync().await {
+            return Err(CallError::Unsettled("the gateway's config could not be read just before".into()));
+        }
         let params = json!({ "name": agent_id, "workspace": workspace });
         let result = self.call("agents.create", params, CONFIG_WRITE).await;
         self.resync().await;

@@ -119,6 +119,21 @@ async fn where_the_gateway_tells_of_no_change_a_removed_agent_is_missed_within_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removed_agent_is_missed_within_two_seconds_although_only_a_hint_tells_of_it() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(1)).await;
+    let (id, created) = (rig.agent_id("one"), gateway.count("agents.create"));
+    gateway.remove_agent(&id);
+    gateway.send_event("chat.metadata.changed", &json!({}));
+    rig.rest(SOON).await;
+    assert_eq!(gateway.count("agents.create"), created + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_is_not_asked_for_any_more_is_not_written_later() {
     let (mut rig, gateway, id) = with_one().await;
     let message = format!("invalid config: agents.entries.{id}.model");

@@ -200,8 +200,8 @@ impl World {
         }
         self.config.applied = self.config.document.clone();
         self.sync_jobs();
-        self.emit("chat.metadata.changed", &json!({}));
         if self.profile.config_events {
+            self.emit("chat.metadata.changed", &json!({}));
             let payload = json!({
                 "path": config::path(&self.profile),
                 "hash": self.config.hash(&self.profile),
