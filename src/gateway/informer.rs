@@ -18,7 +18,7 @@ use super::methods::ORDINARY;
 use super::runs::Runs;
 
 /// Names of workspace files that some version accepts.
-const FILES: [&str; 10] = [
+pub const WORKSPACE_FILES: [&str; 10] = [
     "AGENTS.md",
     "SOUL.md",
     "TOOLS.md",
@@ -281,7 +281,7 @@ impl Informer {
                 }
             }
         };
-        let accepted = futures::future::try_join_all(FILES.map(ask)).await?;
+        let accepted = futures::future::try_join_all(WORKSPACE_FILES.map(ask)).await?;
         Ok(accepted.into_iter().flatten().map(str::to_owned).collect())
     }
 

@@ -31,6 +31,7 @@ pub use error::{CallError, Outcome};
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
 pub use identity::Identity;
+pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
 pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use muster::gateway::{Link, RosterShape};
+use muster::gateway::{Link, RosterShape, WORKSPACE_FILES};
 use muster_harness::Failure;
 
 use crate::subject::Subject;
@@ -132,19 +132,10 @@ fn word(so: bool) -> String {
 }
 
 fn folded(accepted: &BTreeSet<String>) -> String {
-    const ALL: [&str; 10] = [
-        "AGENTS.md",
-        "SOUL.md",
-        "TOOLS.md",
-        "IDENTITY.md",
-        "USER.md",
-        "HEARTBEAT.md",
-        "BOOTSTRAP.md",
-        "MEMORY.md",
-        "BOARD.md",
-        "APPROVALS.md",
-    ];
-    let others: Vec<_> =
-        ALL.iter().filter(|name| !accepted.contains(**name)).map(|name| name.trim_end_matches(".md")).collect();
+    let others: Vec<_> = WORKSPACE_FILES
+        .iter()
+        .filter(|name| !accepted.contains(**name))
+        .map(|name| name.trim_end_matches(".md"))
+        .collect();
     others.join(", ")
 }
