@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::entry::{AgentEntry, EntryState};
+use super::entry::{AgentEntry, EntryState, same_path};
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,19 +112,22 @@ pub(super) fn assemble(
         let workspace = entry.get("workspace").and_then(Value::as_str).map(str::to_owned);
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
-    for shown in roster["agents"].as_array().into_iter().flatten() {
-        let Some(id) = shown["id"].as_str() else { continue };
-        let row = agents.entry(id.to_owned()).or_insert_with(|| AgentRow { id: id.to_owned(), ..AgentRow::default() });
-        row.in_roster = true;
-        if row.workspace.is_none() {
-            row.workspace = shown["workspace"].as_str().map(str::to_owned);
-        }
-    }
     // Versions that know the two tell both, and null for a config that they cannot read.
     let settled = match (config.get("appliedConfigHash"), config.get("configRevisionHash")) {
         (None, None) => true,
         (applied, revision) => applied == revision && applied.is_some_and(Value::is_string),
     };
+    for shown in roster["agents"].as_array().into_iter().flatten() {
+        let Some(id) = shown["id"].as_str() else { continue };
+        let row = agents.entry(id.to_owned()).or_insert_with(|| AgentRow { id: id.to_owned(), ..AgentRow::default() });
+        let shown_in = shown["workspace"].as_str();
+        // An entry with another workspace than the roster shows is on its way: files would go to the old one.
+        let moves = row.workspace.as_deref().zip(shown_in).is_some_and(|(new, old)| !same_path(new, old));
+        row.in_roster = settled || !moves;
+        if row.workspace.is_none() {
+            row.workspace = shown_in.map(str::to_owned);
+        }
+    }
     Inventory {
         capabilities: Capabilities {
             roster: shape,
@@ -187,6 +190,18 @@ mod tests {
         assert!(inventory.agents["main"].entry.is_none());
         assert_eq!(inventory.capabilities.roster, RosterShape::Entries);
         assert!(inventory.explicit_ownership && !inventory.settled);
+    }
+
+    #[test]
+    fn an_agent_that_moves_is_not_served_from_its_new_workspace_before_the_config_is_applied() {
+        let roster = json!({"agents": [{"id": "mc-1", "workspace": "/home/o/before"}]});
+        assert!(!assemble(&nine(), &roster, &BTreeSet::new(), true).agents["mc-1"].in_roster);
+        let mut applied = nine();
+        applied["appliedConfigHash"] = json!("y");
+        assert!(
+            assemble(&applied, &roster, &BTreeSet::new(), true).agents["mc-1"].in_roster,
+            "paths may be written otherwise"
+        );
     }
 
     #[test]
