@@ -25,11 +25,13 @@ use super::turn::Turns;
 const MOST: usize = 64;
 /// How long to wait after a patch that failed for another reason than a stale base; doubled each time, up to the second.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
-/// How many patches of a minute go out at once on gateways that take three in it (measured on all whose roster is a list). The
-/// next one is kept back until no entry has come for the first time below, and for the second at most: whoever came too late
-/// for it would wait for the rest of the minute.
-const AT_ONCE: usize = 2;
-const QUIET: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// A patch is kept back until no entry has come for the first time, and for the second at most: `kubectl apply` sends a file's
+/// objects one after the other (20 to 75 ms each, measured), and a patch costs seconds however few are in it.
+const GATHERING: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+/// How many patches of a minute are kept back only so long on gateways that take three in it (measured on all whose roster is a
+/// list), and how long the next one is: whoever came too late for it would wait for the rest of the minute.
+const PLENTY: usize = 2;
+const LAST_OF_A_MINUTE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// The state of the config writes.
@@ -180,8 +182,12 @@ impl Writer {
         let few = self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes());
         let lately = self.sent.iter().filter(|at| at.elapsed() < MINUTE).count();
         let waiting = || self.state.values().filter(|slot| slot.refused.is_none()).map(|slot| slot.since);
-        let until = (waiting().max()? + QUIET.0).min(waiting().min()? + QUIET.1);
-        (few && lately >= AT_ONCE && until > Instant::now()).then_some(until)
+        if waiting().count() >= MOST {
+            return None;
+        }
+        let (quiet, most) = if few && lately >= PLENTY { LAST_OF_A_MINUTE } else { GATHERING };
+        let until = (waiting().max()? + quiet).min(waiting().min()? + most);
+        (until > Instant::now()).then_some(until)
     }
 
     /// Sends one patch. Gives the time before which no other may be sent.

@@ -142,12 +142,39 @@ async fn where_few_writes_are_taken_the_last_one_of_a_minute_waits_for_those_who
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_many_writes_are_taken_nobody_waits_for_anybody() {
+async fn entries_that_come_one_after_the_other_go_out_together() {
     let rig = rig(RosterShape::Entries, true);
-    for id in 0..10 {
+    for id in 0..30 {
         rig.submit(id);
-        pass(Duration::from_millis(300)).await;
-        assert!(rig.writes.borrow().pending.is_empty(), "{id}");
+        pass(Duration::from_millis(100)).await;
     }
-    assert_eq!(rig.patches().len(), 10);
+    pass(Duration::from_millis(500)).await;
+    assert_eq!(rig.patches().iter().map(|(_, entries)| *entries).collect::<Vec<_>>(), [30]);
+    assert!(rig.writes.borrow().pending.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_comes_alone_is_kept_back_for_a_third_of_a_second() {
+    let rig = rig(RosterShape::Entries, true);
+    let began = Instant::now();
+    rig.submit(0);
+    for _ in 0..10 {
+        pass(Duration::from_millis(100)).await;
+    }
+    let kept_back = rig.patches()[0].0 - began;
+    assert!((200..=450).contains(&kept_back.as_millis()), "{kept_back:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_kept_back_for_ever_by_those_who_come_later_or_when_a_patch_is_full() {
+    for (pace, most) in [(Duration::from_millis(200), 5_300), (Duration::from_millis(5), 490)] {
+        let rig = rig(RosterShape::Entries, true);
+        let began = Instant::now();
+        for id in 0..100 {
+            rig.submit(id);
+            pass(pace).await;
+        }
+        let kept_back = rig.patches()[0].0 - began;
+        assert!(kept_back.as_millis() <= most, "{kept_back:?} at a pace of {pace:?}");
+    }
 }
