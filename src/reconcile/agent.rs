@@ -23,7 +23,7 @@ use crate::plan::removal::Presence;
 use crate::plan::session::{self, SessionChange};
 use crate::plan::status::{Report, status};
 use crate::plan::wake::{Waking, stale_at, waking};
-use crate::plan::{Binding, Desired, Observed, Plan, TokenState, Trouble, Wait, plan, token};
+use crate::plan::{Binding, Desired, Observed, Plan, Registration, TokenState, Trouble, Wait, plan, token};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
@@ -244,6 +244,9 @@ async fn work<S: Store>(
     let status = status(&report);
     // What the status has let go of is then dropped from the Secret.
     let more_about_the_token = token::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
+    // A round that sets an agent up and is followed by another at once has nothing to say that this one does not say better.
+    let is_said_next = plan.again && wait.is_none() && observed.registration != Registration::Current;
+    let status = if is_said_next { old } else { status };
     let end = match &wait {
         None if put_off => End::Next(Next::after(AFTER_THE_OTHERS)),
         None if plan.again || more_about_the_token => End::Again,
