@@ -244,7 +244,7 @@ async fn work<S: Store>(
     let status = status(&report);
     // What the status has let go of is then dropped from the Secret.
     let more_about_the_token = token::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
-    // A round that sets an agent up and is followed by another at once has nothing to say that this one does not say better.
+    // While an agent is set up, what a round has to say is said better by the one that follows it at once.
     let is_said_next = plan.again && wait.is_none() && observed.registration != Registration::Current;
     let status = if is_said_next { old } else { status };
     let end = match &wait {

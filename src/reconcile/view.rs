@@ -173,17 +173,17 @@ impl Link {
     /// Lists an agent's files. What the list leaves out is taken as it was `before`, so that a look is one request; the
     /// comparison of contents reads it.
     async fn files(&self, id: &str, before: Option<&View>) -> Result<BTreeMap<String, ObservedFile>, CallError> {
-        let (listed, unlisted) = if let Some(view) = before {
-            let unlisted = view.files.get(UNLISTED).map(|file| ObservedFile { sha256: None, ..file.clone() });
-            (self.gateway.files_list(id).await?, unlisted)
-        } else {
-            let unlisted = async { Ok(self.gateway.file_get(id, UNLISTED).await?.map(|read| content_seen(&read))) };
-            futures::try_join!(self.gateway.files_list(id), unlisted)?
-        };
-        let unlisted = unlisted.filter(|_| !listed.iter().any(|file| file.name == UNLISTED));
+        let listed = self.gateway.files_list(id).await?;
+        let left_out = !listed.iter().any(|file| file.name == UNLISTED);
         let present = listed.into_iter().filter(|file| !file.missing);
         let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), observed_file(&file))).collect();
-        files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
+        if left_out {
+            let unlisted = match before {
+                Some(view) => view.files.get(UNLISTED).map(|file| ObservedFile { sha256: None, ..file.clone() }),
+                None => self.gateway.file_get(id, UNLISTED).await?.map(|content| content_seen(&content)),
+            };
+            files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
+        }
         Ok(files)
     }
 
