@@ -112,9 +112,8 @@ impl Writer {
         let mut not_before: Option<Instant> = None;
         loop {
             self.clear();
-            let ready = self.compose(not_before).is_some();
-            let kept_back = self.kept_back().filter(|_| ready);
-            if ready && kept_back.is_none() {
+            let kept_back = self.kept_back();
+            if kept_back.is_none() && self.compose(not_before).is_some() {
                 not_before = self.patch().await;
                 self.publish(not_before);
                 continue;
