@@ -129,7 +129,8 @@ pub(crate) async fn a_paused_agent_has_no_heartbeat_on_the_gateway_until_it_is_r
     let reason = fleet.condition("agent/one", "CheckedIn").await?.0;
     assert_eq!(reason, "Suspended");
     fleet.apply(&[worker("one")]).await?;
-    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    fleet.wait("condition=HeartbeatConfigured", &["agent/one"]).await?;
     assert_eq!(every(stack)?, "\"5m\"");
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
     fleet.delete().await
 }
