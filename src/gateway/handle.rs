@@ -1,6 +1,6 @@
 //! The handle to a gateway, and the tasks behind it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::connection::{Call, Connection};
 use super::entry::AgentEntry;
 use super::error::CallError;
+use super::gathering::{Arrival, Arrivals};
 use super::hello::{Hello, Refusal, Settings};
 use super::informer::Informer;
 use super::inventory::{Inventory, Unread};
@@ -116,6 +117,7 @@ struct Inner {
     writes: watch::Receiver<Arc<Writes>>,
     changes: broadcast::Sender<Change>,
     commands: mpsc::UnboundedSender<Command>,
+    arrivals: Arrivals,
     wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
     turns: Arc<Turns>,
     hashes: Arc<AtomicBool>,
@@ -139,6 +141,7 @@ impl Gateway {
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
         let caller = Caller { calls, meter };
         let turns = Arc::<Turns>::default();
+        let arrivals = Arrivals::default();
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
         let connection = Connection {
@@ -173,7 +176,7 @@ impl Gateway {
             turns: Arc::clone(&turns),
             state: BTreeMap::new(),
             failing: None,
-            sent: VecDeque::new(),
+            gathering: arrivals.gathering(),
             news: Vec::new(),
         };
         tokio::spawn(connection.run());
@@ -188,6 +191,7 @@ impl Gateway {
             writes: writes_rx,
             changes,
             commands,
+            arrivals,
             wanted,
             turns,
             hashes,
@@ -236,6 +240,13 @@ impl Gateway {
     pub fn submit(&self, entry: AgentEntry) {
         // The writer ends only with this handle.
         let _ = self.inner.commands.send(Command::Submit(Box::new(entry)));
+    }
+
+    /// Says that an entry may be submitted soon, until what this gives is dropped: the next config write is kept back for it, a few
+    /// seconds at most.
+    #[must_use]
+    pub fn arrival(&self) -> Arrival {
+        self.inner.arrivals.one()
     }
 
     /// Takes an entry back that has not been written.

@@ -5,13 +5,14 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `writer`: the roster and the config, read and written;
+//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
 //!   `runs`: who is at work.
 
 mod connection;
 mod entry;
 mod error;
 mod frame;
+mod gathering;
 mod handle;
 mod hello;
 mod identity;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use error::{CallError, Outcome};
+pub use gathering::Arrival;
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
 pub use identity::Identity;

@@ -4,7 +4,7 @@
 //! has its own) and the patches are counted (30 or 3 a minute). So whatever waits goes out together, and what comes while
 //! a patch is under way goes out with the next.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::entry::{AgentEntry, EntryState};
 use super::error::CallError;
+use super::gathering::Gathering;
 use super::handle::{Caller, Change, resync};
 use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
@@ -25,14 +26,6 @@ use super::turn::Turns;
 const MOST: usize = 64;
 /// How long to wait after a patch that failed for another reason than a stale base; doubled each time, up to the second.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
-/// A patch is kept back until no entry has come for the first time, and for the second at most: `kubectl apply` sends a file's
-/// objects one after the other (20 to 75 ms each, measured), and a patch costs seconds however few are in it.
-const GATHERING: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
-/// How many patches of a minute are kept back only so long on gateways that take three in it (measured on all whose roster is a
-/// list), and how long the next one is: whoever came too late for it would wait for the rest of the minute.
-const PLENTY: usize = 2;
-const LAST_OF_A_MINUTE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-const MINUTE: Duration = Duration::from_mins(1);
 
 /// The state of the config writes.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +86,7 @@ pub(super) struct Writer {
     pub(super) turns: Arc<Turns>,
     pub(super) state: BTreeMap<String, Slot>,
     pub(super) failing: Option<Failing>,
-    /// When the last patches were sent.
-    pub(super) sent: VecDeque<Instant>,
+    pub(super) gathering: Gathering,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
 }
@@ -127,6 +119,7 @@ impl Writer {
                     None => return,
                 },
                 changed = self.inventory.changed() => if changed.is_err() { return },
+                changed = self.gathering.changed() => if changed.is_err() { return },
                 () = wait_until(not_before) => not_before = None,
                 () = wait_until(kept_back) => {}
             }
@@ -178,15 +171,12 @@ impl Writer {
 
     /// Until when the next patch is kept back for what comes meanwhile.
     fn kept_back(&self) -> Option<Instant> {
-        let few = self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes());
-        let lately = self.sent.iter().filter(|at| at.elapsed() < MINUTE).count();
-        let waiting = || self.state.values().filter(|slot| slot.refused.is_none()).map(|slot| slot.since);
-        if waiting().count() >= MOST {
+        let left = self.state.values().filter(|slot| slot.refused.is_none()).map(|slot| slot.since);
+        if left.clone().count() >= MOST {
             return None;
         }
-        let (quiet, most) = if few && lately >= PLENTY { LAST_OF_A_MINUTE } else { GATHERING };
-        let until = (waiting().max()? + quiet).min(waiting().min()? + most);
-        (until > Instant::now()).then_some(until)
+        let few = self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes());
+        self.gathering.until(left, few)
     }
 
     /// Sends one patch. Gives the time before which no other may be sent.
@@ -200,8 +190,7 @@ impl Writer {
         self.clear();
         let Patch { ids, raw, base } = self.compose(None)?;
         let began = Instant::now();
-        self.sent.push_back(began);
-        self.sent.retain(|at| at.elapsed() < MINUTE);
+        self.gathering.send();
         let params = json!({ "raw": raw.to_string(), "baseHash": base });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::gateway::connection::Call;
+use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
 use crate::gateway::{EntryIdentity, HeartbeatEntry};
 
@@ -10,6 +11,7 @@ struct Rig {
     commands: mpsc::UnboundedSender<Command>,
     writes: watch::Receiver<Arc<Writes>>,
     patches: Arc<Mutex<Vec<(Instant, usize)>>>,
+    arrivals: Arrivals,
 }
 
 fn inventory(roster: RosterShape) -> Inventory {
@@ -55,6 +57,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
     let (wanted, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
     let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
+    let arrivals = Arrivals::default();
     let task = Writer {
         caller: Caller { calls, meter: Arc::new(()) },
         commands: commands_rx,
@@ -65,7 +68,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
         turns: Arc::default(),
         state: BTreeMap::new(),
         failing: None,
-        sent: VecDeque::new(),
+        gathering: arrivals.gathering(),
         news: Vec::new(),
     };
     tokio::spawn(task.run());
@@ -92,7 +95,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
             }
         }
     });
-    Rig { commands, writes: writes_rx, patches }
+    Rig { commands, writes: writes_rx, patches, arrivals }
 }
 
 impl Rig {
@@ -177,4 +180,27 @@ async fn nobody_is_kept_back_for_ever_by_those_who_come_later_or_when_a_patch_is
         let kept_back = rig.patches()[0].0 - began;
         assert!(kept_back.as_millis() <= most, "{kept_back:?} at a pace of {pace:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_on_the_way_is_waited_for_however_long_the_pause_but_not_for_ever() {
+    let rig = rig(RosterShape::Entries, true);
+    let (began, slow, lost) = (Instant::now(), rig.arrivals.one(), rig.arrivals.one());
+    rig.submit(0);
+    for _ in 0..4 {
+        pass(Duration::from_secs(1)).await;
+    }
+    drop(slow);
+    rig.submit(1);
+    pass(Duration::from_millis(500)).await;
+    assert_eq!(rig.patches(), [], "one is still on the way");
+    pass(Duration::from_secs(2)).await;
+    let patches = rig.patches();
+    assert_eq!(patches.iter().map(|(_, entries)| *entries).collect::<Vec<_>>(), [2]);
+    assert!(patches[0].0 - began < Duration::from_secs(7), "whom nothing is heard of is not waited for: {patches:?}");
+    rig.submit(2);
+    drop(lost);
+    pass(Duration::from_millis(10)).await;
+    pass(Duration::from_millis(400)).await;
+    assert_eq!(rig.patches().len(), 2, "nobody is on the way any more");
 }

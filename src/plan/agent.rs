@@ -21,7 +21,7 @@ use crate::api::{ConditionType, Reason, conditions};
 pub enum Step {
     /// Undo an earlier binding: remove that agent from its gateway, then forget the binding.
     Release(Binding),
-    /// Claim the agent: finalizer and binding, in one write.
+    /// Claim the agent: its finalizer, then the binding in its status.
     Bind(Binding),
     /// Change the token Secret.
     Token(TokenChange),
@@ -94,11 +94,19 @@ impl Plan {
         Self { steps, wait: Some(wait), ..Self::default() }
     }
 
-    /// Whether all that is left to do can wait until other agents are Ready.
+    /// What of it is done while other agents are not as far, when that is not all: of an agent that is new its entry, which goes into
+    /// one config write with theirs, and of one that is Ready nothing.
     #[must_use]
-    pub fn can_wait(&self) -> bool {
+    pub fn first_part(&self) -> Option<Self> {
         let late = |step: &Step| matches!(step, Step::LabelSession | Step::Wake { .. });
-        !self.steps.is_empty() && self.steps.iter().all(late)
+        let is_new = matches!(self.steps[..], [Step::Bind(_), Step::SubmitEntry, Step::Token(_)]);
+        let done = match self.steps.len() {
+            0 => return None,
+            _ if self.steps.iter().all(late) => 0,
+            steps if is_new => steps - 1,
+            _ => return None,
+        };
+        Some(Self { steps: self.steps[..done].to_vec(), ..Self::default() })
     }
 }
 
@@ -143,7 +151,7 @@ pub struct Known<'a> {
 ///    binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
 /// 3. a token is in its Secret before it is in the status, there before it is in any file, and dropped in that order
 ///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
-/// 4. the entry is in the roster and applied before files and session are touched, since a session of an unknown
+/// 4. the entry, which has no word of the token, is left for the next config write first, since that takes long. It is in the roster and applied before files and session are touched, since a session of an unknown
 ///    agent leaves an orphan on the gateway (GATEWAY section 1);
 /// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
 ///    before it is done, so that a lost answer does not end a second session;
@@ -179,17 +187,18 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         return Plan::waiting(steps, Wait::Blocked(secret_conflict(desired)));
     }
     let change = token::change(desired, known.token, known.status.token.as_ref(), now);
-    steps.extend(change.map(Step::Token));
+    let token = change.map(Step::Token);
     match observed.registration {
         Registration::Absent if observed.doubt == Some(Doubt::NoEntry) => {
+            steps.extend(token);
             return Plan::waiting(steps, Wait::Blocked(no_entry(desired)));
         }
         Registration::Absent if observed.settled && used_before(desired, known.status) => {
-            steps.push(Step::Create);
+            steps.extend(token.into_iter().chain([Step::Create]));
             return Plan::again(steps);
         }
-        Registration::Absent | Registration::Outdated => steps.push(Step::SubmitEntry),
-        Registration::Invisible | Registration::Current => {}
+        Registration::Absent | Registration::Outdated => steps.extend([Step::SubmitEntry].into_iter().chain(token)),
+        Registration::Invisible | Registration::Current => steps.extend(token),
     }
     if observed.registration != Registration::Current {
         // A token that is in its Secret is recorded at once: the Secret may be mounted.

@@ -11,10 +11,12 @@ fn reason(plan: &Plan) -> Option<Reason> {
 }
 
 #[test]
-fn a_new_agent_is_claimed_before_it_gets_a_token_and_that_before_it_gets_an_entry() {
+fn a_new_agent_is_claimed_before_it_gets_an_entry_and_its_token_while_that_is_written() {
     let plan = applied().plan();
-    assert_eq!(names(&plan), ["bind", "issue_token", "submit_entry"]);
+    assert_eq!(names(&plan), ["bind", "submit_entry", "issue_token"]);
     assert!(plan.again && plan.wait.is_none(), "the token is recorded at once");
+    let first = plan.first_part().unwrap();
+    assert_eq!((names(&first), first.again), (vec!["bind", "submit_entry"], false), "others come before its token");
     let mut later = applied().bound().with_token();
     later.observed.registration = Registration::Absent;
     assert_eq!(reason(&later.plan()), Some(Reason::WaitingForConfigWrite));
@@ -26,7 +28,8 @@ fn a_token_that_is_replaced_is_recorded_although_the_entry_waits() {
     situation.observed.registration = Registration::Outdated;
     situation.token = TokenState::Missing;
     let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again), (vec!["issue_token", "submit_entry"], true));
+    assert_eq!((names(&plan), plan.again), (vec!["submit_entry", "issue_token"], true));
+    assert_eq!(plan.first_part(), None, "what replaces a token waits for nobody");
 }
 
 #[test]
@@ -44,7 +47,7 @@ fn files_and_session_wait_for_the_roster() {
 fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     let mut situation = applied().bound().with_token().registered();
     let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again, plan.can_wait()), (vec!["write_files"], true, false));
+    assert_eq!((names(&plan), plan.again, plan.first_part()), (vec!["write_files"], true, None));
     for step in &plan.steps {
         situation.apply(step);
     }
@@ -53,7 +56,7 @@ fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     situation.record(&plan, None);
     situation.record(&Plan::default(), None);
     let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again, plan.can_wait()), (vec!["label_session"], true, true));
+    assert_eq!((names(&plan), plan.again, plan.first_part()), (vec!["label_session"], true, Some(Plan::default())));
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn steps_to_the_end(mut situation: Situation) -> Vec<&'static str> {
 fn a_crash_after_every_step_repeats_none_of_them() {
     assert_eq!(
         steps_to_the_end(applied()),
-        ["bind", "issue_token", "submit_entry", "write_files", "label_session", "wake"]
+        ["bind", "submit_entry", "issue_token", "write_files", "label_session", "wake"]
     );
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };

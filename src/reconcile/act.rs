@@ -105,10 +105,17 @@ pub fn kubernetes(error: &StoreError) -> Trouble {
 /// The finalizer first: what is recorded and could not be cleaned up would be of no use.
 async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     let claim = Claim { add_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
-    let held = agent.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER);
-    let claimed =
-        if held { agent.clone() } else { store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))? };
+    let claimed = if is_claimed(agent) {
+        agent.clone()
+    } else {
+        store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))?
+    };
     record(store, &claimed, Some(binding)).await
+}
+
+/// Whether the Agent has its finalizer.
+pub(super) fn is_claimed(agent: &Agent) -> bool {
+    agent.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER)
 }
 
 /// Records in the status what may be on a gateway because of this Agent.

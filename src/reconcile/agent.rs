@@ -1,6 +1,7 @@
 //! The reconcile of an Agent.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ use crate::plan::removal::Presence;
 use crate::plan::session::{self, SessionChange};
 use crate::plan::status::{Report, status};
 use crate::plan::wake::{Waking, stale_at, waking};
-use crate::plan::{Binding, Desired, Observed, Plan, Registration, TokenState, Trouble, Wait, plan, token};
+use crate::plan::{Binding, Desired, Observed, Plan, Registration, Step, TokenState, Trouble, Wait, plan, token};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
@@ -32,7 +33,7 @@ const MOST_ROUNDS: usize = 6;
 /// by then, and tell nobody, it looks by itself after this.
 pub(super) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
 
-/// How long a Ready agent waits for others before it looks whether its session may be labelled and its wake sent.
+/// How long an agent waits for others before it looks whether it may do what they come before.
 const AFTER_THE_OTHERS: Duration = Duration::from_secs(3);
 
 /// Brings one Agent a step nearer to what its spec asks for.
@@ -138,7 +139,7 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
         (_, None) | (None, _) => return ended(world, agent, &partial, Some(no_connection(&references))),
     };
     let early = early.filter(|slot| slot.is_at(&link));
-    let Some(slot) = early.or_else(|| link.slot(&Key::of(&agent.metadata))) else { return without_a_place(agent) };
+    let Some(slot) = early.or_else(|| slot(&link, agent)) else { return without_a_place(agent) };
     let old = agent.status.clone().unwrap_or_default();
     if looks_anew(&desired, &old) {
         link.forget(&desired.identity.agent_id);
@@ -155,11 +156,15 @@ fn early_place<S: Store>(world: &World<S>, agent: &Agent) -> Result<Option<Slot>
     let gateway = references::gateway_of(&world.store, agent).filter(|_| looked_at(agent));
     let link = gateway.and_then(|key| world.gateways.link(&key)).filter(|link| link.inventory().is_ok());
     let Some(link) = link else { return Ok(None) };
-    let slot = link.slot(&Key::of(&agent.metadata)).ok_or(NoPlace)?;
+    let slot = slot(&link, agent).ok_or(NoPlace)?;
     if agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)) {
         slot.ready();
     }
     Ok(Some(slot))
+}
+
+fn slot(link: &Arc<Link>, agent: &Agent) -> Option<Slot> {
+    link.slot(&Key::of(&agent.metadata), Binding::of(agent).is_none())
 }
 
 /// The gateway has as many reconciles as it may have.
@@ -212,7 +217,9 @@ async fn work<S: Store>(
     let (plan, put_off) = first_things_first(plan, link, slot);
     if !plan.steps.is_empty() && !*fresh {
         *fresh = true;
-        if let Some(round) = refresh(world, agent).await {
+        if !begins_with_a_claim(&plan, agent)
+            && let Some(round) = refresh(world, agent).await
+        {
             return round;
         }
     }
@@ -244,8 +251,8 @@ async fn work<S: Store>(
     let status = status(&report);
     // What the status has let go of is then dropped from the Secret.
     let more_about_the_token = token::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
-    // While an agent is set up, what a round has to say is said better by the one that follows it at once.
-    let is_said_next = plan.again && wait.is_none() && observed.registration != Registration::Current;
+    // While an agent is set up, what a round has to say is said better by the one that follows it.
+    let is_said_next = (plan.again || put_off) && wait.is_none() && observed.registration != Registration::Current;
     let status = if is_said_next { old } else { status };
     let end = match &wait {
         None if put_off => End::Next(Next::after(AFTER_THE_OTHERS)),
@@ -256,13 +263,18 @@ async fn work<S: Store>(
     Round { status, end }
 }
 
-/// Puts what is left for a Ready agent off while others at its gateway are not Ready.
+/// Puts off what can wait until others at the gateway are as far.
 fn first_things_first(plan: Plan, link: &Link, slot: &Slot) -> (Plan, bool) {
-    if !plan.can_wait() {
-        return (plan, false);
+    let Some(first) = plan.first_part() else { return (plan, false) };
+    if first.steps.is_empty() {
+        slot.ready();
     }
-    slot.ready();
-    if link.is_crowded() { (Plan::default(), true) } else { (plan, false) }
+    if link.is_crowded_beside(slot) { (first, true) } else { (plan, false) }
+}
+
+/// Whether the plan begins with a write that the API server refuses should the Agent have changed since it was read.
+fn begins_with_a_claim(plan: &Plan, agent: &Agent) -> bool {
+    matches!(plan.steps[..], [Step::Bind(_), ..]) && !act::is_claimed(agent)
 }
 
 /// Reads the agent again before anything is done about it. Gives the round's end when the cache was behind.

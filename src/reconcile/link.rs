@@ -1,7 +1,7 @@
 //! One gateway as the reconcilers see it: the only place, beside [`super::gateways`], that speaks the gateway
 //! client's words.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use super::ports::Key;
 use super::view::{Check, Mark, View, content_seen, observed_session};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
-use crate::gateway::{self, CallError, Gateway, Inventory};
+use crate::gateway::{self, Arrival, CallError, Gateway, Inventory};
 use crate::plan::{Desired, Observed, ObservedFile, Trouble};
 
 /// One gateway as the reconcilers see it.
@@ -43,10 +43,10 @@ pub struct Link {
 /// Removals of one gateway that are under way at a time: one is made, and the next one is ready.
 const REMOVALS: usize = 2;
 
-/// So many places at a gateway, and who waits for one.
+/// So many places at a gateway, and who waits for one: of those who are new, the gateway's next config write is to know.
 struct Places {
     free: Arc<Semaphore>,
-    waiting: Mutex<BTreeSet<Key>>,
+    waiting: Mutex<BTreeMap<Key, Option<Arrival>>>,
 }
 
 impl Places {
@@ -54,27 +54,33 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(most)), waiting: Mutex::default() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Key, Option<Arrival>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place, or `None` when all are taken; the Agent is told when one is given back.
-    fn take(&self, agent: &Key) -> Option<OwnedSemaphorePermit> {
+    fn take(&self, agent: &Key, arrival: Option<Arrival>) -> Option<Place> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(permit);
+            return Some(Place { _permit: permit, _arrival: arrival });
         }
-        self.waiting().insert(agent.clone());
+        self.waiting().insert(agent.clone(), arrival);
         // A place may have been given back between the two lines above.
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        self.waiting().remove(agent);
-        Some(permit)
+        let arrival = self.waiting().remove(agent).flatten();
+        Some(Place { _permit: permit, _arrival: arrival })
     }
+}
+
+/// A place, held.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _arrival: Option<Arrival>,
 }
 
 /// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
 pub struct Slot {
     link: Arc<Link>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     /// Whether its agent may not be Ready yet.
     early: AtomicBool,
 }
@@ -82,12 +88,12 @@ pub struct Slot {
 /// A removal's place at a gateway. When it is given back, the next removal that waits for one is told.
 pub struct RemovalSlot {
     link: Arc<Link>,
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Drop for RemovalSlot {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        drop(self.place.take());
         self.link.tell_next(&self.link.removals);
     }
 }
@@ -109,7 +115,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.ready();
-        drop(self.permit.take());
+        drop(self.place.take());
         self.link.tell_next(&self.link.slots);
     }
 }
@@ -159,27 +165,30 @@ impl Link {
 
     fn tell_next(&self, places: &Places) {
         let next = places.waiting().pop_first();
-        if let Some(agent) = next {
+        if let Some((agent, _)) = next {
             self.tell(Concerns::Agent(agent));
         }
     }
 
     /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
-    pub fn slot(self: &Arc<Self>, agent: &Key) -> Option<Slot> {
-        let permit = self.slots.take(agent)?;
+    ///
+    /// For one that is `new`, the gateway's next config write is kept back for a moment.
+    pub fn slot(self: &Arc<Self>, agent: &Key, new: bool) -> Option<Slot> {
+        let place = self.slots.take(agent, new.then(|| self.gateway.arrival()))?;
         self.early.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { link: Arc::clone(self), permit: Some(permit), early: AtomicBool::new(true) })
+        Some(Slot { link: Arc::clone(self), place: Some(place), early: AtomicBool::new(true) })
     }
 
     /// A place for one removal, or `None` while others are under way; the Agent is told then.
     pub fn removal_slot(self: &Arc<Self>, agent: &Key) -> Option<RemovalSlot> {
-        let permit = self.removals.take(agent)?;
-        Some(RemovalSlot { link: Arc::clone(self), permit: Some(permit) })
+        let place = self.removals.take(agent, None)?;
+        Some(RemovalSlot { link: Arc::clone(self), place: Some(place) })
     }
 
-    /// Whether agents that may not be Ready yet are at work here, or wait for a place.
-    pub fn is_crowded(&self) -> bool {
-        self.early.load(Ordering::Relaxed) > 0 || !self.slots.waiting().is_empty()
+    /// Whether other agents that may not be Ready yet are at work here, or wait for a place.
+    pub fn is_crowded_beside(&self, slot: &Slot) -> bool {
+        let own = usize::from(slot.early.load(Ordering::Relaxed));
+        self.early.load(Ordering::Relaxed) > own || !self.slots.waiting().is_empty()
     }
 
     /// Whether the gateway is away since so short a time that it may only have been restarted.

@@ -223,7 +223,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
     }
     let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
     let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
-    let place = link.slot(&Key::new(NS, "somebody")).unwrap();
+    let place = link.slot(&Key::new(NS, "somebody"), false).unwrap();
     rig.look().await;
     assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
     drop(place);
