@@ -94,8 +94,8 @@ impl Plan {
         Self { steps, wait: Some(wait), ..Self::default() }
     }
 
-    /// What of it is done while other agents are not as far, when that is not all: of an agent that is new its entry, which goes into
-    /// one config write with theirs, and of one that is Ready nothing.
+    /// What of it is done while other agents are not as far, when that is not all: a new agent is claimed and leaves its entry, which
+    /// goes into one config write with theirs; one that is Ready does nothing.
     #[must_use]
     pub fn first_part(&self) -> Option<Self> {
         let late = |step: &Step| matches!(step, Step::LabelSession | Step::Wake { .. });
@@ -151,8 +151,9 @@ pub struct Known<'a> {
 ///    binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
 /// 3. a token is in its Secret before it is in the status, there before it is in any file, and dropped in that order
 ///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
-/// 4. the entry, which has no word of the token, is left for the next config write first, since that takes long. It is in the roster and applied before files and session are touched, since a session of an unknown
-///    agent leaves an orphan on the gateway (GATEWAY section 1);
+/// 4. the entry, which has no word of the token, is left for the next config write before that, since the write takes long; it
+///    is in the roster and applied before files and session are touched, since a session of an unknown agent leaves an
+///    orphan on the gateway (GATEWAY section 1);
 /// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
 ///    before it is done, so that a lost answer does not end a second session;
 /// 6. Ready is recorded before the session is labelled and the wake is sent, so that the agent finds everything in place. Both

@@ -232,6 +232,24 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_the_entry() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.rest(Duration::from_secs(10)).await;
+    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let another = link.slot(&Key::new(NS, "somebody"), true).unwrap();
+    rig.worker("one");
+    rig.look().await;
+    assert!(rig.status("one").binding.is_some(), "it is claimed, and its entry left");
+    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")));
+    rig.pause(Duration::from_secs(3)).await;
+    assert_eq!(gateway.count("config.patch"), 0, "another new agent is on its way");
+    drop(another);
+    rig.until_ready().await;
+    assert_eq!((gateway.count("config.patch"), rig.token("one").len()), (1, 43));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_operator_that_starts_anew_writes_nothing_when_nothing_has_changed() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
