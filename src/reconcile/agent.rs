@@ -319,6 +319,7 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
         None => End::Again,
         // The gateway's link tells when it is there again; a slow look on top costs nothing.
         Some(t) if t.reason == Reason::GatewayNotReady => End::Next(Next::after(Duration::from_mins(1))),
+        Some(t) if release::waits_for_its_turn(t) => End::Next(Next::after(WITHOUT_A_PLACE)),
         Some(t) if t.transient => End::Next(Next::retry()),
         Some(_) => End::Next(Next::after(Duration::from_mins(10))),
     };

@@ -60,11 +60,8 @@ impl Places {
 
     /// A place, or `None` when all are taken; the Agent is told when one is given back.
     fn take(&self, agent: &Key, arrival: Option<Arrival>) -> Option<Place> {
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(Place { _permit: permit, _arrival: arrival });
-        }
+        // One that waits may come by itself before it is told. A place that is given back meanwhile is offered to it, or is free.
         self.waiting().insert(agent.clone(), arrival);
-        // A place may have been given back between the two lines above.
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         let arrival = self.waiting().remove(agent).flatten();
         Some(Place { _permit: permit, _arrival: arrival })

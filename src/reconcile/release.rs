@@ -3,6 +3,7 @@
 use tracing::info;
 
 use super::act::{kubernetes, record};
+use super::agent::WITHOUT_A_PLACE;
 use super::link::trouble;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World, adoption};
@@ -79,6 +80,11 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
             Ok(())
         }
     }
+}
+
+/// Whether a removal only waits for others to end. It is told when they have.
+pub(super) fn waits_for_its_turn(trouble: &Trouble) -> bool {
+    trouble.reason == Reason::Deleting
 }
 
 async fn tell_of_leaving<S: Store>(world: &World<S>, agent: &Agent, message: String, asked: bool) {
@@ -169,7 +175,7 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
         Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Next::retry(),
         Err(trouble) => {
             tell(world, agent, Some(&trouble)).await;
-            Next::retry()
+            if waits_for_its_turn(&trouble) { Next::after(WITHOUT_A_PLACE) } else { Next::retry() }
         }
     }
 }

@@ -232,6 +232,23 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.rest(Duration::from_secs(10)).await;
+    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let key = |name: &str| Key::new(NS, name);
+    let places = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
+    assert!(link.removal_slot(&key("a")).is_none() && link.removal_slot(&key("b")).is_none());
+    let [first, second] = places;
+    drop(first);
+    let comes_by_itself = link.removal_slot(&key("b")).unwrap();
+    assert!(link.removal_slot(&key("c")).is_none());
+    drop(comes_by_itself);
+    assert_eq!(rig.offered(), ["a", "c"]);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_the_entry() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");

@@ -223,6 +223,14 @@ impl Rig {
         }
     }
 
+    /// The Agents that a gateway's place was offered to by now.
+    pub(crate) fn offered(&mut self) -> Vec<String> {
+        let changes = &mut self.operator.as_mut().unwrap().changes;
+        let told = std::iter::from_fn(|| changes.try_recv().ok());
+        told.filter_map(|change| if let Concerns::Agent(key) = change.concerns { Some(key.name) } else { None })
+            .collect()
+    }
+
     /// The same until all Agents are Ready, and were woken.
     pub(crate) async fn until_ready(&mut self) {
         self.until("all agents to be Ready and woken", |rig| rig.store.state().agents.values().all(woken)).await;
