@@ -99,14 +99,12 @@ impl Plan {
     #[must_use]
     pub fn first_part(&self) -> Option<Self> {
         let late = |step: &Step| matches!(step, Step::LabelSession | Step::Wake { .. });
-        let is_new = matches!(self.steps[..], [Step::Bind(_), Step::SubmitEntry, Step::Token(_)]);
-        let done = match self.steps.len() {
-            0 => return None,
-            _ if self.steps.iter().all(late) => 0,
-            steps if is_new => steps - 1,
+        let first = match &self.steps[..] {
+            [first @ .., Step::Token(_)] if matches!(first, [Step::Bind(_), Step::SubmitEntry]) => first,
+            [_, ..] if self.steps.iter().all(late) => &[],
             _ => return None,
         };
-        Some(Self { steps: self.steps[..done].to_vec(), ..Self::default() })
+        Some(Self { steps: first.to_vec(), ..Self::default() })
     }
 }
 

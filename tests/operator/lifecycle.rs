@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster::api::agent::{GatewayKey, Phase};
+use muster::api::agent::Phase;
 use muster::api::{Agent, AgentGateway, ConditionType};
 use muster::reconcile::heartbeats::Report;
 use muster::reconcile::{Key, Store};
@@ -222,7 +222,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
         rig.worker(name);
     }
     let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
-    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let link = rig.link("gw");
     let place = link.slot(&Key::new(NS, "somebody"), false).unwrap();
     rig.look().await;
     assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
@@ -235,7 +235,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
 async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
     let (mut rig, _gateway) = Rig::new();
     rig.rest(Duration::from_secs(10)).await;
-    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let link = rig.link("gw");
     let key = |name: &str| Key::new(NS, name);
     let places = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
     assert!(link.removal_slot(&key("a")).is_none() && link.removal_slot(&key("b")).is_none());
@@ -253,7 +253,7 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_th
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.rest(Duration::from_secs(10)).await;
-    let link = rig.world().gateways.link(&GatewayKey { namespace: NS.into(), name: "gw".into() }).unwrap();
+    let link = rig.link("gw");
     let another = link.slot(&Key::new(NS, "somebody"), true).unwrap();
     rig.worker("one");
     rig.look().await;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use muster::api::agent::{Agent, AgentStatus};
+use muster::api::agent::{Agent, AgentStatus, GatewayKey};
 use muster::api::conditions::find;
 use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
 use muster::reconcile::gateways::{Changed, Concerns};
+use muster::reconcile::link::Link;
 use muster::reconcile::ports::Store;
 use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};
 use muster_simulator::{Profile, Remote, Simulator};
@@ -178,6 +179,11 @@ impl Rig {
 
     pub(crate) fn world(&self) -> &World<MemoryStore> {
         &self.operator.as_ref().unwrap().world
+    }
+
+    /// The connection to a gateway.
+    pub(crate) fn link(&self, gateway: &str) -> Arc<Link> {
+        self.world().gateways.link(&GatewayKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
     /// Looks at everything once.
