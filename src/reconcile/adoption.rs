@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::link::{Link, trouble};
 use super::ports::Store;
-use super::references::References;
+use super::references::{References, same_gateway};
 use crate::api::Reason;
 use crate::api::agent::{AdoptionPolicy, Agent, GatewayKey};
 use crate::gateway::Inventory;
@@ -59,7 +59,9 @@ pub async fn settle(
 /// moment may both be bound to it before either sees the other.
 #[must_use]
 pub fn is_shared<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> bool {
-    let same = |b: Binding| b.gateway == binding.gateway && b.identity.agent_id == binding.identity.agent_id;
+    let same = |b: Binding| {
+        b.identity.agent_id == binding.identity.agent_id && same_gateway(store, &b.gateway, &binding.gateway)
+    };
     store.agents().iter().any(|other| {
         other.metadata.uid != agent.metadata.uid
             && other.metadata.deletion_timestamp.is_none()

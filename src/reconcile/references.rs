@@ -224,16 +224,22 @@ fn address(url: &str) -> String {
     url.trim_end_matches('/').to_ascii_lowercase()
 }
 
+/// Whether both stand for one gateway: two resources with one address do.
+pub(super) fn same_gateway<S: Store>(store: &S, one: &GatewayKey, other: &GatewayKey) -> bool {
+    let url = |key: &GatewayKey| store.gateway(&Key::from(key)).map(|gateway| address(&gateway.spec.url));
+    one == other || url(one).is_some_and(|one| url(other).is_some_and(|other| one == other))
+}
+
 /// Whether no other Agent has this id of the gateway, or asked for it first. Who is bound to it has it; of two that are,
 /// or of two in one namespace that are not, the older one.
 fn id_of_ones_own<S: Store>(store: &S, agent: &Agent, gateway: &GatewayKey, id: &str) -> Result<(), Trouble> {
-    let url = |key: &GatewayKey| store.gateway(&Key::from(key)).map(|gateway| address(&gateway.spec.url));
-    let ours = url(gateway);
-    // Two resources with one address are one gateway.
-    let same = |key: &GatewayKey| key == gateway || ours.is_some() && url(key) == ours;
-    let has = |agent: &Agent| Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && same(&b.gateway));
+    let has = |agent: &Agent| {
+        Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && same_gateway(store, &b.gateway, gateway))
+    };
     let asks = |other: &Agent| {
-        other.spec.agent_id.as_deref() == Some(id) && other.metadata.namespace == agent.metadata.namespace
+        other.spec.agent_id.as_deref() == Some(id)
+            && other.metadata.namespace == agent.metadata.namespace
+            && gateway_of(store, other).is_some_and(|theirs| same_gateway(store, &theirs, gateway))
     };
     let bound = has(agent);
     let goes_first = |other: &Agent| {

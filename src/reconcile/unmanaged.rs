@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::World;
 use super::ports::{Key, Store};
+use super::references::same_gateway;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{AgentRow, Inventory};
 use crate::plan::Binding;
@@ -36,8 +37,9 @@ pub fn unmanaged<S: Store>(world: &World<S>) -> Vec<Unmanaged> {
 /// Those agents on one gateway, by id.
 pub fn on<S: Store>(store: &S, gateway: &GatewayKey, inventory: &Inventory) -> Vec<Unmanaged> {
     let agents = store.agents();
-    let bindings = agents.iter().filter_map(|agent| Binding::of(agent)).filter(|binding| binding.gateway == *gateway);
-    let bound: BTreeSet<String> = bindings.map(|binding| binding.identity.agent_id).collect();
+    let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
+    let here = bindings.filter(|binding| same_gateway(store, &binding.gateway, gateway));
+    let bound: BTreeSet<String> = here.map(|binding| binding.identity.agent_id).collect();
     let free = inventory.agents.values().filter(|row| !bound.contains(&row.id));
     free.map(|row| Unmanaged { gateway: Key::from(gateway), id: row.id.clone(), name: name(row) }).collect()
 }
