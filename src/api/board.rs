@@ -158,6 +158,9 @@ pub struct BoardStatus {
     /// Name of the Agent that leads the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead: Option<String>,
+    /// The gateway's id of the lead that was set up last. A lead of the board that is made anew has it again, in a further life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_agent_id: Option<String>,
     /// Number of Agents that refer to the board.
     #[serde(default)]
     pub agents: i32,

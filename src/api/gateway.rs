@@ -293,6 +293,9 @@ pub struct AgentGatewayStatus {
     /// The pairing request that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
+    /// The gateway's id of the main agent that was set up last. A main agent that is made anew has it again, in a further life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_agent_id: Option<String>,
     /// How many agents there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<AgentCounts>,

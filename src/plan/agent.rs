@@ -210,22 +210,22 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
     provisioned(desired, known, observed, now)
 }
 
-/// Whether the gateway may have had an agent of this id and removed it: one that this Agent had registered, or one of
-/// a chosen id, which may have had other lives.
+/// Whether the gateway may have had an agent of this id and removed it: one that this Agent had registered, an earlier lead or
+/// main agent, or one of a chosen id, which may have had other lives.
 fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
-    let chosen = match desired.origin {
-        Origin::Chosen | Origin::Adopted => true,
+    let other_lives = match desired.origin {
+        Origin::Chosen | Origin::Adopted | Origin::Successor => true,
         Origin::Derived | Origin::Inherited => false,
     };
-    chosen || same && conditions::is_true(&status.conditions, ConditionType::Registered)
+    other_lives || same && conditions::is_true(&status.conditions, ConditionType::Registered)
 }
 
 /// Whether an agent of this id may be somebody else's: this Agent has not set it up, and others can have the id.
 fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
     match desired.origin {
-        Origin::Chosen | Origin::Inherited => records(desired, status).is_empty(),
+        Origin::Chosen | Origin::Inherited | Origin::Successor => records(desired, status).is_empty(),
         Origin::Derived | Origin::Adopted => false,
     }
 }

@@ -88,7 +88,7 @@ fn an_earlier_binding_is_undone_first_and_alone() {
 
 #[test]
 fn an_id_that_others_can_have_and_somebody_uses_is_left_to_them() {
-    for origin in [Origin::Chosen, Origin::Inherited] {
+    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor] {
         for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
             let mut situation = applied();
             situation.desired.origin = origin;
@@ -109,7 +109,7 @@ fn a_lead_that_was_set_up_for_this_agent_is_known_again() {
 
 #[test]
 fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_to_them() {
-    for origin in [Origin::Chosen, Origin::Inherited] {
+    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor] {
         let mut situation = applied().bound().with_token();
         situation.desired.origin = origin;
         situation.observed =
@@ -126,7 +126,7 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
 
 #[test]
 fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
-    for origin in [Origin::Chosen, Origin::Inherited, Origin::Adopted] {
+    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor, Origin::Adopted] {
         let mut unbound = applied();
         unbound.desired.origin = origin;
         unbound.observed.doubt = Some(Doubt::NoEntry);
@@ -139,9 +139,11 @@ fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
 
 #[test]
 fn an_id_that_may_have_had_another_life_is_created_and_not_only_written() {
-    let mut chosen = applied().bound().with_token();
-    chosen.desired.origin = Origin::Chosen;
-    assert_eq!(names(&chosen.plan()), ["create"]);
+    for origin in [Origin::Chosen, Origin::Successor] {
+        let mut situation = applied().bound().with_token();
+        situation.desired.origin = origin;
+        assert_eq!(names(&situation.plan()), ["create"], "{origin:?}");
+    }
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };
     assert_eq!(names(&removed.plan()), ["create"]);

@@ -65,6 +65,8 @@ pub enum Origin {
     Derived,
     /// Its id is derived from its Board or AgentGateway, so that an earlier lead or main agent may have it.
     Inherited,
+    /// The same, and an agent has been set up under this id before: this one, or an earlier lead or main agent.
+    Successor,
     /// Its id was chosen by a person, so that somebody else may already use it.
     Chosen,
     /// The gateway had it before the Agent stood for it.

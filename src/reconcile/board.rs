@@ -60,6 +60,12 @@ fn is_ready(agent: &Agent) -> bool {
     agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
 }
 
+/// The gateway's id of an agent that it has.
+pub(super) fn registered(agent: &Agent) -> Option<String> {
+    let status = agent.status.as_ref().filter(|s| is_true(&s.conditions, ConditionType::Registered))?;
+    status.agent_id.clone()
+}
+
 fn status(
     board: &Board,
     agents: &[Arc<Agent>],
@@ -76,6 +82,7 @@ fn status(
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
+        lead_agent_id: lead.and_then(|lead| registered(lead)).or_else(|| old.lead_agent_id.clone()),
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MOST_NAMES).map(name).collect(),

@@ -78,8 +78,18 @@ fn origin(agent: &Agent, references: &References) -> Origin {
         (Some(_), _) if references.adopted => Origin::Adopted,
         (Some(_), _) => Origin::Chosen,
         (None, Role::Worker) => Origin::Derived,
+        (None, Role::Lead | Role::Main) if had_a_life(references) => Origin::Successor,
         (None, Role::Lead | Role::Main) => Origin::Inherited,
     }
+}
+
+/// Whether a lead of the board, or a main agent of the gateway, has been set up under this id.
+fn had_a_life(references: &References) -> bool {
+    let former = match &references.board {
+        Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
+        None => references.gateway.status.as_ref().and_then(|status| status.main_agent_id.as_ref()),
+    };
+    former == Some(&references.identity.agent_id)
 }
 
 /// The token, when it belongs into the files.

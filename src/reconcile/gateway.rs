@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::act::{kubernetes, status_not_written};
+use super::board::registered;
 use super::credentials::{self, Credentials};
 use super::gateway_status::{Connection, Seen, status};
 use super::gateways::STARTING;
@@ -14,7 +15,7 @@ use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
 use super::unmanaged::{self, Unmanaged};
 use super::{Next, World};
-use crate::api::agent::{Agent, GatewayKey};
+use crate::api::agent::{Agent, GatewayKey, Role};
 use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
@@ -238,7 +239,10 @@ async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gatewa
     let now = world.store.now();
     let mut new = status(gateway, &old, seen, counts, now);
     let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
-    new.last_sync = progress(&asked, &bound(&world.store, key)).or(new.last_sync);
+    let bound = bound(&world.store, key);
+    let main = bound.iter().find(|agent| agent.spec.role == Role::Main);
+    new.main_agent_id = main.and_then(|main| registered(main)).or(new.main_agent_id);
+    new.last_sync = progress(&asked, &bound).or(new.last_sync);
     new.soul_directory = world.souls.status(gateway, old.soul_directory.as_ref(), now);
     new.invalid_requests = asked.invalid;
     new.unmanaged = unmanaged;

@@ -48,9 +48,25 @@ async fn a_lead_that_was_removed_makes_way_for_the_next_one() {
     let id = rig.agent_id("first");
     gone(&mut rig, "first").await;
     assert!(!gateway.agents().contains_key(&id));
+    // A config write does not open an id that was deleted.
+    assert_eq!(gateway.count("agents.create"), 0);
     rig.agent("second", lead(&json!({})));
     rig.until_ready().await;
-    assert_eq!(rig.agent_id("second"), id);
+    assert_eq!((rig.agent_id("second"), gateway.count("agents.create")), (id, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_main_agent_that_was_removed_makes_way_for_the_next_one() {
+    let (mut rig, gateway) = Rig::new();
+    let main = json!({ "gatewayRef": { "name": "gw" }, "role": "Main" });
+    rig.agent("first", main.clone());
+    rig.until_ready().await;
+    let id = rig.agent_id("first");
+    gone(&mut rig, "first").await;
+    assert_eq!((gateway.agents().contains_key(&id), gateway.count("agents.create")), (false, 0));
+    rig.agent("second", main);
+    rig.until_ready().await;
+    assert_eq!((rig.agent_id("second"), gateway.count("agents.create")), (id, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,6 +84,40 @@ async fn two_agent_gateways_with_one_address_are_one_gateway() {
     rig.agent("two", second);
     let message = rig.until_reason("two", "AgentIdTaken").await;
     assert!(message.contains("fleet/one"), "{message}");
+}
+
+/// An Agent `one` on a gateway and an Agent `two` on another one, both with one id.
+fn with_one_id_on_two_gateways() -> (Rig, [Simulator; 2]) {
+    let (mut rig, gateway) = Rig::new();
+    let another = rig.gateway("same");
+    rig.board("ops");
+    rig.apply::<Board>(json!({ "metadata": { "name": "others" }, "spec": { "gatewayRef": { "name": "same" } } }));
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    rig.agent("two", json!({ "boardRef": { "name": "others" }, "agentId": "nova" }));
+    (rig, [gateway, another])
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_id_on_two_gateways_is_no_clash() {
+    let (mut rig, gateways) = with_one_id_on_two_gateways();
+    rig.until_ready().await;
+    assert!(gateways.iter().all(|gateway| gateway.agents().contains_key("nova")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_came_to_one_gateway_by_its_address_the_one_that_goes_takes_nothing_along() {
+    let (mut rig, [gateway, _]) = with_one_id_on_two_gateways();
+    rig.until_ready().await;
+    let mut same = gateway_manifest("same");
+    same["spec"]["url"] = json!("ws://gw:18789");
+    same["spec"]["auth"]["tokenSecretRef"]["name"] = json!("gw-auth");
+    rig.apply::<AgentGateway>(same);
+    rig.until_reason("two", "AgentIdTaken").await;
+    let ours = (gateway.agents()["nova"].clone(), gateway.file("nova", "AGENTS.md"));
+    gone(&mut rig, "two").await;
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!(gateway.count("agents.delete"), 0);
+    assert_eq!((gateway.agents()["nova"].clone(), gateway.file("nova", "AGENTS.md")), ours);
 }
 
 #[tokio::test(start_paused = true)]
