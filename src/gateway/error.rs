@@ -46,6 +46,9 @@ pub enum CallError {
         /// What is wrong with the answer.
         detail: String,
     },
+    /// A file of a gateway that takes no preconditions is not what it was read as.
+    #[error("{0} is not what it was read as")]
+    Changed(String),
     /// The gateway says something that its config contradicts, so that it has to be asked again.
     #[error("{0}")]
     Unsettled(String),
@@ -64,6 +67,7 @@ impl CallError {
             Self::Deadline(_) => "DEADLINE_EXCEEDED",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Unreadable { .. } => "UNREADABLE_ANSWER",
+            Self::Changed(_) => "FILE_CHANGED",
             Self::Unsettled(_) => "NOT_SETTLED",
         }
     }
@@ -88,7 +92,7 @@ impl CallError {
                     || self.is_not_found()
                     || self.is_stale_config()
             }
-            Self::NotConnected | Self::Interrupted | Self::Deadline(_) | Self::Unsettled(_) => true,
+            Self::NotConnected | Self::Interrupted | Self::Deadline(_) | Self::Changed(_) | Self::Unsettled(_) => true,
             Self::TooLarge { .. } | Self::Unreadable { .. } => false,
         }
     }
@@ -100,7 +104,7 @@ impl CallError {
             Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => {
                 Outcome::Unknown
             }
-            Self::Gateway(_) | Self::NotConnected | Self::TooLarge { .. } => Outcome::NotApplied,
+            Self::Gateway(_) | Self::NotConnected | Self::TooLarge { .. } | Self::Changed(_) => Outcome::NotApplied,
             Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => Outcome::Unknown,
         }
     }
@@ -127,6 +131,7 @@ impl CallError {
                 error.details.as_ref().and_then(|d| d.get("type")).and_then(Value::as_str)
                     == Some("agent_file_conflict")
             }
+            Self::Changed(_) => true,
             _ => false,
         }
     }

@@ -47,12 +47,7 @@ impl Identity {
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
-        let digest = Sha256::digest(key.verifying_key().as_bytes());
-        let device_id = digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let device_id = sha256_hex(key.verifying_key().as_bytes());
         Self { key, device_id }
     }
 
@@ -83,6 +78,15 @@ impl Identity {
         );
         URL_SAFE_NO_PAD.encode(self.key.sign(payload.as_bytes()).to_bytes())
     }
+}
+
+/// The SHA-256 of something, in lower-case hexadecimal.
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]

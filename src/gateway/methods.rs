@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::CallError;
 use super::handle::Gateway;
+use super::identity::sha256_hex;
 use super::runs::Run;
 
 /// The deadline of ordinary requests.
@@ -215,8 +216,8 @@ impl Gateway {
         Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default() }))
     }
 
-    /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that; older
-    /// gateways take no such precondition and the write is unconditional there.
+    /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that. Older
+    /// gateways take no such precondition: there the file is read and compared just before.
     ///
     /// # Errors
     /// See [`CallError`]; [`CallError::is_conflict`] when the file changed meanwhile.
@@ -228,6 +229,12 @@ impl Gateway {
         expected: Option<&str>,
     ) -> Result<FileInfo, CallError> {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
+        if let Some(expected) = expected.filter(|_| !self.hashes()) {
+            let there = self.file_get(agent_id, name).await?;
+            if there.is_none_or(|file| sha256_hex(file.text.as_bytes()) != expected) {
+                return Err(CallError::Changed(name.to_owned()));
+            }
+        }
         if let Some(expected) = expected.filter(|_| self.hashes()) {
             params["expectedHash"] = json!(expected);
         }
@@ -275,10 +282,6 @@ impl Gateway {
     /// # Errors
     /// See [`CallError`].
     pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
-        let keeps = self.inventory().borrow().as_ref().is_some_and(|i| !i.capabilities.main_session_delete);
-        if keeps {
-            return Ok(false);
-        }
         match self.call("sessions.delete", json!({ "key": key }), ORDINARY).await {
             Ok(payload) => Ok(payload["deleted"].as_bool().unwrap_or(true)),
             Err(error) if error.is_main_session_refusal() => Ok(false),

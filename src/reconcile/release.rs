@@ -9,7 +9,7 @@ use super::ports::{Claim, Key, Note, Store, Subject};
 use super::{Next, World, adoption};
 use crate::api::agent::{Agent, Phase};
 use crate::api::{Reason, keys};
-use crate::gateway::{AgentRow, same_path};
+use crate::gateway::{AgentRow, Inventory, same_path};
 use crate::plan::removal::{Presence, Removal, advice, removal};
 use crate::plan::{Binding, Trouble, status};
 
@@ -109,8 +109,11 @@ async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool)
     let kept = delete_files && shared(link, binding);
     let delete_files = delete_files && !kept;
     let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
-    // Older gateways keep the session; newer ones take it away with the agent and refuse this.
-    client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
+    // Others take the session away with the agent.
+    let keeps = |inventory: &Inventory| inventory.capabilities.main_session_delete;
+    if client.inventory().borrow().as_deref().is_none_or(keeps) {
+        client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
+    }
     link.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
     Ok(kept.then(|| {

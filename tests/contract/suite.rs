@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Inventory, Link, RosterShape};
+use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape};
 use muster_harness::Failure;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -41,12 +42,16 @@ pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_none(
 pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others_added(
     gateway: &Subject,
 ) -> Result<(), Failure> {
-    let (first, other) = (gateway.agent().await?, gateway.agent().await?);
-    let mut renamed = first.clone();
-    renamed.name = Some("Renamed".into());
+    let (first, other) = (entry(), entry());
+    gateway.register(&[first.clone(), other.clone()]).await?;
+    let somebody = gateway.another().await?;
+    let heartbeat = HeartbeatEntry { prompt: Some("Theirs".into()), ..first.heartbeat.clone() };
+    somebody.register(&[AgentEntry { heartbeat, ..first.clone() }]).await?;
+    gateway.client.resync().await;
+    let renamed = AgentEntry { name: Some("Renamed".into()), keeps_the_rest: true, ..first };
     gateway.register(std::slice::from_ref(&renamed)).await?;
-    let entry = gateway.row(&first.id).await?.entry.ok_or("it has no entry")?;
-    assert_eq!(entry["name"], "Renamed");
+    let entry = gateway.row(&renamed.id).await?.entry.ok_or("it has no entry")?;
+    assert_eq!((&entry["name"], &entry["heartbeat"]["prompt"]), (&json!("Renamed"), &json!("Theirs")));
     let inventory = gateway.inventory().await?;
     assert_eq!(inventory.entry_state(&other), EntryState::Current);
     assert!(inventory.agents.contains_key("main"), "the gateway's own agent stays");
@@ -146,10 +151,6 @@ pub(crate) async fn a_file_name_that_is_not_accepted_is_refused(gateway: &Subjec
 pub(crate) async fn a_precondition_that_does_not_hold_changes_nothing(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     gateway.client.file_set(&agent.id, "SOUL.md", "first", None).await?;
-    gateway.client.resync().await;
-    if !gateway.inventory().await?.capabilities.file_hashes {
-        return Ok(());
-    }
     let hash = |text: &str| Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let error = gateway.client.file_set(&agent.id, "SOUL.md", "mine", Some(&hash("somebody's"))).await.unwrap_err();
     assert!(error.is_conflict(), "{error}");
@@ -188,6 +189,9 @@ pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no
 ) -> Result<(), Failure> {
     let (agent, other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
+    gateway.client.session_label(&session(&agent.id), "A label").await?;
+    let session_goes_first = gateway.inventory().await?.capabilities.main_session_delete;
+    assert_eq!(gateway.client.session_delete(&session(&agent.id)).await?, session_goes_first);
     remove(gateway, &agent.id).await?;
     gateway.until("its end", |inventory| inventory.settled && !inventory.agents.contains_key(&agent.id)).await?;
     assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use muster::api::agent::FileState;
 use muster::api::requests::RequestKind;
-use muster::api::{Agent, ConditionType};
-use muster_simulator::Simulator;
+use muster::api::{Agent, AgentGateway, ConditionType};
+use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, gateway_manifest};
 
 /// Longer than the resync interval of ten minutes.
 const RESYNC: Duration = Duration::from_secs(700);
@@ -108,6 +108,20 @@ async fn what_size_and_time_do_not_show_is_found_by_the_slower_comparison() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_slower_comparison_keeps_the_pace_that_the_gateway_names() {
+    let (mut rig, gateway, id) = with_soul("Correct").await;
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["contentCheckInterval"] = json!("20m");
+    rig.apply::<AgentGateway>(manifest);
+    let right = gateway.file(&id, "SOUL.md").unwrap();
+    for _ in 0..3 {
+        gateway.garble_file(&id, "SOUL.md");
+        rig.rest(Duration::from_mins(20) + RESYNC).await;
+        assert_eq!(gateway.file(&id, "SOUL.md").as_ref(), Some(&right));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_resync_with_nothing_changed_is_one_read_for_the_gateway_and_one_for_each_agent() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -142,8 +156,10 @@ async fn a_session_that_somebody_else_labels_is_labelled_again_without_waiting_f
 
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_it() {
-    for (edit, left) in [(None, ""), (Some("mine"), "mine")] {
+    let profiles = [Profile::v2026_7_1, Profile::v2026_9_6];
+    for (profile, (edit, left)) in profiles.iter().flat_map(|p| [(None, ""), (Some("mine"), "mine")].map(|e| (p, e))) {
         let (mut rig, gateway) = Rig::new();
+        gateway.upgrade(profile().with_token("secret-token"));
         let main = |files: Value| json!({ "role": "Main", "gatewayRef": { "name": "gw" }, "wake": { "enabled": false }, "files": files });
         let bootstrap =
             json!([{ "name": "BOOTSTRAP.md", "policy": "Always", "template": { "inline": "Begin here." } }]);
@@ -153,8 +169,6 @@ async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_
         assert_eq!(gateway.file(&id, "BOOTSTRAP.md").as_deref(), Some("Begin here.\n"));
         if edit.is_some() {
             gateway.edit_file(&id, "BOOTSTRAP.md", edit);
-            // The operator sees the change and the new spec at the same time.
-            rig.start();
         }
         rig.agent("one", main(json!([])));
         let told = |rig: &Rig| rig.status("one").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").map(|f| f.state);
