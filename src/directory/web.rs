@@ -26,10 +26,15 @@ const MOST_REDIRECTS: usize = 3;
 /// How many requests are under way at one time.
 const AT_ONCE: usize = 4;
 
-/// Says which addresses a name has.
+/// Says which addresses a name has, and connects to them.
 pub trait Resolve: Send + Sync + 'static {
     /// The addresses of a host's name.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// A connection to one of these addresses.
+    fn connect<'a>(&'a self, addresses: &'a [SocketAddr]) -> BoxFuture<'a, io::Result<TcpStream>> {
+        Box::pin(TcpStream::connect(addresses))
+    }
 }
 
 /// The resolver of the system.
@@ -104,7 +109,8 @@ impl Web {
             return Err(FetchError::new("the address carries credentials"));
         }
         let addresses = self.addresses(url, request.allow_private).await?;
-        let tcp = connect(&addresses).await?;
+        let tcp = self.resolver.connect(&addresses).await;
+        let tcp = tcp.map_err(|e| FetchError::new(format!("no connection was made: {e}")))?;
         if url.scheme() == "http" {
             return ask(tcp, url, request).await;
         }
@@ -141,11 +147,6 @@ impl Web {
             )),
         }
     }
-}
-
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
-    let connected = TcpStream::connect(addresses).await;
-    connected.map_err(|e| FetchError::new(format!("no connection was made: {e}")))
 }
 
 fn connector() -> Result<TlsConnector, rustls::Error> {

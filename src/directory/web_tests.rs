@@ -76,6 +76,19 @@ impl Resolve for Changing {
     }
 }
 
+/// The same names, and whatever address is asked, it is this server that answers.
+struct Led(Changing, SocketAddr);
+
+impl Resolve for Led {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        self.0.resolve(host, port)
+    }
+
+    fn connect<'a>(&'a self, _: &'a [SocketAddr]) -> BoxFuture<'a, io::Result<TcpStream>> {
+        Box::pin(TcpStream::connect(self.1))
+    }
+}
+
 #[tokio::test]
 async fn a_text_is_fetched_with_its_mark_and_asked_for_by_it_the_next_time() {
     let not_modified = "HTTP/1.1 304 Not Modified\r\n\r\n";
@@ -182,10 +195,19 @@ async fn a_name_is_checked_anew_after_a_redirect_and_its_checked_address_is_the_
     let request = soul("http://souls.example/");
     assert!(web.fetch(&request).await.unwrap_err().to_string().contains("never asked"));
     assert_eq!(server.heads.lock().unwrap().len(), 1);
-    let rebound = Web::new(Arc::new(Changing(vec![server.address], AtomicUsize::new(0))), DEADLINE);
-    let request = Request { allow_private: false, ..request };
-    assert!(rebound.fetch(&request).await.unwrap_err().to_string().contains("loopback or private"));
-    assert_eq!(server.heads.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_public_address_does_not_lead_to_a_private_one_by_a_redirect_or_by_a_name_that_changes() {
+    let (public, private) = ("93.184.216.34:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
+    for (to, answers) in [("http://10.0.0.1/", vec![public]), ("/next", vec![public, private])] {
+        let server = server(move |_| redirect(to), false).await;
+        let web = Web::new(Arc::new(Led(Changing(answers, AtomicUsize::new(0)), server.address)), DEADLINE);
+        let request = Request { allow_private: false, ..soul("http://souls.example/") };
+        let error = web.fetch(&request).await.unwrap_err().to_string();
+        assert!(error.contains("loopback or private"), "{to}: {error}");
+        assert_eq!(server.heads.lock().unwrap().len(), 1, "{to}");
+    }
 }
 
 #[tokio::test]

@@ -272,3 +272,31 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
     let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
     Verdict::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: RefusalKind, of: C) -> Verdict {
+        let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
+        refused("ws://gw:18789", None, &refusal).into_iter().find(|verdict| verdict.kind == of).unwrap()
+    }
+
+    #[test]
+    fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
+        let verdict =
+            told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::ScopesMissing));
+        for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
+            assert!(verdict.message.contains(part), "{}", verdict.message);
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
+        let verdict = told(RefusalKind::DeviceRejected, C::Paired);
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::DeviceRejected));
+        assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
+        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).truth, Truth::True);
+    }
+}

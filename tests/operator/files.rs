@@ -42,14 +42,16 @@ async fn a_file_that_somebody_emptied_or_changed_is_put_right_by_a_resync() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_agent_writes_into_its_memory_stays_and_its_bootstrap_stays_away() {
+async fn what_the_agent_writes_of_itself_and_its_user_stays_and_its_bootstrap_stays_away() {
     let (mut rig, gateway, id) = provisioned().await;
     gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
+    gateway.edit_file(&id, "USER.md", Some("She likes it short."));
     gateway.edit_file(&id, "BOOTSTRAP.md", None);
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "Other" }));
     rig.until_ready().await;
     rig.rest(Duration::from_secs(1300)).await;
     assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
+    assert_eq!(gateway.file(&id, "USER.md").as_deref(), Some("She likes it short."));
     assert_eq!(gateway.file(&id, "BOOTSTRAP.md"), None);
 }
 
