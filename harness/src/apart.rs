@@ -1,7 +1,7 @@
 //! A real gateway in a network namespace of its own, so that it sees its clients as remote.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 
 use super::Failure;
-use super::openclaw::{Launch, READY, answers, config};
+use super::openclaw::{Asks, Launch, READY, TOKEN, answers, config};
 use super::parts::Parts;
 use super::process::Process;
 
-const TOKEN: &str = "the-gateways-token";
 /// The port that a gateway listens on by itself; in a namespace of its own it is always free.
 const PORT: u16 = 18789;
 const RELAY: &str = include_str!("apart.py");
@@ -44,8 +43,7 @@ impl Apart {
         let mut command = Command::new("unshare");
         command.args(privileges(&["--user", "--map-root-user"])?).args(["--net", "python3"]);
         command.arg(&script).arg(home.path().join("relay.sock")).arg(folder.join("node"));
-        let launch = Launch { folder: &folder, home: home.path(), port: PORT, token: TOKEN, bind: "lan" };
-        launch.complete(&mut command);
+        launch(&folder, home.path()).complete(&mut command);
         let process = Process::start("openclaw", command, home.path())?;
         let mut gateway = Self { process, folder, home };
         let socket = gateway.socket();
@@ -78,8 +76,7 @@ impl Apart {
         let pid = self.process.id();
         command.args(privileges(&[&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"])?);
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["sh", "-c", line]);
-        let launch = Launch { folder: &self.folder, home: self.home.path(), port: PORT, token: TOKEN, bind: "lan" };
-        launch.environment(&mut command);
+        launch(&self.folder, self.home.path()).environment(&mut command);
         let run = tokio::process::Command::from(command).kill_on_drop(true).output();
         let output = tokio::time::timeout(COMMAND, run).await.map_err(|_| format!("{line}: it took too long"))??;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -91,6 +88,10 @@ impl Apart {
     pub fn tail(&self) -> String {
         self.process.tail(40)
     }
+}
+
+fn launch<'a>(folder: &'a Path, home: &'a Path) -> Launch<'a> {
+    Launch { folder, home, port: PORT, asks: Asks::Token, secret: TOKEN, bind: "lan" }
 }
 
 /// What somebody who is not root has to add.

@@ -24,9 +24,30 @@ pub struct OpenClaw {
     /// Where `OpenClaw` and its Node are installed.
     folder: PathBuf,
     port: u16,
-    token: String,
+    asks: Asks,
+    secret: String,
     home: TempDir,
 }
+
+/// What a gateway asks of who connects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asks {
+    Token,
+    Password,
+}
+
+impl Asks {
+    /// The gateway's own word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Password => "password",
+        }
+    }
+}
+
+/// The token of a gateway, where a test does not care.
+pub(crate) const TOKEN: &str = "the-gateways-token";
 
 impl OpenClaw {
     /// Starts a gateway whose agents ask the model server at `model` (`http://127.0.0.1:PORT/v1`).
@@ -34,7 +55,7 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
-        Self::start_with(model, "the-gateways-token").await
+        Self::start_with(model, TOKEN).await
     }
 
     /// The same with a given token.
@@ -43,7 +64,7 @@ impl OpenClaw {
     /// It did not start; with the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
         let folder = Parts::prepare()?.openclaw().to_owned();
-        on_free_ports(async || Self::try_start(folder.clone(), model, token).await).await
+        Self::start_in(folder, model, Asks::Token, token).await
     }
 
     /// Starts a gateway of a version: of an earlier era, or of one that is not pinned.
@@ -51,16 +72,27 @@ impl OpenClaw {
     /// # Errors
     /// It did not start, with the end of its log; or there is no such version.
     pub async fn start_era(version: &str, model: &str) -> Result<Self, Failure> {
-        let folder = Parts::version(version)?;
-        on_free_ports(async || Self::try_start(folder.clone(), model, "the-gateways-token").await).await
+        Self::start_in(Parts::version(version)?, model, Asks::Token, TOKEN).await
     }
 
-    async fn try_start(folder: PathBuf, model: &str, token: &str) -> Result<Self, Failure> {
+    /// The same, and it asks for a password.
+    ///
+    /// # Errors
+    /// As of [`Self::start_era`].
+    pub async fn start_by_password(version: &str, model: &str, password: &str) -> Result<Self, Failure> {
+        Self::start_in(Parts::version(version)?, model, Asks::Password, password).await
+    }
+
+    async fn start_in(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
+        on_free_ports(async || Self::try_start(folder.clone(), model, asks, secret).await).await
+    }
+
+    async fn try_start(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
         std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway = Self { process: None, folder, port: free_port()?, token: token.to_owned(), home };
+        let mut gateway = Self { process: None, folder, port: free_port()?, asks, secret: secret.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }
@@ -71,8 +103,15 @@ impl OpenClaw {
     /// It did not start; with the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
         let mut command = Command::new(self.folder.join("node"));
-        let (home, bind) = (self.home.path(), "loopback");
-        Launch { folder: &self.folder, home, port: self.port, token: &self.token, bind }.complete(&mut command);
+        let launch = Launch {
+            folder: &self.folder,
+            home: self.home.path(),
+            port: self.port,
+            asks: self.asks,
+            secret: &self.secret,
+            bind: "loopback",
+        };
+        launch.complete(&mut command);
         let mut process = Process::start("openclaw", command, self.home.path())?;
         let port = self.port;
         process
@@ -128,10 +167,10 @@ impl OpenClaw {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Its token.
+    /// Its token, or its password.
     #[must_use]
     pub fn token(&self) -> &str {
-        &self.token
+        &self.secret
     }
 
     /// Its home directory.
@@ -175,7 +214,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) home: &'a Path,
     pub(crate) port: u16,
-    pub(crate) token: &'a str,
+    pub(crate) asks: Asks,
+    pub(crate) secret: &'a str,
     /// Where it listens, in its own word.
     pub(crate) bind: &'a str,
 }
@@ -184,8 +224,9 @@ impl Launch<'_> {
     /// Adds to a command that runs Node what makes it run the gateway.
     pub(crate) fn complete(&self, command: &mut Command) {
         command.arg(self.folder.join("node_modules/openclaw/openclaw.mjs"));
-        command.args(["gateway", "run", "--auth", "token", "--bind", self.bind]);
-        command.args(["--port", &self.port.to_string(), "--token", self.token]);
+        let asks = self.asks.word();
+        command.args(["gateway", "run", "--auth", asks, "--bind", self.bind]);
+        command.args(["--port", &self.port.to_string(), &format!("--{asks}"), self.secret]);
         self.environment(command);
     }
 
@@ -197,7 +238,7 @@ impl Launch<'_> {
             .env("HOME", self.home)
             .env("PATH", format!("{}:{}:{path}", bin.display(), self.folder.display()))
             .env("TMPDIR", self.home)
-            .env("OPENCLAW_GATEWAY_TOKEN", self.token)
+            .env(format!("OPENCLAW_GATEWAY_{}", self.asks.word().to_uppercase()), self.secret)
             .env("OPENCLAW_NO_RESPAWN", "1")
             .current_dir(self.home);
     }

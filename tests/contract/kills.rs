@@ -4,6 +4,7 @@
 //! unsettled for 300 s from the kill, beginning with the next write that it takes.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,8 @@ type Test = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failur
 const PATIENCE: Duration = Duration::from_mins(6);
 /// So long after its request the gateway has read it and has written nothing.
 const AT_ONCE: Duration = Duration::from_millis(10);
+/// So long the writer keeps entries back that may not be the last.
+const KEPT_BACK: Duration = Duration::from_millis(300);
 /// A connection is seen to be lost at once when the process on its other end is gone.
 const LOSS: Duration = Duration::from_secs(10);
 /// How often a kill may come at the wrong time.
@@ -88,33 +91,67 @@ fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: 
     Ok(())
 }
 
-/// Sends a request and kills the gateway so long after it, unless the answer came before: then nothing was cut off, and the
-/// kill has to come earlier.
+/// When a kill comes, counted from a request. It has to come between that and its answer.
+struct Aim {
+    after: Duration,
+    left: usize,
+}
+
+impl Aim {
+    fn at(after: Duration) -> Self {
+        Self { after, left: TRIES }
+    }
+
+    /// One try less.
+    fn next(&mut self) -> Result<Duration, Failure> {
+        let Self { after, left } = self;
+        *left = left.checked_sub(1).ok_or_else(|| format!("no kill met the request, the last after {after:?}"))?;
+        Ok(*after)
+    }
+
+    fn earlier(&mut self) {
+        self.after /= 2;
+    }
+
+    fn later(&mut self) {
+        self.after *= 2;
+    }
+}
+
+/// Makes a request, kills the gateway so long after `sent` and starts it again. False when the kill met nothing: the answer had
+/// come, or the request had not been sent.
 async fn killed_in<T>(
     gateway: &mut OpenClaw,
-    after: Duration,
+    aim: &mut Aim,
+    sent: impl Future,
     request: impl Future<Output = Result<T, CallError>>,
 ) -> Result<bool, Failure> {
+    let after = aim.next()?;
     tokio::pin!(request);
-    if let Ok(answer) = tokio::time::timeout(after, &mut request).await {
+    let answered = async {
+        tokio::select! {
+            answer = &mut request => return Some(answer),
+            _ = sent => {}
+        }
+        tokio::time::timeout(after, &mut request).await.ok()
+    };
+    if let Some(answer) = answered.await {
         answer?;
+        aim.earlier();
         return Ok(false);
     }
     gateway.kill();
-    // An answer may have been on its way.
-    if let Err(error) = request.await {
-        assert!(error.is_transient(), "{error}");
+    match request.await {
+        Err(CallError::Interrupted) => return Ok(true),
+        // The answer was on its way.
+        Ok(_) => aim.earlier(),
+        Err(error) => {
+            assert!(error.is_transient(), "{error}");
+            aim.later();
+        }
     }
-    Ok(true)
-}
-
-/// So long, and half of it as often as a test may try again.
-fn earlier(after: Duration) -> impl Iterator<Item = Duration> {
-    std::iter::successors(Some(after), |after| Some(*after / 2)).take(TRIES)
-}
-
-fn too_late() -> Failure {
-    format!("the request was answered before the kill, {TRIES} times").into()
+    gateway.boot().await?;
+    Ok(false)
 }
 
 /// Makes a request again and again, as a reconcile does, until it is answered. Every failure has to be one that passes.
@@ -157,8 +194,9 @@ fn state(gateway: &OpenClaw, id: &str) -> PathBuf {
 async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
     let mut wanted: BTreeSet<_> = gateway.agents()?.into_iter().collect();
-    let mut after = AT_ONCE;
-    for _ in 0..TRIES {
+    let mut aim = Aim::at(KEPT_BACK + AT_ONCE);
+    loop {
+        let after = aim.next()?;
         let (entries, written) = (entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
         let mut writes = subject.client.writes();
@@ -183,9 +221,8 @@ async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw)
         if cut_off {
             return Ok(());
         }
-        after = if answered { after / 2 } else { after * 2 };
+        if answered { aim.earlier() } else { aim.later() }
     }
-    Err(format!("no kill met a config write, the last after {after:?}").into())
 }
 
 fn entries(count: usize) -> Vec<AgentEntry> {
@@ -253,10 +290,14 @@ async fn killed_in_a_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Res
 
 async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
-    for after in earlier(AT_ONCE) {
+    let (mut aim, mut inventory) = (Aim::at(AT_ONCE), subject.client.inventory());
+    loop {
         let wanted = entry();
         let before = gateway.agents()?.len();
-        if !killed_in(gateway, after, subject.client.agent_create(&wanted.id, &wanted.workspace)).await? {
+        inventory.mark_unchanged();
+        // Config and roster are read just before it is sent.
+        let create = subject.client.agent_create(&wanted.id, &wanted.workspace);
+        if !killed_in(gateway, &mut aim, inventory.changed(), create).await? {
             settled(&subject).await?;
             continue;
         }
@@ -269,7 +310,6 @@ async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) 
         assert_eq!(agents.len(), before + 1, "{agents:?}");
         return Ok(());
     }
-    Err(too_late())
 }
 
 async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut OpenClaw) -> Result<(), Failure> {
@@ -277,9 +317,10 @@ async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut Open
     let id = subject.agent().await?.id;
     settled(&subject).await?;
     let (old, new) = ("old\n".repeat(300_000), "new\n".repeat(300_000));
-    for after in earlier(AT_ONCE) {
-        subject.client.file_set(&id, "SOUL.md", &old, None).await?;
-        if !killed_in(gateway, after, subject.client.file_set(&id, "SOUL.md", &new, None)).await? {
+    let mut aim = Aim::at(AT_ONCE);
+    loop {
+        retried("the old file", async || subject.client.file_set(&id, "SOUL.md", &old, None).await).await?;
+        if !killed_in(gateway, &mut aim, ready(()), subject.client.file_set(&id, "SOUL.md", &new, None)).await? {
             continue;
         }
         gateway.boot().await?;
@@ -289,7 +330,6 @@ async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut Open
         assert_eq!(subject.client.file_get(&id, "SOUL.md").await?.unwrap().text, new);
         return Ok(());
     }
-    Err(too_late())
 }
 
 async fn a_removal_that_a_kill_cut_off_at_once_is_made(gateway: &mut OpenClaw) -> Result<(), Failure> {
@@ -304,12 +344,13 @@ async fn a_removal_that_a_kill_cut_off_later_is_made_although_the_gateway_may_ne
 
 async fn removed_in_spite_of_a_kill(gateway: &mut OpenClaw, after: Duration) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
-    for after in earlier(after) {
+    let mut aim = Aim::at(after);
+    loop {
         let id = subject.agent().await?.id;
         subject.client.session_label(&format!("agent:{id}:main"), "one").await?;
         settled(&subject).await?;
         let others = gateway.agents()?.len() - 1;
-        if !killed_in(gateway, after, subject.client.agent_delete(&id, true)).await? {
+        if !killed_in(gateway, &mut aim, ready(()), subject.client.agent_delete(&id, true)).await? {
             continue;
         }
         if let Err(error) = gateway.boot().await {
@@ -323,7 +364,6 @@ async fn removed_in_spite_of_a_kill(gateway: &mut OpenClaw, after: Duration) -> 
         assert!(left.is_empty(), "{left:?}");
         return Ok(());
     }
-    Err(too_late())
 }
 
 /// What the condition of the AgentGateway says that helps a gateway that exits with 78 at each boot, and how to tell.

@@ -4,6 +4,7 @@
 
 mod kills;
 mod mixed;
+mod password;
 mod subject;
 mod suite;
 mod table;
@@ -190,7 +191,7 @@ fn main() {
     for (version, _) in SIMULATED {
         trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
     }
-    trials.extend(kills::trials(&runtime));
+    trials.extend(password::trials(&runtime).into_iter().chain(kills::trials(&runtime)));
     // Each gateway ends with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name)) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use muster::gateway::{
     AgentEntry, AgentRow, Auth, ByteStream, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Identity,
-    Inventory, Link, Meter, Network, Settings, Trust,
+    Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::Simulator;
@@ -46,28 +46,20 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
-        Self::connect("ws://simulator", "token", Arc::new(Simulated(simulator))).await
+        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(Simulated(simulator))).await
     }
 
     pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
-        Self::connect(&gateway.url(), gateway.token(), Arc::new(Network)).await
+        Self::real_by(gateway, Auth::Token(gateway.token().into())).await
     }
 
-    async fn connect(url: &str, token: &str, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
-        Self::open(
-            Settings {
-                url: url.parse()?,
-                auth: Auth::Token(token.into()),
-                identity: Arc::new(Identity::generate()?),
-                device_token: None,
-                former: None,
-                trust: Trust::Platform,
-                max_in_flight: 16,
-                resync: Duration::from_mins(10),
-            },
-            dial,
-        )
-        .await
+    /// The same, with what the gateway asks for.
+    pub(crate) async fn real_by(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
+        Self::connect(&gateway.url(), auth, Arc::new(Network)).await
+    }
+
+    async fn connect(url: &str, auth: Auth, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
+        Self::open(settings(url, auth)?, dial).await
     }
 
     /// Another client of the same gateway.
@@ -160,6 +152,30 @@ impl Subject {
         let entry = entry();
         self.register(std::slice::from_ref(&entry)).await?;
         Ok(entry)
+    }
+}
+
+fn settings(url: &str, auth: Auth) -> Result<Settings, Failure> {
+    Ok(Settings {
+        url: url.parse()?,
+        auth,
+        identity: Arc::new(Identity::generate()?),
+        device_token: None,
+        former: None,
+        trust: Trust::Platform,
+        max_in_flight: 16,
+        resync: Duration::from_mins(10),
+    })
+}
+
+/// Why a real gateway does not let in who comes with this.
+pub(crate) async fn refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
+    let client = Gateway::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
+    let mut link = client.link();
+    let refused = link.wait_for(|link| matches!(link, Link::Refused(_) | Link::Up(_)));
+    match &*tokio::time::timeout(PATIENCE, refused).await?? {
+        Link::Refused(refusal) => Ok(refusal.kind.clone()),
+        other => Err(format!("it was not refused: {other:?}").into()),
     }
 }
 

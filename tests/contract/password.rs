@@ -1,0 +1,33 @@
+//! Real gateways that ask for a password and not for a token.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use muster::gateway::{Auth, RefusalKind};
+use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use tokio::runtime::Runtime;
+
+use crate::subject::{Subject, refusal};
+
+const PASSWORD: &str = "the-gateways-password";
+
+pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+    let trial = |version: &'static str| {
+        let (runtime, name) = (Arc::clone(runtime), "who_has_it_is_let_in_and_who_has_another_is_told");
+        Trial::test(format!("OpenClaw {version}, by password: {name}"), move || {
+            runtime.block_on(let_in(version)).map_err(|error| crate::failed(&error))
+        })
+    };
+    [crate::RESTARTS, crate::NEWEST].map(trial).into()
+}
+
+async fn let_in(version: &'static str) -> Result<(), Failure> {
+    let model = ScriptedModel::start().await?;
+    let gateway = OpenClaw::start_by_password(version, model.url(), PASSWORD).await?;
+    for wrong in [Auth::Password("another".into()), Auth::Token(PASSWORD.into())] {
+        assert_eq!(refusal(&gateway, wrong).await?, RefusalKind::BadCredentials);
+    }
+    let subject = Subject::real_by(&gateway, Auth::Password(PASSWORD.into())).await?;
+    subject.agent().await?;
+    Ok(())
+}
