@@ -119,6 +119,24 @@ async fn where_the_gateway_tells_of_no_change_a_removed_agent_is_missed_within_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_gateway_tells_of_no_change_a_renamed_or_moved_agent_is_put_right_by_the_next_resync() {
+    for (key, value) in [("name", "Mine"), ("workspace", "/elsewhere")] {
+        let (mut rig, gateway) = Rig::new();
+        gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
+        rig.board("ops");
+        rig.worker("one");
+        rig.until_ready().await;
+        let id = rig.agent_id("one");
+        let entry = |gateway: &Simulator| gateway.agents()[&id].clone();
+        let right = entry(&gateway);
+        gateway.edit_config(|config| config["agents"]["list"][1][key] = json!(value));
+        assert_ne!(entry(&gateway), right, "{key}");
+        rig.rest(Duration::from_mins(11)).await;
+        assert_eq!(entry(&gateway), right, "{key}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_agent_is_missed_within_two_seconds_although_only_a_hint_tells_of_it() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
