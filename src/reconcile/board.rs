@@ -12,7 +12,7 @@ use super::{Next, World};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{Truth, Verdict, find, is_true, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
-use crate::plan::Asked;
+use crate::plan::{Asked, Binding};
 
 /// How often a Board is looked at although nothing told that its agents changed: one that moves away does not.
 const RESYNC: Duration = Duration::from_mins(10);
@@ -60,10 +60,15 @@ fn is_ready(agent: &Agent) -> bool {
     agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
 }
 
-/// The gateway's id of an agent that it has.
-pub(super) fn registered(agent: &Agent) -> Option<String> {
-    let status = agent.status.as_ref().filter(|s| is_true(&s.conditions, ConditionType::Registered))?;
-    status.agent_id.clone()
+/// The derived id under which a gateway has an agent, or may have one that is just being removed: the next lead, or main agent, has
+/// it again.
+pub(super) fn inherited_id(agent: &Agent) -> Option<String> {
+    let binding = Binding::of(agent).filter(|_| agent.spec.agent_id.is_none())?;
+    let status = agent.status.as_ref()?;
+    let same = (status.agent_id.as_ref(), status.gateway.as_ref())
+        == (Some(&binding.identity.agent_id), Some(&binding.gateway));
+    let registered = same && is_true(&status.conditions, ConditionType::Registered);
+    (registered || agent.metadata.deletion_timestamp.is_some()).then_some(binding.identity.agent_id)
 }
 
 fn status(
@@ -82,7 +87,7 @@ fn status(
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
-        lead_agent_id: lead.and_then(|lead| registered(lead)).or_else(|| old.lead_agent_id.clone()),
+        lead_agent_id: lead.and_then(|lead| inherited_id(lead)).or_else(|| old.lead_agent_id.clone()),
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MOST_NAMES).map(name).collect(),

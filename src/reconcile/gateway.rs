@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::act::{kubernetes, status_not_written};
-use super::board::registered;
+use super::board::inherited_id;
 use super::credentials::{self, Credentials};
 use super::gateway_status::{Connection, Seen, status};
 use super::gateways::STARTING;
@@ -241,7 +241,7 @@ async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gatewa
     let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
     let bound = bound(&world.store, key);
     let main = bound.iter().find(|agent| agent.spec.role == Role::Main);
-    new.main_agent_id = main.and_then(|main| registered(main)).or(new.main_agent_id);
+    new.main_agent_id = main.and_then(|main| inherited_id(main)).or(new.main_agent_id);
     new.last_sync = progress(&asked, &bound).or(new.last_sync);
     new.soul_directory = world.souls.status(gateway, old.soul_directory.as_ref(), now);
     new.invalid_requests = asked.invalid;
