@@ -161,8 +161,8 @@ pub fn record<'a>(records: &'a [FileStatus], name: &str) -> Option<&'a FileStatu
     records.iter().find(|r| r.name == name)
 }
 
-/// Names of the files whose content has to be read: of those that cannot be judged without, or, `all`, of each that is
-/// kept as rendered.
+/// Names of the files whose content has to be read: of those that cannot be judged or emptied without, and, `all`, of each that
+/// is kept as rendered.
 #[must_use]
 pub fn to_read(
     desired: &Desired,
@@ -180,7 +180,11 @@ pub fn to_read(
             Decision::Rest(_) | Decision::Write { .. } => false,
         }
     };
-    desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone()).collect()
+    let emptied = unwanted(desired, records, seen).filter(|(record, fate)| {
+        *fate == Unwanted::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
+    });
+    let wanted = desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone());
+    wanted.chain(emptied.map(|(record, _)| record.name.clone())).collect()
 }
 
 /// The records of files that are there although they are no longer wanted. A gateway has no way to remove a file: one that
@@ -194,7 +198,11 @@ pub fn unwanted<'a>(
     let candidates = records.iter().filter(move |r| desired.files.is_some() && !wanted(&r.name));
     candidates.filter_map(|record| {
         let there = seen.get(&record.name).filter(|file| file.size > 0)?;
-        let ours = matches!(record.state, FileState::Synced | FileState::Held) && unmoved(record, there);
+        let as_written = match (&there.sha256, &record.sha256) {
+            (Some(is), Some(written)) => is == written,
+            (Some(_), None) | (None, _) => unmoved(record, there),
+        };
+        let ours = matches!(record.state, FileState::Synced | FileState::Held) && as_written;
         Some((record, if ours { Unwanted::Emptied } else { Unwanted::Left }))
     })
 }

@@ -154,27 +154,52 @@ async fn a_session_that_somebody_else_labels_is_labelled_again_without_waiting_f
     assert_eq!(gateway.sessions()[&key].label.as_deref(), Some("one"));
 }
 
+const BOTH: [fn() -> Profile; 2] = [Profile::v2026_7_1, Profile::v2026_9_6];
+
+fn main_with(files: &Value) -> Value {
+    json!({ "role": "Main", "gatewayRef": { "name": "gw" }, "wake": { "enabled": false }, "files": files })
+}
+
+/// A Main agent with a BOOTSTRAP.md, which it has only when that is asked for.
+async fn with_bootstrap(profile: fn() -> Profile) -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    gateway.upgrade(profile().with_token("secret-token"));
+    let bootstrap = json!([{ "name": "BOOTSTRAP.md", "policy": "Always", "template": { "inline": "Begin here." } }]);
+    rig.agent("one", main_with(&bootstrap));
+    ready(&mut rig).await;
+    let id = rig.agent_id("one");
+    assert_eq!(gateway.file(&id, "BOOTSTRAP.md").as_deref(), Some("Begin here.\n"));
+    (rig, gateway, id)
+}
+
+fn bootstrap_state(rig: &Rig) -> Option<FileState> {
+    rig.status("one").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").map(|f| f.state)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_it() {
-    let profiles = [Profile::v2026_7_1, Profile::v2026_9_6];
-    for (profile, (edit, left)) in profiles.iter().flat_map(|p| [(None, ""), (Some("mine"), "mine")].map(|e| (p, e))) {
-        let (mut rig, gateway) = Rig::new();
-        gateway.upgrade(profile().with_token("secret-token"));
-        let main = |files: Value| json!({ "role": "Main", "gatewayRef": { "name": "gw" }, "wake": { "enabled": false }, "files": files });
-        let bootstrap =
-            json!([{ "name": "BOOTSTRAP.md", "policy": "Always", "template": { "inline": "Begin here." } }]);
-        rig.agent("one", main(bootstrap));
-        ready(&mut rig).await;
-        let id = rig.agent_id("one");
-        assert_eq!(gateway.file(&id, "BOOTSTRAP.md").as_deref(), Some("Begin here.\n"));
+    for (profile, (edit, left)) in BOTH.iter().flat_map(|p| [(None, ""), (Some("mine"), "mine")].map(|e| (p, e))) {
+        let (mut rig, gateway, id) = with_bootstrap(*profile).await;
         if edit.is_some() {
             gateway.edit_file(&id, "BOOTSTRAP.md", edit);
         }
-        rig.agent("one", main(json!([])));
-        let told = |rig: &Rig| rig.status("one").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").map(|f| f.state);
+        rig.agent("one", main_with(&json!([])));
         let wanted = edit.map(|_| FileState::Left);
-        rig.until("what becomes of it in the status", |rig| told(rig) == wanted).await;
+        rig.until("what becomes of it in the status", |rig| bootstrap_state(rig) == wanted).await;
         rig.rest(2 * RESYNC).await;
-        assert_eq!((told(&rig), gateway.file(&id, "BOOTSTRAP.md").as_deref()), (wanted, Some(left)));
+        assert_eq!((bootstrap_state(&rig), gateway.file(&id, "BOOTSTRAP.md").as_deref()), (wanted, Some(left)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_longer_wanted_is_read_before_it_is_emptied() {
+    for profile in BOTH {
+        let (mut rig, gateway, id) = with_bootstrap(profile).await;
+        gateway.garble_file(&id, "BOOTSTRAP.md");
+        let garbled = gateway.file(&id, "BOOTSTRAP.md");
+        rig.agent("one", main_with(&json!([])));
+        rig.until("the file to be left", |rig| bootstrap_state(rig) == Some(FileState::Left)).await;
+        ready(&mut rig).await;
+        assert_eq!(gateway.file(&id, "BOOTSTRAP.md"), garbled);
     }
 }
