@@ -109,9 +109,9 @@ async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool)
     let kept = delete_files && shared(link, binding);
     let delete_files = delete_files && !kept;
     let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
-    // Others take the session away with the agent.
-    let keeps = |inventory: &Inventory| inventory.capabilities.main_session_delete;
-    if client.inventory().borrow().as_deref().is_none_or(keeps) {
+    // From 2026.8.1 on the session goes with the agent.
+    let outlives = |inventory: &Inventory| inventory.capabilities.main_session_delete;
+    if client.inventory().borrow().as_deref().is_none_or(outlives) {
         client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
     }
     link.forget(id);

@@ -118,14 +118,24 @@ impl Aim {
     }
 }
 
-/// Makes a request, kills the gateway so long after `sent` and starts it again. False when the kill met nothing: the answer had
-/// come, or the request had not been sent.
+/// What a kill met.
+#[derive(PartialEq)]
+enum Kill {
+    /// A request that was sent and not answered. The gateway is down.
+    Request,
+    /// Nothing. The gateway is down.
+    Nothing,
+    /// It was not made: the answer had come.
+    None,
+}
+
+/// Makes a request and kills the gateway so long after `sent`.
 async fn killed_in<T>(
     gateway: &mut OpenClaw,
     aim: &mut Aim,
     sent: impl Future,
     request: impl Future<Output = Result<T, CallError>>,
-) -> Result<bool, Failure> {
+) -> Result<Kill, Failure> {
     let after = aim.next()?;
     tokio::pin!(request);
     let answered = async {
@@ -138,20 +148,18 @@ async fn killed_in<T>(
     if let Some(answer) = answered.await {
         answer?;
         aim.earlier();
-        return Ok(false);
+        return Ok(Kill::None);
     }
     gateway.kill();
     match request.await {
-        Err(CallError::Interrupted) => return Ok(true),
+        Err(CallError::Interrupted) => return Ok(Kill::Request),
         // The answer was on its way.
         Ok(_) => aim.earlier(),
-        Err(error) => {
-            assert!(error.is_transient(), "{error}");
-            aim.later();
-        }
+        Err(CallError::NotConnected) => aim.later(),
+        // What the client reads before or after it was cut off.
+        Err(error) => assert!(error.is_transient(), "{error}"),
     }
-    gateway.boot().await?;
-    Ok(false)
+    Ok(Kill::Nothing)
 }
 
 /// Makes a request again and again, as a reconcile does, until it is answered. Every failure has to be one that passes.
@@ -194,9 +202,9 @@ fn state(gateway: &OpenClaw, id: &str) -> PathBuf {
 async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
     let mut wanted: BTreeSet<_> = gateway.agents()?.into_iter().collect();
-    let mut aim = Aim::at(KEPT_BACK + AT_ONCE);
+    let mut aim = Aim::at(AT_ONCE);
     loop {
-        let after = aim.next()?;
+        let after = KEPT_BACK + aim.next()?;
         let (entries, written) = (entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
         let mut writes = subject.client.writes();
@@ -297,11 +305,14 @@ async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) 
         inventory.mark_unchanged();
         // Config and roster are read just before it is sent.
         let create = subject.client.agent_create(&wanted.id, &wanted.workspace);
-        if !killed_in(gateway, &mut aim, inventory.changed(), create).await? {
+        let kill = killed_in(gateway, &mut aim, inventory.changed(), create).await?;
+        if kill != Kill::None {
+            gateway.boot().await?;
+        }
+        if kill != Kill::Request {
             settled(&subject).await?;
             continue;
         }
-        gateway.boot().await?;
         retried("the creation", async || subject.client.agent_create(&wanted.id, &wanted.workspace).await).await?;
         settled(&subject).await?;
         subject.register(std::slice::from_ref(&wanted)).await?;
@@ -320,10 +331,14 @@ async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut Open
     let mut aim = Aim::at(AT_ONCE);
     loop {
         retried("the old file", async || subject.client.file_set(&id, "SOUL.md", &old, None).await).await?;
-        if !killed_in(gateway, &mut aim, ready(()), subject.client.file_set(&id, "SOUL.md", &new, None)).await? {
+        let write = subject.client.file_set(&id, "SOUL.md", &new, None);
+        let kill = killed_in(gateway, &mut aim, ready(()), write).await?;
+        if kill != Kill::None {
+            gateway.boot().await?;
+        }
+        if kill != Kill::Request {
             continue;
         }
-        gateway.boot().await?;
         let kept = retried("the file", async || subject.client.file_get(&id, "SOUL.md").await).await?.unwrap().text;
         assert!(kept == old || kept == new, "{} bytes that are neither the old nor the new file", kept.len());
         retried("the write", async || subject.client.file_set(&id, "SOUL.md", &new, None).await).await?;
@@ -350,11 +365,14 @@ async fn removed_in_spite_of_a_kill(gateway: &mut OpenClaw, after: Duration) -> 
         subject.client.session_label(&format!("agent:{id}:main"), "one").await?;
         settled(&subject).await?;
         let others = gateway.agents()?.len() - 1;
-        if !killed_in(gateway, &mut aim, ready(()), subject.client.agent_delete(&id, true)).await? {
-            continue;
-        }
-        if let Err(error) = gateway.boot().await {
+        let kill = killed_in(gateway, &mut aim, ready(()), subject.client.agent_delete(&id, true)).await?;
+        if kill != Kill::None
+            && let Err(error) = gateway.boot().await
+        {
             follow_the_advice(gateway, &id, &error).await?;
+        }
+        if kill != Kill::Request {
+            continue;
         }
         let deleted = retried("the removal", async || subject.client.agent_delete(&id, true).await).await?;
         assert!(matches!(deleted, Deleted::Removed | Deleted::Absent));

@@ -24,7 +24,6 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
 async fn let_in(version: &'static str) -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
     let gateway = OpenClaw::start_by_password(version, model.url(), PASSWORD).await?;
-    // The right password in the place of a token is let in by 2026.9.6 and not by 2026.3.2.
     for wrong in [Auth::Password("another".into()), Auth::Token("another".into())] {
         assert_eq!(refusal(&gateway, wrong).await?, RefusalKind::BadCredentials);
     }
