@@ -15,8 +15,8 @@ use muster_harness::{Failure, OpenClaw};
 use muster_simulator::Simulator;
 use url::Url;
 
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take: for a minute older gateways may take no more config writes.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Counts requests by method.
 #[derive(Debug, Default)]
