@@ -235,8 +235,9 @@ impl Connection {
                     if self.last.replace(Arc::clone(&hello)).is_some_and(|last| !last.is_of_the_version_of(&hello)) {
                         self.hashes.store(false, Ordering::Relaxed);
                     }
-                    self.link.send_replace(Link::Up(hello));
+                    // Told first: who sees the link up may ask at once for what the gateway has.
                     self.tell(Told::Up);
+                    self.link.send_replace(Link::Up(hello));
                 }
                 Output::Refused(refusal) => return Err(End::Refused(refusal)),
                 Output::Done { ticket, result } => talk.answer(ticket, result),

@@ -99,6 +99,12 @@ impl Memory {
         before.is_some() && before != self.healthy && known.is_some_and(|known| Some(known) != self.healthy.as_ref())
     }
 
+    /// There is a connection. What was known of an earlier one is not known of this one; who asked meanwhile is answered by it.
+    fn connected(&mut self) {
+        *self = Self { up: true, asked: std::mem::take(&mut self.asked), ..Self::default() };
+        self.suspect();
+    }
+
     /// Something may have changed: roster and config are read now.
     fn suspect(&mut self) {
         self.due = Some(Instant::now());
@@ -131,9 +137,8 @@ impl Informer {
     fn hear(&self, told: Told, memory: &mut Memory) {
         match told {
             Told::Up => {
-                *memory = Memory { up: true, ..Memory::default() };
+                memory.connected();
                 self.runs.send_modify(|runs| runs.connected(Instant::now()));
-                memory.suspect();
             }
             Told::Down => {
                 // Who asked learns that nothing was read.
@@ -321,6 +326,15 @@ async fn until(due: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_just_before_the_connection_is_told_is_answered_by_it() {
+        let (done, mut wait) = oneshot::channel();
+        let mut memory = Memory { disagreed: 3, asked: vec![done], ..Memory::default() };
+        memory.connected();
+        assert_eq!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert_eq!((memory.asked.len(), memory.disagreed, memory.due.is_some()), (1, 0, true));
+    }
 
     #[test]
     fn a_hint_makes_for_one_more_look_a_moment_later_whatever_was_seen_before() {
