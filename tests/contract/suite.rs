@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape};
+use muster::gateway::{
+    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape,
+};
 use muster_harness::Failure;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -222,16 +224,17 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
     gateway.client.agent_create(id, workspace).await
 }
 
-/// Waits until a run of this id was heard to end.
-async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<(), Failure> {
+/// Waits until a run of this id was heard to end, and no other goes on: the gateway may begin a heartbeat at any time.
+async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<Activity, Failure> {
     let (mut runs, mut link) = (gateway.client.runs(), gateway.client.link());
     link.mark_unchanged();
-    let ended = runs.wait_for(|runs| runs.of(id).is_some_and(|activity| activity.has_ended(run)));
+    let at_rest = |activity: &Activity| activity.has_ended(run) && !activity.is_running();
+    let ended = runs.wait_for(|runs| runs.of(id).is_some_and(at_rest));
     tokio::select! {
         biased;
         ended = tokio::time::timeout(Duration::from_mins(1), ended) => {
-            ended.map_err(|_| "the run was not heard to end")??;
-            Ok(())
+            let runs = ended.map_err(|_| "the run was not heard to end")??;
+            Ok(runs.of(id).cloned().unwrap_or_default())
         }
         _ = link.changed() => Err("the connection was lost, so that nobody hears the run end".into()),
     }
@@ -242,11 +245,11 @@ pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway:
     let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
     gateway.client.session_label(&session, "A label").await?;
     gateway.client.chat_send(&session, "hello", false, &key).await?;
-    run_ended(gateway, &agent.id, &key).await?;
-    let activity = gateway.client.runs().borrow().of(&agent.id).cloned().ok_or("nothing was heard")?;
-    let heard = activity.run().ok_or("no run")?;
-    assert_eq!((activity.is_running(), heard.id.as_str()), (false, key.as_str()));
-    assert!(heard.ended_ms.is_some());
+    let heard = run_ended(gateway, &agent.id, &key).await?.run().ok_or("no run")?;
+    assert!(
+        heard.ended_ms.is_some_and(|ended| heard.started_ms < ended),
+        "its start was heard before its end: {heard:?}"
+    );
     // The session may tell it a moment later than the event.
     for _ in 0..300 {
         let seen = gateway.client.session(&session).await?.ok_or("no session")?.run;
