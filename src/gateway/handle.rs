@@ -266,8 +266,11 @@ impl Gateway {
         allowed: Duration,
     ) -> Result<Value, CallError> {
         let answer = self.inner.caller.call(method, params, allowed).await?;
-        if answer["file"].get("hash").is_some() {
-            self.inner.hashes.store(true, Ordering::Relaxed);
+        // What the gateway can do is part of what it has, which is read anew.
+        if answer["file"].get("hash").is_some() && !self.inner.hashes.swap(true, Ordering::Relaxed) {
+            let (asker, _) = oneshot::channel();
+            // The informer ends only with this handle.
+            let _ = self.inner.wanted.send(asker);
         }
         Ok(answer)
     }

@@ -6,6 +6,7 @@ use muster::api::agent::FileState;
 use muster::api::conditions::find;
 use muster::api::{AgentGatewayStatus, ConditionType};
 use muster_simulator::{Fault, Profile, Simulator};
+use tokio::time::Instant;
 
 use crate::rig::{NS, Rig, ready};
 use muster::reconcile::Key;
@@ -98,9 +99,13 @@ async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
 async fn after_an_upgrade_that_refuses_files_they_are_folded() {
     let (mut rig, gateway, id) = provisioned(old()).await;
     assert_eq!(tools(&rig), Some(FileState::Synced));
+    let began = Instant::now();
     gateway.upgrade(new());
     until_tools(&mut rig, FileState::Folded).await;
     assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
+    let hashes = |rig: &Rig| gateway_status(rig).capabilities.is_some_and(|c| c.file_hashes);
+    rig.until("its hashes of files to be told", hashes).await;
+    assert!(began.elapsed() < Duration::from_mins(1), "not only at the next resync: {:?}", began.elapsed());
     let status = gateway_status(&rig);
     assert_eq!(status.server_version.as_deref(), Some("2026.9.6"));
     assert_eq!(status.capabilities.unwrap().roster, "entries");
