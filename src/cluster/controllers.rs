@@ -150,7 +150,8 @@ impl Guard {
         if next.failed {
             let count = failures.entry(key.clone()).or_default();
             *count = count.saturating_add(1);
-            return Action::requeue(backoff::wait(*count, jitter()));
+            let wait = backoff::wait(*count, jitter());
+            return Action::requeue(next.after.map_or(wait, |most| most.min(wait)));
         }
         failures.remove(key);
         // A tenth of jitter, so that objects made together are not looked at together for ever.
@@ -170,6 +171,18 @@ mod tests {
 
     use super::*;
     use crate::api::Board;
+
+    #[test]
+    fn what_fails_is_looked_at_again_later_each_time_and_never_later_than_it_asks_for() {
+        let guard = Guard { name: "agent", metrics: Arc::default(), failures: Mutex::default() };
+        let (key, soon) = (Key::new("fleet", "one"), Duration::from_secs(3));
+        for _ in 0..10 {
+            guard.action(&key, Next::retry());
+        }
+        assert_ne!(guard.action(&key, Next::retry()), Action::requeue(soon), "the wait has grown");
+        assert_eq!(guard.action(&key, Next::retry().within(Some(soon))), Action::requeue(soon));
+        assert_ne!(guard.action(&key, Next::retry().within(None)), Action::requeue(soon));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn keys_that_keep_coming_hold_nothing_up() {

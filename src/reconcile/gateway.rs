@@ -95,8 +95,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         gateway::Link::Connecting => false,
     };
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
-    // Then there is more to be said of it.
-    let advice = link.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away)).unwrap_or(Duration::MAX);
+    let advice = link.advice_due().unwrap_or(Duration::MAX);
     let after = gateway.spec.resync_interval().min(most).min(advice);
     Ok(if next.failed { next } else { Next::after(after) })
 }

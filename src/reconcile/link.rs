@@ -18,6 +18,7 @@ use super::view::{Check, Mark, View, content_seen, observed_session};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{self, Arrival, CallError, Gateway, Inventory};
+use crate::plan::removal::BOOTS_WITHIN;
 use crate::plan::{Desired, Observed, ObservedFile, Trouble};
 
 /// One gateway as the reconcilers see it.
@@ -208,6 +209,11 @@ impl Link {
             gateway::Link::Down { since, .. } => Some(since.elapsed()),
             gateway::Link::Up(_) | gateway::Link::Connecting | gateway::Link::Refused(_) => None,
         }
+    }
+
+    /// When there is more to be said of a gateway that is away: it should have booted by then.
+    pub(super) fn advice_due(&self) -> Option<Duration> {
+        self.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away))
     }
 
     /// Whether the first connection, or the first reading of the roster, is under way since a short time.

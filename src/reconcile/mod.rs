@@ -57,7 +57,7 @@ pub struct World<S> {
 /// When to look again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Next {
-    /// After this time at the latest; never without a change when `None`.
+    /// After this time at the latest; when `None`, never without a change, unless something failed.
     pub after: Option<Duration>,
     /// Whether that is because something failed, so that the wait is to grow.
     pub failed: bool,
@@ -80,5 +80,11 @@ impl Next {
     #[must_use]
     pub fn retry() -> Self {
         Self { after: None, failed: true }
+    }
+
+    /// The same, and after this time at the latest.
+    #[must_use]
+    pub fn within(self, most: Option<Duration>) -> Self {
+        Self { after: most.or(self.after), ..self }
     }
 }

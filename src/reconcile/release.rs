@@ -178,7 +178,9 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
         Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Next::retry(),
         Err(trouble) => {
             tell(world, agent, Some(&trouble)).await;
-            if waits_for_its_turn(&trouble) { Next::after(WITHOUT_A_PLACE) } else { Next::retry() }
+            let link = Binding::of(agent).and_then(|binding| world.gateways.link(&binding.gateway));
+            let advice = link.and_then(|link| link.advice_due());
+            if waits_for_its_turn(&trouble) { Next::after(WITHOUT_A_PLACE) } else { Next::retry().within(advice) }
         }
     }
 }
