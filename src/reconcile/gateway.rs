@@ -264,10 +264,16 @@ fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
     let before = find(&old.conditions, ConditionType::Ready);
     let same = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
     let quiet = [Reason::Connecting, Reason::NotSettled].iter().any(|r| r.as_str() == ready.reason);
+    // Events of one reason are counted on the first of them, whose words stay: by then another request is to be approved.
+    let message = if ready.reason == Reason::PairingRequired.as_str() {
+        "the gateway wants this device to be approved; the condition Paired has the command that does it".to_owned()
+    } else {
+        ready.message.clone()
+    };
     (!same && !quiet).then(|| Note {
         warning: ready.status != "True",
         reason: ready.reason.clone(),
         action: "Connect",
-        message: ready.message.clone(),
+        message,
     })
 }

@@ -53,6 +53,12 @@ impl Address<'_> {
         }
         format!("connected to {url}")
     }
+
+    fn unreachable(self, error: &str) -> String {
+        let url = self.url;
+        let tls = if url.starts_with("wss:") { "spec.tls (caSecretRef, fingerprint), " } else { "" };
+        format!("no connection to {url}: {error}; check spec.url, {tls}the network and whether the gateway runs")
+    }
 }
 
 /// How far roster and config are read.
@@ -82,12 +88,9 @@ pub(super) fn verdicts(gateway: &AgentGateway, pairing: Option<&Pairing>, seen: 
         Link::Connecting => {
             unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}")))
         }
-        Link::Down { error, .. } => unknown_but(Verdict::new(
-            C::Reachable,
-            false,
-            Reason::Unreachable,
-            format!("no connection to {url}: {error}; check spec.url, the network and whether the gateway runs"),
-        )),
+        Link::Down { error, .. } => {
+            unknown_but(Verdict::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
+        }
         Link::Refused(refusal) => refused(url, pairing, refusal),
     };
     verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
@@ -280,6 +283,15 @@ mod tests {
     fn told(kind: RefusalKind, of: C) -> Verdict {
         let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
         refused("ws://gw:18789", None, &refusal).into_iter().find(|verdict| verdict.kind == of).unwrap()
+    }
+
+    #[test]
+    fn who_cannot_connect_by_tls_is_pointed_to_what_says_whom_to_trust() {
+        let said = |url| Address { url, unchecked: false }.unreachable("its words");
+        assert!(
+            said("wss://gw").contains("its words; check spec.url, spec.tls (caSecretRef, fingerprint), the network")
+        );
+        assert!(!said("ws://gw").contains("spec.tls"));
     }
 
     #[test]

@@ -166,7 +166,11 @@ async fn certificates(stack: &Stack, fleet: &Fleet, front: &Front) -> Result<(),
     until("the certificate to be refused", PATIENCE, async || {
         let (reason, message) = fleet.condition("agentgateway/gw", "Reachable").await.map_err(|e| e.to_string())?;
         let seen = format!("{reason}: {message}");
-        if reason == "Unreachable" && message.contains("TLS") { Ok(()) } else { Err(seen) }
+        if reason == "Unreachable" && message.contains("TLS") && message.contains("spec.tls") {
+            Ok(())
+        } else {
+            Err(seen)
+        }
     })
     .await?;
     let wrong = "ab".repeat(32);

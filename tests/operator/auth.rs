@@ -62,6 +62,9 @@ async fn a_device_that_is_not_approved_says_how_to_approve_it_until_when_and_goe
     let (paired, _, message) = condition(&rig, ConditionType::Paired);
     assert_eq!(paired, "False");
     assert!(message.contains(&pairing.command) && message.contains(&until.to_string()), "{message}");
+    let notes = rig.store.state().notes.clone();
+    let (_, note) = notes.iter().find(|(_, note)| note.reason == "PairingRequired").unwrap();
+    assert!(!note.message.contains(&pairing.request_id), "later requests are counted on this event: {}", note.message);
     rig.rest(Duration::from_mins(1)).await;
     assert_eq!(status(&rig).pairing, Some(pairing.clone()), "the same request has the same end");
     assert!(gateway.approve_pairing(&pairing.request_id));
