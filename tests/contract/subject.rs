@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::gateway::{
-    AgentEntry, AgentRow, Auth, ByteStream, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry, Identity,
-    Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
+    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry,
+    Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::Simulator;
@@ -141,6 +141,10 @@ impl Subject {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => {
                     self.client.resync().await;
+                }
+                // The config write that made the agent restarts an old gateway.
+                Err(CallError::Interrupted | CallError::NotConnected) if tokio::time::Instant::now() < end => {
+                    self.inventory().await?;
                 }
                 Err(error) => return Err(error.into()),
             }
