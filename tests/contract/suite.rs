@@ -245,7 +245,10 @@ pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway:
     let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
     gateway.client.session_label(&session, "A label").await?;
     gateway.client.chat_send(&session, "hello", false, &key).await?;
-    let heard = run_ended(gateway, &agent.id, &key).await?.run().ok_or("no run")?;
+    let activity = run_ended(gateway, &agent.id, &key).await?;
+    let heard = activity.run().ok_or("no run")?;
+    let alone = activity.ended().all(|run| run == key);
+    assert!(heard.id == key || !alone, "it is the run that was asked for: {heard:?}");
     assert!(
         heard.ended_ms.is_some_and(|ended| heard.started_ms < ended),
         "its start was heard before its end: {heard:?}"
