@@ -91,6 +91,8 @@ pub struct Profile {
     pub target_first: bool,
     /// Whether `chat.send` starts a run for an agent that does not exist.
     pub wakes_unknown_agent: bool,
+    /// Whether names of models are brought into the gateway's own form when they are written.
+    pub rewrites_models: bool,
     /// Whether a `config.patch` is followed by a restart.
     pub restarts_on_patch: bool,
     /// Whether the id of a deleted agent stays closed until it is created, even when a config write brings it back.
@@ -198,6 +200,7 @@ impl Profile {
             names_every_missing: true,
             target_first: true,
             wakes_unknown_agent: false,
+            rewrites_models: true,
             restarts_on_patch: false,
             closes_deleted_ids: true,
             heals_broken_config: false,
@@ -274,6 +277,7 @@ impl Profile {
             deviceless_remote: true,
             names_every_missing: true,
             wakes_unknown_agent: true,
+            rewrites_models: false,
             restarts_on_patch: true,
             closes_deleted_ids: false,
             heals_broken_config: true,

@@ -1,6 +1,8 @@
 //! The configuration: what is written, what of it is applied, and how a client sees both.
 
+pub(crate) mod env;
 pub(crate) mod merge;
+pub(crate) mod models;
 pub(crate) mod roster;
 pub(crate) mod rules;
 
@@ -60,8 +62,8 @@ impl Config {
         if self.broken {
             return self.snapshot_of_broken(profile);
         }
-        let source = sourced(&self.document, profile);
-        let runtime = defaulted(&self.document, profile);
+        let source = sourced(&env::expanded(self.document.clone(), profile), profile);
+        let runtime = defaulted(&source, profile);
         let mut snapshot = json!({
             "path": path(profile),
             "exists": true,

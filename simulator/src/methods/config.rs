@@ -6,7 +6,7 @@ use super::{Caller, Done, Then, reply, text};
 use crate::{
     config::{self, merge, roster, rules},
     error::RpcError,
-    profile::RosterShape,
+    profile::{Profile, RosterShape},
     schema::{Kind, Param, optional, required},
     world::World,
 };
@@ -39,7 +39,12 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     let patch: Value = serde_json::from_str(text(params, "raw"))
         .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
     let old = world.config.document.clone();
-    let new = merge::merged(&old, &patch);
+    let merge = |document: &Value, profile: &Profile| {
+        let mut merged = merge::merged(document, &patch);
+        config::models::normalise(&mut merged, profile);
+        merged
+    };
+    let new = merge(&old, &world.profile);
     refuse_hashless(&old, &new, params)?;
     if new == old {
         return noop(world);
@@ -47,8 +52,8 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     refuse_dropped(world, &new)?;
     rules::check(&new, &world.profile)?;
     let changed = merge::changed_paths(&old, &new);
-    world.write(|document| *document = merge::merged(document, &patch));
     let profile = world.profile.clone();
+    world.write(|document| *document = merge(document, &profile));
     let mut payload = json!({
         "ok": true,
         "path": config::path(&profile),

@@ -154,7 +154,9 @@ impl World {
 
     /// Every agent that the gateway works with, by id.
     pub(crate) fn known(&self) -> BTreeMap<String, Value> {
-        roster::entries(&self.config.applied, self.profile.roster)
+        let mut known = roster::entries(&self.config.applied, self.profile.roster);
+        known.values_mut().for_each(|entry| config::env::expand(entry, &self.profile));
+        known
     }
 
     /// The workspace of an agent, from its entry.
