@@ -33,6 +33,12 @@ struct Request {
     outcome: &'static str,
 }
 
+/// A method of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Method {
+    method: &'static str,
+}
+
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -60,6 +66,7 @@ pub struct Metrics {
     gateways: Gauge,
     gateways_up: Gauge,
     requests: Family<Request, Counter>,
+    held_back: Family<Method, Counter>,
     heartbeats: Counter,
 }
 
@@ -75,6 +82,7 @@ impl Default for Metrics {
             gateways: Gauge::default(),
             gateways_up: Gauge::default(),
             requests: Family::default(),
+            held_back: Family::default(),
             heartbeats: Counter::default(),
         };
         metrics.register();
@@ -95,6 +103,8 @@ impl Metrics {
         registry.register("muster_gateways_connected", "Gateway clients with a connection", self.gateways_up.clone());
         let requests = "Requests to gateways by method and outcome (ok or error)";
         registry.register("muster_gateway_requests", requests, self.requests.clone());
+        let held_back = "Writes to gateways that were held back, since the same one was made too often, by method";
+        registry.register("muster_gateway_writes_held_back", held_back, self.held_back.clone());
         registry.register("muster_heartbeats", "Check-ins of agents", self.heartbeats.clone());
     }
 
@@ -148,6 +158,10 @@ impl Meter for Metrics {
     fn requested(&self, method: &'static str, ok: bool) {
         let outcome = if ok { "ok" } else { "error" };
         self.requests.get_or_create(&Request { method, outcome }).inc();
+    }
+
+    fn held_back(&self, method: &'static str) {
+        self.held_back.get_or_create(&Method { method }).inc();
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Parents, Phase,
-    PreviousToken, RunStatus, SessionStatus, TokenStatus, WakeStatus,
+    PreviousToken, RewrittenField, RunStatus, SessionStatus, TokenStatus, WakeStatus,
 };
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};

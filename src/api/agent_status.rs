@@ -33,6 +33,12 @@ pub struct AgentStatus {
     /// What may be on a gateway because of this Agent, and is removed with it. Written before anything is done there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingStatus>,
+    /// Values of the agent's config entry that the gateway stores otherwise than Muster sent them, as it does with the names of
+    /// retired models. They are left so; when the gateway's value changes afterwards, Muster's is sent again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["field"]))]
+    pub rewritten: Vec<RewrittenField>,
     /// The workspace files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -93,6 +99,21 @@ pub struct BindingStatus {
     /// Whether the gateway had the agent before this Agent stood for it. Its workspace stays when it is removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
+}
+
+/// A value that the gateway stores otherwise than it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RewrittenField {
+    /// Its place in the entry, `heartbeat.model` for example.
+    #[schemars(length(max = 64))]
+    pub field: String,
+    /// What Muster sent, as JSON; `null` when the key was to be removed, `sha256:` and a hash for more than 256 characters.
+    #[schemars(length(max = 256))]
+    pub sent: String,
+    /// What the gateway stores, in the same form; `null` when it stores nothing.
+    #[schemars(length(max = 256))]
+    pub stored: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

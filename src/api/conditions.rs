@@ -111,6 +111,10 @@ words! {
         InvalidSpec,
         /// The gateway refuses the agent's config entry.
         EntryRefused,
+        /// The agent's config entry came to nothing and goes out again later.
+        EntryDelayed,
+        /// A write was made as often as it may be, did not last, and is held back.
+        RepeatedWrite,
         /// The entry waits for the gateway's next config write.
         WaitingForConfigWrite,
         /// The gateway has not applied its last config yet.

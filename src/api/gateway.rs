@@ -79,11 +79,13 @@ pub struct AgentGatewaySpec {
     /// Muster's own device identity at the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
-    /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`. When it changes,
+    /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`. Without `..` and without
+    /// `${`, which the gateway would replace by a variable of its environment. When it changes,
     /// agents get new workspaces there and the old ones stay.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.startsWith('/') || self == '~' || self.startsWith('~/')").message("workspaceRoot must be an absolute path or begin with ~/"))]
     #[x_kube(validation = Rule::new("!self.split('/').exists(p, p == '..')").message("workspaceRoot must not contain .."))]
+    #[x_kube(validation = Rule::new("!self.contains('${')").message("workspaceRoot must not contain ${: the gateway would replace ${NAME} by a variable of its environment"))]
     pub workspace_root: String,
     /// Base URL of Muster's HTTP API as agents on the gateway reach it, such as
     /// `http://muster.muster-system.svc:8080`.

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::env_refs::escaped;
+use super::rewritten::{Rewritten, without};
+
 /// What an agent's entry should be. Keys that have no field here belong to others and are left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
@@ -19,6 +22,8 @@ pub struct AgentEntry {
     pub heartbeat: HeartbeatEntry,
     /// Whether what is `None` here stays as it is, and is not to be absent.
     pub keeps_the_rest: bool,
+    /// Values that the gateway is known to store otherwise than they are sent.
+    pub rewritten: Vec<Rewritten>,
 }
 
 /// An agent's identity in the config.
@@ -70,8 +75,23 @@ pub enum EntryState {
 }
 
 impl AgentEntry {
-    /// The JSON merge patch (RFC 7386) that makes `is` what it should be; `None` when there is nothing to change.
+    /// The JSON merge patch (RFC 7386) that makes `is` what it should be; `None` when there is nothing to change. What the
+    /// gateway is known to store otherwise counts as what it should be.
     pub(super) fn patch(&self, is: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
+        let patch = match is {
+            Some(there) => without(self.differences(is), there, &self.rewritten),
+            None => self.differences(is),
+        };
+        (!patch.is_empty()).then_some(patch)
+    }
+
+    /// The values in which an entry that the gateway has just taken differs from this one.
+    pub(super) fn rewrites(&self, there: &Map<String, Value>) -> Vec<Rewritten> {
+        Rewritten::all(&self.differences(Some(there)), there)
+    }
+
+    /// The merge patch, with nothing taken as equal that is not.
+    fn differences(&self, is: Option<&Map<String, Value>>) -> Map<String, Value> {
         let empty = Map::new();
         let there = is.unwrap_or(&empty);
         let rest = if self.keeps_the_rest { Rest::Kept } else { Rest::Removed };
@@ -99,7 +119,7 @@ impl AgentEntry {
             remove_foreign(&mut patch, "heartbeat", &self.heartbeat.wanted(), heartbeat);
         }
         nested(&mut patch, "heartbeat", self.heartbeat.wanted(), heartbeat, rest);
-        (!patch.is_empty()).then_some(patch)
+        patch
     }
 }
 
@@ -110,8 +130,9 @@ enum Rest {
     Kept,
 }
 
+/// A text as it stands in the config.
 fn text(value: Option<&String>) -> Option<Value> {
-    value.map(|value| json!(value))
+    value.map(|value| json!(escaped(value)))
 }
 
 /// Whether two paths on the gateway's host are the same. Gateways up to 2026.7 write a path that begins with `~/` out in
@@ -193,9 +214,9 @@ impl EntryIdentity {
 impl HeartbeatEntry {
     fn wanted(&self) -> Wanted {
         let hours = self.active_hours.as_ref().map(|h| {
-            let mut hours = json!({ "start": h.start, "end": h.end });
+            let mut hours = json!({ "start": escaped(&h.start), "end": escaped(&h.end) });
             if let Some(timezone) = &h.timezone {
-                hours["timezone"] = json!(timezone);
+                hours["timezone"] = json!(escaped(timezone));
             }
             hours
         });
@@ -226,6 +247,7 @@ mod tests {
                 ..HeartbeatEntry::default()
             },
             keeps_the_rest: false,
+            rewritten: Vec::new(),
         }
     }
 
@@ -238,6 +260,35 @@ mod tests {
         let patch = entry().patch(None).unwrap();
         let whole = json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}});
         assert_eq!(Value::Object(patch), whole);
+    }
+
+    #[test]
+    fn the_gateways_environment_is_never_taken_for_a_part_of_the_spec() {
+        let leak = Some("x ${OPENCLAW_GATEWAY_TOKEN}".to_owned());
+        let identity = EntryIdentity { name: leak.clone(), emoji: leak.clone(), avatar: leak.clone() };
+        let hours = ActiveHours { start: "${S}".into(), end: "${E}".into(), timezone: Some("${Z}".into()) };
+        let heartbeat = HeartbeatEntry {
+            target: leak.clone(),
+            prompt: leak.clone(),
+            model: leak.clone(),
+            active_hours: Some(hours),
+            ..HeartbeatEntry::default()
+        };
+        let patch = AgentEntry { name: leak.clone(), model: leak, identity, heartbeat, ..entry() }.patch(None).unwrap();
+        let written = Value::Object(patch).to_string();
+        assert_eq!(written.matches("${").count(), 11);
+        assert_eq!(written.matches("$${").count(), 11, "{written}");
+    }
+
+    #[test]
+    fn an_entry_that_was_written_before_references_were_escaped_is_put_right() {
+        let want = AgentEntry { name: Some("${A}".into()), ..entry() };
+        let is = |name: &str| {
+            object(&json!({"name": name, "workspace": "/w/mc-1", "identity": {"name": "Ops"},
+            "heartbeat": {"every": "5m", "target": "none"}}))
+        };
+        assert_eq!(want.patch(Some(&is("${A}"))), Some(object(&json!({"name": "$${A}"}))));
+        assert_eq!(want.patch(Some(&is("$${A}"))), None);
     }
 
     #[test]

@@ -49,6 +49,14 @@ pub enum CallError {
     /// A file of a gateway that takes no preconditions is not what it was read as.
     #[error("{0} is not what it was read as")]
     Changed(String),
+    /// The same write was made as often as it may be, and is held back.
+    #[error("the same {method} was sent {} times and did not last; it is sent again in {} s, and should be looked into: something on the gateway undoes it", super::write_guard::FREE, .wait.as_secs())]
+    Repeated {
+        /// The method.
+        method: &'static str,
+        /// How long it is held back.
+        wait: Duration,
+    },
     /// The gateway says something that its config contradicts, so that it has to be asked again.
     #[error("{0}")]
     Unsettled(String),
@@ -68,6 +76,7 @@ impl CallError {
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::Unreadable { .. } => "UNREADABLE_ANSWER",
             Self::Changed(_) => "FILE_CHANGED",
+            Self::Repeated { .. } => "REPEATED_WRITE",
             Self::Unsettled(_) => "NOT_SETTLED",
         }
     }
@@ -92,7 +101,12 @@ impl CallError {
                     || self.is_not_found()
                     || self.is_stale_config()
             }
-            Self::NotConnected | Self::Interrupted | Self::Deadline(_) | Self::Changed(_) | Self::Unsettled(_) => true,
+            Self::NotConnected
+            | Self::Interrupted
+            | Self::Deadline(_)
+            | Self::Changed(_)
+            | Self::Repeated { .. }
+            | Self::Unsettled(_) => true,
             Self::TooLarge { .. } | Self::Unreadable { .. } => false,
         }
     }
@@ -104,7 +118,11 @@ impl CallError {
             Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => {
                 Outcome::Unknown
             }
-            Self::Gateway(_) | Self::NotConnected | Self::TooLarge { .. } | Self::Changed(_) => Outcome::NotApplied,
+            Self::Gateway(_)
+            | Self::NotConnected
+            | Self::TooLarge { .. }
+            | Self::Changed(_)
+            | Self::Repeated { .. } => Outcome::NotApplied,
             Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => Outcome::Unknown,
         }
     }

@@ -1,8 +1,8 @@
 //! The handle to a gateway, and the tasks behind it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{Call, Connection};
 use super::entry::AgentEntry;
+use super::entry_queue::EntryQueue;
 use super::error::CallError;
 use super::gathering::{Arrival, Arrivals};
 use super::hello::{Hello, Refusal, Settings};
@@ -21,6 +22,7 @@ use super::login::Login;
 use super::runs::Runs;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
+use super::write_guard::{Write, WriteGuard};
 use super::writer::{Command, Writer, Writes};
 
 /// Most requests that wait for their turn; further ones wait for a place.
@@ -68,11 +70,16 @@ pub enum Change {
 pub trait Meter: std::fmt::Debug + Send + Sync {
     /// A request of this method was answered (`ok`), or was refused, ran out of time or lost its connection.
     fn requested(&self, method: &'static str, ok: bool);
+
+    /// A write was held back, since the same one was made too often.
+    fn held_back(&self, method: &'static str);
 }
 
 /// Counts nothing.
 impl Meter for () {
     fn requested(&self, _: &'static str, _: bool) {}
+
+    fn held_back(&self, _: &'static str) {}
 }
 
 /// Makes requests. The tasks behind a handle have one too.
@@ -121,6 +128,7 @@ struct Inner {
     wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
     turns: Arc<Turns>,
     hashes: Arc<AtomicBool>,
+    guard: Mutex<WriteGuard>,
     _closing: DropGuard,
 }
 
@@ -174,7 +182,9 @@ impl Gateway {
             writes,
             changes: changes.clone(),
             turns: Arc::clone(&turns),
-            state: BTreeMap::new(),
+            queue: EntryQueue::default(),
+            guard: WriteGuard::default(),
+            rewritten: BTreeMap::new(),
             failing: None,
             gathering: arrivals.gathering(),
             news: Vec::new(),
@@ -195,6 +205,7 @@ impl Gateway {
             wanted,
             turns,
             hashes,
+            guard: Mutex::default(),
             _closing: closing.drop_guard(),
         };
         Self { inner: Arc::new(inner) }
@@ -273,6 +284,33 @@ impl Gateway {
             let _ = self.inner.wanted.send(asker);
         }
         Ok(answer)
+    }
+
+    /// Makes a request that changes something, unless the same one was made too often. It is counted when the gateway took or
+    /// refused it; one that failed otherwise is tried again by whoever makes it, with growing pauses.
+    ///
+    /// # Errors
+    /// [`CallError::Repeated`], or that of the request.
+    pub(super) async fn write(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<Value, CallError> {
+        let (write, now) = (Write::of((method, params.to_string())), Instant::now());
+        if let Some(until) = self.guard().held_back(write, now) {
+            self.inner.caller.meter.held_back(method);
+            return Err(CallError::Repeated { method, wait: until - now });
+        }
+        let result = self.call_again(method, params, allowed).await;
+        if result.as_ref().err().is_none_or(|error| !error.is_transient()) {
+            self.guard().made(write, now);
+        }
+        result
+    }
+
+    fn guard(&self) -> MutexGuard<'_, WriteGuard> {
+        self.inner.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the gateway was seen to hash files.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::entry::{AgentEntry, EntryState, same_path};
+use super::rewritten::Rewritten;
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +83,13 @@ impl Inventory {
     #[must_use]
     pub fn loses_writes(&self) -> bool {
         self.capabilities.roster == RosterShape::List
+    }
+
+    /// The values in which an agent's entry differs from what was sent. All of them are known when the entry is as it should be.
+    #[must_use]
+    pub fn rewrites(&self, want: &AgentEntry) -> Vec<Rewritten> {
+        let entry = self.agents.get(&want.id).and_then(|row| row.entry.as_ref());
+        entry.map(|there| want.rewrites(there)).unwrap_or_default()
     }
 
     /// An agent's entry, compared with what it should be; by the same rule as the config writer's.

@@ -5,11 +5,14 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
+//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `gathering`, `writer`: the roster and the config,
+//!   read and written; `write_guard`: a limit for writes that are repeated without end;
 //!   `runs`: who is at work.
 
 mod connection;
 mod entry;
+mod entry_queue;
+mod env_refs;
 mod error;
 mod frame;
 mod gathering;
@@ -20,14 +23,17 @@ mod informer;
 mod inventory;
 mod login;
 mod methods;
+mod rewritten;
 mod runs;
 mod session;
 mod transport;
 mod trust;
 mod turn;
+mod write_guard;
 mod writer;
 
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
+pub use env_refs::literal;
 pub use error::{CallError, Outcome};
 pub use gathering::Arrival;
 pub use handle::{Change, Gateway, Link, Meter};
@@ -37,6 +43,7 @@ pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
 pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
+pub use rewritten::Rewritten;
 pub use runs::{Activity, Labelled, Run, Runs};
 pub use session::{Output, Session};
 pub use transport::{ByteStream, Dial, Network};

@@ -14,18 +14,15 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::entry::{AgentEntry, EntryState};
+use super::entry_queue::{EntryQueue, MOST, pause};
 use super::error::CallError;
 use super::gathering::Gathering;
 use super::handle::{Caller, Change, resync};
 use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
+use super::rewritten::{Rewritten, value_at};
 use super::turn::Turns;
-
-/// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
-/// (measured).
-const MOST: usize = 64;
-/// How long to wait after a patch that failed for another reason than a stale base; doubled each time, up to the second.
-const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
+use super::write_guard::{Write, WriteGuard};
 
 /// The state of the config writes.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +31,10 @@ pub struct Writes {
     pub pending: BTreeSet<String>,
     /// Entries that the gateway refuses, by id.
     pub refused: BTreeMap<String, Refused>,
+    /// Entries that came to nothing and go out again later, by id: the last reason.
+    pub delayed: BTreeMap<String, Refused>,
+    /// What the gateway took and stores otherwise, by id of the agent.
+    pub rewritten: BTreeMap<String, Vec<Rewritten>>,
     /// When the gateway takes config writes again, while its limit is used up.
     pub budget_until: Option<Instant>,
     /// Why the last config write failed, while it is tried again.
@@ -56,23 +57,13 @@ pub(super) enum Command {
     Withdraw(String),
 }
 
-/// What is known of one entry.
-#[derive(Debug)]
-pub(super) struct Slot {
-    entry: AgentEntry,
-    since: Instant,
-    refused: Option<Refused>,
-    /// The hash of the config with which it was refused: with another config it is tried again.
-    refused_with: String,
-    /// Entries that failed together are tried apart: only those of the same group go into one patch.
-    group: u32,
-}
-
 /// Config writes that failed one after the other for a reason that may pass.
 #[derive(Debug)]
 pub(super) struct Failing {
     times: u32,
     last: Refused,
+    /// The entry that all of them had alone: it may be at fault by itself, and no other waits for it.
+    only: Option<String>,
 }
 
 /// The task.
@@ -84,7 +75,10 @@ pub(super) struct Writer {
     pub(super) writes: watch::Sender<Arc<Writes>>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) turns: Arc<Turns>,
-    pub(super) state: BTreeMap<String, Slot>,
+    pub(super) queue: EntryQueue,
+    pub(super) guard: WriteGuard,
+    /// What the gateway took and stores otherwise, by id of the agent.
+    pub(super) rewritten: BTreeMap<String, Vec<Rewritten>>,
     pub(super) failing: Option<Failing>,
     pub(super) gathering: Gathering,
     /// Whose entries something became of that has not been told.
@@ -95,8 +89,12 @@ pub(super) struct Writer {
 struct Patch {
     ids: Vec<String>,
     raw: Value,
-    base: String,
+    /// What it is based on.
+    inventory: Arc<Inventory>,
 }
+
+/// From so many failures in a row on, entries that fail together are tried in halves: one of them may be at fault.
+const APART_AFTER: u32 = 3;
 
 impl Writer {
     /// Runs until the last handle is gone.
@@ -111,7 +109,8 @@ impl Writer {
                 continue;
             }
             self.publish(not_before);
-            // All branches are cancel-safe: channels and a timer.
+            let next_due = self.queue.next_due(Instant::now());
+            // All branches are cancel-safe: channels and timers.
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -122,23 +121,17 @@ impl Writer {
                 changed = self.gathering.changed() => if changed.is_err() { return },
                 () = wait_until(not_before) => not_before = None,
                 () = wait_until(kept_back) => {}
+                () = wait_until(next_due) => {}
             }
         }
     }
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Submit(entry) => {
-                let entry = *entry;
-                let same = self.state.get(&entry.id).is_some_and(|slot| slot.entry == entry);
-                if !same {
-                    let slot =
-                        Slot { since: Instant::now(), refused: None, refused_with: String::new(), group: 0, entry };
-                    self.state.insert(slot.entry.id.clone(), slot);
-                }
-            }
+            Command::Submit(entry) => self.queue.submit(*entry, Instant::now()),
             Command::Withdraw(id) => {
-                self.state.remove(&id);
+                self.queue.remove(&id);
+                self.rewritten.remove(&id);
             }
         }
     }
@@ -149,29 +142,26 @@ impl Writer {
             self.take(command);
         }
         let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
-        let is_done = |slot: &Slot| inventory.entry_state(&slot.entry) == EntryState::Current;
-        let done: Vec<_> = self.state.iter().filter(|(_, slot)| is_done(slot)).map(|(id, _)| id.clone()).collect();
-        for id in done {
-            self.state.remove(&id);
-            self.news.push(id);
-        }
+        let done = self.queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current);
+        self.news.extend(done);
     }
 
     /// The next patch, from what waits and what the gateway has.
     fn compose(&self, not_before: Option<Instant>) -> Option<Patch> {
         let inventory = self.inventory.borrow().clone()?;
-        if not_before.is_some_and(|at| at > Instant::now()) || !inventory.settled {
+        let now = Instant::now();
+        if not_before.is_some_and(|at| at > now) || !inventory.settled {
             return None;
         }
-        let ids = batch(&self.state, &inventory.config_hash);
-        let entries: Vec<_> = ids.iter().filter_map(|id| Some(&self.state.get(id)?.entry)).collect();
+        let ids = self.queue.batch(&inventory.config_hash, now);
+        let entries: Vec<_> = ids.iter().filter_map(|id| self.queue.entry(id)).collect();
         let raw = (!ids.is_empty()).then(|| raw(&inventory, &entries))?;
-        Some(Patch { ids, raw, base: inventory.config_hash.clone() })
+        Some(Patch { ids, raw, inventory })
     }
 
     /// Until when the next patch is kept back for what comes meanwhile.
     fn kept_back(&self) -> Option<Instant> {
-        let left = self.state.values().filter(|slot| slot.refused.is_none()).map(|slot| slot.since);
+        let left = self.queue.due_since(Instant::now());
         if left.clone().count() >= MOST {
             return None;
         }
@@ -188,44 +178,106 @@ impl Writer {
         let turns = Arc::clone(&self.turns);
         let turn = turns.take(loses).await;
         self.clear();
-        let Patch { ids, raw, base } = self.compose(None)?;
+        let patch = self.compose(None)?;
+        let writes = self.writes_of(&patch);
+        if self.hold_back_repeated(&patch, &writes) {
+            // The others go out with the next one, at once.
+            return None;
+        }
         let began = Instant::now();
         self.gathering.send();
-        let params = json!({ "raw": raw.to_string(), "baseHash": base });
+        let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
         let read = resync(&self.wanted).await;
         drop(turn);
-        match result {
-            Ok(_) => {
-                info!(agents = ids.len(), ms = began.elapsed().as_millis(), "config written");
-                self.written(&ids, read)
-            }
-            Err(error) if read => self.failed(&ids, &base, &error),
-            // A gateway whose config cannot be read refuses every write to it, whatever the entry is.
-            Err(error) => Some(Instant::now() + self.failed_again(&ids, &error)),
+        if result.as_ref().err().is_none_or(|error| !error.is_transient()) {
+            writes.iter().for_each(|write| self.guard.made(*write, began));
         }
-    }
-
-    /// What follows from a write that the gateway has taken: one without effect is not made again at once.
-    fn written(&mut self, ids: &[String], read: bool) -> Option<Instant> {
-        let inventory = self.inventory.borrow().clone().filter(|inventory| read && inventory.settled);
-        let without_effect = |inventory: &Inventory, id: &String| {
-            self.state.get(id).is_some_and(|slot| inventory.entry_state(&slot.entry) != EntryState::Current)
-        };
-        match inventory.and_then(|inventory| ids.iter().find(|id| without_effect(&inventory, id)).cloned()) {
-            None => {
+        match result {
+            Ok(answer) => {
+                info!(agents = patch.ids.len(), ms = began.elapsed().as_millis(), "config written");
                 self.failing = None;
+                self.queue.regroup();
+                let after = self.inventory.borrow().clone().filter(|inventory| read && inventory.settled);
+                if let Some(after) = after {
+                    self.written(&patch, &after, answer["noop"] == true);
+                }
                 None
             }
-            Some(id) => {
-                let said = format!("the gateway took the entry of agent {id} and its config does not have it so");
-                Some(Instant::now() + self.failed_again(ids, &CallError::Unsettled(said)))
-            }
+            Err(error) if read => self.failed(&patch, &error),
+            // A gateway whose config cannot be read refuses every write to it, whatever the entry is.
+            Err(error) => Some(Instant::now() + self.failed_again(&patch.ids, &error)),
         }
     }
 
-    fn failed(&mut self, ids: &[String], hash: &str, error: &CallError) -> Option<Instant> {
+    /// What a patch writes, entry by entry.
+    fn writes_of(&self, patch: &Patch) -> Vec<Write> {
+        let write = |id: &String| {
+            let there = patch.inventory.agents.get(id).and_then(|row| row.entry.as_ref());
+            let changes = self.queue.entry(id).and_then(|entry| entry.patch(there));
+            Write::of((id, Value::Object(changes.unwrap_or_default()).to_string()))
+        };
+        patch.ids.iter().map(write).collect()
+    }
+
+    /// Holds entries back whose same write was made too often. Whether there are any.
+    fn hold_back_repeated(&mut self, patch: &Patch, writes: &[Write]) -> bool {
+        let now = Instant::now();
+        let mut any = false;
+        for (id, write) in patch.ids.iter().zip(writes) {
+            let Some(until) = self.guard.held_back(*write, now) else { continue };
+            let error = CallError::Repeated { method: "config.patch", wait: until - now };
+            warn!(agent.id = id, seconds = (until - now).as_secs(), "the same entry was written too often");
+            self.caller.meter.held_back("config.patch");
+            self.queue.hold_back(id, until, Refused::of(&error));
+            self.news.push(id.clone());
+            any = true;
+        }
+        any
+    }
+
+    /// What follows from a write that the gateway has taken. What it stores otherwise is accepted; an entry on which the write
+    /// had no effect, which old gateways can lose, goes out again by itself.
+    fn written(&mut self, patch: &Patch, after: &Inventory, noop: bool) {
+        for id in &patch.ids {
+            let Some(entry) = self.queue.entry(id) else { continue };
+            let there = |inventory: &Inventory| inventory.agents.get(id).and_then(|row| row.entry.clone());
+            let (was, is) = (there(&patch.inventory).unwrap_or_default(), there(after));
+            match is {
+                _ if after.entry_state(entry) == EntryState::Current => {}
+                Some(is) => {
+                    let rewritten = entry.rewrites(&is);
+                    let took = |r: &Rewritten| value_at(&was, &r.field) != value_at(&is, &r.field);
+                    let new = |r: &&Rewritten| !entry.rewritten.contains(r);
+                    if noop || rewritten.iter().filter(new).all(took) {
+                        info!(agent.id = id, ?rewritten, "the gateway stores values of the entry otherwise");
+                        self.queue.remove(id);
+                        self.rewritten.insert(id.clone(), rewritten);
+                    } else {
+                        let fields: Vec<_> = rewritten.iter().map(|r| r.field.as_str()).collect();
+                        self.without_effect(id, &format!("its config does not have {} so", fields.join(", ")));
+                    }
+                }
+                None if noop => {
+                    let message = format!("the gateway takes the entry and keeps none under the id {id:?}");
+                    let why = Refused { code: "NOT_KEPT".into(), message };
+                    self.queue.refused(id, &after.config_hash, why);
+                }
+                None => self.without_effect(id, "its config has no such entry"),
+            }
+            self.news.push(id.clone());
+        }
+    }
+
+    fn without_effect(&mut self, id: &str, seen: &str) {
+        let said = format!("the gateway took the entry of agent {id} and {seen}");
+        warn!(agent.id = id, seen, "the entry was taken without effect");
+        self.queue.failed_alone(id, Refused::of(&CallError::Unsettled(said)), Instant::now());
+    }
+
+    fn failed(&mut self, patch: &Patch, error: &CallError) -> Option<Instant> {
+        let hash = patch.inventory.config_hash.as_str();
         let same_base = || self.inventory.borrow().as_ref().is_none_or(|inventory| inventory.config_hash == hash);
         if error.is_stale_config() && !same_base() {
             debug!("the config changed meanwhile and was read again");
@@ -233,60 +285,59 @@ impl Writer {
         }
         if let Some(wait) = error.retry_after() {
             warn!(seconds = wait.as_secs(), "the gateway takes no more config writes for now");
-            self.news.extend_from_slice(ids);
+            self.news.extend_from_slice(&patch.ids);
             self.failing = None;
             return Some(Instant::now() + wait);
         }
         if error.is_transient() {
-            return Some(Instant::now() + self.failed_again(ids, error));
+            return Some(Instant::now() + self.failed_again(&patch.ids, error));
         }
         self.failing = None;
-        self.refused(ids, hash, error);
+        self.refused(&patch.ids, hash, error);
         None
     }
 
-    /// Takes note of a failure that may pass, and says how long to wait.
+    /// Takes note of a failure that may pass, and says how long no patch is sent. An entry that fails by itself waits longer
+    /// than the others.
     fn failed_again(&mut self, ids: &[String], error: &CallError) -> Duration {
-        let last = Refused { code: error.code().to_owned(), message: error.message() };
+        let last = Refused::of(error);
         let before = self.failing.take();
-        let same = before.as_ref().is_some_and(|failing| failing.last == last);
-        if !same {
+        if before.as_ref().is_none_or(|failing| failing.last != last) {
             self.news.extend_from_slice(ids);
         }
-        let times = before.map_or(0, |failing| failing.times);
-        let wait = AFTER_FAILURE.0.saturating_mul(2_u32.saturating_pow(times.min(10))).min(AFTER_FAILURE.1);
-        warn!(%error, seconds = wait.as_secs(), "config not written, tried again later");
-        self.failing = Some(Failing { times: times.saturating_add(1), last });
+        let only = match (ids, &before) {
+            ([id], None) => Some(id.clone()),
+            ([id], Some(failing)) => failing.only.clone().filter(|only| only == id),
+            (_, _) => None,
+        };
+        let times = before.map_or(0, |failing| failing.times).saturating_add(1);
+        match ids {
+            [id] => self.queue.failed_alone(id, last.clone(), Instant::now()),
+            ids if times >= APART_AFTER => self.queue.halve_for_now(ids),
+            _ => {}
+        }
+        let wait = pause(if only.is_some() { 1 } else { times });
+        warn!(%error, seconds = wait.as_secs(), "config not written, it is tried again");
+        self.failing = Some(Failing { times, last, only });
         wait
     }
 
     /// The gateway refuses the patch: a single entry is at fault, several are tried in halves.
     fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
-        if let [id] = ids {
-            warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
-            if let Some(slot) = self.state.get_mut(id) {
-                slot.refused = Some(Refused { code: error.code().to_owned(), message: error.message() });
-                hash.clone_into(&mut slot.refused_with);
-            }
-            self.news.push(id.clone());
-            return;
-        }
-        let highest = self.state.values().map(|s| s.group).max().unwrap_or_default();
-        for id in ids.iter().take(ids.len() / 2) {
-            if let Some(slot) = self.state.get_mut(id) {
-                slot.group = highest + 1;
-            }
-        }
+        let [id] = ids else { return self.queue.halve(ids) };
+        warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
+        self.queue.refused(id, hash, Refused::of(error));
+        self.news.push(id.clone());
     }
 
     /// Shows how things stand, and then tells whom it concerns.
     fn publish(&mut self, not_before: Option<Instant>) {
-        let waits = self.state.iter().filter(|(_, slot)| slot.refused.is_none());
-        let refused = self.state.iter().filter_map(|(id, slot)| Some((id.clone(), slot.refused.clone()?)));
         let writes = Writes {
-            pending: waits.map(|(id, _)| id.clone()).collect(),
-            refused: refused.collect(),
-            budget_until: not_before.filter(|at| self.failing.is_none() && *at > Instant::now() + AFTER_FAILURE.0),
+            pending: self.queue.pending(),
+            refused: self.queue.all_refused(),
+            delayed: self.queue.all_delayed(),
+            rewritten: self.rewritten.clone(),
+            budget_until: not_before.filter(|at| self.failing.is_none() && *at > Instant::now() + pause(1)),
             failed: self.failing.as_ref().map(|failing| failing.last.clone()),
         };
         self.writes.send_replace(Arc::new(writes));
@@ -297,15 +348,10 @@ impl Writer {
     }
 }
 
-/// The entries of the next patch: of one group, at most [`MOST`]. What was refused with another config is tried again
-/// when nothing else waits, alone.
-fn batch(state: &BTreeMap<String, Slot>, hash: &str) -> Vec<String> {
-    let waiting = || state.iter().filter(|(_, slot)| slot.refused.is_none());
-    let Some(group) = waiting().map(|(_, slot)| slot.group).max() else {
-        let again = state.iter().find(|(_, slot)| slot.refused.is_some() && slot.refused_with != hash);
-        return again.map(|(id, _)| id.clone()).into_iter().collect();
-    };
-    waiting().filter(|(_, slot)| slot.group == group).take(MOST).map(|(id, _)| id.clone()).collect()
+impl Refused {
+    fn of(error: &CallError) -> Self {
+        Self { code: error.code().to_owned(), message: error.message() }
+    }
 }
 
 /// The merge patch of these entries, and of nothing else.

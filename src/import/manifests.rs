@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::api::agent::Role;
 use crate::api::shared::Interval;
-use crate::gateway::{ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory};
+use crate::gateway::{
+    ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory, literal,
+};
 use crate::plan::Identity;
 use crate::reconcile::entry::every;
 use crate::reconcile::variables::kind;
@@ -147,7 +149,7 @@ impl Reader<'_> {
     /// Names a text of the entry in the spec, if it fits there and naming it changes nothing.
     fn text(&mut self, field: &str, place: &str, most: usize, set: impl Fn(&mut AgentEntry, String)) {
         let Some(value) = self.at(place) else { return };
-        let text = value.as_str().filter(|text| (1..=most).contains(&text.chars().count())).map(str::to_owned);
+        let text = value.as_str().and_then(literal).filter(|text| (1..=most).contains(&text.chars().count()));
         match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
             Some(text) => self.put(field, json!(text)),
             None => self.leave_out(place),
@@ -198,6 +200,7 @@ impl Reader<'_> {
             identity: EntryIdentity::default(),
             heartbeat: HeartbeatEntry::default(),
             keeps_the_rest: true,
+            rewritten: Vec::new(),
         };
         set(&mut entry);
         self.inventory.entry_state(&entry) == EntryState::Current

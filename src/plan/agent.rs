@@ -354,6 +354,10 @@ fn registering(observed: &Observed) -> Wait {
         );
         return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
     }
+    if let Some((code, message)) = &observed.delayed {
+        let text = format!("this agent's config entry goes out again later: {message}");
+        return Wait::ForGateway(Trouble::transient(Reason::EntryDelayed, text).with_code(code));
+    }
     if observed.over_budget {
         let text = "the gateway's limit of config writes is used up; the entry goes out when the gateway takes it";
         return Wait::ForGateway(Trouble::transient(Reason::RateLimited, text));

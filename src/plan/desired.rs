@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::binding::Identity;
 use super::requests::Requests;
-use crate::api::agent::{DriftPolicy, FilePolicy, GatewayKey};
+use crate::api::agent::{DriftPolicy, FilePolicy, GatewayKey, RewrittenField};
 use crate::api::soul::SoulStatus;
 
 /// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
@@ -90,6 +90,8 @@ pub struct Entry {
     pub heartbeat: EntryHeartbeat,
     /// Whether what is not named here stays as it is on the gateway, as an adopted agent's does.
     pub keeps_the_rest: bool,
+    /// The values that the gateway is known to store otherwise than they are sent.
+    pub rewritten: Vec<RewrittenField>,
 }
 
 /// The gateway's own heartbeat of an agent.

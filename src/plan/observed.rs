@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::api::agent::RewrittenField;
+
 /// What was seen of an agent on its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -13,6 +15,10 @@ pub struct Observed {
     pub doubt: Option<Doubt>,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
+    /// Why its entry came to nothing and goes out again later: code and message.
+    pub delayed: Option<(String, String)>,
+    /// The values of its entry that the gateway stores otherwise than they were sent.
+    pub rewritten: Vec<RewrittenField>,
     /// Whether the gateway takes no config writes for now.
     pub over_budget: bool,
     /// Whether the gateway has applied its own last config.

@@ -69,6 +69,7 @@ pub(super) fn applied() -> Situation {
         avatar: None,
         heartbeat,
         keeps_the_rest: false,
+        rewritten: Vec::new(),
     };
     let desired = Desired {
         uid: "u1".into(),

@@ -101,6 +101,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
     let other_agent = old_files.is_empty() && new.agent_id.as_ref().is_some_and(|id| *id != desired.identity.agent_id);
     if other_agent {
         new.files.clear();
+        new.rewritten.clear();
         new.wake = None;
         new.session = None;
         new.last_run = None;
@@ -137,6 +138,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
     }
     if let Some(observed) = registered {
         let reset = report.fulfilled.contains(&RequestKind::ResetSession);
+        new.rewritten.clone_from(&observed.rewritten);
         new.session = session::status(desired, new, observed, report.begins_reset, reset);
         new.last_run = observed.activity.run.map(run).or(new.last_run.take());
     }

@@ -9,7 +9,7 @@ use super::status::Report;
 use super::token::{self, TokenState};
 use super::trouble::Trouble;
 use super::wake::{Waking, fresh, waking};
-use crate::api::agent::{AgentStatus, FileState};
+use crate::api::agent::{AgentStatus, FileState, RewrittenField};
 use crate::api::conditions::{Truth, Verdict};
 use crate::api::{ConditionType, Reason};
 
@@ -121,7 +121,7 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
         say(
             ConditionType::Registered,
             registered,
-            "the gateway's roster shows the agent as specified",
+            &as_registered(&observed.rewritten),
             "the agent is being registered",
         ),
         say(
@@ -136,6 +136,18 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
         },
         say(ConditionType::SessionReady, labelled, session, "the session is being set up"),
     ]
+}
+
+/// What is said of an entry that is as it should be.
+fn as_registered(rewritten: &[RewrittenField]) -> String {
+    let others: Vec<_> = rewritten.iter().map(|r| format!("{} {} as {}", r.field, r.sent, r.stored)).collect();
+    let shown = others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    match others.len() {
+        0 => "the gateway's roster shows the agent as specified".to_owned(),
+        _ => format!(
+            "the gateway's roster shows the agent as specified; the gateway stores {shown}, and that is left so (see status.rewritten)"
+        ),
+    }
 }
 
 fn named(new: &AgentStatus, state: FileState) -> Vec<&str> {

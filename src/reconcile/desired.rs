@@ -30,6 +30,10 @@ pub fn desired(
     accepted: Option<&BTreeSet<String>>,
 ) -> Result<Desired, Trouble> {
     let gateway = &references.gateway.spec;
+    if gateway.workspace_root.contains("${") && !references.adopted {
+        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory out";
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
     let paused = paused(agent, references);
     // An adopted agent keeps what it had, unless its own spec says otherwise.
     let above = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
@@ -151,6 +155,7 @@ fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Op
             active_hours: heartbeat.active_hours.map(|h| (h.start, h.end, h.timezone)),
         },
         keeps_the_rest: adopted,
+        rewritten: agent.status.as_ref().map(|status| status.rewritten.clone()).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::gateway::{self, AgentEntry, EntryIdentity, HeartbeatEntry};
+use crate::api::agent::RewrittenField;
+use crate::gateway::{self, AgentEntry, EntryIdentity, HeartbeatEntry, Rewritten};
 use crate::plan::Entry;
 
 /// An agent's entry in the gateway client's words.
@@ -27,7 +28,20 @@ pub fn entry(id: &str, entry: &Entry) -> AgentEntry {
             }),
         },
         keeps_the_rest: entry.keeps_the_rest,
+        rewritten: entry.rewritten.iter().map(rewritten).collect(),
     }
+}
+
+fn rewritten(known: &RewrittenField) -> Rewritten {
+    let RewrittenField { field, sent, stored } = known.clone();
+    Rewritten { field, sent, stored }
+}
+
+/// What the gateway stores otherwise, as the status says it.
+#[must_use]
+pub fn rewritten_field(seen: &Rewritten) -> RewrittenField {
+    let Rewritten { field, sent, stored } = seen.clone();
+    RewrittenField { field, sent, stored }
 }
 
 /// A length of time as Muster writes it into the gateway's config; `0m` turns heartbeats off.

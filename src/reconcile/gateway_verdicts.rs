@@ -262,6 +262,15 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
         );
         return Verdict::new(C::ConfigSynced, false, Reason::EntryRefused, message);
     }
+    if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
+        let message = format!(
+            "the entries of {} agents came to nothing and go out again later; the first: {id}: {} ({})",
+            writes.delayed.len(),
+            error.message,
+            error.code
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::EntryDelayed, message);
+    }
     if writes.pending.is_empty() {
         return Verdict::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
     }

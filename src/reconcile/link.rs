@@ -346,7 +346,11 @@ impl Link {
 pub fn trouble(doing: &str, error: &CallError) -> Trouble {
     let text = format!("a request to the gateway {doing} failed: {} ({})", error.message(), error.code());
     let kind = if error.is_transient() { Trouble::transient } else { Trouble::permanent };
-    kind(Reason::GatewayError, text).with_code(error.code())
+    let reason = match error {
+        CallError::Repeated { .. } => Reason::RepeatedWrite,
+        _ => Reason::GatewayError,
+    };
+    kind(reason, text).with_code(error.code())
 }
 
 pub(super) fn observed_file(info: &gateway::FileInfo) -> ObservedFile {

@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::entry::entry;
+use super::entry::{entry, rewritten_field};
 use super::link::{Link, observed_file, trouble};
 use crate::gateway::{self, AgentRow, CallError, EntryState, Inventory, Labelled, Run, SessionInfo};
 use crate::plan::{
@@ -104,14 +104,16 @@ impl Link {
         let id = desired.identity.agent_id.as_str();
         let row = inventory.agents.get(id);
         let visible = row.is_some_and(|row| row.in_roster);
-        let registration = match inventory.entry_state(&entry(id, &desired.entry)) {
+        let writes = self.gateway.writes();
+        let writes = writes.borrow();
+        let mut want = entry(id, &desired.entry);
+        want.rewritten.extend(writes.rewritten.get(id).into_iter().flatten().cloned());
+        let registration = match inventory.entry_state(&want) {
             EntryState::Absent => Registration::Absent,
             EntryState::Outdated => Registration::Outdated,
             EntryState::Current if visible => Registration::Current,
             EntryState::Current => Registration::Invisible,
         };
-        let writes = self.gateway.writes();
-        let writes = writes.borrow();
         if registration == Registration::Current && (writes.pending.contains(id) || writes.refused.contains_key(id)) {
             // Another entry was asked for before, and is not any more.
             self.gateway.withdraw(id);
@@ -121,6 +123,8 @@ impl Link {
             registration,
             doubt: row.and_then(|row| doubt(row, desired)),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
+            delayed: writes.delayed.get(id).map(|r| (r.code.clone(), r.message.clone())),
+            rewritten: inventory.rewrites(&want).iter().map(rewritten_field).collect(),
             over_budget,
             ..Observed::default()
         }

@@ -61,6 +61,7 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
             &["spec.workspaceRoot", "must be an absolute path or begin with ~/"],
         ),
         (gateway(json!({ "workspaceRoot": "/w/../etc" })), &["spec.workspaceRoot", "must not contain .."]),
+        (gateway(json!({ "workspaceRoot": "/w/${HOME}" })), &["spec.workspaceRoot", "must not contain ${"]),
         (gateway(json!({ "apiUrl": "muster" })), &["spec.apiUrl", "apiUrl must be http://host[:port]"]),
         (gateway(json!({ "auth": {} })), &["spec.auth", "give either tokenSecretRef or passwordSecretRef"]),
         (gateway(json!({ "maxInFlight": 65 })), &["spec.maxInFlight", "less than or equal to 64"]),

@@ -26,6 +26,10 @@ impl Meter for Counts {
     fn requested(&self, method: &'static str, _: bool) {
         *self.0.lock().unwrap().entry(method).or_default() += 1;
     }
+
+    fn held_back(&self, method: &'static str) {
+        panic!("{method} was held back");
+    }
 }
 
 struct Simulated(Simulator);
@@ -199,5 +203,6 @@ pub(crate) fn entry() -> AgentEntry {
         },
         id,
         keeps_the_rest: false,
+        rewritten: Vec::new(),
     }
 }

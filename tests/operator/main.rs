@@ -17,6 +17,7 @@ mod deletion;
 mod directory;
 mod disk;
 mod drift;
+mod entries;
 mod faults;
 mod files;
 mod inventory;
