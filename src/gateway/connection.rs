@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -19,6 +20,7 @@ use super::error::CallError;
 use super::handle::Link;
 use super::hello::{Hello, Refusal, RefusalKind, Settings};
 use super::login::Login;
+use super::payload::Payload;
 use super::session::{Output, Session};
 use super::transport::{ByteStream, Dial};
 
@@ -44,7 +46,7 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     pub(super) params: Value,
     pub(super) allowed: Duration,
-    pub(super) reply: oneshot::Sender<Result<Value, CallError>>,
+    pub(super) reply: oneshot::Sender<Result<Payload, CallError>>,
 }
 
 /// Something that the gateway told, for the informer.
@@ -57,7 +59,7 @@ pub(super) enum Told {
     /// Events were lost.
     Gap,
     /// An event.
-    Event { name: String, payload: Value },
+    Event { name: String, payload: Box<RawValue> },
 }
 
 /// What the task works with.
@@ -259,7 +261,7 @@ impl Connection {
 struct Talk {
     socket: WebSocketStream<Box<dyn ByteStream>>,
     session: Session,
-    waiting: HashMap<u64, oneshot::Sender<Result<Value, CallError>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Payload, CallError>>>,
     queue: VecDeque<Call>,
     ticket: u64,
 }
@@ -286,10 +288,10 @@ impl Talk {
         self.session.has_output()
     }
 
-    fn answer(&mut self, ticket: u64, result: Result<Value, CallError>) {
+    fn answer(&mut self, ticket: u64, result: Result<Box<RawValue>, CallError>) {
         if let Some(reply) = self.waiting.remove(&ticket) {
             // Nobody waits any more when this fails.
-            let _ = reply.send(result);
+            let _ = reply.send(result.map(Payload::new));
         }
     }
 

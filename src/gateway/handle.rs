@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use super::hello::{Hello, Refusal, Settings};
 use super::informer::Informer;
 use super::inventory::{Inventory, Unread};
 use super::login::Login;
+use super::payload::{Payload, lax};
 use super::runs::Runs;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
@@ -89,7 +92,7 @@ impl Caller {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.calls.send(Call { method, params, allowed, reply }).await;
         let result = match sent {
@@ -98,6 +101,16 @@ impl Caller {
         };
         self.meter.requested(method, result.is_ok());
         result
+    }
+
+    /// Makes a request and reads its answer as soon as it is there: no answer is kept while another is awaited.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<T, CallError> {
+        self.call(method, params, allowed).await?.read(method)
     }
 }
 
@@ -264,10 +277,12 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         let answer = self.inner.caller.call(method, params, allowed).await?;
+        let may_tell = method.starts_with("agents.files.") && !self.hashes();
+        let tells = may_tell && answer.peek::<OfFile>().is_some_and(|answer| answer.tells_hash());
         // What the gateway can do is part of what it has, which is read anew.
-        if answer["file"].get("hash").is_some() && !self.inner.hashes.swap(true, Ordering::Relaxed) {
+        if tells && !self.inner.hashes.swap(true, Ordering::Relaxed) {
             let (asker, _) = oneshot::channel();
             // The informer ends only with this handle.
             let _ = self.inner.wanted.send(asker);
@@ -286,7 +301,7 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         for pause in PAUSES {
             match self.call(method, params.clone(), allowed).await {
                 Err(error) if error.asks_again() => tokio::time::sleep(pause).await,
@@ -300,6 +315,26 @@ impl Gateway {
     pub(super) async fn config_turn(&self) -> Turn<'_> {
         let loses = self.inner.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
         self.inner.turns.take(loses).await
+    }
+}
+
+/// An answer about a workspace file: newer gateways hash it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OfFile {
+    #[serde(deserialize_with = "lax")]
+    file: Option<Hashed>,
+}
+
+#[derive(Deserialize)]
+struct Hashed {
+    #[serde(rename = "hash")]
+    _hash: IgnoredAny,
+}
+
+impl OfFile {
+    pub(super) fn tells_hash(&self) -> bool {
+        self.file.is_some()
     }
 }
 

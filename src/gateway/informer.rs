@@ -5,16 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::connection::Told;
 use super::error::CallError;
-use super::handle::{Caller, Change};
-use super::inventory::{Inventory, Unread, assemble, invalid};
+use super::handle::{Caller, Change, OfFile};
+use super::inventory::{Inventory, Unread, assemble};
+use super::limits;
 use super::methods::ORDINARY;
+use super::payload::{List, lax};
+use super::roster::{ConfigAnswer, RosterAnswer};
+use super::run_event::RunEvent;
 use super::runs::Runs;
 
 /// Names of workspace files that some version accepts.
@@ -72,7 +78,7 @@ struct Memory {
     /// Looks that failed in a row, and when the first of them did.
     failed: Option<(u32, Instant)>,
     /// The roster, with the hash of the config that it was read with, while nothing says that it has changed.
-    roster: Option<(Value, Value)>,
+    roster: Option<(Option<String>, RosterAnswer)>,
     /// How often in a row roster and config did not agree.
     disagreed: u32,
 }
@@ -164,17 +170,18 @@ impl Informer {
 
     /// Each minute a gateway names its agents. Versions before 2026.9 tell of no change of the config, and 2026.9.6 of some
     /// changes that come while it takes another one up (measured): that an agent came or went shows here.
-    fn hear_of_health(&self, payload: &Value, memory: &mut Memory) {
+    fn hear_of_health(&self, payload: &RawValue, memory: &mut Memory) {
         let known = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
         if memory.hears_of(named(payload), known.as_ref()) {
             memory.suspect();
         }
     }
 
-    fn hear_of_runs(&self, event: &str, payload: &Value) {
+    fn hear_of_runs(&self, event: &str, payload: &RawValue) {
+        let Some(event) = RunEvent::read(event, payload) else { return };
         let mut agent = None;
         self.runs.send_if_modified(|runs| {
-            agent = runs.hear(event, payload);
+            agent = runs.take(event);
             agent.is_some()
         });
         if let Some(agent) = agent {
@@ -244,36 +251,41 @@ impl Informer {
             None => self.probe(&roster).await?,
         };
         memory.accepted = Some(accepted.clone());
-        Ok(assemble(&config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
+        Ok(assemble(config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
     }
 
     /// The config, and the roster: again only when the config is another one, or something says that it may be.
-    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(Value, Value), CallError> {
-        let config = self.caller.call("config.get", json!({}), ORDINARY);
-        let roster = || self.caller.call("agents.list", json!({}), ORDINARY);
+    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(ConfigAnswer, RosterAnswer), CallError> {
+        let config = self.caller.ask::<ConfigAnswer>("config.get", json!({}), ORDINARY);
+        let roster = || self.caller.ask::<RosterAnswer>("agents.list", json!({}), ORDINARY);
         let (config, roster) = match memory.roster.take() {
             None => futures::try_join!(config, roster())?,
             Some((hash, known)) => {
                 let config = config.await?;
-                let known = if config["hash"] == hash { known } else { roster().await? };
+                let known = if config.hash == hash { known } else { roster().await? };
                 (config, known)
             }
         };
-        if config["valid"] == false {
-            return Err(CallError::Unsettled(invalid(&config)));
+        if let Some(invalid) = config.invalid {
+            return Err(CallError::Unsettled(invalid));
         }
-        memory.roster = Some((config["hash"].clone(), roster.clone()));
+        memory.roster = Some((config.hash.clone(), roster.clone()));
         Ok((config, roster))
     }
 
     /// Which workspace files the gateway accepts: reading one that it does not accept is `unsupported file`. It looks at the
     /// name first, so that whatever else is wrong with a file that is there, its name is taken.
-    async fn probe(&self, roster: &Value) -> Result<BTreeSet<String>, CallError> {
-        let some = roster["defaultId"].as_str().or_else(|| roster["agents"][0]["id"].as_str()).unwrap_or("main");
+    async fn probe(&self, roster: &RosterAnswer) -> Result<BTreeSet<String>, CallError> {
+        let first = || roster.agents.0.first()?.id.as_deref();
+        let some = roster.default_id.as_deref().or_else(first).unwrap_or("main");
         let ask = |name: &'static str| async move {
-            match self.caller.call("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY).await {
-                Ok(payload) => {
-                    if payload["file"].get("hash").is_some() {
+            match self
+                .caller
+                .ask::<OfFile>("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY)
+                .await
+            {
+                Ok(answer) => {
+                    if answer.tells_hash() {
                         self.hashes.store(true, Ordering::Relaxed);
                     }
                     Ok(Some(name))
@@ -310,9 +322,21 @@ impl Informer {
 }
 
 /// The agents that a word of the gateway's health names.
-fn named(health: &Value) -> Option<BTreeSet<String>> {
-    let agents = health["agents"].as_array()?.iter();
-    Some(agents.filter_map(|agent| agent["agentId"].as_str()).map(str::to_owned).collect())
+fn named(health: &RawValue) -> Option<BTreeSet<String>> {
+    let health: Health = serde_json::from_str(health.get()).ok()?;
+    Some(health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect())
+}
+
+#[derive(Deserialize)]
+struct Health {
+    agents: List<HealthOfAgent, { limits::AGENTS }>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct HealthOfAgent {
+    #[serde(deserialize_with = "lax")]
+    agent_id: Option<String>,
 }
 
 /// Waits until then; for ever without a time.
@@ -326,6 +350,11 @@ async fn until(due: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::payload::raw;
+
+    fn named(health: &serde_json::Value) -> Option<BTreeSet<String>> {
+        super::named(&raw(health))
+    }
 
     #[test]
     fn who_asks_just_before_the_connection_is_told_is_answered_by_it() {

@@ -4,6 +4,7 @@ use super::*;
 use crate::gateway::connection::Call;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
+use crate::gateway::payload::{Payload, raw};
 use crate::gateway::{EntryIdentity, HeartbeatEntry};
 
 /// A writer whose gateway answers each patch with `ok` and keeps what `keep` says of it.
@@ -88,7 +89,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
                             }
                         });
                     }
-                    call.reply.send(Ok(json!({}))).unwrap();
+                    call.reply.send(Ok(Payload::new(raw(&json!({}))))).unwrap();
                 }
                 Some(asker) = looks.recv() => asker.send(true).unwrap(),
                 else => return,

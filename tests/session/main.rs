@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::gateway::{Auth, CallError, Identity, Output, Session, Settings, Trust};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,7 +47,7 @@ fn sent(outputs: &[Output]) -> Vec<Value> {
 }
 
 /// Tickets that ended, and whether well.
-fn done(outputs: &[Output]) -> Vec<(u64, Result<Value, CallError>)> {
+fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     let end = |output: &Output| match output {
         Output::Done { ticket, result } => Some((*ticket, result.clone())),
         _ => None,
