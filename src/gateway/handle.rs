@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -19,6 +19,7 @@ use super::gathering::{Arrival, Arrivals};
 use super::hello::{Hello, Refusal, Settings};
 use super::informer::Informer;
 use super::inventory::{Inventory, Unread};
+use super::limits;
 use super::login::Login;
 use super::payload::{Payload, lax};
 use super::runs::Runs;
@@ -165,6 +166,8 @@ impl Gateway {
             told,
             link,
             closing: closing.clone(),
+            places: Arc::new(Semaphore::new(limits::EVENTS)),
+            full: false,
             hashes: Arc::clone(&hashes),
             last: None,
         };

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
@@ -16,9 +14,8 @@ use super::connection::Told;
 use super::error::CallError;
 use super::handle::{Caller, Change, OfFile};
 use super::inventory::{Inventory, Unread, assemble};
-use super::limits;
 use super::methods::ORDINARY;
-use super::payload::{List, lax};
+use super::news::News;
 use super::roster::{ConfigAnswer, RosterAnswer};
 use super::run_event::RunEvent;
 use super::runs::Runs;
@@ -99,8 +96,7 @@ impl Memory {
 
     /// Whether these agents are others than the last time, and than those that are known: what is said again, and known to be
     /// otherwise, is the gateway's own way of counting.
-    fn hears_of(&mut self, named: Option<BTreeSet<String>>, known: Option<&BTreeSet<String>>) -> bool {
-        let Some(named) = named else { return false };
+    fn hears_of(&mut self, named: BTreeSet<String>, known: Option<&BTreeSet<String>>) -> bool {
         let before = self.healthy.replace(named);
         before.is_some() && before != self.healthy && known.is_some_and(|known| Some(known) != self.healthy.as_ref())
     }
@@ -159,26 +155,25 @@ impl Informer {
                 self.runs.send_modify(Runs::forget);
                 self.tell(Change::Roster);
             }
-            Told::Event { name, payload } => match name.as_str() {
-                "config.changed" => memory.suspect(),
-                "chat.metadata.changed" => memory.hint(Instant::now()),
-                "health" => self.hear_of_health(&payload, memory),
-                _ => self.hear_of_runs(&name, &payload),
+            Told::News { news, .. } => match news {
+                News::Config => memory.suspect(),
+                News::Hint => memory.hint(Instant::now()),
+                News::Health(agents) => self.hear_of_health(agents, memory),
+                News::Run(event) => self.hear_of_run(event),
             },
         }
     }
 
     /// Each minute a gateway names its agents. Versions before 2026.9 tell of no change of the config, and 2026.9.6 of some
     /// changes that come while it takes another one up (measured): that an agent came or went shows here.
-    fn hear_of_health(&self, payload: &RawValue, memory: &mut Memory) {
+    fn hear_of_health(&self, named: BTreeSet<String>, memory: &mut Memory) {
         let known = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
-        if memory.hears_of(named(payload), known.as_ref()) {
+        if memory.hears_of(named, known.as_ref()) {
             memory.suspect();
         }
     }
 
-    fn hear_of_runs(&self, event: &str, payload: &RawValue) {
-        let Some(event) = RunEvent::read(event, payload) else { return };
+    fn hear_of_run(&self, event: RunEvent) {
         let mut agent = None;
         self.runs.send_if_modified(|runs| {
             agent = runs.take(event);
@@ -321,24 +316,6 @@ impl Informer {
     }
 }
 
-/// The agents that a word of the gateway's health names.
-fn named(health: &RawValue) -> Option<BTreeSet<String>> {
-    let health: Health = serde_json::from_str(health.get()).ok()?;
-    Some(health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect())
-}
-
-#[derive(Deserialize)]
-struct Health {
-    agents: List<HealthOfAgent, { limits::AGENTS }>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct HealthOfAgent {
-    #[serde(deserialize_with = "lax")]
-    agent_id: Option<String>,
-}
-
 /// Waits until then; for ever without a time.
 async fn until(due: Option<Instant>) {
     match due {
@@ -350,11 +327,6 @@ async fn until(due: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::payload::raw;
-
-    fn named(health: &serde_json::Value) -> Option<BTreeSet<String>> {
-        super::named(&raw(health))
-    }
 
     #[test]
     fn who_asks_just_before_the_connection_is_told_is_answered_by_it() {
@@ -381,14 +353,12 @@ mod tests {
     #[test]
     fn an_agent_that_is_missing_in_the_gateways_health_is_looked_for_once() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let health =
-            |ids: &[&str]| named(&json!({"agents": ids.iter().map(|id| json!({"agentId": id})).collect::<Vec<_>>()}));
         let known = set(&["main", "mc-1"]);
         let mut memory = Memory::default();
-        assert!(!memory.hears_of(health(&["main", "mc-1"]), Some(&known)), "as it is known");
-        assert!(memory.hears_of(health(&["main"]), Some(&known)), "one has gone");
-        assert!(!memory.hears_of(health(&["main"]), Some(&known)), "it was looked for");
-        assert!(!memory.hears_of(health(&["main", "mc-1"]), Some(&known)), "what is known again");
-        assert!(!memory.hears_of(named(&json!({})), Some(&known)) && !memory.hears_of(health(&[]), None));
+        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "as it is known");
+        assert!(memory.hears_of(set(&["main"]), Some(&known)), "one has gone");
+        assert!(!memory.hears_of(set(&["main"]), Some(&known)), "it was looked for");
+        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "what is known again");
+        assert!(!memory.hears_of(set(&[]), None));
     }
 }

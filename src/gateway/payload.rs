@@ -12,16 +12,18 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::CallError;
+use super::metered::Charge;
 
-/// The payload of an answer.
+/// The payload of an answer. It counts in the budget of all connections until it is read or dropped.
 #[derive(Debug)]
 pub(super) struct Payload {
     raw: Box<RawValue>,
+    _charge: Option<Charge>,
 }
 
 impl Payload {
-    pub(super) fn new(raw: Box<RawValue>) -> Self {
-        Self { raw }
+    pub(super) fn new(raw: Box<RawValue>, charge: Option<Charge>) -> Self {
+        Self { raw, _charge: charge }
     }
 
     /// Reads it as the answer of this method.

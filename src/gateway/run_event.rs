@@ -101,18 +101,30 @@ struct JobFields {
 }
 
 impl RunEvent {
-    /// Reads an event; `None` for one that says nothing of these.
+    /// Reads an event; `None` for one that says nothing of these, or that names something by a very long word.
     pub(super) fn read(event: &str, payload: &RawValue) -> Option<Self> {
-        if payload.get().len() > limits::RUN_EVENT {
-            return None;
-        }
         let read = || serde_json::from_str::<Fields>(payload.get()).ok();
-        match event {
+        let event = match event {
             "sessions.changed" => read()?.session_event(),
             "agent" => read()?.lifecycle(),
             "cron" => read()?.job(),
             _ => None,
-        }
+        };
+        event.filter(|event| event.words().all(|word| word.len() <= limits::WORD))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let (one, other, third) = match &self.what {
+            Happened::Labelled(Labelled { key, id, label }) => (Some(key), Some(id), label.as_ref()),
+            Happened::SessionChanged => (None, None, None),
+            Happened::Run { id, .. } => (Some(id), None, None),
+        };
+        [Some(&self.agent), one, other, third].into_iter().flatten().map(String::as_str)
+    }
+
+    /// About the memory that its words take, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.words().map(str::len).sum()
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::error::CallError;
 use super::frame::{self, ErrorShape, Incoming};
 use super::hello::{Hello, Refusal, Settings, connect};
+use super::limits::{EARLY_MESSAGE, Stage};
 use super::login::Presented;
 
 /// How long the gateway has from the opened socket to the end of the handshake.
@@ -151,7 +152,16 @@ impl Session {
             return;
         }
         self.heard = now;
-        match frame::parse(text) {
+        let frame = frame::parse(text);
+        let answers_connect = matches!(self.state, State::Introduced)
+            && matches!(&frame, Ok(Incoming::Response { id, .. }) if id == CONNECT_ID);
+        if text.len() > EARLY_MESSAGE && !matches!(self.state, State::Up) && !answers_connect {
+            let size = text.len();
+            return self.close(format!(
+                "the gateway sent a message of {size} bytes, and before the login Muster reads at most {EARLY_MESSAGE} bytes"
+            ));
+        }
+        match frame {
             Ok(Incoming::Response { id, result }) => self.response(&id, result),
             Ok(Incoming::Event { name, payload, seq }) => self.event(&name, payload, seq),
             Ok(Incoming::Unknown) => {}
@@ -221,6 +231,16 @@ impl Session {
         let params = connect(&self.settings, &self.presented, &nonce, ts);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
         self.state = State::Introduced;
+    }
+
+    /// How far the conversation is.
+    #[must_use]
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            State::Waiting => Stage::Challenge,
+            State::Introduced => Stage::Connect,
+            State::Up | State::Closed => Stage::Open,
+        }
     }
 
     /// When [`Self::tick`] is to be called at the latest.

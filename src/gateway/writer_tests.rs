@@ -89,7 +89,7 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
                             }
                         });
                     }
-                    call.reply.send(Ok(Payload::new(raw(&json!({}))))).unwrap();
+                    call.reply.send(Ok(Payload::new(raw(&json!({})), None))).unwrap();
                 }
                 Some(asker) = looks.recv() => asker.send(true).unwrap(),
                 else => return,
