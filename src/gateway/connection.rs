@@ -5,20 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::error::CallError;
 use super::handle::Link;
 use super::hello::{Hello, Refusal, RefusalKind, Settings};
+use super::limits;
 use super::login::Login;
+use super::metered::{Charge, Exceeded, Metered};
+use super::news::News;
+use super::payload::Payload;
 use super::session::{Output, Session};
 use super::transport::{ByteStream, Dial};
 
@@ -26,8 +31,6 @@ use super::transport::{ByteStream, Dial};
 const DIAL: Duration = Duration::from_secs(10);
 /// How long the gateway may take to accept what is sent to it.
 const SEND: Duration = Duration::from_secs(15);
-/// The longest frame that is taken, in bytes.
-const LONGEST_FRAME: usize = 32 * 1024 * 1024;
 /// The first and the longest wait before dialling again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// The longest wait in the first time after the connection was lost, so that a gateway that was merely restarted is found
@@ -44,7 +47,7 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     pub(super) params: Value,
     pub(super) allowed: Duration,
-    pub(super) reply: oneshot::Sender<Result<Value, CallError>>,
+    pub(super) reply: oneshot::Sender<Result<Payload, CallError>>,
 }
 
 /// Something that the gateway told, for the informer.
@@ -56,8 +59,8 @@ pub(super) enum Told {
     Down,
     /// Events were lost.
     Gap,
-    /// An event.
-    Event { name: String, payload: Value },
+    /// What an event says, and its place in the queue.
+    News { news: News, _place: OwnedSemaphorePermit },
 }
 
 /// What the task works with.
@@ -68,6 +71,10 @@ pub(super) struct Connection {
     pub(super) told: mpsc::UnboundedSender<Told>,
     pub(super) link: watch::Sender<Link>,
     pub(super) closing: CancellationToken,
+    /// The places of [`limits::EVENTS`] that are free in the queue.
+    pub(super) places: Arc<Semaphore>,
+    /// Whether an event found no place, and none has found one since.
+    pub(super) full: bool,
     /// Whether the gateway was seen to hash files.
     pub(super) hashes: Arc<AtomicBool>,
     /// What the gateway said when it let this client in last.
@@ -178,6 +185,8 @@ impl Connection {
             waiting: HashMap::new(),
             queue: VecDeque::new(),
             ticket: 0,
+            charge: None,
+            held: None,
         };
         let end = self.talk(&mut talk).await;
         talk.session.lost();
@@ -191,11 +200,13 @@ impl Connection {
                 Ok(()) => {}
                 Err(end) => return end,
             }
+            talk.charge = None;
             talk.fill(self.settings.max_in_flight);
             if talk.has_output() {
                 continue;
             }
             let wakeup = talk.session.wakeup();
+            talk.socket.get_mut().set_stage(talk.session.stage());
             // Each branch is cancel-safe: a token, a channel, a WebSocket stream and a timer lose nothing when dropped.
             tokio::select! {
                 biased;
@@ -204,9 +215,8 @@ impl Connection {
                     let _ = tokio::time::timeout(SEND, talk.socket.close(None)).await;
                     return End::Closing;
                 }
-                message = talk.socket.next() => match incoming(message) {
-                    Ok(Some(text)) => talk.session.receive(&text, Instant::now()),
-                    Ok(None) => {}
+                message = talk.message() => match incoming(message) {
+                    Ok(text) => talk.receive(text),
                     Err(why) => return End::Lost(why),
                 },
                 call = self.calls.recv() => match call {
@@ -241,12 +251,29 @@ impl Connection {
                 }
                 Output::Refused(refusal) => return Err(End::Refused(refusal)),
                 Output::Done { ticket, result } => talk.answer(ticket, result),
-                Output::Event { name, payload } => self.tell(Told::Event { name, payload }),
+                Output::Event { name, payload } => self.hear(&name, &payload),
                 Output::Gap => self.tell(Told::Gap),
                 Output::Close(why) => return Err(End::Lost(why)),
             }
         }
         Ok(())
+    }
+
+    /// Passes on what an event says. When there is no place for it, everything is read anew instead.
+    fn hear(&mut self, name: &str, payload: &RawValue) {
+        let Some(news) = News::read(name, payload) else { return };
+        let size = u32::try_from(news.size()).unwrap_or(u32::MAX);
+        match Arc::clone(&self.places).try_acquire_many_owned(size) {
+            Ok(place) => {
+                self.full = false;
+                self.tell(Told::News { news, _place: place });
+            }
+            Err(_) if self.full => {}
+            Err(_) => {
+                self.full = true;
+                self.tell(Told::Gap);
+            }
+        }
     }
 
     fn tell(&self, told: Told) {
@@ -257,14 +284,43 @@ impl Connection {
 
 /// One connection's socket, conversation and requests.
 struct Talk {
-    socket: WebSocketStream<Box<dyn ByteStream>>,
+    socket: WebSocketStream<Stream>,
     session: Session,
-    waiting: HashMap<u64, oneshot::Sender<Result<Value, CallError>>>,
+    waiting: HashMap<u64, oneshot::Sender<Result<Payload, CallError>>>,
     queue: VecDeque<Call>,
     ticket: u64,
+    /// The part of the budget that belongs to the message at hand.
+    charge: Option<Charge>,
+    /// The message before, until the socket was looked at again.
+    held: Option<Utf8Bytes>,
 }
 
+/// What is below the WebSocket.
+type Stream = Metered<Box<dyn ByteStream>>;
+
 impl Talk {
+    /// The next message. Cancel-safe: nothing is awaited once there is one.
+    ///
+    /// The WebSocket reads into the memory of the message before when nobody else has it, and would keep as much as the
+    /// longest message had.
+    async fn message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+        let held = self.held.take();
+        let at_once = self.socket.next().now_or_never();
+        drop(held);
+        match at_once {
+            Some(message) => message,
+            None => self.socket.next().await,
+        }
+    }
+
+    fn receive(&mut self, text: Option<Utf8Bytes>) {
+        self.charge = self.socket.get_mut().take_charge();
+        if let Some(text) = &text {
+            self.session.receive(text, Instant::now());
+        }
+        self.held = text;
+    }
+
     /// Passes queued requests on, as many as may be open at one time. One whose asker has gone is not sent.
     fn fill(&mut self, most: usize) {
         while self.waiting.len() < most {
@@ -286,10 +342,10 @@ impl Talk {
         self.session.has_output()
     }
 
-    fn answer(&mut self, ticket: u64, result: Result<Value, CallError>) {
+    fn answer(&mut self, ticket: u64, result: Result<Box<RawValue>, CallError>) {
         if let Some(reply) = self.waiting.remove(&ticket) {
             // Nobody waits any more when this fails.
-            let _ = reply.send(result);
+            let _ = reply.send(result.map(|raw| Payload::new(raw, self.charge.take())));
         }
     }
 
@@ -306,9 +362,13 @@ impl Talk {
     }
 }
 
-async fn open(dial: &dyn Dial, settings: &Settings) -> Result<WebSocketStream<Box<dyn ByteStream>>, String> {
+async fn open(dial: &dyn Dial, settings: &Settings) -> Result<WebSocketStream<Stream>, String> {
     let stream = dial.dial(&settings.url, &settings.trust).await.map_err(|e| e.to_string())?;
-    let config = WebSocketConfig::default().max_message_size(Some(LONGEST_FRAME)).max_frame_size(Some(LONGEST_FRAME));
+    let stream = Metered::new(stream, limits::budget());
+    let config = WebSocketConfig::default()
+        .read_buffer_size(limits::READ_AHEAD)
+        .max_message_size(Some(limits::MESSAGE))
+        .max_frame_size(Some(limits::MESSAGE));
     let opened = tokio_tungstenite::client_async_with_config(settings.url.as_str(), stream, Some(config)).await;
     match opened {
         Ok((socket, _)) => Ok(socket),
@@ -318,11 +378,11 @@ async fn open(dial: &dyn Dial, settings: &Settings) -> Result<WebSocketStream<Bo
     }
 }
 
-fn incoming(message: Option<Result<Message, tungstenite::Error>>) -> Result<Option<String>, String> {
+fn incoming(message: Option<Result<Message, tungstenite::Error>>) -> Result<Option<Utf8Bytes>, String> {
     match message {
         None => Err("the gateway closed the connection".into()),
-        Some(Err(error)) => Err(error.to_string()),
-        Some(Ok(Message::Text(text))) => Ok(Some(text.as_str().to_owned())),
+        Some(Err(error)) => Err(explained(&error)),
+        Some(Ok(Message::Text(text))) => Ok(Some(text)),
         Some(Ok(Message::Close(frame))) => {
             debug!(?frame, "the gateway closes the connection");
             let why = frame.map(|f| format!(": {} ({})", f.reason, u16::from(f.code))).unwrap_or_default();
@@ -330,6 +390,15 @@ fn incoming(message: Option<Result<Message, tungstenite::Error>>) -> Result<Opti
         }
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => Ok(None),
     }
+}
+
+/// What ended the connection; a bound of ours in its own words.
+fn explained(error: &tungstenite::Error) -> String {
+    let ours = match error {
+        tungstenite::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<Exceeded>()),
+        _ => None,
+    };
+    ours.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Between half of the time and all of it, so that clients of one gateway do not come back together.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::frame::ErrorShape;
 
 /// What became of a request that failed.
@@ -67,9 +65,7 @@ impl CallError {
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
-            Self::Gateway(error) => {
-                error.details.as_ref().and_then(|d| d.get("code")).and_then(Value::as_str).unwrap_or(&error.code)
-            }
+            Self::Gateway(error) => error.details.as_ref().and_then(|d| d.code.as_deref()).unwrap_or(&error.code),
             Self::NotConnected => "NOT_CONNECTED",
             Self::Interrupted => "INTERRUPTED",
             Self::Deadline(_) => "DEADLINE_EXCEEDED",
@@ -146,8 +142,7 @@ impl CallError {
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Gateway(error) => {
-                error.details.as_ref().and_then(|d| d.get("type")).and_then(Value::as_str)
-                    == Some("agent_file_conflict")
+                error.details.as_ref().and_then(|d| d.kind.as_deref()) == Some("agent_file_conflict")
             }
             Self::Changed(_) => true,
             _ => false,

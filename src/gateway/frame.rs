@@ -1,15 +1,20 @@
 //! The frames of the protocol: requests out; responses and events in.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-/// A frame from the gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Incoming {
+use super::payload::lax;
+
+/// A frame from the gateway, its payload unread.
+#[derive(Debug)]
+pub(super) enum Incoming<'a> {
     /// The answer to a request.
-    Response { id: String, result: Result<Value, ErrorShape> },
+    Response { id: String, result: Result<&'a RawValue, ErrorShape> },
     /// An event; numbered per connection, some (ticks) not at all.
-    Event { name: String, payload: Value, seq: Option<u64> },
+    Event { name: Cow<'a, str>, payload: &'a RawValue, seq: Option<u64> },
     /// A frame of a kind that this client does not know.
     Unknown,
 }
@@ -25,8 +30,8 @@ pub struct ErrorShape {
     #[serde(default)]
     pub message: String,
     /// Further facts, among them often a finer `code`.
-    #[serde(default)]
-    pub details: Option<Value>,
+    #[serde(default, deserialize_with = "lax")]
+    pub details: Option<ErrorDetails>,
     /// Whether the gateway itself says that it may work later.
     #[serde(default)]
     pub retryable: bool,
@@ -35,31 +40,56 @@ pub struct ErrorShape {
     pub retry_after_ms: Option<u64>,
 }
 
+/// What is read of the further facts of an error.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorDetails {
+    /// A finer code.
+    #[serde(deserialize_with = "lax")]
+    pub code: Option<String>,
+    /// A word for what happened.
+    #[serde(rename = "type", deserialize_with = "lax")]
+    pub kind: Option<String>,
+    /// The request for approval of this device.
+    #[serde(deserialize_with = "lax")]
+    pub request_id: Option<String>,
+    /// Why that is needed.
+    #[serde(deserialize_with = "lax")]
+    pub reason: Option<String>,
+    /// The protocol version that the gateway expects.
+    #[serde(deserialize_with = "lax")]
+    pub expected_protocol: Option<u64>,
+    /// How long it asks to wait, in milliseconds.
+    #[serde(deserialize_with = "lax")]
+    pub retry_after_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
-struct Raw {
-    #[serde(rename = "type", default)]
-    kind: String,
+struct Raw<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Cow<'a, str>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
     ok: bool,
-    #[serde(default)]
-    payload: Value,
+    #[serde(default, borrow)]
+    payload: Option<&'a RawValue>,
     #[serde(default)]
     error: Option<ErrorShape>,
-    #[serde(default)]
-    event: Option<String>,
+    #[serde(default, borrow)]
+    event: Option<Cow<'a, str>>,
     #[serde(default)]
     seq: Option<u64>,
 }
 
 /// Reads a frame.
-pub(super) fn parse(text: &str) -> Result<Incoming, serde_json::Error> {
-    let raw: Raw = serde_json::from_str(text)?;
-    Ok(match (raw.kind.as_str(), raw.id, raw.event) {
-        ("res", Some(id), _) if raw.ok => Incoming::Response { id, result: Ok(raw.payload) },
+pub(super) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
+    let raw: Raw<'_> = serde_json::from_str(text)?;
+    let payload = raw.payload.unwrap_or(RawValue::NULL);
+    Ok(match (raw.kind.as_ref(), raw.id, raw.event) {
+        ("res", Some(id), _) if raw.ok => Incoming::Response { id, result: Ok(payload) },
         ("res", Some(id), _) => Incoming::Response { id, result: Err(raw.error.unwrap_or_default()) },
-        ("event", _, Some(name)) => Incoming::Event { name, payload: raw.payload, seq: raw.seq },
+        ("event", _, Some(name)) => Incoming::Event { name, payload, seq: raw.seq },
         _ => Incoming::Unknown,
     })
 }

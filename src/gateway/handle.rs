@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -18,7 +20,9 @@ use super::gathering::{Arrival, Arrivals};
 use super::hello::{Hello, Refusal, Settings};
 use super::informer::Informer;
 use super::inventory::{Inventory, Unread};
+use super::limits;
 use super::login::Login;
+use super::payload::{Payload, lax};
 use super::runs::Runs;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
@@ -96,7 +100,7 @@ impl Caller {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.calls.send(Call { method, params, allowed, reply }).await;
         let result = match sent {
@@ -105,6 +109,16 @@ impl Caller {
         };
         self.meter.requested(method, result.is_ok());
         result
+    }
+
+    /// Makes a request and reads its answer as soon as it is there: no answer is kept while another is awaited.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Value,
+        allowed: Duration,
+    ) -> Result<T, CallError> {
+        self.call(method, params, allowed).await?.read(method)
     }
 }
 
@@ -160,6 +174,8 @@ impl Gateway {
             told,
             link,
             closing: closing.clone(),
+            places: Arc::new(Semaphore::new(limits::EVENTS)),
+            full: false,
             hashes: Arc::clone(&hashes),
             last: None,
         };
@@ -275,10 +291,12 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         let answer = self.inner.caller.call(method, params, allowed).await?;
+        let may_tell = method.starts_with("agents.files.") && !self.hashes();
+        let tells = may_tell && answer.peek::<OfFile>().is_some_and(|answer| answer.tells_hash());
         // What the gateway can do is part of what it has, which is read anew.
-        if answer["file"].get("hash").is_some() && !self.inner.hashes.swap(true, Ordering::Relaxed) {
+        if tells && !self.inner.hashes.swap(true, Ordering::Relaxed) {
             let (asker, _) = oneshot::channel();
             // The informer ends only with this handle.
             let _ = self.inner.wanted.send(asker);
@@ -296,7 +314,7 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         let (write, now) = (Write::of((method, params.to_string())), Instant::now());
         if let Some(until) = self.guard().held_back(write, now) {
             self.inner.caller.meter.held_back(method);
@@ -324,7 +342,7 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
-    ) -> Result<Value, CallError> {
+    ) -> Result<Payload, CallError> {
         for pause in PAUSES {
             match self.call(method, params.clone(), allowed).await {
                 Err(error) if error.asks_again() => tokio::time::sleep(pause).await,
@@ -338,6 +356,26 @@ impl Gateway {
     pub(super) async fn config_turn(&self) -> Turn<'_> {
         let loses = self.inner.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
         self.inner.turns.take(loses).await
+    }
+}
+
+/// An answer about a workspace file: newer gateways hash it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OfFile {
+    #[serde(deserialize_with = "lax")]
+    file: Option<Hashed>,
+}
+
+#[derive(Deserialize)]
+struct Hashed {
+    #[serde(rename = "hash")]
+    _hash: IgnoredAny,
+}
+
+impl OfFile {
+    pub(super) fn tells_hash(&self) -> bool {
+        self.file.is_some()
     }
 }
 

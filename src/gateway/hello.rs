@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::frame::ErrorShape;
 use super::identity::{Claim, Identity};
+use super::limits;
 use super::login::{Credential, Presented};
+use super::payload::{lax, words};
 use super::trust::Trust;
 
 /// Everything that a connection needs.
@@ -144,24 +148,25 @@ pub struct Hello {
 
 impl Hello {
     /// Reads the answer to `connect`; a grant or a gateway that lacks what is needed is a refusal.
-    pub(super) fn read(payload: &Value) -> Result<Self, Refusal> {
-        let words = |at: &Value| -> BTreeSet<String> {
-            at.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-        };
-        let auth = &payload["auth"];
-        let size = |at: &Value, default: u64| at.as_u64().unwrap_or(default);
+    pub(super) fn read(payload: &RawValue) -> Result<Self, Refusal> {
+        let said: Said = serde_json::from_str(payload.get()).map_err(|error| Refusal {
+            code: "UNREADABLE_ANSWER".into(),
+            message: format!("the answer to connect could not be read: {error}"),
+            kind: RefusalKind::Other,
+        })?;
+        let tells_scopes = said.auth.scopes.is_some();
         let hello = Self {
-            protocol: u32::try_from(size(&payload["protocol"], 0)).unwrap_or_default(),
-            server_version: payload["server"]["version"].as_str().unwrap_or_default().to_owned(),
-            methods: words(&payload["features"]["methods"]),
-            scopes: words(&auth["scopes"]),
+            protocol: said.protocol.unwrap_or_default(),
+            server_version: said.server.version.unwrap_or_default(),
+            methods: said.features.methods.unwrap_or_default(),
+            scopes: said.auth.scopes.unwrap_or_default(),
             credential: Credential::Shared,
-            device_token: auth["deviceToken"].as_str().map(SecretString::from),
-            max_payload: usize::try_from(size(&payload["policy"]["maxPayload"], 512 * 1024)).unwrap_or(usize::MAX),
-            tick: Duration::from_millis(size(&payload["policy"]["tickIntervalMs"], 30_000)),
+            device_token: said.auth.device_token.map(SecretString::from),
+            max_payload: said.policy.max_payload.unwrap_or(512 * 1024),
+            tick: Duration::from_millis(said.policy.tick_interval_ms.unwrap_or(30_000)),
         };
         // 2026.3.2 says nothing about scopes to a client without a paired device and grants all of them (measured).
-        if auth.get("scopes").is_some() && !hello.scopes.contains(NEEDED) {
+        if tells_scopes && !hello.scopes.contains(NEEDED) {
             let granted: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
             return Err(Refusal {
                 code: "MISSING_SCOPE".into(),
@@ -192,6 +197,50 @@ impl Hello {
         }
         METHODS.into_iter().filter(|method| !self.methods.contains(*method)).map(str::to_owned).collect()
     }
+}
+
+/// What is read of the answer to `connect`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    #[serde(deserialize_with = "lax")]
+    protocol: Option<u32>,
+    server: SaidServer,
+    features: SaidFeatures,
+    auth: SaidAuth,
+    policy: SaidPolicy,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SaidServer {
+    #[serde(deserialize_with = "lax")]
+    version: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SaidFeatures {
+    #[serde(deserialize_with = "words::<_, { limits::METHODS }>")]
+    methods: Option<BTreeSet<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SaidAuth {
+    #[serde(deserialize_with = "words::<_, { limits::SCOPES }>")]
+    scopes: Option<BTreeSet<String>>,
+    #[serde(deserialize_with = "lax")]
+    device_token: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SaidPolicy {
+    #[serde(deserialize_with = "lax")]
+    max_payload: Option<usize>,
+    #[serde(deserialize_with = "lax")]
+    tick_interval_ms: Option<u64>,
 }
 
 /// Why the gateway did not let this client in.
@@ -261,21 +310,22 @@ impl Refusal {
         if error.code == "UNAVAILABLE" {
             return None;
         }
-        let detail = |key: &str| error.details.as_ref().and_then(|d| d.get(key));
-        let word = |key: &str| detail(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let code = detail("code").and_then(Value::as_str).unwrap_or(&error.code).to_owned();
+        let details = error.details.clone().unwrap_or_default();
+        let code = details.code.unwrap_or_else(|| error.code.clone());
         let kind = match code.as_str() {
             "AUTH_TOKEN_MISSING" | "AUTH_TOKEN_MISMATCH" | "AUTH_PASSWORD_MISSING" | "AUTH_PASSWORD_MISMATCH" => {
                 RefusalKind::BadCredentials
             }
             "PAIRING_REQUIRED" | "NOT_PAIRED" => {
-                RefusalKind::PairingRequired(PairingRequest { request_id: word("requestId"), reason: word("reason") })
+                let (request_id, reason) = (details.request_id, details.reason);
+                RefusalKind::PairingRequired(PairingRequest {
+                    request_id: request_id.unwrap_or_default(),
+                    reason: reason.unwrap_or_default(),
+                })
             }
-            "PROTOCOL_MISMATCH" => {
-                RefusalKind::Protocol { expected: detail("expectedProtocol").and_then(Value::as_u64) }
-            }
+            "PROTOCOL_MISMATCH" => RefusalKind::Protocol { expected: details.expected_protocol },
             "AUTH_RATE_LIMITED" => {
-                let told = error.retry_after_ms.or_else(|| detail("retryAfterMs").and_then(Value::as_u64));
+                let told = error.retry_after_ms.or(details.retry_after_ms);
                 RefusalKind::RateLimited { retry_after: told.map(Duration::from_millis) }
             }
             code if code.starts_with("DEVICE_AUTH_") || code == "AUTH_DEVICE_TOKEN_MISMATCH" => {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::connection::Told;
 use super::error::CallError;
-use super::handle::{Caller, Change};
-use super::inventory::{Inventory, Unread, assemble, invalid};
+use super::handle::{Caller, Change, OfFile};
+use super::inventory::{Inventory, Unread, assemble};
 use super::methods::ORDINARY;
+use super::news::News;
+use super::roster::{ConfigAnswer, RosterAnswer};
+use super::run_event::RunEvent;
 use super::runs::Runs;
 
 /// Names of workspace files that some version accepts.
@@ -72,7 +75,7 @@ struct Memory {
     /// Looks that failed in a row, and when the first of them did.
     failed: Option<(u32, Instant)>,
     /// The roster, with the hash of the config that it was read with, while nothing says that it has changed.
-    roster: Option<(Value, Value)>,
+    roster: Option<(Option<String>, RosterAnswer)>,
     /// How often in a row roster and config did not agree.
     disagreed: u32,
 }
@@ -93,8 +96,7 @@ impl Memory {
 
     /// Whether these agents are others than the last time, and than those that are known: what is said again, and known to be
     /// otherwise, is the gateway's own way of counting.
-    fn hears_of(&mut self, named: Option<BTreeSet<String>>, known: Option<&BTreeSet<String>>) -> bool {
-        let Some(named) = named else { return false };
+    fn hears_of(&mut self, named: BTreeSet<String>, known: Option<&BTreeSet<String>>) -> bool {
         let before = self.healthy.replace(named);
         before.is_some() && before != self.healthy && known.is_some_and(|known| Some(known) != self.healthy.as_ref())
     }
@@ -153,28 +155,28 @@ impl Informer {
                 self.runs.send_modify(Runs::forget);
                 self.tell(Change::Roster);
             }
-            Told::Event { name, payload } => match name.as_str() {
-                "config.changed" => memory.suspect(),
-                "chat.metadata.changed" => memory.hint(Instant::now()),
-                "health" => self.hear_of_health(&payload, memory),
-                _ => self.hear_of_runs(&name, &payload),
+            Told::News { news, .. } => match news {
+                News::Config => memory.suspect(),
+                News::Hint => memory.hint(Instant::now()),
+                News::Health(agents) => self.hear_of_health(agents, memory),
+                News::Run(event) => self.hear_of_run(event),
             },
         }
     }
 
     /// Each minute a gateway names its agents. Versions before 2026.9 tell of no change of the config, and 2026.9.6 of some
     /// changes that come while it takes another one up (measured): that an agent came or went shows here.
-    fn hear_of_health(&self, payload: &Value, memory: &mut Memory) {
+    fn hear_of_health(&self, named: BTreeSet<String>, memory: &mut Memory) {
         let known = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
-        if memory.hears_of(named(payload), known.as_ref()) {
+        if memory.hears_of(named, known.as_ref()) {
             memory.suspect();
         }
     }
 
-    fn hear_of_runs(&self, event: &str, payload: &Value) {
+    fn hear_of_run(&self, event: RunEvent) {
         let mut agent = None;
         self.runs.send_if_modified(|runs| {
-            agent = runs.hear(event, payload);
+            agent = runs.take(event);
             agent.is_some()
         });
         if let Some(agent) = agent {
@@ -244,36 +246,41 @@ impl Informer {
             None => self.probe(&roster).await?,
         };
         memory.accepted = Some(accepted.clone());
-        Ok(assemble(&config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
+        Ok(assemble(config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
     }
 
     /// The config, and the roster: again only when the config is another one, or something says that it may be.
-    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(Value, Value), CallError> {
-        let config = self.caller.call("config.get", json!({}), ORDINARY);
-        let roster = || self.caller.call("agents.list", json!({}), ORDINARY);
+    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(ConfigAnswer, RosterAnswer), CallError> {
+        let config = self.caller.ask::<ConfigAnswer>("config.get", json!({}), ORDINARY);
+        let roster = || self.caller.ask::<RosterAnswer>("agents.list", json!({}), ORDINARY);
         let (config, roster) = match memory.roster.take() {
             None => futures::try_join!(config, roster())?,
             Some((hash, known)) => {
                 let config = config.await?;
-                let known = if config["hash"] == hash { known } else { roster().await? };
+                let known = if config.hash == hash { known } else { roster().await? };
                 (config, known)
             }
         };
-        if config["valid"] == false {
-            return Err(CallError::Unsettled(invalid(&config)));
+        if let Some(invalid) = config.invalid {
+            return Err(CallError::Unsettled(invalid));
         }
-        memory.roster = Some((config["hash"].clone(), roster.clone()));
+        memory.roster = Some((config.hash.clone(), roster.clone()));
         Ok((config, roster))
     }
 
     /// Which workspace files the gateway accepts: reading one that it does not accept is `unsupported file`. It looks at the
     /// name first, so that whatever else is wrong with a file that is there, its name is taken.
-    async fn probe(&self, roster: &Value) -> Result<BTreeSet<String>, CallError> {
-        let some = roster["defaultId"].as_str().or_else(|| roster["agents"][0]["id"].as_str()).unwrap_or("main");
+    async fn probe(&self, roster: &RosterAnswer) -> Result<BTreeSet<String>, CallError> {
+        let first = || roster.agents.0.first()?.id.as_deref();
+        let some = roster.default_id.as_deref().or_else(first).unwrap_or("main");
         let ask = |name: &'static str| async move {
-            match self.caller.call("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY).await {
-                Ok(payload) => {
-                    if payload["file"].get("hash").is_some() {
+            match self
+                .caller
+                .ask::<OfFile>("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY)
+                .await
+            {
+                Ok(answer) => {
+                    if answer.tells_hash() {
                         self.hashes.store(true, Ordering::Relaxed);
                     }
                     Ok(Some(name))
@@ -307,12 +314,6 @@ impl Informer {
         // Nobody has to listen.
         let _ = self.changes.send(change);
     }
-}
-
-/// The agents that a word of the gateway's health names.
-fn named(health: &Value) -> Option<BTreeSet<String>> {
-    let agents = health["agents"].as_array()?.iter();
-    Some(agents.filter_map(|agent| agent["agentId"].as_str()).map(str::to_owned).collect())
 }
 
 /// Waits until then; for ever without a time.
@@ -352,14 +353,12 @@ mod tests {
     #[test]
     fn an_agent_that_is_missing_in_the_gateways_health_is_looked_for_once() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let health =
-            |ids: &[&str]| named(&json!({"agents": ids.iter().map(|id| json!({"agentId": id})).collect::<Vec<_>>()}));
         let known = set(&["main", "mc-1"]);
         let mut memory = Memory::default();
-        assert!(!memory.hears_of(health(&["main", "mc-1"]), Some(&known)), "as it is known");
-        assert!(memory.hears_of(health(&["main"]), Some(&known)), "one has gone");
-        assert!(!memory.hears_of(health(&["main"]), Some(&known)), "it was looked for");
-        assert!(!memory.hears_of(health(&["main", "mc-1"]), Some(&known)), "what is known again");
-        assert!(!memory.hears_of(named(&json!({})), Some(&known)) && !memory.hears_of(health(&[]), None));
+        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "as it is known");
+        assert!(memory.hears_of(set(&["main"]), Some(&known)), "one has gone");
+        assert!(!memory.hears_of(set(&["main"]), Some(&known)), "it was looked for");
+        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "what is known again");
+        assert!(!memory.hears_of(set(&[]), None));
     }
 }

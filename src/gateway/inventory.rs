@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::rewritten::Rewritten;
+use super::roster::{ConfigAnswer, RosterAnswer};
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,34 +105,26 @@ impl Inventory {
     }
 }
 
-/// Reads the roster and the config.
+/// Joins the roster and the config.
 pub(super) fn assemble(
-    config: &Value,
-    roster: &Value,
+    config: ConfigAnswer,
+    roster: &RosterAnswer,
     accepted_files: &BTreeSet<String>,
     file_hashes: bool,
 ) -> Inventory {
-    // `parsed` is what stands in the file; `config` has defaults filled in.
-    let shape =
-        if config["config"]["agents"].get("entries").is_some() { RosterShape::Entries } else { RosterShape::List };
-    let written = if config["parsed"].is_object() { &config["parsed"]["agents"] } else { &config["config"]["agents"] };
+    let shape = config.shape;
     let mut agents: BTreeMap<String, AgentRow> = BTreeMap::new();
-    for (id, entry) in entries(written, shape) {
+    for (id, entry) in config.entries {
         let workspace = entry.get("workspace").and_then(Value::as_str).map(str::to_owned);
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
-    // Versions that know the two tell both, and null for a config that they cannot read.
-    let settled = match (config.get("appliedConfigHash"), config.get("configRevisionHash")) {
-        (None, None) => true,
-        (applied, revision) => applied == revision && applied.is_some_and(Value::is_string),
-    };
-    for shown in roster["agents"].as_array().into_iter().flatten() {
-        let Some(id) = shown["id"].as_str() else { continue };
-        let row = agents.entry(id.to_owned()).or_insert_with(|| AgentRow { id: id.to_owned(), ..AgentRow::default() });
-        let shown_in = shown["workspace"].as_str();
+    for shown in &roster.agents.0 {
+        let Some(id) = &shown.id else { continue };
+        let row = agents.entry(id.clone()).or_insert_with(|| AgentRow { id: id.clone(), ..AgentRow::default() });
+        let shown_in = shown.workspace.as_deref();
         // An entry with another workspace than the roster shows is on its way: files would go to the old one.
         let moves = row.workspace.as_deref().zip(shown_in).is_some_and(|(new, old)| !same_path(new, old));
-        row.in_roster = settled || !moves;
+        row.in_roster = config.settled || !moves;
         if row.workspace.is_none() {
             row.workspace = shown_in.map(str::to_owned);
         }
@@ -144,35 +137,10 @@ pub(super) fn assemble(
             main_session_delete: shape == RosterShape::List,
         },
         agents,
-        config_hash: config["hash"].as_str().unwrap_or_default().to_owned(),
-        explicit_ownership: written["ownership"] == "explicit",
-        settled,
+        config_hash: config.hash.unwrap_or_default(),
+        explicit_ownership: config.explicit_ownership,
+        settled: config.settled,
     }
-}
-
-fn entries(agents: &Value, shape: RosterShape) -> Vec<(String, Map<String, Value>)> {
-    match shape {
-        RosterShape::Entries => {
-            let entries = agents["entries"].as_object().into_iter().flatten();
-            entries.filter_map(|(id, entry)| Some((id.clone(), entry.as_object()?.clone()))).collect()
-        }
-        RosterShape::List => {
-            let list = agents["list"].as_array().into_iter().flatten();
-            list.filter_map(|entry| Some((entry["id"].as_str()?.to_owned(), entry.as_object()?.clone()))).collect()
-        }
-    }
-}
-
-/// What is wrong with a config file that the gateway cannot read: it goes on with the one before, and shows none.
-pub(super) fn invalid(config: &Value) -> String {
-    let issue = &config["issues"][0];
-    let said = issue["message"].as_str().or_else(|| issue.as_str()).unwrap_or("no reason was given");
-    let path = issue["path"].as_str().filter(|path| !path.is_empty()).map(|path| format!("{path}: "));
-    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
-    format!(
-        "the gateway's openclaw.json is not valid ({}{said}); put it right where the gateway runs, until then its agents cannot be looked after",
-        path.unwrap_or_default()
-    )
 }
 
 #[cfg(test)]
@@ -180,6 +148,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn assemble(config: &Value, roster: &Value, accepted_files: &BTreeSet<String>, file_hashes: bool) -> Inventory {
+        let config = ConfigAnswer::read(&config.to_string()).unwrap();
+        super::assemble(config, &serde_json::from_str(&roster.to_string()).unwrap(), accepted_files, file_hashes)
+    }
 
     fn nine() -> Value {
         json!({
@@ -234,13 +207,5 @@ mod tests {
         };
         assert!(with(json!("x"), json!("x")));
         assert!(!with(json!("x"), json!("y")) && !with(json!("x"), Value::Null) && !with(Value::Null, Value::Null));
-    }
-
-    #[test]
-    fn a_config_file_that_is_not_valid_is_told_with_its_first_flaw() {
-        let config = json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}]});
-        let said = invalid(&config);
-        assert!(said.contains("openclaw.json is not valid (agents: Expectedobject)"), "{said}");
-        assert!(invalid(&json!({"valid": false})).contains("no reason was given"));
     }
 }

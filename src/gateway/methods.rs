@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::error::CallError;
 use super::handle::Gateway;
 use super::identity::sha256_hex;
+use super::limits;
+use super::message::{self, Mark};
+use super::payload::{List, Payload, first, lax};
 use super::runs::Run;
 
 /// The deadline of ordinary requests.
@@ -106,7 +109,7 @@ struct OneFile {
 
 #[derive(Deserialize)]
 struct Files {
-    files: Vec<RawFile>,
+    files: List<RawFile, { limits::FILES }>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +119,7 @@ struct Workspace {
 
 #[derive(Deserialize)]
 struct Sessions {
-    sessions: Vec<RawSession>,
+    sessions: List<RawSession, { limits::SESSIONS }>,
 }
 
 #[derive(Deserialize)]
@@ -139,8 +142,8 @@ struct RawSession {
     has_active_run: bool,
     #[serde(default)]
     last_run_id: Option<String>,
-    #[serde(default)]
-    active_run_ids: Vec<String>,
+    #[serde(default, rename = "activeRunIds", deserialize_with = "first")]
+    active_run_id: Option<String>,
     #[serde(default)]
     started_at: Option<i64>,
     #[serde(default)]
@@ -149,7 +152,7 @@ struct RawSession {
 
 impl RawSession {
     fn info(self) -> SessionInfo {
-        let run_id = self.active_run_ids.into_iter().next().filter(|_| self.has_active_run).or(self.last_run_id);
+        let run_id = self.active_run_id.filter(|_| self.has_active_run).or(self.last_run_id);
         let run = self.started_at.map(|started_ms| Run {
             id: run_id.unwrap_or_default(),
             started_ms,
@@ -162,7 +165,7 @@ impl RawSession {
 #[derive(Deserialize)]
 struct History {
     #[serde(default)]
-    messages: Vec<RawMessage>,
+    messages: List<RawMessage, { limits::MESSAGES }>,
 }
 
 #[derive(Deserialize)]
@@ -170,18 +173,24 @@ struct History {
 struct RawMessage {
     #[serde(default)]
     role: String,
-    #[serde(default)]
-    content: Value,
+    #[serde(default, deserialize_with = "message::text")]
+    content: String,
     #[serde(default)]
     idempotency_key: Option<String>,
     #[serde(default)]
     timestamp: i64,
-    #[serde(default, rename = "__openclaw")]
-    mark: Value,
+    #[serde(default, rename = "__openclaw", deserialize_with = "lax")]
+    mark: Option<Mark>,
 }
 
-fn read<T: DeserializeOwned>(method: &'static str, payload: Value) -> Result<T, CallError> {
-    serde_json::from_value(payload).map_err(|e| CallError::unreadable(method, &e))
+#[derive(Deserialize)]
+struct SessionDeleted {
+    #[serde(default, deserialize_with = "lax")]
+    deleted: Option<bool>,
+}
+
+fn read<T: DeserializeOwned>(method: &'static str, payload: Payload) -> Result<T, CallError> {
+    payload.read(method)
 }
 
 impl Gateway {
@@ -191,7 +200,7 @@ impl Gateway {
     /// See [`CallError`]; "not found" while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        Ok(read::<Files>("agents.files.list", payload)?.files.iter().map(RawFile::info).collect())
+        Ok(read::<Files>("agents.files.list", payload)?.files.0.iter().map(RawFile::info).collect())
     }
 
     /// Where an agent works, for one whose entry does not say: 2026.3.2 does not tell it in its roster either.
@@ -252,7 +261,7 @@ impl Gateway {
             params["agentId"] = json!(agent_id);
         }
         let payload = self.call_again("sessions.list", params, ORDINARY).await?;
-        let found = read::<Sessions>("sessions.list", payload)?.sessions.into_iter().find(|s| s.key == key);
+        let found = read::<Sessions>("sessions.list", payload)?.sessions.0.into_iter().find(|s| s.key == key);
         Ok(found.map(RawSession::info))
     }
 
@@ -283,7 +292,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
         match self.call("sessions.delete", json!({ "key": key }), ORDINARY).await {
-            Ok(payload) => Ok(payload["deleted"].as_bool().unwrap_or(true)),
+            Ok(payload) => Ok(read::<SessionDeleted>("sessions.delete", payload)?.deleted.unwrap_or(true)),
             Err(error) if error.is_main_session_refusal() => Ok(false),
             Err(error) => Err(error),
         }
@@ -312,13 +321,13 @@ impl Gateway {
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
         let payload = self.call_again("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
         let message = |m: RawMessage| ChatMessage {
-            text: text(&m.content),
+            text: m.content,
             role: m.role,
             idempotency_key: m.idempotency_key,
-            marks_reset: m.mark["kind"] == "reset",
+            marks_reset: m.mark.is_some_and(|mark| mark.kind == "reset"),
             written_ms: m.timestamp,
         };
-        Ok(read::<History>("chat.history", payload)?.messages.into_iter().map(message).collect())
+        Ok(read::<History>("chat.history", payload)?.messages.0.into_iter().map(message).collect())
     }
 
     /// Creates an agent whose name is its id, or finds that it is there.
@@ -384,14 +393,5 @@ impl Gateway {
         let message =
             format!("the gateway says that agent {agent_id} is not there, and its config does not confirm that yet");
         Err(CallError::Unsettled(message))
-    }
-}
-
-/// The text of a message, which is a string or a list of parts.
-fn text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).collect::<Vec<_>>().join("\n"),
-        _ => String::new(),
     }
 }

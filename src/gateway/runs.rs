@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::Value;
 use tokio::time::Instant;
+
+use super::limits;
+use super::run_event::{Happened, Phase, RunEvent};
 
 /// How many runs of an agent are remembered as ended. Events of one run come by several ways and not always in order.
 const REMEMBERED: usize = 16;
@@ -42,18 +44,6 @@ pub struct Labelled {
     pub label: Option<String>,
 }
 
-impl Labelled {
-    /// Reads it from an event: from a part of its own, or, on older gateways, beside everything else.
-    fn read(payload: &Value) -> Option<Self> {
-        let session = if payload["session"].is_object() { &payload["session"] } else { payload };
-        Some(Self {
-            key: payload["sessionKey"].as_str()?.to_owned(),
-            id: session["sessionId"].as_str()?.to_owned(),
-            label: session["label"].as_str().map(str::to_owned),
-        })
-    }
-}
-
 impl Activity {
     /// Whether a run goes on.
     #[must_use]
@@ -81,7 +71,7 @@ impl Activity {
     }
 
     fn start(&mut self, run: &str, at_ms: i64) {
-        if !self.has_ended(run) {
+        if !self.has_ended(run) && self.active.len() < limits::RUNS {
             self.active.entry(run.to_owned()).or_insert(at_ms);
         }
     }
@@ -131,102 +121,50 @@ impl Runs {
     }
 
     /// Takes an event. Gives the agent whose activity it changed.
-    pub(super) fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
-        if let Some(agent) = changed_session(event, payload) {
-            let activity = self.agents.entry(agent.clone()).or_default();
-            activity.labelled = Labelled::read(payload).filter(|_| payload["reason"] == "patch");
-            activity.session_changes += u64::from(activity.labelled.is_none());
-            return Some(agent);
+    pub(super) fn take(&mut self, event: RunEvent) -> Option<String> {
+        let agent = event.agent;
+        if !self.agents.contains_key(&agent) && self.agents.len() == limits::AGENTS {
+            return None;
         }
-        let heard = Heard::read(event, payload)?;
-        let activity = self.agents.entry(heard.agent.clone()).or_default();
-        let before = activity.clone();
-        match (heard.phase, heard.job) {
-            (Phase::Start, _) => activity.start(&heard.run, heard.at_ms),
-            (Phase::End, false) => activity.end(&heard.run, heard.at_ms),
-            // A job keeps its id for all its runs; the run within it is told by the session.
-            (Phase::End, true) => {
-                activity.active.remove(&heard.run);
+        let activity = self.agents.entry(agent.clone()).or_default();
+        match event.what {
+            Happened::Labelled(labelled) => {
+                activity.labelled = Some(labelled);
+                Some(agent)
+            }
+            Happened::SessionChanged => {
+                activity.labelled = None;
+                activity.session_changes += 1;
+                Some(agent)
+            }
+            Happened::Run { id, phase, at_ms, job } => {
+                let before = activity.clone();
+                match (phase, job) {
+                    (Phase::Start, _) => activity.start(&id, at_ms),
+                    (Phase::End, false) => activity.end(&id, at_ms),
+                    // A job keeps its id for all its runs; the run within it is told by the session.
+                    (Phase::End, true) => {
+                        activity.active.remove(&id);
+                    }
+                }
+                (*activity != before).then_some(agent)
             }
         }
-        (*activity != before).then_some(heard.agent)
-    }
-}
-
-/// The agent whose session was labelled, reset or deleted.
-fn changed_session(event: &str, payload: &Value) -> Option<String> {
-    let told = event == "sessions.changed" && matches!(payload["reason"].as_str()?, "patch" | "reset" | "delete");
-    told.then(|| agent(payload)).flatten()
-}
-
-/// The agent that an event is about; older gateways say only the key of its session.
-fn agent(payload: &Value) -> Option<String> {
-    let from_key = || payload["sessionKey"].as_str()?.strip_prefix("agent:")?.split(':').next();
-    payload["agentId"].as_str().or_else(from_key).map(str::to_owned)
-}
-
-#[derive(Clone, Copy)]
-enum Phase {
-    Start,
-    End,
-}
-
-/// An event about a run.
-struct Heard {
-    agent: String,
-    run: String,
-    phase: Phase,
-    at_ms: i64,
-    /// Whether it is about the gateway's own heartbeat job.
-    job: bool,
-}
-
-impl Heard {
-    fn read(event: &str, payload: &Value) -> Option<Self> {
-        match event {
-            "sessions.changed" => Self::of(payload, &payload["phase"], &payload["ts"]),
-            "agent" if payload["stream"] == "lifecycle" => {
-                let data = &payload["data"];
-                let at = if data["phase"] == "start" { &data["startedAt"] } else { &data["endedAt"] };
-                Self::of(payload, &data["phase"], if at.is_i64() { at } else { &payload["ts"] })
-            }
-            "cron" => Self::of_job(payload),
-            _ => None,
-        }
-    }
-
-    fn of(payload: &Value, phase: &Value, at: &Value) -> Option<Self> {
-        let phase = match phase.as_str()? {
-            "start" => Phase::Start,
-            "end" | "error" => Phase::End,
-            _ => return None,
-        };
-        Some(Self {
-            agent: agent(payload)?,
-            run: payload["runId"].as_str()?.to_owned(),
-            phase,
-            at_ms: at.as_i64()?,
-            job: false,
-        })
-    }
-
-    fn of_job(payload: &Value) -> Option<Self> {
-        let phase = match payload["action"].as_str()? {
-            "started" => Phase::Start,
-            "finished" => Phase::End,
-            _ => return None,
-        };
-        let agent = payload["job"]["declarationKey"].as_str()?.strip_prefix("heartbeat:")?.to_owned();
-        let run = format!("cron:{}", payload["jobId"].as_str()?);
-        Some(Self { agent, run, phase, at_ms: payload["runAtMs"].as_i64().unwrap_or_default(), job: true })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::gateway::payload::raw;
+
+    impl Runs {
+        fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
+            self.take(RunEvent::read(event, &raw(payload))?)
+        }
+    }
 
     fn changed(phase: &str, run: &str, ts: i64) -> Value {
         json!({ "sessionKey": "agent:mc-1:main", "agentId": "mc-1", "phase": phase, "runId": run, "ts": ts })

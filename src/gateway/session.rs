@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::error::CallError;
 use super::frame::{self, ErrorShape, Incoming};
 use super::hello::{Hello, Refusal, Settings, connect};
+use super::limits::{EARLY_MESSAGE, Stage};
 use super::login::Presented;
 
 /// How long the gateway has from the opened socket to the end of the handshake.
@@ -30,15 +33,15 @@ pub enum Output {
     Done {
         /// The number that [`Session::request`] gave.
         ticket: u64,
-        /// The answer.
-        result: Result<Value, CallError>,
+        /// The answer, unread.
+        result: Result<Box<RawValue>, CallError>,
     },
     /// The gateway told something.
     Event {
         /// Its name.
         name: String,
-        /// What it says.
-        payload: Value,
+        /// What it says, unread.
+        payload: Box<RawValue>,
     },
     /// Events were lost: everything that is known has to be read again.
     Gap,
@@ -56,6 +59,13 @@ enum State {
     Up,
     /// Nothing more is said.
     Closed,
+}
+
+/// With what the gateway begins.
+#[derive(Deserialize)]
+struct Challenge {
+    nonce: String,
+    ts: i64,
 }
 
 #[derive(Debug)]
@@ -142,21 +152,30 @@ impl Session {
             return;
         }
         self.heard = now;
-        match frame::parse(text) {
+        let frame = frame::parse(text);
+        let answers_connect = matches!(self.state, State::Introduced)
+            && matches!(&frame, Ok(Incoming::Response { id, .. }) if id == CONNECT_ID);
+        if text.len() > EARLY_MESSAGE && !matches!(self.state, State::Up) && !answers_connect {
+            let size = text.len();
+            return self.close(format!(
+                "the gateway sent a message of {size} bytes, and before the login Muster reads at most {EARLY_MESSAGE} bytes"
+            ));
+        }
+        match frame {
             Ok(Incoming::Response { id, result }) => self.response(&id, result),
-            Ok(Incoming::Event { name, payload, seq }) => self.event(name, payload, seq),
+            Ok(Incoming::Event { name, payload, seq }) => self.event(&name, payload, seq),
             Ok(Incoming::Unknown) => {}
             Err(error) => self.close(format!("the gateway sent something that is no frame: {error}")),
         }
     }
 
-    fn response(&mut self, id: &str, result: Result<Value, ErrorShape>) {
+    fn response(&mut self, id: &str, result: Result<&RawValue, ErrorShape>) {
         match self.state {
             State::Introduced if id == CONNECT_ID => self.introduced(result),
             State::Up => {
                 // An answer that comes twice, or after its deadline, belongs to nobody any more.
                 if let Some(pending) = self.pending.remove(id) {
-                    let result = result.map_err(|e| CallError::Gateway(Box::new(e)));
+                    let result = result.map(ToOwned::to_owned).map_err(|e| CallError::Gateway(Box::new(e)));
                     self.outputs.push_back(Output::Done { ticket: pending.ticket, result });
                 }
             }
@@ -164,9 +183,9 @@ impl Session {
         }
     }
 
-    fn introduced(&mut self, result: Result<Value, ErrorShape>) {
+    fn introduced(&mut self, result: Result<&RawValue, ErrorShape>) {
         let refusal = match result {
-            Ok(payload) => match Hello::read(&payload) {
+            Ok(payload) => match Hello::read(payload) {
                 Ok(hello) => {
                     self.state = State::Up;
                     self.tick = hello.tick.max(Duration::from_secs(1));
@@ -187,9 +206,9 @@ impl Session {
         }
     }
 
-    fn event(&mut self, name: String, payload: Value, seq: Option<u64>) {
-        if let (State::Waiting, "connect.challenge") = (&self.state, name.as_str()) {
-            return self.introduce(&payload);
+    fn event(&mut self, name: &str, payload: &RawValue, seq: Option<u64>) {
+        if let (State::Waiting, "connect.challenge") = (&self.state, name) {
+            return self.introduce(payload);
         }
         if !matches!(self.state, State::Up) {
             return;
@@ -202,16 +221,26 @@ impl Session {
             }
             self.last_seq = Some(seq);
         }
-        self.outputs.push_back(Output::Event { name, payload });
+        self.outputs.push_back(Output::Event { name: name.to_owned(), payload: payload.to_owned() });
     }
 
-    fn introduce(&mut self, challenge: &Value) {
-        let (Some(nonce), Some(at)) = (challenge["nonce"].as_str(), challenge["ts"].as_i64()) else {
+    fn introduce(&mut self, challenge: &RawValue) {
+        let Ok(Challenge { nonce, ts }) = serde_json::from_str(challenge.get()) else {
             return self.close("the gateway's challenge has no nonce or no time".into());
         };
-        let params = connect(&self.settings, &self.presented, nonce, at);
+        let params = connect(&self.settings, &self.presented, &nonce, ts);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
         self.state = State::Introduced;
+    }
+
+    /// How far the conversation is.
+    #[must_use]
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            State::Waiting => Stage::Challenge,
+            State::Introduced => Stage::Connect,
+            State::Up | State::Closed => Stage::Open,
+        }
     }
 
     /// When [`Self::tick`] is to be called at the latest.

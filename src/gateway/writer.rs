@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -91,6 +92,14 @@ struct Patch {
     raw: Value,
     /// What it is based on.
     inventory: Arc<Inventory>,
+}
+
+/// The answer to a patch that the gateway has taken.
+#[derive(Deserialize)]
+struct Taken {
+    /// Whether it changes nothing. 2026.3.2 does not say.
+    #[serde(default)]
+    noop: bool,
 }
 
 /// From so many failures in a row on, entries that fail together are tried in halves: one of them may be at fault.
@@ -201,7 +210,7 @@ impl Writer {
                 self.queue.regroup();
                 let after = self.inventory.borrow().clone().filter(|inventory| read && inventory.settled);
                 if let Some(after) = after {
-                    self.written(&patch, &after, answer["noop"] == true);
+                    self.written(&patch, &after, answer.peek().is_some_and(|Taken { noop }| noop));
                 }
                 None
             }

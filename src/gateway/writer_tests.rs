@@ -4,6 +4,7 @@ use super::*;
 use crate::gateway::connection::Call;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
+use crate::gateway::payload::{Payload, raw};
 use crate::gateway::{EntryIdentity, HeartbeatEntry};
 
 /// What a gateway does with a patch.
@@ -132,7 +133,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
                             }
                         });
                     }
-                    call.reply.send(answer).unwrap();
+                    call.reply.send(answer.map(|answer| Payload::new(raw(&answer), None))).unwrap();
                 }
                 Some(asker) = looks.recv() => asker.send(true).unwrap(),
                 else => return,

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
+mod bounds;
 mod handshake;
 mod order;
 mod tls;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::gateway::{Auth, CallError, Identity, Output, Session, Settings, Trust};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,7 +48,7 @@ fn sent(outputs: &[Output]) -> Vec<Value> {
 }
 
 /// Tickets that ended, and whether well.
-fn done(outputs: &[Output]) -> Vec<(u64, Result<Value, CallError>)> {
+fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     let end = |output: &Output| match output {
         Output::Done { ticket, result } => Some((*ticket, result.clone())),
         _ => None,

@@ -1,0 +1,50 @@
+//! The text of a session's message.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::limits;
+use super::payload::{List, lax};
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(default, deserialize_with = "lax")]
+    text: Option<String>,
+}
+
+/// What a message is marked with.
+#[derive(Default, Deserialize)]
+pub(super) struct Mark {
+    #[serde(default)]
+    pub(super) kind: String,
+}
+
+/// Reads the text of a message: a string, or a list of parts.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    if let Ok(text) = serde_json::from_str(raw) {
+        return Ok(text);
+    }
+    let parts: List<&RawValue, { limits::PARTS }> = serde_json::from_str(raw).unwrap_or_default();
+    let texts = parts.0.iter().filter_map(|part| serde_json::from_str::<Part>(part.get()).ok()?.text);
+    Ok(texts.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Message(#[serde(deserialize_with = "text")] String);
+
+    #[test]
+    fn the_text_of_a_message_is_a_string_or_that_of_its_parts() {
+        let read = |text: &str| serde_json::from_str::<Message>(text).unwrap().0;
+        assert_eq!(read(r#""a""#), "a");
+        assert_eq!(
+            read(r#"[{"type": "text", "text": "a"}, {"type": "image"}, 1, {"text": 2}, {"text": "b"}]"#),
+            "a\nb"
+        );
+        assert_eq!(read("null") + &read("{}"), "");
+    }
+}

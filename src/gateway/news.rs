@@ -1,0 +1,63 @@
+//! What an event of the gateway says to the informer. It is read at the connection, so that no long event waits in a queue.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::limits;
+use super::payload::{List, lax};
+use super::run_event::RunEvent;
+
+/// What an event says.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The config has changed.
+    Config,
+    /// The config may have changed.
+    Hint,
+    /// The agents that the gateway's health names.
+    Health(BTreeSet<String>),
+    /// Something happened to a session or a run.
+    Run(RunEvent),
+}
+
+#[derive(Deserialize)]
+struct Health {
+    agents: List<HealthOfAgent, { limits::AGENTS }>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct HealthOfAgent {
+    #[serde(deserialize_with = "lax")]
+    agent_id: Option<String>,
+}
+
+impl News {
+    /// Reads an event; `None` for one that the informer does not need.
+    pub(super) fn read(event: &str, payload: &RawValue) -> Option<Self> {
+        match event {
+            "config.changed" => Some(Self::Config),
+            "chat.metadata.changed" => Some(Self::Hint),
+            "health" => named(payload).map(Self::Health),
+            _ => RunEvent::read(event, payload).map(Self::Run),
+        }
+    }
+
+    /// About the memory that it takes, in bytes.
+    pub(super) fn size(&self) -> usize {
+        const EACH: usize = 256;
+        EACH + match self {
+            Self::Config | Self::Hint => 0,
+            Self::Health(agents) => agents.iter().map(|id| 64 + id.len()).sum(),
+            Self::Run(event) => event.size(),
+        }
+    }
+}
+
+/// The agents that a word of the gateway's health names.
+pub(super) fn named(health: &RawValue) -> Option<BTreeSet<String>> {
+    let health: Health = serde_json::from_str(health.get()).ok()?;
+    Some(health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect())
+}

@@ -1,0 +1,220 @@
+//! The gateway's answers about its config and its roster, as they are read.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::inventory::RosterShape;
+use super::limits;
+use super::payload::{List, first, lax, present};
+
+/// What is read of `config.get`.
+#[derive(Debug)]
+pub(super) struct ConfigAnswer {
+    /// What is wrong with the config file, when the gateway cannot read it: it goes on with the one before, and shows none.
+    pub(super) invalid: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) shape: RosterShape,
+    /// The agents' entries as they stand in the file, by id.
+    pub(super) entries: BTreeMap<String, Map<String, Value>>,
+    pub(super) explicit_ownership: bool,
+    /// Whether the gateway has applied its last config.
+    pub(super) settled: bool,
+}
+
+/// What is read of `agents.list`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct RosterAnswer {
+    #[serde(deserialize_with = "lax")]
+    pub(super) default_id: Option<String>,
+    pub(super) agents: List<RosterAgent, { limits::AGENTS }>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RosterAgent {
+    #[serde(deserialize_with = "lax")]
+    pub(super) id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    pub(super) workspace: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Fields {
+    #[serde(deserialize_with = "lax")]
+    valid: Option<bool>,
+    #[serde(deserialize_with = "first")]
+    issues: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "lax")]
+    hash: Option<String>,
+    /// What stands in the file.
+    #[serde(deserialize_with = "lax")]
+    parsed: Option<File>,
+    /// The same with defaults filled in.
+    #[serde(deserialize_with = "lax")]
+    config: Option<File>,
+    #[serde(deserialize_with = "present")]
+    applied_config_hash: Option<Option<String>>,
+    #[serde(deserialize_with = "present")]
+    config_revision_hash: Option<Option<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct File {
+    #[serde(deserialize_with = "lax")]
+    agents: Option<Agents>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Agents {
+    entries: Option<Box<RawValue>>,
+    list: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "lax")]
+    ownership: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Issue {
+    #[serde(deserialize_with = "lax")]
+    path: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    message: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Id {
+    #[serde(deserialize_with = "lax")]
+    id: Option<String>,
+}
+
+impl ConfigAnswer {
+    pub(super) fn read(text: &str) -> Result<Self, serde_json::Error> {
+        let fields: Fields = serde_json::from_str(text)?;
+        let config = fields.config.and_then(|file| file.agents).unwrap_or_default();
+        let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
+        let written = fields.parsed.map_or(config, |file| file.agents.unwrap_or_default());
+        // Versions that know the two tell both, and null for a config that they cannot read.
+        let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
+            (None, None) => true,
+            (applied, revision) => applied == revision && matches!(applied, Some(Some(_))),
+        };
+        Ok(Self {
+            invalid: (fields.valid == Some(false)).then(|| invalid(fields.issues.as_deref())),
+            hash: fields.hash,
+            shape,
+            explicit_ownership: written.ownership.as_deref() == Some("explicit"),
+            entries: entries(&written, shape)?,
+            settled,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ConfigAnswer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Self::read(raw.get()).map_err(D::Error::custom)
+    }
+}
+
+/// The agents' entries by id. They are kept as trees: one that would take too much memory is an error, since an entry that is
+/// left out would count as absent.
+fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
+    let mut left = limits::ENTRIES_COST;
+    let mut read = BTreeMap::new();
+    let raw = match shape {
+        RosterShape::Entries => agents.entries.as_deref(),
+        RosterShape::List => agents.list.as_deref(),
+    };
+    let Some(raw) = raw.map(RawValue::get) else { return Ok(read) };
+    let named: Vec<(String, &RawValue)> = match shape {
+        RosterShape::Entries if raw.starts_with('{') => {
+            serde_json::from_str::<BTreeMap<String, &RawValue>>(raw)?.into_iter().collect()
+        }
+        RosterShape::List if raw.starts_with('[') => {
+            let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
+            let id = |entry: &RawValue| serde_json::from_str::<Id>(entry.get()).ok()?.id;
+            list.0.into_iter().filter_map(|entry| Some((id(entry)?, entry))).collect()
+        }
+        RosterShape::Entries | RosterShape::List => return Ok(read),
+    };
+    if named.len() > limits::AGENTS {
+        return Err(serde_json::Error::custom(format_args!("it has more than {} agents", limits::AGENTS)));
+    }
+    for (id, entry) in named.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
+        left = left.checked_sub(cost(entry.get())).ok_or_else(|| {
+            serde_json::Error::custom(format_args!(
+                "the entries of its agents take more than {} MiB of memory",
+                limits::ENTRIES_COST / 1024 / 1024
+            ))
+        })?;
+        read.insert(id, serde_json::from_str(entry.get())?);
+    }
+    Ok(read)
+}
+
+/// About the memory that the tree of a JSON text takes, in bytes, and rather more: the map of an object takes as much as eleven
+/// of its fields at once.
+fn cost(text: &str) -> usize {
+    let byte = |byte: u8| match byte {
+        b'{' => 640,
+        b'[' | b',' => 64,
+        _ => 1,
+    };
+    text.bytes().map(byte).sum()
+}
+
+/// What is wrong with a config file that the gateway cannot read.
+fn invalid(issue: Option<&RawValue>) -> String {
+    let raw = issue.map_or("", RawValue::get);
+    let issue: Issue = serde_json::from_str(raw).unwrap_or_default();
+    let said = issue.message.or_else(|| serde_json::from_str(raw).ok());
+    let said = said.unwrap_or_else(|| "no reason was given".to_owned());
+    let path = issue.path.filter(|path| !path.is_empty()).map(|path| format!("{path}: ")).unwrap_or_default();
+    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    format!(
+        "the gateway's openclaw.json is not valid ({path}{said}); put it right where the gateway runs, until then its agents cannot be looked after"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(config: &Value) -> ConfigAnswer {
+        ConfigAnswer::read(&config.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_config_file_that_is_not_valid_is_told_with_its_first_flaw() {
+        let said = |config: Value| read(&config).invalid.unwrap();
+        let flawed = said(json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}, 1]}));
+        assert!(flawed.contains("openclaw.json is not valid (agents: Expectedobject)"), "{flawed}");
+        assert!(said(json!({"valid": false, "issues": ["a word"]})).contains("(a word)"));
+        assert!(said(json!({"valid": false})).contains("no reason was given"));
+        assert_eq!(read(&json!({"valid": true})).invalid, None);
+    }
+
+    #[test]
+    fn entries_that_would_take_too_much_memory_are_an_error() {
+        let bomb = format!("[{}{{}}]", r#"{"":0},"#.repeat(limits::ENTRIES_COST / 640));
+        for agents in
+            [format!(r#"{{"entries":{{"a":{{"x":{bomb}}}}}}}"#), format!(r#"{{"list":[{{"id":"a","x":{bomb}}}]}}"#)]
+        {
+            let text = format!(r#"{{"config":{{"agents":{agents}}},"other":{bomb}}}"#);
+            assert!(ConfigAnswer::read(&text).unwrap_err().to_string().contains("of memory"));
+        }
+        let beside = format!(r#"{{"config":{{"agents":{{"list":[{{"id":"a"}}]}},"other":{bomb}}}}}"#);
+        assert_eq!(ConfigAnswer::read(&beside).unwrap().entries.len(), 1);
+    }
+}

@@ -1,0 +1,186 @@
+//! The gateway's events about sessions, runs and jobs, as they are read.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::limits;
+use super::payload::lax;
+use super::runs::Labelled;
+
+/// Something that happened to an agent's session, or to a run of it.
+#[derive(Debug)]
+pub(super) struct RunEvent {
+    pub(super) agent: String,
+    pub(super) what: Happened,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// A session was labelled.
+    Labelled(Labelled),
+    /// A session was reset or deleted, or changed in a way that the event does not tell.
+    SessionChanged,
+    /// A run began or ended.
+    Run {
+        id: String,
+        phase: Phase,
+        at_ms: i64,
+        /// Whether it is one of the gateway's own heartbeat job.
+        job: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Phase {
+    Start,
+    End,
+}
+
+/// The fields of such an event that are read.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Fields {
+    #[serde(deserialize_with = "lax")]
+    agent_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    session_key: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    session_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    label: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    session: Option<SessionFields>,
+    #[serde(deserialize_with = "lax")]
+    reason: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    phase: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    run_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    ts: Option<i64>,
+    #[serde(deserialize_with = "lax")]
+    stream: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    data: Option<LifecycleFields>,
+    #[serde(deserialize_with = "lax")]
+    action: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    job_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    job: Option<JobFields>,
+    #[serde(deserialize_with = "lax")]
+    run_at_ms: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SessionFields {
+    #[serde(deserialize_with = "lax")]
+    session_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    label: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LifecycleFields {
+    #[serde(deserialize_with = "lax")]
+    phase: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    started_at: Option<i64>,
+    #[serde(deserialize_with = "lax")]
+    ended_at: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JobFields {
+    #[serde(deserialize_with = "lax")]
+    declaration_key: Option<String>,
+}
+
+impl RunEvent {
+    /// Reads an event; `None` for one that says nothing of these, or that names something by a very long word.
+    pub(super) fn read(event: &str, payload: &RawValue) -> Option<Self> {
+        let read = || serde_json::from_str::<Fields>(payload.get()).ok();
+        let event = match event {
+            "sessions.changed" => read()?.session_event(),
+            "agent" => read()?.lifecycle(),
+            "cron" => read()?.job(),
+            _ => None,
+        };
+        event.filter(|event| event.words().all(|word| word.len() <= limits::WORD))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let (one, other, third) = match &self.what {
+            Happened::Labelled(Labelled { key, id, label }) => (Some(key), Some(id), label.as_ref()),
+            Happened::SessionChanged => (None, None, None),
+            Happened::Run { id, .. } => (Some(id), None, None),
+        };
+        [Some(&self.agent), one, other, third].into_iter().flatten().map(String::as_str)
+    }
+
+    /// About the memory that its words take, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.words().map(str::len).sum()
+    }
+}
+
+impl Fields {
+    /// The agent that it is about; older gateways say only the key of its session.
+    fn agent(&self) -> Option<String> {
+        let from_key = || self.session_key.as_deref()?.strip_prefix("agent:")?.split(':').next();
+        self.agent_id.as_deref().or_else(from_key).map(str::to_owned)
+    }
+
+    fn session_event(self) -> Option<RunEvent> {
+        let changed = matches!(self.reason.as_deref(), Some("patch" | "reset" | "delete"));
+        if let Some(agent) = self.agent().filter(|_| changed) {
+            let labelled = self.labelled().filter(|_| self.reason.as_deref() == Some("patch"));
+            return Some(RunEvent { agent, what: labelled.map_or(Happened::SessionChanged, Happened::Labelled) });
+        }
+        self.run(self.phase.as_deref()?, self.ts)
+    }
+
+    /// The session as it was labelled: in a part of its own, or, on older gateways, beside everything else.
+    fn labelled(&self) -> Option<Labelled> {
+        let (id, label) = match &self.session {
+            Some(session) => (&session.session_id, &session.label),
+            None => (&self.session_id, &self.label),
+        };
+        Some(Labelled { key: self.session_key.clone()?, id: id.clone()?, label: label.clone() })
+    }
+
+    fn lifecycle(self) -> Option<RunEvent> {
+        let data = self.data.as_ref().filter(|_| self.stream.as_deref() == Some("lifecycle"))?;
+        let phase = data.phase.as_deref()?;
+        let at = if phase == "start" { data.started_at } else { data.ended_at };
+        self.run(phase, at.or(self.ts))
+    }
+
+    fn run(&self, phase: &str, at_ms: Option<i64>) -> Option<RunEvent> {
+        let phase = match phase {
+            "start" => Phase::Start,
+            "end" | "error" => Phase::End,
+            _ => return None,
+        };
+        let what = Happened::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
+        Some(RunEvent { agent: self.agent()?, what })
+    }
+
+    fn job(self) -> Option<RunEvent> {
+        let phase = match self.action.as_deref()? {
+            "started" => Phase::Start,
+            "finished" => Phase::End,
+            _ => return None,
+        };
+        let agent = self.job?.declaration_key?.strip_prefix("heartbeat:")?.to_owned();
+        let id = format!("cron:{}", self.job_id.as_deref()?);
+        Some(RunEvent {
+            agent,
+            what: Happened::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
+        })
+    }
+}
