@@ -44,8 +44,8 @@ impl Dial for Simulated {
 pub(crate) struct Subject {
     pub(crate) client: Gateway,
     counts: Arc<Counts>,
-    settings: Settings,
-    dial: Arc<dyn Dial>,
+    pub(crate) settings: Settings,
+    pub(crate) dial: Arc<dyn Dial>,
 }
 
 impl Subject {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster::gateway::{
-    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape,
+    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, Writes,
 };
 use muster_harness::Failure;
 use serde_json::json;
@@ -56,6 +56,41 @@ pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others
     let inventory = gateway.inventory().await?;
     assert_eq!(inventory.entry_state(&other), EntryState::Current);
     assert!(inventory.agents.contains_key("main"), "the gateway's own agent stays");
+    Ok(())
+}
+
+pub(crate) async fn a_text_that_looks_like_a_variable_is_read_as_it_was_written(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let text = "x ${HOME} $${HOME} ${NOT_SET} y".to_owned();
+    let heartbeat = HeartbeatEntry { prompt: Some(text.clone()), ..entry().heartbeat };
+    let named = AgentEntry { name: Some(text.clone()), heartbeat, ..entry() };
+    gateway.register(std::slice::from_ref(&named)).await?;
+    let config = gateway.ask("config.get", &json!({})).await?;
+    let agents = &config["resolved"]["agents"];
+    let listed = agents["list"].as_array().and_then(|list| list.iter().find(|entry| entry["id"] == *named.id));
+    let read = listed.or_else(|| agents["entries"].get(&named.id)).ok_or("the gateway does not show its entry")?;
+    assert_eq!([&read["name"], &read["heartbeat"]["prompt"]], [&text; 2]);
+    Ok(())
+}
+
+pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_after_one_write(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let written = gateway.count("config.patch");
+    let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..entry() };
+    gateway.client.submit(named.clone());
+    let mut writes = gateway.client.writes();
+    let accepted = |writes: &Writes| writes.rewritten.contains_key(&named.id);
+    let stored_so = |inventory: &Inventory| inventory.entry_state(&named) == EntryState::Current;
+    // 2026.3.2 stores what it is sent.
+    tokio::select! {
+        accepted = tokio::time::timeout(PATIENCE, writes.wait_for(|writes| accepted(writes))) => { accepted??; }
+        stored = gateway.until("the model", stored_so) => { stored?; }
+    }
+    assert_eq!(gateway.count("config.patch"), written + 1);
+    let row = gateway.row(&named.id).await?.entry.ok_or("it has no entry")?;
+    assert!(row["model"].as_str().is_some_and(|model| model.contains("gemini-3")), "{:?}", row["model"]);
     Ok(())
 }
 

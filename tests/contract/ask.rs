@@ -1,0 +1,40 @@
+//! Requests that Muster itself never makes, by a connection of their own.
+
+use futures::{SinkExt, StreamExt};
+use muster::gateway::{Output, Session};
+use muster_harness::Failure;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::subject::{PATIENCE, Subject};
+
+impl Subject {
+    /// Makes one request and gives its answer.
+    pub(crate) async fn ask(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+        tokio::time::timeout(PATIENCE, self.ask_once(method, params)).await?
+    }
+
+    async fn ask_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+        let settings = self.settings.clone();
+        let stream = self.dial.dial(&settings.url, &settings.trust).await?;
+        let (mut socket, _) = tokio_tungstenite::client_async(settings.url.as_str(), stream).await?;
+        let mut session = Session::new(settings, Instant::now());
+        loop {
+            while let Some(output) = session.output() {
+                match output {
+                    Output::Send(text) => socket.send(Message::text(text)).await?,
+                    Output::Up(_) => session.request(1, method, params, PATIENCE, Instant::now()),
+                    Output::Done { result, .. } => return Ok(serde_json::from_str(result?.get())?),
+                    Output::Event { .. } | Output::Gap => {}
+                    Output::Refused(refusal) => return Err(refusal.message.into()),
+                    Output::Close(why) => return Err(why.into()),
+                }
+            }
+            match socket.next().await.ok_or("the gateway closed the connection")?? {
+                Message::Text(text) => session.receive(text.as_str(), Instant::now()),
+                _ => {}
+            }
+        }
+    }
+}
