@@ -174,6 +174,7 @@ impl Informer {
     fn hear_of_runs(&self, event: &str, payload: &Value) {
         let mut agent = None;
         self.runs.send_if_modified(|runs| {
+            runs.read_clock(event, payload);
             agent = runs.hear(event, payload);
             agent.is_some()
         });

@@ -20,6 +20,7 @@ mod drift;
 mod faults;
 mod files;
 mod inventory;
+mod labels;
 mod life;
 mod lifecycle;
 mod memory;
