@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{Fault, Profile, Simulator, methods::devices, world::Power};
+use crate::{
+    Fault, Profile, Simulator,
+    methods::{chat, devices, sessions::opened},
+    world::{Power, sessions::Run},
+};
 
 /// What others do to the gateway.
 impl Simulator {
@@ -126,6 +130,29 @@ impl Simulator {
         let mut world = self.gateway.world();
         let profile = Profile { token: token.to_owned(), ..Profile::clone(&world.profile) };
         world.profile = Arc::new(profile);
+    }
+
+    /// Lets a run of an agent begin in its main session, as after somebody else's message. It goes on until
+    /// [`end_run`](Self::end_run).
+    pub fn begin_run(&self, agent: &str) {
+        let mut world = self.gateway.world();
+        let (key, run_id, now_ms) = (format!("agent:{agent}:main"), world.ids.uuid(), world.clock.now_ms());
+        let run = Run { session_key: key.clone(), message: "Do this.".into(), ended: false };
+        world.sessions.runs.insert(run_id.clone(), run);
+        let session = opened(&mut world, &key);
+        session.run = Some(run_id.clone());
+        session.started_ms = Some(now_ms);
+        session.ended_ms = None;
+        chat::begin(&mut world, &run_id);
+    }
+
+    /// Lets the run of an agent's main session end.
+    pub fn end_run(&self, agent: &str) {
+        let mut world = self.gateway.world();
+        let run = world.sessions.by_key.get(&format!("agent:{agent}:main")).and_then(|session| session.run.clone());
+        if let Some(run) = run {
+            chat::finish(&mut world, &run);
+        }
     }
 
     /// Lets an agent's heartbeat run begin: its job starts.

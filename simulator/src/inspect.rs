@@ -145,6 +145,12 @@ impl Simulator {
         self.gateway.world().chats.clone()
     }
 
+    /// The runs into which a message was put while they went on, so that tool calls of theirs were skipped; once for each
+    /// message.
+    pub fn steered(&self) -> Vec<String> {
+        self.gateway.world().steered.clone()
+    }
+
     /// Every call since the beginning, handshakes included.
     pub fn calls(&self) -> Vec<Call> {
         self.gateway.world().calls.clone()

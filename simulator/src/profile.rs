@@ -79,6 +79,8 @@ pub struct Profile {
     pub retries_renew_pairing: bool,
     /// Whether the main session of an agent can be deleted.
     pub main_session_delete: bool,
+    /// The longest label of a session, in UTF-16 code units.
+    pub label_limit: usize,
     /// Whether `sessions.reset` keeps the session's id.
     pub reset_keeps_id: bool,
     /// Whether by-id methods name an unknown agent, or only say `unknown agent id`.
@@ -194,6 +196,7 @@ impl Profile {
             deviceless_remote: false,
             retries_renew_pairing: true,
             main_session_delete: false,
+            label_limit: 512,
             reset_keeps_id: true,
             names_unknown_agent: true,
             workspace_required: false,
@@ -275,6 +278,7 @@ impl Profile {
             methods: include_str!("../data/2026.3.2.methods"),
             events: include_str!("../data/2026.3.2.events"),
             deviceless_remote: true,
+            label_limit: 64,
             names_every_missing: true,
             wakes_unknown_agent: true,
             rewrites_models: false,

@@ -156,3 +156,47 @@ async fn a_crash_at_any_write_leaves_a_world_that_a_retry_completes() {
         assert_eq!(simulator.faults_left(), 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_label_is_trimmed_as_javascript_trims_and_bounded_by_the_version() {
+    for (profile, limit) in [(Profile::v2026_9_6(), 512), (Profile::v2026_3_2(), 64)] {
+        let simulator = Simulator::new(profile.instant());
+        let mut client = Client::open(&simulator).await;
+        for label in ["Ops ", "\u{a0}Ops", "Ops\u{feff}", "\r\nOps\u{2029}"] {
+            let patched = client.call("sessions.patch", json!({"key": KEY, "label": label})).await.unwrap();
+            assert_eq!(patched["entry"]["label"], "Ops", "{label:?}");
+        }
+        let longest = "x".repeat(limit);
+        client.call("sessions.patch", json!({"key": KEY, "label": longest})).await.unwrap();
+        for label in ["x".repeat(limit + 1), " ".into(), "🦀".repeat(limit / 2 + 1)] {
+            let error = client.call("sessions.patch", json!({"key": KEY, "label": label})).await.unwrap_err();
+            assert_eq!(error["code"], "INVALID_REQUEST", "{label:?}");
+        }
+        assert_eq!(simulator.sessions()[KEY].label, Some(longest));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_is_refused_that_another_session_of_the_agent_has() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    client.call("sessions.patch", json!({"key": "agent:mc-1:other", "label": "Ops"})).await.unwrap();
+    let error = client.call("sessions.patch", json!({"key": KEY, "label": " Ops "})).await.unwrap_err();
+    assert_eq!((&error["code"], &error["message"]), (&json!("INVALID_REQUEST"), &json!("label already in use: Ops")));
+    client.call("sessions.patch", json!({"key": "agent:mc-2:main", "label": "Ops"})).await.unwrap();
+    client.call("sessions.patch", json!({"key": "agent:mc-1:other", "label": "Ops"})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_goes_into_the_run_that_goes_on() {
+    let simulator = Simulator::new(Profile::v2026_9_6());
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    simulator.begin_run("mc-1");
+    let wake = json!({"sessionKey": KEY, "message": "wake up", "deliver": true, "idempotencyKey": "k"});
+    assert_eq!(client.call("chat.send", wake).await.unwrap()["status"], "started");
+    assert_eq!((simulator.steered().len(), simulator.chats()[0].runs), (1, 0), "no run of its own");
+    assert_eq!(simulator.sessions()[KEY].messages, [("user".to_owned(), "wake up".to_owned())]);
+    simulator.end_run("mc-1");
+    assert!(!simulator.sessions()[KEY].running);
+}

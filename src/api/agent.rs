@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Parents, Phase,
-    PreviousToken, RewrittenField, RunStatus, SessionStatus, TokenStatus, WakeStatus,
+    PreviousToken, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus, WakeStatus,
 };
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
+use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
 
 /// What an agent is to be: its role, its identity, its files and how it is woken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -79,9 +80,10 @@ use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, T
 #[x_kube(validation = Rule::new("self.adoptionPolicy != 'IfExists' || has(self.agentId)").message("adoptionPolicy IfExists needs agentId, the gateway's id of the agent that is to be adopted"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
-    /// The agent's name as people read it. Default: the object's name.
+    /// The agent's name as people read it, also the label of its session. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub display_name: Option<String>,
     /// `Worker`: works on a board. `Lead`: coordinates a board, one each. `Main`: looks after a gateway, one each.
     #[serde(default)]
@@ -110,14 +112,17 @@ pub struct AgentSpec {
     /// The model, `provider/model`. Default: the gateway's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub model: Option<String>,
     /// An emoji that stands for the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub emoji: Option<String>,
     /// Picture of the agent: a URL, or a path in its workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub avatar: Option<String>,
     /// Who the agent is.
     #[serde(default)]
@@ -298,7 +303,8 @@ impl RotationSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
-    /// Start the session anew, without what was said in it, whenever the spec has changed.
+    /// Start the session anew, without what was said in it, whenever the spec has changed. A run that goes on then ends
+    /// before.
     #[serde(default)]
     pub reset_on_update: bool,
 }
@@ -313,7 +319,8 @@ pub struct WakeSpec {
     /// Whether the gateway delivers the agent's answer to its channel, if it has one.
     #[serde(default = "on")]
     pub deliver: bool,
-    /// How long the agent has to check in before it is woken again, 30s to 24h. Default: 5m.
+    /// How long the agent has to check in before it is woken again, 30s to 24h; counted anew when the run of the wake
+    /// ends. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('30s') && duration(self) <= duration('24h')",
@@ -345,11 +352,11 @@ impl WakeSpec {
 }
 
 impl Agent {
-    /// The agent's name as people read it.
+    /// The agent's name as people read it, on one line.
     #[must_use]
-    pub fn display_name(&self) -> &str {
-        let given = self.spec.display_name.as_deref();
-        given.unwrap_or_else(|| self.metadata.name.as_deref().unwrap_or_default())
+    pub fn display_name(&self) -> String {
+        let given = self.spec.display_name.as_deref().and_then(one_line);
+        given.or_else(|| self.metadata.name.clone()).unwrap_or_default()
     }
 
     /// The name of the Secret that keeps the agent's token.

@@ -61,6 +61,9 @@ pub struct AgentStatus {
     /// The agent's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionStatus>,
+    /// The label of the agent's session, as it was last sent to the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_label: Option<SessionLabelStatus>,
     /// The Board and the AgentGateway that the agent has come to: what was requested there before does not concern it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents: Option<Parents>,
@@ -273,6 +276,28 @@ pub struct SessionStatus {
     pub resetting: Option<String>,
 }
 
+/// The label of an agent's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionLabelStatus {
+    /// The agent's name that the label was made of.
+    #[schemars(length(max = 512))]
+    pub name: String,
+    /// The label that was sent: the name, or, where the gateway refuses that, the name with the beginning of the agent's id.
+    #[schemars(length(max = 512))]
+    pub sent: String,
+    /// The label as the gateway stored it; not set when it refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub stored: Option<String>,
+    /// The gateway's last refusal of a label for this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub refusal: Option<String>,
+    /// When it was sent.
+    pub sent_at: Time,
+}
+
 /// What an agent last reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -307,7 +332,7 @@ pub struct WakeStatus {
     /// When it was last woken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sent_at: Option<Time>,
-    /// When it should have checked in.
+    /// When it should have checked in: so long after the wake, or after the end of the wake's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
     /// The key by which the gateway knows the last wake message; it stands in the message.

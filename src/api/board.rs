@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::requests::SyncStatus;
 use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
+use super::text::{NOT_ONE_LINE, ONE_LINE};
 
 /// A group of agents with a common purpose, a lead and rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -68,6 +69,7 @@ pub struct BoardSpec {
     /// The board's name as people and agents read it. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub display_name: Option<String>,
     /// What the board is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -125,6 +125,8 @@ words! {
         FileTooLarge,
         /// Somebody else changed a file, and it is left so.
         Drifted,
+        /// The gateway refuses every label for the session.
+        LabelRefused,
         /// A request to the gateway failed.
         GatewayError,
         /// A request to Kubernetes failed.

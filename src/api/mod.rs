@@ -16,6 +16,7 @@ pub mod profile;
 pub mod requests;
 pub mod shared;
 pub mod soul;
+pub mod text;
 
 pub use agent::{Agent, AgentSpec, AgentStatus};
 pub use board::{Board, BoardSpec, BoardStatus};

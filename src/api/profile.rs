@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::text::{NOT_ONE_LINE, ONE_LINE};
+
 /// Who the agent is. Each field is a template variable `identity_<field>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +38,7 @@ pub struct IdentityProfile {
     /// An emoji for its texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub emoji: Option<String>,
     /// How much it decides by itself, such as `asks first`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::text::{NOT_ONE_LINE, ONE_LINE};
+
 /// A length of time as Kubernetes writes it: `90s`, `5m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -143,8 +145,8 @@ pub struct Heartbeat {
     /// Whether the gateway runs heartbeats for the agent. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Time between two heartbeats, 1m to 24h. Default: 5m. An agent that has not been heard of for two intervals
-    /// counts as offline.
+    /// Time between two heartbeats, 1m to 24h. Default: 5m. An agent that has not been heard of for two intervals,
+    /// and does not run, counts as offline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('1m') && duration(self) <= duration('24h')",
@@ -154,6 +156,7 @@ pub struct Heartbeat {
     /// Where the gateway delivers what a heartbeat run says: `none`, `last`, or a channel's name. Default: `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub target: Option<String>,
     /// The prompt of a heartbeat run. Default: the gateway's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +165,7 @@ pub struct Heartbeat {
     /// The model of heartbeat runs, `provider/model`. Default: the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
+    #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub model: Option<String>,
     /// The hours in which heartbeats run. Default: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]

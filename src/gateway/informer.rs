@@ -160,6 +160,13 @@ impl Informer {
                 News::Hint => memory.hint(Instant::now()),
                 News::Health(agents) => self.hear_of_health(agents, memory),
                 News::Run(event) => self.hear_of_run(event),
+                News::Clock(clock) => {
+                    // Nobody waits for it.
+                    self.runs.send_if_modified(|runs| {
+                        runs.clock = Some(clock);
+                        false
+                    });
+                }
             },
         }
     }

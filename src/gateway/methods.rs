@@ -11,8 +11,8 @@ use super::handle::Gateway;
 use super::identity::sha256_hex;
 use super::limits;
 use super::message::{self, Mark};
-use super::payload::{List, Payload, first, lax};
-use super::runs::Run;
+use super::payload::{List, Payload, lax};
+use super::session_info::{Patched, SessionInfo, Sessions};
 
 /// The deadline of ordinary requests.
 pub(super) const ORDINARY: Duration = Duration::from_secs(15);
@@ -41,21 +41,6 @@ pub struct FileContent {
     pub info: FileInfo,
     /// Its text.
     pub text: String,
-}
-
-/// A session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// Its key.
-    pub key: String,
-    /// Its label.
-    pub label: Option<String>,
-    /// Its id. A reset changes it before 2026.9, and not on 2026.9.6.
-    pub id: String,
-    /// Time of its last change, in milliseconds since 1970.
-    pub updated_ms: i64,
-    /// Its latest run, if there was one since the last reset.
-    pub run: Option<Run>,
 }
 
 /// A message of a session.
@@ -115,51 +100,6 @@ struct Files {
 #[derive(Deserialize)]
 struct Workspace {
     workspace: String,
-}
-
-#[derive(Deserialize)]
-struct Sessions {
-    sessions: List<RawSession, { limits::SESSIONS }>,
-}
-
-#[derive(Deserialize)]
-struct Patched {
-    entry: RawSession,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawSession {
-    #[serde(default)]
-    key: String,
-    #[serde(default)]
-    label: Option<String>,
-    #[serde(default)]
-    session_id: String,
-    #[serde(default)]
-    updated_at: i64,
-    #[serde(default)]
-    has_active_run: bool,
-    #[serde(default)]
-    last_run_id: Option<String>,
-    #[serde(default, rename = "activeRunIds", deserialize_with = "first")]
-    active_run_id: Option<String>,
-    #[serde(default)]
-    started_at: Option<i64>,
-    #[serde(default)]
-    ended_at: Option<i64>,
-}
-
-impl RawSession {
-    fn info(self) -> SessionInfo {
-        let run_id = self.active_run_id.filter(|_| self.has_active_run).or(self.last_run_id);
-        let run = self.started_at.map(|started_ms| Run {
-            id: run_id.unwrap_or_default(),
-            started_ms,
-            ended_ms: self.ended_at.or(Some(started_ms)).filter(|_| !self.has_active_run),
-        });
-        SessionInfo { key: self.key, label: self.label, id: self.session_id, updated_ms: self.updated_at, run }
-    }
 }
 
 #[derive(Deserialize)]
@@ -261,8 +201,7 @@ impl Gateway {
             params["agentId"] = json!(agent_id);
         }
         let payload = self.call_again("sessions.list", params, ORDINARY).await?;
-        let found = read::<Sessions>("sessions.list", payload)?.sessions.0.into_iter().find(|s| s.key == key);
-        Ok(found.map(RawSession::info))
+        Ok(read::<Sessions>("sessions.list", payload)?.of(key))
     }
 
     /// Puts a label on a session, and makes the session when there is none. Gives the session as it is then, without its
@@ -274,7 +213,7 @@ impl Gateway {
     pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
         let params = json!({ "key": key, "label": label });
         let patched: Patched = read("sessions.patch", self.write("sessions.patch", params, ORDINARY).await?)?;
-        Ok(RawSession { key: key.to_owned(), ..patched.entry }.info())
+        Ok(patched.of(key))
     }
 
     /// Starts a session anew: what was said in it is no longer passed on to the model. One that is missing is made

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::limits;
 use super::payload::{List, lax};
 use super::run_event::RunEvent;
+use super::runs::GatewayClock;
 
 /// What an event says.
 #[derive(Debug)]
@@ -20,6 +21,13 @@ pub(super) enum News {
     Health(BTreeSet<String>),
     /// Something happened to a session or a run.
     Run(RunEvent),
+    /// What the gateway's clock shows, as each tick says it.
+    Clock(GatewayClock),
+}
+
+#[derive(Deserialize)]
+struct Tick {
+    ts: i64,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +48,7 @@ impl News {
         match event {
             "config.changed" => Some(Self::Config),
             "chat.metadata.changed" => Some(Self::Hint),
+            "tick" => serde_json::from_str(payload.get()).ok().map(|Tick { ts }| Self::Clock(GatewayClock::shows(ts))),
             "health" => named(payload).map(Self::Health),
             _ => RunEvent::read(event, payload).map(Self::Run),
         }
@@ -49,7 +58,7 @@ impl News {
     pub(super) fn size(&self) -> usize {
         const EACH: usize = 256;
         EACH + match self {
-            Self::Config | Self::Hint => 0,
+            Self::Config | Self::Hint | Self::Clock(_) => 0,
             Self::Health(agents) => agents.iter().map(|id| 64 + id.len()).sum(),
             Self::Run(event) => event.size(),
         }

@@ -1,6 +1,7 @@
 //! Which agents are at work, from the gateway's events. Without I/O.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,6 +10,27 @@ use super::run_event::{Happened, Phase, RunEvent};
 
 /// How many runs of an agent are remembered as ended. Events of one run come by several ways and not always in order.
 const REMEMBERED: usize = 16;
+
+/// What a gateway's clock showed, and when. It need not go as ours does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayClock {
+    at: Instant,
+    ms: i64,
+}
+
+impl GatewayClock {
+    /// A clock that shows this time now, in milliseconds since 1970.
+    #[must_use]
+    pub fn shows(ms: i64) -> Self {
+        Self { at: Instant::now(), ms }
+    }
+
+    /// How long ago it showed this time.
+    #[must_use]
+    pub fn age(&self, ms: i64) -> Duration {
+        self.at.elapsed() + Duration::from_millis(u64::try_from(self.ms.saturating_sub(ms)).unwrap_or(0))
+    }
+}
 
 /// A run of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,12 +73,29 @@ impl Activity {
         !self.active.is_empty()
     }
 
+    /// The run that ended last.
+    #[must_use]
+    pub fn last(&self) -> Option<&Run> {
+        self.last.as_ref()
+    }
+
+    /// When the runs that go on began, in milliseconds since 1970 by the gateway's clock.
+    pub fn began_ms(&self) -> impl Iterator<Item = i64> {
+        self.active.values().copied()
+    }
+
     /// The run that goes on since the longest time, or else the one that ended last.
     #[must_use]
     pub fn run(&self) -> Option<Run> {
         let going_on = self.active.iter().min_by_key(|(_, started)| **started);
         let going_on = going_on.map(|(id, started)| Run { id: id.clone(), started_ms: *started, ended_ms: None });
         going_on.or_else(|| self.last.clone())
+    }
+
+    /// Whether a run of this id was heard of.
+    #[must_use]
+    pub fn knows(&self, run: &str) -> bool {
+        self.active.contains_key(run) || self.has_ended(run)
     }
 
     /// Whether a run of this id was seen to end.
@@ -99,6 +138,8 @@ pub struct Runs {
     pub epoch: u64,
     /// Since when the connection stands.
     pub connected: Option<Instant>,
+    /// The gateway's clock, as it was last told.
+    pub clock: Option<GatewayClock>,
 }
 
 impl Runs {
@@ -117,6 +158,7 @@ impl Runs {
     /// The same, since there is a new connection.
     pub(super) fn connected(&mut self, now: Instant) {
         self.forget();
+        self.clock = None;
         self.connected = Some(now);
     }
 

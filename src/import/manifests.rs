@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::agent::Role;
 use crate::api::shared::Interval;
+use crate::api::text::one_line;
 use crate::gateway::{
     ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory, literal,
 };
@@ -149,7 +150,11 @@ impl Reader<'_> {
     /// Names a text of the entry in the spec, if it fits there and naming it changes nothing.
     fn text(&mut self, field: &str, place: &str, most: usize, set: impl Fn(&mut AgentEntry, String)) {
         let Some(value) = self.at(place) else { return };
-        let text = value.as_str().and_then(literal).filter(|text| (1..=most).contains(&text.chars().count()));
+        let fits = |text: &String| {
+            let is_plain = field == "heartbeat.prompt" || one_line(text).as_deref() == Some(text);
+            is_plain && (1..=most).contains(&text.chars().count())
+        };
+        let text = value.as_str().and_then(literal).filter(fits);
         match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
             Some(text) => self.put(field, json!(text)),
             None => self.leave_out(place),

@@ -71,3 +71,22 @@ fn lengths_patterns_and_rules_are_checked() {
         assert!(said.len() == 1 && said[0].contains(field), "{said:?}");
     }
 }
+
+#[test]
+fn texts_of_one_line_have_no_blanks_at_their_ends_and_no_line_breaks() {
+    let agent = |spec: Value| json!({ "kind": "Agent", "metadata": { "name": "one" }, "spec": spec });
+    for text in ["a ", " a", "\u{a0}a", "a\u{feff}", "a\u{3000}", "a\n", "a\nb", "a\u{2028}b", "\ta"] {
+        for field in ["displayName", "model", "emoji", "avatar"] {
+            let said = refused(&agent(json!({ "boardRef": { "name": "ops" }, field: text })));
+            assert!(said.len() == 1 && said[0].contains(field), "{field} {text:?}: {said:?}");
+        }
+        let inside = json!({ "target": text, "model": text, "prompt": text });
+        let spec = json!({ "boardRef": { "name": "ops" }, "heartbeat": inside, "identityProfile": { "emoji": text } });
+        assert_eq!(refused(&agent(spec)).len(), 3, "{text:?}: a prompt has several lines");
+        let spec = json!({ "gatewayRef": { "name": "gw" }, "displayName": text });
+        let board = json!({ "kind": "Board", "metadata": { "name": "ops" }, "spec": spec });
+        assert_eq!(refused(&board).len(), 1, "{text:?}");
+    }
+    let spec = json!({ "boardRef": { "name": "ops" }, "displayName": "Öps \u{a0}👩\u{200d}🚀\u{fe0f}" });
+    assert_eq!(refused(&agent(spec)), Vec::<String>::new());
+}

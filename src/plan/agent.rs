@@ -7,11 +7,13 @@ use jiff::Timestamp;
 use super::binding::Binding;
 use super::desired::{Desired, Origin};
 use super::files::{self, Decision, Unwanted};
+use super::label::{Labelling, labelling};
 use super::observed::{Doubt, Observed, Registration};
 use super::session::{self, SessionChange};
+use super::signs::Signs;
 use super::token::{self, TokenChange, TokenState};
 use super::trouble::Trouble;
-use super::wake::{Waking, perhaps_lost, waking};
+use super::wake::{self, Waking, perhaps_lost, waking};
 use crate::api::agent::AgentStatus;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
@@ -31,8 +33,11 @@ pub enum Step {
     SubmitEntry,
     /// Write workspace files; with each the hash of what is to be replaced.
     WriteFiles(Vec<(String, Option<String>)>),
-    /// Put the agent's name on its session.
-    LabelSession,
+    /// Put a label on its session. Whatever becomes of it, the Steps after it are done.
+    LabelSession {
+        /// The label.
+        label: String,
+    },
     /// Start the session anew, unless it is another one already than the one of this mark.
     ResetSession {
         /// The mark of the session that is to end.
@@ -63,7 +68,7 @@ impl Step {
             Self::Create => "create",
             Self::SubmitEntry => "submit_entry",
             Self::WriteFiles(_) => "write_files",
-            Self::LabelSession => "label_session",
+            Self::LabelSession { .. } => "label_session",
             Self::ResetSession { .. } => "reset_session",
             Self::Wake { .. } => "wake",
         }
@@ -98,7 +103,7 @@ impl Plan {
     /// goes into one config write with theirs; one that is Ready does nothing.
     #[must_use]
     pub fn first_part(&self) -> Option<Self> {
-        let late = |step: &Step| matches!(step, Step::LabelSession | Step::Wake { .. });
+        let late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake { .. });
         let first = match &self.steps[..] {
             [first @ .., Step::Token(_)] if matches!(first, [Step::Bind(_), Step::SubmitEntry]) => first,
             [_, ..] if self.steps.iter().all(late) => &[],
@@ -155,7 +160,8 @@ pub struct Known<'a> {
 /// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
 ///    before it is done, so that a lost answer does not end a second session;
 /// 6. Ready is recorded before the session is labelled and the wake is sent, so that the agent finds everything in place. Both
-///    are work for the gateway (a session's store is 0.15 s of its one thread, measured) and can wait for other agents;
+///    are work for the gateway (a session's store is 0.15 s of its one thread, measured) and can wait for other agents. A wake
+///    waits for the end of a run, and for no label;
 /// 7. when all is as it should be there is no Step.
 #[must_use]
 pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
@@ -241,7 +247,8 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
     if !steps.is_empty() || !fulfils.is_empty() {
         return Plan { fulfils, ..Plan::again(steps) };
     }
-    match session::change(desired, known.status) {
+    let signs = Signs::of(known.last_seen, known.status, Some(observed));
+    match session::change(desired, known.status, signs.running_until(now).is_some()) {
         SessionChange::Begin => return Plan { begins_reset: true, ..Plan::again(steps) },
         SessionChange::Reset { mark } => {
             let fulfils = [RequestKind::ResetSession].into();
@@ -252,32 +259,34 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
     if let Some(trouble) = too_large(desired) {
         return blocked(trouble);
     }
-    awake(desired, known, observed, now)
+    awake(desired, known, (observed, &signs), now)
 }
 
 /// The requests that are done by writing files.
 const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
 
 /// The part of the plan for an agent that has everything.
-fn awake(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let label = observed.session.as_ref().and_then(|s| s.label.as_ref());
-    if desired.origin != Origin::Adopted && label != Some(&desired.label) {
-        let ready = recorded_ready(desired, known.status);
-        return Plan::again(if ready { vec![Step::LabelSession] } else { Vec::new() });
+fn awake(desired: &Desired, known: Known<'_>, (observed, signs): (&Observed, &Signs), now: Timestamp) -> Plan {
+    let label = match labelling(desired, known.status.session_label.as_ref(), observed, now) {
+        Labelling::Send(label) => Some(Step::LabelSession { label }),
+        Labelling::Rest | Labelling::Later(_) => None,
+    };
+    // The run of the last wake may have ended just now.
+    let record = wake::status(desired, known.status.wake.as_ref(), Some(observed), None, now);
+    let runs = signs.running_until(now).is_some();
+    let wake = match waking(desired, record.as_ref(), signs, now) {
+        Waking::Send { attempt, key } => Some(Step::Wake { attempt, key, repeated: false }),
+        Waking::Until(_) | Waking::Again(_) => perhaps_lost(record.as_ref(), observed)
+            .filter(|_| !runs)
+            .map(|(attempt, key)| Step::Wake { attempt, key, repeated: true }),
+        Waking::Rest | Waking::Busy(_) | Waking::Exhausted => None,
+    };
+    let again = label.is_some();
+    let steps: Vec<_> = label.into_iter().chain(wake).collect();
+    if !steps.is_empty() && !recorded_ready(desired, known.status) {
+        return Plan::again(Vec::new());
     }
-    let record = known.status.wake.as_ref();
-    match waking(desired, record, known.last_seen, now) {
-        Waking::Send { .. } if !recorded_ready(desired, known.status) => Plan::again(Vec::new()),
-        Waking::Send { attempt, key } => {
-            Plan { steps: vec![Step::Wake { attempt, key, repeated: false }], ..Plan::default() }
-        }
-        Waking::Until(_) | Waking::Again(_) => {
-            let lost = perhaps_lost(record, observed);
-            let step = lost.map(|(attempt, key)| Step::Wake { attempt, key, repeated: true });
-            Plan { steps: step.into_iter().collect(), ..Plan::default() }
-        }
-        Waking::Rest | Waking::Exhausted => Plan::default(),
-    }
+    Plan { steps, again, ..Plan::default() }
 }
 
 fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(String, Option<String>)> {

@@ -56,7 +56,8 @@ fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     situation.record(&plan, None);
     situation.record(&Plan::default(), None);
     let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again, plan.first_part()), (vec!["label_session"], true, Some(Plan::default())));
+    let late = vec!["label_session", "wake"];
+    assert_eq!((names(&plan), plan.again, plan.first_part()), (late, true, Some(Plan::default())));
 }
 
 #[test]

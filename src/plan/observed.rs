@@ -80,15 +80,18 @@ pub struct ObservedSession {
 /// What an agent does at its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
-    /// Whether a run goes on, one of the gateway's own heartbeat included.
-    pub running: bool,
+    /// When the runs began that go on, those of the gateway's own heartbeat included: the first and the last of them, by our
+    /// clock.
+    pub running: Option<(Timestamp, Timestamp)>,
+    /// Beginning and end of the run that ended last, by our clock.
+    pub rested: Option<(Timestamp, Timestamp)>,
     /// The run that goes on, or the latest one.
     pub run: Option<ObservedRun>,
     /// Ids of runs that were seen to end.
     pub ended: BTreeSet<String>,
 }
 
-/// A run of an agent.
+/// A run of an agent, by the gateway's clock, which may be wrong: nothing is decided by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedRun {
     /// When it began.

@@ -22,19 +22,20 @@ pub enum SessionChange {
     },
 }
 
-/// Decides about the session of an agent that has one.
+/// Decides about the session of an agent that has one. A changed spec waits for the end of a run that goes on; whoever asks
+/// for a reset has it at once.
 #[must_use]
-pub fn change(desired: &Desired, status: &AgentStatus) -> SessionChange {
+pub fn change(desired: &Desired, status: &AgentStatus, runs: bool) -> SessionChange {
     match &status.session {
         Some(SessionStatus { resetting: Some(mark), .. }) => SessionChange::Reset { mark: mark.clone() },
-        Some(session) if wanted(desired, session) => SessionChange::Begin,
+        Some(session) if wanted(desired, session, runs) => SessionChange::Begin,
         None if desired.requests.due(RequestKind::ResetSession).is_some() => SessionChange::Begin,
         Some(_) | None => SessionChange::Rest,
     }
 }
 
-fn wanted(desired: &Desired, session: &SessionStatus) -> bool {
-    let updated = desired.reset_on_update && session.generation != desired.generation;
+fn wanted(desired: &Desired, session: &SessionStatus, runs: bool) -> bool {
+    let updated = !runs && desired.reset_on_update && session.generation != desired.generation;
     updated || desired.requests.due(RequestKind::ResetSession).is_some()
 }
 

@@ -199,6 +199,7 @@ impl Situation {
             wait: plan.wait.as_ref(),
             heartbeat: heartbeat.as_ref(),
             woken: woken.as_ref(),
+            labelled: None,
             confirmed: self.confirmed.as_ref(),
             fulfilled: if plan.wait.is_none() { &plan.fulfils } else { &NOTHING },
             begins_reset: plan.begins_reset,
@@ -220,7 +221,7 @@ impl Situation {
                     self.write(name);
                 }
             }
-            Step::LabelSession => self.label(),
+            Step::LabelSession { .. } => self.label(),
             Step::ResetSession { .. } => {
                 self.observed.session = Some(ObservedSession { mark: "after".into(), ..self.session() });
             }

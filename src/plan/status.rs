@@ -8,8 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::agent::{Wait, records};
 use super::desired::{Desired, DesiredFile};
 use super::files;
+use super::label::{self, Labelled};
 use super::observed::{Observed, ObservedRun, Registration};
 use super::session;
+use super::signs::Signs;
 use super::token::{TokenState, Tokens, is_recorded};
 use super::trouble::Trouble;
 use super::verdicts::{Judgement, PARTS, judge};
@@ -38,6 +40,8 @@ pub struct Report<'a> {
     pub heartbeat: Option<&'a HeartbeatStatus>,
     /// The wake that was sent just now.
     pub woken: Option<&'a Woken>,
+    /// The label that was sent just now.
+    pub labelled: Option<&'a Labelled>,
     /// The token that the agent was seen to use for the first time, and when.
     pub confirmed: Option<&'a (String, Timestamp)>,
     /// The one-shot requests that were done just now.
@@ -104,6 +108,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
         new.rewritten.clear();
         new.wake = None;
         new.session = None;
+        new.session_label = None;
         new.last_run = None;
     }
     let registered = report.observed.filter(|observed| observed.registration == Registration::Current);
@@ -142,6 +147,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
         new.session = session::status(desired, new, observed, report.begins_reset, reset);
         new.last_run = observed.activity.run.map(run).or(new.last_run.take());
     }
+    new.session_label = label::status(desired, new.session_label.as_ref(), report.labelled, report.now);
     new.wake = wake::status(desired, new.wake.as_ref(), report.observed, report.woken, report.now);
     desired.requests.record(new, &fulfilled(desired, report), report.now);
 }
@@ -187,7 +193,7 @@ fn phase(new: &AgentStatus, report: &Report<'_>) -> Phase {
     if !PARTS.iter().all(|part| is_true(&new.conditions, *part)) {
         return Phase::Provisioning;
     }
-    if report.observed.is_some_and(|observed| observed.activity.running) {
+    if report.observed.is_some_and(|shown| Signs::of(None, new, Some(shown)).running_until(report.now).is_some()) {
         return Phase::Active;
     }
     let checked_in = find(&new.conditions, ConditionType::CheckedIn);

@@ -18,6 +18,7 @@ fn without_gateway(situation: &Situation, trouble: Trouble) -> AgentStatus {
         wait: Some(&wait),
         heartbeat: None,
         woken: None,
+        labelled: None,
         confirmed: None,
         fulfilled: &std::collections::BTreeSet::new(),
         begins_reset: false,

@@ -1,15 +1,15 @@
 //! What the conditions of an agent say.
 
-use jiff::Timestamp;
-
 use super::agent::Wait;
 use super::desired::{Desired, Origin};
+use super::label::Labelled;
 use super::observed::{Observed, Registration};
+use super::signs::Signs;
 use super::status::Report;
 use super::token::{self, TokenState};
 use super::trouble::Trouble;
-use super::wake::{Waking, fresh, waking};
-use crate::api::agent::{AgentStatus, FileState, RewrittenField};
+use super::wake::{Waking, waking};
+use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
 use crate::api::conditions::{Truth, Verdict};
 use crate::api::{ConditionType, Reason};
 
@@ -22,12 +22,13 @@ pub(super) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
     let mut verdicts = Vec::new();
     if let Some(desired) = report.desired {
         verdicts.push(paused(desired));
-        verdicts.push(checked_in(desired, new, report.now));
+        verdicts.push(checked_in(desired, new, report));
         if let Some(token) = report.token {
             verdicts.push(token_issued(desired, token, new));
         }
         if let Some(observed) = report.observed {
             verdicts.extend(on_gateway(desired, new, observed, report.wait));
+            verdicts.push(session_ready(desired, new, observed, report));
         }
     }
     let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != Truth::True);
@@ -108,14 +109,6 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     };
     let unsynced: Vec<_> = new.files.iter().filter(|f| !settled(f.state)).map(|f| f.name.as_str()).collect();
     let synced = registered && desired.files.is_some() && !new.files.is_empty() && unsynced.is_empty();
-    let label = observed.session.as_ref().and_then(|s| s.label.as_deref());
-    let adopted = desired.origin == Origin::Adopted;
-    let labelled = registered && (adopted || label == Some(desired.label.as_str()));
-    let session = if adopted {
-        "the sessions are left as they were when the agent was adopted"
-    } else {
-        "the session carries the agent's name"
-    };
     let waiting = format!("to be written: {}", unsynced.join(", "));
     vec![
         say(
@@ -134,7 +127,6 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
             Some(drifted) if synced => Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, drifted),
             _ => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
         },
-        say(ConditionType::SessionReady, labelled, session, "the session is being set up"),
     ]
 }
 
@@ -147,6 +139,49 @@ fn as_registered(rewritten: &[RewrittenField]) -> String {
         _ => format!(
             "the gateway's roster shows the agent as specified; the gateway stores {shown}, and that is left so (see status.rewritten)"
         ),
+    }
+}
+
+/// What is said of the label of the agent's session. It is cosmetic: Ready does not depend on it.
+fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, report: &Report<'_>) -> Verdict {
+    let say = |so, reason, message: String| Verdict::new(ConditionType::SessionReady, so, reason, message);
+    let registered = observed.registration == Registration::Current;
+    if registered && desired.origin == Origin::Adopted {
+        return say(true, Reason::Reconciled, "the sessions are left as they were when the agent was adopted".into());
+    }
+    let label = observed.session.as_ref().and_then(|session| session.label.as_deref()).filter(|_| registered);
+    if label == Some(desired.label.as_str()) {
+        return say(true, Reason::Reconciled, "the session carries the agent's name".into());
+    }
+    let record = new.session_label.as_ref().filter(|record| record.name == desired.label && registered);
+    if let Some(SessionLabelStatus { name, sent, stored, refusal, .. }) = record {
+        match (stored, refusal) {
+            (Some(_), Some(refusal)) if label == Some(sent) => {
+                let message =
+                    format!("the session has the label {sent:?}, since the gateway refuses {name:?}: {refusal}");
+                return say(true, Reason::Reconciled, message);
+            }
+            (Some(stored), _) if label == Some(stored) => {
+                let message = format!("the gateway stores the session's label {sent:?} as {stored:?}");
+                return say(true, Reason::Reconciled, message);
+            }
+            (None, Some(refusal)) => {
+                let message = format!(
+                    "the gateway refuses the session's label {sent:?}: {refusal}; the agent works without it. Change spec.displayName, or the label of the session that has it; Muster tries again every 10 minutes."
+                );
+                return say(false, Reason::LabelRefused, message);
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    let trouble = match (report.wait, report.labelled) {
+        (Some(wait), _) => Some(wait.trouble()),
+        (None, Some(Labelled { outcome: Err(trouble), .. })) => Some(trouble),
+        (None, Some(Labelled { outcome: Ok(_), .. }) | None) => None,
+    };
+    match trouble {
+        Some(trouble) => say(false, trouble.reason, trouble.message.clone()),
+        None => say(false, Reason::Progressing, "the session is being set up".into()),
     }
 }
 
@@ -190,17 +225,22 @@ fn settled(state: FileState) -> bool {
     }
 }
 
-fn checked_in(desired: &Desired, new: &AgentStatus, now: Timestamp) -> Verdict {
-    let seen = new.heartbeat.as_ref().map(|h| h.last_seen.0);
+fn checked_in(desired: &Desired, new: &AgentStatus, report: &Report<'_>) -> Verdict {
+    let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), report.now);
+    let signs = Signs::of(seen, new, report.observed);
     let say = |reason, message: &str| Verdict::new(ConditionType::CheckedIn, false, reason, message);
     if desired.paused.is_some() {
         return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
     }
-    let waking = waking(desired, new.wake.as_ref(), seen, now);
+    let waking = waking(desired, new.wake.as_ref(), &signs, now);
     // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
     let unanswered = desired.heartbeat_interval.is_zero() && waking != Waking::Rest;
-    if fresh(desired, seen, now) && !unanswered {
-        let message = "the agent calls Muster's API as it should";
+    if signs.fresh(desired, now) && !unanswered {
+        let message = if signs.silent(desired, now) {
+            "a run of the agent goes on; its silence counts from the end of the run"
+        } else {
+            "the agent calls Muster's API as it should"
+        };
         return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
     }
     match waking {
@@ -210,6 +250,10 @@ fn checked_in(desired: &Desired, new: &AgentStatus, now: Timestamp) -> Verdict {
         Waking::Again(at) => say(
             Reason::DeadlineExceeded,
             &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
+        ),
+        Waking::Busy(_) => say(
+            Reason::WaitingForCheckIn,
+            "a run of the agent goes on; the agent is not woken before it ends, and is expected to check in",
         ),
         Waking::Exhausted => say(
             Reason::MaxWakeAttempts,

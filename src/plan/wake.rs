@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::{Desired, Wake};
 use super::observed::Observed;
+use super::signs::Signs;
 use crate::api::agent::WakeStatus;
 
 /// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
@@ -28,40 +29,43 @@ pub enum Waking {
         /// The key by which the gateway knows a repeated request.
         key: String,
     },
+    /// It is not woken while a run goes on, until then at the latest.
+    Busy(Timestamp),
     /// It was woken as often as it may be.
     Exhausted,
-}
-
-/// Whether an agent was heard of within two of its heartbeat intervals; always so when none is expected.
-#[must_use]
-pub fn fresh(desired: &Desired, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
-    last_seen.is_some_and(|seen| stale_at(desired, seen).is_none_or(|stale| now < stale))
-}
-
-/// When an agent that was last heard of at `seen` counts as offline: a silence in which nobody listened does not count.
-#[must_use]
-pub fn stale_at(desired: &Desired, seen: Timestamp) -> Option<Timestamp> {
-    let interval = desired.heartbeat_interval;
-    (!interval.is_zero()).then(|| seen.max(desired.heard_since).saturating_add(interval * 2).unwrap_or(Timestamp::MAX))
 }
 
 /// Decides about waking.
 ///
 /// # Guarantees
 /// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times, never before the
-/// deadline of the wake before. The key depends on what is recorded in the status alone, so that a wake which was
-/// sent and not recorded is sent again under the same key.
+/// deadline of the wake before, and never while it runs: `OpenClaw` puts a message into the run that goes on (queue mode
+/// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
+/// status alone, so that a wake which was sent and not recorded is sent again under the same key.
 #[must_use]
-pub fn waking(desired: &Desired, record: Option<&WakeStatus>, last_seen: Option<Timestamp>, now: Timestamp) -> Waking {
+pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
+    let due = due(desired, record, signs, now);
+    let Some(until) = signs.running_until(now) else { return due };
+    // The run of the last wake may be the one that goes on, and may end with a check-in.
+    let hopes = record.is_some_and(|record| record.answered_at.is_none());
+    match due {
+        Waking::Send { .. } | Waking::Again(_) => Waking::Busy(until),
+        Waking::Exhausted if hopes => Waking::Busy(until),
+        Waking::Exhausted | Waking::Rest | Waking::Until(_) | Waking::Busy(_) => due,
+    }
+}
+
+/// What to do about waking an agent that does not run.
+fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
     let Some(wake) = desired.wake else { return Waking::Rest };
     let current = record.filter(|r| r.generation == desired.generation);
     let Some(current) = current else {
         return send(desired, 1, None);
     };
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
-    let answered = last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
+    let answered = signs.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
     if answered {
-        return if fresh(desired, last_seen, now) { Waking::Rest } else { send(desired, 1, sent) };
+        return if signs.fresh(desired, now) { Waking::Rest } else { send(desired, 1, sent) };
     }
     unanswered(desired, wake, current, now)
 }
@@ -117,7 +121,7 @@ pub struct Woken {
     pub answered: bool,
 }
 
-/// What the status is to say of wakes.
+/// What the status is to say of wakes. The deadline counts from the end of the wake's own run, once that was seen.
 #[must_use]
 pub fn status(
     desired: &Desired,
@@ -140,6 +144,9 @@ pub fn status(
     let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
     if wake.answered_at.is_none() && observed.is_some_and(ended) {
         wake.answered_at = Some(Time(now));
+        // A run that took longer than the deadline has as long again from its end; the next runs give no more.
+        let from_here = desired.wake.and_then(|how| now.saturating_add(how.deadline).ok()).map(Time);
+        wake.deadline = wake.deadline.max(from_here);
     }
     Some(wake)
 }

@@ -2,7 +2,8 @@ use super::*;
 use crate::plan::situation::{Situation, applied, at};
 
 fn next(situation: &Situation) -> Waking {
-    waking(&situation.desired, situation.status.wake.as_ref(), situation.seen.map(at), at(situation.now))
+    let signs = Signs::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
+    waking(&situation.desired, situation.status.wake.as_ref(), &signs, at(situation.now))
 }
 
 /// An agent that was woken so often and never answered.
@@ -18,7 +19,7 @@ fn woken(times: i32) -> Situation {
 fn attempt(waking: &Waking) -> Option<i32> {
     match waking {
         Waking::Send { attempt, .. } => Some(*attempt),
-        Waking::Rest | Waking::Until(_) | Waking::Again(_) | Waking::Exhausted => None,
+        Waking::Rest | Waking::Until(_) | Waking::Again(_) | Waking::Busy(_) | Waking::Exhausted => None,
     }
 }
 
@@ -92,6 +93,105 @@ fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
     situation.seen = Some(situation.now + 1);
     situation.now += 2;
     assert_eq!(next(&situation), before);
+}
+
+/// A run goes on since then, or went on from then to then.
+fn ran(situation: &mut Situation, started: i64, ended: Option<i64>) {
+    situation.observed.activity.running = ended.is_none().then(|| (at(started), at(started)));
+    situation.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
+}
+
+/// Six hours after a run began.
+fn given_up(started: i64) -> Waking {
+    Waking::Busy(at(started + 6 * 3600))
+}
+
+#[test]
+fn who_runs_is_not_woken_a_first_time() {
+    let mut situation = applied().provisioned();
+    ran(&mut situation, 900, None);
+    assert_eq!((next(&situation), situation.plan().steps), (given_up(900), Vec::new()));
+    ran(&mut situation, 900, Some(1000));
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn who_runs_is_not_woken_again_and_not_given_up() {
+    for times in 1..=3 {
+        let mut situation = woken(times);
+        let began = situation.now - 10;
+        ran(&mut situation, began, None);
+        assert_eq!(next(&situation), given_up(began), "{times}");
+    }
+    let mut situation = woken(3);
+    situation.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
+    let began = situation.now - 10;
+    ran(&mut situation, began, None);
+    assert_eq!(next(&situation), Waking::Exhausted, "its own run is over: this is another");
+}
+
+#[test]
+fn who_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
+    let mut situation = applied().working();
+    ran(&mut situation, 1500, None);
+    situation.now = 5000;
+    assert_eq!(next(&situation), Waking::Rest);
+    ran(&mut situation, 1500, Some(5000));
+    assert_eq!(next(&situation), Waking::Rest);
+    situation.now = 5600;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn a_run_that_never_ends_counts_as_over_after_six_hours() {
+    let mut situation = applied().provisioned();
+    ran(&mut situation, 900, None);
+    situation.now = 900 + 6 * 3600;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
+    let mut situation = woken(1);
+    ran(&mut situation, 1001, None);
+    situation.now = 3000;
+    assert_eq!(next(&situation), given_up(1001));
+    ran(&mut situation, 1001, Some(3000));
+    situation.observed.activity.ended.insert("k1".into());
+    assert_eq!(situation.plan().steps, [], "in the moment in which the run ends, too");
+    situation.record(&crate::plan::Plan::default(), None);
+    assert_eq!(next(&situation), Waking::Until(at(3300)));
+    ran(&mut situation, 3200, Some(3400));
+    situation.observed.activity.ended.insert("other".into());
+    situation.now = 3400;
+    situation.record(&crate::plan::Plan::default(), None);
+    assert_eq!(attempt(&next(&situation)), Some(2));
+}
+
+#[test]
+fn a_wake_that_may_be_lost_is_not_sent_into_a_run() {
+    let mut situation = woken(1);
+    situation.now = 1010;
+    situation.observed.connected_at = Some(at(1005));
+    ran(&mut situation, 1006, None);
+    assert_eq!(situation.plan().steps, []);
+}
+
+#[test]
+fn a_changed_spec_resets_the_session_after_the_run_and_a_request_resets_it_at_once() {
+    let mut situation = applied().working();
+    situation.desired.reset_on_update = true;
+    situation.record(&crate::plan::Plan::default(), None);
+    situation.desired.generation = 2;
+    situation.record(&crate::plan::Plan::default(), None);
+    let now = situation.now;
+    ran(&mut situation, now, None);
+    assert!(!situation.plan().begins_reset);
+    let mut asked = situation.clone();
+    asked.own.insert(crate::api::requests::RequestKind::ResetSession, asked.now);
+    assert!(asked.plan().begins_reset);
+    ran(&mut situation, now, Some(now));
+    assert!(situation.plan().begins_reset);
 }
 
 fn lost(situation: &Situation) -> Option<i32> {

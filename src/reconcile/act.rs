@@ -9,6 +9,8 @@ use super::references::References;
 use super::{World, release, token, wake};
 use crate::api::agent::{Agent, FilePolicy};
 use crate::api::{Reason, keys};
+use crate::gateway::CallError;
+use crate::plan::label::Labelled;
 use crate::plan::wake::Woken;
 use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble, files};
 
@@ -32,9 +34,11 @@ pub struct Outcome {
     pub failed: Option<Trouble>,
     /// The wake that was sent.
     pub woken: Option<Woken>,
+    /// What became of the label that was sent. It is no failure when it was not taken.
+    pub labelled: Option<Labelled>,
 }
 
-/// Does the Steps in their order, up to the first failure. The agent is replaced by what the API server has now.
+/// Does the Steps in their order, up to the first failure, which a label's is not. The agent is replaced by what the API server has now.
 pub async fn run<S: Store>(
     scene: &Scene<'_, S>,
     agent: &mut Agent,
@@ -46,6 +50,11 @@ pub async fn run<S: Store>(
         match apply(scene, agent, observed, step, &mut outcome).await {
             Ok(()) => info!(agent = %Key::of(&agent.metadata), step = step.name(), "applied"),
             Err(trouble) => {
+                if let Step::LabelSession { label } = step {
+                    info!(agent = %Key::of(&agent.metadata), step = step.name(), error = %trouble, "not applied");
+                    outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Err(trouble) });
+                    continue;
+                }
                 outcome.failed = Some(trouble);
                 break;
             }
@@ -76,18 +85,27 @@ async fn apply<S: Store>(
         }
         Step::SubmitEntry => scene.link.submit(scene.desired),
         Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
-        Step::LabelSession => {
-            scene.link.label(scene.desired, observed).await.map_err(|e| trouble("to label its session", &e))?;
+        Step::LabelSession { label } => {
+            let stored = scene.link.label(scene.desired, label, observed).await.map_err(|e| refusal(&e))?;
+            outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Ok(stored) });
         }
         Step::ResetSession { mark } => {
             let reset = scene.link.reset(scene.desired, mark).await;
             reset.map_err(|e| trouble("to start its session anew", &e))?;
         }
         Step::Wake { attempt, key, repeated } => {
-            outcome.woken = Some(wake::send(scene, agent, *attempt, key, *repeated).await?);
+            outcome.woken = wake::send(scene, agent, *attempt, key, *repeated).await?;
         }
     }
     Ok(())
+}
+
+/// Why a label was not put on the session: the gateway's own words, unless it may take the same label later.
+fn refusal(error: &CallError) -> Trouble {
+    if error.is_transient() {
+        return trouble("to label its session", error);
+    }
+    Trouble::permanent(Reason::GatewayError, error.message()).with_code(error.code())
 }
 
 /// What a failed request to Kubernetes means for the agent.

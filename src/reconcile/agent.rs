@@ -20,11 +20,14 @@ use crate::api::conditions::is_true;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::plan::agent::Known;
+use crate::plan::label::{Labelled, Labelling, labelling};
 use crate::plan::removal::Presence;
 use crate::plan::session::{self, SessionChange};
 use crate::plan::status::{Report, status};
-use crate::plan::wake::{Waking, stale_at, waking};
-use crate::plan::{Binding, Desired, Observed, Plan, Registration, Step, TokenState, Trouble, Wait, plan, token};
+use crate::plan::wake::{Waking, waking};
+use crate::plan::{
+    Binding, Desired, Observed, Plan, Registration, Signs, Step, TokenState, Trouble, Wait, plan, token,
+};
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
@@ -189,7 +192,7 @@ fn heard_since<S: Store>(world: &World<S>, agent: &Agent) -> Timestamp {
 fn looks_anew(desired: &Desired, status: &AgentStatus) -> bool {
     let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     asked.into_iter().any(|kind| desired.requests.due(kind).is_some())
-        || session::change(desired, status) == SessionChange::Begin
+        || session::change(desired, status, false) == SessionChange::Begin
 }
 
 /// Whether the status is about the spec as it is now.
@@ -243,6 +246,7 @@ async fn work<S: Store>(
         wait: wait.as_ref(),
         heartbeat: heartbeat.as_ref(),
         woken: outcome.woken.as_ref(),
+        labelled: outcome.labelled.as_ref(),
         confirmed: confirmed.as_ref(),
         fulfilled: &fulfilled,
         begins_reset: plan.begins_reset && wait.is_none(),
@@ -256,8 +260,9 @@ async fn work<S: Store>(
     let status = if is_said_next { old } else { status };
     let end = match &wait {
         None if put_off => End::Next(Next::after(AFTER_THE_OTHERS)),
+        None if outcome.labelled.as_ref().is_some_and(Labelled::may_work_later) => End::Next(Next::retry()),
         None if plan.again || more_about_the_token => End::Again,
-        None => End::Next(Next::after(rest(desired, &status, now))),
+        None => End::Next(Next::after(rest(desired, (&status, &observed), now))),
         Some(wait) => End::Next(after_wait(wait, desired)),
     };
     Round { status, end }
@@ -292,15 +297,20 @@ async fn refresh<S: Store>(world: &World<S>, agent: &mut Agent) -> Option<Round>
 }
 
 /// How long nothing will happen by itself.
-fn rest(desired: &Desired, status: &AgentStatus, now: Timestamp) -> Duration {
+fn rest(desired: &Desired, (status, observed): (&AgentStatus, &Observed), now: Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
-    let wake = match waking(desired, status.wake.as_ref(), seen, now) {
-        Waking::Until(at) | Waking::Again(at) => Some(at),
+    let signs = Signs::of(seen, status, Some(observed));
+    let wake = match waking(desired, status.wake.as_ref(), &signs, now) {
+        Waking::Until(at) | Waking::Again(at) | Waking::Busy(at) => Some(at),
         Waking::Rest | Waking::Send { .. } | Waking::Exhausted => None,
     };
-    let stale = seen.and_then(|s| stale_at(desired, s)).filter(|at| *at > now);
+    let stale = signs.stale_at(desired).into_iter().chain(signs.running_until(now)).filter(|at| *at > now);
+    let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
+        Labelling::Later(at) => Some(at),
+        Labelling::Rest | Labelling::Send(_) => None,
+    };
     let token = token::due(desired, status.token.as_ref());
-    let soonest = wake.into_iter().chain(stale).chain(token).min();
+    let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
     let until = soonest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
 }
@@ -334,6 +344,7 @@ fn ended<S: Store>(world: &World<S>, agent: &Agent, partial: &Partial<'_>, troub
         wait: wait.as_ref(),
         heartbeat: heartbeat.as_ref(),
         woken: None,
+        labelled: None,
         confirmed: confirmed.as_ref(),
         fulfilled: &BTreeSet::new(),
         begins_reset: false,

@@ -12,6 +12,7 @@ use super::variables::{kind, variables};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
+use crate::api::text::one_line;
 use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Trouble, Wake};
 use crate::render::{self, FileName, Template};
 
@@ -55,7 +56,7 @@ pub fn desired(
         identity: references.identity.clone(),
         origin: origin(agent, references),
         entry: entry(agent, references, heartbeat, every),
-        label: agent.display_name().to_owned(),
+        label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
         token_secret: agent.token_secret_name(),
@@ -142,21 +143,26 @@ fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration>
 fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> Entry {
     let adopted = references.adopted;
     Entry {
-        name: if adopted { agent.spec.display_name.clone() } else { Some(agent.display_name().to_owned()) },
+        name: if adopted { line(agent.spec.display_name.as_ref()) } else { Some(agent.display_name()) },
         workspace: references.identity.workspace.clone(),
-        model: agent.spec.model.clone(),
-        emoji: agent.spec.emoji.clone().or_else(|| agent.spec.identity_profile.emoji.clone()),
-        avatar: agent.spec.avatar.clone(),
+        model: line(agent.spec.model.as_ref()),
+        emoji: line(agent.spec.emoji.as_ref()).or_else(|| line(agent.spec.identity_profile.emoji.as_ref())),
+        avatar: line(agent.spec.avatar.as_ref()),
         heartbeat: EntryHeartbeat {
             every,
-            target: heartbeat.target.or_else(|| (!adopted).then(|| "none".into())),
+            target: line(heartbeat.target.as_ref()).or_else(|| (!adopted).then(|| "none".into())),
             prompt: heartbeat.prompt,
-            model: heartbeat.model,
+            model: line(heartbeat.model.as_ref()),
             active_hours: heartbeat.active_hours.map(|h| (h.start, h.end, h.timezone)),
         },
         keeps_the_rest: adopted,
         rewritten: agent.status.as_ref().map(|status| status.rewritten.clone()).unwrap_or_default(),
     }
+}
+
+/// A text of the spec on one line; a gateway may store it without the blanks at its ends.
+fn line(text: Option<&String>) -> Option<String> {
+    text.and_then(|text| one_line(text))
 }
 
 /// A length of time as people write it.

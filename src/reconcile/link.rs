@@ -305,21 +305,27 @@ impl Link {
         }
     }
 
-    /// Puts a label on a session.
+    /// Puts a label on a session. Gives the label that the gateway stored.
     ///
     /// A gateway that cannot may have had an agent of this id before; then the id is opened again.
-    pub async fn label(&self, desired: &Desired, observed: &mut Observed) -> Result<(), CallError> {
+    pub async fn label(
+        &self,
+        desired: &Desired,
+        label: &str,
+        observed: &mut Observed,
+    ) -> Result<Option<String>, CallError> {
         let identity = &desired.identity;
-        let session = match self.gateway.session_label(&identity.session_key, &desired.label).await {
+        let session = match self.gateway.session_label(&identity.session_key, label).await {
             Err(error) if error.is_unavailable() => {
                 self.gateway.agent_create(&identity.agent_id, &identity.workspace).await?;
-                self.gateway.session_label(&identity.session_key, &desired.label).await?
+                self.gateway.session_label(&identity.session_key, label).await?
             }
             labelled => labelled?,
         };
         observed.session = Some(observed_session(&session));
+        let stored = session.label.clone();
         self.labelled(&identity.agent_id, session);
-        Ok(())
+        Ok(stored)
     }
 
     /// Starts a session anew, unless that was done since it had this mark.

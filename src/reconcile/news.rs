@@ -30,6 +30,14 @@ pub(super) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
     {
         return Some(Note { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
     }
+    let unlabelled = |s: &AgentStatus| {
+        find(&s.conditions, ConditionType::SessionReady).filter(|c| c.reason == Reason::LabelRefused.as_str()).cloned()
+    };
+    if let Some(now) = unlabelled(new)
+        && unlabelled(old).is_none()
+    {
+        return Some(Note { warning: true, reason: now.reason, action: "LabelSession", message: now.message });
+    }
     let stalled =
         |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));

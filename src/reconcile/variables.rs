@@ -6,6 +6,7 @@ use super::references::References;
 use crate::api::agent::{Agent, Role};
 use crate::api::profile::IdentityProfile;
 use crate::api::shared::UserProfile;
+use crate::api::text::one_line;
 use crate::api::{AgentGateway, Board, keys};
 use crate::plan::Identity;
 use crate::render::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, Kind, UserFacts, Variables};
@@ -31,7 +32,7 @@ pub fn variables(agent: &Agent, references: &References, interval: &str, token: 
     let user = board.and_then(|b| b.spec.user.as_ref()).or(gateway.spec.user.as_ref());
     let facts = AgentFacts {
         id: agent.metadata.uid.clone().unwrap_or_default(),
-        name: agent.display_name().to_owned(),
+        name: agent.display_name(),
         session_key: references.identity.session_key.clone(),
         workspace_path: references.identity.workspace.clone(),
         heartbeat_interval: interval.to_owned(),
@@ -61,7 +62,7 @@ fn gateway_facts(gateway: &AgentGateway) -> GatewayFacts {
 
 fn board_facts(board: &Board) -> BoardFacts {
     let spec = &board.spec;
-    let name = spec.display_name.clone().or_else(|| board.metadata.name.clone());
+    let name = spec.display_name.as_deref().and_then(one_line).or_else(|| board.metadata.name.clone());
     BoardFacts {
         id: board.metadata.uid.clone().unwrap_or_default(),
         name: name.unwrap_or_default(),

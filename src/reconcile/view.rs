@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::entry::{entry, rewritten_field};
 use super::link::{Link, observed_file, trouble};
-use crate::gateway::{self, AgentRow, CallError, EntryState, Inventory, Labelled, Run, SessionInfo};
+use crate::api::agent::AgentStatus;
+use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Labelled, Run, SessionInfo};
 use crate::plan::{
-    Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Trouble,
+    Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Signs, Trouble,
 };
 
 /// The file that the list of 2026.9.6 leaves out.
@@ -94,7 +95,7 @@ impl Link {
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
-        observed.activity = activity(runs.of(id), view.session.as_ref().and_then(|s| s.run.as_ref()));
+        observed.activity = activity(runs.of(id), view.session.as_ref(), (runs.clock, now));
         observed.files = view.files;
         observed.session = view.session.as_ref().map(observed_session);
         Ok(observed)
@@ -133,14 +134,18 @@ impl Link {
     /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
     async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
         let heard = self.heard(id);
-        let labelled = self.gateway.runs().borrow().of(id).and_then(|activity| activity.labelled.clone());
+        let activity = self.gateway.runs().borrow().of(id).cloned();
+        let labelled = activity.as_ref().and_then(|activity| activity.labelled.clone());
         let unborn = self.unborn.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let known = known.filter(|view| view.heard.epoch == heard.epoch);
         let files = known.as_ref().filter(|view| view.files_at.elapsed() < self.resync);
         let holds = |view: &&View| {
             let missed = labelled.as_ref().is_some_and(|told| told.key == session_key && !view.shows(told));
-            view.heard == heard && !missed
+            let run = view.session.as_ref().and_then(|session| session.run.as_ref());
+            // The end of a run that was not heard to begin may not be heard either.
+            let unheard = run.is_some_and(|run| is_unheard(run, activity.as_ref()));
+            view.heard == heard && !missed && !unheard
         };
         let session = known.as_ref().filter(holds);
         if let (Some(view), Some(_)) = (files, session) {
@@ -164,6 +169,14 @@ impl Link {
         let view = View { files_at, files, session, heard };
         self.keep(id, view.clone());
         Ok(view)
+    }
+
+    /// Whether an agent runs at this moment, by what was heard.
+    pub(super) fn runs_now(&self, id: &str, now: Timestamp) -> bool {
+        let runs = self.gateway.runs();
+        let runs = runs.borrow();
+        let activity = Observed { activity: activity(runs.of(id), None, (runs.clock, now)), ..Observed::default() };
+        Signs::of(None, &AgentStatus::default(), Some(&activity)).running_until(now).is_some()
     }
 
     /// How much was heard of an agent's session. A gateway that tells of none has it read once for each connection.
@@ -243,8 +256,8 @@ impl Link {
     pub(super) fn labelled(&self, id: &str, session: SessionInfo) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = views.get_mut(id) {
-            let run = view.session.take().and_then(|before| before.run);
-            view.session = Some(SessionInfo { run, ..session });
+            let (run, clock) = view.session.take().map(|before| (before.run, before.clock)).unwrap_or_default();
+            view.session = Some(SessionInfo { run, clock, ..session });
         }
     }
 
@@ -276,19 +289,41 @@ fn doubt(row: &AgentRow, desired: &Desired) -> Option<Doubt> {
     row.workspace.as_deref().is_some_and(elsewhere).then_some(Doubt::Elsewhere)
 }
 
-/// What an agent does: as it was heard, or else as its session says.
-fn activity(heard: Option<&gateway::Activity>, session: Option<&Run>) -> Activity {
-    let run = heard.and_then(gateway::Activity::run).or_else(|| session.cloned());
-    let running = match heard {
-        Some(heard) => heard.is_running(),
-        None => run.as_ref().is_some_and(|run| run.ended_ms.is_none()),
+/// What an agent does: as it was heard, and as its session says of runs that nothing was heard of, such as one that went on
+/// before the connection was made. The gateway's clock may show another time than ours.
+fn activity(
+    heard: Option<&gateway::Activity>,
+    session: Option<&SessionInfo>,
+    (clock, now): (Option<GatewayClock>, Timestamp),
+) -> Activity {
+    let clock = clock.or(session.and_then(|session| session.clock));
+    let session = session.and_then(|session| session.run.as_ref());
+    let unheard = session.filter(|run| is_unheard(run, heard));
+    let going_on =
+        heard.filter(|heard| heard.is_running()).and_then(gateway::Activity::run).or_else(|| unheard.cloned());
+    let run = going_on.or_else(|| heard.and_then(gateway::Activity::run)).or_else(|| session.cloned());
+    let ours = |ms: i64| {
+        let age = clock.map_or(Duration::ZERO, |clock| clock.age(ms));
+        now.checked_sub(age).unwrap_or(Timestamp::MIN)
     };
+    let began = || heard.into_iter().flat_map(gateway::Activity::began_ms).chain(unheard.map(|run| run.started_ms));
+    let last = heard.and_then(gateway::Activity::last).into_iter().chain(session);
+    let last = last.filter_map(|run| Some((run.started_ms, run.ended_ms?))).max_by_key(|(_, ended)| *ended);
     let over = |run: &&Run| run.ended_ms.is_some() && !run.id.is_empty();
     let mut ended: std::collections::BTreeSet<_> = session.iter().filter(|r| over(r)).map(|r| r.id.clone()).collect();
     ended.extend(heard.into_iter().flat_map(|heard| heard.ended().map(str::to_owned)));
     let time = |ms: i64| Timestamp::from_second(ms / 1000).unwrap_or_default();
-    let run = run.map(|run| ObservedRun { started: time(run.started_ms), ended: run.ended_ms.map(time) });
-    Activity { running, run, ended }
+    Activity {
+        running: began().min().zip(began().max()).map(|(first, last)| (ours(first), ours(last))),
+        rested: last.map(|(started, ended)| (ours(started), ours(ended))),
+        run: run.map(|run| ObservedRun { started: time(run.started_ms), ended: run.ended_ms.map(time) }),
+        ended,
+    }
+}
+
+/// Whether a session's run goes on by what was read, and nothing was heard of it.
+fn is_unheard(run: &Run, heard: Option<&gateway::Activity>) -> bool {
+    run.ended_ms.is_none() && !heard.is_some_and(|heard| heard.knows(&run.id))
 }
 
 pub(super) fn content_seen(content: &gateway::FileContent) -> ObservedFile {

@@ -23,6 +23,8 @@ enum Told {
 /// (GATEWAY section 3). One that was sent before, and has no answer, is sent once more under its key: the gateway that
 /// took it still knows the key, and one that has restarted since does not go on with it by itself.
 ///
+/// Nothing is sent, and `None` given, when a run has begun since the agent was looked at: the message would go into it.
+///
 /// # Errors
 /// The request to the gateway that failed.
 pub(super) async fn send<S: Store>(
@@ -31,7 +33,7 @@ pub(super) async fn send<S: Store>(
     attempt: i32,
     key: &str,
     repeated: bool,
-) -> Result<Woken, Trouble> {
+) -> Result<Option<Woken>, Trouble> {
     let client = scene.link.client();
     let session = &scene.desired.identity.session_key;
     let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
@@ -43,7 +45,10 @@ pub(super) async fn send<S: Store>(
         Told::Answered => true,
     };
     if sent {
-        return Ok(woken);
+        return Ok(Some(woken));
+    }
+    if scene.link.runs_now(&scene.desired.identity.agent_id, woken.at) {
+        return Ok(None);
     }
     let deliver = scene.desired.wake.is_some_and(|w| w.deliver);
     let text = text(&scene.desired.label, attempt, key);
@@ -53,7 +58,7 @@ pub(super) async fn send<S: Store>(
     let message = format!("sent wake message {attempt} of at most {most}{again}");
     let note = Note { warning: false, reason: "Woken".into(), action: "Wake", message };
     scene.world.store.tell(Subject::Agent(agent), &note).await;
-    Ok(woken)
+    Ok(Some(woken))
 }
 
 fn text(name: &str, attempt: i32, key: &str) -> String {

@@ -141,7 +141,7 @@ async fn seen<S: Store>(api: &Api<S>, agent: &Agent, due: bool) -> Json<Seen> {
         // The receiver ends only when the operator does.
         let _ = api.due.send(Key::of(&agent.metadata)).await;
     }
-    let name = agent.display_name().to_owned();
+    let name = agent.display_name();
     Json(Seen { ok: true, agent_id: agent.metadata.uid.clone(), name, paused: paused(agent) })
 }
 

@@ -130,7 +130,7 @@ impl Entry {
         let gateway = named.or_else(|| status.and_then(|s| s.gateway.as_ref()).map(Key::from));
         let item = Item {
             id: meta.uid.clone().unwrap_or_default(),
-            name: agent.display_name().to_owned(),
+            name: agent.display_name(),
             namespace: meta.namespace.clone(),
             resource_name: meta.name.clone(),
             role: Some(agent.spec.role),

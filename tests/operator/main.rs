@@ -21,6 +21,7 @@ mod entries;
 mod faults;
 mod files;
 mod inventory;
+mod labels;
 mod life;
 mod lifecycle;
 mod memory;

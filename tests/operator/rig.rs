@@ -81,6 +81,14 @@ impl Rig {
         (rig, simulator)
     }
 
+    /// The same with a gateway of another kind.
+    pub(crate) fn with(profile: Profile) -> (Self, Simulator) {
+        let (rig, _) = Self::new();
+        let simulator = Simulator::new(profile.with_token("secret-token"));
+        rig.host("gw", &simulator);
+        (rig, simulator)
+    }
+
     /// The same, and the gateway sees the operator as remote.
     pub(crate) fn remote() -> (Self, Simulator) {
         let (rig, simulator) = Self::new();

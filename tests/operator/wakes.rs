@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use muster::api::ConditionType;
-use muster_simulator::{Fault, Simulator};
+use muster::api::agent::{CheckIn, Phase};
+use muster::reconcile::Key;
+use muster::reconcile::heartbeats::Report;
+use muster::reconcile::ports::Store;
+use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{NS, Rig};
 
 async fn woken() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
@@ -122,4 +126,107 @@ async fn a_gateway_that_asks_to_be_asked_again_is_no_trouble() {
     })
     .await;
     assert!(gateway.calls().iter().all(|call| call.method != "agents.create"), "its id is no trouble either");
+}
+
+/// An agent that was woken, whose run has ended, and that has called.
+async fn idle() -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = woken().await;
+    rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
+    call(&rig);
+    rig.until("the check-in", |rig| reason(rig) == "CheckedIn").await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+/// The agent calls Muster's API.
+fn call(rig: &Rig) {
+    let world = rig.world();
+    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
+    world.heartbeats.record(&agent, Report { status: Some(CheckIn::Idle), current_task: None }, world.store.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_runs_is_neither_offline_nor_woken_and_its_silence_begins_with_the_end_of_the_run() {
+    let (mut rig, gateway, id) = idle().await;
+    gateway.begin_run(&id);
+    rig.rest(Duration::from_mins(40)).await;
+    assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("CheckedIn", 1));
+    assert_eq!(rig.status("one").phase, Some(Phase::Active));
+    gateway.end_run(&id);
+    rig.rest(Duration::from_mins(9)).await;
+    assert_eq!((rig.status("one").phase, gateway.chats().len()), (Some(Phase::Idle), 1));
+    rig.until("the wake", |_| gateway.chats().len() == 2).await;
+    assert_eq!(gateway.steered(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_spec_wakes_who_runs_after_the_run() {
+    let (mut rig, gateway, id) = idle().await;
+    gateway.begin_run(&id);
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
+    rig.rest(Duration::from_mins(3)).await;
+    assert_eq!(gateway.chats().len(), 1);
+    gateway.end_run(&id);
+    rig.until("the wake", |_| gateway.chats().len() == 2).await;
+    assert_eq!(gateway.steered(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_runs_longer_than_its_deadline_has_as_long_again_from_the_end() {
+    let profile = Profile { run_time: Duration::from_mins(20), ..Profile::v2026_9_6() };
+    let (mut rig, gateway) = Rig::with(profile);
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(19)).await;
+    assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("WaitingForCheckIn", 1));
+    rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
+    rig.rest(Duration::from_mins(4)).await;
+    assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("WaitingForCheckIn", 1));
+    rig.until("the second wake", |_| gateway.chats().len() == 2).await;
+    assert_eq!(gateway.steered(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_went_on_before_the_operator_came_is_not_disturbed_either() {
+    let (mut rig, gateway, id) = idle().await;
+    gateway.begin_run(&id);
+    rig.stop();
+    tokio::time::advance(Duration::from_mins(30)).await;
+    rig.start();
+    rig.rest(Duration::from_mins(30)).await;
+    let link = rig.link("gw");
+    link.client().session_label(&format!("agent:{id}:other"), "other").await.unwrap();
+    rig.rest(Duration::from_mins(30)).await;
+    assert_eq!((rig.status("one").phase, gateway.chats().len()), (Some(Phase::Active), 1));
+    gateway.end_run(&id);
+    rig.until("the wake", |_| gateway.chats().len() == 2).await;
+    assert_eq!(gateway.steered(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_begins_while_a_wake_is_on_its_way_is_not_disturbed() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until("the binding", |rig| rig.status("one").binding.is_some()).await;
+    gateway.inject(Fault::on("chat.history").delay(Duration::from_secs(5)));
+    let begun = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        while gateway.count("chat.history") == 0 {
+            ticks.tick().await;
+        }
+        gateway.begin_run(&rig.agent_id("one"));
+    };
+    let looks = async {
+        while gateway.count("chat.history") == 0 {
+            rig.look().await;
+        }
+    };
+    tokio::join!(begun, looks);
+    assert_eq!(gateway.sessions().values().filter(|session| session.running).count(), 1);
+    rig.rest(Duration::from_mins(2)).await;
+    assert_eq!((gateway.chats().len(), gateway.steered()), (0, Vec::new()));
+    gateway.end_run(&rig.agent_id("one"));
+    rig.until("the wake", |_| gateway.chats().len() == 1).await;
 }

@@ -113,11 +113,15 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
     if world.closed_ids.contains(roster_id(&key)) {
         return Err(RpcError::unavailable("Session patch failed unexpectedly. Retry the request.").retryable());
     }
+    let label = match params.get("label") {
+        None => None,
+        Some(label) => Some(label.as_str().map(|label| parsed_label(world, &key, label)).transpose()?),
+    };
     let now_ms = world.clock.now_ms();
     let session = opened(world, &key);
     session.updated_ms = now_ms;
-    if let Some(label) = params.get("label") {
-        session.label = label.as_str().map(str::to_owned);
+    if let Some(label) = label {
+        session.label = label;
     }
     let entry = sessions::entry(session);
     changed(world, &key, "reason", "patch", None);
@@ -129,6 +133,30 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
         "entry": entry,
         "resolved": {"modelProvider": "scripted", "model": "m1"},
     }))
+}
+
+/// A label as it is stored: trimmed as JavaScript trims, not too long, and of no other session of the agent, all of which
+/// are in one store.
+fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcError> {
+    let limit = world.profile.label_limit;
+    if label.chars().count() > limit {
+        let message = format!("invalid sessions.patch params: at /label: must NOT have more than {limit} characters");
+        return Err(RpcError::invalid(message));
+    }
+    let trimmed = label.trim_matches(|c: char| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}');
+    if trimmed.is_empty() {
+        return Err(RpcError::invalid("invalid label: empty"));
+    }
+    if trimmed.encode_utf16().count() > limit {
+        return Err(RpcError::invalid(format!("invalid label: too long (max {limit})")));
+    }
+    let another = |(other, session): (&String, &Session)| {
+        other != key && roster_id(other) == roster_id(key) && session.label.as_deref() == Some(trimmed)
+    };
+    if world.sessions.by_key.iter().any(another) {
+        return Err(RpcError::invalid(format!("label already in use: {trimmed}")));
+    }
+    Ok(trimmed.to_owned())
 }
 
 /// Starts a session anew; one that is missing is made.

@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) calls: Vec<Call>,
     pub(crate) chats: Vec<Chat>,
+    /// Runs into which a message was put while they went on, once for each message.
+    pub(crate) steered: Vec<String>,
     pub(crate) created: BTreeMap<String, usize>,
     /// Agents that were deleted without their files.
     pub(crate) retained: BTreeSet<String>,
@@ -130,6 +132,7 @@ impl World {
             faults: Faults::default(),
             calls: Vec::new(),
             chats: Vec::new(),
+            steered: Vec::new(),
             created: BTreeMap::new(),
             retained: BTreeSet::new(),
             profile,

@@ -1,0 +1,64 @@
+//! Text of one line, such as names, as gateways take it.
+
+/// The validation rule of a text of one line, for fields whose type derives a plain schema.
+pub(super) const ONE_LINE: &str = r"!self.matches(r'^[\s\pZ\x{FEFF}]|[\s\pZ\x{FEFF}]$|[\p{Cc}\p{Zl}\p{Zp}]')";
+
+/// What is said about a text that breaks the rule.
+pub(super) const NOT_ONE_LINE: &str =
+    "must not begin or end with a blank, and must not contain line breaks or control characters";
+
+/// The text on one line, without blanks at its ends: a run of blanks with a line break or another control character in it
+/// becomes one space. `None` when nothing is left.
+///
+/// Objects that were made before the rule of admission existed may hold such texts. `OpenClaw` trims a session's label as
+/// JavaScript trims, U+FEFF included, and stores what is left (measured on 2026.9.6).
+#[must_use]
+pub fn one_line(text: &str) -> Option<String> {
+    let mut line = String::with_capacity(text.len());
+    let mut rest = text.trim_matches(is_blank);
+    while let Some(start) = rest.find(is_blank) {
+        let (word, after) = rest.split_at(start);
+        let next = after.trim_start_matches(is_blank);
+        let gap = &after[..after.len() - next.len()];
+        line.push_str(word);
+        line.push_str(if gap.contains(breaks_line) { " " } else { gap });
+        rest = next;
+    }
+    line.push_str(rest);
+    (!line.is_empty()).then_some(line)
+}
+
+/// Whether a character is blank: Unicode's white space, U+FEFF, or a control character.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == '\u{feff}'
+}
+
+fn breaks_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_of_every_kind_go_at_the_ends_and_stay_inside() {
+        for blank in ["  ", "\u{a0}", "\u{feff}", "\u{3000}", "\u{2029}", "\n", "\r\n\t", "\u{85}", "\u{0}"] {
+            assert_eq!(
+                one_line(&format!("{blank}Ops \u{a0}Lead{blank}")).as_deref(),
+                Some("Ops \u{a0}Lead"),
+                "{blank:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_break_and_the_blanks_around_it_are_one_space() {
+        assert_eq!(one_line("Ops \r\n  Lead\u{2028}of\tall").as_deref(), Some("Ops Lead of all"));
+    }
+
+    #[test]
+    fn of_blanks_alone_nothing_is_left() {
+        assert_eq!((one_line(" \u{a0}\n"), one_line("")), (None, None));
+    }
+}
