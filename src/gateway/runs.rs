@@ -148,7 +148,7 @@ pub struct Runs {
     pub epoch: u64,
     /// Since when the connection stands.
     pub connected: Option<Instant>,
-    /// The gateway's clock, as it was last told.
+    /// The gateway's clock as it was last reported.
     pub clock: Option<GatewayClock>,
 }
 
@@ -172,10 +172,10 @@ impl Runs {
         self.connected = Some(now);
     }
 
-    /// Reads the gateway's clock off an event that tells the present time.
+    /// Reads the gateway's clock off an event that carries the present time.
     pub(super) fn read_clock(&mut self, event: &str, payload: &Value) {
-        let tells = matches!(event, "tick" | "agent" | "sessions.changed");
-        self.clock = payload["ts"].as_i64().filter(|_| tells).map(GatewayClock::shows).or(self.clock);
+        let carries = matches!(event, "tick" | "agent" | "sessions.changed");
+        self.clock = payload["ts"].as_i64().filter(|_| carries).map(GatewayClock::shows).or(self.clock);
     }
 
     /// Takes an event. Gives the agent whose activity it changed.
