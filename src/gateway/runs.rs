@@ -138,7 +138,7 @@ pub struct Runs {
     pub epoch: u64,
     /// Since when the connection stands.
     pub connected: Option<Instant>,
-    /// The gateway's clock, as it was last told.
+    /// The gateway's clock as it was last reported.
     pub clock: Option<GatewayClock>,
 }
 

@@ -19,7 +19,7 @@ pub struct SessionInfo {
     pub updated_ms: i64,
     /// Its latest run, if there was one since the last reset.
     pub run: Option<Run>,
-    /// The gateway's clock when it showed the session, where it tells it.
+    /// The gateway's clock when it listed the session.
     pub clock: Option<GatewayClock>,
 }
 
@@ -44,7 +44,7 @@ impl Sessions {
 }
 
 impl Patched {
-    /// The session, whose key the answer does not tell.
+    /// The session. The answer does not carry its key.
     pub(super) fn of(self, key: &str) -> SessionInfo {
         RawSession { key: key.to_owned(), ..self.entry }.info()
     }
@@ -77,7 +77,7 @@ impl RawSession {
     fn info(self) -> SessionInfo {
         let active = self.has_active_run;
         let run_id = if active { self.active_run_id } else { self.last_run_id };
-        // In the first moments of a run 2026.9.6 tells neither its id nor its start (measured).
+        // 2026.9.6 lists a run that prepares without its id and its start (measured 2026-11-28).
         let run = self.started_at.or(active.then_some(self.updated_at)).map(|started_ms| Run {
             id: run_id.unwrap_or_default(),
             started_ms,
@@ -85,5 +85,32 @@ impl RawSession {
         });
         let (key, label, id) = (self.key, self.label, self.session_id);
         SessionInfo { key, label, id, updated_ms: self.updated_at, run, clock: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn listed(row: &serde_json::Value) -> SessionInfo {
+        let answer = json!({ "ts": 9_000, "sessions": [{ "key": "other" }, row] });
+        serde_json::from_value::<Sessions>(answer).unwrap().of("k").unwrap()
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_seen_before_its_id_and_its_start_are_listed() {
+        let row = json!({ "key": "k", "updatedAt": 8_000, "hasActiveRun": true, "lastRunId": "before" });
+        let run = listed(&row).run.unwrap();
+        assert_eq!((run.id.as_str(), run.started_ms, run.ended_ms), ("", 8_000, None));
+    }
+
+    #[test]
+    fn the_age_of_a_run_follows_from_the_gateways_own_clock() {
+        let row = json!({ "key": "k", "updatedAt": 8_000, "startedAt": 3_000, "endedAt": 5_000, "lastRunId": "r" });
+        let (run, clock) = (listed(&row).run.unwrap(), listed(&row).clock.unwrap());
+        assert_eq!(run, Run { id: "r".into(), started_ms: 3_000, ended_ms: Some(5_000) });
+        assert!(clock.age(5_000) >= std::time::Duration::from_secs(4));
     }
 }

@@ -53,9 +53,9 @@ impl Labelled {
 /// Decides about the label.
 ///
 /// # Guarantees
-/// A label that the gateway took and stores otherwise is not sent again, unless the stored one changes. A gateway that
-/// refuses the agent's name, which another session may have as its label, is sent [`alternative`]; that one is kept until
-/// the name changes. One that refuses both is asked again every ten minutes.
+/// A label that the gateway took and stores otherwise is not sent again, unless the stored label changes. A gateway that
+/// refuses the agent's name, which another session may have as its label, is sent [`alternative`], which is kept until the
+/// name changes. A gateway that refuses both is asked again every ten minutes.
 #[must_use]
 pub fn labelling(
     desired: &Desired,

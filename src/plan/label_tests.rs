@@ -71,7 +71,7 @@ fn a_label_that_another_session_has_gets_a_suffix_and_keeps_it() {
 }
 
 #[test]
-fn who_refuses_every_label_is_asked_again_after_ten_minutes() {
+fn a_gateway_that_refuses_every_label_is_asked_again_after_ten_minutes() {
     let mut situation = named("One");
     answer(&mut situation, Err(in_use()));
     answer(&mut situation, Err(in_use()));

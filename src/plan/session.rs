@@ -22,8 +22,8 @@ pub enum SessionChange {
     },
 }
 
-/// Decides about the session of an agent that has one. A changed spec waits for the end of a run that goes on; whoever asks
-/// for a reset has it at once.
+/// Decides about the session of an agent that has one. A changed spec waits for the end of a run that goes on; a
+/// requested reset is made at once.
 #[must_use]
 pub fn change(desired: &Desired, status: &AgentStatus, runs: bool) -> SessionChange {
     match &status.session {

@@ -51,7 +51,7 @@ impl Signs {
     }
 
     /// Whether the agent was heard of within two of its heartbeat intervals, or has run since; always so when none is
-    /// expected. A run keeps an agent present, and makes none so that had gone silent.
+    /// expected. A run keeps an agent present, and does not make a silent agent present.
     #[must_use]
     pub fn fresh(&self, desired: &Desired, now: Timestamp) -> bool {
         let runs = self.running_until(now).is_some() || self.perhaps_runs;
@@ -66,8 +66,8 @@ impl Signs {
 
     /// When the agent counts as offline, should no run go on then. A silence in which nobody listened does not count.
     ///
-    /// Silence begins with the end of the latest run. But agents check in when the gateway's heartbeat runs them: one that
-    /// is run and does not call, since it cannot reach Muster for example, is not present because of that. So the end of a
+    /// Silence begins with the end of the latest run. But agents check in when the gateway's heartbeat runs them: an
+    /// agent that runs and does not call, since it cannot reach Muster for example, must not count as present for ever. So the end of a
     /// run that was shorter than a heartbeat interval counts for two intervals after the last call at most.
     #[must_use]
     pub fn stale_at(&self, desired: &Desired) -> Option<Timestamp> {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_run_again_and_again_and_never_calls_goes_stale_after_four_intervals() {
+    fn an_agent_that_runs_again_and_again_and_never_calls_goes_stale_after_four_intervals() {
         let mut situation = working();
         for ended in [1300, 1600, 1900, 2200, 2500] {
             ran(&mut situation, ended - 5, Some(ended));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_runs_is_not_stale_and_a_run_without_an_end_is_over_after_six_hours() {
+    fn a_running_agent_is_not_stale_and_a_run_without_an_end_is_over_after_six_hours() {
         let mut situation = working();
         ran(&mut situation, 1500, None);
         let over = 1500 + 6 * 3600;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_makes_nobody_present_who_had_gone_silent() {
+    fn a_run_does_not_make_a_silent_agent_present() {
         let mut situation = working();
         situation.now = 1601;
         situation.record(&crate::plan::Plan::default(), None);

@@ -107,7 +107,7 @@ fn given_up(started: i64) -> Waking {
 }
 
 #[test]
-fn who_runs_is_not_woken_a_first_time() {
+fn a_running_agent_is_not_woken_a_first_time() {
     let mut situation = applied().provisioned();
     ran(&mut situation, 900, None);
     assert_eq!((next(&situation), situation.plan().steps), (given_up(900), Vec::new()));
@@ -116,7 +116,7 @@ fn who_runs_is_not_woken_a_first_time() {
 }
 
 #[test]
-fn who_runs_is_not_woken_again_and_not_given_up() {
+fn a_running_agent_is_not_woken_again_and_not_given_up() {
     for times in 1..=3 {
         let mut situation = woken(times);
         let began = situation.now - 10;
@@ -131,7 +131,7 @@ fn who_runs_is_not_woken_again_and_not_given_up() {
 }
 
 #[test]
-fn who_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
+fn an_agent_that_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
     let mut situation = applied().working();
     ran(&mut situation, 1500, None);
     situation.now = 5000;

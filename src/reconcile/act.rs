@@ -34,7 +34,7 @@ pub struct Outcome {
     pub failed: Option<Trouble>,
     /// The wake that was sent.
     pub woken: Option<Woken>,
-    /// What became of the label that was sent. It is no failure when it was not taken.
+    /// What became of the label that was sent. A refusal is no failure.
     pub labelled: Option<Labelled>,
 }
 

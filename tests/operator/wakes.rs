@@ -146,7 +146,7 @@ fn call(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_runs_is_neither_offline_nor_woken_and_its_silence_begins_with_the_end_of_the_run() {
+async fn a_running_agent_is_neither_offline_nor_woken_and_its_silence_begins_with_the_end_of_the_run() {
     let (mut rig, gateway, id) = idle().await;
     gateway.begin_run(&id);
     rig.rest(Duration::from_mins(40)).await;
@@ -160,7 +160,7 @@ async fn who_runs_is_neither_offline_nor_woken_and_its_silence_begins_with_the_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_spec_wakes_who_runs_after_the_run() {
+async fn a_new_spec_wakes_a_running_agent_after_the_run() {
     let (mut rig, gateway, id) = idle().await;
     gateway.begin_run(&id);
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
@@ -172,7 +172,7 @@ async fn a_new_spec_wakes_who_runs_after_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_runs_longer_than_its_deadline_has_as_long_again_from_the_end() {
+async fn a_wake_whose_run_outlasts_its_deadline_has_as_long_again_from_the_end() {
     let profile = Profile { run_time: Duration::from_mins(20), ..Profile::v2026_9_6() };
     let (mut rig, gateway) = Rig::with(profile);
     rig.board("ops");
