@@ -13,7 +13,7 @@ use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
 use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Trouble, Wake};
-use crate::render::{self, FileName, Template};
+use crate::render::{self, Budget, FileName, Template};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
@@ -174,10 +174,11 @@ fn files(
 ) -> Result<Vec<DesiredFile>, Trouble> {
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
+    let mut budget = Budget::default();
     for name in names(agent)? {
         let policy = policy(agent, &name);
         if policy != FilePolicy::Unmanaged {
-            let text = text(agent, references, &name, variables)?;
+            let text = text(agent, references, &name, variables, &mut budget)?;
             texts.insert(name.clone(), text);
         }
         policies.push((name, policy));
@@ -267,13 +268,14 @@ fn text(
     references: &References,
     name: &FileName,
     variables: &render::Variables,
+    budget: &mut Budget,
 ) -> Result<String, Trouble> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
         Some((origin, source)) => Template { name: origin, source },
         None => render::built_in(kind(agent.spec.role), name).ok_or_else(|| no_template(name))?,
     };
-    render::render(&template, variables)
+    render::render(&template, variables, budget)
         .map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
 }
 
