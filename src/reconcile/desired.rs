@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::references::References;
 use super::role_soul;
+use super::templates::Given;
 use super::variables::{kind, variables};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
@@ -272,7 +273,8 @@ fn text(
 ) -> Result<String, Trouble> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
-        Some((origin, source)) => Template { name: origin, source },
+        Some(Given::Text { origin, source }) => Template { name: origin, source },
+        Some(Given::Binary(trouble)) => return Err(trouble.clone()),
         None => render::built_in(kind(agent.spec.role), name).ok_or_else(|| no_template(name))?,
     };
     render::render(&template, variables, budget)
