@@ -5,12 +5,13 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
+//! - `methods`, `file`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
 //!   `runs`: who is at work.
 
 mod connection;
 mod entry;
 mod error;
+mod file;
 mod frame;
 mod gathering;
 mod handle;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use error::{CallError, Outcome};
+pub use file::{FileContent, FileInfo};
 pub use gathering::Arrival;
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
@@ -36,7 +38,7 @@ pub use identity::Identity;
 pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
-pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
+pub use methods::{ChatMessage, Deleted, SessionInfo};
 pub use runs::{Activity, Labelled, Run, Runs};
 pub use session::{Output, Session};
 pub use transport::{ByteStream, Dial, Network};
