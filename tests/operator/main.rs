@@ -19,6 +19,7 @@ mod disk;
 mod drift;
 mod faults;
 mod files;
+mod files_in_trouble;
 mod inventory;
 mod life;
 mod lifecycle;
