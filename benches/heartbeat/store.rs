@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::agent::{Agent, AgentStatus, GatewayKey};
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
-use muster::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use muster::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]
@@ -83,7 +83,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn config_map(&self, _: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn config_map(&self, _: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
         unused()
     }
 

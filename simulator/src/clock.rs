@@ -63,8 +63,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The SHA-256 of `text` in hexadecimal.
-pub(crate) fn sha256_hex(text: &str) -> String {
-    hex(&Sha256::digest(text))
+pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// URL-safe base64 without padding.

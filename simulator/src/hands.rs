@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    Fault, Profile, Simulator,
+    Fault, Link, Profile, Simulator,
     methods::{chat, devices, sessions::opened},
     world::{Power, sessions::Run},
 };
@@ -14,6 +14,11 @@ use crate::{
 impl Simulator {
     /// Writes a file in the workspace of an agent, or removes it: no event tells of it.
     pub fn edit_file(&self, agent: &str, name: &str, content: Option<&str>) {
+        self.edit_bytes(agent, name, content.map(str::as_bytes));
+    }
+
+    /// The same, with bytes that need not be text.
+    pub fn edit_bytes(&self, agent: &str, name: &str, content: Option<&[u8]>) {
         let mut world = self.gateway.world();
         let Some(entry) = world.written().remove(agent) else {
             return;
@@ -34,7 +39,7 @@ impl Simulator {
         };
         let path = world.workspace_of(agent, &entry);
         if let Some(file) = world.workspaces.by_path.get_mut(&path).and_then(|w| w.files.get_mut(name)) {
-            file.content = "x".repeat(file.content.len());
+            file.content.fill(b'x');
         }
     }
 
@@ -77,15 +82,15 @@ impl Simulator {
         world.apply();
     }
 
-    /// Puts a hard link in the place of a file in the workspace of an agent: the gateway neither reads nor writes it.
-    pub fn link_file(&self, agent: &str, name: &str) {
+    /// Puts a link in the place of a file in the workspace of an agent: the gateway neither reads nor writes it.
+    pub fn link_file(&self, agent: &str, name: &str, link: Link) {
         let mut world = self.gateway.world();
         let Some(entry) = world.written().remove(agent) else {
             return;
         };
         let path = world.workspace_of(agent, &entry);
         world.workspaces.remove_file(&path, name);
-        world.workspaces.by_path.entry(path).or_default().linked.insert(name.to_owned());
+        world.workspaces.by_path.entry(path).or_default().linked.insert(name.to_owned(), link);
     }
 
     /// Approves a pairing request; whether there was one.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     Simulator,
     methods::writes,
-    world::{Power, roster_id, sessions},
+    world::{Power, roster_id, sessions, workspaces::File},
 };
 
 /// One message that was sent to an agent.
@@ -124,14 +124,14 @@ impl Simulator {
     pub fn file(&self, agent: &str, name: &str) -> Option<String> {
         let world = self.gateway.world();
         let entry = world.written().remove(agent)?;
-        world.workspaces.file(&world.workspace_of(agent, &entry), name).map(|file| file.content.clone())
+        world.workspaces.file(&world.workspace_of(agent, &entry), name).map(File::text)
     }
 
     /// The files in a workspace, by name.
     pub fn workspace(&self, path: &str) -> BTreeMap<String, String> {
         let world = self.gateway.world();
         let files = world.workspaces.by_path.get(path).into_iter().flat_map(|workspace| &workspace.files);
-        files.map(|(name, file)| (name.clone(), file.content.clone())).collect()
+        files.map(|(name, file)| (name.clone(), file.text())).collect()
     }
 
     /// Every session by its key.

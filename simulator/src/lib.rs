@@ -33,3 +33,4 @@ pub use faults::Fault;
 pub use inspect::{Call, Chat, Orphans, Outcome, Session};
 pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
 pub use simulator::{ListenGuard, Remote, Simulator};
+pub use world::workspaces::Link;

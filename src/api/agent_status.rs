@@ -203,6 +203,9 @@ pub enum FileState {
     Folded,
     /// It is longer than the gateway passes on to an agent, and was not written.
     TooLarge,
+    /// The gateway refuses to read or to write it: in its place stands a link, for example. The condition `FilesSynced`
+    /// says what to do.
+    Refused,
     /// Muster leaves it alone.
     Unmanaged,
 }

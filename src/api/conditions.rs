@@ -123,6 +123,8 @@ words! {
         RateLimited,
         /// A file is longer than the gateway passes on.
         FileTooLarge,
+        /// The gateway refuses to read or to write a file.
+        FileRefused,
         /// Somebody else changed a file, and it is left so.
         Drifted,
         /// The gateway refuses every label for the session.

@@ -1,8 +1,8 @@
 //! The controllers: queues, panics, deadlines, backoff.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, error, warn};
 
 use super::Cache;
 use crate::metrics::{Ended, Metrics};
@@ -58,7 +59,8 @@ struct Guard {
 ///
 /// # Guarantees
 /// At most one reconcile of an object is under way. A panic, an error or a deadline ends one reconcile and no other, and
-/// its object is tried again after a wait that grows. How many run side by side is bounded where they meet something
+/// its object is tried again after a wait that grows. Each is a task of its own, so that one that computes for long holds
+/// up no other. How many run side by side is bounded where they meet something
 /// bounded: by the requests to the API server, and by each gateway's `maxInFlight`; so that the agents of a slow gateway
 /// hold no place that another's could use.
 pub async fn run<K, F, Fut>(controller: Controller<K>, shutdown: CancellationToken, reconcile: F)
@@ -112,19 +114,19 @@ async fn guarded<K, F, Fut>(guard: &Guard, object: &DeserializeGuard<K>, reconci
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     F: Fn(Arc<K>) -> Fut,
-    Fut: Future<Output = Next>,
+    Fut: Future<Output = Next> + Send + 'static,
 {
     let Ok(readable) = &object.0 else { return Action::await_change() };
     let key = Key::of(readable.meta());
     guard.metrics.begun(guard.name);
     let started = Instant::now();
-    let work = AssertUnwindSafe(reconcile(Arc::new(readable.clone()))).catch_unwind();
-    let (next, ended) = match tokio::time::timeout(DEADLINE, work).await {
+    // Whoever stops waiting for it ends it.
+    let task = AbortOnDropHandle::new(tokio::spawn(reconcile(Arc::new(readable.clone())).in_current_span()));
+    let (next, ended) = match tokio::time::timeout(DEADLINE, task).await {
         Ok(Ok(next)) => (next, ended(next)),
-        Ok(Err(panic)) => {
-            let what =
-                panic.downcast_ref::<&str>().copied().map(str::to_owned).or_else(|| panic.downcast_ref().cloned());
-            error!(controller = guard.name, object = %key, panic = what.unwrap_or_default(), "reconcile panicked");
+        Ok(Err(failed)) => {
+            let panic = failed.try_into_panic().map(said).unwrap_or_default();
+            error!(controller = guard.name, object = %key, panic, "reconcile panicked");
             (Next::retry(), Ended::Panic)
         }
         Err(_) => {
@@ -134,6 +136,14 @@ where
     };
     guard.metrics.ended(guard.name, ended, started.elapsed());
     guard.action(&key, next)
+}
+
+/// The message of a panic.
+fn said(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => other.downcast::<&str>().map(|text| (*text).to_owned()).unwrap_or_default(),
+    }
 }
 
 fn ended(next: Next) -> Ended {
@@ -167,6 +177,8 @@ fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::{reflector, watcher};
+    use serde_json::json;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -182,6 +194,114 @@ mod tests {
         assert_ne!(guard.action(&key, Next::retry()), Action::requeue(soon), "the wait has grown");
         assert_eq!(guard.action(&key, Next::retry().within(Some(soon))), Action::requeue(soon));
         assert_ne!(guard.action(&key, Next::retry().within(None)), Action::requeue(soon));
+    }
+
+    /// A controller of these Boards, and what brings it keys.
+    fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<Key>) {
+        let (cache, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for name in names {
+            let mut board =
+                Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": "gw" } })).unwrap());
+            board.metadata.namespace = Some("fleet".into());
+            writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(board))));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let (sender, queue) = mpsc::unbounded_channel();
+        (Controller { name: "board", cache, queue, gather: Duration::ZERO, metrics: Arc::default() }, sender)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_reconcile_that_computes_for_long_holds_up_no_other() {
+        let (controller, keys) = controller(&["slow", "quick"]);
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let is_done = Arc::new(Mutex::new(is_done));
+        let (told, mut tells) = mpsc::unbounded_channel();
+        let reconcile = move |board: Arc<Board>| {
+            let (begun, done, is_done, told) = (begun.clone(), done.clone(), Arc::clone(&is_done), told.clone());
+            async move {
+                if board.metadata.name.as_deref() == Some("slow") {
+                    begun.send(()).unwrap();
+                    // It gives its thread back only when the other one has ended.
+                    let ended = is_done.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok();
+                    told.send(ended).unwrap();
+                } else {
+                    done.send(()).unwrap();
+                }
+                Next::on_change()
+            }
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(controller, stop.clone(), reconcile));
+        keys.send(Key::new("fleet", "slow")).unwrap();
+        has_begun.recv().await.unwrap();
+        keys.send(Key::new("fleet", "quick")).unwrap();
+        assert_eq!(tells.recv().await, Some(true));
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reconcile_that_panics_or_hangs_ends_and_its_object_is_tried_again() {
+        struct Dropped(mpsc::UnboundedSender<&'static str>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                let _ = self.0.send("ended");
+            }
+        }
+        let (controller, keys) = controller(&["one"]);
+        let metrics = Arc::clone(&controller.metrics);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let round = Arc::new(Mutex::new(0));
+        let reconcile = move |_: Arc<Board>| {
+            let (tell, round) = (tell.clone(), Arc::clone(&round));
+            async move {
+                let now = {
+                    let mut round = round.lock().unwrap();
+                    *round += 1;
+                    *round
+                };
+                let _ended = Dropped(tell.clone());
+                match now {
+                    1 => panic!("on purpose"),
+                    2 => std::future::pending().await,
+                    _ => tell.send("done").unwrap(),
+                }
+                Next::on_change()
+            }
+        };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(controller, stop.clone(), reconcile));
+        keys.send(Key::new("fleet", "one")).unwrap();
+        for expected in ["ended", "ended", "done", "ended"] {
+            assert_eq!(told.recv().await, Some(expected));
+        }
+        stop.cancel();
+        running.await.unwrap();
+        let text = metrics.text().unwrap();
+        assert!(text.contains("controller_runtime_reconcile_panics_total{controller=\"board\"} 1"), "{text}");
+        assert!(text.contains("controller_runtime_reconcile_errors_total{controller=\"board\"} 2"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_reconcile_that_nobody_waits_for_any_more_ends() {
+        let (controller, keys) = controller(&["one"]);
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        // The sender goes with the reconcile.
+        let reconcile = move |_: Arc<Board>| {
+            let begun = begun.clone();
+            async move {
+                begun.send(()).unwrap();
+                let _held = begun;
+                std::future::pending().await
+            }
+        };
+        let running = tokio::spawn(run(controller, CancellationToken::new(), reconcile));
+        keys.send(Key::new("fleet", "one")).unwrap();
+        has_begun.recv().await.unwrap();
+        running.abort();
+        assert_eq!(has_begun.recv().await, None);
     }
 
     #[tokio::test(start_paused = true)]

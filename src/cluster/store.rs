@@ -20,7 +20,7 @@ use super::{Cache, Caches};
 use crate::api::agent::{Agent, AgentStatus, GatewayKey};
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::plan::Binding;
-use crate::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use crate::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
 
 /// Most requests of the operator that the API server has open at one time, watches aside.
 const MOST_REQUESTS: usize = 32;
@@ -181,9 +181,12 @@ impl Store for KubeStore {
         self.ask(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
-    async fn config_map(&self, key: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn config_map(&self, key: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
         let found = self.ask(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.map(|map| map.data.unwrap_or_default()))
+        Ok(found.map(|map| ConfigMapContent {
+            data: map.data.unwrap_or_default(),
+            binary: map.binary_data.unwrap_or_default().into_keys().collect(),
+        }))
     }
 
     async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {

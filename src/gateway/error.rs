@@ -163,6 +163,13 @@ impl CallError {
         self.said().is_some_and(|m| m.starts_with("unsupported file"))
     }
 
+    /// The gateway neither reads nor writes what stands in the place of a file: a link, a file with a second name, no plain
+    /// file, or a file that is too large to be read.
+    #[must_use]
+    pub fn is_unsafe_file(&self) -> bool {
+        self.said().is_some_and(|m| m.starts_with("unsafe workspace file"))
+    }
+
     /// The gateway does not delete main sessions (from 2026.8.1).
     #[must_use]
     pub fn is_main_session_refusal(&self) -> bool {
@@ -214,6 +221,15 @@ mod tests {
         assert!(said("INVALID_REQUEST", "agent \"mc-1\" not found").is_not_found());
         assert!(said("INVALID_REQUEST", "unknown agent id \"mc-1\"").is_not_found());
         assert!(!said("INVALID_REQUEST", "agent \"mc-1\" already exists").is_not_found());
+    }
+
+    #[test]
+    fn an_unsafe_file_is_recognised_in_the_words_of_every_version_and_does_not_pass_by_itself() {
+        for words in ["unsafe workspace file \"SOUL.md\"", "unsafe workspace file \"SOUL.md\" (hardlinked path)"] {
+            let error = said("INVALID_REQUEST", words);
+            assert!(error.is_unsafe_file() && !error.is_transient(), "{words}");
+        }
+        assert!(!said("INVALID_REQUEST", "unsupported file \"SOUL.md\"").is_unsafe_file());
     }
 
     #[test]

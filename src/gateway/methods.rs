@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::CallError;
+use super::file::{FileContent, FileInfo};
 use super::handle::Gateway;
-use super::identity::sha256_hex;
 use super::limits;
 use super::message::{self, Mark};
 use super::payload::{List, Payload, lax};
@@ -20,28 +20,6 @@ pub(super) const ORDINARY: Duration = Duration::from_secs(15);
 const DELETE: Duration = Duration::from_secs(90);
 /// The deadline of a config write: measured 54 s for 200 agents.
 pub(super) const CONFIG_WRITE: Duration = Duration::from_mins(2);
-
-/// A workspace file as the gateway lists it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileInfo {
-    /// Its name.
-    pub name: String,
-    /// Whether it is not there.
-    pub missing: bool,
-    /// Its size in bytes.
-    pub size: i64,
-    /// Time of its last change, in milliseconds since 1970.
-    pub modified_ms: i64,
-}
-
-/// A workspace file with its text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileContent {
-    /// The file.
-    pub info: FileInfo,
-    /// Its text.
-    pub text: String,
-}
 
 /// A message of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +57,8 @@ struct RawFile {
     updated_at_ms: i64,
     #[serde(default)]
     content: Option<String>,
+    #[serde(default)]
+    hash: Option<String>,
 }
 
 impl RawFile {
@@ -162,7 +142,7 @@ impl Gateway {
         if file.missing {
             return Ok(None);
         }
-        Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default() }))
+        Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default(), hash: file.hash }))
     }
 
     /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that. Older
@@ -180,7 +160,7 @@ impl Gateway {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
         if let Some(expected) = expected.filter(|_| !self.hashes()) {
             let there = self.file_get(agent_id, name).await?;
-            if there.is_none_or(|file| sha256_hex(file.text.as_bytes()) != expected) {
+            if there.is_none_or(|file| file.sha256() != expected) {
                 return Err(CallError::Changed(name.to_owned()));
             }
         }

@@ -5,7 +5,7 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `gathering`, `writer`: the roster and the config,
+//! - `methods`, `file`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `gathering`, `writer`: the roster and the config,
 //!   read and written; `write_guard`: a limit for writes that are repeated without end;
 //!   `runs`: who is at work.
 
@@ -14,6 +14,7 @@ mod entry;
 mod entry_queue;
 mod env_refs;
 mod error;
+mod file;
 mod frame;
 mod gathering;
 mod handle;
@@ -43,6 +44,7 @@ mod writer;
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use env_refs::literal;
 pub use error::{CallError, Outcome};
+pub use file::{FileContent, FileInfo};
 pub use gathering::Arrival;
 pub use handle::{Change, Gateway, Link, Meter};
 pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
@@ -50,7 +52,7 @@ pub use identity::Identity;
 pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
-pub use methods::{ChatMessage, Deleted, FileContent, FileInfo};
+pub use methods::{ChatMessage, Deleted};
 pub use rewritten::Rewritten;
 pub use runs::{Activity, GatewayClock, Labelled, Run, Runs};
 pub use session::{Output, Session};

@@ -162,7 +162,9 @@ pub struct Known<'a> {
 /// 6. Ready is recorded before the session is labelled and the wake is sent, so that the agent finds everything in place. Both
 ///    are work for the gateway (a session's store is 0.15 s of its one thread, measured) and can wait for other agents. A wake
 ///    waits for the end of a run, and for no label;
-/// 7. when all is as it should be there is no Step.
+/// 7. what the gateway does with one file holds up no other file, and nothing that follows: one that it refuses is left until
+///    the files are listed again;
+/// 8. when all is as it should be there is no Step.
 #[must_use]
 pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
     let wanted = Binding {
@@ -314,8 +316,12 @@ pub fn records<'a>(desired: &Desired, status: &'a AgentStatus) -> &'a [crate::ap
     if same { &status.files } else { &[] }
 }
 
+/// Whether the status says that everything is in place. A file that the gateway refuses holds up nothing else.
 fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
-    status.observed_generation == desired.generation && conditions::is_true(&status.conditions, ConditionType::Ready)
+    let refused = Reason::FileRefused.as_str();
+    status.observed_generation == desired.generation
+        && conditions::find(&status.conditions, ConditionType::Ready)
+            .is_some_and(|ready| ready.status == "True" || ready.reason == refused)
 }
 
 fn blocked(trouble: Trouble) -> Plan {

@@ -234,3 +234,24 @@ fn nothing_is_created_while_the_gateway_is_unsettled() {
     let plan = situation.plan();
     assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::NotSettled)));
 }
+
+#[test]
+fn a_file_that_the_gateway_refuses_is_written_once_and_holds_up_neither_label_nor_wake() {
+    let mut situation = applied().bound().with_token().registered();
+    assert_eq!(names(&situation.plan()), ["write_files"]);
+    situation.refuse("AGENTS.md");
+    let plan = situation.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true), "what is wrong is recorded first");
+    situation.record(&plan, None);
+    let plan = situation.plan();
+    assert_eq!(names(&plan), ["label_session"]);
+    for step in &plan.steps {
+        situation.apply(step);
+    }
+    situation.record(&plan, None);
+    assert_eq!(names(&situation.plan()), ["wake"]);
+    situation.record(&Plan::default(), Some(1));
+    assert_eq!(situation.plan(), Plan::default());
+    situation.observed.files.clear();
+    assert_eq!(names(&situation.plan()), ["write_files"], "once the files are listed again");
+}

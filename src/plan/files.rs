@@ -7,6 +7,9 @@ use super::observed::ObservedFile;
 use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
 
+/// The largest file that is read, in bytes. One that is larger is none that Muster wrote.
+const LARGEST_READ: i64 = 1024 * 1024;
+
 /// What follows for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -14,7 +17,8 @@ pub enum Decision {
     Rest(FileState),
     /// Its content has to be read before anything can be said.
     Read,
-    /// It is written; the hash of what is to be replaced, when that was read.
+    /// It is written; the hash of what is to be replaced, when that was read. What is too large to be read is replaced
+    /// whatever it is.
     Write {
         /// SHA-256 of the content that is to be replaced.
         expected: Option<String>,
@@ -42,7 +46,8 @@ pub fn force(desired: &Desired, name: &str) -> Force {
 ///
 /// # Guarantees
 /// A file whose size and time are those recorded with the wanted hash is not read. `Once` and `IfMissing` files that
-/// are there are never written again without a request.
+/// are there are never written again without a request. What the gateway refuses is left until it is listed again. A file
+/// that is too large is not read.
 #[must_use]
 pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&ObservedFile>, force: Force) -> Decision {
     match &file.delivery {
@@ -51,15 +56,48 @@ pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&Obs
         Delivery::Unmanaged => Decision::Rest(FileState::Unmanaged),
         Delivery::Held { .. } if held(record, seen).is_some() => Decision::Rest(FileState::Held),
         Delivery::Write { policy, drift, content } | Delivery::Held { policy, drift, content } => match policy {
+            FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
+            FilePolicy::Always | FilePolicy::IfMissing | FilePolicy::Once if is_refused(seen) => {
+                Decision::Rest(refused(*policy, *drift, content, record))
+            }
             FilePolicy::Always if force.rewrite => Decision::Write { expected: None },
             FilePolicy::Always => always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
             FilePolicy::IfMissing => if_missing(content, seen),
             FilePolicy::Once if file.had_a_life => Decision::Rest(FileState::Kept),
             FilePolicy::Once => once(content, record, seen),
-            FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
         },
     }
+}
+
+fn is_refused(seen: Option<&ObservedFile>) -> bool {
+    seen.is_some_and(|seen| seen.refused.is_some())
+}
+
+/// What is said of a file that the gateway refuses. Whether it is as it should be is not asked where somebody else may have
+/// changed it.
+fn refused(policy: FilePolicy, drift: DriftPolicy, content: &Content, record: Option<&FileStatus>) -> FileState {
+    let was_written = written(content, record).is_some();
+    match (policy, drift) {
+        (FilePolicy::Always, DriftPolicy::Ignore) if was_written => FileState::Ignored,
+        (FilePolicy::Always, DriftPolicy::Report) if was_written => FileState::Drifted,
+        (FilePolicy::Always | FilePolicy::IfMissing | FilePolicy::Once, _) => FileState::Refused,
+        (FilePolicy::Unmanaged, _) => FileState::Unmanaged,
+    }
+}
+
+/// The record of a file whose content is what is wanted now: what differs from it, somebody else did.
+fn written<'a>(content: &Content, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
+    record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()))
+}
+
+/// Reads a file, unless it is too large for that.
+fn read_or(seen: &ObservedFile, too_large: Decision) -> Decision {
+    if is_too_large(seen) { too_large } else { Decision::Read }
+}
+
+fn is_too_large(seen: &ObservedFile) -> bool {
+    seen.size > LARGEST_READ
 }
 
 /// What was written before and can stay.
@@ -71,9 +109,7 @@ fn held<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Opti
 }
 
 fn always(drift: DriftPolicy, content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
-    // What was written last is what is wanted now: what differs from it, somebody else did.
-    let written = record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()));
-    match (drift, written) {
+    match (drift, written(content, record)) {
         (DriftPolicy::Ignore, Some(_)) => Decision::Rest(FileState::Ignored),
         (DriftPolicy::Report, Some(record)) => reported(content, record, seen),
         (DriftPolicy::Correct, _) | (_, None) => corrected(content, record, seen),
@@ -90,7 +126,7 @@ fn reported(content: &Content, record: &FileStatus, seen: Option<&ObservedFile>)
         None if !matches!(record.state, FileState::Ignored | FileState::Held) && unmoved(record, seen) => {
             Decision::Rest(record.state)
         }
-        None => Decision::Read,
+        None => read_or(seen, Decision::Rest(FileState::Drifted)),
     }
 }
 
@@ -102,7 +138,7 @@ fn corrected(content: &Content, record: Option<&FileStatus>, seen: Option<&Obser
         Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Synced),
         Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
         None if as_recorded(content, record, seen) => Decision::Rest(FileState::Synced),
-        None => Decision::Read,
+        None => read_or(seen, Decision::Write { expected: None }),
     }
 }
 
@@ -119,7 +155,7 @@ fn once(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFi
     let had = record.is_some_and(|record| match record.state {
         FileState::Synced | FileState::Kept | FileState::Drifted | FileState::Ignored | FileState::Held => true,
         // It was there under another policy, or under another name: it is the agent's by now.
-        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Folded => there,
+        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Refused | FileState::Folded => there,
         FileState::Pending => false,
     });
     if had {
@@ -131,16 +167,19 @@ fn once(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFi
     match &seen.sha256 {
         Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Kept),
         Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
-        None => Decision::Read,
+        // A gateway's own first file is small: this is somebody's.
+        None => read_or(seen, Decision::Rest(FileState::Kept)),
     }
 }
 
 fn overwritten(content: &Content, seen: Option<&ObservedFile>) -> Decision {
-    match seen.map(|seen| &seen.sha256) {
-        None => Decision::Write { expected: None },
-        Some(None) => Decision::Read,
-        Some(Some(sha256)) if *sha256 == content.sha256 => Decision::Rest(FileState::Kept),
-        Some(Some(sha256)) => Decision::Write { expected: Some(sha256.clone()) },
+    let Some(seen) = seen else {
+        return Decision::Write { expected: None };
+    };
+    match &seen.sha256 {
+        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Kept),
+        Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
+        None => read_or(seen, Decision::Write { expected: None }),
     }
 }
 
@@ -175,7 +214,7 @@ pub fn to_read(
         match decide(f, record(records, &f.name), seen, force(desired, &f.name)) {
             Decision::Read => true,
             Decision::Rest(FileState::Synced | FileState::Drifted) => {
-                all && seen.is_some_and(|file| file.sha256.is_none())
+                all && seen.is_some_and(|file| file.sha256.is_none() && !is_too_large(file))
             }
             Decision::Rest(_) | Decision::Write { .. } => false,
         }

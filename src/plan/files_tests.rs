@@ -11,7 +11,7 @@ fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
 }
 
 fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
-    ObservedFile { size, modified_ms, sha256: sha256.map(str::to_owned) }
+    ObservedFile { size, modified_ms, sha256: sha256.map(str::to_owned), refused: None }
 }
 
 fn synced(text: &str, size: i64, modified_ms: i64) -> FileStatus {
@@ -160,4 +160,50 @@ fn drift_is_corrected_as_soon_as_that_is_asked_for() {
     );
     let now = seen(2, 8, None);
     assert_eq!(decide(&file(FilePolicy::Always, "a"), Some(&told), Some(&now), Force::default()), Decision::Read);
+}
+
+const ONE_MIB: i64 = 1024 * 1024;
+
+#[test]
+fn what_the_gateway_refuses_is_left_until_it_is_listed_again() {
+    let link = ObservedFile { refused: Some("is a link".into()), ..ObservedFile::default() };
+    let overwrite = Force { rewrite: true, overwrite: true };
+    for policy in [FilePolicy::Always, FilePolicy::IfMissing, FilePolicy::Once] {
+        let file = file(policy, "a");
+        for force in [Force::default(), overwrite] {
+            let decision = decide(&file, None, Some(&link), force);
+            assert_eq!(decision, Decision::Rest(FileState::Refused), "{policy:?}");
+        }
+        let record = status(&file, Some(&synced("a", 1, 7)), Some(&link));
+        assert_eq!((record.state, record.sha256.clone()), (FileState::Refused, None), "{policy:?}");
+        let gone = decide(&file, Some(&record), None, Force::default());
+        assert_eq!(gone, Decision::Write { expected: None }, "{policy:?}");
+    }
+    let unmanaged = decide(&file(FilePolicy::Unmanaged, "a"), None, Some(&link), Force::default());
+    assert_eq!(unmanaged, Decision::Rest(FileState::Unmanaged));
+    for (drift, state) in [(DriftPolicy::Report, FileState::Drifted), (DriftPolicy::Ignore, FileState::Ignored)] {
+        let soul = drifting(FilePolicy::Always, drift, "a");
+        assert_eq!(decide(&soul, Some(&synced("a", 1, 7)), Some(&link), Force::default()), Decision::Rest(state));
+        let never_written = decide(&soul, None, Some(&link), Force::default());
+        assert_eq!(never_written, Decision::Rest(FileState::Refused), "{drift:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read_and_only_what_is_kept_as_rendered_replaces_it() {
+    let large = seen(ONE_MIB + 1, 7, None);
+    let decided = |file: &DesiredFile, record, force| decide(file, record, Some(&large), force);
+    let (replaced, record) = (Decision::Write { expected: None }, synced("a", 1, 7));
+    assert_eq!(decided(&file(FilePolicy::Always, "a"), None, Force::default()), replaced);
+    assert_eq!(decided(&file(FilePolicy::Always, "a"), Some(&record), Force::default()), replaced);
+    let reported = drifting(FilePolicy::Always, DriftPolicy::Report, "a");
+    assert_eq!(decided(&reported, Some(&record), Force::default()), Decision::Rest(FileState::Drifted));
+    let overwrite = Force { rewrite: false, overwrite: true };
+    for policy in [FilePolicy::IfMissing, FilePolicy::Once] {
+        assert_eq!(decided(&file(policy, "a"), None, Force::default()), Decision::Rest(FileState::Kept), "{policy:?}");
+        assert_eq!(decided(&file(policy, "a"), None, overwrite), replaced, "{policy:?}");
+    }
+    let just_small_enough = seen(ONE_MIB, 7, None);
+    let read = decide(&file(FilePolicy::Always, "a"), None, Some(&just_small_enough), Force::default());
+    assert_eq!(read, Decision::Read);
 }

@@ -66,6 +66,8 @@ pub struct ObservedFile {
     pub modified_ms: i64,
     /// SHA-256 of its content, when the content was read.
     pub sha256: Option<String>,
+    /// The words of the gateway when it refused to read or to write it.
+    pub refused: Option<String>,
 }
 
 /// An agent's main session as the gateway shows it.

@@ -155,8 +155,14 @@ impl Situation {
     }
 
     fn write(&mut self, name: &str) {
-        let file = ObservedFile { size: 4, modified_ms: 9, sha256: Some("sha-of-text".into()) };
+        let file = ObservedFile { size: 4, modified_ms: 9, sha256: Some("sha-of-text".into()), refused: None };
         self.observed.files.insert(name.into(), file);
+    }
+
+    /// The gateway neither reads nor writes a file.
+    pub(super) fn refuse(&mut self, name: &str) {
+        let refused = Some(format!("unsafe workspace file {name}"));
+        self.observed.files.insert(name.into(), ObservedFile { refused, ..ObservedFile::default() });
     }
 
     fn label(&mut self) {

@@ -177,6 +177,8 @@ fn progress(new: &mut AgentStatus, report: &Report<'_>, ready: &Verdict) {
     }
     let kind = match report.wait {
         Some(wait) if !wait.trouble().transient => ConditionType::Stalled,
+        // Everything else is done.
+        None if ready.reason == Reason::FileRefused => ConditionType::Stalled,
         Some(_) | None => ConditionType::Reconciling,
     };
     let since = find(&report.old.conditions, kind).map_or(report.now, |c| c.last_transition_time.0);

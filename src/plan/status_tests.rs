@@ -108,3 +108,24 @@ fn another_identity_forgets_the_files_and_the_wakes_of_the_one_before() {
     situation.record(&Plan::default(), None);
     assert!(situation.status.files.is_empty() && situation.status.wake.is_none());
 }
+
+#[test]
+fn a_file_that_the_gateway_refuses_is_named_with_what_to_do() {
+    let mut situation = applied().working();
+    situation.refuse("AGENTS.md");
+    situation.record(&situation.plan(), None);
+    let status = situation.status.clone();
+    for kind in [ConditionType::FilesSynced, ConditionType::Ready] {
+        assert_eq!(truth(&status, kind), "False FileRefused", "{kind}");
+        let message = &find(&status.conditions, kind).unwrap().message;
+        for word in ["AGENTS.md in /data/", "link", "unsafe workspace file AGENTS.md", "Unmanaged"] {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    }
+    assert_eq!(truth(&status, ConditionType::Stalled), "True FileRefused");
+    assert_eq!(truth(&status, ConditionType::SessionReady), "True Reconciled");
+    assert_eq!(find(&status.conditions, ConditionType::Reconciling), None);
+    situation.now += 1;
+    situation.record(&situation.plan(), None);
+    assert_eq!(situation.status, status);
+}

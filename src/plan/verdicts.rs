@@ -123,9 +123,9 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
             "the gateway's heartbeat is set up as specified",
             "the heartbeat is being set up",
         ),
-        match drifted(new) {
-            Some(drifted) if synced => Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, drifted),
-            _ => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
+        match refused(new, observed).or_else(|| drifted(new).filter(|_| synced)) {
+            Some(verdict) => verdict,
+            None => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
         },
     ]
 }
@@ -200,15 +200,35 @@ fn as_rendered(new: &AgentStatus) -> String {
 }
 
 /// What is said of files that somebody else changed and that are left so.
-fn drifted(new: &AgentStatus) -> Option<String> {
+fn drifted(new: &AgentStatus) -> Option<Verdict> {
     let names = named(new, FileState::Drifted);
     (!names.is_empty()).then(|| {
-        format!(
+        let message = format!(
             "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to have them written again",
             names.join(", "),
             crate::api::keys::SYNC_REQUESTED_AT,
-        )
+        );
+        Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, message)
     })
+}
+
+/// What is said of files that the gateway refuses, once all others are as they should be.
+fn refused(new: &AgentStatus, observed: &Observed) -> Option<Verdict> {
+    let names = named(new, FileState::Refused);
+    let first = names.first()?;
+    if new.files.iter().any(|f| f.state != FileState::Refused && !settled(f.state)) {
+        return None;
+    }
+    let words = observed.files.get(*first).and_then(|file| file.refused.as_deref()).unwrap_or_default();
+    let (more, it) = match &names[1..] {
+        [] => (String::new(), "it"),
+        others => (format!(" (and {} more: {})", others.len(), others.join(", ")), "each"),
+    };
+    let path = new.workspace_path.as_deref().unwrap_or_default();
+    let message = format!(
+        "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"); all other files are written. Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
+    );
+    Some(Verdict::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
 }
 
 fn settled(state: FileState) -> bool {
@@ -221,7 +241,7 @@ fn settled(state: FileState) -> bool {
         | FileState::Left
         | FileState::Folded
         | FileState::Unmanaged => true,
-        FileState::Pending | FileState::TooLarge => false,
+        FileState::Pending | FileState::TooLarge | FileState::Refused => false,
     }
 }
 

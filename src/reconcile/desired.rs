@@ -8,13 +8,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::references::References;
 use super::role_soul;
+use super::templates::Given;
 use super::variables::{kind, variables};
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
 use crate::api::text::one_line;
 use crate::plan::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Trouble, Wake};
-use crate::render::{self, FileName, Template};
+use crate::render::{self, Budget, FileName, Template};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
@@ -185,10 +186,11 @@ fn files(
 ) -> Result<Vec<DesiredFile>, Trouble> {
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
+    let mut budget = Budget::default();
     for name in names(agent)? {
         let policy = policy(agent, &name);
         if policy != FilePolicy::Unmanaged {
-            let text = text(agent, references, &name, variables)?;
+            let text = text(agent, references, &name, variables, &mut budget)?;
             texts.insert(name.clone(), text);
         }
         policies.push((name, policy));
@@ -278,13 +280,15 @@ fn text(
     references: &References,
     name: &FileName,
     variables: &render::Variables,
+    budget: &mut Budget,
 ) -> Result<String, Trouble> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
-        Some((origin, source)) => Template { name: origin, source },
+        Some(Given::Text { origin, source }) => Template { name: origin, source },
+        Some(Given::Binary(trouble)) => return Err(trouble.clone()),
         None => render::built_in(kind(agent.spec.role), name).ok_or_else(|| no_template(name))?,
     };
-    render::render(&template, variables)
+    render::render(&template, variables, budget)
         .map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
 }
 

@@ -251,7 +251,8 @@ impl Link {
         self.gateway.submit(entry(&desired.identity.agent_id, &desired.entry));
     }
 
-    /// Writes files side by side, and says of each what became of it.
+    /// Writes files side by side, and says of each what became of it. One in whose place stands what the gateway does not
+    /// touch is no failure: it is seen as refused.
     pub async fn write(
         &self,
         id: &str,
@@ -266,7 +267,7 @@ impl Link {
                         name,
                         ObservedFile { sha256: Some(crate::render::sha256_hex(&text)), ..observed_file(&info) },
                     )),
-                    Err(error) => Err((name, error)),
+                    Err(error) => refused_file(error).map(|file| (name.clone(), file)).map_err(|error| (name, error)),
                 }
             }
         };
@@ -293,16 +294,15 @@ impl Link {
         name: &str,
         observed: &mut Observed,
     ) -> Result<Option<Option<String>>, Trouble> {
-        let read = self.gateway.file_get(id, name).await.map_err(|e| trouble(&format!("to read {name}"), &e))?;
-        match read {
-            None => Ok(Some(None)),
-            Some(file) if file.text.is_empty() => Ok(Some(Some(crate::render::sha256_hex("")))),
-            Some(file) => {
-                observed.files.insert(name.to_owned(), content_seen(&file));
-                self.update(id, observed);
-                Ok(None)
-            }
-        }
+        let file = match self.gateway.file_get(id, name).await {
+            Ok(None) => return Ok(Some(None)),
+            Ok(Some(file)) if file.info.size == 0 => return Ok(Some(Some(file.sha256()))),
+            Ok(Some(file)) => content_seen(&file),
+            Err(error) => refused_file(error).map_err(|e| trouble(&format!("to read {name}"), &e))?,
+        };
+        observed.files.insert(name.to_owned(), file);
+        self.update(id, observed);
+        Ok(None)
     }
 
     /// Puts a label on a session. Gives the label that the gateway stored.
@@ -360,5 +360,16 @@ pub fn trouble(doing: &str, error: &CallError) -> Trouble {
 }
 
 pub(super) fn observed_file(info: &gateway::FileInfo) -> ObservedFile {
-    ObservedFile { size: info.size, modified_ms: info.modified_ms, sha256: None }
+    ObservedFile { size: info.size, modified_ms: info.modified_ms, ..ObservedFile::default() }
+}
+
+/// A file in whose place stands something that the gateway neither reads nor writes.
+///
+/// # Errors
+/// The error, when it is another one.
+pub(super) fn refused_file(error: CallError) -> Result<ObservedFile, CallError> {
+    if !error.is_unsafe_file() {
+        return Err(error);
+    }
+    Ok(ObservedFile { refused: Some(error.message()), ..ObservedFile::default() })
 }

@@ -74,6 +74,15 @@ pub enum StoreError {
     Failed(String),
 }
 
+/// What a ConfigMap holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigMapContent {
+    /// Its `data`.
+    pub data: BTreeMap<String, String>,
+    /// The keys of its `binaryData`.
+    pub binary: BTreeSet<String>,
+}
+
 /// A change of an object's finalizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
@@ -150,11 +159,8 @@ pub trait Store: Send + Sync + 'static {
     fn fresh_agent(&self, key: &Key) -> impl Future<Output = Result<Option<Agent>, StoreError>> + Send;
     /// A Secret by name.
     fn secret(&self, key: &Key) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
-    /// The data of a ConfigMap by name.
-    fn config_map(
-        &self,
-        key: &Key,
-    ) -> impl Future<Output = Result<Option<BTreeMap<String, String>>, StoreError>> + Send;
+    /// What a ConfigMap holds, by name.
+    fn config_map(&self, key: &Key) -> impl Future<Output = Result<Option<ConfigMapContent>, StoreError>> + Send;
     /// The labels of a namespace.
     fn namespace_labels(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ports::{Key, Store, StoreError};
+use super::ports::{ConfigMapContent, Key, Store, StoreError};
 use crate::api::agent::Agent;
 use crate::api::shared::{ConfigMapKeyRef, LocalRef, TemplateSource};
 use crate::api::{AgentGateway, Board, Reason};
@@ -19,11 +19,25 @@ pub enum TemplatesError {
     Store(#[from] StoreError),
 }
 
-/// The templates that replace built-in ones, by file name: where each stands, and its text.
+/// The templates that replace built-in ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates {
-    /// By file name: a name for error messages, and the template.
-    pub given: BTreeMap<String, (String, String)>,
+    /// By file name.
+    pub given: BTreeMap<String, Given>,
+}
+
+/// A template that replaces a built-in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// It is text.
+    Text {
+        /// Where it stands, for error messages.
+        origin: String,
+        /// The template.
+        source: String,
+    },
+    /// It stands in `binaryData`, which is an error for an agent that has a file of this name.
+    Binary(Trouble),
 }
 
 /// Gathers the templates of an agent: its own inline ones first, then the ConfigMaps of the Agent, the Board and the
@@ -37,8 +51,8 @@ pub async fn gather<S: Store>(
     let mut templates = Templates::default();
     let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
     for (file, field, source) in own(agent) {
-        let (origin, text) = resolve(store, namespace, &field, source).await?;
-        templates.given.entry(file).or_insert((origin, text));
+        let template = resolve(store, namespace, &field, source).await?;
+        templates.given.entry(file).or_insert(template);
     }
     let levels = [
         (namespace, "spec.templates of the Agent", agent.spec.templates.as_ref().map(|t| &t.config_map_ref)),
@@ -55,9 +69,14 @@ pub async fn gather<S: Store>(
     ];
     for (namespace, field, reference) in levels {
         let Some(LocalRef { name }) = reference else { continue };
-        for (file, text) in config_map(store, namespace, name, field).await? {
+        let ConfigMapContent { data, binary } = config_map(store, namespace, name, field).await?;
+        for (file, source) in data {
             let origin = format!("ConfigMap {namespace}/{name}, key {file}");
-            templates.given.entry(file).or_insert((origin, text));
+            templates.given.entry(file).or_insert(Given::Text { origin, source });
+        }
+        for file in binary {
+            let trouble = in_binary_data(namespace, name, &file, field);
+            templates.given.entry(file).or_insert(Given::Binary(trouble));
         }
     }
     Ok(templates)
@@ -82,13 +101,16 @@ async fn resolve<S: Store>(
     namespace: &str,
     field: &str,
     source: &TemplateSource,
-) -> Result<(String, String), TemplatesError> {
+) -> Result<Given, TemplatesError> {
     match (&source.inline, &source.config_map_key_ref) {
-        (Some(text), _) => Ok((format!("{field}.inline"), text.clone())),
+        (Some(text), _) => Ok(Given::Text { origin: format!("{field}.inline"), source: text.clone() }),
         (None, Some(ConfigMapKeyRef { name, key })) => {
-            let mut data = config_map(store, namespace, name, field).await?;
-            let text = data.remove(key).ok_or_else(|| missing_key(namespace, name, key, field))?;
-            Ok((format!("ConfigMap {namespace}/{name}, key {key}"), text))
+            let ConfigMapContent { mut data, binary } = config_map(store, namespace, name, field).await?;
+            match data.remove(key) {
+                Some(source) => Ok(Given::Text { origin: format!("ConfigMap {namespace}/{name}, key {key}"), source }),
+                None if binary.contains(key) => Ok(Given::Binary(in_binary_data(namespace, name, key, field))),
+                None => Err(missing_key(namespace, name, key, field).into()),
+            }
         }
         (None, None) => {
             Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} gives neither inline nor configMapKeyRef"))
@@ -102,7 +124,7 @@ async fn config_map<S: Store>(
     namespace: &str,
     name: &str,
     field: &str,
-) -> Result<BTreeMap<String, String>, TemplatesError> {
+) -> Result<ConfigMapContent, TemplatesError> {
     let found = store.config_map(&Key::new(namespace, name)).await?;
     Ok(found.ok_or_else(|| {
         let message = format!(
@@ -116,6 +138,13 @@ fn missing_key(namespace: &str, name: &str, key: &str, field: &str) -> Trouble {
     let message =
         format!("ConfigMap {namespace}/{name}, which {field} names, has no key {key:?}; add it or change that field");
     Trouble::permanent(Reason::ConfigMapNotFound, message)
+}
+
+fn in_binary_data(namespace: &str, name: &str, key: &str, field: &str) -> Trouble {
+    let message = format!(
+        "ConfigMap {namespace}/{name}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
+    );
+    Trouble::permanent(Reason::TemplateError, message)
 }
 
 /// The ConfigMaps that an Agent, its Board and its gateway name, so that a change of one reaches the agent.

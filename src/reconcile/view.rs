@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::entry::{entry, rewritten_field};
-use super::link::{Link, observed_file, trouble};
+use super::link::{Link, observed_file, refused_file, trouble};
 use crate::api::agent::AgentStatus;
 use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Labelled, Run, SessionInfo};
 use crate::plan::{
@@ -195,13 +195,22 @@ impl Link {
         let present = listed.into_iter().filter(|file| !file.missing);
         let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), observed_file(&file))).collect();
         if left_out {
+            let before = before.map(|view| view.files.get(UNLISTED)).filter(|file| !file.is_some_and(is_refused));
             let unlisted = match before {
-                Some(view) => view.files.get(UNLISTED).map(|file| ObservedFile { sha256: None, ..file.clone() }),
-                None => self.gateway.file_get(id, UNLISTED).await?.map(|content| content_seen(&content)),
+                Some(file) => file.map(|file| ObservedFile { sha256: None, ..file.clone() }),
+                None => self.read(id, UNLISTED).await?,
             };
             files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
         }
         Ok(files)
+    }
+
+    /// A file with the hash of its content, or that the gateway refuses it; `None` when it is not there.
+    async fn read(&self, id: &str, name: &str) -> Result<Option<ObservedFile>, CallError> {
+        match self.gateway.file_get(id, name).await {
+            Ok(content) => Ok(content.map(|content| content_seen(&content))),
+            Err(error) => refused_file(error).map(Some),
+        }
     }
 
     /// Whether the contents of an agent's files are to be compared, although nothing makes them suspect. The first time comes
@@ -240,11 +249,11 @@ impl Link {
 
     /// Reads the content hashes of files.
     pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), Trouble> {
-        let reads = names.iter().map(|name| async move { Ok((name.clone(), self.gateway.file_get(id, name).await?)) });
-        let contents = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
-        for (name, content) in contents {
-            match content {
-                Some(content) => observed.files.insert(name, content_seen(&content)),
+        let reads = names.iter().map(|name| async move { Ok((name.clone(), self.read(id, name).await?)) });
+        let files = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
+        for (name, file) in files {
+            match file {
+                Some(file) => observed.files.insert(name, file),
                 None => observed.files.remove(&name),
             };
         }
@@ -327,5 +336,9 @@ fn is_unheard(run: &Run, heard: Option<&gateway::Activity>) -> bool {
 }
 
 pub(super) fn content_seen(content: &gateway::FileContent) -> ObservedFile {
-    ObservedFile { sha256: Some(crate::render::sha256_hex(&content.text)), ..observed_file(&content.info) }
+    ObservedFile { sha256: Some(content.sha256()), ..observed_file(&content.info) }
+}
+
+fn is_refused(file: &ObservedFile) -> bool {
+    file.refused.is_some()
 }

@@ -4,12 +4,12 @@
 //! that names another template, no functions; a limit for the source, its nesting, its work and its output. Work includes
 //! memory: the engine charges for each byte that a template makes.
 
-use super::error::{RenderError, near_names};
+use super::error::{RenderError, beginning, near_names};
 use super::filters as ours;
 use super::source::{self, Tag};
 use super::variables::{AUTH_TOKEN, Variables};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, filters, tests};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The largest output of a template. A gateway shows much less of a file to its model.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
@@ -18,6 +18,10 @@ pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 const MAX_SOURCE_BYTES: usize = 128 * 1024;
 /// One unit pays for an instruction or for 64 bytes, so this is at most 6.4 MB of data.
 const FUEL: u64 = 100_000;
+/// What all templates of an agent may have together.
+const FUEL_OF_ALL: u64 = 2 * FUEL;
+/// The most source that all templates of an agent may have together.
+const SOURCE_OF_ALL: usize = 8 * MAX_SOURCE_BYTES;
 const MAX_RECURSION: usize = 64;
 /// The names of all filters, for a person who looks for one.
 const FILTERS: [&str; 23] = [
@@ -55,22 +59,41 @@ pub struct Template<'a> {
     pub source: &'a str,
 }
 
-/// Renders a template.
+/// What the templates of one agent may still cost together, so that looking at an agent is cheap whatever its templates are.
+#[derive(Debug)]
+pub struct Budget {
+    fuel: u64,
+    source: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { fuel: FUEL_OF_ALL, source: SOURCE_OF_ALL }
+    }
+}
+
+/// Renders a template at the cost of `budget`.
 ///
 /// Guarantees: a variable that is not in `variables` is an error wherever it stands, also in a branch that is not taken and
 /// under `default`; values are never read as templates; the output ends in exactly one newline, unless it is empty, and has at
-/// most [`MAX_OUTPUT_BYTES`]; an error never holds the token.
-pub fn render(template: &Template<'_>, variables: &Variables) -> Result<String, RenderError> {
+/// most [`MAX_OUTPUT_BYTES`]; an error never holds the token. The time that it takes grows in proportion to the source and
+/// to the work that the budget pays for.
+pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budget) -> Result<String, RenderError> {
     let failed =
         |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };
     if template.source.len() > MAX_SOURCE_BYTES {
         let message = format!("the template has more than {} KiB; shorten it", MAX_SOURCE_BYTES / 1024);
         return Err(failed(None, message));
     }
-    let tags = source::tags(template.source);
-    source::check(&tags).map_err(|refused| failed(Some(refused.line), refused.message))?;
+    budget.source = budget.source.checked_sub(template.source.len()).ok_or_else(|| {
+        let message =
+            format!("the templates of this agent have more than {} KiB together; shorten them", SOURCE_OF_ALL / 1024);
+        failed(None, message)
+    })?;
+    let tags = source::tags(template.source).and_then(|tags| source::check(&tags).map(|()| tags));
+    let tags = tags.map_err(|refused| failed(Some(refused.line), refused.message))?;
 
-    let environment = environment();
+    let environment = environment(budget.fuel.min(FUEL));
     let compiled = environment
         .template_from_str(template.source)
         .map_err(|error| failed(error.line(), explain(&error, template.source, true)))?;
@@ -81,9 +104,12 @@ pub fn render(template: &Template<'_>, variables: &Variables) -> Result<String, 
 
     let context: BTreeMap<&str, Value> = variables.exposed().map(|(name, value)| (name, Value::from(value))).collect();
     let may_tell_values = !used.contains(AUTH_TOKEN);
-    let text = compiled
-        .render(Value::from(context))
+    let rendered = compiled
+        .render_captured(Value::from(context))
         .map_err(|error| failed(error.line(), explain(&error, template.source, may_tell_values)))?;
+    let used_up = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
+    budget.fuel = budget.fuel.saturating_sub(used_up);
+    let text = rendered.into_output();
     if text.len() > MAX_OUTPUT_BYTES {
         let message = format!("the result has more than {} KiB; shorten the template", MAX_OUTPUT_BYTES / 1024);
         return Err(failed(None, message));
@@ -91,11 +117,11 @@ pub fn render(template: &Template<'_>, variables: &Variables) -> Result<String, 
     Ok(with_one_newline(text))
 }
 
-fn environment() -> Environment<'static> {
+fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
     environment.set_debug(true);
     add_filters(&mut environment);
     add_tests(&mut environment);
@@ -147,11 +173,12 @@ fn unknown_variable<'a>(
     variables: &Variables,
     used: impl IntoIterator<Item = &'a String>,
 ) -> Option<RenderError> {
-    let (line, variable) = used
-        .into_iter()
-        .filter(|name| !variables.names().any(|known| known == *name))
-        .map(|name| (source::line_with(tags, name), name))
-        .min()?;
+    let known: BTreeSet<&str> = variables.names().collect();
+    let unknown: BTreeSet<&str> = used.into_iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    let (line, variable) = match source::first_use(tags, &unknown) {
+        Some((line, name)) => (Some(line), name),
+        None => (None, *unknown.first()?),
+    };
     let near = near_names(variable, variables.names());
     let advice = if near.is_empty() {
         "remove it, or give it a value with `set`; names begin with agent_, board_, identity_ or user_".to_owned()
@@ -161,18 +188,21 @@ fn unknown_variable<'a>(
     Some(RenderError {
         template: template.name.to_owned(),
         line,
-        variable: Some(variable.clone()),
-        message: format!("unknown variable {variable}: {advice}"),
+        variable: Some(variable.to_owned()),
+        message: format!("unknown variable {}: {advice}", beginning(variable)),
     })
 }
 
 /// What the engine found, for a person. Its details may hold values, so they are left out where these may be the token.
 fn explain(error: &Error, source: &str, may_tell_values: bool) -> String {
     let code = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|code| !code.is_empty());
-    let place = code.map(|code| format!(" in `{}`", ours::line(code))).unwrap_or_default();
-    let detail = error.detail().filter(|_| may_tell_values).map(|detail| format!(": {detail}")).unwrap_or_default();
+    let place = code.map(|code| format!(" in `{}`", ours::line(&beginning(code)))).unwrap_or_default();
+    let detail =
+        error.detail().filter(|_| may_tell_values).map(|detail| format!(": {}", beginning(detail))).unwrap_or_default();
     match error.kind() {
-        ErrorKind::OutOfFuel => "the template does too much work; make its loops shorter".to_owned(),
+        ErrorKind::OutOfFuel => {
+            "the template does too much work, or the agent's templates do together; make their loops shorter".to_owned()
+        }
         ErrorKind::UnknownFilter => format!("unknown filter{place}; the filters are {}", FILTERS.join(", ")),
         ErrorKind::SyntaxError => format!("syntax error{place}{detail}"),
         kind => format!("{kind}{place}{detail}"),

@@ -16,7 +16,7 @@ fn variables() -> Variables {
 }
 
 fn rendered(source: &str) -> Result<String, RenderError> {
-    render(&Template { name: "ConfigMap team/templates key SOUL.md", source }, &variables())
+    render(&Template { name: "ConfigMap team/templates key SOUL.md", source }, &variables(), &mut Budget::default())
 }
 
 fn error(source: &str) -> RenderError {
@@ -36,7 +36,7 @@ fn text_is_not_escaped_whatever_the_template_is_called() {
     let mut variables = variables();
     variables.set("agent_name", "<Ada> & 'co'");
     let template = Template { name: "x.html", source: "{{ agent_name }}" };
-    assert_eq!(render(&template, &variables).unwrap(), "<Ada> & 'co'\n");
+    assert_eq!(render(&template, &variables, &mut Budget::default()).unwrap(), "<Ada> & 'co'\n");
 }
 
 #[test]
@@ -151,6 +151,39 @@ fn work_memory_nesting_and_output_are_bounded() {
         assert!(rendered(&source).is_err(), "{}", &source[..60]);
     }
     assert!(rendered(&"x".repeat(100_000)).is_ok());
+}
+
+#[test]
+fn one_tag_too_many_is_told_with_its_line() {
+    let source = "{{ agent_name }}\n".repeat(source::MAX_TAGS);
+    assert!(rendered(&source).is_ok());
+    let error = error(&format!("{source}{{{{ agent_name }}}}"));
+    assert_eq!(error.line, Some(source::MAX_TAGS + 1));
+    assert!(error.to_string().contains("ConfigMap team/templates key SOUL.md"), "{error}");
+}
+
+#[test]
+fn a_text_that_is_as_long_as_a_template_is_not_quoted_whole() {
+    let name = "x".repeat(100_000);
+    for source in [format!("{{{{ {name} }}}}"), format!("{{{{ '{name}' | int }}}}"), format!("{{{{ 1 {name} }}}}")] {
+        let error = error(&source);
+        assert!(error.to_string().len() < 1_000, "{error}");
+    }
+}
+
+#[test]
+fn the_templates_of_one_agent_have_one_budget_of_work_and_of_source() {
+    let busy = "{% for a in identity_expertise %}{% for b in board_objective %}{% for c in identity_expertise %}{{ b }}\
+        {% endfor %}{% endfor %}{% endfor %}";
+    let long = "x".repeat(MAX_SOURCE_BYTES);
+    for source in [busy, long.as_str()] {
+        let mut budget = Budget::default();
+        let mut next = || render(&Template { name: "t", source }, &variables(), &mut budget);
+        let fit = std::iter::from_fn(|| next().ok()).take(100).count();
+        assert!((2..30).contains(&fit), "{fit}");
+        let error = next().expect_err("the budget is used up");
+        assert!(error.message.contains("together"), "{error}");
+    }
 }
 
 proptest! {

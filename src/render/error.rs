@@ -30,8 +30,24 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
+/// The most of a template that an error quotes, in characters.
+const LONGEST_QUOTE: usize = 200;
+/// The longest name that is compared with others, in bytes.
+const LONGEST_NAME: usize = 128;
+
+/// The beginning of a text that may be as long as a template.
+pub(super) fn beginning(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// The names out of `known` that look most like `name`, best first, at most three.
 pub(super) fn near_names<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    if name.len() > LONGEST_NAME {
+        return Vec::new();
+    }
     let limit = 1 + name.chars().count() / 4;
     let mut near: Vec<(usize, &str)> = known
         .map(|candidate| (distance(name, candidate), candidate))
@@ -94,6 +110,7 @@ mod tests {
     fn a_name_like_no_other_gets_no_suggestion() {
         assert!(near("quarterly_budget").is_empty());
         assert!(near("").is_empty());
+        assert!(near(&"agent_name".repeat(100)).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod source;
 mod variables;
 
 pub use built_in::built_in;
-pub use engine::{MAX_OUTPUT_BYTES, Template, render};
+pub use engine::{Budget, MAX_OUTPUT_BYTES, Template, render};
 pub use error::RenderError;
 pub use facts::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, RoleSoul, UserFacts};
 pub use file_name::{FileName, InvalidFileName, injection_limit, standard_files};

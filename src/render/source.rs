@@ -4,7 +4,13 @@
 //! bound of its own, so that a chain of some thousand operators, or a list that holds itself in twos, would overflow the
 //! stack of the whole process or never end. Variables are strings; so a template needs neither lists nor maps nor
 //! arithmetic, and a tag needs few words. What goes beyond that is refused here, with a hint.
+//!
+//! Each character is looked at a bounded number of times, whatever the template is: lines are counted along the way.
 
+use std::collections::BTreeSet;
+
+/// The most tags, comments included, in one template.
+pub(super) const MAX_TAGS: usize = 2_000;
 /// The most words and signs in one tag.
 const MAX_TOKENS: usize = 200;
 /// The most `elif` in one template: each one nests in the one before.
@@ -39,11 +45,19 @@ pub(super) struct Refused {
 }
 
 /// The tags of a template, in order. Comments and raw parts have none; the last one is cut short where a mark is missing,
-/// which the engine reports as a syntax error.
-pub(super) fn tags(source: &str) -> Vec<Tag> {
+/// which the engine reports as a syntax error. Nothing is read after one tag too many.
+pub(super) fn tags(source: &str) -> Result<Vec<Tag>, Refused> {
     let mut tags = Vec::new();
-    let mut at = 0;
+    let mut lines = Lines { source, counted: 0, line: 1 };
+    let (mut at, mut found) = (0, 0);
     while let Some(start) = next_mark(source, at) {
+        let line = lines.at(start);
+        found += 1;
+        if found > MAX_TAGS {
+            let message =
+                format!("the template has more than {MAX_TAGS} tags ({{{{ }}}}, {{% %}}, {{# #}}); use fewer of them");
+            return Err(Refused { line, message });
+        }
         let body = start + 2;
         at = match source.as_bytes()[start + 1] {
             b'#' => end_of(source, body, "#}"),
@@ -51,12 +65,30 @@ pub(super) fn tags(source: &str) -> Vec<Tag> {
                 let close = if mark == b'%' { "%}" } else { "}}" };
                 let (code, end) = read_tag(&source[body..], close);
                 let is_raw = mark == b'%' && strip_signs(&code).trim() == "raw";
-                tags.push(Tag { line: line_of(source, start), code });
+                tags.push(Tag { line, code });
                 if is_raw { end_of_raw(source, body + end) } else { body + end }
             }
         };
     }
-    tags
+    Ok(tags)
+}
+
+/// The lines of a text, counted from one place to the next.
+struct Lines<'a> {
+    source: &'a str,
+    /// As far as they are counted.
+    counted: usize,
+    /// The line of that place, from 1.
+    line: usize,
+}
+
+impl Lines<'_> {
+    /// The line of a place that is not before the last one.
+    fn at(&mut self, at: usize) -> usize {
+        self.line += newlines(&self.source[self.counted..at]);
+        self.counted = at;
+        self.line
+    }
 }
 
 /// Refuses what the engine could not take safely.
@@ -91,38 +123,51 @@ pub(super) fn check(tags: &[Tag]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The first line that uses the variable.
-pub(super) fn line_with(tags: &[Tag], variable: &str) -> Option<usize> {
-    tags.iter().find_map(|tag| tag.line_with(variable))
+/// The first use of one of these variables: its line and its name.
+pub(super) fn first_use<'n>(tags: &[Tag], names: &BTreeSet<&'n str>) -> Option<(usize, &'n str)> {
+    tags.iter().find_map(|tag| tag.first_use(names))
 }
 
 impl Tag {
     fn tokens(&self) -> Vec<Token<'_>> {
         let mut rest = strip_signs(&self.code);
         let mut tokens = Vec::new();
-        while let Some(first) = rest.chars().next() {
-            let length =
-                if is_word(first) { rest.find(|c| !is_word(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
-            let (token, after) = rest.split_at(length);
-            if is_word(first) {
-                tokens.push(Token::Word(token));
-            } else if !first.is_whitespace() {
-                tokens.push(Token::Sign(first));
+        while let Some((token, after)) = split_token(rest) {
+            match token.chars().next() {
+                Some(first) if is_word(first) => tokens.push(Token::Word(token)),
+                Some(first) if !first.is_whitespace() => tokens.push(Token::Sign(first)),
+                Some(_) | None => {}
             }
             rest = after;
         }
         tokens
     }
 
-    fn line_with(&self, variable: &str) -> Option<usize> {
-        self.code.match_indices(variable).find_map(|(at, _)| {
-            let before = self.code[..at].trim_end().chars().next_back();
-            let joined = self.code[..at].chars().next_back().is_some_and(is_word);
-            let after = self.code[at + variable.len()..].chars().next();
-            let alone = !joined && before != Some('.') && before != Some('|') && !after.is_some_and(is_word);
-            alone.then(|| self.line + newlines(&self.code[..at]))
-        })
+    fn first_use<'n>(&self, names: &BTreeSet<&'n str>) -> Option<(usize, &'n str)> {
+        let (mut line, mut before) = (self.line, None);
+        let mut rest = self.code.as_str();
+        while let Some((token, after)) = split_token(rest) {
+            // After `.` stands an attribute, after `|` a filter.
+            if !matches!(before, Some("." | "|"))
+                && let Some(name) = names.get(token)
+            {
+                return Some((line, name));
+            }
+            line += newlines(token);
+            if !token.trim().is_empty() {
+                before = Some(token);
+            }
+            rest = after;
+        }
+        None
     }
+}
+
+/// The first word or sign of a text, and what follows it.
+fn split_token(text: &str) -> Option<(&str, &str)> {
+    let first = text.chars().next()?;
+    let length = if is_word(first) { text.find(|c| !is_word(c)).unwrap_or(text.len()) } else { first.len_utf8() };
+    Some(text.split_at(length))
 }
 
 fn opens_block(word: &str, tokens: &[Token<'_>]) -> bool {
@@ -185,14 +230,14 @@ fn end_of(source: &str, from: usize, close: &str) -> usize {
     source[from..].find(close).map_or(source.len(), |at| from + at + close.len())
 }
 
-/// Where the text goes on after the end of a raw part.
+/// Where the text goes on after the end of a raw part. Between one `%}` and the next only the last `{%` can begin it.
 fn end_of_raw(source: &str, from: usize) -> usize {
     let mut at = from;
-    while let Some(start) = source[at..].find("{%") {
-        at += start + 2;
-        let end = end_of(source, at, "%}");
-        if source[at..end].strip_suffix("%}").is_some_and(|body| strip_signs(body).trim() == "endraw") {
-            return end;
+    while let Some(length) = source[at..].find("%}") {
+        let part = &source[at..at + length];
+        at += length + 2;
+        if part.rfind("{%").is_some_and(|start| strip_signs(&part[start + 2..]).trim() == "endraw") {
+            return at;
         }
     }
     source.len()
@@ -212,16 +257,12 @@ fn newlines(text: &str) -> usize {
     text.matches('\n').count()
 }
 
-fn line_of(source: &str, at: usize) -> usize {
-    1 + newlines(&source[..at])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(source: &str) -> Option<String> {
-        check(&tags(source)).err().map(|refused| refused.message)
+        tags(source).and_then(|tags| check(&tags)).err().map(|refused| refused.message)
     }
 
     #[test]
@@ -232,6 +273,7 @@ mod tests {
             "{% set x = a ~ ', ' ~ b %}{% for word in x | split(\",\") %}{{ word }}{% endfor %}",
             "{# [1, 2] + {} #} f(a, b) [x] {y}",
             "{% raw %}{{ it's [raw] }}{%- endraw -%}{{ a }}",
+            "{% raw %} %} {% {% endraw %}{{ a }}{% raw %}{%endraw",
         ] {
             assert_eq!(refused(source), None, "{source}");
         }
@@ -273,9 +315,25 @@ mod tests {
     }
 
     #[test]
+    fn one_tag_too_many_is_refused_on_its_line_and_a_comment_is_one() {
+        let full = "{{ a }}\n{# b #}\n".repeat(MAX_TAGS / 2);
+        assert_eq!(refused(&full), None);
+        for more in ["{{ a }}", "{% if a %}", "{# a #}"] {
+            let refused = tags(&format!("{full}{more}")).err().unwrap();
+            assert_eq!(refused.line, MAX_TAGS + 1);
+            assert!(refused.message.contains("2000 tags"), "{}", refused.message);
+        }
+        let raw = format!("{{% raw %}}{full}{{% endraw %}}{{{{ a }}}}");
+        assert_eq!(tags(&raw).map(|tags| tags.len()), Ok(2), "what is raw has no tags");
+    }
+
+    #[test]
     fn a_variable_is_found_on_its_line_and_not_in_text_strings_comments_or_names() {
-        let source = "foo {# foo #}\n{{ 'foo' }}{{ a.foo }}{{ a | foo }}{{ foot }}\n{% if\n  foo %}{% endif %}";
-        assert_eq!(line_with(&tags(source), "foo"), Some(4));
-        assert_eq!(line_with(&tags(source), "bar"), None);
+        let source =
+            "foo {# foo #}\n{{ 'foo' }}{{ a.foo }}{{ a | foo }}{{ foot }}\n{% if\n  foo %}{% endif %}\n{{ oof }}";
+        let tags = tags(source).unwrap();
+        assert_eq!(first_use(&tags, &["foo", "oof"].into()), Some((4, "foo")));
+        assert_eq!(first_use(&tags, &["oof"].into()), Some((5, "oof")));
+        assert_eq!(first_use(&tags, &["bar"].into()), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Agents for the tests of the built-in templates: facts, and the files that come of them.
 
 use super::{
-    AgentFacts, BoardFacts, BoardRules, FileName, GatewayFacts, IdentityFacts, Kind, RoleSoul, UserFacts, Variables,
-    built_in, fold, render, standard_files,
+    AgentFacts, BoardFacts, BoardRules, Budget, FileName, GatewayFacts, IdentityFacts, Kind, RoleSoul, UserFacts,
+    Variables, built_in, fold, render, standard_files,
 };
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -85,13 +85,13 @@ pub(super) fn files(kind: Kind, variables: &Variables) -> Vec<(FileName, String)
         .iter()
         .map(|name| {
             let template = built_in(kind, name).unwrap();
-            (name.clone(), render(&template, variables).unwrap())
+            (name.clone(), render(&template, variables, &mut Budget::default()).unwrap())
         })
         .collect()
 }
 
 pub(super) fn file(kind: Kind, variables: &Variables, name: &FileName) -> String {
-    render(&built_in(kind, name).unwrap(), variables).unwrap()
+    render(&built_in(kind, name).unwrap(), variables, &mut Budget::default()).unwrap()
 }
 
 /// The files as the newest gateways take them.

@@ -34,7 +34,7 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 15] = suite![
+const SUITE: [(&str, Test); 18] = suite![
     an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_none,
     a_changed_entry_changes_what_it_names_and_leaves_what_others_added,
@@ -45,6 +45,9 @@ const SUITE: [(&str, Test); 15] = suite![
     a_file_that_is_accepted_is_kept_as_it_was_written,
     a_file_name_that_is_not_accepted_is_refused,
     a_precondition_that_does_not_hold_changes_nothing,
+    a_file_that_is_no_text_is_known_by_its_bytes_and_can_be_replaced,
+    a_link_in_the_place_of_a_file_is_listed_as_missing_and_neither_read_nor_written,
+    a_file_that_is_too_large_to_be_read_is_listed_and_can_be_replaced,
     a_session_carries_its_label_and_a_message_its_key,
     a_run_is_heard_of_while_it_goes_on_and_when_it_ends,
     a_session_that_is_reset_can_be_told_from_the_one_before,

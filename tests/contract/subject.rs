@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use muster::gateway::{
     Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
-use muster_simulator::Simulator;
+use muster_simulator::{Link as FileLink, Simulator};
 use url::Url;
 
 /// How long anything may take: for a minute older gateways may take no more config writes.
@@ -46,11 +47,21 @@ pub(crate) struct Subject {
     counts: Arc<Counts>,
     pub(crate) settings: Settings,
     pub(crate) dial: Arc<dyn Dial>,
+    host: Host,
+}
+
+/// Where the workspaces of a gateway are.
+#[derive(Clone)]
+enum Host {
+    Simulated(Simulator),
+    /// The home directory.
+    Real(PathBuf),
 }
 
 impl Subject {
     pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
-        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(Simulated(simulator))).await
+        let host = Host::Simulated(simulator.clone());
+        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(Simulated(simulator)), host).await
     }
 
     pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
@@ -59,24 +70,25 @@ impl Subject {
 
     /// The same, with what the gateway asks for.
     pub(crate) async fn real_by(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
-        Self::connect(&gateway.url(), auth, Arc::new(Network)).await
+        let host = Host::Real(gateway.home().to_owned());
+        Self::connect(&gateway.url(), auth, Arc::new(Network), host).await
     }
 
-    async fn connect(url: &str, auth: Auth, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
-        Self::open(settings(url, auth)?, dial).await
+    async fn connect(url: &str, auth: Auth, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
+        Self::open(settings(url, auth)?, dial, host).await
     }
 
     /// Another client of the same gateway.
     pub(crate) async fn another(&self) -> Result<Self, Failure> {
-        Self::open(self.settings.clone(), Arc::clone(&self.dial)).await
+        Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
     }
 
-    async fn open(settings: Settings, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
+    async fn open(settings: Settings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
         let client = Gateway::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
         let mut link = client.link();
         tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
-        let subject = Self { client, counts, settings, dial };
+        let subject = Self { client, counts, settings, dial, host };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
     }
@@ -152,6 +164,44 @@ impl Subject {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Writes a file in an agent's workspace on the gateway's disk.
+    pub(crate) fn put(&self, agent: &AgentEntry, name: &str, content: &[u8]) -> Result<(), Failure> {
+        match &self.host {
+            Host::Simulated(simulator) => simulator.edit_bytes(&agent.id, name, Some(content)),
+            Host::Real(home) => {
+                let path = Self::make_room(home, agent, name)?;
+                std::fs::write(path, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a link in the place of a file in an agent's workspace.
+    pub(crate) fn link(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
+        match &self.host {
+            Host::Simulated(simulator) => simulator.link_file(&agent.id, name, link),
+            Host::Real(home) => {
+                let path = Self::make_room(home, agent, name)?;
+                let target = home.join(format!("outside-{}-{name}", agent.id));
+                std::fs::write(&target, "theirs")?;
+                match link {
+                    FileLink::Hard => std::fs::hard_link(target, path)?,
+                    FileLink::Symbolic => std::os::unix::fs::symlink(target, path)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a workspace file where nothing stands now.
+    fn make_room(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
+        let path = home.join(agent.workspace.trim_start_matches("~/")).join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            Ok(()) | Err(_) => Ok(path),
         }
     }
 

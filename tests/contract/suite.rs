@@ -6,6 +6,7 @@ use muster::gateway::{
     Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, Writes,
 };
 use muster_harness::Failure;
+use muster_simulator::Link as FileLink;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -193,6 +194,61 @@ pub(crate) async fn a_precondition_that_does_not_hold_changes_nothing(gateway: &
     assert_eq!(gateway.client.file_get(&agent.id, "SOUL.md").await?.map(|file| file.text).as_deref(), Some("first"));
     gateway.client.file_set(&agent.id, "SOUL.md", "second", Some(&hash("first"))).await?;
     assert_eq!(gateway.client.file_get(&agent.id, "SOUL.md").await?.map(|file| file.text).as_deref(), Some("second"));
+    Ok(())
+}
+
+pub(crate) async fn a_file_that_is_no_text_is_known_by_its_bytes_and_can_be_replaced(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
+    let utf16: Vec<u8> = "\u{feff}Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    gateway.put(&agent, "SOUL.md", &utf16)?;
+    let read = gateway.client.file_get(&agent.id, "SOUL.md").await?.ok_or("not there")?;
+    assert!(read.text.contains('\u{fffd}'), "{read:?}");
+    assert_eq!(read.info.size, i64::try_from(utf16.len())?);
+    let bytes = Sha256::digest(&utf16).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let gives_hashes = gateway.inventory().await?.capabilities.file_hashes;
+    assert!(read.hash.is_some() || !gives_hashes, "{read:?}");
+    assert_eq!(read.hash.as_ref().unwrap_or(&bytes), &bytes, "it is that of the bytes");
+    gateway.client.file_set(&agent.id, "SOUL.md", "ours again", Some(&read.sha256())).await?;
+    let read = gateway.client.file_get(&agent.id, "SOUL.md").await?;
+    assert_eq!(read.map(|file| file.text).as_deref(), Some("ours again"));
+    Ok(())
+}
+
+pub(crate) async fn a_link_in_the_place_of_a_file_is_listed_as_missing_and_neither_read_nor_written(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    for (name, link) in [("SOUL.md", FileLink::Hard), ("USER.md", FileLink::Symbolic)] {
+        gateway.client.file_set(&agent.id, name, "ours", None).await?;
+        gateway.link(&agent, name, link)?;
+        let listed = gateway.client.files_list(&agent.id).await?;
+        let listed = listed.iter().find(|file| file.name == name).ok_or("not listed")?;
+        assert!(listed.missing, "{listed:?}");
+        let read = gateway.client.file_get(&agent.id, name).await.map(|_| ()).unwrap_err();
+        let written = gateway.client.file_set(&agent.id, name, "ours", None).await.map(|_| ()).unwrap_err();
+        for error in [read, written] {
+            assert!(error.is_unsafe_file() && !error.is_transient(), "{name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_file_that_is_too_large_to_be_read_is_listed_and_can_be_replaced(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let large = vec![b'x'; 17 * 1024 * 1024];
+    gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
+    gateway.put(&agent, "SOUL.md", &large)?;
+    let listed = gateway.client.files_list(&agent.id).await?;
+    let listed = listed.iter().find(|file| file.name == "SOUL.md").ok_or("not listed")?;
+    assert_eq!((listed.missing, listed.size), (false, i64::try_from(large.len())?));
+    gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
+    let read = gateway.client.file_get(&agent.id, "SOUL.md").await?;
+    assert_eq!(read.map(|file| file.text).as_deref(), Some("ours"));
     Ok(())
 }
 

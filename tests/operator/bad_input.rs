@@ -53,6 +53,44 @@ async fn a_missing_config_map_and_a_missing_key_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_template_in_binary_data_is_named_with_its_config_map_and_its_key() {
+    let by_key = json!({ "configMapKeyRef": { "name": "souls", "key": "SOUL.md" } });
+    for more in [json!({ "soulTemplate": by_key }), json!({ "templates": { "configMapRef": { "name": "souls" } } })] {
+        let mut spec = json!({ "boardRef": { "name": "ops" } });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let message = agent_message(spec, "TemplateError", |rig| rig.binary_key("souls", "SOUL.md")).await;
+        for word in ["fleet/souls", "\"SOUL.md\"", "binaryData", "spec."] {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_binary_data_that_no_file_of_the_agent_needs_is_no_error() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    for key in ["logo.png", "SOUL.md", "APPROVALS.md"] {
+        rig.binary_key("souls", key);
+    }
+    let templates = json!({ "configMapRef": { "name": "souls" } });
+    let soul = json!({ "inline": "I am {{ agent_name }}." });
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "templates": templates, "soulTemplate": soul }));
+    rig.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_is_too_long_or_has_too_many_tags_is_named_with_its_config_map_and_the_limit() {
+    for (text, limit) in [("x".repeat(128 * 1024 + 1), "128 KiB"), ("{{ agent_name }}".repeat(2_001), "2000 tags")] {
+        let spec = json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "souls" } } });
+        let set_up = |rig: &Rig| rig.config_map("souls", &[("SOUL.md", &text)]);
+        let message = agent_message(spec, "TemplateError", set_up).await;
+        for word in ["SOUL.md", "ConfigMap fleet/souls", limit] {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_board_is_named_and_its_arrival_heals() {
     let (mut rig, _gateway) = Rig::new();
     rig.worker("one");

@@ -20,6 +20,7 @@ mod drift;
 mod entries;
 mod faults;
 mod files;
+mod files_in_trouble;
 mod inventory;
 mod labels;
 mod life;

@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use muster::api::agent::{Agent, AgentStatus, GatewayKey};
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::plan::Binding;
-use muster::reconcile::ports::{Claim, Key, Note, Store, StoreError, Subject};
+use muster::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ pub(crate) struct State {
     pub boards: BTreeMap<Key, Board>,
     pub gateways: BTreeMap<Key, AgentGateway>,
     pub secrets: BTreeMap<Key, Secret>,
-    pub config_maps: BTreeMap<Key, BTreeMap<String, String>>,
+    pub config_maps: BTreeMap<Key, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pub notes: Vec<(String, Note)>,
     pub writes: usize,
@@ -244,7 +244,7 @@ impl Store for MemoryStore {
         Ok(self.state().secrets.get(key).cloned())
     }
 
-    async fn config_map(&self, key: &Key) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn config_map(&self, key: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
         Ok(self.state().config_maps.get(key).cloned())
     }
 

@@ -122,7 +122,12 @@ impl Rig {
 
     pub(crate) fn config_map(&self, name: &str, data: &[(&str, &str)]) {
         let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.store.state().config_maps.insert(Key::new(NS, name), data);
+        self.store.state().config_maps.entry(Key::new(NS, name)).or_default().data = data;
+    }
+
+    /// Gives a ConfigMap a key in `binaryData`.
+    pub(crate) fn binary_key(&self, name: &str, key: &str) {
+        self.store.state().config_maps.entry(Key::new(NS, name)).or_default().binary.insert(key.to_owned());
     }
 
     /// Applies a manifest; the namespace is filled in.

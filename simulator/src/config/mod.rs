@@ -135,7 +135,7 @@ pub(crate) fn default_workspace(profile: &Profile, id: &str) -> String {
 }
 
 fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
-    let digest = sha256_hex(&format!("{salt}:{document}"));
+    let digest = sha256_hex(format!("{salt}:{document}"));
     if profile.opaque_hashes { format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32])) } else { digest }
 }
 

@@ -7,8 +7,14 @@ use crate::{
     clock::sha256_hex,
     error::RpcError,
     schema::{Kind, Param, optional, required},
-    world::{World, workspaces},
+    world::{
+        World,
+        workspaces::{self, Link},
+    },
 };
+
+/// The largest file that is read, for its content or for a precondition, in bytes.
+const LARGEST_READ: usize = 16 * 1024 * 1024;
 
 pub(crate) const LIST: &[Param] = &[required("agentId", Kind::NonEmpty)];
 pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("name", Kind::NonEmpty)];
@@ -34,6 +40,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
 pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?;
+    readable(world, &workspace, name)?;
     let file = workspaces::shown(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
@@ -42,6 +49,9 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?.to_owned();
+    if params["expectedHash"].is_string() {
+        readable(world, &workspace, &name)?;
+    }
     let current = world.workspaces.file(&workspace, &name).map(|file| sha256_hex(&file.content));
     if let Some(expected) = params["expectedHash"].as_str()
         && current.as_deref() != Some(expected)
@@ -78,12 +88,21 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
     if !world.profile.files.contains(&name) {
         return Err(RpcError::invalid(format!("unsupported file \"{name}\"")));
     }
-    if world.workspaces.is_link(workspace, name) {
-        let why = match world.profile.protocol {
-            ..4 => format!(" (Hardlinked path is not allowed under workspace root ({workspace}): {workspace}/{name})"),
-            4.. => String::new(),
-        };
-        return Err(RpcError::invalid(format!("unsafe workspace file \"{name}\"{why}")));
-    }
-    Ok(name)
+    let Some(link) = world.workspaces.link(workspace, name) else { return Ok(name) };
+    let why = match (world.profile.protocol, link) {
+        (..4, Link::Hard) => {
+            format!(" (Hardlinked path is not allowed under workspace root ({workspace}): {workspace}/{name})")
+        }
+        (..4, Link::Symbolic) => {
+            format!(" (Symlink escapes workspace root ({workspace}): {workspace}/{name})")
+        }
+        (4.., _) => String::new(),
+    };
+    Err(RpcError::invalid(format!("unsafe workspace file \"{name}\"{why}")))
+}
+
+/// Refuses a file that is too large to be read.
+fn readable(world: &World, workspace: &str, name: &str) -> Result<(), RpcError> {
+    let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > LARGEST_READ);
+    if too_large { Err(RpcError::invalid(format!("unsafe workspace file \"{name}\""))) } else { Ok(()) }
 }

@@ -54,6 +54,6 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
         "updatedAtMs": file.updated_ms,
         "mimeType": "text/plain",
         "encoding": "utf8",
-        "content": file.content,
+        "content": file.text(),
     }}))
 }

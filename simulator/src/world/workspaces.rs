@@ -1,6 +1,6 @@
 //! Workspaces: directories of files, in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -20,8 +20,15 @@ const SEEDS: &[(&str, &str)] = &[
 /// One file: content and the time of its last change in Unix milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
-    pub(crate) content: String,
+    pub(crate) content: Vec<u8>,
     pub(crate) updated_ms: i64,
+}
+
+impl File {
+    /// Its text, as the gateway decodes it: what is not UTF-8 is replaced.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.content).into_owned()
+    }
 }
 
 /// One directory.
@@ -30,7 +37,16 @@ pub(crate) struct Workspace {
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) git: bool,
     /// Names of links, which the gateway does not follow: it lists them as missing.
-    pub(crate) linked: BTreeSet<String>,
+    pub(crate) linked: BTreeMap<String, Link>,
+}
+
+/// A link in the place of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A second name of another file.
+    Hard,
+    /// A symbolic link to a file outside of the workspace.
+    Symbolic,
 }
 
 /// Every workspace by its path.
@@ -44,18 +60,22 @@ impl Workspaces {
         self.by_path.get(path)?.files.get(name)
     }
 
-    pub(crate) fn is_link(&self, path: &str, name: &str) -> bool {
-        self.by_path.get(path).is_some_and(|workspace| workspace.linked.contains(name))
+    pub(crate) fn link(&self, path: &str, name: &str) -> Option<Link> {
+        self.by_path.get(path)?.linked.get(name).copied()
     }
 
-    pub(crate) fn write(&mut self, path: &str, name: &str, content: &str, now_ms: i64) {
-        let file = File { content: content.to_owned(), updated_ms: now_ms };
-        self.by_path.entry(path.to_owned()).or_default().files.insert(name.to_owned(), file);
+    /// Writes a file; a link in its place goes.
+    pub(crate) fn write(&mut self, path: &str, name: &str, content: impl Into<Vec<u8>>, now_ms: i64) {
+        let file = File { content: content.into(), updated_ms: now_ms };
+        let workspace = self.by_path.entry(path.to_owned()).or_default();
+        workspace.linked.remove(name);
+        workspace.files.insert(name.to_owned(), file);
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {
         if let Some(workspace) = self.by_path.get_mut(path) {
             workspace.files.remove(name);
+            workspace.linked.remove(name);
         }
     }
 
@@ -66,21 +86,21 @@ impl Workspaces {
             workspace
                 .files
                 .entry((*name).to_owned())
-                .or_insert_with(|| File { content: (*content).to_owned(), updated_ms: now_ms });
+                .or_insert_with(|| File { content: (*content).into(), updated_ms: now_ms });
         }
     }
 
     /// Brings a name and an emoji into IDENTITY.md: the lines that are there are replaced, missing
     /// ones come first.
     pub(crate) fn identify(&mut self, path: &str, name: &str, emoji: Option<&str>, now_ms: i64) {
-        let old = self.file(path, "IDENTITY.md").map(|file| file.content.clone()).unwrap_or_default();
+        let old = self.file(path, "IDENTITY.md").map(File::text).unwrap_or_default();
         let mut text = old.clone();
         if let Some(emoji) = emoji {
             text = with_line(&text, "Emoji", emoji);
         }
         text = with_line(&text, "Name", name);
         if text != old {
-            self.write(path, "IDENTITY.md", &text, now_ms);
+            self.write(path, "IDENTITY.md", text, now_ms);
         }
     }
 }
@@ -108,7 +128,7 @@ pub(crate) fn shown(profile: &Profile, path: &str, name: &str, file: Option<&Fil
             shown["size"] = json!(file.content.len());
             shown["updatedAtMs"] = json!(file.updated_ms);
             if content {
-                shown["content"] = json!(file.content);
+                shown["content"] = json!(file.text());
                 if profile.file_hashes {
                     shown["hash"] = json!(sha256_hex(&file.content));
                 }
@@ -132,7 +152,7 @@ mod tests {
         workspaces.write("/w", "IDENTITY.md", "hello\n", 1);
         workspaces.identify("/w", "New A", Some("x"), 2);
         let file = workspaces.file("/w", "IDENTITY.md").unwrap();
-        assert_eq!(file.content, "- Name: New A\n- Emoji: x\nhello\n");
+        assert_eq!(file.text(), "- Name: New A\n- Emoji: x\nhello\n");
     }
 
     #[test]

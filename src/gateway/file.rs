@@ -1,0 +1,35 @@
+//! Workspace files as the gateway shows them.
+
+use super::identity::sha256_hex;
+
+/// A workspace file as the gateway lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it is not there.
+    pub missing: bool,
+    /// Its size in bytes.
+    pub size: i64,
+    /// Time of its last change, in milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+/// A workspace file with its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileContent {
+    /// The file.
+    pub info: FileInfo,
+    /// Its text; what is not UTF-8 is replaced in it.
+    pub text: String,
+    /// The SHA-256 of its bytes, where the gateway gives it.
+    pub hash: Option<String>,
+}
+
+impl FileContent {
+    /// The SHA-256 of its bytes: the gateway's own word, or else that of the text, which differs for what is not UTF-8.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        self.hash.clone().unwrap_or_else(|| sha256_hex(self.text.as_bytes()))
+    }
+}

@@ -1,0 +1,181 @@
+//! What stands in the place of a workspace file and is no ordinary file.
+
+use std::time::Duration;
+
+use muster::api::agent::FileState;
+use muster::api::{AgentGateway, ConditionType};
+use muster_simulator::{Link, Profile, Simulator};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, gateway_manifest};
+
+/// Longer than the resync interval of ten minutes.
+const RESYNC: Duration = Duration::from_secs(700);
+
+const PROFILES: [fn() -> Profile; 3] = [Profile::v2026_9_6, Profile::v2026_7_1, Profile::v2026_3_2];
+
+fn spec(more: &Value) -> Value {
+    let mut spec = json!({ "boardRef": { "name": "ops" } });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+/// An agent that is Ready and was woken, and its id.
+async fn with_one(profile: fn() -> Profile, more: &Value) -> (Rig, Simulator, String) {
+    let (mut rig, _) = Rig::new();
+    let gateway = Simulator::new(profile().with_token("secret-token"));
+    rig.host("gw", &gateway);
+    rig.board("ops");
+    rig.agent("one", spec(more));
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn state(rig: &Rig, name: &str) -> FileState {
+    rig.status("one").files.into_iter().find(|f| f.name == name).unwrap().state
+}
+
+fn events(rig: &Rig, reason: &str) -> usize {
+    rig.store.state().notes.iter().filter(|note| note.1.reason == reason).count()
+}
+
+/// How often a file was the object of a request.
+fn requests(gateway: &Simulator, method: &str, id: &str, name: &str) -> usize {
+    let calls = gateway.calls();
+    calls.iter().filter(|c| c.method == method && c.params["agentId"] == id && c.params["name"] == name).count()
+}
+
+fn is_true(rig: &Rig, kind: ConditionType) -> bool {
+    rig.condition("one", kind).0 == "True"
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_in_the_place_of_a_file_is_named_and_holds_up_nothing_else() {
+    for (profile, link) in PROFILES.into_iter().zip([Link::Hard, Link::Symbolic, Link::Hard]) {
+        let version = profile().version;
+        let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": true } })).await;
+        let (agents, woken) = (gateway.file(&id, "AGENTS.md").unwrap(), gateway.chats().len());
+        gateway.link_file(&id, "SOUL.md", link);
+        gateway.edit_file(&id, "AGENTS.md", Some("theirs"));
+        rig.agent("one", spec(&json!({ "displayName": "Another" })));
+        let message = rig.until_reason("one", "FileRefused").await;
+        for word in ["SOUL.md", &rig.status("one").workspace_path.unwrap(), "link", "Unmanaged"] {
+            assert!(message.contains(word), "{version}: {word}: {message}");
+        }
+        let key = rig.status("one").session_key.unwrap();
+        rig.until("the label", |_| gateway.sessions()[&key].label.as_deref() == Some("Another")).await;
+        rig.until("the wake", |_| gateway.chats().len() > woken).await;
+        rig.until("the other file", |_| gateway.file(&id, "AGENTS.md").is_some_and(|now| now.len() >= agents.len()))
+            .await;
+        let synced = rig.condition("one", ConditionType::FilesSynced);
+        assert_eq!((synced.0.as_str(), synced.1.as_str()), ("False", "FileRefused"), "{version}");
+        assert_eq!((state(&rig, "SOUL.md"), state(&rig, "AGENTS.md")), (FileState::Refused, FileState::Synced));
+        assert!(is_true(&rig, ConditionType::Stalled) && is_true(&rig, ConditionType::SessionReady), "{version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_tried_once_a_resync_told_once_and_heals_when_it_goes() {
+    for profile in PROFILES {
+        let version = profile().version;
+        let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": false } })).await;
+        let soul = gateway.file(&id, "SOUL.md");
+        gateway.link_file(&id, "SOUL.md", Link::Symbolic);
+        rig.until_reason("one", "FileRefused").await;
+        rig.rest(Duration::from_mins(1)).await;
+        let tries = |gateway: &Simulator| requests(gateway, "agents.files.set", &id, "SOUL.md");
+        let (before, written) = (tries(&gateway), rig.written());
+        rig.rest(5 * RESYNC).await;
+        assert!((3..=6).contains(&(tries(&gateway) - before)), "{version}: {}", tries(&gateway) - before);
+        assert_eq!((rig.written(), events(&rig, "FileRefused")), (written, 1), "{version}");
+        gateway.edit_file(&id, "SOUL.md", None);
+        rig.until("the file", |_| gateway.file(&id, "SOUL.md") == soul).await;
+        rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
+        assert_eq!(state(&rig, "SOUL.md"), FileState::Synced);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_left_alone_by_the_policy_that_the_message_names() {
+    let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({})).await;
+    gateway.link_file(&id, "SOUL.md", Link::Hard);
+    rig.until_reason("one", "FileRefused").await;
+    rig.agent("one", spec(&json!({ "files": [{ "name": "SOUL.md", "policy": "Unmanaged" }] })));
+    rig.until_ready().await;
+    assert_eq!(state(&rig, "SOUL.md"), FileState::Unmanaged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_in_the_places_of_files_of_every_policy_are_counted_and_the_first_is_named() {
+    let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
+    for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
+        gateway.link_file(&id, name, Link::Hard);
+    }
+    // A new connection looks at IDENTITY.md too, which this version does not list.
+    rig.start();
+    rig.until("all three", |rig| rig.condition("one", ConditionType::Ready).2.contains("and 2 more")).await;
+    let message = rig.condition("one", ConditionType::FilesSynced).2;
+    for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
+        assert!(message.contains(name) && state(&rig, name) == FileState::Refused, "{name}: {message}");
+        gateway.edit_file(&id, name, None);
+    }
+    rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_text_is_drift_like_any_other() {
+    let utf16: Vec<u8> = "\u{feff}Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for profile in PROFILES {
+        let version = profile().version;
+        let reported = json!([{ "name": "USER.md", "policy": "Always", "drift": "Report" }]);
+        let (mut rig, gateway, id) =
+            with_one(profile, &json!({ "wake": { "enabled": false }, "files": reported })).await;
+        let right = gateway.file(&id, "AGENTS.md");
+        for name in ["AGENTS.md", "USER.md"] {
+            gateway.edit_bytes(&id, name, Some(&utf16));
+        }
+        for _ in 0..2 * RESYNC.as_secs() / 5 {
+            rig.rest(Duration::from_secs(5)).await;
+            assert_ne!(rig.condition("one", ConditionType::Ready).1, "GatewayError", "{version}");
+        }
+        assert_eq!(gateway.file(&id, "AGENTS.md"), right, "{version}");
+        assert_eq!((state(&rig, "AGENTS.md"), state(&rig, "USER.md")), (FileState::Synced, FileState::Drifted));
+        let drifted = gateway.file(&id, "USER.md").unwrap();
+        assert!(drifted.contains('\u{fffd}'), "{version}: it is left: {drifted}");
+        assert!(is_true(&rig, ConditionType::Ready), "{version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_many_megabytes_is_not_read_and_replaced_only_where_it_is_kept_as_rendered() {
+    let large = vec![0xff; 2 * 1024 * 1024];
+    for profile in PROFILES {
+        let version = profile().version;
+        let reported = json!([{ "name": "USER.md", "policy": "Always", "drift": "Report" }]);
+        let (mut rig, gateway, id) =
+            with_one(profile, &json!({ "wake": { "enabled": false }, "files": reported })).await;
+        let mut manifest = gateway_manifest("gw");
+        manifest["spec"]["contentCheckInterval"] = json!("20m");
+        rig.apply::<AgentGateway>(manifest);
+        let right = gateway.file(&id, "AGENTS.md");
+        let names = ["AGENTS.md", "USER.md", "MEMORY.md", "BOOTSTRAP.md"];
+        for name in names {
+            gateway.edit_bytes(&id, name, Some(&large));
+        }
+        let reads = || names.map(|name| requests(&gateway, "agents.files.get", &id, name));
+        let before = reads();
+        rig.until("the repair", |_| gateway.file(&id, "AGENTS.md") == right).await;
+        assert_eq!(reads(), before, "{version}");
+        // Long enough for the slower comparison of all contents too.
+        rig.rest(Duration::from_mins(20) + 2 * RESYNC).await;
+        assert_eq!(reads()[1..], before[1..], "{version}");
+        let states = names.map(|name| state(&rig, name));
+        let wanted = [FileState::Synced, FileState::Drifted, FileState::Kept, FileState::Kept];
+        assert_eq!(states, wanted, "{version}");
+        assert!(is_true(&rig, ConditionType::Ready), "{version}");
+        for name in &names[1..] {
+            assert_ne!(gateway.file(&id, name).map(|text| text.is_empty()), Some(true), "{version}: {name}");
+        }
+    }
+}
