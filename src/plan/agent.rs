@@ -283,7 +283,7 @@ fn awake(desired: &Desired, known: Known<'_>, (observed, signs): (&Observed, &Si
             .map(|(attempt, key)| Step::Wake { attempt, key, repeated: true }),
         Waking::Rest | Waking::Busy(_) | Waking::Exhausted => None,
     };
-    let again = label.is_some();
+    let again = label.is_some() && wake.is_none();
     let steps: Vec<_> = label.into_iter().chain(wake).collect();
     if !steps.is_empty() && !recorded_ready(desired, known.status) {
         return Plan::again(Vec::new());

@@ -57,7 +57,7 @@ fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     situation.record(&Plan::default(), None);
     let plan = situation.plan();
     let late = vec!["label_session", "wake"];
-    assert_eq!((names(&plan), plan.again, plan.first_part()), (late, true, Some(Plan::default())));
+    assert_eq!((names(&plan), plan.again, plan.first_part()), (late, false, Some(Plan::default())));
 }
 
 #[test]

@@ -307,7 +307,8 @@ fn rest(desired: &Desired, (status, observed): (&AgentStatus, &Observed), now: T
     let stale = signs.stale_at(desired).into_iter().chain(signs.running_until(now)).filter(|at| *at > now);
     let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
         Labelling::Later(at) => Some(at),
-        Labelling::Rest | Labelling::Send(_) => None,
+        Labelling::Send(_) => Some(now),
+        Labelling::Rest => None,
     };
     let token = token::due(desired, status.token.as_ref());
     let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
