@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, gateway_manifest};
 
-/// Longer than the resync interval of ten minutes.
-const RESYNC: Duration = Duration::from_secs(700);
+/// Longer than the resync interval of a minute.
+const RESYNC: Duration = Duration::from_secs(70);
+/// Longer than the interval in which the contents of all files are compared.
+const CONTENT_CHECK: Duration = Duration::from_mins(11);
 
 const PROFILES: [fn() -> Profile; 3] = [Profile::v2026_9_6, Profile::v2026_7_1, Profile::v2026_3_2];
 
@@ -25,6 +27,10 @@ async fn with_one(profile: fn() -> Profile, more: &Value) -> (Rig, Simulator, St
     let (mut rig, _) = Rig::new();
     let gateway = Simulator::new(profile().with_token("secret-token"));
     rig.host("gw", &gateway);
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["resyncInterval"] = json!("1m");
+    manifest["spec"]["contentCheckInterval"] = json!("10m");
+    rig.apply::<AgentGateway>(manifest);
     rig.board("ops");
     rig.agent("one", spec(more));
     rig.until_ready().await;
@@ -155,9 +161,6 @@ async fn a_file_of_many_megabytes_is_not_read_and_replaced_only_where_it_is_kept
         let reported = json!([{ "name": "USER.md", "policy": "Always", "drift": "Report" }]);
         let (mut rig, gateway, id) =
             with_one(profile, &json!({ "wake": { "enabled": false }, "files": reported })).await;
-        let mut manifest = gateway_manifest("gw");
-        manifest["spec"]["contentCheckInterval"] = json!("20m");
-        rig.apply::<AgentGateway>(manifest);
         let right = gateway.file(&id, "AGENTS.md");
         let names = ["AGENTS.md", "USER.md", "MEMORY.md", "BOOTSTRAP.md"];
         for name in names {
@@ -167,8 +170,7 @@ async fn a_file_of_many_megabytes_is_not_read_and_replaced_only_where_it_is_kept
         let before = reads();
         rig.until("the repair", |_| gateway.file(&id, "AGENTS.md") == right).await;
         assert_eq!(reads(), before, "{version}");
-        // Long enough for the slower comparison of all contents too.
-        rig.rest(Duration::from_mins(20) + 2 * RESYNC).await;
+        rig.rest(CONTENT_CHECK + RESYNC).await;
         assert_eq!(reads()[1..], before[1..], "{version}");
         let states = names.map(|name| state(&rig, name));
         let wanted = [FileState::Synced, FileState::Drifted, FileState::Kept, FileState::Kept];
