@@ -13,6 +13,7 @@ use super::limits;
 use super::message::{self, Mark};
 use super::payload::{List, Payload, first, lax};
 use super::runs::Run;
+use super::text::{cleaned, is_clean, word};
 
 /// The deadline of ordinary requests.
 pub(super) const ORDINARY: Duration = Duration::from_secs(15);
@@ -114,7 +115,8 @@ struct Files {
 
 #[derive(Deserialize)]
 struct Workspace {
-    workspace: String,
+    #[serde(default, deserialize_with = "word")]
+    workspace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -134,13 +136,13 @@ struct RawSession {
     key: String,
     #[serde(default)]
     label: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "cleaned")]
     session_id: String,
     #[serde(default)]
     updated_at: i64,
     #[serde(default)]
     has_active_run: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     last_run_id: Option<String>,
     #[serde(default, rename = "activeRunIds", deserialize_with = "first")]
     active_run_id: Option<String>,
@@ -152,7 +154,7 @@ struct RawSession {
 
 impl RawSession {
     fn info(self) -> SessionInfo {
-        let run_id = self.active_run_id.filter(|_| self.has_active_run).or(self.last_run_id);
+        let run_id = self.active_run_id.filter(|id| self.has_active_run && is_clean(id)).or(self.last_run_id);
         let run = self.started_at.map(|started_ms| Run {
             id: run_id.unwrap_or_default(),
             started_ms,
@@ -209,7 +211,8 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        Ok(read::<Workspace>("agents.files.list", payload)?.workspace)
+        let told = read::<Workspace>("agents.files.list", payload)?.workspace;
+        told.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
     }
 
     /// A workspace file; `None` when it is not there.

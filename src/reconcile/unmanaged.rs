@@ -8,7 +8,7 @@ use super::World;
 use super::ports::{Key, Store};
 use super::references::same_gateway;
 use crate::api::agent::GatewayKey;
-use crate::gateway::{AgentRow, Inventory};
+use crate::gateway::{self, AgentRow, Inventory};
 use crate::plan::Binding;
 
 /// An agent that a gateway has and no Agent resource declares.
@@ -45,5 +45,5 @@ pub fn on<S: Store>(store: &S, gateway: &GatewayKey, inventory: &Inventory) -> V
 }
 
 fn name(row: &AgentRow) -> Option<String> {
-    row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str).map(str::to_owned)
+    row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str).map(gateway::clean)
 }
