@@ -4,7 +4,8 @@
 //! is a handle to three tasks: the one that owns the connection, the informer that keeps the [`Inventory`], and the one
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
-//! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
+//! - `frame`, `session`: what is said, without I/O; - `transport`, `metered`, `socket`, `connection`: the socket and the task that
+//!   owns it; - `limits`: the bounds of what is read; `payload`, `text`: answers and words of the gateway, as they are read;
 //! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
 //!   `runs`: who is at work.
 

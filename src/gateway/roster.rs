@@ -60,9 +60,9 @@ struct Fields {
     #[serde(deserialize_with = "lax")]
     config: Option<File>,
     #[serde(deserialize_with = "present")]
-    applied_config_hash: Option<Option<String>>,
+    applied_config_hash: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
-    config_revision_hash: Option<Option<String>>,
+    config_revision_hash: Option<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -106,7 +106,8 @@ impl ConfigAnswer {
         // Versions that know the two tell both, and null for a config that they cannot read.
         let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
             (None, None) => true,
-            (applied, revision) => applied == revision && matches!(applied, Some(Some(_))),
+            (Some(applied), Some(revision)) => applied.get() == revision.get() && applied.get().starts_with('"'),
+            (Some(_), None) | (None, Some(_)) => false,
         };
         Ok(Self {
             invalid: (fields.valid == Some(false)).then(|| invalid(fields.issues.as_deref())),
