@@ -292,7 +292,8 @@ pub struct AgentGatewayStatus {
     /// The scopes that the gateway granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted_scopes: Vec<String>,
-    /// The pairing request that waits for approval.
+    /// The pairing request that waits for approval. Absent when the gateway names none by a plain id: then
+    /// `openclaw devices list` shows it where the gateway runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
     /// The gateway's id of the main agent that was set up last. A main agent that is made anew has it again, in a further life.
@@ -349,8 +350,10 @@ pub struct GatewayCapabilities {
 #[serde(rename_all = "camelCase")]
 pub struct Pairing {
     /// The request's id.
+    #[schemars(length(max = 64))]
     pub request_id: String,
     /// The command that approves it, to be run where the gateway runs.
+    #[schemars(length(max = 128))]
     pub command: String,
     /// Until when the request can be approved at least. A request that the gateway still keeps then is given more time;
     /// otherwise another one takes its place.

@@ -10,22 +10,21 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::error::CallError;
 use super::handle::Link;
 use super::hello::{Hello, Refusal, RefusalKind, Settings};
-use super::limits;
 use super::login::Login;
-use super::metered::{Charge, Exceeded, Metered};
+use super::metered::Charge;
 use super::news::News;
 use super::payload::Payload;
 use super::session::{Output, Session};
-use super::transport::{ByteStream, Dial};
+use super::socket::{Socket, incoming, open};
+use super::text::clean;
+use super::transport::Dial;
 
 /// How long a stream may take to open, the WebSocket included.
 const DIAL: Duration = Duration::from_secs(10);
@@ -71,7 +70,7 @@ pub(super) struct Connection {
     pub(super) told: mpsc::UnboundedSender<Told>,
     pub(super) link: watch::Sender<Link>,
     pub(super) closing: CancellationToken,
-    /// The places of [`limits::EVENTS`] that are free in the queue.
+    /// The places of `limits::EVENTS` that are free in the queue.
     pub(super) places: Arc<Semaphore>,
     /// Whether an event found no place, and none has found one since.
     pub(super) full: bool,
@@ -108,7 +107,7 @@ impl Connection {
                     // The other credential is tried at once.
                     None => Duration::ZERO,
                 },
-                End::Lost(error) => self.lost(error, failures),
+                End::Lost(error) => self.lost(&error, failures),
             };
             if !self.pause(wait).await {
                 return;
@@ -137,7 +136,9 @@ impl Connection {
         wait
     }
 
-    fn lost(&self, error: String, failures: u32) -> Duration {
+    /// Takes note that there is no connection. The reason may hold words of whatever answers at the address.
+    fn lost(&self, error: &str, failures: u32) -> Duration {
+        let error = clean(error);
         let (same, since) = match &*self.link.borrow() {
             Link::Down { error: old, since, .. } => (**old == *error, *since),
             Link::Connecting | Link::Up(_) | Link::Refused(_) => (false, Instant::now()),
@@ -284,7 +285,7 @@ impl Connection {
 
 /// One connection's socket, conversation and requests.
 struct Talk {
-    socket: WebSocketStream<Stream>,
+    socket: Socket,
     session: Session,
     waiting: HashMap<u64, oneshot::Sender<Result<Payload, CallError>>>,
     queue: VecDeque<Call>,
@@ -294,9 +295,6 @@ struct Talk {
     /// The message before, until the socket was looked at again.
     held: Option<Utf8Bytes>,
 }
-
-/// What is below the WebSocket.
-type Stream = Metered<Box<dyn ByteStream>>;
 
 impl Talk {
     /// The next message. Cancel-safe: nothing is awaited once there is one.
@@ -360,45 +358,6 @@ impl Talk {
             let _ = call.reply.send(Err(CallError::NotConnected));
         }
     }
-}
-
-async fn open(dial: &dyn Dial, settings: &Settings) -> Result<WebSocketStream<Stream>, String> {
-    let stream = dial.dial(&settings.url, &settings.trust).await.map_err(|e| e.to_string())?;
-    let stream = Metered::new(stream, limits::budget());
-    let config = WebSocketConfig::default()
-        .read_buffer_size(limits::READ_AHEAD)
-        .max_message_size(Some(limits::MESSAGE))
-        .max_frame_size(Some(limits::MESSAGE));
-    let opened = tokio_tungstenite::client_async_with_config(settings.url.as_str(), stream, Some(config)).await;
-    match opened {
-        Ok((socket, _)) => Ok(socket),
-        // A gateway that starts, or drains before it stops, answers the upgrade with 503 (measured).
-        Err(tungstenite::Error::Http(response)) => Err(format!("the gateway answers HTTP {}", response.status())),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn incoming(message: Option<Result<Message, tungstenite::Error>>) -> Result<Option<Utf8Bytes>, String> {
-    match message {
-        None => Err("the gateway closed the connection".into()),
-        Some(Err(error)) => Err(explained(&error)),
-        Some(Ok(Message::Text(text))) => Ok(Some(text)),
-        Some(Ok(Message::Close(frame))) => {
-            debug!(?frame, "the gateway closes the connection");
-            let why = frame.map(|f| format!(": {} ({})", f.reason, u16::from(f.code))).unwrap_or_default();
-            Err(format!("the gateway closed the connection{why}"))
-        }
-        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => Ok(None),
-    }
-}
-
-/// What ended the connection; a bound of ours in its own words.
-fn explained(error: &tungstenite::Error) -> String {
-    let ours = match error {
-        tungstenite::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<Exceeded>()),
-        _ => None,
-    };
-    ours.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Between half of the time and all of it, so that clients of one gateway do not come back together.

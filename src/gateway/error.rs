@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::frame::ErrorShape;
+use super::text::clean;
 
 /// What became of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,13 +199,13 @@ impl CallError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Gateway(error) => error.retry_after_ms.map(Duration::from_millis),
+            Self::Gateway(error) => error.retry_after(),
             _ => None,
         }
     }
 
     pub(super) fn unreadable(method: &'static str, detail: &dyn std::fmt::Display) -> Self {
-        Self::Unreadable { method, detail: detail.to_string() }
+        Self::Unreadable { method, detail: clean(&detail.to_string()) }
     }
 }
 

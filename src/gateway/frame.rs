@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use std::time::Duration;
+
+use super::limits;
 use super::payload::lax;
+use super::text::{cleaned, code, lax_code};
 
 /// A frame from the gateway, its payload unread.
 #[derive(Debug)]
@@ -24,10 +28,10 @@ pub(super) enum Incoming<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct ErrorShape {
     /// `INVALID_REQUEST`, `UNAVAILABLE`, `FORBIDDEN`, `NOT_PAIRED`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "code")]
     pub code: String,
     /// A sentence.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "cleaned")]
     pub message: String,
     /// Further facts, among them often a finer `code`.
     #[serde(default, deserialize_with = "lax")]
@@ -45,16 +49,16 @@ pub struct ErrorShape {
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorDetails {
     /// A finer code.
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "lax_code")]
     pub code: Option<String>,
     /// A word for what happened.
-    #[serde(rename = "type", deserialize_with = "lax")]
+    #[serde(rename = "type", deserialize_with = "lax_code")]
     pub kind: Option<String>,
     /// The request for approval of this device.
     #[serde(deserialize_with = "lax")]
     pub request_id: Option<String>,
     /// Why that is needed.
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "lax_code")]
     pub reason: Option<String>,
     /// The protocol version that the gateway expects.
     #[serde(deserialize_with = "lax")]
@@ -62,6 +66,14 @@ pub struct ErrorDetails {
     /// How long it asks to wait, in milliseconds.
     #[serde(deserialize_with = "lax")]
     pub retry_after_ms: Option<u64>,
+}
+
+impl ErrorShape {
+    /// How long the gateway asks to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let told = self.retry_after_ms.or_else(|| self.details.as_ref()?.retry_after_ms);
+        told.map(|time| Duration::from_millis(time).min(limits::WAIT))
+    }
 }
 
 #[derive(Deserialize)]

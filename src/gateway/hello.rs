@@ -15,7 +15,9 @@ use super::frame::ErrorShape;
 use super::identity::{Claim, Identity};
 use super::limits;
 use super::login::{Credential, Presented};
+use super::pairing::{PairingRequest, PairingRequestId};
 use super::payload::{lax, words};
+use super::text::{clean, is_clean, lax_code};
 use super::trust::Trust;
 
 /// Everything that a connection needs.
@@ -151,7 +153,7 @@ impl Hello {
     pub(super) fn read(payload: &RawValue) -> Result<Self, Refusal> {
         let said: Said = serde_json::from_str(payload.get()).map_err(|error| Refusal {
             code: "UNREADABLE_ANSWER".into(),
-            message: format!("the answer to connect could not be read: {error}"),
+            message: clean(&format!("the answer to connect could not be read: {error}")),
             kind: RefusalKind::Other,
         })?;
         let tells_scopes = said.auth.scopes.is_some();
@@ -159,18 +161,18 @@ impl Hello {
             protocol: said.protocol.unwrap_or_default(),
             server_version: said.server.version.unwrap_or_default(),
             methods: said.features.methods.unwrap_or_default(),
-            scopes: said.auth.scopes.unwrap_or_default(),
+            scopes: said.auth.scopes.unwrap_or_default().into_iter().filter(|scope| is_clean(scope)).collect(),
             credential: Credential::Shared,
             device_token: said.auth.device_token.map(SecretString::from),
             max_payload: said.policy.max_payload.unwrap_or(512 * 1024),
-            tick: Duration::from_millis(said.policy.tick_interval_ms.unwrap_or(30_000)),
+            tick: Duration::from_millis(said.policy.tick_interval_ms.unwrap_or(30_000)).min(limits::TICK),
         };
         // 2026.3.2 says nothing about scopes to a client without a paired device and grants all of them (measured).
         if tells_scopes && !hello.scopes.contains(NEEDED) {
             let granted: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
             return Err(Refusal {
                 code: "MISSING_SCOPE".into(),
-                message: format!("the scopes that it granted, [{}], lack {NEEDED}", granted.join(", ")),
+                message: clean(&format!("the scopes that it granted, [{}], lack {NEEDED}", granted.join(", "))),
                 kind: RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
             });
         }
@@ -214,7 +216,7 @@ struct Said {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SaidServer {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "lax_code")]
     version: Option<String>,
 }
 
@@ -289,15 +291,6 @@ pub enum RefusalKind {
     Other,
 }
 
-/// A request for approval that waits at the gateway, for five minutes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PairingRequest {
-    /// Its id.
-    pub request_id: String,
-    /// Why it is needed: `not-paired`, `scope-upgrade`, `role-upgrade`.
-    pub reason: String,
-}
-
 impl Refusal {
     /// Whether it says the same: how long a limit still lasts is another number each time.
     pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
@@ -317,17 +310,11 @@ impl Refusal {
                 RefusalKind::BadCredentials
             }
             "PAIRING_REQUIRED" | "NOT_PAIRED" => {
-                let (request_id, reason) = (details.request_id, details.reason);
-                RefusalKind::PairingRequired(PairingRequest {
-                    request_id: request_id.unwrap_or_default(),
-                    reason: reason.unwrap_or_default(),
-                })
+                let id = details.request_id.as_deref().and_then(PairingRequestId::parse);
+                RefusalKind::PairingRequired(PairingRequest { id, reason: details.reason.unwrap_or_default() })
             }
             "PROTOCOL_MISMATCH" => RefusalKind::Protocol { expected: details.expected_protocol },
-            "AUTH_RATE_LIMITED" => {
-                let told = error.retry_after_ms.or(details.retry_after_ms);
-                RefusalKind::RateLimited { retry_after: told.map(Duration::from_millis) }
-            }
+            "AUTH_RATE_LIMITED" => RefusalKind::RateLimited { retry_after: error.retry_after() },
             code if code.starts_with("DEVICE_AUTH_") || code == "AUTH_DEVICE_TOKEN_MISMATCH" => {
                 RefusalKind::DeviceRejected
             }

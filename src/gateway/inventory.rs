@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::rewritten::Rewritten;
 use super::roster::{ConfigAnswer, RosterAnswer};
+use super::text::is_clean;
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,7 +116,7 @@ pub(super) fn assemble(
     let shape = config.shape;
     let mut agents: BTreeMap<String, AgentRow> = BTreeMap::new();
     for (id, entry) in config.entries {
-        let workspace = entry.get("workspace").and_then(Value::as_str).map(str::to_owned);
+        let workspace = entry.get("workspace").and_then(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned);
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
     for shown in &roster.agents.0 {

@@ -61,12 +61,20 @@ pub(super) fn budget() -> Arc<Semaphore> {
     Arc::clone(&LEFT)
 }
 
+/// The most characters of a gateway's text that are shown.
+pub(super) const TEXT: usize = 512;
+/// The most characters of a gateway's code for an error, or of another short word, that are shown.
+pub(super) const CODE: usize = 64;
+/// The longest time for which a gateway may ask to be left alone.
+pub(super) const WAIT: Duration = Duration::from_hours(24);
+/// The longest time that a gateway may leave between two ticks.
+pub(super) const TICK: Duration = Duration::from_mins(10);
 /// Most agents of one gateway.
 pub(super) const AGENTS: usize = 10_000;
 /// Most methods that a gateway says that it offers. OpenClaw 2026.9.6 offers 466 (measured).
 pub(super) const METHODS: usize = 4_096;
 /// Most scopes that a gateway grants.
-pub(super) const SCOPES: usize = 256;
+pub(super) const SCOPES: usize = 64;
 /// Most workspace files in a list.
 pub(super) const FILES: usize = 1_000;
 /// Most sessions in a list. 100 are asked for.
@@ -77,8 +85,8 @@ pub(super) const MESSAGES: usize = 5_000;
 pub(super) const PARTS: usize = 1_000;
 /// Most runs of an agent that go on at one time.
 pub(super) const RUNS: usize = 64;
-/// The longest id, key or label in an event about a session or a run, in bytes.
-pub(super) const WORD: usize = 1024;
+/// The longest label of a session that an event tells, in bytes.
+pub(super) const LABEL: usize = 4096;
 /// The most memory that the entries of a gateway's agents take as trees, by a generous estimate, in bytes. An entry with ten
 /// objects in it counts for about 10 KiB.
 pub(super) const ENTRIES_COST: usize = 32 * 1024 * 1024;

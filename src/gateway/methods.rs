@@ -13,6 +13,7 @@ use super::limits;
 use super::message::{self, Mark};
 use super::payload::{List, Payload, lax};
 use super::session_info::{Patched, SessionInfo, Sessions};
+use super::text::word;
 
 /// The deadline of ordinary requests.
 pub(super) const ORDINARY: Duration = Duration::from_secs(15);
@@ -79,7 +80,8 @@ struct Files {
 
 #[derive(Deserialize)]
 struct Workspace {
-    workspace: String,
+    #[serde(default, deserialize_with = "word")]
+    workspace: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,7 +131,8 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        Ok(read::<Workspace>("agents.files.list", payload)?.workspace)
+        let told = read::<Workspace>("agents.files.list", payload)?.workspace;
+        told.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
     }
 
     /// A workspace file; `None` when it is not there.

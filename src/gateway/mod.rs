@@ -4,9 +4,10 @@
 //! is a handle to three tasks: the one that owns the connection, the informer that keeps the [`Inventory`], and the one
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
-//! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`, `file`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `gathering`, `writer`: the roster and the config,
-//!   read and written; `write_guard`: a limit for writes that are repeated without end;
+//! - `frame`, `session`: what is said, without I/O; - `transport`, `metered`, `socket`, `connection`: the socket and the task that
+//!   owns it; - `limits`: the bounds of what is read; `payload`, `text`: answers and words of the gateway, as they are read;
+//! - `methods`, `file`, `session_info`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `entry_queue`,
+//!   `gathering`, `writer`: the roster and the config, read and written; `write_guard`: a limit for writes that are repeated without end;
 //!   `runs`: who is at work.
 
 mod connection;
@@ -28,6 +29,7 @@ mod message;
 mod metered;
 mod methods;
 mod news;
+mod pairing;
 mod payload;
 mod rewritten;
 mod roster;
@@ -35,6 +37,8 @@ mod run_event;
 mod runs;
 mod session;
 mod session_info;
+mod socket;
+mod text;
 mod transport;
 mod trust;
 mod turn;
@@ -47,16 +51,18 @@ pub use error::{CallError, Outcome};
 pub use file::{FileContent, FileInfo};
 pub use gathering::Arrival;
 pub use handle::{Change, Gateway, Link, Meter};
-pub use hello::{Auth, Hello, PairingRequest, Refusal, RefusalKind, Settings};
+pub use hello::{Auth, Hello, Refusal, RefusalKind, Settings};
 pub use identity::Identity;
 pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
 pub use methods::{ChatMessage, Deleted};
+pub use pairing::{PairingRequest, PairingRequestId};
 pub use rewritten::Rewritten;
 pub use runs::{Activity, GatewayClock, Labelled, Run, Runs};
 pub use session::{Output, Session};
 pub use session_info::SessionInfo;
+pub use text::{clean, has_format_characters};
 pub use transport::{ByteStream, Dial, Network};
 pub use trust::{Fingerprint, Trust};
 pub use writer::{Refused, Writes};

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::limits;
-use super::payload::{List, lax};
+use super::payload::List;
 use super::run_event::RunEvent;
 use super::runs::GatewayClock;
+use super::text::word;
 
 /// What an event says.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ struct Health {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct HealthOfAgent {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     agent_id: Option<String>,
 }
 

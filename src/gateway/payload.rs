@@ -78,11 +78,9 @@ pub(super) fn lax<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: 
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Reads a field that is there: `Some(None)` where something else stands in it.
-pub(super) fn present<'de, D: Deserializer<'de>, T: DeserializeOwned>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    lax(deserializer).map(Some)
+/// Takes a field that is there, unread, `null` too.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// Reads the words of a list of at most `N` items; `None` where no list stands.
@@ -127,13 +125,13 @@ pub(super) fn raw(value: &serde_json::Value) -> Box<RawValue> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
     struct Read {
         #[serde(deserialize_with = "lax")]
         word: Option<String>,
         #[serde(deserialize_with = "present")]
-        told: Option<Option<String>>,
+        told: Option<Box<RawValue>>,
         #[serde(deserialize_with = "words::<_, 2>")]
         words: Option<BTreeSet<String>>,
         #[serde(deserialize_with = "first")]
@@ -147,14 +145,12 @@ mod tests {
 
     #[test]
     fn a_field_that_holds_something_else_counts_as_absent() {
-        let other = read(r#"{"word": [1], "told": 1, "words": {}, "first": "x", "more": {"": [0]}}"#).unwrap();
-        assert_eq!(other, Read { told: Some(None), ..Read::default() });
-        let given =
-            read(r#"{"word": "a", "told": null, "words": ["b", 1], "first": ["c", {}], "list": [1, 2]}"#).unwrap();
-        let words = Some(["b".to_owned()].into());
-        let first = Some("c".to_owned());
-        assert_eq!(given, Read { word: Some("a".into()), told: Some(None), words, first, list: List(vec![1, 2]) });
-        assert_eq!(read("{}").unwrap(), Read::default());
+        let other = read(r#"{"word": [1], "words": {}, "first": "x", "more": {"": [0]}}"#).unwrap();
+        assert_eq!((other.word, other.words, other.first, other.list), (None, None, None, List(vec![])));
+        assert!(other.told.is_none() && read(r#"{"told": null}"#).unwrap().told.is_some());
+        let given = read(r#"{"word": "a", "words": ["b", 1], "first": ["c", {}], "list": [1, 2]}"#).unwrap();
+        assert_eq!((given.word.as_deref(), given.first.as_deref()), (Some("a"), Some("c")));
+        assert_eq!((given.words, given.list), (Some(["b".to_owned()].into()), List(vec![1, 2])));
     }
 
     #[test]

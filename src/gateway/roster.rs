@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::inventory::RosterShape;
 use super::limits;
 use super::payload::{List, first, lax, present};
+use super::text::{clean, is_clean, word};
 
 /// What is read of `config.get`.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct ConfigAnswer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct RosterAnswer {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     pub(super) default_id: Option<String>,
     pub(super) agents: List<RosterAgent, { limits::AGENTS }>,
 }
@@ -37,9 +38,9 @@ pub(super) struct RosterAnswer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RosterAgent {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     pub(super) id: Option<String>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     pub(super) workspace: Option<String>,
 }
 
@@ -59,9 +60,9 @@ struct Fields {
     #[serde(deserialize_with = "lax")]
     config: Option<File>,
     #[serde(deserialize_with = "present")]
-    applied_config_hash: Option<Option<String>>,
+    applied_config_hash: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
-    config_revision_hash: Option<Option<String>>,
+    config_revision_hash: Option<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -92,7 +93,7 @@ struct Issue {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Id {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     id: Option<String>,
 }
 
@@ -105,7 +106,8 @@ impl ConfigAnswer {
         // Versions that know the two tell both, and null for a config that they cannot read.
         let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
             (None, None) => true,
-            (applied, revision) => applied == revision && matches!(applied, Some(Some(_))),
+            (Some(applied), Some(revision)) => applied.get() == revision.get() && applied.get().starts_with('"'),
+            (Some(_), None) | (None, Some(_)) => false,
         };
         Ok(Self {
             invalid: (fields.valid == Some(false)).then(|| invalid(fields.issues.as_deref())),
@@ -137,7 +139,8 @@ fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<S
     let Some(raw) = raw.map(RawValue::get) else { return Ok(read) };
     let named: Vec<(String, &RawValue)> = match shape {
         RosterShape::Entries if raw.starts_with('{') => {
-            serde_json::from_str::<BTreeMap<String, &RawValue>>(raw)?.into_iter().collect()
+            let all: BTreeMap<String, &RawValue> = serde_json::from_str(raw)?;
+            all.into_iter().filter(|(id, _)| is_clean(id)).collect()
         }
         RosterShape::List if raw.starts_with('[') => {
             let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
@@ -179,9 +182,9 @@ fn invalid(issue: Option<&RawValue>) -> String {
     let said = issue.message.or_else(|| serde_json::from_str(raw).ok());
     let said = said.unwrap_or_else(|| "no reason was given".to_owned());
     let path = issue.path.filter(|path| !path.is_empty()).map(|path| format!("{path}: ")).unwrap_or_default();
-    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    let flaw = clean(&format!("{path}{said}"));
     format!(
-        "the gateway's openclaw.json is not valid ({path}{said}); put it right where the gateway runs, until then its agents cannot be looked after"
+        "the gateway's openclaw.json is not valid ({flaw}); put it right where the gateway runs, until then its agents cannot be looked after"
     )
 }
 
@@ -199,7 +202,7 @@ mod tests {
     fn a_config_file_that_is_not_valid_is_told_with_its_first_flaw() {
         let said = |config: Value| read(&config).invalid.unwrap();
         let flawed = said(json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}, 1]}));
-        assert!(flawed.contains("openclaw.json is not valid (agents: Expectedobject)"), "{flawed}");
+        assert!(flawed.contains("openclaw.json is not valid (agents: Expected object)"), "{flawed}");
         assert!(said(json!({"valid": false, "issues": ["a word"]})).contains("(a word)"));
         assert!(said(json!({"valid": false})).contains("no reason was given"));
         assert_eq!(read(&json!({"valid": true})).invalid, None);

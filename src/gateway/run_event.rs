@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::limits;
 use super::payload::lax;
 use super::runs::Labelled;
+use super::text::word;
 
 /// Something that happened to an agent's session, or to a run of it.
 #[derive(Debug)]
@@ -41,11 +42,11 @@ pub(super) enum Phase {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Fields {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     agent_id: Option<String>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     session_key: Option<String>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     session_id: Option<String>,
     #[serde(deserialize_with = "lax")]
     label: Option<String>,
@@ -55,7 +56,7 @@ struct Fields {
     reason: Option<String>,
     #[serde(deserialize_with = "lax")]
     phase: Option<String>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     run_id: Option<String>,
     #[serde(deserialize_with = "lax")]
     ts: Option<i64>,
@@ -65,7 +66,7 @@ struct Fields {
     data: Option<LifecycleFields>,
     #[serde(deserialize_with = "lax")]
     action: Option<String>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     job_id: Option<String>,
     #[serde(deserialize_with = "lax")]
     job: Option<JobFields>,
@@ -76,7 +77,7 @@ struct Fields {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SessionFields {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     session_id: Option<String>,
     #[serde(deserialize_with = "lax")]
     label: Option<String>,
@@ -96,35 +97,32 @@ struct LifecycleFields {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct JobFields {
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "word")]
     declaration_key: Option<String>,
 }
 
 impl RunEvent {
-    /// Reads an event; `None` for one that says nothing of these, or that names something by a very long word.
+    /// Reads an event; `None` for one that says nothing of these.
     pub(super) fn read(event: &str, payload: &RawValue) -> Option<Self> {
         let read = || serde_json::from_str::<Fields>(payload.get()).ok();
-        let event = match event {
+        match event {
             "sessions.changed" => read()?.session_event(),
             "agent" => read()?.lifecycle(),
             "cron" => read()?.job(),
             _ => None,
-        };
-        event.filter(|event| event.words().all(|word| word.len() <= limits::WORD))
-    }
-
-    fn words(&self) -> impl Iterator<Item = &str> {
-        let (one, other, third) = match &self.what {
-            Happened::Labelled(Labelled { key, id, label }) => (Some(key), Some(id), label.as_ref()),
-            Happened::SessionChanged => (None, None, None),
-            Happened::Run { id, .. } => (Some(id), None, None),
-        };
-        [Some(&self.agent), one, other, third].into_iter().flatten().map(String::as_str)
+        }
     }
 
     /// About the memory that its words take, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.words().map(str::len).sum()
+        self.agent.len()
+            + match &self.what {
+                Happened::Labelled(Labelled { key, id, label }) => {
+                    key.len() + id.len() + label.as_ref().map_or(0, String::len)
+                }
+                Happened::SessionChanged => 0,
+                Happened::Run { id, .. } => id.len(),
+            }
     }
 }
 
@@ -150,7 +148,8 @@ impl Fields {
             Some(session) => (&session.session_id, &session.label),
             None => (&self.session_id, &self.label),
         };
-        Some(Labelled { key: self.session_key.clone()?, id: id.clone()?, label: label.clone() })
+        let label = label.clone().filter(|label| label.len() <= limits::LABEL);
+        Some(Labelled { key: self.session_key.clone()?, id: id.clone()?, label })
     }
 
     fn lifecycle(self) -> Option<RunEvent> {

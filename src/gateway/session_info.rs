@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::limits;
 use super::payload::{List, first};
 use super::runs::{GatewayClock, Run};
+use super::text::{cleaned, is_clean, word};
 
 /// A session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,13 +58,13 @@ struct RawSession {
     key: String,
     #[serde(default)]
     label: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "cleaned")]
     session_id: String,
     #[serde(default)]
     updated_at: i64,
     #[serde(default)]
     has_active_run: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     last_run_id: Option<String>,
     #[serde(default, rename = "activeRunIds", deserialize_with = "first")]
     active_run_id: Option<String>,
@@ -76,7 +77,7 @@ struct RawSession {
 impl RawSession {
     fn info(self) -> SessionInfo {
         let active = self.has_active_run;
-        let run_id = if active { self.active_run_id } else { self.last_run_id };
+        let run_id = if active { self.active_run_id.filter(|id| is_clean(id)) } else { self.last_run_id };
         // 2026.9.6 lists a run that prepares without its id and its start (measured 2026-11-28).
         let run = self.started_at.or(active.then_some(self.updated_at)).map(|started_ms| Run {
             id: run_id.unwrap_or_default(),

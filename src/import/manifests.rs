@@ -8,12 +8,16 @@ use crate::api::agent::Role;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::gateway::{
-    ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory, literal,
+    ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory, has_format_characters,
+    literal,
 };
 use crate::plan::Identity;
 use crate::reconcile::entry::every;
 use crate::reconcile::variables::kind;
 use crate::render;
+
+/// The most characters of an interval in a spec.
+const LONGEST_INTERVAL: usize = 16;
 
 /// How the objects are called.
 #[derive(Clone, Debug)]
@@ -147,12 +151,13 @@ impl Reader<'_> {
         Some(value.get("primary").filter(|_| place.ends_with("model")).unwrap_or(value)).filter(|v| !v.is_null())
     }
 
-    /// Names a text of the entry in the spec, if it fits there and naming it changes nothing.
+    /// Names a text of the entry in the spec, if it fits there and naming it changes nothing. YAML escapes control characters,
+    /// and no format characters: a text that has some is not shown.
     fn text(&mut self, field: &str, place: &str, most: usize, set: impl Fn(&mut AgentEntry, String)) {
         let Some(value) = self.at(place) else { return };
         let fits = |text: &String| {
             let is_plain = field == "heartbeat.prompt" || one_line(text).as_deref() == Some(text);
-            is_plain && (1..=most).contains(&text.chars().count())
+            is_plain && (1..=most).contains(&text.chars().count()) && !has_format_characters(text)
         };
         let text = value.as_str().and_then(literal).filter(fits);
         match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
@@ -163,7 +168,9 @@ impl Reader<'_> {
 
     fn heartbeat(&mut self) {
         if let Some(text) = self.at("heartbeat.every").and_then(Value::as_str).map(str::to_owned) {
-            let interval: Option<Interval> = serde_json::from_value(json!(text)).ok();
+            // A longer one is none that the API server takes, and a very long time cannot be read.
+            let fits = text.len() <= LONGEST_INTERVAL;
+            let interval: Option<Interval> = fits.then(|| serde_json::from_value(json!(text)).ok()).flatten();
             match interval.map(Interval::get) {
                 Some(time) if time.is_zero() && every(time) == text => self.put("heartbeat.enabled", json!(false)),
                 Some(time) if (60..=86_400).contains(&time.as_secs()) && every(time) == text => {

@@ -35,7 +35,7 @@ pub(super) async fn inventory(
             Link::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
             Link::Refused(refusal) => {
                 asked |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
-                refused(&url, refusal)?
+                refused(&url, refusal, identity.device_id())?
             }
         };
         if !news.is_empty() && news != told {
@@ -71,12 +71,10 @@ fn late(url: &Url, limit: Duration, told: &str) -> String {
 ///
 /// # Errors
 /// The refusal, where waiting does not help, and what does.
-fn refused(url: &Url, refusal: &Refusal) -> Result<String, String> {
+fn refused(url: &Url, refusal: &Refusal, device_id: &str) -> Result<String, String> {
     let listed = |words: &std::collections::BTreeSet<String>| words.iter().cloned().collect::<Vec<_>>().join(", ");
     let advice = match &refusal.kind {
-        RefusalKind::PairingRequired(request) => {
-            return Ok(format!("run this where the gateway runs: openclaw devices approve {}", request.request_id));
-        }
+        RefusalKind::PairingRequired(request) => return Ok(request.advice(device_id)),
         RefusalKind::BadCredentials => {
             "give the gateway's own token or password, with --token-file, --password-file or MUSTER_GATEWAY_TOKEN"
                 .to_owned()
@@ -112,7 +110,7 @@ mod tests {
     use muster_simulator::{Fault, Profile, Simulator};
 
     use super::*;
-    use crate::gateway::{Auth, ByteStream, Identity, PairingRequest, Trust};
+    use crate::gateway::{Auth, ByteStream, Identity, PairingRequest, PairingRequestId, Trust};
 
     #[derive(Debug)]
     struct One(Simulator);
@@ -173,7 +171,7 @@ mod tests {
         let missing = || ["x.y".to_owned()].into();
         let said = |kind| {
             let refusal = Refusal { code: "CODE".into(), message: "no".into(), kind };
-            refused(&"ws://gateway".parse().unwrap(), &refusal)
+            refused(&"ws://gateway".parse().unwrap(), &refusal, "d1")
         };
         for (kind, advice) in [
             (RefusalKind::BadCredentials, "--token-file"),
@@ -189,8 +187,10 @@ mod tests {
             let error = said(kind).unwrap_err();
             assert!(error.starts_with("ws://gateway/ refused: no (CODE); ") && error.contains(advice), "{error}");
         }
-        let request = PairingRequest { request_id: "r1".into(), ..PairingRequest::default() };
+        let request = PairingRequest { id: PairingRequestId::parse("r1"), ..PairingRequest::default() };
         let news = said(RefusalKind::PairingRequired(request)).unwrap();
         assert_eq!(news, "run this where the gateway runs: openclaw devices approve r1");
+        let news = said(RefusalKind::PairingRequired(PairingRequest::default())).unwrap();
+        assert!(news.contains("openclaw devices list") && news.contains("device d1"), "{news}");
     }
 }

@@ -10,7 +10,7 @@ use super::gateway_verdicts::{suspended, troubled, verdicts};
 use crate::api::conditions::{Verdict, clear, is_true, set};
 use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
-use crate::gateway::{Inventory, Link, Refusal, RefusalKind, RosterShape, Unread, Writes};
+use crate::gateway::{Inventory, Link, PairingRequestId, Refusal, RefusalKind, RosterShape, Unread, Writes};
 use crate::plan::Trouble;
 
 /// What was seen of a gateway.
@@ -116,7 +116,7 @@ fn describe(
         }
         Link::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
         // A request for approval outlives a connection that could not be made.
-        Link::Connecting | Link::Down { .. } => new.pairing.clone_from(&old.pairing),
+        Link::Connecting | Link::Down { .. } => new.pairing = old.pairing.clone().filter(is_plain),
     }
     if let Some(inventory) = inventory {
         let capabilities = &inventory.capabilities;
@@ -146,17 +146,18 @@ const REQUEST_LIFE: Duration = Duration::from_mins(5);
 
 fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<Pairing> {
     let RefusalKind::PairingRequired(request) = &refusal.kind else { return None };
-    if request.request_id.is_empty() {
-        return None;
-    }
-    let good = |old: &&Pairing| {
-        old.request_id == request.request_id && old.expires_at.as_ref().is_some_and(|until| until.0 > now)
-    };
-    Some(old.filter(good).cloned().unwrap_or_else(|| Pairing {
-        request_id: request.request_id.clone(),
-        command: format!("openclaw devices approve {}", request.request_id),
-        expires_at: now.checked_add(REQUEST_LIFE).ok().map(Time),
-    }))
+    let id = request.id.as_ref()?;
+    let (request_id, command) = (id.to_string(), id.command());
+    let same = |old: &&Pairing| old.request_id == request_id && old.command == command;
+    let lasts = |old: &&Pairing| old.expires_at.as_ref().is_some_and(|until| until.0 > now);
+    let expires_at = || now.checked_add(REQUEST_LIFE).ok().map(Time);
+    let known = old.filter(same).filter(lasts).cloned();
+    Some(known.unwrap_or_else(|| Pairing { request_id, command, expires_at: expires_at() }))
+}
+
+/// Whether what a status holds is what would be written into it. An older Muster wrote whatever the gateway had said.
+fn is_plain(pairing: &Pairing) -> bool {
+    PairingRequestId::parse(&pairing.request_id).is_some_and(|id| id.command() == pairing.command)
 }
 
 /// The kstatus conditions, present only while true.

@@ -91,7 +91,7 @@ pub(super) fn verdicts(gateway: &AgentGateway, pairing: Option<&Pairing>, seen: 
         Link::Down { error, .. } => {
             unknown_but(Verdict::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
         }
-        Link::Refused(refusal) => refused(url, pairing, refusal),
+        Link::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
     verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
     verdicts.push(config_synced(&seen.link, &seen.writes));
@@ -188,7 +188,7 @@ fn unknown_but(known: Verdict) -> Vec<Verdict> {
     verdicts
 }
 
-fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal) -> Vec<Verdict> {
+fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<Verdict> {
     let said = format!("{} ({})", refusal.message, refusal.code);
     let (kind, reason, advice) = match &refusal.kind {
         RefusalKind::BadCredentials => {
@@ -207,10 +207,7 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal) -> Vec<Verdi
             Reason::PairingRequired,
             match pairing.and_then(|pairing| Some((&pairing.command, pairing.expires_at.as_ref()?.0))) {
                 Some((command, until)) => format!("run this where the gateway runs, until {until}: {command}"),
-                None if request.request_id.is_empty() => {
-                    "approve this device where the gateway runs: openclaw devices list shows its request".to_owned()
-                }
-                None => format!("approve the request {} where the gateway runs", request.request_id),
+                None => request.advice(device_id.unwrap_or("of Muster")),
             },
         ),
         RefusalKind::DeviceRejected => (
@@ -291,7 +288,7 @@ mod tests {
 
     fn told(kind: RefusalKind, of: C) -> Verdict {
         let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
-        refused("ws://gw:18789", None, &refusal).into_iter().find(|verdict| verdict.kind == of).unwrap()
+        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|verdict| verdict.kind == of).unwrap()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::World;
 use super::ports::{Key, Store};
 use super::references::same_gateway;
 use crate::api::agent::GatewayKey;
-use crate::gateway::{AgentRow, Inventory, literal};
+use crate::gateway::{self, AgentRow, Inventory};
 use crate::plan::Binding;
 
 /// An agent that a gateway has and no Agent resource declares.
@@ -47,5 +47,5 @@ pub fn on<S: Store>(store: &S, gateway: &GatewayKey, inventory: &Inventory) -> V
 fn name(row: &AgentRow) -> Option<String> {
     let name = row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str)?;
     // A name that is taken from the gateway's environment is shown as it stands in the config, and not as what it became.
-    Some(literal(name).unwrap_or_else(|| name.to_owned()))
+    Some(gateway::clean(&gateway::literal(name).unwrap_or_else(|| name.to_owned())))
 }

@@ -74,6 +74,42 @@ async fn a_device_that_is_not_approved_says_how_to_approve_it_until_when_and_goe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_id_is_no_plain_word_is_not_part_of_a_command() {
+    let (mut rig, gateway) = Rig::new();
+    for id in ["3f0c9d1e; touch pwned #", "--latest", "", "a\u{202e}b"] {
+        let details = json!({ "code": "PAIRING_REQUIRED", "requestId": id, "reason": "not-paired" });
+        let required =
+            Fault::on("connect").error("NOT_PAIRED", "pairing\u{1b}[2J required\u{202e}", false).details(details);
+        gateway.inject(required.lasting(Duration::from_mins(2)));
+        gateway.drop_connections();
+        rig.until("the news", |rig| condition(rig, ConditionType::Paired).1 == "PairingRequired").await;
+        let (_, _, message) = condition(&rig, ConditionType::Paired);
+        assert_eq!(status(&rig).pairing, None);
+        for part in
+            ["openclaw devices list", &status(&rig).device_id.unwrap(), "pairing[2J required (PAIRING_REQUIRED)"]
+        {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(!message.contains("pwned") && !message.contains("--latest"), "{message}");
+        until_ready(&mut rig).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_no_plain_one_does_not_outlive_a_new_start() {
+    let (mut rig, gateway) = Rig::remote();
+    until_pairing(&mut rig).await;
+    let key = Key::new(NS, "gw");
+    let hostile =
+        Pairing { request_id: "a; b".into(), command: "openclaw devices approve a; b".into(), expires_at: None };
+    rig.store.state().gateways.get_mut(&key).unwrap().status.as_mut().unwrap().pairing = Some(hostile);
+    gateway.lose_host();
+    rig.start();
+    rig.rest(Duration::from_mins(2)).await;
+    assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Reachable).0.as_str()), (None, "False"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_identity_survives_a_restart_and_is_not_asked_about_again() {
     let (mut rig, gateway) = paired().await;
     let id = status(&rig).device_id;

@@ -121,7 +121,9 @@ fn before_the_login_only_the_answer_to_connect_may_be_long() {
     let long = event_with(&bomb(65 * 1024));
     for after in [vec![], vec![challenge()]] {
         let mut session = Session::new(settings(), now);
-        after.iter().for_each(|text| session.receive(text, now));
+        for text in &after {
+            session.receive(text, now);
+        }
         session.receive(&long, now);
         let why = outputs(&mut session).into_iter().find_map(|output| match output {
             Output::Close(why) => Some(why),

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
-use muster::gateway::{Hello, Output, Refusal, RefusalKind, Session};
-use serde_json::Value;
+use muster::gateway::{Hello, Output, PairingRequest, Refusal, RefusalKind, Session};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{outputs, sent, settings};
@@ -124,11 +124,40 @@ fn an_unknown_device_is_told_the_request_that_waits_for_approval() {
         let [End::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &ends[..] else {
             panic!("{version}: {ends:?}")
         };
-        assert_eq!((request.request_id.len(), request.reason.as_str()), (36, "not-paired"), "{version}");
+        assert_eq!(
+            (request.id.as_ref().map(|id| id.to_string().len()), request.reason.as_str()),
+            (Some(36), "not-paired"),
+            "{version}"
+        );
         let ends = play(recorded(version), "remote, approved device");
         let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
         assert!(hello.device_token.is_some() && hello.scopes.contains("operator.admin"), "{version}");
     }
+}
+
+#[test]
+fn what_a_gateway_says_is_shown_without_what_drives_a_terminal() {
+    let now = Instant::now();
+    let refused = |error: &Value| {
+        let mut session = Session::new(settings(), now);
+        let challenge = json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } });
+        session.receive(&challenge.to_string(), now);
+        session.receive(&json!({ "type": "res", "id": "connect", "ok": false, "error": error }).to_string(), now);
+        let refused = outputs(&mut session).into_iter().find_map(|output| match output {
+            Output::Refused(refusal) => Some(refusal),
+            _ => None,
+        });
+        refused.unwrap()
+    };
+    let long = "x".repeat(600);
+    let refusal =
+        refused(&json!({ "code": "A\u{1b}[1mB", "message": format!("no:\n\u{202e}{long}"), "details": {"": [{}]} }));
+    assert_eq!((refusal.code.as_str(), refusal.message.chars().count()), ("A[1mB", 512));
+    assert!(refusal.message.starts_with("no: xxx"), "{}", refusal.message);
+    let details = json!({ "code": "PAIRING_REQUIRED", "requestId": "3f0c; touch pwned #", "reason": "a\u{7}b" });
+    let refusal = refused(&json!({ "code": "NOT_PAIRED", "message": "pairing required", "details": details }));
+    let request = PairingRequest { id: None, reason: "ab".into() };
+    assert_eq!(refusal.kind, RefusalKind::PairingRequired(request));
 }
 
 #[test]
