@@ -21,6 +21,7 @@ use super::shared::{GatewayRef, TemplatesRef, UserProfile, never_observed, on};
     shortname = "brd",
     category = "muster",
     doc = "A group of agents with a common purpose. Lead and worker agents refer to it.",
+    validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its events fit").optional_old_self(true),
     selectable = ".spec.gatewayRef.name",
     printcolumn(
         name = "Gateway",

@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::names::OBJECT_PATTERN;
 use super::requests::SyncStatus;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
 use super::soul::{SoulDirectory, SoulDirectoryStatus};
@@ -24,6 +25,7 @@ use super::soul::{SoulDirectory, SoulDirectoryStatus};
     shortname = "agw",
     category = "muster",
     doc = "An OpenClaw gateway: a server that hosts agents. Boards and main agents refer to it.",
+    validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its Secret and of its events fit").optional_old_self(true),
     selectable = ".spec.url",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", description = "Where the gateway listens"),
     printcolumn(
@@ -194,7 +196,7 @@ pub struct Device {
     /// Name of the Secret that keeps the Ed25519 identity and what the gateway issued for it. It is created when
     /// missing. Default: the name of the AgentGateway followed by `-device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub secret_name: Option<String>,
 }
 

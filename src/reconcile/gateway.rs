@@ -14,7 +14,7 @@ use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
 use super::unmanaged::{self, Unmanaged};
-use super::{Next, World};
+use super::{Next, World, names};
 use crate::api::agent::{Agent, GatewayKey, Role};
 use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
@@ -63,6 +63,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         world.gateways.close(key);
         return Ok(record(world, gateway, key, &Seen::Suspended).await);
     }
+    names::of_gateway(gateway)?;
     let claimed;
     let mut gateway = gateway;
     if !has_finalizer(gateway) {

@@ -17,6 +17,7 @@ mod gateway_verdicts;
 pub mod gateways;
 pub mod heartbeats;
 pub mod link;
+mod names;
 mod news;
 pub mod observe;
 pub mod pass_on;
