@@ -1,6 +1,6 @@
 //! `AgentGateway`: an OpenClaw gateway and how Muster reaches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
@@ -387,7 +387,20 @@ impl AgentGateway {
     #[must_use]
     pub fn device_secret_name(&self) -> String {
         let given = self.spec.device.as_ref().and_then(|d| d.secret_name.clone());
-        given.unwrap_or_else(|| format!("{}-device", self.metadata.name.as_deref().unwrap_or_default()))
+        given.unwrap_or_else(|| Self::default_device_secret(self.metadata.name.as_deref().unwrap_or_default()))
+    }
+
+    /// The name of that Secret for an AgentGateway of this name, when its spec names none.
+    #[must_use]
+    pub fn default_device_secret(name: &str) -> String {
+        format!("{name}-device")
+    }
+
+    /// The names of the Secrets that keep its device identity, or did before the spec was changed.
+    #[must_use]
+    pub fn device_secrets(&self) -> BTreeSet<String> {
+        let before = self.status.as_ref().and_then(|status| status.device_secret.clone());
+        before.into_iter().chain([self.device_secret_name()]).collect()
     }
 
     /// The name of the ConfigMap whose templates all agents of this gateway share.

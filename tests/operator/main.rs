@@ -19,6 +19,7 @@ mod disk;
 mod drift;
 mod faults;
 mod files;
+mod finalizers;
 mod inventory;
 mod life;
 mod lifecycle;
