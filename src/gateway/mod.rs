@@ -5,10 +5,11 @@
 //! writer of the gateway's config. Facts about gateways come from measurements of the versions 2026.3.2 to 2026.9.6.
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
-//! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
+//! - `methods`, `deletion`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
 //!   `runs`: who is at work.
 
 mod connection;
+mod deletion;
 mod entry;
 mod error;
 mod frame;
@@ -27,6 +28,7 @@ mod trust;
 mod turn;
 mod writer;
 
+pub use deletion::{Deleted, Leftover, Leftovers};
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use error::{CallError, Outcome};
 pub use gathering::Arrival;
@@ -36,7 +38,7 @@ pub use identity::Identity;
 pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
-pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
+pub use methods::{ChatMessage, FileContent, FileInfo, SessionInfo};
 pub use runs::{Activity, Labelled, Run, Runs};
 pub use session::{Output, Session};
 pub use transport::{ByteStream, Dial, Network};

@@ -17,6 +17,7 @@ pub mod gateway_status;
 mod gateway_verdicts;
 pub mod gateways;
 pub mod heartbeats;
+mod leftovers;
 pub mod link;
 mod names;
 mod news;

@@ -21,6 +21,7 @@ mod faults;
 mod files;
 mod finalizers;
 mod inventory;
+mod leftovers;
 mod life;
 mod lifecycle;
 mod memory;
