@@ -10,7 +10,7 @@ use kube::runtime::reflector;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::cluster::{Caches, watch};
 use crate::directory::Web;
 use crate::gateway::{Link, Network};
 use crate::metrics::Metrics;
+use crate::reconcile::farewell::{self, Gone};
 use crate::reconcile::gateways::Changed;
 use crate::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway, pass_on};
 use crate::server::agents::{self, Api};
@@ -176,7 +177,7 @@ fn start(
     let (gateways_cache, gateways_writer) = reflector::store();
     let caches = Caches { agents: agents_cache, boards: boards_cache, gateways: gateways_cache };
     let store = KubeStore::new(client.clone(), caches.clone());
-    let (queues, receivers) = queues();
+    let (queues, farewells, receivers) = queues();
     let (due, heard) = mpsc::channel(pass_on::BACKLOG);
     let (news, changed) = mpsc::unbounded_channel();
     let triggers = Triggers { store: store.clone(), queues: queues.clone() };
@@ -214,7 +215,9 @@ fn start(
     };
     until_stop(Box::pin(watch::agents(watch::objects(client, agents_writer), triggers.clone(), on_agent)));
     until_stop(Box::pin(watch::boards(watch::objects(client, boards_writer), triggers.clone())));
-    until_stop(Box::pin(watch::gateways(watch::objects(client, gateways_writer), triggers.clone())));
+    // The receiver ends only when the operator does.
+    let on_gone = move |gateway| drop(farewells.send(gateway));
+    until_stop(Box::pin(watch::gateways(watch::objects(client, gateways_writer), triggers.clone(), on_gone)));
     until_stop(Box::pin({
         let (client, triggers) = (client.clone(), triggers.clone());
         async move { watch::config_maps(&client, triggers).await }
@@ -232,14 +235,16 @@ struct Receivers {
     agents: UnboundedReceiver<Key>,
     boards: UnboundedReceiver<Key>,
     gateways: UnboundedReceiver<Key>,
+    gone: UnboundedReceiver<Gone>,
 }
 
-fn queues() -> (Queues, Receivers) {
+fn queues() -> (Queues, UnboundedSender<Gone>, Receivers) {
     let (agents, agents_rx) = mpsc::unbounded_channel();
     let (boards, boards_rx) = mpsc::unbounded_channel();
     let (gateways, gateways_rx) = mpsc::unbounded_channel();
-    let receivers = Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx };
-    (Queues { agents, boards, gateways }, receivers)
+    let (farewells, gone) = mpsc::unbounded_channel();
+    let receivers = Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx, gone };
+    (Queues { agents, boards, gateways }, farewells, receivers)
 }
 
 /// How long changes of agents are gathered before their board and gateway are looked at.
@@ -278,8 +283,9 @@ async fn run_controllers(
         gather: GATHER,
         metrics: metrics(),
     };
-    let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), world);
+    let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
     futures::join!(
+        shutdown.run_until_cancelled(farewell::run(world, receivers.gone)),
         controllers::run(agent, shutdown.clone(), move |object| {
             let world = Arc::clone(&one);
             async move { Box::pin(agent::reconcile(&world, &object)).await }
@@ -288,7 +294,7 @@ async fn run_controllers(
             let world = Arc::clone(&two);
             async move { board::reconcile(&world, &object).await }
         }),
-        controllers::run(gateway, shutdown, move |object| {
+        controllers::run(gateway, shutdown.clone(), move |object| {
             let world = Arc::clone(&three);
             async move { gateway::reconcile(&world, &object).await }
         }),

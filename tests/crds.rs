@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use kube::core::cel::{Validator, compile_schema};
 use muster::api::crds;
 
 #[test]
@@ -61,5 +62,50 @@ fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
         if schema[key].is_object() {
             check(&schema[key], &format!("{path}{mark}"), missing);
         }
+    }
+}
+
+#[test]
+fn every_name_of_another_object_has_the_form_that_kubernetes_takes() {
+    let mut missing = Vec::new();
+    for (name, crd) in crds::all() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        names(&schema["openAPIV3Schema"]["properties"]["spec"], name, &mut missing);
+    }
+    assert!(missing.is_empty(), "without a pattern: {missing:?}");
+}
+
+/// Notes the names and keys in references below `schema`, and the names of Secrets, that have no pattern.
+fn names(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+    for (field, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{field}");
+        let within = if field.ends_with("Ref") { &["name", "namespace", "key"][..] } else { &[] };
+        let named = within.iter().map(|key| (format!("{path}.{key}"), &below["properties"][key]));
+        let own = (field == "secretName").then_some((path.clone(), below));
+        missing.extend(named.chain(own).filter(|(_, s)| s.is_object() && s["pattern"].is_null()).map(|(path, _)| path));
+        names(below, &path, missing);
+    }
+    if schema["items"].is_object() {
+        names(&schema["items"], &format!("{path}[]"), missing);
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused_when_it_is_new_and_lets_what_exists_go_on() {
+    for (file, crd) in crds::all() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let rules = &schema["openAPIV3Schema"]["x-kubernetes-validations"];
+        // The rules of the whole object alone: the rest of it has none of its fields here.
+        let compiled =
+            compile_schema(&serde_json::json!({ "type": "object", "x-kubernetes-validations": rules.clone() }));
+        assert!(!compiled.has_errors(), "{file}: {:?}", compiled.compilation_errors());
+        let named = |length: usize| serde_json::json!({ "metadata": { "name": "a".repeat(length) } });
+        let taken = |length| Validator::new().validate_compiled(&compiled, &named(length), None).is_ok();
+        assert_eq!([taken(236), taken(237)], [true, false], "{file}");
+        // The validator has no optional types. On the API server a finalizer of ours can still be taken off.
+        let rule =
+            rules.as_array().unwrap().iter().find(|rule| rule["rule"].as_str().unwrap().contains("236")).unwrap();
+        assert!(rule["rule"].as_str().unwrap().starts_with("oldSelf.hasValue() || "), "{rule}");
+        assert_eq!(rule["optionalOldSelf"], true, "{rule}");
     }
 }

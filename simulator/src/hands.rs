@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     Fault, Link, Profile, Simulator,
     methods::{chat, devices, sessions::opened},
-    world::{Power, sessions::Run},
+    world::{Power, Trash, sessions::Run},
 };
 
 /// What others do to the gateway.
@@ -91,6 +91,22 @@ impl Simulator {
         let path = world.workspace_of(agent, &entry);
         world.workspaces.remove_file(&path, name);
         world.workspaces.by_path.entry(path).or_default().linked.insert(name.to_owned(), link);
+    }
+
+    /// Puts a plain file in the place of the folder to which deleted files are moved: 2026.9.6 then answers an `agents.delete`
+    /// with `failed[]`, older versions say nothing (measured on 2026.3.2), and the files stay on both.
+    pub fn block_trash(&self) {
+        self.gateway.world().trash = Trash::Blocked;
+    }
+
+    /// Lets the purge of sessions fail: 2026.9.6 then answers an `agents.delete` with `purgeFailed` and does not touch the files.
+    pub fn fail_purges(&self) {
+        self.gateway.world().trash = Trash::Unpurged;
+    }
+
+    /// Repairs what [`block_trash`](Self::block_trash) and [`fail_purges`](Self::fail_purges) did.
+    pub fn repair_trash(&self) {
+        self.gateway.world().trash = Trash::Works;
     }
 
     /// Approves a pairing request; whether there was one.

@@ -200,3 +200,35 @@ async fn a_message_goes_into_the_run_that_goes_on() {
     simulator.end_run("mc-1");
     assert!(!simulator.sessions()[KEY].running);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_cannot_move_files_tells_so_and_keeps_the_id_closed_until_it_can() {
+    let simulator = instant();
+    let mut client = Client::open(&simulator).await;
+    client.register(&["mc-1"]).await.unwrap();
+    client.call("agents.files.set", json!({"agentId": "mc-1", "name": "AGENTS.md", "content": "x"})).await.unwrap();
+    simulator.fail_purges();
+    let reply = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
+    assert_eq!((&reply["purgeFailed"], &reply["failed"]), (&json!(true), &json!([])));
+    simulator.block_trash();
+    let reply = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
+    assert!(reply["failed"][0]["reason"].as_str().unwrap().contains(".Trash") && reply["purgeFailed"].is_null());
+    let error = client.call("agents.create", json!({"name": "mc-1", "workspace": "/w"})).await.unwrap_err();
+    assert_eq!(error["message"], "agent \"mc-1\" deletion cleanup is still pending");
+    simulator.repair_trash();
+    let reply = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
+    assert_eq!(reply["failed"], json!([]));
+    client.call("agents.create", json!({"name": "mc-1", "workspace": "/w"})).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_version_leaves_files_without_a_word() {
+    let simulator = Simulator::new(Profile::v2026_3_2().instant());
+    let mut client = Client::open(&simulator).await;
+    client.call("agents.create", json!({"name": "mc-1", "workspace": "/w/mc-1"})).await.unwrap();
+    client.call("health", json!({})).await.unwrap();
+    simulator.block_trash();
+    let reply = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap();
+    assert!(reply["failed"].is_null() && !simulator.workspace("/w/mc-1").is_empty());
+    client.call("agents.create", json!({"name": "mc-1", "workspace": "/w/mc-1"})).await.unwrap();
+}

@@ -10,6 +10,7 @@ pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Parents, Phase,
     PreviousToken, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus, WakeStatus,
 };
+use super::names::OBJECT_PATTERN;
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
 use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
@@ -27,6 +28,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
     shortname = "agt",
     category = "muster",
     doc = "An AI agent on an OpenClaw gateway: Muster registers it, writes its workspace files, issues its token, wakes it and removes it again.",
+    validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its Secret and of its events fit").optional_old_self(true),
     selectable = ".spec.boardRef.name",
     selectable = ".spec.gatewayRef.name",
     selectable = ".spec.role",
@@ -96,11 +98,13 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_ref: Option<GatewayRef>,
     /// The id of the agent at the gateway. Default: derived from the uid, which never clashes. Set it to keep an id
-    /// across clusters, or to adopt an agent that the gateway has. It cannot be changed.
+    /// across clusters, or to adopt an agent that the gateway has. It cannot be changed. Ids that a gateway does not keep
+    /// are refused: `main`, `constructor`, `prototype`, `openclaw`, `crestodian`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it anew"))]
     #[x_kube(validation = Rule::new("self != 'main'").message("the gateway reserves the agent id main"))]
+    #[x_kube(validation = Rule::new("!(self in ['constructor', 'prototype', 'openclaw', 'crestodian'])").message("a gateway cannot keep an agent of this id; choose another one"))]
     pub agent_id: Option<String>,
     /// What happens when the gateway already has an agent with the id `agentId`. `Never`: nothing is done to it, and Ready
     /// says that the id is taken. `IfExists`: it is adopted. It keeps its workspace, its sessions and their labels, and what
@@ -249,7 +253,7 @@ pub enum FilePolicy {
 pub struct TokenSpec {
     /// Name of the Secret. Default: the name of the Agent followed by `-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub secret_name: Option<String>,
     /// How the agent gets its token. `Workspace`: it stands in its files. `SecretOnly`: it stands in the Secret alone,
     /// which is to be mounted into the gateway's pod at `/var/run/secrets/muster/<name of the Secret>`.

@@ -22,6 +22,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE};
     shortname = "brd",
     category = "muster",
     doc = "A group of agents with a common purpose. Lead and worker agents refer to it.",
+    validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its events fit").optional_old_self(true),
     selectable = ".spec.gatewayRef.name",
     printcolumn(
         name = "Gateway",

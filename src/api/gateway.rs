@@ -1,6 +1,6 @@
 //! `AgentGateway`: an OpenClaw gateway and how Muster reaches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::names::OBJECT_PATTERN;
 use super::requests::SyncStatus;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
 use super::soul::{SoulDirectory, SoulDirectoryStatus};
@@ -24,6 +25,7 @@ use super::soul::{SoulDirectory, SoulDirectoryStatus};
     shortname = "agw",
     category = "muster",
     doc = "An OpenClaw gateway: a server that hosts agents. Boards and main agents refer to it.",
+    validation = Rule::new("oldSelf.hasValue() || self.metadata.name.size() <= 236").message("the name may have at most 236 characters, so that those of its Secret and of its events fit").optional_old_self(true),
     selectable = ".spec.url",
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", description = "Where the gateway listens"),
     printcolumn(
@@ -196,7 +198,7 @@ pub struct Device {
     /// Name of the Secret that keeps the Ed25519 identity and what the gateway issued for it. It is created when
     /// missing. Default: the name of the AgentGateway followed by `-device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub secret_name: Option<String>,
 }
 
@@ -390,7 +392,20 @@ impl AgentGateway {
     #[must_use]
     pub fn device_secret_name(&self) -> String {
         let given = self.spec.device.as_ref().and_then(|d| d.secret_name.clone());
-        given.unwrap_or_else(|| format!("{}-device", self.metadata.name.as_deref().unwrap_or_default()))
+        given.unwrap_or_else(|| Self::default_device_secret(self.metadata.name.as_deref().unwrap_or_default()))
+    }
+
+    /// The name of that Secret for an AgentGateway of this name, when its spec names none.
+    #[must_use]
+    pub fn default_device_secret(name: &str) -> String {
+        format!("{name}-device")
+    }
+
+    /// The names of the Secrets that keep its device identity, or did before the spec was changed.
+    #[must_use]
+    pub fn device_secrets(&self) -> BTreeSet<String> {
+        let before = self.status.as_ref().and_then(|status| status.device_secret.clone());
+        before.into_iter().chain([self.device_secret_name()]).collect()
     }
 
     /// The name of the ConfigMap whose templates all agents of this gateway share.

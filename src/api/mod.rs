@@ -12,6 +12,7 @@ pub mod conditions;
 pub mod crds;
 pub mod gateway;
 pub mod keys;
+pub mod names;
 pub mod profile;
 pub mod requests;
 pub mod shared;

@@ -7,6 +7,7 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::names::{KEY_PATTERN, NAMESPACE_PATTERN, OBJECT_PATTERN};
 use super::text::{NOT_ONE_LINE, ONE_LINE};
 
 /// A length of time as Kubernetes writes it: `90s`, `5m`, `1h30m`.
@@ -46,7 +47,7 @@ impl JsonSchema for Interval {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
 }
 
@@ -54,12 +55,12 @@ pub struct LocalRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GatewayRef {
     /// Name of the AgentGateway.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
     /// Namespace of the AgentGateway; this object's own when left out. Another namespace works only when that
     /// AgentGateway admits this one in `spec.allowedNamespaces`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAMESPACE_PATTERN))]
     pub namespace: Option<String>,
 }
 
@@ -67,10 +68,10 @@ pub struct GatewayRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
     /// Key in the Secret's data.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
 }
 
@@ -78,10 +79,10 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
     /// Key in the ConfigMap's data.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
 }
 

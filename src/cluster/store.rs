@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::{Cache, Caches};
 use crate::api::agent::{Agent, AgentStatus, GatewayKey};
+use crate::api::names::is_object_name;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::plan::Binding;
 use crate::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
@@ -178,10 +179,16 @@ impl Store for KubeStore {
     }
 
     async fn secret(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(None);
+        }
         self.ask(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
     async fn config_map(&self, key: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(None);
+        }
         let found = self.ask(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(|map| ConfigMapContent {
             data: map.data.unwrap_or_default(),
@@ -216,6 +223,9 @@ impl Store for KubeStore {
     }
 
     async fn delete_secret(&self, key: &Key) -> Result<(), StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(());
+        }
         match self.ask(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::triggers::{Generations, Triggers};
 use crate::api::{Agent, AgentGateway, Board};
+use crate::reconcile::farewell::Gone;
 use crate::reconcile::{Key, Store};
 
 /// What a watch tells about one object.
@@ -139,6 +140,7 @@ pub async fn boards<S: Store>(stream: impl Stream<Item = Seen<DeserializeGuard<B
 pub async fn gateways<S: Store>(
     stream: impl Stream<Item = Seen<DeserializeGuard<AgentGateway>>>,
     triggers: Triggers<S>,
+    on_gone: impl Fn(Gone),
 ) {
     pin_mut!(stream);
     let mut generations = Generations::default();
@@ -150,11 +152,13 @@ pub async fn gateways<S: Store>(
             }
             Seen::Gone(DeserializeGuard(Ok(gateway))) => {
                 generations.forget(&gateway.metadata);
+                on_gone(Gone::seen(&gateway));
                 triggers.gateway(&gateway, true);
             }
-            Seen::There(DeserializeGuard(Err(invalid))) | Seen::Gone(DeserializeGuard(Err(invalid))) => {
+            Seen::There(DeserializeGuard(Err(invalid))) => {
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
+            Seen::Gone(DeserializeGuard(Err(invalid))) => on_gone(Gone::known(&invalid.metadata)),
         }
     }
 }

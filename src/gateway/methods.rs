@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::deletion::{Deleted, RawDeleted};
 use super::error::CallError;
 use super::file::{FileContent, FileInfo};
 use super::handle::Gateway;
@@ -35,15 +36,6 @@ pub struct ChatMessage {
     pub marks_reset: bool,
     /// When it was written, in milliseconds since 1970.
     pub written_ms: i64,
-}
-
-/// What became of an agent that was to be deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deleted {
-    /// It was removed.
-    Removed,
-    /// It was not there.
-    Absent,
 }
 
 #[derive(Deserialize)]
@@ -288,14 +280,17 @@ impl Gateway {
         let turn = self.config_turn().await;
         let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
         let result = self.call("agents.delete", params, DELETE).await;
-        let read = self.resync().await;
+        let resynced = self.resync().await;
         drop(turn);
         match result {
             Ok(_) if self.is_written(agent_id) => {
                 Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))
             }
-            Ok(_) => Ok(Deleted::Removed),
-            Err(error) if error.is_not_found() => self.confirm_absent(agent_id, read),
+            // It is removed in any case: an answer of another shape is one that tells of nothing left.
+            Ok(payload) => {
+                Ok(Deleted::Removed(read::<RawDeleted>("agents.delete", payload).unwrap_or_default().leftovers()))
+            }
+            Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
             Err(error) => Err(error),
         }
     }

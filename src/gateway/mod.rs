@@ -6,11 +6,12 @@
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `metered`, `socket`, `connection`: the socket and the task that
 //!   owns it; - `limits`: the bounds of what is read; `payload`, `text`: answers and words of the gateway, as they are read;
-//! - `methods`, `file`, `session_info`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `entry_queue`,
+//! - `methods`, `deletion`, `file`, `session_info`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `entry_queue`,
 //!   `gathering`, `writer`: the roster and the config, read and written; `write_guard`: a limit for writes that are repeated without end;
 //!   `runs`: who is at work.
 
 mod connection;
+mod deletion;
 mod entry;
 mod entry_queue;
 mod env_refs;
@@ -45,6 +46,7 @@ mod turn;
 mod write_guard;
 mod writer;
 
+pub use deletion::{Deleted, Leftover, Leftovers};
 pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEntry, same_path};
 pub use env_refs::literal;
 pub use error::{CallError, Outcome};
@@ -56,7 +58,7 @@ pub use identity::Identity;
 pub use informer::WORKSPACE_FILES;
 pub use inventory::{AgentRow, Capabilities, Inventory, RosterShape, Unread};
 pub use login::Credential;
-pub use methods::{ChatMessage, Deleted};
+pub use methods::ChatMessage;
 pub use pairing::{PairingRequest, PairingRequestId};
 pub use rewritten::Rewritten;
 pub use runs::{Activity, GatewayClock, Labelled, Run, Runs};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::api::agent::Role;
+use crate::api::names::IMPOSSIBLE_IDS;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::gateway::{
@@ -94,7 +95,10 @@ fn is_derived(id: &str) -> bool {
 /// Whether an id is one that `spec.agentId` may have.
 fn is_adoptable(id: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    id.len() <= 64 && id.starts_with(word) && id.chars().all(|c| word(c) || c == '-' || c == '_')
+    id.len() <= 64
+        && id.starts_with(word)
+        && id.chars().all(|c| word(c) || c == '-' || c == '_')
+        && !IMPOSSIBLE_IDS.contains(&id)
 }
 
 /// The name of the object for an id: the id, as far as Kubernetes takes it, and a number where another has that name.

@@ -77,10 +77,10 @@ fn heartbeats_that_are_off_stay_off() {
 
 #[test]
 fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
-    let found = imported(&json!({ "a-b": {}, "a_b": {}, "a_b_": {}, "main": {}, "Big": {} }));
+    let found = imported(&json!({ "a-b": {}, "a_b": {}, "a_b_": {}, "main": {}, "Big": {}, "constructor": {} }));
     let names: Vec<_> = found.manifests.iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a-b", "a-b-2", "a-b-3"]);
-    assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
+    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
 }
 
 #[test]

@@ -142,6 +142,12 @@ pub fn is_recorded(state: &TokenState, status: Option<&TokenStatus>) -> bool {
     }
 }
 
+/// The status of a token that is no longer accepted, nor is the one before it.
+#[must_use]
+pub fn revoked(old: &TokenStatus) -> TokenStatus {
+    TokenStatus { secret_name: old.secret_name.clone(), revision: old.revision, ..TokenStatus::default() }
+}
+
 /// What the status says of the token.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokens<'a> {
@@ -171,8 +177,7 @@ impl Tokens<'_> {
             // Another Secret is named; until the new one holds a token the agent has no other.
             TokenState::Missing if self.moved(desired) => self.old.cloned(),
             TokenState::Foreign | TokenState::Missing | TokenState::Leaked => {
-                let revoked = TokenStatus { secret_name, revision: old.revision, ..TokenStatus::default() };
-                self.old.map(|_| revoked)
+                self.old.map(|old| TokenStatus { secret_name, ..revoked(old) })
             }
             TokenState::Held(held) if held.sha256 == old.sha256 => {
                 Some(self.aged(TokenStatus { secret_name, ..old }, desired))

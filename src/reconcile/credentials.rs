@@ -15,8 +15,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
+use tracing::info;
 
 use super::act::kubernetes;
+use super::ownership::{self, Owner};
 use super::ports::{Key, Store};
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
@@ -171,7 +173,7 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<Device, Trouble> {
     let key = Key::new(namespace, gateway.device_secret_name());
     let secret = match store.secret(&key).await.map_err(|e| kubernetes(&e))? {
-        Some(secret) => secret,
+        Some(secret) => taken_up(store, gateway, secret).await?,
         None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(|e| kubernetes(&e))?,
     };
     let broken = |what: &str| {
@@ -185,6 +187,30 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
     let seed = seed.ok_or_else(|| broken("holds no Ed25519 seed of 32 bytes (base64url) under device-key"))?;
     let token = text(&secret, keys::DEVICE_TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
     Ok(Device { identity: Arc::new(Identity::from_seed(&seed)), token, secret })
+}
+
+/// Takes up a device Secret of Muster's that lost its owner, from a backup for example: it belongs to this gateway, and carries
+/// the finalizer. One that a person made stays theirs.
+async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, Trouble> {
+    let meta = &secret.metadata;
+    let lost = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
+        Owner::Oneself => true,
+        Owner::Nobody => ownership::is_marked(meta) || ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER),
+        Owner::Another => false,
+    };
+    if !lost {
+        return Ok(secret);
+    }
+    let mut wanted = secret.clone();
+    ownership::own(&mut wanted.metadata, gateway);
+    // Kubernetes takes no further finalizer on an object that goes.
+    if meta.deletion_timestamp.is_none() && !ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER) {
+        wanted.metadata.finalizers.get_or_insert_default().push(keys::CREDENTIALS_FINALIZER.to_owned());
+    }
+    if wanted.metadata == secret.metadata {
+        return Ok(secret);
+    }
+    store.replace_secret(&wanted).await.map_err(|e| kubernetes(&e))
 }
 
 fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble> {
@@ -245,23 +271,53 @@ pub async fn keep<S: Store>(
     Ok(())
 }
 
-/// Lets go of a device Secret of this gateway, and deletes it.
+/// Who lets go of a device Secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The namespace of the AgentGateway.
+    pub namespace: &'a str,
+    /// Its uid, as far as that is known.
+    pub uid: Option<&'a str>,
+}
+
+impl<'a> Holder<'a> {
+    /// This AgentGateway.
+    #[must_use]
+    pub fn of(gateway: &'a AgentGateway) -> Self {
+        let meta = &gateway.metadata;
+        Self { namespace: meta.namespace.as_deref().unwrap_or_default(), uid: meta.uid.as_deref() }
+    }
+}
+
+/// Lets go of a device Secret, and deletes it when it is this AgentGateway's.
+///
+/// # Guarantees
+/// The finalizer is taken off whoever owns the Secret, so that its namespace can end; save that a Secret which another
+/// AgentGateway owns or names is left to that one.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn discard<S: Store>(store: &S, gateway: &AgentGateway, name: &str) -> Result<(), Trouble> {
-    let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
-    let key = Key::new(namespace, name);
-    let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
-    let owned =
-        secret.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == gateway.metadata.uid.as_ref());
-    if !owned {
+pub async fn discard<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> Result<(), Trouble> {
+    let key = Key::new(holder.namespace, name);
+    let used = store.gateways().iter().any(|gateway| {
+        let other = Holder::of(gateway);
+        other.namespace == holder.namespace && other.uid != holder.uid && gateway.device_secrets().contains(name)
+    });
+    if used {
         return Ok(());
     }
-    let finalizers = secret.metadata.finalizers.get_or_insert_default();
-    if finalizers.iter().any(|f| f == keys::CREDENTIALS_FINALIZER) {
-        finalizers.retain(|f| f != keys::CREDENTIALS_FINALIZER);
-        store.replace_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+    let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
+    let owner = ownership::owner(store, &secret.metadata, holder.uid);
+    if owner == Owner::Another {
+        return Ok(());
     }
-    store.delete_secret(&key).await.map_err(|e| kubernetes(&e))
+    if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
+        secret.metadata.finalizers.get_or_insert_default().retain(|f| f != keys::CREDENTIALS_FINALIZER);
+        store.replace_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+        info!(secret = %key, "let go of the credentials of a gateway");
+    }
+    match owner {
+        Owner::Oneself => store.delete_secret(&key).await.map_err(|e| kubernetes(&e)),
+        Owner::Nobody | Owner::Another => Ok(()),
+    }
 }

@@ -7,14 +7,14 @@ use tracing::{info, warn};
 
 use super::act::{kubernetes, status_not_written};
 use super::board::inherited_id;
-use super::credentials::{self, Credentials};
+use super::credentials::{self, Credentials, Holder};
 use super::gateway_status::{Connection, Seen, status};
 use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
 use super::unmanaged::{self, Unmanaged};
-use super::{Next, World};
+use super::{Next, World, names, ownership};
 use crate::api::agent::{Agent, GatewayKey, Role};
 use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
@@ -63,6 +63,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         world.gateways.close(key);
         return Ok(record(world, gateway, key, &Seen::Suspended).await);
     }
+    names::of_gateway(gateway)?;
     let claimed;
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
@@ -73,7 +74,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     let (credentials, link) = connect(world, gateway, key).await?;
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
     if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
-        credentials::discard(&world.store, gateway, name).await?;
+        credentials::discard(&world.store, Holder::of(gateway), name).await?;
     }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
     if told && world.gateways.starting(key) {
@@ -101,7 +102,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
 }
 
 fn has_finalizer(gateway: &AgentGateway) -> bool {
-    gateway.metadata.finalizers.iter().flatten().any(|f| f == keys::GATEWAY_FINALIZER)
+    ownership::has_finalizer(&gateway.metadata, keys::GATEWAY_FINALIZER)
 }
 
 async fn connect<S: Store>(
@@ -129,10 +130,6 @@ async fn connect<S: Store>(
 }
 
 async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
-    if !has_finalizer(gateway) {
-        close(world, key);
-        return Ok(Next::on_change());
-    }
     let bound = world.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
     if bound > 0 {
         if world.gateways.link(key).is_none()
@@ -145,10 +142,12 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
         return Ok(Next::after(WHILE_BOUND));
     }
     close(world, key);
-    let before = gateway.status.as_ref().and_then(|status| status.device_secret.clone());
-    let names: std::collections::BTreeSet<_> = before.into_iter().chain([gateway.device_secret_name()]).collect();
-    for name in names {
-        credentials::discard(&world.store, gateway, &name).await?;
+    for name in gateway.device_secrets() {
+        credentials::discard(&world.store, Holder::of(gateway), &name).await?;
+    }
+    // Somebody took it away, and another one still holds the object.
+    if !has_finalizer(gateway) {
+        return Ok(Next::on_change());
     }
     let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
     match world.store.claim_gateway(gateway, &claim).await {
@@ -174,7 +173,7 @@ fn seen<S: Store>(world: &World<S>, key: &GatewayKey, link: &Link) -> Connection
 }
 
 /// Ends what is open for a gateway that goes.
-fn close<S: Store>(world: &World<S>, key: &GatewayKey) {
+pub(super) fn close<S: Store>(world: &World<S>, key: &GatewayKey) {
     world.gateways.close(key);
     world.souls.close(key);
 }

@@ -135,6 +135,7 @@ pub enum Subject<'a> {
 ///
 /// # Guarantees
 /// Reads of agents, boards and gateways come from a cache, except the fresh one; reads of Secrets, ConfigMaps and namespaces by name are live.
+/// A Secret or a ConfigMap whose name is none does not exist: no name becomes part of another path of the API.
 /// Writes apply only to the object as it was read (`resourceVersion`) and give it back as written.
 pub trait Store: Send + Sync + 'static {
     /// The time.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use super::adoption;
 use super::ports::{Key, Store, StoreError};
 use super::role_soul::RoleSoul;
 use super::templates::{self, Templates, TemplatesError};
 use super::token::{self, Token};
+use super::{adoption, names};
 use crate::api::agent::{Agent, GatewayKey, Parents, Role};
 use crate::api::gateway::{NamespaceLabels, NamespacesFrom};
 use crate::api::shared::GatewayRef;
@@ -44,8 +44,10 @@ pub struct References {
 /// # Errors
 /// [`TemplatesError::Trouble`] names the reference that does not hold and what to do about it.
 pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, TemplatesError> {
+    names::of_agent(agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let board = board(store, agent, &namespace)?;
+    board.as_deref().map_or(Ok(()), names::of_board)?;
     let reference = match (&board, &agent.spec.gateway_ref) {
         (Some(board), _) => &board.spec.gateway_ref,
         (None, Some(reference)) => reference,

@@ -1,17 +1,20 @@
 //! Removing an agent from its gateway: when its resource is deleted, and when it stands for another agent now.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::act::{kubernetes, record};
 use super::agent::WITHOUT_A_PLACE;
 use super::link::trouble;
 use super::ports::{Claim, Key, Note, Store, Subject};
-use super::{Next, World, adoption};
-use crate::api::agent::{Agent, Phase};
+use super::{Next, World, adoption, leftovers};
+use crate::api::agent::{Agent, Phase, TokenDelivery};
 use crate::api::{Reason, keys};
-use crate::gateway::{AgentRow, Inventory, same_path};
+use crate::gateway::{AgentRow, Deleted, Inventory, same_path};
 use crate::plan::removal::{Presence, Removal, advice, removal};
-use crate::plan::{Binding, Trouble, status};
+use crate::plan::{self, Binding, Trouble, status};
+
+/// The reason of the event that tells what a gateway left of an agent although it was to go.
+const LEFT_BEHIND: &str = "LeftBehind";
 
 /// What there is of the gateway that a binding names.
 pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
@@ -73,9 +76,14 @@ async fn from_gateway<S: Store>(world: &World<S>, agent: &Agent, binding: Option
                     "the gateway removes one agent at a time; this removal waits for its turn",
                 ));
             };
-            let kept = remove(&link, binding, delete_files).await?;
+            let Removed { kept, left } = remove(&link, binding, delete_files).await?;
             if let Some(message) = kept {
                 tell_of_leaving(world, agent, message, false).await;
+            }
+            if let Some(message) = left {
+                warn!(agent = %Key::of(&agent.metadata), gateway = %binding.gateway, left = message, "removed by half");
+                let note = Note { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
+                world.store.tell(Subject::Agent(agent), &note).await;
             }
             Ok(())
         }
@@ -88,6 +96,10 @@ pub(super) fn waits_for_its_turn(trouble: &Trouble) -> bool {
 }
 
 async fn tell_of_leaving<S: Store>(world: &World<S>, agent: &Agent, message: String, asked: bool) {
+    // A namespace that is being deleted takes no event: the log has it in any case.
+    if !asked {
+        warn!(agent = %Key::of(&agent.metadata), left = message, "left on the gateway");
+    }
     let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
     world.store.tell(Subject::Agent(agent), &note).await;
 }
@@ -101,8 +113,16 @@ fn advised<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>,
     }
 }
 
+/// What is to be told of an agent that was removed.
+struct Removed {
+    /// Its workspace stays on purpose.
+    kept: Option<String>,
+    /// The gateway could not remove all that was to go.
+    left: Option<String>,
+}
+
 /// Removes the agent; says what was left although it was to go.
-async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool) -> Result<Option<String>, Trouble> {
+async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool) -> Result<Removed, Trouble> {
     let id = binding.identity.agent_id.as_str();
     let client = link.client();
     client.withdraw(id);
@@ -116,12 +136,17 @@ async fn remove(link: &super::link::Link, binding: &Binding, delete_files: bool)
     }
     link.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
-    Ok(kept.then(|| {
+    let kept = kept.then(|| {
         format!(
             "agent {id} is removed from gateway {} and its workspace {} stays: another agent uses it, or the agent worked in another one",
             binding.gateway, binding.identity.workspace
         )
-    }))
+    });
+    let left = match &deleted {
+        Deleted::Removed(left) => leftovers::message(binding, left, delete_files),
+        Deleted::Absent => None,
+    };
+    Ok(Removed { kept, left })
 }
 
 /// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
@@ -146,11 +171,24 @@ fn shared(link: &super::link::Link, binding: &Binding) -> bool {
 
 /// The Step that undoes an earlier binding.
 ///
+/// # Guarantees
+/// An agent that goes on elsewhere does so with another token: the files that it had may stay where they are, by its
+/// deletion policy or because the gateway did not remove them. The old one is refused before the binding is forgotten.
+///
 /// # Errors
 /// Why it cannot be undone now.
 pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     from_gateway(world, agent, Some(binding)).await?;
-    record(&world.store, agent, None).await
+    let in_files = agent.spec.token.as_ref().is_none_or(|token| token.delivery == TokenDelivery::Workspace);
+    if !in_files {
+        return record(&world.store, agent, None).await;
+    }
+    super::token::renew(&world.store, agent).await.map_err(|e| kubernetes(&e))?;
+    let mut agent = agent.clone();
+    if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
+        *token = plan::token::revoked(token);
+    }
+    record(&world.store, &agent, None).await
 }
 
 /// Reconciles an Agent that is being deleted.

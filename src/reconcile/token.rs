@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
 use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::ownership::{self, Owner};
 use super::ports::{Key, Store, StoreError};
 use crate::api::agent::Agent;
 use crate::api::keys;
@@ -39,11 +39,18 @@ pub async fn read<S: Store>(store: &S, agent: &Agent, api_url: &str) -> Result<T
     let Some(secret) = store.secret(&Key::new(namespace, agent.token_secret_name())).await? else {
         return Ok(Token { state: TokenState::Missing, value: None, secret: None });
     };
-    if !belongs(&secret, agent) {
-        return Ok(Token { state: TokenState::Foreign, value: None, secret: None });
-    }
+    let owned = match ownership::owner(store, &secret.metadata, agent.metadata.uid.as_deref()) {
+        Owner::Oneself => true,
+        Owner::Nobody if is_lost(&secret) => false,
+        Owner::Nobody | Owner::Another => {
+            return Ok(Token { state: TokenState::Foreign, value: None, secret: None });
+        }
+    };
     let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
-    let state = value.as_ref().map_or(TokenState::Missing, |value| state(&secret, value, agent, api_url));
+    let state = value.as_ref().map_or(TokenState::Missing, |value| match state(&secret, value, agent, api_url) {
+        TokenState::Held(held) if !owned => taken_up(&secret, held, agent),
+        state => state,
+    });
     let value = value.filter(|_| matches!(state, TokenState::Held(_)));
     Ok(Token { state, value, secret: Some(secret) })
 }
@@ -64,9 +71,20 @@ fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) ->
     })
 }
 
-fn belongs(secret: &Secret, agent: &Agent) -> bool {
-    let owners = secret.metadata.owner_references.iter().flatten();
-    owners.into_iter().any(|o| Some(o.uid.as_str()) == agent.metadata.uid.as_deref())
+/// Whether a Secret that nobody owns was a token Secret of Muster's: a backup brings it back without its owner.
+fn is_lost(secret: &Secret) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    ownership::is_marked(&secret.metadata) && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
+}
+
+/// What is held of a token whose Secret lost its owner. One that was issued for another Agent may stand in that one's files: it
+/// counts as leaked.
+fn taken_up(secret: &Secret, held: Held, agent: &Agent) -> TokenState {
+    if text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent)) {
+        TokenState::Held(Held { as_told: false, ..held })
+    } else {
+        TokenState::Leaked
+    }
 }
 
 /// The agent's id in Muster's HTTP API.
@@ -91,6 +109,7 @@ pub async fn apply<S: Store>(
     change: TokenChange,
 ) -> Result<(), StoreError> {
     let mut secret = token.secret.clone().unwrap_or_else(|| blank(agent));
+    ownership::own(&mut secret.metadata, agent);
     let data = secret.data.get_or_insert_default();
     let old = data.get(keys::TOKEN_KEY).cloned();
     for (key, value) in [(keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, desired.api_url.as_str())] {
@@ -102,10 +121,8 @@ pub async fn apply<S: Store>(
             if let Some(old) = old.filter(|_| change == TokenChange::Rotate) {
                 data.insert(keys::PREVIOUS_TOKEN_KEY.to_owned(), old);
             }
-            let value = generate()?;
-            data.insert(keys::TOKEN_KEY.to_owned(), bytes(&value));
+            issue(&mut secret)?;
             let annotations = secret.metadata.annotations.get_or_insert_default();
-            annotations.insert(keys::ISSUED_SHA256.to_owned(), sha256_hex(&value));
             if let Some(request) = desired.requests.due(RequestKind::Rotate) {
                 annotations.insert(keys::ISSUED_FOR.to_owned(), request.to_string());
             }
@@ -123,6 +140,30 @@ pub async fn apply<S: Store>(
     Ok(())
 }
 
+/// Puts another token in the place of one that may stand in files which are out of reach now. There is none before it.
+///
+/// # Errors
+/// As of [`apply`].
+pub async fn renew<S: Store>(store: &S, agent: &Agent) -> Result<(), StoreError> {
+    let Some(mut secret) = read(store, agent, "").await?.secret else { return Ok(()) };
+    let data = secret.data.get_or_insert_default();
+    data.remove(keys::PREVIOUS_TOKEN_KEY);
+    if data.contains_key(keys::TOKEN_KEY) {
+        issue(&mut secret)?;
+        store.replace_secret(&secret).await?;
+    }
+    Ok(())
+}
+
+/// Puts a new token into a Secret.
+fn issue(secret: &mut Secret) -> Result<(), StoreError> {
+    let value = generate()?;
+    secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes(&value));
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.insert(keys::ISSUED_SHA256.to_owned(), sha256_hex(&value));
+    Ok(())
+}
+
 fn bytes(text: &str) -> ByteString {
     ByteString(text.as_bytes().to_vec())
 }
@@ -132,8 +173,6 @@ fn blank(agent: &Agent) -> Secret {
     let metadata = ObjectMeta {
         name: Some(agent.token_secret_name()),
         namespace: agent.metadata.namespace.clone(),
-        labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
-        owner_references: Some(agent.controller_owner_ref(&()).into_iter().collect()),
         ..ObjectMeta::default()
     };
     Secret { metadata, ..Secret::default() }

@@ -1,8 +1,9 @@
 //! Deleting ends, in any order, and leaves nothing.
 
 use muster_harness::{Failure, until};
+use serde_json::{Value, json};
 
-use crate::stack::{PATIENCE, Stack, asleep, worker};
+use crate::stack::{PATIENCE, Stack, asleep, board, manifest, worker};
 
 pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("gone").await?;
@@ -59,4 +60,91 @@ pub(crate) async fn a_gateway_that_goes_first_still_lets_its_agents_go(stack: &m
         fleet.delete().await?;
     }
     Ok(())
+}
+
+pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut Stack) -> Result<(), Failure> {
+    let from = stack.fleet("backed-up").await?;
+    from.apply(&[asleep("one")]).await?;
+    from.all_ready().await?;
+    let device = from.field("agentgateway/gw", ".status.deviceId").await?;
+    let mut secrets = Vec::new();
+    for name in ["gw-device", "one-token"] {
+        let text = from.run(&["get", "secret", name, "-o", "json"]).await?;
+        let mut secret: Value = serde_json::from_str(&text)?;
+        let meta = secret["metadata"].as_object_mut().ok_or("no metadata")?;
+        for field in ["ownerReferences", "uid", "resourceVersion", "namespace"] {
+            meta.remove(field);
+        }
+        secrets.push(secret);
+    }
+    from.delete().await?;
+    let fleet = stack.namespace("restored").await?;
+    fleet.apply(&secrets).await?;
+    fleet.secret("gw", stack.openclaw.token()).await?;
+    fleet.apply(&[stack.gateway(), board("ops"), asleep("one")]).await?;
+    fleet.all_ready().await?;
+    assert_eq!(fleet.field("agentgateway/gw", ".status.deviceId").await?, device);
+    for (secret, owner) in [("gw-device", "AgentGateway gw"), ("one-token", "Agent one")] {
+        let path = ".metadata.ownerReferences[0]['kind','name']";
+        assert_eq!(fleet.field(&format!("secret/{secret}"), path).await?, owner);
+    }
+    fleet.delete().await
+}
+
+pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    for running in [true, false] {
+        let fleet = stack.fleet("torn").await?;
+        fleet.wait("condition=Ready", &["agentgateway/gw", "board/ops"]).await?;
+        if !running {
+            stack.operator.terminate().await?;
+        }
+        fleet
+            .run(&["patch", "agentgateway", "gw", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}"])
+            .await?;
+        fleet.run(&["delete", "agentgateway", "gw", "--timeout=60s"]).await?;
+        if !running {
+            stack.operator.restart().await?;
+        }
+        until("the device Secret to go", PATIENCE, async || {
+            let secrets = fleet.run(&["get", "secrets", "-o", "name"]).await.map_err(|e| e.to_string())?;
+            if secrets.contains("gw-device") { Err(secrets) } else { Ok(()) }
+        })
+        .await?;
+        fleet.delete().await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn an_agent_with_names_that_are_refused_today_can_still_be_deleted(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("old-names").await?;
+    // As the resource was defined before.
+    let schema = "/spec/versions/0/schema/openAPIV3Schema";
+    let secret_name = format!("{schema}/properties/spec/properties/token/properties/secretName/pattern");
+    let before = json!([{ "op": "remove", "path": format!("{schema}/x-kubernetes-validations") },
+        { "op": "remove", "path": secret_name }]);
+    fleet.run(&["patch", "crd", "agents.muster.dev", "--type=json", "-p", &before.to_string()]).await?;
+    let name = "a".repeat(250);
+    let mut old = manifest("Agent", &name, json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "../x" } }));
+    old["metadata"]["finalizers"] = json!(["muster.dev/agent"]);
+    until("the old definition to be served", PATIENCE, async || {
+        fleet.apply(std::slice::from_ref(&old)).await.map_err(|e| e.to_string())
+    })
+    .await?;
+    stack.cluster.install().await?;
+    // A name that was taken once is no new one.
+    let mut lengths = (237..=253).cycle();
+    until("the new definition to be served", PATIENCE, async || {
+        let long = "b".repeat(lengths.next().unwrap_or_default());
+        let refused = manifest("Agent", &long, json!({ "boardRef": { "name": "ops" } }));
+        fleet.refusal(&refused).await.map(|_| ()).map_err(|e| e.to_string())
+    })
+    .await?;
+    let message = fleet.until_reason(&format!("agent/{name}"), "Ready", "InvalidSpec").await?;
+    assert!(message.contains("spec.token.secretName"), "{message}");
+    fleet.run(&["delete", "agent", &name, "--timeout=60s"]).await?;
+    fleet.delete().await
 }

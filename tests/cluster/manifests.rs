@@ -34,6 +34,17 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
         (worker(json!({ "role": "Boss" })), &["spec.role", "\"Worker\", \"Lead\", \"Main\""]),
         (worker(json!({ "agentId": "main" })), &["spec.agentId", "the gateway reserves the agent id main"]),
         (worker(json!({ "agentId": "Not An Id" })), &["spec.agentId", "should match"]),
+        (worker(json!({ "agentId": "constructor" })), &["spec.agentId", "a gateway cannot keep an agent of this id"]),
+        (worker(json!({ "boardRef": { "name": ".." } })), &["spec.boardRef.name", "should match"]),
+        (worker(json!({ "token": { "secretName": "../x" } })), &["spec.token.secretName", "should match"]),
+        (
+            worker(json!({ "soulTemplate": { "configMapKeyRef": { "name": "a", "key": ".." } } })),
+            &["spec.soulTemplate.configMapKeyRef.key", "should match"],
+        ),
+        (
+            manifest("Agent", &"a".repeat(237), json!({ "boardRef": { "name": "ops" } })),
+            &["the name may have at most 236 characters"],
+        ),
         (worker(json!({ "adoptionPolicy": "IfExists" })), &["adoptionPolicy IfExists needs agentId"]),
         (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
         (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),
@@ -77,6 +88,14 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
         (
             gateway(json!({ "allowedNamespaces": { "from": "Selector" } })),
             &["spec.allowedNamespaces", "selector goes with from: Selector"],
+        ),
+        (
+            gateway(json!({ "auth": { "tokenSecretRef": { "name": "a/b", "key": "token" } } })),
+            &["spec.auth.tokenSecretRef.name", "should match"],
+        ),
+        (
+            board(json!({ "gatewayRef": { "name": "gw", "namespace": "../x" } })),
+            &["spec.gatewayRef.namespace", "should match"],
         ),
         (manifest("Board", "b", json!({})), &["spec.gatewayRef", "Required value"]),
         (board(json!({ "targetDate": "tomorrow" })), &["spec.targetDate", "should match"]),

@@ -9,6 +9,7 @@ mod password;
 mod subject;
 mod suite;
 mod table;
+mod trash;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -197,7 +198,7 @@ fn main() {
     for (version, _) in SIMULATED {
         trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
     }
-    trials.extend(password::trials(&runtime).into_iter().chain(kills::trials(&runtime)));
+    trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));
     // Each gateway ends with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name)) {

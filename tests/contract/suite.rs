@@ -148,7 +148,7 @@ async fn remove(gateway: &Subject, id: &str) -> Result<(), Failure> {
     let mut contradicted = false;
     loop {
         match gateway.client.agent_delete(id, true).await {
-            Ok(Deleted::Removed) => return Ok(()),
+            Ok(Deleted::Removed(_)) => return Ok(()),
             Ok(Deleted::Absent) if contradicted => return Ok(()),
             Ok(Deleted::Absent) => return Err(format!("{id} was not there").into()),
             Err(CallError::Unsettled(_)) if Instant::now() < end => contradicted = true,

@@ -247,3 +247,36 @@ async fn of_two_agents_that_ask_for_one_id_the_older_has_it() {
     rig.until("the end of the second", |rig| !rig.store.state().agents.contains_key(&Key::new(NS, "second"))).await;
     assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second leaves the first alone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_work_is_told_and_its_agent_can_be_deleted() {
+    let long = "a".repeat(250);
+    for (name, spec, words) in [
+        ("one", json!({ "boardRef": { "name": ".." } }), "spec.boardRef.name \"..\""),
+        ("one", json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "a/b" } }), "spec.token.secretName"),
+        ("one", json!({ "boardRef": { "name": "ops" }, "agentId": "constructor" }), "spec.agentId \"constructor\""),
+        (long.as_str(), json!({ "boardRef": { "name": "ops" } }), "256 characters"),
+    ] {
+        let (mut rig, gateway) = Rig::new();
+        rig.board("ops");
+        rig.agent(name, spec);
+        let message = rig.until_reason(name, "InvalidSpec").await;
+        assert!(message.contains(words), "{message}");
+        assert_eq!(rig.condition(name, ConditionType::Stalled).0, "True");
+        assert!(gateway.agents().keys().all(|id| id == "main"), "nothing is made of it");
+        rig.delete::<Agent>(name);
+        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_with_a_name_that_cannot_work_is_told_and_can_be_deleted() {
+    let (mut rig, _gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["auth"] = json!({ "tokenSecretRef": { "name": "../configmaps/x", "key": "token" } });
+    rig.apply::<AgentGateway>(manifest);
+    let message = until_gateway(&mut rig, ConditionType::Ready, "InvalidSpec").await;
+    assert!(message.contains("spec.auth.tokenSecretRef.name"), "{message}");
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+}

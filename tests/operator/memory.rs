@@ -51,7 +51,10 @@ impl State {
         uids.extend(self.gateways.values().filter_map(kube::ResourceExt::uid));
         self.secrets.retain(|_, secret| {
             let orphaned = secret.metadata.owner_references.iter().flatten().any(|o| !uids.contains(&o.uid));
-            !orphaned || secret.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+            if orphaned {
+                secret.metadata.deletion_timestamp.get_or_insert(Time(Timestamp::UNIX_EPOCH));
+            }
+            !released(&secret.metadata)
         });
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     error::RpcError,
     profile::RosterShape,
     schema::{Kind, Param, optional, required},
-    world::World,
+    world::{Trash, World},
 };
 
 pub(crate) const CREATE: &[Param] = &[
@@ -121,6 +121,9 @@ fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
     if lease_held(world, &id) {
         return Err(RpcError::unavailable(format!("agent \"{id}\" deletion cleanup is still pending")));
     }
+    if world.half_deleted.contains_key(&id) {
+        return Err(RpcError::invalid(format!("agent \"{id}\" deletion cleanup is still pending")));
+    }
     Ok(id)
 }
 
@@ -199,9 +202,10 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
         return Err(not_found(&id));
     }
     let journalled = world.journalled_delete.as_ref().filter(|(agent, _)| *agent == id);
+    let journalled = journalled.map(|(_, workspace)| workspace).or_else(|| world.half_deleted.get(&id));
     let workspace = match (known.get(&id), journalled) {
         (Some(entry), _) => world.workspace_of(&id, entry),
-        (None, Some((_, workspace))) => workspace.clone(),
+        (None, Some(workspace)) => workspace.clone(),
         (None, None) => return Err(not_found(&id)),
     };
     if lease_held(world, &id) {
@@ -213,7 +217,12 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));
     let files = params["deleteFiles"].as_bool().unwrap_or(true);
-    let removed = if files { trash(world, &id, &workspace) } else { Vec::new() };
+    let Trashed { removed, failed } = if files { trash(world, &id, &workspace) } else { Trashed::default() };
+    let purge_failed = shape == RosterShape::Entries && world.trash == Trash::Unpurged;
+    world.half_deleted.remove(&id);
+    if shape == RosterShape::Entries && (purge_failed || !failed.is_empty()) {
+        world.half_deleted.insert(id.clone(), workspace);
+    }
     world.close_id(&id);
     if !files {
         world.retained.insert(id.clone());
@@ -223,24 +232,42 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
     if shape == RosterShape::Entries {
         payload["removed"] = json!(removed);
-        payload["failed"] = json!([]);
+        payload["failed"] = json!(failed);
+    }
+    if purge_failed {
+        payload["purgeFailed"] = json!(true);
     }
     Ok(Done { payload, then })
 }
 
-fn trash(world: &mut World, id: &str, workspace: &str) -> Vec<Value> {
+/// What became of the files of a deleted agent.
+#[derive(Default)]
+struct Trashed {
+    removed: Vec<Value>,
+    failed: Vec<Value>,
+}
+
+fn trash(world: &mut World, id: &str, workspace: &str) -> Trashed {
+    let mut trashed = Trashed::default();
+    if world.trash == Trash::Unpurged && world.profile.roster == RosterShape::Entries {
+        return trashed;
+    }
     let state = world.sessions.remove_agent(id);
     let dir = state_dir(world, id);
-    let mut removed: Vec<Value> = STATE_FILES
-        .iter()
-        .map(|file| {
-            let there = state && !file.ends_with("-journal");
-            json!({"path": format!("{dir}{file}"), "method": disposal(there)})
-        })
-        .collect();
-    let found = world.workspaces.by_path.remove(workspace).is_some();
-    removed.push(json!({"path": workspace, "method": disposal(found)}));
-    removed
+    let files = STATE_FILES.iter().map(|file| (format!("{dir}{file}"), state && !file.ends_with("-journal")));
+    let found = world.workspaces.by_path.contains_key(workspace);
+    for (path, there) in files.chain([(workspace.to_owned(), found)]).collect::<Vec<_>>() {
+        if there && world.trash == Trash::Blocked {
+            let reason = format!("EEXIST: file already exists, mkdir '{}/.Trash'", world.profile.home);
+            trashed.failed.push(json!({"path": path, "reason": reason}));
+        } else {
+            trashed.removed.push(json!({"path": path, "method": disposal(there)}));
+        }
+    }
+    if world.trash == Trash::Works {
+        world.workspaces.by_path.remove(workspace);
+    }
+    trashed
 }
 
 fn disposal(there: bool) -> &'static str {

@@ -102,6 +102,22 @@ pub(crate) struct World {
     pub(crate) created: BTreeMap<String, usize>,
     /// Agents that were deleted without their files.
     pub(crate) retained: BTreeSet<String>,
+    /// What is wrong where deleted files go to.
+    pub(crate) trash: Trash,
+    /// Agents that were deleted by half, with their workspaces: the deletion waits for the rest.
+    pub(crate) half_deleted: BTreeMap<String, String>,
+}
+
+/// What is wrong where deleted files go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trash {
+    /// Nothing.
+    #[default]
+    Works,
+    /// `.Trash` is a plain file: nothing can be moved there.
+    Blocked,
+    /// The sessions cannot be purged, and the files are not touched then.
+    Unpurged,
 }
 
 impl World {
@@ -135,6 +151,8 @@ impl World {
             steered: Vec::new(),
             created: BTreeMap::new(),
             retained: BTreeSet::new(),
+            trash: Trash::default(),
+            half_deleted: BTreeMap::new(),
             profile,
         };
         world.boot_id = world.ids.uuid();

@@ -1,0 +1,80 @@
+//! A gateway that cannot move the files of a deleted agent to its trash.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use muster::gateway::{Deleted, Leftovers};
+use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use muster_simulator::{Profile, Simulator};
+use tokio::runtime::Runtime;
+
+use crate::subject::Subject;
+use crate::{NEWEST, failed};
+
+const NAME: &str = "what_a_deletion_leaves_is_told_and_a_later_one_goes_through_with_it";
+
+pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+    let simulated = Trial::test(format!("simulator {NEWEST}: {NAME}"), || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(on_simulator()).map_err(|error| failed(&error))
+    });
+    let runtime = Arc::clone(runtime);
+    let real = Trial::test(format!("OpenClaw {NEWEST}: {NAME}"), move || {
+        runtime.block_on(on_real()).map_err(|error| failed(&error))
+    });
+    vec![simulated, real]
+}
+
+async fn on_simulator() -> Result<(), Failure> {
+    let simulator = Simulator::new(Profile::v2026_9_6().with_token("token"));
+    let subject = Subject::simulated(simulator.clone()).await?;
+    let block = || {
+        simulator.block_trash();
+        Ok(())
+    };
+    let repair = || {
+        simulator.repair_trash();
+        Ok(())
+    };
+    told(&subject, block, repair).await
+}
+
+async fn on_real() -> Result<(), Failure> {
+    let model = ScriptedModel::start().await?;
+    let gateway = OpenClaw::start_era(NEWEST, model.url()).await?;
+    let trash = gateway.home().join(".Trash");
+    let block = || Ok(std::fs::write(&trash, "no folder")?);
+    told(&Subject::real(&gateway).await?, block, || Ok(std::fs::remove_file(&trash)?)).await
+}
+
+async fn told(
+    gateway: &Subject,
+    block: impl FnOnce() -> Result<(), Failure>,
+    repair: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
+    gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
+    gateway.client.session_label(&format!("agent:{}:main", agent.id), "A label").await?;
+    block()?;
+    // The first time, and a second one that finds it gone from the config.
+    for _ in 0..2 {
+        let left = removed(gateway, &agent.id).await?;
+        let workspace = left.paths.iter().find(|left| left.path.ends_with(agent.workspace.trim_start_matches('~')));
+        let workspace = workspace.ok_or_else(|| format!("{} is not named: {left:?}", agent.workspace))?;
+        assert!(!workspace.reason.is_empty() && !left.sessions, "{left:?}");
+    }
+    let error = gateway.client.agent_create(&agent.id, &agent.workspace).await.unwrap_err();
+    assert!(error.to_string().contains("deletion cleanup is still pending"), "{error}");
+    repair()?;
+    let left = removed(gateway, &agent.id).await?;
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
+    Ok(())
+}
+
+async fn removed(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
+    match gateway.client.agent_delete(id, true).await? {
+        Deleted::Removed(left) => Ok(left),
+        Deleted::Absent => Err(format!("{id} was not there").into()),
+    }
+}

@@ -1,0 +1,266 @@
+//! A finalizer of ours goes when what it waits for is gone, whoever owns the object.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster::reconcile::Key;
+use muster::reconcile::farewell::{Gone, missing, take_leave};
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+const CREDENTIALS: &str = "muster.dev/credentials";
+
+fn secret(rig: &Rig, name: &str) -> Option<Secret> {
+    rig.store.state().secrets.get(&Key::new(NS, name)).cloned()
+}
+
+/// A Secret as a backup has it: without owners, uid and version.
+fn backed_up(rig: &Rig, name: &str) -> Value {
+    let mut secret = serde_json::to_value(secret(rig, name).unwrap()).unwrap();
+    let meta = secret["metadata"].as_object_mut().unwrap();
+    for field in ["ownerReferences", "uid", "resourceVersion", "deletionTimestamp"] {
+        meta.remove(field);
+    }
+    secret
+}
+
+async fn connected(rig: &mut Rig) {
+    rig.until("the gateway to be ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+}
+
+fn device_id(rig: &Rig) -> Option<String> {
+    rig.store.state().gateways[&Key::new(NS, "gw")].status.as_ref()?.device_id.clone()
+}
+
+fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
+    let owners = secret(rig, secret_name).unwrap().metadata.owner_references;
+    owners.into_iter().flatten().map(|owner| owner.uid).collect()
+}
+
+/// Deletes everything of the namespace, as its end does, and waits until nothing is left.
+async fn end_namespace(rig: &mut Rig) {
+    let (agents, boards, secrets) = {
+        let state = rig.store.state();
+        let names = |keys: Vec<&Key>| keys.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+        (
+            names(state.agents.keys().collect()),
+            names(state.boards.keys().collect()),
+            names(state.secrets.keys().collect()),
+        )
+    };
+    for name in secrets {
+        rig.delete::<Secret>(&name);
+    }
+    for name in boards {
+        rig.delete::<Board>(&name);
+    }
+    for name in agents {
+        rig.delete::<Agent>(&name);
+    }
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end of all", |rig| {
+        let state = rig.store.state();
+        state.agents.is_empty() && state.gateways.is_empty() && state.secrets.is_empty()
+    })
+    .await;
+}
+
+/// Takes the finalizer of the AgentGateway away by hand and deletes it; what was last seen of it.
+fn torn_away(rig: &Rig) -> AgentGateway {
+    let key = Key::new(NS, "gw");
+    let last = {
+        let mut state = rig.store.state();
+        let gateway = state.gateways.get_mut(&key).unwrap();
+        gateway.metadata.finalizers = None;
+        gateway.clone()
+    };
+    rig.delete::<AgentGateway>("gw");
+    assert!(rig.store.state().gateways.is_empty());
+    last
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_secret_from_a_backup_is_taken_up_again_and_its_namespace_ends() {
+    // Without an owner, and with one that is gone.
+    for dead in [None, Some("00000000-0000-4000-8000-00000000dead")] {
+        let (mut rig, _gateway) = Rig::new();
+        connected(&mut rig).await;
+        let (mut backup, device) = (backed_up(&rig, "gw-device"), device_id(&rig));
+        end_namespace(&mut rig).await;
+        if let Some(uid) = dead {
+            backup["metadata"]["ownerReferences"] = json!([{ "apiVersion": "muster.dev/v1alpha1", "kind": "AgentGateway",
+                "name": "gw", "uid": uid, "controller": true }]);
+        }
+        rig.apply::<Secret>(backup);
+        rig.secret("gw-auth", "token", "secret-token");
+        rig.apply::<AgentGateway>(gateway_manifest("gw"));
+        rig.board("ops");
+        rig.worker("one");
+        rig.until_ready().await;
+        let uid = rig.store.state().gateways[&Key::new(NS, "gw")].metadata.uid.clone().unwrap();
+        assert_eq!(owners(&rig, "gw-device"), [uid], "{dead:?}");
+        assert_eq!(device_id(&rig), device, "the identity is the one of before");
+        end_namespace(&mut rig).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_secret_that_loses_its_owner_under_a_running_gateway_is_its_again() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let uids = owners(&rig, "gw-device");
+    {
+        let mut state = rig.store.state();
+        let meta = &mut state.secrets.get_mut(&Key::new(NS, "gw-device")).unwrap().metadata;
+        (meta.owner_references, meta.finalizers) = (None, None);
+    }
+    rig.until("its owner", |rig| owners(rig, "gw-device") == uids).await;
+    assert_eq!(secret(&rig, "gw-device").unwrap().metadata.finalizers.unwrap(), [CREDENTIALS]);
+    end_namespace(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_a_person_made_stays_theirs() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let mut own = backed_up(&rig, "gw-device");
+    let key = own["data"]["device-key"].clone();
+    own = json!({ "metadata": { "name": "mine" }, "data": { "device-key": key } });
+    rig.apply::<Secret>(own);
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["device"] = json!({ "secretName": "mine" });
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("the end of the former one", |rig| secret(rig, "gw-device").is_none()).await;
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    let meta = secret(&rig, "mine").expect("it stays").metadata;
+    assert!(meta.owner_references.is_none() && meta.finalizers.is_none() && meta.labels.is_none(), "{meta:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let last = torn_away(&rig);
+    let held = secret(&rig, "gw-device").unwrap().metadata;
+    assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
+    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    assert!(secret(&rig, "gw-device").is_none());
+    assert!(rig.world().gateways.links().is_empty(), "and nothing is connected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_went_while_no_operator_ran_is_missed_by_those_who_refer_to_it() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    connected(&mut rig).await;
+    rig.stop();
+    torn_away(&rig);
+    rig.start();
+    let gone = missing(&rig.store);
+    assert_eq!(gone.len(), 1);
+    take_leave(rig.world(), &gone[0]).await.unwrap();
+    assert!(secret(&rig, "gw-device").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from_a_backup() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let backup = backed_up(&rig, "gw-device");
+    end_namespace(&mut rig).await;
+    rig.apply::<Secret>(backup);
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["suspend"] = json!(true);
+    rig.apply::<AgentGateway>(manifest);
+    rig.look().await;
+    let last = torn_away(&rig);
+    rig.delete::<Secret>("gw-device");
+    assert!(secret(&rig, "gw-device").is_some(), "it is held");
+    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    assert!(secret(&rig, "gw-device").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_is_made_anew_takes_over_what_the_one_before_it_left() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let device = device_id(&rig);
+    let last = torn_away(&rig);
+    rig.apply::<AgentGateway>(gateway_manifest("gw"));
+    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    assert!(secret(&rig, "gw-device").is_some(), "the new one needs it");
+    connected(&mut rig).await;
+    assert_eq!(device_id(&rig), device);
+    end_namespace(&mut rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_secret_that_another_gateway_uses_is_left_to_it() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.gateway("gw2");
+    for name in ["gw", "gw2"] {
+        let mut manifest = gateway_manifest(name);
+        manifest["spec"]["device"] = json!({ "secretName": "shared" });
+        rig.apply::<AgentGateway>(manifest);
+    }
+    connected(&mut rig).await;
+    rig.until("the other one", |rig| rig.gateway_condition("gw2", ConditionType::Ready).0 == "True").await;
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end of the first", |rig| rig.store.state().gateways.len() == 1).await;
+    rig.rest(Duration::from_mins(12)).await;
+    assert_eq!(rig.gateway_condition("gw2", ConditionType::Ready).0, "True");
+    let uid = rig.store.state().gateways[&Key::new(NS, "gw2")].metadata.uid.clone().unwrap();
+    assert_eq!(owners(&rig, "shared"), [uid]);
+    rig.delete::<AgentGateway>("gw2");
+    rig.until("the end of all", |rig| rig.store.state().gateways.is_empty() && secret(rig, "shared").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_waits_for_another_finalizer_still_lets_go_of_the_credentials() {
+    let (mut rig, _gateway) = Rig::new();
+    connected(&mut rig).await;
+    let finalizers = Some(vec!["example.com/other".to_owned()]);
+    rig.store.state().gateways.get_mut(&Key::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the end of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_secret_from_a_backup_is_taken_up_again_with_another_token() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let (backup, old) = (backed_up(&rig, "one-token"), rig.token("one"));
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.apply::<Secret>(backup);
+    rig.worker("one");
+    rig.until_ready().await;
+    let uid = rig.store.state().agents[&Key::new(NS, "one")].metadata.uid.clone().unwrap();
+    assert_eq!(owners(&rig, "one-token"), [uid]);
+    assert_ne!(rig.token("one"), old, "what stands in the files of another agent is not accepted for this one");
+    let tools = gateway.file(&rig.agent_id("one"), "TOOLS.md").or(gateway.file(&rig.agent_id("one"), "AGENTS.md"));
+    assert!(tools.unwrap().contains(&rig.token("one")));
+    assert!(!secret(&rig, "one-token").unwrap().data.unwrap().contains_key("previous-token"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_secret_that_lost_its_owner_keeps_the_token_of_its_agent() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let (backup, old, uids) = (backed_up(&rig, "one-token"), rig.token("one"), owners(&rig, "one-token"));
+    {
+        let mut state = rig.store.state();
+        state.secrets.remove(&Key::new(NS, "one-token"));
+    }
+    rig.apply::<Secret>(backup);
+    rig.until("its owner", |rig| owners(rig, "one-token") == uids).await;
+    rig.until_ready().await;
+    assert_eq!((rig.token("one"), rig.status("one").token.unwrap().revision), (old, 1));
+}

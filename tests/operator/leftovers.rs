@@ -1,0 +1,121 @@
+//! What a gateway leaves of an agent is told, and the token in it is worth nothing.
+
+use k8s_openapi::api::core::v1::Secret;
+use muster::api::{Agent, Board};
+use muster::reconcile::Key;
+use muster::reconcile::ports::Note;
+use muster::render::sha256_hex;
+use muster_simulator::Simulator;
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig};
+
+async fn provisioned(spec: Value) -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", spec);
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    (rig, gateway, id)
+}
+
+fn on_ops() -> Value {
+    json!({ "boardRef": { "name": "ops" } })
+}
+
+fn left_behind(rig: &Rig) -> Vec<Note> {
+    let notes = rig.store.state().notes.clone();
+    notes.into_iter().map(|(_, note)| note).filter(|note| note.reason == "LeftBehind").collect()
+}
+
+/// Hashes of the tokens that are accepted for the Agent.
+fn accepted(rig: &Rig) -> Vec<String> {
+    let token = rig.status("one").token;
+    token.into_iter().flat_map(|t| [Some(t.sha256), t.previous.map(|p| p.sha256)]).flatten().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_gateway_could_not_remove_is_named_once_and_the_agent_goes() {
+    let (mut rig, gateway, id) = provisioned(on_ops()).await;
+    let workspace = rig.status("one").workspace_path.unwrap();
+    gateway.block_trash();
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    assert!(!gateway.agents().contains_key(&id));
+    assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "the files are there");
+    let notes = left_behind(&rig);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    for words in [&*workspace, &*id, "fleet/gw", "EEXIST", "openclaw agents delete"] {
+        assert!(notes[0].warning && notes[0].message.contains(words), "{words}: {notes:?}");
+    }
+    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")), "nobody has the token any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_could_not_be_purged_are_told_with_the_workspace_that_stays_then() {
+    let (mut rig, gateway, _) = provisioned(on_ops()).await;
+    let workspace = rig.status("one").workspace_path.unwrap();
+    gateway.fail_purges();
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    let notes = left_behind(&rig);
+    assert!(notes.len() == 1 && notes[0].message.contains(&format!("{workspace}, its sessions stay")), "{notes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_leaves_nothing_is_not_told() {
+    let (mut rig, _gateway, _) = provisioned(on_ops()).await;
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    assert!(left_behind(&rig).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_moves_away_has_another_token_whatever_stays_where_it_was() {
+    for policy in ["Delete", "RetainFiles", "Orphan"] {
+        let spec = |board: &str| json!({ "boardRef": { "name": board }, "deletionPolicy": policy });
+        let (mut rig, first, id) = provisioned(spec("ops")).await;
+        let second = rig.gateway("gw2");
+        rig.apply::<Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
+        let (old, workspace) = (rig.token("one"), rig.status("one").workspace_path.unwrap());
+        first.block_trash();
+        rig.agent("one", spec("far"));
+        rig.until("the move", |_| second.agents().contains_key(&id)).await;
+        rig.until_ready().await;
+        let stays = first.workspace(&workspace);
+        assert!(stays.values().any(|text| text.contains(&old)), "{policy}: the old token stays where it was");
+        assert_ne!(rig.token("one"), old, "{policy}");
+        assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one"))], "{policy}: the new one alone is accepted");
+        assert_eq!(left_behind(&rig).len(), usize::from(policy == "Delete"), "{policy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_stands_in_no_file_moves_with_its_agent() {
+    let spec = |board: &str| json!({ "boardRef": { "name": board }, "token": { "delivery": "SecretOnly" } });
+    let (mut rig, _first, id) = provisioned(spec("ops")).await;
+    let second = rig.gateway("gw2");
+    rig.apply::<Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
+    let old = rig.token("one");
+    rig.agent("one", spec("far"));
+    rig.until("the move", |_| second.agents().contains_key(&id)).await;
+    rig.until_ready().await;
+    assert_eq!(rig.token("one"), old);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_policy_leaves_a_token_that_is_accepted_when_the_agent_is_gone() {
+    for policy in ["Delete", "RetainFiles", "Orphan"] {
+        let spec = json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy });
+        let (mut rig, _gateway, _) = provisioned(spec.clone()).await;
+        let old = rig.token("one");
+        rig.delete::<Agent>("one");
+        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")), "{policy}");
+        // Somebody kept the Secret, or puts the token back.
+        rig.apply::<Secret>(json!({ "metadata": { "name": "one-token" }, "data": {} }));
+        rig.agent("one", spec);
+        rig.until_reason("one", "SecretConflict").await;
+        assert!(!accepted(&rig).contains(&sha256_hex(&old)), "{policy}");
+    }
+}
