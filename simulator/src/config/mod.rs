@@ -1,5 +1,6 @@
 //! The configuration: what is written, what of it is applied, and how a client sees both.
 
+pub(crate) mod heartbeats;
 pub(crate) mod merge;
 pub(crate) mod roster;
 pub(crate) mod rules;
@@ -75,7 +76,7 @@ impl Config {
             "warnings": [],
             "legacyIssues": [],
         });
-        if profile.protocol >= 4 {
+        if profile.defaults_enrol_all {
             snapshot["sourceConfig"] = source;
             snapshot["runtimeConfig"] = runtime;
         }
@@ -105,7 +106,7 @@ impl Config {
             "warnings": [],
             "legacyIssues": [],
         });
-        if profile.protocol >= 4 {
+        if profile.defaults_enrol_all {
             snapshot["sourceConfig"] = json!({});
             snapshot["runtimeConfig"] = json!({});
         }
