@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::entry::{AgentEntry, EntryState, same_path};
+use super::shared_heartbeats::HeartbeatRule;
 
 /// What a gateway has.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Inventory {
     pub config_hash: String,
     /// Whether the config says that entries own their agents, which 2026.9.6 asks for.
     pub explicit_ownership: bool,
+    /// What its config says about heartbeats.
+    pub heartbeats: HeartbeatRule,
     /// Whether the gateway has applied its last config. Always so on versions that do not tell.
     pub settled: bool,
 }
@@ -138,11 +141,12 @@ pub(super) fn assemble(
         agents,
         config_hash: config["hash"].as_str().unwrap_or_default().to_owned(),
         explicit_ownership: written["ownership"] == "explicit",
+        heartbeats: HeartbeatRule::read(config, shape),
         settled,
     }
 }
 
-fn entries(agents: &Value, shape: RosterShape) -> Vec<(String, Map<String, Value>)> {
+pub(super) fn entries(agents: &Value, shape: RosterShape) -> Vec<(String, Map<String, Value>)> {
     match shape {
         RosterShape::Entries => {
             let entries = agents["entries"].as_object().into_iter().flatten();

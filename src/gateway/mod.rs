@@ -6,7 +6,7 @@
 //!
 //! - `frame`, `session`: what is said, without I/O; - `transport`, `connection`: the socket and the task that owns it;
 //! - `methods`: typed requests; - `inventory`, `informer`, `entry`, `gathering`, `writer`: the roster and the config, read and written;
-//!   `runs`: who is at work.
+//!   `runs`: who is at work; - `shared_heartbeats`, `shared_blocks`: the heartbeats of agents that Muster did not make.
 
 mod connection;
 mod entry;
@@ -22,6 +22,8 @@ mod login;
 mod methods;
 mod runs;
 mod session;
+mod shared_blocks;
+mod shared_heartbeats;
 mod transport;
 mod trust;
 mod turn;
@@ -39,6 +41,7 @@ pub use login::Credential;
 pub use methods::{ChatMessage, Deleted, FileContent, FileInfo, SessionInfo};
 pub use runs::{Activity, Labelled, Run, Runs};
 pub use session::{Output, Session};
+pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MOST_KEPT};
 pub use transport::{ByteStream, Dial, Network};
 pub use trust::{Fingerprint, Trust};
 pub use writer::{Refused, Writes};

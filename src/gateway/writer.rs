@@ -19,6 +19,8 @@ use super::gathering::Gathering;
 use super::handle::{Caller, Change, resync};
 use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
+use super::shared_blocks::{self, SharedBlocks};
+use super::shared_heartbeats::HeartbeatClaims;
 use super::turn::Turns;
 
 /// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
@@ -54,6 +56,7 @@ pub struct Refused {
 pub(super) enum Command {
     Submit(Box<AgentEntry>),
     Withdraw(String),
+    Claim(Box<HeartbeatClaims>),
 }
 
 /// What is known of one entry.
@@ -87,6 +90,7 @@ pub(super) struct Writer {
     pub(super) state: BTreeMap<String, Slot>,
     pub(super) failing: Option<Failing>,
     pub(super) gathering: Gathering,
+    pub(super) shared: SharedBlocks,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
 }
@@ -122,6 +126,7 @@ impl Writer {
                 changed = self.gathering.changed() => if changed.is_err() { return },
                 () = wait_until(not_before) => not_before = None,
                 () = wait_until(kept_back) => {}
+                () = wait_until(self.shared.due()) => {}
             }
         }
     }
@@ -140,6 +145,7 @@ impl Writer {
             Command::Withdraw(id) => {
                 self.state.remove(&id);
             }
+            Command::Claim(claims) => self.shared.claim(*claims),
         }
     }
 
@@ -165,7 +171,8 @@ impl Writer {
         }
         let ids = batch(&self.state, &inventory.config_hash);
         let entries: Vec<_> = ids.iter().filter_map(|id| Some(&self.state.get(id)?.entry)).collect();
-        let raw = (!ids.is_empty()).then(|| raw(&inventory, &entries))?;
+        let blocks = self.shared.beside(&inventory, &entries)?;
+        let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
         Some(Patch { ids, raw, base: inventory.config_hash.clone() })
     }
 
@@ -191,6 +198,7 @@ impl Writer {
         let Patch { ids, raw, base } = self.compose(None)?;
         let began = Instant::now();
         self.gathering.send();
+        self.shared.sent(ids.is_empty());
         let params = json!({ "raw": raw.to_string(), "baseHash": base });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
@@ -308,18 +316,19 @@ fn batch(state: &BTreeMap<String, Slot>, hash: &str) -> Vec<String> {
     waiting().filter(|(_, slot)| slot.group == group).take(MOST).map(|(id, _)| id.clone()).collect()
 }
 
-/// The merge patch of these entries, and of nothing else.
-fn raw(inventory: &Inventory, entries: &[&AgentEntry]) -> Value {
+/// The merge patch of these entries and of these `heartbeat` blocks of others, and of nothing else.
+fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
     let patch = |entry: &AgentEntry| -> Map<String, Value> {
         let is = inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
         entry.patch(is).unwrap_or_default()
     };
     match inventory.capabilities.roster {
         RosterShape::Entries => {
-            let entries: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
-            let mut agents = json!({ "entries": entries });
+            let mut patches: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
+            shared_blocks::into_entries(&mut patches, blocks);
+            let mut agents = json!({ "entries": patches });
             // The first patch of several agents has to say it; saying it again changes nothing.
-            if !inventory.explicit_ownership {
+            if !inventory.explicit_ownership && !entries.is_empty() {
                 agents["ownership"] = json!("explicit");
             }
             json!({ "agents": agents })
@@ -330,7 +339,8 @@ fn raw(inventory: &Inventory, entries: &[&AgentEntry]) -> Value {
                 patch.insert("id".into(), json!(e.id));
                 Value::Object(patch)
             };
-            let list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            let mut list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            shared_blocks::into_list(&mut list, blocks);
             json!({ "agents": { "list": list } })
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::gateway::connection::Call;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
-use crate::gateway::{EntryIdentity, HeartbeatEntry};
+use crate::gateway::{EntryIdentity, HeartbeatEntry, HeartbeatRule};
 
 /// A writer whose gateway answers each patch with `ok` and keeps what `keep` says of it.
 struct Rig {
@@ -25,6 +25,7 @@ fn inventory(roster: RosterShape) -> Inventory {
         agents: BTreeMap::new(),
         config_hash: "h".into(),
         explicit_ownership: true,
+        heartbeats: HeartbeatRule::default(),
         settled: true,
     }
 }
@@ -69,9 +70,11 @@ fn rig(roster: RosterShape, keeps: bool) -> Rig {
         state: BTreeMap::new(),
         failing: None,
         gathering: arrivals.gathering(),
+        shared: SharedBlocks::default(),
         news: Vec::new(),
     };
     tokio::spawn(task.run());
+    commands.send(Command::Claim(Box::default())).unwrap();
     let seen = Arc::clone(&patches);
     tokio::spawn(async move {
         loop {
