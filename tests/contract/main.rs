@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
+mod heartbeats;
 mod kills;
 mod mixed;
 mod password;
@@ -191,6 +192,7 @@ fn main() {
     for (version, _) in SIMULATED {
         trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
     }
+    trials.extend(heartbeats::trials(&runtime));
     trials.extend(password::trials(&runtime).into_iter().chain(kills::trials(&runtime)));
     // Each gateway ends with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::gateway::{
-    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry,
-    Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
+    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatClaims,
+    HeartbeatEntry, Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::Simulator;
+use secrecy::ExposeSecret;
 use url::Url;
 
 /// How long anything may take: for a minute older gateways may take no more config writes.
@@ -70,11 +71,31 @@ impl Subject {
     async fn open(settings: Settings, dial: Arc<dyn Dial>) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
         let client = Gateway::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
+        // Other agents are left as they are.
+        client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
         tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
+    }
+
+    /// The gateway's address.
+    pub(crate) fn url(&self) -> &Url {
+        &self.settings.url
+    }
+
+    /// What the gateway asks for; empty where that is a password.
+    pub(crate) fn token(&self) -> &str {
+        match &self.settings.auth {
+            Auth::Token(token) => token.expose_secret(),
+            Auth::Password(_) => "",
+        }
+    }
+
+    /// Further bytes to and from the gateway.
+    pub(crate) async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
+        self.dial.dial(&self.settings.url, &self.settings.trust).await
     }
 
     /// Requests of a method so far.
