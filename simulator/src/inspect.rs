@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Simulator,
+    config::heartbeats,
     methods::writes,
     world::{Power, roster_id, sessions, workspaces::File},
 };
@@ -101,6 +102,17 @@ impl Simulator {
     /// among them.
     pub fn agents(&self) -> BTreeMap<String, Value> {
         self.gateway.world().written()
+    }
+
+    /// Every agent that beats, by id, with the time between two heartbeats in milliseconds.
+    pub fn beating(&self) -> BTreeMap<String, u64> {
+        let world = self.gateway.world();
+        let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
+        let beats = |(id, entry): (String, Value)| {
+            let every_ms = heartbeats::every_ms(&world.config.applied, &entry).filter(|_| enrolled.contains(&id));
+            Some((id, every_ms?))
+        };
+        world.known().into_iter().filter_map(beats).collect()
     }
 
     /// Every agent that the gateway works with, by id, with its entry.

@@ -63,6 +63,8 @@ pub struct Profile {
     pub file_hashes: bool,
     /// Keys that `heartbeat` of an agent may have.
     pub heartbeat_keys: &'static [&'static str],
+    /// Whether a heartbeat block in the defaults enrols all agents, or only the default agent.
+    pub defaults_enrol_all: bool,
     /// Whether heartbeats are cron jobs that `cron.list` shows.
     pub heartbeat_jobs: bool,
     /// Whether `config.changed` is sent.
@@ -189,6 +191,7 @@ impl Profile {
             unlisted_files: &["IDENTITY.md"],
             file_hashes: true,
             heartbeat_keys: HEARTBEAT_9_6,
+            defaults_enrol_all: true,
             heartbeat_jobs: true,
             config_events: true,
             opaque_hashes: true,
@@ -277,6 +280,7 @@ impl Profile {
             protocol: 3,
             methods: include_str!("../data/2026.3.2.methods"),
             events: include_str!("../data/2026.3.2.events"),
+            defaults_enrol_all: false,
             deviceless_remote: true,
             label_limit: 64,
             names_every_missing: true,

@@ -61,6 +61,8 @@ words! {
         Settled,
         /// AgentGateway: no config write is waiting or refused.
         ConfigSynced,
+        /// AgentGateway: no agent that Muster did not make lost its heartbeat.
+        HeartbeatsShared,
         /// AgentGateway: it is suspended.
         Suspended,
         /// Board: it has a lead and the lead is ready.
@@ -181,6 +183,8 @@ words! {
         OverLimit,
         /// Agents are still bound to it.
         AgentsBound,
+        /// Agents that Muster did not make have no heartbeat any more.
+        HeartbeatsStopped,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `AgentGateway`: an OpenClaw gateway and how Muster reaches it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
@@ -8,6 +8,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::config_policy::{ConfigPolicy, SharedHeartbeatsStatus};
 use super::names::OBJECT_PATTERN;
 use super::requests::SyncStatus;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile, never_observed};
@@ -127,6 +128,9 @@ pub struct AgentGatewaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('1h')").message("cleanupTimeout must be at most 1h"))]
     pub cleanup_timeout: Option<Interval>,
+    /// What Muster does to what others have in the gateway's config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_policy: Option<ConfigPolicy>,
     /// Close the connection and leave the gateway as it is until this is false again.
     #[serde(default)]
     pub suspend: bool,
@@ -309,6 +313,9 @@ pub struct AgentGatewayStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub unmanaged: Vec<UnmanagedAgent>,
+    /// What Muster made in the gateway's config for the heartbeats of agents that it did not make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_heartbeats: Option<SharedHeartbeatsStatus>,
     /// When the connection was last established.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_connected: Option<Time>,
@@ -321,7 +328,7 @@ pub struct AgentGatewayStatus {
     /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,
-    /// Conditions: Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, Suspended.
+    /// Conditions: Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared, Suspended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -383,9 +390,6 @@ pub struct AgentCounts {
     /// Agents on the gateway that no Agent resource of this cluster declares, as last seen.
     pub unmanaged: i32,
 }
-
-/// The namespace labels that a selector is matched with.
-pub type NamespaceLabels = BTreeMap<String, String>;
 
 impl AgentGateway {
     /// The name of the Secret that keeps the device identity.

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod agent_status;
 pub mod board;
 pub mod conditions;
+pub mod config_policy;
 pub mod crds;
 pub mod gateway;
 pub mod keys;

@@ -24,6 +24,8 @@ use super::limits;
 use super::login::Login;
 use super::payload::{Payload, lax};
 use super::runs::Runs;
+use super::shared_blocks::SharedBlocks;
+use super::shared_heartbeats::HeartbeatClaims;
 use super::transport::Dial;
 use super::turn::{Turn, Turns};
 use super::write_guard::{Write, WriteGuard};
@@ -64,6 +66,8 @@ pub enum Change {
     Link,
     /// Anything: look at everything again.
     Roster,
+    /// What the config says about heartbeats.
+    Heartbeats,
     /// An agent's row, or what became of its entry.
     Agent(String),
     /// A run of an agent began or ended.
@@ -203,6 +207,7 @@ impl Gateway {
             rewritten: BTreeMap::new(),
             failing: None,
             gathering: arrivals.gathering(),
+            shared: SharedBlocks::default(),
             news: Vec::new(),
         };
         tokio::spawn(connection.run());
@@ -279,6 +284,12 @@ impl Gateway {
     /// Takes an entry back that has not been written.
     pub fn withdraw(&self, agent_id: &str) {
         let _ = self.inner.commands.send(Command::Withdraw(agent_id.to_owned()));
+    }
+
+    /// Says what Muster has at this gateway, and what it may do for the heartbeats of others. Until then the writer gives no
+    /// entry a `heartbeat` block; then it gives one together with the blocks that keep others beating.
+    pub fn claim_heartbeats(&self, claims: HeartbeatClaims) {
+        let _ = self.inner.commands.send(Command::Claim(Box::new(claims)));
     }
 
     /// Reads roster and config now. False when that cannot be done: what is known of the gateway may be old then.

@@ -311,6 +311,9 @@ impl Informer {
         if old.settled != new.settled || old.capabilities != new.capabilities {
             return self.tell(Change::Roster);
         }
+        if old.heartbeats != new.heartbeats {
+            self.tell(Change::Heartbeats);
+        }
         let ids: BTreeSet<_> = old.agents.keys().chain(new.agents.keys()).collect();
         for id in ids.into_iter().filter(|id| old.agents.get(*id) != new.agents.get(*id)) {
             self.tell(Change::Agent(id.clone()));

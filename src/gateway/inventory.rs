@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::rewritten::Rewritten;
 use super::roster::{ConfigAnswer, RosterAnswer};
+use super::shared_heartbeats::HeartbeatRule;
 use super::text::is_clean;
 
 /// What a gateway has.
@@ -20,6 +21,8 @@ pub struct Inventory {
     pub config_hash: String,
     /// Whether the config says that entries own their agents, which 2026.9.6 asks for.
     pub explicit_ownership: bool,
+    /// What its config says about heartbeats.
+    pub heartbeats: HeartbeatRule,
     /// Whether the gateway has applied its last config. Always so on versions that do not tell.
     pub settled: bool,
 }
@@ -140,6 +143,7 @@ pub(super) fn assemble(
         agents,
         config_hash: config.hash.unwrap_or_default(),
         explicit_ownership: config.explicit_ownership,
+        heartbeats: config.heartbeats,
         settled: config.settled,
     }
 }

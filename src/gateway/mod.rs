@@ -8,7 +8,7 @@
 //!   owns it; - `limits`: the bounds of what is read; `payload`, `text`: answers and words of the gateway, as they are read;
 //! - `methods`, `deletion`, `file`, `session_info`: typed requests; - `inventory`, `informer`, `entry`, `env_refs`, `rewritten`, `entry_queue`,
 //!   `gathering`, `writer`: the roster and the config, read and written; `write_guard`: a limit for writes that are repeated without end;
-//!   `runs`: who is at work.
+//!   `runs`: who is at work; - `shared_heartbeats`, `shared_blocks`: the heartbeats of agents that Muster did not make.
 
 mod connection;
 mod deletion;
@@ -38,6 +38,8 @@ mod run_event;
 mod runs;
 mod session;
 mod session_info;
+mod shared_blocks;
+mod shared_heartbeats;
 mod socket;
 mod text;
 mod transport;
@@ -64,6 +66,7 @@ pub use rewritten::Rewritten;
 pub use runs::{Activity, GatewayClock, Labelled, Run, Runs};
 pub use session::{Output, Session};
 pub use session_info::SessionInfo;
+pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MOST_KEPT};
 pub use text::{clean, has_format_characters};
 pub use transport::{ByteStream, Dial, Network};
 pub use trust::{Fingerprint, Trust};

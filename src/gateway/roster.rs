@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::inventory::RosterShape;
 use super::limits;
 use super::payload::{List, first, lax, present};
+use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, is_clean, word};
 
 /// What is read of `config.get`.
@@ -22,6 +23,8 @@ pub(super) struct ConfigAnswer {
     /// The agents' entries as they stand in the file, by id.
     pub(super) entries: BTreeMap<String, Map<String, Value>>,
     pub(super) explicit_ownership: bool,
+    /// Which agents beat.
+    pub(super) heartbeats: HeartbeatRule,
     /// Whether the gateway has applied its last config.
     pub(super) settled: bool,
 }
@@ -56,9 +59,14 @@ struct Fields {
     /// What stands in the file.
     #[serde(deserialize_with = "lax")]
     parsed: Option<File>,
+    /// The file after `$include`, before the gateway's own defaults.
+    #[serde(deserialize_with = "lax")]
+    resolved: Option<File>,
     /// The same with defaults filled in.
     #[serde(deserialize_with = "lax")]
     config: Option<File>,
+    #[serde(deserialize_with = "present")]
+    source_config: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
     applied_config_hash: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
@@ -72,11 +80,13 @@ struct File {
     agents: Option<Agents>,
 }
 
+/// `agents` of a config.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Agents {
-    entries: Option<Box<RawValue>>,
-    list: Option<Box<RawValue>>,
+pub(super) struct Agents {
+    pub(super) entries: Option<Box<RawValue>>,
+    pub(super) list: Option<Box<RawValue>>,
+    pub(super) defaults: Option<Box<RawValue>>,
     #[serde(deserialize_with = "lax")]
     ownership: Option<String>,
 }
@@ -103,6 +113,9 @@ impl ConfigAnswer {
         let config = fields.config.and_then(|file| file.agents).unwrap_or_default();
         let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
         let written = fields.parsed.map_or(config, |file| file.agents.unwrap_or_default());
+        let resolved = fields.resolved.map(|file| file.agents.unwrap_or_default());
+        let heartbeats = resolved.as_ref().unwrap_or(&written);
+        let heartbeats = HeartbeatRule::read(heartbeats, shape, fields.source_config.is_some());
         // Versions that know the two tell both, and null for a config that they cannot read.
         let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
             (None, None) => true,
@@ -115,6 +128,7 @@ impl ConfigAnswer {
             shape,
             explicit_ownership: written.ownership.as_deref() == Some("explicit"),
             entries: entries(&written, shape)?,
+            heartbeats,
             settled,
         })
     }

@@ -22,6 +22,8 @@ use super::handle::{Caller, Change, resync};
 use super::inventory::{Inventory, RosterShape};
 use super::methods::CONFIG_WRITE;
 use super::rewritten::{Rewritten, value_at};
+use super::shared_blocks::{self, SharedBlocks};
+use super::shared_heartbeats::HeartbeatClaims;
 use super::turn::Turns;
 use super::write_guard::{Write, WriteGuard};
 
@@ -56,6 +58,7 @@ pub struct Refused {
 pub(super) enum Command {
     Submit(Box<AgentEntry>),
     Withdraw(String),
+    Claim(Box<HeartbeatClaims>),
 }
 
 /// Config writes that failed one after the other for a reason that may pass.
@@ -82,6 +85,7 @@ pub(super) struct Writer {
     pub(super) rewritten: BTreeMap<String, Vec<Rewritten>>,
     pub(super) failing: Option<Failing>,
     pub(super) gathering: Gathering,
+    pub(super) shared: SharedBlocks,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
 }
@@ -131,6 +135,7 @@ impl Writer {
                 () = wait_until(not_before) => not_before = None,
                 () = wait_until(kept_back) => {}
                 () = wait_until(next_due) => {}
+                () = wait_until(self.shared.due()) => {}
             }
         }
     }
@@ -142,6 +147,7 @@ impl Writer {
                 self.queue.remove(&id);
                 self.rewritten.remove(&id);
             }
+            Command::Claim(claims) => self.shared.claim(*claims),
         }
     }
 
@@ -164,7 +170,8 @@ impl Writer {
         }
         let ids = self.queue.batch(&inventory.config_hash, now);
         let entries: Vec<_> = ids.iter().filter_map(|id| self.queue.entry(id)).collect();
-        let raw = (!ids.is_empty()).then(|| raw(&inventory, &entries))?;
+        let blocks = self.shared.beside(&inventory, &entries)?;
+        let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
         Some(Patch { ids, raw, inventory })
     }
 
@@ -195,6 +202,7 @@ impl Writer {
         }
         let began = Instant::now();
         self.gathering.send();
+        self.shared.sent(patch.ids.is_empty());
         let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
@@ -363,18 +371,19 @@ impl Refused {
     }
 }
 
-/// The merge patch of these entries, and of nothing else.
-fn raw(inventory: &Inventory, entries: &[&AgentEntry]) -> Value {
+/// The merge patch of these entries and of these `heartbeat` blocks of others, and of nothing else.
+fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
     let patch = |entry: &AgentEntry| -> Map<String, Value> {
         let is = inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
         entry.patch(is).unwrap_or_default()
     };
     match inventory.capabilities.roster {
         RosterShape::Entries => {
-            let entries: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
-            let mut agents = json!({ "entries": entries });
+            let mut patches: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
+            shared_blocks::into_entries(&mut patches, blocks);
+            let mut agents = json!({ "entries": patches });
             // The first patch of several agents has to say it; saying it again changes nothing.
-            if !inventory.explicit_ownership {
+            if !inventory.explicit_ownership && !entries.is_empty() {
                 agents["ownership"] = json!("explicit");
             }
             json!({ "agents": agents })
@@ -385,7 +394,8 @@ fn raw(inventory: &Inventory, entries: &[&AgentEntry]) -> Value {
                 patch.insert("id".into(), json!(e.id));
                 Value::Object(patch)
             };
-            let list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            let mut list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            shared_blocks::into_list(&mut list, blocks);
             json!({ "agents": { "list": list } })
         }
     }

@@ -5,7 +5,7 @@ use crate::gateway::connection::Call;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
 use crate::gateway::payload::{Payload, raw};
-use crate::gateway::{EntryIdentity, HeartbeatEntry};
+use crate::gateway::{EntryIdentity, HeartbeatEntry, HeartbeatRule};
 
 /// What a gateway does with a patch.
 #[derive(Clone, Copy)]
@@ -66,6 +66,7 @@ fn inventory(roster: RosterShape) -> Inventory {
         agents: BTreeMap::new(),
         config_hash: "h".into(),
         explicit_ownership: true,
+        heartbeats: HeartbeatRule::default(),
         settled: true,
     }
 }
@@ -113,9 +114,11 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
         rewritten: BTreeMap::new(),
         failing: None,
         gathering: arrivals.gathering(),
+        shared: SharedBlocks::default(),
         news: Vec::new(),
     };
     tokio::spawn(task.run());
+    commands.send(Command::Claim(Box::default())).unwrap();
     let seen = Arc::clone(&patches);
     tokio::spawn(async move {
         loop {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::schema;
 use super::*;
 use crate::api::Agent;
-use crate::gateway::{Capabilities, RosterShape};
+use crate::gateway::{Capabilities, HeartbeatRule, RosterShape};
 
 fn inventory(entries: &Value) -> Inventory {
     let row = |(id, entry): (&String, &Value)| {
@@ -20,7 +20,14 @@ fn inventory(entries: &Value) -> Inventory {
         main_session_delete: false,
     };
     let agents = entries.as_object().unwrap().iter().map(row).collect();
-    Inventory { capabilities, agents, config_hash: String::new(), explicit_ownership: true, settled: true }
+    Inventory {
+        capabilities,
+        agents,
+        config_hash: String::new(),
+        explicit_ownership: true,
+        heartbeats: HeartbeatRule::default(),
+        settled: true,
+    }
 }
 
 fn imported(entries: &Value) -> Agents {

@@ -13,13 +13,14 @@ use super::gateways::STARTING;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
+use super::shared_heartbeats::{self, Shared};
 use super::unmanaged::{self, Unmanaged};
 use super::{Next, World, names, ownership};
 use crate::api::agent::{Agent, GatewayKey, Role};
 use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
-use crate::gateway::{self, Credential, Settings};
+use crate::gateway::{self, Credential, Inventory, Settings};
 use crate::plan::removal::{self, BOOTS_WITHIN};
 use crate::plan::{Asked, Binding, Trouble};
 
@@ -72,6 +73,7 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
         gateway = &claimed;
     }
     let (credentials, link) = connect(world, gateway, key).await?;
+    link.client().claim_heartbeats(shared_heartbeats::claims(&world.store, gateway, key));
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
     if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
         credentials::discard(&world.store, Holder::of(gateway), name).await?;
@@ -84,8 +86,10 @@ async fn step<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayK
     if let gateway::Link::Up(hello) = &state {
         credentials::keep(&world.store, gateway, &credentials, hello).await?;
     }
-    let connection =
-        Connection { device_id: Some(credentials.device.identity.device_id().to_owned()), ..seen(world, key, &link) };
+    let connection = Connection {
+        device_id: Some(credentials.device.identity.device_id().to_owned()),
+        ..seen(world, gateway, key, &link)
+    };
     let next = record(world, gateway, key, &Seen::Link(connection)).await;
     // A Secret that was put right is seen by reading it: Secrets are not watched.
     let refused = match &state {
@@ -131,13 +135,13 @@ async fn connect<S: Store>(
 
 async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
     let bound = world.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
-    if bound > 0 {
+    if bound > 0 || shared_heartbeats::waits(world, gateway, key).await {
         if world.gateways.link(key).is_none()
             && let Err(trouble) = connect(world, gateway, key).await
         {
             warn!(gateway = %key, %trouble, "no connection for the cleanup");
         }
-        let seen = world.gateways.link(key).map(|link| seen(world, key, &link));
+        let seen = world.gateways.link(key).map(|link| seen(world, gateway, key, &link));
         record(world, gateway, key, &Seen::Bound(bound, seen)).await;
         return Ok(Next::after(WHILE_BOUND));
     }
@@ -160,11 +164,14 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
 }
 
 /// What is seen of a gateway by its connection.
-fn seen<S: Store>(world: &World<S>, key: &GatewayKey, link: &Link) -> Connection {
+fn seen<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey, link: &Link) -> Connection {
     let client = link.client();
+    let inventory = link.inventory().ok();
+    let look = |inventory: &Inventory| Shared::look(shared_heartbeats::claims(&world.store, gateway, key), inventory);
     Connection {
         link: client.link().borrow().clone(),
-        inventory: link.inventory().ok(),
+        shared: inventory.as_deref().map(look),
+        inventory,
         unread: client.unread().borrow().clone(),
         writes: client.writes().borrow().clone(),
         device_id: None,
@@ -245,16 +252,26 @@ async fn record<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gatewa
     new.invalid_requests = asked.invalid;
     new.unmanaged = unmanaged;
     if new == old && gateway.status.is_some() {
+        claim(world, key, seen);
         return Next::on_change();
     }
     if let Err(error) = world.store.gateway_status(gateway, &new).await {
         status_not_written("AgentGateway", &gateway.metadata, &error);
         return Next::retry();
     }
-    if let Some(note) = news(&old, &new) {
+    claim(world, key, seen);
+    for note in news(&old, &new).into_iter().chain(shared_heartbeats::news(&old, &new)) {
         world.store.tell(Subject::Gateway(gateway), &note).await;
     }
     Next::on_change()
+}
+
+/// Lets the config writer do for others what is recorded.
+fn claim<S: Store>(world: &World<S>, key: &GatewayKey, seen: &Seen<'_>) {
+    let (Seen::Link(connection) | Seen::Bound(_, Some(connection))) = seen else { return };
+    if let (Some(link), Some(shared)) = (world.gateways.link(key), &connection.shared) {
+        link.client().claim_heartbeats(shared.recorded());
+    }
 }
 
 /// What is worth an event: Ready changed its status, or its reason while it is not true.

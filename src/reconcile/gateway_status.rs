@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::gateway_verdicts::{suspended, troubled, verdicts};
+use super::shared_heartbeats::Shared;
 use crate::api::conditions::{Verdict, clear, is_true, set};
 use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
@@ -20,7 +21,7 @@ pub enum Seen<'a> {
     Trouble(&'a Trouble),
     /// It is suspended.
     Suspended,
-    /// It is being deleted and so many Agents are bound to it.
+    /// It is being deleted and so many Agents are bound to it; with none, its gateway still has blocks that it recorded.
     Bound(usize, Option<Connection>),
     /// Its connection.
     Link(Connection),
@@ -41,6 +42,8 @@ pub struct Connection {
     pub device_id: Option<String>,
     /// Agents in the middle of whose removal it may have been killed.
     pub cut_off: Vec<String>,
+    /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
+    pub shared: Option<Shared>,
 }
 
 use ConditionType as C;
@@ -64,7 +67,7 @@ pub fn status(
             let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, old, connection, now));
             let mut verdicts = seen.unwrap_or_default();
             verdicts.retain(|verdict| verdict.kind != C::Ready);
-            verdicts.push(Verdict::new(C::Ready, false, Reason::AgentsBound, bound_message(*bound)));
+            verdicts.push(bound_verdict(*bound));
             verdicts
         }
         Seen::Link(connection) => connected(gateway, &mut new, old, connection, now),
@@ -89,13 +92,21 @@ fn connected(
         new.device_secret = Some(gateway.device_secret_name());
     }
     describe(new, old, &seen.link, seen.inventory.as_deref(), now);
+    if let Some(shared) = &seen.shared {
+        new.shared_heartbeats = shared.record();
+    }
     verdicts(gateway, new.pairing.as_ref(), seen)
 }
 
-fn bound_message(bound: usize) -> String {
-    format!(
+fn bound_verdict(bound: usize) -> Verdict {
+    if bound == 0 {
+        let message = "no agent is bound to this gateway any more; the empty heartbeat blocks that status.sharedHeartbeats lists are being taken out of its config";
+        return Verdict::new(C::Ready, false, Reason::Deleting, message);
+    }
+    let message = format!(
         "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once"
-    )
+    );
+    Verdict::new(C::Ready, false, Reason::AgentsBound, message)
 }
 
 fn describe(

@@ -1,6 +1,7 @@
 //! What the conditions of an AgentGateway say.
 
 use super::gateway_status::Connection;
+use super::shared_heartbeats::{self, Shared};
 use crate::api::conditions::{Truth, Verdict};
 use crate::api::gateway::Pairing;
 use crate::api::{AgentGateway, ConditionType, Reason};
@@ -28,7 +29,7 @@ pub(super) fn troubled(trouble: &Trouble) -> Vec<Verdict> {
 pub(super) fn suspended() -> Vec<Verdict> {
     let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
     let unknown = |kind| Verdict::new(kind, Truth::Unknown, Reason::Suspended, message);
-    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced]).map(unknown).collect();
+    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
     verdicts.push(Verdict::new(C::Suspended, true, Reason::Suspended, message));
     verdicts.push(Verdict::new(C::Ready, false, Reason::Suspended, message));
     verdicts
@@ -95,6 +96,7 @@ pub(super) fn verdicts(gateway: &AgentGateway, pairing: Option<&Pairing>, seen: 
     };
     verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
     verdicts.push(config_synced(&seen.link, &seen.writes));
+    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, Shared::verdict));
     // What is known to be wrong explains what is not known.
     let with = |truth| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth == truth));
     let flaw = with(Truth::False).or_else(|| with(Truth::Unknown));

@@ -150,6 +150,7 @@ async fn forward(key: GatewayKey, gateway: Gateway, changes: mpsc::UnboundedSend
             },
             change = stream.recv() => match change {
                 Ok(Change::Agent(id) | Change::Run(id)) => Concerns::Id(id),
+                Ok(Change::Heartbeats) => Concerns::Itself,
                 Ok(Change::Link | Change::Roster) | Err(RecvError::Lagged(_)) => Concerns::Everyone,
                 Err(RecvError::Closed) => return,
             },

@@ -29,6 +29,7 @@ pub mod progress;
 pub mod references;
 pub mod release;
 pub mod role_soul;
+pub mod shared_heartbeats;
 mod shelf;
 pub mod souls;
 pub mod templates;

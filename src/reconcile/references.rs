@@ -10,7 +10,7 @@ use super::templates::{self, Templates, TemplatesError};
 use super::token::{self, Token};
 use super::{adoption, names};
 use crate::api::agent::{Agent, GatewayKey, Parents, Role};
-use crate::api::gateway::{NamespaceLabels, NamespacesFrom};
+use crate::api::gateway::NamespacesFrom;
 use crate::api::shared::GatewayRef;
 use crate::api::{AgentGateway, Board, Reason};
 use crate::plan::requests::{Asked, Requests};
@@ -164,6 +164,9 @@ async fn admits<S: Store>(
         }
     })
 }
+
+/// The namespace labels that a selector is matched with.
+type NamespaceLabels = std::collections::BTreeMap<String, String>;
 
 /// Whether a label selector selects these labels. An empty selector selects everything, as in Kubernetes.
 fn selects(selector: &LabelSelector, labels: &NamespaceLabels) -> bool {

@@ -1,5 +1,7 @@
 //! Requests that Muster itself never makes, by a connection of their own.
 
+use std::time::Duration;
+
 use futures::{SinkExt, StreamExt};
 use muster::gateway::{Output, Session};
 use muster_harness::Failure;
@@ -10,9 +12,16 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::subject::{PATIENCE, Subject};
 
 impl Subject {
-    /// Makes one request and gives its answer.
+    /// Makes a request, again when the gateway restarts meanwhile.
     pub(crate) async fn ask(&self, method: &str, params: &Value) -> Result<Value, Failure> {
-        tokio::time::timeout(PATIENCE, self.ask_once(method, params)).await?
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match tokio::time::timeout(PATIENCE, self.ask_once(method, params)).await? {
+                Err(error) if Instant::now() > end => return Err(format!("{method}: {error}").into()),
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                answer => return answer,
+            }
+        }
     }
 
     async fn ask_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {

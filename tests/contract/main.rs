@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
 mod ask;
+mod heartbeats;
 mod kills;
 mod mixed;
 mod password;
@@ -198,6 +199,7 @@ fn main() {
     for (version, _) in SIMULATED {
         trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
     }
+    trials.extend(heartbeats::trials(&runtime));
     trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));
     // Each gateway ends with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);

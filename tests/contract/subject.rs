@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::gateway::{
-    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatEntry,
-    Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
+    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatClaims,
+    HeartbeatEntry, Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{Link as FileLink, Simulator};
@@ -86,6 +86,8 @@ impl Subject {
     async fn open(settings: Settings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
         let client = Gateway::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
+        // Other agents are left as they are.
+        client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
         tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial, host };

@@ -33,6 +33,7 @@ mod phases;
 mod requests;
 mod rig;
 mod rotation;
+mod shared_heartbeats;
 mod souls;
 mod templates;
 mod versions;

@@ -1,6 +1,7 @@
 //! The configuration: what is written, what of it is applied, and how a client sees both.
 
 pub(crate) mod env;
+pub(crate) mod heartbeats;
 pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod roster;
@@ -77,7 +78,7 @@ impl Config {
             "warnings": [],
             "legacyIssues": [],
         });
-        if profile.protocol >= 4 {
+        if profile.defaults_enrol_all {
             snapshot["sourceConfig"] = source;
             snapshot["runtimeConfig"] = runtime;
         }
@@ -107,7 +108,7 @@ impl Config {
             "warnings": [],
             "legacyIssues": [],
         });
-        if profile.protocol >= 4 {
+        if profile.defaults_enrol_all {
             snapshot["sourceConfig"] = json!({});
             snapshot["runtimeConfig"] = json!({});
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Caller, Done, reply};
 use crate::{
-    config::{roster, rules},
+    config::{heartbeats, roster},
     error::RpcError,
     schema::{Kind, Param, optional},
     world::{World, roster_id},
@@ -28,13 +28,13 @@ pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<Done, R
 
 /// What `health` replies and the event of that name carries.
 pub(crate) fn snapshot(world: &World) -> Value {
-    let default = world.config.applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or("30m");
+    let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
     let agents: Vec<Value> = world
         .known()
         .iter()
         .map(|(id, entry)| {
-            let every = entry["heartbeat"]["every"].as_str().unwrap_or(default);
-            let every_ms = rules::duration_ms(every).filter(|every| *every > 0);
+            let every = heartbeats::every(&world.config.applied, entry);
+            let every_ms = heartbeats::every_ms(&world.config.applied, entry).filter(|_| enrolled.contains(id));
             let count = world.sessions.by_key.keys().filter(|key| roster_id(key) == id).count();
             json!({
                 "agentId": id,
@@ -63,9 +63,24 @@ pub(crate) fn snapshot(world: &World) -> Value {
     })
 }
 
-/// The gateway's version.
+/// The gateway's version, and who beats.
 pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
-    reply(json!({"runtimeVersion": world.profile.version, "channelSummary": [], "queuedSystemEvents": []}))
+    let heartbeat = |agent: &Value| {
+        let heartbeat = &agent["heartbeat"];
+        json!({
+            "agentId": agent["agentId"],
+            "enabled": heartbeat["enabled"],
+            "every": heartbeat["every"],
+            "everyMs": heartbeat["everyMs"],
+        })
+    };
+    let agents: Vec<Value> = snapshot(world)["agents"].as_array().into_iter().flatten().map(heartbeat).collect();
+    reply(json!({
+        "runtimeVersion": world.profile.version,
+        "heartbeat": {"defaultAgentId": roster::MAIN, "agents": agents},
+        "channelSummary": [],
+        "queuedSystemEvents": [],
+    }))
 }
 
 /// The one heartbeat that the gateway remembers, of whatever agent it was.

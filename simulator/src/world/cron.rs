@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Ids,
-    config::{roster, rules},
+    config::{heartbeats, roster},
     profile::Profile,
 };
 
@@ -67,29 +67,25 @@ struct Declared {
     heartbeat: bool,
 }
 
-/// Once one agent has a heartbeat block of its own, only agents that have one beat.
 fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
     let agents = roster::entries(applied, profile.roster);
-    let explicit = agents.values().any(|entry| entry["heartbeat"].is_object());
-    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or("30m");
+    let enrolled = heartbeats::enrolled(applied, profile);
     let mut jobs = BTreeMap::new();
     for (agent, entry) in &agents {
         jobs.insert(
             format!("skill-collection-review:{agent}"),
             Declared { agent: agent.clone(), every_ms: WEEK_MS, enabled: true, heartbeat: false },
         );
-        if explicit && !entry["heartbeat"].is_object() {
+        if !enrolled.contains(agent) {
             continue;
         }
-        let every = entry["heartbeat"]["every"].as_str().unwrap_or(default);
-        let every_ms = rules::duration_ms(every).unwrap_or(HALF_AN_HOUR_MS);
-        let enabled = every_ms > 0;
+        let every_ms = heartbeats::every_ms(applied, entry);
         jobs.insert(
             format!("heartbeat:{agent}"),
             Declared {
                 agent: agent.clone(),
-                every_ms: if enabled { every_ms } else { HALF_AN_HOUR_MS },
-                enabled,
+                every_ms: every_ms.unwrap_or(HALF_AN_HOUR_MS),
+                enabled: every_ms.is_some(),
                 heartbeat: true,
             },
         );

@@ -1,0 +1,87 @@
+//! Which agents beat, and how often.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{roster, rules};
+use crate::profile::{Profile, RosterShape};
+
+const DEFAULT_EVERY: &str = "30m";
+
+/// The agents that the configuration enrols, whether or not their time is zero.
+///
+/// Once one agent has a heartbeat block of its own, an empty one too, only agents that have one beat. Else a block in the
+/// defaults enrols all, or the agent that it names; without one the ambient agent beats (measured, 2026-11-28).
+pub(crate) fn enrolled(applied: &Value, profile: &Profile) -> BTreeSet<String> {
+    let agents = roster::entries(applied, profile.roster);
+    let explicit: BTreeSet<String> =
+        agents.iter().filter(|(_, entry)| entry["heartbeat"].is_object()).map(|(id, _)| id.clone()).collect();
+    if !explicit.is_empty() {
+        return explicit;
+    }
+    let defaults = &applied["agents"]["defaults"];
+    let named = defaults["heartbeat"]["agentId"].as_str().filter(|_| profile.roster == RosterShape::Entries);
+    if let Some(id) = named {
+        return [id.to_owned()].into();
+    }
+    if defaults["heartbeat"].is_object() && profile.defaults_enrol_all {
+        return agents.into_keys().collect();
+    }
+    let ambient = match profile.roster {
+        RosterShape::List => default_of_list(applied),
+        RosterShape::Entries => {
+            let sole = agents.keys().next().filter(|_| agents.len() == 1).cloned();
+            defaults["systemAgent"]["agentId"].as_str().map(str::to_owned).or(sole)
+        }
+    };
+    ambient.into_iter().collect()
+}
+
+/// The marked agent of a list, or else the first, or else `main`.
+fn default_of_list(applied: &Value) -> Option<String> {
+    let list = applied["agents"]["list"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let chosen = list.iter().find(|entry| entry["default"] == true).or_else(|| list.first());
+    chosen.map_or(Some(roster::MAIN), |entry| entry["id"].as_str()).map(str::to_owned)
+}
+
+/// How often an agent with this entry would beat, as it is written.
+pub(crate) fn every<'a>(applied: &'a Value, entry: &'a Value) -> &'a str {
+    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or(DEFAULT_EVERY);
+    entry["heartbeat"]["every"].as_str().unwrap_or(default)
+}
+
+/// The same in milliseconds; `None` when it does not beat.
+pub(crate) fn every_ms(applied: &Value, entry: &Value) -> Option<u64> {
+    rules::duration_ms(every(applied, entry)).filter(|every| *every > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn who(agents: &Value, profile: &Profile) -> Vec<String> {
+        enrolled(&json!({ "agents": agents }), profile).into_iter().collect()
+    }
+
+    #[test]
+    fn each_version_has_its_rule() {
+        let (old, list, entries) = (Profile::v2026_3_2(), Profile::v2026_7_1(), Profile::v2026_9_6());
+        let defaults = json!({ "heartbeat": { "every": "30m" } });
+        let two = json!({ "defaults": defaults, "list": [{ "id": "main" }, { "id": "helper" }] });
+        assert_eq!(who(&two, &old), ["main"]);
+        assert_eq!(who(&two, &list), ["helper", "main"]);
+        let marked = json!({ "list": [{ "id": "main" }, { "id": "helper", "default": true }] });
+        assert_eq!(who(&marked, &list), ["helper"]);
+        assert_eq!(who(&json!({}), &entries), ["main"]);
+        let two = json!({ "entries": { "main": {}, "helper": {} } });
+        assert!(who(&two, &entries).is_empty());
+        let named =
+            json!({ "defaults": { "heartbeat": { "agentId": "helper" } }, "entries": { "main": {}, "helper": {} } });
+        assert_eq!(who(&named, &entries), ["helper"]);
+        let explicit = json!({ "defaults": defaults, "entries": { "main": { "heartbeat": {} }, "helper": {} } });
+        assert_eq!(who(&explicit, &entries), ["main"]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The heartbeats of agents on a gateway that Muster did not make: who keeps one, and what the AgentGateway records of that.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::World;
+use super::ports::{Key, Note, Store, Subject};
+use super::references::same_gateway;
+use crate::api::agent::GatewayKey;
+use crate::api::conditions::{Truth, Verdict, find};
+use crate::api::config_policy::{SharedHeartbeats, SharedHeartbeatsStatus};
+use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
+use crate::gateway::{HeartbeatClaims, HeartbeatPlan, Inventory, MOST_KEPT};
+use crate::plan::Binding;
+
+use ConditionType as C;
+
+/// Most agents that one message names.
+const MOST_NAMED: usize = 10;
+
+/// What Muster has at a gateway, and what follows for the agents of others.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    claims: HeartbeatClaims,
+    plan: HeartbeatPlan,
+}
+
+/// The ids that an AgentGateway has recorded.
+fn recorded(gateway: &AgentGateway) -> BTreeSet<String> {
+    let status = gateway.status.as_ref().and_then(|status| status.shared_heartbeats.as_ref());
+    status.map(|status| status.kept.iter().cloned().collect()).unwrap_or_default()
+}
+
+/// What Muster has at a gateway, by whatever AgentGateways of its URL, and what it may do there for others.
+pub(super) fn claims<S: Store>(store: &S, gateway: &AgentGateway, key: &GatewayKey) -> HeartbeatClaims {
+    let mut claims =
+        HeartbeatClaims { keep: keeps(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
+    for other in siblings(store, key) {
+        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps(&other);
+        claims.recorded.extend(recorded(&other));
+    }
+    for agent in store.agents() {
+        let Some(binding) = Binding::of(&agent).filter(|b| same_gateway(store, &b.gateway, key)) else { continue };
+        let ids = if binding.adopted { &mut claims.adopted } else { &mut claims.made };
+        ids.insert(binding.identity.agent_id);
+    }
+    claims
+}
+
+/// Other AgentGateways of the same URL.
+fn siblings<S: Store>(store: &S, key: &GatewayKey) -> Vec<Arc<AgentGateway>> {
+    let mut gateways = store.gateways();
+    gateways.retain(|other| {
+        let other = GatewayKey::from(&Key::of(&other.metadata));
+        other != *key && same_gateway(store, &other, key)
+    });
+    gateways
+}
+
+fn keeps(gateway: &AgentGateway) -> bool {
+    let policy = gateway.spec.config_policy.as_ref().map(|policy| policy.shared_heartbeats).unwrap_or_default();
+    match policy {
+        SharedHeartbeats::Keep => true,
+        SharedHeartbeats::Leave => false,
+    }
+}
+
+impl Shared {
+    /// Looks at what a gateway has.
+    pub(super) fn look(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
+        let plan = inventory.heartbeats.plan(&claims, &BTreeSet::new());
+        Self { claims, plan }
+    }
+
+    /// What the AgentGateway records before anything is written to the gateway.
+    pub(super) fn record(&self) -> Option<SharedHeartbeatsStatus> {
+        let kept: Vec<_> = self.plan.record.iter().cloned().collect();
+        (!kept.is_empty()).then_some(SharedHeartbeatsStatus { kept })
+    }
+
+    /// The claims once the record is written.
+    pub(super) fn recorded(&self) -> HeartbeatClaims {
+        HeartbeatClaims { recorded: self.plan.record.clone(), ..self.claims.clone() }
+    }
+
+    /// What the condition says.
+    pub(super) fn verdict(&self) -> Verdict {
+        let stopped: Vec<_> = self.plan.stopped.iter().map(String::as_str).collect();
+        if stopped.is_empty() {
+            let message =
+                "no agent that Muster did not make lost its heartbeat to the heartbeat blocks of Muster's agents";
+            return Verdict::new(C::HeartbeatsShared, true, Reason::Reconciled, message);
+        }
+        let advice = if self.claims.keep {
+            format!(
+                "Muster keeps at most {MOST_KEPT}: give the entries of the others in the gateway's config a heartbeat block"
+            )
+        } else {
+            "set spec.configPolicy.sharedHeartbeats to Keep, or give their entries in the gateway's config a heartbeat block"
+                .to_owned()
+        };
+        let message = format!(
+            "OpenClaw runs no heartbeat of {}: Muster's agents have a heartbeat block and these agents have none; {advice}",
+            named(&stopped)
+        );
+        Verdict::new(C::HeartbeatsShared, false, Reason::HeartbeatsStopped, message)
+    }
+}
+
+/// What the condition says of a gateway that cannot be asked.
+pub(super) fn unknown() -> Verdict {
+    Verdict::new(C::HeartbeatsShared, Truth::Unknown, Reason::NotConnected, "not known without a connection")
+}
+
+fn named(ids: &[&str]) -> String {
+    let shown = ids.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What is worth an event: agents of others lost their heartbeats.
+pub(super) fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+    let stopped = |status: &AgentGatewayStatus| {
+        find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
+    };
+    let now = stopped(new).filter(|_| stopped(old).is_none())?;
+    Some(Note { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
+}
+
+/// Whether an AgentGateway that is being deleted, with no agent bound to it, waits until the blocks that it recorded are
+/// taken away. It does not wait for longer than its `cleanupTimeout`; an event then names what is left.
+pub(super) async fn waits<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> bool {
+    let recorded = recorded(gateway);
+    if recorded.is_empty() {
+        return false;
+    }
+    // Another AgentGateway of the same URL takes them away with its own; of two that go, the last one.
+    let stays = |other: &AgentGateway| {
+        other.metadata.deletion_timestamp.is_none() || GatewayKey::from(&Key::of(&other.metadata)) > *key
+    };
+    let mut others = siblings(&world.store, key);
+    others.retain(|other| stays(other));
+    if others.iter().any(|other| self::recorded(other).is_superset(&recorded)) {
+        return false;
+    }
+    let since = gateway.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+    let end = since.and_then(|since| since.saturating_add(gateway.spec.cleanup_timeout()).ok());
+    if end.is_some_and(|end| world.store.now() < end) {
+        return true;
+    }
+    let ids: Vec<_> = recorded.iter().map(String::as_str).collect();
+    let message = format!(
+        "empty heartbeat blocks may still stand in the config of the gateway {}, in the entries of {}: it could not be asked in time; take them out there",
+        gateway.spec.url,
+        named(&ids)
+    );
+    let note = Note { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message };
+    world.store.tell(Subject::Gateway(gateway), &note).await;
+    false
+}

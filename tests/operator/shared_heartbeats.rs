@@ -1,0 +1,308 @@
+//! The heartbeats of agents that Muster did not make.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster::api::{Agent, AgentGateway, ConditionType};
+use muster::reconcile::Key;
+use muster_simulator::{Fault, Profile, Simulator};
+use serde_json::{Value, json};
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+const HALF_AN_HOUR: u64 = 30 * 60_000;
+const SOON: Duration = Duration::from_secs(5);
+
+/// A gateway whose defaults make all its agents beat, and an operator with a Board.
+fn world() -> (Rig, Simulator) {
+    let (rig, gateway) = Rig::new();
+    gateway.edit_config(|config| config["agents"]["defaults"]["heartbeat"] = json!({ "every": "30m" }));
+    rig.board("ops");
+    (rig, gateway)
+}
+
+async fn with_one() -> (Rig, Simulator) {
+    let (mut rig, gateway) = world();
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    (rig, gateway)
+}
+
+fn kept(rig: &Rig) -> Vec<String> {
+    kept_by(rig, "gw")
+}
+
+fn kept_by(rig: &Rig, gateway: &str) -> Vec<String> {
+    let state = rig.store.state();
+    let status = state.gateways[&Key::new(NS, gateway)].status.clone().unwrap_or_default();
+    status.shared_heartbeats.map(|shared| shared.kept).unwrap_or_default()
+}
+
+fn block(gateway: &Simulator, id: &str) -> Value {
+    gateway.agents()[id]["heartbeat"].clone()
+}
+
+/// How often the agents beat that Muster did not make.
+fn others(gateway: &Simulator) -> BTreeMap<String, u64> {
+    gateway.beating().into_iter().filter(|(id, _)| !id.starts_with("mc-")).collect()
+}
+
+fn main_beats() -> BTreeMap<String, u64> {
+    [("main".to_owned(), HALF_AN_HOUR)].into()
+}
+
+fn policy(rig: &Rig, policy: &str) {
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["configPolicy"] = json!({ "sharedHeartbeats": policy });
+    rig.apply::<AgentGateway>(manifest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_applied_ends_no_heartbeat_of_others_not_for_a_moment() {
+    let (rig, gateway) = with_one().await;
+    assert_eq!(others(&gateway), main_beats());
+    assert_eq!((block(&gateway, "main"), kept(&rig)), (json!({}), vec!["main".to_owned()]));
+    let patches: Vec<_> = gateway.calls().into_iter().filter(|call| call.method == "config.patch").collect();
+    let first = patches[0].params["raw"].as_str().unwrap();
+    assert!(first.contains(&rig.agent_id("one")) && first.contains("\"main\":{\"heartbeat\":{}}"), "{first}");
+    assert_eq!(rig.gateway_condition("gw", ConditionType::HeartbeatsShared).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ambient_agent_keeps_its_heartbeat_on_a_gateway_without_defaults() {
+    let (mut rig, gateway) = world();
+    gateway.edit_config(|config| config["agents"]["defaults"] = json!({}));
+    rig.worker("one");
+    rig.until_ready().await;
+    assert_eq!(others(&gateway), main_beats());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_version_keeps_beating_who_beat_before() {
+    for profile in [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1()] {
+        let version = profile.version;
+        let (mut rig, gateway) = world();
+        gateway.upgrade(profile.with_token("secret-token"));
+        gateway.edit_config(|config| config["agents"]["list"] = json!([{ "id": "main" }, { "id": "helper" }]));
+        rig.until("the gateway", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+        let before = gateway.beating();
+        rig.worker("one");
+        rig.until_ready().await;
+        assert_eq!(others(&gateway), before, "{version}");
+        rig.delete::<Agent>("one");
+        rig.rest(Duration::from_mins(3)).await;
+        assert_eq!(gateway.beating(), before, "{version}");
+        assert_eq!(gateway.config()["agents"]["list"], json!([{ "id": "main" }, { "id": "helper" }]), "{version}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_that_would_beat_by_the_gateways_own_rule_beat() {
+    let (mut rig, gateway) = with_one().await;
+    gateway.edit_config(|config| config["agents"]["entries"]["nova"] = json!({ "name": "Nova" }));
+    rig.rest(SOON).await;
+    assert_eq!(others(&gateway).into_keys().collect::<Vec<_>>(), ["main", "nova"]);
+    assert_eq!(kept(&rig), ["main", "nova"]);
+    gateway.edit_config(|config| config["agents"]["defaults"]["heartbeat"]["agentId"] = json!("nova"));
+    rig.rest(SOON).await;
+    assert_eq!((kept(&rig), block(&gateway, "main")), (vec!["nova".to_owned()], Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_agent_takes_the_blocks_away_and_the_others_go_on() {
+    let (mut rig, gateway) = with_one().await;
+    rig.worker("two");
+    rig.until_ready().await;
+    rig.delete::<Agent>("two");
+    rig.rest(SOON).await;
+    assert_eq!(block(&gateway, "main"), json!({}));
+    rig.delete::<Agent>("one");
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!((block(&gateway, "main"), kept(&rig)), (Value::Null, vec![]));
+    assert_eq!(others(&gateway), main_beats());
+    let main = &gateway.config()["agents"]["entries"]["main"];
+    assert!(main["workspace"].is_string(), "what the gateway migrated by itself stays: {main}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_somebody_put_something_in_stays() {
+    let (mut rig, gateway) = with_one().await;
+    gateway.edit_config(|config| config["agents"]["entries"]["main"]["heartbeat"]["every"] = json!("10m"));
+    rig.rest(SOON).await;
+    assert_eq!(kept(&rig), [] as [String; 0]);
+    rig.delete::<Agent>("one");
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!(block(&gateway, "main"), json!({ "every": "10m" }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_leave_nothing_is_written_for_others_and_a_condition_names_them() {
+    let (mut rig, gateway) = world();
+    policy(&rig, "Leave");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    assert_eq!((others(&gateway), block(&gateway, "main"), kept(&rig)), (BTreeMap::new(), Value::Null, vec![]));
+    let (status, reason, message) = rig.gateway_condition("gw", ConditionType::HeartbeatsShared);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "HeartbeatsStopped"));
+    assert!(message.contains(" main:") && message.contains("sharedHeartbeats to Keep"), "{message}");
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True");
+    assert!(rig.store.state().notes.iter().any(|(_, note)| note.reason == "HeartbeatsStopped" && note.warning));
+    policy(&rig, "Keep");
+    rig.rest(SOON).await;
+    assert_eq!((others(&gateway), kept(&rig)), (main_beats(), vec!["main".to_owned()]));
+    assert_eq!(rig.gateway_condition("gw", ConditionType::HeartbeatsShared).0, "True");
+    policy(&rig, "Leave");
+    rig.rest(SOON).await;
+    assert_eq!((others(&gateway), block(&gateway, "main"), kept(&rig)), (BTreeMap::new(), Value::Null, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_when_nothing_changed() {
+    let (mut rig, gateway) = world();
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }));
+    rig.until_ready().await;
+    rig.rest(Duration::from_mins(1)).await;
+    assert_eq!(kept(&rig), ["main"]);
+    let before = (rig.written(), gateway.count("config.patch"));
+    rig.rest(Duration::from_mins(30)).await;
+    assert_eq!((rig.written(), gateway.count("config.patch")), before);
+    rig.start();
+    rig.rest(Duration::from_mins(2)).await;
+    assert_eq!(gateway.count("config.patch"), before.1, "after a start of the operator");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_any_write_ends_in_the_same_world() {
+    let (rig, _) = with_one().await;
+    let writes = rig.store.state().writes;
+    for crash_at in 1..=writes {
+        let (mut rig, gateway) = world();
+        rig.worker("one");
+        rig.store.state().crash_at = [crash_at].into();
+        let crashed = rig.store.crashed.clone();
+        tokio::select! {
+            biased;
+            () = crashed.notified() => rig.start(),
+            () = rig.rest(Duration::from_mins(2)) => {}
+        }
+        rig.store.state().crash_at.clear();
+        rig.until_ready().await;
+        rig.rest(SOON).await;
+        assert_eq!((others(&gateway), kept(&rig)), (main_beats(), vec!["main".to_owned()]), "write {crash_at}");
+        rig.delete::<Agent>("one");
+        rig.rest(Duration::from_mins(1)).await;
+        assert_eq!((block(&gateway, "main"), kept(&rig)), (Value::Null, vec![]), "write {crash_at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_heartbeat_block_is_written_before_the_blocks_of_others_are_recorded() {
+    let (mut rig, gateway) = world();
+    rig.rest(SOON).await;
+    rig.worker("one");
+    for _ in 0..200 {
+        rig.look().await;
+        let written = gateway.count("config.patch") > 0;
+        assert!(!written || !kept(&rig).is_empty());
+        if written {
+            return;
+        }
+        rig.pause(Duration::from_millis(100)).await;
+    }
+    panic!("nothing was written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_config_write_ends_no_heartbeat() {
+    for fault in [Fault::on("config.patch").lose_reply(), Fault::on("config.patch").drop_connection_before()] {
+        let (mut rig, gateway) = world();
+        gateway.inject(fault);
+        rig.worker("one");
+        rig.until_ready().await;
+        assert_eq!(others(&gateway), main_beats());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_adopted_without_a_heartbeat_of_its_own_keeps_the_gateways() {
+    let (mut rig, gateway) = world();
+    gateway.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"] = json!({ "main": {}, "nova": { "workspace": "/srv/nova" } });
+    });
+    let adopt = json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "adoptionPolicy": "IfExists" });
+    rig.agent("nova", adopt.clone());
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    assert_eq!((block(&gateway, "nova"), others(&gateway).len()), (Value::Null, 2), "nobody has a block yet");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    assert_eq!((block(&gateway, "nova"), others(&gateway).len()), (json!({}), 2));
+    let mut named = adopt;
+    named["heartbeat"] = json!({ "interval": "10m" });
+    rig.agent("nova", named);
+    rig.until_ready().await;
+    rig.delete::<Agent>("one");
+    rig.rest(Duration::from_secs(30)).await;
+    let wanted = [("main".to_owned(), HALF_AN_HOUR), ("nova".to_owned(), 600_000)];
+    assert_eq!(others(&gateway), wanted.into(), "its block is Muster's, so the others keep theirs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphaned_agent_whose_block_stays_ends_no_heartbeat() {
+    let (mut rig, gateway) = world();
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Orphan" }));
+    rig.until_ready().await;
+    rig.delete::<Agent>("one");
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!((others(&gateway), kept(&rig)), (main_beats(), vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_gateway_that_is_deleted_takes_its_blocks_away_with_its_agents() {
+    let (mut rig, gateway) = with_one().await;
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    assert_eq!((block(&gateway, "main"), others(&gateway)), (Value::Null, main_beats()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_gateway_that_is_deleted_and_cannot_be_asked_says_what_is_left() {
+    let (mut rig, gateway) = with_one().await;
+    gateway.lose_host();
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Agent>("one");
+    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    let state = rig.store.state();
+    let said = |note: &str| note.contains("empty heartbeat blocks") && note.contains("main");
+    assert!(state.notes.iter().any(|(_, note)| said(&note.message)), "{:?}", state.notes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_agent_gateways_of_one_url_keep_the_blocks_until_both_have_no_agent() {
+    let (mut rig, gateway) = with_one().await;
+    let mut second = gateway_manifest("gw");
+    second["metadata"]["name"] = json!("second");
+    second["spec"]["configPolicy"] = json!({ "sharedHeartbeats": "Leave" });
+    rig.apply::<AgentGateway>(second);
+    rig.apply::<muster::api::Board>(
+        json!({ "metadata": { "name": "other" }, "spec": { "gatewayRef": { "name": "second" } } }),
+    );
+    rig.agent("two", json!({ "boardRef": { "name": "other" } }));
+    rig.until_ready().await;
+    rig.rest(SOON).await;
+    assert_eq!(kept_by(&rig, "second"), ["main"], "one with Keep decides");
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Agent>("one");
+    rig.until("its end", |rig| rig.store.state().gateways.len() == 1).await;
+    rig.store.state().gateways.values_mut().for_each(|gateway| gateway.spec.config_policy = None);
+    rig.rest(SOON).await;
+    assert_eq!((block(&gateway, "main"), others(&gateway)), (json!({}), main_beats()));
+    rig.delete::<Agent>("two");
+    rig.rest(Duration::from_secs(30)).await;
+    assert_eq!((block(&gateway, "main"), others(&gateway)), (Value::Null, main_beats()));
+}
