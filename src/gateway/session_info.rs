@@ -97,7 +97,7 @@ mod tests {
 
     fn listed(row: &serde_json::Value) -> SessionInfo {
         let answer = json!({ "ts": 9_000, "sessions": [{ "key": "other" }, row] });
-        serde_json::from_value::<Sessions>(answer).unwrap().of("k").unwrap()
+        serde_json::from_str::<Sessions>(&answer.to_string()).unwrap().of("k").unwrap()
     }
 
     #[test]

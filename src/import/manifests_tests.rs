@@ -171,12 +171,12 @@ proptest! {
 
 #[test]
 fn a_manifest_drives_no_terminal() {
-    let name = "a\u{1b}[2Jb\u{9b}c\u{2028}d";
-    let heartbeat = json!({ "every": "5200000000000000h", "prompt": "one\u{202e}two", "target": "\u{200b}last" });
-    let found = imported(&json!({ "nova": { "name": name, "heartbeat": heartbeat } }));
+    let prompt = "a\u{1b}[2Jb\u{9b}c\u{2028}d";
+    let heartbeat = json!({ "every": "5200000000000000h", "prompt": prompt, "target": "\u{200b}last" });
+    let found = imported(&json!({ "nova": { "name": "one\u{202e}two", "heartbeat": heartbeat } }));
     assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
     let text = serde_saphyr::to_string(&found.manifests[0]).unwrap();
     assert!(text.lines().all(|line| crate::gateway::clean(line) == line), "{text:?}");
     let read: Value = serde_saphyr::from_str(&text).unwrap();
-    assert_eq!((&read["spec"]["displayName"], read["spec"].get("heartbeat")), (&json!(name), None));
+    assert_eq!((&read["spec"]["heartbeat"], read["spec"].get("displayName")), (&json!({ "prompt": prompt }), None));
 }
