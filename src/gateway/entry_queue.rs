@@ -163,7 +163,9 @@ impl EntryQueue {
     /// The gateway has taken a write: what was tried in halves for now goes out together again.
     pub(super) fn regroup(&mut self) {
         if std::mem::take(&mut self.apart_for_now) {
-            self.slots.values_mut().for_each(|slot| slot.group = 0);
+            for slot in self.slots.values_mut() {
+                slot.group = 0;
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::inventory::RosterShape;
@@ -97,7 +97,7 @@ impl HeartbeatRule {
         let ambient: Vec<String> = match shape {
             RosterShape::List => marked.into_iter().chain(entries.into_iter().map(|(id, _)| id)).collect(),
             RosterShape::Entries => {
-                let system = defaults.system_agent.and_then(|system| system.agent_id).and_then(named);
+                let system = defaults.system_agent.and_then(|system| named(&system.agent_id?));
                 system.into_iter().chain(marked).collect()
             }
         };
@@ -175,7 +175,7 @@ fn enrolment(block: Option<DefaultBlock>, ambient: Vec<String>, shape: RosterSha
     if every.is_some_and(|every| !every.contains(|digit| ('1'..='9').contains(&digit))) {
         return Enrolment::Nobody;
     }
-    match agent_id.and_then(named).filter(|_| shape == RosterShape::Entries) {
+    match agent_id.as_deref().and_then(named).filter(|_| shape == RosterShape::Entries) {
         Some(id) => Enrolment::Named(id),
         None if is_set && everybody => Enrolment::Everybody,
         None => Enrolment::Ambient(ambient),
@@ -230,10 +230,10 @@ fn marks(agents: &Agents, shape: RosterShape) -> Vec<(String, Mark)> {
 
 /// What a `heartbeat` of an entry is.
 fn block(raw: &RawValue) -> Option<Block> {
-    match read::<BTreeMap<String, IgnoredAny>>(raw) {
-        Some(keys) if keys.is_empty() => Some(Block::Empty),
-        Some(_) => Some(Block::Filled),
-        None => (!matches!(raw.get(), "null" | "false")).then_some(Block::Filled),
+    match raw.get() {
+        "null" | "false" => None,
+        text if text.starts_with('{') && text[1..].trim_start() == "}" => Some(Block::Empty),
+        _ => Some(Block::Filled),
     }
 }
 
@@ -241,7 +241,7 @@ fn read<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn named(text: String) -> Option<String> {
+fn named(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -209,7 +209,9 @@ impl Writer {
         let read = resync(&self.wanted).await;
         drop(turn);
         if result.as_ref().err().is_none_or(|error| !error.is_transient()) {
-            writes.iter().for_each(|write| self.guard.made(*write, began));
+            for write in &writes {
+                self.guard.made(*write, began);
+            }
         }
         match result {
             Ok(answer) => {

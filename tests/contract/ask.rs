@@ -40,9 +40,9 @@ impl Subject {
                     Output::Close(why) => return Err(why.into()),
                 }
             }
-            match socket.next().await.ok_or("the gateway closed the connection")?? {
-                Message::Text(text) => session.receive(text.as_str(), Instant::now()),
-                _ => {}
+            let message = socket.next().await.ok_or("the gateway closed the connection")??;
+            if let Message::Text(text) = message {
+                session.receive(text.as_str(), Instant::now());
             }
         }
     }

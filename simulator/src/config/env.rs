@@ -36,7 +36,7 @@ fn text_of(stored: &str, profile: &Profile) -> String {
     while at < characters.len() {
         let rest = &characters[at..];
         if let (['$', '$', '{', ..], Some(name)) = (rest, name_after(rest, 3)) {
-            text.push_str(&format!("${{{name}}}"));
+            text.extend(["${", &name, "}"]);
             at += name.len() + 4;
         } else if let (['$', '{', ..], Some(name)) = (rest, name_after(rest, 2)) {
             text.push_str(&variable(&name, profile).unwrap_or_else(|| format!("${{{name}}}")));

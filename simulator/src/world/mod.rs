@@ -176,7 +176,9 @@ impl World {
     /// Every agent that the gateway works with, by id.
     pub(crate) fn known(&self) -> BTreeMap<String, Value> {
         let mut known = roster::entries(&self.config.applied, self.profile.roster);
-        known.values_mut().for_each(|entry| config::env::expand(entry, &self.profile));
+        for entry in known.values_mut() {
+            config::env::expand(entry, &self.profile);
+        }
         known
     }
 
