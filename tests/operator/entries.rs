@@ -91,3 +91,22 @@ async fn agents_with_renamed_models_hold_up_no_other_agent() {
     rig.until("all to be Ready", all_ready).await;
     assert!(gateway.count("config.patch") <= 2, "{}", gateway.count("config.patch"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_does_not_last_is_made_five_times_and_then_held_back_with_what_to_do() {
+    let (mut rig, gateway) = on(Profile::v2026_9_6());
+    agent(&rig, "undone", &json!({}));
+    rig.until("it to be Ready", all_ready).await;
+    let (id, link) = (rig.agent_id("undone"), rig.link("gw"));
+    let write = || link.client().file_set(&id, "SOUL.md", "the same", None);
+    for _ in 0..5 {
+        write().await.unwrap();
+    }
+    let before = gateway.count("agents.files.set");
+    let error = write().await.unwrap_err();
+    assert!(error.is_transient() && error.code() == "REPEATED_WRITE", "{error}");
+    assert!(error.message().contains("was sent 5 times and did not last"), "{}", error.message());
+    assert_eq!(gateway.count("agents.files.set"), before);
+    tokio::time::advance(Duration::from_mins(5)).await;
+    write().await.unwrap();
+}
