@@ -315,8 +315,8 @@ impl Gateway {
         Ok(answer)
     }
 
-    /// Makes a request that changes something, unless the same one was made too often. It is counted when the gateway took or
-    /// refused it; one that failed otherwise is tried again by whoever makes it, with growing pauses.
+    /// Makes a request that changes something, unless the same one was made too often. It is counted when the gateway took it; one
+    /// that failed changed nothing, and its caller makes it again at a pace of its own.
     ///
     /// # Errors
     /// [`CallError::Repeated`], or that of the request.
@@ -332,7 +332,7 @@ impl Gateway {
             return Err(CallError::Repeated { method, wait: until - now });
         }
         let result = self.call_again(method, params, allowed).await;
-        if result.as_ref().err().is_none_or(|error| !error.is_transient()) {
+        if result.is_ok() {
             self.guard().made(write, now);
         }
         result

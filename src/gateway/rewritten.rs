@@ -5,9 +5,11 @@
 //! sent). It answers `ok`. So what it stores is taken as what was asked for, as long as it stays as it is.
 
 use super::identity::sha256_hex;
+use super::text::is_clean;
 use serde_json::{Map, Value};
 
-/// The longest value that is kept as it is, in characters; of a longer one its hash is kept.
+/// The longest value that is kept as it is, in characters. Of a longer one its hash is kept, and of one that would not be shown as
+/// it stands.
 const LONGEST: usize = 256;
 
 /// A value that the gateway stores otherwise than it was sent.
@@ -15,7 +17,8 @@ const LONGEST: usize = 256;
 pub struct Rewritten {
     /// Its place in the entry, as `heartbeat.model`.
     pub field: String,
-    /// What was sent, as JSON, or `sha256:` and its hash where that is longer than 256 characters; `null` for a removal.
+    /// What was sent, as JSON, or `sha256:` and its hash where that has more than 256 characters, or control or format characters;
+    /// `null` for a removal.
     pub sent: String,
     /// What the gateway stores, in the same form; `null` for nothing.
     pub stored: String,
@@ -84,7 +87,11 @@ fn values(patch: &Map<String, Value>) -> Vec<(String, &Value)> {
 
 fn shown(value: &Value) -> String {
     let json = value.to_string();
-    if json.chars().count() <= LONGEST { json } else { format!("sha256:{}", sha256_hex(json.as_bytes())) }
+    if is_clean(&json) && json.chars().count() <= LONGEST {
+        json
+    } else {
+        format!("sha256:{}", sha256_hex(json.as_bytes()))
+    }
 }
 
 #[cfg(test)]
@@ -130,11 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_value_the_hash_is_kept() {
+    fn of_a_long_value_and_of_one_that_hides_text_the_hash_is_kept() {
         let long = "p".repeat(5000);
         let known = Rewritten::all(&object(&json!({"heartbeat": {"prompt": long}})), &Map::new());
         assert_eq!(known[0].field, "heartbeat.prompt");
         assert!(known[0].sent.starts_with("sha256:") && known[0].sent.len() == 71, "{}", known[0].sent);
         assert_eq!(known[0].stored, "null");
+        let hidden = Rewritten::all(&object(&json!({"name": "a\u{202e}b"})), &Map::new());
+        assert!(hidden[0].sent.starts_with("sha256:"), "{}", hidden[0].sent);
     }
 }

@@ -75,8 +75,11 @@ pub fn labelling(
         Ok(at) if now < at => Labelling::Later(at),
         Ok(_) | Err(_) => Labelling::Send(label.to_owned()),
     };
+    let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
     match &record.stored {
-        Some(stored) if label.is_some_and(|label| kept(label) == *stored || label == record.sent) => Labelling::Rest,
+        Some(stored) if shown.is_some_and(|shown| kept(shown) == *stored) || label == Some(&record.sent) => {
+            Labelling::Rest
+        }
         Some(_) => after(AT_MOST_EVERY, &record.sent),
         None if record.sent == *name => Labelling::Send(alternative(name, &desired.identity.agent_id)),
         None => after(RETRY, name),

@@ -7,11 +7,17 @@ fn next(situation: &Situation) -> Labelling {
     labelling(&situation.desired, record, &situation.observed, at(situation.now))
 }
 
+/// The gateway shows this label.
+fn show(situation: &mut Situation, label: &str) {
+    let session = situation.observed.session.get_or_insert_default();
+    (session.label, session.shown_label) = (Some(label.to_owned()), Some(label.to_owned()));
+}
+
 /// The gateway answers a label so, and stores it when it took it.
 fn answer(situation: &mut Situation, outcome: Result<&str, Trouble>) {
     let Labelling::Send(sent) = next(situation) else { panic!("{:?}", next(situation)) };
     if let Ok(stored) = outcome {
-        situation.observed.session.get_or_insert_default().label = Some(stored.to_owned());
+        show(situation, stored);
     }
     let labelled = Labelled { sent, outcome: outcome.map(|stored| Some(stored.to_owned())) };
     let record = situation.status.session_label.take();
@@ -39,9 +45,9 @@ fn a_label_that_the_gateway_stores_otherwise_is_sent_once() {
     answer(&mut situation, Ok("one!"));
     situation.now += 3600;
     assert_eq!(next(&situation), Labelling::Rest);
-    situation.observed.session.as_mut().unwrap().label = Some("another's".into());
+    show(&mut situation, "another's");
     assert_eq!(next(&situation), send("One"), "somebody changed it");
-    situation.observed.session.as_mut().unwrap().label = Some("one!".into());
+    show(&mut situation, "one!");
     situation.desired.label = "Two".into();
     assert_eq!(next(&situation), send("Two"), "the name changed");
 }
@@ -50,7 +56,7 @@ fn a_label_that_the_gateway_stores_otherwise_is_sent_once() {
 fn a_gateway_that_shows_a_label_other_than_it_says_is_sent_one_every_ten_seconds() {
     let mut situation = named("One");
     answer(&mut situation, Ok("One"));
-    situation.observed.session.as_mut().unwrap().label = Some("???".into());
+    show(&mut situation, "???");
     assert_eq!(next(&situation), Labelling::Later(at(situation.now + 10)));
     situation.now += 10;
     assert_eq!(next(&situation), send("One"));
@@ -64,7 +70,7 @@ fn a_label_that_another_session_has_gets_a_suffix_and_keeps_it() {
     answer(&mut situation, Ok("One (mc-1234abcd)"));
     situation.now += 86_400;
     assert_eq!(next(&situation), Labelling::Rest);
-    situation.observed.session.as_mut().unwrap().label = Some("mine".into());
+    show(&mut situation, "mine");
     assert_eq!(next(&situation), send("One (mc-1234abcd)"));
     let record = situation.status.session_label.as_ref().unwrap();
     assert_eq!(record.refusal.as_deref(), Some("label already in use: One"));

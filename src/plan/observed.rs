@@ -75,6 +75,8 @@ pub struct ObservedFile {
 pub struct ObservedSession {
     /// Its label.
     pub label: Option<String>,
+    /// The label as it may be shown: without control and format characters.
+    pub shown_label: Option<String>,
     /// What a reset changes, now or in the history: its id and the time of its last change.
     pub mark: String,
 }

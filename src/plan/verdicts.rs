@@ -150,6 +150,7 @@ fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, repo
         return say(true, Reason::Reconciled, "the sessions are left as they were when the agent was adopted".into());
     }
     let label = observed.session.as_ref().and_then(|session| session.label.as_deref()).filter(|_| registered);
+    let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
     if label == Some(desired.label.as_str()) {
         return say(true, Reason::Reconciled, "the session carries the agent's name".into());
     }
@@ -161,7 +162,7 @@ fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, repo
                     format!("the session has the label {sent:?}, since the gateway refuses {name:?}: {refusal}");
                 return say(true, Reason::Reconciled, message);
             }
-            (Some(stored), _) if label == Some(stored) => {
+            (Some(stored), _) if shown == Some(stored) => {
                 let message = format!("the gateway stores the session's label {sent:?} as {stored:?}");
                 return say(true, Reason::Reconciled, message);
             }

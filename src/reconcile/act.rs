@@ -9,7 +9,7 @@ use super::references::References;
 use super::{World, release, token, wake};
 use crate::api::agent::{Agent, FilePolicy};
 use crate::api::{Reason, keys};
-use crate::gateway::CallError;
+use crate::gateway::{CallError, clean};
 use crate::plan::label::Labelled;
 use crate::plan::wake::Woken;
 use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble, files};
@@ -87,7 +87,7 @@ async fn apply<S: Store>(
         Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
         Step::LabelSession { label } => {
             let stored = scene.link.label(scene.desired, label, observed).await.map_err(|e| refusal(&e))?;
-            outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Ok(stored) });
+            outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });
         }
         Step::ResetSession { mark } => {
             let reset = scene.link.reset(scene.desired, mark).await;

@@ -287,7 +287,11 @@ impl View {
 }
 
 pub(super) fn observed_session(session: &SessionInfo) -> ObservedSession {
-    ObservedSession { label: session.label.clone(), mark: Mark::of(session).to_string() }
+    ObservedSession {
+        label: session.label.clone(),
+        shown_label: session.label.as_deref().map(gateway::clean),
+        mark: Mark::of(session).to_string(),
+    }
 }
 
 fn doubt(row: &AgentRow, desired: &Desired) -> Option<Doubt> {
