@@ -9,7 +9,7 @@ use crate::api::agent::{Agent, GatewayKey};
 use crate::api::requests::RequestKind;
 use crate::api::{AgentGateway, Board};
 use crate::plan::Binding;
-use crate::reconcile::gateways::{Changed, Concerns};
+use crate::reconcile::changes::{Changed, Concerns};
 use crate::reconcile::references::{board_of, gateway_key, gateway_of};
 use crate::reconcile::templates::config_maps;
 use crate::reconcile::{Key, Store};

@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::channel::{Call, Link, Told};
 use super::error::CallError;
-use super::handle::Link;
-use super::hello::{Hello, Refusal, RefusalKind, Settings};
+use super::hello::{Hello, Refusal, RefusalKind};
 use super::login::Login;
 use super::metered::Charge;
 use super::news::News;
 use super::payload::Payload;
 use super::session::{Output, Session};
+use super::settings::Settings;
 use super::socket::{Socket, incoming, open};
 use super::text::clean;
 use super::transport::Dial;
@@ -39,28 +39,6 @@ const AT_FIRST: (Duration, Duration) = (Duration::from_mins(1), Duration::from_s
 const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// How long to wait while a person is asked to approve this device.
 const WHILE_PAIRING: Duration = Duration::from_secs(5);
-
-/// A request on its way to the connection.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) method: &'static str,
-    pub(super) params: Value,
-    pub(super) allowed: Duration,
-    pub(super) reply: oneshot::Sender<Result<Payload, CallError>>,
-}
-
-/// Something that the gateway told, for the informer.
-#[derive(Debug)]
-pub(super) enum Told {
-    /// The connection stands; everything has to be read.
-    Up,
-    /// The connection is gone.
-    Down,
-    /// Events were lost.
-    Gap,
-    /// What an event says, and its place in the queue.
-    News { news: News, _place: OwnedSemaphorePermit },
-}
 
 /// What the task works with.
 pub(super) struct Connection {

@@ -6,7 +6,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::entry::AgentEntry;
-use super::writer::Refused;
+use super::error::CallError;
+
+/// The gateway's refusal of an entry, or of a config write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The gateway's code.
+    pub code: String,
+    /// What it said.
+    pub message: String,
+}
+
+impl Refused {
+    pub(super) fn of(error: &CallError) -> Self {
+        Self { code: error.code().to_owned(), message: error.message() }
+    }
+}
 
 /// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
 /// (measured).

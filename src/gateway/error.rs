@@ -2,8 +2,64 @@
 
 use std::time::Duration;
 
-use super::frame::ErrorShape;
-use super::text::clean;
+use serde::Deserialize;
+
+use super::limits;
+use super::readers::lax;
+use super::text::{clean, cleaned, code, lax_code};
+
+/// An error as the gateway writes it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorShape {
+    /// `INVALID_REQUEST`, `UNAVAILABLE`, `FORBIDDEN`, `NOT_PAIRED`.
+    #[serde(default, deserialize_with = "code")]
+    pub code: String,
+    /// A sentence.
+    #[serde(default, deserialize_with = "cleaned")]
+    pub message: String,
+    /// Further facts, among them often a finer `code`.
+    #[serde(default, deserialize_with = "lax")]
+    pub details: Option<ErrorDetails>,
+    /// Whether the gateway itself says that it may work later.
+    #[serde(default)]
+    pub retryable: bool,
+    /// How long it asks to wait, in milliseconds.
+    #[serde(default)]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// What is read of the further facts of an error.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorDetails {
+    /// A finer code.
+    #[serde(deserialize_with = "lax_code")]
+    pub code: Option<String>,
+    /// A word for what happened.
+    #[serde(rename = "type", deserialize_with = "lax_code")]
+    pub kind: Option<String>,
+    /// The request for approval of this device.
+    #[serde(deserialize_with = "lax")]
+    pub request_id: Option<String>,
+    /// Why that is needed.
+    #[serde(deserialize_with = "lax_code")]
+    pub reason: Option<String>,
+    /// The protocol version that the gateway expects.
+    #[serde(deserialize_with = "lax")]
+    pub expected_protocol: Option<u64>,
+    /// How long it asks to wait, in milliseconds.
+    #[serde(deserialize_with = "lax")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl ErrorShape {
+    /// How long the gateway asks to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let told = self.retry_after_ms.or_else(|| self.details.as_ref()?.retry_after_ms);
+        told.map(|time| Duration::from_millis(time).min(limits::WAIT))
+    }
+}
 
 /// What became of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

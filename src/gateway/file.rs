@@ -1,6 +1,10 @@
 //! Workspace files as the gateway shows them.
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::identity::sha256_hex;
+use super::readers::lax;
 
 /// A workspace file as the gateway lists it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,5 +35,25 @@ impl FileContent {
     #[must_use]
     pub fn sha256(&self) -> String {
         self.hash.clone().unwrap_or_else(|| sha256_hex(self.text.as_bytes()))
+    }
+}
+
+/// An answer about a workspace file: newer gateways hash it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OfFile {
+    #[serde(deserialize_with = "lax")]
+    file: Option<Hashed>,
+}
+
+#[derive(Deserialize)]
+struct Hashed {
+    #[serde(rename = "hash")]
+    _hash: IgnoredAny,
+}
+
+impl OfFile {
+    pub(super) fn tells_hash(&self) -> bool {
+        self.file.is_some()
     }
 }

@@ -5,25 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connection::{Call, Connection};
+use super::channel::{Caller, Change, Link, Meter, resync};
+use super::connection::Connection;
 use super::entry::AgentEntry;
 use super::entry_queue::EntryQueue;
 use super::error::CallError;
+use super::file::OfFile;
 use super::gathering::{Arrival, Arrivals};
-use super::hello::{Hello, Refusal, Settings};
 use super::informer::Informer;
 use super::inventory::{Inventory, Unread};
 use super::limits;
 use super::login::Login;
-use super::payload::{Payload, lax};
+use super::payload::Payload;
 use super::runs::Runs;
+use super::settings::Settings;
 use super::shared_blocks::SharedBlocks;
 use super::shared_heartbeats::HeartbeatClaims;
 use super::transport::Dial;
@@ -38,93 +38,6 @@ const PAUSES: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
 /// Most changes that a slow listener may be behind.
 const CHANGES: usize = 1024;
-
-/// The state of the connection.
-#[derive(Clone, Debug)]
-pub enum Link {
-    /// The first connection is being made.
-    Connecting,
-    /// It stands.
-    Up(Arc<Hello>),
-    /// The gateway refused it; it is tried again slowly.
-    Refused(Arc<Refusal>),
-    /// It could not be made, or was lost; it is tried again.
-    Down {
-        /// Why.
-        error: Arc<str>,
-        /// How often it failed in a row.
-        attempts: u32,
-        /// Since when there is none.
-        since: Instant,
-    },
-}
-
-/// Something changed at the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The connection.
-    Link,
-    /// Anything: look at everything again.
-    Roster,
-    /// What the config says about heartbeats.
-    Heartbeats,
-    /// An agent's row, or what became of its entry.
-    Agent(String),
-    /// A run of an agent began or ended.
-    Run(String),
-}
-
-/// Told of every request that ended.
-pub trait Meter: std::fmt::Debug + Send + Sync {
-    /// A request of this method was answered (`ok`), or was refused, ran out of time or lost its connection.
-    fn requested(&self, method: &'static str, ok: bool);
-
-    /// A write was held back, since the same one was made too often.
-    fn held_back(&self, method: &'static str);
-}
-
-/// Counts nothing.
-impl Meter for () {
-    fn requested(&self, _: &'static str, _: bool) {}
-
-    fn held_back(&self, _: &'static str) {}
-}
-
-/// Makes requests. The tasks behind a handle have one too.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) calls: mpsc::Sender<Call>,
-    pub(super) meter: Arc<dyn Meter>,
-}
-
-impl Caller {
-    /// Makes a request. It is dropped when the future is, unless it was sent already.
-    pub(super) async fn call(
-        &self,
-        method: &'static str,
-        params: Value,
-        allowed: Duration,
-    ) -> Result<Payload, CallError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.calls.send(Call { method, params, allowed, reply }).await;
-        let result = match sent {
-            Err(_) => Err(CallError::NotConnected),
-            Ok(()) => answer.await.unwrap_or(Err(CallError::Interrupted)),
-        };
-        self.meter.requested(method, result.is_ok());
-        result
-    }
-
-    /// Makes a request and reads its answer as soon as it is there: no answer is kept while another is awaited.
-    pub(super) async fn ask<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        params: Value,
-        allowed: Duration,
-    ) -> Result<T, CallError> {
-        self.call(method, params, allowed).await?.read(method)
-    }
-}
 
 /// A handle to a gateway. Its tasks end with its last clone.
 #[derive(Clone, Debug)]
@@ -368,30 +281,4 @@ impl Gateway {
         let loses = self.inner.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
         self.inner.turns.take(loses).await
     }
-}
-
-/// An answer about a workspace file: newer gateways hash it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct OfFile {
-    #[serde(deserialize_with = "lax")]
-    file: Option<Hashed>,
-}
-
-#[derive(Deserialize)]
-struct Hashed {
-    #[serde(rename = "hash")]
-    _hash: IgnoredAny,
-}
-
-impl OfFile {
-    pub(super) fn tells_hash(&self) -> bool {
-        self.file.is_some()
-    }
-}
-
-/// Has roster and config read, and waits for it. False when they could not be read.
-pub(super) async fn resync(wanted: &mpsc::UnboundedSender<oneshot::Sender<bool>>) -> bool {
-    let (done, wait) = oneshot::channel();
-    wanted.send(done).is_ok() && wait.await.unwrap_or(false)
 }

@@ -1,63 +1,20 @@
 //! How the client introduces itself and what the gateway makes of it.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use url::Url;
 
-use super::frame::ErrorShape;
-use super::identity::{Claim, Identity};
+use super::error::ErrorShape;
+use super::identity::Claim;
 use super::limits;
-use super::login::{Credential, Presented};
 use super::pairing::{PairingRequest, PairingRequestId};
-use super::payload::{lax, words};
+use super::readers::{lax, words};
+use super::settings::{Auth, Credential, Presented, Settings};
 use super::text::{clean, is_clean, lax_code};
-use super::trust::Trust;
-
-/// Everything that a connection needs.
-#[derive(Clone)]
-pub struct Settings {
-    /// Where the gateway listens, `ws` or `wss`.
-    pub url: Url,
-    /// The shared credential.
-    pub auth: Auth,
-    /// This device.
-    pub identity: Arc<Identity>,
-    /// What the gateway issued for this device earlier.
-    pub device_token: Option<SecretString>,
-    /// The shared credential that this gateway took last, when it is another one: the gateway may learn of a change later.
-    pub former: Option<Auth>,
-    /// How the gateway's certificate is checked.
-    pub trust: Trust,
-    /// Most requests open at one time.
-    pub max_in_flight: usize,
-    /// How often roster and config are read although nothing seems to have changed.
-    pub resync: Duration,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("url", &self.url.as_str())
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The shared credential of a gateway.
-#[derive(Clone, Debug)]
-pub enum Auth {
-    /// Its token.
-    Token(SecretString),
-    /// Its password.
-    Password(SecretString),
-}
 
 /// The lowest and the highest protocol version that are offered.
 const PROTOCOLS: (u32, u32) = (3, 4);

@@ -10,11 +10,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::connection::Told;
+use super::channel::{Caller, Change, ORDINARY, Told};
 use super::error::CallError;
-use super::handle::{Caller, Change, OfFile};
+use super::file::OfFile;
 use super::inventory::{Inventory, Unread, assemble};
-use super::methods::ORDINARY;
 use super::news::News;
 use super::roster::{ConfigAnswer, RosterAnswer};
 use super::run_event::RunEvent;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::agents_config::RosterShape;
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::rewritten::Rewritten;
 use super::roster::{ConfigAnswer, RosterAnswer};
@@ -49,15 +50,6 @@ pub struct AgentRow {
     pub entry: Option<Map<String, Value>>,
     /// Whether the roster shows it: then the gateway serves it.
     pub in_roster: bool,
-}
-
-/// The shape of the roster in the config.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RosterShape {
-    /// `agents.list[]`, up to 2026.7.
-    List,
-    /// `agents.entries{}`, from 2026.8.1.
-    Entries,
 }
 
 /// What a gateway can do, found out by reading only.

@@ -2,28 +2,8 @@
 
 use secrecy::SecretString;
 
-use super::hello::{Auth, Refusal, RefusalKind, Settings};
-
-/// What a connection presents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Credential {
-    /// The shared token or password.
-    #[default]
-    Shared,
-    /// The token that the gateway issued for this device.
-    Device,
-    /// The shared token or password that worked last.
-    Former,
-}
-
-/// A credential, as it is presented.
-#[derive(Clone, Debug)]
-pub(super) enum Presented {
-    /// A shared token or password.
-    Shared(Auth),
-    /// The token of this device.
-    Device(SecretString),
-}
+use super::hello::{Refusal, RefusalKind};
+use super::settings::{Auth, Credential, Presented, Settings};
 
 /// What the next connection presents, and what was learned from those before.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::limits;
-use super::payload::{List, lax};
+use super::readers::{List, lax};
 
 #[derive(Deserialize)]
 struct Part {

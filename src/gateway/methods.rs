@@ -6,22 +6,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::channel::{CONFIG_WRITE, ORDINARY};
 use super::deletion::{Deleted, RawDeleted};
 use super::error::CallError;
 use super::file::{FileContent, FileInfo};
 use super::handle::Gateway;
 use super::limits;
 use super::message::{self, Mark};
-use super::payload::{List, Payload, lax};
+use super::payload::Payload;
+use super::readers::{List, lax};
 use super::session_info::{Patched, SessionInfo, Sessions};
 use super::text::word;
 
-/// The deadline of ordinary requests.
-pub(super) const ORDINARY: Duration = Duration::from_secs(15);
 /// The deadline of a deletion: measured 3 to 6 s each with 20 agents that have sessions, and more behind others.
 const DELETE: Duration = Duration::from_secs(90);
-/// The deadline of a config write: measured 54 s for 200 agents.
-pub(super) const CONFIG_WRITE: Duration = Duration::from_mins(2);
 
 /// A message of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

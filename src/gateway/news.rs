@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::limits;
-use super::payload::List;
+use super::readers::List;
 use super::run_event::RunEvent;
 use super::runs::GatewayClock;
 use super::text::word;

@@ -7,9 +7,9 @@ use serde::de::{Deserializer, Error};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::inventory::RosterShape;
+use super::agents_config::{Agents, RosterShape};
 use super::limits;
-use super::payload::{List, first, lax, present};
+use super::readers::{List, first, lax, present};
 use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, is_clean, word};
 
@@ -78,17 +78,6 @@ struct Fields {
 struct File {
     #[serde(deserialize_with = "lax")]
     agents: Option<Agents>,
-}
-
-/// `agents` of a config.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Agents {
-    pub(super) entries: Option<Box<RawValue>>,
-    pub(super) list: Option<Box<RawValue>>,
-    pub(super) defaults: Option<Box<RawValue>>,
-    #[serde(deserialize_with = "lax")]
-    ownership: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::limits;
-use super::payload::lax;
-use super::runs::Labelled;
+use super::readers::lax;
 use super::text::word;
 
 /// Something that happened to an agent's session, or to a run of it.
@@ -36,6 +35,17 @@ pub(super) enum Happened {
 pub(super) enum Phase {
     Start,
     End,
+}
+
+/// A session that somebody has labelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// Its key.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// Its label.
+    pub label: Option<String>,
 }
 
 /// The fields of such an event that are read.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::limits;
-use super::run_event::{Happened, Phase, RunEvent};
+use super::run_event::{Happened, Labelled, Phase, RunEvent};
 
 /// How many runs of an agent are remembered as ended. Events of one run come by several ways and not always in order.
 const REMEMBERED: usize = 16;
@@ -53,17 +53,6 @@ pub struct Activity {
     pub session_changes: u64,
     /// The session that was labelled last, as it was told. Whoever has seen it so has missed nothing.
     pub labelled: Option<Labelled>,
-}
-
-/// A session that somebody has labelled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labelled {
-    /// Its key.
-    pub key: String,
-    /// Its id.
-    pub id: String,
-    /// Its label.
-    pub label: Option<String>,
 }
 
 impl Activity {
@@ -200,7 +189,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::gateway::payload::raw;
+    use crate::gateway::readers::raw;
 
     impl Runs {
         fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {

@@ -11,11 +11,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::error::CallError;
-use super::frame::{self, ErrorShape, Incoming};
-use super::hello::{Hello, Refusal, Settings, connect};
+use super::error::{CallError, ErrorShape};
+use super::frame::{self, Incoming};
+use super::hello::{Hello, Refusal, connect};
 use super::limits::{EARLY_MESSAGE, Stage};
-use super::login::Presented;
+use super::settings::Presented;
+use super::settings::Settings;
 
 /// How long the gateway has from the opened socket to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(15);

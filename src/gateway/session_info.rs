@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::limits;
-use super::payload::{List, first};
+use super::readers::{List, first};
 use super::runs::{GatewayClock, Run};
 use super::text::{cleaned, is_clean, word};
 

@@ -105,7 +105,8 @@ fn put(entry: &mut Value, block: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inventory::{AgentRow, RosterShape, assemble};
+    use super::super::agents_config::RosterShape;
+    use super::super::inventory::{AgentRow, assemble};
     use super::super::roster::{ConfigAnswer, RosterAnswer};
     use super::super::{EntryIdentity, HeartbeatEntry};
     use super::*;

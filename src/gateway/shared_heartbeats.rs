@@ -10,10 +10,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::inventory::RosterShape;
+use super::agents_config::{Agents, RosterShape};
 use super::limits;
-use super::payload::{List, lax};
-use super::roster::Agents;
+use super::readers::{List, lax};
 use super::text::{is_clean, word};
 
 /// Most blocks that Muster makes for others at one gateway. They have to be in one config write, and one of 200 entries took

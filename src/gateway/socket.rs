@@ -4,9 +4,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
-use super::hello::Settings;
 use super::limits;
 use super::metered::{Exceeded, Metered};
+use super::settings::Settings;
 use super::transport::{ByteStream, Dial};
 
 /// A WebSocket whose messages are bounded.

@@ -14,13 +14,13 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::agents_config::RosterShape;
+use super::channel::{CONFIG_WRITE, Caller, Change, resync};
 use super::entry::{AgentEntry, EntryState};
-use super::entry_queue::{EntryQueue, MOST, pause};
+use super::entry_queue::{EntryQueue, MOST, Refused, pause};
 use super::error::CallError;
 use super::gathering::Gathering;
-use super::handle::{Caller, Change, resync};
-use super::inventory::{Inventory, RosterShape};
-use super::methods::CONFIG_WRITE;
+use super::inventory::Inventory;
 use super::rewritten::{Rewritten, value_at};
 use super::shared_blocks::{self, SharedBlocks};
 use super::shared_heartbeats::HeartbeatClaims;
@@ -42,15 +42,6 @@ pub struct Writes {
     pub budget_until: Option<Instant>,
     /// Why the last config write failed, while it is tried again.
     pub failed: Option<Refused>,
-}
-
-/// The gateway's refusal of an entry, or of a config write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The gateway's code.
-    pub code: String,
-    /// What it said.
-    pub message: String,
 }
 
 /// What the writer is told.
@@ -364,12 +355,6 @@ impl Writer {
             // Nobody has to listen.
             let _ = self.changes.send(Change::Agent(id));
         }
-    }
-}
-
-impl Refused {
-    fn of(error: &CallError) -> Self {
-        Self { code: error.code().to_owned(), message: error.message() }
     }
 }
 

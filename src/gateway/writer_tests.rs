@@ -1,10 +1,11 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::gateway::connection::Call;
+use crate::gateway::channel::Call;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
-use crate::gateway::payload::{Payload, raw};
+use crate::gateway::payload::Payload;
+use crate::gateway::readers::raw;
 use crate::gateway::{EntryIdentity, HeartbeatEntry, HeartbeatRule};
 
 /// What a gateway does with a patch.

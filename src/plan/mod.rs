@@ -11,6 +11,7 @@ pub mod files;
 pub mod label;
 pub mod observed;
 pub mod removal;
+pub mod report;
 pub mod requests;
 pub mod role;
 pub mod session;

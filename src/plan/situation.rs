@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Wake};
+use super::report::Report;
 use super::requests::{Asked, Requests};
-use super::status::{Report, status};
+use super::status::status;
 use super::wake::Woken;
 use super::{
     Binding, Held, Identity, Observed, ObservedFile, ObservedSession, Plan, Registration, Step, TokenChange,

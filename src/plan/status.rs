@@ -5,52 +5,22 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::agent::{Wait, records};
+use super::agent::records;
 use super::desired::{Desired, DesiredFile};
 use super::files;
-use super::label::{self, Labelled};
-use super::observed::{Observed, ObservedRun, Registration};
+use super::label::{self};
+use super::observed::{ObservedRun, Registration};
+use super::report::Report;
 use super::session;
 use super::signs::Signs;
 use super::token::{TokenState, Tokens, is_recorded};
 use super::trouble::Trouble;
 use super::verdicts::{Judgement, PARTS, judge};
-use super::wake::{self, Woken};
-use crate::api::agent::{AgentStatus, CheckIn, FileState, HeartbeatStatus, LastError, Phase, RunStatus};
+use super::wake::{self};
+use crate::api::agent::{AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
 use crate::api::conditions::{Truth, Verdict, clear, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
-
-/// Everything that a status is derived from.
-#[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
-    /// The status so far.
-    pub old: &'a AgentStatus,
-    /// The generation of the spec.
-    pub generation: i64,
-    /// What the agent is to be, when that could be said.
-    pub desired: Option<&'a Desired>,
-    /// What was seen on the gateway, when it could be asked.
-    pub observed: Option<&'a Observed>,
-    /// The token Secret, when it was read.
-    pub token: Option<&'a TokenState>,
-    /// Why the agent is not complete.
-    pub wait: Option<&'a Wait>,
-    /// What the agent last reported, when that is newer than the status.
-    pub heartbeat: Option<&'a HeartbeatStatus>,
-    /// The wake that was sent just now.
-    pub woken: Option<&'a Woken>,
-    /// The label that was sent just now.
-    pub labelled: Option<&'a Labelled>,
-    /// The token that the agent was seen to use for the first time, and when.
-    pub confirmed: Option<&'a (String, Timestamp)>,
-    /// The one-shot requests that were done just now.
-    pub fulfilled: &'a BTreeSet<RequestKind>,
-    /// Whether a reset of the session is begun.
-    pub begins_reset: bool,
-    /// The time.
-    pub now: Timestamp,
-}
 
 /// The status of an agent that is not being deleted.
 #[must_use]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::plan::Plan;
 use crate::plan::situation::{Situation, applied, at};
+use crate::plan::{Observed, Plan, Wait};
 
 fn truth(status: &AgentStatus, kind: ConditionType) -> String {
     find(&status.conditions, kind).map(|c| format!("{} {}", c.status, c.reason)).unwrap_or_default()

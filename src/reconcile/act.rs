@@ -1,31 +1,18 @@
 //! Doing the Steps of a plan.
 
-use kube::api::ObjectMeta;
-use tracing::{debug, info, warn};
+use tracing::info;
 
-use super::link::{Link, Written, trouble};
-use super::ports::{Claim, Key, Store, StoreError};
-use super::references::References;
-use super::{World, release, token, wake};
+use super::link::{Written, trouble};
+use super::ports::{Claim, Key, Store};
+use super::status_writer::{kubernetes, write_binding};
+use super::step_context::StepContext;
+use super::{release, token, wake};
 use crate::api::agent::{Agent, FilePolicy};
 use crate::api::{Reason, keys};
 use crate::gateway::{CallError, clean};
 use crate::plan::label::Labelled;
 use crate::plan::wake::Woken;
 use crate::plan::{Binding, Delivery, Desired, Observed, Step, Trouble, files};
-
-/// What the Steps need.
-#[derive(Debug)]
-pub struct Scene<'a, S> {
-    /// The handles.
-    pub world: &'a World<S>,
-    /// The agent's gateway.
-    pub link: &'a Link,
-    /// What the agent refers to.
-    pub references: &'a References,
-    /// What it is to be.
-    pub desired: &'a Desired,
-}
 
 /// What the Steps did.
 #[derive(Debug, Default)]
@@ -40,7 +27,7 @@ pub struct Outcome {
 
 /// Does the Steps in their order, up to the first failure, which a label's is not. The agent is replaced by what the API server has now.
 pub async fn run<S: Store>(
-    scene: &Scene<'_, S>,
+    scene: &StepContext<'_, S>,
     agent: &mut Agent,
     observed: &mut Observed,
     steps: &[Step],
@@ -64,7 +51,7 @@ pub async fn run<S: Store>(
 }
 
 async fn apply<S: Store>(
-    scene: &Scene<'_, S>,
+    scene: &StepContext<'_, S>,
     agent: &mut Agent,
     observed: &mut Observed,
     step: &Step,
@@ -108,18 +95,6 @@ fn refusal(error: &CallError) -> Trouble {
     Trouble::permanent(Reason::GatewayError, error.message()).with_code(error.code())
 }
 
-/// What a failed request to Kubernetes means for the agent.
-#[must_use]
-pub fn kubernetes(error: &StoreError) -> Trouble {
-    let text = format!("a request to Kubernetes: {error}");
-    match error {
-        StoreError::Refused(_) => Trouble::permanent(Reason::KubernetesError, text),
-        StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
-            Trouble::transient(Reason::KubernetesError, text)
-        }
-    }
-}
-
 /// The finalizer first: what is recorded and could not be cleaned up would be of no use.
 async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     let claim = Claim { add_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
@@ -128,7 +103,7 @@ async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<A
     } else {
         store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))?
     };
-    record(store, &claimed, Some(binding)).await
+    write_binding(store, &claimed, Some(binding)).await
 }
 
 /// Whether the Agent has its finalizer.
@@ -136,28 +111,8 @@ pub(super) fn is_claimed(agent: &Agent) -> bool {
     agent.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER)
 }
 
-/// Records in the status what may be on a gateway because of this Agent.
-pub(super) async fn record<S: Store>(store: &S, agent: &Agent, binding: Option<&Binding>) -> Result<Agent, Trouble> {
-    let mut status = agent.status.clone().unwrap_or_default();
-    status.binding = binding.map(Binding::to_status);
-    store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
-}
-
-/// Logs that a status could not be written. That it changed meanwhile, or is gone, is ordinary: it is read again.
-pub(super) fn status_not_written(kind: &str, meta: &ObjectMeta, error: &StoreError) {
-    let object = Key::of(meta);
-    match error {
-        StoreError::Conflict(_) | StoreError::NotFound(_) => {
-            debug!(kind, %object, %error, "status not written");
-        }
-        StoreError::Terminating(_) | StoreError::Refused(_) | StoreError::Failed(_) => {
-            warn!(kind, %object, %error, "status not written");
-        }
-    }
-}
-
 async fn write_files<S: Store>(
-    scene: &Scene<'_, S>,
+    scene: &StepContext<'_, S>,
     observed: &mut Observed,
     writes: &[(String, Option<String>)],
 ) -> Result<(), Trouble> {

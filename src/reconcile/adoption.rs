@@ -6,19 +6,9 @@ use super::link::{Link, trouble};
 use super::ports::Store;
 use super::references::{References, same_gateway};
 use crate::api::Reason;
-use crate::api::agent::{AdoptionPolicy, Agent, GatewayKey};
+use crate::api::agent::{AdoptionPolicy, Agent};
 use crate::gateway::Inventory;
 use crate::plan::{Binding, Identity, Trouble};
-
-/// The names of an agent at a gateway, and whether it was adopted there: such a one keeps the workspace that it had.
-#[must_use]
-pub fn kept(agent: &Agent, gateway: &GatewayKey, derived: Identity) -> (Identity, bool) {
-    let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
-    match Binding::of(agent).filter(same) {
-        Some(binding) => (binding.identity, true),
-        None => (derived, false),
-    }
-}
 
 /// What the gateway has. It is read anew before a chosen id is bound, since what was read before may not show an agent that
 /// somebody has just made, which would then be taken for our own.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::act::{self, Scene, kubernetes, status_not_written};
-use super::gateways::STARTING;
-use super::link::{Link, Slot};
-use super::news::news;
-use super::ports::{Key, Store, Subject};
+use super::act;
+use super::changes::STARTING;
+use super::link::{Link, Slot, WITHOUT_A_PLACE};
+use super::ports::{Key, Store};
 use super::references::{self, References};
+use super::status_writer::{kubernetes, write_status};
+use super::step_context::StepContext;
 use super::templates::TemplatesError;
 use super::{Next, World, adoption, desired, observe, release};
 use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
@@ -22,8 +23,9 @@ use crate::api::{ConditionType, Reason};
 use crate::plan::agent::Known;
 use crate::plan::label::{Labelled, Labelling, labelling};
 use crate::plan::removal::Presence;
+use crate::plan::report::Report;
 use crate::plan::session::{self, SessionChange};
-use crate::plan::status::{Report, status};
+use crate::plan::status::status;
 use crate::plan::wake::{Waking, waking};
 use crate::plan::{
     Binding, Desired, Observed, Plan, Registration, Signs, Step, TokenState, Trouble, Wait, plan, token,
@@ -31,10 +33,6 @@ use crate::plan::{
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
 const MOST_ROUNDS: usize = 6;
-
-/// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
-/// by then, and tell nobody, it looks by itself after this.
-pub(super) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
 
 /// How long an agent waits for others before it looks whether it may do what they come before.
 const AFTER_THE_OTHERS: Duration = Duration::from_secs(3);
@@ -51,7 +49,7 @@ pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     let mut turn = Turn { agent: agent.clone(), fresh: false };
     for _ in 0..MOST_ROUNDS {
         let round = Box::pin(round(world, &mut turn)).await;
-        let Some(recorded) = record(world, &turn.agent, &round.status).await else { return Next::retry() };
+        let Some(recorded) = write_status(world, &turn.agent, &round.status).await else { return Next::retry() };
         turn.agent = recorded;
         match round.end {
             End::Again => {}
@@ -226,7 +224,7 @@ async fn work<S: Store>(
             return round;
         }
     }
-    let scene = Scene { world, link, references, desired };
+    let scene = StepContext { world, link, references, desired };
     let outcome = act::run(&scene, agent, &mut observed, &plan.steps).await;
     // A Step may have recorded something.
     let old = agent.status.clone().unwrap_or_default();
@@ -365,23 +363,4 @@ fn no_connection(references: &References) -> Trouble {
     let key = &references.gateway_key;
     let message = format!("there is no connection to gateway {key}; see the conditions of that AgentGateway");
     Trouble::transient(Reason::GatewayNotReady, message)
-}
-
-/// Writes the status if it changed, and tells of a change of Ready. `None` when it could not be written.
-pub(super) async fn record<S: Store>(world: &World<S>, agent: &Agent, new: &AgentStatus) -> Option<Agent> {
-    let old = agent.status.clone().unwrap_or_default();
-    if old == *new {
-        return Some(agent.clone());
-    }
-    let written = match world.store.agent_status(agent, new).await {
-        Ok(written) => written,
-        Err(error) => {
-            status_not_written("Agent", &agent.metadata, &error);
-            return None;
-        }
-    };
-    if let Some(note) = news(&old, new) {
-        world.store.tell(Subject::Agent(agent), &note).await;
-    }
-    Some(written)
 }

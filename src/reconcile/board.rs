@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::act::status_not_written;
 use super::ports::Store;
 use super::progress::progress;
 use super::references::{gateway, gateway_key, seniority};
+use super::status_writer::status_not_written;
 use super::templates::TemplatesError;
 use super::{Next, World};
 use crate::api::agent::{Agent, Role};

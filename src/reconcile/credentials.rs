@@ -17,9 +17,9 @@ use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::info;
 
-use super::act::kubernetes;
 use super::ownership::{self, Owner};
 use super::ports::{Key, Store};
+use super::status_writer::kubernetes;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::gateway::{Auth, Credential, Fingerprint, Hello, Identity, Trust};

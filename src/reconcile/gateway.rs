@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::act::{kubernetes, status_not_written};
 use super::board::inherited_id;
+use super::changes::STARTING;
 use super::credentials::{self, Credentials, Holder};
-use super::gateway_status::{Connection, Seen, status};
-use super::gateways::STARTING;
+use super::gateway_status::{Seen, status};
+use super::gateway_verdicts::Connection;
 use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
+use super::release::cut_off;
 use super::shared_heartbeats::{self, Shared};
+use super::status_writer::{kubernetes, status_not_written};
 use super::unmanaged::{self, Unmanaged};
 use super::{Next, World, names, ownership};
 use crate::api::agent::{Agent, GatewayKey, Role};
@@ -21,7 +23,6 @@ use crate::api::conditions::find;
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, conditions, keys};
 use crate::gateway::{self, Credential, Inventory, Settings};
-use crate::plan::removal::{self, BOOTS_WITHIN};
 use crate::plan::{Asked, Binding, Trouble};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
@@ -223,18 +224,6 @@ fn bound<S: Store>(store: &S, key: &GatewayKey) -> Vec<Arc<Agent>> {
     let mut agents = store.agents();
     agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
     agents
-}
-
-/// The ids of those of these agents of a gateway in the middle of whose removal it may have been killed: it is away for
-/// longer than it takes to boot.
-pub(super) fn cut_off<'a, S: Store>(
-    world: &World<S>,
-    key: &GatewayKey,
-    agents: impl IntoIterator<Item = &'a Agent>,
-) -> Vec<String> {
-    let away = world.gateways.link(key).and_then(|link| link.away_for());
-    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| world.store.gateway(&Key::from(key)));
-    gateway.map(|gateway| removal::cut_off(&gateway, agents)).unwrap_or_default()
 }
 
 /// Writes the status if it changed, and tells of a change of Ready.

@@ -1,17 +1,15 @@
 //! The status of an AgentGateway, derived from its connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::gateway_verdicts::{suspended, troubled, verdicts};
-use super::shared_heartbeats::Shared;
+use super::gateway_verdicts::{Connection, suspended, troubled, verdicts};
 use crate::api::conditions::{Verdict, clear, is_true, set};
 use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
-use crate::gateway::{Inventory, Link, PairingRequestId, Refusal, RefusalKind, RosterShape, Unread, Writes};
+use crate::gateway::{Inventory, Link, PairingRequestId, Refusal, RefusalKind, RosterShape};
 use crate::plan::Trouble;
 
 /// What was seen of a gateway.
@@ -25,25 +23,6 @@ pub enum Seen<'a> {
     Bound(usize, Option<Connection>),
     /// Its connection.
     Link(Connection),
-}
-
-/// What was seen of a gateway by its connection.
-#[derive(Debug)]
-pub struct Connection {
-    /// The connection's state.
-    pub link: Link,
-    /// What the gateway has, when that was read.
-    pub inventory: Option<Arc<Inventory>>,
-    /// Why that cannot be read, while it fails time and again.
-    pub unread: Option<Arc<Unread>>,
-    /// The config writes.
-    pub writes: Arc<Writes>,
-    /// Muster's device id, when that was read.
-    pub device_id: Option<String>,
-    /// Agents in the middle of whose removal it may have been killed.
-    pub cut_off: Vec<String>,
-    /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
-    pub shared: Option<Shared>,
 }
 
 use ConditionType as C;

@@ -1,6 +1,7 @@
 //! What the conditions of an AgentGateway say.
 
-use super::gateway_status::Connection;
+use std::sync::Arc;
+
 use super::shared_heartbeats::{self, Shared};
 use crate::api::conditions::{Truth, Verdict};
 use crate::api::gateway::Pairing;
@@ -33,6 +34,25 @@ pub(super) fn suspended() -> Vec<Verdict> {
     verdicts.push(Verdict::new(C::Suspended, true, Reason::Suspended, message));
     verdicts.push(Verdict::new(C::Ready, false, Reason::Suspended, message));
     verdicts
+}
+
+/// What was seen of a gateway by its connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection's state.
+    pub link: Link,
+    /// What the gateway has, when that was read.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Why that cannot be read, while it fails time and again.
+    pub unread: Option<Arc<Unread>>,
+    /// The config writes.
+    pub writes: Arc<Writes>,
+    /// Muster's device id, when that was read.
+    pub device_id: Option<String>,
+    /// Agents in the middle of whose removal it may have been killed.
+    pub cut_off: Vec<String>,
+    /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
+    pub shared: Option<Shared>,
 }
 
 /// Where a gateway is, and whether its certificate is taken as it is.

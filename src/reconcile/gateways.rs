@@ -3,42 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::changes::{Changed, Concerns, STARTING};
 use super::link::Link;
-use super::ports::Key;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{Change, Dial, Gateway, Meter, Settings};
-
-/// Something changed on a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The gateway.
-    pub gateway: GatewayKey,
-    /// Whom it concerns.
-    pub concerns: Concerns,
-}
-
-/// Whom a change on a gateway concerns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Concerns {
-    /// All its agents.
-    Everyone,
-    /// The Agent that is bound to this id of the gateway.
-    Id(String),
-    /// This Agent.
-    Agent(Key),
-    /// None of its agents.
-    Itself,
-}
-
-/// How long a gateway may take to be connected, and its roster to be read, before that is news.
-pub const STARTING: Duration = Duration::from_secs(30);
 
 /// The connections to gateways.
 pub struct Gateways {

@@ -11,10 +11,10 @@ use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::changes::{Changed, Concerns, STARTING};
 use super::entry::entry;
-use super::gateways::{Changed, Concerns, STARTING};
 use super::ports::Key;
-use super::view::{Check, Mark, View, content_seen, observed_session};
+use super::workspace_cache::{Check, Mark, View, content_seen, observed_file, observed_session, refused_file};
 use crate::api::Reason;
 use crate::api::agent::GatewayKey;
 use crate::gateway::{self, Arrival, CallError, Gateway, Inventory};
@@ -40,6 +40,10 @@ pub struct Link {
     pub(super) resync: Duration,
     changes: mpsc::UnboundedSender<Changed>,
 }
+
+/// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
+/// by then, and tell nobody, it looks by itself after this.
+pub(super) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
 
 /// Removals of one gateway that are under way at a time: one is made, and the next one is ready.
 const REMOVALS: usize = 2;
@@ -357,19 +361,4 @@ pub fn trouble(doing: &str, error: &CallError) -> Trouble {
         _ => Reason::GatewayError,
     };
     kind(reason, text).with_code(error.code())
-}
-
-pub(super) fn observed_file(info: &gateway::FileInfo) -> ObservedFile {
-    ObservedFile { size: info.size, modified_ms: info.modified_ms, ..ObservedFile::default() }
-}
-
-/// A file in whose place stands something that the gateway neither reads nor writes.
-///
-/// # Errors
-/// The error, when it is another one.
-pub(super) fn refused_file(error: CallError) -> Result<ObservedFile, CallError> {
-    if !error.is_unsafe_file() {
-        return Err(error);
-    }
-    Ok(ObservedFile { refused: Some(error.message()), ..ObservedFile::default() })
 }

@@ -8,6 +8,7 @@ pub mod act;
 pub mod adoption;
 pub mod agent;
 pub mod board;
+pub mod changes;
 pub mod credentials;
 pub mod desired;
 pub mod entry;
@@ -32,12 +33,15 @@ pub mod role_soul;
 pub mod shared_heartbeats;
 mod shelf;
 pub mod souls;
+mod status_writer;
+mod step_context;
 pub mod templates;
 pub mod token;
 pub mod unmanaged;
 pub mod variables;
 mod view;
 mod wake;
+mod workspace_cache;
 
 use std::time::Duration;
 

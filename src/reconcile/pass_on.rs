@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use super::act::status_not_written;
 use super::ports::StoreError;
+use super::status_writer::status_not_written;
 use super::{Key, Store, World};
 use crate::api::ConditionType;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::names;
 use super::ports::{Key, Store, StoreError};
 use super::role_soul::RoleSoul;
 use super::templates::{self, Templates, TemplatesError};
 use super::token::{self, Token};
-use super::{adoption, names};
 use crate::api::agent::{Agent, GatewayKey, Parents, Role};
 use crate::api::gateway::NamespacesFrom;
 use crate::api::shared::GatewayRef;
@@ -57,7 +57,7 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     let gateway_key = gateway_key(reference, &namespace);
     place(store, agent, board.as_deref(), &gateway_key)?;
     let derived = identity(agent, board.as_deref(), &gateway);
-    let (identity, adopted) = adoption::kept(agent, &gateway_key, derived);
+    let (identity, adopted) = kept(agent, &gateway_key, derived);
     id_of_ones_own(store, agent, &gateway_key, &identity.agent_id)?;
     let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
     let token = token::read(store, agent, &gateway.spec.api_url).await?;
@@ -74,6 +74,16 @@ fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: j
         gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),
     };
     Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
+}
+
+/// The names of an agent at a gateway, and whether it was adopted there: such a one keeps the workspace that it had.
+#[must_use]
+fn kept(agent: &Agent, gateway: &GatewayKey, derived: Identity) -> (Identity, bool) {
+    let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
+    match Binding::of(agent).filter(same) {
+        Some(binding) => (binding.identity, true),
+        None => (derived, false),
+    }
 }
 
 fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> Identity {

@@ -2,15 +2,14 @@
 
 use tracing::{info, warn};
 
-use super::act::{kubernetes, record};
-use super::agent::WITHOUT_A_PLACE;
-use super::link::trouble;
+use super::link::{WITHOUT_A_PLACE, trouble};
 use super::ports::{Claim, Key, Note, Store, Subject};
+use super::status_writer::{kubernetes, write_binding, write_status};
 use super::{Next, World, adoption, leftovers};
-use crate::api::agent::{Agent, Phase, TokenDelivery};
+use crate::api::agent::{Agent, GatewayKey, Phase, TokenDelivery};
 use crate::api::{Reason, keys};
 use crate::gateway::{AgentRow, Deleted, Inventory, same_path};
-use crate::plan::removal::{Presence, Removal, advice, removal};
+use crate::plan::removal::{self, BOOTS_WITHIN, Presence, Removal, advice, removal};
 use crate::plan::{self, Binding, Trouble, status};
 
 /// The reason of the event that tells what a gateway left of an agent although it was to go.
@@ -106,7 +105,7 @@ async fn tell_of_leaving<S: Store>(world: &World<S>, agent: &Agent, message: Str
 
 /// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
 fn advised<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>, wait: Trouble) -> Trouble {
-    let cut_off = binding.map(|binding| super::gateway::cut_off(world, &binding.gateway, [agent])).unwrap_or_default();
+    let cut_off = binding.map(|binding| cut_off(world, &binding.gateway, [agent])).unwrap_or_default();
     match advice(&cut_off) {
         Some(advice) => Trouble { message: format!("{}; {advice}", wait.message), ..wait },
         None => wait,
@@ -181,14 +180,14 @@ pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) 
     from_gateway(world, agent, Some(binding)).await?;
     let in_files = agent.spec.token.as_ref().is_none_or(|token| token.delivery == TokenDelivery::Workspace);
     if !in_files {
-        return record(&world.store, agent, None).await;
+        return write_binding(&world.store, agent, None).await;
     }
     super::token::renew(&world.store, agent).await.map_err(|e| kubernetes(&e))?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
         *token = plan::token::revoked(token);
     }
-    record(&world.store, &agent, None).await
+    write_binding(&world.store, &agent, None).await
 }
 
 /// Reconciles an Agent that is being deleted.
@@ -232,7 +231,7 @@ fn waits_for_us(agent: &Agent) -> bool {
 async fn tell<S: Store>(world: &World<S>, agent: &Agent, wait: Option<&Trouble>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
     let new = status::deleting(&old, agent.metadata.generation.unwrap_or_default(), wait, world.store.now());
-    super::agent::record(world, agent, &new).await
+    write_status(world, agent, &new).await
 }
 
 async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble> {
@@ -249,4 +248,16 @@ async fn detach<S: Store>(world: &World<S>, agent: &Agent) -> Result<(), Trouble
         Ok(_) | Err(super::StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(kubernetes(&error)),
     }
+}
+
+/// The ids of those of these agents of a gateway in the middle of whose removal it may have been killed: it is away for
+/// longer than it takes to boot.
+pub(super) fn cut_off<'a, S: Store>(
+    world: &World<S>,
+    key: &GatewayKey,
+    agents: impl IntoIterator<Item = &'a Agent>,
+) -> Vec<String> {
+    let away = world.gateways.link(key).and_then(|link| link.away_for());
+    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| world.store.gateway(&Key::from(key)));
+    gateway.map(|gateway| removal::cut_off(&gateway, agents)).unwrap_or_default()
 }

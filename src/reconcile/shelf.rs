@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::gateways::{Changed, Concerns};
+use super::changes::{Changed, Concerns};
 use super::ports::Key;
 use super::role_soul::RoleSoul;
 use crate::api::AgentGateway;

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::gateways::Changed;
+use super::changes::Changed;
 use super::ports::Key;
 use super::references::References;
 use super::role_soul::RoleSoul;

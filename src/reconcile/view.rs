@@ -1,7 +1,6 @@
 //! What a gateway shows of one agent: roster and entry from the inventory, workspace and session by asking.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,69 +10,17 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::entry::{entry, rewritten_field};
-use super::link::{Link, observed_file, refused_file, trouble};
+use super::link::{Link, trouble};
+use super::workspace_cache::{Check, Heard, View, content_seen, observed_file, observed_session, refused_file};
 use crate::api::agent::AgentStatus;
-use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Labelled, Run, SessionInfo};
-use crate::plan::{
-    Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration, Signs, Trouble,
-};
+use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Run, SessionInfo};
+use crate::plan::{Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, Registration, Signs, Trouble};
 
 /// The file that the list of 2026.9.6 leaves out.
 const UNLISTED: &str = "IDENTITY.md";
 
 /// How long what was listed is as good as seen now.
 const JUST_NOW: Duration = Duration::from_secs(2);
-
-/// What was last seen of an agent's workspace and session, which change without any event.
-#[derive(Clone, Debug)]
-pub(super) struct View {
-    /// When the files were listed.
-    files_at: Instant,
-    files: BTreeMap<String, ObservedFile>,
-    session: Option<SessionInfo>,
-    heard: Heard,
-}
-
-/// When the contents of an agent's files are compared next: after a part of the interval, which may change meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Check {
-    since: Instant,
-    thousandths: u32,
-}
-
-/// How much of the gateway's news was heard when a session was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Heard {
-    epoch: u64,
-    changes: u64,
-}
-
-/// What tells one life of a session from the next: its id, which resets change before 2026.9, and the time of its last
-/// change, which every entry of its history since is later than.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// The session's id.
-    pub(super) id: String,
-    /// Milliseconds since 1970 by the gateway's clock.
-    pub(super) updated_ms: i64,
-}
-
-impl Mark {
-    pub(super) fn of(session: &SessionInfo) -> Self {
-        Self { id: session.id.clone(), updated_ms: session.updated_ms }
-    }
-
-    pub(super) fn parse(text: &str) -> Self {
-        let (id, time) = text.rsplit_once('@').unwrap_or((text, "0"));
-        Self { id: id.to_owned(), updated_ms: time.parse().unwrap_or_default() }
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.id, self.updated_ms)
-    }
-}
 
 impl Link {
     /// What the gateway shows of an agent. The workspace is asked for when it was not looked at within the resync interval,
@@ -279,21 +226,6 @@ impl Link {
     }
 }
 
-impl View {
-    /// Whether the session is as it was told.
-    fn shows(&self, told: &Labelled) -> bool {
-        self.session.as_ref().is_some_and(|session| session.id == told.id && session.label == told.label)
-    }
-}
-
-pub(super) fn observed_session(session: &SessionInfo) -> ObservedSession {
-    ObservedSession {
-        label: session.label.clone(),
-        shown_label: session.label.as_deref().map(gateway::clean),
-        mark: Mark::of(session).to_string(),
-    }
-}
-
 fn doubt(row: &AgentRow, desired: &Desired) -> Option<Doubt> {
     let elsewhere = |is: &str| !gateway::same_path(&desired.identity.workspace, is);
     if row.in_roster && row.entry.is_none() {
@@ -337,10 +269,6 @@ fn activity(
 /// Whether a session's run goes on by what was read, and nothing was heard of it.
 fn is_unheard(run: &Run, heard: Option<&gateway::Activity>) -> bool {
     run.ended_ms.is_none() && !heard.is_some_and(|heard| heard.knows(&run.id))
-}
-
-pub(super) fn content_seen(content: &gateway::FileContent) -> ObservedFile {
-    ObservedFile { sha256: Some(content.sha256()), ..observed_file(&content.info) }
 }
 
 fn is_refused(file: &ObservedFile) -> bool {

@@ -1,8 +1,8 @@
 //! Sending a wake message.
 
-use super::act::Scene;
 use super::link::trouble;
 use super::ports::{Note, Store, Subject};
+use super::step_context::StepContext;
 use crate::api::agent::Agent;
 use crate::gateway::ChatMessage;
 use crate::plan::Trouble;
@@ -28,7 +28,7 @@ enum Told {
 /// # Errors
 /// The request to the gateway that failed.
 pub(super) async fn send<S: Store>(
-    scene: &Scene<'_, S>,
+    scene: &StepContext<'_, S>,
     agent: &Agent,
     attempt: i32,
     key: &str,

@@ -10,38 +10,20 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::mpsc::Sender;
 
+use super::api::Api;
 use super::caller::{Caller, paused};
 use super::error::ApiError;
-use super::limits::Limits;
-use super::probes::Probes;
-use super::tokens::Tokens;
 use super::view::has_id;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::reconcile::heartbeats::Report;
-use crate::reconcile::{Key, Store, World};
+use crate::reconcile::{Key, Store};
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 16 * 1024;
 /// The longest task id that is taken, in characters.
 const LONGEST_TASK: usize = 256;
-
-/// What the handlers need.
-#[derive(Debug)]
-pub struct Api<S> {
-    /// The handles of the reconcilers.
-    pub world: Arc<World<S>>,
-    /// The hashes of the agents' tokens.
-    pub tokens: Arc<Tokens>,
-    /// How often one caller may call.
-    pub limits: Limits,
-    /// Agents whose heartbeat is to be passed on.
-    pub due: Sender<Key>,
-    /// Whether all agents are known, and the metrics.
-    pub probes: Arc<Probes>,
-}
 
 /// The routes that agents call.
 pub fn router<S: Store>(api: Arc<Api<S>>) -> Router {

@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
-use super::agents::Api;
+use super::api::Api;
 use super::error::ApiError;
 use super::tokens::{Standing, standing};
 use crate::api::conditions::is_true;

@@ -2,6 +2,7 @@
 //! their own.
 
 pub mod agents;
+pub mod api;
 pub mod caller;
 pub mod error;
 pub mod feed;

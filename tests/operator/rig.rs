@@ -13,7 +13,7 @@ use muster::api::conditions::find;
 use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, Board, ConditionType};
 use muster::gateway::{ByteStream, Dial, Trust};
-use muster::reconcile::gateways::{Changed, Concerns};
+use muster::reconcile::changes::{Changed, Concerns};
 use muster::reconcile::link::Link;
 use muster::reconcile::ports::Store;
 use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};

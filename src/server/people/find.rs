@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use kube::Resource;
 
 use super::gate::Caller;
-use super::{People, query::bad};
+use super::query::bad;
+use super::state::People;
 use crate::api::Agent;
 use crate::reconcile::access::{Access, Kind, Right, Verb};
 use crate::reconcile::{Key, Store};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::find::is_called;
 use super::gate::{Caller, Scope};
 use super::query::Query;
-use super::{Identified, People, State};
+use super::state::{Identified, People, State};
 use crate::api::{Agent, Board};
 use crate::reconcile::access::{Access, Kind, Right, Verb};
 use crate::reconcile::references::gateway_key;

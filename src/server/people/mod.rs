@@ -7,33 +7,29 @@ mod body;
 mod find;
 pub mod gate;
 mod list;
+mod open_streams;
 mod query;
 mod read;
+mod state;
 mod stream;
 mod sync;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use self::gate::{Caller, Gate, refused};
-use super::caller::address;
+use self::gate::refused;
+pub use self::state::People;
 use super::error::ApiError;
-use super::feed::Feed;
-use super::limits::Strangers;
-use super::probes::Probes;
+use crate::reconcile::Store;
 use crate::reconcile::access::{Access, AccessError};
-use crate::reconcile::{Store, World};
-use stream::Streams;
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 256 * 1024;
@@ -41,28 +37,6 @@ const LONGEST_BODY: usize = 256 * 1024;
 const DEADLINE: Duration = Duration::from_secs(16);
 /// The description of the whole HTTP API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
-
-/// What the handlers need.
-#[derive(Debug)]
-pub struct People<S, A> {
-    world: Arc<World<S>>,
-    gate: Gate<A>,
-    feed: Arc<Feed>,
-    probes: Arc<Probes>,
-    streams: Streams,
-    strangers: Strangers,
-}
-
-impl<S: Store, A: Access> People<S, A> {
-    /// The API over these resources, gateways and changes.
-    #[must_use]
-    pub fn new(world: Arc<World<S>>, access: A, feed: Arc<Feed>, probes: Arc<Probes>) -> Self {
-        let (streams, strangers) = (Streams::default(), Strangers::default());
-        Self { world, gate: Gate::new(access), feed, probes, streams, strangers }
-    }
-}
-
-type State<S, A> = axum::extract::State<Arc<People<S, A>>>;
 
 /// A path and its methods.
 type Route<S, A> = (&'static str, MethodRouter<Arc<People<S, A>>>);
@@ -110,43 +84,4 @@ async fn method_not_allowed() -> ApiError {
 
 async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
-}
-
-/// Who asks. Nobody is let in before the caches have what there is: half of the agents would look like all.
-pub(crate) struct Identified(Caller);
-
-impl<S: Store, A: Access> FromRequestParts<Arc<People<S, A>>> for Identified {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, people: &Arc<People<S, A>>) -> Result<Self, ApiError> {
-        let address = address(parts);
-        if !people.gate.is_familiar(&parts.headers) {
-            people.strangers.admit(address).map_err(ApiError::too_many)?;
-        }
-        let caller = match people.gate.caller(&parts.headers).await {
-            Err(error) if error.status == StatusCode::UNAUTHORIZED => {
-                people.strangers.refused(address).map_err(ApiError::too_many)?;
-                return Err(error);
-            }
-            caller => caller?,
-        };
-        if !people.probes.synced.load(Ordering::Relaxed) {
-            let message =
-                "the operator has just started and does not know all resources yet; try again in some seconds";
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message));
-        }
-        Ok(Self(caller))
-    }
-}
-
-/// The id in the path.
-pub(crate) struct Id(pub(crate) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(id)| Self(id)).map_err(|_| query::bad("the id in the path is no text in UTF-8"))
-    }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::body::PROFILE;
 use super::gate::refused;
 use super::query::Query;
-use super::{Id, Identified, People, State};
+use super::state::{Id, Identified, People, State};
 use crate::api::agent::AgentStatus;
 use crate::api::profile::IdentityProfile;
 use crate::api::requests::RequestStatus;

@@ -1,8 +1,8 @@
 //! Changes of agents as Server-Sent Events.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State as FromState};
@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 use super::gate::{Caller, Scope};
 use super::list::Filter;
+use super::open_streams::Permit;
 use super::query::Query;
-use super::{Identified, People, State};
+use super::state::{Identified, People, State};
 use crate::reconcile::Store;
 use crate::reconcile::access::{Access, Kind, Right, Verb};
 use crate::server::error::ApiError;
@@ -25,10 +26,6 @@ use crate::server::view::Entry;
 
 /// How often a stream that has nothing to say shows that it is alive, and its reader's rights are looked at again.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Most streams at one time.
-const MOST_STREAMS: usize = 256;
-/// Most streams of one user.
-const MOST_OF_ONE: usize = 16;
 /// How long a stream goes on while Kubernetes does not say what its reader may see.
 const UNANSWERED: Duration = Duration::from_mins(1);
 /// How long it waits before it asks again.
@@ -203,40 +200,5 @@ impl<S: Store, A: Access> Reader<S, A> {
         }
         self.scope = scope;
         Ok(true)
-    }
-}
-
-/// The streams that are open, by user.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
-
-/// A stream's place, given back when it is dropped.
-struct Permit {
-    streams: Streams,
-    user: String,
-}
-
-impl Streams {
-    /// A place for one more stream of this user, if there is one.
-    fn open(&self, user: &str) -> Option<Permit> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = open.get(user).copied().unwrap_or_default();
-        if mine >= MOST_OF_ONE || open.values().sum::<usize>() >= MOST_STREAMS {
-            return None;
-        }
-        open.insert(user.to_owned(), mine + 1);
-        Some(Permit { streams: self.clone(), user: user.to_owned() })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mine) = open.get_mut(&self.user) {
-            *mine -= 1;
-            if *mine == 0 {
-                open.remove(&self.user);
-            }
-        }
     }
 }

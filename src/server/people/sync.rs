@@ -12,7 +12,7 @@ use tracing::info;
 use super::find::not_found;
 use super::gate::{Caller, refused};
 use super::query::Query;
-use super::{Id, Identified, People, State};
+use super::state::{Id, Identified, People, State};
 use crate::api::agent::Role;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};

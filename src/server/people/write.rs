@@ -16,7 +16,7 @@ use super::body::{Fields, without_nulls};
 use super::find::is_called;
 use super::gate::{Caller, refused};
 use super::query::{Query, bad};
-use super::{Id, Identified, People, State};
+use super::state::{Id, Identified, People, State};
 use crate::api::agent::{AgentSpec, Role};
 use crate::api::requests::RequestKind;
 use crate::api::shared::{GatewayRef, LocalRef};
