@@ -26,7 +26,7 @@ impl Refused {
 /// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
 /// (measured).
 pub(super) const MOST: usize = 64;
-/// How long an entry waits that went out by itself and came to nothing; doubled each time, up to the second.
+/// The pause after an entry failed in a patch of its own; doubled each time, up to the second.
 const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
 /// The pause after so many failures, from 1.
@@ -48,6 +48,8 @@ struct Slot {
     failures: u32,
     /// Before this it does not go out.
     not_before: Option<Instant>,
+    /// Whether a patch with it and others had no effect.
+    lost: bool,
     /// Why it waits.
     delayed: Option<Refused>,
 }
@@ -82,6 +84,7 @@ impl EntryQueue {
             group: 0,
             failures: 0,
             not_before: None,
+            lost: false,
             delayed: None,
             entry,
         };
@@ -139,6 +142,24 @@ impl EntryQueue {
             slot.failures = slot.failures.saturating_add(1);
             slot.not_before = Some(now + pause(slot.failures));
             slot.delayed = Some(why);
+        }
+    }
+
+    /// How often the entry came to nothing by itself.
+    pub(super) fn failures(&self, id: &str) -> u32 {
+        self.slots.get(id).map_or(0, |slot| slot.failures)
+    }
+
+    /// Whether a patch with the entry and others had no effect.
+    pub(super) fn was_lost(&self, id: &str) -> bool {
+        self.slots.get(id).is_some_and(|slot| slot.lost)
+    }
+
+    /// A patch with the entry and others had no effect: they are sent together once more.
+    pub(super) fn lost(&mut self, id: &str, why: Refused, now: Instant) {
+        self.hold_back(id, now + pause(1), why);
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.lost = true;
         }
     }
 

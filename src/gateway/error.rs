@@ -105,7 +105,10 @@ pub enum CallError {
     #[error("{0} is not what it was read as")]
     Changed(String),
     /// The same write was made as often as it may be, and is held back.
-    #[error("the same {method} was sent {} times and did not last; it is sent again in {} s, and should be looked into: something on the gateway undoes it", super::write_guard::FREE, .wait.as_secs())]
+    #[error(
+        "the same {method} was sent {} times and did not last; find what undoes it on the gateway. It is made once in five minutes until then",
+        super::write_guard::FREE
+    )]
     Repeated {
         /// The method.
         method: &'static str,

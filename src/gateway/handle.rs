@@ -228,8 +228,8 @@ impl Gateway {
         Ok(answer)
     }
 
-    /// Makes a request that changes something, unless the same one was made too often. It is counted when the gateway took it; one
-    /// that failed changed nothing, and its caller makes it again at a pace of its own.
+    /// Makes a request that changes something, unless the same one was made too often for the same `cause`. Only a write that the
+    /// gateway acknowledged is counted; a caller retries a failed one at its own pace.
     ///
     /// # Errors
     /// [`CallError::Repeated`], or that of the request.
@@ -238,8 +238,9 @@ impl Gateway {
         method: &'static str,
         params: Value,
         allowed: Duration,
+        cause: &str,
     ) -> Result<Payload, CallError> {
-        let (write, now) = (Write::of((method, params.to_string())), Instant::now());
+        let (write, now) = (Write::of((method, cause, params.to_string())), Instant::now());
         if let Some(until) = self.guard().held_back(write, now) {
             self.inner.caller.meter.held_back(method);
             return Err(CallError::Repeated { method, wait: until - now });

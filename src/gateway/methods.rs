@@ -160,7 +160,7 @@ impl Gateway {
         if let Some(expected) = expected.filter(|_| self.hashes()) {
             params["expectedHash"] = json!(expected);
         }
-        let payload = self.write("agents.files.set", params, ORDINARY).await?;
+        let payload = self.write("agents.files.set", params, ORDINARY, "").await?;
         Ok(read::<OneFile>("agents.files.set", payload)?.file.info())
     }
 
@@ -185,17 +185,17 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
         let params = json!({ "key": key, "label": label });
-        let patched: Patched = read("sessions.patch", self.write("sessions.patch", params, ORDINARY).await?)?;
+        let patched: Patched = read("sessions.patch", self.write("sessions.patch", params, ORDINARY, "").await?)?;
         Ok(patched.of(key))
     }
 
-    /// Starts a session anew: what was said in it is no longer passed on to the model. One that is missing is made
+    /// Ends the session that had this mark and starts it anew: what was said in it is no longer passed on to the model. One that is missing is made
     /// (measured on all versions).
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn session_reset(&self, key: &str) -> Result<(), CallError> {
-        self.write("sessions.reset", json!({ "key": key }), ORDINARY).await.map(|_| ())
+    pub async fn session_reset(&self, key: &str, mark: &str) -> Result<(), CallError> {
+        self.write("sessions.reset", json!({ "key": key }), ORDINARY, mark).await.map(|_| ())
     }
 
     /// Deletes a session. False where the gateway keeps main sessions as long as their agent (from 2026.8.1).
@@ -223,7 +223,7 @@ impl Gateway {
     ) -> Result<(), CallError> {
         let params =
             json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
-        self.write("chat.send", params, ORDINARY).await.map(|_| ())
+        self.write("chat.send", params, ORDINARY, "").await.map(|_| ())
     }
 
     /// The messages of a session.
@@ -259,7 +259,7 @@ impl Gateway {
             return Err(CallError::Unsettled("the gateway's config could not be read just before".into()));
         }
         let params = json!({ "name": agent_id, "workspace": workspace });
-        let result = self.write("agents.create", params, CONFIG_WRITE).await;
+        let result = self.write("agents.create", params, CONFIG_WRITE, "").await;
         self.resync().await;
         drop(turn);
         match result {

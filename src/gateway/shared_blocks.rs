@@ -32,30 +32,23 @@ impl SharedBlocks {
         }
     }
 
+    /// Whether an entry may be written now. The first block of an agent that was taken over waits until the record says that the
+    /// block is Muster's.
+    pub(super) fn may_go(&self, inventory: &Inventory, entry: &AgentEntry) -> bool {
+        let is_recorded = || self.claims.as_ref().is_some_and(|claims| claims.recorded.contains(&entry.id));
+        let has_block = || there(inventory, entry).is_some_and(|is| is.get("heartbeat").is_some_and(Value::is_object));
+        !entry.keeps_the_rest || has_block() || !gives_block(inventory, entry) || is_recorded()
+    }
+
     /// The blocks of others that go out with these entries, or alone: an empty object, or null for one that is taken away.
-    /// `None` while the entries have to wait, since what would be written for others is not recorded yet; nor is that the block
-    /// of an agent that was taken over comes from Muster.
+    /// `None` while the entries have to wait, since what would be written for others is not recorded yet.
     pub(super) fn beside(&self, inventory: &Inventory, entries: &[&AgentEntry]) -> Option<BTreeMap<String, Value>> {
         let Some(claims) = &self.claims else { return entries.is_empty().then(BTreeMap::new) };
         if entries.is_empty() && self.due().is_some() {
             return Some(BTreeMap::new());
         }
-        let is = |entry: &AgentEntry| inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
-        let gives = |entry: &&&AgentEntry| {
-            entry.patch(is(entry)).is_some_and(|patch| patch.get("heartbeat").is_some_and(Value::is_object))
-        };
-        let giving: BTreeSet<_> = entries.iter().filter(gives).map(|entry| entry.id.clone()).collect();
-        let has_block =
-            |entry: &&AgentEntry| is(entry).is_some_and(|is| is.get("heartbeat").is_some_and(Value::is_object));
-        let unknown = |entry: &&&AgentEntry| {
-            entry.keeps_the_rest
-                && !has_block(entry)
-                && giving.contains(&entry.id)
-                && !claims.recorded.contains(&entry.id)
-        };
-        if entries.iter().any(|entry| unknown(&entry)) {
-            return None;
-        }
+        let giving = entries.iter().filter(|entry| gives_block(inventory, entry));
+        let giving: BTreeSet<_> = giving.map(|entry| entry.id.clone()).collect();
         let plan = inventory.heartbeats.plan(claims, &giving);
         if !giving.is_empty() && !plan.record.is_subset(&claims.recorded) {
             return None;
@@ -77,6 +70,16 @@ impl SharedBlocks {
     pub(super) fn due(&self) -> Option<Instant> {
         self.not_before.filter(|at| *at > Instant::now())
     }
+}
+
+fn there<'a>(inventory: &'a Inventory, entry: &AgentEntry) -> Option<&'a Map<String, Value>> {
+    inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref())
+}
+
+/// Whether writing an entry gives it a block.
+fn gives_block(inventory: &Inventory, entry: &AgentEntry) -> bool {
+    let patch = entry.patch(there(inventory, entry));
+    patch.is_some_and(|patch| patch.get("heartbeat").is_some_and(Value::is_object))
 }
 
 /// Adds the blocks to the entries of a patch that is keyed by id. A block that the entry's own patch makes comes first.
@@ -159,7 +162,7 @@ mod tests {
         let nova = AgentEntry { keeps_the_rest: true, ..entry("nova") };
         let mut shared = SharedBlocks::default();
         shared.claim(claims(&["main"]));
-        assert_eq!(shared.beside(&inventory, &[&nova]), None);
+        assert!(!shared.may_go(&inventory, &nova) && shared.may_go(&inventory, &entry("mc-1")));
         shared.claim(HeartbeatClaims { adopted: ["nova".to_owned()].into(), ..claims(&["main", "nova"]) });
         assert!(shared.beside(&inventory, &[&nova]).is_some());
     }

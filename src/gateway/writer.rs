@@ -89,6 +89,16 @@ struct Patch {
     inventory: Arc<Inventory>,
 }
 
+/// How often an entry is sent alone before what the gateway stores is accepted, where it does not say that nothing changed.
+const TRIES: u32 = 2;
+
+/// Whether the gateway put another name of a model in the place of the one that was sent. Any other value may have been changed by
+/// somebody else at the same moment: only a second write tells.
+fn is_renamed(rewrite: &Rewritten, was: &Map<String, Value>, is: &Map<String, Value>) -> bool {
+    matches!(rewrite.field.as_str(), "model" | "heartbeat.model")
+        && value_at(was, &rewrite.field) != value_at(is, &rewrite.field)
+}
+
 /// The answer to a patch that the gateway has taken.
 #[derive(Deserialize)]
 struct Taken {
@@ -159,7 +169,8 @@ impl Writer {
         if not_before.is_some_and(|at| at > now) || !inventory.settled {
             return None;
         }
-        let ids = self.queue.batch(&inventory.config_hash, now);
+        let mut ids = self.queue.batch(&inventory.config_hash, now);
+        ids.retain(|id| self.queue.entry(id).is_some_and(|entry| self.shared.may_go(&inventory, entry)));
         let entries: Vec<_> = ids.iter().filter_map(|id| self.queue.entry(id)).collect();
         let blocks = self.shared.beside(&inventory, &entries)?;
         let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
@@ -196,22 +207,26 @@ impl Writer {
         self.shared.sent(patch.ids.is_empty());
         let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
         let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
+        // The answer has the whole config: it is not kept while the config is read again.
+        let result = result.map(|answer| answer.peek().is_some_and(|Taken { noop }| noop));
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
         let read = resync(&self.wanted).await;
         drop(turn);
-        if result.as_ref().err().is_none_or(|error| !error.is_transient()) {
+        // Of entries that are refused together the others are sent again beside fewer.
+        let alone = writes.len() == 1;
+        if result.as_ref().err().is_none_or(|error| alone && !error.is_transient()) {
             for write in &writes {
                 self.guard.made(*write, began);
             }
         }
         match result {
-            Ok(answer) => {
+            Ok(noop) => {
                 info!(agents = patch.ids.len(), ms = began.elapsed().as_millis(), "config written");
                 self.failing = None;
                 self.queue.regroup();
                 let after = self.inventory.borrow().clone().filter(|inventory| read && inventory.settled);
                 if let Some(after) = after {
-                    self.written(&patch, &after, answer.peek().is_some_and(|Taken { noop }| noop));
+                    self.written(&patch, &after, noop);
                 }
                 None
             }
@@ -247,43 +262,55 @@ impl Writer {
         any
     }
 
-    /// What follows from a write that the gateway has taken. What it stores otherwise is accepted; an entry on which the write
-    /// had no effect, which old gateways can lose, goes out again by itself.
+    /// What follows from a write that the gateway has taken. What it stores otherwise is accepted.
     fn written(&mut self, patch: &Patch, after: &Inventory, noop: bool) {
+        let mut lost = Vec::new();
         for id in &patch.ids {
             let Some(entry) = self.queue.entry(id) else { continue };
+            self.news.push(id.clone());
+            if after.entry_state(entry) == EntryState::Current {
+                continue;
+            }
             let there = |inventory: &Inventory| inventory.agents.get(id).and_then(|row| row.entry.clone());
             let (was, is) = (there(&patch.inventory).unwrap_or_default(), there(after));
-            match is {
-                _ if after.entry_state(entry) == EntryState::Current => {}
-                Some(is) => {
-                    let rewritten = entry.rewrites(&is);
-                    let took = |r: &Rewritten| value_at(&was, &r.field) != value_at(&is, &r.field);
-                    let new = |r: &&Rewritten| !entry.rewritten.contains(r);
-                    if noop || rewritten.iter().filter(new).all(took) {
-                        info!(agent.id = id, ?rewritten, "the gateway stores values of the entry otherwise");
-                        self.queue.remove(id);
-                        self.rewritten.insert(id.clone(), rewritten);
-                    } else {
-                        let fields: Vec<_> = rewritten.iter().map(|r| r.field.as_str()).collect();
-                        self.without_effect(id, &format!("its config does not have {} so", fields.join(", ")));
-                    }
-                }
-                None if noop => {
+            let Some(is) = is else {
+                if noop {
                     let message = format!("the gateway takes the entry and keeps none under the id {id:?}");
-                    let why = Refused { code: "NOT_KEPT".into(), message };
-                    self.queue.refused(id, &after.config_hash, why);
+                    self.queue.refused(id, &after.config_hash, Refused { code: "NOT_KEPT".into(), message });
+                } else {
+                    lost.push((id.clone(), "its config has no such entry".to_owned()));
                 }
-                None => self.without_effect(id, "its config has no such entry"),
+                continue;
+            };
+            let rewritten = entry.rewrites(&is);
+            let persists = patch.ids.len() == 1 && self.queue.failures(id) >= TRIES;
+            if noop || persists || rewritten.iter().all(|r| entry.rewritten.contains(r) || is_renamed(r, &was, &is)) {
+                info!(agent.id = id, ?rewritten, "the gateway stores values of the entry otherwise");
+                self.queue.remove(id);
+                self.rewritten.insert(id.clone(), rewritten);
+            } else {
+                let fields: Vec<_> = rewritten.iter().map(|r| r.field.as_str()).collect();
+                lost.push((id.clone(), format!("its config does not have {} so", fields.join(", "))));
             }
-            self.news.push(id.clone());
         }
+        self.without_effect(&lost, patch.ids.len());
     }
 
-    fn without_effect(&mut self, id: &str, seen: &str) {
-        let said = format!("the gateway took the entry of agent {id} and {seen}");
-        warn!(agent.id = id, seen, "the entry was taken without effect");
-        self.queue.failed_alone(id, Refused::of(&CallError::Unsettled(said)), Instant::now());
+    /// The gateway took these entries, and nothing came of them. An old gateway can lose a patch as a whole, so entries that had
+    /// no effect together are sent together once more; after that each is sent alone.
+    fn without_effect(&mut self, lost: &[(String, String)], of: usize) {
+        let now = Instant::now();
+        let together = of > 1 && lost.len() == of && lost.iter().all(|(id, _)| !self.queue.was_lost(id));
+        for (id, seen) in lost {
+            let said = format!("the gateway took the entry of agent {id} and {seen}");
+            warn!(agent.id = id, seen, "the entry was taken without effect");
+            let why = Refused::of(&CallError::Unsettled(said));
+            if together {
+                self.queue.lost(id, why, now);
+            } else {
+                self.queue.failed_alone(id, why, now);
+            }
+        }
     }
 
     fn failed(&mut self, patch: &Patch, error: &CallError) -> Option<Instant> {

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::gateway::channel::Call;
+use crate::gateway::error::ErrorShape;
 use crate::gateway::gathering::Arrivals;
 use crate::gateway::inventory::{AgentRow, Capabilities};
 use crate::gateway::payload::Payload;
@@ -17,8 +18,12 @@ enum Gateway {
     LosesOnly(&'static str),
     /// It answers `ok`, and says that nothing changed.
     TakesNothing,
-    /// It stores names in lower case.
+    /// It stores names of models in lower case.
     Renames,
+    /// It refuses a patch with this entry.
+    Refuses(&'static str),
+    /// It answers `ok` to the first patch, and nothing comes of it.
+    LosesTheFirst,
     /// It does not take a patch with this entry now.
     FailsOn(&'static str),
 }
@@ -26,6 +31,10 @@ enum Gateway {
 impl Gateway {
     fn answers(self, entries: &[(String, Map<String, Value>)]) -> Result<Value, CallError> {
         match self {
+            Self::Refuses(id) if entries.iter().any(|(entry, _)| entry == id) => {
+                let error = ErrorShape { code: "INVALID_REQUEST".into(), ..ErrorShape::default() };
+                Err(CallError::Gateway(Box::new(error)))
+            }
             Self::FailsOn(id) if entries.iter().any(|(entry, _)| entry == id) => Err(CallError::Interrupted),
             Self::TakesNothing => Ok(json!({ "noop": true })),
             _ => Ok(json!({})),
@@ -33,14 +42,15 @@ impl Gateway {
     }
 
     /// What it stores of a patch that it takes.
-    fn stores(self, entries: Vec<(String, Map<String, Value>)>) -> Vec<(String, Map<String, Value>)> {
+    fn stores(self, entries: Vec<(String, Map<String, Value>)>, first: bool) -> Vec<(String, Map<String, Value>)> {
         let stored = |(id, mut entry): (String, Map<String, Value>)| match self {
-            Self::Keeps | Self::FailsOn(_) => Some((id, entry)),
+            Self::LosesTheFirst if first => None,
+            Self::Keeps | Self::FailsOn(_) | Self::Refuses(_) | Self::LosesTheFirst => Some((id, entry)),
             Self::LosesOnly(lost) => (id != lost).then_some((id, entry)),
             Self::Loses | Self::TakesNothing => None,
             Self::Renames => {
-                let name = entry["name"].as_str().unwrap().to_lowercase();
-                entry.insert("name".into(), json!(name));
+                let model = entry.get("model").and_then(Value::as_str).map(str::to_lowercase);
+                entry.extend(model.map(|model| ("model".to_owned(), json!(model))));
                 Some((id, entry))
             }
         };
@@ -127,11 +137,12 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
                 Some(call) = called.recv() => {
                     let entries = patched(&call.params);
                     seen.lock().unwrap().push((Instant::now(), entries.len()));
+                    let first = seen.lock().unwrap().len() == 1;
                     let answer = gateway.answers(&entries);
                     if answer.is_ok() {
                         have.send_modify(|inventory| {
                             let inventory = Arc::make_mut(inventory.as_mut().unwrap());
-                            for (id, entry) in gateway.stores(entries) {
+                            for (id, entry) in gateway.stores(entries, first) {
                                 let row = AgentRow { id: id.clone(), entry: Some(entry), in_roster: true, workspace: None };
                                 inventory.agents.insert(id, row);
                             }
@@ -219,15 +230,38 @@ async fn of_entries_that_fail_together_the_one_at_fault_is_found_and_the_others_
 #[tokio::test(start_paused = true)]
 async fn what_the_gateway_stores_otherwise_is_accepted_after_one_write() {
     let rig = rig(RosterShape::Entries, Gateway::Renames);
-    rig.submit(1);
+    rig.commands.send(Command::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
     for _ in 0..30 {
         pass(Duration::from_secs(1)).await;
     }
     assert_eq!(rig.patches().len(), 1);
     let writes = rig.writes.borrow().clone();
     assert!(writes.pending.is_empty());
-    let stored = Rewritten { field: "name".into(), sent: "\"One\"".into(), stored: "\"one\"".into() };
+    let stored = Rewritten { field: "model".into(), sent: "\"P/One\"".into(), stored: "\"p/one\"".into() };
     assert_eq!(writes.rewritten["mc-1"], [stored]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_64_entries_that_are_refused_together_the_one_at_fault_is_found_and_no_other_is_held_back() {
+    let rig = rig(RosterShape::Entries, Gateway::Refuses("mc-37"));
+    (0..64).for_each(|id| rig.submit(id));
+    for _ in 0..30 {
+        pass(Duration::from_secs(1)).await;
+    }
+    let writes = rig.writes.borrow().clone();
+    assert_eq!(writes.refused.keys().collect::<Vec<_>>(), ["mc-37"]);
+    assert!(writes.pending.is_empty() && writes.delayed.is_empty(), "{:?}", writes.delayed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_of_a_patch_that_was_lost_are_sent_together_once_more() {
+    let rig = rig(RosterShape::List, Gateway::LosesTheFirst);
+    (0..20).for_each(|id| rig.submit(id));
+    for _ in 0..30 {
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(rig.patches().iter().map(|(_, entries)| *entries).collect::<Vec<_>>(), [20, 20]);
+    assert!(rig.writes.borrow().pending.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

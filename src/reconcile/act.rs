@@ -67,6 +67,8 @@ async fn apply<S: Store>(
         }
         Step::Create => {
             let identity = &scene.desired.identity;
+            // An entry that was left before would be written beside it.
+            scene.link.client().withdraw(&identity.agent_id);
             let created = scene.link.client().agent_create(&identity.agent_id, &identity.workspace).await;
             created.map_err(|e| trouble("to create the agent", &e))?;
         }

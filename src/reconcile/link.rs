@@ -344,7 +344,7 @@ impl Link {
             None => false,
         };
         if !done {
-            self.gateway.session_reset(key).await?;
+            self.gateway.session_reset(key, mark).await?;
         }
         self.forget(&desired.identity.agent_id);
         Ok(())

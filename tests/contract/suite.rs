@@ -364,7 +364,7 @@ pub(crate) async fn a_session_that_is_reset_can_be_told_from_the_one_before(gate
     gateway.client.chat_send(&session, "remember this", false, &key).await?;
     run_ended(gateway, &agent.id, &key).await?;
     let before = gateway.client.session(&session).await?.ok_or("no session")?;
-    gateway.client.session_reset(&session).await?;
+    gateway.client.session_reset(&session, "mark").await?;
     let after = gateway.client.session(&session).await?.ok_or("no session")?;
     let history = gateway.client.chat_history(&session).await?;
     let marked = history.iter().any(|m| m.marks_reset && m.written_ms >= before.updated_ms);
