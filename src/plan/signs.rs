@@ -26,21 +26,21 @@ pub struct Signs {
     running: Option<(Timestamp, Timestamp)>,
     /// Beginning and end of the run that ended last.
     rested: Option<(Timestamp, Timestamp)>,
-    /// Whether it ran when its gateway was last seen, which cannot be asked now.
-    perhaps_runs: bool,
+    /// Until when a run may go on that was seen before, while the gateway cannot be asked.
+    perhaps_runs_until: Option<Timestamp>,
 }
 
 impl Signs {
     /// The signs of an agent that was last heard of at `last_seen`.
     #[must_use]
     pub fn of(last_seen: Option<Timestamp>, status: &AgentStatus, observed: Option<&Observed>) -> Self {
-        let ran = status.last_run.as_ref().is_some_and(|run| run.ended_at.is_none());
+        let ran = status.last_run.as_ref().filter(|run| run.ended_at.is_none() && observed.is_none());
         Self {
             last_seen,
             present: is_true(&status.conditions, ConditionType::CheckedIn),
             running: observed.and_then(|observed| observed.activity.running),
             rested: observed.and_then(|observed| observed.activity.rested),
-            perhaps_runs: observed.is_none() && ran,
+            perhaps_runs_until: ran.and_then(|run| Some(over_at_latest(run.started_at.as_ref()?.0))),
         }
     }
 
@@ -54,7 +54,7 @@ impl Signs {
     /// expected. A run keeps an agent present, and does not make a silent agent present.
     #[must_use]
     pub fn fresh(&self, desired: &Desired, now: Timestamp) -> bool {
-        let runs = self.running_until(now).is_some() || self.perhaps_runs;
+        let runs = self.running_until(now).is_some() || self.perhaps_runs_until.is_some_and(|until| now < until);
         self.last_seen.is_some() && (self.present && runs || !self.silent(desired, now))
     }
 
@@ -166,6 +166,7 @@ mod tests {
         situation.status.last_run = Some(RunStatus { started_at: Some(Time(at(1500))), ended_at: None });
         let away = Signs::of(situation.seen.map(at), &situation.status, None);
         assert!(away.fresh(&situation.desired, at(5000)));
+        assert!(!away.fresh(&situation.desired, at(1500 + 6 * 3600)), "and not for ever");
         assert!(!signs(&situation).fresh(&situation.desired, at(5000)), "the gateway shows none");
     }
 }

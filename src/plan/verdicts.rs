@@ -10,7 +10,7 @@ use super::token::{self, TokenState};
 use super::trouble::Trouble;
 use super::wake::{Waking, waking};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
-use crate::api::conditions::{Truth, Verdict};
+use crate::api::conditions::{Truth, Verdict, find};
 use crate::api::{ConditionType, Reason};
 
 pub(super) struct Judgement {
@@ -130,6 +130,12 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     ]
 }
 
+/// Whether the gateway refused every label before.
+fn was_refused(report: &Report<'_>) -> bool {
+    let before = find(&report.old.conditions, ConditionType::SessionReady);
+    before.is_some_and(|before| before.reason == Reason::LabelRefused.as_str())
+}
+
 /// What is said of an entry that is as it should be.
 fn as_registered(rewritten: &[RewrittenField]) -> String {
     let others: Vec<_> = rewritten.iter().map(|r| format!("{} {} as {}", r.field, r.sent, r.stored)).collect();
@@ -166,6 +172,8 @@ fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, repo
                 let message = format!("the gateway stores the session's label {sent:?} as {stored:?}");
                 return say(true, Reason::Reconciled, message);
             }
+            // The name is refused, and the label with a suffix is next.
+            (None, Some(_)) if sent == name && !was_refused(report) => {}
             (None, Some(refusal)) => {
                 let message = format!(
                     "the gateway refuses the session's label {sent:?}: {refusal}; the agent works without it. Change spec.displayName, or the label of the session that has it; Muster tries again every 10 minutes."

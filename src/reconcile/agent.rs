@@ -20,6 +20,7 @@ use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
 use crate::api::conditions::is_true;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
+use crate::gateway::Activity;
 use crate::plan::agent::Known;
 use crate::plan::label::{Labelled, Labelling, labelling};
 use crate::plan::removal::Presence;
@@ -46,7 +47,7 @@ pub async fn reconcile<S: Store>(world: &World<S>, agent: &Agent) -> Next {
     if agent.metadata.deletion_timestamp.is_some() {
         return Box::pin(release::deleting(world, agent)).await;
     }
-    let mut turn = Turn { agent: agent.clone(), fresh: false };
+    let mut turn = Turn { agent: agent.clone(), fresh: false, looked_anew: false };
     for _ in 0..MOST_ROUNDS {
         let round = Box::pin(round(world, &mut turn)).await;
         let Some(recorded) = write_status(world, &turn.agent, &round.status).await else { return Next::retry() };
@@ -64,6 +65,8 @@ struct Turn {
     agent: Agent,
     /// Whether it came from the API server, or from a write of ours, and not from the cache, which may lag behind.
     fresh: bool,
+    /// Whether workspace and session were read anew for a request. Once is enough: what the gateway refused since is known.
+    looked_anew: bool,
 }
 
 /// One look at an agent and what was done about it.
@@ -142,7 +145,8 @@ async fn round<S: Store>(world: &World<S>, turn: &mut Turn) -> Round {
     let early = early.filter(|slot| slot.is_at(&link));
     let Some(slot) = early.or_else(|| slot(&link, agent)) else { return without_a_place(agent) };
     let old = agent.status.clone().unwrap_or_default();
-    if looks_anew(&desired, &old) {
+    if !turn.looked_anew && looks_anew(&link, &desired, &old) {
+        turn.looked_anew = true;
         link.forget(&desired.identity.agent_id);
     }
     match observe::agent(&link, &inventory, &desired, &old, world.store.now()).await {
@@ -187,10 +191,12 @@ fn heard_since<S: Store>(world: &World<S>, agent: &Agent) -> Timestamp {
 
 /// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
 /// a session that is to end is told by when it last changed.
-fn looks_anew(desired: &Desired, status: &AgentStatus) -> bool {
+fn looks_anew(link: &Link, desired: &Desired, status: &AgentStatus) -> bool {
+    let runs = link.client().runs();
+    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(Activity::is_running);
     let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     asked.into_iter().any(|kind| desired.requests.due(kind).is_some())
-        || session::change(desired, status, false) == SessionChange::Begin
+        || session::change(desired, status, is_running) == SessionChange::Begin
 }
 
 /// Whether the status is about the spec as it is now.
@@ -207,7 +213,7 @@ async fn work<S: Store>(
     desired: &Desired,
     mut observed: Observed,
 ) -> Round {
-    let Turn { agent, fresh } = turn;
+    let Turn { agent, fresh, .. } = turn;
     let old = agent.status.clone().unwrap_or_default();
     let heartbeat = world.heartbeats.newer(agent);
     let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
@@ -225,6 +231,7 @@ async fn work<S: Store>(
         }
     }
     let scene = StepContext { world, link, references, desired };
+    let released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
     let outcome = act::run(&scene, agent, &mut observed, &plan.steps).await;
     // A Step may have recorded something.
     let old = agent.status.clone().unwrap_or_default();
@@ -240,7 +247,8 @@ async fn work<S: Store>(
         generation: agent.metadata.generation.unwrap_or_default(),
         desired: Some(desired),
         observed: Some(&observed),
-        token: Some(&references.token.state),
+        // A release has replaced the token that was read.
+        token: Some(&references.token.state).filter(|_| !released),
         wait: wait.as_ref(),
         heartbeat: heartbeat.as_ref(),
         woken: outcome.woken.as_ref(),

@@ -6,7 +6,7 @@ use super::link::{WITHOUT_A_PLACE, trouble};
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::status_writer::{kubernetes, write_binding, write_status};
 use super::{Next, World, adoption, leftovers};
-use crate::api::agent::{Agent, GatewayKey, Phase, TokenDelivery};
+use crate::api::agent::{Agent, GatewayKey, Phase};
 use crate::api::{Reason, keys};
 use crate::gateway::{AgentRow, Deleted, Inventory, same_path};
 use crate::plan::removal::{self, BOOTS_WITHIN, Presence, Removal, advice, removal};
@@ -178,10 +178,6 @@ fn shared(link: &super::link::Link, binding: &Binding) -> bool {
 /// Why it cannot be undone now.
 pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     from_gateway(world, agent, Some(binding)).await?;
-    let in_files = agent.spec.token.as_ref().is_none_or(|token| token.delivery == TokenDelivery::Workspace);
-    if !in_files {
-        return write_binding(&world.store, agent, None).await;
-    }
     super::token::renew(&world.store, agent).await.map_err(|e| kubernetes(&e))?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use muster::api::agent::FileState;
+use muster::api::agent::{Agent, FileState};
+use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, ConditionType};
 use muster_simulator::{Link, Profile, Simulator};
 use serde_json::{Value, json};
@@ -100,6 +101,17 @@ async fn a_link_is_tried_once_a_resync_told_once_and_heals_when_it_goes() {
         rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
         assert_eq!(state(&rig, "SOUL.md"), FileState::Synced);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_holds_up_no_reset_of_the_session() {
+    let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
+    gateway.link_file(&id, "SOUL.md", Link::Symbolic);
+    rig.until_reason("one", "FileRefused").await;
+    let tries = requests(&gateway, "agents.files.set", &id, "SOUL.md");
+    rig.request::<Agent>("one", RequestKind::ResetSession);
+    rig.until("the reset", |_| gateway.count("sessions.reset") == 1).await;
+    assert!(requests(&gateway, "agents.files.set", &id, "SOUL.md") <= tries + 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,6 +67,8 @@ async fn a_label_that_another_session_of_the_agent_has_gets_a_suffix_and_the_age
         let expected = format!("Ops ({})", &id[..11]);
         assert_eq!(label(&rig, &gateway), Some(expected.clone()));
         assert!(session(&rig).2.contains("label already in use: Ops"), "{}", session(&rig).2);
+        let warned = rig.store.state().notes.iter().any(|note| note.1.reason == "LabelRefused");
+        assert!(!warned, "the name is refused, and not every label");
         let sent = labels_sent(&gateway).len();
         rig.rest(Duration::from_mins(30)).await;
         assert_eq!((label(&rig, &gateway), labels_sent(&gateway).len()), (Some(expected), sent), "it is kept");

@@ -91,16 +91,18 @@ async fn an_agent_that_moves_away_has_another_token_whatever_stays_where_it_was(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_stands_in_no_file_moves_with_its_agent() {
-    let spec = |board: &str| json!({ "boardRef": { "name": board }, "token": { "delivery": "SecretOnly" } });
-    let (mut rig, _first, id) = provisioned(spec("ops")).await;
+async fn an_agent_that_moves_and_takes_its_token_out_of_its_files_leaves_none_that_works() {
+    let (mut rig, first, id) = provisioned(json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Orphan" })).await;
     let second = rig.gateway("gw2");
     rig.apply::<Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
     let old = rig.token("one");
-    rig.agent("one", spec("far"));
+    let token = json!({ "delivery": "SecretOnly" });
+    rig.agent("one", json!({ "boardRef": { "name": "far" }, "deletionPolicy": "Orphan", "token": token }));
     rig.until("the move", |_| second.agents().contains_key(&id)).await;
     rig.until_ready().await;
-    assert_eq!(rig.token("one"), old);
+    assert!(first.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&old)), "it stays where it was");
+    assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one"))]);
+    assert_ne!(rig.token("one"), old);
 }
 
 #[tokio::test(start_paused = true)]
