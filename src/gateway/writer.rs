@@ -14,15 +14,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::agents_config::RosterShape;
 use super::channel::{CONFIG_WRITE, Caller, Change, resync};
+use super::config_patch::{Patch, raw};
 use super::entry::{AgentEntry, EntryState};
 use super::entry_queue::{EntryQueue, MOST, Refused, pause};
 use super::error::CallError;
 use super::gathering::Gathering;
 use super::inventory::Inventory;
 use super::rewritten::{Rewritten, value_at};
-use super::shared_blocks::{self, SharedBlocks};
+use super::shared_blocks::SharedBlocks;
 use super::shared_heartbeats::HeartbeatClaims;
 use super::turn::Turns;
 use super::write_guard::{Write, WriteGuard};
@@ -79,14 +79,6 @@ pub(super) struct Writer {
     pub(super) shared: SharedBlocks,
     /// Whose entries something became of that has not been told.
     pub(super) news: Vec<String>,
-}
-
-/// One `config.patch`.
-struct Patch {
-    ids: Vec<String>,
-    raw: Value,
-    /// What it is based on.
-    inventory: Arc<Inventory>,
 }
 
 /// How often an entry is sent alone before what the gateway stores is accepted, where it does not say that nothing changed.
@@ -383,44 +375,6 @@ impl Writer {
             let _ = self.changes.send(Change::Agent(id));
         }
     }
-}
-
-/// The merge patch of these entries and of these `heartbeat` blocks of others, and of nothing else.
-fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
-    let patch = |entry: &AgentEntry| -> Map<String, Value> {
-        let is = inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
-        entry.patch(is).unwrap_or_default()
-    };
-    match inventory.capabilities.roster {
-        RosterShape::Entries => {
-            let mut patches: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
-            shared_blocks::into_entries(&mut patches, blocks);
-            let mut agents = json!({ "entries": patches });
-            // The first patch of several agents has to say it; saying it again changes nothing.
-            if !inventory.explicit_ownership && !entries.is_empty() {
-                agents["ownership"] = json!("explicit");
-            }
-            json!({ "agents": agents })
-        }
-        RosterShape::List => {
-            let entry = |e: &&AgentEntry| {
-                let mut patch = patch(e);
-                patch.insert("id".into(), json!(e.id));
-                Value::Object(patch)
-            };
-            let mut list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
-            shared_blocks::into_list(&mut list, blocks);
-            json!({ "agents": { "list": list } })
-        }
-    }
-}
-
-/// Entries for the agents that are served without one. A list that names others would end them (measured): the first agent
-/// that is written has to be written beside them, in front of it, so that the default stays the default.
-fn implicit(inventory: &Inventory) -> impl Iterator<Item = Value> {
-    let none_written = inventory.agents.values().all(|row| row.entry.is_none());
-    let served = inventory.agents.values().filter(move |row| none_written && row.in_roster);
-    served.map(|row| json!({ "id": row.id }))
 }
 
 async fn wait_until(at: Option<Instant>) {

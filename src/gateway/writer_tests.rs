@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::gateway::agents_config::RosterShape;
 use crate::gateway::channel::Call;
 use crate::gateway::error::ErrorShape;
 use crate::gateway::gathering::Arrivals;

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod backoff;
 pub mod binding;
+pub mod blockers;
 pub mod desired;
 pub mod files;
 pub mod label;
@@ -24,8 +25,9 @@ pub mod trouble;
 mod verdicts;
 pub mod wake;
 
-pub use agent::{Plan, Step, Wait, plan};
+pub use agent::{Plan, Step, plan};
 pub use binding::{Binding, Identity};
+pub use blockers::Wait;
 pub use desired::{Content, Delivery, Desired, DesiredFile, Entry, EntryHeartbeat, Origin, Rotation, Wake};
 pub use observed::{Activity, Doubt, Observed, ObservedFile, ObservedRun, ObservedSession, Registration};
 pub use requests::{Asked, Requests};

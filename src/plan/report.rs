@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::agent::Wait;
+use super::blockers::Wait;
 use super::desired::Desired;
 use super::label::Labelled;
 use super::observed::Observed;

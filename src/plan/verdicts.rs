@@ -1,6 +1,6 @@
 //! What the conditions of an agent say.
 
-use super::agent::Wait;
+use super::blockers::Wait;
 use super::desired::{Desired, Origin};
 use super::label::Labelled;
 use super::observed::{Observed, Registration};
