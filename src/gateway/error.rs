@@ -51,6 +51,9 @@ pub struct ErrorDetails {
     /// How long it asks to wait, in milliseconds.
     #[serde(deserialize_with = "lax")]
     pub retry_after_ms: Option<u64>,
+    /// The size of a file, in bytes.
+    #[serde(deserialize_with = "lax")]
+    pub size: Option<i64>,
 }
 
 impl ErrorShape {
@@ -206,6 +209,17 @@ impl CallError {
             }
             Self::Changed(_) => true,
             _ => false,
+        }
+    }
+
+    /// A workspace file is missing (`Some(None)`), or longer than the gateway shows (its size in bytes).
+    pub(super) fn missing_or_long_file(&self) -> Option<Option<i64>> {
+        let Self::Gateway(error) = self else { return None };
+        let details = error.details.as_ref()?;
+        match details.kind.as_deref()? {
+            "workspace_file_not_found" => Some(None),
+            "workspace_file_too_large" => Some(Some(details.size?)),
+            _ => None,
         }
     }
 

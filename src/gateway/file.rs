@@ -30,6 +30,17 @@ pub struct FileContent {
     pub hash: Option<String>,
 }
 
+/// A workspace file that the list leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnlistedFile {
+    /// It is not there.
+    Missing,
+    /// It was read.
+    Read(FileContent),
+    /// It is too long to be read.
+    Long(FileInfo),
+}
+
 impl FileContent {
     /// The SHA-256 of its bytes: the gateway's own word, or else that of the text, which differs for what is not UTF-8.
     #[must_use]

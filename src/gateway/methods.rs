@@ -9,7 +9,7 @@ use serde_json::json;
 use super::channel::{CONFIG_WRITE, ORDINARY};
 use super::deletion::{Deleted, RawDeleted};
 use super::error::CallError;
-use super::file::{FileContent, FileInfo};
+use super::file::{FileContent, FileInfo, UnlistedFile};
 use super::handle::Gateway;
 use super::limits;
 use super::message::{self, Mark};
@@ -136,6 +136,31 @@ impl Gateway {
             return Ok(None);
         }
         Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default(), hash: file.hash }))
+    }
+
+    /// A workspace file that the list leaves out, without the content of a long one: in one message with that the gateway would
+    /// close the connection. 2026.9.6 shows files of up to 256 KiB in this way, and a link as missing (read in its source).
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn unlisted_file(&self, agent_id: &str, name: &str) -> Result<UnlistedFile, CallError> {
+        let params = json!({ "agentId": agent_id, "path": name });
+        match self.call("agents.workspace.get", params, ORDINARY).await {
+            Ok(payload) => {
+                let file = read::<OneFile>("agents.workspace.get", payload)?.file;
+                let (info, text) = (file.info(), file.content.unwrap_or_default());
+                Ok(UnlistedFile::Read(FileContent { info, text, hash: None }))
+            }
+            Err(error) => match error.missing_or_long_file() {
+                Some(None) => Ok(UnlistedFile::Missing),
+                Some(Some(size)) => {
+                    Ok(UnlistedFile::Long(FileInfo { name: name.to_owned(), size, ..FileInfo::default() }))
+                }
+                // Text that is not UTF-8, or a gateway without this method.
+                None if error.is_transient() => Err(error),
+                None => Ok(self.file_get(agent_id, name).await?.map_or(UnlistedFile::Missing, UnlistedFile::Read)),
+            },
+        }
     }
 
     /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that. Older

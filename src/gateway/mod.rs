@@ -62,7 +62,7 @@ pub use entry::{ActiveHours, AgentEntry, EntryIdentity, EntryState, HeartbeatEnt
 pub use entry_queue::Refused;
 pub use env_refs::literal;
 pub use error::{CallError, Outcome};
-pub use file::{FileContent, FileInfo};
+pub use file::{FileContent, FileInfo, UnlistedFile};
 pub use gathering::Arrival;
 pub use handle::Gateway;
 pub use hello::{Hello, Refusal, RefusalKind};

@@ -13,7 +13,7 @@ use super::entry::{entry, rewritten_field};
 use super::link::{Link, trouble};
 use super::workspace_cache::{Check, Heard, View, content_seen, observed_file, observed_session, refused_file};
 use crate::api::agent::AgentStatus;
-use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Run, SessionInfo};
+use crate::gateway::{self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Run, SessionInfo, UnlistedFile};
 use crate::plan::{Activity, Desired, Doubt, Observed, ObservedFile, ObservedRun, Registration, Signs, Trouble};
 
 /// The file that the list of 2026.9.6 leaves out.
@@ -145,7 +145,12 @@ impl Link {
             let before = before.map(|view| view.files.get(UNLISTED)).filter(|file| !file.is_some_and(is_refused));
             let unlisted = match before {
                 Some(file) => file.map(|file| ObservedFile { sha256: None, ..file.clone() }),
-                None => self.read(id, UNLISTED).await?,
+                None => match self.gateway.unlisted_file(id, UNLISTED).await {
+                    Ok(UnlistedFile::Missing) => None,
+                    Ok(UnlistedFile::Read(content)) => Some(content_seen(&content)),
+                    Ok(UnlistedFile::Long(info)) => Some(observed_file(&info)),
+                    Err(error) => Some(refused_file(error)?),
+                },
             };
             files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
         }

@@ -36,12 +36,13 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 18] = suite![
+const SUITE: [(&str, Test); 19] = suite![
     an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_none,
     a_changed_entry_changes_what_it_names_and_leaves_what_others_added,
     a_text_that_looks_like_a_variable_is_read_as_it_was_written,
     a_model_name_that_the_gateway_stores_otherwise_is_accepted_after_one_write,
+    a_file_that_the_list_may_leave_out_is_read_or_known_by_its_size,
     two_clients_that_write_at_the_same_moment_both_get_through,
     what_another_client_does_is_seen_when_the_gateway_tells_or_is_read_again,
     a_file_that_is_accepted_is_kept_as_it_was_written,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use muster::gateway::{
-    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, Writes,
+    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, UnlistedFile,
+    Writes,
 };
 use muster_harness::Failure;
 use muster_simulator::Link as FileLink;
@@ -92,6 +93,22 @@ pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_a
     assert_eq!(gateway.count("config.patch"), written + 1);
     let row = gateway.row(&named.id).await?.entry.ok_or("it has no entry")?;
     assert!(row["model"].as_str().is_some_and(|model| model.contains("gemini-3")), "{:?}", row["model"]);
+    Ok(())
+}
+
+pub(crate) async fn a_file_that_the_list_may_leave_out_is_read_or_known_by_its_size(
+    gateway: &Subject,
+) -> Result<(), Failure> {
+    let id = gateway.agent().await?.id;
+    let file = || gateway.client.unlisted_file(&id, "IDENTITY.md");
+    for text in ["short".to_owned(), "long ".repeat(100_000)] {
+        gateway.client.file_set(&id, "IDENTITY.md", &text, None).await?;
+        match file().await? {
+            UnlistedFile::Read(content) => assert_eq!(content.text, text),
+            UnlistedFile::Long(info) => assert_eq!((info.size, text.len()), (500_000, 500_000)),
+            UnlistedFile::Missing => return Err("it was written and is missing".into()),
+        }
+    }
     Ok(())
 }
 

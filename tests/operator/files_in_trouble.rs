@@ -104,6 +104,19 @@ async fn a_link_is_tried_once_a_resync_told_once_and_heals_when_it_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_file_that_the_list_leaves_out_is_replaced_and_never_read() {
+    let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
+    let identity = gateway.file(&id, "IDENTITY.md").unwrap();
+    gateway.edit_bytes(&id, "IDENTITY.md", Some(&vec![7; 12 * 1024 * 1024]));
+    let reads = requests(&gateway, "agents.files.get", &id, "IDENTITY.md");
+    // What was seen over an earlier connection does not count.
+    rig.start();
+    rig.until("the file", |_| gateway.file(&id, "IDENTITY.md").as_ref() == Some(&identity)).await;
+    rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
+    assert_eq!(requests(&gateway, "agents.files.get", &id, "IDENTITY.md"), reads);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_holds_up_no_reset_of_the_session() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
     gateway.link_file(&id, "SOUL.md", Link::Symbolic);

@@ -17,6 +17,9 @@ pub(crate) const LIST: &[Param] = &[
 ];
 pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("path", Kind::NonEmpty)];
 
+/// The largest file that is shown, in bytes.
+const PREVIEW: usize = 256 * 1024;
+
 /// The entries of the workspace, with sizes and times and no hashes.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
     let (id, path) = files::workspace(world, params)?;
@@ -47,6 +50,16 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
         return Err(RpcError::invalid("workspace file not found")
             .with_details(json!({"type": "workspace_file_not_found", "path": name})));
     };
+    if file.content.len() > PREVIEW {
+        let size = file.content.len();
+        let details = json!({"type": "workspace_file_too_large", "maxBytes": PREVIEW, "path": name, "size": size});
+        return Err(RpcError::invalid("workspace file is too large to preview").with_details(details));
+    }
+    if std::str::from_utf8(&file.content).is_err() {
+        let details = json!({"type": "workspace_file_unsupported", "path": name});
+        let message = "workspace file is not UTF-8 text or a supported image";
+        return Err(RpcError::invalid(message).with_details(details));
+    }
     reply(json!({"agentId": id, "file": {
         "path": name,
         "name": name,
