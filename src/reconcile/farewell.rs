@@ -85,7 +85,9 @@ pub fn missing<S: Store>(store: &S) -> Vec<Gone> {
         let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
         keys.insert(gateway_key(&board.spec.gateway_ref, namespace));
     }
-    keys.retain(|key| store.gateway(&Key::from(key)).is_none());
+    let unreadable: BTreeSet<_> =
+        store.unreadable_gateways().iter().map(|meta| GatewayKey::from(&Key::of(meta))).collect();
+    keys.retain(|key| store.gateway(&Key::from(key)).is_none() && !unreadable.contains(key));
     keys.into_iter().map(Gone::named).collect()
 }
 

@@ -195,6 +195,52 @@ async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    connected(&mut rig).await;
+    rig.stop();
+    {
+        let mut state = rig.store.state();
+        let gateway = state.gateways.remove(&Key::new(NS, "gw")).unwrap();
+        state.unreadable_gateways.push(gateway.metadata);
+    }
+    rig.start();
+    assert_eq!(missing(&rig.store), [], "it exists");
+    let held = secret(&rig, "gw-device");
+    let mut gone = gateway_manifest("gone");
+    gone["apiVersion"] = json!("muster.dev/v1alpha1");
+    gone["kind"] = json!("AgentGateway");
+    gone["metadata"]["namespace"] = json!(NS);
+    gone["spec"]["device"] = json!({ "secretName": "gw-device" });
+    let gone = Gone::seen(&serde_json::from_value(gone).unwrap());
+    take_leave(rig.world(), &gone).await.unwrap();
+    assert_eq!(secret(&rig, "gw-device"), held, "it owns the Secret");
+    let mut held = held.unwrap();
+    held.metadata.owner_references = None;
+    rig.store.state().secrets.insert(Key::new(NS, "gw-device"), held.clone());
+    take_leave(rig.world(), &gone).await.unwrap();
+    assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the name that is its by default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_secret_of_an_agent_that_cannot_be_read_is_not_taken_up_by_another_one() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let uids = owners(&rig, "one-token");
+    {
+        let mut state = rig.store.state();
+        let agent = state.agents.remove(&Key::new(NS, "one")).unwrap();
+        state.unreadable_agents.push(agent.metadata);
+    }
+    rig.agent("two", json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "one-token" } }));
+    rig.until_reason("two", "SecretConflict").await;
+    assert_eq!(owners(&rig, "one-token"), uids);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from_a_backup() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
