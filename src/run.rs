@@ -286,7 +286,7 @@ async fn run_controllers(
     };
     let (one, two, three) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
     futures::join!(
-        shutdown.run_until_cancelled(farewell::run(world, receivers.gone)),
+        shutdown.run_until_cancelled(farewell::run(&world, receivers.gone)),
         controllers::run(agent, shutdown.clone(), move |object| {
             let world = Arc::clone(&one);
             async move { Box::pin(agent::reconcile(&world, &object)).await }

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
 use muster::api::agent::{Agent, AgentStatus, GatewayKey};
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
@@ -61,6 +62,14 @@ impl Store for BenchStore {
     }
 
     fn gateways(&self) -> Vec<Arc<AgentGateway>> {
+        Vec::new()
+    }
+
+    fn unreadable_agents(&self) -> Vec<ObjectMeta> {
+        Vec::new()
+    }
+
+    fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
         Vec::new()
     }
 

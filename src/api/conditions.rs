@@ -113,7 +113,7 @@ words! {
         InvalidSpec,
         /// The gateway refuses the agent's config entry.
         EntryRefused,
-        /// The agent's config entry came to nothing and goes out again later.
+        /// The agent's config entry came to nothing and is retried.
         EntryDelayed,
         /// A write was made as often as it may be, did not last, and is held back.
         RepeatedWrite,

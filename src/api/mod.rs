@@ -12,6 +12,7 @@ pub mod conditions;
 pub mod config_policy;
 pub mod crds;
 pub mod gateway;
+pub mod gateway_status;
 pub mod keys;
 pub mod names;
 pub mod profile;

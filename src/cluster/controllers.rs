@@ -59,7 +59,7 @@ struct Guard {
 ///
 /// # Guarantees
 /// At most one reconcile of an object is under way. A panic, an error or a deadline ends one reconcile and no other, and
-/// its object is tried again after a wait that grows. Each is a task of its own, so that one that computes for long holds
+/// its object is retried after a wait that grows. Each is a task of its own, so that one that computes for long holds
 /// up no other. How many run side by side is bounded where they meet something
 /// bounded: by the requests to the API server, and by each gateway's `maxInFlight`; so that the agents of a slow gateway
 /// hold no place that another's could use.
@@ -120,7 +120,7 @@ where
     let key = Key::of(readable.meta());
     guard.metrics.begun(guard.name);
     let started = Instant::now();
-    // Whoever stops waiting for it ends it.
+    // The task ends when this future is dropped.
     let task = AbortOnDropHandle::new(tokio::spawn(reconcile(Arc::new(readable.clone())).in_current_span()));
     let (next, ended) = match tokio::time::timeout(DEADLINE, task).await {
         Ok(Ok(next)) => (next, ended(next)),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reconcile_that_panics_or_hangs_ends_and_its_object_is_tried_again() {
+    async fn a_reconcile_that_panics_or_hangs_ends_and_its_object_is_retried() {
         struct Dropped(mpsc::UnboundedSender<&'static str>);
         impl Drop for Dropped {
             fn drop(&mut self) {

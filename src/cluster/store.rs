@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -123,6 +123,11 @@ fn all<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec
     cache.state().iter().filter_map(readable).collect()
 }
 
+/// The metadata of every unreadable object of a cache.
+fn unreadable<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<ObjectMeta> {
+    cache.state().iter().filter_map(|guard| guard.0.as_ref().err().map(|invalid| invalid.metadata.clone())).collect()
+}
+
 /// Adds the namespaces of the readable objects of a cache.
 fn namespaces<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>, found: &mut BTreeSet<String>) {
     for guard in cache.state() {
@@ -163,6 +168,14 @@ impl Store for KubeStore {
 
     fn gateways(&self) -> Vec<Arc<AgentGateway>> {
         all(&self.caches.gateways)
+    }
+
+    fn unreadable_agents(&self) -> Vec<ObjectMeta> {
+        unreadable(&self.caches.agents)
+    }
+
+    fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
+        unreadable(&self.caches.gateways)
     }
 
     fn namespaces(&self) -> BTreeSet<String> {

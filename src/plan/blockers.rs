@@ -66,7 +66,7 @@ pub(super) fn registering(observed: &Observed) -> Wait {
         return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some((code, message)) = &observed.delayed {
-        let text = format!("this agent's config entry goes out again later: {message}");
+        let text = format!("this agent's config entry came to nothing and is retried: {message}");
         return Wait::ForGateway(Trouble::transient(Reason::EntryDelayed, text).with_code(code));
     }
     if observed.over_budget {

@@ -15,7 +15,7 @@ pub struct Observed {
     pub doubt: Option<Doubt>,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
-    /// Why its entry came to nothing and goes out again later: code and message.
+    /// Why its entry came to nothing and is retried: code and message.
     pub delayed: Option<(String, String)>,
     /// The values of its entry that the gateway stores otherwise than they were sent.
     pub rewritten: Vec<RewrittenField>,

@@ -64,7 +64,7 @@ impl Signs {
         self.stale_at(desired).is_some_and(|stale| stale <= now)
     }
 
-    /// When the agent counts as offline, should no run go on then. A silence in which nobody listened does not count.
+    /// When the agent counts as offline, unless a run goes on at that time. A silence in which nobody listened does not count.
     ///
     /// Silence begins with the end of the latest run. But agents check in when the gateway's heartbeat runs them: an
     /// agent that runs and does not call, since it cannot reach Muster for example, must not count as present for ever. So the end of a

@@ -176,7 +176,7 @@ fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, repo
             (None, Some(_)) if sent == name && !was_refused(report) => {}
             (None, Some(refusal)) => {
                 let message = format!(
-                    "the gateway refuses the session's label {sent:?}: {refusal}; the agent works without it. Change spec.displayName, or the label of the session that has it; Muster tries again every 10 minutes."
+                    "the gateway refuses the session's label {sent:?}: {refusal}. Change spec.displayName, or the label of the session that has it; Muster retries every 10 minutes"
                 );
                 return say(false, Reason::LabelRefused, message);
             }
@@ -235,7 +235,7 @@ fn refused(new: &AgentStatus, observed: &Observed) -> Option<Verdict> {
     };
     let path = new.workspace_path.as_deref().unwrap_or_default();
     let message = format!(
-        "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"); all other files are written. Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
+        "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"). Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
     );
     Some(Verdict::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
 }

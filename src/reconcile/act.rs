@@ -3,6 +3,7 @@
 use tracing::info;
 
 use super::link::{Written, trouble};
+use super::ownership::has_finalizer;
 use super::ports::{Claim, Key, Store};
 use super::status_writer::{kubernetes, write_binding};
 use super::step_context::StepContext;
@@ -100,17 +101,12 @@ fn refusal(error: &CallError) -> Trouble {
 /// The finalizer first: what is recorded and could not be cleaned up would be of no use.
 async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
     let claim = Claim { add_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
-    let claimed = if is_claimed(agent) {
+    let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {
         agent.clone()
     } else {
         store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))?
     };
     write_binding(store, &claimed, Some(binding)).await
-}
-
-/// Whether the Agent has its finalizer.
-pub(super) fn is_claimed(agent: &Agent) -> bool {
-    agent.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER)
 }
 
 async fn write_files<S: Store>(

@@ -15,11 +15,11 @@ use super::references::{self, References};
 use super::status_writer::{kubernetes, write_status};
 use super::step_context::StepContext;
 use super::templates::TemplatesError;
-use super::{Next, World, adoption, desired, observe, release};
+use super::{Next, World, adoption, desired, observe, ownership, release};
 use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
 use crate::api::conditions::is_true;
 use crate::api::requests::RequestKind;
-use crate::api::{ConditionType, Reason};
+use crate::api::{ConditionType, Reason, keys};
 use crate::gateway::Activity;
 use crate::plan::agent::Known;
 use crate::plan::label::{Labelled, Labelling, labelling};
@@ -285,7 +285,7 @@ fn first_things_first(plan: Plan, link: &Link, slot: &Slot) -> (Plan, bool) {
 
 /// Whether the plan begins with a write that the API server refuses should the Agent have changed since it was read.
 fn begins_with_a_claim(plan: &Plan, agent: &Agent) -> bool {
-    matches!(plan.steps[..], [Step::Bind(_), ..]) && !act::is_claimed(agent)
+    matches!(plan.steps[..], [Step::Bind(_), ..]) && !ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
 }
 
 /// Reads the agent again before anything is done about it. Gives the round's end when the cache was behind.

@@ -289,6 +289,18 @@ impl<'a> Holder<'a> {
     }
 }
 
+/// Whether another AgentGateway names a device Secret. The name that it has by default stands for one that cannot be read.
+fn is_used_by_another<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> bool {
+    let another = |meta: &ObjectMeta| {
+        meta.namespace.as_deref().unwrap_or_default() == holder.namespace && meta.uid.as_deref() != holder.uid
+    };
+    let named = |gateway: &AgentGateway| another(&gateway.metadata) && gateway.device_secrets().contains(name);
+    let unread = |meta: &ObjectMeta| {
+        another(meta) && AgentGateway::default_device_secret(meta.name.as_deref().unwrap_or_default()) == name
+    };
+    store.gateways().iter().any(|gateway| named(gateway)) || store.unreadable_gateways().iter().any(unread)
+}
+
 /// Lets go of a device Secret, and deletes it when it is this AgentGateway's.
 ///
 /// # Guarantees
@@ -299,11 +311,7 @@ impl<'a> Holder<'a> {
 /// The request to Kubernetes that failed.
 pub async fn discard<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> Result<(), Trouble> {
     let key = Key::new(holder.namespace, name);
-    let used = store.gateways().iter().any(|gateway| {
-        let other = Holder::of(gateway);
-        other.namespace == holder.namespace && other.uid != holder.uid && gateway.device_secrets().contains(name)
-    });
-    if used {
+    if is_used_by_another(store, holder, name) {
         return Ok(());
     }
     let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };

@@ -3,12 +3,12 @@
 //! No reconcile sees it any more, and its device Secret carries a finalizer of ours. Secrets are never listed, so that the
 //! names come from what was last seen of it. What went while no operator ran is found by those who still refer to it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::credentials::{self, Holder};
@@ -17,10 +17,11 @@ use super::references::gateway_key;
 use super::{World, gateway};
 use crate::api::AgentGateway;
 use crate::api::agent::GatewayKey;
-use crate::plan::{Binding, Trouble};
+use crate::plan::{Binding, Trouble, backoff};
 
-/// How long a farewell that failed waits for the next attempt.
-const AGAIN: Duration = Duration::from_secs(30);
+/// How long a farewell that failed waits for the next attempt: the first time, and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// An AgentGateway that does not exist any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,11 @@ impl Gone {
     #[must_use]
     pub fn known(meta: &ObjectMeta) -> Self {
         Self { uid: meta.uid.clone(), ..Self::named(GatewayKey::from(&Key::of(meta))) }
+    }
+
+    /// Whether both are about one object: one key and one uid.
+    fn is_same_object(&self, other: &Self) -> bool {
+        (&self.key, &self.uid) == (&other.key, &other.uid)
     }
 
     /// One of which only the name is known: its device Secret has the name that it has without `spec.device.secretName`.
@@ -79,37 +85,60 @@ pub fn missing<S: Store>(store: &S) -> Vec<Gone> {
         let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
         keys.insert(gateway_key(&board.spec.gateway_ref, namespace));
     }
-    keys.retain(|key| store.gateway(&Key::from(key)).is_none());
+    let unreadable: BTreeSet<_> =
+        store.unreadable_gateways().iter().map(|meta| GatewayKey::from(&Key::of(meta))).collect();
+    keys.retain(|key| store.gateway(&Key::from(key)).is_none() && !unreadable.contains(key));
     keys.into_iter().map(Gone::named).collect()
 }
 
-/// Takes leave of each AgentGateway that goes, and again until it succeeds; at first of those that went while no operator ran.
+/// A farewell that is due.
+struct Due {
+    gone: Gone,
+    failures: u32,
+    at: Instant,
+}
+
+impl Due {
+    fn now(gone: Gone) -> Self {
+        Self { gone, failures: 0, at: Instant::now() }
+    }
+
+    /// After a failure, with a wait that grows.
+    fn later(self) -> Self {
+        let failures = self.failures.saturating_add(1);
+        Self { failures, at: Instant::now() + backoff::doubled(FIRST_WAIT, LONGEST_WAIT, failures), ..self }
+    }
+}
+
+/// Takes leave of each AgentGateway that goes, and retries until it succeeds; at first of those that went while no operator ran.
 /// The caches must be in sync. Ends with the senders.
-pub async fn run<S: Store>(world: Arc<World<S>>, mut gone: UnboundedReceiver<Gone>) {
-    let mut waiting: BTreeMap<_, Gone> = missing(&world.store).into_iter().map(named).collect();
+pub async fn run<S: Store>(world: &World<S>, mut gone: UnboundedReceiver<Gone>) {
+    let mut waiting: Vec<_> = missing(&world.store).into_iter().map(Due::now).collect();
     loop {
-        let mut failed = BTreeMap::new();
-        for (id, gone) in waiting {
-            match take_leave(&world, &gone).await {
-                Ok(()) => {}
-                Err(trouble) => {
-                    warn!(gateway = %gone.key, %trouble, "is gone, and its device Secret could not be let go of yet");
-                    failed.insert(id, gone);
-                }
-            }
+        let now = Instant::now();
+        for due in std::mem::take(&mut waiting) {
+            waiting.extend(if due.at <= now { attempt(world, due).await } else { Some(due) });
         }
-        waiting = failed;
-        let next =
-            if waiting.is_empty() { Ok(gone.recv().await) } else { tokio::time::timeout(AGAIN, gone.recv()).await };
+        let next = match waiting.iter().map(|due| due.at).min() {
+            Some(at) => tokio::time::timeout_at(at, gone.recv()).await,
+            None => Ok(gone.recv().await),
+        };
         match next {
-            Ok(Some(gone)) => waiting.extend([named(gone)]),
+            Ok(Some(gone)) => {
+                waiting.retain(|due| !due.gone.is_same_object(&gone));
+                waiting.push(Due::now(gone));
+            }
             Ok(None) => return,
             Err(_) => {}
         }
     }
 }
 
-/// An AgentGateway by what tells it from another one.
-fn named(gone: Gone) -> ((GatewayKey, Option<String>), Gone) {
-    ((gone.key.clone(), gone.uid.clone()), gone)
+/// One attempt; what is left to do of it.
+async fn attempt<S: Store>(world: &World<S>, due: Due) -> Option<Due> {
+    let trouble = take_leave(world, &due.gone).await.err()?;
+    let due = due.later();
+    let seconds = due.at.duration_since(Instant::now()).as_secs();
+    warn!(gateway = %due.gone.key, %trouble, seconds, "is gone, and its device Secret could not be let go of yet");
+    Some(due)
 }

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::progress::progress;
 use super::release::cut_off;
-use super::shared_heartbeats::{self, Shared};
+use super::shared_heartbeats::{self, Blocks, Shared};
 use super::status_writer::{kubernetes, status_not_written};
 use super::unmanaged::{self, Unmanaged};
 use super::{Next, World, names, ownership};
@@ -136,7 +136,8 @@ async fn connect<S: Store>(
 
 async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> Result<Next, Trouble> {
     let bound = world.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
-    if bound > 0 || shared_heartbeats::waits(world, gateway, key).await {
+    let blocks = shared_heartbeats::blocks(&world.store, gateway, key);
+    if bound > 0 || matches!(blocks, Blocks::Wait) {
         if world.gateways.link(key).is_none()
             && let Err(trouble) = connect(world, gateway, key).await
         {
@@ -156,12 +157,16 @@ async fn deleting<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &Gate
     }
     let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
     match world.store.claim_gateway(gateway, &claim).await {
-        Ok(_) | Err(super::StoreError::NotFound(_)) => {
-            info!(gateway = %key, "let go");
-            Ok(Next::on_change())
-        }
-        Err(error) => Err(kubernetes(&error)),
+        Ok(_) | Err(super::StoreError::NotFound(_)) => {}
+        Err(error) => return Err(kubernetes(&error)),
     }
+    info!(gateway = %key, "let go");
+    // Each step before may be repeated, and this event is to come once.
+    if let Blocks::Left(message) = blocks {
+        warn!(gateway = %key, left = message, "left on the gateway");
+        world.store.tell(Subject::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+    }
+    Ok(Next::on_change())
 }
 
 /// What is seen of a gateway by its connection.

@@ -283,7 +283,7 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
     }
     if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
         let message = format!(
-            "the entries of {} agents came to nothing and go out again later; the first: {id}: {} ({})",
+            "the entries of {} agents came to nothing and are retried; the first: {id}: {} ({})",
             writes.delayed.len(),
             error.message,
             error.code

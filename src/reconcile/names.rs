@@ -1,11 +1,10 @@
 //! Names that cannot work, of objects that were there before the API server refused them. Pure.
 
 use crate::api::agent::Agent;
-use crate::api::conditions::is_true;
 use crate::api::names::{IMPOSSIBLE_IDS, LONGEST, is_key, is_namespace, is_object_name};
 use crate::api::shared::{ConfigMapKeyRef, GatewayRef, LocalRef, SecretKeyRef, TemplateSource, TemplatesRef};
-use crate::api::{AgentGateway, Board, ConditionType, Reason};
-use crate::plan::Trouble;
+use crate::api::{AgentGateway, Board, Reason};
+use crate::plan::{Binding, Trouble};
 
 /// Whether the names that an Agent gives can work.
 ///
@@ -13,9 +12,7 @@ use crate::plan::Trouble;
 /// The field whose name cannot, and what to do.
 pub(super) fn of_agent(agent: &Agent) -> Result<(), Trouble> {
     let spec = &agent.spec;
-    // An old gateway may have taken it.
-    let registered = agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Registered));
-    if let Some(id) = spec.agent_id.as_deref().filter(|id| IMPOSSIBLE_IDS.contains(id) && !registered) {
+    if let Some(id) = spec.agent_id.as_deref().filter(|id| IMPOSSIBLE_IDS.contains(id) && !was_set_up(agent, id)) {
         let message = format!(
             "spec.agentId {id:?} is an id that a gateway cannot keep; create the Agent anew with another one, or with none"
         );
@@ -31,6 +28,12 @@ pub(super) fn of_agent(agent: &Agent) -> Result<(), Trouble> {
         source(file.template.as_ref(), &format!("spec.files[{}].template", file.name))?;
     }
     Ok(())
+}
+
+/// Whether an old gateway took this id, so that the Agent goes on with it.
+fn was_set_up(agent: &Agent, id: &str) -> bool {
+    let is_bound = Binding::of(agent).is_some_and(|binding| binding.identity.agent_id == id);
+    is_bound && agent.status.as_ref().is_some_and(|status| !status.files.is_empty())
 }
 
 /// The same for a Board.
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cannot_work_is_told_with_its_field() {
+    fn a_name_that_cannot_work_is_refused_with_its_field() {
         let key = |name: &str, key: &str| json!({ "configMapKeyRef": { "name": name, "key": key } });
         for (spec, words) in [
             (json!({ "boardRef": { "name": ".." } }), "spec.boardRef.name \"..\""),
@@ -143,6 +146,31 @@ mod tests {
             let message = message(of_agent(&agent("a", &spec)));
             assert!(message.contains(words), "{spec}: {message}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_an_old_gateway_took_keeps_its_id_whatever_its_conditions_say() {
+        let status = |id: &str, files: &Value, truth: &str| {
+            json!({
+                "binding": { "uid": "u", "gateway": { "namespace": "fleet", "name": "gw" }, "agentId": id,
+                    "sessionKey": "agent:x:main", "workspace": "/w", "adopted": false },
+                "files": files,
+                "conditions": [{ "type": "Registered", "status": truth, "reason": "Outdated", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+            })
+        };
+        let with = |status: Value| {
+            let mut agent = agent("a", &json!({ "agentId": "prototype" }));
+            agent.metadata.uid = Some("u".into());
+            agent.status = serde_json::from_value(status).unwrap();
+            of_agent(&agent)
+        };
+        let files = json!([{ "name": "SOUL.md", "state": "Synced" }]);
+        for truth in ["True", "False", "Unknown"] {
+            assert_eq!(with(status("prototype", &files, truth)), Ok(()), "Registered={truth}");
+        }
+        assert!(with(status("prototype", &json!([]), "False")).is_err(), "bound, and never set up");
+        assert!(with(status("constructor", &files, "False")).is_err(), "another id is bound");
     }
 
     #[test]

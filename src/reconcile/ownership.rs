@@ -1,7 +1,7 @@
 //! Whose a Secret is, and how one that lost its owner becomes somebody's again.
 //!
 //! A backup brings a Secret back without its owner, or with one whose uid is gone. It still carries what Muster put on
-//! it: that is how it is told from a Secret that a person made.
+//! it: a Secret that a person made does not.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -37,9 +37,9 @@ fn exists<S: Store>(store: &S, namespace: Option<&str>, reference: &OwnerReferen
         meta.namespace.as_deref() == namespace && meta.uid.as_deref() == Some(reference.uid.as_str())
     };
     if is_of::<Agent>(reference) {
-        store.agents().iter().any(|agent| there(&agent.metadata))
+        store.agents().iter().any(|agent| there(&agent.metadata)) || store.unreadable_agents().iter().any(there)
     } else if is_of::<AgentGateway>(reference) {
-        store.gateways().iter().any(|gateway| there(&gateway.metadata))
+        store.gateways().iter().any(|gateway| there(&gateway.metadata)) || store.unreadable_gateways().iter().any(there)
     } else {
         true
     }

@@ -135,7 +135,7 @@ pub enum Subject<'a> {
 ///
 /// # Guarantees
 /// Reads of agents, boards and gateways come from a cache, except the fresh one; reads of Secrets, ConfigMaps and namespaces by name are live.
-/// A Secret or a ConfigMap whose name is none does not exist: no name becomes part of another path of the API.
+/// A Secret or a ConfigMap with an invalid name counts as absent: no name becomes part of another path of the API.
 /// Writes apply only to the object as it was read (`resourceVersion`) and give it back as written.
 pub trait Store: Send + Sync + 'static {
     /// The time.
@@ -153,6 +153,10 @@ pub trait Store: Send + Sync + 'static {
     fn boards(&self) -> Vec<Arc<Board>>;
     /// All AgentGateways in the cache.
     fn gateways(&self) -> Vec<Arc<AgentGateway>>;
+    /// The metadata of the Agents in the cache that this version cannot read. They exist all the same.
+    fn unreadable_agents(&self) -> Vec<ObjectMeta>;
+    /// The metadata of the AgentGateways in the cache that this version cannot read. They exist all the same.
+    fn unreadable_gateways(&self) -> Vec<ObjectMeta>;
     /// The namespaces that have any of these.
     fn namespaces(&self) -> BTreeSet<String>;
 

@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 
 use super::link::{WITHOUT_A_PLACE, trouble};
+use super::ownership::has_finalizer;
 use super::ports::{Claim, Key, Note, Store, Subject};
 use super::status_writer::{kubernetes, write_binding, write_status};
 use super::{Next, World, adoption, leftovers};
@@ -12,7 +13,7 @@ use crate::gateway::{AgentRow, Deleted, Inventory, same_path};
 use crate::plan::removal::{self, BOOTS_WITHIN, Presence, Removal, advice, removal};
 use crate::plan::{self, Binding, Trouble, status};
 
-/// The reason of the event that tells what a gateway left of an agent although it was to go.
+/// The reason of the event that names what a gateway left of an agent although it was to go.
 const LEFT_BEHIND: &str = "LeftBehind";
 
 /// What there is of the gateway that a binding names.
@@ -112,7 +113,7 @@ fn advised<S: Store>(world: &World<S>, agent: &Agent, binding: Option<&Binding>,
     }
 }
 
-/// What is to be told of an agent that was removed.
+/// What is reported of an agent that was removed.
 struct Removed {
     /// Its workspace stays on purpose.
     kept: Option<String>,
@@ -188,12 +189,13 @@ pub async fn step<S: Store>(world: &World<S>, agent: &Agent, binding: &Binding) 
 
 /// Reconciles an Agent that is being deleted.
 pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
-    if !waits_for_us(agent) {
+    let held = |agent: &Agent| has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
+    if !held(agent) {
         return Next::on_change();
     }
     // The cache may lag behind a removal that has just been made: to make it again would wait for the gateway in vain.
     let agent = match world.store.fresh_agent(&Key::of(&agent.metadata)).await {
-        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && waits_for_us(&now) => now,
+        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && held(&now) => now,
         Ok(_) => return Next::on_change(),
         Err(_) => return Next::retry(),
     };
@@ -216,11 +218,6 @@ pub async fn deleting<S: Store>(world: &World<S>, agent: &Agent) -> Next {
             if waits_for_its_turn(&trouble) { Next::after(WITHOUT_A_PLACE) } else { Next::retry().within(advice) }
         }
     }
-}
-
-/// Whether its deletion ends only when we have let go of it.
-fn waits_for_us(agent: &Agent) -> bool {
-    agent.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == keys::AGENT_FINALIZER)
 }
 
 /// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.

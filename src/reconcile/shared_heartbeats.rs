@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::World;
-use super::ports::{Key, Note, Store, Subject};
+use super::ports::{Key, Note, Store};
 use super::references::same_gateway;
 use crate::api::agent::GatewayKey;
 use crate::api::conditions::{Truth, Verdict, find};
@@ -129,34 +128,46 @@ pub(super) fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option
     Some(Note { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
 }
 
-/// Whether an AgentGateway that is being deleted, with no agent bound to it, waits until the blocks that it recorded are
-/// taken away. It does not wait for longer than its `cleanupTimeout`; an event then names what is left.
-pub(super) async fn waits<S: Store>(world: &World<S>, gateway: &AgentGateway, key: &GatewayKey) -> bool {
+/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted.
+pub(super) enum Blocks {
+    /// There are none, or another AgentGateway of the same URL takes them away.
+    Done,
+    /// They are to be taken away first.
+    Wait,
+    /// They stay: the gateway could not be asked in time. The message names them.
+    Left(String),
+}
+
+/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted and no agent is bound to it. It does
+/// not wait for longer than its `cleanupTimeout`.
+pub(super) fn blocks<S: Store>(store: &S, gateway: &AgentGateway, key: &GatewayKey) -> Blocks {
     let recorded = recorded(gateway);
     if recorded.is_empty() {
-        return false;
+        return Blocks::Done;
     }
     // Another AgentGateway of the same URL takes them away with its own; of two that go, the last one.
     let stays = |other: &AgentGateway| {
         other.metadata.deletion_timestamp.is_none() || GatewayKey::from(&Key::of(&other.metadata)) > *key
     };
-    let mut others = siblings(&world.store, key);
+    let mut others = siblings(store, key);
     others.retain(|other| stays(other));
     if others.iter().any(|other| self::recorded(other).is_superset(&recorded)) {
-        return false;
+        return Blocks::Done;
     }
     let since = gateway.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let end = since.and_then(|since| since.saturating_add(gateway.spec.cleanup_timeout()).ok());
-    if end.is_some_and(|end| world.store.now() < end) {
-        return true;
+    if end.is_some_and(|end| store.now() < end) {
+        return Blocks::Wait;
     }
     let ids: Vec<_> = recorded.iter().map(String::as_str).collect();
-    let message = format!(
+    Blocks::Left(format!(
         "empty heartbeat blocks may still stand in the config of the gateway {}, in the entries of {}: it could not be asked in time; take them out there",
         gateway.spec.url,
         named(&ids)
-    );
-    let note = Note { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message };
-    world.store.tell(Subject::Gateway(gateway), &note).await;
-    false
+    ))
+}
+
+/// The event of an AgentGateway that is gone, whose blocks stay.
+pub(super) fn left_behind(message: String) -> Note {
+    Note { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
 }

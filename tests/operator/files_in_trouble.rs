@@ -83,7 +83,7 @@ async fn a_link_in_the_place_of_a_file_is_named_and_holds_up_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_tried_once_a_resync_told_once_and_heals_when_it_goes() {
+async fn a_link_is_tried_once_a_resync_reported_once_and_heals_when_it_goes() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": false } })).await;

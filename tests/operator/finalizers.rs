@@ -5,8 +5,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::reconcile::Key;
-use muster::reconcile::farewell::{Gone, missing, take_leave};
+use muster::reconcile::farewell::{self, Gone, missing, take_leave};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
@@ -163,6 +164,80 @@ async fn a_gateway_that_went_while_no_operator_ran_is_missed_by_those_who_refer_
     assert_eq!(gone.len(), 1);
     take_leave(rig.world(), &gone[0]).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each_new_one() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    connected(&mut rig).await;
+    rig.stop();
+    torn_away(&rig);
+    rig.start();
+    rig.store.state().failures = 1_000;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let others = async {
+        for number in 0..120 {
+            let other = json!({ "name": format!("other-{number}"), "namespace": NS, "uid": format!("uid-{number}") });
+            sender.send(Gone::known(&serde_json::from_value(other).unwrap())).unwrap();
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+    };
+    tokio::select! {
+        () = farewell::run(rig.world(), receiver) => panic!("it ended before its senders"),
+        () = others => {}
+    }
+    let attempts = 1_000 - rig.store.state().failures;
+    // At 0, 0.5, 1.5, 3.5 and 7.5 minutes, at 15.5, and each 10 minutes from then on.
+    assert_eq!(attempts, 10, "within an hour");
+    rig.store.state().failures = 0;
+    drop(sender);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    connected(&mut rig).await;
+    rig.stop();
+    {
+        let mut state = rig.store.state();
+        let gateway = state.gateways.remove(&Key::new(NS, "gw")).unwrap();
+        state.unreadable_gateways.push(gateway.metadata);
+    }
+    rig.start();
+    assert_eq!(missing(&rig.store), [], "it exists");
+    let held = secret(&rig, "gw-device");
+    let mut gone = gateway_manifest("gone");
+    gone["apiVersion"] = json!("muster.dev/v1alpha1");
+    gone["kind"] = json!("AgentGateway");
+    gone["metadata"]["namespace"] = json!(NS);
+    gone["spec"]["device"] = json!({ "secretName": "gw-device" });
+    let gone = Gone::seen(&serde_json::from_value(gone).unwrap());
+    take_leave(rig.world(), &gone).await.unwrap();
+    assert_eq!(secret(&rig, "gw-device"), held, "it owns the Secret");
+    let mut held = held.unwrap();
+    held.metadata.owner_references = None;
+    rig.store.state().secrets.insert(Key::new(NS, "gw-device"), held.clone());
+    take_leave(rig.world(), &gone).await.unwrap();
+    assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the name that is its by default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_secret_of_an_agent_that_cannot_be_read_is_not_taken_up_by_another_one() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let uids = owners(&rig, "one-token");
+    {
+        let mut state = rig.store.state();
+        let agent = state.agents.remove(&Key::new(NS, "one")).unwrap();
+        state.unreadable_agents.push(agent.metadata);
+    }
+    rig.agent("two", json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "one-token" } }));
+    rig.until_reason("two", "SecretConflict").await;
+    assert_eq!(owners(&rig, "one-token"), uids);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What a gateway leaves of an agent is told, and the token in it is worth nothing.
+//! What a gateway leaves of an agent is reported, and the token in it is worth nothing.
 
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::{Agent, Board};
@@ -63,7 +63,7 @@ async fn sessions_that_could_not_be_purged_are_told_with_the_workspace_that_stay
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_that_leaves_nothing_is_not_told() {
+async fn a_removal_that_leaves_nothing_sends_no_event() {
     let (mut rig, _gateway, _) = provisioned(on_ops()).await;
     rig.delete::<Agent>("one");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;

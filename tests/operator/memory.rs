@@ -28,6 +28,9 @@ pub(crate) struct State {
     pub agents: BTreeMap<Key, Agent>,
     pub boards: BTreeMap<Key, Board>,
     pub gateways: BTreeMap<Key, AgentGateway>,
+    /// Agents and AgentGateways of which the operator can read the metadata only.
+    pub unreadable_agents: Vec<ObjectMeta>,
+    pub unreadable_gateways: Vec<ObjectMeta>,
     pub secrets: BTreeMap<Key, Secret>,
     pub config_maps: BTreeMap<Key, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -49,6 +52,7 @@ impl State {
     fn collect(&mut self) {
         let mut uids: Vec<_> = self.agents.values().filter_map(kube::ResourceExt::uid).collect();
         uids.extend(self.gateways.values().filter_map(kube::ResourceExt::uid));
+        uids.extend(self.unreadable_agents.iter().chain(&self.unreadable_gateways).filter_map(|meta| meta.uid.clone()));
         self.secrets.retain(|_, secret| {
             let orphaned = secret.metadata.owner_references.iter().flatten().any(|o| !uids.contains(&o.uid));
             if orphaned {
@@ -231,6 +235,14 @@ impl Store for MemoryStore {
 
     fn gateways(&self) -> Vec<Arc<AgentGateway>> {
         self.state().gateways.values().cloned().map(Arc::new).collect()
+    }
+
+    fn unreadable_agents(&self) -> Vec<ObjectMeta> {
+        self.state().unreadable_agents.clone()
+    }
+
+    fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
+        self.state().unreadable_gateways.clone()
     }
 
     fn namespaces(&self) -> BTreeSet<String> {

@@ -283,6 +283,21 @@ async fn an_agent_gateway_that_is_deleted_and_cannot_be_asked_says_what_is_left(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_agent_gateway_leaves_is_reported_once_although_its_last_writes_fail() {
+    let (mut rig, gateway) = with_one().await;
+    gateway.lose_host();
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<Agent>("one");
+    rig.until("the end of the agent", |rig| rig.store.state().agents.is_empty()).await;
+    rig.store.state().failures = 20;
+    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    let state = rig.store.state();
+    assert_eq!(state.failures, 0, "writes failed");
+    let said = state.notes.iter().filter(|(_, note)| note.message.contains("empty heartbeat blocks")).count();
+    assert_eq!(said, 1, "{:?}", state.notes);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_agent_gateways_of_one_url_keep_the_blocks_until_both_have_no_agent() {
     let (mut rig, gateway) = with_one().await;
     let mut second = gateway_manifest("gw");
