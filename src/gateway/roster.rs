@@ -141,12 +141,21 @@ fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<S
 }
 
 /// About the memory that the tree of a JSON text takes, in bytes, and rather more: the map of an object takes as much as eleven
-/// of its fields at once.
+/// of its fields at once. A string takes what its text has.
 fn cost(text: &str) -> usize {
-    let byte = |byte: u8| match byte {
-        b'{' => 640,
-        b'[' | b',' => 64,
-        _ => 1,
+    let (mut in_string, mut escaped) = (false, false);
+    let byte = |byte: u8| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+        match byte {
+            b'{' if !in_string => 640,
+            b'[' | b',' if !in_string => 64,
+            _ => 1,
+        }
     };
     text.bytes().map(byte).sum()
 }
@@ -195,6 +204,16 @@ mod tests {
         }
         let beside = format!(r#"{{"config":{{"agents":{{"list":[{{"id":"a"}}]}},"other":{bomb}}}}}"#);
         assert_eq!(ConfigAnswer::read(&beside).unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn what_stands_in_a_string_costs_what_its_text_has() {
+        let prompt = r#"\"{["#.to_owned() + &"{".repeat(8192) + r"\\";
+        let entries: Map<String, Value> =
+            (0..10).map(|n| (format!("a{n}"), json!({ "heartbeat": { "prompt": prompt } }))).collect();
+        assert_eq!(read(&json!({ "config": { "agents": { "entries": entries } } })).entries.len(), 10);
+        assert_eq!(cost(r#"{"a\"{":"\\","b":["{"]}"#), cost(r#"{"a\"x":"\\","b":["x"]}"#));
+        assert_eq!(cost(r#"["\\",{}]"#), 2 * 64 + 640 + 6);
     }
 
     #[test]
