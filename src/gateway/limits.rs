@@ -77,6 +77,8 @@ pub(super) const METHODS: usize = 4_096;
 pub(super) const SCOPES: usize = 64;
 /// Most workspace files in a list.
 pub(super) const FILES: usize = 1_000;
+/// Most paths that a deletion left. A real gateway names seven at most.
+pub(super) const LEFTOVERS: usize = 1_000;
 /// Most sessions in a list. 100 are asked for.
 pub(super) const SESSIONS: usize = 1_000;
 /// Most messages of a session's history.
