@@ -175,14 +175,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         if end.deadline() <= Instant::now() { Err(Exceeded::Time) } else { Ok(()) }
     }
 
-    /// Takes a frame's part of the budget.
+    /// Takes what the message has with this frame from the budget, less what it has taken already; nothing for a short one.
     fn poll_budget(&mut self, cx: &mut Context<'_>, frame: Frame) -> Poll<()> {
-        let size = u32::try_from(frame.size).unwrap_or(u32::MAX);
-        if !frame.data || size == 0 {
+        let taken = self.charge.as_ref().map_or(0, Charge::num_permits) as u64;
+        let missing = u32::try_from(self.message.saturating_sub(taken)).unwrap_or(u32::MAX);
+        if !frame.data || self.message <= limits::SHORT || missing == 0 {
             return Poll::Ready(());
         }
         // The budget is never closed.
-        let Some(part) = ready!(self.budget.poll_acquire_many(cx, size)) else { return Poll::Ready(()) };
+        let Some(part) = ready!(self.budget.poll_acquire_many(cx, missing)) else { return Poll::Ready(()) };
         match &mut self.charge {
             Some(charge) => charge.merge(part),
             None => self.charge = Some(part),
