@@ -63,7 +63,7 @@ async fn what_keeps_to_the_bounds_is_passed_on_as_it_is_and_one_frame_at_a_time(
     let all = [UPGRADE, &frames.concat()].concat();
     let budget = budget(100_000);
     let (mut stream, there) = sent(&all, &budget);
-    stream.at = At::Upgrade(0);
+    stream.at = At::Start;
     stream.set_stage(Stage::Open);
     drop(there);
     assert_eq!(read(&mut stream, UPGRADE.len()).await.unwrap(), UPGRADE);
@@ -160,4 +160,23 @@ async fn a_message_that_does_not_come_to_its_end_holds_its_part_of_the_budget_fo
     let (mut stream, _there) = sent(&[], &budget);
     let waiting = tokio::time::timeout(limits::MESSAGE_TIME * 10, read(&mut stream, 1));
     assert!(waiting.await.is_err(), "silence is none of its business");
+}
+
+#[tokio::test]
+async fn an_answer_to_the_upgrade_whose_end_the_websocket_could_find_elsewhere_is_refused() {
+    let with = |from: &str, to: &str| String::from_utf8(UPGRADE.to_vec()).unwrap().replacen(from, to, 1);
+    for (answer, flaw) in [
+        (with("HTTP", "\r\nHTTP"), Exceeded::NotHttp),
+        (with("HTTP", "\nHTTP"), Exceeded::NotHttp),
+        ("\u{15}\u{3}\u{1}".into(), Exceeded::NotHttp),
+        (with("\r\n\r\n", "\n\n"), Exceeded::LineEnd),
+        (with("\r\n\r\n", "\r\n\n"), Exceeded::LineEnd),
+        (with("\r\n", "\n"), Exceeded::LineEnd),
+        (with("y\r\n", "y\n"), Exceeded::LineEnd),
+    ] {
+        let all = [answer.as_bytes(), &head(WHOLE, u64::MAX)].concat();
+        let (mut stream, _there) = sent(&all, &budget(limits::BUDGET));
+        stream.at = At::Start;
+        assert_eq!(read(&mut stream, all.len()).await, Err(flaw), "{answer:?}");
+    }
 }
