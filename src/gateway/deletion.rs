@@ -1,10 +1,14 @@
 //! What a gateway says of an agent that was deleted.
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tracing::warn;
 
-/// Most characters of a path or a reason that are passed on.
-const LONGEST: usize = 512;
+use super::limits;
+use super::readers::{List, lax};
+use super::text::clean;
+
 /// Most paths that are passed on. A real gateway names seven at most.
 const MOST_PATHS: usize = 16;
 
@@ -45,52 +49,112 @@ pub struct Leftover {
 }
 
 /// The part of the answer that is read. Old gateways have none of it.
+#[derive(Default)]
+pub(super) struct RawDeleted(Leftovers);
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Failed {
+    failed: List<RawLeftover, { limits::LEFTOVERS }>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawLeftover {
+    #[serde(deserialize_with = "lax")]
+    path: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    reason: Option<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct RawDeleted {
-    failed: Vec<Value>,
+struct Purge {
     purge_failed: bool,
 }
 
 impl RawDeleted {
     /// What was left.
-    pub(super) fn leftovers(&self) -> Leftovers {
-        let text = |value: &Value| clean(value.as_str().unwrap_or_default());
-        let path = |failure: &Value| Leftover { path: text(&failure["path"]), reason: text(&failure["reason"]) };
-        Leftovers { paths: self.failed.iter().take(MOST_PATHS).map(path).collect(), sessions: self.purge_failed }
+    pub(super) fn leftovers(self) -> Leftovers {
+        self.0
     }
 }
 
-/// Text of a gateway without control and format characters, and of bounded length.
-fn clean(text: &str) -> String {
-    let format = |c: char| matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    text.chars().filter(|c| !c.is_control() && !format(*c)).take(LONGEST).collect()
+impl<'de> Deserialize<'de> for RawDeleted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (left, flaw) = read(<&RawValue>::deserialize(deserializer)?.get());
+        if let Some(flaw) = flaw {
+            let error = clean(&flaw.to_string());
+            warn!(
+                error,
+                "the answer of agents.delete could not be read; files of the agent may be left on the gateway"
+            );
+        }
+        Ok(Self(left))
+    }
+}
+
+/// What can be read of an answer, and why the rest cannot.
+fn read(text: &str) -> (Leftovers, Option<serde_json::Error>) {
+    let (failed, unread) = part::<Failed>(text);
+    let (purge, flaw) = part::<Purge>(text);
+    let cleaned = |text: Option<String>| clean(&text.unwrap_or_default());
+    let path = |left: RawLeftover| Leftover { path: cleaned(left.path), reason: cleaned(left.reason) };
+    let paths = failed.failed.0.into_iter().take(MOST_PATHS).map(path).collect();
+    (Leftovers { paths, sessions: purge.purge_failed }, unread.or(flaw))
+}
+
+fn part<T: Default + DeserializeOwned>(text: &str) -> (T, Option<serde_json::Error>) {
+    serde_json::from_str(text).map_or_else(|error| (T::default(), Some(error)), |part| (part, None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn read(payload: Value) -> Leftovers {
-        serde_json::from_value::<RawDeleted>(payload).unwrap().leftovers()
+    /// What is read of an answer that can be read wholly.
+    fn left(payload: &Value) -> Leftovers {
+        let (left, flaw) = read(&payload.to_string());
+        assert!(flaw.is_none(), "{flaw:?}");
+        assert_eq!(serde_json::from_str::<RawDeleted>(&payload.to_string()).unwrap().leftovers(), left);
+        left
     }
 
     #[test]
     fn what_could_not_be_removed_is_read_and_an_old_gateway_tells_nothing() {
-        let left = read(json!({ "ok": true, "agentId": "a", "removedBindings": 0, "removed": [],
-            "failed": [{ "path": "/w/a", "reason": "EEXIST" }], "purgeFailed": true }));
-        assert_eq!(left.paths, [Leftover { path: "/w/a".into(), reason: "EEXIST".into() }]);
-        assert!(left.sessions);
-        assert!(read(json!({ "ok": true, "agentId": "a", "removedBindings": 0 })).is_empty());
+        let told = left(&json!({ "ok": true, "agentId": "a", "removedBindings": 0, "removed": [],
+            "failed": [{ "path": "/w/a", "reason": "EEXIST", "more": {} }], "purgeFailed": true }));
+        assert_eq!(told.paths, [Leftover { path: "/w/a".into(), reason: "EEXIST".into() }]);
+        assert!(told.sessions);
+        assert!(left(&json!({ "ok": true, "agentId": "a", "removedBindings": 0 })).is_empty());
     }
 
     #[test]
     fn the_words_of_a_gateway_are_cleaned_and_bounded() {
-        let failure = json!({ "path": format!("/w/\u{1b}[2J\u{202e}{}", "x".repeat(1000)), "reason": 7 });
-        let left = read(json!({ "failed": vec![failure; 100] }));
-        assert_eq!(left.paths.len(), MOST_PATHS);
-        assert!(left.paths[0].path.starts_with("/w/[2Jxxx") && left.paths[0].path.chars().count() == LONGEST);
-        assert_eq!(left.paths[0].reason, "");
+        let failure = json!({ "path": format!("/w/\u{1b}[2J\u{202e}\u{180e}{}", "x".repeat(1000)), "reason": 7 });
+        let told = left(&json!({ "failed": vec![failure; 100] }));
+        assert_eq!(told.paths.len(), MOST_PATHS);
+        assert!(told.paths[0].path.starts_with("/w/[2Jxxx") && told.paths[0].path.chars().count() == 512);
+        assert_eq!(told.paths[0].reason, "");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_not_taken_for_one_that_tells_of_nothing() {
+        for other in ["null", "7", r#"{"failed": 1}"#, r#"{"failed": [1]}"#, r#"{"purgeFailed": 1}"#] {
+            let (left, flaw) = read(other);
+            assert!(left.is_empty() && flaw.is_some(), "{other}");
+            assert!(serde_json::from_str::<RawDeleted>(other).unwrap().leftovers().is_empty(), "it was deleted");
+        }
+        let (left, flaw) = read(r#"{"failed": [{"path": "/w"}], "purgeFailed": "yes"}"#);
+        assert!(left.paths.len() == 1 && flaw.is_some(), "the rest is read");
+    }
+
+    #[test]
+    fn a_list_of_leftovers_without_end_is_not_read() {
+        let many = format!(r#"{{"failed": [{}{{}}], "purgeFailed": true}}"#, r#"{"":0},"#.repeat(limits::LEFTOVERS));
+        let (left, flaw) = read(&many);
+        assert!(left.paths.is_empty() && left.sessions);
+        assert!(flaw.unwrap().to_string().contains("more than 1000 items"));
     }
 }

@@ -50,7 +50,12 @@ pub(super) const CONTROL_FRAME: u64 = 125;
 pub(super) const READ_AHEAD: usize = 16 * 1024;
 /// The longest time that a message may take from its first byte to its last, the wait for memory included.
 pub(super) const MESSAGE_TIME: Duration = Duration::from_secs(30);
-/// The bytes of all messages of all connections that are under way or that their readers have not read.
+/// The longest message that takes nothing from [`BUDGET`], in bytes: long messages of one gateway do not hold up the ticks of
+/// another. What short ones take is bounded all the same: a connection has one message under way, and one unread answer for each
+/// request of Muster's; how many connections there are is decided by the users of the cluster, not by the gateways.
+pub(super) const SHORT: u64 = 64 * 1024;
+/// The bytes of all messages of all connections that are longer than [`SHORT`] and are under way, or that their readers have not
+/// read.
 pub(super) const BUDGET: usize = 64 * 1024 * 1024;
 /// The memory that the events of one connection take which the informer has not taken up, by estimate, in bytes.
 pub(super) const EVENTS: usize = 2 * 1024 * 1024;
@@ -77,6 +82,8 @@ pub(super) const METHODS: usize = 4_096;
 pub(super) const SCOPES: usize = 64;
 /// Most workspace files in a list.
 pub(super) const FILES: usize = 1_000;
+/// Most paths that a deletion left. A real gateway names seven at most.
+pub(super) const LEFTOVERS: usize = 1_000;
 /// Most sessions in a list. 100 are asked for.
 pub(super) const SESSIONS: usize = 1_000;
 /// Most messages of a session's history.

@@ -19,7 +19,7 @@ use super::limits::{self, Stage};
 /// The bytes of a message in the budget of all connections, until it is dropped.
 pub(super) type Charge = OwnedSemaphorePermit;
 
-/// A bound that a gateway does not keep to.
+/// A bound, or a rule of the upgrade, that a gateway does not keep to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Exceeded {
     /// A message is too long.
@@ -38,6 +38,15 @@ pub(super) enum Exceeded {
         limits::BUDGET
     )]
     Budget { size: u64 },
+    /// What answers the upgrade does not speak HTTP.
+    #[error(
+        "the answer to the WebSocket upgrade is not HTTP; the address may be that of another server, or one with TLS"
+    )]
+    NotHttp,
+    /// A line of the answer to the upgrade ends with a line feed alone. The WebSocket would take that as the end of a line, and
+    /// could find the end of the answer where this stream does not see it.
+    #[error("a line in the answer to the WebSocket upgrade ends without a carriage return, which HTTP requires")]
+    LineEnd,
 }
 
 impl From<Exceeded> for io::Error {
@@ -49,6 +58,8 @@ impl From<Exceeded> for io::Error {
 /// Where in what the gateway sends the stream is.
 #[derive(Clone, Copy, Debug)]
 enum At {
+    /// Before the answer to the upgrade.
+    Start,
     /// In the answer to the upgrade, with so many bytes of the blank line at its end seen.
     Upgrade(usize),
     /// In the head of a frame.
@@ -123,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
     pub(super) fn new(stream: S, budget: Arc<Semaphore>) -> Self {
         Self {
             stream: BufReader::with_capacity(limits::READ_AHEAD, stream),
-            at: At::Upgrade(0),
+            at: At::Start,
             stage: Stage::Challenge,
             message: 0,
             budget: PollSemaphore::new(budget),
@@ -175,14 +186,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         if end.deadline() <= Instant::now() { Err(Exceeded::Time) } else { Ok(()) }
     }
 
-    /// Takes a frame's part of the budget.
+    /// Takes what the message has with this frame from the budget, less what it has taken already; nothing for a short one.
     fn poll_budget(&mut self, cx: &mut Context<'_>, frame: Frame) -> Poll<()> {
-        let size = u32::try_from(frame.size).unwrap_or(u32::MAX);
-        if !frame.data || size == 0 {
+        let taken = self.charge.as_ref().map_or(0, Charge::num_permits) as u64;
+        let missing = u32::try_from(self.message.saturating_sub(taken)).unwrap_or(u32::MAX);
+        if !frame.data || self.message <= limits::SHORT || missing == 0 {
             return Poll::Ready(());
         }
         // The budget is never closed.
-        let Some(part) = ready!(self.budget.poll_acquire_many(cx, size)) else { return Poll::Ready(()) };
+        let Some(part) = ready!(self.budget.poll_acquire_many(cx, missing)) else { return Poll::Ready(()) };
         match &mut self.charge {
             Some(charge) => charge.merge(part),
             None => self.charge = Some(part),
@@ -209,12 +221,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         Poll::Ready(Ok(part))
     }
 
+    /// Looks at the first byte of the answer to the upgrade. The WebSocket would skip empty lines before it.
+    fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?.first() {
+            Some(b'H') | None => Poll::Ready(Ok(())),
+            Some(_) => Poll::Ready(Err(Exceeded::NotHttp.into())),
+        }
+    }
+
     /// Passes on the answer to the upgrade, up to its end.
     fn poll_upgrade(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, seen: usize) -> Poll<io::Result<()>> {
         const END: &[u8] = b"\r\n\r\n";
         let ahead = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
         let (mut seen, mut part) = (seen, 0);
         for byte in &ahead[..ahead.len().min(out.remaining())] {
+            // Bytes of `END` that were seen: an odd number when the last one was a carriage return.
+            if *byte == b'\n' && seen % 2 == 0 {
+                return Poll::Ready(Err(Exceeded::LineEnd.into()));
+            }
             seen = if *byte == END[seen] { seen + 1 } else { usize::from(*byte == END[0]) };
             part += 1;
             if seen == END.len() {
@@ -230,6 +254,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
     fn poll_bytes(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.at {
+                At::Start => {
+                    ready!(self.poll_start(cx))?;
+                    self.at = At::Upgrade(0);
+                }
                 At::Upgrade(seen) => return self.poll_upgrade(cx, out, seen),
                 At::Head(head) => match ready!(self.poll_head(cx, head))? {
                     Some(head) => self.begin(head)?,
@@ -270,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
         }
         let exceeded = match self.at {
             At::Budget(..) => Exceeded::Budget { size: self.message },
-            At::Upgrade(_) | At::Head(_) | At::Passing(..) | At::Payload(..) => Exceeded::Time,
+            At::Start | At::Upgrade(_) | At::Head(_) | At::Passing(..) | At::Payload(..) => Exceeded::Time,
         };
         Poll::Ready(Err(exceeded.into()))
     }

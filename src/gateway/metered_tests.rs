@@ -59,11 +59,12 @@ async fn read(stream: &mut Metered<DuplexStream>, size: usize) -> Result<Vec<u8>
 
 #[tokio::test]
 async fn what_keeps_to_the_bounds_is_passed_on_as_it_is_and_one_frame_at_a_time() {
-    let frames = [frame(WHOLE, 0), frame(WHOLE, 125), frame(FIRST, 126), frame(PING, 3), frame(LAST, 65_000)];
+    let frames = [frame(WHOLE, 0), frame(WHOLE, 125), frame(FIRST, 126), frame(PING, 3), frame(LAST, 65_500)];
     let all = [UPGRADE, &frames.concat()].concat();
     let budget = budget(100_000);
     let (mut stream, there) = sent(&all, &budget);
-    stream.at = At::Upgrade(0);
+    stream.at = At::Start;
+    stream.set_stage(Stage::Open);
     drop(there);
     assert_eq!(read(&mut stream, UPGRADE.len()).await.unwrap(), UPGRADE);
     for frame in &frames {
@@ -74,7 +75,7 @@ async fn what_keeps_to_the_bounds_is_passed_on_as_it_is_and_one_frame_at_a_time(
         assert_eq!(&seen, frame, "and nothing of the next one");
     }
     assert_eq!(stream.read(&mut [0; 10]).await.unwrap(), 0);
-    assert_eq!(stream.take_charge().map(|charge| charge.num_permits()), Some(65_126));
+    assert_eq!(stream.take_charge().map(|charge| charge.num_permits()), Some(65_626));
 }
 
 #[tokio::test]
@@ -105,32 +106,77 @@ async fn a_message_in_parts_is_as_long_as_all_of_them() {
     assert_eq!(read(&mut stream, 1).await, Err(Exceeded::Length { size: 66_000, stage: Stage::Challenge }));
 }
 
+/// The same after the login.
+fn open(bytes: &[u8], budget: &Arc<Semaphore>) -> (Metered<DuplexStream>, DuplexStream) {
+    let (mut stream, there) = sent(bytes, budget);
+    stream.set_stage(Stage::Open);
+    (stream, there)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_waits_until_others_were_read_and_not_for_ever() {
-    let budget = budget(100);
-    let (mut one, _one) = sent(&frame(WHOLE, 60), &budget);
-    read(&mut one, 62).await.unwrap();
+    let budget = budget(150_000);
+    let (mut one, _one) = open(&frame(WHOLE, 90_000), &budget);
+    read(&mut one, 90_010).await.unwrap();
     let unread = one.take_charge().unwrap();
-    let (mut other, _other) = sent(&frame(WHOLE, 50), &budget);
-    assert_eq!(read(&mut other, 52).await, Err(Exceeded::Budget { size: 50 }));
+    let (mut other, _other) = open(&frame(WHOLE, 80_000), &budget);
+    assert_eq!(read(&mut other, 80_010).await, Err(Exceeded::Budget { size: 80_000 }));
     drop(other);
-    let (mut other, _other) = sent(&frame(WHOLE, 50), &budget);
-    let (read, ()) = futures::join!(read(&mut other, 52), async { drop(unread) });
-    assert_eq!(read.unwrap().len(), 52);
+    let (mut other, _other) = open(&frame(WHOLE, 80_000), &budget);
+    let (read, ()) = futures::join!(read(&mut other, 80_010), async { drop(unread) });
+    assert_eq!(read.unwrap().len(), 80_010);
     drop((one, other));
-    assert_eq!(budget.available_permits(), 100, "all is given back");
+    assert_eq!(budget.available_permits(), 150_000, "all is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_messages_pass_while_long_ones_that_do_not_go_on_hold_the_whole_budget() {
+    let budget = budget(limits::BUDGET);
+    let mut hostile: Vec<_> = (0..4).map(|_| open(&head(WHOLE, limits::MESSAGE as u64), &budget)).collect();
+    for (stream, _) in &mut hostile {
+        read(stream, 10).await.unwrap();
+    }
+    assert_eq!(budget.available_permits(), 0);
+    let parts = [frame(FIRST, 60_000), frame(LAST, 5_536)];
+    for short in [frame(WHOLE, 100), frame(WHOLE, 64 << 10), parts.concat()] {
+        let (mut stream, _there) = open(&short, &budget);
+        assert_eq!(read(&mut stream, short.len()).await.unwrap(), short);
+        assert!(stream.take_charge().is_none());
+    }
+    let parts = [frame(FIRST, 60_000), frame(LAST, 5_537)];
+    let (mut stream, _there) = open(&parts.concat(), &budget);
+    assert_eq!(read(&mut stream, 65_000).await, Err(Exceeded::Budget { size: 65_537 }), "a long one in short parts");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_does_not_come_to_its_end_holds_its_part_of_the_budget_for_a_time_only() {
-    let budget = budget(100);
-    for begun in [[head(WHOLE, 60), vec![b'x'; 20]].concat(), frame(FIRST, 60)] {
-        let (mut stream, _there) = sent(&begun, &budget);
-        assert_eq!(read(&mut stream, 100).await, Err(Exceeded::Time));
+    let budget = budget(100_000);
+    for begun in [[head(WHOLE, 80_000), vec![b'x'; 20]].concat(), frame(FIRST, 80_000), frame(FIRST, 60)] {
+        let (mut stream, _there) = open(&begun, &budget);
+        assert_eq!(read(&mut stream, 100_000).await, Err(Exceeded::Time));
         drop(stream);
-        assert_eq!(budget.available_permits(), 100);
+        assert_eq!(budget.available_permits(), 100_000);
     }
     let (mut stream, _there) = sent(&[], &budget);
     let waiting = tokio::time::timeout(limits::MESSAGE_TIME * 10, read(&mut stream, 1));
     assert!(waiting.await.is_err(), "silence is none of its business");
+}
+
+#[tokio::test]
+async fn an_answer_to_the_upgrade_whose_end_the_websocket_could_find_elsewhere_is_refused() {
+    let with = |from: &str, to: &str| String::from_utf8(UPGRADE.to_vec()).unwrap().replacen(from, to, 1);
+    for (answer, flaw) in [
+        (with("HTTP", "\r\nHTTP"), Exceeded::NotHttp),
+        (with("HTTP", "\nHTTP"), Exceeded::NotHttp),
+        ("\u{15}\u{3}\u{1}".into(), Exceeded::NotHttp),
+        (with("\r\n\r\n", "\n\n"), Exceeded::LineEnd),
+        (with("\r\n\r\n", "\r\n\n"), Exceeded::LineEnd),
+        (with("\r\n", "\n"), Exceeded::LineEnd),
+        (with("y\r\n", "y\n"), Exceeded::LineEnd),
+    ] {
+        let all = [answer.as_bytes(), &head(WHOLE, u64::MAX)].concat();
+        let (mut stream, _there) = sent(&all, &budget(limits::BUDGET));
+        stream.at = At::Start;
+        assert_eq!(read(&mut stream, all.len()).await, Err(flaw), "{answer:?}");
+    }
 }

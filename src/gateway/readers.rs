@@ -3,11 +3,11 @@
 //! A JSON tree takes up to a hundred times the memory of its text, and the gateway decides what stands in it. So no payload
 //! becomes a tree: a reader's type names the fields that are used, and all others are skipped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -43,6 +43,41 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
             }
         }
         deserializer.deserialize_seq(Items::<T, N>(PhantomData)).map(Self)
+    }
+}
+
+/// An object of at most `N` keys. One that has more is an error: its values may take far more memory than their text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Named<T, const N: usize>(pub(super) BTreeMap<String, T>);
+
+impl<T, const N: usize> Default for Named<T, N> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Named<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Values<T, N> {
+            type Value = BTreeMap<String, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {N} keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<BTreeMap<String, T>, A::Error> {
+                let mut read = BTreeMap::new();
+                while let Some(name) = values.next_key()? {
+                    if read.len() == N {
+                        return Err(A::Error::custom(format_args!("an object has more than {N} keys")));
+                    }
+                    read.insert(name, values.next_value()?);
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_map(Values::<T, N>(PhantomData)).map(Self)
     }
 }
 
@@ -111,6 +146,7 @@ mod tests {
         #[serde(deserialize_with = "first")]
         first: Option<String>,
         list: List<u8, 2>,
+        named: Named<u8, 2>,
     }
 
     fn read(text: &str) -> Result<Read, serde_json::Error> {
@@ -125,6 +161,14 @@ mod tests {
         let given = read(r#"{"word": "a", "words": ["b", 1], "first": ["c", {}], "list": [1, 2]}"#).unwrap();
         assert_eq!((given.word.as_deref(), given.first.as_deref()), (Some("a"), Some("c")));
         assert_eq!((given.words, given.list), (Some(["b".to_owned()].into()), List(vec![1, 2])));
+    }
+
+    #[test]
+    fn an_object_with_too_many_keys_is_an_error_that_names_the_bound() {
+        let named = read(r#"{"named": {"a": 1, "b": 2}}"#).unwrap().named;
+        assert_eq!(named.0, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)]));
+        let error = read(r#"{"named": {"a": 1, "b": 2, "c": "not read any more"}}"#).unwrap_err();
+        assert!(error.to_string().contains("more than 2 keys"), "{error}");
     }
 
     #[test]

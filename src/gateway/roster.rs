@@ -11,7 +11,7 @@ use super::agents_config::{Agents, RosterShape};
 use super::limits;
 use super::readers::{List, first, lax, present};
 use super::shared_heartbeats::HeartbeatRule;
-use super::text::{clean, is_clean, word};
+use super::text::{clean, word};
 
 /// What is read of `config.get`.
 #[derive(Debug)]
@@ -89,13 +89,6 @@ struct Issue {
     message: Option<String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Id {
-    #[serde(deserialize_with = "word")]
-    id: Option<String>,
-}
-
 impl ConfigAnswer {
     pub(super) fn read(text: &str) -> Result<Self, serde_json::Error> {
         let fields: Fields = serde_json::from_str(text)?;
@@ -104,7 +97,7 @@ impl ConfigAnswer {
         let written = fields.parsed.map_or(config, |file| file.agents.unwrap_or_default());
         let resolved = fields.resolved.map(|file| file.agents.unwrap_or_default());
         let heartbeats = resolved.as_ref().unwrap_or(&written);
-        let heartbeats = HeartbeatRule::read(heartbeats, shape, fields.source_config.is_some());
+        let heartbeats = HeartbeatRule::read(heartbeats, shape, fields.source_config.is_some())?;
         // Versions that know the two tell both, and null for a config that they cannot read.
         let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
             (None, None) => true,
@@ -135,27 +128,7 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
 fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
     let mut left = limits::ENTRIES_COST;
     let mut read = BTreeMap::new();
-    let raw = match shape {
-        RosterShape::Entries => agents.entries.as_deref(),
-        RosterShape::List => agents.list.as_deref(),
-    };
-    let Some(raw) = raw.map(RawValue::get) else { return Ok(read) };
-    let named: Vec<(String, &RawValue)> = match shape {
-        RosterShape::Entries if raw.starts_with('{') => {
-            let all: BTreeMap<String, &RawValue> = serde_json::from_str(raw)?;
-            all.into_iter().filter(|(id, _)| is_clean(id)).collect()
-        }
-        RosterShape::List if raw.starts_with('[') => {
-            let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
-            let id = |entry: &RawValue| serde_json::from_str::<Id>(entry.get()).ok()?.id;
-            list.0.into_iter().filter_map(|entry| Some((id(entry)?, entry))).collect()
-        }
-        RosterShape::Entries | RosterShape::List => return Ok(read),
-    };
-    if named.len() > limits::AGENTS {
-        return Err(serde_json::Error::custom(format_args!("it has more than {} agents", limits::AGENTS)));
-    }
-    for (id, entry) in named.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
+    for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
         left = left.checked_sub(cost(entry.get())).ok_or_else(|| {
             serde_json::Error::custom(format_args!(
                 "the entries of its agents take more than {} MiB of memory",
@@ -168,12 +141,21 @@ fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<S
 }
 
 /// About the memory that the tree of a JSON text takes, in bytes, and rather more: the map of an object takes as much as eleven
-/// of its fields at once.
+/// of its fields at once. A string takes what its text has.
 fn cost(text: &str) -> usize {
-    let byte = |byte: u8| match byte {
-        b'{' => 640,
-        b'[' | b',' => 64,
-        _ => 1,
+    let (mut in_string, mut escaped) = (false, false);
+    let byte = |byte: u8| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+        match byte {
+            b'{' if !in_string => 640,
+            b'[' | b',' if !in_string => 64,
+            _ => 1,
+        }
     };
     text.bytes().map(byte).sum()
 }
@@ -222,5 +204,29 @@ mod tests {
         }
         let beside = format!(r#"{{"config":{{"agents":{{"list":[{{"id":"a"}}]}},"other":{bomb}}}}}"#);
         assert_eq!(ConfigAnswer::read(&beside).unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn what_stands_in_a_string_costs_what_its_text_has() {
+        let prompt = r#"\"{["#.to_owned() + &"{".repeat(8192) + r"\\";
+        let entries: Map<String, Value> =
+            (0..10).map(|n| (format!("a{n}"), json!({ "heartbeat": { "prompt": prompt } }))).collect();
+        assert_eq!(read(&json!({ "config": { "agents": { "entries": entries } } })).entries.len(), 10);
+        assert_eq!(cost(r#"{"a\"{":"\\","b":["{"]}"#), cost(r#"{"a\"x":"\\","b":["x"]}"#));
+        assert_eq!(cost(r#"["\\",{}]"#), 2 * 64 + 640 + 6);
+    }
+
+    #[test]
+    fn more_entries_than_a_gateway_may_have_are_an_error_whatever_their_names() {
+        for name in ["a", "\\n"] {
+            let many: Vec<_> = (0..=limits::AGENTS).map(|n| format!("\"{name}{n}\":{{}}")).collect();
+            let many = format!(r#"{{"agents":{{"entries":{{{}}}}}}}"#, many.join(","));
+            let few = r#"{"agents":{"entries":{}}}"#;
+            for (parsed, resolved) in [(many.as_str(), few), (few, many.as_str())] {
+                let text = format!(r#"{{"config":{few},"parsed":{parsed},"resolved":{resolved}}}"#);
+                let error = ConfigAnswer::read(&text).map(drop).unwrap_err().to_string();
+                assert!(error.contains("more than 10000 keys"), "{error}");
+            }
+        }
     }
 }

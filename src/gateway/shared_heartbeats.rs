@@ -11,9 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::agents_config::{Agents, RosterShape};
-use super::limits;
-use super::readers::{List, lax};
-use super::text::{is_clean, word};
+use super::readers::lax;
 
 /// Most blocks that Muster makes for others at one gateway. They have to be in one config write, and one of 200 entries took
 /// 54 s (measured).
@@ -83,9 +81,9 @@ pub struct HeartbeatPlan {
 impl HeartbeatRule {
     /// Reads the rule from `agents` of a config. With `everybody`, a block in the defaults makes all agents beat; on 2026.3.2 it is
     /// for the default agent alone.
-    pub(super) fn read(agents: &Agents, shape: RosterShape, everybody: bool) -> Self {
+    pub(super) fn read(agents: &Agents, shape: RosterShape, everybody: bool) -> Result<Self, serde_json::Error> {
         let defaults: Defaults = agents.defaults.as_deref().and_then(read).unwrap_or_default();
-        let entries = marks(agents, shape);
+        let entries = marks(agents, shape)?;
         let mut ids: BTreeSet<_> = entries.iter().map(|(id, _)| id.clone()).collect();
         if ids.is_empty() {
             ids.insert(MAIN.to_owned());
@@ -100,7 +98,7 @@ impl HeartbeatRule {
                 system.into_iter().chain(marked).collect()
             }
         };
-        Self { enrolment: enrolment(defaults.heartbeat, ambient, shape, everybody), blocks, agents: ids }
+        Ok(Self { enrolment: enrolment(defaults.heartbeat, ambient, shape, everybody), blocks, agents: ids })
     }
 
     /// The agents that beat by the gateway's own rule while no entry has a block and these agents are not there.
@@ -204,27 +202,15 @@ struct DefaultBlock {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Mark {
-    #[serde(deserialize_with = "word")]
-    id: Option<String>,
     #[serde(deserialize_with = "lax")]
     default: Option<bool>,
     heartbeat: Option<Box<RawValue>>,
 }
 
 /// The entries by id, those of a list in its order.
-fn marks(agents: &Agents, shape: RosterShape) -> Vec<(String, Mark)> {
-    let known = |(id, raw): (String, Box<RawValue>)| Some((id, read::<Mark>(&raw)?));
-    let found: Vec<_> = match shape {
-        RosterShape::Entries => {
-            let entries: Option<BTreeMap<String, Box<RawValue>>> = agents.entries.as_deref().and_then(read);
-            entries.into_iter().flatten().filter(|(id, _)| is_clean(id)).filter_map(known).collect()
-        }
-        RosterShape::List => {
-            let list: Option<List<Mark, { limits::AGENTS }>> = agents.list.as_deref().and_then(read);
-            list.into_iter().flat_map(|list| list.0).filter_map(|mark| Some((mark.id.clone()?, mark))).collect()
-        }
-    };
-    found.into_iter().take(limits::AGENTS).collect()
+fn marks(agents: &Agents, shape: RosterShape) -> Result<Vec<(String, Mark)>, serde_json::Error> {
+    let known = |(id, raw): (String, &RawValue)| Some((id, read(raw)?));
+    Ok(agents.roster(shape)?.into_iter().filter_map(known).collect())
 }
 
 /// What a `heartbeat` of an entry is.

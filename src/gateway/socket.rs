@@ -25,7 +25,7 @@ pub(super) async fn open(dial: &dyn Dial, settings: &Settings) -> Result<Socket,
         Ok((socket, _)) => Ok(socket),
         // A gateway that starts, or drains before it stops, answers the upgrade with 503 (measured).
         Err(tungstenite::Error::Http(response)) => Err(format!("the gateway answers HTTP {}", response.status())),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(explained(&error)),
     }
 }
 
