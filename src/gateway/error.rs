@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::file::{FileInfo, UnlistedFile};
 use super::limits;
 use super::readers::lax;
 use super::text::{clean, cleaned, code, lax_code};
@@ -212,13 +213,15 @@ impl CallError {
         }
     }
 
-    /// A workspace file is missing (`Some(None)`), or longer than the gateway shows (its size in bytes).
-    pub(super) fn missing_or_long_file(&self) -> Option<Option<i64>> {
+    /// What the gateway says of a workspace file that it does not show: it is missing, or too long.
+    pub(super) fn unshown_file(&self, name: &str) -> Option<UnlistedFile> {
         let Self::Gateway(error) = self else { return None };
         let details = error.details.as_ref()?;
         match details.kind.as_deref()? {
-            "workspace_file_not_found" => Some(None),
-            "workspace_file_too_large" => Some(Some(details.size?)),
+            "workspace_file_not_found" => Some(UnlistedFile::Missing),
+            "workspace_file_too_large" => {
+                Some(UnlistedFile::Long(FileInfo { name: name.to_owned(), size: details.size?, ..FileInfo::default() }))
+            }
             _ => None,
         }
     }

@@ -151,11 +151,8 @@ impl Gateway {
                 let (info, text) = (file.info(), file.content.unwrap_or_default());
                 Ok(UnlistedFile::Read(FileContent { info, text, hash: None }))
             }
-            Err(error) => match error.missing_or_long_file() {
-                Some(None) => Ok(UnlistedFile::Missing),
-                Some(Some(size)) => {
-                    Ok(UnlistedFile::Long(FileInfo { name: name.to_owned(), size, ..FileInfo::default() }))
-                }
+            Err(error) => match error.unshown_file(name) {
+                Some(unshown) => Ok(unshown),
                 // Text that is not UTF-8, or a gateway without this method.
                 None if error.is_transient() => Err(error),
                 None => Ok(self.file_get(agent_id, name).await?.map_or(UnlistedFile::Missing, UnlistedFile::Read)),
