@@ -289,3 +289,29 @@ impl Store for KubeStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector, watcher};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_no_object_and_its_metadata_is_known() {
+        let (cache, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for (name, spec) in [("old", json!({ "gatewayRef": { "name": "gw" } })), ("new", json!({ "gatewayRefs": [] }))]
+        {
+            let meta = json!({ "name": name, "namespace": "fleet" });
+            let board = json!({ "apiVersion": "muster.dev/v1", "kind": "Board", "metadata": meta, "spec": spec });
+            let guard: DeserializeGuard<Board> = serde_json::from_value(board).unwrap();
+            writer.apply_watcher_event(&watcher::Event::InitApply(guard));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let names = |metas: Vec<ObjectMeta>| metas.into_iter().filter_map(|meta| meta.name).collect::<Vec<_>>();
+        assert_eq!(names(all(&cache).iter().map(|board| board.metadata.clone()).collect()), ["old"]);
+        assert_eq!(names(unreadable(&cache)), ["new"]);
+        assert!(cached(&cache, &Key::new("fleet", "new")).is_none());
+    }
+}
