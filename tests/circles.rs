@@ -156,9 +156,10 @@ fn circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
         }
         seen
     };
-    let reached: BTreeMap<_, _> = imports.keys().map(|module| (module, reaches(module))).collect();
-    let in_circle =
-        |from: &Module, to: &Module| reached[from].contains(to) && reached.get(to).is_some_and(|r| r.contains(from));
+    let from_each: BTreeMap<_, _> = imports.keys().map(|module| (module, reaches(module))).collect();
+    let in_circle = |from: &Module, to: &Module| {
+        from_each[from].contains(to) && from_each.get(to).is_some_and(|r| r.contains(from))
+    };
     let arrows = imports.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (from, to)));
     let tied = arrows.filter(|(from, to)| in_circle(from, to));
     tied.map(|(from, to)| format!("{} imports {}", from.join("::"), to.join("::"))).collect()
