@@ -9,8 +9,8 @@ use crate::{
     error::RpcError,
     faults::{Action, Loss},
     gateway::{Gateway, Request, answered, refused},
-    inspect::{Call, Outcome},
     methods::{self, Caller, Done, Lane, Method, Then, chat},
+    world::records::{Call, Outcome},
     world::{Deleting, InFlight, World, links::Out},
 };
 

@@ -24,12 +24,10 @@ use crate::{
     gateway::{Gateway, Request},
     handshake,
     methods::system,
-    simulator::Remote,
+    profile::MAX_PAYLOAD,
+    world::remote::Remote,
     world::{Power, links::Out},
 };
-
-/// The longest frame that is accepted, as the hello says.
-pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
 
 /// Serves one client to the end of its connection.
 pub(crate) async fn serve(

@@ -30,7 +30,9 @@ mod simulator;
 mod world;
 
 pub use faults::Fault;
-pub use inspect::{Call, Chat, Orphans, Outcome, Session};
+pub use inspect::{Orphans, Session};
 pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
-pub use simulator::{ListenGuard, Remote, Simulator};
+pub use simulator::{ListenGuard, Simulator};
+pub use world::records::{Call, Chat, Outcome};
+pub use world::remote::Remote;
 pub use world::workspaces::Link;

@@ -12,19 +12,14 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{Profile, connection, gateway::Gateway, world::Power};
+use crate::{
+    Profile, connection,
+    gateway::Gateway,
+    world::{Power, remote::Remote},
+};
 
 /// How many bytes an in-process connection holds in each direction.
 const BUFFER: usize = 256 * 1024;
-
-/// Where a client comes from, as the gateway sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    /// The gateway's own machine: the shared secret is enough.
-    Loopback,
-    /// Another machine: without a paired device there are no scopes.
-    Remote,
-}
 
 /// One gateway: configuration, roster, workspaces, sessions, devices, and the faults that are still
 /// to come.

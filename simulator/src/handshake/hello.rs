@@ -5,7 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Admitted;
-use crate::{config, connection::MAX_PAYLOAD, methods::system, profile::AuthMode, world::World};
+use crate::{
+    config,
+    methods::system,
+    profile::{AuthMode, MAX_PAYLOAD},
+    world::World,
+};
 
 /// The payload of the hello.
 pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value {

@@ -11,9 +11,9 @@ use crate::{
     error::RpcError,
     faults::{Action, Loss},
     gateway::{Gateway, Request, answered, refused},
-    inspect::{Call, Outcome},
     profile::Profile,
     signature,
+    world::records::{Call, Outcome},
     world::{Power, World, links::Client},
 };
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Caller, Done, Then, not_found, reply, text};
+use super::method::{Caller, Done, Then, not_found, reply, text};
 use crate::{
     config::{self, roster},
     error::RpcError,

@@ -2,15 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Caller, Done, Then, reply,
-    sessions::{changed, opened},
-    text,
-};
+use super::method::{Caller, Done, Then, reply, text};
+use super::sessions::{changed, opened};
 use crate::{
     error::RpcError,
-    inspect::Chat,
     schema::{Kind, Param, optional, required},
+    world::records::Chat,
     world::{World, roster_id, sessions, sessions::Run},
 };
 

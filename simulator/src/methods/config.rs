@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, Then, reply, text};
+use super::method::{Caller, Done, Then, reply, text};
 use crate::{
     config::{self, merge, roster, rules},
     error::RpcError,

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, Then, reply, text};
+use super::method::{Caller, Done, Then, reply, text};
 use crate::{
     error::RpcError,
     schema::{Kind, Param, required},

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, not_found, reply, text};
+use super::method::{Caller, Done, not_found, reply, text};
 use crate::{
     clock::sha256_hex,
     error::RpcError,

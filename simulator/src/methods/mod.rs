@@ -5,9 +5,12 @@ pub(crate) mod chat;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod files;
+mod method;
 pub(crate) mod sessions;
 pub(crate) mod system;
 pub(crate) mod workspace;
+
+pub(crate) use method::{Caller, Done, Then, text};
 
 use std::time::Duration;
 
@@ -18,37 +21,8 @@ use crate::{
     error::RpcError,
     profile::Profile,
     schema::{self, Param},
-    world::{World, links::Client},
+    world::World,
 };
-
-/// Who calls.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    pub(crate) link: u64,
-    pub(crate) client: Client,
-}
-
-/// What a method has done, and what is still to follow.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) payload: Value,
-    pub(crate) then: Then,
-}
-
-/// What follows the execution of a method.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// The reply.
-    Reply,
-    /// The write is applied, then the reply.
-    Applied,
-    /// The reply, and some time later the write is applied.
-    Applies,
-    /// The reply, and the run starts.
-    Wake(String),
-    /// The reply, and the connections of the device are closed.
-    Unpair(String),
-}
 
 /// Whether a call waits for the lock that serialises all writes of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,20 +172,4 @@ fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError>
         .retryable()
         .after(Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
         .with_details(json!({"method": name, "limit": format!("{limit} per {}s", window.as_secs())})))
-}
-
-/// A call that is answered and done with.
-#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
-pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
-    Ok(Done { payload, then: Then::Reply })
-}
-
-/// A string parameter; the schema has made sure of it where it is required.
-pub(crate) fn text<'a>(params: &'a Value, name: &str) -> &'a str {
-    params[name].as_str().unwrap_or_default()
-}
-
-/// The refusal of an agent that the gateway does not work with.
-pub(crate) fn not_found(id: &str) -> RpcError {
-    RpcError::invalid(format!("agent \"{id}\" not found"))
 }

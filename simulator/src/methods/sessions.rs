@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, reply, text};
+use super::method::{Caller, Done, reply, text};
 use crate::{
     error::RpcError,
     schema::{Kind, Param, optional, required},

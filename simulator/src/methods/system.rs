@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, reply};
+use super::method::{Caller, Done, reply};
 use crate::{
     config::{heartbeats, roster},
     error::RpcError,

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Caller, Done, files, reply, text};
+use super::files;
+use super::method::{Caller, Done, reply, text};
 use crate::{
     error::RpcError,
     schema::{Kind, Param, optional, required},

@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::World;
-
 /// What the task of a connection is to send or do.
 #[derive(Debug)]
 pub(crate) enum Out {
@@ -134,6 +132,24 @@ impl Links {
         }
     }
 
+    /// Sends an event to every connection that may hear it.
+    pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
+        for link in self.by_number.values_mut() {
+            if link.client.as_ref().is_some_and(|client| hears(client, event)) {
+                Self::deliver(link, event, payload);
+            }
+        }
+    }
+
+    /// Sends an event to one connection.
+    pub(crate) fn emit_to(&mut self, number: u64, event: &str, payload: &Value) {
+        if let Some(link) = self.by_number.get_mut(&number)
+            && link.client.is_some()
+        {
+            Self::deliver(link, event, payload);
+        }
+    }
+
     fn deliver(link: &mut Link, event: &str, payload: &Value) {
         link.seq += 1;
         if link.losing > 0 {
@@ -142,26 +158,6 @@ impl Links {
         }
         let frame = json!({"type": "event", "event": event, "payload": payload, "seq": link.seq});
         let _ = link.out.send(Out::Frame(frame));
-    }
-}
-
-impl World {
-    /// Sends an event to every connection that may hear it.
-    pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
-        for link in self.links.by_number.values_mut() {
-            if link.client.as_ref().is_some_and(|client| hears(client, event)) {
-                Links::deliver(link, event, payload);
-            }
-        }
-    }
-
-    /// Sends an event to one connection.
-    pub(crate) fn emit_to(&mut self, number: u64, event: &str, payload: &Value) {
-        if let Some(link) = self.links.by_number.get_mut(&number)
-            && link.client.is_some()
-        {
-            Links::deliver(link, event, payload);
-        }
     }
 }
 

@@ -4,6 +4,8 @@ pub(crate) mod attempts;
 pub(crate) mod cron;
 pub(crate) mod devices;
 pub(crate) mod links;
+pub(crate) mod records;
+pub(crate) mod remote;
 pub(crate) mod sessions;
 pub(crate) mod workspaces;
 
@@ -20,10 +22,11 @@ use crate::{
     clock::{Clock, Ids},
     config::{self, Config, roster},
     faults::Faults,
-    inspect::{Call, Chat},
     profile::Profile,
 };
 use links::Links;
+use records::{Call, Chat};
+pub(crate) use sessions::roster_id;
 
 /// The address that remote clients come from.
 pub(crate) const REMOTE_IP: &str = "10.99.0.1";
@@ -324,9 +327,14 @@ impl World {
     pub(crate) fn drain(&mut self) {
         self.power = Power::Draining;
     }
-}
 
-/// The agent of a session key; a key that names none is `main`'s.
-pub(crate) fn roster_id(key: &str) -> &str {
-    sessions::agent_of(key).unwrap_or(roster::MAIN)
+    /// Sends an event to every connection that may hear it.
+    pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
+        self.links.emit(event, payload);
+    }
+
+    /// Sends an event to one connection.
+    pub(crate) fn emit_to(&mut self, number: u64, event: &str, payload: &Value) {
+        self.links.emit_to(number, event, payload);
+    }
 }

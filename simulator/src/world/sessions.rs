@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::roster_id;
-
 /// One session of one agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -121,4 +119,9 @@ pub(crate) fn entry(session: &Session) -> Value {
         entry["label"] = json!(label);
     }
     entry
+}
+
+/// The agent of a session key; a key that names none is `main`'s.
+pub(crate) fn roster_id(key: &str) -> &str {
+    agent_of(key).unwrap_or(crate::config::roster::MAIN)
 }

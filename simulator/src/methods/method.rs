@@ -1,0 +1,50 @@
+//! What every method is given, and what it gives.
+
+use serde_json::Value;
+
+use crate::{error::RpcError, world::links::Client};
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) link: u64,
+    pub(crate) client: Client,
+}
+
+/// What a method has done, and what is still to follow.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) payload: Value,
+    pub(crate) then: Then,
+}
+
+/// What follows the execution of a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The reply.
+    Reply,
+    /// The write is applied, then the reply.
+    Applied,
+    /// The reply, and some time later the write is applied.
+    Applies,
+    /// The reply, and the run starts.
+    Wake(String),
+    /// The reply, and the connections of the device are closed.
+    Unpair(String),
+}
+
+/// A call that is answered and done with.
+#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
+pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
+    Ok(Done { payload, then: Then::Reply })
+}
+
+/// A string parameter; the schema has made sure of it where it is required.
+pub(crate) fn text<'a>(params: &'a Value, name: &str) -> &'a str {
+    params[name].as_str().unwrap_or_default()
+}
+
+/// The refusal of an agent that the gateway does not work with.
+pub(crate) fn not_found(id: &str) -> RpcError {
+    RpcError::invalid(format!("agent \"{id}\" not found"))
+}

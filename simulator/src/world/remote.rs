@@ -1,0 +1,10 @@
+//! Where clients come from.
+
+/// Where a client comes from, as the gateway sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// The gateway's own machine: the shared secret is enough.
+    Loopback,
+    /// Another machine: without a paired device there are no scopes.
+    Remote,
+}
