@@ -12,12 +12,13 @@ use crate::life::{Bounds, Id, Life};
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
 
 /// What Muster asks of a gateway.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 17] = [
     "connect",
     "sessions.subscribe",
     "config.get",
     "agents.list",
     "agents.files.get",
+    "agents.workspace.get",
     "agents.create",
     "config.patch",
     "agents.files.list",
@@ -47,10 +48,10 @@ const WRITES: [&str; 8] = [
 const CONFIG_WRITES: [&str; 3] = ["agents.create", "config.patch", "agents.delete"];
 
 /// What the process answers itself, with an error, at any time.
-const ANSWERED: [&str; 15] = {
-    let mut methods = [""; 15];
+const ANSWERED: [&str; 16] = {
+    let mut methods = [""; 16];
     let mut at = 0;
-    while at < 15 {
+    while at < 16 {
         methods[at] = METHODS[at + 1];
         at += 1;
     }
