@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::backoff::doubled;
 use super::channel::{Call, Link, Told};
 use super::error::CallError;
 use super::hello::{Hello, Refusal, RefusalKind};
@@ -126,7 +127,7 @@ impl Connection {
             self.link.send_replace(Link::Down { error: error.into(), attempts: failures, since });
         }
         let longest = if since.elapsed() < AT_FIRST.0 { AT_FIRST.1 } else { BACKOFF.1 };
-        jittered(BACKOFF.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(longest))
+        jittered(doubled((BACKOFF.0, longest), failures))
     }
 
     /// Waits before dialling again; requests are answered at once meanwhile. False when there is nothing left to do.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::backoff::doubled;
 use super::entry::AgentEntry;
 use super::error::CallError;
 
@@ -31,7 +32,7 @@ const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::f
 
 /// The pause after so many failures, from 1.
 pub(super) fn pause(failures: u32) -> Duration {
-    AFTER_FAILURE.0.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(10))).min(AFTER_FAILURE.1)
+    doubled(AFTER_FAILURE, failures)
 }
 
 /// What is known of one entry.

@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::backoff::doubled;
 use super::channel::{Caller, Change, ORDINARY, Told};
 use super::error::CallError;
 use super::file::OfFile;
@@ -222,10 +223,10 @@ impl Informer {
     fn failed(&self, error: &CallError, memory: &mut Memory) {
         warn!(%error, "the gateway's roster could not be read");
         let (before, since) = memory.failed.unwrap_or((0, Instant::now()));
-        memory.failed = Some((before.saturating_add(1), since));
-        let wait = AFTER_FAILURE.0.saturating_mul(2_u32.saturating_pow(before.min(10))).min(AFTER_FAILURE.1);
-        memory.due = Some(Instant::now() + wait);
-        if before + 1 < FAILURES_TOLD {
+        let failures = before.saturating_add(1);
+        memory.failed = Some((failures, since));
+        memory.due = Some(Instant::now() + doubled(AFTER_FAILURE, failures));
+        if failures < FAILURES_TOLD {
             return;
         }
         let unread =

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::channel::{CONFIG_WRITE, ORDINARY};
@@ -13,7 +12,6 @@ use super::file::{FileContent, FileInfo, UnlistedFile};
 use super::handle::Gateway;
 use super::limits;
 use super::message::{self, Mark};
-use super::payload::Payload;
 use super::readers::{List, lax};
 use super::session_info::{Patched, SessionInfo, Sessions};
 use super::text::word;
@@ -101,10 +99,6 @@ struct SessionDeleted {
     deleted: Option<bool>,
 }
 
-fn read<T: DeserializeOwned>(method: &'static str, payload: Payload) -> Result<T, CallError> {
-    payload.read(method)
-}
-
 impl Gateway {
     /// The workspace files of an agent. 2026.9.6 leaves IDENTITY.md out (measured); [`Self::file_get`] shows it.
     ///
@@ -112,7 +106,7 @@ impl Gateway {
     /// See [`CallError`]; "not found" while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        Ok(read::<Files>("agents.files.list", payload)?.files.0.iter().map(RawFile::info).collect())
+        Ok(payload.read::<Files>("agents.files.list")?.files.0.iter().map(RawFile::info).collect())
     }
 
     /// Where an agent works, for one whose entry does not say: 2026.3.2 does not tell it in its roster either.
@@ -121,7 +115,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
         let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        let told = read::<Workspace>("agents.files.list", payload)?.workspace;
+        let told = payload.read::<Workspace>("agents.files.list")?.workspace;
         told.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
     }
 
@@ -131,7 +125,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn file_get(&self, agent_id: &str, name: &str) -> Result<Option<FileContent>, CallError> {
         let payload = self.call("agents.files.get", json!({ "agentId": agent_id, "name": name }), ORDINARY).await?;
-        let file = read::<OneFile>("agents.files.get", payload)?.file;
+        let file = payload.read::<OneFile>("agents.files.get")?.file;
         if file.missing {
             return Ok(None);
         }
@@ -147,7 +141,7 @@ impl Gateway {
         let params = json!({ "agentId": agent_id, "path": name });
         match self.call("agents.workspace.get", params, ORDINARY).await {
             Ok(payload) => {
-                let file = read::<OneFile>("agents.workspace.get", payload)?.file;
+                let file = payload.read::<OneFile>("agents.workspace.get")?.file;
                 let (info, text) = (file.info(), file.content.unwrap_or_default());
                 Ok(UnlistedFile::Read(FileContent { info, text, hash: None }))
             }
@@ -183,7 +177,7 @@ impl Gateway {
             params["expectedHash"] = json!(expected);
         }
         let payload = self.write("agents.files.set", params, ORDINARY, "").await?;
-        Ok(read::<OneFile>("agents.files.set", payload)?.file.info())
+        Ok(payload.read::<OneFile>("agents.files.set")?.file.info())
     }
 
     /// A session, when there is one.
@@ -196,7 +190,7 @@ impl Gateway {
             params["agentId"] = json!(agent_id);
         }
         let payload = self.call_again("sessions.list", params, ORDINARY).await?;
-        Ok(read::<Sessions>("sessions.list", payload)?.of(key))
+        Ok(payload.read::<Sessions>("sessions.list")?.of(key))
     }
 
     /// Puts a label on a session, and makes the session when there is none. Gives the session as it is then, without its
@@ -207,7 +201,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
         let params = json!({ "key": key, "label": label });
-        let patched: Patched = read("sessions.patch", self.write("sessions.patch", params, ORDINARY, "").await?)?;
+        let patched: Patched = self.write("sessions.patch", params, ORDINARY, "").await?.read("sessions.patch")?;
         Ok(patched.of(key))
     }
 
@@ -226,7 +220,7 @@ impl Gateway {
     /// See [`CallError`].
     pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
         match self.call("sessions.delete", json!({ "key": key }), ORDINARY).await {
-            Ok(payload) => Ok(read::<SessionDeleted>("sessions.delete", payload)?.deleted.unwrap_or(true)),
+            Ok(payload) => Ok(payload.read::<SessionDeleted>("sessions.delete")?.deleted.unwrap_or(true)),
             Err(error) if error.is_main_session_refusal() => Ok(false),
             Err(error) => Err(error),
         }
@@ -261,7 +255,7 @@ impl Gateway {
             marks_reset: m.mark.is_some_and(|mark| mark.kind == "reset"),
             written_ms: m.timestamp,
         };
-        Ok(read::<History>("chat.history", payload)?.messages.0.into_iter().map(message).collect())
+        Ok(payload.read::<History>("chat.history")?.messages.0.into_iter().map(message).collect())
     }
 
     /// Creates an agent whose name is its id, or finds that it is there.
@@ -306,9 +300,9 @@ impl Gateway {
             Ok(_) if self.is_written(agent_id) => {
                 Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))
             }
-            // It is removed in any case: an answer of another shape is one that tells of nothing left.
+            // It is removed in any case. What cannot be read of the answer is logged where it is read.
             Ok(payload) => {
-                Ok(Deleted::Removed(read::<RawDeleted>("agents.delete", payload).unwrap_or_default().leftovers()))
+                Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().leftovers()))
             }
             Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
             Err(error) => Err(error),

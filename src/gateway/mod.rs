@@ -9,10 +9,11 @@
 //!   owns it; - `limits`: the bounds of what is read; `payload`, `readers`, `text`: answers and words of the gateway, as they are read;
 //! - `methods`, `deletion`, `file`, `session_info`: typed requests; - `inventory`, `informer`, `roster`, `agents_config`, `entry`, `env_refs`,
 //!   `rewritten`, `entry_queue`, `gathering`, `config_patch`, `writer`: the roster and the config, read and written; `write_guard`: a limit for writes
-//!   that are repeated without end; `run_event`, `runs`: who is at work; `shared_heartbeats`, `shared_blocks`: the heartbeats of agents
-//!   that Muster did not make.
+//!   that are repeated without end; `backoff`: the waits between attempts; `run_event`, `runs`: who is at work;
+//!   `shared_heartbeats`, `shared_blocks`: the heartbeats of agents that Muster did not make.
 
 mod agents_config;
+mod backoff;
 mod channel;
 mod config_patch;
 mod connection;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use super::backoff::doubled;
 use super::entry::AgentEntry;
 use super::inventory::Inventory;
 use super::shared_heartbeats::HeartbeatClaims;
@@ -60,9 +61,8 @@ impl SharedBlocks {
     /// A patch was sent, with entries or of such blocks alone.
     pub(super) fn sent(&mut self, alone: bool) {
         if alone {
-            let wait = ALONE.0.saturating_mul(2_u32.saturating_pow(self.sent.min(10))).min(ALONE.1);
             self.sent = self.sent.saturating_add(1);
-            self.not_before = Some(Instant::now() + wait);
+            self.not_before = Some(Instant::now() + doubled(ALONE, self.sent));
         }
     }
 

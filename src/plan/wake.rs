@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::backoff::doubled;
 use super::desired::{Desired, Wake};
 use super::observed::Observed;
 use super::signs::Signs;
@@ -87,8 +88,7 @@ fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestam
 
 /// The wait after the deadline of the `attempt`-th wake.
 fn pause(attempt: i32) -> Duration {
-    let doubled = 2_u32.saturating_pow(u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(10));
-    PAUSE.0.saturating_mul(doubled).min(PAUSE.1)
+    doubled(PAUSE.0, PAUSE.1, u32::try_from(attempt).unwrap_or(0))
 }
 
 /// A wake after the one that was sent at `before`, as the status records it.

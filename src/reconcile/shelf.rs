@@ -15,6 +15,7 @@ use super::role_soul::RoleSoul;
 use crate::api::AgentGateway;
 use crate::api::agent::GatewayKey;
 use crate::directory::{Fetch, FetchError, Fetched, Kind, Listed, Request, layout, sitemap};
+use crate::plan::backoff::doubled;
 use crate::plan::role::{SoulName, select};
 use crate::render;
 
@@ -118,8 +119,8 @@ impl Due {
             (self.failed, self.failures) = (self.failed.filter(|_| extent == Extent::New), 0);
             return;
         }
-        self.failed = Some(now + RETRY.saturating_mul(2_u32.saturating_pow(self.failures.min(16))).min(refresh));
         self.failures = self.failures.saturating_add(1);
+        self.failed = Some(now + doubled(RETRY, refresh, self.failures));
     }
 
     fn next(&self) -> Instant {
