@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::api::crds;
-use crate::{import, run};
+use crate::{app, import};
 
 /// A Kubernetes operator for AI agents that run on OpenClaw gateways.
 #[derive(Debug, Parser)]
@@ -16,7 +16,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
-    Run(run::Options),
+    Run(app::Options),
     /// Write manifests for the agents that a gateway has already, to standard output. Applying them adopts every one and
     /// changes nothing on the gateway.
     Import(Box<import::Options>),
@@ -30,7 +30,7 @@ enum Command {
 /// A sentence about what did not work.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Cli::parse().command {
-        Command::Run(options) => run::main(&options),
+        Command::Run(options) => app::main(&options),
         Command::Import(options) => import::main(&options),
         Command::Crds => {
             print!("{}", crds_yaml()?);

@@ -1,14 +1,20 @@
 //! Muster: a Kubernetes operator for agents that run on OpenClaw gateways.
+//!
+//! Dependencies point one way: `{api, templates, openclaw::model} <- core <- state <- {controllers, http} <- app`. The rest of
+//! `openclaw` stands alone and is met in `controllers`; `souls` is met there too. `docs/design.md` describes each folder, and
+//! `tests/layers.rs` fails on an import that points the other way.
 
 pub mod api;
+pub mod app;
+pub mod backoff;
 pub mod cli;
-pub mod cluster;
-pub mod directory;
-pub mod gateway;
+pub mod controllers;
+pub mod core;
+pub mod hash;
+pub mod http;
 pub mod import;
 pub mod metrics;
-pub mod plan;
-pub mod reconcile;
-pub mod render;
-pub mod run;
-pub mod server;
+pub mod openclaw;
+pub mod souls;
+pub mod state;
+pub mod templates;

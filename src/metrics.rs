@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::gateway::Meter;
+use crate::openclaw::Meter;
 
 /// A controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

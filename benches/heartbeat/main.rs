@@ -13,23 +13,21 @@ use std::time::{Duration, Instant};
 use axum::routing::post;
 use axum::{Json, Router};
 use governor::Quota;
-use muster::directory::Web;
-use muster::gateway::Network;
+use load::{Figures, load};
+use muster::controllers::agent::heartbeat_writer;
+use muster::http::agents::router;
+use muster::http::api::Api;
+use muster::http::probes::Probes;
+use muster::http::rate_limit::Limits;
+use muster::http::server;
 use muster::metrics::Metrics;
-use muster::reconcile::{Gateways, Heartbeats, Souls, World, pass_on};
-use muster::server::agents::router;
-use muster::server::api::Api;
-use muster::server::limits::Limits;
-use muster::server::listen;
-use muster::server::probes::Probes;
-use muster::server::tokens::Tokens;
+use muster::state::State;
+use muster::state::tokens::Tokens;
 use serde_json::{Value, json};
+use store::BenchStore;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-use load::{Figures, load};
-use store::BenchStore;
 
 const AGENTS: usize = 10_000;
 const CONNECTIONS: usize = 64;
@@ -85,20 +83,17 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
         tokens.update(agent, false);
     }
     let store = BenchStore::new(agents);
-    let (news, _) = mpsc::unbounded_channel();
-    let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news.clone());
-    let souls = Souls::new(Arc::new(Web::default()), news);
-    let world = Arc::new(World { store: store.clone(), gateways, souls, heartbeats: Heartbeats::default() });
-    let (due, heard) = mpsc::channel(pass_on::BACKLOG);
+    let state = Arc::new(State::new(store.clone()));
+    let (due, heard) = mpsc::channel(heartbeat_writer::BACKLOG);
     let (controller, mut queue) = mpsc::unbounded_channel();
-    tokio::spawn(pass_on::run(Arc::clone(&world), heard, controller));
+    tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller));
     tokio::spawn(async move { while queue.recv().await.is_some() {} });
     let limits = Limits::with(Quota::per_second(1_000_000.try_into().unwrap()));
     let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
-    let api = Api { world, tokens, limits, due, probes };
+    let api = Api { state, tokens, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));
+    tokio::spawn(server::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));
     (address, store)
 }
 
@@ -115,7 +110,7 @@ fn agent(n: usize) -> Value {
         })
     };
     let at = "2026-01-01T00:00:00Z";
-    let sha256 = muster::render::sha256_hex(&token(n));
+    let sha256 = muster::hash::sha256_hex(token(n));
     json!({
         "apiVersion": "muster.dev/v1alpha1", "kind": "Agent",
         "metadata": {

@@ -7,20 +7,23 @@ use std::sync::{Arc, RwLock};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
-use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::agent::{Agent, AgentStatus};
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
-use muster::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
+use muster::core::event::Note;
+use muster::core::objects::Objects;
+use muster::state::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]
 pub(crate) struct BenchStore {
-    agents: Arc<RwLock<HashMap<Key, Arc<Agent>>>>,
+    agents: Arc<RwLock<HashMap<ObjectKey, Arc<Agent>>>>,
     writes: Arc<AtomicUsize>,
 }
 
 impl BenchStore {
     pub(crate) fn new(agents: Vec<Agent>) -> Self {
-        let agents = agents.into_iter().map(|agent| (Key::of(&agent.metadata), Arc::new(agent))).collect();
+        let agents = agents.into_iter().map(|agent| (ObjectKey::of(&agent.metadata), Arc::new(agent))).collect();
         Self { agents: Arc::new(RwLock::new(agents)), writes: Arc::default() }
     }
 
@@ -34,22 +37,18 @@ fn unused<T>() -> Result<T, StoreError> {
     Err(StoreError::Refused("the benchmark has only agents".into()))
 }
 
-impl Store for BenchStore {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(Timestamp::now().as_second()).unwrap()
-    }
-
-    fn agent(&self, key: &Key) -> Option<Arc<Agent>> {
+impl Objects for BenchStore {
+    fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
         let agents = self.agents.read().unwrap();
         // The cache of the operator gives a copy, too.
         agents.get(key).map(|agent| Arc::new(Agent::clone(agent)))
     }
 
-    fn board(&self, _: &Key) -> Option<Arc<Board>> {
+    fn board(&self, _: &ObjectKey) -> Option<Arc<Board>> {
         None
     }
 
-    fn gateway(&self, _: &Key) -> Option<Arc<AgentGateway>> {
+    fn gateway(&self, _: &ObjectKey) -> Option<Arc<AgentGateway>> {
         None
     }
 
@@ -72,6 +71,12 @@ impl Store for BenchStore {
     fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
         Vec::new()
     }
+}
+
+impl Store for BenchStore {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(Timestamp::now().as_second()).unwrap()
+    }
 
     fn namespaces(&self) -> BTreeSet<String> {
         BTreeSet::new()
@@ -79,20 +84,20 @@ impl Store for BenchStore {
 
     async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
         let written = Agent { status: Some(status.clone()), ..agent.clone() };
-        self.agents.write().unwrap().insert(Key::of(&agent.metadata), Arc::new(written.clone()));
+        self.agents.write().unwrap().insert(ObjectKey::of(&agent.metadata), Arc::new(written.clone()));
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(written)
     }
 
-    async fn fresh_agent(&self, _: &Key) -> Result<Option<Agent>, StoreError> {
+    async fn fresh_agent(&self, _: &ObjectKey) -> Result<Option<Agent>, StoreError> {
         unused()
     }
 
-    async fn secret(&self, _: &Key) -> Result<Option<Secret>, StoreError> {
+    async fn secret(&self, _: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         unused()
     }
 
-    async fn config_map(&self, _: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
+    async fn config_map(&self, _: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         unused()
     }
 
@@ -100,7 +105,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn count_bound(&self, _: &GatewayKey) -> Result<usize, StoreError> {
+    async fn count_bound(&self, _: &ObjectKey) -> Result<usize, StoreError> {
         unused()
     }
 
@@ -112,7 +117,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn delete_secret(&self, _: &Key) -> Result<(), StoreError> {
+    async fn delete_secret(&self, _: &ObjectKey) -> Result<(), StoreError> {
         unused()
     }
 

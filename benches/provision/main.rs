@@ -18,9 +18,8 @@ use kube::{Api, Client, Config};
 use muster::api::conditions::is_true;
 use muster::api::{Agent, ConditionType};
 use muster_harness::{ControlPlane, Failure, OpenClaw, Operator, ScriptedModel};
-use serde_json::{Map, Value, json};
-
 use raw::Raw;
+use serde_json::{Map, Value, json};
 
 const AGENTS: usize = 60;
 /// Most requests that are open at one time: Muster's default, and the same for the bare client.

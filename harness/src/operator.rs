@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_addresses_are_those_that_the_last_run_said() {
         let line = |port| {
-            format!("Z  INFO muster::run: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
+            format!("Z  INFO muster::app: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
         };
         let addresses = bound(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
         assert_eq!((addresses.api.port(), addresses.probes.port()), (6, 7));
@@ -175,6 +175,6 @@ mod tests {
 
     #[test]
     fn an_operator_that_has_not_said_where_it_listens_has_no_address() {
-        assert!(bound("Z  INFO muster::run: starting\n").is_none());
+        assert!(bound("Z  INFO muster::app: starting\n").is_none());
     }
 }

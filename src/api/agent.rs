@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
-    AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, GatewayKey, HeartbeatStatus, LastError, Parents, Phase,
+    AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, HeartbeatStatus, LastError, Parents, Phase,
     PreviousToken, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus, WakeStatus,
 };
 use super::names::OBJECT_PATTERN;

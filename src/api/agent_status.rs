@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::object_key::ObjectKey;
 use super::requests::RequestStatus;
 use super::shared::never_observed;
 use super::soul::SoulStatus;
@@ -23,7 +24,7 @@ pub struct AgentStatus {
     pub agent_id: Option<String>,
     /// The AgentGateway on which it is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<GatewayKey>,
+    pub gateway: Option<ObjectKey>,
     /// Key of the agent's main session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_key: Option<String>,
@@ -92,7 +93,7 @@ pub struct BindingStatus {
     /// The uid of the Agent that wrote it; one that came from another object, by a backup for example, does not count.
     pub uid: String,
     /// The AgentGateway.
-    pub gateway: GatewayKey,
+    pub gateway: ObjectKey,
     /// The gateway's id of the agent.
     pub agent_id: String,
     /// Key of the agent's main session.
@@ -143,21 +144,6 @@ pub enum Phase {
     Failed,
     /// It is being removed.
     Deleting,
-}
-
-/// An AgentGateway by namespace and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct GatewayKey {
-    /// Namespace of the AgentGateway.
-    pub namespace: String,
-    /// Name of the AgentGateway.
-    pub name: String,
-}
-
-impl std::fmt::Display for GatewayKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
 }
 
 /// One workspace file.

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{Agent, AgentGateway, Board};
+use crate::api::{Agent, AgentGateway, Board};
 
 /// The CustomResourceDefinitions with the names of the files that hold them in `crds/`.
 #[must_use]

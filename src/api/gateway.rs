@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::config_policy::ConfigPolicy;
+
 pub use super::gateway_status::{AgentCounts, AgentGatewayStatus, GatewayCapabilities, Pairing, UnmanagedAgent};
 use super::names::OBJECT_PATTERN;
 use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile};

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod gateway_status;
 pub mod keys;
 pub mod names;
+pub mod object_key;
 pub mod profile;
 pub mod requests;
 pub mod shared;

@@ -8,14 +8,13 @@ use crate::api::agent::Role;
 use crate::api::names::IMPOSSIBLE_IDS;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
-use crate::gateway::{
-    ActiveHours, AgentEntry, AgentRow, EntryIdentity, EntryState, HeartbeatEntry, Inventory, has_format_characters,
-    literal,
+use crate::core::agent::binding::Identity;
+use crate::openclaw::model::entry::config_duration;
+use crate::openclaw::model::{
+    AgentEntry, AgentRow, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, Inventory,
+    has_format_characters, literal,
 };
-use crate::plan::Identity;
-use crate::reconcile::entry::every;
-use crate::reconcile::variables::kind;
-use crate::render;
+use crate::templates;
 
 /// The most characters of an interval in a spec.
 const LONGEST_INTERVAL: usize = 16;
@@ -123,7 +122,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn spec(mut self, names: &Names) -> Map<String, Value> {
-        let files = render::standard_files(kind(Role::Worker)).iter();
+        let files = templates::standard_files(Role::Worker).iter();
         let files: Vec<_> = files.map(|name| json!({ "name": name.as_str(), "policy": "Unmanaged" })).collect();
         let fixed = [
             ("agentId", json!(self.row.id)),
@@ -176,8 +175,10 @@ impl Reader<'_> {
             let fits = text.len() <= LONGEST_INTERVAL;
             let interval: Option<Interval> = fits.then(|| serde_json::from_value(json!(text)).ok()).flatten();
             match interval.map(Interval::get) {
-                Some(time) if time.is_zero() && every(time) == text => self.put("heartbeat.enabled", json!(false)),
-                Some(time) if (60..=86_400).contains(&time.as_secs()) && every(time) == text => {
+                Some(time) if time.is_zero() && config_duration(time) == text => {
+                    self.put("heartbeat.enabled", json!(false));
+                }
+                Some(time) if (60..=86_400).contains(&time.as_secs()) && config_duration(time) == text => {
                     self.put("heartbeat.interval", json!(text));
                 }
                 Some(_) | None => self.leave_out("heartbeat.every"),
@@ -201,7 +202,7 @@ impl Reader<'_> {
         if !is_zone || !is_time(&start) || !(is_time(&end) || end == "24:00") {
             return None;
         }
-        let read = ActiveHours { start, end, timezone };
+        let read = EntryActiveHours { start, end, timezone };
         let same = self.changes_nothing(|entry| entry.heartbeat.active_hours = Some(read.clone()));
         same.then(|| hours.clone())
     }

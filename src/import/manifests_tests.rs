@@ -2,10 +2,10 @@ use std::collections::BTreeSet as Set;
 
 use proptest::prelude::*;
 
-use super::super::schema;
 use super::*;
 use crate::api::Agent;
-use crate::gateway::{Capabilities, HeartbeatRule, RosterShape};
+use crate::import::schema;
+use crate::openclaw::model::{Capabilities, HeartbeatRule, RosterShape};
 
 fn inventory(entries: &Value) -> Inventory {
     let row = |(id, entry): (&String, &Value)| {
@@ -176,7 +176,7 @@ fn a_manifest_drives_no_terminal() {
     let found = imported(&json!({ "nova": { "name": "one\u{202e}two", "heartbeat": heartbeat } }));
     assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
     let text = serde_saphyr::to_string(&found.manifests[0]).unwrap();
-    assert!(text.lines().all(|line| crate::gateway::clean(line) == line), "{text:?}");
+    assert!(text.lines().all(|line| crate::openclaw::model::clean(line) == line), "{text:?}");
     let read: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!((&read["spec"]["heartbeat"], read["spec"].get("displayName")), (&json!({ "prompt": prompt }), None));
 }

@@ -1,6 +1,6 @@
 //! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
 
-mod flags;
+mod args;
 mod manifests;
 mod read;
 #[cfg(test)]
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use manifests::{Agents, Names, agents, manifest};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::gateway::{Auth, Fingerprint, Identity, Network, Settings, Trust};
-use manifests::{Agents, Names, agents, manifest};
+use crate::openclaw::{Auth, Fingerprint, Identity, Network, Settings, Trust};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -44,13 +44,13 @@ pub struct Options {
     #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
     pub fingerprint: Option<Fingerprint>,
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
-    #[arg(long, short, value_name = "NAMESPACE", value_parser = flags::namespace)]
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = args::namespace)]
     pub namespace: Option<String>,
     /// Name of the AgentGateway. Default: `gateway-` and the gateway's address, as in gateway-openclaw-example-18789.
-    #[arg(long, value_name = "NAME", value_parser = flags::object)]
+    #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub gateway_name: Option<String>,
     /// Name of the Board that the agents are put on. Default: `imported-` and the gateway's address.
-    #[arg(long, value_name = "NAME", value_parser = flags::object)]
+    #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub board_name: Option<String>,
     /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
     #[arg(long, default_value = "http://muster.muster-system.svc:8080", value_name = "URL")]
@@ -73,17 +73,17 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn read(options: &'a Options) -> Result<Self, Failure> {
-        let url = flags::url("--gateway", &options.gateway, ["ws", "wss"])?;
+        let url = args::url("--gateway", &options.gateway, ["ws", "wss"])?;
         let name = |given: &Option<String>, prefix, flag| match given {
             Some(name) => Ok(name.clone()),
-            None => flags::derived(prefix, flag, &url),
+            None => args::derived(prefix, flag, &url),
         };
         let names = Names {
             namespace: options.namespace.clone(),
             gateway: name(&options.gateway_name, "gateway", "--gateway-name")?,
             board: name(&options.board_name, "imported", "--board-name")?,
         };
-        let api_url = flags::url("--api-url", &options.api_url, ["http", "https"])?;
+        let api_url = args::url("--api-url", &options.api_url, ["http", "https"])?;
         Ok(Self { options, url, api_url, names })
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
 
-use super::Failure;
-use crate::gateway::{Dial, Gateway, Inventory, Link, Refusal, RefusalKind, Settings, Unread};
+use crate::import::Failure;
+use crate::openclaw::model::{Inventory, Link, Refusal, RefusalKind, Unread};
+use crate::openclaw::{Dial, Gateway, Settings};
 
 /// Reads roster and config.
 ///
@@ -110,7 +111,8 @@ mod tests {
     use muster_simulator::{Fault, Profile, Simulator};
 
     use super::*;
-    use crate::gateway::{Auth, ByteStream, Identity, PairingRequest, PairingRequestId, Trust};
+    use crate::openclaw::model::{PairingRequest, PairingRequestId};
+    use crate::openclaw::{Auth, ByteStream, Identity, Trust};
 
     #[derive(Debug)]
     struct One(Simulator);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
-use muster::server::listen;
+use muster::http::server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ struct Served {
 async fn served(router: Router) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let ended = tokio::spawn(listen::serve(listener, None, router, stop.clone()));
+    let ended = tokio::spawn(server::serve(listener, None, router, stop.clone()));
     Served { address, stop, ended }
 }
 

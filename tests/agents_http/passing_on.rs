@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::reconcile::pass_on::{self, Passed, pass_on};
-use muster::reconcile::{Key, Store};
+use muster::api::object_key::ObjectKey;
+use muster::controllers::agent::heartbeat_writer::{self, Passed, pass_on};
+use muster::state::store::Store;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::rig::{Call, NS, Rig, heartbeat};
 
-fn key() -> Key {
-    Key::new(NS, "a")
+fn key() -> ObjectKey {
+    ObjectKey::new(NS, "a")
 }
 
 #[tokio::test(start_paused = true)]
@@ -21,7 +22,7 @@ async fn a_quiet_agents_heartbeat_is_written_at_most_once_in_thirty_seconds() {
     for _ in 0..7 {
         rig.checks_in("a-token").await;
         while let Ok(key) = rig.due.try_recv() {
-            assert_eq!(pass_on(&rig.world, &key).await, Passed::Written);
+            assert_eq!(pass_on(&rig.state, &key).await, Passed::Written);
         }
         tokio::time::advance(Duration::from_secs(10)).await;
     }
@@ -36,7 +37,7 @@ async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
     rig.agent("a", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
-    let running = tokio::spawn(pass_on::run(Arc::clone(&rig.world), due, controller));
+    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller));
     rig.checks_in("a-token").await;
     while rig.store.state().writes == 0 {
         tokio::task::yield_now().await;
@@ -53,7 +54,7 @@ async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_gone_is_passed_over() {
     let rig = Rig::new();
-    assert_eq!(pass_on(&rig.world, &key()).await, Passed::Nothing);
+    assert_eq!(pass_on(&rig.state, &key()).await, Passed::Nothing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,7 +62,7 @@ async fn a_heartbeat_that_could_not_be_written_is_written_a_little_later() {
     let mut rig = Rig::new();
     rig.agent("a", |_| {});
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
-    let running = tokio::spawn(pass_on::run(Arc::clone(&rig.world), due, mpsc::unbounded_channel().0));
+    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, mpsc::unbounded_channel().0));
     rig.store.state().failures = 2;
     rig.checks_in("a-token").await;
     tokio::time::sleep(Duration::from_secs(9)).await;

@@ -11,16 +11,17 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use muster::api::Agent;
-use muster::directory::Web;
-use muster::gateway::Network;
+use muster::api::object_key::ObjectKey;
+use muster::controllers::agent::heartbeat_writer;
+use muster::core::objects::Objects;
+use muster::hash::sha256_hex;
+use muster::http::agents::router;
+use muster::http::api::Api;
+use muster::http::probes::Probes;
+use muster::http::rate_limit::Limits;
 use muster::metrics::Metrics;
-use muster::reconcile::{Gateways, Heartbeats, Key, Souls, Store, World, pass_on};
-use muster::render::sha256_hex;
-use muster::server::agents::router;
-use muster::server::api::Api;
-use muster::server::limits::Limits;
-use muster::server::probes::Probes;
-use muster::server::tokens::Tokens;
+use muster::state::State;
+use muster::state::tokens::Tokens;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -31,8 +32,8 @@ pub(crate) const NS: &str = "fleet";
 
 pub(crate) struct Rig {
     pub store: MemoryStore,
-    pub world: Arc<World<MemoryStore>>,
-    pub due: Receiver<Key>,
+    pub state: Arc<State<MemoryStore>>,
+    pub due: Receiver<ObjectKey>,
     pub probes: Arc<Probes>,
     tokens: Arc<Tokens>,
     router: Router,
@@ -69,21 +70,18 @@ pub(crate) fn heartbeat(token: &str) -> Call<'_> {
 impl Rig {
     pub(crate) fn new() -> Self {
         let store = MemoryStore::new();
-        let (news, _) = mpsc::unbounded_channel();
-        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), news.clone());
-        let souls = Souls::new(Arc::new(Web::default()), news);
-        let world = Arc::new(World { store: store.clone(), gateways, souls, heartbeats: Heartbeats::default() });
-        let (due, receiver) = mpsc::channel(pass_on::BACKLOG);
+        let state = Arc::new(State::new(store.clone()));
+        let (due, receiver) = mpsc::channel(heartbeat_writer::BACKLOG);
         let tokens = Arc::new(Tokens::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
         let api = Api {
-            world: Arc::clone(&world),
+            state: Arc::clone(&state),
             tokens: Arc::clone(&tokens),
             limits: Limits::default(),
             due,
             probes: Arc::clone(&probes),
         };
-        Self { store, world, due: receiver, probes, tokens, router: router(Arc::new(api)) }
+        Self { store, state, due: receiver, probes, tokens, router: router(Arc::new(api)) }
     }
 
     /// An Agent that is ready, checked in and idle, and whose token is `<name>-token`; changed as the test says.
@@ -101,7 +99,7 @@ impl Rig {
             "status": {
                 "observedGeneration": 1, "phase": "Idle", "agentId": format!("mc-{name}"),
                 "token": {
-                    "secretName": format!("{name}-token"), "sha256": sha256_hex(&format!("{name}-token")),
+                    "secretName": format!("{name}-token"), "sha256": sha256_hex(format!("{name}-token")),
                     "revision": 1, "confirmedAt": "2025-12-31T00:00:00Z"
                 },
                 "heartbeat": { "lastSeen": "2025-12-31T23:59:00Z", "status": "Idle" },
@@ -114,7 +112,7 @@ impl Rig {
     }
 
     pub(crate) fn stored(&self, name: &str) -> Arc<Agent> {
-        self.world.store.agent(&Key::new(NS, name)).unwrap()
+        self.state.store.agent(&ObjectKey::new(NS, name)).unwrap()
     }
 
     pub(crate) async fn call(&self, call: Call<'_>) -> Answer {

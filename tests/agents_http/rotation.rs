@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use muster::reconcile::Key;
-use muster::render::sha256_hex;
+use muster::api::object_key::ObjectKey;
+use muster::hash::sha256_hex;
 use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
@@ -46,10 +46,10 @@ async fn the_first_use_of_a_token_is_told_once_and_at_once() {
     rig.agent("a", rotating(None));
     rig.checks_in("old").await;
     while rig.due.try_recv().is_ok() {}
-    assert_eq!(rig.world.heartbeats.confirmed(&rig.stored("a")), None);
+    assert_eq!(rig.state.heartbeats.confirmed(&rig.stored("a")), None);
     rig.checks_in("new").await;
-    assert_eq!(rig.due.try_recv(), Ok(Key::new(NS, "a")));
-    let (sha256, _) = rig.world.heartbeats.confirmed(&rig.stored("a")).unwrap();
+    assert_eq!(rig.due.try_recv(), Ok(ObjectKey::new(NS, "a")));
+    let (sha256, _) = rig.state.heartbeats.confirmed(&rig.stored("a")).unwrap();
     assert_eq!(sha256, sha256_hex("new"));
     rig.checks_in("new").await;
     assert!(rig.due.try_recv().is_err());

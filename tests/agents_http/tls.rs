@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use muster::server::listen;
-use muster::server::tls::{Certificate, Files};
+use muster::http::server;
+use muster::http::tls::{Certificate, Files};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,7 +48,7 @@ async fn served(folder: &Path) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", get(|| async { "here" }));
     let tls = Some(certificate.acceptor().unwrap());
-    tokio::spawn(listen::serve(listener, tls, router, CancellationToken::new()));
+    tokio::spawn(server::serve(listener, tls, router, CancellationToken::new()));
     tokio::spawn(certificate.follow());
     address
 }

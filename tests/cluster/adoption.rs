@@ -5,11 +5,10 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use muster_harness::Failure;
+use raw::Raw;
 use serde_json::{Value, json};
 
 use crate::stack::{Fleet, Stack, other_client, until_settled};
-
-use raw::Raw;
 
 #[allow(dead_code, reason = "a part of it is for the benchmark alone")]
 #[path = "../../benches/provision/raw.rs"]

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use muster::gateway::Fingerprint;
+use muster::openclaw::Fingerprint;
 use muster_harness::{Apart, Failure, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;

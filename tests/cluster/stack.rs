@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::gateway::{Auth, Gateway, Identity, Link, Network, Settings, Trust};
+use muster::openclaw::model::Link;
+use muster::openclaw::{Auth, Gateway, Identity, Network, Settings, Trust};
 use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;

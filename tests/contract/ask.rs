@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use muster::gateway::{Output, Session};
+use muster::openclaw::{Output, Session};
 use muster_harness::Failure;
 use serde_json::Value;
 use tokio::time::Instant;

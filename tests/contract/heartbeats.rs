@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
-use muster::gateway::{HeartbeatClaims, RosterShape};
+use muster::openclaw::model::{HeartbeatClaims, RosterShape};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     let real = |(version, _): (&'static str, _)| {
         let runtime = Arc::clone(runtime);
         Trial::test(format!("OpenClaw {version}: {NAME}"), move || {
-            runtime.block_on(on_real(version)).map_err(|error| crate::failed(&error))
+            runtime.block_on(on_real(version)).map_err(|error| super::failed(&error))
         })
     };
     SIMULATED.into_iter().map(simulated).chain(SIMULATED.map(real)).collect()
@@ -35,7 +35,7 @@ fn simulated((version, profile): <Profiles as IntoIterator>::Item) -> Trial {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
         let simulator = Simulator::new(profile().with_token("token"));
         let test = async { beats_on(&Subject::simulated(simulator).await?).await };
-        runtime.block_on(test).map_err(|error: Failure| crate::failed(&error))
+        runtime.block_on(test).map_err(|error: Failure| super::failed(&error))
     };
     Trial::test(format!("simulator {version}: {NAME}"), test)
 }
@@ -75,7 +75,7 @@ async fn beats_on(gateway: &Subject) -> Result<(), Failure> {
     let claims = HeartbeatClaims { made: BTreeSet::new(), recorded: others.clone(), ..made };
     gateway.client.claim_heartbeats(claims);
     let block = |entry: &serde_json::Map<String, Value>| entry.contains_key("heartbeat");
-    let taken_away = |id: &String, inventory: &muster::gateway::Inventory| {
+    let taken_away = |id: &String, inventory: &muster::openclaw::model::Inventory| {
         inventory.agents.get(id).and_then(|row| row.entry.as_ref()).is_some_and(|entry| !block(entry))
     };
     gateway.until("no blocks", |inventory| others.iter().all(|id| taken_away(id, inventory))).await?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Failed, Trial};
-use muster::gateway::{AgentEntry, CallError, Deleted, EntryState, Inventory};
+use muster::openclaw::model::{AgentEntry, CallError, Deleted, EntryState, Inventory};
 use muster_harness::{Failure, OpenClaw, ScriptedModel, until};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -69,7 +69,7 @@ fn sharing(runtime: &Arc<Runtime>, tests: &[(&'static str, Test)]) -> Vec<Trial>
     let shared = Arc::<Mutex<Option<(OpenClaw, ScriptedModel)>>>::default();
     let trial = |(name, test): &(&str, Test)| {
         let (runtime, shared, test) = (Arc::clone(runtime), Arc::clone(&shared), *test);
-        Trial::test(format!("OpenClaw {}, killed: {name}", crate::NEWEST), move || {
+        Trial::test(format!("OpenClaw {}, killed: {name}", super::NEWEST), move || {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
             run(&runtime, &mut shared, test).map_err(|error| Failed::from(error.to_string()))
         })

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
-use muster::gateway::CallError;
+use muster::openclaw::model::CallError;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use muster::gateway::{Auth, RefusalKind};
+use muster::openclaw::Auth;
+use muster::openclaw::model::RefusalKind;
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use tokio::runtime::Runtime;
 
@@ -15,10 +16,10 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     let trial = |version: &'static str| {
         let (runtime, name) = (Arc::clone(runtime), "who_has_it_is_let_in_and_who_has_another_is_told");
         Trial::test(format!("OpenClaw {version}, by password: {name}"), move || {
-            runtime.block_on(let_in(version)).map_err(|error| crate::failed(&error))
+            runtime.block_on(let_in(version)).map_err(|error| super::failed(&error))
         })
     };
-    [crate::RESTARTS, crate::NEWEST].map(trial).into()
+    [super::RESTARTS, super::NEWEST].map(trial).into()
 }
 
 async fn let_in(version: &'static str) -> Result<(), Failure> {

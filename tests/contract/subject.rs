@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use muster::gateway::{
-    AgentEntry, AgentRow, Auth, ByteStream, CallError, Dial, EntryIdentity, EntryState, Gateway, HeartbeatClaims,
-    HeartbeatEntry, Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
+use muster::openclaw::model::{
+    AgentEntry, AgentRow, CallError, EntryIdentity, EntryState, HeartbeatClaims, HeartbeatEntry, Inventory, Link,
+    RefusalKind,
 };
+use muster::openclaw::{Auth, ByteStream, Dial, Gateway, Identity, Meter, Network, Settings, Trust};
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{Link as FileLink, Simulator};
 use url::Url;

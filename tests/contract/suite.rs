@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster::gateway::{
+use muster::openclaw::model::{
     Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, UnlistedFile,
     Writes,
 };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use muster::gateway::{Link, RosterShape, WORKSPACE_FILES};
+use muster::openclaw::model::{Link, RosterShape, WORKSPACE_FILES};
 use muster_harness::Failure;
 
 use crate::subject::Subject;

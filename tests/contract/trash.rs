@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use muster::gateway::{Deleted, Leftovers};
+use muster::openclaw::model::{Deleted, Leftovers};
 use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;

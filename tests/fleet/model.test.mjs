@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { readToken } from '../../src/server/fleet/api.js';
-import * as model from '../../src/server/fleet/model.js';
-import { Fleet } from '../../src/server/fleet/store.js';
+import { readToken } from '../../src/http/ui/api.js';
+import * as model from '../../src/http/ui/model.js';
+import { Fleet } from '../../src/http/ui/store.js';
 
 const agent = (more = {}) => ({
   id: 'u1', name: 'Dev Ops', namespace: 'fleet', resource_name: 'dev-ops', role: 'Worker', board_id: 'b1', board_name: 'Ops',

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { EventParser, backoff, follow } from '../../src/server/fleet/sse.js';
+import { EventParser, backoff, follow } from '../../src/http/ui/sse.js';
 
 function parse(...chunks) {
   const events = [];

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
-use muster::reconcile::Key;
-use muster::reconcile::access::{Access, AccessError, Kind, Right, Told, User, Verb};
+use muster::state::authz::{Access, AccessError, Kind, Right, Told, User, Verb};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ impl Allowed {
         Ok(())
     }
 
-    fn change<K>(&self, key: &Key, patch: &Value) -> Result<Value, AccessError>
+    fn change<K>(&self, key: &ObjectKey, patch: &Value) -> Result<Value, AccessError>
     where
         K: InMemory + serde::Serialize + serde::de::DeserializeOwned,
     {
@@ -76,7 +76,7 @@ impl Allowed {
         merge(&mut value, patch);
         let invalid = |e: serde_json::Error| AccessError::Refused { code: 422, message: e.to_string() };
         let object: K = serde_json::from_value(value.clone()).map_err(invalid)?;
-        table.insert(Key::of(object.meta()), object);
+        table.insert(ObjectKey::of(object.meta()), object);
         Ok(value)
     }
 }
@@ -119,7 +119,7 @@ impl Access for Allowed {
     }
 
     async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
-        let key = Key::of(&agent.metadata);
+        let key = ObjectKey::of(&agent.metadata);
         self.write(token, &Right::within(Verb::Create, Kind::Agent, &key.namespace))?;
         if self.store.state().agents.contains_key(&key) {
             return Err(AccessError::Refused { code: 409, message: format!("agents {:?} already exists", key.name) });
@@ -131,7 +131,7 @@ impl Access for Allowed {
     async fn patch(
         &self,
         token: &SecretString,
-        (kind, key): (Kind, &Key),
+        (kind, key): (Kind, &ObjectKey),
         patch: &Value,
     ) -> Result<Value, AccessError> {
         self.write(token, &Right::with(Verb::Patch, kind, key))?;
@@ -142,7 +142,7 @@ impl Access for Allowed {
         }
     }
 
-    async fn delete_agent(&self, token: &SecretString, key: &Key, uid: &str) -> Result<(), AccessError> {
+    async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
         self.write(token, &Right::with(Verb::Delete, Kind::Agent, key))?;
         assert_eq!(self.store.state().agents[key].metadata.uid.as_deref(), Some(uid));
         self.store.delete::<Agent>(key);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use muster::server::people;
+use muster::http::people;
 use serde_json::{Value, json};
 
 use crate::access::Allowed;

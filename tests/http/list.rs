@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
-use muster::api::agent::GatewayKey;
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, Board};
-use muster::directory::Web;
-use muster::gateway::{Auth, ByteStream, Dial, Identity, Settings, Trust};
-use muster::reconcile::access::{Kind, Verb};
-use muster::reconcile::{Gateways, Heartbeats, Souls, World};
-use muster::server::people::{self, People};
+use muster::controllers::gateway_pool::Gateways;
+use muster::http::people::{self, People};
+use muster::openclaw::{Auth, ByteStream, Dial, Identity, Settings, Trust};
+use muster::state::State;
+use muster::state::authz::{Kind, Verb};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -222,8 +222,10 @@ impl Dial for One {
 async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gateway() {
     let rig = Rig::new();
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
-    let gateways = Gateways::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0);
-    let key = GatewayKey { namespace: "fleet".into(), name: "gw".into() };
+    let state = State::new(rig.store.clone());
+    let inventories = state.inventories.clone();
+    let gateways = Gateways::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
+    let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
     let link = gateways.ensure(&key, "x", || Settings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("secret".into()),
@@ -235,9 +237,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
         resync: Duration::from_mins(10),
     });
     link.client().inventory().wait_for(Option::is_some).await.unwrap();
-    let souls = Souls::new(Arc::new(Web::default()), mpsc::unbounded_channel().0);
-    let world = World { store: rig.store.clone(), gateways, souls, heartbeats: Heartbeats::default() };
-    let people = People::new(Arc::new(world), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
+    let people = People::new(Arc::new(state), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
     let router = people::router(Arc::new(people));
     let rig = Rig { router, ..rig };
     let found = rig.get(VIEWER, "/api/v1/agents?is_mc_agent=false").await;

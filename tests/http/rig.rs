@@ -7,19 +7,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
-use muster::directory::Web;
-use muster::gateway::Network;
+use muster::http::agents;
+use muster::http::api::Api;
+use muster::http::change_feed::Feed;
+use muster::http::people::{self, People};
+use muster::http::probes::Probes;
+use muster::http::rate_limit::Limits;
 use muster::metrics::Metrics;
-use muster::reconcile::access::{Kind, Verb};
-use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World};
-use muster::server::agents;
-use muster::server::api::Api;
-use muster::server::feed::Feed;
-use muster::server::limits::Limits;
-use muster::server::people::{self, People};
-use muster::server::probes::Probes;
-use muster::server::tokens::Tokens;
+use muster::state::State;
+use muster::state::authz::{Kind, Verb};
+use muster::state::tokens::Tokens;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -77,14 +76,12 @@ impl Rig {
         access.allow("viewer", &READ, &KINDS, "fleet");
         access.allow("editor", &ALL, &KINDS, "fleet");
         let feed = Arc::new(Feed::new("b007", CancellationToken::new()));
-        let gateways = Gateways::new(Arc::new(Network), Arc::new(()), mpsc::unbounded_channel().0);
-        let souls = Souls::new(Arc::new(Web::default()), mpsc::unbounded_channel().0);
-        let world = Arc::new(World { store: store.clone(), gateways, souls, heartbeats: Heartbeats::default() });
+        let state = Arc::new(State::new(store.clone()));
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
-        let people = People::new(Arc::clone(&world), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
+        let people = People::new(Arc::clone(&state), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
         let api = Api {
-            world: Arc::clone(&world),
+            state,
             tokens: Arc::new(Tokens::default()),
             limits: Limits::default(),
             due: mpsc::channel(1).0,
@@ -121,18 +118,18 @@ impl Rig {
     }
 
     pub(crate) fn stored(&self, namespace: &str, name: &str) -> Agent {
-        self.store.state().agents[&Key::new(namespace, name)].clone()
+        self.store.state().agents[&ObjectKey::new(namespace, name)].clone()
     }
 
     pub(crate) fn uid<K: InMemory>(&self, namespace: &str, name: &str) -> String {
         let mut state = self.store.state();
-        K::table(&mut state)[&Key::new(namespace, name)].meta().uid.clone().unwrap()
+        K::table(&mut state)[&ObjectKey::new(namespace, name)].meta().uid.clone().unwrap()
     }
 
     /// Sets the status of an Agent, and the feed is told.
     pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
         let status = serde_json::from_value(status).unwrap();
-        self.store.state().agents.get_mut(&Key::new(namespace, name)).unwrap().status = Some(status);
+        self.store.state().agents.get_mut(&ObjectKey::new(namespace, name)).unwrap().status = Some(status);
         self.tell(namespace, name, false);
     }
 

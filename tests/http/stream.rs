@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use futures::{FutureExt, StreamExt};
-use muster::reconcile::Key;
-use muster::reconcile::access::{Kind, Verb};
+use muster::api::object_key::ObjectKey;
+use muster::state::authz::{Kind, Verb};
 use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
@@ -240,7 +240,7 @@ async fn a_deletion_is_told_to_readers_of_a_board_that_is_gone_too() {
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "board_id=ops", None).await;
     assert_eq!(reader.agents(1).await, ["a provisioning"]);
-    rig.store.state().boards.remove(&Key::new("fleet", "ops"));
+    rig.store.state().boards.remove(&ObjectKey::new("fleet", "ops"));
     rig.tell("fleet", "a", true);
     assert_eq!(reader.agents(1).await, ["a deleted"]);
 }

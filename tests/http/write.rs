@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use muster::api::agent::Role;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
-use muster::reconcile::Key;
 use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Answer, EDITOR, Rig, STRANGER, VIEWER};
@@ -138,7 +138,7 @@ async fn a_deleted_agent_is_left_to_its_controller() {
 fn requested(rig: &Rig) -> Vec<String> {
     let state = rig.store.state();
     let mut found = Vec::new();
-    let mut add = |kind: &str, key: &Key, meta: &kube::api::ObjectMeta| {
+    let mut add = |kind: &str, key: &ObjectKey, meta: &kube::api::ObjectMeta| {
         for (name, value) in meta.annotations.iter().flatten() {
             let name = name.strip_prefix("muster.dev/").unwrap().strip_suffix("-requested-at").unwrap();
             found.push(format!("{kind} {key} {name} {value}"));

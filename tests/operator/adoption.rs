@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster::api::agent::{FileState, Phase};
 use muster::api::conditions::find;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::plan::Binding;
+use muster::core::agent::binding::Binding;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
 

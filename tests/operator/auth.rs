@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use muster::api::conditions::find;
 use muster::api::gateway::{AgentGatewayStatus, Pairing};
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, ConditionType};
-use muster::reconcile::Key;
-use muster::reconcile::ports::Store;
+use muster::state::store::Store;
 use muster_simulator::{Call, Fault, Outcome, Profile, Simulator};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 const ANOTHER: &str = "quokka-4711";
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 /// Status, reason and message of a condition of the gateway.
@@ -37,7 +37,7 @@ async fn until_pairing(rig: &mut Rig) -> Pairing {
 /// What the device Secret holds under a key.
 fn kept(rig: &Rig, key: &str) -> Option<String> {
     let state = rig.store.state();
-    let value = state.secrets[&Key::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
+    let value = state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
     Some(String::from_utf8(value).unwrap())
 }
 
@@ -52,7 +52,7 @@ async fn paired() -> (Rig, Simulator) {
 #[tokio::test(start_paused = true)]
 async fn a_device_that_is_not_approved_says_how_to_approve_it_until_when_and_goes_on_by_itself() {
     let (mut rig, gateway) = Rig::remote();
-    let before = rig.world().store.now();
+    let before = rig.ctx().state.store.now();
     let pairing = until_pairing(&mut rig).await;
     assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&pairing.request_id));
     assert_eq!(pairing.command, format!("openclaw devices approve {}", pairing.request_id));
@@ -99,7 +99,7 @@ async fn a_request_whose_id_is_no_plain_word_is_not_part_of_a_command() {
 async fn a_command_that_is_no_plain_one_does_not_outlive_a_new_start() {
     let (mut rig, gateway) = Rig::remote();
     until_pairing(&mut rig).await;
-    let key = Key::new(NS, "gw");
+    let key = ObjectKey::new(NS, "gw");
     let hostile =
         Pairing { request_id: "a; b".into(), command: "openclaw devices approve a; b".into(), expires_at: None };
     rig.store.state().gateways.get_mut(&key).unwrap().status.as_mut().unwrap().pairing = Some(hostile);
@@ -258,7 +258,7 @@ async fn unanswered(rig: &mut Rig, time: Duration) {
     while tokio::time::Instant::now() < end {
         rig.rest(Duration::from_secs(5)).await;
         let pairing = status(rig).pairing.unwrap();
-        let over = rig.world().store.now().duration_since(pairing.expires_at.unwrap().0);
+        let over = rig.ctx().state.store.now().duration_since(pairing.expires_at.unwrap().0);
         assert!(over.as_secs() <= 40, "{} was over {over:?} ago", pairing.request_id);
     }
 }
@@ -273,7 +273,7 @@ async fn a_request_that_the_gateway_gave_up_is_replaced_by_its_next_one() {
     let next = status(&rig).pairing.unwrap();
     assert_ne!(next.request_id, first.request_id);
     assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&next.request_id));
-    assert!(next.expires_at.unwrap().0 > rig.world().store.now());
+    assert!(next.expires_at.unwrap().0 > rig.ctx().state.store.now());
     assert!(next.command.contains(&next.request_id), "{}", next.command);
     assert!(!gateway.approve_pairing(&first.request_id));
     assert!(gateway.approve_pairing(&next.request_id));
@@ -291,7 +291,7 @@ async fn a_request_that_the_gateway_keeps_alive_is_the_same_one_with_a_later_end
         let now = status(&rig).pairing.unwrap();
         assert_eq!((&now.request_id, &now.command), (&first.request_id, &first.command));
         assert_eq!(gateway.pairing_requests(), [first.request_id]);
-        assert!(now.expires_at.clone().unwrap().0 > rig.world().store.now());
+        assert!(now.expires_at.clone().unwrap().0 > rig.ctx().state.store.now());
         let message = condition(&rig, ConditionType::Paired).2;
         assert!(message.contains(&now.expires_at.unwrap().0.to_string()), "{message}");
         unanswered(&mut rig, Duration::from_mins(20)).await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::conditions::find;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::reconcile::Key;
 use muster_simulator::Fault;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 
 fn gateway_condition(rig: &Rig, kind: ConditionType) -> (String, String, String) {
     let state = rig.store.state();
-    let status = state.gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default();
+    let status = state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default();
     let found = find(&status.conditions, kind);
     found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
 }
@@ -244,7 +244,8 @@ async fn of_two_agents_that_ask_for_one_id_the_older_has_it() {
     assert!(message.contains("fleet/first") && message.contains("ops-bot"), "{message}");
     rig.until("the first", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
     rig.delete::<Agent>("second");
-    rig.until("the end of the second", |rig| !rig.store.state().agents.contains_key(&Key::new(NS, "second"))).await;
+    rig.until("the end of the second", |rig| !rig.store.state().agents.contains_key(&ObjectKey::new(NS, "second")))
+        .await;
     assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second leaves the first alone");
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::reconcile::Key;
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 
@@ -62,13 +62,13 @@ async fn makes_way(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_lead_that_was_removed_makes_way_for_the_next_one() {
-    let board = |rig: &Rig| rig.store.state().boards[&Key::new(NS, "ops")].status.clone().unwrap();
+    let board = |rig: &Rig| rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
     makes_way(lead(&json!({})), |rig| board(rig).lead_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_main_agent_that_was_removed_makes_way_for_the_next_one() {
-    let gateway = |rig: &Rig| rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap();
+    let gateway = |rig: &Rig| rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     let main = json!({ "gatewayRef": { "name": "gw" }, "role": "Main" });
     makes_way(main, |rig| gateway(rig).main_agent_id).await;
 }

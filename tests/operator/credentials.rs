@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, ConditionType};
-use muster::reconcile::Key;
 use muster_simulator::{Profile, Simulator};
 
 use crate::rig::{NS, Rig, gateway_manifest};
@@ -13,7 +13,7 @@ const RESYNC: Duration = Duration::from_mins(12);
 
 fn kept(rig: &Rig, key: &str) -> String {
     let state = rig.store.state();
-    String::from_utf8(state.secrets[&Key::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
+    String::from_utf8(state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
 }
 
 async fn with_one() -> (Rig, Simulator) {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::reconcile::{Key, agent};
+use muster::controllers::agent;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
@@ -30,7 +31,7 @@ async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_al
     rig.until("the end", agent_gone).await;
     assert!(!gateway.agents().contains_key(&id));
     assert!(gateway.file(&id, "AGENTS.md").is_none() && gateway.orphans().is_empty());
-    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")));
+    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
     assert!(rig.store.state().gateways.len() == 1);
 }
 
@@ -38,9 +39,9 @@ async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_al
 async fn a_removal_that_the_cache_does_not_show_yet_is_not_made_again() {
     let (mut rig, gateway, _) = provisioned().await;
     rig.delete::<Agent>("one");
-    let cached = rig.store.state().agents[&Key::new(NS, "one")].clone();
+    let cached = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
     rig.until("the end", agent_gone).await;
-    agent::reconcile(rig.world(), &cached).await;
+    agent::reconcile(rig.ctx(), &cached).await;
     assert_eq!(gateway.count("agents.delete"), 1);
 }
 

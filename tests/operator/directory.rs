@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use muster::directory::{Fetch, FetchError, Fetched, Request};
+use muster::souls::fetch::{Fetch, FetchError, Fetched, Request};
 
 /// The directory at `https://souls.test`, with a soul for each `handle/slug`.
 #[derive(Clone, Default)]
@@ -68,7 +68,7 @@ impl Fetch for Directory {
                 return Err(FetchError::new("the directory is down"));
             }
             let Some(text) = state.text(request.url.path()) else { return Ok(Fetched::Missing) };
-            let etag = Some(muster::render::sha256_hex(&text));
+            let etag = Some(muster::hash::sha256_hex(&text));
             if etag == request.etag {
                 state.not_modified += 1;
                 return Ok(Fetched::NotModified);

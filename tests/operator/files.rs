@@ -1,10 +1,11 @@
 //! Workspace files: policies, drift, templates, folding.
 
+use std::time::Duration;
+
 use muster::api::agent::FileState;
 use muster::api::{Board, ConditionType};
 use muster_simulator::{Profile, Simulator};
 use serde_json::json;
-use std::time::Duration;
 
 use crate::rig::Rig;
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::reconcile::Key;
-use muster::reconcile::farewell::{self, Gone, missing, take_leave};
+use muster::controllers::gateway::orphaned_secrets::{self, take_leave};
+use muster::core::gateway::cleanup::{Gone, missing};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -14,7 +15,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 const CREDENTIALS: &str = "muster.dev/credentials";
 
 fn secret(rig: &Rig, name: &str) -> Option<Secret> {
-    rig.store.state().secrets.get(&Key::new(NS, name)).cloned()
+    rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned()
 }
 
 /// A Secret as a backup has it: without owners, uid and version.
@@ -32,7 +33,7 @@ async fn connected(rig: &mut Rig) {
 }
 
 fn device_id(rig: &Rig) -> Option<String> {
-    rig.store.state().gateways[&Key::new(NS, "gw")].status.as_ref()?.device_id.clone()
+    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.as_ref()?.device_id.clone()
 }
 
 fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
@@ -44,7 +45,7 @@ fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
 async fn end_namespace(rig: &mut Rig) {
     let (agents, boards, secrets) = {
         let state = rig.store.state();
-        let names = |keys: Vec<&Key>| keys.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+        let names = |keys: Vec<&ObjectKey>| keys.into_iter().map(|key| key.name.clone()).collect::<Vec<_>>();
         (
             names(state.agents.keys().collect()),
             names(state.boards.keys().collect()),
@@ -70,7 +71,7 @@ async fn end_namespace(rig: &mut Rig) {
 
 /// Takes the finalizer of the AgentGateway away by hand and deletes it; what was last seen of it.
 fn torn_away(rig: &Rig) -> AgentGateway {
-    let key = Key::new(NS, "gw");
+    let key = ObjectKey::new(NS, "gw");
     let last = {
         let mut state = rig.store.state();
         let gateway = state.gateways.get_mut(&key).unwrap();
@@ -100,7 +101,7 @@ async fn a_device_secret_from_a_backup_is_taken_up_again_and_its_namespace_ends(
         rig.board("ops");
         rig.worker("one");
         rig.until_ready().await;
-        let uid = rig.store.state().gateways[&Key::new(NS, "gw")].metadata.uid.clone().unwrap();
+        let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw")].metadata.uid.clone().unwrap();
         assert_eq!(owners(&rig, "gw-device"), [uid], "{dead:?}");
         assert_eq!(device_id(&rig), device, "the identity is the one of before");
         end_namespace(&mut rig).await;
@@ -114,7 +115,7 @@ async fn a_device_secret_that_loses_its_owner_under_a_running_gateway_is_its_aga
     let uids = owners(&rig, "gw-device");
     {
         let mut state = rig.store.state();
-        let meta = &mut state.secrets.get_mut(&Key::new(NS, "gw-device")).unwrap().metadata;
+        let meta = &mut state.secrets.get_mut(&ObjectKey::new(NS, "gw-device")).unwrap().metadata;
         (meta.owner_references, meta.finalizers) = (None, None);
     }
     rig.until("its owner", |rig| owners(rig, "gw-device") == uids).await;
@@ -147,9 +148,9 @@ async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held(
     let last = torn_away(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
-    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
-    assert!(rig.world().gateways.links().is_empty(), "and nothing is connected");
+    assert!(rig.ctx().gateways.links().is_empty(), "and nothing is connected");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +163,7 @@ async fn a_gateway_that_went_while_no_operator_ran_is_missed_by_those_who_refer_
     rig.start();
     let gone = missing(&rig.store);
     assert_eq!(gone.len(), 1);
-    take_leave(rig.world(), &gone[0]).await.unwrap();
+    take_leave(rig.ctx(), &gone[0]).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
 }
 
@@ -184,7 +185,7 @@ async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each
         }
     };
     tokio::select! {
-        () = farewell::run(rig.world(), receiver) => panic!("it ended before its senders"),
+        () = orphaned_secrets::run(rig.ctx(), receiver) => panic!("it ended before its senders"),
         () = others => {}
     }
     let attempts = 1_000 - rig.store.state().failures;
@@ -202,7 +203,7 @@ async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
     rig.stop();
     {
         let mut state = rig.store.state();
-        let gateway = state.gateways.remove(&Key::new(NS, "gw")).unwrap();
+        let gateway = state.gateways.remove(&ObjectKey::new(NS, "gw")).unwrap();
         state.unreadable_gateways.push(gateway.metadata);
     }
     rig.start();
@@ -214,12 +215,12 @@ async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
     gone["metadata"]["namespace"] = json!(NS);
     gone["spec"]["device"] = json!({ "secretName": "gw-device" });
     let gone = Gone::seen(&serde_json::from_value(gone).unwrap());
-    take_leave(rig.world(), &gone).await.unwrap();
+    take_leave(rig.ctx(), &gone).await.unwrap();
     assert_eq!(secret(&rig, "gw-device"), held, "it owns the Secret");
     let mut held = held.unwrap();
     held.metadata.owner_references = None;
-    rig.store.state().secrets.insert(Key::new(NS, "gw-device"), held.clone());
-    take_leave(rig.world(), &gone).await.unwrap();
+    rig.store.state().secrets.insert(ObjectKey::new(NS, "gw-device"), held.clone());
+    take_leave(rig.ctx(), &gone).await.unwrap();
     assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the name that is its by default");
 }
 
@@ -232,7 +233,7 @@ async fn a_token_secret_of_an_agent_that_cannot_be_read_is_not_taken_up_by_anoth
     let uids = owners(&rig, "one-token");
     {
         let mut state = rig.store.state();
-        let agent = state.agents.remove(&Key::new(NS, "one")).unwrap();
+        let agent = state.agents.remove(&ObjectKey::new(NS, "one")).unwrap();
         state.unreadable_agents.push(agent.metadata);
     }
     rig.agent("two", json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "one-token" } }));
@@ -254,7 +255,7 @@ async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from
     let last = torn_away(&rig);
     rig.delete::<Secret>("gw-device");
     assert!(secret(&rig, "gw-device").is_some(), "it is held");
-    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
 }
 
@@ -265,7 +266,7 @@ async fn a_gateway_that_is_made_anew_takes_over_what_the_one_before_it_left() {
     let device = device_id(&rig);
     let last = torn_away(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
-    take_leave(rig.world(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_some(), "the new one needs it");
     connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);
@@ -287,7 +288,7 @@ async fn a_device_secret_that_another_gateway_uses_is_left_to_it() {
     rig.until("the end of the first", |rig| rig.store.state().gateways.len() == 1).await;
     rig.rest(Duration::from_mins(12)).await;
     assert_eq!(rig.gateway_condition("gw2", ConditionType::Ready).0, "True");
-    let uid = rig.store.state().gateways[&Key::new(NS, "gw2")].metadata.uid.clone().unwrap();
+    let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw2")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "shared"), [uid]);
     rig.delete::<AgentGateway>("gw2");
     rig.until("the end of all", |rig| rig.store.state().gateways.is_empty() && secret(rig, "shared").is_none()).await;
@@ -298,7 +299,7 @@ async fn a_deletion_that_waits_for_another_finalizer_still_lets_go_of_the_creden
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let finalizers = Some(vec!["example.com/other".to_owned()]);
-    rig.store.state().gateways.get_mut(&Key::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
+    rig.store.state().gateways.get_mut(&ObjectKey::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
     rig.delete::<AgentGateway>("gw");
     rig.until("the end of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
 }
@@ -315,7 +316,7 @@ async fn a_token_secret_from_a_backup_is_taken_up_again_with_another_token() {
     rig.apply::<Secret>(backup);
     rig.worker("one");
     rig.until_ready().await;
-    let uid = rig.store.state().agents[&Key::new(NS, "one")].metadata.uid.clone().unwrap();
+    let uid = rig.store.state().agents[&ObjectKey::new(NS, "one")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "one-token"), [uid]);
     assert_ne!(rig.token("one"), old, "what stands in the files of another agent is not accepted for this one");
     let tools = gateway.file(&rig.agent_id("one"), "TOOLS.md").or(gateway.file(&rig.agent_id("one"), "AGENTS.md"));
@@ -332,7 +333,7 @@ async fn a_token_secret_that_lost_its_owner_keeps_the_token_of_its_agent() {
     let (backup, old, uids) = (backed_up(&rig, "one-token"), rig.token("one"), owners(&rig, "one-token"));
     {
         let mut state = rig.store.state();
-        state.secrets.remove(&Key::new(NS, "one-token"));
+        state.secrets.remove(&ObjectKey::new(NS, "one-token"));
     }
     rig.apply::<Secret>(backup);
     rig.until("its owner", |rig| owners(rig, "one-token") == uids).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster::api::ConditionType;
 use muster::api::gateway::AgentGatewayStatus;
-use muster::reconcile::Key;
+use muster::api::object_key::ObjectKey;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::rig::{NS, Rig};
 const SOON: Duration = Duration::from_secs(2);
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 fn unmanaged(rig: &Rig) -> Vec<(String, Option<String>)> {

@@ -1,10 +1,10 @@
 //! What a gateway leaves of an agent is reported, and the token in it is worth nothing.
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, Board};
-use muster::reconcile::Key;
-use muster::reconcile::ports::Note;
-use muster::render::sha256_hex;
+use muster::core::event::Note;
+use muster::hash::sha256_hex;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn what_a_gateway_could_not_remove_is_named_once_and_the_agent_goes() {
     for words in [&*workspace, &*id, "fleet/gw", "EEXIST", "openclaw agents delete"] {
         assert!(notes[0].warning && notes[0].message.contains(words), "{words}: {notes:?}");
     }
-    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")), "nobody has the token any more");
+    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "nobody has the token any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn an_agent_that_moves_away_has_another_token_whatever_stays_where_it_was(
         let stays = first.workspace(&workspace);
         assert!(stays.values().any(|text| text.contains(&old)), "{policy}: the old token stays where it was");
         assert_ne!(rig.token("one"), old, "{policy}");
-        assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one"))], "{policy}: the new one alone is accepted");
+        assert_eq!(accepted(&rig), [sha256_hex(rig.token("one"))], "{policy}: the new one alone is accepted");
         assert_eq!(left_behind(&rig).len(), usize::from(policy == "Delete"), "{policy}");
     }
 }
@@ -101,7 +101,7 @@ async fn an_agent_that_moves_and_takes_its_token_out_of_its_files_leaves_none_th
     rig.until("the move", |_| second.agents().contains_key(&id)).await;
     rig.until_ready().await;
     assert!(first.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&old)), "it stays where it was");
-    assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one"))]);
+    assert_eq!(accepted(&rig), [sha256_hex(rig.token("one"))]);
     assert_ne!(rig.token("one"), old);
 }
 
@@ -113,7 +113,7 @@ async fn no_policy_leaves_a_token_that_is_accepted_when_the_agent_is_gone() {
         let old = rig.token("one");
         rig.delete::<Agent>("one");
         rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
-        assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")), "{policy}");
+        assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "{policy}");
         // Somebody kept the Secret, or puts the token back.
         rig.apply::<Secret>(json!({ "metadata": { "name": "one-token" }, "data": {} }));
         rig.agent("one", spec);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster::api::{Agent, ConditionType};
-use muster::reconcile::heartbeats::Report;
+use muster::state::heartbeats::Report;
 use muster_simulator::{Call, Outcome, Profile, Simulator};
 use serde_json::json;
 use tokio::time::Instant;
@@ -141,9 +141,9 @@ impl Life {
             return;
         }
         self.answered = runs;
-        let world = self.rig.world();
+        let ctx = self.rig.ctx();
         for agent in self.rig.store.state().agents.values() {
-            world.heartbeats.record(agent, Report::default(), muster::reconcile::Store::now(&world.store));
+            ctx.state.heartbeats.record(agent, Report::default(), muster::state::store::Store::now(&ctx.state.store));
         }
     }
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use muster::api::agent::Phase;
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
-use muster::reconcile::heartbeats::Report;
-use muster::reconcile::{Key, Store};
+use muster::core::objects::Objects;
+use muster::state::heartbeats::Report;
+use muster::state::store::Store;
 use serde_json::json;
 
 use crate::rig::{NS, Rig, gateway_manifest};
@@ -50,10 +52,10 @@ async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
 
 /// Every agent checks in.
 fn answer_all(rig: &Rig) {
-    let world = rig.world();
-    for agent in world.store.agents() {
-        let now = world.store.now().checked_add(Duration::from_secs(1)).unwrap();
-        world.heartbeats.record(&agent, Report::default(), now);
+    let ctx = rig.ctx();
+    for agent in ctx.state.store.agents() {
+        let now = ctx.state.store.now().checked_add(Duration::from_secs(1)).unwrap();
+        ctx.state.heartbeats.record(&agent, Report::default(), now);
     }
 }
 
@@ -204,7 +206,7 @@ async fn no_token_is_in_status_events_or_errors() {
     rig.until_ready().await;
     let token = rig.token("one");
     let state = rig.store.state();
-    let agent: &Agent = &state.agents[&Key::new(NS, "one")];
+    let agent: &Agent = &state.agents[&ObjectKey::new(NS, "one")];
     assert!(!serde_json::to_string(agent).unwrap().contains(&token));
     assert!(!format!("{:?}", state.notes).contains(&token));
     assert!(!serde_json::to_string(&state.gateways.values().collect::<Vec<_>>()).unwrap().contains("secret-token"));
@@ -223,7 +225,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
     }
     let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
     let link = rig.link("gw");
-    let place = link.slot(&Key::new(NS, "somebody"), false).unwrap();
+    let place = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
     rig.look().await;
     assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
     drop(place);
@@ -236,7 +238,7 @@ async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
     let (mut rig, _gateway) = Rig::new();
     rig.rest(Duration::from_secs(10)).await;
     let link = rig.link("gw");
-    let key = |name: &str| Key::new(NS, name);
+    let key = |name: &str| ObjectKey::new(NS, name);
     let places = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
     assert!(link.removal_slot(&key("a")).is_none() && link.removal_slot(&key("b")).is_none());
     let [first, second] = places;
@@ -254,11 +256,11 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_th
     rig.board("ops");
     rig.rest(Duration::from_secs(10)).await;
     let link = rig.link("gw");
-    let another = link.slot(&Key::new(NS, "somebody"), true).unwrap();
+    let another = link.slot(&ObjectKey::new(NS, "somebody"), true).unwrap();
     rig.worker("one");
     rig.look().await;
     assert!(rig.status("one").binding.is_some(), "it is claimed, and its entry left");
-    assert!(!rig.store.state().secrets.contains_key(&Key::new(NS, "one-token")));
+    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
     rig.pause(Duration::from_secs(3)).await;
     assert_eq!(gateway.count("config.patch"), 0, "another new agent is on its way");
     drop(another);

@@ -8,10 +8,13 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
-use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::agent::{Agent, AgentStatus};
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
-use muster::plan::Binding;
-use muster::reconcile::ports::{Claim, ConfigMapContent, Key, Note, Store, StoreError, Subject};
+use muster::core::agent::binding::Binding;
+use muster::core::event::Note;
+use muster::core::objects::Objects;
+use muster::state::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -25,14 +28,14 @@ pub(crate) struct MemoryStore {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub agents: BTreeMap<Key, Agent>,
-    pub boards: BTreeMap<Key, Board>,
-    pub gateways: BTreeMap<Key, AgentGateway>,
+    pub agents: BTreeMap<ObjectKey, Agent>,
+    pub boards: BTreeMap<ObjectKey, Board>,
+    pub gateways: BTreeMap<ObjectKey, AgentGateway>,
     /// Agents and AgentGateways of which the operator can read the metadata only.
     pub unreadable_agents: Vec<ObjectMeta>,
     pub unreadable_gateways: Vec<ObjectMeta>,
-    pub secrets: BTreeMap<Key, Secret>,
-    pub config_maps: BTreeMap<Key, ConfigMapContent>,
+    pub secrets: BTreeMap<ObjectKey, Secret>,
+    pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pub notes: Vec<(String, Note)>,
     pub writes: usize,
@@ -80,7 +83,7 @@ impl MemoryStore {
     /// Puts an object there as a person does: a change of its spec is a new generation.
     pub(crate) fn apply<K: InMemory>(&self, mut object: K) {
         let mut state = self.state();
-        let key = Key::of(object.meta());
+        let key = ObjectKey::of(object.meta());
         let old = K::table(&mut state).get(&key).cloned();
         let meta = object.meta_mut();
         match old {
@@ -100,7 +103,7 @@ impl MemoryStore {
     }
 
     /// Annotates an object as a person does, which is no new generation.
-    pub(crate) fn annotate<K: InMemory>(&self, key: &Key, name: &str, value: &str) {
+    pub(crate) fn annotate<K: InMemory>(&self, key: &ObjectKey, name: &str, value: &str) {
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
         object.meta_mut().annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
@@ -109,7 +112,7 @@ impl MemoryStore {
     }
 
     /// Deletes an object as a person does: it stays while somebody holds it.
-    pub(crate) fn delete<K: InMemory>(&self, key: &Key) {
+    pub(crate) fn delete<K: InMemory>(&self, key: &ObjectKey) {
         let now = self.now();
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
@@ -141,7 +144,7 @@ impl MemoryStore {
                 state.failures -= 1;
                 return Err(StoreError::Failed("away".into()));
             }
-            let key = Key::of(object.meta());
+            let key = ObjectKey::of(object.meta());
             let Some(mut now) = K::table(&mut state).get(&key).cloned() else {
                 return Err(StoreError::NotFound(key.to_string()));
             };
@@ -162,12 +165,12 @@ impl MemoryStore {
 
 /// A kind that is kept in memory.
 pub(crate) trait InMemory: Resource<DynamicType = ()> + Clone {
-    fn table(state: &mut State) -> &mut BTreeMap<Key, Self>;
+    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self>;
     fn keep_status(&mut self, _old: &Self) {}
 }
 
 impl InMemory for Agent {
-    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.agents
     }
     fn keep_status(&mut self, old: &Self) {
@@ -176,7 +179,7 @@ impl InMemory for Agent {
 }
 
 impl InMemory for Board {
-    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.boards
     }
     fn keep_status(&mut self, old: &Self) {
@@ -185,7 +188,7 @@ impl InMemory for Board {
 }
 
 impl InMemory for AgentGateway {
-    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.gateways
     }
     fn keep_status(&mut self, old: &Self) {
@@ -194,7 +197,7 @@ impl InMemory for AgentGateway {
 }
 
 impl InMemory for Secret {
-    fn table(state: &mut State) -> &mut BTreeMap<Key, Self> {
+    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.secrets
     }
 }
@@ -206,22 +209,16 @@ fn claimed<K: Resource>(object: &mut K, claim: &Claim) {
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
 }
 
-impl Store for MemoryStore {
-    fn now(&self) -> Timestamp {
-        // 2026-01-01, and then the runtime's clock, in the precision that Kubernetes keeps.
-        let seconds = i64::try_from(self.epoch.elapsed().as_secs()).unwrap();
-        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
-    }
-
-    fn agent(&self, key: &Key) -> Option<Arc<Agent>> {
+impl Objects for MemoryStore {
+    fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
         self.state().agents.get(key).cloned().map(Arc::new)
     }
 
-    fn board(&self, key: &Key) -> Option<Arc<Board>> {
+    fn board(&self, key: &ObjectKey) -> Option<Arc<Board>> {
         self.state().boards.get(key).cloned().map(Arc::new)
     }
 
-    fn gateway(&self, key: &Key) -> Option<Arc<AgentGateway>> {
+    fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>> {
         self.state().gateways.get(key).cloned().map(Arc::new)
     }
 
@@ -244,6 +241,14 @@ impl Store for MemoryStore {
     fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
         self.state().unreadable_gateways.clone()
     }
+}
+
+impl Store for MemoryStore {
+    fn now(&self) -> Timestamp {
+        // 2026-01-01, and then the runtime's clock, in the precision that Kubernetes keeps.
+        let seconds = i64::try_from(self.epoch.elapsed().as_secs()).unwrap();
+        Timestamp::from_second(1_767_225_600 + seconds).unwrap()
+    }
 
     fn namespaces(&self) -> BTreeSet<String> {
         let state = self.state();
@@ -251,15 +256,15 @@ impl Store for MemoryStore {
         keys.map(|key| key.namespace.clone()).collect()
     }
 
-    async fn fresh_agent(&self, key: &Key) -> Result<Option<Agent>, StoreError> {
+    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
         Ok(self.state().agents.get(key).cloned())
     }
 
-    async fn secret(&self, key: &Key) -> Result<Option<Secret>, StoreError> {
+    async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         Ok(self.state().secrets.get(key).cloned())
     }
 
-    async fn config_map(&self, key: &Key) -> Result<Option<ConfigMapContent>, StoreError> {
+    async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         Ok(self.state().config_maps.get(key).cloned())
     }
 
@@ -267,7 +272,7 @@ impl Store for MemoryStore {
         Ok(self.state().namespaces.get(name).cloned())
     }
 
-    async fn count_bound(&self, gateway: &GatewayKey) -> Result<usize, StoreError> {
+    async fn count_bound(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
         let bound = |agent: &&Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway);
         Ok(self.state().agents.values().filter(bound).count())
     }
@@ -275,7 +280,7 @@ impl Store for MemoryStore {
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let made = {
             let mut state = self.state();
-            let key = Key::of(&secret.metadata);
+            let key = ObjectKey::of(&secret.metadata);
             if state.secrets.contains_key(&key) {
                 return Err(StoreError::Conflict(key.to_string()));
             }
@@ -293,7 +298,7 @@ impl Store for MemoryStore {
         self.change(secret, move |now| *now = new).await
     }
 
-    async fn delete_secret(&self, key: &Key) -> Result<(), StoreError> {
+    async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.delete::<Secret>(key);
         self.wrote().await;
         Ok(())

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
-use muster::reconcile::ports::Store;
-use muster::reconcile::{Key, Next, agent};
+use muster::controllers::{Requeue, agent};
+use muster::core::objects::Objects;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 use tokio::time::Instant;
@@ -243,12 +244,12 @@ async fn a_gateway_that_does_not_boot_since_a_removal_is_told_with_what_helps() 
 async fn who_waits_for_such_a_removal_is_looked_at_as_soon_as_there_is_advice() {
     let (mut rig, _gateway, _) = killed_for_good().await;
     rig.rest(Duration::from_secs(20)).await;
-    let one = rig.store.agent(&Key::new(NS, "one")).unwrap();
-    let next = agent::reconcile(rig.world(), &one).await;
+    let one = rig.store.agent(&ObjectKey::new(NS, "one")).unwrap();
+    let next = agent::reconcile(rig.ctx(), &one).await;
     assert!(next.after.is_some_and(|after| after <= Duration::from_secs(110)), "{next:?}");
     rig.until("the advice", |rig| rig.condition("one", ConditionType::Ready).2.contains("status 78")).await;
-    let next = agent::reconcile(rig.world(), &one).await;
-    assert_eq!(next, Next::retry(), "from then on it is tried as others are");
+    let next = agent::reconcile(rig.ctx(), &one).await;
+    assert_eq!(next, Requeue::retry(), "from then on it is tried as others are");
 }
 
 #[tokio::test(start_paused = true)]

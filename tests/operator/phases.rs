@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use muster::api::agent::{CheckIn, Phase};
-use muster::reconcile::Key;
-use muster::reconcile::heartbeats::Report;
-use muster::reconcile::ports::Store;
+use muster::api::object_key::ObjectKey;
+use muster::core::objects::Objects;
+use muster::state::heartbeats::Report;
+use muster::state::store::Store;
 use muster_simulator::Simulator;
 
 use crate::rig::{NS, Rig};
@@ -26,10 +27,10 @@ fn phase(rig: &Rig) -> Option<Phase> {
 }
 
 fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
-    let world = rig.world();
-    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
+    let ctx = rig.ctx();
+    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     let report = Report { status: Some(status), current_task: task.map(str::to_owned) };
-    world.heartbeats.record(&agent, report, world.store.now());
+    ctx.state.heartbeats.record(&agent, report, ctx.state.store.now());
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{Agent, Board, ConditionType};
-use muster::reconcile::{Key, Store};
+use muster::state::store::Store;
 use muster_simulator::{Fault, Outcome, Simulator};
 use serde_json::json;
 
@@ -122,12 +123,13 @@ async fn a_request_on_a_board_reaches_its_agents_and_tells_how_far_they_are() {
     rig.request::<Board>("ops", RequestKind::Sync);
     rig.until("two of three", |rig| {
         let state = rig.store.state();
-        let sync = state.boards[&Key::new(NS, "ops")].status.as_ref().and_then(|s| s.last_sync.clone());
+        let sync = state.boards[&ObjectKey::new(NS, "ops")].status.as_ref().and_then(|s| s.last_sync.clone());
         sync.is_some_and(|s| (s.updated, s.pending) == (2, 1) && s.errors[0].agent == "fleet/broken")
     })
     .await;
     assert!(gateway.writes() > old);
-    let message = rig.store.state().boards[&Key::new(NS, "ops")].status.clone().unwrap().last_sync.unwrap().errors;
+    let message =
+        rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap().last_sync.unwrap().errors;
     assert!(message[0].message.contains("none"), "{message:?}");
     rig.worker("late");
     rig.until("the late one", |rig| rig.condition("late", ConditionType::Ready).0 == "True").await;
@@ -138,7 +140,7 @@ async fn a_request_on_a_board_reaches_its_agents_and_tells_how_far_they_are() {
 async fn what_is_no_time_is_told_once_and_nothing_is_done() {
     let (mut rig, gateway) = world().await;
     let before = gateway.writes();
-    rig.store.annotate::<Agent>(&Key::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
+    rig.store.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
     rig.until("the message", |rig| !rig.status("one").invalid_requests.is_empty()).await;
     assert!(rig.status("one").invalid_requests[0].contains("rotate-requested-at"));
     rig.rest(Duration::from_mins(2)).await;
@@ -224,7 +226,7 @@ async fn what_is_asked_for_a_second_time_is_done_a_second_time() {
         tokio::time::advance(Duration::from_secs(2)).await;
         rig.request::<Agent>("one", RequestKind::ResetSession);
         rig.request::<Agent>("one", RequestKind::Overwrite);
-        let now = rig.world().store.now();
+        let now = rig.ctx().state.store.now();
         let done = |rig: &Rig, kind| {
             rig.status("one")
                 .requests

@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
-use muster::api::agent::{Agent, AgentStatus, GatewayKey};
+use muster::api::agent::{Agent, AgentStatus};
 use muster::api::conditions::find;
+use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, Board, ConditionType};
-use muster::gateway::{ByteStream, Dial, Trust};
-use muster::reconcile::changes::{Changed, Concerns};
-use muster::reconcile::link::Link;
-use muster::reconcile::ports::Store;
-use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};
+use muster::controllers::gateway_handle::Link;
+use muster::controllers::gateway_pool::Gateways;
+use muster::controllers::{Context, agent, board, gateway};
+use muster::openclaw::{ByteStream, Dial, Trust};
+use muster::souls::directories::Souls;
+use muster::state::State;
+use muster::state::changes::{Changed, Concerns};
+use muster::state::store::Store;
 use muster_simulator::{Profile, Remote, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -56,7 +60,7 @@ impl Dial for Dialer {
 
 /// One life of the operator. Dropping it is a crash.
 struct Operator {
-    world: World<MemoryStore>,
+    ctx: Context<MemoryStore>,
     changes: UnboundedReceiver<Changed>,
 }
 
@@ -122,12 +126,12 @@ impl Rig {
 
     pub(crate) fn config_map(&self, name: &str, data: &[(&str, &str)]) {
         let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        self.store.state().config_maps.entry(Key::new(NS, name)).or_default().data = data;
+        self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().data = data;
     }
 
     /// Gives a ConfigMap a key in `binaryData`.
     pub(crate) fn binary_key(&self, name: &str, key: &str) {
-        self.store.state().config_maps.entry(Key::new(NS, name)).or_default().binary.insert(key.to_owned());
+        self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().binary.insert(key.to_owned());
     }
 
     /// Applies a manifest; the namespace is filled in.
@@ -156,21 +160,23 @@ impl Rig {
 
     /// Makes a one-shot request now.
     pub(crate) fn request<K: InMemory>(&self, name: &str, kind: RequestKind) {
-        let now = self.world().store.now().to_string();
-        self.store.annotate::<K>(&Key::new(NS, name), kind.annotation(), &now);
+        let now = self.ctx().state.store.now().to_string();
+        self.store.annotate::<K>(&ObjectKey::new(NS, name), kind.annotation(), &now);
     }
 
     pub(crate) fn delete<K: InMemory>(&self, name: &str) {
-        self.store.delete::<K>(&Key::new(NS, name));
+        self.store.delete::<K>(&ObjectKey::new(NS, name));
     }
 
     /// Starts the operator, anew if there is one.
     pub(crate) fn start(&mut self) {
         let (sender, changes) = mpsc::unbounded_channel();
-        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone());
+        let state = Arc::new(State::new(self.store.clone()));
+        let inventories = state.inventories.clone();
+        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
         let souls = Souls::new(Arc::new(self.directory.clone()), sender);
-        let world = World { store: self.store.clone(), gateways, souls, heartbeats: Heartbeats::default() };
-        self.operator = Some(Operator { world, changes });
+        let ctx = Context { state, gateways, souls };
+        self.operator = Some(Operator { ctx, changes });
     }
 
     /// Ends the operator.
@@ -190,28 +196,28 @@ impl Rig {
         other
     }
 
-    pub(crate) fn world(&self) -> &World<MemoryStore> {
-        &self.operator.as_ref().unwrap().world
+    pub(crate) fn ctx(&self) -> &Context<MemoryStore> {
+        &self.operator.as_ref().unwrap().ctx
     }
 
     /// The connection to a gateway.
     pub(crate) fn link(&self, gateway: &str) -> Arc<Link> {
-        self.world().gateways.link(&GatewayKey { namespace: NS.into(), name: gateway.into() }).unwrap()
+        self.ctx().gateways.link(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
     /// Looks at everything once.
     pub(crate) async fn look(&self) {
-        let world = self.world();
+        let ctx = self.ctx();
         let gateways: Vec<_> = self.store.state().gateways.values().cloned().collect();
         for object in gateways {
-            gateway::reconcile(world, &object).await;
+            gateway::reconcile(ctx, &object).await;
         }
         let boards: Vec<_> = self.store.state().boards.values().cloned().collect();
         for object in boards {
-            board::reconcile(world, &object).await;
+            board::reconcile(ctx, &object).await;
         }
         let agents: Vec<_> = self.store.state().agents.values().cloned().collect();
-        futures::future::join_all(agents.iter().map(|object| agent::reconcile(world, object))).await;
+        futures::future::join_all(agents.iter().map(|object| agent::reconcile(ctx, object))).await;
     }
 
     /// Looks at everything, again and again, until `condition` holds.
@@ -238,7 +244,7 @@ impl Rig {
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
             let Concerns::Agent(key) = change.concerns else { continue };
             let object = self.store.state().agents[&key].clone();
-            agent::reconcile(&operator.world, &object).await;
+            agent::reconcile(&operator.ctx, &object).await;
         }
     }
 
@@ -265,7 +271,7 @@ impl Rig {
     }
 
     pub(crate) fn status(&self, name: &str) -> AgentStatus {
-        self.store.state().agents.get(&Key::new(NS, name)).and_then(|a| a.status.clone()).unwrap_or_default()
+        self.store.state().agents.get(&ObjectKey::new(NS, name)).and_then(|a| a.status.clone()).unwrap_or_default()
     }
 
     /// Status, reason and message of an Agent's condition.
@@ -287,7 +293,7 @@ impl Rig {
 
     pub(crate) fn token(&self, name: &str) -> String {
         let state = self.store.state();
-        let secret = &state.secrets[&Key::new(NS, format!("{name}-token"))];
+        let secret = &state.secrets[&ObjectKey::new(NS, format!("{name}-token"))];
         String::from_utf8(secret.data.as_ref().unwrap()["token"].0.clone()).unwrap()
     }
 
@@ -300,7 +306,7 @@ impl Rig {
     /// Status, reason and message of a gateway's condition.
     pub(crate) fn gateway_condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
         let state = self.store.state();
-        let status = state.gateways.get(&Key::new(NS, name)).and_then(|g| g.status.as_ref());
+        let status = state.gateways.get(&ObjectKey::new(NS, name)).and_then(|g| g.status.as_ref());
         let found = status.and_then(|s| find(&s.conditions, kind));
         found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
     }

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{Agent, AgentGateway, Board, ConditionType, keys};
-use muster::reconcile::Key;
-use muster::reconcile::ports::Store;
-use muster::render::sha256_hex;
+use muster::core::objects::Objects;
+use muster::hash::sha256_hex;
+use muster::state::store::Store;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
 use crate::rig::{NS, Rig, ready};
 
 /// A worker that has its first token, and has used it.
-async fn world() -> (Rig, Simulator) {
+async fn ctx() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -35,10 +36,10 @@ async fn confirm(rig: &mut Rig) {
 }
 
 fn use_token(rig: &Rig) {
-    let world = rig.world();
-    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
+    let ctx = rig.ctx();
+    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     let sha256 = agent.status.as_ref().unwrap().token.as_ref().unwrap().sha256.clone();
-    world.heartbeats.confirm(&agent, &sha256, world.store.now());
+    ctx.state.heartbeats.confirm(&agent, &sha256, ctx.state.store.now());
 }
 
 fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
@@ -48,7 +49,7 @@ fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
 /// The tokens that the HTTP API would accept now, by hash.
 fn accepted(rig: &Rig) -> Vec<String> {
     let Some(token) = token_status(rig) else { return Vec::new() };
-    let now: Timestamp = rig.world().store.now();
+    let now: Timestamp = rig.ctx().state.store.now();
     let previous = token.previous.filter(|p| p.valid_until.as_ref().is_none_or(|until| until.0 > now));
     std::iter::once(token.sha256).chain(previous.map(|p| p.sha256)).filter(|sha256| !sha256.is_empty()).collect()
 }
@@ -70,7 +71,7 @@ fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, co
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
     assert!(file.contains(&token) && !file.contains(old), "{context}: it is in the files");
     let state = rig.store.state();
-    let data = state.secrets[&Key::new(NS, "one-token")].data.clone().unwrap();
+    let data = state.secrets[&ObjectKey::new(NS, "one-token")].data.clone().unwrap();
     assert!(!data.contains_key(keys::PREVIOUS_TOKEN_KEY), "{context}: the old one is gone from the Secret");
     drop(state);
     assert_eq!(token_status(rig).unwrap().revision, revision, "{context}: so many tokens were issued");
@@ -79,13 +80,13 @@ fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, co
 /// Whether the files hold the token of the Secret, and the status says so.
 fn delivered(rig: &Rig, gateway: &Simulator) -> bool {
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
-    file.contains(&rig.token("one")) && accepted(rig).contains(&sha256_hex(&rig.token("one")))
+    file.contains(&rig.token("one")) && accepted(rig).contains(&sha256_hex(rig.token("one")))
 }
 
 /// Whether nothing is left of the token before.
 fn ended(rig: &Rig) -> bool {
     let state = rig.store.state();
-    let secret = &state.secrets[&Key::new(NS, "one-token")];
+    let secret = &state.secrets[&ObjectKey::new(NS, "one-token")];
     let kept = secret.data.as_ref().is_some_and(|data| data.contains_key(keys::PREVIOUS_TOKEN_KEY));
     drop(state);
     !kept && token_status(rig).is_some_and(|t| t.previous.is_none() && t.confirmed_at.is_some())
@@ -100,13 +101,13 @@ async fn rotate(rig: &mut Rig, gateway: &Simulator, old: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_replaces_the_token_and_the_old_one_works_until_the_new_one_is_used() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.pause(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token to be delivered", |rig| rig.token("one") != old && delivered(rig, &gateway)).await;
     rig.rest(Duration::from_mins(1)).await;
-    assert_eq!(accepted(&rig), [sha256_hex(&rig.token("one")), sha256_hex(&old)]);
+    assert_eq!(accepted(&rig), [sha256_hex(rig.token("one")), sha256_hex(&old)]);
     assert!(rig.condition("one", ConditionType::TokenIssued).2.contains("the old one works until"));
     confirm(&mut rig).await;
     rig.until("the end of the rotation", ended).await;
@@ -118,7 +119,7 @@ async fn a_request_replaces_the_token_and_the_old_one_works_until_the_new_one_is
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_never_uses_the_new_token_loses_the_old_one_when_the_grace_period_ends() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "gracePeriod": "10m" } } });
@@ -134,7 +135,7 @@ async fn an_agent_that_never_uses_the_new_token_loses_the_old_one_when_the_grace
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_replaced_by_age_again_and_again() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "interval": "1h", "gracePeriod": "0s" } } });
     rig.agent("one", rotation);
@@ -147,7 +148,7 @@ async fn a_token_is_replaced_by_age_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     rig.worker("two");
     rig.until_ready().await;
     let mut revision = 1;
@@ -168,8 +169,8 @@ async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() 
     }
     let synced = |sync: Option<muster::api::requests::SyncStatus>| sync.map(|s| (s.updated, s.pending, s.errors));
     let state = rig.store.state();
-    let board = state.boards[&Key::new(NS, "ops")].status.clone().unwrap();
-    let above = state.gateways[&Key::new(NS, "gw")].status.clone().unwrap();
+    let board = state.boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
+    let above = state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     assert_eq!(synced(board.last_sync), Some((2, 0, vec![])));
     assert_eq!(synced(above.last_sync), Some((2, 0, vec![])));
 }
@@ -177,13 +178,13 @@ async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_changed_or_deleted_by_hand_is_refused_and_replaced() {
     for deleted in [true, false] {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = ctx().await;
         let old = rig.token("one");
         if deleted {
             rig.delete::<Secret>("one-token");
         } else {
             let mut state = rig.store.state();
-            let secret = state.secrets.get_mut(&Key::new(NS, "one-token")).unwrap();
+            let secret = state.secrets.get_mut(&ObjectKey::new(NS, "one-token")).unwrap();
             let data = secret.data.as_mut().unwrap();
             data.insert(keys::TOKEN_KEY.into(), k8s_openapi::ByteString(b"guessed".to_vec()));
         }
@@ -218,7 +219,7 @@ async fn a_token_that_is_kept_out_of_the_files_is_in_the_secret_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_is_away_while_the_token_is_replaced_locks_nobody_out() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.agent(
         "one",
@@ -242,7 +243,7 @@ async fn a_gateway_that_is_away_while_the_token_is_replaced_locks_nobody_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rotation_that_is_asked_for_in_an_outage_begins_after_it() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     gateway.kill();
     rig.rest(Duration::from_mins(2)).await;
@@ -256,7 +257,7 @@ async fn a_rotation_that_is_asked_for_in_an_outage_begins_after_it() {
 
 /// Rotates with crashes after these writes, counted from the request. How many writes it took in all.
 async fn rotate_with_crashes(crashes: &[usize]) -> usize {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.pause(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
@@ -300,7 +301,7 @@ async fn any_lost_reply_of_the_gateway_leaves_exactly_one_token() {
             ("connection lost before", Fault::on("agents.files.set").nth(nth).drop_connection_before()),
             ("refused", Fault::on("agents.files.set").nth(nth).error("UNAVAILABLE", "busy", true)),
         ] {
-            let (mut rig, gateway) = world().await;
+            let (mut rig, gateway) = ctx().await;
             let old = rig.token("one");
             rig.pause(Duration::from_secs(2)).await;
             gateway.inject(fault);
@@ -313,7 +314,7 @@ async fn any_lost_reply_of_the_gateway_leaves_exactly_one_token() {
 
 #[tokio::test(start_paused = true)]
 async fn two_operators_that_rotate_at_the_same_time_issue_one_token() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.pause(Duration::from_secs(2)).await;
     let other = rig.another();
@@ -329,7 +330,7 @@ async fn two_operators_that_rotate_at_the_same_time_issue_one_token() {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_stays_ready_while_its_token_is_replaced() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = ctx().await;
     rig.rest(Duration::from_mins(1)).await;
     let told = |rig: &Rig| rig.store.state().notes.iter().filter(|(_, note)| note.reason == "Reconciled").count();
     let (before, old) = (told(&rig), rig.token("one"));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
-use muster::reconcile::Key;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn kept(rig: &Rig) -> Vec<String> {
 
 fn kept_by(rig: &Rig, gateway: &str) -> Vec<String> {
     let state = rig.store.state();
-    let status = state.gateways[&Key::new(NS, gateway)].status.clone().unwrap_or_default();
+    let status = state.gateways[&ObjectKey::new(NS, gateway)].status.clone().unwrap_or_default();
     status.shared_heartbeats.map(|shared| shared.kept).unwrap_or_default()
 }
 

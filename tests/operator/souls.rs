@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use muster::api::object_key::ObjectKey;
 use muster::api::soul::{SoulDirectoryStatus, SoulState};
 use muster::api::{AgentGateway, ConditionType};
-use muster::reconcile::Key;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn state(rig: &Rig, name: &str) -> Option<SoulState> {
 
 fn seen(rig: &Rig) -> SoulDirectoryStatus {
     let state = rig.store.state();
-    state.gateways[&Key::new(NS, "gw")].status.clone().unwrap().soul_directory.unwrap()
+    state.gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap().soul_directory.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,10 @@ async fn an_agent_gets_the_soul_of_its_role_with_its_first_files() {
     assert_eq!((used.state, used.source_url.as_deref()), (SoulState::Used, Some("https://souls.test/souls/ann/sre")));
     assert_eq!([state(&rig, "two"), state(&rig, "three")], [Some(SoulState::NoMatch), None]);
     rig.until("the list in the status", |rig| {
-        rig.store.state().gateways[&Key::new(NS, "gw")].status.as_ref().is_some_and(|s| s.soul_directory.is_some())
+        rig.store.state().gateways[&ObjectKey::new(NS, "gw")]
+            .status
+            .as_ref()
+            .is_some_and(|s| s.soul_directory.is_some())
     })
     .await;
     assert_eq!((seen(&rig).souls, seen(&rig).error), (2, None));

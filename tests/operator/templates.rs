@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::api::ObjectMeta;
 use muster::api::{AgentGateway, Board};
-use muster::cluster::triggers::{Queues, Triggers};
+use muster::state::triggers::{Queues, Triggers};
 use muster_simulator::Simulator;
 use serde_json::json;
 use tokio::sync::mpsc;

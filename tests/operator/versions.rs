@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use muster::api::agent::FileState;
 use muster::api::conditions::find;
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGatewayStatus, ConditionType};
 use muster_simulator::{Fault, Profile, Simulator};
 use tokio::time::Instant;
 
 use crate::rig::{NS, Rig, ready};
-use muster::reconcile::Key;
 
 fn old() -> Profile {
     Profile::v2026_7_1().with_token("secret-token")
@@ -31,7 +31,7 @@ async fn provisioned(profile: Profile) -> (Rig, Simulator, String) {
 }
 
 fn gateway_status(rig: &Rig) -> AgentGatewayStatus {
-    rig.store.state().gateways[&Key::new(NS, "gw")].status.clone().unwrap_or_default()
+    rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
 fn tools(rig: &Rig) -> Option<FileState> {

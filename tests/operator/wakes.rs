@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use muster::api::ConditionType;
 use muster::api::agent::{CheckIn, Phase};
-use muster::reconcile::Key;
-use muster::reconcile::heartbeats::Report;
-use muster::reconcile::ports::Store;
+use muster::api::object_key::ObjectKey;
+use muster::core::objects::Objects;
+use muster::state::heartbeats::Report;
+use muster::state::store::Store;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::json;
 
@@ -140,9 +141,13 @@ async fn idle() -> (Rig, Simulator, String) {
 
 /// The agent calls Muster's API.
 fn call(rig: &Rig) {
-    let world = rig.world();
-    let agent = world.store.agent(&Key::new(NS, "one")).unwrap();
-    world.heartbeats.record(&agent, Report { status: Some(CheckIn::Idle), current_task: None }, world.store.now());
+    let ctx = rig.ctx();
+    let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
+    ctx.state.heartbeats.record(
+        &agent,
+        Report { status: Some(CheckIn::Idle), current_task: None },
+        ctx.state.store.now(),
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use muster::gateway::{ByteStream, Dial, Gateway, Link, Output, Session, Trust};
+use muster::openclaw::model::Link;
+use muster::openclaw::{ByteStream, Dial, Gateway, Output, Session, Trust};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;

@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
-use muster::gateway::{Hello, Output, PairingRequest, Refusal, RefusalKind, Session};
+use muster::openclaw::model::{Hello, PairingRequest, Refusal, RefusalKind};
+use muster::openclaw::{Output, Session};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -13,7 +13,8 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::gateway::{Auth, CallError, Identity, Output, Session, Settings, Trust};
+use muster::openclaw::model::CallError;
+use muster::openclaw::{Auth, Identity, Output, Session, Settings, Trust};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster::gateway::{CallError, Outcome, Output, Session};
+use muster::openclaw::model::{CallError, Outcome};
+use muster::openclaw::{Output, Session};
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::time::Instant;

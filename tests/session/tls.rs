@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster::gateway::{Dial, Fingerprint, Network, Trust};
+use muster::openclaw::{Dial, Fingerprint, Network, Trust};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;

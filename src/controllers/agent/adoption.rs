@@ -1,0 +1,46 @@
+//! Taking over an agent that a gateway has already.
+
+use std::sync::Arc;
+
+use crate::api::Reason;
+use crate::api::agent::{AdoptionPolicy, Agent};
+use crate::controllers::gateway_handle::{Link, trouble};
+use crate::core::agent::binding::{Binding, Identity};
+use crate::core::agent::references::References;
+use crate::core::error::Trouble;
+use crate::openclaw::model::Inventory;
+
+/// What the gateway has. It is read anew before a chosen id is bound, since what was read before may not show an agent that
+/// somebody has just made, which would then be taken for our own.
+///
+/// # Errors
+/// Why the gateway cannot be asked.
+pub async fn inventory(link: &Link, agent: &Agent) -> Result<Arc<Inventory>, Trouble> {
+    if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
+        let read = link.client().resync().await;
+        let again = || Trouble::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
+        return link.inventory().and_then(|inventory| if read { Ok(inventory) } else { Err(again()) });
+    }
+    link.inventory()
+}
+
+/// Takes the agent that the gateway has under the chosen id for the one that is meant, when the Agent asks for that and
+/// stands for nothing yet.
+///
+/// # Errors
+/// Why the gateway cannot be asked.
+pub async fn settle(
+    references: References,
+    agent: &Agent,
+    (link, inventory): (&Link, &Inventory),
+) -> Result<References, Trouble> {
+    let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
+    let id = references.identity.agent_id.as_str();
+    let row = inventory.agents.get(id).filter(|row| asks && row.entry.is_some() && Binding::of(agent).is_none());
+    let Some(row) = row else { return Ok(references) };
+    let workspace = match &row.workspace {
+        Some(workspace) => workspace.clone(),
+        None => link.client().workspace(id).await.map_err(|e| trouble("for its workspace", &e))?,
+    };
+    Ok(References { identity: Identity { workspace, ..references.identity }, adopted: true, ..references })
+}

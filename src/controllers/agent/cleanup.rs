@@ -1,0 +1,265 @@
+//! Removing an agent from its gateway: when its resource is deleted, and when it stands for another agent now.
+
+use tracing::{info, warn};
+
+use crate::api::agent::{Agent, Phase};
+use crate::api::object_key::ObjectKey;
+use crate::api::{Reason, keys};
+use crate::controllers::gateway_handle::{WITHOUT_A_PLACE, trouble};
+use crate::controllers::status_writer::{kubernetes, write_binding, write_status};
+use crate::controllers::{Context, Requeue};
+use crate::core::agent::admission::is_shared;
+use crate::core::agent::binding::Binding;
+use crate::core::agent::cleanup::{self, BOOTS_WITHIN, Presence, Removal, advice, removal};
+use crate::core::agent::{leftovers, status};
+use crate::core::error::Trouble;
+use crate::core::event::Note;
+use crate::core::ownership::has_finalizer;
+use crate::openclaw::model::{AgentRow, Deleted, Inventory, same_path};
+use crate::state::store::{Claim, Store, Subject};
+
+/// The reason of the event that names what a gateway left of an agent although it was to go.
+const LEFT_BEHIND: &str = "LeftBehind";
+
+/// What there is of the gateway that a binding names.
+pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
+    match store.gateway(&binding.gateway) {
+        None => Presence::Gone,
+        Some(gateway) => match &gateway.metadata.deletion_timestamp {
+            None => Presence::Here,
+            Some(since) => Presence::Going { since: since.0, timeout: gateway.spec.cleanup_timeout() },
+        },
+    }
+}
+
+/// Removes what a binding stands for from its gateway.
+///
+/// # Errors
+/// Why it cannot be removed now. Nothing is forgotten then.
+async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>) -> Result<(), Trouble> {
+    if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
+        let message = format!(
+            "agent {} stays on gateway {}: another Agent stands for it too",
+            binding.identity.agent_id, binding.gateway
+        );
+        tell_of_leaving(ctx, agent, message, true).await;
+        return Ok(());
+    }
+    let gateway = binding.map_or(Presence::Gone, |b| presence(&ctx.state.store, b));
+    let link = binding.and_then(|b| ctx.gateways.link(&b.gateway));
+    let reachable = match &link {
+        Some(link) => link.inventory().map(|_| ()),
+        None => Err(Trouble::transient(
+            Reason::GatewayNotReady,
+            "there is no connection to it; see the conditions of the AgentGateway",
+        )),
+    };
+    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), ctx.state.store.now()) {
+        Removal::Nothing => Ok(()),
+        Removal::Leave { message, asked } => {
+            if let (Some(link), Some(binding)) = (&link, binding) {
+                link.client().withdraw(&binding.identity.agent_id);
+            }
+            tell_of_leaving(ctx, agent, message, asked).await;
+            Ok(())
+        }
+        Removal::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
+        Removal::Remove { delete_files } => {
+            let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
+            if is_anothers(&link, agent, binding) {
+                let id = &binding.identity.agent_id;
+                let message = format!(
+                    "agent {id} stays on gateway {}: somebody else made it before this Agent could",
+                    binding.gateway
+                );
+                tell_of_leaving(ctx, agent, message, true).await;
+                return Ok(());
+            }
+            let Some(_slot) = link.removal_slot(&ObjectKey::of(&agent.metadata)) else {
+                return Err(Trouble::transient(
+                    Reason::Deleting,
+                    "the gateway removes one agent at a time; this removal waits for its turn",
+                ));
+            };
+            let Removed { kept, left } = remove(&link, binding, delete_files).await?;
+            if let Some(message) = kept {
+                tell_of_leaving(ctx, agent, message, false).await;
+            }
+            if let Some(message) = left {
+                warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "removed by half");
+                let note = Note { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
+                ctx.state.store.tell(Subject::Agent(agent), &note).await;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether a removal only waits for others to end. It is told when they have.
+pub(crate) fn waits_for_its_turn(trouble: &Trouble) -> bool {
+    trouble.reason == Reason::Deleting
+}
+
+async fn tell_of_leaving<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, asked: bool) {
+    // A namespace that is being deleted takes no event: the log has it in any case.
+    if !asked {
+        warn!(agent = %ObjectKey::of(&agent.metadata), left = message, "left on the gateway");
+    }
+    let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
+    ctx.state.store.tell(Subject::Agent(agent), &note).await;
+}
+
+/// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
+fn advised<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>, wait: Trouble) -> Trouble {
+    let cut_off = binding.map(|binding| cut_off(ctx, &binding.gateway, [agent])).unwrap_or_default();
+    match advice(&cut_off) {
+        Some(advice) => Trouble { message: format!("{}; {advice}", wait.message), ..wait },
+        None => wait,
+    }
+}
+
+/// What is reported of an agent that was removed.
+struct Removed {
+    /// Its workspace stays on purpose.
+    kept: Option<String>,
+    /// The gateway could not remove all that was to go.
+    left: Option<String>,
+}
+
+/// Removes the agent; says what was left although it was to go.
+async fn remove(
+    link: &crate::controllers::gateway_handle::Link,
+    binding: &Binding,
+    delete_files: bool,
+) -> Result<Removed, Trouble> {
+    let id = binding.identity.agent_id.as_str();
+    let client = link.client();
+    client.withdraw(id);
+    let kept = delete_files && shared(link, binding);
+    let delete_files = delete_files && !kept;
+    let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
+    // From 2026.8.1 on the session goes with the agent.
+    let outlives = |inventory: &Inventory| inventory.capabilities.main_session_delete;
+    if client.inventory().borrow().as_deref().is_none_or(outlives) {
+        client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
+    }
+    link.forget(id);
+    info!(agent.id = id, ?deleted, "removed from the gateway");
+    let kept = kept.then(|| {
+        format!(
+            "agent {id} is removed from gateway {} and its workspace {} stays: another agent uses it, or the agent worked in another one",
+            binding.gateway, binding.identity.workspace
+        )
+    });
+    let left = match &deleted {
+        Deleted::Removed(left) => leftovers::message(binding, left, delete_files),
+        Deleted::Absent => None,
+    };
+    Ok(Removed { kept, left })
+}
+
+/// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
+/// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this one.
+fn is_anothers(link: &crate::controllers::gateway_handle::Link, agent: &Agent, binding: &Binding) -> bool {
+    let Ok(inventory) = link.inventory() else { return false };
+    let row = inventory.agents.get(&binding.identity.agent_id);
+    let elsewhere =
+        row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
+    let chosen = agent.spec.agent_id.as_ref() == Some(&binding.identity.agent_id);
+    let never_set_up = agent.status.as_ref().is_none_or(|status| status.files.is_empty());
+    chosen && !binding.adopted && elsewhere && never_set_up
+}
+
+/// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in. Of an
+/// agent that is gone already there is none to remove.
+fn shared(link: &crate::controllers::gateway_handle::Link, binding: &Binding) -> bool {
+    let Ok(inventory) = link.inventory() else { return true };
+    let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
+    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
+}
+
+/// The Step that undoes an earlier binding.
+///
+/// # Guarantees
+/// An agent that goes on elsewhere does so with another token: the files that it had may stay where they are, by its
+/// deletion policy or because the gateway did not remove them. The old one is refused before the binding is forgotten.
+///
+/// # Errors
+/// Why it cannot be undone now.
+pub async fn step<S: Store>(ctx: &Context<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
+    from_gateway(ctx, agent, Some(binding)).await?;
+    super::token_secret::renew(&ctx.state.store, agent).await.map_err(|e| kubernetes(&e))?;
+    let mut agent = agent.clone();
+    if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
+        *token = crate::core::agent::token::rules::revoked(token);
+    }
+    write_binding(&ctx.state.store, &agent, None).await
+}
+
+/// Reconciles an Agent that is being deleted.
+pub async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
+    let held = |agent: &Agent| has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
+    if !held(agent) {
+        return Requeue::on_change();
+    }
+    // The cache may lag behind a removal that has just been made: to make it again would wait for the gateway in vain.
+    let agent = match ctx.state.store.fresh_agent(&ObjectKey::of(&agent.metadata)).await {
+        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && held(&now) => now,
+        Ok(_) => return Requeue::on_change(),
+        Err(_) => return Requeue::retry(),
+    };
+    let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
+    let told = if said { None } else { tell(ctx, &agent, None).await };
+    let agent = told.as_ref().unwrap_or(&agent);
+    let starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.starting(&binding.gateway));
+    match detach(ctx, agent).await {
+        Ok(()) => {
+            if let Some(uid) = &agent.metadata.uid {
+                ctx.state.heartbeats.forget(uid);
+            }
+            Requeue::on_change()
+        }
+        Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Requeue::retry(),
+        Err(trouble) => {
+            tell(ctx, agent, Some(&trouble)).await;
+            let link = Binding::of(agent).and_then(|binding| ctx.gateways.link(&binding.gateway));
+            let advice = link.and_then(|link| link.advice_due());
+            if waits_for_its_turn(&trouble) { Requeue::after(WITHOUT_A_PLACE) } else { Requeue::retry().within(advice) }
+        }
+    }
+}
+
+/// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.
+async fn tell<S: Store>(ctx: &Context<S>, agent: &Agent, wait: Option<&Trouble>) -> Option<Agent> {
+    let old = agent.status.clone().unwrap_or_default();
+    let new = status::deleting(&old, agent.metadata.generation.unwrap_or_default(), wait, ctx.state.store.now());
+    write_status(ctx, agent, &new).await
+}
+
+async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Trouble> {
+    let binding = Binding::of(agent);
+    from_gateway(ctx, agent, binding.as_ref()).await?;
+    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
+    let secret = ObjectKey::new(namespace, agent.token_secret_name());
+    let token = super::token_secret::read(&ctx.state.store, agent, "").await.map_err(|e| kubernetes(&e))?;
+    if token.is_ours() {
+        ctx.state.store.delete_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+    }
+    let claim = Claim { remove_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
+    match ctx.state.store.claim_agent(agent, &claim).await {
+        Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(kubernetes(&error)),
+    }
+}
+
+/// The ids of those of these agents of a gateway in the middle of whose removal it may have been killed: it is away for
+/// longer than it takes to boot.
+pub(crate) fn cut_off<'a, S: Store>(
+    ctx: &Context<S>,
+    key: &ObjectKey,
+    agents: impl IntoIterator<Item = &'a Agent>,
+) -> Vec<String> {
+    let away = ctx.gateways.link(key).and_then(|link| link.away_for());
+    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| ctx.state.store.gateway(key));
+    gateway.map(|gateway| cleanup::cut_off(&gateway, agents)).unwrap_or_default()
+}

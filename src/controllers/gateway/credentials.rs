@@ -1,0 +1,333 @@
+//! What Muster needs to get into a gateway: the user's Secret, and a Secret of its own.
+//!
+//! The Secret of its own keeps the device identity, what the gateway issued for it, and the last credential that
+//! worked. It carries a finalizer until the gateway's last agent is gone, because the deletion of a namespace takes the
+//! user's Secret first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use secrecy::{ExposeSecret, SecretString};
+use tracing::info;
+
+use crate::api::object_key::ObjectKey;
+use crate::api::shared::SecretKeyRef;
+use crate::api::{AgentGateway, Reason, keys};
+use crate::controllers::status_writer::kubernetes;
+use crate::core::error::Trouble;
+use crate::core::ownership::{self, Owner};
+use crate::openclaw::model::{Credential, Hello};
+use crate::openclaw::{Auth, Fingerprint, Identity, Trust};
+use crate::state::store::Store;
+
+/// What Muster needs to get into a gateway.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The shared credential.
+    pub auth: Auth,
+    /// The one that this gateway took last, when it is another one.
+    pub former: Option<Auth>,
+    /// How the gateway's certificate is checked.
+    pub trust: Trust,
+    /// Muster's device.
+    pub device: Device,
+}
+
+/// Muster's device Secret.
+pub struct Device {
+    /// The identity.
+    pub identity: Arc<Identity>,
+    /// What the gateway issued for it.
+    pub token: Option<SecretString>,
+    secret: Secret,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    /// Changes when anything changes that the connection depends on. Not to be shown: it is derived from secrets.
+    #[must_use]
+    pub fn fingerprint(&self, gateway: &AgentGateway) -> String {
+        let (kind, secret) = parts(&self.auth);
+        let trust = format!("{:?}", self.trust);
+        let parts = [
+            gateway.spec.url.as_str(),
+            kind,
+            secret,
+            self.device.identity.device_id(),
+            &trust,
+            &format!("{:?} {}", gateway.spec.resync_interval(), gateway.spec.max_in_flight()),
+        ];
+        crate::hash::sha256_hex(parts.join("\n"))
+    }
+}
+
+/// Reads the credentials of a gateway, and makes the device Secret when it is missing.
+///
+/// # Errors
+/// The Secret and the key that are missing, with what to do.
+pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, Trouble> {
+    let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
+    let device = device(store, gateway, &namespace).await?;
+    let (reference, field, wrap): (_, _, fn(SecretString) -> Auth) =
+        match (&gateway.spec.auth.token_secret_ref, &gateway.spec.auth.password_secret_ref) {
+            (Some(reference), _) => (reference, "spec.auth.tokenSecretRef", Auth::Token),
+            (None, Some(reference)) => (reference, "spec.auth.passwordSecretRef", Auth::Password),
+            (None, None) => {
+                let message = "spec.auth names neither tokenSecretRef nor passwordSecretRef";
+                return Err(Trouble::permanent(Reason::InvalidSpec, message));
+            }
+        };
+    let auth = match value(store, &namespace, reference, field).await {
+        Ok(value) => wrap(value.into()),
+        // While a gateway is being deleted, its user's Secret may be gone already; for the cleanup this one will do.
+        Err(trouble) => last_good(&device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(trouble)?,
+    };
+    let same_gateway = text(&device.secret, keys::LAST_GOOD_URL_KEY).is_some_and(|url| url == gateway.spec.url);
+    let former = last_good(&device).filter(|former| same_gateway && parts(former) != parts(&auth));
+    let trust = trust(store, gateway, &namespace, &device).await?;
+    Ok(Credentials { auth, former, trust, device })
+}
+
+async fn trust<S: Store>(
+    store: &S,
+    gateway: &AgentGateway,
+    namespace: &str,
+    device: &Device,
+) -> Result<Trust, Trouble> {
+    let Some(tls) = &gateway.spec.tls else { return Ok(Trust::Platform) };
+    if tls.insecure_skip_verify {
+        return Ok(Trust::Unchecked);
+    }
+    let pem = match &tls.ca_secret_ref {
+        None => None,
+        Some(reference) => match value(store, namespace, reference, "spec.tls.caSecretRef").await {
+            Ok(pem) => Some(pem.into_bytes()),
+            Err(trouble) => Some(last_good_ca(gateway, device).ok_or(trouble)?),
+        },
+    };
+    let fingerprint = tls.fingerprint.as_ref().map(|text| {
+        let message = format!(
+            "spec.tls.fingerprint {text:?} is no SHA-256 in hexadecimal: 64 digits, colons between them or not"
+        );
+        Fingerprint::parse(text).ok_or_else(|| Trouble::permanent(Reason::InvalidSpec, message))
+    });
+    Ok(match (fingerprint.transpose()?, pem) {
+        (Some(fingerprint), pem) => Trust::Pinned { fingerprint, pem },
+        (None, Some(pem)) => Trust::Pem(pem),
+        (None, None) => Trust::Platform,
+    })
+}
+
+/// The last shared credential that worked.
+fn last_good(device: &Device) -> Option<Auth> {
+    let value: SecretString = text(&device.secret, keys::LAST_GOOD_KEY)?.into();
+    match text(&device.secret, keys::LAST_GOOD_KIND_KEY)?.as_str() {
+        "password" => Some(Auth::Password(value)),
+        _ => Some(Auth::Token(value)),
+    }
+}
+
+/// The kind of a credential, and the credential.
+fn parts(auth: &Auth) -> (&'static str, &str) {
+    match auth {
+        Auth::Token(value) => ("token", value.expose_secret()),
+        Auth::Password(value) => ("password", value.expose_secret()),
+    }
+}
+
+/// The last certificates that worked, while the gateway is being deleted.
+fn last_good_ca(gateway: &AgentGateway, device: &Device) -> Option<Vec<u8>> {
+    gateway.metadata.deletion_timestamp.as_ref()?;
+    Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
+}
+
+async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
+    let SecretKeyRef { name, key } = reference;
+    let found = store.secret(&ObjectKey::new(namespace, name)).await.map_err(|e| kubernetes(&e))?;
+    let secret = found.ok_or_else(|| {
+        let message =
+            format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+    })?;
+    let value = text(&secret, key).map(|v| v.trim_end_matches('\n').to_owned()).filter(|v| !v.is_empty());
+    value.ok_or_else(|| {
+        let message = format!("Secret {namespace}/{name}, which {field} names, has no text under the key {key:?}; add it or change that field");
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+    })
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
+}
+
+async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<Device, Trouble> {
+    let key = ObjectKey::new(namespace, gateway.device_secret_name());
+    let secret = match store.secret(&key).await.map_err(|e| kubernetes(&e))? {
+        Some(secret) => taken_up(store, gateway, secret).await?,
+        None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(|e| kubernetes(&e))?,
+    };
+    let broken = |what: &str| {
+        let message = format!(
+            "Secret {key}, which keeps the device identity, {what}; restore it, or name another Secret in spec.device.secretName for a new identity (which a remote gateway has to approve again)"
+        );
+        Trouble { transient: true, ..Trouble::permanent(Reason::SecretInvalid, message) }
+    };
+    let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
+    let seed = URL_SAFE_NO_PAD.decode(seed.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let seed = seed.ok_or_else(|| broken("holds no Ed25519 seed of 32 bytes (base64url) under device-key"))?;
+    let token = text(&secret, keys::DEVICE_TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
+    Ok(Device { identity: Arc::new(Identity::from_seed(&seed)), token, secret })
+}
+
+/// Takes up a device Secret of Muster's that lost its owner, from a backup for example: it belongs to this gateway, and carries
+/// the finalizer. One that a person made stays theirs.
+async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, Trouble> {
+    let meta = &secret.metadata;
+    let lost = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
+        Owner::Oneself => true,
+        Owner::Nobody => ownership::is_marked(meta) || ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER),
+        Owner::Another => false,
+    };
+    if !lost {
+        return Ok(secret);
+    }
+    let mut wanted = secret.clone();
+    ownership::own(&mut wanted.metadata, gateway);
+    // Kubernetes takes no further finalizer on an object that goes.
+    if meta.deletion_timestamp.is_none() && !ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER) {
+        wanted.metadata.finalizers.get_or_insert_default().push(keys::CREDENTIALS_FINALIZER.to_owned());
+    }
+    if wanted.metadata == secret.metadata {
+        return Ok(secret);
+    }
+    store.replace_secret(&wanted).await.map_err(|e| kubernetes(&e))
+}
+
+fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble> {
+    let identity = Identity::generate().map_err(|e| {
+        Trouble::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}"))
+    })?;
+    let seed = URL_SAFE_NO_PAD.encode(identity.seed());
+    let data = [(keys::DEVICE_SEED_KEY, seed), (keys::DEVICE_ID_KEY, identity.device_id().to_owned())];
+    let metadata = ObjectMeta {
+        name: Some(gateway.device_secret_name()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some([(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned())].into()),
+        finalizers: Some(vec![keys::CREDENTIALS_FINALIZER.to_owned()]),
+        owner_references: Some(gateway.controller_owner_ref(&()).into_iter().collect()),
+        ..ObjectMeta::default()
+    };
+    let data: BTreeMap<_, _> = data.into_iter().map(|(k, v)| (k.to_owned(), ByteString(v.into_bytes()))).collect();
+    Ok(Secret { metadata, data: Some(data), ..Secret::default() })
+}
+
+/// Keeps what just worked: the shared credential, if it was by that, and the token that the gateway issued for the device.
+///
+/// # Errors
+/// The request to Kubernetes that failed.
+pub async fn keep<S: Store>(
+    store: &S,
+    gateway: &AgentGateway,
+    credentials: &Credentials,
+    hello: &Hello,
+) -> Result<(), Trouble> {
+    let (kind, value) = parts(&credentials.auth);
+    let url = gateway.spec.url.as_str();
+    let mut wanted = match hello.credential {
+        Credential::Shared => {
+            vec![(keys::LAST_GOOD_KEY, value), (keys::LAST_GOOD_KIND_KEY, kind), (keys::LAST_GOOD_URL_KEY, url)]
+        }
+        Credential::Device | Credential::Former => Vec::new(),
+    };
+    if let Some(issued) = &hello.device_token {
+        wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));
+    }
+    let pem = match &credentials.trust {
+        Trust::Platform | Trust::Unchecked => None,
+        Trust::Pem(pem) => Some(pem),
+        Trust::Pinned { pem, .. } => pem.as_ref(),
+    };
+    let pem = pem.and_then(|pem| std::str::from_utf8(pem).ok());
+    wanted.extend(pem.map(|pem| (keys::LAST_GOOD_CA_KEY, pem)));
+    let secret = &credentials.device.secret;
+    let mut data = secret.data.clone().unwrap_or_default();
+    for (key, value) in wanted {
+        data.insert(key.to_owned(), ByteString(value.as_bytes().to_vec()));
+    }
+    if secret.data.as_ref() == Some(&data) {
+        return Ok(());
+    }
+    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await.map_err(|e| kubernetes(&e))?;
+    Ok(())
+}
+
+/// Who lets go of a device Secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The namespace of the AgentGateway.
+    pub namespace: &'a str,
+    /// Its uid, as far as that is known.
+    pub uid: Option<&'a str>,
+}
+
+impl<'a> Holder<'a> {
+    /// This AgentGateway.
+    #[must_use]
+    pub fn of(gateway: &'a AgentGateway) -> Self {
+        let meta = &gateway.metadata;
+        Self { namespace: meta.namespace.as_deref().unwrap_or_default(), uid: meta.uid.as_deref() }
+    }
+}
+
+/// Whether another AgentGateway names a device Secret. The name that it has by default stands for one that cannot be read.
+fn is_used_by_another<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> bool {
+    let another = |meta: &ObjectMeta| {
+        meta.namespace.as_deref().unwrap_or_default() == holder.namespace && meta.uid.as_deref() != holder.uid
+    };
+    let named = |gateway: &AgentGateway| another(&gateway.metadata) && gateway.device_secrets().contains(name);
+    let unread = |meta: &ObjectMeta| {
+        another(meta) && AgentGateway::default_device_secret(meta.name.as_deref().unwrap_or_default()) == name
+    };
+    store.gateways().iter().any(|gateway| named(gateway)) || store.unreadable_gateways().iter().any(unread)
+}
+
+/// Lets go of a device Secret, and deletes it when it is this AgentGateway's.
+///
+/// # Guarantees
+/// The finalizer is taken off whoever owns the Secret, so that its namespace can end; save that a Secret which another
+/// AgentGateway owns or names is left to that one.
+///
+/// # Errors
+/// The request to Kubernetes that failed.
+pub async fn discard<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> Result<(), Trouble> {
+    let key = ObjectKey::new(holder.namespace, name);
+    if is_used_by_another(store, holder, name) {
+        return Ok(());
+    }
+    let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
+    let owner = ownership::owner(store, &secret.metadata, holder.uid);
+    if owner == Owner::Another {
+        return Ok(());
+    }
+    if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
+        secret.metadata.finalizers.get_or_insert_default().retain(|f| f != keys::CREDENTIALS_FINALIZER);
+        store.replace_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+        info!(secret = %key, "let go of the credentials of a gateway");
+    }
+    match owner {
+        Owner::Oneself => store.delete_secret(&key).await.map_err(|e| kubernetes(&e)),
+        Owner::Nobody | Owner::Another => Ok(()),
+    }
+}

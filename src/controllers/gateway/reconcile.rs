@@ -1,0 +1,297 @@
+//! The reconcile of an AgentGateway: its connection, its conditions, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::credentials::{Credentials, Holder};
+use crate::api::agent::{Agent, Role};
+use crate::api::conditions::{self, find};
+use crate::api::gateway::{AgentCounts, UnmanagedAgent};
+use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, keys};
+use crate::controllers::agent::cleanup::cut_off;
+use crate::controllers::board::inherited_id;
+use crate::controllers::gateway::credentials;
+use crate::controllers::gateway_handle::Link;
+use crate::controllers::status_writer::{kubernetes, status_not_written};
+use crate::controllers::{Context, Requeue};
+use crate::core::agent::binding::Binding;
+use crate::core::error::Trouble;
+use crate::core::event::Note;
+use crate::core::gateway::conditions::Connection;
+use crate::core::gateway::shared_heartbeats::{self, Blocks, Shared};
+use crate::core::gateway::status::{Seen, status};
+use crate::core::request_progress::progress;
+use crate::core::requests::Asked;
+use crate::core::{names, ownership};
+use crate::openclaw::Settings;
+use crate::openclaw::model::{self, Credential, Inventory};
+use crate::state::changes::STARTING;
+use crate::state::store::{Claim, Store, Subject};
+use crate::state::unmanaged::{self, Unmanaged};
+
+/// How often a gateway that is being deleted is looked at while agents are still bound to it.
+const WHILE_BOUND: Duration = Duration::from_secs(5);
+
+/// Most agents that no Agent declares and that the status names, and the most letters of their names: anybody may make
+/// agents on a gateway, and a status has a size.
+const MOST_LISTED: usize = 100;
+const LONGEST_NAME: usize = 128;
+
+/// How often the credentials are read again while the gateway refuses them.
+const WHILE_REFUSED: Duration = Duration::from_secs(30);
+
+/// Brings the connection to a gateway in line with its AgentGateway and says how it is.
+///
+/// # Guarantees
+/// A Secret that is missing never closes a connection that stands. The AgentGateway keeps its finalizer, and its device
+/// Secret, until no Agent is bound to it.
+pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Requeue {
+    let key = ObjectKey::of(&gateway.metadata);
+    match step(ctx, gateway, &key).await {
+        Ok(next) => next,
+        Err(trouble) => {
+            record(ctx, gateway, &key, &Seen::Trouble(&trouble)).await;
+            match trouble.reason {
+                // A person is about to make it, and Secrets are not watched.
+                Reason::SecretNotFound | Reason::SecretInvalid => Requeue::after(WHILE_REFUSED),
+                _ if trouble.transient => Requeue::retry(),
+                _ => Requeue::after(gateway.spec.resync_interval()),
+            }
+        }
+    }
+}
+
+async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, Trouble> {
+    if gateway.metadata.deletion_timestamp.is_some() {
+        return deleting(ctx, gateway, key).await;
+    }
+    if gateway.spec.suspend {
+        ctx.gateways.close(key);
+        return Ok(record(ctx, gateway, key, &Seen::Suspended).await);
+    }
+    names::of_gateway(gateway)?;
+    let claimed;
+    let mut gateway = gateway;
+    if !has_finalizer(gateway) {
+        let claim = Claim { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+        claimed = ctx.state.store.claim_gateway(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
+        gateway = &claimed;
+    }
+    let (credentials, link) = connect(ctx, gateway, key).await?;
+    link.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
+    let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
+    if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
+        credentials::discard(&ctx.state.store, Holder::of(gateway), name).await?;
+    }
+    let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
+    if told && ctx.gateways.starting(key) {
+        return Ok(Requeue::after(STARTING));
+    }
+    let state = link.client().link().borrow().clone();
+    if let model::Link::Up(hello) = &state {
+        credentials::keep(&ctx.state.store, gateway, &credentials, hello).await?;
+    }
+    let connection = Connection {
+        device_id: Some(credentials.device.identity.device_id().to_owned()),
+        ..seen(ctx, gateway, key, &link)
+    };
+    let next = record(ctx, gateway, key, &Seen::Link(connection)).await;
+    // A Secret that was put right is seen by reading it: Secrets are not watched.
+    let refused = match &state {
+        model::Link::Refused(_) => true,
+        model::Link::Up(hello) => hello.credential != Credential::Shared,
+        // A certificate that the Secret's authority did not issue looks like this.
+        model::Link::Down { .. } => gateway.spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()),
+        model::Link::Connecting => false,
+    };
+    let most = if refused { WHILE_REFUSED } else { Duration::MAX };
+    let advice = link.advice_due().unwrap_or(Duration::MAX);
+    let after = gateway.spec.resync_interval().min(most).min(advice);
+    Ok(if next.failed { next } else { Requeue::after(after) })
+}
+
+fn has_finalizer(gateway: &AgentGateway) -> bool {
+    ownership::has_finalizer(&gateway.metadata, keys::GATEWAY_FINALIZER)
+}
+
+async fn connect<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+) -> Result<(Credentials, Arc<Link>), Trouble> {
+    let credentials = credentials::read(&ctx.state.store, gateway).await?;
+    let url = gateway.spec.url.parse().map_err(|e| {
+        Trouble::permanent(Reason::InvalidSpec, format!("spec.url {:?} is no URL: {e}", gateway.spec.url))
+    })?;
+    let settings = Settings {
+        url,
+        auth: credentials.auth.clone(),
+        identity: Arc::clone(&credentials.device.identity),
+        device_token: credentials.device.token.clone(),
+        former: credentials.former.clone(),
+        trust: credentials.trust.clone(),
+        max_in_flight: gateway.spec.max_in_flight(),
+        resync: gateway.spec.resync_interval(),
+    };
+    let fingerprint = credentials.fingerprint(gateway);
+    let link = ctx.gateways.ensure(key, &fingerprint, || settings);
+    Ok((credentials, link))
+}
+
+async fn deleting<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, Trouble> {
+    let bound = ctx.state.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
+    let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
+    if bound > 0 || matches!(blocks, Blocks::Wait) {
+        if ctx.gateways.link(key).is_none()
+            && let Err(trouble) = connect(ctx, gateway, key).await
+        {
+            warn!(gateway = %key, %trouble, "no connection for the cleanup");
+        }
+        let seen = ctx.gateways.link(key).map(|link| seen(ctx, gateway, key, &link));
+        record(ctx, gateway, key, &Seen::Bound(bound, seen)).await;
+        return Ok(Requeue::after(WHILE_BOUND));
+    }
+    close(ctx, key);
+    for name in gateway.device_secrets() {
+        credentials::discard(&ctx.state.store, Holder::of(gateway), &name).await?;
+    }
+    // Somebody took it away, and another one still holds the object.
+    if !has_finalizer(gateway) {
+        return Ok(Requeue::on_change());
+    }
+    let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+    match ctx.state.store.claim_gateway(gateway, &claim).await {
+        Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
+        Err(error) => return Err(kubernetes(&error)),
+    }
+    info!(gateway = %key, "let go");
+    // Each step before may be repeated, and this event is to come once.
+    if let Blocks::Left(message) = blocks {
+        warn!(gateway = %key, left = message, "left on the gateway");
+        ctx.state.store.tell(Subject::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+    }
+    Ok(Requeue::on_change())
+}
+
+/// What is seen of a gateway by its connection.
+fn seen<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey, link: &Link) -> Connection {
+    let client = link.client();
+    let inventory = link.inventory().ok();
+    let look =
+        |inventory: &Inventory| Shared::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory);
+    Connection {
+        link: client.link().borrow().clone(),
+        shared: inventory.as_deref().map(look),
+        inventory,
+        unread: client.unread().borrow().clone(),
+        writes: client.writes().borrow().clone(),
+        device_id: None,
+        cut_off: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
+    }
+}
+
+/// Ends what is open for a gateway that goes.
+pub(crate) fn close<S: Store>(ctx: &Context<S>, key: &ObjectKey) {
+    ctx.gateways.close(key);
+    ctx.souls.close(key);
+}
+
+/// How many agents there are, and those that no Agent declares. Of these what was seen last, while the gateway cannot be asked.
+fn census<S: Store>(
+    store: &S,
+    key: &ObjectKey,
+    seen: &Seen<'_>,
+    old: &AgentGatewayStatus,
+) -> (AgentCounts, Vec<UnmanagedAgent>) {
+    let mut ids = std::collections::BTreeSet::new();
+    let mut ready = 0_usize;
+    for agent in store.agents() {
+        let Some(binding) = Binding::of(&agent).filter(|b| b.gateway == *key) else { continue };
+        ids.insert(binding.identity.agent_id);
+        let conditions = agent.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        ready += usize::from(conditions::is_true(conditions, ConditionType::Ready));
+    }
+    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    let (unmanaged, listed) = match seen {
+        Seen::Link(Connection { inventory: Some(inventory), .. }) => {
+            let found = unmanaged::on(store, key, inventory);
+            (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
+        }
+        Seen::Link(_) | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(..) => {
+            (old.agents.as_ref().map_or(0, |counts| counts.unmanaged), old.unmanaged.clone())
+        }
+    };
+    (AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged }, listed)
+}
+
+fn listed(agent: Unmanaged) -> UnmanagedAgent {
+    let name = agent.name.map(|name| name.chars().take(LONGEST_NAME).collect());
+    UnmanagedAgent { id: agent.id, name }
+}
+
+/// The Agents that are bound to a gateway.
+fn bound<S: Store>(store: &S, key: &ObjectKey) -> Vec<Arc<Agent>> {
+    let mut agents = store.agents();
+    agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
+    agents
+}
+
+/// Writes the status if it changed, and tells of a change of Ready.
+async fn record<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey, seen: &Seen<'_>) -> Requeue {
+    let old = gateway.status.clone().unwrap_or_default();
+    let (counts, unmanaged) = census(&ctx.state.store, key, seen, &old);
+    let now = ctx.state.store.now();
+    let mut new = status(gateway, &old, seen, counts, now);
+    let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
+    let bound = bound(&ctx.state.store, key);
+    let main = bound.iter().find(|agent| agent.spec.role == Role::Main);
+    new.main_agent_id = main.and_then(|main| inherited_id(main)).or(new.main_agent_id);
+    new.last_sync = progress(&asked, &bound).or(new.last_sync);
+    new.soul_directory = ctx.souls.status(gateway, old.soul_directory.as_ref(), now);
+    new.invalid_requests = asked.invalid;
+    new.unmanaged = unmanaged;
+    if new == old && gateway.status.is_some() {
+        claim(ctx, key, seen);
+        return Requeue::on_change();
+    }
+    if let Err(error) = ctx.state.store.gateway_status(gateway, &new).await {
+        status_not_written("AgentGateway", &gateway.metadata, &error);
+        return Requeue::retry();
+    }
+    claim(ctx, key, seen);
+    for note in news(&old, &new).into_iter().chain(shared_heartbeats::news(&old, &new)) {
+        ctx.state.store.tell(Subject::Gateway(gateway), &note).await;
+    }
+    Requeue::on_change()
+}
+
+/// Lets the config writer do for others what is recorded.
+fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &Seen<'_>) {
+    let (Seen::Link(connection) | Seen::Bound(_, Some(connection))) = seen else { return };
+    if let (Some(link), Some(shared)) = (ctx.gateways.link(key), &connection.shared) {
+        link.client().claim_heartbeats(shared.recorded());
+    }
+}
+
+/// What is worth an event: Ready changed its status, or its reason while it is not true.
+fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+    let ready = find(&new.conditions, ConditionType::Ready)?;
+    let before = find(&old.conditions, ConditionType::Ready);
+    let same = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
+    let quiet = [Reason::Connecting, Reason::NotSettled].iter().any(|r| r.as_str() == ready.reason);
+    // Events of one reason are counted on the first of them, whose words stay: by then another request is to be approved.
+    let message = if ready.reason == Reason::PairingRequired.as_str() {
+        "the gateway wants this device to be approved; the condition Paired has the command that does it".to_owned()
+    } else {
+        ready.message.clone()
+    };
+    (!same && !quiet).then(|| Note {
+        warning: ready.status != "True",
+        reason: ready.reason.clone(),
+        action: "Connect",
+        message,
+    })
+}

@@ -1,0 +1,155 @@
+//! Whether an Agent may have what it asks for: its role on the board or the gateway, a place on the board, its id on the gateway.
+
+use kube::api::ObjectMeta;
+
+use super::binding::{Binding, Identity};
+use crate::api::agent::{Agent, Role};
+use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, Board, Reason};
+use crate::core::error::Trouble;
+use crate::core::gateway_ref::{gateway_key, is_same_gateway, resolved_gateway};
+use crate::core::objects::Objects;
+
+/// The names of an Agent at its gateway, derived from its role.
+#[must_use]
+pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> Identity {
+    let anchor = match agent.spec.role {
+        Role::Worker => &agent.metadata.uid,
+        Role::Lead => board.map_or(&None, |b| &b.metadata.uid),
+        Role::Main => &gateway.metadata.uid,
+    };
+    let anchor = anchor.as_deref().unwrap_or_default();
+    Identity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
+}
+
+/// The names of an Agent at its gateway, and whether it was adopted there: an adopted agent keeps the workspace that it had.
+#[must_use]
+pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: Identity) -> (Identity, bool) {
+    let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
+    match Binding::of(agent).filter(same) {
+        Some(binding) => (binding.identity, true),
+        None => (derived, false),
+    }
+}
+
+/// The order in which Agents come first: by the time of their creation; of the same second, by name.
+#[must_use]
+pub fn creation_order(agent: &Agent) -> (Option<jiff::Timestamp>, ObjectKey) {
+    (agent.metadata.creation_timestamp.as_ref().map(|t| t.0), ObjectKey::of(&agent.metadata))
+}
+
+/// Whether there is a place for this Agent: one lead for a board, one main agent for a gateway, and no more agents than the board
+/// may have. Older Agents come first.
+///
+/// # Errors
+/// `RoleTaken` or `BoardFull`, with what to do.
+pub fn check_place<O: Objects>(
+    objects: &O,
+    agent: &Agent,
+    board: Option<&Board>,
+    gateway: &ObjectKey,
+) -> Result<(), Trouble> {
+    match (agent.spec.role, board) {
+        (Role::Main, _) => sole(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
+            let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
+            // An Agent of another namespace that is not bound may not be admitted, and then stands in nobody's way.
+            let counts = other.metadata.namespace == agent.metadata.namespace
+                || Binding::of(other).is_some_and(|b| b.gateway == *gateway);
+            counts && other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
+        }),
+        (Role::Lead, Some(board)) => {
+            sole(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
+                other.spec.role == Role::Lead && is_on_same_board(agent, other)
+            })?;
+            check_quota(objects, agent, board)
+        }
+        (Role::Worker, Some(board)) => check_quota(objects, agent, board),
+        (Role::Lead | Role::Worker, None) => Ok(()),
+    }
+}
+
+fn sole<O: Objects>(objects: &O, agent: &Agent, what: &str, rival: impl Fn(&Agent) -> bool) -> Result<(), Trouble> {
+    let agents = objects.agents();
+    let rivals = agents.iter().filter(|other| rival(other) && creation_order(other) < creation_order(agent));
+    match rivals.min_by_key(|other| creation_order(other)) {
+        None => Ok(()),
+        Some(other) => Err(Trouble::permanent(
+            Reason::RoleTaken,
+            format!(
+                "Agent {} is already {what}; there can be only one, so delete one of the two",
+                ObjectKey::of(&other.metadata)
+            ),
+        )),
+    }
+}
+
+fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<(), Trouble> {
+    let Some(limit) = board.spec.max_agents.and_then(|n| usize::try_from(n).ok()) else { return Ok(()) };
+    let comes_first = |other: &Agent| is_on_same_board(agent, other) && creation_order(other) < creation_order(agent);
+    let before = objects.agents().iter().filter(|other| comes_first(other)).count();
+    if before < limit {
+        return Ok(());
+    }
+    let message = format!(
+        "board {:?} has its {limit} agents already; raise spec.maxAgents of the Board, or delete one of its agents",
+        name(&board.metadata)
+    );
+    Err(Trouble::permanent(Reason::BoardFull, message))
+}
+
+/// Whether no other Agent has this id of the gateway, or asked for it first. A bound Agent has its id; of two bound ones, or of two
+/// in one namespace that are not bound, the older one has it.
+///
+/// # Errors
+/// `AgentIdTaken`, with what to do.
+pub fn check_agent_id<O: Objects>(objects: &O, agent: &Agent, gateway: &ObjectKey, id: &str) -> Result<(), Trouble> {
+    let has = |agent: &Agent| {
+        Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && is_same_gateway(objects, &b.gateway, gateway))
+    };
+    let asks = |other: &Agent| {
+        other.spec.agent_id.as_deref() == Some(id)
+            && other.metadata.namespace == agent.metadata.namespace
+            && resolved_gateway(objects, other).is_some_and(|theirs| is_same_gateway(objects, &theirs, gateway))
+    };
+    let bound = has(agent);
+    let goes_first = |other: &Agent| {
+        let older = creation_order(other) < creation_order(agent);
+        (has(other) && (older || !bound)) || (asks(other) && !bound && older)
+    };
+    let agents = objects.agents();
+    let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
+    match others.filter(|other| goes_first(other)).min_by_key(|other| creation_order(other)) {
+        None => Ok(()),
+        Some(other) => Err(Trouble::permanent(
+            Reason::AgentIdTaken,
+            format!(
+                "Agent {} has the id {id:?} on gateway {}; choose another spec.agentId, or delete one of the two",
+                ObjectKey::of(&other.metadata),
+                Binding::of(other).map_or_else(|| gateway.to_string(), |binding| binding.gateway.to_string())
+            ),
+        )),
+    }
+}
+
+/// Whether another Agent stands for the same agent of the same gateway, and is to stay: two Agents that ask for one id at the same
+/// moment may both be bound to it before either sees the other.
+pub fn is_shared<O: Objects>(objects: &O, agent: &Agent, binding: &Binding) -> bool {
+    let same = |b: Binding| {
+        b.identity.agent_id == binding.identity.agent_id && is_same_gateway(objects, &b.gateway, &binding.gateway)
+    };
+    objects.agents().iter().any(|other| {
+        other.metadata.uid != agent.metadata.uid
+            && other.metadata.deletion_timestamp.is_none()
+            && Binding::of(other).is_some_and(same)
+    })
+}
+
+fn name(meta: &ObjectMeta) -> &str {
+    meta.name.as_deref().unwrap_or_default()
+}
+
+fn is_on_same_board(agent: &Agent, other: &Agent) -> bool {
+    agent.metadata.namespace == other.metadata.namespace
+        && agent.spec.board_ref.is_some()
+        && agent.spec.board_ref == other.spec.board_ref
+}

@@ -1,0 +1,126 @@
+//! Which agent of which gateway an Agent resource stands for.
+
+use crate::api::agent::{Agent, BindingStatus, Role};
+use crate::api::object_key::ObjectKey;
+
+/// The names of an agent at its gateway, all derived, none from a display name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The gateway's id of the agent.
+    pub agent_id: String,
+    /// Key of the agent's main session.
+    pub session_key: String,
+    /// The agent's workspace on the gateway's host.
+    pub workspace: String,
+}
+
+impl Identity {
+    /// Derives the names of an agent.
+    ///
+    /// `anchor_uid` is the uid of what the role stands for: the Agent of a Worker, the Board of a Lead, the
+    /// AgentGateway of a Main agent.
+    #[must_use]
+    pub fn derive(role: Role, agent_id: Option<&str>, anchor_uid: &str, workspace_root: &str) -> Self {
+        let derived = match role {
+            Role::Worker => format!("mc-{anchor_uid}"),
+            Role::Lead => format!("lead-{anchor_uid}"),
+            Role::Main => format!("mc-gateway-{anchor_uid}"),
+        };
+        let folder = match (role, agent_id) {
+            (_, Some(id)) => format!("workspace-{id}"),
+            (Role::Main, None) => format!("workspace-gateway-{anchor_uid}"),
+            (Role::Worker | Role::Lead, None) => format!("workspace-{derived}"),
+        };
+        let agent_id = agent_id.map_or(derived, str::to_owned);
+        Self {
+            session_key: format!("agent:{agent_id}:main"),
+            workspace: format!("{}/{folder}", workspace_root.trim_end_matches('/')),
+            agent_id,
+        }
+    }
+}
+
+/// The record, in the Agent's status, of where it may be registered and as what.
+///
+/// # Guarantees
+/// It is written before anything is done on the gateway and removed after everything there is undone, so that a
+/// crash in between leaves a trace, and the removal needs neither a valid spec nor a Board. It is in the status and not in an
+/// annotation, because it says what will be removed: who may write Agents must not be able to write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The uid of the Agent that wrote it.
+    pub uid: String,
+    /// The AgentGateway.
+    pub gateway: ObjectKey,
+    /// The agent's names there.
+    pub identity: Identity,
+    /// Whether the gateway had the agent before.
+    pub adopted: bool,
+}
+
+impl Binding {
+    /// The binding that an Agent carries, if it is its own.
+    #[must_use]
+    pub fn of(agent: &Agent) -> Option<Self> {
+        let BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted } =
+            agent.status.as_ref()?.binding.clone()?;
+        let identity = Identity { agent_id, session_key, workspace };
+        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity, adopted })
+    }
+
+    /// Whether both are about one agent of one gateway, wherever it works.
+    #[must_use]
+    pub fn is_same_agent(&self, other: &Self) -> bool {
+        (&self.uid, &self.gateway, &self.identity.agent_id) == (&other.uid, &other.gateway, &other.identity.agent_id)
+    }
+
+    /// As the status keeps it.
+    #[must_use]
+    pub fn to_status(&self) -> BindingStatus {
+        let Identity { agent_id, session_key, workspace } = self.identity.clone();
+        let (uid, gateway, adopted) = (self.uid.clone(), self.gateway.clone(), self.adopted);
+        BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::AgentStatus;
+
+    #[test]
+    fn names_follow_the_role_and_the_uid() {
+        let worker = Identity::derive(Role::Worker, None, "u1", "/data/");
+        assert_eq!(worker.agent_id, "mc-u1");
+        assert_eq!(worker.session_key, "agent:mc-u1:main");
+        assert_eq!(worker.workspace, "/data/workspace-mc-u1");
+        let lead = Identity::derive(Role::Lead, None, "b1", "~");
+        assert_eq!((lead.agent_id.as_str(), lead.workspace.as_str()), ("lead-b1", "~/workspace-lead-b1"));
+        let main = Identity::derive(Role::Main, None, "g1", "/");
+        assert_eq!((main.agent_id.as_str(), main.workspace.as_str()), ("mc-gateway-g1", "/workspace-gateway-g1"));
+    }
+
+    #[test]
+    fn a_given_agent_id_replaces_the_derived_one_everywhere() {
+        let identity = Identity::derive(Role::Worker, Some("ops"), "u1", "/data");
+        assert_eq!(identity.agent_id, "ops");
+        assert_eq!(identity.session_key, "agent:ops:main");
+        assert_eq!(identity.workspace, "/data/workspace-ops");
+    }
+
+    #[test]
+    fn a_binding_that_was_copied_from_another_object_does_not_count() {
+        let binding = Binding {
+            uid: "u1".into(),
+            gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
+            identity: Identity::derive(Role::Worker, None, "u1", "/data"),
+            adopted: false,
+        };
+        let mut agent = Agent::default();
+        agent.metadata.uid = Some("u1".into());
+        agent.status = Some(AgentStatus { binding: Some(binding.to_status()), ..AgentStatus::default() });
+        assert_eq!(Binding::of(&agent), Some(binding));
+        agent.metadata.uid = Some("u2".into());
+        assert_eq!(Binding::of(&agent), None);
+    }
+}

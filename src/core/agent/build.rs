@@ -1,0 +1,315 @@
+//! From an Agent and what it refers to, to what it is to be. Pure; the only place that validates and renders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::desired::{Content, Delivery, Desired, DesiredFile, Origin, Rotation, Wake};
+use super::references::References;
+use super::templates::Given;
+use super::variables::variables;
+use crate::api::Reason;
+use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
+use crate::api::shared::{Heartbeat, Interval};
+use crate::api::text::one_line;
+use crate::core::agent::soul_files;
+use crate::core::error::Trouble;
+use crate::hash::sha256_hex;
+use crate::openclaw::model::entry::config_duration;
+use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
+use crate::templates::{self, Budget, FileName, Template};
+
+const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
+
+/// What an agent is to be.
+///
+/// `accepted` names the files that the gateway accepts; without it, while the gateway is away, none is folded.
+/// Templates are rendered, and so checked, even when there is no token yet; the files are left out then.
+///
+/// # Errors
+/// The field, the template or the file that does not hold, and what to do.
+pub fn desired(
+    agent: &Agent,
+    references: &References,
+    accepted: Option<&BTreeSet<String>>,
+) -> Result<Desired, Trouble> {
+    let gateway = &references.gateway.spec;
+    if gateway.workspace_root.contains("${") && !references.adopted {
+        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory out";
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
+    let paused = paused(agent, references);
+    // An adopted agent keeps what it had, unless its own spec says otherwise.
+    let above = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
+    let heartbeat = merge(agent.spec.heartbeat.as_ref(), above);
+    let interval = heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get);
+    let every = every(&heartbeat, paused.is_some(), references.adopted);
+    let expected = every.unwrap_or_default();
+    let variables = variables(agent, references, &human(interval), in_files(agent, references));
+    let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
+    let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
+        files(agent, references, &variables.clone().with_role_soul(soul), accepted)
+    })?;
+    let wake = &agent.spec.wake;
+    let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
+    Ok(Desired {
+        uid: agent.metadata.uid.clone().unwrap_or_default(),
+        generation: agent.metadata.generation.unwrap_or_default(),
+        gateway: references.gateway_key.clone(),
+        identity: references.identity.clone(),
+        origin: origin(agent, references),
+        entry: entry(agent, references, heartbeat, every),
+        label: agent.display_name(),
+        files: references.token.value.is_some().then_some(rendered),
+        soul,
+        token_secret: agent.token_secret_name(),
+        secret_only: secret_only(agent),
+        rotation: Rotation { interval: rotation.interval.map(Interval::get), grace_period: rotation.grace_period() },
+        requests: references.requests.clone(),
+        reset_on_update: agent.spec.session.reset_on_update,
+        api_url: gateway.api_url.clone(),
+        wake: (wake.enabled && paused.is_none()).then(|| Wake {
+            deliver: wake.deliver,
+            deadline: wake.deadline(),
+            max_attempts: wake.max_attempts,
+        }),
+        paused,
+        heartbeat_interval: expected,
+        resync_interval: gateway.resync_interval(),
+        heard_since: Timestamp::MIN,
+        content_check_interval: gateway.content_check_interval(),
+    })
+}
+
+fn origin(agent: &Agent, references: &References) -> Origin {
+    match (&agent.spec.agent_id, agent.spec.role) {
+        (Some(_), _) if references.adopted => Origin::Adopted,
+        (Some(_), _) => Origin::Chosen,
+        (None, Role::Worker) => Origin::Derived,
+        (None, Role::Lead | Role::Main) if had_a_life(references) => Origin::Successor,
+        (None, Role::Lead | Role::Main) => Origin::Inherited,
+    }
+}
+
+/// Whether a lead of the board, or a main agent of the gateway, has been set up under this id.
+fn had_a_life(references: &References) -> bool {
+    let former = match &references.board {
+        Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
+        None => references.gateway.status.as_ref().and_then(|status| status.main_agent_id.as_ref()),
+    };
+    former == Some(&references.identity.agent_id)
+}
+
+/// The token, when it belongs into the files.
+fn in_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a SecretString> {
+    references.token.value.as_ref().filter(|_| !secret_only(agent))
+}
+
+/// Whether the token is kept out of the workspace.
+fn secret_only(agent: &Agent) -> bool {
+    agent.spec.token.as_ref().is_some_and(|token| token.delivery == TokenDelivery::SecretOnly)
+}
+
+fn paused(agent: &Agent, references: &References) -> Option<&'static str> {
+    if agent.spec.suspend {
+        return Some("spec.suspend of the Agent is true");
+    }
+    let board = references.board.as_ref().is_some_and(|b| b.spec.suspend);
+    board.then_some("spec.suspend of its Board is true")
+}
+
+/// The agent's own heartbeat settings, completed by the gateway's.
+fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
+    let own = own.cloned().unwrap_or_default();
+    let default = default.cloned().unwrap_or_default();
+    Heartbeat {
+        enabled: own.enabled.or(default.enabled),
+        interval: own.interval.or(default.interval),
+        target: own.target.or(default.target),
+        prompt: own.prompt.or(default.prompt),
+        model: own.model.or(default.model),
+        active_hours: own.active_hours.or(default.active_hours),
+    }
+}
+
+/// The time between two of the gateway's heartbeats; zero turns them off. `None` leaves those of an adopted agent as they are:
+/// what its spec does not name could not be put back after a pause.
+fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration> {
+    let named = heartbeat.interval.is_some() || heartbeat.enabled.is_some();
+    if adopted && !named {
+        return None;
+    }
+    let off = paused || heartbeat.enabled == Some(false);
+    Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get) })
+}
+
+/// The agent's entry in the gateway's config. Of an adopted agent it names only what the spec names; the rest stays.
+fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> AgentEntry {
+    let adopted = references.adopted;
+    let spec = &agent.spec;
+    let name = if adopted { line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };
+    AgentEntry {
+        id: references.identity.agent_id.clone(),
+        workspace: references.identity.workspace.clone(),
+        model: line(spec.model.as_ref()),
+        identity: EntryIdentity {
+            name: name.clone(),
+            emoji: line(spec.emoji.as_ref()).or_else(|| line(spec.identity_profile.emoji.as_ref())),
+            avatar: line(spec.avatar.as_ref()),
+        },
+        heartbeat: HeartbeatEntry {
+            every: every.map(config_duration),
+            target: line(heartbeat.target.as_ref()).or_else(|| (!adopted).then(|| "none".into())),
+            prompt: heartbeat.prompt,
+            model: line(heartbeat.model.as_ref()),
+            active_hours: heartbeat.active_hours.map(|h| EntryActiveHours {
+                start: h.start,
+                end: h.end,
+                timezone: h.timezone,
+            }),
+        },
+        keeps_the_rest: adopted,
+        rewritten: agent.status.iter().flat_map(|status| &status.rewritten).map(Rewritten::from).collect(),
+        name,
+    }
+}
+
+/// A text of the spec on one line; a gateway may store it without the blanks at its ends.
+fn line(text: Option<&String>) -> Option<String> {
+    text.and_then(|text| one_line(text))
+}
+
+/// A length of time as people write it.
+fn human(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
+        (0, minutes, 0) => format!("{minutes}m"),
+        (hours, 0, 0) => format!("{hours}h"),
+        (hours, minutes, 0) => format!("{hours}h{minutes}m"),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// Renders every file, checks its length and folds what the gateway refuses into AGENTS.md.
+fn files(
+    agent: &Agent,
+    references: &References,
+    variables: &templates::Variables,
+    accepted: Option<&BTreeSet<String>>,
+) -> Result<Vec<DesiredFile>, Trouble> {
+    let mut texts = BTreeMap::new();
+    let mut policies = Vec::new();
+    let mut budget = Budget::default();
+    for name in names(agent)? {
+        let policy = policy(agent, &name);
+        if policy != FilePolicy::Unmanaged {
+            let text = text(agent, references, &name, variables, &mut budget)?;
+            texts.insert(name.clone(), text);
+        }
+        policies.push((name, policy));
+    }
+    let refused = |name: &FileName| accepted.is_some_and(|names| !names.contains(name.as_str()));
+    let folded: Vec<_> = policies
+        .iter()
+        .filter(|(name, policy)| refused(name) && *policy != FilePolicy::Unmanaged)
+        .filter_map(|(name, _)| Some((name.clone(), texts.get(name)?.clone())))
+        .collect();
+    if !folded.is_empty() {
+        fold_into_agents(&mut texts, &policies, &folded)?;
+    }
+    let token = in_files(agent, references);
+    let carries = |text: &String| token.is_some_and(|token| text.contains(token.expose_secret()));
+    let deliver = |(name, policy): (FileName, FilePolicy)| {
+        let carries_token = !refused(&name) && texts.get(&name).is_some_and(carries);
+        let delivery = match texts.remove(&name) {
+            None => Delivery::Unmanaged,
+            Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
+            Some(text) => delivery(&name, policy, drift(agent, &name), text),
+        };
+        DesiredFile { name: name.as_str().to_owned(), carries_token, had_a_life: references.adopted, delivery }
+    };
+    Ok(policies.into_iter().map(deliver).collect())
+}
+
+fn fold_into_agents(
+    texts: &mut BTreeMap<FileName, String>,
+    policies: &[(FileName, FilePolicy)],
+    folded: &[(FileName, String)],
+) -> Result<(), Trouble> {
+    let policy = policies.iter().find(|(name, _)| *name == FileName::AGENTS).map(|(_, policy)| *policy);
+    if policy != Some(FilePolicy::Always) {
+        let names: Vec<_> = folded.iter().map(|(name, _)| name.as_str()).collect();
+        let message = format!(
+            "this gateway refuses {}, so that they become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or theirs to Unmanaged",
+            names.join(", ")
+        );
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
+    let agents = texts.remove(&FileName::AGENTS).unwrap_or_default();
+    texts.insert(FileName::AGENTS, templates::fold(&agents, folded));
+    Ok(())
+}
+
+fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: String) -> Delivery {
+    let characters = text.chars().count();
+    let limit = templates::injection_limit(name);
+    if characters > limit {
+        return Delivery::TooLarge { characters, limit };
+    }
+    let sha256 = sha256_hex(&text);
+    Delivery::Write { policy, drift, content: Content::new(text, sha256) }
+}
+
+/// The standard files of the role, then those that the Agent adds.
+fn names(agent: &Agent) -> Result<Vec<FileName>, Trouble> {
+    let mut names = templates::standard_files(agent.spec.role).to_vec();
+    for file in &agent.spec.files {
+        let name = FileName::parse(&file.name).map_err(|e| {
+            Trouble::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name))
+        })?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn drift(agent: &Agent, name: &FileName) -> DriftPolicy {
+    agent.spec.files.iter().find(|f| f.name == name.as_str()).and_then(|f| f.drift).unwrap_or_default()
+}
+
+fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
+    let given = agent.spec.files.iter().find(|f| f.name == name.as_str()).and_then(|f| f.policy);
+    given.unwrap_or(match name.as_str() {
+        "BOOTSTRAP.md" => FilePolicy::Once,
+        "MEMORY.md" => FilePolicy::IfMissing,
+        "USER.md" if agent.spec.role != Role::Main => FilePolicy::IfMissing,
+        _ => FilePolicy::Always,
+    })
+}
+
+fn text(
+    agent: &Agent,
+    references: &References,
+    name: &FileName,
+    variables: &templates::Variables,
+    budget: &mut Budget,
+) -> Result<String, Trouble> {
+    let given = references.templates.given.get(name.as_str());
+    let template = match given {
+        Some(Given::Text { origin, source }) => Template { name: origin, source },
+        Some(Given::Binary(trouble)) => return Err(trouble.clone()),
+        None => templates::built_in(agent.spec.role, name).ok_or_else(|| no_template(name))?,
+    };
+    templates::render(&template, variables, budget)
+        .map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
+}
+
+fn no_template(name: &FileName) -> Trouble {
+    let message = format!(
+        "there is no built-in {name}; give spec.files[{name}].template, or a ConfigMap with that key in spec.templates"
+    );
+    Trouble::permanent(Reason::InvalidSpec, message)
+}

@@ -1,0 +1,297 @@
+//! What the conditions of an agent say.
+
+use super::blocked::Wait;
+use super::desired::{Desired, Origin};
+use super::label::Labelled;
+use super::liveness::Signs;
+use super::observed::{Observed, Registration};
+use super::status_input::Report;
+use super::token::rules::{self, TokenState};
+use super::wake::{Waking, waking};
+use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
+use crate::api::conditions::{Truth, Verdict, find};
+use crate::api::{ConditionType, Reason};
+use crate::core::error::Trouble;
+
+pub(crate) struct Judgement {
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) ready: Verdict,
+}
+
+pub(crate) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
+    let mut verdicts = Vec::new();
+    if let Some(desired) = report.desired {
+        verdicts.push(paused(desired));
+        verdicts.push(checked_in(desired, new, report));
+        if let Some(token) = report.token {
+            verdicts.push(token_issued(desired, token, new));
+        }
+        if let Some(observed) = report.observed {
+            verdicts.extend(on_gateway(desired, new, observed, report.wait));
+            verdicts.push(session_ready(desired, new, observed, report));
+        }
+    }
+    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != Truth::True);
+    let ready = match (report.wait, report.desired, missing()) {
+        (Some(wait), _, _) => not_ready(wait.trouble()),
+        (None, Some(_), Some(part)) => Verdict::new(ConditionType::Ready, false, part.reason, part.message.clone()),
+        (None, Some(_), None) if report.observed.is_some() => {
+            Verdict::new(ConditionType::Ready, true, Reason::Reconciled, "the agent is provisioned as specified")
+        }
+        (None, _, _) => Verdict::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up"),
+    };
+    Judgement { verdicts, ready }
+}
+
+/// The conditions that Ready is made of.
+pub(crate) const PARTS: [ConditionType; 4] = [
+    ConditionType::TokenIssued,
+    ConditionType::Registered,
+    ConditionType::HeartbeatConfigured,
+    ConditionType::FilesSynced,
+];
+
+/// While the gateway is away nobody knows whether the agent is still as specified.
+fn not_ready(trouble: &Trouble) -> Verdict {
+    let truth = if trouble.reason == Reason::GatewayNotReady { Truth::Unknown } else { Truth::False };
+    Verdict::new(ConditionType::Ready, truth, trouble.reason, trouble.message.clone())
+}
+
+fn paused(desired: &Desired) -> Verdict {
+    match desired.paused {
+        Some(why) => Verdict::new(ConditionType::Paused, true, Reason::Suspended, why),
+        None => Verdict::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
+    }
+}
+
+fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Verdict {
+    let secret = &desired.token_secret;
+    let (so, reason, message) = match state {
+        TokenState::Held(_) if rules::is_recorded(state, new.token.as_ref()) => {
+            let previous = new.token.as_ref().and_then(|t| t.previous.as_ref());
+            let message = match previous.map(|p| p.valid_until.as_ref().map(|t| t.0)) {
+                None => format!("the token is in Secret {secret:?}"),
+                Some(None) => format!(
+                    "a new token is in Secret {secret:?} and on its way to the agent; the old one works until then"
+                ),
+                Some(Some(until)) => format!(
+                    "a new token is in Secret {secret:?}; the old one works until the agent has used the new one, at most until {until}"
+                ),
+            };
+            (true, Reason::Reconciled, message)
+        }
+        TokenState::Held(_) | TokenState::Missing => {
+            (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
+        }
+        TokenState::Leaked => (
+            false,
+            Reason::Progressing,
+            format!(
+                "the token in Secret {secret:?} was changed by hand; it is being replaced and the old one is refused"
+            ),
+        ),
+        TokenState::Foreign => {
+            (false, Reason::SecretConflict, format!("Secret {secret:?} exists and does not belong to this Agent"))
+        }
+    };
+    Verdict::new(ConditionType::TokenIssued, so, reason, message)
+}
+
+fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: Option<&Wait>) -> Vec<Verdict> {
+    let registered = observed.registration == Registration::Current;
+    let because = |message: &str| match wait {
+        Some(wait) => (wait.trouble().reason, wait.trouble().message.clone()),
+        None => (Reason::Progressing, message.to_owned()),
+    };
+    let say = |kind, so: bool, yes: &str, no: &str| {
+        let (reason, message) = if so { (Reason::Reconciled, yes.to_owned()) } else { because(no) };
+        Verdict::new(kind, so, reason, message)
+    };
+    let unsynced: Vec<_> = new.files.iter().filter(|f| !settled(f.state)).map(|f| f.name.as_str()).collect();
+    let synced = registered && desired.files.is_some() && !new.files.is_empty() && unsynced.is_empty();
+    let waiting = format!("to be written: {}", unsynced.join(", "));
+    vec![
+        say(
+            ConditionType::Registered,
+            registered,
+            &as_registered(&observed.rewritten),
+            "the agent is being registered",
+        ),
+        say(
+            ConditionType::HeartbeatConfigured,
+            registered,
+            "the gateway's heartbeat is set up as specified",
+            "the heartbeat is being set up",
+        ),
+        match refused(new, observed).or_else(|| drifted(new).filter(|_| synced)) {
+            Some(verdict) => verdict,
+            None => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
+        },
+    ]
+}
+
+/// Whether the gateway refused every label before.
+fn was_refused(report: &Report<'_>) -> bool {
+    let before = find(&report.old.conditions, ConditionType::SessionReady);
+    before.is_some_and(|before| before.reason == Reason::LabelRefused.as_str())
+}
+
+/// What is said of an entry that is as it should be.
+fn as_registered(rewritten: &[RewrittenField]) -> String {
+    let others: Vec<_> = rewritten.iter().map(|r| format!("{} {} as {}", r.field, r.sent, r.stored)).collect();
+    let shown = others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+    match others.len() {
+        0 => "the gateway's roster shows the agent as specified".to_owned(),
+        _ => format!(
+            "the gateway's roster shows the agent as specified; the gateway stores {shown}, and that is left so (see status.rewritten)"
+        ),
+    }
+}
+
+/// What is said of the label of the agent's session. It is cosmetic: Ready does not depend on it.
+fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, report: &Report<'_>) -> Verdict {
+    let say = |so, reason, message: String| Verdict::new(ConditionType::SessionReady, so, reason, message);
+    let registered = observed.registration == Registration::Current;
+    if registered && desired.origin == Origin::Adopted {
+        return say(true, Reason::Reconciled, "the sessions are left as they were when the agent was adopted".into());
+    }
+    let label = observed.session.as_ref().and_then(|session| session.label.as_deref()).filter(|_| registered);
+    let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
+    if label == Some(desired.label.as_str()) {
+        return say(true, Reason::Reconciled, "the session carries the agent's name".into());
+    }
+    let record = new.session_label.as_ref().filter(|record| record.name == desired.label && registered);
+    if let Some(SessionLabelStatus { name, sent, stored, refusal, .. }) = record {
+        match (stored, refusal) {
+            (Some(_), Some(refusal)) if label == Some(sent) => {
+                let message =
+                    format!("the session has the label {sent:?}, since the gateway refuses {name:?}: {refusal}");
+                return say(true, Reason::Reconciled, message);
+            }
+            (Some(stored), _) if shown == Some(stored) => {
+                let message = format!("the gateway stores the session's label {sent:?} as {stored:?}");
+                return say(true, Reason::Reconciled, message);
+            }
+            // The name is refused, and the label with a suffix is next.
+            (None, Some(_)) if sent == name && !was_refused(report) => {}
+            (None, Some(refusal)) => {
+                let message = format!(
+                    "the gateway refuses the session's label {sent:?}: {refusal}. Change spec.displayName, or the label of the session that has it; Muster retries every 10 minutes"
+                );
+                return say(false, Reason::LabelRefused, message);
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+    let trouble = match (report.wait, report.labelled) {
+        (Some(wait), _) => Some(wait.trouble()),
+        (None, Some(Labelled { outcome: Err(trouble), .. })) => Some(trouble),
+        (None, Some(Labelled { outcome: Ok(_), .. }) | None) => None,
+    };
+    match trouble {
+        Some(trouble) => say(false, trouble.reason, trouble.message.clone()),
+        None => say(false, Reason::Progressing, "the session is being set up".into()),
+    }
+}
+
+fn named(new: &AgentStatus, state: FileState) -> Vec<&str> {
+    new.files.iter().filter(|f| f.state == state).map(|f| f.name.as_str()).collect()
+}
+
+/// What is said of files that are as they should be, as far as that is known.
+fn as_rendered(new: &AgentStatus) -> String {
+    match named(new, FileState::Held).join(", ").as_str() {
+        "" => "the workspace files are as rendered".to_owned(),
+        held => format!(
+            "the workspace files are as rendered, but for {held}: since the directory of souls has not answered, it stays as it was last written and takes no change; see status.soulDirectory of the AgentGateway, whose spec.soulDirectory.enabled, set to false, does without"
+        ),
+    }
+}
+
+/// What is said of files that somebody else changed and that are left so.
+fn drifted(new: &AgentStatus) -> Option<Verdict> {
+    let names = named(new, FileState::Drifted);
+    (!names.is_empty()).then(|| {
+        let message = format!(
+            "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to have them written again",
+            names.join(", "),
+            crate::api::keys::SYNC_REQUESTED_AT,
+        );
+        Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, message)
+    })
+}
+
+/// What is said of files that the gateway refuses, once all others are as they should be.
+fn refused(new: &AgentStatus, observed: &Observed) -> Option<Verdict> {
+    let names = named(new, FileState::Refused);
+    let first = names.first()?;
+    if new.files.iter().any(|f| f.state != FileState::Refused && !settled(f.state)) {
+        return None;
+    }
+    let words = observed.files.get(*first).and_then(|file| file.refused.as_deref()).unwrap_or_default();
+    let (more, it) = match &names[1..] {
+        [] => (String::new(), "it"),
+        others => (format!(" (and {} more: {})", others.len(), others.join(", ")), "each"),
+    };
+    let path = new.workspace_path.as_deref().unwrap_or_default();
+    let message = format!(
+        "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"). Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
+    );
+    Some(Verdict::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
+}
+
+fn settled(state: FileState) -> bool {
+    match state {
+        FileState::Synced
+        | FileState::Drifted
+        | FileState::Ignored
+        | FileState::Held
+        | FileState::Kept
+        | FileState::Left
+        | FileState::Folded
+        | FileState::Unmanaged => true,
+        FileState::Pending | FileState::TooLarge | FileState::Refused => false,
+    }
+}
+
+fn checked_in(desired: &Desired, new: &AgentStatus, report: &Report<'_>) -> Verdict {
+    let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), report.now);
+    let signs = Signs::of(seen, new, report.observed);
+    let say = |reason, message: &str| Verdict::new(ConditionType::CheckedIn, false, reason, message);
+    if desired.paused.is_some() {
+        return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
+    }
+    let waking = waking(desired, new.wake.as_ref(), &signs, now);
+    // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
+    let unanswered = desired.heartbeat_interval.is_zero() && waking != Waking::Rest;
+    if signs.fresh(desired, now) && !unanswered {
+        let message = if signs.silent(desired, now) {
+            "a run of the agent goes on; its silence counts from the end of the run"
+        } else {
+            "the agent calls Muster's API as it should"
+        };
+        return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
+    }
+    match waking {
+        Waking::Until(deadline) => {
+            say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
+        }
+        Waking::Again(at) => say(
+            Reason::DeadlineExceeded,
+            &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
+        ),
+        Waking::Busy(_) => say(
+            Reason::WaitingForCheckIn,
+            "a run of the agent goes on; the agent is not woken before it ends, and is expected to check in",
+        ),
+        Waking::Exhausted => say(
+            Reason::MaxWakeAttempts,
+            "the agent was woken as often as spec.wake.maxAttempts allows and did not check in; look at its session on the gateway, and whether it can reach spec.apiUrl",
+        ),
+        Waking::Send { .. } | Waking::Rest if seen.is_some() => {
+            say(Reason::Stale, "the agent has not called for two heartbeat intervals")
+        }
+        Waking::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
+        Waking::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
+    }
+}

@@ -1,0 +1,265 @@
+//! Situations of an agent, for the tests of what follows from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::binding::{Binding, Identity};
+use super::desired::{Content, Delivery, Desired, DesiredFile, Origin, Rotation, Wake};
+use super::observed::{Observed, ObservedFile, ObservedSession, Registration};
+use super::plan::{Plan, Step, plan};
+use super::status::status;
+use super::status_input::Report;
+use super::token::rules::{Held, TokenChange, TokenState};
+use super::wake::Woken;
+use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
+use crate::api::object_key::ObjectKey;
+use crate::api::requests::RequestKind;
+use crate::core::agent::plan;
+use crate::core::requests::{Asked, Requests};
+use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatEntry};
+
+/// A point in time, in seconds.
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// Everything that a plan is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Situation {
+    pub(crate) desired: Desired,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) token: TokenState,
+    pub(crate) status: AgentStatus,
+    pub(crate) observed: Observed,
+    pub(crate) seen: Option<i64>,
+    pub(crate) confirmed: Option<(String, Timestamp)>,
+    pub(crate) own: BTreeMap<RequestKind, i64>,
+    pub(crate) above: BTreeMap<RequestKind, i64>,
+    pub(crate) parents: Parents,
+    pub(crate) now: i64,
+}
+
+static NOTHING: BTreeSet<RequestKind> = BTreeSet::new();
+
+fn known(sha256: &str) -> Held {
+    Held { sha256: sha256.into(), as_told: true, ..Held::default() }
+}
+
+/// A token Secret with this token.
+pub(crate) fn held(sha256: &str) -> TokenState {
+    TokenState::Held(known(sha256))
+}
+
+/// A worker that was just applied.
+pub(crate) fn applied() -> Situation {
+    let identity = Identity::derive(Role::Worker, None, "u1", "/data");
+    let content = Content::new("text".into(), "sha-of-text".into());
+    let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
+    let heartbeat =
+        HeartbeatEntry { every: Some("5m".into()), target: Some("none".into()), ..HeartbeatEntry::default() };
+    let entry = AgentEntry {
+        id: identity.agent_id.clone(),
+        name: Some("One".into()),
+        workspace: identity.workspace.clone(),
+        model: None,
+        identity: EntryIdentity { name: Some("One".into()), ..EntryIdentity::default() },
+        heartbeat,
+        keeps_the_rest: false,
+        rewritten: Vec::new(),
+    };
+    let desired = Desired {
+        uid: "u1".into(),
+        generation: 1,
+        gateway: ObjectKey { namespace: "fleet".into(), name: "gw".into() },
+        identity,
+        origin: Origin::Derived,
+        entry,
+        label: "One".into(),
+        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, had_a_life: false, delivery }]),
+        soul: None,
+        token_secret: "one-token".into(),
+        secret_only: false,
+        rotation: Rotation { interval: None, grace_period: Duration::from_hours(1) },
+        requests: Requests::default(),
+        reset_on_update: false,
+        api_url: "http://muster:8080".into(),
+        wake: Some(Wake { deliver: true, deadline: Duration::from_mins(5), max_attempts: 3 }),
+        paused: None,
+        heartbeat_interval: Duration::from_mins(5),
+        resync_interval: Duration::from_mins(10),
+        heard_since: Timestamp::MIN,
+        content_check_interval: Duration::from_hours(6),
+    };
+    Situation {
+        desired,
+        binding: None,
+        token: TokenState::Missing,
+        status: AgentStatus::default(),
+        observed: Observed { settled: true, ..Observed::default() },
+        seen: None,
+        confirmed: None,
+        own: BTreeMap::new(),
+        above: BTreeMap::new(),
+        parents: Parents { board_uid: Some("b1".into()), gateway_uid: "g1".into() },
+        now: 1000,
+    }
+}
+
+impl Situation {
+    /// The same, and its binding is recorded.
+    pub(crate) fn bound(mut self) -> Self {
+        let desired = &self.desired;
+        self.binding = Some(Binding {
+            uid: desired.uid.clone(),
+            gateway: desired.gateway.clone(),
+            identity: desired.identity.clone(),
+            adopted: desired.origin == Origin::Adopted,
+        });
+        self
+    }
+
+    /// The same, and its token is in its Secret.
+    pub(crate) fn with_token(mut self) -> Self {
+        self.token = held("t1");
+        self.record(&Plan::default(), None);
+        self
+    }
+
+    /// The same, and the gateway's roster shows it.
+    pub(crate) fn registered(mut self) -> Self {
+        self.observed.registration = Registration::Current;
+        self
+    }
+
+    /// The same with its files and its session, and all that is in its status.
+    pub(crate) fn provisioned(self) -> Self {
+        let mut all = self.bound().with_token().registered();
+        all.write("AGENTS.md");
+        all.label();
+        all.record(&Plan::default(), None);
+        all
+    }
+
+    /// The same, woken and heard of.
+    pub(crate) fn working(self) -> Self {
+        let mut all = self.provisioned();
+        all.record(&Plan::default(), Some(1));
+        all.seen = Some(all.now + 1);
+        all.now += 2;
+        all.record(&Plan::default(), None);
+        all
+    }
+
+    fn write(&mut self, name: &str) {
+        let file = ObservedFile { size: 4, modified_ms: 9, sha256: Some("sha-of-text".into()), refused: None };
+        self.observed.files.insert(name.into(), file);
+    }
+
+    /// The gateway neither reads nor writes a file.
+    pub(crate) fn refuse(&mut self, name: &str) {
+        let refused = Some(format!("unsafe workspace file {name}"));
+        self.observed.files.insert(name.into(), ObservedFile { refused, ..ObservedFile::default() });
+    }
+
+    fn label(&mut self) {
+        let session = self.observed.session.get_or_insert_default();
+        session.label = Some(self.desired.label.clone());
+    }
+
+    /// What is asked for now.
+    fn requests(&self) -> Requests {
+        let asked = |times: &BTreeMap<RequestKind, i64>| {
+            let annotations = times.iter().map(|(kind, time)| (kind.annotation().to_owned(), at(*time).to_string()));
+            Asked::read(Some(&annotations.collect()), at(self.now))
+        };
+        Requests::new(asked(&self.own), asked(&self.above), self.parents.clone(), &self.status)
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
+        let known = plan::Known {
+            binding: self.binding.as_ref(),
+            token: &self.token,
+            status: &self.status,
+            last_seen: self.seen.map(at),
+        };
+        plan(&desired, known, &self.observed, at(self.now))
+    }
+
+    /// Takes the status over that follows from a plan and a wake.
+    pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
+        self.desired.requests = self.requests();
+        let woken =
+            woken.map(|attempt| Woken { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
+        let heartbeat = self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None });
+        let report = Report {
+            old: &self.status,
+            generation: self.desired.generation,
+            desired: Some(&self.desired),
+            observed: Some(&self.observed),
+            token: Some(&self.token),
+            wait: plan.wait.as_ref(),
+            heartbeat: heartbeat.as_ref(),
+            woken: woken.as_ref(),
+            labelled: None,
+            confirmed: self.confirmed.as_ref(),
+            fulfilled: if plan.wait.is_none() { &plan.fulfils } else { &NOTHING },
+            begins_reset: plan.begins_reset,
+            now: at(self.now),
+        };
+        self.status = status(&report);
+    }
+
+    /// What the world is after a Step.
+    pub(crate) fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Release(_) => self.binding = None,
+            Step::Bind(binding) => self.binding = Some(binding.clone()),
+            Step::Token(change) => self.change_token(*change),
+            Step::Create => self.observed.registration = Registration::Outdated,
+            Step::SubmitEntry => self.observed.registration = Registration::Current,
+            Step::WriteFiles(files) => {
+                for (name, _) in files {
+                    self.write(name);
+                }
+            }
+            Step::LabelSession { .. } => self.label(),
+            Step::ResetSession { .. } => {
+                self.observed.session = Some(ObservedSession { mark: "after".into(), ..self.session() });
+            }
+            Step::Wake { attempt, .. } => self.record(&Plan::default(), Some(*attempt)),
+        }
+    }
+
+    fn session(&self) -> ObservedSession {
+        self.observed.session.clone().unwrap_or_default()
+    }
+
+    fn change_token(&mut self, change: TokenChange) {
+        let old = match &self.token {
+            TokenState::Held(held) => held.clone(),
+            TokenState::Missing | TokenState::Foreign | TokenState::Leaked => Held::default(),
+        };
+        let number: u32 = old.sha256.trim_start_matches('t').parse().unwrap_or(0);
+        let issued_for = self.requests().due(RequestKind::Rotate).or(old.issued_for);
+        self.token = TokenState::Held(match change {
+            TokenChange::Issue => Held { issued_for, ..known(&format!("t{}", number + 100)) },
+            TokenChange::Rotate => {
+                Held { previous: Some(old.sha256), issued_for, ..known(&format!("t{}", number + 1)) }
+            }
+            TokenChange::Repair => Held { as_told: true, ..old },
+            TokenChange::Retire => Held { previous: None, ..old },
+        });
+    }
+
+    /// What the gateway's cheap list shows: no hashes.
+    pub(crate) fn listed(mut self) -> Self {
+        let files = std::mem::take(&mut self.observed.files).into_iter();
+        let bare = files.map(|(name, file)| (name, ObservedFile { sha256: None, ..file }));
+        self.observed.files = bare.collect::<BTreeMap<_, _>>();
+        self
+    }
+}

@@ -1,0 +1,142 @@
+//! The label of an agent's session. It is for people who look at a gateway: nothing else waits for it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::desired::{Desired, Origin};
+use super::observed::Observed;
+use crate::api::agent::SessionLabelStatus;
+use crate::core::error::Trouble;
+
+/// The shortest limit of a label, in UTF-16 code units: that of 2026.3.2. From 2026.5.28 on it is 512, which a name never has.
+const SHORTEST_LIMIT: usize = 64;
+
+/// The time between a refusal of every label and the next try.
+const RETRY: Duration = Duration::from_mins(10);
+
+/// The time between two labels of one session, whatever the gateway makes of them.
+const AT_MOST_EVERY: Duration = Duration::from_secs(10);
+
+/// The most characters of a gateway's text that the status keeps.
+const MOST_KEPT: usize = 512;
+
+/// What to do about the label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Labelling {
+    /// Nothing.
+    Rest,
+    /// Put this label on the session.
+    Send(String),
+    /// Put a label on it then.
+    Later(Timestamp),
+}
+
+/// What became of a label that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// The label that was sent.
+    pub sent: String,
+    /// What the gateway has stored, or why it has not.
+    pub outcome: Result<Option<String>, Trouble>,
+}
+
+impl Labelled {
+    /// Whether the same label may be taken later although nobody changes anything.
+    #[must_use]
+    pub fn may_work_later(&self) -> bool {
+        self.outcome.as_ref().is_err_and(|trouble| trouble.transient)
+    }
+}
+
+/// Decides about the label.
+///
+/// # Guarantees
+/// A label that the gateway took and stores otherwise is not sent again, unless the stored label changes. A gateway that
+/// refuses the agent's name, which another session may have as its label, is sent [`alternative`], which is kept until the
+/// name changes. A gateway that refuses both is asked again every ten minutes.
+#[must_use]
+pub fn labelling(
+    desired: &Desired,
+    record: Option<&SessionLabelStatus>,
+    observed: &Observed,
+    now: Timestamp,
+) -> Labelling {
+    let name = &desired.label;
+    let label = observed.session.as_ref().and_then(|session| session.label.as_deref());
+    if desired.origin == Origin::Adopted || label == Some(name) {
+        return Labelling::Rest;
+    }
+    let Some(record) = record.filter(|record| record.name == *name) else {
+        return Labelling::Send(name.clone());
+    };
+    let after = |pause: Duration, label: &str| match record.sent_at.0.saturating_add(pause) {
+        Ok(at) if now < at => Labelling::Later(at),
+        Ok(_) | Err(_) => Labelling::Send(label.to_owned()),
+    };
+    let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
+    match &record.stored {
+        Some(stored) if shown.is_some_and(|shown| kept(shown) == *stored) || label == Some(&record.sent) => {
+            Labelling::Rest
+        }
+        Some(_) => after(AT_MOST_EVERY, &record.sent),
+        None if record.sent == *name => Labelling::Send(alternative(name, &desired.identity.agent_id)),
+        None => after(RETRY, name),
+    }
+}
+
+/// The label for a name that the gateway refuses: with the beginning of the agent's id, and short enough for every gateway.
+fn alternative(name: &str, agent_id: &str) -> String {
+    let suffix = format!(" ({})", beginning(agent_id));
+    let mut room = SHORTEST_LIMIT.saturating_sub(suffix.encode_utf16().count());
+    let fits = |c: &char| {
+        let rest = room.checked_sub(c.len_utf16());
+        room = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let name: String = name.chars().take_while(fits).collect();
+    format!("{}{suffix}", name.trim_end())
+}
+
+/// An agent's id without the parts of its uid that follow the first, which is enough to tell agents apart.
+fn beginning(agent_id: &str) -> &str {
+    /// What follows the first part of a uid: `-1111-4111-8111-111111111111`.
+    const REST_OF_UID: usize = 28;
+    const MOST: usize = 32;
+    let (start, rest) = agent_id.split_at_checked(agent_id.len().saturating_sub(REST_OF_UID)).unwrap_or((agent_id, ""));
+    let is_uid = rest.split('-').map(str::len).eq([0, 4, 4, 4, 12]);
+    let whole = if is_uid { start } else { agent_id };
+    whole.get(..MOST).unwrap_or(whole)
+}
+
+/// As much of a gateway's text as the status keeps.
+fn kept(text: &str) -> String {
+    text.chars().take(MOST_KEPT).collect()
+}
+
+/// What the status is to say of the label.
+#[must_use]
+pub fn status(
+    desired: &Desired,
+    old: Option<&SessionLabelStatus>,
+    labelled: Option<&Labelled>,
+    now: Timestamp,
+) -> Option<SessionLabelStatus> {
+    let old = old.cloned();
+    let Some(Labelled { sent, outcome }) = labelled else { return old };
+    let name = desired.label.clone();
+    let (stored, refusal) = match outcome {
+        Ok(stored) => {
+            let refusal = old.filter(|old| old.name == name && *sent != name).and_then(|old| old.refusal);
+            (Some(kept(stored.as_deref().unwrap_or_default())), refusal)
+        }
+        Err(trouble) if trouble.transient => return old,
+        Err(trouble) => (None, Some(kept(&trouble.message))),
+    };
+    Some(SessionLabelStatus { name, sent: sent.clone(), stored, refusal, sent_at: Time(now) })
+}
+
+#[cfg(test)]
+#[path = "label_tests.rs"]
+mod tests;

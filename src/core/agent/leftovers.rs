@@ -1,0 +1,91 @@
+//! What is said of an agent that a gateway removed by half. Pure.
+
+use super::binding::Binding;
+use crate::openclaw::model::Leftovers;
+
+/// Most paths that are named in one message.
+const MOST_NAMED: usize = 3;
+
+/// What was left although it was to go, where, and what to do; `None` when nothing was. The workspace comes first: a token may
+/// stand in it.
+///
+/// `openclaw agents delete` goes through with a deletion of which something was left (measured on 2026.9.6); until then
+/// the gateway makes no agent of that id.
+pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -> Option<String> {
+    if left.is_empty() {
+        return None;
+    }
+    let workspace = &binding.identity.workspace;
+    let mut paths: Vec<_> = left.paths.iter().map(|left| left.path.as_str()).collect();
+    // A gateway whose sessions could not be purged does not touch the files, and does not name them.
+    if left.sessions && delete_files && paths.is_empty() {
+        paths.push(workspace);
+    }
+    paths.sort_by_key(|path| !is_workspace(path, workspace));
+    let mut named: Vec<_> = paths.iter().take(MOST_NAMED).map(|path| (*path).to_owned()).collect();
+    if paths.len() > MOST_NAMED {
+        named.push(format!("{} more paths", paths.len() - MOST_NAMED));
+    }
+    if left.sessions {
+        named.push("its sessions".to_owned());
+    }
+    let reason = left.paths.iter().map(|left| left.reason.as_str()).find(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let id = &binding.identity.agent_id;
+    Some(format!(
+        "gateway {} removed agent {id} by half: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token that stands in what is left is no longer accepted",
+        binding.gateway,
+        named.join(", ")
+    ))
+}
+
+/// Whether a path is the workspace, which the binding may name by way of `~`.
+fn is_workspace(path: &str, workspace: &str) -> bool {
+    path.ends_with(workspace.trim_start_matches('~'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::agent::Role;
+    use crate::api::object_key::ObjectKey;
+    use crate::core::agent::binding::Identity;
+    use crate::openclaw::model::Leftover;
+
+    fn binding() -> Binding {
+        Binding {
+            uid: "u".into(),
+            gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
+            identity: Identity::derive(Role::Worker, None, "u", "~/w"),
+            adopted: false,
+        }
+    }
+
+    fn left(paths: &[&str], sessions: bool) -> Leftovers {
+        let path = |path: &&str| Leftover { path: (*path).into(), reason: "EEXIST".into() };
+        Leftovers { paths: paths.iter().map(path).collect(), sessions }
+    }
+
+    #[test]
+    fn the_workspace_is_named_first_and_not_too_many_paths_are() {
+        let paths = ["/s/1", "/s/2", "/s/3", "/home/o/w/workspace-mc-u"];
+        let message = message(&binding(), &left(&paths, false), true).unwrap();
+        assert!(
+            message.contains("by half: /home/o/w/workspace-mc-u, /s/1, /s/2, 1 more paths stay there (EEXIST)"),
+            "{message}"
+        );
+        assert!(message.contains("ns/gw") && message.contains("openclaw agents delete mc-u"), "{message}");
+    }
+
+    #[test]
+    fn sessions_that_stay_keep_the_workspace_that_was_to_go_and_no_other() {
+        let purged = |delete_files| message(&binding(), &left(&[], true), delete_files).unwrap();
+        assert!(purged(true).contains("~/w/workspace-mc-u, its sessions stay"), "{}", purged(true));
+        assert!(!purged(false).contains("workspace-mc-u"), "{}", purged(false));
+    }
+
+    #[test]
+    fn nothing_is_said_when_nothing_is_left() {
+        assert_eq!(message(&binding(), &Leftovers::default(), true), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! One agent: what it is to be (`build`, `desired`), what was seen (`observed`), what follows (`plan`), and what its status says
+//! (`status`, `conditions`, `events`).
+
+pub mod admission;
+pub mod binding;
+pub mod blocked;
+pub mod build;
+pub mod cleanup;
+pub mod conditions;
+pub mod desired;
+pub mod events;
+pub mod files;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub mod label;
+pub mod leftovers;
+pub mod liveness;
+pub mod observed;
+pub mod plan;
+pub mod references;
+pub mod session;
+pub mod soul_files;
+pub mod status;
+pub mod status_input;
+pub mod templates;
+pub mod token;
+pub mod variables;
+pub mod wake;

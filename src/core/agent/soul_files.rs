@@ -1,0 +1,197 @@
+//! What becomes of a directory's soul in the files of an agent. Pure.
+
+use std::collections::BTreeSet;
+
+use url::Url;
+
+use super::desired::{Delivery, DesiredFile};
+use crate::api::soul::{SoulState, SoulStatus};
+use crate::core::error::Trouble;
+use crate::templates;
+
+/// What a directory has for an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RoleSoul {
+    /// There is no directory, or the agent has no role.
+    #[default]
+    Off,
+    /// It has none for this role.
+    NoMatch(String),
+    /// It did not say since the operator's start what it has for this role.
+    Unknown {
+        /// The role.
+        role: String,
+        /// Where the pages of its souls are.
+        pages: Url,
+    },
+    /// It has one.
+    Found {
+        /// The role.
+        role: String,
+        /// The page of the soul.
+        source_url: String,
+        /// The soul, made harmless.
+        markdown: String,
+        /// SHA-256 of the soul.
+        sha256: String,
+    },
+}
+
+/// The files of an agent and what is said about its soul.
+///
+/// Guarantees: a soul never makes a file too long, or a template fail, that would do without it: it is left out then. While
+/// the directory did not say what it has, a file that was written with a soul of the same directory for this role stays as
+/// it is.
+///
+/// # Errors
+/// Those of `render`, which renders all files with a soul.
+pub fn files(
+    soul: &RoleSoul,
+    old: Option<&SoulStatus>,
+    render: impl Fn(&templates::RoleSoul) -> Result<Vec<DesiredFile>, Trouble>,
+) -> Result<(Vec<DesiredFile>, Option<SoulStatus>), Trouble> {
+    let without = || render(&templates::RoleSoul::default());
+    let status = |role: &str, state| SoulStatus { role: role.to_owned(), state, source_url: None, sha256: None };
+    match soul {
+        RoleSoul::Off => Ok((without()?, None)),
+        RoleSoul::NoMatch(role) => Ok((without()?, Some(status(role, SoulState::NoMatch)))),
+        RoleSoul::Unknown { role, pages } => match old.filter(|old| was_used(old, role, pages)) {
+            None => Ok((without()?, Some(status(role, SoulState::Unavailable)))),
+            Some(old) => {
+                let any = templates::RoleSoul { markdown: "soul".into(), source_url: "url".into() };
+                // A template that fails with this soul did not fail with the one that was written.
+                let with = render(&any).unwrap_or_default();
+                Ok((held(without()?, &with), Some(old.clone())))
+            }
+        },
+        RoleSoul::Found { role, source_url, markdown, sha256 } => {
+            let facts = templates::RoleSoul { markdown: markdown.clone(), source_url: source_url.clone() };
+            let status = |state| {
+                let (source_url, sha256) = (Some(source_url.clone()), Some(sha256.clone()));
+                Some(SoulStatus { role: role.clone(), state, source_url, sha256 })
+            };
+            let with = render(&facts);
+            if let Ok(files) = &with
+                && too_large(files).is_empty()
+            {
+                return Ok((with?, status(SoulState::Used)));
+            }
+            let without = without()?;
+            match with {
+                Ok(with) if too_large(&with) == too_large(&without) => Ok((with, status(SoulState::Used))),
+                Ok(_) | Err(_) => Ok((without, status(SoulState::TooLarge))),
+            }
+        }
+    }
+}
+
+/// Whether the soul that was used last is one of this directory for this role.
+fn was_used(old: &SoulStatus, role: &str, pages: &Url) -> bool {
+    let of_directory = old.source_url.as_deref().is_some_and(|url| url.starts_with(pages.as_str()));
+    old.state == SoulState::Used && old.role == role && of_directory
+}
+
+fn too_large(files: &[DesiredFile]) -> BTreeSet<&str> {
+    let too_large = files.iter().filter(|file| matches!(file.delivery, Delivery::TooLarge { .. }));
+    too_large.map(|file| file.name.as_str()).collect()
+}
+
+/// The files, of which those that a soul makes different stay as they are on the gateway. One that holds the token does
+/// not: a token that is replaced has to reach the agent.
+fn held(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
+    let other = |file: &DesiredFile, sha256: &str| {
+        with.iter().find(|with| with.name == file.name).is_some_and(|with| match &with.delivery {
+            Delivery::Write { content, .. } => content.sha256 != sha256,
+            Delivery::TooLarge { .. } => true,
+            Delivery::Held { .. } | Delivery::Folded { .. } | Delivery::Unmanaged => false,
+        })
+    };
+    let hold = |mut file: DesiredFile| {
+        if let Delivery::Write { policy, drift, content } = &file.delivery
+            && other(&file, &content.sha256)
+            && !file.carries_token
+        {
+            file.delivery = Delivery::Held { policy: *policy, drift: *drift, content: content.clone() };
+        }
+        file
+    };
+    without.into_iter().map(hold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::agent::{DriftPolicy, FilePolicy};
+    use crate::core::agent::desired::Content;
+
+    fn found(markdown: &str) -> RoleSoul {
+        let (role, source_url, sha256) = ("sre".into(), "http://d/souls/a/sre".into(), "s1".into());
+        RoleSoul::Found { role, source_url, markdown: markdown.into(), sha256 }
+    }
+
+    /// SOUL.md with the soul in it, at most ten characters, and a file with the token.
+    fn rendered(soul: &templates::RoleSoul) -> Vec<DesiredFile> {
+        let write = |text: &str| Delivery::Write {
+            drift: DriftPolicy::Correct,
+            policy: FilePolicy::Always,
+            content: Content::new(text.into(), format!("sha-{text}")),
+        };
+        let text = format!("I:{}", soul.markdown);
+        let delivery =
+            if text.len() > 10 { Delivery::TooLarge { characters: text.len(), limit: 10 } } else { write(&text) };
+        let token = DesiredFile {
+            name: "T.md".into(),
+            carries_token: true,
+            had_a_life: false,
+            delivery: write(&format!("token {}", soul.markdown)),
+        };
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, had_a_life: false, delivery }, token]
+    }
+
+    fn texts(files: &[DesiredFile]) -> Vec<String> {
+        let text = |file: &DesiredFile| match &file.delivery {
+            Delivery::Write { content, .. } => content.expose().to_owned(),
+            Delivery::Held { .. } => "held".into(),
+            other => format!("{other:?}"),
+        };
+        files.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_soul_that_fits_is_used_and_one_that_does_not_is_left_out() {
+        let (fits, status) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
+        assert_eq!((texts(&fits)[0].as_str(), status.unwrap().state), ("I:short", SoulState::Used));
+        let (long, status) = files(&found("far too long"), None, |soul| Ok(rendered(soul))).unwrap();
+        assert_eq!((texts(&long)[0].as_str(), status.unwrap().state), ("I:", SoulState::TooLarge));
+    }
+
+    #[test]
+    fn a_template_that_fails_only_with_the_soul_is_rendered_without() {
+        let picky = |soul: &templates::RoleSoul| match soul.markdown.as_str() {
+            "" => Ok(rendered(soul)),
+            _ => Err(Trouble::permanent(crate::api::Reason::TemplateError, "too much")),
+        };
+        let (files, status) = files(&found("x"), None, picky).unwrap();
+        assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::TooLarge));
+    }
+
+    #[test]
+    fn an_unknown_soul_leaves_what_was_written_with_it_but_no_old_token() {
+        let (_, old) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
+        let unknown = |role: &str, pages: &str| RoleSoul::Unknown { role: role.into(), pages: pages.parse().unwrap() };
+        let (held, status) =
+            files(&unknown("sre", "http://d/souls/"), old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
+        assert_eq!(texts(&held), ["held", "token "]);
+        assert_eq!(status, old);
+        for other in [unknown("dev", "http://d/souls/"), unknown("sre", "http://e/souls/")] {
+            let (files, status) = files(&other, old.as_ref(), |soul| Ok(rendered(soul))).unwrap();
+            assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::Unavailable));
+        }
+    }
+
+    #[test]
+    fn without_a_directory_nothing_is_said() {
+        let (files, status) = files(&RoleSoul::Off, None, |soul| Ok(rendered(soul))).unwrap();
+        assert_eq!((texts(&files)[0].as_str(), status), ("I:", None));
+    }
+}

@@ -1,0 +1,88 @@
+//! Which token of an agent is accepted.
+
+use jiff::Timestamp;
+
+use crate::api::agent::{PreviousToken, TokenStatus};
+
+/// How a token stands with the agent that it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the agent's token.
+    Current {
+        /// Whether the agent has not been seen to use it before.
+        first: bool,
+    },
+    /// It was replaced and still works.
+    Previous,
+    /// It does not work, or does not any more.
+    Refused,
+}
+
+/// How the token with this SHA-256 stands at `now`.
+///
+/// `confirmed` is the SHA-256 that the agent was last seen to use for the first time. From then on the previous token is
+/// refused, whether or not the status says so yet.
+#[must_use]
+pub fn standing(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> Standing {
+    let used = token.confirmed_at.is_some() || confirmed.is_some_and(|confirmed| same(confirmed, &token.sha256));
+    if same(&token.sha256, sha256) {
+        return Standing::Current { first: !used };
+    }
+    let in_time = |p: &&PreviousToken| p.valid_until.as_ref().is_none_or(|until| now < until.0);
+    match token.previous.as_ref().filter(in_time) {
+        Some(previous) if !used && same(&previous.sha256, sha256) => Standing::Previous,
+        Some(_) | None => Standing::Refused,
+    }
+}
+
+/// Whether two hashes are the same, in a time that does not tell where they differ.
+#[must_use]
+pub fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |different, (x, y)| different | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn rotating(valid_until: Option<i64>) -> TokenStatus {
+        let valid_until = valid_until.map(|at| Time(Timestamp::from_second(at).unwrap()));
+        let previous = Some(PreviousToken { sha256: "old".into(), valid_until });
+        TokenStatus { sha256: "new".into(), previous, ..TokenStatus::default() }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_previous_token_works_until_its_time() {
+        let token = rotating(Some(10));
+        assert_eq!(standing(&token, None, "old", at(9)), Standing::Previous);
+        assert_eq!(standing(&token, None, "old", at(10)), Standing::Refused);
+        assert_eq!(standing(&rotating(None), None, "old", at(10)), Standing::Previous);
+    }
+
+    #[test]
+    fn the_previous_token_is_refused_once_the_new_one_was_used() {
+        let token = rotating(None);
+        assert_eq!(standing(&token, None, "new", at(0)), Standing::Current { first: true });
+        assert_eq!(standing(&token, Some("new"), "new", at(0)), Standing::Current { first: false });
+        assert_eq!(standing(&token, Some("new"), "old", at(0)), Standing::Refused);
+        assert_eq!(
+            standing(&token, Some("old"), "old", at(0)),
+            Standing::Previous,
+            "what was used before says nothing"
+        );
+        let recorded = TokenStatus { confirmed_at: Some(Time(at(0))), ..token };
+        assert_eq!(standing(&recorded, None, "old", at(0)), Standing::Refused);
+        assert_eq!(standing(&recorded, None, "other", at(0)), Standing::Refused);
+    }
+
+    #[test]
+    fn hashes_are_the_same_only_as_a_whole() {
+        assert!(same("abc", "abc"));
+        assert!(!same("abc", "abd") && !same("abc", "ab") && !same("", "a"));
+    }
+}

@@ -1,0 +1,228 @@
+//! When an agent's token is issued, replaced and retired.
+//!
+//! A token lives in its Secret first, then in the status (from then on it is accepted), then in the files. The one before
+//! it is accepted until the agent has used the new one, or until the grace period has passed since the new one was
+//! delivered; then it is dropped from the status, and from the Secret last.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::agent::{PreviousToken, TokenStatus};
+use crate::api::requests::RequestKind;
+use crate::core::agent::desired::Desired;
+
+/// An agent's token Secret as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// There is no such Secret, or no token in it.
+    Missing,
+    /// A Secret of that name belongs to somebody else.
+    Foreign,
+    /// The token in it is not the one that Muster put there.
+    Leaked,
+    /// It holds a token that Muster put there.
+    Held(Held),
+}
+
+/// A token Secret that holds a token of Muster's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// SHA-256 of the token.
+    pub sha256: String,
+    /// SHA-256 of the token before it, while that is kept.
+    pub previous: Option<String>,
+    /// The request that the token was issued for.
+    pub issued_for: Option<Timestamp>,
+    /// Whether the other keys say what they should.
+    pub as_told: bool,
+}
+
+/// What is to be done to the token Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenChange {
+    /// A new token, and none before it: there was none, or it is not to be trusted.
+    Issue,
+    /// A new token; the one that is there becomes the one before.
+    Rotate,
+    /// The same token; the other keys are put right.
+    Repair,
+    /// The token before is dropped.
+    Retire,
+}
+
+/// What a rule goes by.
+struct Case<'a> {
+    desired: &'a Desired,
+    state: &'a TokenState,
+    status: Option<&'a TokenStatus>,
+    now: Timestamp,
+}
+
+type Rule = fn(&Case<'_>) -> Option<TokenChange>;
+
+/// The first rule that applies decides.
+const CHAIN: &[Rule] = &[missing, leaked, outdated, requested, expired, retired];
+
+/// What is to be done to the token Secret now.
+#[must_use]
+pub fn change(
+    desired: &Desired,
+    state: &TokenState,
+    status: Option<&TokenStatus>,
+    now: Timestamp,
+) -> Option<TokenChange> {
+    let case = Case { desired, state, status, now };
+    CHAIN.iter().find_map(|rule| rule(&case))
+}
+
+impl<'a> Case<'a> {
+    fn held(&self) -> Option<&'a Held> {
+        match self.state {
+            TokenState::Held(held) => Some(held),
+            TokenState::Missing | TokenState::Foreign | TokenState::Leaked => None,
+        }
+    }
+
+    /// The Secret's token, once the status knows it, and when no rotation is under way.
+    fn at_rest(&self) -> Option<(&'a Held, &'a TokenStatus)> {
+        let status = self.status?;
+        let held = self.held().filter(|held| held.sha256 == status.sha256)?;
+        status.previous.is_none().then_some((held, status))
+    }
+}
+
+fn missing(case: &Case<'_>) -> Option<TokenChange> {
+    (*case.state == TokenState::Missing).then_some(TokenChange::Issue)
+}
+
+fn leaked(case: &Case<'_>) -> Option<TokenChange> {
+    (*case.state == TokenState::Leaked).then_some(TokenChange::Issue)
+}
+
+fn outdated(case: &Case<'_>) -> Option<TokenChange> {
+    (!case.held()?.as_told).then_some(TokenChange::Repair)
+}
+
+/// One rotation is ended before the next is begun: an agent that has not heard of the last one would be locked out.
+fn requested(case: &Case<'_>) -> Option<TokenChange> {
+    let (held, _) = case.at_rest()?;
+    let asked = case.desired.requests.due(RequestKind::Rotate)?;
+    (held.issued_for < Some(asked)).then_some(TokenChange::Rotate)
+}
+
+fn expired(case: &Case<'_>) -> Option<TokenChange> {
+    case.at_rest()?;
+    (expires(case.desired, case.status)? <= case.now).then_some(TokenChange::Rotate)
+}
+
+fn retired(case: &Case<'_>) -> Option<TokenChange> {
+    let (held, _) = case.at_rest()?;
+    held.previous.is_some().then_some(TokenChange::Retire)
+}
+
+/// When the token is to be replaced for its age.
+fn expires(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp> {
+    let issued = status?.issued_at.as_ref()?.0;
+    issued.saturating_add(desired.rotation.interval?).ok()
+}
+
+/// When something is to be done about the token next, if nothing else happens.
+#[must_use]
+pub fn due(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp> {
+    let ends = status.and_then(|s| s.previous.as_ref()?.valid_until.as_ref().map(|t| t.0));
+    ends.or_else(|| expires(desired, status))
+}
+
+/// Whether the status knows the token that is in the Secret. Until then nobody is given it: it would not be accepted.
+#[must_use]
+pub fn is_recorded(state: &TokenState, status: Option<&TokenStatus>) -> bool {
+    match state {
+        TokenState::Held(held) => status.is_some_and(|s| s.sha256 == held.sha256),
+        TokenState::Missing | TokenState::Foreign | TokenState::Leaked => false,
+    }
+}
+
+/// The status of a token that is no longer accepted, nor is the one before it.
+#[must_use]
+pub fn revoked(old: &TokenStatus) -> TokenStatus {
+    TokenStatus { secret_name: old.secret_name.clone(), revision: old.revision, ..TokenStatus::default() }
+}
+
+/// What the status says of the token.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    /// The token Secret.
+    pub state: &'a TokenState,
+    /// What the status said so far.
+    pub old: Option<&'a TokenStatus>,
+    /// The token that the agent was seen to use for the first time, and when.
+    pub confirmed: Option<&'a (String, Timestamp)>,
+    /// Whether the agent has been given the token that is in the Secret.
+    pub delivered: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Tokens<'_> {
+    /// What the status is to say of the token.
+    ///
+    /// # Guarantees
+    /// A token that is gone from its Secret, or was replaced there by hand, is not accepted any more. The one before the
+    /// current one stays accepted while nobody has been given the current one.
+    #[must_use]
+    pub fn status(&self, desired: &Desired) -> Option<TokenStatus> {
+        let secret_name = desired.token_secret.clone();
+        let old = self.old.cloned().unwrap_or_default();
+        match self.state {
+            // Another Secret is named; until the new one holds a token the agent has no other.
+            TokenState::Missing if self.moved(desired) => self.old.cloned(),
+            TokenState::Foreign | TokenState::Missing | TokenState::Leaked => {
+                self.old.map(|old| TokenStatus { secret_name, ..revoked(old) })
+            }
+            TokenState::Held(held) if held.sha256 == old.sha256 => {
+                Some(self.aged(TokenStatus { secret_name, ..old }, desired))
+            }
+            TokenState::Held(held) => {
+                let moved = self.moved(desired).then(|| old.sha256.clone());
+                let previous = held.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
+                Some(TokenStatus {
+                    secret_name,
+                    sha256: held.sha256.clone(),
+                    revision: old.revision + 1,
+                    issued_at: Some(Time(self.now)),
+                    confirmed_at: None,
+                    previous: previous.map(|sha256| PreviousToken { sha256, valid_until: None }),
+                })
+            }
+        }
+    }
+
+    /// Whether the spec names another Secret than that of a token which works.
+    fn moved(&self, desired: &Desired) -> bool {
+        self.old.is_some_and(|old| old.secret_name != desired.token_secret && !old.sha256.is_empty())
+    }
+
+    /// A token that the status knew before: confirmed, delivered, and in time without the one before it.
+    fn aged(&self, mut token: TokenStatus, desired: &Desired) -> TokenStatus {
+        if token.confirmed_at.is_none()
+            && let Some((_, at)) = self.confirmed.filter(|(sha256, _)| *sha256 == token.sha256)
+        {
+            token.confirmed_at = Some(Time(*at));
+        }
+        let grace = desired.rotation.grace_period;
+        if let Some(previous) = &mut token.previous
+            && previous.valid_until.is_none()
+            && self.delivered
+        {
+            previous.valid_until = Some(Time(self.now.saturating_add(grace).unwrap_or(Timestamp::MAX)));
+        }
+        let over = |p: &PreviousToken| p.valid_until.as_ref().is_some_and(|until| until.0 <= self.now);
+        let confirmed = token.confirmed_at.is_some();
+        token.previous = token.previous.filter(|previous| !confirmed && !over(previous));
+        token
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

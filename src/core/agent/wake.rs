@@ -1,0 +1,156 @@
+//! When an agent is woken.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::desired::{Desired, Wake};
+use super::liveness::Signs;
+use super::observed::Observed;
+use crate::api::agent::WakeStatus;
+use crate::backoff::doubled;
+
+/// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
+
+/// What to do about waking an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waking {
+    /// It has been heard of since, or is not to be woken.
+    Rest,
+    /// It was woken and has until then.
+    Until(Timestamp),
+    /// It did not check in by its deadline, and is woken again then.
+    Again(Timestamp),
+    /// It is woken now.
+    Send {
+        /// The number of this attempt, from 1.
+        attempt: i32,
+        /// The key by which the gateway knows a repeated request.
+        key: String,
+    },
+    /// It is not woken while a run goes on, until then at the latest.
+    Busy(Timestamp),
+    /// It was woken as often as it may be.
+    Exhausted,
+}
+
+/// Decides about waking.
+///
+/// # Guarantees
+/// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times, never before the
+/// deadline of the wake before, and never while it runs: `OpenClaw` puts a message into the run that goes on (queue mode
+/// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
+/// status alone, so that a wake which was sent and not recorded is sent again under the same key.
+#[must_use]
+pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
+    let due = due(desired, record, signs, now);
+    let Some(until) = signs.running_until(now) else { return due };
+    // The run of the last wake may be the one that goes on, and may end with a check-in.
+    let hopes = record.is_some_and(|record| record.answered_at.is_none());
+    match due {
+        Waking::Send { .. } | Waking::Again(_) => Waking::Busy(until),
+        Waking::Exhausted if hopes => Waking::Busy(until),
+        Waking::Exhausted | Waking::Rest | Waking::Until(_) | Waking::Busy(_) => due,
+    }
+}
+
+/// What to do about waking an agent that does not run.
+fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
+    let Some(wake) = desired.wake else { return Waking::Rest };
+    let current = record.filter(|r| r.generation == desired.generation);
+    let Some(current) = current else {
+        return send(desired, 1, None);
+    };
+    let sent = current.last_sent_at.as_ref().map(|t| t.0);
+    let answered = signs.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
+    if answered {
+        return if signs.fresh(desired, now) { Waking::Rest } else { send(desired, 1, sent) };
+    }
+    unanswered(desired, wake, current, now)
+}
+
+fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> Waking {
+    let deadline = current.deadline.as_ref().map_or(now, |t| t.0);
+    if now < deadline {
+        return Waking::Until(deadline);
+    }
+    if current.attempts >= wake.max_attempts {
+        return Waking::Exhausted;
+    }
+    let again = deadline.saturating_add(pause(current.attempts)).unwrap_or(Timestamp::MAX);
+    if now < again {
+        return Waking::Again(again);
+    }
+    send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
+}
+
+/// The wait after the deadline of the `attempt`-th wake.
+fn pause(attempt: i32) -> Duration {
+    doubled(PAUSE.0, PAUSE.1, u32::try_from(attempt).unwrap_or(0))
+}
+
+/// A wake after the one that was sent at `before`, as the status records it.
+fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> Waking {
+    let before = before.map_or(0, Timestamp::as_second);
+    let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
+    Waking::Send { attempt, key }
+}
+
+/// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
+/// have lost it when it stopped (GATEWAY section 3). Its attempt and its key.
+#[must_use]
+pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
+    let record = record.filter(|r| r.answered_at.is_none())?;
+    let key = record.key.clone().filter(|key| !observed.activity.ended.contains(key))?;
+    let before = record.last_sent_at.as_ref()?.0 < observed.connected_at?;
+    before.then_some((record.attempts, key))
+}
+
+/// What became of a wake in one reconcile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Woken {
+    /// The number of the attempt.
+    pub attempt: i32,
+    /// The key of its message.
+    pub key: String,
+    /// When it was sent, or found to have been sent.
+    pub at: Timestamp,
+    /// Whether the session has the agent's answer.
+    pub answered: bool,
+}
+
+/// What the status is to say of wakes. The deadline counts from the end of the wake's own run, once that was seen.
+#[must_use]
+pub fn status(
+    desired: &Desired,
+    old: Option<&WakeStatus>,
+    observed: Option<&Observed>,
+    woken: Option<&Woken>,
+    now: Timestamp,
+) -> Option<WakeStatus> {
+    if let (Some(woken), Some(wake)) = (woken, desired.wake) {
+        return Some(WakeStatus {
+            generation: desired.generation,
+            attempts: woken.attempt,
+            last_sent_at: Some(Time(woken.at)),
+            deadline: woken.at.saturating_add(wake.deadline).ok().map(Time),
+            key: Some(woken.key.clone()),
+            answered_at: woken.answered.then_some(Time(woken.at)),
+        });
+    }
+    let mut wake = old?.clone();
+    let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
+    if wake.answered_at.is_none() && observed.is_some_and(ended) {
+        wake.answered_at = Some(Time(now));
+        // A run that took longer than the deadline has as long again from its end; the next runs give no more.
+        let from_here = desired.wake.and_then(|how| now.saturating_add(how.deadline).ok()).map(Time);
+        wake.deadline = wake.deadline.max(from_here);
+    }
+    Some(wake)
+}
+
+#[cfg(test)]
+#[path = "wake_tests.rs"]
+mod tests;

@@ -1,0 +1,224 @@
+use super::*;
+use crate::core::agent::fixtures::{Situation, applied, at};
+
+fn next(situation: &Situation) -> Waking {
+    let signs = Signs::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
+    waking(&situation.desired, situation.status.wake.as_ref(), &signs, at(situation.now))
+}
+
+/// An agent that was woken so often and never answered.
+fn woken(times: i32) -> Situation {
+    let mut situation = applied().provisioned();
+    for attempt in 1..=times {
+        situation.record(&crate::core::agent::plan::Plan::default(), Some(attempt));
+        situation.now += 300 + i64::try_from(pause(attempt).as_secs()).unwrap();
+    }
+    situation
+}
+
+fn attempt(waking: &Waking) -> Option<i32> {
+    match waking {
+        Waking::Send { attempt, .. } => Some(*attempt),
+        Waking::Rest | Waking::Until(_) | Waking::Again(_) | Waking::Busy(_) | Waking::Exhausted => None,
+    }
+}
+
+#[test]
+fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
+    let mut situation = woken(1);
+    situation.now = 1299;
+    assert_eq!(next(&situation), Waking::Until(at(1300)));
+    situation.now = 1300;
+    assert_eq!(next(&situation), Waking::Again(at(1330)));
+    situation.now = 1330;
+    assert_eq!(attempt(&next(&situation)), Some(2));
+}
+
+#[test]
+fn the_pause_doubles_up_to_ten_minutes() {
+    let pauses = [1, 2, 3, 9].map(|attempt| pause(attempt).as_secs());
+    assert_eq!(pauses, [30, 60, 120, 600]);
+}
+
+#[test]
+fn who_never_answers_is_left_alone_after_the_last_attempt() {
+    assert_eq!(attempt(&next(&woken(2))), Some(3));
+    assert_eq!(next(&woken(3)), Waking::Exhausted);
+}
+
+#[test]
+fn a_new_generation_starts_over() {
+    let mut situation = woken(3);
+    situation.desired.generation = 2;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
+    let situation = woken(1);
+    assert_eq!(next(&situation), next(&situation.clone()));
+    let Waking::Send { key, .. } = next(&situation) else { panic!() };
+    assert_eq!(key, "muster-u1-1-1000-2");
+}
+
+#[test]
+fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
+    let mut situation = applied().working();
+    assert_eq!(next(&situation), Waking::Rest);
+    situation.now += 597;
+    assert_eq!(next(&situation), Waking::Rest);
+    situation.now += 10;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn who_is_not_to_be_woken_never_is() {
+    let mut situation = applied().provisioned();
+    situation.desired.wake = None;
+    assert_eq!(next(&situation), Waking::Rest);
+}
+
+#[test]
+fn without_a_heartbeat_nobody_goes_stale() {
+    let mut situation = applied().working();
+    situation.desired.heartbeat_interval = std::time::Duration::ZERO;
+    situation.now += 1_000_000;
+    assert_eq!(next(&situation), Waking::Rest);
+}
+
+#[test]
+fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
+    let mut situation = applied().provisioned();
+    let before = next(&situation);
+    situation.seen = Some(situation.now + 1);
+    situation.now += 2;
+    assert_eq!(next(&situation), before);
+}
+
+/// A run goes on since then, or went on from then to then.
+fn ran(situation: &mut Situation, started: i64, ended: Option<i64>) {
+    situation.observed.activity.running = ended.is_none().then(|| (at(started), at(started)));
+    situation.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
+}
+
+/// Six hours after a run began.
+fn given_up(started: i64) -> Waking {
+    Waking::Busy(at(started + 6 * 3600))
+}
+
+#[test]
+fn a_running_agent_is_not_woken_a_first_time() {
+    let mut situation = applied().provisioned();
+    ran(&mut situation, 900, None);
+    assert_eq!((next(&situation), situation.plan().steps), (given_up(900), Vec::new()));
+    ran(&mut situation, 900, Some(1000));
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn a_running_agent_is_not_woken_again_and_not_given_up() {
+    for times in 1..=3 {
+        let mut situation = woken(times);
+        let began = situation.now - 10;
+        ran(&mut situation, began, None);
+        assert_eq!(next(&situation), given_up(began), "{times}");
+    }
+    let mut situation = woken(3);
+    situation.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
+    let began = situation.now - 10;
+    ran(&mut situation, began, None);
+    assert_eq!(next(&situation), Waking::Exhausted, "its own run is over: this is another");
+}
+
+#[test]
+fn an_agent_that_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
+    let mut situation = applied().working();
+    ran(&mut situation, 1500, None);
+    situation.now = 5000;
+    assert_eq!(next(&situation), Waking::Rest);
+    ran(&mut situation, 1500, Some(5000));
+    assert_eq!(next(&situation), Waking::Rest);
+    situation.now = 5600;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn a_run_that_never_ends_counts_as_over_after_six_hours() {
+    let mut situation = applied().provisioned();
+    ran(&mut situation, 900, None);
+    situation.now = 900 + 6 * 3600;
+    assert_eq!(attempt(&next(&situation)), Some(1));
+}
+
+#[test]
+fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
+    let mut situation = woken(1);
+    ran(&mut situation, 1001, None);
+    situation.now = 3000;
+    assert_eq!(next(&situation), given_up(1001));
+    ran(&mut situation, 1001, Some(3000));
+    situation.observed.activity.ended.insert("k1".into());
+    assert_eq!(situation.plan().steps, [], "in the moment in which the run ends, too");
+    situation.record(&crate::core::agent::plan::Plan::default(), None);
+    assert_eq!(next(&situation), Waking::Until(at(3300)));
+    ran(&mut situation, 3200, Some(3400));
+    situation.observed.activity.ended.insert("other".into());
+    situation.now = 3400;
+    situation.record(&crate::core::agent::plan::Plan::default(), None);
+    assert_eq!(attempt(&next(&situation)), Some(2));
+}
+
+#[test]
+fn a_wake_that_may_be_lost_is_not_sent_into_a_run() {
+    let mut situation = woken(1);
+    situation.now = 1010;
+    situation.observed.connected_at = Some(at(1005));
+    ran(&mut situation, 1006, None);
+    assert_eq!(situation.plan().steps, []);
+}
+
+#[test]
+fn a_changed_spec_resets_the_session_after_the_run_and_a_request_resets_it_at_once() {
+    let mut situation = applied().working();
+    situation.desired.reset_on_update = true;
+    situation.record(&crate::core::agent::plan::Plan::default(), None);
+    situation.desired.generation = 2;
+    situation.record(&crate::core::agent::plan::Plan::default(), None);
+    let now = situation.now;
+    ran(&mut situation, now, None);
+    assert!(!situation.plan().begins_reset);
+    let mut asked = situation.clone();
+    asked.own.insert(crate::api::requests::RequestKind::ResetSession, asked.now);
+    assert!(asked.plan().begins_reset);
+    ran(&mut situation, now, Some(now));
+    assert!(situation.plan().begins_reset);
+}
+
+fn lost(situation: &Situation) -> Option<i32> {
+    perhaps_lost(situation.status.wake.as_ref(), &situation.observed).map(|(attempt, _)| attempt)
+}
+
+#[test]
+fn a_wake_may_be_lost_when_the_connection_is_younger_and_its_run_was_not_seen_to_end() {
+    let mut situation = woken(1);
+    situation.observed.connected_at = Some(at(999));
+    assert_eq!(lost(&situation), None, "the connection is older");
+    situation.observed.connected_at = Some(at(1005));
+    assert_eq!(lost(&situation), Some(1));
+    situation.observed.activity.ended.insert("k1".into());
+    assert_eq!(lost(&situation), None, "its run ended");
+    situation.record(&crate::core::agent::plan::Plan::default(), None);
+    situation.observed.activity.ended.clear();
+    assert_eq!(lost(&situation), None, "and that is recorded");
+}
+
+#[test]
+fn a_wake_that_may_be_lost_is_sent_again_under_its_own_key_and_counts_as_the_same_attempt() {
+    let mut situation = woken(1);
+    situation.now = 1010;
+    situation.observed.connected_at = Some(at(1005));
+    let plan = situation.plan();
+    assert_eq!(plan.steps, [crate::core::agent::plan::Step::Wake { attempt: 1, key: "k1".into(), repeated: true }]);
+    situation.apply(&plan.steps[0]);
+    assert_eq!((lost(&situation), situation.plan().steps.len()), (None, 0), "once for a connection");
+}

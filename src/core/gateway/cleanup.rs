@@ -1,0 +1,63 @@
+//! What an AgentGateway leaves that is gone.
+
+use std::collections::BTreeSet;
+
+use kube::api::ObjectMeta;
+
+use crate::api::AgentGateway;
+use crate::api::object_key::ObjectKey;
+use crate::core::agent::binding::Binding;
+use crate::core::gateway_ref::{gateway_key, gateway_of_board};
+use crate::core::objects::Objects;
+
+/// An AgentGateway that does not exist any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its uid, as far as that is known.
+    pub uid: Option<String>,
+    /// The names of its device Secrets.
+    pub secrets: BTreeSet<String>,
+}
+
+impl Gone {
+    /// One that was last seen so.
+    #[must_use]
+    pub fn seen(gateway: &AgentGateway) -> Self {
+        let secrets = gateway.device_secrets();
+        Self { secrets, ..Self::known(&gateway.metadata) }
+    }
+
+    /// One of which only the metadata could be read.
+    #[must_use]
+    pub fn known(meta: &ObjectMeta) -> Self {
+        Self { uid: meta.uid.clone(), ..Self::named(ObjectKey::of(meta)) }
+    }
+
+    /// Whether both are about one object: one key and one uid.
+    #[must_use]
+    pub fn is_same_object(&self, other: &Self) -> bool {
+        (&self.key, &self.uid) == (&other.key, &other.uid)
+    }
+
+    /// One of which only the name is known: its device Secret has the name that it has without `spec.device.secretName`.
+    fn named(key: ObjectKey) -> Self {
+        let secrets = [AgentGateway::default_device_secret(&key.name)].into();
+        Self { key, uid: None, secrets }
+    }
+}
+
+/// The AgentGateways that Agents or Boards refer to and that do not exist.
+pub fn missing<O: Objects>(objects: &O) -> Vec<Gone> {
+    let mut keys = BTreeSet::new();
+    for agent in objects.agents() {
+        let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
+        keys.extend(Binding::of(&agent).map(|binding| binding.gateway));
+        keys.extend(agent.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, namespace)));
+    }
+    keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
+    let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
+    keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
+    keys.into_iter().map(Gone::named).collect()
+}

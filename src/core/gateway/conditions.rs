@@ -1,0 +1,342 @@
+//! What the conditions of an AgentGateway say.
+
+use std::sync::Arc;
+
+use ConditionType as C;
+
+use crate::api::conditions::{Truth, Verdict};
+use crate::api::gateway::Pairing;
+use crate::api::{AgentGateway, ConditionType, Reason};
+use crate::core::agent::cleanup::advice;
+use crate::core::error::Trouble;
+use crate::core::gateway::shared_heartbeats::{self, Shared};
+use crate::openclaw::model::{Credential, Hello, Inventory, Link, Refusal, RefusalKind, Unread, Writes};
+
+/// The conditions that Ready is made of, in the order in which a flaw is told.
+const PARTS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
+
+/// Those of a gateway of which a reference or a field does not hold.
+pub(crate) fn troubled(trouble: &Trouble) -> Vec<Verdict> {
+    let ready = Verdict::new(C::Ready, false, trouble.reason, trouble.message.clone());
+    match trouble.reason {
+        Reason::SecretNotFound | Reason::SecretInvalid => {
+            vec![Verdict::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
+        }
+        _ => vec![ready],
+    }
+}
+
+/// Those of a gateway that is suspended.
+pub(crate) fn suspended() -> Vec<Verdict> {
+    let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
+    let unknown = |kind| Verdict::new(kind, Truth::Unknown, Reason::Suspended, message);
+    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
+    verdicts.push(Verdict::new(C::Suspended, true, Reason::Suspended, message));
+    verdicts.push(Verdict::new(C::Ready, false, Reason::Suspended, message));
+    verdicts
+}
+
+/// What was seen of a gateway by its connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection's state.
+    pub link: Link,
+    /// What the gateway has, when that was read.
+    pub inventory: Option<Arc<Inventory>>,
+    /// Why that cannot be read, while it fails time and again.
+    pub unread: Option<Arc<Unread>>,
+    /// The config writes.
+    pub writes: Arc<Writes>,
+    /// Muster's device id, when that was read.
+    pub device_id: Option<String>,
+    /// Agents in the middle of whose removal it may have been killed.
+    pub cut_off: Vec<String>,
+    /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
+    pub shared: Option<Shared>,
+}
+
+/// Where a gateway is, and whether its certificate is taken as it is.
+#[derive(Clone, Copy)]
+struct Address<'a> {
+    url: &'a str,
+    unchecked: bool,
+}
+
+fn is_unchecked(gateway: &AgentGateway) -> bool {
+    gateway.spec.url.starts_with("wss:") && gateway.spec.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
+}
+
+impl Address<'_> {
+    fn connected(self) -> String {
+        let Self { url, unchecked } = self;
+        if unchecked {
+            return format!("connected to {url}; its certificate is not checked, as spec.tls.insecureSkipVerify asks");
+        }
+        format!("connected to {url}")
+    }
+
+    fn unreachable(self, error: &str) -> String {
+        let url = self.url;
+        let tls = if url.starts_with("wss:") { "spec.tls (caSecretRef, fingerprint), " } else { "" };
+        format!("no connection to {url}: {error}; check spec.url, {tls}the network and whether the gateway runs")
+    }
+}
+
+/// How far roster and config are read.
+#[derive(Clone, Copy)]
+enum Read<'a> {
+    UnderWay,
+    Failed(&'a Unread),
+    Done(&'a Inventory),
+}
+
+impl Connection {
+    fn read(&self) -> Read<'_> {
+        match (&self.unread, &self.inventory) {
+            (Some(unread), _) => Read::Failed(unread),
+            (None, Some(inventory)) => Read::Done(inventory),
+            (None, None) => Read::UnderWay,
+        }
+    }
+}
+
+/// Those that follow from a gateway's connection.
+pub(crate) fn verdicts(gateway: &AgentGateway, pairing: Option<&Pairing>, seen: &Connection) -> Vec<Verdict> {
+    let address = Address { url: &gateway.spec.url, unchecked: is_unchecked(gateway) };
+    let url = address.url;
+    let mut verdicts = match &seen.link {
+        Link::Up(hello) => up(address, hello, seen.read()),
+        Link::Connecting => {
+            unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}")))
+        }
+        Link::Down { error, .. } => {
+            unknown_but(Verdict::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
+        }
+        Link::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
+    };
+    verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    verdicts.push(config_synced(&seen.link, &seen.writes));
+    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, Shared::verdict));
+    // What is known to be wrong explains what is not known.
+    let with = |truth| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth == truth));
+    let flaw = with(Truth::False).or_else(|| with(Truth::Unknown));
+    let ready = match flaw {
+        Some(flaw) => Verdict::new(C::Ready, false, flaw.reason, flaw.message.clone()),
+        None => Verdict::new(C::Ready, true, Reason::Connected, address.connected()),
+    };
+    verdicts.push(ready);
+    advise(&mut verdicts, &seen.cut_off);
+    verdicts
+}
+
+fn settled(read: Read<'_>) -> Verdict {
+    match read {
+        Read::UnderWay => {
+            Verdict::new(C::Settled, Truth::Unknown, Reason::Connecting, "the gateway's roster is being read")
+        }
+        Read::Failed(unread) => Verdict::new(C::Settled, Truth::Unknown, Reason::RosterUnreadable, unreadable(unread)),
+        Read::Done(inventory) if inventory.settled => {
+            Verdict::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
+        }
+        Read::Done(_) => Verdict::new(
+            C::Settled,
+            false,
+            Reason::NotSettled,
+            "the gateway has not applied its own last config; after a crash this can take 5 minutes, in which it takes no changes",
+        ),
+    }
+}
+
+fn unreadable(unread: &Unread) -> String {
+    format!("the gateway's config and roster cannot be read: {} ({})", unread.message, unread.code)
+}
+
+/// Whether Muster can work with the gateway: one that answers what it is asked with an error that does not pass is none
+/// that it can work with.
+fn compatible(hello: &Hello, read: Read<'_>) -> Verdict {
+    match read {
+        Read::Failed(unread) if !unread.transient => {
+            let message = format!(
+                "OpenClaw {}: {}; use a gateway version that Muster works with",
+                hello.server_version,
+                unreadable(unread)
+            );
+            Verdict::new(C::Compatible, false, Reason::RosterUnreadable, message)
+        }
+        Read::UnderWay | Read::Failed(_) | Read::Done(_) => {
+            let message = format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol);
+            Verdict::new(C::Compatible, true, Reason::Connected, message)
+        }
+    }
+}
+
+fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<Verdict> {
+    let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
+    let granted = match hello.credential {
+        Credential::Shared => format!("the gateway granted {}", scopes.join(", ")),
+        Credential::Device => format!(
+            "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by the token of its own device, with {}; put the Secret right",
+            scopes.join(", ")
+        ),
+        Credential::Former => format!(
+            "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by what was in it before, with {}; give the gateway the new one, or put the Secret right",
+            scopes.join(", ")
+        ),
+    };
+    vec![
+        Verdict::new(C::Reachable, true, Reason::Connected, address.connected()),
+        Verdict::new(C::Authenticated, true, Reason::Connected, granted),
+        Verdict::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
+        compatible(hello, read),
+        settled(read),
+    ]
+}
+
+/// Says beside that the gateway cannot be reached what helps, where it may have been killed in the middle of a removal.
+fn advise(verdicts: &mut [Verdict], cut_off: &[String]) {
+    let Some(advice) = advice(cut_off) else { return };
+    for verdict in verdicts.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
+        verdict.message = format!("{}; {advice}", verdict.message);
+    }
+}
+
+/// One part is known, the others are not.
+fn unknown_but(known: Verdict) -> Vec<Verdict> {
+    let rest = PARTS.into_iter().filter(|part| *part != known.kind);
+    let mut verdicts: Vec<_> = rest
+        .map(|kind| Verdict::new(kind, Truth::Unknown, Reason::NotConnected, "not known without a connection"))
+        .collect();
+    verdicts.push(known);
+    verdicts
+}
+
+fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<Verdict> {
+    let said = format!("{} ({})", refusal.message, refusal.code);
+    let (kind, reason, advice) = match &refusal.kind {
+        RefusalKind::BadCredentials => {
+            (C::Authenticated, Reason::BadCredentials, "check the Secret that spec.auth names".to_owned())
+        }
+        RefusalKind::ScopesMissing { missing } => (
+            C::Authenticated,
+            Reason::ScopesMissing,
+            format!(
+                "it did not grant {}; approve this device at the gateway, or connect from where the shared credential carries these scopes",
+                missing.iter().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        ),
+        RefusalKind::PairingRequired(request) => (
+            C::Paired,
+            Reason::PairingRequired,
+            match pairing.and_then(|pairing| Some((&pairing.command, pairing.expires_at.as_ref()?.0))) {
+                Some((command, until)) => format!("run this where the gateway runs, until {until}: {command}"),
+                None => request.advice(device_id.unwrap_or("of Muster")),
+            },
+        ),
+        RefusalKind::DeviceRejected => (
+            C::Paired,
+            Reason::DeviceRejected,
+            "approve the device again, or name another Secret in spec.device.secretName for a new identity".to_owned(),
+        ),
+        RefusalKind::Protocol { expected } => {
+            let spoken = expected.map(|version| format!("the gateway speaks protocol {version} and "));
+            let advice =
+                format!("{}Muster speaks 3 and 4; use a gateway version that does", spoken.unwrap_or_default());
+            (C::Compatible, Reason::ProtocolMismatch, advice)
+        }
+        RefusalKind::Incompatible => (
+            C::Compatible,
+            Reason::ProtocolMismatch,
+            "it takes another form of connect than Muster's; use a gateway version that Muster works with".to_owned(),
+        ),
+        RefusalKind::MethodsMissing { missing } => (
+            C::Compatible,
+            Reason::MethodsMissing,
+            format!(
+                "it does not offer {}; use a gateway version that does",
+                missing.iter().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        ),
+        RefusalKind::RateLimited { .. } => {
+            (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned())
+        }
+        RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
+    };
+    let mut verdicts =
+        unknown_but(Verdict::new(kind, false, reason, format!("the gateway refused the connection: {said}; {advice}")));
+    verdicts.retain(|v| v.kind != C::Reachable);
+    verdicts.push(Verdict::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    verdicts
+}
+
+fn config_synced(link: &Link, writes: &Writes) -> Verdict {
+    if !matches!(link, Link::Up(_)) {
+        return Verdict::new(C::ConfigSynced, Truth::Unknown, Reason::NotConnected, "not known without a connection");
+    }
+    if let Some((id, error)) = writes.refused.iter().next() {
+        let message = format!(
+            "the gateway refuses the entries of {} agents; the first: {id}: {} ({})",
+            writes.refused.len(),
+            error.message,
+            error.code
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::EntryRefused, message);
+    }
+    if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
+        let message = format!(
+            "the entries of {} agents came to nothing and are retried; the first: {id}: {} ({})",
+            writes.delayed.len(),
+            error.message,
+            error.code
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::EntryDelayed, message);
+    }
+    if writes.pending.is_empty() {
+        return Verdict::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
+    }
+    if let Some(error) = &writes.failed {
+        let message = format!(
+            "the last config write failed and is tried again, at least once a minute: {} ({})",
+            error.message, error.code
+        );
+        return Verdict::new(C::ConfigSynced, false, Reason::GatewayError, message);
+    }
+    let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
+    Verdict::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: RefusalKind, of: C) -> Verdict {
+        let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
+        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|verdict| verdict.kind == of).unwrap()
+    }
+
+    #[test]
+    fn who_cannot_connect_by_tls_is_pointed_to_what_says_whom_to_trust() {
+        let said = |url| Address { url, unchecked: false }.unreachable("its words");
+        assert!(
+            said("wss://gw").contains("its words; check spec.url, spec.tls (caSecretRef, fingerprint), the network")
+        );
+        assert!(!said("ws://gw").contains("spec.tls"));
+    }
+
+    #[test]
+    fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
+        let verdict =
+            told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::ScopesMissing));
+        for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
+            assert!(verdict.message.contains(part), "{}", verdict.message);
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
+        let verdict = told(RefusalKind::DeviceRejected, C::Paired);
+        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::DeviceRejected));
+        assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
+        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).truth, Truth::True);
+    }
+}

@@ -1,0 +1,174 @@
+//! The heartbeats of agents on a gateway that Muster did not make: who keeps one, and what the AgentGateway records of that.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ConditionType as C;
+use jiff::Timestamp;
+
+use crate::api::conditions::{Truth, Verdict, find};
+use crate::api::config_policy::{SharedHeartbeats, SharedHeartbeatsStatus};
+use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
+use crate::core::agent::binding::Binding;
+use crate::core::event::Note;
+use crate::core::gateway_ref::is_same_gateway;
+use crate::core::objects::Objects;
+use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MOST_KEPT};
+
+/// Most agents that one message names.
+const MOST_NAMED: usize = 10;
+
+/// What Muster has at a gateway, and what follows for the agents of others.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    claims: HeartbeatClaims,
+    plan: HeartbeatPlan,
+}
+
+/// The ids that an AgentGateway has recorded.
+fn recorded(gateway: &AgentGateway) -> BTreeSet<String> {
+    let status = gateway.status.as_ref().and_then(|status| status.shared_heartbeats.as_ref());
+    status.map(|status| status.kept.iter().cloned().collect()).unwrap_or_default()
+}
+
+/// What Muster has at a gateway, by whatever AgentGateways of its URL, and what it may do there for others.
+pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) -> HeartbeatClaims {
+    let mut claims =
+        HeartbeatClaims { keep: keeps(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
+    for other in siblings(objects, key) {
+        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps(&other);
+        claims.recorded.extend(recorded(&other));
+    }
+    for agent in objects.agents() {
+        let Some(binding) = Binding::of(&agent).filter(|b| is_same_gateway(objects, &b.gateway, key)) else { continue };
+        let ids = if binding.adopted { &mut claims.adopted } else { &mut claims.made };
+        ids.insert(binding.identity.agent_id);
+    }
+    claims
+}
+
+/// Other AgentGateways of the same URL.
+fn siblings<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<AgentGateway>> {
+    let mut gateways = objects.gateways();
+    gateways.retain(|other| {
+        let other = ObjectKey::of(&other.metadata);
+        other != *key && is_same_gateway(objects, &other, key)
+    });
+    gateways
+}
+
+fn keeps(gateway: &AgentGateway) -> bool {
+    let policy = gateway.spec.config_policy.as_ref().map(|policy| policy.shared_heartbeats).unwrap_or_default();
+    match policy {
+        SharedHeartbeats::Keep => true,
+        SharedHeartbeats::Leave => false,
+    }
+}
+
+impl Shared {
+    /// Looks at what a gateway has.
+    pub fn look(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
+        let plan = inventory.heartbeats.plan(&claims, &BTreeSet::new());
+        Self { claims, plan }
+    }
+
+    /// What the AgentGateway records before anything is written to the gateway.
+    pub fn record(&self) -> Option<SharedHeartbeatsStatus> {
+        let kept: Vec<_> = self.plan.record.iter().cloned().collect();
+        (!kept.is_empty()).then_some(SharedHeartbeatsStatus { kept })
+    }
+
+    /// The claims once the record is written.
+    pub fn recorded(&self) -> HeartbeatClaims {
+        HeartbeatClaims { recorded: self.plan.record.clone(), ..self.claims.clone() }
+    }
+
+    /// What the condition says.
+    pub fn verdict(&self) -> Verdict {
+        let stopped: Vec<_> = self.plan.stopped.iter().map(String::as_str).collect();
+        if stopped.is_empty() {
+            let message =
+                "no agent that Muster did not make lost its heartbeat to the heartbeat blocks of Muster's agents";
+            return Verdict::new(C::HeartbeatsShared, true, Reason::Reconciled, message);
+        }
+        let advice = if self.claims.keep {
+            format!(
+                "Muster keeps at most {MOST_KEPT}: give the entries of the others in the gateway's config a heartbeat block"
+            )
+        } else {
+            "set spec.configPolicy.sharedHeartbeats to Keep, or give their entries in the gateway's config a heartbeat block"
+                .to_owned()
+        };
+        let message = format!(
+            "OpenClaw runs no heartbeat of {}: Muster's agents have a heartbeat block and these agents have none; {advice}",
+            named(&stopped)
+        );
+        Verdict::new(C::HeartbeatsShared, false, Reason::HeartbeatsStopped, message)
+    }
+}
+
+/// What the condition says of a gateway that cannot be asked.
+pub fn unknown() -> Verdict {
+    Verdict::new(C::HeartbeatsShared, Truth::Unknown, Reason::NotConnected, "not known without a connection")
+}
+
+fn named(ids: &[&str]) -> String {
+    let shown = ids.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What is worth an event: agents of others lost their heartbeats.
+pub fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+    let stopped = |status: &AgentGatewayStatus| {
+        find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
+    };
+    let now = stopped(new).filter(|_| stopped(old).is_none())?;
+    Some(Note { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
+}
+
+/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted.
+pub enum Blocks {
+    /// There are none, or another AgentGateway of the same URL takes them away.
+    Done,
+    /// They are to be taken away first.
+    Wait,
+    /// They stay: the gateway could not be asked in time. The message names them.
+    Left(String),
+}
+
+/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted and no agent is bound to it. It does
+/// not wait for longer than its `cleanupTimeout`.
+pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, now: Timestamp) -> Blocks {
+    let recorded = recorded(gateway);
+    if recorded.is_empty() {
+        return Blocks::Done;
+    }
+    // Another AgentGateway of the same URL takes them away with its own; of two that go, the last one.
+    let stays =
+        |other: &AgentGateway| other.metadata.deletion_timestamp.is_none() || ObjectKey::of(&other.metadata) > *key;
+    let mut others = siblings(objects, key);
+    others.retain(|other| stays(other));
+    if others.iter().any(|other| self::recorded(other).is_superset(&recorded)) {
+        return Blocks::Done;
+    }
+    let since = gateway.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+    let end = since.and_then(|since| since.saturating_add(gateway.spec.cleanup_timeout()).ok());
+    if end.is_some_and(|end| now < end) {
+        return Blocks::Wait;
+    }
+    let ids: Vec<_> = recorded.iter().map(String::as_str).collect();
+    Blocks::Left(format!(
+        "empty heartbeat blocks may still stand in the config of the gateway {}, in the entries of {}: it could not be asked in time; take them out there",
+        gateway.spec.url,
+        named(&ids)
+    ))
+}
+
+/// The event of an AgentGateway that is gone, whose blocks stay.
+pub fn left_behind(message: String) -> Note {
+    Note { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
+}

@@ -1,0 +1,15 @@
+//! The decisions: what an object is to be, what was observed, and what follows. One folder for each resource.
+//!
+//! Pure: everything here takes values and returns values. There is no I/O, no async, no clock, no randomness and no client; the
+//! time is an argument. This folder knows the resources, the templates and the values that a gateway answers with.
+
+pub mod agent;
+pub mod error;
+pub mod event;
+pub mod gateway;
+pub mod gateway_ref;
+pub mod names;
+pub mod objects;
+pub mod ownership;
+pub mod request_progress;
+pub mod requests;

@@ -1,0 +1,185 @@
+//! Names that cannot work, of objects that were there before the API server refused them. Pure.
+
+use super::agent::binding::Binding;
+use super::error::Trouble;
+use crate::api::agent::Agent;
+use crate::api::names::{IMPOSSIBLE_IDS, LONGEST, is_key, is_namespace, is_object_name};
+use crate::api::shared::{ConfigMapKeyRef, GatewayRef, LocalRef, SecretKeyRef, TemplateSource, TemplatesRef};
+use crate::api::{AgentGateway, Board, Reason};
+
+/// Whether the names that an Agent gives can work.
+///
+/// # Errors
+/// The field whose name cannot, and what to do.
+pub(crate) fn of_agent(agent: &Agent) -> Result<(), Trouble> {
+    let spec = &agent.spec;
+    if let Some(id) = spec.agent_id.as_deref().filter(|id| IMPOSSIBLE_IDS.contains(id) && !was_set_up(agent, id)) {
+        let message = format!(
+            "spec.agentId {id:?} is an id that a gateway cannot keep; create the Agent anew with another one, or with none"
+        );
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
+    local(spec.board_ref.as_ref(), "spec.boardRef")?;
+    gateway_ref(spec.gateway_ref.as_ref(), "spec.gatewayRef")?;
+    secret(&agent.token_secret_name(), "spec.token.secretName", "Agent")?;
+    templates(spec.templates.as_ref(), "spec.templates")?;
+    source(spec.identity_template.as_ref(), "spec.identityTemplate")?;
+    source(spec.soul_template.as_ref(), "spec.soulTemplate")?;
+    for file in &spec.files {
+        source(file.template.as_ref(), &format!("spec.files[{}].template", file.name))?;
+    }
+    Ok(())
+}
+
+/// Whether an old gateway took this id, so that the Agent goes on with it.
+fn was_set_up(agent: &Agent, id: &str) -> bool {
+    let is_bound = Binding::of(agent).is_some_and(|binding| binding.identity.agent_id == id);
+    is_bound && agent.status.as_ref().is_some_and(|status| !status.files.is_empty())
+}
+
+/// The same for a Board.
+///
+/// # Errors
+/// As of [`of_agent`].
+pub(crate) fn of_board(board: &Board) -> Result<(), Trouble> {
+    gateway_ref(Some(&board.spec.gateway_ref), "spec.gatewayRef of the Board")?;
+    templates(board.spec.templates.as_ref(), "spec.templates of the Board")
+}
+
+/// The same for an AgentGateway.
+///
+/// # Errors
+/// As of [`of_agent`].
+pub(crate) fn of_gateway(gateway: &AgentGateway) -> Result<(), Trouble> {
+    let spec = &gateway.spec;
+    secret_key(spec.auth.token_secret_ref.as_ref(), "spec.auth.tokenSecretRef")?;
+    secret_key(spec.auth.password_secret_ref.as_ref(), "spec.auth.passwordSecretRef")?;
+    secret_key(spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()), "spec.tls.caSecretRef")?;
+    secret(&gateway.device_secret_name(), "spec.device.secretName", "AgentGateway")?;
+    templates(spec.templates.as_ref(), "spec.templates")
+}
+
+fn object(name: &str, field: &str) -> Result<(), Trouble> {
+    check(is_object_name(name), name, field, "the name of an object")
+}
+
+fn check(holds: bool, name: &str, field: &str, what: &str) -> Result<(), Trouble> {
+    if holds {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(64).collect();
+    Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} {shown:?} cannot be {what}; correct that field")))
+}
+
+/// The name of a Secret that Muster makes, whose default is made from the name of the object.
+fn secret(name: &str, field: &str, kind: &str) -> Result<(), Trouble> {
+    if name.len() > LONGEST {
+        let message = format!(
+            "the name of its Secret would have {} characters and can have {LONGEST}; give it a shorter one in {field}, or create the {kind} anew with a shorter name",
+            name.len()
+        );
+        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+    }
+    object(name, field)
+}
+
+fn local(reference: Option<&LocalRef>, field: &str) -> Result<(), Trouble> {
+    reference.map_or(Ok(()), |LocalRef { name }| object(name, &format!("{field}.name")))
+}
+
+fn gateway_ref(reference: Option<&GatewayRef>, field: &str) -> Result<(), Trouble> {
+    let Some(GatewayRef { name, namespace }) = reference else { return Ok(()) };
+    object(name, &format!("{field}.name"))?;
+    let Some(namespace) = namespace else { return Ok(()) };
+    check(is_namespace(namespace), namespace, &format!("{field}.namespace"), "the name of a namespace")
+}
+
+fn secret_key(reference: Option<&SecretKeyRef>, field: &str) -> Result<(), Trouble> {
+    let Some(SecretKeyRef { name, key }) = reference else { return Ok(()) };
+    object(name, &format!("{field}.name"))?;
+    check(is_key(key), key, &format!("{field}.key"), "a key of a Secret")
+}
+
+fn templates(reference: Option<&TemplatesRef>, field: &str) -> Result<(), Trouble> {
+    local(reference.map(|reference| &reference.config_map_ref), &format!("{field}.configMapRef"))
+}
+
+fn source(template: Option<&TemplateSource>, field: &str) -> Result<(), Trouble> {
+    let reference = template.and_then(|template| template.config_map_key_ref.as_ref());
+    let Some(ConfigMapKeyRef { name, key }) = reference else { return Ok(()) };
+    object(name, &format!("{field}.configMapKeyRef.name"))?;
+    check(is_key(key), key, &format!("{field}.configMapKeyRef.key"), "a key of a ConfigMap")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn agent(name: &str, spec: &Value) -> Agent {
+        let meta = json!({ "name": name, "namespace": "fleet" });
+        let agent = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Agent", "metadata": meta, "spec": spec });
+        serde_json::from_value(agent).unwrap()
+    }
+
+    fn message(result: Result<(), Trouble>) -> String {
+        let trouble = result.unwrap_err();
+        assert!(trouble.reason == Reason::InvalidSpec && !trouble.transient, "{trouble}");
+        trouble.message
+    }
+
+    #[test]
+    fn a_name_that_cannot_work_is_refused_with_its_field() {
+        let key = |name: &str, key: &str| json!({ "configMapKeyRef": { "name": name, "key": key } });
+        for (spec, words) in [
+            (json!({ "boardRef": { "name": ".." } }), "spec.boardRef.name \"..\""),
+            (json!({ "role": "Main", "gatewayRef": { "name": "a/b" } }), "spec.gatewayRef.name \"a/b\""),
+            (json!({ "gatewayRef": { "name": "a", "namespace": "../b" } }), "spec.gatewayRef.namespace \"../b\""),
+            (json!({ "token": { "secretName": "../../x" } }), "spec.token.secretName \"../../x\""),
+            (json!({ "templates": { "configMapRef": { "name": "A" } } }), "spec.templates.configMapRef.name \"A\""),
+            (json!({ "soulTemplate": key("a", "..") }), "spec.soulTemplate.configMapKeyRef.key \"..\""),
+            (
+                json!({ "files": [{ "name": "X.md", "template": key("/", "k") }] }),
+                "spec.files[X.md].template.configMapKeyRef.name \"/\"",
+            ),
+            (json!({ "agentId": "constructor" }), "spec.agentId \"constructor\""),
+        ] {
+            let message = message(of_agent(&agent("a", &spec)));
+            assert!(message.contains(words), "{spec}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_an_old_gateway_took_keeps_its_id_whatever_its_conditions_say() {
+        let status = |id: &str, files: &Value, truth: &str| {
+            json!({
+                "binding": { "uid": "u", "gateway": { "namespace": "fleet", "name": "gw" }, "agentId": id,
+                    "sessionKey": "agent:x:main", "workspace": "/w", "adopted": false },
+                "files": files,
+                "conditions": [{ "type": "Registered", "status": truth, "reason": "Outdated", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z" }],
+            })
+        };
+        let with = |status: Value| {
+            let mut agent = agent("a", &json!({ "agentId": "prototype" }));
+            agent.metadata.uid = Some("u".into());
+            agent.status = serde_json::from_value(status).unwrap();
+            of_agent(&agent)
+        };
+        let files = json!([{ "name": "SOUL.md", "state": "Synced" }]);
+        for truth in ["True", "False", "Unknown"] {
+            assert_eq!(with(status("prototype", &files, truth)), Ok(()), "Registered={truth}");
+        }
+        assert!(with(status("prototype", &json!([]), "False")).is_err(), "bound, and never set up");
+        assert!(with(status("constructor", &files, "False")).is_err(), "another id is bound");
+    }
+
+    #[test]
+    fn a_name_is_too_long_when_its_secrets_is_unless_another_is_named() {
+        let long = "a".repeat(248);
+        let message = message(of_agent(&agent(&long, &json!({}))));
+        assert!(message.contains("254 characters") && message.contains("spec.token.secretName"), "{message}");
+        assert_eq!(of_agent(&agent(&long, &json!({ "token": { "secretName": "short" } }))), Ok(()));
+        assert_eq!(of_agent(&agent(&long[1..], &json!({}))), Ok(()));
+    }
+}

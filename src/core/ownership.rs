@@ -1,0 +1,76 @@
+//! Whose a Secret is, and how one that lost its owner becomes somebody's again.
+//!
+//! A backup brings a Secret back without its owner, or with one whose uid is gone. It still carries what Muster put on
+//! it: a Secret that a person made does not.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use kube::api::ObjectMeta;
+
+use super::objects::Objects;
+use crate::api::{Agent, AgentGateway, keys};
+
+/// Whose a Secret is, as seen by one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// That object's.
+    Oneself,
+    /// Nobody's: it has no owner, or only owners of Muster's kinds that do not exist any more.
+    Nobody,
+    /// That of another object.
+    Another,
+}
+
+/// Whose a Secret is, as seen by the object with this uid.
+pub fn owner<O: Objects>(objects: &O, secret: &ObjectMeta, uid: Option<&str>) -> Owner {
+    let references = || secret.owner_references.iter().flatten();
+    if references().any(|reference| Some(reference.uid.as_str()) == uid) {
+        return Owner::Oneself;
+    }
+    let namespace = secret.namespace.as_deref();
+    if references().any(|reference| exists(objects, namespace, reference)) { Owner::Another } else { Owner::Nobody }
+}
+
+/// Whether an owner exists. One of another kind than Muster's does as far as is known.
+fn exists<O: Objects>(objects: &O, namespace: Option<&str>, reference: &OwnerReference) -> bool {
+    let there = |meta: &ObjectMeta| {
+        meta.namespace.as_deref() == namespace && meta.uid.as_deref() == Some(reference.uid.as_str())
+    };
+    if is_of::<Agent>(reference) {
+        objects.agents().iter().any(|agent| there(&agent.metadata)) || objects.unreadable_agents().iter().any(there)
+    } else if is_of::<AgentGateway>(reference) {
+        objects.gateways().iter().any(|gateway| there(&gateway.metadata))
+            || objects.unreadable_gateways().iter().any(there)
+    } else {
+        true
+    }
+}
+
+fn is_of<K: Resource<DynamicType = ()>>(reference: &OwnerReference) -> bool {
+    reference.kind == K::kind(&()) && reference.api_version.split('/').next() == Some(keys::GROUP)
+}
+
+/// Makes a Secret an object's own, whatever dead owners it had, and marks it as Muster's.
+pub fn own<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
+    let uid = owner.meta().uid.as_deref();
+    let is_owned = secret.owner_references.iter().flatten().any(|reference| Some(reference.uid.as_str()) == uid);
+    if !is_owned {
+        secret.owner_references = Some(owner.controller_owner_ref(&()).into_iter().collect());
+    }
+    let labels = secret.labels.get_or_insert_default();
+    labels.insert(keys::MANAGED_BY_LABEL.to_owned(), keys::MANAGED_BY.to_owned());
+}
+
+/// Whether a Secret carries Muster's label.
+pub fn is_marked(secret: &ObjectMeta) -> bool {
+    secret
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(keys::MANAGED_BY_LABEL))
+        .is_some_and(|by| by == keys::MANAGED_BY)
+}
+
+/// Whether an object carries a finalizer.
+pub fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
+    meta.finalizers.iter().flatten().any(|finalizer| finalizer == name)
+}

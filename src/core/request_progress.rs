@@ -1,0 +1,127 @@
+//! What became of a one-shot request that was made on a Board or an AgentGateway.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::requests::{Asked, handled};
+use crate::api::agent::{Agent, AgentStatus};
+use crate::api::object_key::ObjectKey;
+use crate::api::requests::{RequestKind, SyncError, SyncStatus};
+
+/// The most errors that a status lists.
+const MOST_ERRORS: usize = 20;
+
+/// How far one agent is with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Updated,
+    Skipped,
+    Pending,
+}
+
+/// What the agents below made of the latest request; `None` when nothing is asked for.
+#[must_use]
+pub fn progress(asked: &Asked, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
+    let (requested_at, kinds) = asked.latest()?;
+    let mut sync =
+        SyncStatus { requested_at: Time(requested_at), kinds, updated: 0, skipped: 0, pending: 0, errors: Vec::new() };
+    for agent in agents {
+        match of(agent, &sync) {
+            Progress::Updated => sync.updated += 1,
+            Progress::Skipped => sync.skipped += 1,
+            Progress::Pending => {
+                sync.pending += 1;
+                sync.errors.extend(error(agent).filter(|_| sync.errors.len() < MOST_ERRORS));
+            }
+        }
+    }
+    Some(sync)
+}
+
+fn of(agent: &Agent, sync: &SyncStatus) -> Progress {
+    let later = agent.metadata.creation_timestamp.as_ref().is_some_and(|made| made.0 > sync.requested_at.0);
+    if later || agent.metadata.deletion_timestamp.is_some() {
+        return Progress::Skipped;
+    }
+    let empty = AgentStatus::default();
+    let status = agent.status.as_ref().unwrap_or(&empty);
+    let dealt_with = |kind: &RequestKind| handled(status, *kind) >= Some(sync.requested_at.0);
+    if !sync.kinds.iter().all(dealt_with) {
+        return Progress::Pending;
+    }
+    let nothing_to_do = |kind: &RequestKind| {
+        status.requests.iter().any(|r| r.kind == *kind && r.requested_at == sync.requested_at && r.handled_at.is_none())
+    };
+    if sync.kinds.iter().all(nothing_to_do) { Progress::Skipped } else { Progress::Updated }
+}
+
+fn error(agent: &Agent) -> Option<SyncError> {
+    let error = agent.status.as_ref()?.last_error.as_ref()?;
+    Some(SyncError { agent: ObjectKey::of(&agent.metadata).to_string(), message: error.message.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::agent::LastError;
+    use crate::api::requests::RequestStatus;
+
+    const AT: i64 = 1_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn asked() -> Asked {
+        let annotations: BTreeMap<_, _> = [RequestKind::Sync, RequestKind::Rotate]
+            .map(|kind| (kind.annotation().to_owned(), at(AT).to_string()))
+            .into();
+        Asked::read(Some(&annotations), at(AT))
+    }
+
+    /// An agent that dealt with these kinds, and whether there was something to do.
+    fn agent(dealt_with: &[(RequestKind, bool)], error: Option<&str>) -> Arc<Agent> {
+        let mut agent = Agent::default();
+        agent.metadata.name = Some("one".into());
+        agent.metadata.namespace = Some("fleet".into());
+        let request = |(kind, done): &(RequestKind, bool)| RequestStatus {
+            kind: *kind,
+            requested_at: Time(at(AT)),
+            handled_at: done.then_some(Time(at(AT + 5))),
+        };
+        let last_error = error.map(|message| LastError { message: message.into(), ..LastError::default() });
+        let requests = dealt_with.iter().map(request).collect();
+        agent.status = Some(AgentStatus { requests, last_error, ..AgentStatus::default() });
+        Arc::new(agent)
+    }
+
+    #[test]
+    fn agents_are_counted_by_how_far_they_are() {
+        let both = |done| [(RequestKind::Sync, done), (RequestKind::Rotate, done)];
+        let mut going = Arc::unwrap_or_clone(agent(&[], None));
+        going.metadata.deletion_timestamp = Some(Time(at(AT)));
+        let agents = [
+            agent(&both(true), None),
+            agent(&both(false), None),
+            agent(&[(RequestKind::Sync, true)], Some("the gateway is away")),
+            Arc::new(going),
+        ];
+        let sync = progress(&asked(), &agents).unwrap();
+        assert_eq!((sync.updated, sync.skipped, sync.pending), (1, 2, 1));
+        assert_eq!(sync.kinds, [RequestKind::Sync, RequestKind::Rotate]);
+        assert_eq!(
+            (sync.errors[0].agent.as_str(), sync.errors[0].message.as_str()),
+            ("fleet/one", "the gateway is away")
+        );
+    }
+
+    #[test]
+    fn without_a_request_there_is_nothing_to_tell() {
+        assert_eq!(progress(&Asked::default(), &[agent(&[], None)]), None);
+    }
+}

@@ -1,0 +1,350 @@
+//! Agents, Boards and AgentGateways as people's programs see them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::{Serialize, Serializer};
+
+use crate::api::agent::{Phase, Role};
+use crate::api::conditions::{find, is_true};
+use crate::api::object_key::ObjectKey;
+use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::core::gateway_ref::gateway_of_board;
+use crate::state::store::Store;
+use crate::state::unmanaged::Unmanaged;
+
+/// An agent. Fields that are not known are null, and never left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the form of the JSON is given")]
+pub struct Item {
+    /// The uid of the Agent, or the gateway's id of an agent that no Agent declares.
+    pub id: String,
+    /// Its name as people read it.
+    pub name: String,
+    /// Namespace of the Agent.
+    pub namespace: Option<String>,
+    /// Name of the Agent.
+    pub resource_name: Option<String>,
+    /// `Worker`, `Lead` or `Main`.
+    pub role: Option<Role>,
+    /// The uid of its Board.
+    pub board_id: Option<String>,
+    /// The Board's name as people read it.
+    pub board_name: Option<String>,
+    /// The uid of its AgentGateway.
+    pub gateway_id: Option<String>,
+    /// Name of its AgentGateway.
+    pub gateway_name: Option<String>,
+    /// Whether it leads its board.
+    pub is_board_lead: bool,
+    /// Whether it is the main agent of its gateway.
+    pub is_gateway_main: bool,
+    /// Whether an Agent declares it.
+    pub is_mc_agent: bool,
+    /// What it is doing.
+    pub status: Option<&'static str>,
+    /// The gateway's id of it.
+    pub openclaw_agent_id: Option<String>,
+    /// Key of its main session.
+    pub openclaw_session_id: Option<String>,
+    /// Whether it is set up as specified.
+    pub ready: bool,
+    /// Why it is or is not.
+    pub reason: Option<String>,
+    /// The same in a sentence.
+    pub message: Option<String>,
+    /// When it last called.
+    #[serde(serialize_with = "rfc3339")]
+    pub last_seen_at: Option<Timestamp>,
+    /// The task that it said it was working on.
+    pub current_task_id: Option<String>,
+    /// When its Agent was made.
+    #[serde(serialize_with = "rfc3339")]
+    pub created_at: Option<Timestamp>,
+    /// When anything above last changed, as far as it is known.
+    #[serde(serialize_with = "rfc3339")]
+    pub updated_at: Option<Timestamp>,
+}
+
+/// An agent and what it refers to, whose names and uids are looked up when it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The agent without what stands in other objects.
+    pub item: Item,
+    /// Its Board.
+    pub board: Option<ObjectKey>,
+    /// The AgentGateway that it names itself, or is known to be registered on.
+    pub gateway: Option<ObjectKey>,
+}
+
+/// Writes a time as RFC 3339 in UTC.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|t| t.to_string()).serialize(serializer)
+}
+
+/// The word for an agent that is gone.
+const DELETED: &str = "deleted";
+
+/// The word for a phase.
+#[must_use]
+pub fn status_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Provisioning => "provisioning",
+        Phase::Ready => "ready",
+        Phase::Active => "active",
+        Phase::Idle => "idle",
+        Phase::Paused => "paused",
+        Phase::Offline => "offline",
+        Phase::Failed => "failed",
+        Phase::Deleting => "deleting",
+    }
+}
+
+/// The latest of the times that an Agent tells.
+fn updated_at(agent: &Agent) -> Option<Timestamp> {
+    let created = agent.metadata.creation_timestamp.as_ref();
+    let status = agent.status.as_ref();
+    let conditions = status.into_iter().flat_map(|s| s.conditions.iter().map(|c| &c.last_transition_time));
+    let heartbeat = status.and_then(|s| s.heartbeat.as_ref()).map(|h| &h.last_seen);
+    let run = status.and_then(|s| s.last_run.as_ref());
+    let run = run.into_iter().flat_map(|r| [r.started_at.as_ref(), r.ended_at.as_ref()]).flatten();
+    let deleted = agent.metadata.deletion_timestamp.as_ref();
+    let times = created.into_iter().chain(conditions).chain(heartbeat).chain(run).chain(deleted);
+    times.map(|time: &Time| time.0).max()
+}
+
+impl Entry {
+    /// An Agent, by itself.
+    #[must_use]
+    pub fn of(agent: &Agent) -> Self {
+        let meta = &agent.metadata;
+        let status = agent.status.as_ref();
+        let conditions = status.map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let ready = find(conditions, ConditionType::Ready);
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let phase = status.and_then(|s| s.phase).unwrap_or(Phase::Provisioning);
+        let phase = if meta.deletion_timestamp.is_some() { Phase::Deleting } else { phase };
+        let heartbeat = status.and_then(|s| s.heartbeat.as_ref());
+        let board = agent.spec.board_ref.as_ref().map(|board| ObjectKey::new(&namespace, &board.name));
+        let named = agent.spec.gateway_ref.as_ref();
+        let named = named.map(|gw| ObjectKey::new(gw.namespace.as_ref().unwrap_or(&namespace), &gw.name));
+        let gateway = named.or_else(|| status.and_then(|s| s.gateway.as_ref()).cloned());
+        let item = Item {
+            id: meta.uid.clone().unwrap_or_default(),
+            name: agent.display_name(),
+            namespace: meta.namespace.clone(),
+            resource_name: meta.name.clone(),
+            role: Some(agent.spec.role),
+            board_id: None,
+            board_name: None,
+            gateway_id: None,
+            gateway_name: None,
+            is_board_lead: agent.spec.role == Role::Lead,
+            is_gateway_main: agent.spec.role == Role::Main,
+            is_mc_agent: true,
+            status: Some(status_word(phase)),
+            openclaw_agent_id: status.and_then(|s| s.agent_id.clone()),
+            openclaw_session_id: status.and_then(|s| s.session_key.clone()),
+            ready: is_true(conditions, ConditionType::Ready),
+            reason: ready.map(|c| c.reason.clone()),
+            message: ready.map(|c| c.message.clone()),
+            last_seen_at: heartbeat.map(|h| h.last_seen.0),
+            current_task_id: heartbeat.and_then(|h| h.current_task.clone()),
+            created_at: meta.creation_timestamp.as_ref().map(|t| t.0),
+            updated_at: updated_at(agent),
+        };
+        Self { item, board, gateway }
+    }
+
+    /// Whether its Agent is gone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.item.status == Some(DELETED)
+    }
+
+    /// The same agent, gone.
+    #[must_use]
+    pub fn deleted(&self) -> Self {
+        let item = Item { status: Some(DELETED), ready: false, ..self.item.clone() };
+        Self { item, ..self.clone() }
+    }
+
+    /// The key of its Agent.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        ObjectKey::new(word(&self.item.namespace), word(&self.item.resource_name))
+    }
+
+    /// The item, with the names and uids of what it refers to.
+    pub fn complete<S: Store>(&self, store: &S) -> Item {
+        let mut item = self.item.clone();
+        let board = self.board.as_ref().and_then(|key| store.board(key));
+        let through_board = board.as_ref().map(|board| gateway_of_board(board));
+        if let Some(key) = &self.board {
+            item.board_id = board.as_ref().and_then(|b| b.metadata.uid.clone());
+            item.board_name = Some(board.as_ref().map_or(&key.name, |b| board_name(b)).clone());
+        }
+        if let Some(key) = through_board.as_ref().or(self.gateway.as_ref()) {
+            item.gateway_id = store.gateway(key).and_then(|gateway| gateway.metadata.uid.clone());
+            item.gateway_name = Some(key.name.clone());
+        }
+        item
+    }
+}
+
+/// Whether `id` is an agent's uid or its id on the gateway.
+#[must_use]
+pub fn has_id(agent: &Agent, id: &str) -> bool {
+    let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
+    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id)
+}
+
+fn board_name(board: &Board) -> &String {
+    const NONE: &String = &String::new();
+    board.spec.display_name.as_ref().or(board.metadata.name.as_ref()).unwrap_or(NONE)
+}
+
+impl Item {
+    /// An agent that no Agent declares.
+    pub fn unmanaged<S: Store>(agent: &Unmanaged, store: &S) -> Self {
+        Self {
+            id: agent.id.clone(),
+            name: agent.name.clone().unwrap_or_else(|| agent.id.clone()),
+            namespace: None,
+            resource_name: None,
+            role: None,
+            board_id: None,
+            board_name: None,
+            gateway_id: store.gateway(&agent.gateway).and_then(|gateway| gateway.metadata.uid.clone()),
+            gateway_name: Some(agent.gateway.name.clone()),
+            is_board_lead: false,
+            is_gateway_main: false,
+            is_mc_agent: false,
+            status: None,
+            openclaw_agent_id: Some(agent.id.clone()),
+            openclaw_session_id: None,
+            ready: false,
+            reason: None,
+            message: None,
+            last_seen_at: None,
+            current_task_id: None,
+            created_at: None,
+            updated_at: None,
+        }
+    }
+}
+
+/// What Boards and AgentGateways have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    id: Option<String>,
+    name: String,
+    namespace: Option<String>,
+    resource_name: Option<String>,
+    ready: bool,
+    reason: Option<String>,
+    message: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    created_at: Option<Timestamp>,
+}
+
+impl Group {
+    fn of(meta: &kube::api::ObjectMeta, name: &str, conditions: &[Condition]) -> Self {
+        let ready = find(conditions, ConditionType::Ready);
+        Self {
+            id: meta.uid.clone(),
+            name: name.to_owned(),
+            namespace: meta.namespace.clone(),
+            resource_name: meta.name.clone(),
+            ready: is_true(conditions, ConditionType::Ready),
+            reason: ready.map(|c| c.reason.clone()),
+            message: ready.map(|c| c.message.clone()),
+            created_at: meta.creation_timestamp.as_ref().map(|t| t.0),
+        }
+    }
+}
+
+/// A Board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BoardItem {
+    #[serde(flatten)]
+    group: Group,
+    gateway_id: Option<String>,
+    gateway_name: String,
+    lead: Option<String>,
+    agents: i32,
+    ready_agents: i32,
+    suspended: bool,
+}
+
+impl BoardItem {
+    /// A Board.
+    pub fn of<S: Store>(board: &Board, store: &S) -> Self {
+        let status = board.status.clone().unwrap_or_default();
+        let gateway = gateway_of_board(board);
+        Self {
+            group: Group::of(&board.metadata, board_name(board), &status.conditions),
+            gateway_id: store.gateway(&gateway).and_then(|gateway| gateway.metadata.uid.clone()),
+            gateway_name: gateway.name,
+            lead: status.lead,
+            agents: status.agents,
+            ready_agents: status.ready_agents,
+            suspended: board.spec.suspend,
+        }
+    }
+}
+
+/// An AgentGateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayItem {
+    #[serde(flatten)]
+    group: Group,
+    version: Option<String>,
+    agents: i32,
+    ready_agents: i32,
+    unmanaged_agents: i32,
+    suspended: bool,
+}
+
+impl GatewayItem {
+    /// An AgentGateway.
+    #[must_use]
+    pub fn of(gateway: &AgentGateway) -> Self {
+        let status = gateway.status.clone().unwrap_or_default();
+        let counts = status.agents.unwrap_or_default();
+        let name = gateway.metadata.name.clone().unwrap_or_default();
+        Self {
+            group: Group::of(&gateway.metadata, &name, &status.conditions),
+            version: status.server_version,
+            agents: counts.managed,
+            ready_agents: counts.ready,
+            unmanaged_agents: counts.unmanaged,
+            suspended: gateway.spec.suspend,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_was_just_made_is_being_provisioned() {
+        let mut agent = Agent::default();
+        agent.metadata.name = Some("ops".into());
+        let item = Entry::of(&agent).item;
+        assert_eq!((item.status, item.name.as_str(), item.ready), (Some("provisioning"), "ops", false));
+    }
+
+    #[test]
+    fn an_agent_is_as_new_as_the_latest_thing_that_is_known_of_it() {
+        let at = |second| Time(Timestamp::from_second(second).unwrap());
+        let mut agent = Agent::default();
+        agent.metadata.creation_timestamp = Some(at(1));
+        assert_eq!(updated_at(&agent), Some(at(1).0));
+        let run = crate::api::agent::RunStatus { started_at: Some(at(7)), ended_at: None };
+        agent.status = Some(crate::api::AgentStatus { last_run: Some(run), ..Default::default() });
+        assert_eq!(updated_at(&agent), Some(at(7).0));
+    }
+}

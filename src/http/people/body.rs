@@ -1,0 +1,324 @@
+//! The bodies that people send, field by field, so that an error names the one that is wrong.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::query::bad;
+use crate::api::shared::Interval;
+use crate::http::error::ApiError;
+use crate::http::people::LONGEST_BODY;
+
+/// Fields of an identity profile: as they are sent, and as the spec has them.
+pub(crate) const PROFILE: [(&str, &str); 14] = [
+    ("role", "role"),
+    ("expertise", "expertise"),
+    ("tone", "tone"),
+    ("communication_style", "communicationStyle"),
+    ("constraints", "constraints"),
+    ("working_hours", "workingHours"),
+    ("emoji", "emoji"),
+    ("autonomy_level", "autonomyLevel"),
+    ("verbosity", "verbosity"),
+    ("output_format", "outputFormat"),
+    ("update_cadence", "updateCadence"),
+    ("purpose", "purpose"),
+    ("personality", "personality"),
+    ("custom_instructions", "customInstructions"),
+];
+/// Those that are lists.
+const LISTS: [&str; 2] = ["expertise", "constraints"];
+/// The longest name, in characters.
+const LONGEST_NAME: usize = 128;
+/// The least and the most seconds between two heartbeats.
+const HEARTBEAT: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// The fields of a body.
+const FIELDS: [&str; 10] = [
+    "name",
+    "board_id",
+    "is_board_lead",
+    "gateway_id",
+    "identity_profile",
+    "heartbeat_config",
+    "identity_template",
+    "soul_template",
+    "namespace",
+    "resource_name",
+];
+
+/// What a body says.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    pub(crate) board: Option<String>,
+    pub(crate) gateway: Option<String>,
+    pub(crate) lead: Option<bool>,
+    pub(crate) name: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) resource_name: Option<String>,
+    /// Whether it is said that there is no board.
+    pub(crate) no_board: bool,
+    /// The rest, as a merge patch of the spec.
+    pub(crate) spec: Map<String, Value>,
+}
+
+impl Fields {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 413 when it is too long; 400 when it is no JSON object, or a field is unknown or not what it should be.
+    pub(crate) fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the body is longer than {LONGEST_BODY} bytes");
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+            }
+            _ => bad("the body broke off"),
+        })?;
+        let value: Value = serde_json::from_slice(&body).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
+        let Value::Object(body) = value else { return Err(bad("the body is no JSON object")) };
+        let unknown: Vec<_> = body.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+        if !unknown.is_empty() {
+            return Err(bad(format!("unknown fields: {}; the fields are: {}", unknown.join(", "), FIELDS.join(", "))));
+        }
+        let is_null = |field: &str| body.get(field).is_some_and(Value::is_null);
+        let mut fields = Self {
+            board: text(&body, "board_id")?,
+            gateway: text(&body, "gateway_id")?,
+            lead: flag(&body, "is_board_lead")?,
+            name: text(&body, "name")?,
+            namespace: text(&body, "namespace")?,
+            resource_name: text(&body, "resource_name")?,
+            no_board: is_null("board_id"),
+            spec: Map::new(),
+        };
+        if is_null("name") {
+            return Err(bad("name: a text"));
+        }
+        fields.put_name()?;
+        // It becomes a part of a URL.
+        if fields.namespace.as_ref().is_some_and(|namespace| !is_label(namespace)) {
+            return Err(bad("namespace: it is no name of a namespace"));
+        }
+        for (field, of_spec, read) in PARTS {
+            if let Some(value) = body.get(*field) {
+                let value = if value.is_null() { Value::Null } else { read(field, value)? };
+                fields.spec.insert((*of_spec).to_owned(), value);
+            }
+        }
+        Ok(fields)
+    }
+
+    fn put_name(&mut self) -> Result<(), ApiError> {
+        let Some(name) = &self.name else { return Ok(()) };
+        if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(bad(format!("name: 1 to {LONGEST_NAME} characters, and no control characters")));
+        }
+        self.spec.insert("displayName".into(), json!(name));
+        Ok(())
+    }
+
+    /// The name of the resource: the one that was given, or one that is made of the agent's name.
+    ///
+    /// # Errors
+    /// 400 when the one is no such name, or the other cannot be made.
+    pub(crate) fn slug(&self) -> Result<String, ApiError> {
+        if let Some(given) = &self.resource_name {
+            let right = *given == slug(given);
+            return if right && !given.is_empty() {
+                Ok(given.clone())
+            } else {
+                Err(bad(
+                    "resource_name: at most 63 lower-case letters, digits and single dashes, no dash at either end",
+                ))
+            };
+        }
+        let name = self.name.as_deref().ok_or_else(|| bad("name: it is missing"))?;
+        let slug = slug(name);
+        if slug.is_empty() {
+            return Err(bad("name: it has no letter or digit that a resource's name can have; give resource_name"));
+        }
+        Ok(slug)
+    }
+}
+
+/// How one field of a body becomes a field of the spec.
+type Part = (&'static str, &'static str, fn(&str, &Value) -> Result<Value, ApiError>);
+
+const PARTS: &[Part] = &[
+    ("identity_profile", "identityProfile", profile),
+    ("heartbeat_config", "heartbeat", heartbeat),
+    ("identity_template", "identityTemplate", template),
+    ("soul_template", "soulTemplate", template),
+];
+
+fn text(body: &Map<String, Value>, field: &str) -> Result<Option<String>, ApiError> {
+    match body.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(bad(format!("{field}: a text, or null"))),
+    }
+}
+
+fn flag(body: &Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError> {
+    match body.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(bad(format!("{field}: true or false"))),
+    }
+}
+
+fn template(field: &str, value: &Value) -> Result<Value, ApiError> {
+    let text = value.as_str().ok_or_else(|| bad(format!("{field}: a text, or null")))?;
+    // One that came from a ConfigMap is replaced.
+    Ok(json!({ "inline": text, "configMapKeyRef": null }))
+}
+
+fn heartbeat(field: &str, value: &Value) -> Result<Value, ApiError> {
+    let known = format!("{field}: an object with enabled and intervalSeconds, or null");
+    let object = value.as_object().ok_or_else(|| bad(known.as_str()))?;
+    let mut spec = Map::new();
+    for (key, value) in object {
+        let (key, value) = match (key.as_str(), value) {
+            ("enabled", Value::Null | Value::Bool(_)) => ("enabled", value.clone()),
+            ("enabled", _) => return Err(bad(format!("{field}.enabled: true or false"))),
+            ("intervalSeconds", Value::Null) => ("interval", Value::Null),
+            ("intervalSeconds", value) => {
+                let seconds = value.as_u64().filter(|seconds| HEARTBEAT.contains(seconds));
+                let (least, most) = (HEARTBEAT.start(), HEARTBEAT.end());
+                let error = || bad(format!("{field}.intervalSeconds: a whole number from {least} to {most}"));
+                ("interval", json!(Interval::from_secs(seconds.ok_or_else(error)?)))
+            }
+            (other, _) => return Err(bad(format!("{field}.{other}: it is unknown; {known}"))),
+        };
+        spec.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(spec))
+}
+
+fn profile(field: &str, value: &Value) -> Result<Value, ApiError> {
+    let object = value.as_object().ok_or_else(|| bad(format!("{field}: an object, or null")))?;
+    let (mut spec, mut extra) = (Map::new(), Map::new());
+    for (key, value) in object {
+        let known = PROFILE.iter().find(|(sent, _)| sent == key);
+        let list = LISTS.contains(&key.as_str());
+        let right = match value {
+            Value::Null => true,
+            Value::String(_) => !list,
+            Value::Array(items) => list && items.iter().all(Value::is_string),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+        };
+        if !right {
+            let what = if list { "a list of texts" } else { "a text" };
+            return Err(bad(format!("{field}.{key}: {what}, or null")));
+        }
+        match known {
+            Some((_, of_spec)) => spec.insert((*of_spec).to_owned(), value.clone()),
+            None if is_word(key) => extra.insert(key.clone(), value.clone()),
+            None => {
+                return Err(bad(format!("{field}.{key:?}: further facts have lower-case names such as team_name")));
+            }
+        };
+    }
+    if !extra.is_empty() {
+        spec.insert("extra".into(), Value::Object(extra));
+    }
+    Ok(Value::Object(spec))
+}
+
+/// Whether a key may stand in `identityProfile.extra`.
+fn is_word(key: &str) -> bool {
+    key.len() <= 63
+        && key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The name of a resource that is made of a name: a DNS-1123 label, or nothing.
+fn slug(name: &str) -> String {
+    let mut slug = String::new();
+    for c in name.chars().map(|c| c.to_ascii_lowercase()) {
+        if c.is_ascii_alphanumeric() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.truncate(63);
+    slug.trim_end_matches('-').to_owned()
+}
+
+/// Whether this is a DNS-1123 label, as names of namespaces are.
+fn is_label(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(word) && name.ends_with(word) && name.chars().all(|c| word(c) || c == '-')
+}
+
+/// Removes what is null, of which a new object has nothing.
+pub(crate) fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &Value) -> Result<Fields, ApiError> {
+        Fields::read(Ok(Bytes::from(body.to_string())))
+    }
+
+    #[test]
+    fn the_documents_body_becomes_a_spec() {
+        let body = json!({
+            "name": "DevOps Engineer", "board_id": "b", "is_board_lead": false,
+            "identity_profile": { "role": "DevOps Engineer", "expertise": ["Kubernetes"],
+                "communication_style": "Proactive", "team": "infra" },
+            "heartbeat_config": { "enabled": true, "intervalSeconds": 300 },
+            "soul_template": "Be kind.",
+        });
+        let fields = read(&body).unwrap();
+        assert_eq!((fields.slug().unwrap().as_str(), fields.board.as_deref()), ("devops-engineer", Some("b")));
+        let spec: crate::api::agent::AgentSpec =
+            serde_json::from_value(without_nulls(Value::Object(fields.spec))).unwrap();
+        assert_eq!(spec.display_name.as_deref(), Some("DevOps Engineer"));
+        assert_eq!(spec.identity_profile.communication_style.as_deref(), Some("Proactive"));
+        assert_eq!(spec.identity_profile.extra["team"], "infra");
+        assert_eq!(spec.heartbeat.unwrap().interval.unwrap().get().as_secs(), 300);
+        assert_eq!(spec.soul_template.unwrap().inline.as_deref(), Some("Be kind."));
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        for (body, word) in [
+            (json!({ "nam": "x" }), "nam"),
+            (json!({ "name": 3 }), "name"),
+            (json!({ "name": "" }), "name"),
+            (json!({ "is_board_lead": "yes" }), "is_board_lead"),
+            (json!({ "heartbeat_config": { "intervalSeconds": 1 } }), "heartbeat_config.intervalSeconds"),
+            (json!({ "heartbeat_config": { "every": 300 } }), "heartbeat_config.every"),
+            (json!({ "identity_profile": { "expertise": "x" } }), "identity_profile.expertise"),
+            (json!({ "identity_profile": { "Team Name": "x" } }), "Team Name"),
+            (json!({ "soul_template": {} }), "soul_template"),
+            (json!({ "namespace": "../../x?" }), "namespace"),
+        ] {
+            let error = read(&body).unwrap_err();
+            assert!(error.status == StatusCode::BAD_REQUEST && error.message.contains(word), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_resource_name_is_a_label() {
+        for (name, expected) in
+            [("  Dév Ops! ", "d-v-ops"), ("日本", ""), ("A--B", "a-b"), (&"x".repeat(80), &"x".repeat(63))]
+        {
+            assert_eq!(slug(name), expected);
+        }
+        let given = |name: &str| Fields { resource_name: Some(name.into()), ..Fields::default() }.slug();
+        assert!(given("ops-1").is_ok() && given("Ops").is_err() && given("").is_err() && given("-a").is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! One agent, with all that is known of it but its secrets.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{RawQuery, State as FromState};
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::authz::refused;
+use super::body::PROFILE;
+use super::query::Query;
+use super::state::{Id, Identified, People, State};
+use crate::api::agent::AgentStatus;
+use crate::api::object_key::ObjectKey;
+use crate::api::profile::IdentityProfile;
+use crate::api::requests::RequestStatus;
+use crate::api::shared::{Heartbeat, Interval};
+use crate::api::{Agent, AgentGateway};
+use crate::core::gateway_ref::gateway_of_board;
+use crate::http::dto::{Entry, Item};
+use crate::http::error::ApiError;
+use crate::state::authz::{Access, Verb};
+use crate::state::store::Store;
+
+/// `GET /api/v1/agents/{id}`
+pub(crate) async fn agent<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    Id(id): Id,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    Query::parse(raw.as_deref(), &[])?;
+    match people.agent(&caller, &id, Verb::Get).await {
+        Ok(agent) => Ok(Json(people.detail(&agent))),
+        Err(error) => {
+            // One that no Agent declares, of a gateway that the caller may read.
+            let all = people.undeclared(&caller, &Query::parse(None, &[])?).await.unwrap_or_default();
+            let mut found = all.iter().filter(|item| item.id == id);
+            let item = found.next().ok_or(error)?;
+            if found.next().is_some() {
+                let message = format!(
+                    "several gateways have an agent with the id {id:?}; GET /api/v1/agents?is_mc_agent=false&gateway_id=... shows it"
+                );
+                return Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message));
+            }
+            Ok(Json(undeclared(item)))
+        }
+    }
+}
+
+/// `GET /api/v1/agents/{id}/events`
+pub(crate) async fn events<S: Store, A: Access>(
+    FromState(people): State<S, A>,
+    Identified(caller): Identified,
+    Id(id): Id,
+    RawQuery(raw): RawQuery,
+) -> Result<Json<Value>, ApiError> {
+    Query::parse(raw.as_deref(), &[])?;
+    let agent = people.agent(&caller, &id, Verb::Get).await?;
+    let uid = agent.metadata.uid.as_deref().unwrap_or_default();
+    let namespace = ObjectKey::of(&agent.metadata).namespace;
+    let told = people.gate.access.events(&caller.token, &namespace, uid).await.map_err(refused)?;
+    let items = told.into_iter().map(|event| {
+        json!({
+            "type": event.kind, "reason": event.reason, "message": event.message, "count": event.count,
+            "last_seen_at": event.last_seen.map(|t| t.to_string()),
+        })
+    });
+    Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
+}
+
+impl<S: Store, A: Access> People<S, A> {
+    /// The item of an Agent.
+    pub(crate) fn item(&self, agent: &Agent) -> Item {
+        Entry::of(agent).complete(&self.state.store)
+    }
+
+    /// The item, and more.
+    fn detail(&self, agent: &Agent) -> Value {
+        let store = &self.state.store;
+        let entry = Entry::of(agent);
+        let board = entry.board.as_ref().and_then(|key| store.board(key));
+        let gateway = board.as_ref().map(|board| gateway_of_board(board)).or_else(|| entry.gateway.clone());
+        let gateway = gateway.and_then(|key| store.gateway(&key));
+        let status = agent.status.clone().unwrap_or_default();
+        let mut more = observed(&status);
+        more.insert("identity_profile".into(), profile(&agent.spec.identity_profile));
+        more.insert("heartbeat_config".into(), heartbeat(agent.spec.heartbeat.as_ref(), gateway.as_deref()));
+        joined(&entry.complete(store), more)
+    }
+}
+
+/// An item and more fields.
+fn joined(item: &Item, more: Map<String, Value>) -> Value {
+    let mut all = serde_json::to_value(item).unwrap_or_default();
+    if let Some(object) = all.as_object_mut() {
+        object.extend(more);
+    }
+    all
+}
+
+fn undeclared(item: &Item) -> Value {
+    let mut more = observed(&AgentStatus::default());
+    more.insert("identity_profile".into(), profile(&IdentityProfile::default()));
+    more.insert("heartbeat_config".into(), Value::Null);
+    joined(item, more)
+}
+
+/// What was observed of an agent. No hash of a token is in it.
+fn observed(status: &AgentStatus) -> Map<String, Value> {
+    let time = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
+        time.as_ref().map(|time| time.0.to_string())
+    };
+    let conditions = status.conditions.iter().map(|c| {
+        json!({
+            "type": c.type_, "status": c.status, "reason": c.reason, "message": c.message,
+            "last_transition_time": c.last_transition_time.0.to_string(),
+        })
+    });
+    let files = status.files.iter();
+    let files = files.map(|f| json!({ "name": f.name, "state": f.state, "into": f.into, "size": f.size }));
+    let token = status.token.as_ref().map(
+        |t| json!({ "revision": t.revision, "issued_at": time(&t.issued_at), "confirmed_at": time(&t.confirmed_at) }),
+    );
+    let wake = status.wake.as_ref().map(
+        |w| json!({ "attempts": w.attempts, "last_sent_at": time(&w.last_sent_at), "deadline": time(&w.deadline) }),
+    );
+    let request = |r: &RequestStatus| json!({ "kind": r.kind, "requested_at": r.requested_at.0.to_string(), "handled_at": time(&r.handled_at) });
+    let all = json!({
+        "conditions": conditions.collect::<Vec<_>>(),
+        "files": files.collect::<Vec<_>>(),
+        "token": token,
+        "wake": wake,
+        "requests": status.requests.iter().map(request).collect::<Vec<_>>(),
+        "last_error": status.last_error,
+        "workspace_path": status.workspace_path,
+    });
+    all.as_object().cloned().unwrap_or_default()
+}
+
+/// A profile with the names of fields that people send; further facts stand beside the others.
+fn profile(profile: &IdentityProfile) -> Value {
+    let mut spec = serde_json::to_value(profile).unwrap_or_default();
+    let facts = spec.get_mut("extra").map(Value::take).unwrap_or_default();
+    let facts = facts.as_object().cloned().unwrap_or_default();
+    let known = PROFILE.iter().filter_map(|(sent, of_spec)| {
+        let value = spec.get_mut(*of_spec)?.take();
+        Some(((*sent).to_owned(), value))
+    });
+    let known: BTreeMap<String, Value> = known.collect();
+    Value::Object(facts.into_iter().chain(known).collect())
+}
+
+/// The heartbeat as it is: the agent's own, else its gateway's, else the default.
+fn heartbeat(own: Option<&Heartbeat>, gateway: Option<&AgentGateway>) -> Value {
+    let shared = gateway.and_then(|gateway| gateway.spec.heartbeat.as_ref());
+    let either = [own, shared];
+    let enabled = either.iter().find_map(|h| h.and_then(|h| h.enabled)).unwrap_or(true);
+    let interval = either.iter().find_map(|h| h.and_then(|h| h.interval)).map_or(300, |i: Interval| i.get().as_secs());
+    json!({ "enabled": enabled, "intervalSeconds": interval })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::agent::TokenStatus;
+
+    #[test]
+    fn no_hash_of_a_token_is_told() {
+        let token = TokenStatus { sha256: "abc123".into(), revision: 2, ..TokenStatus::default() };
+        let status = AgentStatus { token: Some(token), ..AgentStatus::default() };
+        let told = Value::Object(observed(&status)).to_string();
+        assert!(told.contains("\"revision\":2") && !told.contains("abc123"), "{told}");
+    }
+
+    #[test]
+    fn a_profile_reads_as_it_was_sent() {
+        let sent = json!({ "role": "SRE", "working_hours": "9-5", "expertise": ["Go"], "team": "infra" });
+        let spec: IdentityProfile = serde_json::from_value(
+            json!({ "role": "SRE", "workingHours": "9-5", "expertise": ["Go"], "extra": { "team": "infra" } }),
+        )
+        .unwrap();
+        assert_eq!(profile(&spec), sent);
+    }
+}

@@ -1,0 +1,66 @@
+//! The frames of the protocol: requests out; responses and events in.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::openclaw::model::error::ErrorShape;
+
+/// A frame from the gateway, its payload unread.
+#[derive(Debug)]
+pub(crate) enum Incoming<'a> {
+    /// The answer to a request.
+    Response { id: String, result: Result<&'a RawValue, ErrorShape> },
+    /// An event; numbered per connection, some (ticks) not at all.
+    Event { name: Cow<'a, str>, payload: &'a RawValue, seq: Option<u64> },
+    /// A frame of a kind that this client does not know.
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Cow<'a, str>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    ok: bool,
+    #[serde(default, borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<ErrorShape>,
+    #[serde(default, borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(default)]
+    seq: Option<u64>,
+}
+
+/// Reads a frame.
+pub(crate) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
+    let raw: Raw<'_> = serde_json::from_str(text)?;
+    let payload = raw.payload.unwrap_or(RawValue::NULL);
+    Ok(match (raw.kind.as_ref(), raw.id, raw.event) {
+        ("res", Some(id), _) if raw.ok => Incoming::Response { id, result: Ok(payload) },
+        ("res", Some(id), _) => Incoming::Response { id, result: Err(raw.error.unwrap_or_default()) },
+        ("event", _, Some(name)) => Incoming::Event { name, payload, seq: raw.seq },
+        _ => Incoming::Unknown,
+    })
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    method: &'a str,
+    params: &'a Value,
+}
+
+/// Writes a request.
+pub(crate) fn request(id: &str, method: &str, params: &Value) -> String {
+    let frame = Request { kind: "req", id, method, params };
+    // A Value and three strings always serialize.
+    serde_json::to_string(&frame).unwrap_or_default()
+}

@@ -1,0 +1,59 @@
+//! `agents` of a gateway's config, its parts unread.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::readers::{List, Named, lax};
+use super::text::{is_clean, word};
+use crate::openclaw::limits;
+
+/// The shape of the roster in the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RosterShape {
+    /// `agents.list[]`, up to 2026.7.
+    List,
+    /// `agents.entries{}`, from 2026.8.1.
+    Entries,
+}
+
+/// `agents` of a config.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Agents {
+    pub(crate) entries: Option<Box<RawValue>>,
+    pub(crate) list: Option<Box<RawValue>>,
+    pub(crate) defaults: Option<Box<RawValue>>,
+    #[serde(deserialize_with = "lax")]
+    pub(crate) ownership: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Id {
+    #[serde(deserialize_with = "word")]
+    id: Option<String>,
+}
+
+impl Agents {
+    /// The agents' entries by id, unread, those of a list in its order. More than [`limits::AGENTS`] are an error, since entries
+    /// that are left out would count as absent.
+    pub(crate) fn roster(&self, shape: RosterShape) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
+        let raw = match shape {
+            RosterShape::Entries => self.entries.as_deref(),
+            RosterShape::List => self.list.as_deref(),
+        };
+        let raw = raw.map_or("", RawValue::get);
+        match shape {
+            RosterShape::Entries if raw.starts_with('{') => {
+                let entries: Named<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
+                Ok(entries.0.into_iter().filter(|(id, _)| is_clean(id)).collect())
+            }
+            RosterShape::List if raw.starts_with('[') => {
+                let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
+                let id = |entry: &RawValue| serde_json::from_str::<Id>(entry.get()).ok()?.id;
+                Ok(list.0.into_iter().filter_map(|entry| Some((id(entry)?, entry))).collect())
+            }
+            RosterShape::Entries | RosterShape::List => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! References to the gateway's environment in its config.
+//!
+//! Whenever OpenClaw reads its config it replaces `${NAME}` in every string by the variable `NAME` of its own environment, and
+//! `$${NAME}` by the text `${NAME}`. `NAME` matches `[A-Z_][A-Z0-9_]*`; everything else stays as it is. Measured on
+//! 2026-11-28 with 2026.3.2, 2026.5.28, 2026.7.1 and 2026.9.6, which agree: `parsed` of `config.get` shows a string as it
+//! stands in the file, later writes of the gateway keep the escape, and `agents.create` writes what it is given unescaped.
+
+/// The text as it has to stand in the config for the gateway to read `text`.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, reference) = rest.split_at(at);
+        written.push_str(before);
+        let length = reference_length(reference);
+        if length.is_some() {
+            written.push('$');
+        }
+        // A `$` that begins no reference stands for itself.
+        let taken = length.unwrap_or(1);
+        written.push_str(&reference[..taken]);
+        rest = &reference[taken..];
+    }
+    written + rest
+}
+
+/// The text that the gateway reads from a string of its config; `None` when its environment is part of that.
+#[must_use]
+pub fn literal(stored: &str) -> Option<String> {
+    let mut text = String::with_capacity(stored.len());
+    let mut rest = stored;
+    while let Some(at) = rest.find("${") {
+        let (before, reference) = rest.split_at(at);
+        let Some(length) = reference_length(reference) else {
+            text.push_str(before);
+            text.push('$');
+            rest = &reference[1..];
+            continue;
+        };
+        text.push_str(before.strip_suffix('$')?);
+        text.push_str(&reference[..length]);
+        rest = &reference[length..];
+    }
+    Some(text + rest)
+}
+
+/// The length of the reference `${NAME}` at the start of a text that begins with `${`, if it is one.
+fn reference_length(text: &str) -> Option<usize> {
+    let name = &text[2..text.find('}')?];
+    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    is_name.then(|| name.len() + 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn references_are_escaped_and_everything_else_stays() {
+        for (text, stored) in [
+            ("x ${OPENCLAW_GATEWAY_TOKEN} y", "x $${OPENCLAW_GATEWAY_TOKEN} y"),
+            ("$${A}", "$$${A}"),
+            ("${A}${B}", "$${A}$${B}"),
+            ("${a ${A}}", "${a $${A}}"),
+            ("${lower} ${A-B} ${} ${A $ {A} 5$", "${lower} ${A-B} ${} ${A $ {A} 5$"),
+        ] {
+            assert_eq!(escaped(text), stored);
+            assert_eq!(literal(stored).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_string_that_takes_from_the_environment_has_no_text_of_its_own() {
+        assert_eq!(literal("x ${HOME} y"), None);
+        assert_eq!(literal("$${A} ${B}"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_escaped_is_read_as_it_was_meant(text in "([$]|[$][{]|[}]|[A-Z_]|[a-z0-9]| |\u{e9}){0,24}") {
+            prop_assert_eq!(literal(&escaped(&text)), Some(text));
+        }
+    }
+}

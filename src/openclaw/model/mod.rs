@@ -1,0 +1,43 @@
+//! What a gateway has and answers, as values: the roster, the entries of its config, files, sessions, runs, errors.
+//!
+//! Pure: no I/O, no async, no clock. A time is an argument, or was taken by the task that read the value.
+
+pub(crate) mod activity;
+pub(crate) mod agents_config;
+pub(crate) mod deletion;
+pub(crate) mod entry;
+pub(crate) mod env_refs;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod hello;
+pub(crate) mod inventory;
+pub(crate) mod link;
+pub(crate) mod message;
+pub(crate) mod pairing;
+pub(crate) mod readers;
+pub(crate) mod rewritten;
+pub(crate) mod roster;
+pub(crate) mod run_event;
+pub(crate) mod session_info;
+pub(crate) mod shared_heartbeats;
+pub(crate) mod text;
+pub(crate) mod writes;
+
+pub use activity::{Activity, GatewayClock, Run, Runs};
+pub use agents_config::RosterShape;
+pub use deletion::{Deleted, Leftover, Leftovers};
+pub use entry::{AgentEntry, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, config_duration, same_path};
+pub use env_refs::literal;
+pub use error::{CallError, Outcome};
+pub use file::{FileContent, FileInfo, UnlistedFile, WORKSPACE_FILES};
+pub use hello::{Credential, Hello, Refusal, RefusalKind};
+pub use inventory::{AgentRow, Capabilities, Inventory, Unread};
+pub use link::Link;
+pub use message::ChatMessage;
+pub use pairing::{PairingRequest, PairingRequestId};
+pub use rewritten::Rewritten;
+pub use run_event::Labelled;
+pub use session_info::SessionInfo;
+pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MOST_KEPT};
+pub use text::{clean, has_format_characters};
+pub use writes::{Refused, Writes};

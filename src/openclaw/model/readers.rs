@@ -1,0 +1,180 @@
+//! Readers of fields that hold what a gateway chose.
+//!
+//! A JSON tree takes up to a hundred times the memory of its text, and the gateway decides what stands in it. So no payload
+//! becomes a tree: a reader's type names the fields that are used, and all others are skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A list of at most `N` items. A longer one is an error: its items may take far more memory than their text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct List<T, const N: usize>(pub(crate) Vec<T>);
+
+impl<T, const N: usize> Default for List<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {N} items")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+                let mut read = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    if read.len() == N {
+                        return Err(A::Error::custom(format_args!("a list has more than {N} items")));
+                    }
+                    read.push(item);
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_seq(Items::<T, N>(PhantomData)).map(Self)
+    }
+}
+
+/// An object of at most `N` keys. One that has more is an error: its values may take far more memory than their text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Named<T, const N: usize>(pub(crate) BTreeMap<String, T>);
+
+impl<T, const N: usize> Default for Named<T, N> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Named<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Values<T, N> {
+            type Value = BTreeMap<String, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {N} keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<BTreeMap<String, T>, A::Error> {
+                let mut read = BTreeMap::new();
+                while let Some(name) = values.next_key()? {
+                    if read.len() == N {
+                        return Err(A::Error::custom(format_args!("an object has more than {N} keys")));
+                    }
+                    read.insert(name, values.next_value()?);
+                }
+                Ok(read)
+            }
+        }
+        deserializer.deserialize_map(Values::<T, N>(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a field; `None` where something else stands in it.
+pub(crate) fn lax<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// Takes a field that is there, unread, `null` too.
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads the words of a list of at most `N` items; `None` where no list stands.
+pub(crate) fn words<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<Option<BTreeSet<String>>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    if !raw.get().starts_with('[') {
+        return Ok(None);
+    }
+    let items: List<&RawValue, N> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+    Ok(Some(items.0.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect()))
+}
+
+/// Reads the first item of a list, and skips the others; `None` where no list stands.
+pub(crate) fn first<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    struct First<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for First<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+            let first = items.next_element()?;
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(first)
+        }
+    }
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::Deserializer::from_str(raw.get()).deserialize_seq(First(PhantomData)).ok().flatten())
+}
+
+/// A value as the text that the readers take; what tests compare with.
+#[cfg(test)]
+pub(crate) fn raw(value: &serde_json::Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Read {
+        #[serde(deserialize_with = "lax")]
+        word: Option<String>,
+        #[serde(deserialize_with = "present")]
+        told: Option<Box<RawValue>>,
+        #[serde(deserialize_with = "words::<_, 2>")]
+        words: Option<BTreeSet<String>>,
+        #[serde(deserialize_with = "first")]
+        first: Option<String>,
+        list: List<u8, 2>,
+        named: Named<u8, 2>,
+    }
+
+    fn read(text: &str) -> Result<Read, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn a_field_that_holds_something_else_counts_as_absent() {
+        let other = read(r#"{"word": [1], "words": {}, "first": "x", "more": {"": [0]}}"#).unwrap();
+        assert_eq!((other.word, other.words, other.first, other.list), (None, None, None, List(vec![])));
+        assert!(other.told.is_none() && read(r#"{"told": null}"#).unwrap().told.is_some());
+        let given = read(r#"{"word": "a", "words": ["b", 1], "first": ["c", {}], "list": [1, 2]}"#).unwrap();
+        assert_eq!((given.word.as_deref(), given.first.as_deref()), (Some("a"), Some("c")));
+        assert_eq!((given.words, given.list), (Some(["b".to_owned()].into()), List(vec![1, 2])));
+    }
+
+    #[test]
+    fn an_object_with_too_many_keys_is_an_error_that_names_the_bound() {
+        let named = read(r#"{"named": {"a": 1, "b": 2}}"#).unwrap().named;
+        assert_eq!(named.0, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)]));
+        let error = read(r#"{"named": {"a": 1, "b": 2, "c": "not read any more"}}"#).unwrap_err();
+        assert!(error.to_string().contains("more than 2 keys"), "{error}");
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_an_error_that_names_the_bound() {
+        for long in [r#"{"list": [1, 2, 3]}"#, r#"{"words": ["a", "b", "c"]}"#] {
+            assert!(read(long).unwrap_err().to_string().contains("more than 2 items"), "{long}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The gateway's events about sessions, runs and jobs, as they are read.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::readers::lax;
+use super::text::word;
+use crate::openclaw::limits;
+
+/// Something that happened to an agent's session, or to a run of it.
+#[derive(Debug)]
+pub(crate) struct RunEvent {
+    pub(crate) agent: String,
+    pub(crate) what: Happened,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// A session was labelled.
+    Labelled(Labelled),
+    /// A session was reset or deleted, or changed in a way that the event does not tell.
+    SessionChanged,
+    /// A run began or ended.
+    Run {
+        id: String,
+        phase: Phase,
+        at_ms: i64,
+        /// Whether it is one of the gateway's own heartbeat job.
+        job: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    Start,
+    End,
+}
+
+/// A session that somebody has labelled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labelled {
+    /// Its key.
+    pub key: String,
+    /// Its id.
+    pub id: String,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+/// The fields of such an event that are read.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Fields {
+    #[serde(deserialize_with = "word")]
+    agent_id: Option<String>,
+    #[serde(deserialize_with = "word")]
+    session_key: Option<String>,
+    #[serde(deserialize_with = "word")]
+    session_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    label: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    session: Option<SessionFields>,
+    #[serde(deserialize_with = "lax")]
+    reason: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    phase: Option<String>,
+    #[serde(deserialize_with = "word")]
+    run_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    ts: Option<i64>,
+    #[serde(deserialize_with = "lax")]
+    stream: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    data: Option<LifecycleFields>,
+    #[serde(deserialize_with = "lax")]
+    action: Option<String>,
+    #[serde(deserialize_with = "word")]
+    job_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    job: Option<JobFields>,
+    #[serde(deserialize_with = "lax")]
+    run_at_ms: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SessionFields {
+    #[serde(deserialize_with = "word")]
+    session_id: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    label: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LifecycleFields {
+    #[serde(deserialize_with = "lax")]
+    phase: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    started_at: Option<i64>,
+    #[serde(deserialize_with = "lax")]
+    ended_at: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct JobFields {
+    #[serde(deserialize_with = "word")]
+    declaration_key: Option<String>,
+}
+
+impl RunEvent {
+    /// Reads an event; `None` for one that says nothing of these.
+    pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
+        let read = || serde_json::from_str::<Fields>(payload.get()).ok();
+        match event {
+            "sessions.changed" => read()?.session_event(),
+            "agent" => read()?.lifecycle(),
+            "cron" => read()?.job(),
+            _ => None,
+        }
+    }
+
+    /// About the memory that its words take, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.agent.len()
+            + match &self.what {
+                Happened::Labelled(Labelled { key, id, label }) => {
+                    key.len() + id.len() + label.as_ref().map_or(0, String::len)
+                }
+                Happened::SessionChanged => 0,
+                Happened::Run { id, .. } => id.len(),
+            }
+    }
+}
+
+impl Fields {
+    /// The agent that it is about; older gateways say only the key of its session.
+    fn agent(&self) -> Option<String> {
+        let from_key = || self.session_key.as_deref()?.strip_prefix("agent:")?.split(':').next();
+        self.agent_id.as_deref().or_else(from_key).map(str::to_owned)
+    }
+
+    fn session_event(self) -> Option<RunEvent> {
+        let changed = matches!(self.reason.as_deref(), Some("patch" | "reset" | "delete"));
+        if let Some(agent) = self.agent().filter(|_| changed) {
+            let labelled = self.labelled().filter(|_| self.reason.as_deref() == Some("patch"));
+            return Some(RunEvent { agent, what: labelled.map_or(Happened::SessionChanged, Happened::Labelled) });
+        }
+        self.run(self.phase.as_deref()?, self.ts)
+    }
+
+    /// The session as it was labelled: in a part of its own, or, on older gateways, beside everything else.
+    fn labelled(&self) -> Option<Labelled> {
+        let (id, label) = match &self.session {
+            Some(session) => (&session.session_id, &session.label),
+            None => (&self.session_id, &self.label),
+        };
+        let label = label.clone().filter(|label| label.len() <= limits::LABEL);
+        Some(Labelled { key: self.session_key.clone()?, id: id.clone()?, label })
+    }
+
+    fn lifecycle(self) -> Option<RunEvent> {
+        let data = self.data.as_ref().filter(|_| self.stream.as_deref() == Some("lifecycle"))?;
+        let phase = data.phase.as_deref()?;
+        let at = if phase == "start" { data.started_at } else { data.ended_at };
+        self.run(phase, at.or(self.ts))
+    }
+
+    fn run(&self, phase: &str, at_ms: Option<i64>) -> Option<RunEvent> {
+        let phase = match phase {
+            "start" => Phase::Start,
+            "end" | "error" => Phase::End,
+            _ => return None,
+        };
+        let what = Happened::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
+        Some(RunEvent { agent: self.agent()?, what })
+    }
+
+    fn job(self) -> Option<RunEvent> {
+        let phase = match self.action.as_deref()? {
+            "started" => Phase::Start,
+            "finished" => Phase::End,
+            _ => return None,
+        };
+        let agent = self.job?.declaration_key?.strip_prefix("heartbeat:")?.to_owned();
+        let id = format!("cron:{}", self.job_id.as_deref()?);
+        Some(RunEvent {
+            agent,
+            what: Happened::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
+        })
+    }
+}

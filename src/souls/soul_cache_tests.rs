@@ -1,0 +1,139 @@
+use futures::future::BoxFuture;
+
+use super::*;
+
+/// A directory in memory: souls by `handle/slug`, and what was asked for.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    souls: BTreeMap<String, String>,
+    asked: Vec<String>,
+}
+
+impl Memory {
+    fn put(&self, name: &str, markdown: &str) {
+        self.0.lock().unwrap().souls.insert(name.into(), markdown.into());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+}
+
+impl Fetch for Memory {
+    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        let Held { souls, asked } = &mut *self.0.lock().unwrap();
+        let path = request.url.path();
+        asked.push(path.to_owned());
+        let text = match path {
+            "/sitemap.xml" => {
+                let page = |name: &String| format!("<loc>https://souls.test/souls/{name}</loc>");
+                let listed = souls.keys().filter(|name| !name.is_empty()).map(page).collect::<String>();
+                Some(format!("<urlset>{listed}</urlset>"))
+            }
+            path => souls.get(path.trim_start_matches("/api/souls/").trim_end_matches(".md")).cloned(),
+        };
+        // A soul without a word is listed and not there.
+        let text = text.filter(|text| !text.is_empty());
+        let fetched = text.map_or(Fetched::Missing, |text| Fetched::Text { text, etag: None });
+        Box::pin(async { Ok(fetched) })
+    }
+}
+
+struct Rig {
+    shelf: Arc<Shelf>,
+    memory: Memory,
+    changes: mpsc::UnboundedReceiver<Changed>,
+    _worker: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+impl Rig {
+    fn new(souls: &[(&str, &str)]) -> Self {
+        let memory = Memory::default();
+        for (name, markdown) in souls {
+            memory.put(name, markdown);
+        }
+        let (told, changes) = mpsc::unbounded_channel();
+        let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
+        let url = "https://souls.test".parse().unwrap();
+        let settings = Settings { url, allow_private: false, refresh: Duration::from_hours(1) };
+        let shelf = Arc::new(Shelf::new(key, settings, Arc::new(memory.clone()), told));
+        let worker = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(Shelf::run(Arc::clone(&shelf))));
+        Self { shelf, memory, changes, _worker: worker }
+    }
+
+    async fn ask(&self, agent: &str, role: &str) -> RoleSoul {
+        self.shelf.ask(ObjectKey::new("fleet", agent), role).await
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// The agents that were told of since the last time.
+    fn told(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Ok(change) = self.changes.try_recv() {
+            if let Concerns::Agent(key) = change.concerns {
+                told.push(key.name);
+            }
+        }
+        told
+    }
+
+    fn error(&self) -> String {
+        self.shelf.report().and_then(|report| report.error).unwrap_or_default()
+    }
+}
+
+fn text(soul: &RoleSoul) -> &str {
+    match soul {
+        RoleSoul::Found { markdown, .. } => markdown.trim(),
+        RoleSoul::NoMatch(_) => "no match",
+        RoleSoul::Unknown { .. } => "unknown",
+        RoleSoul::Off => "off",
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_soul_is_told_to_the_agents_of_its_role_and_to_nobody_twice() {
+    let mut rig = Rig::new(&[("ann/sre", "Calm."), ("bob/writer", "Write.")]);
+    assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
+    assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
+    rig.told();
+    rig.pass(Duration::from_mins(61)).await;
+    assert_eq!(rig.told(), [""; 0], "nothing changed");
+    rig.memory.put("ann/sre", "Calmer.");
+    rig.pass(Duration::from_mins(61)).await;
+    assert_eq!(rig.told(), ["one"]);
+    assert_eq!(text(&rig.ask("one", "SRE").await), "Calmer.");
+    rig.pass(Duration::from_mins(61)).await;
+    assert_eq!(rig.told(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_has_become_empty_takes_nobodys_soul() {
+    let mut rig = Rig::new(&[("ann/sre", "Calm.")]);
+    assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
+    rig.told();
+    rig.memory.0.lock().unwrap().souls.clear();
+    rig.pass(Duration::from_mins(61)).await;
+    assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
+    assert_eq!(rig.told(), [""; 0]);
+    assert!(rig.error().contains("sitemap.xml names no soul"), "{}", rig.error());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soul_that_is_listed_and_not_there_is_asked_for_again_more_and_more_slowly_and_nothing_else_is() {
+    let rig = Rig::new(&[("ann/sre", ""), ("bob/writer", "Write.")]);
+    assert_eq!(text(&rig.ask("one", "SRE").await), "unknown");
+    assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
+    rig.memory.asked();
+    rig.pass(Duration::from_mins(55)).await;
+    let asked = rig.memory.asked();
+    assert!(asked.iter().all(|path| path == "/api/souls/ann/sre.md"), "{asked:?}");
+    assert!((2..=4).contains(&asked.len()), "after 5, 15 and 35 minutes: {asked:?}");
+    assert!(rig.error().contains("there is no https://souls.test/api/souls/ann/sre.md"), "{}", rig.error());
+}

@@ -1,0 +1,322 @@
+//! The port of the reconcilers, on a real API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use super::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
+use crate::api::agent::{Agent, AgentStatus};
+use crate::api::names::is_object_name;
+use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
+use crate::core::agent::binding::Binding;
+use crate::core::event::Note;
+use crate::core::objects::Objects;
+use crate::state::{Cache, Caches};
+
+/// Most requests of the operator that the API server has open at one time, watches aside.
+const MOST_REQUESTS: usize = 32;
+/// How long the API server has for an answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A real API server.
+#[derive(Clone)]
+pub struct KubeStore {
+    client: Client,
+    caches: Caches,
+    recorder: Recorder,
+    requests: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for KubeStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KubeStore").finish_non_exhaustive()
+    }
+}
+
+impl KubeStore {
+    /// The API server behind `client`, with these caches.
+    #[must_use]
+    pub fn new(client: Client, caches: Caches) -> Self {
+        let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { client, caches, recorder, requests: Arc::new(Semaphore::new(MOST_REQUESTS)) }
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Waits for its turn, then for the answer.
+    async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+        // The semaphore is never closed.
+        let _turn = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
+        let answer = tokio::time::timeout(DEADLINE, request).await;
+        answer
+            .map_err(|_| StoreError::Failed(format!("no answer within {} s", DEADLINE.as_secs())))?
+            .map_err(|e| store_error(&e))
+    }
+
+    async fn claim<K>(&self, object: &K, claim: &Claim) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
+        let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
+        let patch = claim.patch(object.meta());
+        self.ask(self.api::<K>(&namespace).patch(&name, &params, &Patch::Merge(&patch))).await
+    }
+
+    async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
+        self.ask(self.api::<K>(&namespace).replace_status(&name, &written(), object)).await
+    }
+}
+
+fn written() -> PostParams {
+    PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+fn store_error(error: &kube::Error) -> StoreError {
+    let kube::Error::Api(status) = error else {
+        return StoreError::Failed(error.to_string());
+    };
+    let terminating = status.message.contains("because it is being terminated");
+    let message = status.message.clone();
+    match (status.code, terminating) {
+        (403, true) => StoreError::Terminating(message),
+        (404, _) => StoreError::NotFound(message),
+        (409, _) => StoreError::Conflict(message),
+        (400 | 401 | 403 | 405 | 422, _) => StoreError::Refused(message),
+        _ => StoreError::Failed(message),
+    }
+}
+
+/// One readable object of a cache.
+fn cached<K>(cache: &Cache<K>, key: &ObjectKey) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let guard = cache.get(&ObjectRef::<DeserializeGuard<K>>::new(&key.name).within(&key.namespace))?;
+    guard.0.as_ref().ok().map(|object| Arc::new(object.clone()))
+}
+
+/// Every readable object of a cache.
+fn all<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<Arc<K>> {
+    let readable = |guard: &Arc<DeserializeGuard<K>>| guard.0.as_ref().ok().map(|object| Arc::new(object.clone()));
+    cache.state().iter().filter_map(readable).collect()
+}
+
+/// The metadata of every unreadable object of a cache.
+fn unreadable<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<ObjectMeta> {
+    cache.state().iter().filter_map(|guard| guard.0.as_ref().err().map(|invalid| invalid.metadata.clone())).collect()
+}
+
+/// Adds the namespaces of the readable objects of a cache.
+fn namespaces<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>, found: &mut BTreeSet<String>) {
+    for guard in cache.state() {
+        if let Some(namespace) = guard.0.as_ref().ok().and_then(|object| object.meta().namespace.as_ref())
+            && !found.contains(namespace)
+        {
+            found.insert(namespace.clone());
+        }
+    }
+}
+
+impl Objects for KubeStore {
+    fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
+        cached(&self.caches.agents, key)
+    }
+
+    fn board(&self, key: &ObjectKey) -> Option<Arc<Board>> {
+        cached(&self.caches.boards, key)
+    }
+
+    fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>> {
+        cached(&self.caches.gateways, key)
+    }
+
+    fn agents(&self) -> Vec<Arc<Agent>> {
+        all(&self.caches.agents)
+    }
+
+    fn boards(&self) -> Vec<Arc<Board>> {
+        all(&self.caches.boards)
+    }
+
+    fn gateways(&self) -> Vec<Arc<AgentGateway>> {
+        all(&self.caches.gateways)
+    }
+
+    fn unreadable_agents(&self) -> Vec<ObjectMeta> {
+        unreadable(&self.caches.agents)
+    }
+
+    fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
+        unreadable(&self.caches.gateways)
+    }
+}
+
+impl Store for KubeStore {
+    fn now(&self) -> Timestamp {
+        // The precision that Kubernetes keeps.
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    fn namespaces(&self) -> BTreeSet<String> {
+        let Caches { agents, boards, gateways } = &self.caches;
+        let mut found = BTreeSet::new();
+        namespaces(agents, &mut found);
+        namespaces(boards, &mut found);
+        namespaces(gateways, &mut found);
+        found
+    }
+
+    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
+        self.ask(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await
+    }
+
+    async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(None);
+        }
+        self.ask(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
+    }
+
+    async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(None);
+        }
+        let found = self.ask(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.map(|map| ConfigMapContent {
+            data: map.data.unwrap_or_default(),
+            binary: map.binary_data.unwrap_or_default().into_keys().collect(),
+        }))
+    }
+
+    async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+        let found = self.ask(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
+    }
+
+    async fn count_bound(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
+        let api: Api<DeserializeGuard<Agent>> = Api::all(self.client.clone());
+        let agents = self.ask(api.list(&ListParams::default())).await?;
+        let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
+            Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
+            // One that cannot be read may be, and keeps the credentials until it can.
+            Err(invalid) => invalid.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER),
+        };
+        Ok(agents.items.iter().filter(bound).count())
+    }
+
+    async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let namespace = secret.namespace().unwrap_or_default();
+        self.ask(self.api::<Secret>(&namespace).create(&written(), secret)).await
+    }
+
+    async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
+        let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
+        self.ask(self.api::<Secret>(&namespace).replace(&name, &written(), secret)).await
+    }
+
+    async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        if !is_object_name(&key.name) {
+            return Ok(());
+        }
+        match self.ask(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
+            Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn claim_agent(&self, agent: &Agent, claim: &Claim) -> Result<Agent, StoreError> {
+        self.claim(agent, claim).await
+    }
+
+    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &Claim) -> Result<AgentGateway, StoreError> {
+        self.claim(gateway, claim).await
+    }
+
+    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+        self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await
+    }
+
+    async fn board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+        self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await
+    }
+
+    async fn gateway_status(
+        &self,
+        gateway: &AgentGateway,
+        status: &AgentGatewayStatus,
+    ) -> Result<AgentGateway, StoreError> {
+        self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await
+    }
+
+    async fn tell(&self, subject: Subject<'_>, note: &Note) {
+        let reference: ObjectReference = match subject {
+            Subject::Agent(agent) => agent.object_ref(&()),
+            Subject::Board(board) => board.object_ref(&()),
+            Subject::Gateway(gateway) => gateway.object_ref(&()),
+        };
+        let mut message = note.message.clone();
+        message.truncate(message.floor_char_boundary(1024));
+        let event = Event {
+            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.clone(),
+            note: Some(message),
+            action: note.action.into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            debug!(%error, reason = note.reason, "event refused");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector, watcher};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_no_object_and_its_metadata_is_known() {
+        let (cache, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for (name, spec) in [("old", json!({ "gatewayRef": { "name": "gw" } })), ("new", json!({ "gatewayRefs": [] }))]
+        {
+            let meta = json!({ "name": name, "namespace": "fleet" });
+            let board = json!({ "apiVersion": "muster.dev/v1", "kind": "Board", "metadata": meta, "spec": spec });
+            let guard: DeserializeGuard<Board> = serde_json::from_value(board).unwrap();
+            writer.apply_watcher_event(&watcher::Event::InitApply(guard));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let names = |metas: Vec<ObjectMeta>| metas.into_iter().filter_map(|meta| meta.name).collect::<Vec<_>>();
+        assert_eq!(names(all(&cache).iter().map(|board| board.metadata.clone()).collect()), ["old"]);
+        assert_eq!(names(unreadable(&cache)), ["new"]);
+        assert!(cached(&cache, &ObjectKey::new("fleet", "new")).is_none());
+    }
+}

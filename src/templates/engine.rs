@@ -1,0 +1,224 @@
+//! The template engine: Jinja with variables, filters and tests, and nothing else.
+//!
+//! A template comes from whoever may write a `ConfigMap`, so it is bounded in every direction: no loader, no statement
+//! that names another template, no functions; a limit for the source, its nesting, its work and its output. Work includes
+//! memory: the engine charges for each byte that a template makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, filters, tests};
+
+use super::error::{RenderError, beginning, near_names};
+use super::template_lint::Tag;
+use super::variables::{AUTH_TOKEN, Variables};
+use crate::templates::{filters as ours, template_lint};
+
+/// The largest output of a template. A gateway shows much less of a file to its model.
+pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+
+/// The largest template.
+const MAX_SOURCE_BYTES: usize = 128 * 1024;
+/// One unit pays for an instruction or for 64 bytes, so this is at most 6.4 MB of data.
+const FUEL: u64 = 100_000;
+/// What all templates of an agent may have together.
+const FUEL_OF_ALL: u64 = 2 * FUEL;
+/// The most source that all templates of an agent may have together.
+const SOURCE_OF_ALL: usize = 8 * MAX_SOURCE_BYTES;
+const MAX_RECURSION: usize = 64;
+/// The names of all filters, for a person who looks for one.
+const FILTERS: [&str; 23] = [
+    "bool",
+    "capitalize",
+    "d",
+    "default",
+    "e",
+    "escape",
+    "first",
+    "int",
+    "join",
+    "last",
+    "length",
+    "line",
+    "lines",
+    "lower",
+    "quote",
+    "replace",
+    "safe",
+    "shell",
+    "split",
+    "string",
+    "title",
+    "trim",
+    "upper",
+];
+
+/// A template and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Template<'a> {
+    /// The place to name in errors: `ConfigMap team/templates key SOUL.md` or `built-in worker/SOUL.md`.
+    pub name: &'a str,
+    /// The text.
+    pub source: &'a str,
+}
+
+/// What the templates of one agent may still cost together, so that looking at an agent is cheap whatever its templates are.
+#[derive(Debug)]
+pub struct Budget {
+    fuel: u64,
+    source: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { fuel: FUEL_OF_ALL, source: SOURCE_OF_ALL }
+    }
+}
+
+/// Renders a template at the cost of `budget`.
+///
+/// Guarantees: a variable that is not in `variables` is an error wherever it stands, also in a branch that is not taken and
+/// under `default`; values are never read as templates; the output ends in exactly one newline, unless it is empty, and has at
+/// most [`MAX_OUTPUT_BYTES`]; an error never holds the token. The time that it takes grows in proportion to the source and
+/// to the work that the budget pays for.
+pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budget) -> Result<String, RenderError> {
+    let failed =
+        |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };
+    if template.source.len() > MAX_SOURCE_BYTES {
+        let message = format!("the template has more than {} KiB; shorten it", MAX_SOURCE_BYTES / 1024);
+        return Err(failed(None, message));
+    }
+    budget.source = budget.source.checked_sub(template.source.len()).ok_or_else(|| {
+        let message =
+            format!("the templates of this agent have more than {} KiB together; shorten them", SOURCE_OF_ALL / 1024);
+        failed(None, message)
+    })?;
+    let tags = template_lint::tags(template.source).and_then(|tags| template_lint::check(&tags).map(|()| tags));
+    let tags = tags.map_err(|refused| failed(Some(refused.line), refused.message))?;
+
+    let environment = environment(budget.fuel.min(FUEL));
+    let compiled = environment
+        .template_from_str(template.source)
+        .map_err(|error| failed(error.line(), explain(&error, template.source, true)))?;
+    let used = compiled.undeclared_variables(false);
+    if let Some(error) = unknown_variable(template, &tags, variables, &used) {
+        return Err(error);
+    }
+
+    let context: BTreeMap<&str, Value> = variables.exposed().map(|(name, value)| (name, Value::from(value))).collect();
+    let may_tell_values = !used.contains(AUTH_TOKEN);
+    let rendered = compiled
+        .render_captured(Value::from(context))
+        .map_err(|error| failed(error.line(), explain(&error, template.source, may_tell_values)))?;
+    let used_up = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
+    budget.fuel = budget.fuel.saturating_sub(used_up);
+    let text = rendered.into_output();
+    if text.len() > MAX_OUTPUT_BYTES {
+        let message = format!("the result has more than {} KiB; shorten the template", MAX_OUTPUT_BYTES / 1024);
+        return Err(failed(None, message));
+    }
+    Ok(with_one_newline(text))
+}
+
+fn environment(fuel: u64) -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_recursion_limit(MAX_RECURSION);
+    environment.set_fuel(Some(fuel));
+    environment.set_debug(true);
+    add_filters(&mut environment);
+    add_tests(&mut environment);
+    environment
+}
+
+/// Filters that take and give text, and the lists of text that `for` runs through.
+fn add_filters(environment: &mut Environment<'static>) {
+    environment.add_filter("line", |value: String| ours::line(&value));
+    environment.add_filter("quote", |value: String| ours::quote(&value));
+    environment.add_filter("shell", |value: String| ours::shell(&value));
+    environment.add_filter("bool", filters::bool);
+    environment.add_filter("capitalize", filters::capitalize);
+    environment.add_filter("d", filters::default);
+    environment.add_filter("default", filters::default);
+    environment.add_filter("e", filters::escape);
+    environment.add_filter("escape", filters::escape);
+    environment.add_filter("first", filters::first);
+    environment.add_filter("int", filters::int);
+    environment.add_filter("join", filters::join);
+    environment.add_filter("last", filters::last);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("lines", filters::lines);
+    environment.add_filter("lower", filters::lower);
+    environment.add_filter("replace", filters::replace);
+    environment.add_filter("safe", filters::safe);
+    environment.add_filter("split", filters::split);
+    environment.add_filter("string", filters::string);
+    environment.add_filter("title", filters::title);
+    environment.add_filter("trim", filters::trim);
+    environment.add_filter("upper", filters::upper);
+}
+
+fn add_tests(environment: &mut Environment<'static>) {
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("endingwith", tests::is_endingwith);
+    environment.add_test("eq", tests::is_eq);
+    environment.add_test("in", tests::is_in);
+    environment.add_test("ne", tests::is_ne);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("startingwith", tests::is_startingwith);
+    environment.add_test("undefined", tests::is_undefined);
+}
+
+/// The first unknown variable of the template, if it has one.
+fn unknown_variable<'a>(
+    template: &Template<'_>,
+    tags: &[Tag],
+    variables: &Variables,
+    used: impl IntoIterator<Item = &'a String>,
+) -> Option<RenderError> {
+    let known: BTreeSet<&str> = variables.names().collect();
+    let unknown: BTreeSet<&str> = used.into_iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    let (line, variable) = match template_lint::first_use(tags, &unknown) {
+        Some((line, name)) => (Some(line), name),
+        None => (None, *unknown.first()?),
+    };
+    let near = near_names(variable, variables.names());
+    let advice = if near.is_empty() {
+        "remove it, or give it a value with `set`; names begin with agent_, board_, identity_ or user_".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    Some(RenderError {
+        template: template.name.to_owned(),
+        line,
+        variable: Some(variable.to_owned()),
+        message: format!("unknown variable {}: {advice}", beginning(variable)),
+    })
+}
+
+/// What the engine found, for a person. Its details may hold values, so they are left out where these may be the token.
+fn explain(error: &Error, source: &str, may_tell_values: bool) -> String {
+    let code = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|code| !code.is_empty());
+    let place = code.map(|code| format!(" in `{}`", ours::line(&beginning(code)))).unwrap_or_default();
+    let detail =
+        error.detail().filter(|_| may_tell_values).map(|detail| format!(": {}", beginning(detail))).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::OutOfFuel => {
+            "the template does too much work, or the agent's templates do together; make their loops shorter".to_owned()
+        }
+        ErrorKind::UnknownFilter => format!("unknown filter{place}; the filters are {}", FILTERS.join(", ")),
+        ErrorKind::SyntaxError => format!("syntax error{place}{detail}"),
+        kind => format!("{kind}{place}{detail}"),
+    }
+}
+
+fn with_one_newline(mut text: String) -> String {
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod engine_tests;
