@@ -20,26 +20,26 @@ use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::agent::{self, heartbeat_writer};
 use crate::controllers::gateway::{self, orphaned_secrets};
-use crate::controllers::gateway_pool::Gateways;
+use crate::controllers::gateway_pool::GatewayPool;
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, board};
-use crate::core::gateway::cleanup::Gone;
-use crate::http::api::Api;
-use crate::http::change_feed::Feed;
-use crate::http::people::{self, People};
+use crate::core::gateway::cleanup::GoneGateway;
+use crate::http::api::AgentApi;
+use crate::http::change_feed::ChangeFeed;
+use crate::http::people::{self, PeopleApi};
 use crate::http::probes::{self, Probes};
-use crate::http::rate_limit::Limits;
+use crate::http::rate_limit::RateLimits;
 use crate::http::tls::{self, Certificate};
 use crate::http::{agents, server, ui};
 use crate::metrics::Metrics;
 use crate::openclaw::Network;
-use crate::openclaw::model::Link;
-use crate::souls::directories::Souls;
-use crate::souls::http_client::Web;
-use crate::state::changes::Changed;
+use crate::openclaw::model::ConnectionState;
+use crate::souls::directories::SoulDirectories;
+use crate::souls::http_client::HttpClient;
+use crate::state::changes::GatewayChange;
 use crate::state::kube_authz::KubeAccess;
 use crate::state::kube_store::KubeStore;
-use crate::state::tokens::Tokens;
+use crate::state::tokens::TokenTable;
 use crate::state::triggers::{Queues, Triggers};
 use crate::state::{Caches, State, watch};
 
@@ -50,7 +50,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// How the operator runs.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct RunOptions {
     /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -85,7 +85,7 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// A sentence about what is missing to begin: a kubeconfig, the API server, a free port.
-pub fn main(options: &Options) -> Result<(), Failure> {
+pub fn main(options: &RunOptions) -> Result<(), Failure> {
     logging(options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(operate(options))
@@ -101,7 +101,7 @@ fn logging(format: LogFormat) {
     }
 }
 
-async fn config(options: &Options) -> Result<Config, Failure> {
+async fn config(options: &RunOptions) -> Result<Config, Failure> {
     let config = match &options.kubeconfig {
         None => {
             Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?
@@ -117,7 +117,7 @@ async fn config(options: &Options) -> Result<Config, Failure> {
     Ok(config)
 }
 
-async fn operate(options: &Options) -> Result<(), Failure> {
+async fn operate(options: &RunOptions) -> Result<(), Failure> {
     let certificate = certificate(options)?;
     let config = config(options).await?;
     let client = Client::try_from(config.clone())?;
@@ -133,7 +133,7 @@ async fn operate(options: &Options) -> Result<(), Failure> {
     let app = App {
         client,
         authz,
-        feed: Arc::new(Feed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
+        feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         api_listener,
         tls: certificate.as_ref().map(super::http::tls::Certificate::acceptor).transpose()?,
         certificate,
@@ -161,9 +161,9 @@ async fn operate(options: &Options) -> Result<(), Failure> {
 }
 
 /// The certificate that the flags name, if they name one.
-fn certificate(options: &Options) -> Result<Option<Arc<Certificate>>, Failure> {
+fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, Failure> {
     let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_key_file) else { return Ok(None) };
-    let files = tls::Files { certificate: certificate.clone(), key: key.clone() };
+    let files = tls::CertificateFiles { certificate: certificate.clone(), key: key.clone() };
     let loaded = Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.whole()))?;
     Ok(Some(loaded))
 }
@@ -176,7 +176,7 @@ async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, F
 struct App {
     client: Client,
     authz: KubeAccess,
-    feed: Arc<Feed>,
+    feed: Arc<ChangeFeed>,
     certificate: Option<Arc<Certificate>>,
     api_listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -223,19 +223,19 @@ impl App {
         let state = Arc::new(State::new(store));
         let ctx = Arc::new(Context {
             state: Arc::clone(&state),
-            souls: Souls::new(Arc::new(Web::default()), changes.clone()),
-            gateways: Gateways::new(Arc::new(Network), metrics.clone(), changes, state.inventories.clone()),
+            souls: SoulDirectories::new(Arc::new(HttpClient::default()), changes.clone()),
+            gateways: GatewayPool::new(Arc::new(Network), metrics.clone(), changes, state.inventories.clone()),
         });
-        let tokens = Arc::new(Tokens::default());
+        let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });
-        let api = Api {
+        let api = AgentApi {
             state: Arc::clone(&state),
             tokens: Arc::clone(&tokens),
-            limits: Limits::default(),
+            limits: RateLimits::default(),
             due,
             probes: Arc::clone(&probes),
         };
-        let people = People::new(state, authz, Arc::clone(&feed), Arc::clone(&probes));
+        let people = PeopleApi::new(state, authz, Arc::clone(&feed), Arc::clone(&probes));
         let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people))).merge(ui::router());
 
         let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
@@ -293,7 +293,7 @@ struct Controllers {
     caches: Caches,
     probes: Arc<Probes>,
     receivers: Receivers,
-    gone: UnboundedReceiver<Gone>,
+    gone: UnboundedReceiver<GoneGateway>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
@@ -350,7 +350,7 @@ impl Controllers {
     }
 }
 
-async fn follow_gateways(mut changed: UnboundedReceiver<Changed>, triggers: Triggers<KubeStore>) {
+async fn follow_gateways(mut changed: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
     while let Some(change) = changed.recv().await {
         triggers.changed(&change);
     }
@@ -364,7 +364,8 @@ async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
     loop {
         tick.tick().await;
         let links = ctx.gateways.links();
-        let up = links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), Link::Up(_))).count();
+        let up =
+            links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), ConnectionState::Up(_))).count();
         metrics.gateways(links.len(), up);
     }
 }

@@ -16,10 +16,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
-    Run(app::Options),
+    Run(app::RunOptions),
     /// Write manifests for the agents that a gateway has already, to standard output. Applying them adopts every one and
     /// changes nothing on the gateway.
-    Import(Box<import::Options>),
+    Import(Box<import::ImportOptions>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
 }

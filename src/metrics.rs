@@ -15,33 +15,33 @@ use crate::openclaw::Meter;
 
 /// A controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Controller {
+struct ControllerLabel {
     controller: &'static str,
 }
 
 /// A controller and how its reconcile ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
+struct ResultLabel {
     controller: &'static str,
     result: &'static str,
 }
 
 /// A method of a gateway and whether it answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabel {
     method: &'static str,
     outcome: &'static str,
 }
 
 /// A method of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Method {
+struct MethodLabel {
     method: &'static str,
 }
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ReconcileResult {
     /// Nothing more to do before a change.
     Success,
     /// It is looked at again after a time.
@@ -58,15 +58,15 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    reconciles: Family<Result, Counter>,
-    errors: Family<Controller, Counter>,
-    panics: Family<Controller, Counter>,
-    active: Family<Controller, Gauge>,
-    time: Family<Controller, Histogram, fn() -> Histogram>,
+    reconciles: Family<ResultLabel, Counter>,
+    errors: Family<ControllerLabel, Counter>,
+    panics: Family<ControllerLabel, Counter>,
+    active: Family<ControllerLabel, Gauge>,
+    time: Family<ControllerLabel, Histogram, fn() -> Histogram>,
     gateways: Gauge,
     gateways_up: Gauge,
-    requests: Family<Request, Counter>,
-    held_back: Family<Method, Counter>,
+    requests: Family<RequestLabel, Counter>,
+    held_back: Family<MethodLabel, Counter>,
     heartbeats: Counter,
 }
 
@@ -110,24 +110,24 @@ impl Metrics {
 
     /// A reconcile begins.
     pub fn begun(&self, controller: &'static str) {
-        self.active.get_or_create(&Controller { controller }).inc();
+        self.active.get_or_create(&ControllerLabel { controller }).inc();
     }
 
     /// A reconcile ended.
-    pub fn ended(&self, controller: &'static str, ended: Ended, took: Duration) {
-        let label = Controller { controller };
+    pub fn ended(&self, controller: &'static str, ended: ReconcileResult, took: Duration) {
+        let label = ControllerLabel { controller };
         self.active.get_or_create(&label).dec();
         self.time.get_or_create(&label).observe(took.as_secs_f64());
         let result = match ended {
-            Ended::Success => "success",
-            Ended::RequeueAfter => "requeue_after",
-            Ended::Error | Ended::Panic | Ended::Deadline => "error",
+            ReconcileResult::Success => "success",
+            ReconcileResult::RequeueAfter => "requeue_after",
+            ReconcileResult::Error | ReconcileResult::Panic | ReconcileResult::Deadline => "error",
         };
-        self.reconciles.get_or_create(&Result { controller, result }).inc();
+        self.reconciles.get_or_create(&ResultLabel { controller, result }).inc();
         if result == "error" {
             self.errors.get_or_create(&label).inc();
         }
-        if ended == Ended::Panic {
+        if ended == ReconcileResult::Panic {
             self.panics.get_or_create(&label).inc();
         }
     }
@@ -157,11 +157,11 @@ impl Metrics {
 impl Meter for Metrics {
     fn requested(&self, method: &'static str, ok: bool) {
         let outcome = if ok { "ok" } else { "error" };
-        self.requests.get_or_create(&Request { method, outcome }).inc();
+        self.requests.get_or_create(&RequestLabel { method, outcome }).inc();
     }
 
     fn held_back(&self, method: &'static str) {
-        self.held_back.get_or_create(&Method { method }).inc();
+        self.held_back.get_or_create(&MethodLabel { method }).inc();
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn reconciles_are_counted_under_the_names_of_controller_runtime() {
         let metrics = Metrics::default();
-        for ended in [Ended::Success, Ended::Panic] {
+        for ended in [ReconcileResult::Success, ReconcileResult::Panic] {
             metrics.begun("agent");
             metrics.ended("agent", ended, Duration::from_millis(3));
         }

@@ -168,10 +168,9 @@ fn every_module_belongs_to_a_layer() {
 
 #[test]
 fn the_reader_of_imports_sees_paths_groups_and_async() {
-    let code =
-        "use crate::{api::Agent, core};\nlet x = crate::openclaw::model::Link::Up;\nasync fn f() { tokio::spawn(g()) }";
+    let code = "use crate::{api::Agent, core};\nlet x = crate::openclaw::model::ConnectionState::Up;\nasync fn f() { tokio::spawn(g()) }";
     assert_eq!(named(code), ["api", "core", "openclaw::model"].map(str::to_owned).into());
-    assert_eq!(named("crate::openclaw::Gateway"), ["openclaw".to_owned()].into());
+    assert_eq!(named("crate::openclaw::GatewayClient"), ["openclaw".to_owned()].into());
     assert!(uses(code, "tokio") && uses(code, "async") && !uses(code, "kube"));
     assert!(!uses("my_tokio::x(); other::tokio::y()", "tokio"));
 }

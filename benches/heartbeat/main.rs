@@ -16,13 +16,13 @@ use governor::Quota;
 use load::{Figures, load};
 use muster::controllers::agent::heartbeat_writer;
 use muster::http::agents::router;
-use muster::http::api::Api;
+use muster::http::api::AgentApi;
 use muster::http::probes::Probes;
-use muster::http::rate_limit::Limits;
+use muster::http::rate_limit::RateLimits;
 use muster::http::server;
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::tokens::Tokens;
+use muster::state::tokens::TokenTable;
 use serde_json::{Value, json};
 use store::BenchStore;
 use tokio::net::TcpListener;
@@ -78,7 +78,7 @@ async fn serve_baseline() -> SocketAddr {
 /// The API as the operator serves it, with limits that the load does not reach.
 async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     let agents: Vec<_> = (0..AGENTS).map(|n| serde_json::from_value(agent(n)).unwrap()).collect();
-    let tokens = Arc::new(Tokens::default());
+    let tokens = Arc::new(TokenTable::default());
     for agent in &agents {
         tokens.update(agent, false);
     }
@@ -88,9 +88,9 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     let (controller, mut queue) = mpsc::unbounded_channel();
     tokio::spawn(heartbeat_writer::run(Arc::clone(&state), heard, controller));
     tokio::spawn(async move { while queue.recv().await.is_some() {} });
-    let limits = Limits::with(Quota::per_second(1_000_000.try_into().unwrap()));
+    let limits = RateLimits::with(Quota::per_second(1_000_000.try_into().unwrap()));
     let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
-    let api = Api { state, tokens, limits, due, probes };
+    let api = AgentApi { state, tokens, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));

@@ -10,9 +10,9 @@ use kube::api::ObjectMeta;
 use muster::api::agent::{Agent, AgentStatus};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
-use muster::core::event::Note;
+use muster::core::event::Event;
 use muster::core::objects::Objects;
-use muster::state::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
+use muster::state::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]
@@ -121,11 +121,11 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn claim_agent(&self, _: &Agent, _: &Claim) -> Result<Agent, StoreError> {
+    async fn claim_agent(&self, _: &Agent, _: &FinalizerChange) -> Result<Agent, StoreError> {
         unused()
     }
 
-    async fn claim_gateway(&self, _: &AgentGateway, _: &Claim) -> Result<AgentGateway, StoreError> {
+    async fn claim_gateway(&self, _: &AgentGateway, _: &FinalizerChange) -> Result<AgentGateway, StoreError> {
         unused()
     }
 
@@ -137,5 +137,5 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn tell(&self, _: Subject<'_>, _: &Note) {}
+    async fn tell(&self, _: EventTarget<'_>, _: &Event) {}
 }

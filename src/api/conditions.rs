@@ -190,7 +190,7 @@ words! {
 
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// It is so.
     True,
     /// It is not so.
@@ -199,7 +199,7 @@ pub enum Truth {
     Unknown,
 }
 
-impl Truth {
+impl ConditionStatus {
     /// As a condition writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -211,7 +211,7 @@ impl Truth {
     }
 }
 
-impl From<bool> for Truth {
+impl From<bool> for ConditionStatus {
     fn from(so: bool) -> Self {
         if so { Self::True } else { Self::False }
     }
@@ -219,21 +219,26 @@ impl From<bool> for Truth {
 
 /// What a condition is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConditionUpdate {
     /// The condition's type.
     pub kind: ConditionType,
     /// Its status.
-    pub truth: Truth,
+    pub truth: ConditionStatus,
     /// Why.
     pub reason: Reason,
     /// A sentence for the person who reads `kubectl describe`.
     pub message: String,
 }
 
-impl Verdict {
+impl ConditionUpdate {
     /// A verdict.
     #[must_use]
-    pub fn new(kind: ConditionType, truth: impl Into<Truth>, reason: Reason, message: impl Into<String>) -> Self {
+    pub fn new(
+        kind: ConditionType,
+        truth: impl Into<ConditionStatus>,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
         Self { kind, truth: truth.into(), reason, message: message.into() }
     }
 }
@@ -242,7 +247,7 @@ impl Verdict {
 const LONGEST_MESSAGE: usize = 32_768;
 
 /// Sets one condition. Its transition time moves only when its status does.
-pub fn set(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: i64, now: Timestamp) {
+pub fn set(conditions: &mut Vec<Condition>, verdict: &ConditionUpdate, generation: i64, now: Timestamp) {
     let status = verdict.truth.as_str();
     let old = conditions.iter().position(|c| c.type_ == verdict.kind.as_str());
     let since = match old.and_then(|i| conditions.get(i)) {
@@ -295,19 +300,19 @@ mod tests {
     #[test]
     fn the_transition_time_moves_only_with_the_status() {
         let mut conditions = Vec::new();
-        set(&mut conditions, &Verdict::new(ConditionType::Ready, false, Reason::Progressing, "a"), 1, at(1));
-        set(&mut conditions, &Verdict::new(ConditionType::Ready, false, Reason::BoardNotFound, "b"), 2, at(2));
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "a"), 1, at(1));
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, false, Reason::BoardNotFound, "b"), 2, at(2));
         assert_eq!(conditions.len(), 1);
         assert_eq!(conditions[0].last_transition_time.0, at(1));
         assert_eq!((conditions[0].reason.as_str(), conditions[0].observed_generation), ("BoardNotFound", Some(2)));
-        set(&mut conditions, &Verdict::new(ConditionType::Ready, true, Reason::Reconciled, "c"), 2, at(3));
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, true, Reason::Reconciled, "c"), 2, at(3));
         assert_eq!(conditions[0].last_transition_time.0, at(3));
     }
 
     #[test]
     fn a_condition_that_is_present_only_while_true_can_be_cleared() {
         let mut conditions = Vec::new();
-        set(&mut conditions, &Verdict::new(ConditionType::Stalled, true, Reason::TemplateError, "x"), 1, at(1));
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Stalled, true, Reason::TemplateError, "x"), 1, at(1));
         assert!(is_true(&conditions, ConditionType::Stalled));
         clear(&mut conditions, ConditionType::Stalled);
         assert!(find(&conditions, ConditionType::Stalled).is_none());

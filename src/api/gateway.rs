@@ -82,7 +82,7 @@ pub struct AgentGatewaySpec {
     pub tls: Option<GatewayTls>,
     /// Muster's own device identity at the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<Device>,
+    pub device: Option<DeviceSpec>,
     /// Directory on the gateway's host under which agents get their workspaces: absolute, or below `~`. Without `..` and without
     /// `${`, which the gateway would replace by a variable of its environment. When it changes,
     /// agents get new workspaces there and the old ones stay.
@@ -199,7 +199,7 @@ pub struct GatewayTls {
 /// Muster's device identity at a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Device {
+pub struct DeviceSpec {
     /// Name of the Secret that keeps the Ed25519 identity and what the gateway issued for it. It is created when
     /// missing. Default: the name of the AgentGateway followed by `-device`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,14 +7,14 @@ use super::agent::dereference::gateway;
 use super::agent::templates::TemplatesError;
 use super::status_writer::status_not_written;
 use crate::api::agent::{Agent, Role};
-use crate::api::conditions::{Truth, Verdict, find, is_true, set};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, find, is_true, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
 use crate::controllers::{Context, Requeue};
 use crate::core::agent::admission::creation_order;
 use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::gateway_key;
 use crate::core::request_progress::progress;
-use crate::core::requests::Asked;
+use crate::core::requests::RequestTimes;
 use crate::state::store::Store;
 
 /// How often a Board is looked at although nothing told that its agents changed: one that moves away does not.
@@ -30,7 +30,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     let namespace = board.metadata.namespace.clone().unwrap_or_default();
     let gateway = match gateway(&ctx.state.store, &board.spec.gateway_ref, &namespace).await {
         Ok(gateway) => Ok(gateway),
-        Err(TemplatesError::Trouble(trouble)) => Err((trouble.reason, trouble.message)),
+        Err(TemplatesError::Reconcile(trouble)) => Err((trouble.reason, trouble.message)),
         Err(TemplatesError::Store(_)) => return Requeue::retry(),
     };
     let agents = agents(&ctx.state.store, board);
@@ -86,7 +86,7 @@ fn status(
     let name = |a: &Arc<Agent>| a.metadata.name.clone().unwrap_or_default();
     let lead = agents.iter().find(|a| a.spec.role == Role::Lead);
     let ready = agents.iter().filter(|a| is_ready(a)).count();
-    let asked = Asked::read(board.metadata.annotations.as_ref(), now);
+    let asked = RequestTimes::read(board.metadata.annotations.as_ref(), now);
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
@@ -101,10 +101,10 @@ fn status(
     let gateway_ready = gateway_ready(board, gateway);
     let lead_ready = lead_ready(lead.map(AsRef::as_ref));
     let quota = within_quota(agents.len(), limit, &new.over_limit);
-    let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.truth != Truth::True);
+    let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.truth != ConditionStatus::True);
     let verdict = match first_flaw {
-        Some(flaw) => Verdict::new(ConditionType::Ready, flaw.truth, flaw.reason, flaw.message.clone()),
-        None => Verdict::new(
+        Some(flaw) => ConditionUpdate::new(ConditionType::Ready, flaw.truth, flaw.reason, flaw.message.clone()),
+        None => ConditionUpdate::new(
             ConditionType::Ready,
             true,
             Reason::Reconciled,
@@ -117,15 +117,15 @@ fn status(
     new
 }
 
-fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)>) -> Verdict {
+fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)>) -> ConditionUpdate {
     let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
     let key = gateway_key(&board.spec.gateway_ref, namespace);
     match gateway {
-        Err((reason, message)) => Verdict::new(ConditionType::GatewayReady, false, *reason, message.clone()),
+        Err((reason, message)) => ConditionUpdate::new(ConditionType::GatewayReady, false, *reason, message.clone()),
         Ok(gateway) => {
             let ready = gateway.status.as_ref().and_then(|s| find(&s.conditions, ConditionType::Ready));
             match ready {
-                Some(c) if c.status == "True" => Verdict::new(
+                Some(c) if c.status == "True" => ConditionUpdate::new(
                     ConditionType::GatewayReady,
                     true,
                     Reason::Connected,
@@ -133,20 +133,25 @@ fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &(Reason, String)
                 ),
                 Some(c) => {
                     let message = format!("AgentGateway {key} is not ready: {}", c.message);
-                    Verdict::new(ConditionType::GatewayReady, false, Reason::GatewayNotReady, message)
+                    ConditionUpdate::new(ConditionType::GatewayReady, false, Reason::GatewayNotReady, message)
                 }
                 None => {
                     let message = format!("AgentGateway {key} has not been looked at yet");
-                    Verdict::new(ConditionType::GatewayReady, Truth::Unknown, Reason::GatewayNotReady, message)
+                    ConditionUpdate::new(
+                        ConditionType::GatewayReady,
+                        ConditionStatus::Unknown,
+                        Reason::GatewayNotReady,
+                        message,
+                    )
                 }
             }
         }
     }
 }
 
-fn lead_ready(lead: Option<&Agent>) -> Verdict {
+fn lead_ready(lead: Option<&Agent>) -> ConditionUpdate {
     match lead {
-        None => Verdict::new(
+        None => ConditionUpdate::new(
             ConditionType::LeadReady,
             false,
             Reason::NoLead,
@@ -155,18 +160,23 @@ fn lead_ready(lead: Option<&Agent>) -> Verdict {
         Some(lead) => {
             let name = lead.metadata.name.as_deref().unwrap_or_default();
             if is_ready(lead) {
-                Verdict::new(ConditionType::LeadReady, true, Reason::Reconciled, format!("the lead {name:?} is ready"))
+                ConditionUpdate::new(
+                    ConditionType::LeadReady,
+                    true,
+                    Reason::Reconciled,
+                    format!("the lead {name:?} is ready"),
+                )
             } else {
                 let message = format!("the lead {name:?} is not ready; see the conditions of that Agent");
-                Verdict::new(ConditionType::LeadReady, false, Reason::LeadNotReady, message)
+                ConditionUpdate::new(ConditionType::LeadReady, false, Reason::LeadNotReady, message)
             }
         }
     }
 }
 
-fn within_quota(agents: usize, limit: usize, over: &[String]) -> Verdict {
+fn within_quota(agents: usize, limit: usize, over: &[String]) -> ConditionUpdate {
     if over.is_empty() {
-        return Verdict::new(
+        return ConditionUpdate::new(
             ConditionType::WithinQuota,
             true,
             Reason::Reconciled,
@@ -174,5 +184,5 @@ fn within_quota(agents: usize, limit: usize, over: &[String]) -> Verdict {
         );
     }
     let message = format!("the board may have {limit} agents and has {agents}; not provisioned: {}", over.join(", "));
-    Verdict::new(ConditionType::WithinQuota, false, Reason::OverLimit, message)
+    ConditionUpdate::new(ConditionType::WithinQuota, false, Reason::OverLimit, message)
 }

@@ -11,35 +11,37 @@ use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::workspace_cache::{Check, Mark, View, content_seen, observed_file, observed_session, refused_file};
+use super::workspace_cache::{
+    CachedWorkspace, ContentCheck, SessionVersion, content_seen, observed_file, observed_session, refused_file,
+};
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::BOOTS_WITHIN;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
-use crate::openclaw::{Arrival, Gateway};
-use crate::state::changes::{Changed, Concerns, STARTING};
+use crate::openclaw::{ExpectedEntry, GatewayClient};
+use crate::state::changes::{ChangeScope, GatewayChange, STARTING};
 
 /// One gateway as the reconcilers see it.
-pub struct Link {
+pub struct GatewayHandle {
     /// Its AgentGateway.
     pub key: ObjectKey,
-    pub(crate) gateway: Gateway,
+    pub(crate) gateway: GatewayClient,
     opened: Instant,
-    slots: Places,
+    slots: Permits,
     /// Those of removals, which wait for one another and would hold all the others.
-    removals: Places,
+    removals: Permits,
     /// How many that have a place may not be Ready yet.
     early: AtomicUsize,
-    pub(crate) views: Mutex<HashMap<String, View>>,
+    pub(crate) views: Mutex<HashMap<String, CachedWorkspace>>,
     /// Agents that the gateway did not have when it was last asked: they have no session.
     pub(crate) unborn: Mutex<BTreeSet<String>>,
     /// When the contents of an agent's files are compared next.
-    pub(crate) checks: Mutex<HashMap<String, Check>>,
+    pub(crate) checks: Mutex<HashMap<String, ContentCheck>>,
     pub(crate) resync: Duration,
-    changes: mpsc::UnboundedSender<Changed>,
+    changes: mpsc::UnboundedSender<GatewayChange>,
 }
 
 /// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
@@ -50,60 +52,60 @@ pub(crate) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
 const REMOVALS: usize = 2;
 
 /// So many places at a gateway, and who waits for one: of those who are new, the gateway's next config write is to know.
-struct Places {
+struct Permits {
     free: Arc<Semaphore>,
-    waiting: Mutex<BTreeMap<ObjectKey, Option<Arrival>>>,
+    waiting: Mutex<BTreeMap<ObjectKey, Option<ExpectedEntry>>>,
 }
 
-impl Places {
+impl Permits {
     fn new(most: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(most)), waiting: Mutex::default() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Option<Arrival>>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Option<ExpectedEntry>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place, or `None` when all are taken; the Agent is told when one is given back.
-    fn take(&self, agent: &ObjectKey, arrival: Option<Arrival>) -> Option<Place> {
+    fn take(&self, agent: &ObjectKey, arrival: Option<ExpectedEntry>) -> Option<Permit> {
         // One that waits may come by itself before it is told. A place that is given back meanwhile is offered to it, or is free.
         self.waiting().insert(agent.clone(), arrival);
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         let arrival = self.waiting().remove(agent).flatten();
-        Some(Place { _permit: permit, _arrival: arrival })
+        Some(Permit { _permit: permit, _arrival: arrival })
     }
 }
 
 /// A place, held.
-struct Place {
+struct Permit {
     _permit: OwnedSemaphorePermit,
-    _arrival: Option<Arrival>,
+    _arrival: Option<ExpectedEntry>,
 }
 
 /// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
-pub struct Slot {
-    link: Arc<Link>,
-    place: Option<Place>,
+pub struct AgentPermit {
+    link: Arc<GatewayHandle>,
+    place: Option<Permit>,
     /// Whether its agent may not be Ready yet.
     early: AtomicBool,
 }
 
 /// A removal's place at a gateway. When it is given back, the next removal that waits for one is told.
-pub struct RemovalSlot {
-    link: Arc<Link>,
-    place: Option<Place>,
+pub struct DeletePermit {
+    link: Arc<GatewayHandle>,
+    place: Option<Permit>,
 }
 
-impl Drop for RemovalSlot {
+impl Drop for DeletePermit {
     fn drop(&mut self) {
         drop(self.place.take());
         self.link.tell_next(&self.link.removals);
     }
 }
 
-impl Slot {
+impl AgentPermit {
     /// Whether the place is at this gateway, over this connection.
-    pub fn is_at(&self, link: &Arc<Link>) -> bool {
+    pub fn is_at(&self, link: &Arc<GatewayHandle>) -> bool {
         Arc::ptr_eq(&self.link, link)
     }
 
@@ -115,7 +117,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for AgentPermit {
     fn drop(&mut self) {
         self.ready();
         drop(self.place.take());
@@ -123,29 +125,29 @@ impl Drop for Slot {
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for GatewayHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 /// What became of one file that was to be written.
-pub type Written = Result<(String, ObservedFile), (String, CallError)>;
+pub type FileWriteResult = Result<(String, ObservedFile), (String, CallError)>;
 
-impl Link {
+impl GatewayHandle {
     pub(crate) fn new(
         key: ObjectKey,
-        gateway: Gateway,
+        gateway: GatewayClient,
         slots: usize,
         resync: Duration,
-        changes: mpsc::UnboundedSender<Changed>,
+        changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
         Self {
             key,
             gateway,
             opened: Instant::now(),
-            slots: Places::new(slots),
-            removals: Places::new(REMOVALS),
+            slots: Permits::new(slots),
+            removals: Permits::new(REMOVALS),
             early: AtomicUsize::new(0),
             views: Mutex::default(),
             unborn: Mutex::default(),
@@ -157,39 +159,39 @@ impl Link {
 
     /// The client of this gateway.
     #[must_use]
-    pub fn client(&self) -> &Gateway {
+    pub fn client(&self) -> &GatewayClient {
         &self.gateway
     }
 
-    fn tell(&self, concerns: Concerns) {
+    fn tell(&self, concerns: ChangeScope) {
         // The receiver ends only when the operator does.
-        let _ = self.changes.send(Changed { gateway: self.key.clone(), concerns });
+        let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), concerns });
     }
 
-    fn tell_next(&self, places: &Places) {
+    fn tell_next(&self, places: &Permits) {
         let next = places.waiting().pop_first();
         if let Some((agent, _)) = next {
-            self.tell(Concerns::Agent(agent));
+            self.tell(ChangeScope::Agent(agent));
         }
     }
 
     /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
     ///
     /// For one that is `new`, the gateway's next config write is kept back for a moment.
-    pub fn slot(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<Slot> {
+    pub fn slot(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
         let place = self.slots.take(agent, new.then(|| self.gateway.arrival()))?;
         self.early.fetch_add(1, Ordering::Relaxed);
-        Some(Slot { link: Arc::clone(self), place: Some(place), early: AtomicBool::new(true) })
+        Some(AgentPermit { link: Arc::clone(self), place: Some(place), early: AtomicBool::new(true) })
     }
 
     /// A place for one removal, or `None` while others are under way; the Agent is told then.
-    pub fn removal_slot(self: &Arc<Self>, agent: &ObjectKey) -> Option<RemovalSlot> {
+    pub fn removal_slot(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
         let place = self.removals.take(agent, None)?;
-        Some(RemovalSlot { link: Arc::clone(self), place: Some(place) })
+        Some(DeletePermit { link: Arc::clone(self), place: Some(place) })
     }
 
     /// Whether other agents that may not be Ready yet are at work here, or wait for a place.
-    pub fn is_crowded_beside(&self, slot: &Slot) -> bool {
+    pub fn is_crowded_beside(&self, slot: &AgentPermit) -> bool {
         let own = usize::from(slot.early.load(Ordering::Relaxed));
         self.early.load(Ordering::Relaxed) > own || !self.slots.waiting().is_empty()
     }
@@ -197,22 +199,24 @@ impl Link {
     /// Whether the gateway is away since so short a time that it may only have been restarted.
     pub(crate) fn is_briefly_away(&self) -> bool {
         match &*self.gateway.link().borrow() {
-            model::Link::Down { since, .. } => since.elapsed() < STARTING,
-            model::Link::Up(_) => {
+            model::ConnectionState::Down { since, .. } => since.elapsed() < STARTING,
+            model::ConnectionState::Up(_) => {
                 let runs = self.gateway.runs();
                 let connected = runs.borrow().connected;
                 let reading = self.gateway.inventory().borrow().is_none();
                 reading && connected.is_some_and(|since| since.elapsed() < STARTING)
             }
-            model::Link::Connecting | model::Link::Refused(_) => false,
+            model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => false,
         }
     }
 
     /// How long there has been no connection to the gateway; `None` while there is one, or it is refused.
     pub(crate) fn away_for(&self) -> Option<Duration> {
         match &*self.gateway.link().borrow() {
-            model::Link::Down { since, .. } => Some(since.elapsed()),
-            model::Link::Up(_) | model::Link::Connecting | model::Link::Refused(_) => None,
+            model::ConnectionState::Down { since, .. } => Some(since.elapsed()),
+            model::ConnectionState::Up(_) | model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => {
+                None
+            }
         }
     }
 
@@ -224,24 +228,24 @@ impl Link {
     /// Whether the first connection, or the first reading of the roster, is under way since a short time.
     pub(crate) fn is_starting(&self) -> bool {
         let under_way = match &*self.gateway.link().borrow() {
-            model::Link::Connecting => true,
-            model::Link::Up(_) => self.gateway.inventory().borrow().is_none(),
-            model::Link::Refused(_) | model::Link::Down { .. } => false,
+            model::ConnectionState::Connecting => true,
+            model::ConnectionState::Up(_) => self.gateway.inventory().borrow().is_none(),
+            model::ConnectionState::Refused(_) | model::ConnectionState::Down { .. } => false,
         };
         under_way && self.opened.elapsed() < STARTING
     }
 
     /// What the gateway has, or why it cannot be asked.
-    pub fn inventory(&self) -> Result<Arc<Inventory>, Trouble> {
+    pub fn inventory(&self) -> Result<Arc<Inventory>, ReconcileError> {
         let up = match &*self.gateway.link().borrow() {
-            model::Link::Up(_) => Ok(()),
-            model::Link::Connecting => Err("the connection is being made".to_owned()),
-            model::Link::Refused(refusal) => Err(format!("it refused the connection: {}", refusal.message)),
-            model::Link::Down { error, .. } => Err(format!("there is no connection: {error}")),
+            model::ConnectionState::Up(_) => Ok(()),
+            model::ConnectionState::Connecting => Err("the connection is being made".to_owned()),
+            model::ConnectionState::Refused(refusal) => Err(format!("it refused the connection: {}", refusal.message)),
+            model::ConnectionState::Down { error, .. } => Err(format!("there is no connection: {error}")),
         };
         let not_ready = |why: String| {
             let message = format!("gateway {} is not ready: {why}; see its conditions", self.key);
-            Trouble::transient(Reason::GatewayNotReady, message)
+            ReconcileError::transient(Reason::GatewayNotReady, message)
         };
         up.map_err(not_ready)?;
         let why = || match &*self.gateway.unread().borrow() {
@@ -263,7 +267,7 @@ impl Link {
         id: &str,
         files: &[(String, String, Option<String>)],
         observed: &mut Observed,
-    ) -> Vec<Written> {
+    ) -> Vec<FileWriteResult> {
         let write = |(name, text, expected): &(String, String, Option<String>)| {
             let (name, text, expected) = (name.clone(), text.clone(), expected.clone());
             async move {
@@ -298,7 +302,7 @@ impl Link {
         id: &str,
         name: &str,
         observed: &mut Observed,
-    ) -> Result<Option<Option<String>>, Trouble> {
+    ) -> Result<Option<Option<String>>, ReconcileError> {
         let file = match self.gateway.file_get(id, name).await {
             Ok(None) => return Ok(Some(None)),
             Ok(Some(file)) if file.info.size == 0 => return Ok(Some(Some(file.sha256()))),
@@ -337,10 +341,10 @@ impl Link {
     pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
         let key = &desired.identity.session_key;
         let done = match self.gateway.session(key).await? {
-            Some(session) if Mark::of(&session).id != Mark::parse(mark).id => true,
+            Some(session) if SessionVersion::of(&session).id != SessionVersion::parse(mark).id => true,
             Some(_) => {
                 let history = self.gateway.chat_history(key).await?;
-                history.iter().any(|m| m.marks_reset && m.written_ms > Mark::parse(mark).updated_ms)
+                history.iter().any(|m| m.marks_reset && m.written_ms > SessionVersion::parse(mark).updated_ms)
             }
             None => false,
         };
@@ -354,9 +358,9 @@ impl Link {
 
 /// What a failed request means for the agent.
 #[must_use]
-pub fn trouble(doing: &str, error: &CallError) -> Trouble {
+pub fn trouble(doing: &str, error: &CallError) -> ReconcileError {
     let text = format!("a request to the gateway {doing} failed: {} ({})", error.message(), error.code());
-    let kind = if error.is_transient() { Trouble::transient } else { Trouble::permanent };
+    let kind = if error.is_transient() { ReconcileError::transient } else { ReconcileError::permanent };
     let reason = match error {
         CallError::Repeated { .. } => Reason::RepeatedWrite,
         _ => Reason::GatewayError,

@@ -9,25 +9,25 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::gateway_handle::Link;
+use super::gateway_handle::GatewayHandle;
 use crate::api::object_key::ObjectKey;
-use crate::openclaw::{Change, Dial, Gateway, Meter, Settings};
-use crate::state::changes::{Changed, Concerns, STARTING};
+use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter};
+use crate::state::changes::{ChangeScope, GatewayChange, STARTING};
 use crate::state::inventories::Inventories;
 
 /// The connections to gateways.
-pub struct Gateways {
+pub struct GatewayPool {
     created: Instant,
     dial: Arc<dyn Dial>,
     meter: Arc<dyn Meter>,
     links: Mutex<HashMap<ObjectKey, Open>>,
-    changes: mpsc::UnboundedSender<Changed>,
+    changes: mpsc::UnboundedSender<GatewayChange>,
     inventories: Inventories,
 }
 
 struct Open {
     fingerprint: String,
-    link: Arc<Link>,
+    link: Arc<GatewayHandle>,
     forwarder: AbortHandle,
 }
 
@@ -37,20 +37,20 @@ impl Drop for Open {
     }
 }
 
-impl fmt::Debug for Gateways {
+impl fmt::Debug for GatewayPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.lock().keys()).finish()
     }
 }
 
-impl Gateways {
+impl GatewayPool {
     /// A pool without a connection. It counts requests in `meter`, sends what changes on gateways to `changes`, and publishes in
     /// `inventories` what the gateways have.
     #[must_use]
     pub fn new(
         dial: Arc<dyn Dial>,
         meter: Arc<dyn Meter>,
-        changes: mpsc::UnboundedSender<Changed>,
+        changes: mpsc::UnboundedSender<GatewayChange>,
         inventories: Inventories,
     ) -> Self {
         Self { created: Instant::now(), dial, meter, links: Mutex::default(), changes, inventories }
@@ -62,7 +62,7 @@ impl Gateways {
 
     /// The connection to a gateway, if one is open.
     #[must_use]
-    pub fn link(&self, key: &ObjectKey) -> Option<Arc<Link>> {
+    pub fn link(&self, key: &ObjectKey) -> Option<Arc<GatewayHandle>> {
         self.lock().get(key).map(|open| Arc::clone(&open.link))
     }
 
@@ -85,14 +85,19 @@ impl Gateways {
 
     /// Every open connection.
     #[must_use]
-    pub fn links(&self) -> Vec<(ObjectKey, Arc<Link>)> {
+    pub fn links(&self) -> Vec<(ObjectKey, Arc<GatewayHandle>)> {
         self.lock().iter().map(|(key, open)| (key.clone(), Arc::clone(&open.link))).collect()
     }
 
     /// Opens the connection, or replaces it when `fingerprint` says that its settings are other ones.
     ///
     /// Must be called within a tokio runtime.
-    pub fn ensure(&self, key: &ObjectKey, fingerprint: &str, settings: impl FnOnce() -> Settings) -> Arc<Link> {
+    pub fn ensure(
+        &self,
+        key: &ObjectKey,
+        fingerprint: &str,
+        settings: impl FnOnce() -> ConnectionSettings,
+    ) -> Arc<GatewayHandle> {
         let mut links = self.lock();
         if let Some(open) = links.get(key).filter(|open| open.fingerprint == fingerprint) {
             return Arc::clone(&open.link);
@@ -100,9 +105,9 @@ impl Gateways {
         let settings = settings();
         let slots = settings.max_in_flight;
         let resync = settings.resync;
-        let gateway = Gateway::open(settings, Arc::clone(&self.dial), Arc::clone(&self.meter));
+        let gateway = GatewayClient::open(settings, Arc::clone(&self.dial), Arc::clone(&self.meter));
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
-        let link = Arc::new(Link::new(key.clone(), gateway, slots, resync, self.changes.clone()));
+        let link = Arc::new(GatewayHandle::new(key.clone(), gateway, slots, resync, self.changes.clone()));
         let reader = Arc::downgrade(&link);
         self.inventories.add(key.clone(), Arc::new(move || reader.upgrade()?.inventory().ok()));
         links.insert(key.clone(), Open { fingerprint: fingerprint.to_owned(), link: Arc::clone(&link), forwarder });
@@ -125,7 +130,7 @@ impl Gateways {
 }
 
 /// Passes on what changes at one gateway.
-async fn forward(key: ObjectKey, gateway: Gateway, changes: mpsc::UnboundedSender<Changed>) {
+async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::UnboundedSender<GatewayChange>) {
     let mut stream = gateway.changes();
     let mut links = gateway.link();
     drop(gateway);
@@ -133,17 +138,17 @@ async fn forward(key: ObjectKey, gateway: Gateway, changes: mpsc::UnboundedSende
         let concerns = tokio::select! {
             biased;
             link = links.changed() => match link {
-                Ok(()) => Concerns::Everyone,
+                Ok(()) => ChangeScope::Everyone,
                 Err(_) => return,
             },
             change = stream.recv() => match change {
-                Ok(Change::Agent(id) | Change::Run(id)) => Concerns::Id(id),
-                Ok(Change::Heartbeats) => Concerns::Itself,
-                Ok(Change::Link | Change::Roster) | Err(RecvError::Lagged(_)) => Concerns::Everyone,
+                Ok(Change::Agent(id) | Change::Run(id)) => ChangeScope::Id(id),
+                Ok(Change::Heartbeats) => ChangeScope::Itself,
+                Ok(Change::Connection | Change::Roster) | Err(RecvError::Lagged(_)) => ChangeScope::Everyone,
                 Err(RecvError::Closed) => return,
             },
         };
-        if changes.send(Changed { gateway: key.clone(), concerns }).is_err() {
+        if changes.send(GatewayChange { gateway: key.clone(), concerns }).is_err() {
             return;
         }
     }

@@ -15,9 +15,9 @@ mod workspace_cache;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_pool::Gateways;
+use gateway_pool::GatewayPool;
 
-use crate::souls::directories::Souls;
+use crate::souls::directories::SoulDirectories;
 use crate::state::State;
 
 /// The handles that a reconcile works with.
@@ -26,9 +26,9 @@ pub struct Context<S> {
     /// What the HTTP API shares: objects, heartbeats, inventories.
     pub state: Arc<State<S>>,
     /// The connections to gateways.
-    pub gateways: Gateways,
+    pub gateways: GatewayPool,
     /// The directories of souls.
-    pub souls: Souls,
+    pub souls: SoulDirectories,
 }
 
 /// When to look again.

@@ -20,7 +20,7 @@ use tracing::{Instrument, error, warn};
 use crate::api::object_key::ObjectKey;
 use crate::backoff;
 use crate::controllers::Requeue;
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::{Metrics, ReconcileResult};
 use crate::state::Cache;
 
 /// How long a reconcile may take. The slowest request to a gateway, a deletion, has 90 s.
@@ -128,11 +128,11 @@ where
         Ok(Err(failed)) => {
             let panic = failed.try_into_panic().map(said).unwrap_or_default();
             error!(controller = guard.name, object = %key, panic, "reconcile panicked");
-            (Requeue::retry(), Ended::Panic)
+            (Requeue::retry(), ReconcileResult::Panic)
         }
         Err(_) => {
             warn!(controller = guard.name, object = %key, seconds = DEADLINE.as_secs(), "reconcile took too long");
-            (Requeue::retry(), Ended::Deadline)
+            (Requeue::retry(), ReconcileResult::Deadline)
         }
     };
     guard.metrics.ended(guard.name, ended, started.elapsed());
@@ -147,11 +147,11 @@ fn said(panic: Box<dyn Any + Send>) -> String {
     }
 }
 
-fn ended(next: Requeue) -> Ended {
+fn ended(next: Requeue) -> ReconcileResult {
     match next {
-        Requeue { failed: true, .. } => Ended::Error,
-        Requeue { after: Some(_), .. } => Ended::RequeueAfter,
-        Requeue { after: None, .. } => Ended::Success,
+        Requeue { failed: true, .. } => ReconcileResult::Error,
+        Requeue { after: Some(_), .. } => ReconcileResult::RequeueAfter,
+        Requeue { after: None, .. } => ReconcileResult::Success,
     }
 }
 

@@ -9,17 +9,17 @@ use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::events::news;
-use crate::core::error::Trouble;
-use crate::state::store::{Store, StoreError, Subject};
+use crate::core::error::ReconcileError;
+use crate::state::store::{EventTarget, Store, StoreError};
 
 /// What a failed request to Kubernetes means for the agent.
 #[must_use]
-pub(crate) fn kubernetes(error: &StoreError) -> Trouble {
+pub(crate) fn kubernetes(error: &StoreError) -> ReconcileError {
     let text = format!("a request to Kubernetes: {error}");
     match error {
-        StoreError::Refused(_) => Trouble::permanent(Reason::KubernetesError, text),
+        StoreError::Refused(_) => ReconcileError::permanent(Reason::KubernetesError, text),
         StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
-            Trouble::transient(Reason::KubernetesError, text)
+            ReconcileError::transient(Reason::KubernetesError, text)
         }
     }
 }
@@ -29,7 +29,7 @@ pub(crate) async fn write_binding<S: Store>(
     store: &S,
     agent: &Agent,
     binding: Option<&Binding>,
-) -> Result<Agent, Trouble> {
+) -> Result<Agent, ReconcileError> {
     let mut status = agent.status.clone().unwrap_or_default();
     status.binding = binding.map(Binding::to_status);
     store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
@@ -62,7 +62,7 @@ pub(crate) async fn write_status<S: Store>(ctx: &Context<S>, agent: &Agent, new:
         }
     };
     if let Some(note) = news(&old, new) {
-        ctx.state.store.tell(Subject::Agent(agent), &note).await;
+        ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
     }
     Some(written)
 }

@@ -6,28 +6,28 @@ use std::fmt;
 use tokio::time::Instant;
 
 use crate::core::agent::observed::{ObservedFile, ObservedSession};
-use crate::openclaw::model::{self, CallError, Labelled, SessionInfo};
+use crate::openclaw::model::{self, CallError, LabelEvent, SessionInfo};
 
 /// What was last seen of an agent's workspace and session, which change without any event.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
+pub(crate) struct CachedWorkspace {
     /// When the files were listed.
     pub(crate) files_at: Instant,
     pub(crate) files: BTreeMap<String, ObservedFile>,
     pub(crate) session: Option<SessionInfo>,
-    pub(crate) heard: Heard,
+    pub(crate) heard: EventEpoch,
 }
 
 /// When the contents of an agent's files are compared next: after a part of the interval, which may change meanwhile.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Check {
+pub(crate) struct ContentCheck {
     pub(crate) since: Instant,
     pub(crate) thousandths: u32,
 }
 
 /// How much of the gateway's news was heard when a session was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
+pub(crate) struct EventEpoch {
     pub(crate) epoch: u64,
     pub(crate) changes: u64,
 }
@@ -35,14 +35,14 @@ pub(crate) struct Heard {
 /// What tells one life of a session from the next: its id, which resets change before 2026.9, and the time of its last
 /// change, which every entry of its history since is later than.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct SessionVersion {
     /// The session's id.
     pub(crate) id: String,
     /// Milliseconds since 1970 by the gateway's clock.
     pub(crate) updated_ms: i64,
 }
 
-impl Mark {
+impl SessionVersion {
     pub(crate) fn of(session: &SessionInfo) -> Self {
         Self { id: session.id.clone(), updated_ms: session.updated_ms }
     }
@@ -53,15 +53,15 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for SessionVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.id, self.updated_ms)
     }
 }
 
-impl View {
+impl CachedWorkspace {
     /// Whether the session is as it was told.
-    pub(crate) fn shows(&self, told: &Labelled) -> bool {
+    pub(crate) fn shows(&self, told: &LabelEvent) -> bool {
         self.session.as_ref().is_some_and(|session| session.id == told.id && session.label == told.label)
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn observed_session(session: &SessionInfo) -> ObservedSession {
     ObservedSession {
         label: session.label.clone(),
         shown_label: session.label.as_deref().map(model::clean),
-        mark: Mark::of(session).to_string(),
+        mark: SessionVersion::of(session).to_string(),
     }
 }
 

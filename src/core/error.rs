@@ -5,7 +5,7 @@ use crate::api::Reason;
 /// A reason, a sentence for the person who reads `kubectl describe`, and whether waiting helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Trouble {
+pub struct ReconcileError {
     /// The condition's reason.
     pub reason: Reason,
     /// What is wrong and what to do next.
@@ -16,14 +16,14 @@ pub struct Trouble {
     pub transient: bool,
 }
 
-impl Trouble {
-    /// Trouble that stays until somebody changes a resource.
+impl ReconcileError {
+    /// An error that stays until somebody changes a resource.
     #[must_use]
     pub fn permanent(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), code: None, transient: false }
     }
 
-    /// Trouble that may pass by itself.
+    /// An error that may pass by itself.
     #[must_use]
     pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), code: None, transient: true }

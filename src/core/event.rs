@@ -2,7 +2,7 @@
 
 /// Something that an admin should see in `kubectl describe`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct Event {
     /// Whether it is a warning.
     pub warning: bool,
     /// Its reason, one CamelCase word.

@@ -1,7 +1,7 @@
 //! Names that cannot work, of objects that were there before the API server refused them. Pure.
 
 use super::agent::binding::Binding;
-use super::error::Trouble;
+use super::error::ReconcileError;
 use crate::api::agent::Agent;
 use crate::api::names::{IMPOSSIBLE_IDS, LONGEST, is_key, is_namespace, is_object_name};
 use crate::api::shared::{ConfigMapKeyRef, GatewayRef, LocalRef, SecretKeyRef, TemplateSource, TemplatesRef};
@@ -11,13 +11,13 @@ use crate::api::{AgentGateway, Board, Reason};
 ///
 /// # Errors
 /// The field whose name cannot, and what to do.
-pub(crate) fn of_agent(agent: &Agent) -> Result<(), Trouble> {
+pub(crate) fn of_agent(agent: &Agent) -> Result<(), ReconcileError> {
     let spec = &agent.spec;
     if let Some(id) = spec.agent_id.as_deref().filter(|id| IMPOSSIBLE_IDS.contains(id) && !was_set_up(agent, id)) {
         let message = format!(
             "spec.agentId {id:?} is an id that a gateway cannot keep; create the Agent anew with another one, or with none"
         );
-        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     local(spec.board_ref.as_ref(), "spec.boardRef")?;
     gateway_ref(spec.gateway_ref.as_ref(), "spec.gatewayRef")?;
@@ -41,7 +41,7 @@ fn was_set_up(agent: &Agent, id: &str) -> bool {
 ///
 /// # Errors
 /// As of [`of_agent`].
-pub(crate) fn of_board(board: &Board) -> Result<(), Trouble> {
+pub(crate) fn of_board(board: &Board) -> Result<(), ReconcileError> {
     gateway_ref(Some(&board.spec.gateway_ref), "spec.gatewayRef of the Board")?;
     templates(board.spec.templates.as_ref(), "spec.templates of the Board")
 }
@@ -50,7 +50,7 @@ pub(crate) fn of_board(board: &Board) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// As of [`of_agent`].
-pub(crate) fn of_gateway(gateway: &AgentGateway) -> Result<(), Trouble> {
+pub(crate) fn of_gateway(gateway: &AgentGateway) -> Result<(), ReconcileError> {
     let spec = &gateway.spec;
     secret_key(spec.auth.token_secret_ref.as_ref(), "spec.auth.tokenSecretRef")?;
     secret_key(spec.auth.password_secret_ref.as_ref(), "spec.auth.passwordSecretRef")?;
@@ -59,52 +59,55 @@ pub(crate) fn of_gateway(gateway: &AgentGateway) -> Result<(), Trouble> {
     templates(spec.templates.as_ref(), "spec.templates")
 }
 
-fn object(name: &str, field: &str) -> Result<(), Trouble> {
+fn object(name: &str, field: &str) -> Result<(), ReconcileError> {
     check(is_object_name(name), name, field, "the name of an object")
 }
 
-fn check(holds: bool, name: &str, field: &str, what: &str) -> Result<(), Trouble> {
+fn check(holds: bool, name: &str, field: &str, what: &str) -> Result<(), ReconcileError> {
     if holds {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
-    Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} {shown:?} cannot be {what}; correct that field")))
+    Err(ReconcileError::permanent(
+        Reason::InvalidSpec,
+        format!("{field} {shown:?} cannot be {what}; correct that field"),
+    ))
 }
 
 /// The name of a Secret that Muster makes, whose default is made from the name of the object.
-fn secret(name: &str, field: &str, kind: &str) -> Result<(), Trouble> {
+fn secret(name: &str, field: &str, kind: &str) -> Result<(), ReconcileError> {
     if name.len() > LONGEST {
         let message = format!(
             "the name of its Secret would have {} characters and can have {LONGEST}; give it a shorter one in {field}, or create the {kind} anew with a shorter name",
             name.len()
         );
-        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     object(name, field)
 }
 
-fn local(reference: Option<&LocalRef>, field: &str) -> Result<(), Trouble> {
+fn local(reference: Option<&LocalRef>, field: &str) -> Result<(), ReconcileError> {
     reference.map_or(Ok(()), |LocalRef { name }| object(name, &format!("{field}.name")))
 }
 
-fn gateway_ref(reference: Option<&GatewayRef>, field: &str) -> Result<(), Trouble> {
+fn gateway_ref(reference: Option<&GatewayRef>, field: &str) -> Result<(), ReconcileError> {
     let Some(GatewayRef { name, namespace }) = reference else { return Ok(()) };
     object(name, &format!("{field}.name"))?;
     let Some(namespace) = namespace else { return Ok(()) };
     check(is_namespace(namespace), namespace, &format!("{field}.namespace"), "the name of a namespace")
 }
 
-fn secret_key(reference: Option<&SecretKeyRef>, field: &str) -> Result<(), Trouble> {
+fn secret_key(reference: Option<&SecretKeyRef>, field: &str) -> Result<(), ReconcileError> {
     let Some(SecretKeyRef { name, key }) = reference else { return Ok(()) };
     object(name, &format!("{field}.name"))?;
     check(is_key(key), key, &format!("{field}.key"), "a key of a Secret")
 }
 
-fn templates(reference: Option<&TemplatesRef>, field: &str) -> Result<(), Trouble> {
+fn templates(reference: Option<&TemplatesRef>, field: &str) -> Result<(), ReconcileError> {
     local(reference.map(|reference| &reference.config_map_ref), &format!("{field}.configMapRef"))
 }
 
-fn source(template: Option<&TemplateSource>, field: &str) -> Result<(), Trouble> {
+fn source(template: Option<&TemplateSource>, field: &str) -> Result<(), ReconcileError> {
     let reference = template.and_then(|template| template.config_map_key_ref.as_ref());
     let Some(ConfigMapKeyRef { name, key }) = reference else { return Ok(()) };
     object(name, &format!("{field}.configMapKeyRef.name"))?;
@@ -122,7 +125,7 @@ mod tests {
         serde_json::from_value(agent).unwrap()
     }
 
-    fn message(result: Result<(), Trouble>) -> String {
+    fn message(result: Result<(), ReconcileError>) -> String {
         let trouble = result.unwrap_err();
         assert!(trouble.reason == Reason::InvalidSpec && !trouble.transient, "{trouble}");
         trouble.message

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::requests::{Asked, handled};
+use super::requests::{RequestTimes, handled};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::{RequestKind, SyncError, SyncStatus};
@@ -22,7 +22,7 @@ enum Progress {
 
 /// What the agents below made of the latest request; `None` when nothing is asked for.
 #[must_use]
-pub fn progress(asked: &Asked, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
+pub fn progress(asked: &RequestTimes, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
     let (requested_at, kinds) = asked.latest()?;
     let mut sync =
         SyncStatus { requested_at: Time(requested_at), kinds, updated: 0, skipped: 0, pending: 0, errors: Vec::new() };
@@ -77,11 +77,11 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn asked() -> Asked {
+    fn asked() -> RequestTimes {
         let annotations: BTreeMap<_, _> = [RequestKind::Sync, RequestKind::Rotate]
             .map(|kind| (kind.annotation().to_owned(), at(AT).to_string()))
             .into();
-        Asked::read(Some(&annotations), at(AT))
+        RequestTimes::read(Some(&annotations), at(AT))
     }
 
     /// An agent that dealt with these kinds, and whether there was something to do.
@@ -122,6 +122,6 @@ mod tests {
 
     #[test]
     fn without_a_request_there_is_nothing_to_tell() {
-        assert_eq!(progress(&Asked::default(), &[agent(&[], None)]), None);
+        assert_eq!(progress(&RequestTimes::default(), &[agent(&[], None)]), None);
     }
 }

@@ -17,13 +17,13 @@ pub type Annotations = BTreeMap<String, String>;
 
 /// The times of the requests that one or more objects make.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestTimes {
     times: BTreeMap<RequestKind, Timestamp>,
     /// What is no request although it stands where one should: a sentence each.
     pub invalid: Vec<String>,
 }
 
-impl Asked {
+impl RequestTimes {
     /// Reads the requests of an object. One from the future is no request: it would hide all that come before its time.
     #[must_use]
     pub fn read(annotations: Option<&Annotations>, now: Timestamp) -> Self {
@@ -76,9 +76,9 @@ impl Asked {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     /// By the Agent itself.
-    pub own: Asked,
+    pub own: RequestTimes,
     /// By its Board and its AgentGateway.
-    pub above: Asked,
+    pub above: RequestTimes,
     /// What is still to be done.
     due: BTreeMap<RequestKind, Timestamp>,
     /// The Board and the AgentGateway.
@@ -92,7 +92,7 @@ impl Requests {
     /// A request is handled once. What was asked for before the agent came, or before it came to this Board or
     /// AgentGateway, is not done.
     #[must_use]
-    pub fn new(own: Asked, above: Asked, parents: Parents, status: &AgentStatus) -> Self {
+    pub fn new(own: RequestTimes, above: RequestTimes, parents: Parents, status: &AgentStatus) -> Self {
         let mut due = BTreeMap::new();
         if status.parents.is_some() {
             let known = status.parents.as_ref() == Some(&parents);

@@ -13,16 +13,19 @@ fn annotations(value: &str) -> Annotations {
 #[test]
 fn what_is_no_time_or_in_the_future_is_told_and_not_done() {
     for (value, says) in [("yes", "is no time"), ("", "is no time"), ("2099-01-01T00:00:00Z", "in the future")] {
-        let asked = Asked::read(Some(&annotations(value)), at(1000));
+        let asked = RequestTimes::read(Some(&annotations(value)), at(1000));
         assert_eq!(asked.latest(), None);
         assert!(asked.invalid[0].contains(says) && asked.invalid[0].contains("sync-requested-at"), "{asked:?}");
     }
-    assert_eq!(Asked::read(Some(&annotations("1970-01-01T00:20:00Z")), at(1000)).at(RequestKind::Sync), Some(at(1200)));
+    assert_eq!(
+        RequestTimes::read(Some(&annotations("1970-01-01T00:20:00Z")), at(1000)).at(RequestKind::Sync),
+        Some(at(1200))
+    );
 }
 
 #[test]
 fn of_an_agents_and_its_boards_request_the_later_counts() {
-    let of = |second| Asked::read(Some(&annotations(&at(second).to_string())), at(1000));
+    let of = |second| RequestTimes::read(Some(&annotations(&at(second).to_string())), at(1000));
     assert_eq!(of(5).and(&of(7)).at(RequestKind::Sync), Some(at(7)));
     assert_eq!(of(9).and(&of(7)).at(RequestKind::Sync), Some(at(9)));
 }
@@ -69,8 +72,8 @@ fn a_request_that_failed_is_still_to_be_done() {
     let mut situation = applied().working();
     situation.now += 10;
     situation.own.insert(RequestKind::Sync, situation.now);
-    let trouble = crate::core::error::Trouble::transient(crate::api::Reason::GatewayError, "no");
-    let failed = Plan { wait: Some(crate::core::agent::blocked::Wait::Blocked(trouble)), ..situation.plan() };
+    let trouble = crate::core::error::ReconcileError::transient(crate::api::Reason::GatewayError, "no");
+    let failed = Plan { wait: Some(crate::core::agent::blocked::Blocker::Blocked(trouble)), ..situation.plan() };
     situation.record(&failed, None);
     assert_eq!(handled_kinds(&situation), []);
     assert!(situation.plan().fulfils.contains(&RequestKind::Sync));

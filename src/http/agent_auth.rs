@@ -8,12 +8,12 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
-use super::api::Api;
+use super::api::AgentApi;
 use super::error::ApiError;
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, ConditionType};
-use crate::core::agent::token::acceptance::{Standing, standing};
+use crate::core::agent::token::acceptance::{TokenAcceptance, standing};
 use crate::state::store::Store;
 
 /// The agent that made a request.
@@ -22,15 +22,15 @@ use crate::state::store::Store;
 /// It is there, it is not being deleted, its token was accepted, and it does not call too often. Whoever has no accepted token
 /// gets the same answer whatever agents there are.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct AgentCaller {
     /// The agent.
     pub agent: Arc<Agent>,
 }
 
-impl<S: Store> FromRequestParts<Arc<Api<S>>> for Caller {
+impl<S: Store> FromRequestParts<Arc<AgentApi<S>>> for AgentCaller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<S>>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<AgentApi<S>>) -> Result<Self, ApiError> {
         let known = match authenticate(api, &parts.headers) {
             Ok(known) => known,
             Err(_) if !api.probes.synced.load(Ordering::Relaxed) => return Err(starting()),
@@ -60,7 +60,7 @@ struct Known {
     first_use: Option<String>,
 }
 
-fn authenticate<S: Store>(api: &Api<S>, headers: &HeaderMap) -> Result<Known, ApiError> {
+fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<Known, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
     let token = token(headers)
         .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;
@@ -72,9 +72,9 @@ fn authenticate<S: Store>(api: &Api<S>, headers: &HeaderMap) -> Result<Known, Ap
     let issued = agent.status.as_ref().and_then(|s| s.token.as_ref()).ok_or_else(unknown)?;
     let confirmed = api.state.heartbeats.confirmed(&agent).map(|(sha256, _)| sha256);
     match standing(issued, confirmed.as_deref(), &hash, api.state.store.now()) {
-        Standing::Current { first } => Ok(Known { agent, first_use: first.then_some(hash) }),
-        Standing::Previous => Ok(Known { agent, first_use: None }),
-        Standing::Refused => Err(unknown()),
+        TokenAcceptance::Current { first } => Ok(Known { agent, first_use: first.then_some(hash) }),
+        TokenAcceptance::Previous => Ok(Known { agent, first_use: None }),
+        TokenAcceptance::Refused => Err(unknown()),
     }
 }
 

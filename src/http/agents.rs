@@ -11,14 +11,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::agent_auth::{Caller, paused};
-use super::api::Api;
+use super::agent_auth::{AgentCaller, paused};
+use super::api::AgentApi;
 use super::dto::has_id;
 use super::error::ApiError;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
-use crate::state::heartbeats::Report;
+use crate::state::heartbeats::HeartbeatReport;
 use crate::state::store::Store;
 
 /// The longest body that is read, in bytes.
@@ -27,7 +27,7 @@ const LONGEST_BODY: usize = 16 * 1024;
 const LONGEST_TASK: usize = 256;
 
 /// The routes that agents call.
-pub fn router<S: Store>(api: Arc<Api<S>>) -> Router {
+pub fn router<S: Store>(api: Arc<AgentApi<S>>) -> Router {
     Router::new()
         .route("/api/v1/agents/{id}/heartbeat", post(heartbeat_by_id::<S>))
         .route("/api/v1/agent/heartbeat", post(heartbeat::<S>))
@@ -68,8 +68,8 @@ struct Seen {
 // The caller comes first: who has no token learns nothing else.
 
 async fn heartbeat_by_id<S: Store>(
-    State(api): State<Arc<Api<S>>>,
-    caller: Caller,
+    State(api): State<Arc<AgentApi<S>>>,
+    caller: AgentCaller,
     id: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Seen>, ApiError> {
@@ -81,14 +81,14 @@ async fn heartbeat_by_id<S: Store>(
 }
 
 async fn heartbeat<S: Store>(
-    State(api): State<Arc<Api<S>>>,
-    caller: Caller,
+    State(api): State<Arc<AgentApi<S>>>,
+    caller: AgentCaller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Seen>, ApiError> {
     check_in(&api, &caller.agent, body).await
 }
 
-async fn healthz<S: Store>(State(api): State<Arc<Api<S>>>, caller: Caller) -> Json<Seen> {
+async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCaller) -> Json<Seen> {
     let due = api.state.heartbeats.alive(&caller.agent, api.state.store.now());
     seen(&api, &caller.agent, due).await
 }
@@ -105,7 +105,7 @@ fn another(exists: bool) -> ApiError {
 }
 
 async fn check_in<S: Store>(
-    api: &Api<S>,
+    api: &AgentApi<S>,
     agent: &Agent,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Seen>, ApiError> {
@@ -118,7 +118,7 @@ async fn check_in<S: Store>(
 }
 
 /// Takes note that an agent was heard of, and has its status written when that is due.
-async fn seen<S: Store>(api: &Api<S>, agent: &Agent, due: bool) -> Json<Seen> {
+async fn seen<S: Store>(api: &AgentApi<S>, agent: &Agent, due: bool) -> Json<Seen> {
     api.probes.metrics.heartbeat();
     if due {
         // The receiver ends only when the operator does.
@@ -144,7 +144,7 @@ struct Heartbeat {
     current_task_id: Option<String>,
 }
 
-fn report(body: &[u8]) -> Result<Report, ApiError> {
+fn report(body: &[u8]) -> Result<HeartbeatReport, ApiError> {
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
     let heartbeat = match body {
         [] => Heartbeat::default(),
@@ -163,7 +163,7 @@ fn report(body: &[u8]) -> Result<Report, ApiError> {
     if current_task.as_ref().is_some_and(|t| t.chars().count() > LONGEST_TASK) {
         return Err(bad(format!("current_task_id is longer than {LONGEST_TASK} characters")));
     }
-    Ok(Report { status, current_task })
+    Ok(HeartbeatReport { status, current_task })
 }
 
 fn check_in_status(word: &str) -> Option<CheckIn> {
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_a_sign_of_life() {
-        assert_eq!(report(b"").unwrap(), Report::default());
+        assert_eq!(report(b"").unwrap(), HeartbeatReport::default());
     }
 
     #[test]

@@ -20,7 +20,7 @@ const TOMBSTONES: usize = 1024;
 /// It keeps one state per agent and a bounded number of deleted ones, however many readers there are and however slow
 /// they are: a reader has only a number, and what changed twice since it last read is read once.
 #[derive(Debug)]
-pub struct Feed {
+pub struct ChangeFeed {
     boot: String,
     inner: Mutex<Inner>,
     last: watch::Sender<u64>,
@@ -60,7 +60,7 @@ impl Inner {
     }
 }
 
-impl Feed {
+impl ChangeFeed {
     /// An empty feed, until `end`. `boot` tells the ids of this one from those of another.
     #[must_use]
     pub fn new(boot: impl Into<String>, end: CancellationToken) -> Self {
@@ -145,8 +145,8 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn new() -> Feed {
-        Feed::new("b", CancellationToken::new())
+    fn new() -> ChangeFeed {
+        ChangeFeed::new("b", CancellationToken::new())
     }
 
     fn agent(name: &str, uid: &str, shown: &str) -> Agent {
@@ -158,7 +158,7 @@ mod tests {
         agent
     }
 
-    fn read(feed: &Feed, cursor: u64) -> Vec<(u64, String, &'static str)> {
+    fn read(feed: &ChangeFeed, cursor: u64) -> Vec<(u64, String, &'static str)> {
         let found = feed.after(cursor, 0, 100).unwrap();
         found.iter().map(|(seq, e)| (*seq, e.item.name.clone(), e.item.status.unwrap())).collect()
     }

@@ -33,22 +33,22 @@ const fn at_least_one(n: u32) -> NonZeroU32 {
 /// A caller that made no call for as long as its bucket takes to fill is not kept in memory for longer than the next
 /// few thousand calls.
 #[derive(Debug)]
-pub struct Limits {
+pub struct RateLimits {
     agents: Buckets<String>,
-    strangers: Strangers,
+    strangers: FailedAuthLimiter,
 }
 
-impl Default for Limits {
+impl Default for RateLimits {
     fn default() -> Self {
         Self::with(AGENT)
     }
 }
 
-impl Limits {
+impl RateLimits {
     /// Limits under which each agent may do this.
     #[must_use]
     pub fn with(agent: Quota) -> Self {
-        Self { agents: Buckets::new(agent), strangers: Strangers::default() }
+        Self { agents: Buckets::new(agent), strangers: FailedAuthLimiter::default() }
     }
 
     /// Counts a call of the agent with this uid.
@@ -73,18 +73,18 @@ impl Limits {
 /// # Guarantees
 /// Once an address has used up its bucket, it is turned away before anybody is asked whose its token is.
 #[derive(Debug)]
-pub struct Strangers {
+pub struct FailedAuthLimiter {
     buckets: Buckets<IpAddr>,
     barred: Mutex<HashMap<IpAddr, Instant>>,
 }
 
-impl Default for Strangers {
+impl Default for FailedAuthLimiter {
     fn default() -> Self {
         Self { buckets: Buckets::new(STRANGER), barred: Mutex::default() }
     }
 }
 
-impl Strangers {
+impl FailedAuthLimiter {
     /// Looks whether an address may ask.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_burst_an_agent_waits_and_others_do_not() {
-        let limits = Limits::default();
+        let limits = RateLimits::default();
         assert_eq!((0..25).filter(|_| limits.agent("a").is_ok()).count(), 20);
         let wait = limits.agent("a").unwrap_err();
         assert!(wait <= Duration::from_secs(1) && !wait.is_zero(), "{wait:?}");
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_with_many_wrong_tokens_is_turned_away_for_a_while() {
-        let strangers = Strangers::default();
+        let strangers = FailedAuthLimiter::default();
         let (bad, good) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         while strangers.refused(bad).is_ok() {}
         let wait = strangers.admit(bad).unwrap_err();
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn callers_that_are_idle_are_forgotten() {
-        let limits = Limits::default();
+        let limits = RateLimits::default();
         for n in 0..SWEEP - 1 {
             limits.stranger(IpAddr::from(n.to_be_bytes())).unwrap();
         }

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Where a certificate and its key are, both in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
+pub struct CertificateFiles {
     /// The certificate and those that it was issued by, its own first.
     pub certificate: PathBuf,
     /// Its private key.
@@ -64,7 +64,7 @@ impl TlsError {
 /// A certificate that is served, and read again when its files change.
 #[derive(Debug)]
 pub struct Certificate {
-    files: Files,
+    files: CertificateFiles,
     provider: Arc<CryptoProvider>,
     served: RwLock<Arc<CertifiedKey>>,
 }
@@ -77,7 +77,7 @@ impl Certificate {
     ///
     /// # Errors
     /// When one cannot be read, or the two are no certificate and its key.
-    pub fn load(files: Files) -> Result<Arc<Self>, TlsError> {
+    pub fn load(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let served = RwLock::new(Arc::new(pair(&read(&files)?, &files, &provider)?));
         Ok(Arc::new(Self { files, provider, served }))
@@ -157,12 +157,12 @@ impl Read {
     }
 }
 
-fn read(files: &Files) -> Result<Read, TlsError> {
+fn read(files: &CertificateFiles) -> Result<Read, TlsError> {
     let file = |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
     Ok(Read { certificate: file(&files.certificate)?, key: file(&files.key)? })
 }
 
-fn pair(read: &Read, files: &Files, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+fn pair(read: &Read, files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
     let pem = |what, path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::Pem { path, what, source }
@@ -190,13 +190,13 @@ mod tests {
         Pem { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
     }
 
-    fn write(files: &Files, pem: &Pem) {
+    fn write(files: &CertificateFiles, pem: &Pem) {
         std::fs::write(&files.certificate, &pem.certificate).unwrap();
         std::fs::write(&files.key, &pem.key).unwrap();
     }
 
-    fn files(folder: &Path) -> Files {
-        Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
+    fn files(folder: &Path) -> CertificateFiles {
+        CertificateFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
     }
 
     #[test]

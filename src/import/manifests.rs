@@ -8,7 +8,7 @@ use crate::api::agent::Role;
 use crate::api::names::IMPOSSIBLE_IDS;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
-use crate::core::agent::binding::Identity;
+use crate::core::agent::binding::AgentIdentity;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
     AgentEntry, AgentRow, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, Inventory,
@@ -32,7 +32,7 @@ pub(super) struct Names {
 
 /// What became of the agents of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Agents {
+pub(super) struct ImportedAgents {
     /// An Agent for each, by id.
     pub(super) manifests: Vec<Value>,
     /// Sentences about what is not in them.
@@ -45,8 +45,8 @@ pub(super) struct Agents {
 /// What an Agent names is what the gateway's config says, so that applying it changes nothing there. A setting that the
 /// resource has no word for is not named, and stays as it is. Every Agent is one that the API server takes.
 #[must_use]
-pub(super) fn agents(inventory: &Inventory, names: &Names) -> Agents {
-    let mut found = Agents::default();
+pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
+    let mut found = ImportedAgents::default();
     let mut taken = BTreeSet::new();
     for row in inventory.agents.values() {
         let id = &row.id;
@@ -88,7 +88,7 @@ fn is_derived(id: &str) -> bool {
     let is_uid = |text: &str| text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(hexadecimal);
     let uid = id.len().checked_sub(36).and_then(|at| id.get(at..)).filter(|text| is_uid(text));
     let roles = [Role::Worker, Role::Lead, Role::Main];
-    uid.is_some_and(|uid| roles.iter().any(|role| Identity::derive(*role, None, uid, "").agent_id == id))
+    uid.is_some_and(|uid| roles.iter().any(|role| AgentIdentity::derive(*role, None, uid, "").agent_id == id))
 }
 
 /// Whether an id is one that `spec.agentId` may have.

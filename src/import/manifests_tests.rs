@@ -30,7 +30,7 @@ fn inventory(entries: &Value) -> Inventory {
     }
 }
 
-fn imported(entries: &Value) -> Agents {
+fn imported(entries: &Value) -> ImportedAgents {
     agents(&inventory(entries), &Names { namespace: None, gateway: "gateway".into(), board: "imported".into() })
 }
 

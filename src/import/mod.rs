@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use manifests::{Agents, Names, agents, manifest};
+use manifests::{ImportedAgents, Names, agents, manifest};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::openclaw::{Auth, Fingerprint, Identity, Network, Settings, Trust};
+use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Fingerprint, Network, Trust};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -26,7 +26,7 @@ const MOST_IN_FLIGHT: usize = 8;
 
 /// What is imported, and how the objects are called.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct ImportOptions {
     /// The gateway, `ws://` or `wss://`, without credentials.
     // Not parsed by clap, whose complaint would repeat it as it is.
     #[arg(long, value_name = "URL")]
@@ -65,14 +65,14 @@ pub struct Options {
 
 /// What the flags ask for, once they are checked.
 struct Wanted<'a> {
-    options: &'a Options,
+    options: &'a ImportOptions,
     url: Url,
     api_url: Url,
     names: Names,
 }
 
 impl<'a> Wanted<'a> {
-    fn read(options: &'a Options) -> Result<Self, Failure> {
+    fn read(options: &'a ImportOptions) -> Result<Self, Failure> {
         let url = args::url("--gateway", &options.gateway, ["ws", "wss"])?;
         let name = |given: &Option<String>, prefix, flag| match given {
             Some(name) => Ok(name.clone()),
@@ -92,7 +92,7 @@ impl<'a> Wanted<'a> {
 ///
 /// # Errors
 /// A sentence about the flag, the file or the gateway, and what to do.
-pub fn main(options: &Options) -> Result<(), Failure> {
+pub fn main(options: &ImportOptions) -> Result<(), Failure> {
     let wanted = Wanted::read(options)?;
     let settings = settings(&wanted)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -112,7 +112,7 @@ fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
     Fingerprint::parse(text).ok_or("give the SHA-256 of the certificate: 64 hexadecimal digits, with or without colons")
 }
 
-fn settings(Wanted { options, url, .. }: &Wanted) -> Result<Settings, Failure> {
+fn settings(Wanted { options, url, .. }: &Wanted) -> Result<ConnectionSettings, Failure> {
     if url.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
         return Err(format!("--gateway {url}: only wss:// has a certificate for --ca-file or --fingerprint").into());
     }
@@ -122,8 +122,8 @@ fn settings(Wanted { options, url, .. }: &Wanted) -> Result<Settings, Failure> {
         (None, Some(pem)) => Trust::Pem(pem),
         (None, None) => Trust::Platform,
     };
-    let identity = Identity::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
-    Ok(Settings {
+    let identity = DeviceKey::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
+    Ok(ConnectionSettings {
         url: url.clone(),
         auth: auth(options)?,
         identity: Arc::new(identity),
@@ -135,7 +135,7 @@ fn settings(Wanted { options, url, .. }: &Wanted) -> Result<Settings, Failure> {
     })
 }
 
-fn auth(options: &Options) -> Result<Auth, Failure> {
+fn auth(options: &ImportOptions) -> Result<Auth, Failure> {
     if let Some(path) = &options.password_file {
         return Ok(Auth::Password(contents("--password-file", path)?.trim_end().into()));
     }
@@ -153,7 +153,7 @@ fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
 }
 
 /// The manifests as one YAML stream.
-fn text(wanted: &Wanted, found: &Agents) -> Result<String, Failure> {
+fn text(wanted: &Wanted, found: &ImportedAgents) -> Result<String, Failure> {
     let names = &wanted.names;
     let mut objects = Vec::new();
     if !wanted.options.only_agents {
@@ -182,7 +182,7 @@ fn head(Wanted { options, url, names, .. }: &Wanted, count: usize) -> String {
 }
 
 /// The Secret key of the credential.
-fn key(options: &Options) -> &'static str {
+fn key(options: &ImportOptions) -> &'static str {
     if options.password_file.is_some() { "password" } else { "token" }
 }
 
@@ -212,7 +212,7 @@ mod tests {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        options: Options,
+        options: ImportOptions,
     }
 
     /// What the command line says to these arguments.

@@ -7,20 +7,20 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::import::Failure;
-use crate::openclaw::model::{Inventory, Link, Refusal, RefusalKind, Unread};
-use crate::openclaw::{Dial, Gateway, Settings};
+use crate::openclaw::model::{ConnectionState, Inventory, ReadFailure, Refusal, RefusalKind};
+use crate::openclaw::{ConnectionSettings, Dial, GatewayClient};
 
 /// Reads roster and config.
 ///
 /// # Errors
 /// The gateway refuses this client, or nothing was read within the limit; with what was in the way.
 pub(super) async fn inventory(
-    settings: Settings,
+    settings: ConnectionSettings,
     dial: Arc<dyn Dial>,
     limit: Duration,
 ) -> Result<Arc<Inventory>, Failure> {
     let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
-    let gateway = Gateway::open(settings, dial, Arc::new(()));
+    let gateway = GatewayClient::open(settings, dial, Arc::new(()));
     let (mut link, mut inventory, mut unread) = (gateway.link(), gateway.inventory(), gateway.unread());
     let end = Instant::now() + limit;
     let mut told = String::new();
@@ -31,10 +31,10 @@ pub(super) async fn inventory(
         }
         let state = link.borrow_and_update().clone();
         let news = match &state {
-            Link::Connecting => String::new(),
-            Link::Up(_) => unread.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
-            Link::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
-            Link::Refused(refusal) => {
+            ConnectionState::Connecting => String::new(),
+            ConnectionState::Up(_) => unread.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
+            ConnectionState::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
+            ConnectionState::Refused(refusal) => {
                 asked |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
                 refused(&url, refusal, identity.device_id())?
             }
@@ -52,14 +52,14 @@ pub(super) async fn inventory(
             () = tokio::time::sleep_until(end) => break Err(late(&url, limit, &told)),
         }
     };
-    if asked && matches!(*link.borrow(), Link::Up(_)) {
+    if asked && matches!(*link.borrow(), ConnectionState::Up(_)) {
         let id = identity.device_id();
         eprintln!("this device is of no more use; run this where the gateway runs: openclaw devices remove {id}");
     }
     Ok(read?)
 }
 
-fn unreadable(unread: &Unread) -> String {
+fn unreadable(unread: &ReadFailure) -> String {
     format!("the gateway's config and roster cannot be read: {} ({}); trying again", unread.message, unread.code)
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::openclaw::model::{PairingRequest, PairingRequestId};
-    use crate::openclaw::{Auth, ByteStream, Identity, Trust};
+    use crate::openclaw::{Auth, ByteStream, DeviceKey, Trust};
 
     #[derive(Debug)]
     struct One(Simulator);
@@ -126,10 +126,10 @@ mod tests {
 
     /// What reading a simulated gateway ends in.
     async fn read(simulator: &Simulator) -> Result<Arc<Inventory>, String> {
-        let settings = Settings {
+        let settings = ConnectionSettings {
             url: "ws://gateway".parse().unwrap(),
             auth: Auth::Token("secret".into()),
-            identity: Arc::new(Identity::generate().unwrap()),
+            identity: Arc::new(DeviceKey::generate().unwrap()),
             device_token: None,
             former: None,
             trust: Trust::Platform,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::connection::payload::Payload;
-use super::inventory::event::News;
+use super::inventory::event::GatewayEvent;
 use super::model::CallError;
 
 /// The deadline of ordinary requests.
@@ -20,7 +20,7 @@ pub(crate) const CONFIG_WRITE: Duration = Duration::from_mins(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The connection.
-    Link,
+    Connection,
     /// Anything: look at everything again.
     Roster,
     /// What the config says about heartbeats.
@@ -49,12 +49,12 @@ impl Meter for () {
 
 /// Makes requests. The tasks behind a handle have one too.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
+pub(crate) struct Requester {
     pub(crate) calls: mpsc::Sender<Call>,
     pub(crate) meter: Arc<dyn Meter>,
 }
 
-impl Caller {
+impl Requester {
     /// Makes a request. It is dropped when the future is, unless it was sent already.
     pub(crate) async fn call(
         &self,
@@ -100,7 +100,7 @@ pub(crate) struct Call {
 
 /// Something that the gateway told, for the informer.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum ConnectionEvent {
     /// The connection stands; everything has to be read.
     Up,
     /// The connection is gone.
@@ -108,5 +108,5 @@ pub(crate) enum Told {
     /// Events were lost.
     Gap,
     /// What an event says, and its place in the queue.
-    News { news: News, _place: OwnedSemaphorePermit },
+    Event { event: GatewayEvent, _permit: OwnedSemaphorePermit },
 }

@@ -10,21 +10,23 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::channel::{Caller, Change, Meter, resync};
-use super::config_writer::batch_window::{Arrival, Arrivals};
+use super::channel::{Change, Meter, Requester, resync};
+use super::config_writer::batch_window::{ExpectedEntries, ExpectedEntry};
 use super::config_writer::entry_queue::EntryQueue;
 use super::config_writer::shared_blocks::SharedBlocks;
 use super::config_writer::write_guard::{Write, WriteGuard};
-use super::config_writer::write_lock::{Turn, Turns};
-use super::config_writer::writer::{Command, Writer};
-use super::connection::credential_fallback::Login;
+use super::config_writer::write_lock::{WriteLock, WriteLockGuard};
+use super::config_writer::writer::{ConfigWriter, WriteCommand};
+use super::connection::credential_fallback::CredentialFallback;
 use super::connection::payload::Payload;
-use super::connection::task::Connection;
+use super::connection::task::ConnectionTask;
 use super::connection::transport::Dial;
 use super::inventory::informer::Informer;
 use super::model::file::OfFile;
-use super::model::{AgentEntry, CallError, HeartbeatClaims, Inventory, Link, Runs, Unread, Writes};
-use super::settings::Settings;
+use super::model::{
+    AgentEntry, CallError, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
+};
+use super::settings::ConnectionSettings;
 use crate::openclaw::limits;
 
 /// Most requests that wait for their turn; further ones wait for a place.
@@ -37,50 +39,50 @@ const CHANGES: usize = 1024;
 
 /// A handle to a gateway. Its tasks end with its last clone.
 #[derive(Clone, Debug)]
-pub struct Gateway {
+pub struct GatewayClient {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    caller: Caller,
-    link: watch::Receiver<Link>,
+    caller: Requester,
+    link: watch::Receiver<ConnectionState>,
     inventory: watch::Receiver<Option<Arc<Inventory>>>,
-    unread: watch::Receiver<Option<Arc<Unread>>>,
-    runs: watch::Receiver<Runs>,
-    writes: watch::Receiver<Arc<Writes>>,
+    unread: watch::Receiver<Option<Arc<ReadFailure>>>,
+    runs: watch::Receiver<GatewayActivity>,
+    writes: watch::Receiver<Arc<ConfigWrites>>,
     changes: broadcast::Sender<Change>,
-    commands: mpsc::UnboundedSender<Command>,
-    arrivals: Arrivals,
+    commands: mpsc::UnboundedSender<WriteCommand>,
+    arrivals: ExpectedEntries,
     wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
-    turns: Arc<Turns>,
+    turns: Arc<WriteLock>,
     hashes: Arc<AtomicBool>,
     guard: Mutex<WriteGuard>,
     _closing: DropGuard,
 }
 
-impl Gateway {
+impl GatewayClient {
     /// Opens the connection and keeps it. Must be called within a tokio runtime.
     #[must_use]
-    pub fn open(settings: Settings, dial: Arc<dyn Dial>, meter: Arc<dyn Meter>) -> Self {
+    pub fn open(settings: ConnectionSettings, dial: Arc<dyn Dial>, meter: Arc<dyn Meter>) -> Self {
         let closing = CancellationToken::new();
         let (calls, calls_rx) = mpsc::channel(QUEUE);
         let (told, heard) = mpsc::unbounded_channel();
-        let (link, link_rx) = watch::channel(Link::Connecting);
+        let (link, link_rx) = watch::channel(ConnectionState::Connecting);
         let (inventory, inventory_rx) = watch::channel(None);
         let (unread, unread_rx) = watch::channel(None);
-        let (runs, runs_rx) = watch::channel(Runs::default());
-        let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
+        let (runs, runs_rx) = watch::channel(GatewayActivity::default());
+        let (writes, writes_rx) = watch::channel(Arc::new(ConfigWrites::default()));
         let (changes, _) = broadcast::channel(CHANGES);
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let (wanted, wanted_rx) = mpsc::unbounded_channel();
-        let caller = Caller { calls, meter };
-        let turns = Arc::<Turns>::default();
-        let arrivals = Arrivals::default();
+        let caller = Requester { calls, meter };
+        let turns = Arc::<WriteLock>::default();
+        let arrivals = ExpectedEntries::default();
         let hashes = Arc::new(AtomicBool::new(false));
         let resync = settings.resync;
-        let connection = Connection {
-            login: Login::new(&settings),
+        let connection = ConnectionTask {
+            login: CredentialFallback::new(&settings),
             settings,
             dial,
             calls: calls_rx,
@@ -103,7 +105,7 @@ impl Gateway {
             hashes: Arc::clone(&hashes),
             resync,
         };
-        let config_writer = Writer {
+        let config_writer = ConfigWriter {
             caller: caller.clone(),
             commands: commands_rx,
             inventory: inventory_rx.clone(),
@@ -143,7 +145,7 @@ impl Gateway {
 
     /// The state of the connection.
     #[must_use]
-    pub fn link(&self) -> watch::Receiver<Link> {
+    pub fn link(&self) -> watch::Receiver<ConnectionState> {
         self.inner.link.clone()
     }
 
@@ -155,13 +157,13 @@ impl Gateway {
 
     /// Why roster and config cannot be read, while that fails time and again.
     #[must_use]
-    pub fn unread(&self) -> watch::Receiver<Option<Arc<Unread>>> {
+    pub fn unread(&self) -> watch::Receiver<Option<Arc<ReadFailure>>> {
         self.inner.unread.clone()
     }
 
     /// Which agents are at work.
     #[must_use]
-    pub fn runs(&self) -> watch::Receiver<Runs> {
+    pub fn runs(&self) -> watch::Receiver<GatewayActivity> {
         self.inner.runs.clone()
     }
 
@@ -173,32 +175,32 @@ impl Gateway {
 
     /// The config writes.
     #[must_use]
-    pub fn writes(&self) -> watch::Receiver<Arc<Writes>> {
+    pub fn writes(&self) -> watch::Receiver<Arc<ConfigWrites>> {
         self.inner.writes.clone()
     }
 
     /// Leaves an entry for the next config write; one that waits for the same id is replaced. Never waits.
     pub fn submit(&self, entry: AgentEntry) {
         // The writer ends only with this handle.
-        let _ = self.inner.commands.send(Command::Submit(Box::new(entry)));
+        let _ = self.inner.commands.send(WriteCommand::Submit(Box::new(entry)));
     }
 
     /// Says that an entry may be submitted soon, until what this gives is dropped: the next config write is kept back for it, a few
     /// seconds at most.
     #[must_use]
-    pub fn arrival(&self) -> Arrival {
+    pub fn arrival(&self) -> ExpectedEntry {
         self.inner.arrivals.one()
     }
 
     /// Takes an entry back that has not been written.
     pub fn withdraw(&self, agent_id: &str) {
-        let _ = self.inner.commands.send(Command::Withdraw(agent_id.to_owned()));
+        let _ = self.inner.commands.send(WriteCommand::Withdraw(agent_id.to_owned()));
     }
 
     /// Says what Muster has at this gateway, and what it may do for the heartbeats of others. Until then the writer gives no
     /// entry a `heartbeat` block; then it gives one together with the blocks that keep others beating.
     pub fn claim_heartbeats(&self, claims: HeartbeatClaims) {
-        let _ = self.inner.commands.send(Command::Claim(Box::new(claims)));
+        let _ = self.inner.commands.send(WriteCommand::Claim(Box::new(claims)));
     }
 
     /// Reads roster and config now. False when that cannot be done: what is known of the gateway may be old then.
@@ -274,7 +276,7 @@ impl Gateway {
     }
 
     /// Waits for the turn to change the config or the roster.
-    pub(crate) async fn config_turn(&self) -> Turn<'_> {
+    pub(crate) async fn config_turn(&self) -> WriteLockGuard<'_> {
         let loses = self.inner.inventory.borrow().as_ref().is_some_and(|i| i.loses_writes());
         self.inner.turns.take(loses).await
     }

@@ -1,6 +1,6 @@
 //! The client of one OpenClaw gateway.
 //!
-//! This folder knows the gateway's WebSocket RPC and nothing else: not Kubernetes, not the Agent resource. A [`Gateway`]
+//! This folder knows the gateway's WebSocket RPC and nothing else: not Kubernetes, not the Agent resource. A [`GatewayClient`]
 //! is a handle to three tasks: `connection` owns the socket, `inventory` keeps what the gateway has, `config_writer` is the one
 //! writer of the gateway's config. Facts about gateways are measured; `docs/gateway-facts.md` has them by version and date.
 //!
@@ -20,10 +20,10 @@ mod rpc;
 mod settings;
 
 pub use channel::{Change, Meter};
-pub use client::Gateway;
-pub use config_writer::batch_window::Arrival;
-pub use connection::device_key::Identity;
+pub use client::GatewayClient;
+pub use config_writer::batch_window::ExpectedEntry;
+pub use connection::device_key::DeviceKey;
 pub use connection::session::{Output, Session};
 pub use connection::tls::{Fingerprint, Trust};
 pub use connection::transport::{ByteStream, Dial, Network};
-pub use settings::{Auth, Settings};
+pub use settings::{Auth, ConnectionSettings};

@@ -7,9 +7,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::channel::{CONFIG_WRITE, ORDINARY};
-use super::client::Gateway;
+use super::client::GatewayClient;
 use super::model::deletion::RawDeleted;
-use super::model::message::{self, Mark};
+use super::model::message::{self, MessageMark};
 use super::model::readers::{List, lax};
 use super::model::session_info::{Patched, Sessions};
 use super::model::text::word;
@@ -76,7 +76,7 @@ struct RawMessage {
     #[serde(default)]
     timestamp: i64,
     #[serde(default, rename = "__openclaw", deserialize_with = "lax")]
-    mark: Option<Mark>,
+    mark: Option<MessageMark>,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +85,7 @@ struct SessionDeleted {
     deleted: Option<bool>,
 }
 
-impl Gateway {
+impl GatewayClient {
     /// The workspace files of an agent. 2026.9.6 leaves IDENTITY.md out (measured); [`Self::file_get`] shows it.
     ///
     /// # Errors

@@ -7,18 +7,18 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::connection::device_key::Identity;
+use super::connection::device_key::DeviceKey;
 use super::connection::tls::Trust;
 
 /// Everything that a connection needs.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ConnectionSettings {
     /// Where the gateway listens, `ws` or `wss`.
     pub url: Url,
     /// The shared credential.
     pub auth: Auth,
     /// This device.
-    pub identity: Arc<Identity>,
+    pub identity: Arc<DeviceKey>,
     /// What the gateway issued for this device earlier.
     pub device_token: Option<SecretString>,
     /// The shared credential that this gateway took last, when it is another one: the gateway may learn of a change later.
@@ -31,7 +31,7 @@ pub struct Settings {
     pub resync: Duration,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for ConnectionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("url", &self.url.as_str())

@@ -10,37 +10,37 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fetch::Fetch;
-use super::soul_cache::{Settings, Shelf};
+use super::soul_cache::{DirectorySettings, SoulCache};
 use crate::api::AgentGateway;
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulDirectoryStatus;
 use crate::core::agent::references::References;
 use crate::core::agent::soul_files::RoleSoul;
-use crate::state::changes::Changed;
+use crate::state::changes::GatewayChange;
 
 /// The directories that are in use.
-pub struct Souls {
+pub struct SoulDirectories {
     fetch: Arc<dyn Fetch>,
-    changes: mpsc::UnboundedSender<Changed>,
+    changes: mpsc::UnboundedSender<GatewayChange>,
     open: Mutex<HashMap<ObjectKey, Open>>,
 }
 
 struct Open {
-    shelf: Arc<Shelf>,
+    shelf: Arc<SoulCache>,
     _worker: AbortOnDropHandle<()>,
 }
 
-impl fmt::Debug for Souls {
+impl fmt::Debug for SoulDirectories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Souls").finish_non_exhaustive()
     }
 }
 
-impl Souls {
+impl SoulDirectories {
     /// No directory yet. What changes is told to `changes`.
     #[must_use]
-    pub fn new(fetch: Arc<dyn Fetch>, changes: mpsc::UnboundedSender<Changed>) -> Self {
+    pub fn new(fetch: Arc<dyn Fetch>, changes: mpsc::UnboundedSender<GatewayChange>) -> Self {
         Self { fetch, changes, open: Mutex::default() }
     }
 
@@ -68,7 +68,7 @@ impl Souls {
         old: Option<&SoulDirectoryStatus>,
         now: Timestamp,
     ) -> Option<SoulDirectoryStatus> {
-        if let Some(Err(error)) = Settings::of(gateway) {
+        if let Some(Err(error)) = DirectorySettings::of(gateway) {
             let url = gateway.spec.soul_directory.as_ref().map(|directory| directory.url.clone()).unwrap_or_default();
             return Some(SoulDirectoryStatus { url, error: Some(error), ..SoulDirectoryStatus::default() });
         }
@@ -101,17 +101,17 @@ impl Souls {
     }
 
     /// The directory of a gateway, as its spec says. One that is not wanted any more is closed.
-    fn ensure(&self, key: &ObjectKey, gateway: &AgentGateway) -> Option<Arc<Shelf>> {
+    fn ensure(&self, key: &ObjectKey, gateway: &AgentGateway) -> Option<Arc<SoulCache>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Ok(settings)) = Settings::of(gateway) else {
+        let Some(Ok(settings)) = DirectorySettings::of(gateway) else {
             open.remove(key);
             return None;
         };
         if let Some(open) = open.get(key).filter(|open| *open.shelf.settings() == settings) {
             return Some(Arc::clone(&open.shelf));
         }
-        let directory = Arc::new(Shelf::new(key.clone(), settings, Arc::clone(&self.fetch), self.changes.clone()));
-        let worker = AbortOnDropHandle::new(tokio::spawn(Shelf::run(Arc::clone(&directory))));
+        let directory = Arc::new(SoulCache::new(key.clone(), settings, Arc::clone(&self.fetch), self.changes.clone()));
+        let worker = AbortOnDropHandle::new(tokio::spawn(SoulCache::run(Arc::clone(&directory))));
         open.insert(key.clone(), Open { shelf: Arc::clone(&directory), _worker: worker });
         Some(directory)
     }

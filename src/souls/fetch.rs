@@ -3,15 +3,15 @@
 use futures::future::BoxFuture;
 use url::Url;
 
-use super::urls::Kind;
+use super::urls::DocumentKind;
 
 /// One thing to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct FetchRequest {
     /// Where it is.
     pub url: Url,
     /// What it is: that says what types and how many bytes are taken.
-    pub kind: Kind,
+    pub kind: DocumentKind,
     /// The mark of what one has already.
     pub etag: Option<String>,
     /// Whether loopback and private addresses may be asked.
@@ -57,5 +57,5 @@ pub trait Fetch: Send + Sync + 'static {
     ///
     /// # Guarantees
     /// It ends, by a deadline of its own, and holds no more than the most bytes of the request's kind.
-    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>>;
 }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::fetch::{Fetch, FetchError, Fetched, Request};
+use super::fetch::{Fetch, FetchError, FetchRequest, Fetched};
 use super::http_exchange::{Answer, ask};
 use super::ip_filter::{Reach, reach};
 
@@ -52,26 +52,26 @@ impl Resolve for System {
 /// # Guarantees
 /// The address that is checked is the one that is connected to: a name is resolved once for each request, and anew, with
 /// the same check, for each redirect.
-pub struct Web {
+pub struct HttpClient {
     resolver: Arc<dyn Resolve>,
     places: Semaphore,
     deadline: Duration,
 }
 
-impl std::fmt::Debug for Web {
+impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Web").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 
-impl Default for Web {
+impl Default for HttpClient {
     fn default() -> Self {
         Self::new(Arc::new(System), DEADLINE)
     }
 }
 
-impl Fetch for Web {
-    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+impl Fetch for HttpClient {
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             let late = || FetchError::new(format!("there was no whole answer within {:?}", self.deadline));
             let _place = self.places.acquire().await.map_err(|_| FetchError::new("the operator is stopping"))?;
@@ -80,14 +80,14 @@ impl Fetch for Web {
     }
 }
 
-impl Web {
+impl HttpClient {
     /// A client with its resolver and the time that a request may take.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, deadline: Duration) -> Self {
         Self { resolver, places: Semaphore::new(AT_ONCE), deadline }
     }
 
-    async fn follow(&self, request: &Request) -> Result<Fetched, FetchError> {
+    async fn follow(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
         let mut url = request.url.clone();
         for _ in 0..=MOST_REDIRECTS {
             match self.once(&url, request).await? {
@@ -101,7 +101,7 @@ impl Web {
         Err(FetchError::new(format!("it was redirected more than {MOST_REDIRECTS} times")))
     }
 
-    async fn once(&self, url: &Url, request: &Request) -> Result<Answer, FetchError> {
+    async fn once(&self, url: &Url, request: &FetchRequest) -> Result<Answer, FetchError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::new(format!("{:?} is neither http nor https", url.scheme())));
         }

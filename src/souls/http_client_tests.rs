@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::souls::sitemap;
-use crate::souls::urls::{self, Kind};
+use crate::souls::urls::{self, DocumentKind};
 
 /// Takes connections for ever: reads the head of a request, gives the head and the endless rest of an answer.
 struct Server {
@@ -55,15 +55,15 @@ fn redirect(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
 }
 
-fn soul(url: &str) -> Request {
-    Request { url: url.parse().unwrap(), kind: Kind::Soul, etag: None, allow_private: true }
+fn soul(url: &str) -> FetchRequest {
+    FetchRequest { url: url.parse().unwrap(), kind: DocumentKind::Soul, etag: None, allow_private: true }
 }
 
-async fn get(request: &Request) -> Result<Fetched, String> {
-    Web::default().fetch(request).await.map_err(|e| e.to_string())
+async fn get(request: &FetchRequest) -> Result<Fetched, String> {
+    HttpClient::default().fetch(request).await.map_err(|e| e.to_string())
 }
 
-async fn error(request: &Request) -> String {
+async fn error(request: &FetchRequest) -> String {
     get(request).await.unwrap_err()
 }
 
@@ -127,7 +127,7 @@ async fn a_directory_is_read_from_its_list_to_a_soul() {
     };
     let server = server(answer, false).await;
     let directory: Url = format!("http://{}/mirror/", server.address).parse().unwrap();
-    let list = Request { kind: Kind::Sitemap, ..soul(urls::sitemap(&directory).as_str()) };
+    let list = FetchRequest { kind: DocumentKind::Sitemap, ..soul(urls::sitemap(&directory).as_str()) };
     let Ok(Fetched::Text { text, .. }) = get(&list).await else { panic!("no list") };
     let listed = sitemap::read(&directory, &text).unwrap();
     let fetched = get(&soul(listed[0].markdown(&directory).as_str())).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_private_address_is_not_asked_unless_that_is_allowed() {
     let server = server(|_| ok("text/plain", "x"), false).await;
     let port = server.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost", "2130706433", "0x7f.1"] {
-        let request = Request { allow_private: false, ..soul(&format!("http://{host}:{port}/")) };
+        let request = FetchRequest { allow_private: false, ..soul(&format!("http://{host}:{port}/")) };
         assert!(error(&request).await.contains("loopback or private"), "{host}");
     }
     assert_eq!(server.heads.lock().unwrap().len(), 0);
@@ -166,7 +166,7 @@ async fn a_redirect_is_followed_and_checked_like_the_first_address() {
     let to = format!("http://{}/elsewhere", end.address);
     let begin = server(move |_| redirect(&to), false).await;
     let url = format!("http://{}/", begin.address);
-    let fetched = get(&Request { etag: Some("\"mine\"".into()), ..soul(&url) }).await.unwrap();
+    let fetched = get(&FetchRequest { etag: Some("\"mine\"".into()), ..soul(&url) }).await.unwrap();
     assert!(matches!(fetched, Fetched::Text { text, .. } if text == "there"));
     assert!(begin.heads.lock().unwrap()[0].contains("if-none-match"));
     assert!(!end.heads.lock().unwrap()[0].contains("if-none-match"), "another server is told no mark");
@@ -192,7 +192,7 @@ async fn redirects_end() {
 async fn a_name_is_checked_anew_after_a_redirect_and_its_checked_address_is_the_one_that_is_asked() {
     let server = server(|_| redirect("/next"), false).await;
     let answers = vec![server.address, "169.254.169.254:80".parse().unwrap()];
-    let web = Web::new(Arc::new(Changing(answers, AtomicUsize::new(0))), DEADLINE);
+    let web = HttpClient::new(Arc::new(Changing(answers, AtomicUsize::new(0))), DEADLINE);
     let request = soul("http://souls.example/");
     assert!(web.fetch(&request).await.unwrap_err().to_string().contains("never asked"));
     assert_eq!(server.heads.lock().unwrap().len(), 1);
@@ -203,8 +203,8 @@ async fn a_public_address_does_not_lead_to_a_private_one_by_a_redirect_or_by_a_n
     let (public, private) = ("93.184.216.34:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
     for (to, answers) in [("http://10.0.0.1/", vec![public]), ("/next", vec![public, private])] {
         let server = server(move |_| redirect(to), false).await;
-        let web = Web::new(Arc::new(Led(Changing(answers, AtomicUsize::new(0)), server.address)), DEADLINE);
-        let request = Request { allow_private: false, ..soul("http://souls.example/") };
+        let web = HttpClient::new(Arc::new(Led(Changing(answers, AtomicUsize::new(0)), server.address)), DEADLINE);
+        let request = FetchRequest { allow_private: false, ..soul("http://souls.example/") };
         let error = web.fetch(&request).await.unwrap_err().to_string();
         assert!(error.contains("loopback or private"), "{to}: {error}");
         assert_eq!(server.heads.lock().unwrap().len(), 1, "{to}");
@@ -226,7 +226,7 @@ async fn an_endless_body_and_a_long_one_are_cut_off() {
 async fn a_body_that_does_not_come_ends_at_the_deadline() {
     let silent =
         server(|_| "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nab".into(), false).await;
-    let web = Web::new(Arc::new(System), Duration::from_millis(200));
+    let web = HttpClient::new(Arc::new(System), Duration::from_millis(200));
     let error = web.fetch(&soul(&format!("http://{}/", silent.address))).await.unwrap_err();
     assert!(error.to_string().contains("no whole answer within 200ms"));
 }
@@ -239,6 +239,7 @@ async fn another_type_a_compressed_body_and_no_utf_8_are_refused() {
     let zipped = server(move |_| zipped.into(), false).await;
     assert!(error(&soul(&format!("http://{}/", zipped.address))).await.contains("compressed"));
     let sitemap = server(|_| ok("application/xml", "<urlset/>"), false).await;
-    let request = Request { kind: Kind::Sitemap, ..soul(&format!("http://{}/sitemap.xml", sitemap.address)) };
+    let request =
+        FetchRequest { kind: DocumentKind::Sitemap, ..soul(&format!("http://{}/sitemap.xml", sitemap.address)) };
     assert!(matches!(get(&request).await, Ok(Fetched::Text { .. })));
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::fetch::{FetchError, Fetched, Request};
+use super::fetch::{FetchError, FetchRequest, Fetched};
 
 /// The most bytes that the head of an answer may have.
 const MOST_HEAD: usize = 64 << 10;
@@ -26,7 +26,7 @@ pub(crate) enum Answer {
 }
 
 /// Asks for `url`, which may be another one than the request's after a redirect.
-pub(crate) async fn ask<S>(stream: S, url: &Url, request: &Request) -> Result<Answer, FetchError>
+pub(crate) async fn ask<S>(stream: S, url: &Url, request: &FetchRequest) -> Result<Answer, FetchError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -53,7 +53,7 @@ where
     }
 }
 
-fn head(url: &Url, request: &Request) -> Result<http::Request<Empty<Bytes>>, FetchError> {
+fn head(url: &Url, request: &FetchRequest) -> Result<http::Request<Empty<Bytes>>, FetchError> {
     let authority = url[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
     let mut builder = http::Request::builder()
         .method(Method::GET)
@@ -73,7 +73,7 @@ fn value<'a>(headers: &'a HeaderMap<HeaderValue>, name: &HeaderName) -> Option<&
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-async fn text(answer: http::Response<Incoming>, request: &Request) -> Result<Fetched, FetchError> {
+async fn text(answer: http::Response<Incoming>, request: &FetchRequest) -> Result<Fetched, FetchError> {
     let headers = answer.headers();
     if value(headers, &header::CONTENT_ENCODING).is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
         return Err(FetchError::new("the server sent it compressed although that was not asked for"));

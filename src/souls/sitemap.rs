@@ -6,7 +6,7 @@ use quick_xml::events::Event;
 use url::Url;
 
 use super::fetch::FetchError;
-use super::urls::{Listed, pages};
+use super::urls::{ListedSoul, pages};
 
 /// The most souls of one directory that are looked at.
 pub const MOST_LISTED: usize = 20_000;
@@ -22,7 +22,7 @@ const LONGEST_LOCATION: usize = 1024;
 ///
 /// # Errors
 /// The text is no XML, ends too early, or is no sitemap.
-pub fn read(directory: &Url, xml: &str) -> Result<Vec<Listed>, FetchError> {
+pub fn read(directory: &Url, xml: &str) -> Result<Vec<ListedSoul>, FetchError> {
     let mut reader = quick_xml::Reader::from_str(xml);
     let root = pages(directory);
     let mut listed = BTreeSet::new();
@@ -74,10 +74,10 @@ fn push(location: &mut Option<String>, text: &str) {
 }
 
 /// The soul whose page this is.
-fn soul(root: &Url, location: &str) -> Option<Listed> {
+fn soul(root: &Url, location: &str) -> Option<ListedSoul> {
     let page = Url::parse(location).ok().filter(|page| page.origin() == root.origin())?;
     let mut names = page.path().strip_prefix(root.path())?.split('/').filter(|name| !name.is_empty());
-    Listed::parse(names.next()?, names.next()?)
+    ListedSoul::parse(names.next()?, names.next()?)
 }
 
 #[cfg(test)]

@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::choice::{SoulName, select};
-use super::fetch::{Fetch, FetchError, Fetched, Request};
-use super::urls::{Kind, Listed};
+use super::fetch::{Fetch, FetchError, FetchRequest, Fetched};
+use super::urls::{DocumentKind, ListedSoul};
 use crate::api::AgentGateway;
 use crate::api::object_key::ObjectKey;
 use crate::backoff::doubled;
 use crate::core::agent::soul_files::RoleSoul;
 use crate::hash::sha256_hex;
 use crate::souls::{sitemap, urls};
-use crate::state::changes::{Changed, Concerns};
+use crate::state::changes::{ChangeScope, GatewayChange};
 use crate::templates;
 
 /// How long a reconcile waits for the first answer of a directory.
@@ -33,13 +33,13 @@ const AT_ONCE: usize = 2;
 
 /// How a directory is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Settings {
+pub(crate) struct DirectorySettings {
     url: Url,
     allow_private: bool,
     refresh: Duration,
 }
 
-impl Settings {
+impl DirectorySettings {
     /// Where the directory is.
     pub(crate) fn url(&self) -> &str {
         self.url.as_str()
@@ -58,13 +58,13 @@ impl Settings {
 
 /// What the last look at a directory gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct DirectoryReport {
     pub(crate) souls: i32,
     pub(crate) list_sha256: Option<String>,
     pub(crate) error: Option<String>,
 }
 
-struct Soul {
+struct CachedSoul {
     markdown: String,
     sha256: String,
     etag: Option<String>,
@@ -72,17 +72,17 @@ struct Soul {
 
 #[derive(Default)]
 struct State {
-    listed: Option<Vec<Listed>>,
+    listed: Option<Vec<ListedSoul>>,
     etag: Option<String>,
     /// By name; `None` when it could not be fetched.
-    souls: HashMap<Listed, Option<Soul>>,
+    souls: HashMap<ListedSoul, Option<CachedSoul>>,
     /// Those that could not be fetched the last time.
-    failed: BTreeSet<Listed>,
+    failed: BTreeSet<ListedSoul>,
     /// The role that each agent asked for.
     asked: BTreeMap<ObjectKey, String>,
     /// The soul that was chosen for each of these roles.
-    chosen: HashMap<String, Option<Listed>>,
-    report: Option<Report>,
+    chosen: HashMap<String, Option<ListedSoul>>,
+    report: Option<DirectoryReport>,
 }
 
 /// How much of a directory is asked for in one round.
@@ -113,7 +113,7 @@ impl Due {
         }
     }
 
-    fn after(&mut self, extent: Extent, round: &Round, refresh: Duration, now: Instant) {
+    fn after(&mut self, extent: Extent, round: &FetchRound, refresh: Duration, now: Instant) {
         if extent == Extent::All {
             self.all = now + if round.list.is_ok() { refresh } else { RETRY };
         }
@@ -131,34 +131,34 @@ impl Due {
 }
 
 /// How a round ended.
-struct Round {
+struct FetchRound {
     list: Result<(), FetchError>,
     souls: Result<(), FetchError>,
 }
 
 /// What is known of one directory.
-pub(crate) struct Shelf {
+pub(crate) struct SoulCache {
     gateway: ObjectKey,
-    settings: Settings,
+    settings: DirectorySettings,
     fetch: Arc<dyn Fetch>,
-    changes: mpsc::UnboundedSender<Changed>,
+    changes: mpsc::UnboundedSender<GatewayChange>,
     state: Mutex<State>,
     rounds: watch::Sender<()>,
     wanted: Notify,
 }
 
-impl Shelf {
+impl SoulCache {
     pub(crate) fn new(
         gateway: ObjectKey,
-        settings: Settings,
+        settings: DirectorySettings,
         fetch: Arc<dyn Fetch>,
-        changes: mpsc::UnboundedSender<Changed>,
+        changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
         let (rounds, _) = watch::channel(());
         Self { gateway, settings, fetch, changes, state: Mutex::default(), rounds, wanted: Notify::new() }
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &DirectorySettings {
         &self.settings
     }
 
@@ -167,7 +167,7 @@ impl Shelf {
     }
 
     /// What the last look gave; `None` before the first one has ended.
-    pub(crate) fn report(&self) -> Option<Report> {
+    pub(crate) fn report(&self) -> Option<DirectoryReport> {
         self.lock().report.clone()
     }
 
@@ -209,7 +209,7 @@ impl Shelf {
     }
 
     /// Records the end of a round and tells whom it concerns.
-    fn tell(&self, before: &BTreeMap<ObjectKey, Option<RoleSoul>>, extent: Extent, round: Round) {
+    fn tell(&self, before: &BTreeMap<ObjectKey, Option<RoleSoul>>, extent: Extent, round: FetchRound) {
         let mut state = self.lock();
         let mut report = state.report.clone().unwrap_or_default();
         report.souls = state.listed.as_ref().map_or(0, |l| i32::try_from(l.len()).unwrap_or(i32::MAX));
@@ -225,19 +225,19 @@ impl Shelf {
         self.rounds.send_replace(());
         let send = |concerns| {
             // Nobody listens any more when the operator stops.
-            let _ = self.changes.send(Changed { gateway: self.gateway.clone(), concerns });
+            let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), concerns });
         };
         if news {
-            send(Concerns::Itself);
+            send(ChangeScope::Itself);
         }
         for (agent, _) in after.into_iter().filter(|(agent, soul)| before.get(agent) != Some(soul)) {
-            send(Concerns::Agent(agent));
+            send(ChangeScope::Agent(agent));
         }
     }
 
     /// Fetches the list, where it is due, and souls that are asked for. A directory whose list is not to be had is asked for
     /// no soul again.
-    async fn round(&self, extent: Extent) -> Round {
+    async fn round(&self, extent: Extent) -> FetchRound {
         let list = if extent == Extent::All { self.list().await } else { Ok(()) };
         let extent = if list.is_ok() { extent } else { Extent::New };
         let (wanted, over) = self.lock().wanted(extent);
@@ -249,11 +249,11 @@ impl Shelf {
         }
         let too_many = || format!("{} souls are asked for, of which {MOST_SOULS} are kept", MOST_SOULS + over);
         let souls = if over > 0 { souls.and(Err(FetchError::new(too_many()))) } else { souls };
-        Round { list, souls }
+        FetchRound { list, souls }
     }
 
-    async fn get(&self, url: Url, kind: Kind, etag: Option<String>) -> Result<Fetched, FetchError> {
-        let request = Request { url, kind, etag, allow_private: self.settings.allow_private };
+    async fn get(&self, url: Url, kind: DocumentKind, etag: Option<String>) -> Result<Fetched, FetchError> {
+        let request = FetchRequest { url, kind, etag, allow_private: self.settings.allow_private };
         let fetched = self.fetch.fetch(&request).await;
         fetched.map_err(|e| FetchError::new(format!("{} was not fetched: {e}", request.url)))
     }
@@ -261,7 +261,7 @@ impl Shelf {
     async fn list(&self) -> Result<(), FetchError> {
         let url = urls::sitemap(&self.settings.url);
         let etag = self.lock().etag.clone();
-        match self.get(url.clone(), Kind::Sitemap, etag).await? {
+        match self.get(url.clone(), DocumentKind::Sitemap, etag).await? {
             Fetched::NotModified => Ok(()),
             Fetched::Missing => Err(FetchError::new(format!("there is no {url}"))),
             Fetched::Text { text, etag } => {
@@ -281,10 +281,10 @@ impl Shelf {
         }
     }
 
-    async fn soul(&self, soul: Listed) -> Result<(), FetchError> {
+    async fn soul(&self, soul: ListedSoul) -> Result<(), FetchError> {
         let url = soul.markdown(&self.settings.url);
         let etag = self.lock().souls.get(&soul).and_then(|kept| kept.as_ref()?.etag.clone());
-        let text = match self.get(url.clone(), Kind::Soul, etag).await {
+        let text = match self.get(url.clone(), DocumentKind::Soul, etag).await {
             Ok(Fetched::NotModified) => {
                 self.lock().failed.remove(&soul);
                 return Ok(());
@@ -292,7 +292,7 @@ impl Shelf {
             Ok(Fetched::Missing) => Err(FetchError::new(format!("there is no {url}"))),
             Ok(Fetched::Text { text, etag }) => match templates::untrusted(&text) {
                 markdown if markdown.trim().is_empty() => Err(FetchError::new(format!("{url} is empty"))),
-                markdown => Ok(Soul { sha256: sha256_hex(&markdown), markdown, etag }),
+                markdown => Ok(CachedSoul { sha256: sha256_hex(&markdown), markdown, etag }),
             },
             Err(error) => Err(error),
         };
@@ -313,7 +313,7 @@ impl Shelf {
 }
 
 /// A hash of what is listed, so that the same list is known again after a restart.
-fn hash(listed: &[Listed]) -> String {
+fn hash(listed: &[ListedSoul]) -> String {
     let lines: Vec<_> = listed.iter().map(|l| format!("{}/{}\n", l.handle, l.slug)).collect();
     sha256_hex(lines.concat())
 }
@@ -325,7 +325,7 @@ fn unknown(directory: &Url, role: &str) -> RoleSoul {
 
 impl State {
     /// The soul that is chosen for a role; none while nothing is listed.
-    fn choose(&mut self, role: &str) -> Option<Listed> {
+    fn choose(&mut self, role: &str) -> Option<ListedSoul> {
         let listed = self.listed.as_ref()?;
         if let Some(chosen) = self.chosen.get(role) {
             return chosen.clone();
@@ -363,7 +363,7 @@ impl State {
     }
 
     /// The souls to be fetched, and how many more there are than are kept. Those that nobody asks for any more are let go of.
-    fn wanted(&mut self, extent: Extent) -> (Vec<Listed>, usize) {
+    fn wanted(&mut self, extent: Extent) -> (Vec<ListedSoul>, usize) {
         let roles: BTreeSet<_> = self.asked.values().cloned().collect();
         let chosen: BTreeSet<_> = roles.iter().filter_map(|role| self.choose(role)).collect();
         self.souls.retain(|soul, _| chosen.contains(soul));

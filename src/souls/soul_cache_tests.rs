@@ -23,7 +23,7 @@ impl Memory {
 }
 
 impl Fetch for Memory {
-    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         let Held { souls, asked } = &mut *self.0.lock().unwrap();
         let path = request.url.path();
         asked.push(path.to_owned());
@@ -43,9 +43,9 @@ impl Fetch for Memory {
 }
 
 struct Rig {
-    shelf: Arc<Shelf>,
+    shelf: Arc<SoulCache>,
     memory: Memory,
-    changes: mpsc::UnboundedReceiver<Changed>,
+    changes: mpsc::UnboundedReceiver<GatewayChange>,
     _worker: tokio_util::task::AbortOnDropHandle<()>,
 }
 
@@ -58,9 +58,9 @@ impl Rig {
         let (told, changes) = mpsc::unbounded_channel();
         let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
         let url = "https://souls.test".parse().unwrap();
-        let settings = Settings { url, allow_private: false, refresh: Duration::from_hours(1) };
-        let shelf = Arc::new(Shelf::new(key, settings, Arc::new(memory.clone()), told));
-        let worker = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(Shelf::run(Arc::clone(&shelf))));
+        let settings = DirectorySettings { url, allow_private: false, refresh: Duration::from_hours(1) };
+        let shelf = Arc::new(SoulCache::new(key, settings, Arc::new(memory.clone()), told));
+        let worker = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(SoulCache::run(Arc::clone(&shelf))));
         Self { shelf, memory, changes, _worker: worker }
     }
 
@@ -76,7 +76,7 @@ impl Rig {
     fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Ok(change) = self.changes.try_recv() {
-            if let Concerns::Agent(key) = change.concerns {
+            if let ChangeScope::Agent(key) = change.concerns {
                 told.push(key.name);
             }
         }

@@ -7,20 +7,20 @@ const LONGEST_NAME: usize = 128;
 
 /// What is fetched from a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DocumentKind {
     /// The list of souls.
     Sitemap,
     /// The Markdown of a soul.
     Soul,
 }
 
-impl Kind {
+impl DocumentKind {
     /// The most bytes that are taken.
     #[must_use]
     pub fn most_bytes(self) -> usize {
         match self {
-            Kind::Sitemap => 4 << 20,
-            Kind::Soul => 64 << 10,
+            DocumentKind::Sitemap => 4 << 20,
+            DocumentKind::Soul => 64 << 10,
         }
     }
 
@@ -28,8 +28,8 @@ impl Kind {
     #[must_use]
     pub fn accept(self) -> &'static str {
         match self {
-            Kind::Sitemap => "application/xml, text/xml",
-            Kind::Soul => "text/markdown, text/plain",
+            DocumentKind::Sitemap => "application/xml, text/xml",
+            DocumentKind::Soul => "text/markdown, text/plain",
         }
     }
 
@@ -37,22 +37,22 @@ impl Kind {
     #[must_use]
     pub fn takes(self, content_type: &str) -> bool {
         match self {
-            Kind::Sitemap => matches!(content_type, "application/xml" | "text/xml"),
-            Kind::Soul => matches!(content_type, "text/markdown" | "text/x-markdown" | "text/plain"),
+            DocumentKind::Sitemap => matches!(content_type, "application/xml" | "text/xml"),
+            DocumentKind::Soul => matches!(content_type, "text/markdown" | "text/x-markdown" | "text/plain"),
         }
     }
 }
 
 /// A soul that a directory lists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Listed {
+pub struct ListedSoul {
     /// Who wrote it.
     pub handle: String,
     /// Its name.
     pub slug: String,
 }
 
-impl Listed {
+impl ListedSoul {
     /// A listed soul, if both are plain names.
     #[must_use]
     pub fn parse(handle: &str, slug: &str) -> Option<Self> {
@@ -113,20 +113,20 @@ mod tests {
             ("http://h:8080/mirror/?q#f", "http://h:8080/mirror/souls/ann/sre"),
         ] {
             let directory = directory.parse().unwrap();
-            assert_eq!(Listed::parse("ann", "sre").unwrap().page(&directory).as_str(), page);
+            assert_eq!(ListedSoul::parse("ann", "sre").unwrap().page(&directory).as_str(), page);
         }
         let directory = "https://souls.example/".parse().unwrap();
         assert_eq!(sitemap(&directory).as_str(), "https://souls.example/sitemap.xml");
-        let markdown = Listed::parse("ann", "sre").unwrap().markdown(&directory);
+        let markdown = ListedSoul::parse("ann", "sre").unwrap().markdown(&directory);
         assert_eq!(markdown.as_str(), "https://souls.example/api/souls/ann/sre.md");
     }
 
     #[test]
     fn a_name_that_would_lead_elsewhere_is_none() {
         for name in ["", "..", ".x", "a/b", "a%2fb", "a?b", "a b", "é", "a\nb"] {
-            assert_eq!(Listed::parse(name, "sre"), None, "{name:?}");
-            assert_eq!(Listed::parse("ann", name), None, "{name:?}");
+            assert_eq!(ListedSoul::parse(name, "sre"), None, "{name:?}");
+            assert_eq!(ListedSoul::parse("ann", name), None, "{name:?}");
         }
-        assert_eq!(Listed::parse(&"a".repeat(129), "sre"), None);
+        assert_eq!(ListedSoul::parse(&"a".repeat(129), "sre"), None);
     }
 }

@@ -26,7 +26,7 @@ pub struct User {
 
 /// One of Muster's resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ResourceKind {
     /// `agents`.
     Agent,
     /// `boards`.
@@ -35,7 +35,7 @@ pub enum Kind {
     Gateway,
 }
 
-impl Kind {
+impl ResourceKind {
     /// The resource's name in URLs and in Roles.
     #[must_use]
     pub fn resource(self) -> &'static str {
@@ -78,33 +78,33 @@ impl Verb {
 
 /// A right that somebody has or lacks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Right {
+pub struct Permission {
     /// What is to be done.
     pub verb: Verb,
     /// With what.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// In which namespace; `None` is all of them.
     pub namespace: Option<String>,
     /// With which object; `None` is all of them.
     pub name: Option<String>,
 }
 
-impl Right {
+impl Permission {
     /// The right to do something with all objects of a namespace.
     #[must_use]
-    pub fn within(verb: Verb, kind: Kind, namespace: &str) -> Self {
+    pub fn within(verb: Verb, kind: ResourceKind, namespace: &str) -> Self {
         Self { verb, kind, namespace: Some(namespace.to_owned()), name: None }
     }
 
     /// The right to do something with all objects of the cluster.
     #[must_use]
-    pub fn everywhere(verb: Verb, kind: Kind) -> Self {
+    pub fn everywhere(verb: Verb, kind: ResourceKind) -> Self {
         Self { verb, kind, namespace: None, name: None }
     }
 
     /// The right to do something with one object.
     #[must_use]
-    pub fn with(verb: Verb, kind: Kind, key: &ObjectKey) -> Self {
+    pub fn with(verb: Verb, kind: ResourceKind, key: &ObjectKey) -> Self {
         Self { verb, kind, namespace: Some(key.namespace.clone()), name: Some(key.name.clone()) }
     }
 }
@@ -127,7 +127,7 @@ pub enum AccessError {
 
 /// Something that was told about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct RecordedEvent {
     /// `Normal` or `Warning`.
     pub kind: String,
     /// Why, in one word.
@@ -154,7 +154,7 @@ pub trait Access: Send + Sync + 'static {
         familiar: bool,
     ) -> impl Future<Output = Result<Option<User>, AccessError>> + Send;
     /// Whether a user has a right.
-    fn allowed(&self, user: &User, right: &Right) -> impl Future<Output = Result<bool, AccessError>> + Send;
+    fn allowed(&self, user: &User, right: &Permission) -> impl Future<Output = Result<bool, AccessError>> + Send;
     /// Makes an Agent.
     fn create_agent(
         &self,
@@ -165,7 +165,7 @@ pub trait Access: Send + Sync + 'static {
     fn patch(
         &self,
         token: &SecretString,
-        object: (Kind, &ObjectKey),
+        object: (ResourceKind, &ObjectKey),
         patch: &Value,
     ) -> impl Future<Output = Result<Value, AccessError>> + Send;
     /// Deletes the Agent of this name if it has this uid.
@@ -181,5 +181,5 @@ pub trait Access: Send + Sync + 'static {
         token: &SecretString,
         namespace: &str,
         uid: &str,
-    ) -> impl Future<Output = Result<Vec<Told>, AccessError>> + Send;
+    ) -> impl Future<Output = Result<Vec<RecordedEvent>, AccessError>> + Send;
 }

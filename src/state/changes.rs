@@ -6,16 +6,16 @@ use crate::api::object_key::ObjectKey;
 
 /// Something changed on a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct GatewayChange {
     /// The gateway.
     pub gateway: ObjectKey,
     /// Whom it concerns.
-    pub concerns: Concerns,
+    pub concerns: ChangeScope,
 }
 
 /// Whom a change on a gateway concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Concerns {
+pub enum ChangeScope {
     /// All its agents.
     Everyone,
     /// The Agent that is bound to this id of the gateway.

@@ -13,7 +13,7 @@ const COALESCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// What one agent reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct HeartbeatReport {
     /// What it says it is doing; `None` leaves what it said before.
     pub status: Option<CheckIn>,
     /// The task that it works on; `None` says that it works on none.
@@ -36,7 +36,7 @@ struct Seen {
 
 impl Heartbeats {
     /// Takes a report. Says whether the agent's status is to be written now.
-    pub fn record(&self, agent: &Agent, report: Report, now: Timestamp) -> bool {
+    pub fn record(&self, agent: &Agent, report: HeartbeatReport, now: Timestamp) -> bool {
         self.take(agent, report.status, |_| report.current_task, now)
     }
 
@@ -128,8 +128,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn saying(status: CheckIn) -> Report {
-        Report { status: Some(status), current_task: None }
+    fn saying(status: CheckIn) -> HeartbeatReport {
+        HeartbeatReport { status: Some(status), current_task: None }
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let heartbeats = Heartbeats::default();
         assert!(heartbeats.record(&agent(), saying(CheckIn::Idle), at(0)));
         assert!(heartbeats.record(&agent(), saying(CheckIn::Active), at(1)));
-        let task = Report { status: None, current_task: Some("T1".into()) };
+        let task = HeartbeatReport { status: None, current_task: Some("T1".into()) };
         assert!(heartbeats.record(&agent(), task, at(2)));
         let newest = heartbeats.newer(&agent()).unwrap();
         assert_eq!((newest.status, newest.current_task.as_deref()), (Some(CheckIn::Active), Some("T1")));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_sign_of_life_changes_nothing_that_was_reported() {
         let heartbeats = Heartbeats::default();
-        let task = Report { status: Some(CheckIn::Active), current_task: Some("T1".into()) };
+        let task = HeartbeatReport { status: Some(CheckIn::Active), current_task: Some("T1".into()) };
         heartbeats.record(&agent(), task, at(0));
         assert!(!heartbeats.alive(&agent(), at(1)));
         let newest = heartbeats.newer(&agent()).unwrap();

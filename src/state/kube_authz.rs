@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::authz::{Access, AccessError, Kind, Right, Told, User};
+use super::authz::{Access, AccessError, Permission, RecordedEvent, ResourceKind, User};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, keys};
 
@@ -116,20 +116,20 @@ fn access_error(error: kube::Error) -> AccessError {
 }
 
 /// The kind as the dynamic client wants it.
-fn resource(kind: Kind) -> ApiResource {
+fn resource(kind: ResourceKind) -> ApiResource {
     match kind {
-        Kind::Agent => ApiResource::erase::<Agent>(&()),
-        Kind::Board => ApiResource::erase::<Board>(&()),
-        Kind::Gateway => ApiResource::erase::<AgentGateway>(&()),
+        ResourceKind::Agent => ApiResource::erase::<Agent>(&()),
+        ResourceKind::Board => ApiResource::erase::<Board>(&()),
+        ResourceKind::Gateway => ApiResource::erase::<AgentGateway>(&()),
     }
 }
 
-fn told(event: Event) -> Told {
+fn told(event: Event) -> RecordedEvent {
     let series = event.series.as_ref();
     let micro = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime| time.0;
     let last = series.map(|s| micro(&s.last_observed_time));
     let last = last.or(event.deprecated_last_timestamp.map(|t| t.0)).or(event.event_time.as_ref().map(micro));
-    Told {
+    RecordedEvent {
         kind: event.type_.unwrap_or_default(),
         reason: event.reason.unwrap_or_default(),
         message: event.note.unwrap_or_default(),
@@ -157,7 +157,7 @@ impl Access for KubeAccess {
         }))
     }
 
-    async fn allowed(&self, user: &User, right: &Right) -> Result<bool, AccessError> {
+    async fn allowed(&self, user: &User, right: &Permission) -> Result<bool, AccessError> {
         let attributes = ResourceAttributes {
             group: Some(keys::GROUP.into()),
             resource: Some(right.kind.resource().into()),
@@ -189,7 +189,7 @@ impl Access for KubeAccess {
     async fn patch(
         &self,
         token: &SecretString,
-        (kind, key): (Kind, &ObjectKey),
+        (kind, key): (ResourceKind, &ObjectKey),
         patch: &Value,
     ) -> Result<Value, AccessError> {
         let resource = resource(kind);
@@ -206,7 +206,12 @@ impl Access for KubeAccess {
         self.ask(api.delete(&key.name, &params)).await.map(|_| ())
     }
 
-    async fn events(&self, token: &SecretString, namespace: &str, uid: &str) -> Result<Vec<Told>, AccessError> {
+    async fn events(
+        &self,
+        token: &SecretString,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Vec<RecordedEvent>, AccessError> {
         let api: Api<Event> = Api::namespaced(self.as_owner(token)?, namespace);
         let params = ListParams::default().fields(&format!("regarding.uid={uid}")).limit(MOST_EVENTS);
         let mut events: Vec<_> = self.ask(api.list(&params)).await?.items.into_iter().map(told).collect();

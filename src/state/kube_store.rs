@@ -16,13 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
+use super::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
-use crate::core::event::Note;
+use crate::core::event;
 use crate::core::objects::Objects;
 use crate::state::{Cache, Caches};
 
@@ -69,7 +69,7 @@ impl KubeStore {
             .map_err(|e| store_error(&e))
     }
 
-    async fn claim<K>(&self, object: &K, claim: &Claim) -> Result<K, StoreError>
+    async fn claim<K>(&self, object: &K, claim: &FinalizerChange) -> Result<K, StoreError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -250,11 +250,11 @@ impl Store for KubeStore {
         }
     }
 
-    async fn claim_agent(&self, agent: &Agent, claim: &Claim) -> Result<Agent, StoreError> {
+    async fn claim_agent(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
         self.claim(agent, claim).await
     }
 
-    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &Claim) -> Result<AgentGateway, StoreError> {
+    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &FinalizerChange) -> Result<AgentGateway, StoreError> {
         self.claim(gateway, claim).await
     }
 
@@ -274,11 +274,11 @@ impl Store for KubeStore {
         self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await
     }
 
-    async fn tell(&self, subject: Subject<'_>, note: &Note) {
+    async fn tell(&self, subject: EventTarget<'_>, note: &event::Event) {
         let reference: ObjectReference = match subject {
-            Subject::Agent(agent) => agent.object_ref(&()),
-            Subject::Board(board) => board.object_ref(&()),
-            Subject::Gateway(gateway) => gateway.object_ref(&()),
+            EventTarget::Agent(agent) => agent.object_ref(&()),
+            EventTarget::Board(board) => board.object_ref(&()),
+            EventTarget::Gateway(gateway) => gateway.object_ref(&()),
         };
         let mut message = note.message.clone();
         message.truncate(message.floor_char_boundary(1024));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
-use crate::core::event::Note;
+use crate::core::event::Event;
 use crate::core::objects::Objects;
 
 /// Why the Kubernetes side did not do what was asked.
@@ -45,14 +45,14 @@ pub struct ConfigMapContent {
 
 /// A change of an object's finalizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
+pub struct FinalizerChange {
     /// A finalizer to add.
     pub add_finalizer: Option<&'static str>,
     /// A finalizer to remove.
     pub remove_finalizer: Option<&'static str>,
 }
 
-impl Claim {
+impl FinalizerChange {
     /// The JSON merge patch of this change, which applies only to the object as it was read.
     #[must_use]
     pub fn patch(&self, meta: &ObjectMeta) -> Value {
@@ -69,7 +69,7 @@ impl Claim {
 
 /// An object that an event is about.
 #[derive(Clone, Copy, Debug)]
-pub enum Subject<'a> {
+pub enum EventTarget<'a> {
     /// An Agent.
     Agent(&'a Agent),
     /// A Board.
@@ -113,12 +113,16 @@ pub trait Store: Objects + Send + Sync + 'static {
     fn delete_secret(&self, key: &ObjectKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Changes finalizers of an Agent.
-    fn claim_agent(&self, agent: &Agent, claim: &Claim) -> impl Future<Output = Result<Agent, StoreError>> + Send;
+    fn claim_agent(
+        &self,
+        agent: &Agent,
+        claim: &FinalizerChange,
+    ) -> impl Future<Output = Result<Agent, StoreError>> + Send;
     /// Changes finalizers of an AgentGateway.
     fn claim_gateway(
         &self,
         gateway: &AgentGateway,
-        claim: &Claim,
+        claim: &FinalizerChange,
     ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
 
     /// Writes the status of an Agent.
@@ -141,7 +145,7 @@ pub trait Store: Objects + Send + Sync + 'static {
     ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
 
     /// Tells something to whoever runs `kubectl describe`. Best effort: a refused event is no error.
-    fn tell(&self, subject: Subject<'_>, note: &Note) -> impl Future<Output = ()> + Send;
+    fn tell(&self, subject: EventTarget<'_>, note: &Event) -> impl Future<Output = ()> + Send;
 }
 
 #[cfg(test)]
@@ -155,12 +159,12 @@ mod tests {
             finalizers: Some(vec!["a/b".into(), "muster.dev/agent".into()]),
             ..ObjectMeta::default()
         };
-        let add = Claim { add_finalizer: Some("muster.dev/agent"), ..Claim::default() };
+        let add = FinalizerChange { add_finalizer: Some("muster.dev/agent"), ..FinalizerChange::default() };
         assert_eq!(
             add.patch(&meta),
             json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b", "muster.dev/agent"]}})
         );
-        let remove = Claim { remove_finalizer: Some("muster.dev/agent"), ..Claim::default() };
+        let remove = FinalizerChange { remove_finalizer: Some("muster.dev/agent"), ..FinalizerChange::default() };
         assert_eq!(remove.patch(&meta), json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"]}}));
     }
 }

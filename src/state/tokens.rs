@@ -11,7 +11,7 @@ use crate::api::object_key::ObjectKey;
 ///
 /// Whether a token that is found here is accepted is for [`standing`] to say.
 #[derive(Debug, Default)]
-pub struct Tokens {
+pub struct TokenTable {
     inner: RwLock<Inner>,
 }
 
@@ -21,7 +21,7 @@ struct Inner {
     hashes: HashMap<ObjectKey, Vec<String>>,
 }
 
-impl Tokens {
+impl TokenTable {
     /// Takes over the hashes that an Agent's status holds now.
     pub fn update(&self, agent: &Agent, gone: bool) {
         let key = ObjectKey::of(&agent.metadata);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_replaced_token_is_no_longer_found() {
-        let tokens = Tokens::default();
+        let tokens = TokenTable::default();
         tokens.update(&agent("a", Some("h1")), false);
         tokens.update(&agent("a", Some("h2")), false);
         assert_eq!(tokens.agent("h1"), None);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_token_of_an_agent_that_is_gone_is_not_found() {
-        let tokens = Tokens::default();
+        let tokens = TokenTable::default();
         tokens.update(&agent("a", Some("h1")), false);
         tokens.update(&agent("a", Some("h1")), true);
         assert_eq!(tokens.agent("h1"), None);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn both_tokens_of_a_rotation_are_found_and_neither_when_the_agent_is_gone() {
-        let tokens = Tokens::default();
+        let tokens = TokenTable::default();
         let mut rotated = agent("a", Some("new"));
         rotated.status.as_mut().unwrap().token = Some(rotating(None));
         tokens.update(&rotated, false);

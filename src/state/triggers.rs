@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::changes::{Changed, Concerns};
+use super::changes::{ChangeScope, GatewayChange};
 use super::store::Store;
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
@@ -118,13 +118,13 @@ impl<S: Store> Triggers<S> {
     }
 
     /// Something changed on a gateway.
-    pub fn changed(&self, changed: &Changed) {
+    pub fn changed(&self, changed: &GatewayChange) {
         push(&self.queues.gateways, changed.gateway.clone());
         match &changed.concerns {
-            Concerns::Everyone => self.agents_of(&changed.gateway),
-            Concerns::Itself => {}
-            Concerns::Agent(key) => push(&self.queues.agents, key.clone()),
-            Concerns::Id(id) => self.agents_where(|agent| {
+            ChangeScope::Everyone => self.agents_of(&changed.gateway),
+            ChangeScope::Itself => {}
+            ChangeScope::Agent(key) => push(&self.queues.agents, key.clone()),
+            ChangeScope::Id(id) => self.agents_where(|agent| {
                 let asks = || {
                     agent.spec.agent_id.as_ref() == Some(id)
                         && resolved_gateway(&self.store, agent).as_ref() == Some(&changed.gateway)

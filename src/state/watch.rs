@@ -19,14 +19,14 @@ use super::store::Store;
 use super::triggers::{Generations, Triggers};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
-use crate::core::gateway::cleanup::Gone;
+use crate::core::gateway::cleanup::GoneGateway;
 
 /// What a watch tells about one object.
-pub enum Seen<K> {
+pub enum WatchEvent<K> {
     /// It is there, as it was listed or as it changed.
-    There(K),
+    Applied(K),
     /// It is gone.
-    Gone(K),
+    Deleted(K),
 }
 
 /// A watch on all objects of a kind that keeps a cache. `managedFields` are dropped: nobody reads them and they make up
@@ -34,7 +34,7 @@ pub enum Seen<K> {
 pub fn objects<K>(
     client: &Client,
     writer: Writer<DeserializeGuard<K>>,
-) -> impl Stream<Item = Seen<DeserializeGuard<K>>> + use<K>
+) -> impl Stream<Item = WatchEvent<DeserializeGuard<K>>> + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -56,14 +56,14 @@ fn decode<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: String,
     known: impl Fn() -> Vec<Arc<K>>,
-) -> impl Stream<Item = Seen<K>>
+) -> impl Stream<Item = WatchEvent<K>>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
     let (mut before, mut listed) = (Vec::new(), Vec::new());
     let told = events.map(move |event| match event {
-        Ok(Event::Apply(object)) => vec![Seen::There(object)],
-        Ok(Event::Delete(object)) => vec![Seen::Gone(object)],
+        Ok(Event::Apply(object)) => vec![WatchEvent::Applied(object)],
+        Ok(Event::Delete(object)) => vec![WatchEvent::Deleted(object)],
         Ok(Event::Init) => {
             before = known();
             listed.clear();
@@ -77,8 +77,8 @@ where
             let there: HashSet<_> = listed.iter().map(|object| ObjectKey::of(object.meta())).collect();
             let gone =
                 std::mem::take(&mut before).into_iter().filter(|object| !there.contains(&ObjectKey::of(object.meta())));
-            let gone: Vec<_> = gone.map(|object| Seen::Gone(Arc::unwrap_or_clone(object))).collect();
-            gone.into_iter().chain(std::mem::take(&mut listed).into_iter().map(Seen::There)).collect()
+            let gone: Vec<_> = gone.map(|object| WatchEvent::Deleted(Arc::unwrap_or_clone(object))).collect();
+            gone.into_iter().chain(std::mem::take(&mut listed).into_iter().map(WatchEvent::Applied)).collect()
         }
         Err(error) => {
             warn!(kind, %error, "watch failed and is tried again");
@@ -90,7 +90,7 @@ where
 
 /// Follows the Agents.
 pub async fn agents<S: Store>(
-    stream: impl Stream<Item = Seen<DeserializeGuard<Agent>>>,
+    stream: impl Stream<Item = WatchEvent<DeserializeGuard<Agent>>>,
     triggers: Triggers<S>,
     on_agent: impl Fn(&Agent, bool),
 ) {
@@ -98,17 +98,18 @@ pub async fn agents<S: Store>(
     let mut generations = Generations::default();
     while let Some(seen) = stream.next().await {
         match seen {
-            Seen::There(DeserializeGuard(Ok(agent))) => {
+            WatchEvent::Applied(DeserializeGuard(Ok(agent))) => {
                 let moved = generations.moved(&agent.metadata);
                 on_agent(&agent, false);
                 triggers.agent(&agent, moved, false);
             }
-            Seen::Gone(DeserializeGuard(Ok(agent))) => {
+            WatchEvent::Deleted(DeserializeGuard(Ok(agent))) => {
                 generations.forget(&agent.metadata);
                 on_agent(&agent, true);
                 triggers.agent(&agent, false, true);
             }
-            Seen::There(DeserializeGuard(Err(invalid))) | Seen::Gone(DeserializeGuard(Err(invalid))) => {
+            WatchEvent::Applied(DeserializeGuard(Err(invalid)))
+            | WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
                 unreadable("Agent", &invalid.metadata, &invalid.error);
             }
         }
@@ -116,21 +117,22 @@ pub async fn agents<S: Store>(
 }
 
 /// Follows the Boards.
-pub async fn boards<S: Store>(stream: impl Stream<Item = Seen<DeserializeGuard<Board>>>, triggers: Triggers<S>) {
+pub async fn boards<S: Store>(stream: impl Stream<Item = WatchEvent<DeserializeGuard<Board>>>, triggers: Triggers<S>) {
     pin_mut!(stream);
     let mut generations = Generations::default();
     while let Some(seen) = stream.next().await {
         match seen {
-            Seen::There(DeserializeGuard(Ok(board))) => {
+            WatchEvent::Applied(DeserializeGuard(Ok(board))) => {
                 if generations.moved(&board.metadata) {
                     triggers.board(&board);
                 }
             }
-            Seen::Gone(DeserializeGuard(Ok(board))) => {
+            WatchEvent::Deleted(DeserializeGuard(Ok(board))) => {
                 generations.forget(&board.metadata);
                 triggers.board(&board);
             }
-            Seen::There(DeserializeGuard(Err(invalid))) | Seen::Gone(DeserializeGuard(Err(invalid))) => {
+            WatchEvent::Applied(DeserializeGuard(Err(invalid)))
+            | WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
                 unreadable("Board", &invalid.metadata, &invalid.error);
             }
         }
@@ -139,27 +141,27 @@ pub async fn boards<S: Store>(stream: impl Stream<Item = Seen<DeserializeGuard<B
 
 /// Follows the AgentGateways.
 pub async fn gateways<S: Store>(
-    stream: impl Stream<Item = Seen<DeserializeGuard<AgentGateway>>>,
+    stream: impl Stream<Item = WatchEvent<DeserializeGuard<AgentGateway>>>,
     triggers: Triggers<S>,
-    on_gone: impl Fn(Gone),
+    on_gone: impl Fn(GoneGateway),
 ) {
     pin_mut!(stream);
     let mut generations = Generations::default();
     while let Some(seen) = stream.next().await {
         match seen {
-            Seen::There(DeserializeGuard(Ok(gateway))) => {
+            WatchEvent::Applied(DeserializeGuard(Ok(gateway))) => {
                 let moved = generations.moved(&gateway.metadata);
                 triggers.gateway(&gateway, moved);
             }
-            Seen::Gone(DeserializeGuard(Ok(gateway))) => {
+            WatchEvent::Deleted(DeserializeGuard(Ok(gateway))) => {
                 generations.forget(&gateway.metadata);
-                on_gone(Gone::seen(&gateway));
+                on_gone(GoneGateway::seen(&gateway));
                 triggers.gateway(&gateway, true);
             }
-            Seen::There(DeserializeGuard(Err(invalid))) => {
+            WatchEvent::Applied(DeserializeGuard(Err(invalid))) => {
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
-            Seen::Gone(DeserializeGuard(Err(invalid))) => on_gone(Gone::known(&invalid.metadata)),
+            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_gone(GoneGateway::known(&invalid.metadata)),
         }
     }
 }
@@ -173,11 +175,11 @@ pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
     let mut known = HashMap::new();
     while let Some(seen) = stream.next().await {
         let (map, before) = match seen {
-            Seen::There(map) => {
+            WatchEvent::Applied(map) => {
                 let before = known.insert(ObjectKey::of(&map.metadata), map.metadata.resource_version.clone());
                 (map, before)
             }
-            Seen::Gone(map) => {
+            WatchEvent::Deleted(map) => {
                 known.remove(&ObjectKey::of(&map.metadata));
                 (map, None)
             }
@@ -216,8 +218,8 @@ mod tests {
         let known = || vec![Arc::new(named("a")), Arc::new(named("old"))];
         let told: Vec<_> = decode(events, "Board".into(), known)
             .map(|seen| match seen {
-                Seen::There(board) => format!("{} is there", board.metadata.name.unwrap()),
-                Seen::Gone(board) => format!("{} is gone", board.metadata.name.unwrap()),
+                WatchEvent::Applied(board) => format!("{} is there", board.metadata.name.unwrap()),
+                WatchEvent::Deleted(board) => format!("{} is gone", board.metadata.name.unwrap()),
             })
             .collect()
             .await;

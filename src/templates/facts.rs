@@ -123,7 +123,7 @@ pub struct IdentityFacts {
 
 /// A soul from the directory, for the agent's role.
 #[derive(Clone, Debug, Default)]
-pub struct RoleSoul {
+pub struct SoulText {
     /// Its text.
     pub markdown: String,
     /// The page that it came from.

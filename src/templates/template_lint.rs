@@ -39,14 +39,14 @@ enum Token<'a> {
 
 /// Something in a template that is not allowed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct LintError {
     pub(crate) line: usize,
     pub(crate) message: String,
 }
 
 /// The tags of a template, in order. Comments and raw parts have none; the last one is cut short where a mark is missing,
 /// which the engine reports as a syntax error. Nothing is read after one tag too many.
-pub(crate) fn tags(source: &str) -> Result<Vec<Tag>, Refused> {
+pub(crate) fn tags(source: &str) -> Result<Vec<Tag>, LintError> {
     let mut tags = Vec::new();
     let mut lines = Lines { source, counted: 0, line: 1 };
     let (mut at, mut found) = (0, 0);
@@ -56,7 +56,7 @@ pub(crate) fn tags(source: &str) -> Result<Vec<Tag>, Refused> {
         if found > MAX_TAGS {
             let message =
                 format!("the template has more than {MAX_TAGS} tags ({{{{ }}}}, {{% %}}, {{# #}}); use fewer of them");
-            return Err(Refused { line, message });
+            return Err(LintError { line, message });
         }
         let body = start + 2;
         at = match source.as_bytes()[start + 1] {
@@ -92,10 +92,10 @@ impl Lines<'_> {
 }
 
 /// Refuses what the engine could not take safely.
-pub(crate) fn check(tags: &[Tag]) -> Result<(), Refused> {
+pub(crate) fn check(tags: &[Tag]) -> Result<(), LintError> {
     let (mut elifs, mut depth) = (0, 0_usize);
     for tag in tags {
-        let refuse = |message: &str| Err(Refused { line: tag.line, message: message.to_owned() });
+        let refuse = |message: &str| Err(LintError { line: tag.line, message: message.to_owned() });
         let tokens = tag.tokens();
         if tokens.len() > MAX_TOKENS {
             return refuse(&format!("the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use super::engine::{Budget, render};
-use super::facts::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, RoleSoul, UserFacts};
+use super::facts::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, SoulText, UserFacts};
 use super::file_name::{FileName, standard_files};
 use super::variables::Variables;
 use crate::api::agent::Role;
@@ -77,7 +77,7 @@ pub(crate) fn variables(kind: Role, text: Option<&str>) -> Variables {
             context: say("Runs the platform team."),
         })
         .with_identity(&identity)
-        .with_role_soul(&RoleSoul {
+        .with_role_soul(&SoulText {
             markdown: say("# Calm\n\nBreathe."),
             source_url: say("https://souls.example/calm"),
         })

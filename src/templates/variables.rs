@@ -5,7 +5,7 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::facts::{AgentFacts, BoardFacts, GatewayFacts, IdentityFacts, RoleSoul, UserFacts};
+use super::facts::{AgentFacts, BoardFacts, GatewayFacts, IdentityFacts, SoulText, UserFacts};
 use crate::api::agent::Role;
 
 /// The values that a template may use, all of them strings.
@@ -33,7 +33,7 @@ impl Variables {
             .with_board(&BoardFacts::default())
             .with_user(&UserFacts::default())
             .with_identity(&IdentityFacts::default())
-            .with_role_soul(&RoleSoul::default())
+            .with_role_soul(&SoulText::default())
     }
 
     /// Sets `agent_*`, `session_key`, `workspace_path`, `heartbeat_interval` and `auth_token_file`.
@@ -122,7 +122,7 @@ impl Variables {
 
     /// Sets `directory_role_soul_*`.
     #[must_use]
-    pub fn with_role_soul(self, soul: &RoleSoul) -> Self {
+    pub fn with_role_soul(self, soul: &SoulText) -> Self {
         self.with(&[
             ("directory_role_soul_markdown", &soul.markdown),
             ("directory_role_soul_source_url", &soul.source_url),

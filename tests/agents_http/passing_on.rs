@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
-use muster::controllers::agent::heartbeat_writer::{self, Passed, pass_on};
+use muster::controllers::agent::heartbeat_writer::{self, HeartbeatOutcome, pass_on};
 use muster::state::store::Store;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ async fn a_quiet_agents_heartbeat_is_written_at_most_once_in_thirty_seconds() {
     for _ in 0..7 {
         rig.checks_in("a-token").await;
         while let Ok(key) = rig.due.try_recv() {
-            assert_eq!(pass_on(&rig.state, &key).await, Passed::Written);
+            assert_eq!(pass_on(&rig.state, &key).await, HeartbeatOutcome::Written);
         }
         tokio::time::advance(Duration::from_secs(10)).await;
     }
@@ -54,7 +54,7 @@ async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_gone_is_passed_over() {
     let rig = Rig::new();
-    assert_eq!(pass_on(&rig.state, &key()).await, Passed::Nothing);
+    assert_eq!(pass_on(&rig.state, &key()).await, HeartbeatOutcome::Nothing);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,12 +16,12 @@ use muster::controllers::agent::heartbeat_writer;
 use muster::core::objects::Objects;
 use muster::hash::sha256_hex;
 use muster::http::agents::router;
-use muster::http::api::Api;
+use muster::http::api::AgentApi;
 use muster::http::probes::Probes;
-use muster::http::rate_limit::Limits;
+use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::tokens::Tokens;
+use muster::state::tokens::TokenTable;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -35,7 +35,7 @@ pub(crate) struct Rig {
     pub state: Arc<State<MemoryStore>>,
     pub due: Receiver<ObjectKey>,
     pub probes: Arc<Probes>,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenTable>,
     router: Router,
 }
 
@@ -72,12 +72,12 @@ impl Rig {
         let store = MemoryStore::new();
         let state = Arc::new(State::new(store.clone()));
         let (due, receiver) = mpsc::channel(heartbeat_writer::BACKLOG);
-        let tokens = Arc::new(Tokens::default());
+        let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics: Arc::new(Metrics::default()) });
-        let api = Api {
+        let api = AgentApi {
             state: Arc::clone(&state),
             tokens: Arc::clone(&tokens),
-            limits: Limits::default(),
+            limits: RateLimits::default(),
             due,
             probes: Arc::clone(&probes),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use muster::http::server;
-use muster::http::tls::{Certificate, Files};
+use muster::http::tls::{Certificate, CertificateFiles};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,8 +37,8 @@ fn mount(folder: &Path, version: &str, certificate: &str, key: &str) {
     std::fs::rename(folder.join("new"), folder.join("data")).unwrap();
 }
 
-fn files(folder: &Path) -> Files {
-    Files { certificate: folder.join("data/tls.crt"), key: folder.join("data/tls.key") }
+fn files(folder: &Path) -> CertificateFiles {
+    CertificateFiles { certificate: folder.join("data/tls.crt"), key: folder.join("data/tls.key") }
 }
 
 /// Serves with the certificate in `folder`, and follows it.

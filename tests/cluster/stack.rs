@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::openclaw::model::Link;
-use muster::openclaw::{Auth, Gateway, Identity, Network, Settings, Trust};
+use muster::openclaw::model::ConnectionState;
+use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, GatewayClient, Network, Trust};
 use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -220,19 +220,19 @@ pub(crate) async fn until_settled(openclaw: &OpenClaw) -> Result<(), Failure> {
 }
 
 /// Another client of the gateway.
-pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<Gateway, Failure> {
-    let settings = Settings {
+pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, Failure> {
+    let settings = ConnectionSettings {
         url: openclaw.url().parse()?,
         auth: Auth::Token(openclaw.token().into()),
-        identity: Arc::new(Identity::generate()?),
+        identity: Arc::new(DeviceKey::generate()?),
         device_token: None,
         former: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),
     };
-    let gateway = Gateway::open(settings, Arc::new(Network), Arc::new(()));
+    let gateway = GatewayClient::open(settings, Arc::new(Network), Arc::new(()));
     let mut link = gateway.link();
-    tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
+    tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
     Ok(gateway)
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::openclaw::model::{
-    AgentEntry, AgentRow, CallError, EntryIdentity, EntryState, HeartbeatClaims, HeartbeatEntry, Inventory, Link,
-    RefusalKind,
+    AgentEntry, AgentRow, CallError, ConnectionState, EntryIdentity, EntryState, HeartbeatClaims, HeartbeatEntry,
+    Inventory, RefusalKind,
 };
-use muster::openclaw::{Auth, ByteStream, Dial, Gateway, Identity, Meter, Network, Settings, Trust};
+use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, GatewayClient, Meter, Network, Trust};
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{Link as FileLink, Simulator};
 use url::Url;
@@ -44,9 +44,9 @@ impl Dial for Simulated {
 
 /// A gateway under test.
 pub(crate) struct Subject {
-    pub(crate) client: Gateway,
+    pub(crate) client: GatewayClient,
     counts: Arc<Counts>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: ConnectionSettings,
     pub(crate) dial: Arc<dyn Dial>,
     host: Host,
 }
@@ -84,13 +84,13 @@ impl Subject {
         Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
     }
 
-    async fn open(settings: Settings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
+    async fn open(settings: ConnectionSettings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
-        let client = Gateway::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
+        let client = GatewayClient::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
         // Other agents are left as they are.
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
-        tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, Link::Up(_)))).await??;
+        tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial, host };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
@@ -216,11 +216,11 @@ impl Subject {
     }
 }
 
-fn settings(url: &str, auth: Auth) -> Result<Settings, Failure> {
-    Ok(Settings {
+fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
+    Ok(ConnectionSettings {
         url: url.parse()?,
         auth,
-        identity: Arc::new(Identity::generate()?),
+        identity: Arc::new(DeviceKey::generate()?),
         device_token: None,
         former: None,
         trust: Trust::Platform,
@@ -231,11 +231,11 @@ fn settings(url: &str, auth: Auth) -> Result<Settings, Failure> {
 
 /// Why a real gateway does not let in who comes with this.
 pub(crate) async fn refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
-    let client = Gateway::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
+    let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
     let mut link = client.link();
-    let refused = link.wait_for(|link| matches!(link, Link::Refused(_) | Link::Up(_)));
+    let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
     match &*tokio::time::timeout(PATIENCE, refused).await?? {
-        Link::Refused(refusal) => Ok(refusal.kind.clone()),
+        ConnectionState::Refused(refusal) => Ok(refusal.kind.clone()),
         other => Err(format!("it was not refused: {other:?}").into()),
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use muster::openclaw::model::{
-    Activity, AgentEntry, CallError, Deleted, EntryState, HeartbeatEntry, Inventory, Link, RosterShape, UnlistedFile,
-    Writes,
+    AgentActivity, AgentEntry, CallError, ConfigWrites, ConnectionState, Deleted, EntryState, HeartbeatEntry,
+    Inventory, RosterShape, UnlistedFile,
 };
 use muster_harness::Failure;
 use muster_simulator::Link as FileLink;
@@ -83,7 +83,7 @@ pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_a
     let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..entry() };
     gateway.client.submit(named.clone());
     let mut writes = gateway.client.writes();
-    let accepted = |writes: &Writes| writes.rewritten.contains_key(&named.id);
+    let accepted = |writes: &ConfigWrites| writes.rewritten.contains_key(&named.id);
     let stored_so = |inventory: &Inventory| inventory.entry_state(&named) == EntryState::Current;
     // 2026.3.2 stores what it is sent.
     tokio::select! {
@@ -333,10 +333,10 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
 }
 
 /// Waits until a run of this id was heard to end, and no other goes on: the gateway may begin a heartbeat at any time.
-async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<Activity, Failure> {
+async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<AgentActivity, Failure> {
     let (mut runs, mut link) = (gateway.client.runs(), gateway.client.link());
     link.mark_unchanged();
-    let at_rest = |activity: &Activity| activity.has_ended(run) && !activity.is_running();
+    let at_rest = |activity: &AgentActivity| activity.has_ended(run) && !activity.is_running();
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(at_rest));
     tokio::select! {
         biased;
@@ -370,7 +370,7 @@ pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway:
         gateway.client.resync().await;
     }
     // Sessions of 2026.3.2 tell of no runs (measured).
-    let silent = matches!(&*gateway.client.link().borrow(), Link::Up(hello) if hello.protocol == 3);
+    let silent = matches!(&*gateway.client.link().borrow(), ConnectionState::Up(hello) if hello.protocol == 3);
     if silent { Ok(()) } else { Err("the session does not tell that the run has ended".into()) }
 }
 

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
-use muster::state::authz::{Access, AccessError, Kind, Right, Told, User, Verb};
+use muster::state::authz::{Access, AccessError, Permission, RecordedEvent, ResourceKind, User, Verb};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::memory::{InMemory, MemoryStore};
 
 /// A right as a Role gives it: who, which verb, which kind, in which namespace (`*` is all).
-type Rule = (&'static str, Verb, Kind, &'static str);
+type Rule = (&'static str, Verb, ResourceKind, &'static str);
 
 /// Clones share it.
 #[derive(Clone)]
@@ -35,14 +35,14 @@ impl Allowed {
         Self { store, users, rules, asked, audit: Arc::default(), down: Arc::default(), silent: Arc::default() }
     }
 
-    pub(crate) fn allow(&self, user: &'static str, verbs: &[Verb], kinds: &[Kind], namespace: &'static str) {
+    pub(crate) fn allow(&self, user: &'static str, verbs: &[Verb], kinds: &[ResourceKind], namespace: &'static str) {
         let mut rules = self.rules.lock().unwrap();
         for verb in verbs {
             rules.extend(kinds.iter().map(|kind| (user, *verb, *kind, namespace)));
         }
     }
 
-    fn has(&self, user: &str, right: &Right) -> bool {
+    fn has(&self, user: &str, right: &Permission) -> bool {
         let place = |ns: &str| ns == "*" || right.namespace.as_deref() == Some(ns);
         let rules = self.rules.lock().unwrap();
         rules
@@ -50,7 +50,7 @@ impl Allowed {
             .any(|(who, verb, kind, ns)| *who == user && *verb == right.verb && *kind == right.kind && place(ns))
     }
 
-    fn write(&self, token: &SecretString, right: &Right) -> Result<(), AccessError> {
+    fn write(&self, token: &SecretString, right: &Permission) -> Result<(), AccessError> {
         let users = self.users.lock().unwrap();
         let refused = |code| AccessError::Refused { code, message: "no".into() };
         let user = users.get(token.expose_secret()).ok_or_else(|| refused(401))?;
@@ -113,14 +113,14 @@ impl Access for Allowed {
         Ok(name.map(|name| User { name: (*name).to_owned(), ..User::default() }))
     }
 
-    async fn allowed(&self, user: &User, right: &Right) -> Result<bool, AccessError> {
+    async fn allowed(&self, user: &User, right: &Permission) -> Result<bool, AccessError> {
         self.asked.lock().unwrap().1 += 1;
         Ok(self.has(&user.name, right))
     }
 
     async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
         let key = ObjectKey::of(&agent.metadata);
-        self.write(token, &Right::within(Verb::Create, Kind::Agent, &key.namespace))?;
+        self.write(token, &Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace))?;
         if self.store.state().agents.contains_key(&key) {
             return Err(AccessError::Refused { code: 409, message: format!("agents {:?} already exists", key.name) });
         }
@@ -131,28 +131,33 @@ impl Access for Allowed {
     async fn patch(
         &self,
         token: &SecretString,
-        (kind, key): (Kind, &ObjectKey),
+        (kind, key): (ResourceKind, &ObjectKey),
         patch: &Value,
     ) -> Result<Value, AccessError> {
-        self.write(token, &Right::with(Verb::Patch, kind, key))?;
+        self.write(token, &Permission::with(Verb::Patch, kind, key))?;
         match kind {
-            Kind::Agent => self.change::<Agent>(key, patch),
-            Kind::Board => self.change::<Board>(key, patch),
-            Kind::Gateway => self.change::<AgentGateway>(key, patch),
+            ResourceKind::Agent => self.change::<Agent>(key, patch),
+            ResourceKind::Board => self.change::<Board>(key, patch),
+            ResourceKind::Gateway => self.change::<AgentGateway>(key, patch),
         }
     }
 
     async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
-        self.write(token, &Right::with(Verb::Delete, Kind::Agent, key))?;
+        self.write(token, &Permission::with(Verb::Delete, ResourceKind::Agent, key))?;
         assert_eq!(self.store.state().agents[key].metadata.uid.as_deref(), Some(uid));
         self.store.delete::<Agent>(key);
         Ok(())
     }
 
-    async fn events(&self, token: &SecretString, namespace: &str, uid: &str) -> Result<Vec<Told>, AccessError> {
+    async fn events(
+        &self,
+        token: &SecretString,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Vec<RecordedEvent>, AccessError> {
         // Whoever may create Agents may read events here.
-        self.write(token, &Right::within(Verb::Create, Kind::Agent, namespace))?;
+        self.write(token, &Permission::within(Verb::Create, ResourceKind::Agent, namespace))?;
         let message = format!("about {uid}");
-        Ok(vec![Told { kind: "Normal".into(), reason: "Woken".into(), message, count: 2, last_seen: None }])
+        Ok(vec![RecordedEvent { kind: "Normal".into(), reason: "Woken".into(), message, count: 2, last_seen: None }])
     }
 }

@@ -8,11 +8,11 @@ use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, Board};
-use muster::controllers::gateway_pool::Gateways;
-use muster::http::people::{self, People};
-use muster::openclaw::{Auth, ByteStream, Dial, Identity, Settings, Trust};
+use muster::controllers::gateway_pool::GatewayPool;
+use muster::http::people::{self, PeopleApi};
+use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, Trust};
 use muster::state::State;
-use muster::state::authz::{Kind, Verb};
+use muster::state::authz::{ResourceKind, Verb};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -224,12 +224,12 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
     let state = State::new(rig.store.clone());
     let inventories = state.inventories.clone();
-    let gateways = Gateways::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
+    let gateways = GatewayPool::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
     let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
-    let link = gateways.ensure(&key, "x", || Settings {
+    let link = gateways.ensure(&key, "x", || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("secret".into()),
-        identity: Arc::new(Identity::generate().unwrap()),
+        identity: Arc::new(DeviceKey::generate().unwrap()),
         device_token: None,
         former: None,
         trust: Trust::Platform,
@@ -237,7 +237,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
         resync: Duration::from_mins(10),
     });
     link.client().inventory().wait_for(Option::is_some).await.unwrap();
-    let people = People::new(Arc::new(state), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
+    let people = PeopleApi::new(Arc::new(state), rig.access.clone(), Arc::clone(&rig.feed), Arc::clone(&rig.probes));
     let router = people::router(Arc::new(people));
     let rig = Rig { router, ..rig };
     let found = rig.get(VIEWER, "/api/v1/agents?is_mc_agent=false").await;
@@ -246,7 +246,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
     assert_eq!((&item["id"], &item["is_mc_agent"], &item["status"]), (&json!("main"), &json!(false), &Value::Null));
     assert_eq!(item["gateway_id"], json!(rig.uid::<AgentGateway>("fleet", "gw")));
     assert_eq!(rig.get(VIEWER, "/api/v1/agents/main").await.json["is_mc_agent"], false);
-    rig.access.allow("stranger", &[Verb::List], &[Kind::Agent], "fleet");
+    rig.access.allow("stranger", &[Verb::List], &[ResourceKind::Agent], "fleet");
     let refused = rig.get(STRANGER, "/api/v1/agents?is_mc_agent=false").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
     assert!(refused.message().contains("get agentgateways.muster.dev in any namespace"), "{}", refused.message());

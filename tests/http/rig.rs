@@ -10,15 +10,15 @@ use axum::response::Response;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::http::agents;
-use muster::http::api::Api;
-use muster::http::change_feed::Feed;
-use muster::http::people::{self, People};
+use muster::http::api::AgentApi;
+use muster::http::change_feed::ChangeFeed;
+use muster::http::people::{self, PeopleApi};
 use muster::http::probes::Probes;
-use muster::http::rate_limit::Limits;
+use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
 use muster::state::State;
-use muster::state::authz::{Kind, Verb};
-use muster::state::tokens::Tokens;
+use muster::state::authz::{ResourceKind, Verb};
+use muster::state::tokens::TokenTable;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub(crate) const EDITOR: &str = "editor-token";
 /// May do nothing.
 pub(crate) const STRANGER: &str = "stranger-token";
 
-const KINDS: [Kind; 3] = [Kind::Agent, Kind::Board, Kind::Gateway];
+const KINDS: [ResourceKind; 3] = [ResourceKind::Agent, ResourceKind::Board, ResourceKind::Gateway];
 const READ: [Verb; 2] = [Verb::Get, Verb::List];
 const ALL: [Verb; 5] = [Verb::Get, Verb::List, Verb::Create, Verb::Patch, Verb::Delete];
 
@@ -60,7 +60,7 @@ impl Answer {
 pub(crate) struct Rig {
     pub(crate) store: MemoryStore,
     pub(crate) access: Allowed,
-    pub(crate) feed: Arc<Feed>,
+    pub(crate) feed: Arc<ChangeFeed>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) router: Router,
 }
@@ -75,15 +75,15 @@ impl Rig {
         access.allow("admin", &ALL, &KINDS, "*");
         access.allow("viewer", &READ, &KINDS, "fleet");
         access.allow("editor", &ALL, &KINDS, "fleet");
-        let feed = Arc::new(Feed::new("b007", CancellationToken::new()));
+        let feed = Arc::new(ChangeFeed::new("b007", CancellationToken::new()));
         let state = Arc::new(State::new(store.clone()));
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
-        let people = People::new(Arc::clone(&state), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
-        let api = Api {
+        let people = PeopleApi::new(Arc::clone(&state), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
+        let api = AgentApi {
             state,
-            tokens: Arc::new(Tokens::default()),
-            limits: Limits::default(),
+            tokens: Arc::new(TokenTable::default()),
+            limits: RateLimits::default(),
             due: mpsc::channel(1).0,
             probes: Arc::clone(&probes),
         };

@@ -6,7 +6,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use futures::{FutureExt, StreamExt};
 use muster::api::object_key::ObjectKey;
-use muster::state::authz::{Kind, Verb};
+use muster::state::authz::{ResourceKind, Verb};
 use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
@@ -204,7 +204,7 @@ async fn a_right_that_is_given_later_brings_what_was_there_before() {
     rig.worker("fleet", "mine");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(1).await, ["mine provisioning"]);
-    rig.access.allow("viewer", &[Verb::List], &[Kind::Agent], "other");
+    rig.access.allow("viewer", &[Verb::List], &[ResourceKind::Agent], "other");
     assert_eq!(reader.agents(2).await, ["theirs provisioning", "mine provisioning"]);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use muster::souls::fetch::{Fetch, FetchError, Fetched, Request};
+use muster::souls::fetch::{Fetch, FetchError, FetchRequest, Fetched};
 
 /// The directory at `https://souls.test`, with a soul for each `handle/slug`.
 #[derive(Clone, Default)]
@@ -57,7 +57,7 @@ impl State {
 }
 
 impl Fetch for Directory {
-    fn fetch<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+    fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
             if self.0.lock().unwrap().stuck {
                 return std::future::pending().await;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::gateway::orphaned_secrets::{self, take_leave};
-use muster::core::gateway::cleanup::{Gone, missing};
+use muster::core::gateway::cleanup::{GoneGateway, missing};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -148,7 +148,7 @@ async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held(
     let last = torn_away(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
-    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
     assert!(rig.ctx().gateways.links().is_empty(), "and nothing is connected");
 }
@@ -180,7 +180,7 @@ async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each
     let others = async {
         for number in 0..120 {
             let other = json!({ "name": format!("other-{number}"), "namespace": NS, "uid": format!("uid-{number}") });
-            sender.send(Gone::known(&serde_json::from_value(other).unwrap())).unwrap();
+            sender.send(GoneGateway::known(&serde_json::from_value(other).unwrap())).unwrap();
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
     };
@@ -214,7 +214,7 @@ async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
     gone["kind"] = json!("AgentGateway");
     gone["metadata"]["namespace"] = json!(NS);
     gone["spec"]["device"] = json!({ "secretName": "gw-device" });
-    let gone = Gone::seen(&serde_json::from_value(gone).unwrap());
+    let gone = GoneGateway::seen(&serde_json::from_value(gone).unwrap());
     take_leave(rig.ctx(), &gone).await.unwrap();
     assert_eq!(secret(&rig, "gw-device"), held, "it owns the Secret");
     let mut held = held.unwrap();
@@ -255,7 +255,7 @@ async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from
     let last = torn_away(&rig);
     rig.delete::<Secret>("gw-device");
     assert!(secret(&rig, "gw-device").is_some(), "it is held");
-    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
 }
 
@@ -266,7 +266,7 @@ async fn a_gateway_that_is_made_anew_takes_over_what_the_one_before_it_left() {
     let device = device_id(&rig);
     let last = torn_away(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
-    take_leave(rig.ctx(), &Gone::seen(&last)).await.unwrap();
+    take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_some(), "the new one needs it");
     connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);

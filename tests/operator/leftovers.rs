@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, Board};
-use muster::core::event::Note;
+use muster::core::event::Event;
 use muster::hash::sha256_hex;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn on_ops() -> Value {
     json!({ "boardRef": { "name": "ops" } })
 }
 
-fn left_behind(rig: &Rig) -> Vec<Note> {
+fn left_behind(rig: &Rig) -> Vec<Event> {
     let notes = rig.store.state().notes.clone();
     notes.into_iter().map(|(_, note)| note).filter(|note| note.reason == "LeftBehind").collect()
 }

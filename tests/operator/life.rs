@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster::api::{Agent, ConditionType};
-use muster::state::heartbeats::Report;
+use muster::state::heartbeats::HeartbeatReport;
 use muster_simulator::{Call, Outcome, Profile, Simulator};
 use serde_json::json;
 use tokio::time::Instant;
@@ -143,7 +143,11 @@ impl Life {
         self.answered = runs;
         let ctx = self.rig.ctx();
         for agent in self.rig.store.state().agents.values() {
-            ctx.state.heartbeats.record(agent, Report::default(), muster::state::store::Store::now(&ctx.state.store));
+            ctx.state.heartbeats.record(
+                agent,
+                HeartbeatReport::default(),
+                muster::state::store::Store::now(&ctx.state.store),
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use muster::api::agent::Phase;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
 use muster::core::objects::Objects;
-use muster::state::heartbeats::Report;
+use muster::state::heartbeats::HeartbeatReport;
 use muster::state::store::Store;
 use serde_json::json;
 
@@ -55,7 +55,7 @@ fn answer_all(rig: &Rig) {
     let ctx = rig.ctx();
     for agent in ctx.state.store.agents() {
         let now = ctx.state.store.now().checked_add(Duration::from_secs(1)).unwrap();
-        ctx.state.heartbeats.record(&agent, Report::default(), now);
+        ctx.state.heartbeats.record(&agent, HeartbeatReport::default(), now);
     }
 }
 

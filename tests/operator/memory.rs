@@ -12,9 +12,9 @@ use muster::api::agent::{Agent, AgentStatus};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::binding::Binding;
-use muster::core::event::Note;
+use muster::core::event::Event;
 use muster::core::objects::Objects;
-use muster::state::store::{Claim, ConfigMapContent, Store, StoreError, Subject};
+use muster::state::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub secrets: BTreeMap<ObjectKey, Secret>,
     pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pub notes: Vec<(String, Note)>,
+    pub notes: Vec<(String, Event)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
     /// So many of the next changes fail.
@@ -203,7 +203,7 @@ impl InMemory for Secret {
 }
 
 /// What the API server makes of a merge patch of finalizers.
-fn claimed<K: Resource>(object: &mut K, claim: &Claim) {
+fn claimed<K: Resource>(object: &mut K, claim: &FinalizerChange) {
     let patch = claim.patch(object.meta());
     let meta = object.meta_mut();
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
@@ -304,11 +304,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn claim_agent(&self, agent: &Agent, claim: &Claim) -> Result<Agent, StoreError> {
+    async fn claim_agent(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
         self.change(agent, |now| claimed(now, claim)).await
     }
 
-    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &Claim) -> Result<AgentGateway, StoreError> {
+    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &FinalizerChange) -> Result<AgentGateway, StoreError> {
         self.change(gateway, |now| claimed(now, claim)).await
     }
 
@@ -328,11 +328,11 @@ impl Store for MemoryStore {
         self.change(gateway, |now| now.status = Some(status.clone())).await
     }
 
-    async fn tell(&self, subject: Subject<'_>, note: &Note) {
+    async fn tell(&self, subject: EventTarget<'_>, note: &Event) {
         let name = match subject {
-            Subject::Agent(agent) => agent.name_any(),
-            Subject::Board(board) => board.name_any(),
-            Subject::Gateway(gateway) => gateway.name_any(),
+            EventTarget::Agent(agent) => agent.name_any(),
+            EventTarget::Board(board) => board.name_any(),
+            EventTarget::Gateway(gateway) => gateway.name_any(),
         };
         self.state().notes.push((name, note.clone()));
     }

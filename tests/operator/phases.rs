@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster::api::agent::{CheckIn, Phase};
 use muster::api::object_key::ObjectKey;
 use muster::core::objects::Objects;
-use muster::state::heartbeats::Report;
+use muster::state::heartbeats::HeartbeatReport;
 use muster::state::store::Store;
 use muster_simulator::Simulator;
 
@@ -29,7 +29,7 @@ fn phase(rig: &Rig) -> Option<Phase> {
 fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
     let ctx = rig.ctx();
     let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
-    let report = Report { status: Some(status), current_task: task.map(str::to_owned) };
+    let report = HeartbeatReport { status: Some(status), current_task: task.map(str::to_owned) };
     ctx.state.heartbeats.record(&agent, report, ctx.state.store.now());
 }
 

@@ -13,13 +13,13 @@ use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, Board, ConditionType};
-use muster::controllers::gateway_handle::Link;
-use muster::controllers::gateway_pool::Gateways;
+use muster::controllers::gateway_handle::GatewayHandle;
+use muster::controllers::gateway_pool::GatewayPool;
 use muster::controllers::{Context, agent, board, gateway};
 use muster::openclaw::{ByteStream, Dial, Trust};
-use muster::souls::directories::Souls;
+use muster::souls::directories::SoulDirectories;
 use muster::state::State;
-use muster::state::changes::{Changed, Concerns};
+use muster::state::changes::{ChangeScope, GatewayChange};
 use muster::state::store::Store;
 use muster_simulator::{Profile, Remote, Simulator};
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl Dial for Dialer {
 /// One life of the operator. Dropping it is a crash.
 struct Operator {
     ctx: Context<MemoryStore>,
-    changes: UnboundedReceiver<Changed>,
+    changes: UnboundedReceiver<GatewayChange>,
 }
 
 pub(crate) struct Rig {
@@ -173,8 +173,8 @@ impl Rig {
         let (sender, changes) = mpsc::unbounded_channel();
         let state = Arc::new(State::new(self.store.clone()));
         let inventories = state.inventories.clone();
-        let gateways = Gateways::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
-        let souls = Souls::new(Arc::new(self.directory.clone()), sender);
+        let gateways = GatewayPool::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
+        let souls = SoulDirectories::new(Arc::new(self.directory.clone()), sender);
         let ctx = Context { state, gateways, souls };
         self.operator = Some(Operator { ctx, changes });
     }
@@ -201,7 +201,7 @@ impl Rig {
     }
 
     /// The connection to a gateway.
-    pub(crate) fn link(&self, gateway: &str) -> Arc<Link> {
+    pub(crate) fn link(&self, gateway: &str) -> Arc<GatewayHandle> {
         self.ctx().gateways.link(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
@@ -242,7 +242,7 @@ impl Rig {
     pub(crate) async fn follow_offers(&mut self) {
         let operator = self.operator.as_mut().unwrap();
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
-            let Concerns::Agent(key) = change.concerns else { continue };
+            let ChangeScope::Agent(key) = change.concerns else { continue };
             let object = self.store.state().agents[&key].clone();
             agent::reconcile(&operator.ctx, &object).await;
         }
@@ -252,7 +252,7 @@ impl Rig {
     pub(crate) fn offered(&mut self) -> Vec<String> {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         let told = std::iter::from_fn(|| changes.try_recv().ok());
-        told.filter_map(|change| if let Concerns::Agent(key) = change.concerns { Some(key.name) } else { None })
+        told.filter_map(|change| if let ChangeScope::Agent(key) = change.concerns { Some(key.name) } else { None })
             .collect()
     }
 

@@ -6,7 +6,7 @@ use muster::api::ConditionType;
 use muster::api::agent::{CheckIn, Phase};
 use muster::api::object_key::ObjectKey;
 use muster::core::objects::Objects;
-use muster::state::heartbeats::Report;
+use muster::state::heartbeats::HeartbeatReport;
 use muster::state::store::Store;
 use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::json;
@@ -145,7 +145,7 @@ fn call(rig: &Rig) {
     let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     ctx.state.heartbeats.record(
         &agent,
-        Report { status: Some(CheckIn::Idle), current_task: None },
+        HeartbeatReport { status: Some(CheckIn::Idle), current_task: None },
         ctx.state.store.now(),
     );
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use muster::openclaw::model::Link;
-use muster::openclaw::{ByteStream, Dial, Gateway, Output, Session, Trust};
+use muster::openclaw::model::ConnectionState;
+use muster::openclaw::{ByteStream, Dial, GatewayClient, Output, Session, Trust};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -83,10 +83,10 @@ impl Dial for Fake {
 
 /// Why there is no connection to this gateway.
 async fn down(fake: &Fake) -> String {
-    let gateway = Gateway::open(settings(), Arc::new(fake.clone()), Arc::new(()));
+    let gateway = GatewayClient::open(settings(), Arc::new(fake.clone()), Arc::new(()));
     let mut link = gateway.link();
-    match &*link.wait_for(|link| matches!(link, Link::Down { .. })).await.unwrap() {
-        Link::Down { error, .. } => error.to_string(),
+    match &*link.wait_for(|link| matches!(link, ConnectionState::Down { .. })).await.unwrap() {
+        ConnectionState::Down { error, .. } => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -105,8 +105,8 @@ async fn the_answer_to_connect_may_be_longer_and_not_of_any_length() {
     let why = down(&fake).await;
     assert!(why.contains("in answer to the login Muster reads at most 4194304 bytes"), "{why}");
     let gateway =
-        Gateway::open(settings(), Arc::new(Fake::new([challenge(), hello_with(&bomb(3 * MIB))])), Arc::new(()));
-    gateway.link().wait_for(|link| matches!(link, Link::Up(_))).await.unwrap();
+        GatewayClient::open(settings(), Arc::new(Fake::new([challenge(), hello_with(&bomb(3 * MIB))])), Arc::new(()));
+    gateway.link().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::openclaw::model::CallError;
-use muster::openclaw::{Auth, Identity, Output, Session, Settings, Trust};
+use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Output, Session, Trust};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -22,11 +22,11 @@ use tokio::time::Instant;
 /// How long requests are allowed to take here.
 const ALLOWED: Duration = Duration::from_secs(10);
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> ConnectionSettings {
+    ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("the-shared-token".into()),
-        identity: Arc::new(Identity::from_seed(&[7; 32])),
+        identity: Arc::new(DeviceKey::from_seed(&[7; 32])),
         device_token: None,
         former: None,
         trust: Trust::Platform,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster::openclaw::model::{CallError, Outcome};
+use muster::openclaw::model::{CallError, CallOutcome};
 use muster::openclaw::{Output, Session};
 use proptest::prelude::*;
 use serde_json::json;
@@ -36,7 +36,7 @@ fn an_answer_that_comes_twice_or_too_late_is_nobodys() {
     session.tick(now + ALLOWED);
     let ends = done(&outputs(&mut session));
     assert!(matches!(&ends[..], [(1, Err(CallError::Deadline(_)))]), "{ends:?}");
-    assert_eq!(ends[0].1.as_ref().unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(ends[0].1.as_ref().unwrap_err().outcome(), CallOutcome::Unknown);
     for _ in 0..2 {
         session.receive(&answer(id, &json!({})), now + ALLOWED);
     }
@@ -54,7 +54,7 @@ fn a_lost_connection_ends_every_request_with_an_unknown_outcome() {
     session.lost();
     let ends = done(&outputs(&mut session));
     assert_eq!(ends.len(), 3);
-    assert!(ends.iter().all(|(_, r)| r.as_ref().unwrap_err().outcome() == Outcome::Unknown), "{ends:?}");
+    assert!(ends.iter().all(|(_, r)| r.as_ref().unwrap_err().outcome() == CallOutcome::Unknown), "{ends:?}");
     session.request(9, "agents.list", &json!({}), ALLOWED, now);
     assert!(matches!(&done(&outputs(&mut session))[..], [(9, Err(CallError::NotConnected))]));
 }
@@ -68,7 +68,7 @@ fn a_request_that_is_longer_than_the_gateway_takes_is_not_sent() {
     assert!(sent(&seen).is_empty());
     let ends = done(&seen);
     let [(1, Err(error @ CallError::TooLarge { limit: 1000, .. }))] = &ends[..] else { panic!("{ends:?}") };
-    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(error.outcome(), CallOutcome::NotApplied);
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::api::agent::{AdoptionPolicy, Agent};
-use crate::controllers::gateway_handle::{Link, trouble};
-use crate::core::agent::binding::{Binding, Identity};
+use crate::controllers::gateway_handle::{GatewayHandle, trouble};
+use crate::core::agent::binding::{AgentIdentity, Binding};
 use crate::core::agent::references::References;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::openclaw::model::Inventory;
 
 /// What the gateway has. It is read anew before a chosen id is bound, since what was read before may not show an agent that
@@ -15,10 +15,11 @@ use crate::openclaw::model::Inventory;
 ///
 /// # Errors
 /// Why the gateway cannot be asked.
-pub async fn inventory(link: &Link, agent: &Agent) -> Result<Arc<Inventory>, Trouble> {
+pub async fn inventory(link: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
     if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
         let read = link.client().resync().await;
-        let again = || Trouble::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
+        let again =
+            || ReconcileError::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
         return link.inventory().and_then(|inventory| if read { Ok(inventory) } else { Err(again()) });
     }
     link.inventory()
@@ -32,8 +33,8 @@ pub async fn inventory(link: &Link, agent: &Agent) -> Result<Arc<Inventory>, Tro
 pub async fn settle(
     references: References,
     agent: &Agent,
-    (link, inventory): (&Link, &Inventory),
-) -> Result<References, Trouble> {
+    (link, inventory): (&GatewayHandle, &Inventory),
+) -> Result<References, ReconcileError> {
     let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
     let id = references.identity.agent_id.as_str();
     let row = inventory.agents.get(id).filter(|row| asks && row.entry.is_some() && Binding::of(agent).is_none());
@@ -42,5 +43,5 @@ pub async fn settle(
         Some(workspace) => workspace.clone(),
         None => link.client().workspace(id).await.map_err(|e| trouble("for its workspace", &e))?,
     };
-    Ok(References { identity: Identity { workspace, ..references.identity }, adopted: true, ..references })
+    Ok(References { identity: AgentIdentity { workspace, ..references.identity }, adopted: true, ..references })
 }

@@ -7,29 +7,29 @@ use crate::api::agent::{Agent, FilePolicy};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::agent::{cleanup, token_secret, wake};
-use crate::controllers::gateway_handle::{Written, trouble};
+use crate::controllers::gateway_handle::{FileWriteResult, trouble};
 use crate::controllers::status_writer::{kubernetes, write_binding};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::desired::{Delivery, Desired};
 use crate::core::agent::files;
-use crate::core::agent::label::Labelled;
+use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::Step;
-use crate::core::agent::wake::Woken;
-use crate::core::error::Trouble;
+use crate::core::agent::wake::WakeResult;
+use crate::core::error::ReconcileError;
 use crate::core::ownership::has_finalizer;
 use crate::openclaw::model::{CallError, clean};
-use crate::state::store::{Claim, Store};
+use crate::state::store::{FinalizerChange, Store};
 
 /// What the Steps did.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct ApplyOutcome {
     /// The first failure; the Steps after it were not tried.
-    pub failed: Option<Trouble>,
+    pub failed: Option<ReconcileError>,
     /// The wake that was sent.
-    pub woken: Option<Woken>,
+    pub woken: Option<WakeResult>,
     /// What became of the label that was sent. A refusal is no failure.
-    pub labelled: Option<Labelled>,
+    pub labelled: Option<LabelResult>,
 }
 
 /// Does the Steps in their order, up to the first failure, which a label's is not. The agent is replaced by what the API server has now.
@@ -38,15 +38,15 @@ pub async fn run<S: Store>(
     agent: &mut Agent,
     observed: &mut Observed,
     steps: &[Step],
-) -> Outcome {
-    let mut outcome = Outcome::default();
+) -> ApplyOutcome {
+    let mut outcome = ApplyOutcome::default();
     for step in steps {
         match apply(scene, agent, observed, step, &mut outcome).await {
             Ok(()) => info!(agent = %ObjectKey::of(&agent.metadata), step = step.name(), "applied"),
             Err(trouble) => {
                 if let Step::LabelSession { label } = step {
                     info!(agent = %ObjectKey::of(&agent.metadata), step = step.name(), error = %trouble, "not applied");
-                    outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Err(trouble) });
+                    outcome.labelled = Some(LabelResult { sent: label.clone(), outcome: Err(trouble) });
                     continue;
                 }
                 outcome.failed = Some(trouble);
@@ -62,8 +62,8 @@ async fn apply<S: Store>(
     agent: &mut Agent,
     observed: &mut Observed,
     step: &Step,
-    outcome: &mut Outcome,
-) -> Result<(), Trouble> {
+    outcome: &mut ApplyOutcome,
+) -> Result<(), ReconcileError> {
     match step {
         Step::Release(binding) => *agent = cleanup::step(scene.ctx, agent, binding).await?,
         Step::Bind(binding) => *agent = bind(&scene.ctx.state.store, agent, binding).await?,
@@ -83,7 +83,7 @@ async fn apply<S: Store>(
         Step::WriteFiles(writes) => write_files(scene, observed, writes).await?,
         Step::LabelSession { label } => {
             let stored = scene.link.label(scene.desired, label, observed).await.map_err(|e| refusal(&e))?;
-            outcome.labelled = Some(Labelled { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });
+            outcome.labelled = Some(LabelResult { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });
         }
         Step::ResetSession { mark } => {
             let reset = scene.link.reset(scene.desired, mark).await;
@@ -97,16 +97,16 @@ async fn apply<S: Store>(
 }
 
 /// Why a label was not put on the session: the gateway's own words, unless it may take the same label later.
-fn refusal(error: &CallError) -> Trouble {
+fn refusal(error: &CallError) -> ReconcileError {
     if error.is_transient() {
         return trouble("to label its session", error);
     }
-    Trouble::permanent(Reason::GatewayError, error.message()).with_code(error.code())
+    ReconcileError::permanent(Reason::GatewayError, error.message()).with_code(error.code())
 }
 
 /// The finalizer first: what is recorded and could not be cleaned up would be of no use.
-async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
-    let claim = Claim { add_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
+async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, ReconcileError> {
+    let claim = FinalizerChange { add_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
     let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {
         agent.clone()
     } else {
@@ -119,7 +119,7 @@ async fn write_files<S: Store>(
     scene: &StepContext<'_, S>,
     observed: &mut Observed,
     writes: &[(String, Option<String>)],
-) -> Result<(), Trouble> {
+) -> Result<(), ReconcileError> {
     // What is to be written and no longer wanted is emptied.
     let content = |name: &str| {
         let file = scene.desired.files.iter().flatten().find(|f| f.name == name);
@@ -155,12 +155,12 @@ fn is_the_agents(desired: &Desired, name: &str) -> bool {
     matches!(policy, Some(FilePolicy::IfMissing | FilePolicy::Once)) && !files::force(desired, name).overwrite
 }
 
-fn first_failure(written: Vec<Written>) -> Result<(), Trouble> {
+fn first_failure(written: Vec<FileWriteResult>) -> Result<(), ReconcileError> {
     match written.into_iter().find_map(Result::err) {
         None => Ok(()),
         Some((name, error)) if error.is_conflict() => {
             let text = format!("{name} was changed by somebody else at the same moment; it is looked at again");
-            Err(Trouble::transient(Reason::GatewayError, text).with_code(error.code()))
+            Err(ReconcileError::transient(Reason::GatewayError, text).with_code(error.code()))
         }
         Some((name, error)) => Err(trouble(&format!("to write workspace file {name}"), &error)),
     }

@@ -10,13 +10,13 @@ use crate::controllers::status_writer::{kubernetes, write_binding, write_status}
 use crate::controllers::{Context, Requeue};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
-use crate::core::agent::cleanup::{self, BOOTS_WITHIN, Presence, Removal, advice, removal};
+use crate::core::agent::cleanup::{self, BOOTS_WITHIN, CleanupDecision, Presence, advice, removal};
 use crate::core::agent::{leftovers, status};
-use crate::core::error::Trouble;
-use crate::core::event::Note;
+use crate::core::error::ReconcileError;
+use crate::core::event::Event;
 use crate::core::ownership::has_finalizer;
 use crate::openclaw::model::{AgentRow, Deleted, Inventory, same_path};
-use crate::state::store::{Claim, Store, Subject};
+use crate::state::store::{EventTarget, FinalizerChange, Store};
 
 /// The reason of the event that names what a gateway left of an agent although it was to go.
 const LEFT_BEHIND: &str = "LeftBehind";
@@ -36,7 +36,11 @@ pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
 ///
 /// # Errors
 /// Why it cannot be removed now. Nothing is forgotten then.
-async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>) -> Result<(), Trouble> {
+async fn from_gateway<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    binding: Option<&Binding>,
+) -> Result<(), ReconcileError> {
     if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
         let message = format!(
             "agent {} stays on gateway {}: another Agent stands for it too",
@@ -49,22 +53,22 @@ async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option
     let link = binding.and_then(|b| ctx.gateways.link(&b.gateway));
     let reachable = match &link {
         Some(link) => link.inventory().map(|_| ()),
-        None => Err(Trouble::transient(
+        None => Err(ReconcileError::transient(
             Reason::GatewayNotReady,
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
     match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), ctx.state.store.now()) {
-        Removal::Nothing => Ok(()),
-        Removal::Leave { message, asked } => {
+        CleanupDecision::Nothing => Ok(()),
+        CleanupDecision::Leave { message, asked } => {
             if let (Some(link), Some(binding)) = (&link, binding) {
                 link.client().withdraw(&binding.identity.agent_id);
             }
             tell_of_leaving(ctx, agent, message, asked).await;
             Ok(())
         }
-        Removal::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
-        Removal::Remove { delete_files } => {
+        CleanupDecision::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
+        CleanupDecision::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
             if is_anothers(&link, agent, binding) {
                 let id = &binding.identity.agent_id;
@@ -76,7 +80,7 @@ async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option
                 return Ok(());
             }
             let Some(_slot) = link.removal_slot(&ObjectKey::of(&agent.metadata)) else {
-                return Err(Trouble::transient(
+                return Err(ReconcileError::transient(
                     Reason::Deleting,
                     "the gateway removes one agent at a time; this removal waits for its turn",
                 ));
@@ -87,8 +91,8 @@ async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option
             }
             if let Some(message) = left {
                 warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "removed by half");
-                let note = Note { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
-                ctx.state.store.tell(Subject::Agent(agent), &note).await;
+                let note = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
+                ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
             }
             Ok(())
         }
@@ -96,7 +100,7 @@ async fn from_gateway<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option
 }
 
 /// Whether a removal only waits for others to end. It is told when they have.
-pub(crate) fn waits_for_its_turn(trouble: &Trouble) -> bool {
+pub(crate) fn waits_for_its_turn(trouble: &ReconcileError) -> bool {
     trouble.reason == Reason::Deleting
 }
 
@@ -105,15 +109,20 @@ async fn tell_of_leaving<S: Store>(ctx: &Context<S>, agent: &Agent, message: Str
     if !asked {
         warn!(agent = %ObjectKey::of(&agent.metadata), left = message, "left on the gateway");
     }
-    let note = Note { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
-    ctx.state.store.tell(Subject::Agent(agent), &note).await;
+    let note = Event { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
+    ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
 }
 
 /// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
-fn advised<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>, wait: Trouble) -> Trouble {
+fn advised<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    binding: Option<&Binding>,
+    wait: ReconcileError,
+) -> ReconcileError {
     let cut_off = binding.map(|binding| cut_off(ctx, &binding.gateway, [agent])).unwrap_or_default();
     match advice(&cut_off) {
-        Some(advice) => Trouble { message: format!("{}; {advice}", wait.message), ..wait },
+        Some(advice) => ReconcileError { message: format!("{}; {advice}", wait.message), ..wait },
         None => wait,
     }
 }
@@ -128,10 +137,10 @@ struct Removed {
 
 /// Removes the agent; says what was left although it was to go.
 async fn remove(
-    link: &crate::controllers::gateway_handle::Link,
+    link: &crate::controllers::gateway_handle::GatewayHandle,
     binding: &Binding,
     delete_files: bool,
-) -> Result<Removed, Trouble> {
+) -> Result<Removed, ReconcileError> {
     let id = binding.identity.agent_id.as_str();
     let client = link.client();
     client.withdraw(id);
@@ -160,7 +169,7 @@ async fn remove(
 
 /// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
 /// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this one.
-fn is_anothers(link: &crate::controllers::gateway_handle::Link, agent: &Agent, binding: &Binding) -> bool {
+fn is_anothers(link: &crate::controllers::gateway_handle::GatewayHandle, agent: &Agent, binding: &Binding) -> bool {
     let Ok(inventory) = link.inventory() else { return false };
     let row = inventory.agents.get(&binding.identity.agent_id);
     let elsewhere =
@@ -172,7 +181,7 @@ fn is_anothers(link: &crate::controllers::gateway_handle::Link, agent: &Agent, b
 
 /// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in. Of an
 /// agent that is gone already there is none to remove.
-fn shared(link: &crate::controllers::gateway_handle::Link, binding: &Binding) -> bool {
+fn shared(link: &crate::controllers::gateway_handle::GatewayHandle, binding: &Binding) -> bool {
     let Ok(inventory) = link.inventory() else { return true };
     let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
     inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
@@ -186,7 +195,7 @@ fn shared(link: &crate::controllers::gateway_handle::Link, binding: &Binding) ->
 ///
 /// # Errors
 /// Why it cannot be undone now.
-pub async fn step<S: Store>(ctx: &Context<S>, agent: &Agent, binding: &Binding) -> Result<Agent, Trouble> {
+pub async fn step<S: Store>(ctx: &Context<S>, agent: &Agent, binding: &Binding) -> Result<Agent, ReconcileError> {
     from_gateway(ctx, agent, Some(binding)).await?;
     super::token_secret::renew(&ctx.state.store, agent).await.map_err(|e| kubernetes(&e))?;
     let mut agent = agent.clone();
@@ -230,13 +239,13 @@ pub async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
 }
 
 /// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.
-async fn tell<S: Store>(ctx: &Context<S>, agent: &Agent, wait: Option<&Trouble>) -> Option<Agent> {
+async fn tell<S: Store>(ctx: &Context<S>, agent: &Agent, wait: Option<&ReconcileError>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
     let new = status::deleting(&old, agent.metadata.generation.unwrap_or_default(), wait, ctx.state.store.now());
     write_status(ctx, agent, &new).await
 }
 
-async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Trouble> {
+async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
     let binding = Binding::of(agent);
     from_gateway(ctx, agent, binding.as_ref()).await?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
@@ -245,7 +254,7 @@ async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Trouble
     if token.is_ours() {
         ctx.state.store.delete_secret(&secret).await.map_err(|e| kubernetes(&e))?;
     }
-    let claim = Claim { remove_finalizer: Some(keys::AGENT_FINALIZER), ..Claim::default() };
+    let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
     match ctx.state.store.claim_agent(agent, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(kubernetes(&error)),

@@ -13,16 +13,16 @@ use crate::controllers::agent::{templates, token_secret};
 use crate::core::agent::admission::{check_agent_id, check_place, identity, kept_identity};
 use crate::core::agent::references::References;
 use crate::core::agent::soul_files::RoleSoul;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{admits_labels, gateway_key};
 use crate::core::names;
-use crate::core::requests::{Asked, Requests};
+use crate::core::requests::{RequestTimes, Requests};
 use crate::state::store::{Store, StoreError};
 
 /// Reads what an agent refers to.
 ///
 /// # Errors
-/// [`TemplatesError::Trouble`] names the reference that does not hold and what to do about it.
+/// [`TemplatesError::Reconcile`] names the reference that does not hold and what to do about it.
 pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, TemplatesError> {
     names::of_agent(agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
@@ -31,7 +31,7 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
     let reference = match (&board, &agent.spec.gateway_ref) {
         (Some(board), _) => &board.spec.gateway_ref,
         (None, Some(reference)) => reference,
-        (None, None) => return Err(Trouble::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing").into()),
+        (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing").into()),
     };
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
@@ -46,9 +46,9 @@ pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, Temp
 }
 
 fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
-    let own = Asked::read(agent.metadata.annotations.as_ref(), now);
-    let of_board = board.map(|board| Asked::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
-    let above = of_board.and(&Asked::read(gateway.metadata.annotations.as_ref(), now));
+    let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
+    let of_board = board.map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
+    let above = of_board.and(&RequestTimes::read(gateway.metadata.annotations.as_ref(), now));
     let parents = Parents {
         board_uid: board.and_then(|board| board.metadata.uid.clone()),
         gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),
@@ -56,13 +56,13 @@ fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: j
     Requests::new(own, above, parents, &agent.status.clone().unwrap_or_default())
 }
 
-fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<Arc<Board>>, Trouble> {
+fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<Arc<Board>>, ReconcileError> {
     let Some(reference) = &agent.spec.board_ref else { return Ok(None) };
     let name = &reference.name;
     let found = store.board(&ObjectKey::new(namespace, name));
     found.map(Some).ok_or_else(|| {
         let message = format!("Board {name:?}, which spec.boardRef names, does not exist in namespace {namespace:?}; create it or change spec.boardRef");
-        Trouble::permanent(Reason::BoardNotFound, message)
+        ReconcileError::permanent(Reason::BoardNotFound, message)
     })
 }
 
@@ -75,17 +75,17 @@ pub async fn gateway<S: Store>(
     let key = gateway_key(reference, namespace);
     let found = store.gateway(&key).ok_or_else(|| {
         let message = format!("AgentGateway {key} does not exist; create it or change the gatewayRef that names it");
-        Trouble::permanent(Reason::GatewayNotFound, message)
+        ReconcileError::permanent(Reason::GatewayNotFound, message)
     })?;
     if found.metadata.deletion_timestamp.is_some() {
         let message = format!("AgentGateway {key} is being deleted");
-        return Err(Trouble::permanent(Reason::GatewayNotFound, message).into());
+        return Err(ReconcileError::permanent(Reason::GatewayNotFound, message).into());
     }
     if !admits(store, &found, &key, namespace).await? {
         let message = format!(
             "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
         );
-        return Err(Trouble::permanent(Reason::NotAdmitted, message).into());
+        return Err(ReconcileError::permanent(Reason::NotAdmitted, message).into());
     }
     Ok(found)
 }

@@ -10,14 +10,16 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::agent::{AgentStatus, RewrittenField};
-use crate::controllers::gateway_handle::{Link, trouble};
+use crate::controllers::gateway_handle::{GatewayHandle, trouble};
 use crate::controllers::workspace_cache::{
-    Check, Heard, View, content_seen, observed_file, observed_session, refused_file,
+    CachedWorkspace, ContentCheck, EventEpoch, content_seen, observed_file, observed_session, refused_file,
 };
 use crate::core::agent::desired::Desired;
-use crate::core::agent::liveness::Signs;
-use crate::core::agent::observed::{Activity, Doubt, Observed, ObservedFile, ObservedRun, Registration};
-use crate::core::error::Trouble;
+use crate::core::agent::liveness::Liveness;
+use crate::core::agent::observed::{
+    Observed, ObservedActivity, ObservedFile, ObservedRun, OwnershipConflict, Registration,
+};
+use crate::core::error::ReconcileError;
 use crate::openclaw::model::{
     self, AgentRow, CallError, EntryState, GatewayClock, Inventory, Run, SessionInfo, UnlistedFile,
 };
@@ -28,10 +30,15 @@ const UNLISTED: &str = "IDENTITY.md";
 /// How long what was listed is as good as seen now.
 const JUST_NOW: Duration = Duration::from_secs(2);
 
-impl Link {
+impl GatewayHandle {
     /// What the gateway shows of an agent. The workspace is asked for when it was not looked at within the resync interval,
     /// the session when the connection was made anew, or the gateway told that it changed.
-    pub async fn observe(&self, inventory: &Inventory, desired: &Desired, now: Timestamp) -> Result<Observed, Trouble> {
+    pub async fn observe(
+        &self,
+        inventory: &Inventory,
+        desired: &Desired,
+        now: Timestamp,
+    ) -> Result<Observed, ReconcileError> {
         let id = desired.identity.agent_id.as_str();
         let mut observed = Observed { settled: inventory.settled, ..self.registration(inventory, desired) };
         if observed.registration != Registration::Current {
@@ -85,7 +92,7 @@ impl Link {
     }
 
     /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
-    async fn look(&self, id: &str, session_key: &str) -> Result<View, CallError> {
+    async fn look(&self, id: &str, session_key: &str) -> Result<CachedWorkspace, CallError> {
         let heard = self.heard(id);
         let activity = self.gateway.runs().borrow().of(id).cloned();
         let labelled = activity.as_ref().and_then(|activity| activity.labelled.clone());
@@ -93,7 +100,7 @@ impl Link {
         let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let known = known.filter(|view| view.heard.epoch == heard.epoch);
         let files = known.as_ref().filter(|view| view.files_at.elapsed() < self.resync);
-        let holds = |view: &&View| {
+        let holds = |view: &&CachedWorkspace| {
             let missed = labelled.as_ref().is_some_and(|told| told.key == session_key && !view.shows(told));
             let run = view.session.as_ref().and_then(|session| session.run.as_ref());
             // The end of a run that was not heard to begin may not be heard either.
@@ -119,7 +126,7 @@ impl Link {
             }
         };
         let ((files_at, files), session) = futures::try_join!(list, read)?;
-        let view = View { files_at, files, session, heard };
+        let view = CachedWorkspace { files_at, files, session, heard };
         self.keep(id, view.clone());
         Ok(view)
     }
@@ -129,20 +136,24 @@ impl Link {
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         let activity = Observed { activity: activity(runs.of(id), None, (runs.clock, now)), ..Observed::default() };
-        Signs::of(None, &AgentStatus::default(), Some(&activity)).running_until(now).is_some()
+        Liveness::of(None, &AgentStatus::default(), Some(&activity)).running_until(now).is_some()
     }
 
     /// How much was heard of an agent's session. A gateway that tells of none has it read once for each connection.
-    fn heard(&self, id: &str) -> Heard {
+    fn heard(&self, id: &str) -> EventEpoch {
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         let changes = runs.of(id).map_or(0, |activity| activity.session_changes);
-        Heard { epoch: runs.epoch, changes }
+        EventEpoch { epoch: runs.epoch, changes }
     }
 
     /// Lists an agent's files. What the list leaves out is taken as it was `before`, so that a look is one request; the
     /// comparison of contents reads it.
-    async fn files(&self, id: &str, before: Option<&View>) -> Result<BTreeMap<String, ObservedFile>, CallError> {
+    async fn files(
+        &self,
+        id: &str,
+        before: Option<&CachedWorkspace>,
+    ) -> Result<BTreeMap<String, ObservedFile>, CallError> {
         let listed = self.gateway.files_list(id).await?;
         let left_out = !listed.iter().any(|file| file.name == UNLISTED);
         let present = listed.into_iter().filter(|file| !file.missing);
@@ -179,14 +190,14 @@ impl Link {
             let mut hasher = DefaultHasher::new();
             id.hash(&mut hasher);
             let thousandths = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
-            Check { since: Instant::now(), thousandths }
+            ContentCheck { since: Instant::now(), thousandths }
         });
         check.since.elapsed() >= interval * check.thousandths / 1000
     }
 
     /// The contents were compared.
     pub(crate) fn contents_were_read(&self, id: &str) {
-        let check = Check { since: Instant::now(), thousandths: 1000 };
+        let check = ContentCheck { since: Instant::now(), thousandths: 1000 };
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), check);
     }
 
@@ -196,7 +207,7 @@ impl Link {
         views.get(id).is_some_and(|view| view.files_at.elapsed() < JUST_NOW)
     }
 
-    fn keep(&self, id: &str, view: View) {
+    fn keep(&self, id: &str, view: CachedWorkspace) {
         self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), view);
     }
 
@@ -206,7 +217,7 @@ impl Link {
     }
 
     /// Reads the content hashes of files.
-    pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), Trouble> {
+    pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), ReconcileError> {
         let reads = names.iter().map(|name| async move { Ok((name.clone(), self.read(id, name).await?)) });
         let files = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
         for (name, file) in files {
@@ -237,38 +248,39 @@ impl Link {
     }
 }
 
-fn doubt(row: &AgentRow, desired: &Desired) -> Option<Doubt> {
+fn doubt(row: &AgentRow, desired: &Desired) -> Option<OwnershipConflict> {
     let elsewhere = |is: &str| !model::same_path(&desired.identity.workspace, is);
     if row.in_roster && row.entry.is_none() {
-        return Some(Doubt::NoEntry);
+        return Some(OwnershipConflict::NoEntry);
     }
-    row.workspace.as_deref().is_some_and(elsewhere).then_some(Doubt::Elsewhere)
+    row.workspace.as_deref().is_some_and(elsewhere).then_some(OwnershipConflict::Elsewhere)
 }
 
 /// What an agent does: as it was heard, and as its session says of runs that nothing was heard of, such as one that went on
 /// before the connection was made. The gateway's clock may show another time than ours.
 fn activity(
-    heard: Option<&model::Activity>,
+    heard: Option<&model::AgentActivity>,
     session: Option<&SessionInfo>,
     (clock, now): (Option<GatewayClock>, Timestamp),
-) -> Activity {
+) -> ObservedActivity {
     let clock = clock.or(session.and_then(|session| session.clock));
     let session = session.and_then(|session| session.run.as_ref());
     let unheard = session.filter(|run| is_unheard(run, heard));
-    let going_on = heard.filter(|heard| heard.is_running()).and_then(model::Activity::run).or_else(|| unheard.cloned());
-    let run = going_on.or_else(|| heard.and_then(model::Activity::run)).or_else(|| session.cloned());
+    let going_on =
+        heard.filter(|heard| heard.is_running()).and_then(model::AgentActivity::run).or_else(|| unheard.cloned());
+    let run = going_on.or_else(|| heard.and_then(model::AgentActivity::run)).or_else(|| session.cloned());
     let ours = |ms: i64| {
         let age = clock.map_or(Duration::ZERO, |clock| clock.age(ms, Instant::now()));
         now.checked_sub(age).unwrap_or(Timestamp::MIN)
     };
-    let began = || heard.into_iter().flat_map(model::Activity::began_ms).chain(unheard.map(|run| run.started_ms));
-    let last = heard.and_then(model::Activity::last).into_iter().chain(session);
+    let began = || heard.into_iter().flat_map(model::AgentActivity::began_ms).chain(unheard.map(|run| run.started_ms));
+    let last = heard.and_then(model::AgentActivity::last).into_iter().chain(session);
     let last = last.filter_map(|run| Some((run.started_ms, run.ended_ms?))).max_by_key(|(_, ended)| *ended);
     let over = |run: &&Run| run.ended_ms.is_some() && !run.id.is_empty();
     let mut ended: std::collections::BTreeSet<_> = session.iter().filter(|r| over(r)).map(|r| r.id.clone()).collect();
     ended.extend(heard.into_iter().flat_map(|heard| heard.ended().map(str::to_owned)));
     let time = |ms: i64| Timestamp::from_second(ms / 1000).unwrap_or_default();
-    Activity {
+    ObservedActivity {
         running: began().min().zip(began().max()).map(|(first, last)| (ours(first), ours(last))),
         rested: last.map(|(started, ended)| (ours(started), ours(ended))),
         run: run.map(|run| ObservedRun { started: time(run.started_ms), ended: run.ended_ms.map(time) }),
@@ -277,7 +289,7 @@ fn activity(
 }
 
 /// Whether a session's run goes on by what was read, and nothing was heard of it.
-fn is_unheard(run: &Run, heard: Option<&model::Activity>) -> bool {
+fn is_unheard(run: &Run, heard: Option<&model::AgentActivity>) -> bool {
     run.ended_ms.is_none() && !heard.is_some_and(|heard| heard.knows(&run.id))
 }
 

@@ -29,7 +29,7 @@ pub const BACKLOG: usize = 1024;
 
 /// What became of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passed {
+pub enum HeartbeatOutcome {
     /// The status holds it already, or the agent is gone.
     Nothing,
     /// Its time was written into the status.
@@ -57,13 +57,13 @@ pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, c
             let (state, controller) = (Arc::clone(&state), controller.clone());
             workers.spawn(async move {
                 match pass_on(&state, &key).await {
-                    Passed::Reconcile => {
+                    HeartbeatOutcome::Reconcile => {
                         // The receiver ends only when the operator does.
                         let _ = controller.send(key);
                         None
                     }
-                    Passed::NotWritten => Some(key),
-                    Passed::Nothing | Passed::Written => None,
+                    HeartbeatOutcome::NotWritten => Some(key),
+                    HeartbeatOutcome::Nothing | HeartbeatOutcome::Written => None,
                 }
             });
         }
@@ -111,19 +111,21 @@ impl Waiting {
 /// Passes on what an agent reported last.
 ///
 /// A write that is refused, or comes too late for an agent that is going, is not repeated.
-pub async fn pass_on<S: Store>(state: &State<S>, key: &ObjectKey) -> Passed {
-    let Some(agent) = state.store.agent(key) else { return Passed::Nothing };
+pub async fn pass_on<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOutcome {
+    let Some(agent) = state.store.agent(key) else { return HeartbeatOutcome::Nothing };
     let reported = state.heartbeats.newer(&agent);
     match decide(&agent, reported) {
-        Decision::Nothing => Passed::Nothing,
-        Decision::Reconcile => Passed::Reconcile,
+        Decision::Nothing => HeartbeatOutcome::Nothing,
+        Decision::Reconcile => HeartbeatOutcome::Reconcile,
         Decision::Write(status) => match state.store.agent_status(&agent, &status).await {
-            Ok(_) => Passed::Written,
+            Ok(_) => HeartbeatOutcome::Written,
             Err(error) => {
                 status_not_written("Agent", &agent.metadata, &error);
                 match error {
-                    StoreError::Conflict(_) | StoreError::Failed(_) => Passed::NotWritten,
-                    StoreError::NotFound(_) | StoreError::Terminating(_) | StoreError::Refused(_) => Passed::Nothing,
+                    StoreError::Conflict(_) | StoreError::Failed(_) => HeartbeatOutcome::NotWritten,
+                    StoreError::NotFound(_) | StoreError::Terminating(_) | StoreError::Refused(_) => {
+                        HeartbeatOutcome::Nothing
+                    }
                 }
             }
         },

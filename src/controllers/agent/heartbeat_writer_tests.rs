@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::*;
 use crate::api::Reason;
 use crate::api::agent::{PreviousToken, TokenStatus};
-use crate::api::conditions::{Verdict, set};
+use crate::api::conditions::{ConditionUpdate, set};
 
 type Change = fn(&mut Agent);
 
@@ -29,7 +29,7 @@ fn quiet_agent() -> Agent {
         ..AgentStatus::default()
     };
     for (kind, reason) in [(ConditionType::Ready, Reason::Reconciled), (ConditionType::CheckedIn, Reason::CheckedIn)] {
-        set(&mut status.conditions, &Verdict::new(kind, true, reason, ""), 3, at(0).0);
+        set(&mut status.conditions, &ConditionUpdate::new(kind, true, reason, ""), 3, at(0).0);
     }
     agent.status = Some(status);
     agent
@@ -68,7 +68,7 @@ fn an_agent_that_is_not_quiet_is_for_the_reconcile() {
         ("no status", |a| a.status = None),
         ("no conditions", |a| status(a).conditions.clear()),
         ("not checked in", |a| {
-            let verdict = Verdict::new(ConditionType::CheckedIn, false, Reason::Stale, "");
+            let verdict = ConditionUpdate::new(ConditionType::CheckedIn, false, Reason::Stale, "");
             set(&mut status(a).conditions, &verdict, 3, at(1).0);
         }),
         ("a token that was not used yet", |a| status(a).token.as_mut().unwrap().confirmed_at = None),

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 
 use crate::api::agent::AgentStatus;
-use crate::controllers::gateway_handle::Link;
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::files;
 use crate::core::agent::observed::{Observed, Registration};
 use crate::core::agent::plan::records;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::openclaw::model::Inventory;
 
 /// What the gateway shows of an agent, with the content hashes of those files that cannot be judged without.
@@ -16,12 +16,12 @@ use crate::openclaw::model::Inventory;
 /// # Errors
 /// The request that failed; nothing was changed.
 pub async fn agent(
-    link: &Link,
+    link: &GatewayHandle,
     inventory: &Inventory,
     desired: &Desired,
     status: &AgentStatus,
     now: Timestamp,
-) -> Result<Observed, Trouble> {
+) -> Result<Observed, ReconcileError> {
     let mut observed = link.observe(inventory, desired, now).await?;
     if observed.registration != Registration::Current {
         return Ok(observed);

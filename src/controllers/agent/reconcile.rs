@@ -15,28 +15,28 @@ use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, keys};
 use crate::controllers::agent::{adoption, apply, cleanup, dereference, observe};
-use crate::controllers::gateway_handle::{Link, Slot, WITHOUT_A_PLACE};
+use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle, WITHOUT_A_PLACE};
 use crate::controllers::status_writer::{kubernetes, write_status};
 use crate::controllers::{Context, Requeue};
 use crate::core::agent::binding::Binding;
-use crate::core::agent::blocked::Wait;
+use crate::core::agent::blocked::Blocker;
 use crate::core::agent::build;
 use crate::core::agent::cleanup::Presence;
 use crate::core::agent::desired::Desired;
-use crate::core::agent::label::{Labelled, Labelling, labelling};
-use crate::core::agent::liveness::Signs;
+use crate::core::agent::label::{LabelDecision, LabelResult, labelling};
+use crate::core::agent::liveness::Liveness;
 use crate::core::agent::observed::{Observed, Registration};
-use crate::core::agent::plan::{Known, Plan, Step, plan};
+use crate::core::agent::plan::{ClusterState, Plan, Step, plan};
 use crate::core::agent::references::References;
 use crate::core::agent::session::{self, SessionChange};
 use crate::core::agent::status::status;
-use crate::core::agent::status_input::Report;
+use crate::core::agent::status_input::StatusInput;
 use crate::core::agent::token::rules::{self, TokenState};
-use crate::core::agent::wake::{Waking, waking};
-use crate::core::error::Trouble;
+use crate::core::agent::wake::{WakeDecision, waking};
+use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
 use crate::core::ownership;
-use crate::openclaw::model::Activity;
+use crate::openclaw::model::AgentActivity;
 use crate::state::changes::STARTING;
 use crate::state::store::Store;
 
@@ -165,7 +165,7 @@ async fn round<S: Store>(ctx: &Context<S>, turn: &mut Turn) -> Round {
 
 /// A place at the agent's gateway, where there is nothing to do without one: nothing is read for who has to wait for it. A
 /// new spec is read at once, so that what is wrong with it is said at once.
-fn early_place<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<Slot>, NoPlace> {
+fn early_place<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<AgentPermit>, NoPlace> {
     let gateway = resolved_gateway(&ctx.state.store, agent).filter(|_| looked_at(agent));
     let link = gateway.and_then(|key| ctx.gateways.link(&key)).filter(|link| link.inventory().is_ok());
     let Some(link) = link else { return Ok(None) };
@@ -176,7 +176,7 @@ fn early_place<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<Slot>
     Ok(Some(slot))
 }
 
-fn slot(link: &Arc<Link>, agent: &Agent) -> Option<Slot> {
+fn slot(link: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
     link.slot(&ObjectKey::of(&agent.metadata), Binding::of(agent).is_none())
 }
 
@@ -199,9 +199,9 @@ fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> Timestamp {
 
 /// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
 /// a session that is to end is told by when it last changed.
-fn looks_anew(link: &Link, desired: &Desired, status: &AgentStatus) -> bool {
+fn looks_anew(link: &GatewayHandle, desired: &Desired, status: &AgentStatus) -> bool {
     let runs = link.client().runs();
-    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(Activity::is_running);
+    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
     let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     asked.into_iter().any(|kind| desired.requests.due(kind).is_some())
         || session::change(desired, status, is_running) == SessionChange::Begin
@@ -216,7 +216,7 @@ fn looked_at(agent: &Agent) -> bool {
 async fn work<S: Store>(
     ctx: &Context<S>,
     turn: &mut Turn,
-    (link, slot): (&Link, &Slot),
+    (link, slot): (&GatewayHandle, &AgentPermit),
     references: &References,
     desired: &Desired,
     mut observed: Observed,
@@ -226,7 +226,7 @@ async fn work<S: Store>(
     let heartbeat = ctx.state.heartbeats.newer(agent);
     let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
     let binding = Binding::of(agent);
-    let known = Known { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
+    let known = ClusterState { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
     let plan = plan(desired, known, &observed, ctx.state.store.now());
     debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
     let (plan, put_off) = first_things_first(plan, link, slot);
@@ -244,13 +244,13 @@ async fn work<S: Store>(
     // A Step may have recorded something.
     let old = agent.status.clone().unwrap_or_default();
     let wait = match (outcome.failed, plan.wait) {
-        (Some(trouble), _) => Some(Wait::Blocked(trouble)),
+        (Some(trouble), _) => Some(Blocker::Blocked(trouble)),
         (None, wait) => wait,
     };
     let now = ctx.state.store.now();
     let fulfilled = if wait.is_none() { plan.fulfils } else { BTreeSet::new() };
     let confirmed = ctx.state.heartbeats.confirmed(agent);
-    let report = Report {
+    let report = StatusInput {
         old: &old,
         generation: agent.metadata.generation.unwrap_or_default(),
         desired: Some(desired),
@@ -274,7 +274,7 @@ async fn work<S: Store>(
     let status = if is_said_next { old } else { status };
     let end = match &wait {
         None if put_off => End::Requeue(Requeue::after(AFTER_THE_OTHERS)),
-        None if outcome.labelled.as_ref().is_some_and(Labelled::may_work_later) => End::Requeue(Requeue::retry()),
+        None if outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => End::Requeue(Requeue::retry()),
         None if plan.again || more_about_the_token => End::Again,
         None => End::Requeue(Requeue::after(rest(desired, (&status, &observed), now))),
         Some(wait) => End::Requeue(after_wait(wait, desired)),
@@ -283,7 +283,7 @@ async fn work<S: Store>(
 }
 
 /// Puts off what can wait until others at the gateway are as far.
-fn first_things_first(plan: Plan, link: &Link, slot: &Slot) -> (Plan, bool) {
+fn first_things_first(plan: Plan, link: &GatewayHandle, slot: &AgentPermit) -> (Plan, bool) {
     let Some(first) = plan.first_part() else { return (plan, false) };
     if first.steps.is_empty() {
         slot.ready();
@@ -313,16 +313,16 @@ async fn refresh<S: Store>(ctx: &Context<S>, agent: &mut Agent) -> Option<Round>
 /// How long nothing will happen by itself.
 fn rest(desired: &Desired, (status, observed): (&AgentStatus, &Observed), now: Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
-    let signs = Signs::of(seen, status, Some(observed));
+    let signs = Liveness::of(seen, status, Some(observed));
     let wake = match waking(desired, status.wake.as_ref(), &signs, now) {
-        Waking::Until(at) | Waking::Again(at) | Waking::Busy(at) => Some(at),
-        Waking::Rest | Waking::Send { .. } | Waking::Exhausted => None,
+        WakeDecision::Until(at) | WakeDecision::Again(at) | WakeDecision::Busy(at) => Some(at),
+        WakeDecision::Rest | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
     };
     let stale = signs.stale_at(desired).into_iter().chain(signs.running_until(now)).filter(|at| *at > now);
     let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
-        Labelling::Later(at) => Some(at),
-        Labelling::Send(_) => Some(now),
-        Labelling::Rest => None,
+        LabelDecision::Later(at) => Some(at),
+        LabelDecision::Send(_) => Some(now),
+        LabelDecision::Rest => None,
     };
     let token = rules::due(desired, status.token.as_ref());
     let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
@@ -330,14 +330,14 @@ fn rest(desired: &Desired, (status, observed): (&AgentStatus, &Observed), now: T
     until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
 }
 
-fn after_wait(wait: &Wait, desired: &Desired) -> Requeue {
+fn after_wait(wait: &Blocker, desired: &Desired) -> Requeue {
     match wait {
-        Wait::Blocked(trouble) if trouble.transient => Requeue::retry(),
-        Wait::Blocked(_) | Wait::ForGateway(_) => Requeue::after(desired.resync_interval),
+        Blocker::Blocked(trouble) if trouble.transient => Requeue::retry(),
+        Blocker::Blocked(_) | Blocker::ForGateway(_) => Requeue::after(desired.resync_interval),
     }
 }
 
-fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, trouble: Option<Trouble>) -> Round {
+fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, trouble: Option<ReconcileError>) -> Round {
     let old = agent.status.clone().unwrap_or_default();
     let heartbeat: Option<HeartbeatStatus> = ctx.state.heartbeats.newer(agent);
     let end = match &trouble {
@@ -348,9 +348,9 @@ fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, troub
         Some(t) if t.transient => End::Requeue(Requeue::retry()),
         Some(_) => End::Requeue(Requeue::after(Duration::from_mins(10))),
     };
-    let wait = trouble.map(Wait::Blocked);
+    let wait = trouble.map(Blocker::Blocked);
     let confirmed = ctx.state.heartbeats.confirmed(agent);
-    let report = Report {
+    let report = StatusInput {
         old: &old,
         generation: agent.metadata.generation.unwrap_or_default(),
         desired: partial.desired,
@@ -368,15 +368,15 @@ fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, troub
     Round { status: status(&report), end }
 }
 
-fn cause(error: TemplatesError) -> Trouble {
+fn cause(error: TemplatesError) -> ReconcileError {
     match error {
-        TemplatesError::Trouble(trouble) => trouble,
+        TemplatesError::Reconcile(trouble) => trouble,
         TemplatesError::Store(error) => kubernetes(&error),
     }
 }
 
-fn no_connection(references: &References) -> Trouble {
+fn no_connection(references: &References) -> ReconcileError {
     let key = &references.gateway_key;
     let message = format!("there is no connection to gateway {key}; see the conditions of that AgentGateway");
-    Trouble::transient(Reason::GatewayNotReady, message)
+    ReconcileError::transient(Reason::GatewayNotReady, message)
 }

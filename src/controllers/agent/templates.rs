@@ -5,7 +5,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::shared::{ConfigMapKeyRef, LocalRef, TemplateSource};
 use crate::api::{AgentGateway, Board, Reason};
 use crate::core::agent::templates::{Given, Templates, in_binary_data, missing_key, own};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::state::store::{ConfigMapContent, Store, StoreError};
 
 /// Why templates could not be gathered.
@@ -13,7 +13,7 @@ use crate::state::store::{ConfigMapContent, Store, StoreError};
 pub enum TemplatesError {
     /// A ConfigMap or a key of it is missing.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Reconcile(#[from] ReconcileError),
     /// The API server could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,10 +77,11 @@ async fn resolve<S: Store>(
                 None => Err(missing_key(namespace, name, key, field).into()),
             }
         }
-        (None, None) => {
-            Err(Trouble::permanent(Reason::InvalidSpec, format!("{field} gives neither inline nor configMapKeyRef"))
-                .into())
-        }
+        (None, None) => Err(ReconcileError::permanent(
+            Reason::InvalidSpec,
+            format!("{field} gives neither inline nor configMapKeyRef"),
+        )
+        .into()),
     }
 }
 
@@ -95,6 +96,6 @@ async fn config_map<S: Store>(
         let message = format!(
             "ConfigMap {namespace}/{name}, which {field} names, does not exist; create it or change that field"
         );
-        Trouble::permanent(Reason::ConfigMapNotFound, message)
+        ReconcileError::permanent(Reason::ConfigMapNotFound, message)
     })?)
 }

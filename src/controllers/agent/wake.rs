@@ -3,11 +3,11 @@
 use super::step_context::StepContext;
 use crate::api::agent::Agent;
 use crate::controllers::gateway_handle::trouble;
-use crate::core::agent::wake::Woken;
-use crate::core::error::Trouble;
-use crate::core::event::Note;
+use crate::core::agent::wake::WakeResult;
+use crate::core::error::ReconcileError;
+use crate::core::event::Event;
 use crate::openclaw::model::ChatMessage;
-use crate::state::store::{Store, Subject};
+use crate::state::store::{EventTarget, Store};
 
 /// What the history of a session tells of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,13 @@ pub(crate) async fn send<S: Store>(
     attempt: i32,
     key: &str,
     repeated: bool,
-) -> Result<Option<Woken>, Trouble> {
+) -> Result<Option<WakeResult>, ReconcileError> {
     let client = scene.link.client();
     let session = &scene.desired.identity.session_key;
     let history = client.chat_history(session).await.map_err(|e| trouble("to read its session", &e))?;
     let told = told(&history, key);
     let woken =
-        Woken { attempt, key: key.to_owned(), at: scene.ctx.state.store.now(), answered: told == Told::Answered };
+        WakeResult { attempt, key: key.to_owned(), at: scene.ctx.state.store.now(), answered: told == Told::Answered };
     let sent = match told {
         Told::Nothing => false,
         Told::Unanswered => !repeated,
@@ -58,8 +58,8 @@ pub(crate) async fn send<S: Store>(
     let again = if repeated { " again, since the gateway may have lost it" } else { "" };
     let most = scene.desired.wake.map_or(0, |w| w.max_attempts);
     let message = format!("sent wake message {attempt} of at most {most}{again}");
-    let note = Note { warning: false, reason: "Woken".into(), action: "Wake", message };
-    scene.ctx.state.store.tell(Subject::Agent(agent), &note).await;
+    let note = Event { warning: false, reason: "Woken".into(), action: "Wake", message };
+    scene.ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
     Ok(Some(woken))
 }
 

@@ -21,10 +21,10 @@ use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::controllers::status_writer::kubernetes;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::core::ownership::{self, Owner};
 use crate::openclaw::model::{Credential, Hello};
-use crate::openclaw::{Auth, Fingerprint, Identity, Trust};
+use crate::openclaw::{Auth, DeviceKey, Fingerprint, Trust};
 use crate::state::store::Store;
 
 /// What Muster needs to get into a gateway.
@@ -37,19 +37,19 @@ pub struct Credentials {
     /// How the gateway's certificate is checked.
     pub trust: Trust,
     /// Muster's device.
-    pub device: Device,
+    pub device: DeviceSecret,
 }
 
 /// Muster's device Secret.
-pub struct Device {
+pub struct DeviceSecret {
     /// The identity.
-    pub identity: Arc<Identity>,
+    pub identity: Arc<DeviceKey>,
     /// What the gateway issued for it.
     pub token: Option<SecretString>,
     secret: Secret,
 }
 
-impl fmt::Debug for Device {
+impl fmt::Debug for DeviceSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Device").field("identity", &self.identity).finish_non_exhaustive()
     }
@@ -77,7 +77,7 @@ impl Credentials {
 ///
 /// # Errors
 /// The Secret and the key that are missing, with what to do.
-pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, Trouble> {
+pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, ReconcileError> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
     let device = device(store, gateway, &namespace).await?;
     let (reference, field, wrap): (_, _, fn(SecretString) -> Auth) =
@@ -86,7 +86,7 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
             (None, Some(reference)) => (reference, "spec.auth.passwordSecretRef", Auth::Password),
             (None, None) => {
                 let message = "spec.auth names neither tokenSecretRef nor passwordSecretRef";
-                return Err(Trouble::permanent(Reason::InvalidSpec, message));
+                return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
             }
         };
     let auth = match value(store, &namespace, reference, field).await {
@@ -104,8 +104,8 @@ async fn trust<S: Store>(
     store: &S,
     gateway: &AgentGateway,
     namespace: &str,
-    device: &Device,
-) -> Result<Trust, Trouble> {
+    device: &DeviceSecret,
+) -> Result<Trust, ReconcileError> {
     let Some(tls) = &gateway.spec.tls else { return Ok(Trust::Platform) };
     if tls.insecure_skip_verify {
         return Ok(Trust::Unchecked);
@@ -121,7 +121,7 @@ async fn trust<S: Store>(
         let message = format!(
             "spec.tls.fingerprint {text:?} is no SHA-256 in hexadecimal: 64 digits, colons between them or not"
         );
-        Fingerprint::parse(text).ok_or_else(|| Trouble::permanent(Reason::InvalidSpec, message))
+        Fingerprint::parse(text).ok_or_else(|| ReconcileError::permanent(Reason::InvalidSpec, message))
     });
     Ok(match (fingerprint.transpose()?, pem) {
         (Some(fingerprint), pem) => Trust::Pinned { fingerprint, pem },
@@ -131,7 +131,7 @@ async fn trust<S: Store>(
 }
 
 /// The last shared credential that worked.
-fn last_good(device: &Device) -> Option<Auth> {
+fn last_good(device: &DeviceSecret) -> Option<Auth> {
     let value: SecretString = text(&device.secret, keys::LAST_GOOD_KEY)?.into();
     match text(&device.secret, keys::LAST_GOOD_KIND_KEY)?.as_str() {
         "password" => Some(Auth::Password(value)),
@@ -148,23 +148,28 @@ fn parts(auth: &Auth) -> (&'static str, &str) {
 }
 
 /// The last certificates that worked, while the gateway is being deleted.
-fn last_good_ca(gateway: &AgentGateway, device: &Device) -> Option<Vec<u8>> {
+fn last_good_ca(gateway: &AgentGateway, device: &DeviceSecret) -> Option<Vec<u8>> {
     gateway.metadata.deletion_timestamp.as_ref()?;
     Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
 }
 
-async fn value<S: Store>(store: &S, namespace: &str, reference: &SecretKeyRef, field: &str) -> Result<String, Trouble> {
+async fn value<S: Store>(
+    store: &S,
+    namespace: &str,
+    reference: &SecretKeyRef,
+    field: &str,
+) -> Result<String, ReconcileError> {
     let SecretKeyRef { name, key } = reference;
     let found = store.secret(&ObjectKey::new(namespace, name)).await.map_err(|e| kubernetes(&e))?;
     let secret = found.ok_or_else(|| {
         let message =
             format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
-        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+        ReconcileError { transient: true, ..ReconcileError::permanent(Reason::SecretNotFound, message) }
     })?;
     let value = text(&secret, key).map(|v| v.trim_end_matches('\n').to_owned()).filter(|v| !v.is_empty());
     value.ok_or_else(|| {
         let message = format!("Secret {namespace}/{name}, which {field} names, has no text under the key {key:?}; add it or change that field");
-        Trouble { transient: true, ..Trouble::permanent(Reason::SecretNotFound, message) }
+        ReconcileError { transient: true, ..ReconcileError::permanent(Reason::SecretNotFound, message) }
     })
 }
 
@@ -172,7 +177,7 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok()
 }
 
-async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<Device, Trouble> {
+async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
     let key = ObjectKey::new(namespace, gateway.device_secret_name());
     let secret = match store.secret(&key).await.map_err(|e| kubernetes(&e))? {
         Some(secret) => taken_up(store, gateway, secret).await?,
@@ -182,18 +187,18 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
         let message = format!(
             "Secret {key}, which keeps the device identity, {what}; restore it, or name another Secret in spec.device.secretName for a new identity (which a remote gateway has to approve again)"
         );
-        Trouble { transient: true, ..Trouble::permanent(Reason::SecretInvalid, message) }
+        ReconcileError { transient: true, ..ReconcileError::permanent(Reason::SecretInvalid, message) }
     };
     let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
     let seed = URL_SAFE_NO_PAD.decode(seed.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let seed = seed.ok_or_else(|| broken("holds no Ed25519 seed of 32 bytes (base64url) under device-key"))?;
     let token = text(&secret, keys::DEVICE_TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
-    Ok(Device { identity: Arc::new(Identity::from_seed(&seed)), token, secret })
+    Ok(DeviceSecret { identity: Arc::new(DeviceKey::from_seed(&seed)), token, secret })
 }
 
 /// Takes up a device Secret of Muster's that lost its owner, from a backup for example: it belongs to this gateway, and carries
 /// the finalizer. One that a person made stays theirs.
-async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, Trouble> {
+async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
     let meta = &secret.metadata;
     let lost = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
         Owner::Oneself => true,
@@ -215,9 +220,9 @@ async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -
     store.replace_secret(&wanted).await.map_err(|e| kubernetes(&e))
 }
 
-fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Trouble> {
-    let identity = Identity::generate().map_err(|e| {
-        Trouble::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}"))
+fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, ReconcileError> {
+    let identity = DeviceKey::generate().map_err(|e| {
+        ReconcileError::transient(Reason::KubernetesError, format!("no randomness for a device identity: {e}"))
     })?;
     let seed = URL_SAFE_NO_PAD.encode(identity.seed());
     let data = [(keys::DEVICE_SEED_KEY, seed), (keys::DEVICE_ID_KEY, identity.device_id().to_owned())];
@@ -242,7 +247,7 @@ pub async fn keep<S: Store>(
     gateway: &AgentGateway,
     credentials: &Credentials,
     hello: &Hello,
-) -> Result<(), Trouble> {
+) -> Result<(), ReconcileError> {
     let (kind, value) = parts(&credentials.auth);
     let url = gateway.spec.url.as_str();
     let mut wanted = match hello.credential {
@@ -275,14 +280,14 @@ pub async fn keep<S: Store>(
 
 /// Who lets go of a device Secret.
 #[derive(Clone, Copy, Debug)]
-pub struct Holder<'a> {
+pub struct SecretHolder<'a> {
     /// The namespace of the AgentGateway.
     pub namespace: &'a str,
     /// Its uid, as far as that is known.
     pub uid: Option<&'a str>,
 }
 
-impl<'a> Holder<'a> {
+impl<'a> SecretHolder<'a> {
     /// This AgentGateway.
     #[must_use]
     pub fn of(gateway: &'a AgentGateway) -> Self {
@@ -292,7 +297,7 @@ impl<'a> Holder<'a> {
 }
 
 /// Whether another AgentGateway names a device Secret. The name that it has by default stands for one that cannot be read.
-fn is_used_by_another<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> bool {
+fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) -> bool {
     let another = |meta: &ObjectMeta| {
         meta.namespace.as_deref().unwrap_or_default() == holder.namespace && meta.uid.as_deref() != holder.uid
     };
@@ -311,7 +316,7 @@ fn is_used_by_another<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> bo
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn discard<S: Store>(store: &S, holder: Holder<'_>, name: &str) -> Result<(), Trouble> {
+pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) -> Result<(), ReconcileError> {
     let key = ObjectKey::new(holder.namespace, name);
     if is_used_by_another(store, holder, name) {
         return Ok(());

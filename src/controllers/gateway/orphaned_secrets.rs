@@ -9,12 +9,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::credentials::Holder;
+use super::credentials::SecretHolder;
 use crate::backoff;
 use crate::controllers::Context;
 use crate::controllers::gateway::{credentials, reconcile};
-use crate::core::error::Trouble;
-use crate::core::gateway::cleanup::{Gone, missing};
+use crate::core::error::ReconcileError;
+use crate::core::gateway::cleanup::{GoneGateway, missing};
 use crate::state::store::Store;
 
 /// How long a farewell that failed waits for the next attempt: the first time, and at most.
@@ -26,11 +26,11 @@ const LONGEST_WAIT: Duration = Duration::from_mins(10);
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn take_leave<S: Store>(ctx: &Context<S>, gone: &Gone) -> Result<(), Trouble> {
+pub async fn take_leave<S: Store>(ctx: &Context<S>, gone: &GoneGateway) -> Result<(), ReconcileError> {
     if ctx.state.store.gateway(&gone.key).is_none() {
         reconcile::close(ctx, &gone.key);
     }
-    let holder = Holder { namespace: &gone.key.namespace, uid: gone.uid.as_deref() };
+    let holder = SecretHolder { namespace: &gone.key.namespace, uid: gone.uid.as_deref() };
     for name in &gone.secrets {
         credentials::discard(&ctx.state.store, holder, name).await?;
     }
@@ -39,13 +39,13 @@ pub async fn take_leave<S: Store>(ctx: &Context<S>, gone: &Gone) -> Result<(), T
 
 /// A farewell that is due.
 struct Due {
-    gone: Gone,
+    gone: GoneGateway,
     failures: u32,
     at: Instant,
 }
 
 impl Due {
-    fn now(gone: Gone) -> Self {
+    fn now(gone: GoneGateway) -> Self {
         Self { gone, failures: 0, at: Instant::now() }
     }
 
@@ -58,7 +58,7 @@ impl Due {
 
 /// Takes leave of each AgentGateway that goes, and retries until it succeeds; at first of those that went while no operator ran.
 /// The caches must be in sync. Ends with the senders.
-pub async fn run<S: Store>(ctx: &Context<S>, mut gone: UnboundedReceiver<Gone>) {
+pub async fn run<S: Store>(ctx: &Context<S>, mut gone: UnboundedReceiver<GoneGateway>) {
     let mut waiting: Vec<_> = missing(&ctx.state.store).into_iter().map(Due::now).collect();
     loop {
         let now = Instant::now();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::credentials::{Credentials, Holder};
+use super::credentials::{Credentials, SecretHolder};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{self, find};
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
@@ -14,22 +14,22 @@ use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, keys};
 use crate::controllers::agent::cleanup::cut_off;
 use crate::controllers::board::inherited_id;
 use crate::controllers::gateway::credentials;
-use crate::controllers::gateway_handle::Link;
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{kubernetes, status_not_written};
 use crate::controllers::{Context, Requeue};
 use crate::core::agent::binding::Binding;
-use crate::core::error::Trouble;
-use crate::core::event::Note;
-use crate::core::gateway::conditions::Connection;
-use crate::core::gateway::shared_heartbeats::{self, Blocks, Shared};
-use crate::core::gateway::status::{Seen, status};
+use crate::core::error::ReconcileError;
+use crate::core::event::Event;
+use crate::core::gateway::conditions::ObservedConnection;
+use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
+use crate::core::gateway::status::{GatewayObservation, status};
 use crate::core::request_progress::progress;
-use crate::core::requests::Asked;
+use crate::core::requests::RequestTimes;
 use crate::core::{names, ownership};
-use crate::openclaw::Settings;
+use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTING;
-use crate::state::store::{Claim, Store, Subject};
+use crate::state::store::{EventTarget, FinalizerChange, Store};
 use crate::state::unmanaged::{self, Unmanaged};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
@@ -53,7 +53,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
     match step(ctx, gateway, &key).await {
         Ok(next) => next,
         Err(trouble) => {
-            record(ctx, gateway, &key, &Seen::Trouble(&trouble)).await;
+            record(ctx, gateway, &key, &GatewayObservation::Error(&trouble)).await;
             match trouble.reason {
                 // A person is about to make it, and Secrets are not watched.
                 Reason::SecretNotFound | Reason::SecretInvalid => Requeue::after(WHILE_REFUSED),
@@ -64,19 +64,19 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
     }
 }
 
-async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, Trouble> {
+async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
     if gateway.metadata.deletion_timestamp.is_some() {
         return deleting(ctx, gateway, key).await;
     }
     if gateway.spec.suspend {
         ctx.gateways.close(key);
-        return Ok(record(ctx, gateway, key, &Seen::Suspended).await);
+        return Ok(record(ctx, gateway, key, &GatewayObservation::Suspended).await);
     }
     names::of_gateway(gateway)?;
     let claimed;
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
-        let claim = Claim { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+        let claim = FinalizerChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
         claimed = ctx.state.store.claim_gateway(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
         gateway = &claimed;
     }
@@ -84,28 +84,28 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     link.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
     if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
-        credentials::discard(&ctx.state.store, Holder::of(gateway), name).await?;
+        credentials::discard(&ctx.state.store, SecretHolder::of(gateway), name).await?;
     }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
     if told && ctx.gateways.starting(key) {
         return Ok(Requeue::after(STARTING));
     }
     let state = link.client().link().borrow().clone();
-    if let model::Link::Up(hello) = &state {
+    if let model::ConnectionState::Up(hello) = &state {
         credentials::keep(&ctx.state.store, gateway, &credentials, hello).await?;
     }
-    let connection = Connection {
+    let connection = ObservedConnection {
         device_id: Some(credentials.device.identity.device_id().to_owned()),
         ..seen(ctx, gateway, key, &link)
     };
-    let next = record(ctx, gateway, key, &Seen::Link(connection)).await;
+    let next = record(ctx, gateway, key, &GatewayObservation::Connection(connection)).await;
     // A Secret that was put right is seen by reading it: Secrets are not watched.
     let refused = match &state {
-        model::Link::Refused(_) => true,
-        model::Link::Up(hello) => hello.credential != Credential::Shared,
+        model::ConnectionState::Refused(_) => true,
+        model::ConnectionState::Up(hello) => hello.credential != Credential::Shared,
         // A certificate that the Secret's authority did not issue looks like this.
-        model::Link::Down { .. } => gateway.spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()),
-        model::Link::Connecting => false,
+        model::ConnectionState::Down { .. } => gateway.spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()),
+        model::ConnectionState::Connecting => false,
     };
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
     let advice = link.advice_due().unwrap_or(Duration::MAX);
@@ -121,12 +121,12 @@ async fn connect<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
     key: &ObjectKey,
-) -> Result<(Credentials, Arc<Link>), Trouble> {
+) -> Result<(Credentials, Arc<GatewayHandle>), ReconcileError> {
     let credentials = credentials::read(&ctx.state.store, gateway).await?;
     let url = gateway.spec.url.parse().map_err(|e| {
-        Trouble::permanent(Reason::InvalidSpec, format!("spec.url {:?} is no URL: {e}", gateway.spec.url))
+        ReconcileError::permanent(Reason::InvalidSpec, format!("spec.url {:?} is no URL: {e}", gateway.spec.url))
     })?;
-    let settings = Settings {
+    let settings = ConnectionSettings {
         url,
         auth: credentials.auth.clone(),
         identity: Arc::clone(&credentials.device.identity),
@@ -141,48 +141,58 @@ async fn connect<S: Store>(
     Ok((credentials, link))
 }
 
-async fn deleting<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, Trouble> {
+async fn deleting<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+) -> Result<Requeue, ReconcileError> {
     let bound = ctx.state.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
     let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
-    if bound > 0 || matches!(blocks, Blocks::Wait) {
+    if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.link(key).is_none()
             && let Err(trouble) = connect(ctx, gateway, key).await
         {
             warn!(gateway = %key, %trouble, "no connection for the cleanup");
         }
         let seen = ctx.gateways.link(key).map(|link| seen(ctx, gateway, key, &link));
-        record(ctx, gateway, key, &Seen::Bound(bound, seen)).await;
+        record(ctx, gateway, key, &GatewayObservation::Bound(bound, seen)).await;
         return Ok(Requeue::after(WHILE_BOUND));
     }
     close(ctx, key);
     for name in gateway.device_secrets() {
-        credentials::discard(&ctx.state.store, Holder::of(gateway), &name).await?;
+        credentials::discard(&ctx.state.store, SecretHolder::of(gateway), &name).await?;
     }
     // Somebody took it away, and another one still holds the object.
     if !has_finalizer(gateway) {
         return Ok(Requeue::on_change());
     }
-    let claim = Claim { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..Claim::default() };
+    let claim = FinalizerChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
     match ctx.state.store.claim_gateway(gateway, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(kubernetes(&error)),
     }
     info!(gateway = %key, "let go");
     // Each step before may be repeated, and this event is to come once.
-    if let Blocks::Left(message) = blocks {
+    if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
-        ctx.state.store.tell(Subject::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+        ctx.state.store.tell(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
     }
     Ok(Requeue::on_change())
 }
 
 /// What is seen of a gateway by its connection.
-fn seen<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey, link: &Link) -> Connection {
+fn seen<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+    link: &GatewayHandle,
+) -> ObservedConnection {
     let client = link.client();
     let inventory = link.inventory().ok();
-    let look =
-        |inventory: &Inventory| Shared::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory);
-    Connection {
+    let look = |inventory: &Inventory| {
+        SharedHeartbeatPlan::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
+    };
+    ObservedConnection {
         link: client.link().borrow().clone(),
         shared: inventory.as_deref().map(look),
         inventory,
@@ -203,7 +213,7 @@ pub(crate) fn close<S: Store>(ctx: &Context<S>, key: &ObjectKey) {
 fn census<S: Store>(
     store: &S,
     key: &ObjectKey,
-    seen: &Seen<'_>,
+    seen: &GatewayObservation<'_>,
     old: &AgentGatewayStatus,
 ) -> (AgentCounts, Vec<UnmanagedAgent>) {
     let mut ids = std::collections::BTreeSet::new();
@@ -216,11 +226,14 @@ fn census<S: Store>(
     }
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let (unmanaged, listed) = match seen {
-        Seen::Link(Connection { inventory: Some(inventory), .. }) => {
+        GatewayObservation::Connection(ObservedConnection { inventory: Some(inventory), .. }) => {
             let found = unmanaged::on(store, key, inventory);
             (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
         }
-        Seen::Link(_) | Seen::Trouble(_) | Seen::Suspended | Seen::Bound(..) => {
+        GatewayObservation::Connection(_)
+        | GatewayObservation::Error(_)
+        | GatewayObservation::Suspended
+        | GatewayObservation::Bound(..) => {
             (old.agents.as_ref().map_or(0, |counts| counts.unmanaged), old.unmanaged.clone())
         }
     };
@@ -240,12 +253,17 @@ fn bound<S: Store>(store: &S, key: &ObjectKey) -> Vec<Arc<Agent>> {
 }
 
 /// Writes the status if it changed, and tells of a change of Ready.
-async fn record<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey, seen: &Seen<'_>) -> Requeue {
+async fn record<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+    seen: &GatewayObservation<'_>,
+) -> Requeue {
     let old = gateway.status.clone().unwrap_or_default();
     let (counts, unmanaged) = census(&ctx.state.store, key, seen, &old);
     let now = ctx.state.store.now();
     let mut new = status(gateway, &old, seen, counts, now);
-    let asked = Asked::read(gateway.metadata.annotations.as_ref(), now);
+    let asked = RequestTimes::read(gateway.metadata.annotations.as_ref(), now);
     let bound = bound(&ctx.state.store, key);
     let main = bound.iter().find(|agent| agent.spec.role == Role::Main);
     new.main_agent_id = main.and_then(|main| inherited_id(main)).or(new.main_agent_id);
@@ -263,21 +281,23 @@ async fn record<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &Object
     }
     claim(ctx, key, seen);
     for note in news(&old, &new).into_iter().chain(shared_heartbeats::news(&old, &new)) {
-        ctx.state.store.tell(Subject::Gateway(gateway), &note).await;
+        ctx.state.store.tell(EventTarget::Gateway(gateway), &note).await;
     }
     Requeue::on_change()
 }
 
 /// Lets the config writer do for others what is recorded.
-fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &Seen<'_>) {
-    let (Seen::Link(connection) | Seen::Bound(_, Some(connection))) = seen else { return };
+fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &GatewayObservation<'_>) {
+    let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = seen else {
+        return;
+    };
     if let (Some(link), Some(shared)) = (ctx.gateways.link(key), &connection.shared) {
         link.client().claim_heartbeats(shared.recorded());
     }
 }
 
 /// What is worth an event: Ready changed its status, or its reason while it is not true.
-fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
     let ready = find(&new.conditions, ConditionType::Ready)?;
     let before = find(&old.conditions, ConditionType::Ready);
     let same = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
@@ -288,7 +308,7 @@ fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
     } else {
         ready.message.clone()
     };
-    (!same && !quiet).then(|| Note {
+    (!same && !quiet).then(|| Event {
         warning: ready.status != "True",
         reason: ready.reason.clone(),
         action: "Connect",

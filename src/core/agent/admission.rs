@@ -2,29 +2,29 @@
 
 use kube::api::ObjectMeta;
 
-use super::binding::{Binding, Identity};
+use super::binding::{AgentIdentity, Binding};
 use crate::api::agent::{Agent, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{gateway_key, is_same_gateway, resolved_gateway};
 use crate::core::objects::Objects;
 
 /// The names of an Agent at its gateway, derived from its role.
 #[must_use]
-pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> Identity {
+pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> AgentIdentity {
     let anchor = match agent.spec.role {
         Role::Worker => &agent.metadata.uid,
         Role::Lead => board.map_or(&None, |b| &b.metadata.uid),
         Role::Main => &gateway.metadata.uid,
     };
     let anchor = anchor.as_deref().unwrap_or_default();
-    Identity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
+    AgentIdentity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
 }
 
 /// The names of an Agent at its gateway, and whether it was adopted there: an adopted agent keeps the workspace that it had.
 #[must_use]
-pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: Identity) -> (Identity, bool) {
+pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: AgentIdentity) -> (AgentIdentity, bool) {
     let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
     match Binding::of(agent).filter(same) {
         Some(binding) => (binding.identity, true),
@@ -48,7 +48,7 @@ pub fn check_place<O: Objects>(
     agent: &Agent,
     board: Option<&Board>,
     gateway: &ObjectKey,
-) -> Result<(), Trouble> {
+) -> Result<(), ReconcileError> {
     match (agent.spec.role, board) {
         (Role::Main, _) => sole(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
             let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
@@ -68,12 +68,17 @@ pub fn check_place<O: Objects>(
     }
 }
 
-fn sole<O: Objects>(objects: &O, agent: &Agent, what: &str, rival: impl Fn(&Agent) -> bool) -> Result<(), Trouble> {
+fn sole<O: Objects>(
+    objects: &O,
+    agent: &Agent,
+    what: &str,
+    rival: impl Fn(&Agent) -> bool,
+) -> Result<(), ReconcileError> {
     let agents = objects.agents();
     let rivals = agents.iter().filter(|other| rival(other) && creation_order(other) < creation_order(agent));
     match rivals.min_by_key(|other| creation_order(other)) {
         None => Ok(()),
-        Some(other) => Err(Trouble::permanent(
+        Some(other) => Err(ReconcileError::permanent(
             Reason::RoleTaken,
             format!(
                 "Agent {} is already {what}; there can be only one, so delete one of the two",
@@ -83,7 +88,7 @@ fn sole<O: Objects>(objects: &O, agent: &Agent, what: &str, rival: impl Fn(&Agen
     }
 }
 
-fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<(), Trouble> {
+fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<(), ReconcileError> {
     let Some(limit) = board.spec.max_agents.and_then(|n| usize::try_from(n).ok()) else { return Ok(()) };
     let comes_first = |other: &Agent| is_on_same_board(agent, other) && creation_order(other) < creation_order(agent);
     let before = objects.agents().iter().filter(|other| comes_first(other)).count();
@@ -94,7 +99,7 @@ fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<
         "board {:?} has its {limit} agents already; raise spec.maxAgents of the Board, or delete one of its agents",
         name(&board.metadata)
     );
-    Err(Trouble::permanent(Reason::BoardFull, message))
+    Err(ReconcileError::permanent(Reason::BoardFull, message))
 }
 
 /// Whether no other Agent has this id of the gateway, or asked for it first. A bound Agent has its id; of two bound ones, or of two
@@ -102,7 +107,12 @@ fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<
 ///
 /// # Errors
 /// `AgentIdTaken`, with what to do.
-pub fn check_agent_id<O: Objects>(objects: &O, agent: &Agent, gateway: &ObjectKey, id: &str) -> Result<(), Trouble> {
+pub fn check_agent_id<O: Objects>(
+    objects: &O,
+    agent: &Agent,
+    gateway: &ObjectKey,
+    id: &str,
+) -> Result<(), ReconcileError> {
     let has = |agent: &Agent| {
         Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && is_same_gateway(objects, &b.gateway, gateway))
     };
@@ -120,7 +130,7 @@ pub fn check_agent_id<O: Objects>(objects: &O, agent: &Agent, gateway: &ObjectKe
     let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
     match others.filter(|other| goes_first(other)).min_by_key(|other| creation_order(other)) {
         None => Ok(()),
-        Some(other) => Err(Trouble::permanent(
+        Some(other) => Err(ReconcileError::permanent(
             Reason::AgentIdTaken,
             format!(
                 "Agent {} has the id {id:?} on gateway {}; choose another spec.agentId, or delete one of the two",

@@ -5,7 +5,7 @@ use crate::api::object_key::ObjectKey;
 
 /// The names of an agent at its gateway, all derived, none from a display name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct AgentIdentity {
     /// The gateway's id of the agent.
     pub agent_id: String,
     /// Key of the agent's main session.
@@ -14,7 +14,7 @@ pub struct Identity {
     pub workspace: String,
 }
 
-impl Identity {
+impl AgentIdentity {
     /// Derives the names of an agent.
     ///
     /// `anchor_uid` is the uid of what the role stands for: the Agent of a Worker, the Board of a Lead, the
@@ -53,7 +53,7 @@ pub struct Binding {
     /// The AgentGateway.
     pub gateway: ObjectKey,
     /// The agent's names there.
-    pub identity: Identity,
+    pub identity: AgentIdentity,
     /// Whether the gateway had the agent before.
     pub adopted: bool,
 }
@@ -64,7 +64,7 @@ impl Binding {
     pub fn of(agent: &Agent) -> Option<Self> {
         let BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted } =
             agent.status.as_ref()?.binding.clone()?;
-        let identity = Identity { agent_id, session_key, workspace };
+        let identity = AgentIdentity { agent_id, session_key, workspace };
         (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity, adopted })
     }
 
@@ -77,7 +77,7 @@ impl Binding {
     /// As the status keeps it.
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
-        let Identity { agent_id, session_key, workspace } = self.identity.clone();
+        let AgentIdentity { agent_id, session_key, workspace } = self.identity.clone();
         let (uid, gateway, adopted) = (self.uid.clone(), self.gateway.clone(), self.adopted);
         BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted }
     }
@@ -90,19 +90,19 @@ mod tests {
 
     #[test]
     fn names_follow_the_role_and_the_uid() {
-        let worker = Identity::derive(Role::Worker, None, "u1", "/data/");
+        let worker = AgentIdentity::derive(Role::Worker, None, "u1", "/data/");
         assert_eq!(worker.agent_id, "mc-u1");
         assert_eq!(worker.session_key, "agent:mc-u1:main");
         assert_eq!(worker.workspace, "/data/workspace-mc-u1");
-        let lead = Identity::derive(Role::Lead, None, "b1", "~");
+        let lead = AgentIdentity::derive(Role::Lead, None, "b1", "~");
         assert_eq!((lead.agent_id.as_str(), lead.workspace.as_str()), ("lead-b1", "~/workspace-lead-b1"));
-        let main = Identity::derive(Role::Main, None, "g1", "/");
+        let main = AgentIdentity::derive(Role::Main, None, "g1", "/");
         assert_eq!((main.agent_id.as_str(), main.workspace.as_str()), ("mc-gateway-g1", "/workspace-gateway-g1"));
     }
 
     #[test]
     fn a_given_agent_id_replaces_the_derived_one_everywhere() {
-        let identity = Identity::derive(Role::Worker, Some("ops"), "u1", "/data");
+        let identity = AgentIdentity::derive(Role::Worker, Some("ops"), "u1", "/data");
         assert_eq!(identity.agent_id, "ops");
         assert_eq!(identity.session_key, "agent:ops:main");
         assert_eq!(identity.workspace, "/data/workspace-ops");
@@ -113,7 +113,7 @@ mod tests {
         let binding = Binding {
             uid: "u1".into(),
             gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
-            identity: Identity::derive(Role::Worker, None, "u1", "/data"),
+            identity: AgentIdentity::derive(Role::Worker, None, "u1", "/data"),
             adopted: false,
         };
         let mut agent = Agent::default();

@@ -3,30 +3,30 @@
 use super::desired::Desired;
 use super::observed::Observed;
 use crate::api::Reason;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// Why an agent is not complete yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum Blocker {
     /// The gateway will tell when it goes on.
-    ForGateway(Trouble),
+    ForGateway(ReconcileError),
     /// Nothing goes on before somebody changes something, or, when the trouble is transient, before a later try.
-    Blocked(Trouble),
+    Blocked(ReconcileError),
 }
 
-impl Wait {
+impl Blocker {
     /// The trouble that it waits for.
     #[must_use]
-    pub fn trouble(&self) -> &Trouble {
+    pub fn trouble(&self) -> &ReconcileError {
         match self {
             Self::ForGateway(trouble) | Self::Blocked(trouble) => trouble,
         }
     }
 }
 
-pub(crate) fn id_taken(desired: &Desired) -> Trouble {
+pub(crate) fn id_taken(desired: &Desired) -> ReconcileError {
     let id = &desired.identity.agent_id;
-    Trouble::permanent(
+    ReconcileError::permanent(
         Reason::AgentIdTaken,
         format!(
             "gateway {} already has an agent with the id {id:?} that this Agent did not make; choose another spec.agentId, remove that agent, or, to adopt it, create the Agent with spec.agentId {id:?} and spec.adoptionPolicy IfExists",
@@ -36,9 +36,9 @@ pub(crate) fn id_taken(desired: &Desired) -> Trouble {
 }
 
 /// The gateway knows the id and has no entry to write to: what it would make of another one is not known.
-pub(crate) fn no_entry(desired: &Desired) -> Trouble {
+pub(crate) fn no_entry(desired: &Desired) -> ReconcileError {
     let id = &desired.identity.agent_id;
-    Trouble::permanent(
+    ReconcileError::permanent(
         Reason::AgentIdTaken,
         format!(
             "gateway {} shows an agent with the id {id:?} that has no entry of exactly this id in its openclaw.json; give it one there (an id in another spelling, or in an included file, is not enough), or choose another spec.agentId",
@@ -47,8 +47,8 @@ pub(crate) fn no_entry(desired: &Desired) -> Trouble {
     )
 }
 
-pub(crate) fn secret_conflict(desired: &Desired) -> Trouble {
-    Trouble::permanent(
+pub(crate) fn secret_conflict(desired: &Desired) -> ReconcileError {
+    ReconcileError::permanent(
         Reason::SecretConflict,
         format!(
             "Secret {:?} exists and does not belong to this Agent; remove it, or name another one in spec.token.secretName",
@@ -58,32 +58,32 @@ pub(crate) fn secret_conflict(desired: &Desired) -> Trouble {
 }
 
 /// Why the entry is not in place yet.
-pub(crate) fn registering(observed: &Observed) -> Wait {
+pub(crate) fn registering(observed: &Observed) -> Blocker {
     if let Some((code, message)) = &observed.refused {
         let text = format!(
             "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
         );
-        return Wait::Blocked(Trouble::permanent(Reason::EntryRefused, text).with_code(code));
+        return Blocker::Blocked(ReconcileError::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some((code, message)) = &observed.delayed {
         let text = format!("this agent's config entry came to nothing and is retried: {message}");
-        return Wait::ForGateway(Trouble::transient(Reason::EntryDelayed, text).with_code(code));
+        return Blocker::ForGateway(ReconcileError::transient(Reason::EntryDelayed, text).with_code(code));
     }
     if observed.over_budget {
         let text = "the gateway's limit of config writes is used up; the entry goes out when the gateway takes it";
-        return Wait::ForGateway(Trouble::transient(Reason::RateLimited, text));
+        return Blocker::ForGateway(ReconcileError::transient(Reason::RateLimited, text));
     }
     if !observed.settled {
         let text = "the gateway has not applied its own last config yet; the entry waits for that (up to 5 minutes after a crash of the gateway)";
-        return Wait::ForGateway(Trouble::transient(Reason::NotSettled, text));
+        return Blocker::ForGateway(ReconcileError::transient(Reason::NotSettled, text));
     }
     let text = "the entry waits for the gateway's next config write; should one fail, condition ConfigSynced of the AgentGateway says why";
-    Wait::ForGateway(Trouble::transient(Reason::WaitingForConfigWrite, text))
+    Blocker::ForGateway(ReconcileError::transient(Reason::WaitingForConfigWrite, text))
 }
 
-pub(crate) fn too_large(desired: &Desired) -> Option<Trouble> {
+pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
     desired.files.iter().flatten().find_map(|file| match &file.delivery {
-        super::desired::Delivery::TooLarge { characters, limit } => Some(Trouble::permanent(
+        super::desired::Delivery::TooLarge { characters, limit } => Some(ReconcileError::permanent(
             Reason::FileTooLarge,
             format!(
                 "{} has {characters} characters and the gateway passes on at most {limit}; it was not written; shorten its template or the fields it shows",

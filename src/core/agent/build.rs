@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::desired::{Content, Delivery, Desired, DesiredFile, Origin, Rotation, Wake};
+use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::references::References;
 use super::templates::Given;
 use super::variables::variables;
@@ -15,7 +15,7 @@ use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::{Heartbeat, Interval};
 use crate::api::text::one_line;
 use crate::core::agent::soul_files;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::hash::sha256_hex;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
@@ -34,11 +34,11 @@ pub fn desired(
     agent: &Agent,
     references: &References,
     accepted: Option<&BTreeSet<String>>,
-) -> Result<Desired, Trouble> {
+) -> Result<Desired, ReconcileError> {
     let gateway = &references.gateway.spec;
     if gateway.workspace_root.contains("${") && !references.adopted {
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory out";
-        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     let paused = paused(agent, references);
     // An adopted agent keeps what it had, unless its own spec says otherwise.
@@ -198,7 +198,7 @@ fn files(
     references: &References,
     variables: &templates::Variables,
     accepted: Option<&BTreeSet<String>>,
-) -> Result<Vec<DesiredFile>, Trouble> {
+) -> Result<Vec<DesiredFile>, ReconcileError> {
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
     let mut budget = Budget::default();
@@ -237,7 +237,7 @@ fn fold_into_agents(
     texts: &mut BTreeMap<FileName, String>,
     policies: &[(FileName, FilePolicy)],
     folded: &[(FileName, String)],
-) -> Result<(), Trouble> {
+) -> Result<(), ReconcileError> {
     let policy = policies.iter().find(|(name, _)| *name == FileName::AGENTS).map(|(_, policy)| *policy);
     if policy != Some(FilePolicy::Always) {
         let names: Vec<_> = folded.iter().map(|(name, _)| name.as_str()).collect();
@@ -245,7 +245,7 @@ fn fold_into_agents(
             "this gateway refuses {}, so that they become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or theirs to Unmanaged",
             names.join(", ")
         );
-        return Err(Trouble::permanent(Reason::InvalidSpec, message));
+        return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     let agents = texts.remove(&FileName::AGENTS).unwrap_or_default();
     texts.insert(FileName::AGENTS, templates::fold(&agents, folded));
@@ -259,15 +259,15 @@ fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: Strin
         return Delivery::TooLarge { characters, limit };
     }
     let sha256 = sha256_hex(&text);
-    Delivery::Write { policy, drift, content: Content::new(text, sha256) }
+    Delivery::Write { policy, drift, content: RenderedText::new(text, sha256) }
 }
 
 /// The standard files of the role, then those that the Agent adds.
-fn names(agent: &Agent) -> Result<Vec<FileName>, Trouble> {
+fn names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
     let mut names = templates::standard_files(agent.spec.role).to_vec();
     for file in &agent.spec.files {
         let name = FileName::parse(&file.name).map_err(|e| {
-            Trouble::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name))
+            ReconcileError::permanent(Reason::InvalidSpec, format!("spec.files: {:?} is no file name: {e}", file.name))
         })?;
         if !names.contains(&name) {
             names.push(name);
@@ -296,7 +296,7 @@ fn text(
     name: &FileName,
     variables: &templates::Variables,
     budget: &mut Budget,
-) -> Result<String, Trouble> {
+) -> Result<String, ReconcileError> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
         Some(Given::Text { origin, source }) => Template { name: origin, source },
@@ -304,12 +304,12 @@ fn text(
         None => templates::built_in(agent.spec.role, name).ok_or_else(|| no_template(name))?,
     };
     templates::render(&template, variables, budget)
-        .map_err(|e| Trouble::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
+        .map_err(|e| ReconcileError::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
 }
 
-fn no_template(name: &FileName) -> Trouble {
+fn no_template(name: &FileName) -> ReconcileError {
     let message = format!(
         "there is no built-in {name}; give spec.files[{name}].template, or a ConfigMap with that key in spec.templates"
     );
-    Trouble::permanent(Reason::InvalidSpec, message)
+    ReconcileError::permanent(Reason::InvalidSpec, message)
 }

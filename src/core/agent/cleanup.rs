@@ -8,7 +8,7 @@ use super::binding::Binding;
 use crate::api::agent::{Agent, DeletionPolicy};
 use crate::api::conditions::find;
 use crate::api::{AgentGateway, ConditionType, Reason};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// How long a gateway may be away that comes back by itself: a boot was measured to take 20 s at most. One that stays
 /// away for longer may have been killed in the middle of a removal.
@@ -35,7 +35,7 @@ pub enum Presence {
 
 /// What to do on the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub enum CleanupDecision {
     /// There is nothing of it on any gateway.
     Nothing,
     /// Remove the agent.
@@ -51,7 +51,7 @@ pub enum Removal {
         asked: bool,
     },
     /// The gateway cannot be asked now.
-    Wait(Trouble),
+    Wait(ReconcileError),
 }
 
 /// Decides what to do on the gateway about a binding that is to go.
@@ -65,24 +65,24 @@ pub fn removal(
     binding: Option<&Binding>,
     policy: DeletionPolicy,
     gateway: Presence,
-    reachable: Result<(), &Trouble>,
+    reachable: Result<(), &ReconcileError>,
     now: Timestamp,
-) -> Removal {
-    let Some(binding) = binding else { return Removal::Nothing };
+) -> CleanupDecision {
+    let Some(binding) = binding else { return CleanupDecision::Nothing };
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
     if policy == DeletionPolicy::Orphan {
         let message = format!("agent {id} stays on gateway {at}, as deletionPolicy Orphan asks");
-        return Removal::Leave { message, asked: true };
+        return CleanupDecision::Leave { message, asked: true };
     }
     if gateway == Presence::Gone {
         let message = format!(
             "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that it could not be asked"
         );
-        return Removal::Leave { message, asked: false };
+        return CleanupDecision::Leave { message, asked: false };
     }
     let Err(trouble) = reachable else {
-        return Removal::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
+        return CleanupDecision::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
     };
     if let Presence::Going { since, timeout } = gateway
         && since.saturating_add(timeout).is_ok_and(|end| now >= end)
@@ -91,12 +91,12 @@ pub fn removal(
             "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({trouble})",
             timeout.as_secs()
         );
-        return Removal::Leave { message, asked: false };
+        return CleanupDecision::Leave { message, asked: false };
     }
     let text = format!(
         "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({trouble}); to let go of it, set spec.deletionPolicy to Orphan"
     );
-    Removal::Wait(Trouble { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
+    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
 }
 
 /// The ids of those of a gateway's agents whose removal was asked for before the gateway was last lost, as its
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
     use crate::api::agent::Role;
     use crate::api::object_key::ObjectKey;
-    use crate::core::agent::binding::Identity;
+    use crate::core::agent::binding::AgentIdentity;
 
     fn binding() -> Binding {
         Binding {
             uid: "u".into(),
             gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
-            identity: Identity::derive(Role::Worker, None, "u", "/w"),
+            identity: AgentIdentity::derive(Role::Worker, None, "u", "/w"),
             adopted: false,
         }
     }
@@ -157,21 +157,21 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn away() -> Trouble {
-        Trouble::transient(Reason::GatewayNotReady, "connection refused")
+    fn away() -> ReconcileError {
+        ReconcileError::transient(Reason::GatewayNotReady, "connection refused")
     }
 
     #[test]
     fn an_agent_that_was_never_bound_needs_no_gateway() {
         let removal = removal(None, DeletionPolicy::Delete, Presence::Gone, Err(&away()), at(0));
-        assert_eq!(removal, Removal::Nothing);
+        assert_eq!(removal, CleanupDecision::Nothing);
     }
 
     #[test]
     fn the_policy_decides_about_the_workspace() {
         for (policy, delete_files) in [(DeletionPolicy::Delete, true), (DeletionPolicy::RetainFiles, false)] {
             let removal = removal(Some(&binding()), policy, Presence::Here, Ok(()), at(0));
-            assert_eq!(removal, Removal::Remove { delete_files });
+            assert_eq!(removal, CleanupDecision::Remove { delete_files });
         }
     }
 
@@ -179,18 +179,18 @@ mod tests {
     fn an_adopted_agent_is_removed_and_its_workspace_stays() {
         let adopted = Binding { adopted: true, ..binding() };
         let removal = removal(Some(&adopted), DeletionPolicy::Delete, Presence::Here, Ok(()), at(0));
-        assert_eq!(removal, Removal::Remove { delete_files: false });
+        assert_eq!(removal, CleanupDecision::Remove { delete_files: false });
     }
 
     #[test]
     fn orphan_asks_no_gateway_even_one_that_is_there() {
         let removal = removal(Some(&binding()), DeletionPolicy::Orphan, Presence::Here, Ok(()), at(0));
-        assert!(matches!(removal, Removal::Leave { asked: true, .. }), "{removal:?}");
+        assert!(matches!(removal, CleanupDecision::Leave { asked: true, .. }), "{removal:?}");
     }
 
     #[test]
     fn an_unreachable_gateway_delays_and_the_message_says_how_to_let_go() {
-        let Removal::Wait(trouble) =
+        let CleanupDecision::Wait(trouble) =
             removal(Some(&binding()), DeletionPolicy::Delete, Presence::Here, Err(&away()), at(9_999_999))
         else {
             panic!("it must wait")
@@ -203,11 +203,11 @@ mod tests {
     fn a_gateway_that_is_going_bounds_the_wait() {
         let going = Presence::Going { since: at(100), timeout: Duration::from_mins(2) };
         let before = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(219));
-        assert!(matches!(before, Removal::Wait(_)));
+        assert!(matches!(before, CleanupDecision::Wait(_)));
         let after = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(220));
-        assert!(matches!(after, Removal::Leave { asked: false, .. }));
+        assert!(matches!(after, CleanupDecision::Leave { asked: false, .. }));
         let reachable = removal(Some(&binding()), DeletionPolicy::Delete, going, Ok(()), at(999));
-        assert_eq!(reachable, Removal::Remove { delete_files: true });
+        assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
     }
 
     fn gateway(lost: Option<i64>) -> AgentGateway {

@@ -1,24 +1,24 @@
 //! What the conditions of an agent say.
 
-use super::blocked::Wait;
+use super::blocked::Blocker;
 use super::desired::{Desired, Origin};
-use super::label::Labelled;
-use super::liveness::Signs;
+use super::label::LabelResult;
+use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
-use super::status_input::Report;
+use super::status_input::StatusInput;
 use super::token::rules::{self, TokenState};
-use super::wake::{Waking, waking};
+use super::wake::{WakeDecision, waking};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
-use crate::api::conditions::{Truth, Verdict, find};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
 use crate::api::{ConditionType, Reason};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
-pub(crate) struct Judgement {
-    pub(crate) verdicts: Vec<Verdict>,
-    pub(crate) ready: Verdict,
+pub(crate) struct AgentConditions {
+    pub(crate) verdicts: Vec<ConditionUpdate>,
+    pub(crate) ready: ConditionUpdate,
 }
 
-pub(crate) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
+pub(crate) fn judge(new: &AgentStatus, report: &StatusInput<'_>) -> AgentConditions {
     let mut verdicts = Vec::new();
     if let Some(desired) = report.desired {
         verdicts.push(paused(desired));
@@ -31,16 +31,23 @@ pub(crate) fn judge(new: &AgentStatus, report: &Report<'_>) -> Judgement {
             verdicts.push(session_ready(desired, new, observed, report));
         }
     }
-    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != Truth::True);
+    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != ConditionStatus::True);
     let ready = match (report.wait, report.desired, missing()) {
         (Some(wait), _, _) => not_ready(wait.trouble()),
-        (None, Some(_), Some(part)) => Verdict::new(ConditionType::Ready, false, part.reason, part.message.clone()),
-        (None, Some(_), None) if report.observed.is_some() => {
-            Verdict::new(ConditionType::Ready, true, Reason::Reconciled, "the agent is provisioned as specified")
+        (None, Some(_), Some(part)) => {
+            ConditionUpdate::new(ConditionType::Ready, false, part.reason, part.message.clone())
         }
-        (None, _, _) => Verdict::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up"),
+        (None, Some(_), None) if report.observed.is_some() => ConditionUpdate::new(
+            ConditionType::Ready,
+            true,
+            Reason::Reconciled,
+            "the agent is provisioned as specified",
+        ),
+        (None, _, _) => {
+            ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up")
+        }
     };
-    Judgement { verdicts, ready }
+    AgentConditions { verdicts, ready }
 }
 
 /// The conditions that Ready is made of.
@@ -52,19 +59,20 @@ pub(crate) const PARTS: [ConditionType; 4] = [
 ];
 
 /// While the gateway is away nobody knows whether the agent is still as specified.
-fn not_ready(trouble: &Trouble) -> Verdict {
-    let truth = if trouble.reason == Reason::GatewayNotReady { Truth::Unknown } else { Truth::False };
-    Verdict::new(ConditionType::Ready, truth, trouble.reason, trouble.message.clone())
+fn not_ready(trouble: &ReconcileError) -> ConditionUpdate {
+    let truth =
+        if trouble.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
+    ConditionUpdate::new(ConditionType::Ready, truth, trouble.reason, trouble.message.clone())
 }
 
-fn paused(desired: &Desired) -> Verdict {
+fn paused(desired: &Desired) -> ConditionUpdate {
     match desired.paused {
-        Some(why) => Verdict::new(ConditionType::Paused, true, Reason::Suspended, why),
-        None => Verdict::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
+        Some(why) => ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, why),
+        None => ConditionUpdate::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
     }
 }
 
-fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Verdict {
+fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> ConditionUpdate {
     let secret = &desired.token_secret;
     let (so, reason, message) = match state {
         TokenState::Held(_) if rules::is_recorded(state, new.token.as_ref()) => {
@@ -94,10 +102,15 @@ fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Ver
             (false, Reason::SecretConflict, format!("Secret {secret:?} exists and does not belong to this Agent"))
         }
     };
-    Verdict::new(ConditionType::TokenIssued, so, reason, message)
+    ConditionUpdate::new(ConditionType::TokenIssued, so, reason, message)
 }
 
-fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: Option<&Wait>) -> Vec<Verdict> {
+fn on_gateway(
+    desired: &Desired,
+    new: &AgentStatus,
+    observed: &Observed,
+    wait: Option<&Blocker>,
+) -> Vec<ConditionUpdate> {
     let registered = observed.registration == Registration::Current;
     let because = |message: &str| match wait {
         Some(wait) => (wait.trouble().reason, wait.trouble().message.clone()),
@@ -105,7 +118,7 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
     };
     let say = |kind, so: bool, yes: &str, no: &str| {
         let (reason, message) = if so { (Reason::Reconciled, yes.to_owned()) } else { because(no) };
-        Verdict::new(kind, so, reason, message)
+        ConditionUpdate::new(kind, so, reason, message)
     };
     let unsynced: Vec<_> = new.files.iter().filter(|f| !settled(f.state)).map(|f| f.name.as_str()).collect();
     let synced = registered && desired.files.is_some() && !new.files.is_empty() && unsynced.is_empty();
@@ -131,7 +144,7 @@ fn on_gateway(desired: &Desired, new: &AgentStatus, observed: &Observed, wait: O
 }
 
 /// Whether the gateway refused every label before.
-fn was_refused(report: &Report<'_>) -> bool {
+fn was_refused(report: &StatusInput<'_>) -> bool {
     let before = find(&report.old.conditions, ConditionType::SessionReady);
     before.is_some_and(|before| before.reason == Reason::LabelRefused.as_str())
 }
@@ -149,8 +162,13 @@ fn as_registered(rewritten: &[RewrittenField]) -> String {
 }
 
 /// What is said of the label of the agent's session. It is cosmetic: Ready does not depend on it.
-fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, report: &Report<'_>) -> Verdict {
-    let say = |so, reason, message: String| Verdict::new(ConditionType::SessionReady, so, reason, message);
+fn session_ready(
+    desired: &Desired,
+    new: &AgentStatus,
+    observed: &Observed,
+    report: &StatusInput<'_>,
+) -> ConditionUpdate {
+    let say = |so, reason, message: String| ConditionUpdate::new(ConditionType::SessionReady, so, reason, message);
     let registered = observed.registration == Registration::Current;
     if registered && desired.origin == Origin::Adopted {
         return say(true, Reason::Reconciled, "the sessions are left as they were when the agent was adopted".into());
@@ -185,8 +203,8 @@ fn session_ready(desired: &Desired, new: &AgentStatus, observed: &Observed, repo
     }
     let trouble = match (report.wait, report.labelled) {
         (Some(wait), _) => Some(wait.trouble()),
-        (None, Some(Labelled { outcome: Err(trouble), .. })) => Some(trouble),
-        (None, Some(Labelled { outcome: Ok(_), .. }) | None) => None,
+        (None, Some(LabelResult { outcome: Err(trouble), .. })) => Some(trouble),
+        (None, Some(LabelResult { outcome: Ok(_), .. }) | None) => None,
     };
     match trouble {
         Some(trouble) => say(false, trouble.reason, trouble.message.clone()),
@@ -209,7 +227,7 @@ fn as_rendered(new: &AgentStatus) -> String {
 }
 
 /// What is said of files that somebody else changed and that are left so.
-fn drifted(new: &AgentStatus) -> Option<Verdict> {
+fn drifted(new: &AgentStatus) -> Option<ConditionUpdate> {
     let names = named(new, FileState::Drifted);
     (!names.is_empty()).then(|| {
         let message = format!(
@@ -217,12 +235,12 @@ fn drifted(new: &AgentStatus) -> Option<Verdict> {
             names.join(", "),
             crate::api::keys::SYNC_REQUESTED_AT,
         );
-        Verdict::new(ConditionType::FilesSynced, true, Reason::Drifted, message)
+        ConditionUpdate::new(ConditionType::FilesSynced, true, Reason::Drifted, message)
     })
 }
 
 /// What is said of files that the gateway refuses, once all others are as they should be.
-fn refused(new: &AgentStatus, observed: &Observed) -> Option<Verdict> {
+fn refused(new: &AgentStatus, observed: &Observed) -> Option<ConditionUpdate> {
     let names = named(new, FileState::Refused);
     let first = names.first()?;
     if new.files.iter().any(|f| f.state != FileState::Refused && !settled(f.state)) {
@@ -237,7 +255,7 @@ fn refused(new: &AgentStatus, observed: &Observed) -> Option<Verdict> {
     let message = format!(
         "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"). Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
     );
-    Some(Verdict::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
+    Some(ConditionUpdate::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
 }
 
 fn settled(state: FileState) -> bool {
@@ -254,44 +272,44 @@ fn settled(state: FileState) -> bool {
     }
 }
 
-fn checked_in(desired: &Desired, new: &AgentStatus, report: &Report<'_>) -> Verdict {
+fn checked_in(desired: &Desired, new: &AgentStatus, report: &StatusInput<'_>) -> ConditionUpdate {
     let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), report.now);
-    let signs = Signs::of(seen, new, report.observed);
-    let say = |reason, message: &str| Verdict::new(ConditionType::CheckedIn, false, reason, message);
+    let signs = Liveness::of(seen, new, report.observed);
+    let say = |reason, message: &str| ConditionUpdate::new(ConditionType::CheckedIn, false, reason, message);
     if desired.paused.is_some() {
         return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
     }
     let waking = waking(desired, new.wake.as_ref(), &signs, now);
     // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
-    let unanswered = desired.heartbeat_interval.is_zero() && waking != Waking::Rest;
+    let unanswered = desired.heartbeat_interval.is_zero() && waking != WakeDecision::Rest;
     if signs.fresh(desired, now) && !unanswered {
         let message = if signs.silent(desired, now) {
             "a run of the agent goes on; its silence counts from the end of the run"
         } else {
             "the agent calls Muster's API as it should"
         };
-        return Verdict::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
+        return ConditionUpdate::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
     }
     match waking {
-        Waking::Until(deadline) => {
+        WakeDecision::Until(deadline) => {
             say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
         }
-        Waking::Again(at) => say(
+        WakeDecision::Again(at) => say(
             Reason::DeadlineExceeded,
             &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
         ),
-        Waking::Busy(_) => say(
+        WakeDecision::Busy(_) => say(
             Reason::WaitingForCheckIn,
             "a run of the agent goes on; the agent is not woken before it ends, and is expected to check in",
         ),
-        Waking::Exhausted => say(
+        WakeDecision::Exhausted => say(
             Reason::MaxWakeAttempts,
             "the agent was woken as often as spec.wake.maxAttempts allows and did not check in; look at its session on the gateway, and whether it can reach spec.apiUrl",
         ),
-        Waking::Send { .. } | Waking::Rest if seen.is_some() => {
+        WakeDecision::Send { .. } | WakeDecision::Rest if seen.is_some() => {
             say(Reason::Stale, "the agent has not called for two heartbeat intervals")
         }
-        Waking::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
-        Waking::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
+        WakeDecision::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
+        WakeDecision::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::binding::Identity;
+use super::binding::AgentIdentity;
 use crate::api::agent::{DriftPolicy, FilePolicy};
 use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulStatus;
@@ -23,7 +23,7 @@ pub struct Desired {
     /// Its AgentGateway.
     pub gateway: ObjectKey,
     /// Its names there.
-    pub identity: Identity,
+    pub identity: AgentIdentity,
     /// Where it comes from.
     pub origin: Origin,
     /// Its entry in the gateway's config.
@@ -118,7 +118,7 @@ pub enum Delivery {
         /// What is done when somebody else changed it.
         drift: DriftPolicy,
         /// What is written.
-        content: Content,
+        content: RenderedText,
     },
     /// What was written before stays: a part of it is not at hand now.
     Held {
@@ -127,7 +127,7 @@ pub enum Delivery {
         /// What is done when somebody else changed it.
         drift: DriftPolicy,
         /// What is written when nothing was written before.
-        content: Content,
+        content: RenderedText,
     },
     /// It is a section of another file, because the gateway refuses its name.
     Folded {
@@ -147,13 +147,13 @@ pub enum Delivery {
 
 /// A rendered file. It may hold the agent's token, so that it is never shown.
 #[derive(Clone)]
-pub struct Content {
+pub struct RenderedText {
     text: SecretString,
     /// SHA-256 of the text, in hexadecimal.
     pub sha256: String,
 }
 
-impl Content {
+impl RenderedText {
     /// A rendered file with its hash.
     #[must_use]
     pub fn new(text: String, sha256: String) -> Self {
@@ -167,7 +167,7 @@ impl Content {
     }
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for RenderedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Content({})", self.sha256)
     }

@@ -3,24 +3,24 @@
 use crate::api::agent::{AgentStatus, FileState};
 use crate::api::conditions::{find, is_true};
 use crate::api::{ConditionType, Reason};
-use crate::core::event::Note;
+use crate::core::event::Event;
 
 /// What is worth an event: a file that stays behind, which is told at no other time, Ready that became true, or an agent that
 /// got stuck in a new way.
-pub(crate) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
+pub(crate) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(message) = stranded(old, new) {
-        return Some(Note { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
+        return Some(Event { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
     }
     let became_ready =
         is_true(&new.conditions, ConditionType::Ready) && !is_true(&old.conditions, ConditionType::Ready);
     if became_ready {
         let message = format!("agent {} is ready", new.agent_id.as_deref().unwrap_or_default());
-        return Some(Note { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
+        return Some(Event { warning: false, reason: Reason::Reconciled.to_string(), action: "Reconcile", message });
     }
     if new.invalid_requests != old.invalid_requests
         && let Some(message) = new.invalid_requests.first().cloned()
     {
-        return Some(Note { warning: true, reason: "InvalidRequest".into(), action: "Reconcile", message });
+        return Some(Event { warning: true, reason: "InvalidRequest".into(), action: "Reconcile", message });
     }
     let drifted = |s: &AgentStatus| {
         find(&s.conditions, ConditionType::FilesSynced).filter(|c| c.reason == Reason::Drifted.as_str()).cloned()
@@ -28,7 +28,7 @@ pub(crate) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
     if let Some(now) = drifted(new)
         && drifted(old).is_none_or(|before| before.message != now.message)
     {
-        return Some(Note { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
+        return Some(Event { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
     }
     let unlabelled = |s: &AgentStatus| {
         find(&s.conditions, ConditionType::SessionReady).filter(|c| c.reason == Reason::LabelRefused.as_str()).cloned()
@@ -36,12 +36,12 @@ pub(crate) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Note> {
     if let Some(now) = unlabelled(new)
         && unlabelled(old).is_none()
     {
-        return Some(Note { warning: true, reason: now.reason, action: "LabelSession", message: now.message });
+        return Some(Event { warning: true, reason: now.reason, action: "LabelSession", message: now.message });
     }
     let stalled =
         |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
     let stuck = stalled(new).filter(|now| stalled(old).as_ref() != Some(now));
-    stuck.map(|(reason, message)| Note { warning: true, reason, action: "Reconcile", message })
+    stuck.map(|(reason, message)| Event { warning: true, reason, action: "Reconcile", message })
 }
 
 /// What is said of files that were written under their own name and are sections of another file now: the gateway takes no

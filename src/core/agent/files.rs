@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::desired::{Content, Delivery, Desired, DesiredFile};
+use super::desired::{Delivery, Desired, DesiredFile, RenderedText};
 use super::observed::ObservedFile;
 use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
@@ -12,7 +12,7 @@ const LARGEST_READ: i64 = 1024 * 1024;
 
 /// What follows for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum FileDecision {
     /// Nothing; this is its state.
     Rest(FileState),
     /// Its content has to be read before anything can be said.
@@ -49,22 +49,27 @@ pub fn force(desired: &Desired, name: &str) -> Force {
 /// are there are never written again without a request. What the gateway refuses is left until it is listed again. A file
 /// that is too large is not read.
 #[must_use]
-pub fn decide(file: &DesiredFile, record: Option<&FileStatus>, seen: Option<&ObservedFile>, force: Force) -> Decision {
+pub fn decide(
+    file: &DesiredFile,
+    record: Option<&FileStatus>,
+    seen: Option<&ObservedFile>,
+    force: Force,
+) -> FileDecision {
     match &file.delivery {
-        Delivery::Folded { .. } => Decision::Rest(FileState::Folded),
-        Delivery::TooLarge { .. } => Decision::Rest(FileState::TooLarge),
-        Delivery::Unmanaged => Decision::Rest(FileState::Unmanaged),
-        Delivery::Held { .. } if held(record, seen).is_some() => Decision::Rest(FileState::Held),
+        Delivery::Folded { .. } => FileDecision::Rest(FileState::Folded),
+        Delivery::TooLarge { .. } => FileDecision::Rest(FileState::TooLarge),
+        Delivery::Unmanaged => FileDecision::Rest(FileState::Unmanaged),
+        Delivery::Held { .. } if held(record, seen).is_some() => FileDecision::Rest(FileState::Held),
         Delivery::Write { policy, drift, content } | Delivery::Held { policy, drift, content } => match policy {
-            FilePolicy::Unmanaged => Decision::Rest(FileState::Unmanaged),
+            FilePolicy::Unmanaged => FileDecision::Rest(FileState::Unmanaged),
             FilePolicy::Always | FilePolicy::IfMissing | FilePolicy::Once if is_refused(seen) => {
-                Decision::Rest(refused(*policy, *drift, content, record))
+                FileDecision::Rest(refused(*policy, *drift, content, record))
             }
-            FilePolicy::Always if force.rewrite => Decision::Write { expected: None },
+            FilePolicy::Always if force.rewrite => FileDecision::Write { expected: None },
             FilePolicy::Always => always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
             FilePolicy::IfMissing => if_missing(content, seen),
-            FilePolicy::Once if file.had_a_life => Decision::Rest(FileState::Kept),
+            FilePolicy::Once if file.had_a_life => FileDecision::Rest(FileState::Kept),
             FilePolicy::Once => once(content, record, seen),
         },
     }
@@ -76,7 +81,7 @@ fn is_refused(seen: Option<&ObservedFile>) -> bool {
 
 /// What is said of a file that the gateway refuses. Whether it is as it should be is not asked where somebody else may have
 /// changed it.
-fn refused(policy: FilePolicy, drift: DriftPolicy, content: &Content, record: Option<&FileStatus>) -> FileState {
+fn refused(policy: FilePolicy, drift: DriftPolicy, content: &RenderedText, record: Option<&FileStatus>) -> FileState {
     let was_written = written(content, record).is_some();
     match (policy, drift) {
         (FilePolicy::Always, DriftPolicy::Ignore) if was_written => FileState::Ignored,
@@ -87,13 +92,13 @@ fn refused(policy: FilePolicy, drift: DriftPolicy, content: &Content, record: Op
 }
 
 /// The record of a file whose content is what is wanted now: what differs from it, somebody else did.
-fn written<'a>(content: &Content, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
+fn written<'a>(content: &RenderedText, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
     record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()))
 }
 
 /// Reads a file, unless it is too large for that.
-fn read_or(seen: &ObservedFile, too_large: Decision) -> Decision {
-    if is_too_large(seen) { too_large } else { Decision::Read }
+fn read_or(seen: &ObservedFile, too_large: FileDecision) -> FileDecision {
+    if is_too_large(seen) { too_large } else { FileDecision::Read }
 }
 
 fn is_too_large(seen: &ObservedFile) -> bool {
@@ -108,49 +113,54 @@ fn held<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Opti
     record.filter(written).filter(|_| seen.is_some_and(|seen| seen.size > 0))
 }
 
-fn always(drift: DriftPolicy, content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
+fn always(
+    drift: DriftPolicy,
+    content: &RenderedText,
+    record: Option<&FileStatus>,
+    seen: Option<&ObservedFile>,
+) -> FileDecision {
     match (drift, written(content, record)) {
-        (DriftPolicy::Ignore, Some(_)) => Decision::Rest(FileState::Ignored),
+        (DriftPolicy::Ignore, Some(_)) => FileDecision::Rest(FileState::Ignored),
         (DriftPolicy::Report, Some(record)) => reported(content, record, seen),
         (DriftPolicy::Correct, _) | (_, None) => corrected(content, record, seen),
     }
 }
 
-fn reported(content: &Content, record: &FileStatus, seen: Option<&ObservedFile>) -> Decision {
+fn reported(content: &RenderedText, record: &FileStatus, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
-        return Decision::Rest(FileState::Drifted);
+        return FileDecision::Rest(FileState::Drifted);
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Synced),
-        Some(_) => Decision::Rest(FileState::Drifted),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Synced),
+        Some(_) => FileDecision::Rest(FileState::Drifted),
         None if !matches!(record.state, FileState::Ignored | FileState::Held) && unmoved(record, seen) => {
-            Decision::Rest(record.state)
+            FileDecision::Rest(record.state)
         }
-        None => read_or(seen, Decision::Rest(FileState::Drifted)),
+        None => read_or(seen, FileDecision::Rest(FileState::Drifted)),
     }
 }
 
-fn corrected(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
+fn corrected(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
-        return Decision::Write { expected: None };
+        return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Synced),
-        Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
-        None if as_recorded(content, record, seen) => Decision::Rest(FileState::Synced),
-        None => read_or(seen, Decision::Write { expected: None }),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Synced),
+        Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
+        None if as_recorded(content, record, seen) => FileDecision::Rest(FileState::Synced),
+        None => read_or(seen, FileDecision::Write { expected: None }),
     }
 }
 
 /// A gateway has no way to remove a file, so that an empty one counts as missing.
-fn if_missing(content: &Content, seen: Option<&ObservedFile>) -> Decision {
+fn if_missing(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
     match seen {
-        Some(seen) if seen.size > 0 || content.expose().is_empty() => Decision::Rest(FileState::Kept),
-        Some(_) | None => Decision::Write { expected: None },
+        Some(seen) if seen.size > 0 || content.expose().is_empty() => FileDecision::Rest(FileState::Kept),
+        Some(_) | None => FileDecision::Write { expected: None },
     }
 }
 
-fn once(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> Decision {
+fn once(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
     let there = seen.is_some_and(|seen| seen.size > 0);
     let had = record.is_some_and(|record| match record.state {
         FileState::Synced | FileState::Kept | FileState::Drifted | FileState::Ignored | FileState::Held => true,
@@ -159,31 +169,31 @@ fn once(content: &Content, record: Option<&FileStatus>, seen: Option<&ObservedFi
         FileState::Pending => false,
     });
     if had {
-        return Decision::Rest(FileState::Kept);
+        return FileDecision::Rest(FileState::Kept);
     }
     let Some(seen) = seen else {
-        return Decision::Write { expected: None };
+        return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Kept),
-        Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Kept),
+        Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
         // A gateway's own first file is small: this is somebody's.
-        None => read_or(seen, Decision::Rest(FileState::Kept)),
+        None => read_or(seen, FileDecision::Rest(FileState::Kept)),
     }
 }
 
-fn overwritten(content: &Content, seen: Option<&ObservedFile>) -> Decision {
+fn overwritten(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
-        return Decision::Write { expected: None };
+        return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => Decision::Rest(FileState::Kept),
-        Some(sha256) => Decision::Write { expected: Some(sha256.clone()) },
-        None => read_or(seen, Decision::Write { expected: None }),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Kept),
+        Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
+        None => read_or(seen, FileDecision::Write { expected: None }),
     }
 }
 
-fn as_recorded(content: &Content, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
+fn as_recorded(content: &RenderedText, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
     record.is_some_and(|r| {
         r.state == FileState::Synced && r.sha256.as_deref() == Some(content.sha256.as_str()) && unmoved(r, seen)
     })
@@ -212,15 +222,15 @@ pub fn to_read(
     let unclear = |f: &&DesiredFile| {
         let seen = seen.get(&f.name);
         match decide(f, record(records, &f.name), seen, force(desired, &f.name)) {
-            Decision::Read => true,
-            Decision::Rest(FileState::Synced | FileState::Drifted) => {
+            FileDecision::Read => true,
+            FileDecision::Rest(FileState::Synced | FileState::Drifted) => {
                 all && seen.is_some_and(|file| file.sha256.is_none() && !is_too_large(file))
             }
-            Decision::Rest(_) | Decision::Write { .. } => false,
+            FileDecision::Rest(_) | FileDecision::Write { .. } => false,
         }
     };
     let emptied = unwanted(desired, records, seen).filter(|(record, fate)| {
-        *fate == Unwanted::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
+        *fate == UnwantedFile::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
     });
     let wanted = desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone());
     wanted.chain(emptied.map(|(record, _)| record.name.clone())).collect()
@@ -232,7 +242,7 @@ pub fn unwanted<'a>(
     desired: &'a Desired,
     records: &'a [FileStatus],
     seen: &'a BTreeMap<String, ObservedFile>,
-) -> impl Iterator<Item = (&'a FileStatus, Unwanted)> {
+) -> impl Iterator<Item = (&'a FileStatus, UnwantedFile)> {
     let wanted = |name: &str| desired.files.iter().flatten().any(|file| file.name == name);
     let candidates = records.iter().filter(move |r| desired.files.is_some() && !wanted(&r.name));
     candidates.filter_map(|record| {
@@ -242,13 +252,13 @@ pub fn unwanted<'a>(
             (Some(_), None) | (None, _) => unmoved(record, there),
         };
         let ours = matches!(record.state, FileState::Synced | FileState::Held) && as_written;
-        Some((record, if ours { Unwanted::Emptied } else { Unwanted::Left }))
+        Some((record, if ours { UnwantedFile::Emptied } else { UnwantedFile::Left }))
     })
 }
 
 /// What becomes of a file that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unwanted {
+pub enum UnwantedFile {
     /// It is emptied.
     Emptied,
     /// It stays as it is.
@@ -262,8 +272,8 @@ pub fn left<'a>(
     seen: &'a BTreeMap<String, ObservedFile>,
 ) -> impl Iterator<Item = FileStatus> {
     unwanted(desired, records, seen).map(|(record, fate)| match fate {
-        Unwanted::Emptied => record.clone(),
-        Unwanted::Left => {
+        UnwantedFile::Emptied => record.clone(),
+        UnwantedFile::Left => {
             FileStatus { state: FileState::Left, sha256: None, size: None, modified_ms: None, ..record.clone() }
         }
     })
@@ -282,12 +292,12 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
         (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
-        (Delivery::Held { .. }, Decision::Rest(_)) if let Some(held) = held(old, seen) => {
+        (Delivery::Held { .. }, FileDecision::Rest(_)) if let Some(held) = held(old, seen) => {
             FileStatus { state: FileState::Held, ..held.clone() }
         }
         (
             Delivery::Write { content, .. } | Delivery::Held { content, .. },
-            Decision::Rest(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
+            FileDecision::Rest(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
         ) => FileStatus {
             state,
             sha256: Some(content.sha256.clone()),
@@ -295,8 +305,8 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
             modified_ms: seen.map(|s| s.modified_ms),
             ..blank
         },
-        (_, Decision::Rest(state)) => FileStatus { state, ..blank },
-        (_, Decision::Read | Decision::Write { .. }) => blank,
+        (_, FileDecision::Rest(state)) => FileStatus { state, ..blank },
+        (_, FileDecision::Read | FileDecision::Write { .. }) => blank,
     }
 }
 

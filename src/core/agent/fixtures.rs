@@ -6,19 +6,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::binding::{Binding, Identity};
-use super::desired::{Content, Delivery, Desired, DesiredFile, Origin, Rotation, Wake};
+use super::binding::{AgentIdentity, Binding};
+use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::observed::{Observed, ObservedFile, ObservedSession, Registration};
 use super::plan::{Plan, Step, plan};
 use super::status::status;
-use super::status_input::Report;
+use super::status_input::StatusInput;
 use super::token::rules::{Held, TokenChange, TokenState};
-use super::wake::Woken;
+use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::plan;
-use crate::core::requests::{Asked, Requests};
+use crate::core::requests::{RequestTimes, Requests};
 use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatEntry};
 
 /// A point in time, in seconds.
@@ -55,8 +55,8 @@ pub(crate) fn held(sha256: &str) -> TokenState {
 
 /// A worker that was just applied.
 pub(crate) fn applied() -> Situation {
-    let identity = Identity::derive(Role::Worker, None, "u1", "/data");
-    let content = Content::new("text".into(), "sha-of-text".into());
+    let identity = AgentIdentity::derive(Role::Worker, None, "u1", "/data");
+    let content = RenderedText::new("text".into(), "sha-of-text".into());
     let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
     let heartbeat =
         HeartbeatEntry { every: Some("5m".into()), target: Some("none".into()), ..HeartbeatEntry::default() };
@@ -173,14 +173,14 @@ impl Situation {
     fn requests(&self) -> Requests {
         let asked = |times: &BTreeMap<RequestKind, i64>| {
             let annotations = times.iter().map(|(kind, time)| (kind.annotation().to_owned(), at(*time).to_string()));
-            Asked::read(Some(&annotations.collect()), at(self.now))
+            RequestTimes::read(Some(&annotations.collect()), at(self.now))
         };
         Requests::new(asked(&self.own), asked(&self.above), self.parents.clone(), &self.status)
     }
 
     pub(crate) fn plan(&self) -> Plan {
         let desired = Desired { requests: self.requests(), ..self.desired.clone() };
-        let known = plan::Known {
+        let known = plan::ClusterState {
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
@@ -193,9 +193,9 @@ impl Situation {
     pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
         self.desired.requests = self.requests();
         let woken =
-            woken.map(|attempt| Woken { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
+            woken.map(|attempt| WakeResult { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
         let heartbeat = self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None });
-        let report = Report {
+        let report = StatusInput {
             old: &self.status,
             generation: self.desired.generation,
             desired: Some(&self.desired),

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::desired::{Desired, Origin};
 use super::observed::Observed;
 use crate::api::agent::SessionLabelStatus;
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// The shortest limit of a label, in UTF-16 code units: that of 2026.3.2. From 2026.5.28 on it is 512, which a name never has.
 const SHORTEST_LIMIT: usize = 64;
@@ -24,7 +24,7 @@ const MOST_KEPT: usize = 512;
 
 /// What to do about the label.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Labelling {
+pub enum LabelDecision {
     /// Nothing.
     Rest,
     /// Put this label on the session.
@@ -35,14 +35,14 @@ pub enum Labelling {
 
 /// What became of a label that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labelled {
+pub struct LabelResult {
     /// The label that was sent.
     pub sent: String,
     /// What the gateway has stored, or why it has not.
-    pub outcome: Result<Option<String>, Trouble>,
+    pub outcome: Result<Option<String>, ReconcileError>,
 }
 
-impl Labelled {
+impl LabelResult {
     /// Whether the same label may be taken later although nobody changes anything.
     #[must_use]
     pub fn may_work_later(&self) -> bool {
@@ -62,26 +62,26 @@ pub fn labelling(
     record: Option<&SessionLabelStatus>,
     observed: &Observed,
     now: Timestamp,
-) -> Labelling {
+) -> LabelDecision {
     let name = &desired.label;
     let label = observed.session.as_ref().and_then(|session| session.label.as_deref());
     if desired.origin == Origin::Adopted || label == Some(name) {
-        return Labelling::Rest;
+        return LabelDecision::Rest;
     }
     let Some(record) = record.filter(|record| record.name == *name) else {
-        return Labelling::Send(name.clone());
+        return LabelDecision::Send(name.clone());
     };
     let after = |pause: Duration, label: &str| match record.sent_at.0.saturating_add(pause) {
-        Ok(at) if now < at => Labelling::Later(at),
-        Ok(_) | Err(_) => Labelling::Send(label.to_owned()),
+        Ok(at) if now < at => LabelDecision::Later(at),
+        Ok(_) | Err(_) => LabelDecision::Send(label.to_owned()),
     };
     let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
     match &record.stored {
         Some(stored) if shown.is_some_and(|shown| kept(shown) == *stored) || label == Some(&record.sent) => {
-            Labelling::Rest
+            LabelDecision::Rest
         }
         Some(_) => after(AT_MOST_EVERY, &record.sent),
-        None if record.sent == *name => Labelling::Send(alternative(name, &desired.identity.agent_id)),
+        None if record.sent == *name => LabelDecision::Send(alternative(name, &desired.identity.agent_id)),
         None => after(RETRY, name),
     }
 }
@@ -120,11 +120,11 @@ fn kept(text: &str) -> String {
 pub fn status(
     desired: &Desired,
     old: Option<&SessionLabelStatus>,
-    labelled: Option<&Labelled>,
+    labelled: Option<&LabelResult>,
     now: Timestamp,
 ) -> Option<SessionLabelStatus> {
     let old = old.cloned();
-    let Some(Labelled { sent, outcome }) = labelled else { return old };
+    let Some(LabelResult { sent, outcome }) = labelled else { return old };
     let name = desired.label.clone();
     let (stored, refusal) = match outcome {
         Ok(stored) => {

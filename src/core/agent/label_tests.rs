@@ -2,7 +2,7 @@ use super::*;
 use crate::api::Reason;
 use crate::core::agent::fixtures::{Situation, applied, at};
 
-fn next(situation: &Situation) -> Labelling {
+fn next(situation: &Situation) -> LabelDecision {
     let record = situation.status.session_label.as_ref();
     labelling(&situation.desired, record, &situation.observed, at(situation.now))
 }
@@ -14,18 +14,18 @@ fn show(situation: &mut Situation, label: &str) {
 }
 
 /// The gateway answers a label so, and stores it when it took it.
-fn answer(situation: &mut Situation, outcome: Result<&str, Trouble>) {
-    let Labelling::Send(sent) = next(situation) else { panic!("{:?}", next(situation)) };
+fn answer(situation: &mut Situation, outcome: Result<&str, ReconcileError>) {
+    let LabelDecision::Send(sent) = next(situation) else { panic!("{:?}", next(situation)) };
     if let Ok(stored) = outcome {
         show(situation, stored);
     }
-    let labelled = Labelled { sent, outcome: outcome.map(|stored| Some(stored.to_owned())) };
+    let labelled = LabelResult { sent, outcome: outcome.map(|stored| Some(stored.to_owned())) };
     let record = situation.status.session_label.take();
     situation.status.session_label = status(&situation.desired, record.as_ref(), Some(&labelled), at(situation.now));
 }
 
-fn in_use() -> Trouble {
-    Trouble::permanent(Reason::GatewayError, "label already in use: One").with_code("INVALID_REQUEST")
+fn in_use() -> ReconcileError {
+    ReconcileError::permanent(Reason::GatewayError, "label already in use: One").with_code("INVALID_REQUEST")
 }
 
 fn named(name: &str) -> Situation {
@@ -35,8 +35,8 @@ fn named(name: &str) -> Situation {
     situation
 }
 
-fn send(label: &str) -> Labelling {
-    Labelling::Send(label.to_owned())
+fn send(label: &str) -> LabelDecision {
+    LabelDecision::Send(label.to_owned())
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_label_that_the_gateway_stores_otherwise_is_sent_once() {
     let mut situation = named("One");
     answer(&mut situation, Ok("one!"));
     situation.now += 3600;
-    assert_eq!(next(&situation), Labelling::Rest);
+    assert_eq!(next(&situation), LabelDecision::Rest);
     show(&mut situation, "another's");
     assert_eq!(next(&situation), send("One"), "somebody changed it");
     show(&mut situation, "one!");
@@ -57,7 +57,7 @@ fn a_gateway_that_shows_a_label_other_than_it_says_is_sent_one_every_ten_seconds
     let mut situation = named("One");
     answer(&mut situation, Ok("One"));
     show(&mut situation, "???");
-    assert_eq!(next(&situation), Labelling::Later(at(situation.now + 10)));
+    assert_eq!(next(&situation), LabelDecision::Later(at(situation.now + 10)));
     situation.now += 10;
     assert_eq!(next(&situation), send("One"));
 }
@@ -69,7 +69,7 @@ fn a_label_that_another_session_has_gets_a_suffix_and_keeps_it() {
     assert_eq!(next(&situation), send("One (mc-1234abcd)"));
     answer(&mut situation, Ok("One (mc-1234abcd)"));
     situation.now += 86_400;
-    assert_eq!(next(&situation), Labelling::Rest);
+    assert_eq!(next(&situation), LabelDecision::Rest);
     show(&mut situation, "mine");
     assert_eq!(next(&situation), send("One (mc-1234abcd)"));
     let record = situation.status.session_label.as_ref().unwrap();
@@ -81,7 +81,7 @@ fn a_gateway_that_refuses_every_label_is_asked_again_after_ten_minutes() {
     let mut situation = named("One");
     answer(&mut situation, Err(in_use()));
     answer(&mut situation, Err(in_use()));
-    assert_eq!(next(&situation), Labelling::Later(at(situation.now + 600)));
+    assert_eq!(next(&situation), LabelDecision::Later(at(situation.now + 600)));
     situation.now += 600;
     assert_eq!(next(&situation), send("One"));
 }
@@ -89,7 +89,7 @@ fn a_gateway_that_refuses_every_label_is_asked_again_after_ten_minutes() {
 #[test]
 fn trouble_that_passes_is_not_recorded_as_a_refusal() {
     let mut situation = named("One");
-    answer(&mut situation, Err(Trouble::transient(Reason::GatewayError, "busy")));
+    answer(&mut situation, Err(ReconcileError::transient(Reason::GatewayError, "busy")));
     assert_eq!((next(&situation), situation.status.session_label), (send("One"), None));
 }
 
@@ -107,5 +107,5 @@ fn a_long_name_is_cut_to_what_every_gateway_takes() {
 fn the_label_of_an_adopted_agent_is_left_alone() {
     let mut situation = named("One");
     situation.desired.origin = Origin::Adopted;
-    assert_eq!(next(&situation), Labelling::Rest);
+    assert_eq!(next(&situation), LabelDecision::Rest);
 }

@@ -49,14 +49,14 @@ mod tests {
     use super::*;
     use crate::api::agent::Role;
     use crate::api::object_key::ObjectKey;
-    use crate::core::agent::binding::Identity;
+    use crate::core::agent::binding::AgentIdentity;
     use crate::openclaw::model::Leftover;
 
     fn binding() -> Binding {
         Binding {
             uid: "u".into(),
             gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
-            identity: Identity::derive(Role::Worker, None, "u", "~/w"),
+            identity: AgentIdentity::derive(Role::Worker, None, "u", "~/w"),
             adopted: false,
         }
     }

@@ -17,7 +17,7 @@ const LONGEST_RUN: Duration = Duration::from_hours(6);
 
 /// The signs of life of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signs {
+pub struct Liveness {
     /// When it last called Muster's API.
     pub last_seen: Option<Timestamp>,
     /// Whether the status says that it has checked in, and has not gone silent since.
@@ -30,7 +30,7 @@ pub struct Signs {
     perhaps_runs_until: Option<Timestamp>,
 }
 
-impl Signs {
+impl Liveness {
     /// The signs of an agent that was last heard of at `last_seen`.
     #[must_use]
     pub fn of(last_seen: Option<Timestamp>, status: &AgentStatus, observed: Option<&Observed>) -> Self {
@@ -111,8 +111,8 @@ mod tests {
         situation.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
     }
 
-    fn signs(situation: &Situation) -> Signs {
-        Signs::of(situation.seen.map(at), &situation.status, Some(&situation.observed))
+    fn signs(situation: &Situation) -> Liveness {
+        Liveness::of(situation.seen.map(at), &situation.status, Some(&situation.observed))
     }
 
     fn stale_at(situation: &Situation) -> Option<i64> {
@@ -164,7 +164,7 @@ mod tests {
     fn while_the_gateway_is_away_a_run_that_went_on_still_does() {
         let mut situation = working();
         situation.status.last_run = Some(RunStatus { started_at: Some(Time(at(1500))), ended_at: None });
-        let away = Signs::of(situation.seen.map(at), &situation.status, None);
+        let away = Liveness::of(situation.seen.map(at), &situation.status, None);
         assert!(away.fresh(&situation.desired, at(5000)));
         assert!(!away.fresh(&situation.desired, at(1500 + 6 * 3600)), "and not for ever");
         assert!(!signs(&situation).fresh(&situation.desired, at(5000)), "the gateway shows none");

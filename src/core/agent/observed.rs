@@ -13,7 +13,7 @@ pub struct Observed {
     /// Its place in the roster.
     pub registration: Registration,
     /// What speaks against the agent of this id being this Agent's own.
-    pub doubt: Option<Doubt>,
+    pub doubt: Option<OwnershipConflict>,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
     /// Why its entry came to nothing and is retried: code and message.
@@ -29,7 +29,7 @@ pub struct Observed {
     /// Its main session, if there is one.
     pub session: Option<ObservedSession>,
     /// What it does.
-    pub activity: Activity,
+    pub activity: ObservedActivity,
     /// Since when the connection to the gateway stands. What was sent before may have been lost with the gateway.
     pub connected_at: Option<Timestamp>,
 }
@@ -50,7 +50,7 @@ pub enum Registration {
 
 /// What speaks against an agent of a gateway being the one that an Agent stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum OwnershipConflict {
     /// The roster shows it, and the config has no entry of exactly its id: it stands there in another spelling, or in a
     /// file that the config includes.
     NoEntry,
@@ -84,7 +84,7 @@ pub struct ObservedSession {
 
 /// What an agent does at its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Activity {
+pub struct ObservedActivity {
     /// When the runs began that go on, those of the gateway's own heartbeat included: the first and the last of them, by our
     /// clock.
     pub running: Option<(Timestamp, Timestamp)>,

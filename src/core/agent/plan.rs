@@ -5,20 +5,20 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::binding::Binding;
-use super::blocked::{Wait, id_taken, no_entry, registering, secret_conflict, too_large};
+use super::blocked::{Blocker, id_taken, no_entry, registering, secret_conflict, too_large};
 use super::desired::{Desired, Origin};
-use super::files::{Decision, Unwanted};
-use super::label::{Labelling, labelling};
-use super::liveness::Signs;
-use super::observed::{Doubt, Observed, Registration};
+use super::files::{FileDecision, UnwantedFile};
+use super::label::{LabelDecision, labelling};
+use super::liveness::Liveness;
+use super::observed::{Observed, OwnershipConflict, Registration};
 use super::session::SessionChange;
 use super::token::rules::{self, TokenChange, TokenState};
-use super::wake::{Waking, perhaps_lost, waking};
+use super::wake::{WakeDecision, perhaps_lost, waking};
 use crate::api::agent::AgentStatus;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
 use crate::core::agent::{files, session, wake};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// One side effect. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct Plan {
     /// The Steps, to be done in this order, up to the first failure.
     pub steps: Vec<Step>,
     /// Why the agent is not complete after these Steps.
-    pub wait: Option<Wait>,
+    pub wait: Option<Blocker>,
     /// Look again at once after these Steps: there is more to do.
     pub again: bool,
     /// The one-shot requests that are done when the Steps are.
@@ -97,7 +97,7 @@ impl Plan {
         Self { steps, again: true, ..Self::default() }
     }
 
-    fn waiting(steps: Vec<Step>, wait: Wait) -> Self {
+    fn waiting(steps: Vec<Step>, wait: Blocker) -> Self {
         Self { steps, wait: Some(wait), ..Self::default() }
     }
 
@@ -117,7 +117,7 @@ impl Plan {
 
 /// What is known of the agent on the Kubernetes side.
 #[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+pub struct ClusterState<'a> {
     /// The binding that the Agent carries.
     pub binding: Option<&'a Binding>,
     /// Its token Secret.
@@ -149,7 +149,7 @@ pub struct Known<'a> {
 ///    the files are listed again;
 /// 8. when all is as it should be there is no Step.
 #[must_use]
-pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
+pub fn plan(desired: &Desired, known: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
     let wanted = Binding {
         uid: desired.uid.clone(),
         gateway: desired.gateway.clone(),
@@ -163,25 +163,25 @@ pub fn plan(desired: &Desired, known: Known<'_>, observed: &Observed, now: Times
         }
         // The same agent in another workspace: only its entry and its files change.
         Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
-        Some(_) if observed.doubt == Some(Doubt::Elsewhere) && may_be_anothers(desired, known.status) => {
+        Some(_) if observed.doubt == Some(OwnershipConflict::Elsewhere) && may_be_anothers(desired, known.status) => {
             return blocked(id_taken(desired));
         }
         Some(_) => {}
-        None if observed.doubt == Some(Doubt::NoEntry) => return blocked(no_entry(desired)),
+        None if observed.doubt == Some(OwnershipConflict::NoEntry) => return blocked(no_entry(desired)),
         None if observed.registration != Registration::Absent && may_be_anothers(desired, known.status) => {
             return blocked(id_taken(desired));
         }
         None => steps.push(Step::Bind(wanted)),
     }
     if *known.token == TokenState::Foreign {
-        return Plan::waiting(steps, Wait::Blocked(secret_conflict(desired)));
+        return Plan::waiting(steps, Blocker::Blocked(secret_conflict(desired)));
     }
     let change = rules::change(desired, known.token, known.status.token.as_ref(), now);
     let token = change.map(Step::Token);
     match observed.registration {
-        Registration::Absent if observed.doubt == Some(Doubt::NoEntry) => {
+        Registration::Absent if observed.doubt == Some(OwnershipConflict::NoEntry) => {
             steps.extend(token);
-            return Plan::waiting(steps, Wait::Blocked(no_entry(desired)));
+            return Plan::waiting(steps, Blocker::Blocked(no_entry(desired)));
         }
         Registration::Absent if observed.settled && used_before(desired, known.status) => {
             steps.extend(token.into_iter().chain([Step::Create]));
@@ -222,7 +222,7 @@ fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
 }
 
 /// The part of the plan for an agent that is bound, registered and has a token.
-fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Timestamp) -> Plan {
+fn provisioned(desired: &Desired, known: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let writes = writes(desired, known.status, observed);
     if !writes.is_empty() {
@@ -232,7 +232,7 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
     if !steps.is_empty() || !fulfils.is_empty() {
         return Plan { fulfils, ..Plan::again(steps) };
     }
-    let signs = Signs::of(known.last_seen, known.status, Some(observed));
+    let signs = Liveness::of(known.last_seen, known.status, Some(observed));
     match session::change(desired, known.status, signs.running_until(now).is_some()) {
         SessionChange::Begin => return Plan { begins_reset: true, ..Plan::again(steps) },
         SessionChange::Reset { mark } => {
@@ -251,20 +251,25 @@ fn provisioned(desired: &Desired, known: Known<'_>, observed: &Observed, now: Ti
 const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
 
 /// The part of the plan for an agent that has everything.
-fn awake(desired: &Desired, known: Known<'_>, (observed, signs): (&Observed, &Signs), now: Timestamp) -> Plan {
+fn awake(
+    desired: &Desired,
+    known: ClusterState<'_>,
+    (observed, signs): (&Observed, &Liveness),
+    now: Timestamp,
+) -> Plan {
     let label = match labelling(desired, known.status.session_label.as_ref(), observed, now) {
-        Labelling::Send(label) => Some(Step::LabelSession { label }),
-        Labelling::Rest | Labelling::Later(_) => None,
+        LabelDecision::Send(label) => Some(Step::LabelSession { label }),
+        LabelDecision::Rest | LabelDecision::Later(_) => None,
     };
     // The run of the last wake may have ended just now.
     let record = wake::status(desired, known.status.wake.as_ref(), Some(observed), None, now);
     let runs = signs.running_until(now).is_some();
     let wake = match waking(desired, record.as_ref(), signs, now) {
-        Waking::Send { attempt, key } => Some(Step::Wake { attempt, key, repeated: false }),
-        Waking::Until(_) | Waking::Again(_) => perhaps_lost(record.as_ref(), observed)
+        WakeDecision::Send { attempt, key } => Some(Step::Wake { attempt, key, repeated: false }),
+        WakeDecision::Until(_) | WakeDecision::Again(_) => perhaps_lost(record.as_ref(), observed)
             .filter(|_| !runs)
             .map(|(attempt, key)| Step::Wake { attempt, key, repeated: true }),
-        Waking::Rest | Waking::Busy(_) | Waking::Exhausted => None,
+        WakeDecision::Rest | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
     };
     let again = label.is_some() && wake.is_none();
     let steps: Vec<_> = label.into_iter().chain(wake).collect();
@@ -281,12 +286,12 @@ fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(
         let force = files::force(desired, &file.name);
         let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name), force);
         match decision {
-            Decision::Write { expected } => Some((file.name.clone(), expected)),
-            Decision::Rest(_) | Decision::Read => None,
+            FileDecision::Write { expected } => Some((file.name.clone(), expected)),
+            FileDecision::Rest(_) | FileDecision::Read => None,
         }
     };
     let emptied = files::unwanted(desired, records, &observed.files)
-        .filter(|(_, fate)| *fate == Unwanted::Emptied)
+        .filter(|(_, fate)| *fate == UnwantedFile::Emptied)
         .map(|(record, _)| (record.name.clone(), record.sha256.clone()));
     files.iter().filter_map(write).chain(emptied).collect()
 }
@@ -307,8 +312,8 @@ fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
             .is_some_and(|ready| ready.status == "True" || ready.reason == refused)
 }
 
-fn blocked(trouble: Trouble) -> Plan {
-    Plan::waiting(Vec::new(), Wait::Blocked(trouble))
+fn blocked(trouble: ReconcileError) -> Plan {
+    Plan::waiting(Vec::new(), Blocker::Blocked(trouble))
 }
 
 #[cfg(test)]

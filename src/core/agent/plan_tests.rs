@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::agent::fixtures::{Situation, applied};
-use crate::core::agent::observed::{Doubt, Registration};
+use crate::core::agent::observed::{OwnershipConflict, Registration};
 
 fn names(plan: &Plan) -> Vec<&'static str> {
     plan.steps.iter().map(Step::name).collect()
@@ -113,14 +113,20 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
     for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor] {
         let mut situation = applied().bound().with_token();
         situation.desired.origin = origin;
-        situation.observed =
-            Observed { registration: Registration::Outdated, doubt: Some(Doubt::Elsewhere), ..situation.observed };
+        situation.observed = Observed {
+            registration: Registration::Outdated,
+            doubt: Some(OwnershipConflict::Elsewhere),
+            ..situation.observed
+        };
         let plan = situation.plan();
         assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)));
         let mut moved = applied().working();
         moved.desired.origin = origin;
-        moved.observed =
-            Observed { registration: Registration::Outdated, doubt: Some(Doubt::Elsewhere), ..moved.observed };
+        moved.observed = Observed {
+            registration: Registration::Outdated,
+            doubt: Some(OwnershipConflict::Elsewhere),
+            ..moved.observed
+        };
         assert_eq!(names(&moved.plan()), ["submit_entry"], "its own, whose workspace changes");
     }
 }
@@ -130,7 +136,7 @@ fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
     for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor, Origin::Adopted] {
         let mut unbound = applied();
         unbound.desired.origin = origin;
-        unbound.observed.doubt = Some(Doubt::NoEntry);
+        unbound.observed.doubt = Some(OwnershipConflict::NoEntry);
         for situation in [unbound.clone(), unbound.bound().with_token()] {
             let plan = situation.plan();
             assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{origin:?}");

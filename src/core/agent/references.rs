@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::Identity;
+use super::binding::AgentIdentity;
 use super::soul_files::RoleSoul;
 use super::templates::Templates;
 use super::token::secret::Token;
@@ -20,7 +20,7 @@ pub struct References {
     /// The gateway's key.
     pub gateway_key: ObjectKey,
     /// Its names at the gateway.
-    pub identity: Identity,
+    pub identity: AgentIdentity,
     /// Whether the gateway had it before this Agent stood for it.
     pub adopted: bool,
     /// The templates that replace built-in ones.

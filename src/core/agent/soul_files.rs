@@ -6,7 +6,7 @@ use url::Url;
 
 use super::desired::{Delivery, DesiredFile};
 use crate::api::soul::{SoulState, SoulStatus};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 use crate::templates;
 
 /// What a directory has for an agent.
@@ -48,9 +48,9 @@ pub enum RoleSoul {
 pub fn files(
     soul: &RoleSoul,
     old: Option<&SoulStatus>,
-    render: impl Fn(&templates::RoleSoul) -> Result<Vec<DesiredFile>, Trouble>,
-) -> Result<(Vec<DesiredFile>, Option<SoulStatus>), Trouble> {
-    let without = || render(&templates::RoleSoul::default());
+    render: impl Fn(&templates::SoulText) -> Result<Vec<DesiredFile>, ReconcileError>,
+) -> Result<(Vec<DesiredFile>, Option<SoulStatus>), ReconcileError> {
+    let without = || render(&templates::SoulText::default());
     let status = |role: &str, state| SoulStatus { role: role.to_owned(), state, source_url: None, sha256: None };
     match soul {
         RoleSoul::Off => Ok((without()?, None)),
@@ -58,14 +58,14 @@ pub fn files(
         RoleSoul::Unknown { role, pages } => match old.filter(|old| was_used(old, role, pages)) {
             None => Ok((without()?, Some(status(role, SoulState::Unavailable)))),
             Some(old) => {
-                let any = templates::RoleSoul { markdown: "soul".into(), source_url: "url".into() };
+                let any = templates::SoulText { markdown: "soul".into(), source_url: "url".into() };
                 // A template that fails with this soul did not fail with the one that was written.
                 let with = render(&any).unwrap_or_default();
                 Ok((held(without()?, &with), Some(old.clone())))
             }
         },
         RoleSoul::Found { role, source_url, markdown, sha256 } => {
-            let facts = templates::RoleSoul { markdown: markdown.clone(), source_url: source_url.clone() };
+            let facts = templates::SoulText { markdown: markdown.clone(), source_url: source_url.clone() };
             let status = |state| {
                 let (source_url, sha256) = (Some(source_url.clone()), Some(sha256.clone()));
                 Some(SoulStatus { role: role.clone(), state, source_url, sha256 })
@@ -122,7 +122,7 @@ fn held(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
 mod tests {
     use super::*;
     use crate::api::agent::{DriftPolicy, FilePolicy};
-    use crate::core::agent::desired::Content;
+    use crate::core::agent::desired::RenderedText;
 
     fn found(markdown: &str) -> RoleSoul {
         let (role, source_url, sha256) = ("sre".into(), "http://d/souls/a/sre".into(), "s1".into());
@@ -130,11 +130,11 @@ mod tests {
     }
 
     /// SOUL.md with the soul in it, at most ten characters, and a file with the token.
-    fn rendered(soul: &templates::RoleSoul) -> Vec<DesiredFile> {
+    fn rendered(soul: &templates::SoulText) -> Vec<DesiredFile> {
         let write = |text: &str| Delivery::Write {
             drift: DriftPolicy::Correct,
             policy: FilePolicy::Always,
-            content: Content::new(text.into(), format!("sha-{text}")),
+            content: RenderedText::new(text.into(), format!("sha-{text}")),
         };
         let text = format!("I:{}", soul.markdown);
         let delivery =
@@ -167,9 +167,9 @@ mod tests {
 
     #[test]
     fn a_template_that_fails_only_with_the_soul_is_rendered_without() {
-        let picky = |soul: &templates::RoleSoul| match soul.markdown.as_str() {
+        let picky = |soul: &templates::SoulText| match soul.markdown.as_str() {
             "" => Ok(rendered(soul)),
-            _ => Err(Trouble::permanent(crate::api::Reason::TemplateError, "too much")),
+            _ => Err(ReconcileError::permanent(crate::api::Reason::TemplateError, "too much")),
         };
         let (files, status) = files(&found("x"), None, picky).unwrap();
         assert_eq!((texts(&files)[0].as_str(), status.unwrap().state), ("I:", SoulState::TooLarge));

@@ -5,23 +5,23 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Judgement, PARTS, judge};
+use super::conditions::{AgentConditions, PARTS, judge};
 use super::desired::{Desired, DesiredFile};
-use super::liveness::Signs;
+use super::liveness::Liveness;
 use super::observed::{ObservedRun, Registration};
 use super::plan::records;
-use super::status_input::Report;
-use super::token::rules::{TokenState, Tokens, is_recorded};
+use super::status_input::StatusInput;
+use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
 use crate::api::agent::{AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
-use crate::api::conditions::{Truth, Verdict, clear, find, is_true, set};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::core::agent::{files, label, session, wake};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// The status of an agent that is not being deleted.
 #[must_use]
-pub fn status(report: &Report<'_>) -> AgentStatus {
+pub fn status(report: &StatusInput<'_>) -> AgentStatus {
     let mut new = report.old.clone();
     new.observed_generation = report.generation;
     if let Some(heartbeat) = report.heartbeat {
@@ -30,7 +30,7 @@ pub fn status(report: &Report<'_>) -> AgentStatus {
     if let Some(desired) = report.desired {
         describe(&mut new, desired, report);
     }
-    let Judgement { verdicts, ready } = judge(&new, report);
+    let AgentConditions { verdicts, ready } = judge(&new, report);
     for verdict in verdicts.iter().chain([&ready]) {
         set(&mut new.conditions, verdict, report.generation, report.now);
     }
@@ -42,7 +42,7 @@ pub fn status(report: &Report<'_>) -> AgentStatus {
 
 /// The status of an agent that is being deleted.
 #[must_use]
-pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&Trouble>, now: Timestamp) -> AgentStatus {
+pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&ReconcileError>, now: Timestamp) -> AgentStatus {
     let mut new = old.clone();
     new.observed_generation = generation;
     new.phase = Some(Phase::Deleting);
@@ -50,15 +50,17 @@ pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&Trouble>, now:
         Some(trouble) => (trouble.reason, trouble.message.as_str()),
         None => (Reason::Deleting, "the agent is being removed from its gateway"),
     };
-    for (kind, truth) in [(ConditionType::Ready, Truth::False), (ConditionType::Reconciling, Truth::True)] {
-        set(&mut new.conditions, &Verdict::new(kind, truth, reason, message), generation, now);
+    for (kind, truth) in
+        [(ConditionType::Ready, ConditionStatus::False), (ConditionType::Reconciling, ConditionStatus::True)]
+    {
+        set(&mut new.conditions, &ConditionUpdate::new(kind, truth, reason, message), generation, now);
     }
     clear(&mut new.conditions, ConditionType::Stalled);
     new.last_error = wait.map(last_error);
     new
 }
 
-fn last_error(trouble: &Trouble) -> LastError {
+fn last_error(trouble: &ReconcileError) -> LastError {
     LastError {
         code: trouble.code.clone().unwrap_or_else(|| trouble.reason.as_str().into()),
         message: trouble.message.clone(),
@@ -67,7 +69,7 @@ fn last_error(trouble: &Trouble) -> LastError {
 }
 
 /// Ids, files, token, session, wake and requests.
-fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
+fn describe(new: &mut AgentStatus, desired: &Desired, report: &StatusInput<'_>) {
     let old_files = records(desired, report.old);
     let other_agent = old_files.is_empty() && new.agent_id.as_ref().is_some_and(|id| *id != desired.identity.agent_id);
     if other_agent {
@@ -99,7 +101,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
                     .any(|f| f.name == file.name && matches!(f.state, FileState::Synced | FileState::Ignored))
         };
         let delivered = given && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
-        let tokens = Tokens {
+        let tokens = TokenStatusInput {
             state,
             old: report.old.token.as_ref(),
             confirmed: report.confirmed,
@@ -120,7 +122,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &Report<'_>) {
 }
 
 /// What was done of the one-shot requests. A token is replaced when the one in the Secret was issued for the request.
-fn fulfilled(desired: &Desired, report: &Report<'_>) -> BTreeSet<RequestKind> {
+fn fulfilled(desired: &Desired, report: &StatusInput<'_>) -> BTreeSet<RequestKind> {
     let mut done = report.fulfilled.clone();
     if let Some(TokenState::Held(held)) = report.token
         && held.issued_for.is_some()
@@ -136,10 +138,10 @@ fn run(run: ObservedRun) -> RunStatus {
 }
 
 /// The kstatus conditions, present only while true.
-fn progress(new: &mut AgentStatus, report: &Report<'_>, ready: &Verdict) {
+fn progress(new: &mut AgentStatus, report: &StatusInput<'_>, ready: &ConditionUpdate) {
     clear(&mut new.conditions, ConditionType::Reconciling);
     clear(&mut new.conditions, ConditionType::Stalled);
-    if ready.truth == Truth::True {
+    if ready.truth == ConditionStatus::True {
         return;
     }
     let kind = match report.wait {
@@ -149,10 +151,15 @@ fn progress(new: &mut AgentStatus, report: &Report<'_>, ready: &Verdict) {
         Some(_) | None => ConditionType::Reconciling,
     };
     let since = find(&report.old.conditions, kind).map_or(report.now, |c| c.last_transition_time.0);
-    set(&mut new.conditions, &Verdict::new(kind, true, ready.reason, ready.message.clone()), report.generation, since);
+    set(
+        &mut new.conditions,
+        &ConditionUpdate::new(kind, true, ready.reason, ready.message.clone()),
+        report.generation,
+        since,
+    );
 }
 
-fn phase(new: &AgentStatus, report: &Report<'_>) -> Phase {
+fn phase(new: &AgentStatus, report: &StatusInput<'_>) -> Phase {
     if report.desired.is_some_and(|d| d.paused.is_some()) {
         return Phase::Paused;
     }
@@ -162,7 +169,7 @@ fn phase(new: &AgentStatus, report: &Report<'_>) -> Phase {
     if !PARTS.iter().all(|part| is_true(&new.conditions, *part)) {
         return Phase::Provisioning;
     }
-    if report.observed.is_some_and(|shown| Signs::of(None, new, Some(shown)).running_until(report.now).is_some()) {
+    if report.observed.is_some_and(|shown| Liveness::of(None, new, Some(shown)).running_until(report.now).is_some()) {
         return Phase::Active;
     }
     let checked_in = find(&new.conditions, ConditionType::CheckedIn);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::core::agent::blocked::Wait;
+use crate::core::agent::blocked::Blocker;
 use crate::core::agent::fixtures::{Situation, applied, at};
 use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::Plan;
@@ -9,9 +9,9 @@ fn truth(status: &AgentStatus, kind: ConditionType) -> String {
 }
 
 /// The status when the gateway could not be asked.
-fn without_gateway(situation: &Situation, trouble: Trouble) -> AgentStatus {
-    let wait = Wait::Blocked(trouble);
-    status(&Report {
+fn without_gateway(situation: &Situation, trouble: ReconcileError) -> AgentStatus {
+    let wait = Blocker::Blocked(trouble);
+    status(&StatusInput {
         old: &situation.status,
         generation: situation.desired.generation,
         desired: Some(&situation.desired),
@@ -55,7 +55,7 @@ fn the_phase_follows_from_what_is_known() {
     paused.desired.paused = Some("spec.suspend is true");
     paused.record(&Plan::default(), None);
     assert_eq!(paused.status.phase, Some(Phase::Paused));
-    let failed = without_gateway(&applied(), Trouble::permanent(Reason::TemplateError, "no"));
+    let failed = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));
     assert_eq!(failed.phase, Some(Phase::Failed));
     let deleting = deleting(&applied().working().status, 1, None, at(2000));
     assert_eq!(
@@ -78,7 +78,7 @@ fn what_an_agent_says_it_does_is_its_phase() {
 #[test]
 fn while_the_gateway_is_away_nobody_knows_and_what_was_known_stays() {
     let working = applied().working();
-    let status = without_gateway(&working, Trouble::transient(Reason::GatewayNotReady, "away"));
+    let status = without_gateway(&working, ReconcileError::transient(Reason::GatewayNotReady, "away"));
     assert_eq!(truth(&status, ConditionType::Ready), "Unknown GatewayNotReady");
     assert_eq!(truth(&status, ConditionType::FilesSynced), "True Reconciled");
     assert_eq!(status.files, working.status.files);
@@ -86,7 +86,7 @@ fn while_the_gateway_is_away_nobody_knows_and_what_was_known_stays() {
 
 #[test]
 fn stalled_and_reconciling_are_there_only_while_true() {
-    let permanent = without_gateway(&applied(), Trouble::permanent(Reason::TemplateError, "no"));
+    let permanent = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));
     assert_eq!(truth(&permanent, ConditionType::Stalled), "True TemplateError");
     assert_eq!(truth(&permanent, ConditionType::Reconciling), "");
     let ready = applied().provisioned().status;
@@ -95,7 +95,7 @@ fn stalled_and_reconciling_are_there_only_while_true() {
 
 #[test]
 fn an_error_of_the_gateway_keeps_its_code() {
-    let trouble = Trouble::transient(Reason::GatewayError, "no").with_code("UNAVAILABLE");
+    let trouble = ReconcileError::transient(Reason::GatewayError, "no").with_code("UNAVAILABLE");
     let status = without_gateway(&applied(), trouble);
     let error = status.last_error.unwrap();
     assert_eq!((error.code.as_str(), error.transient), ("UNAVAILABLE", true));

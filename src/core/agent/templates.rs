@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::TemplateSource;
 use crate::api::{Agent, AgentGateway, Board, Reason};
-use crate::core::error::Trouble;
+use crate::core::error::ReconcileError;
 
 /// The templates that replace built-in ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Given {
         source: String,
     },
     /// It stands in `binaryData`, which is an error for an agent that has a file of this name.
-    Binary(Trouble),
+    Binary(ReconcileError),
 }
 
 /// The templates that the Agent itself gives: file name, field and source.
@@ -60,17 +60,17 @@ pub fn config_maps(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentG
 
 /// A key of a ConfigMap that a field names does not exist.
 #[must_use]
-pub fn missing_key(namespace: &str, name: &str, key: &str, field: &str) -> Trouble {
+pub fn missing_key(namespace: &str, name: &str, key: &str, field: &str) -> ReconcileError {
     let message =
         format!("ConfigMap {namespace}/{name}, which {field} names, has no key {key:?}; add it or change that field");
-    Trouble::permanent(Reason::ConfigMapNotFound, message)
+    ReconcileError::permanent(Reason::ConfigMapNotFound, message)
 }
 
 /// A key of a ConfigMap stands in `binaryData`.
 #[must_use]
-pub fn in_binary_data(namespace: &str, name: &str, key: &str, field: &str) -> Trouble {
+pub fn in_binary_data(namespace: &str, name: &str, key: &str, field: &str) -> ReconcileError {
     let message = format!(
         "ConfigMap {namespace}/{name}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
     );
-    Trouble::permanent(Reason::TemplateError, message)
+    ReconcileError::permanent(Reason::TemplateError, message)
 }

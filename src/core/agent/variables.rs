@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::binding::Identity;
+use super::binding::AgentIdentity;
 use super::references::References;
 use crate::api::agent::{Agent, Role};
 use crate::api::profile::IdentityProfile;
@@ -42,7 +42,7 @@ pub fn variables(agent: &Agent, references: &References, interval: &str, token: 
 
 fn gateway_facts(gateway: &AgentGateway) -> GatewayFacts {
     let uid = gateway.metadata.uid.as_deref().unwrap_or_default();
-    let main = Identity::derive(Role::Main, None, uid, &gateway.spec.workspace_root);
+    let main = AgentIdentity::derive(Role::Main, None, uid, &gateway.spec.workspace_root);
     GatewayFacts {
         base_url: gateway.spec.api_url.clone(),
         workspace_root: gateway.spec.workspace_root.clone(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::desired::{Desired, Wake};
-use super::liveness::Signs;
+use super::liveness::Liveness;
 use super::observed::Observed;
 use crate::api::agent::WakeStatus;
 use crate::backoff::doubled;
@@ -16,7 +16,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_min
 
 /// What to do about waking an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Waking {
+pub enum WakeDecision {
     /// It has been heard of since, or is not to be woken.
     Rest,
     /// It was woken and has until then.
@@ -44,21 +44,21 @@ pub enum Waking {
 /// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
 /// status alone, so that a wake which was sent and not recorded is sent again under the same key.
 #[must_use]
-pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
+pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
     let due = due(desired, record, signs, now);
     let Some(until) = signs.running_until(now) else { return due };
     // The run of the last wake may be the one that goes on, and may end with a check-in.
     let hopes = record.is_some_and(|record| record.answered_at.is_none());
     match due {
-        Waking::Send { .. } | Waking::Again(_) => Waking::Busy(until),
-        Waking::Exhausted if hopes => Waking::Busy(until),
-        Waking::Exhausted | Waking::Rest | Waking::Until(_) | Waking::Busy(_) => due,
+        WakeDecision::Send { .. } | WakeDecision::Again(_) => WakeDecision::Busy(until),
+        WakeDecision::Exhausted if hopes => WakeDecision::Busy(until),
+        WakeDecision::Exhausted | WakeDecision::Rest | WakeDecision::Until(_) | WakeDecision::Busy(_) => due,
     }
 }
 
 /// What to do about waking an agent that does not run.
-fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Timestamp) -> Waking {
-    let Some(wake) = desired.wake else { return Waking::Rest };
+fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
+    let Some(wake) = desired.wake else { return WakeDecision::Rest };
     let current = record.filter(|r| r.generation == desired.generation);
     let Some(current) = current else {
         return send(desired, 1, None);
@@ -66,22 +66,22 @@ fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Signs, now: Times
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
     let answered = signs.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
     if answered {
-        return if signs.fresh(desired, now) { Waking::Rest } else { send(desired, 1, sent) };
+        return if signs.fresh(desired, now) { WakeDecision::Rest } else { send(desired, 1, sent) };
     }
     unanswered(desired, wake, current, now)
 }
 
-fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> Waking {
+fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> WakeDecision {
     let deadline = current.deadline.as_ref().map_or(now, |t| t.0);
     if now < deadline {
-        return Waking::Until(deadline);
+        return WakeDecision::Until(deadline);
     }
     if current.attempts >= wake.max_attempts {
-        return Waking::Exhausted;
+        return WakeDecision::Exhausted;
     }
     let again = deadline.saturating_add(pause(current.attempts)).unwrap_or(Timestamp::MAX);
     if now < again {
-        return Waking::Again(again);
+        return WakeDecision::Again(again);
     }
     send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
 }
@@ -92,10 +92,10 @@ fn pause(attempt: i32) -> Duration {
 }
 
 /// A wake after the one that was sent at `before`, as the status records it.
-fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> Waking {
+fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> WakeDecision {
     let before = before.map_or(0, Timestamp::as_second);
     let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
-    Waking::Send { attempt, key }
+    WakeDecision::Send { attempt, key }
 }
 
 /// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
@@ -110,7 +110,7 @@ pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<
 
 /// What became of a wake in one reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Woken {
+pub struct WakeResult {
     /// The number of the attempt.
     pub attempt: i32,
     /// The key of its message.
@@ -127,7 +127,7 @@ pub fn status(
     desired: &Desired,
     old: Option<&WakeStatus>,
     observed: Option<&Observed>,
-    woken: Option<&Woken>,
+    woken: Option<&WakeResult>,
     now: Timestamp,
 ) -> Option<WakeStatus> {
     if let (Some(woken), Some(wake)) = (woken, desired.wake) {

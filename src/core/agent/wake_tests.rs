@@ -1,8 +1,8 @@
 use super::*;
 use crate::core::agent::fixtures::{Situation, applied, at};
 
-fn next(situation: &Situation) -> Waking {
-    let signs = Signs::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
+fn next(situation: &Situation) -> WakeDecision {
+    let signs = Liveness::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
     waking(&situation.desired, situation.status.wake.as_ref(), &signs, at(situation.now))
 }
 
@@ -16,10 +16,14 @@ fn woken(times: i32) -> Situation {
     situation
 }
 
-fn attempt(waking: &Waking) -> Option<i32> {
+fn attempt(waking: &WakeDecision) -> Option<i32> {
     match waking {
-        Waking::Send { attempt, .. } => Some(*attempt),
-        Waking::Rest | Waking::Until(_) | Waking::Again(_) | Waking::Busy(_) | Waking::Exhausted => None,
+        WakeDecision::Send { attempt, .. } => Some(*attempt),
+        WakeDecision::Rest
+        | WakeDecision::Until(_)
+        | WakeDecision::Again(_)
+        | WakeDecision::Busy(_)
+        | WakeDecision::Exhausted => None,
     }
 }
 
@@ -27,9 +31,9 @@ fn attempt(waking: &Waking) -> Option<i32> {
 fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
     let mut situation = woken(1);
     situation.now = 1299;
-    assert_eq!(next(&situation), Waking::Until(at(1300)));
+    assert_eq!(next(&situation), WakeDecision::Until(at(1300)));
     situation.now = 1300;
-    assert_eq!(next(&situation), Waking::Again(at(1330)));
+    assert_eq!(next(&situation), WakeDecision::Again(at(1330)));
     situation.now = 1330;
     assert_eq!(attempt(&next(&situation)), Some(2));
 }
@@ -43,7 +47,7 @@ fn the_pause_doubles_up_to_ten_minutes() {
 #[test]
 fn who_never_answers_is_left_alone_after_the_last_attempt() {
     assert_eq!(attempt(&next(&woken(2))), Some(3));
-    assert_eq!(next(&woken(3)), Waking::Exhausted);
+    assert_eq!(next(&woken(3)), WakeDecision::Exhausted);
 }
 
 #[test]
@@ -57,16 +61,16 @@ fn a_new_generation_starts_over() {
 fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
     let situation = woken(1);
     assert_eq!(next(&situation), next(&situation.clone()));
-    let Waking::Send { key, .. } = next(&situation) else { panic!() };
+    let WakeDecision::Send { key, .. } = next(&situation) else { panic!() };
     assert_eq!(key, "muster-u1-1-1000-2");
 }
 
 #[test]
 fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
     let mut situation = applied().working();
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
     situation.now += 597;
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
     situation.now += 10;
     assert_eq!(attempt(&next(&situation)), Some(1));
 }
@@ -75,7 +79,7 @@ fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
 fn who_is_not_to_be_woken_never_is() {
     let mut situation = applied().provisioned();
     situation.desired.wake = None;
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn without_a_heartbeat_nobody_goes_stale() {
     let mut situation = applied().working();
     situation.desired.heartbeat_interval = std::time::Duration::ZERO;
     situation.now += 1_000_000;
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
 }
 
 #[test]
@@ -102,8 +106,8 @@ fn ran(situation: &mut Situation, started: i64, ended: Option<i64>) {
 }
 
 /// Six hours after a run began.
-fn given_up(started: i64) -> Waking {
-    Waking::Busy(at(started + 6 * 3600))
+fn given_up(started: i64) -> WakeDecision {
+    WakeDecision::Busy(at(started + 6 * 3600))
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_running_agent_is_not_woken_again_and_not_given_up() {
     situation.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
     let began = situation.now - 10;
     ran(&mut situation, began, None);
-    assert_eq!(next(&situation), Waking::Exhausted, "its own run is over: this is another");
+    assert_eq!(next(&situation), WakeDecision::Exhausted, "its own run is over: this is another");
 }
 
 #[test]
@@ -135,9 +139,9 @@ fn an_agent_that_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() 
     let mut situation = applied().working();
     ran(&mut situation, 1500, None);
     situation.now = 5000;
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
     ran(&mut situation, 1500, Some(5000));
-    assert_eq!(next(&situation), Waking::Rest);
+    assert_eq!(next(&situation), WakeDecision::Rest);
     situation.now = 5600;
     assert_eq!(attempt(&next(&situation)), Some(1));
 }
@@ -160,7 +164,7 @@ fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
     situation.observed.activity.ended.insert("k1".into());
     assert_eq!(situation.plan().steps, [], "in the moment in which the run ends, too");
     situation.record(&crate::core::agent::plan::Plan::default(), None);
-    assert_eq!(next(&situation), Waking::Until(at(3300)));
+    assert_eq!(next(&situation), WakeDecision::Until(at(3300)));
     ran(&mut situation, 3200, Some(3400));
     situation.observed.activity.ended.insert("other".into());
     situation.now = 3400;

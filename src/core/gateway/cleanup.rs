@@ -12,7 +12,7 @@ use crate::core::objects::Objects;
 
 /// An AgentGateway that does not exist any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gone {
+pub struct GoneGateway {
     /// Its key.
     pub key: ObjectKey,
     /// Its uid, as far as that is known.
@@ -21,7 +21,7 @@ pub struct Gone {
     pub secrets: BTreeSet<String>,
 }
 
-impl Gone {
+impl GoneGateway {
     /// One that was last seen so.
     #[must_use]
     pub fn seen(gateway: &AgentGateway) -> Self {
@@ -49,7 +49,7 @@ impl Gone {
 }
 
 /// The AgentGateways that Agents or Boards refer to and that do not exist.
-pub fn missing<O: Objects>(objects: &O) -> Vec<Gone> {
+pub fn missing<O: Objects>(objects: &O) -> Vec<GoneGateway> {
     let mut keys = BTreeSet::new();
     for agent in objects.agents() {
         let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
@@ -59,5 +59,5 @@ pub fn missing<O: Objects>(objects: &O) -> Vec<Gone> {
     keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
     let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
     keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
-    keys.into_iter().map(Gone::named).collect()
+    keys.into_iter().map(GoneGateway::named).collect()
 }

@@ -4,55 +4,57 @@ use std::sync::Arc;
 
 use ConditionType as C;
 
-use crate::api::conditions::{Truth, Verdict};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate};
 use crate::api::gateway::Pairing;
 use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::agent::cleanup::advice;
-use crate::core::error::Trouble;
-use crate::core::gateway::shared_heartbeats::{self, Shared};
-use crate::openclaw::model::{Credential, Hello, Inventory, Link, Refusal, RefusalKind, Unread, Writes};
+use crate::core::error::ReconcileError;
+use crate::core::gateway::shared_heartbeats::{self, SharedHeartbeatPlan};
+use crate::openclaw::model::{
+    ConfigWrites, ConnectionState, Credential, Hello, Inventory, ReadFailure, Refusal, RefusalKind,
+};
 
 /// The conditions that Ready is made of, in the order in which a flaw is told.
 const PARTS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
 
 /// Those of a gateway of which a reference or a field does not hold.
-pub(crate) fn troubled(trouble: &Trouble) -> Vec<Verdict> {
-    let ready = Verdict::new(C::Ready, false, trouble.reason, trouble.message.clone());
+pub(crate) fn troubled(trouble: &ReconcileError) -> Vec<ConditionUpdate> {
+    let ready = ConditionUpdate::new(C::Ready, false, trouble.reason, trouble.message.clone());
     match trouble.reason {
         Reason::SecretNotFound | Reason::SecretInvalid => {
-            vec![Verdict::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
+            vec![ConditionUpdate::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
         }
         _ => vec![ready],
     }
 }
 
 /// Those of a gateway that is suspended.
-pub(crate) fn suspended() -> Vec<Verdict> {
+pub(crate) fn suspended() -> Vec<ConditionUpdate> {
     let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
-    let unknown = |kind| Verdict::new(kind, Truth::Unknown, Reason::Suspended, message);
+    let unknown = |kind| ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::Suspended, message);
     let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
-    verdicts.push(Verdict::new(C::Suspended, true, Reason::Suspended, message));
-    verdicts.push(Verdict::new(C::Ready, false, Reason::Suspended, message));
+    verdicts.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
+    verdicts.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
     verdicts
 }
 
 /// What was seen of a gateway by its connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ObservedConnection {
     /// The connection's state.
-    pub link: Link,
+    pub link: ConnectionState,
     /// What the gateway has, when that was read.
     pub inventory: Option<Arc<Inventory>>,
     /// Why that cannot be read, while it fails time and again.
-    pub unread: Option<Arc<Unread>>,
+    pub unread: Option<Arc<ReadFailure>>,
     /// The config writes.
-    pub writes: Arc<Writes>,
+    pub writes: Arc<ConfigWrites>,
     /// Muster's device id, when that was read.
     pub device_id: Option<String>,
     /// Agents in the middle of whose removal it may have been killed.
     pub cut_off: Vec<String>,
     /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
-    pub shared: Option<Shared>,
+    pub shared: Option<SharedHeartbeatPlan>,
 }
 
 /// Where a gateway is, and whether its certificate is taken as it is.
@@ -86,11 +88,11 @@ impl Address<'_> {
 #[derive(Clone, Copy)]
 enum Read<'a> {
     UnderWay,
-    Failed(&'a Unread),
+    Failed(&'a ReadFailure),
     Done(&'a Inventory),
 }
 
-impl Connection {
+impl ObservedConnection {
     fn read(&self) -> Read<'_> {
         match (&self.unread, &self.inventory) {
             (Some(unread), _) => Read::Failed(unread),
@@ -101,44 +103,56 @@ impl Connection {
 }
 
 /// Those that follow from a gateway's connection.
-pub(crate) fn verdicts(gateway: &AgentGateway, pairing: Option<&Pairing>, seen: &Connection) -> Vec<Verdict> {
+pub(crate) fn verdicts(
+    gateway: &AgentGateway,
+    pairing: Option<&Pairing>,
+    seen: &ObservedConnection,
+) -> Vec<ConditionUpdate> {
     let address = Address { url: &gateway.spec.url, unchecked: is_unchecked(gateway) };
     let url = address.url;
     let mut verdicts = match &seen.link {
-        Link::Up(hello) => up(address, hello, seen.read()),
-        Link::Connecting => {
-            unknown_but(Verdict::new(C::Reachable, Truth::Unknown, Reason::Connecting, format!("connecting to {url}")))
+        ConnectionState::Up(hello) => up(address, hello, seen.read()),
+        ConnectionState::Connecting => unknown_but(ConditionUpdate::new(
+            C::Reachable,
+            ConditionStatus::Unknown,
+            Reason::Connecting,
+            format!("connecting to {url}"),
+        )),
+        ConnectionState::Down { error, .. } => {
+            unknown_but(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
         }
-        Link::Down { error, .. } => {
-            unknown_but(Verdict::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
-        }
-        Link::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
+        ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
-    verdicts.push(Verdict::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    verdicts.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
     verdicts.push(config_synced(&seen.link, &seen.writes));
-    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, Shared::verdict));
+    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::verdict));
     // What is known to be wrong explains what is not known.
     let with = |truth| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth == truth));
-    let flaw = with(Truth::False).or_else(|| with(Truth::Unknown));
+    let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown));
     let ready = match flaw {
-        Some(flaw) => Verdict::new(C::Ready, false, flaw.reason, flaw.message.clone()),
-        None => Verdict::new(C::Ready, true, Reason::Connected, address.connected()),
+        Some(flaw) => ConditionUpdate::new(C::Ready, false, flaw.reason, flaw.message.clone()),
+        None => ConditionUpdate::new(C::Ready, true, Reason::Connected, address.connected()),
     };
     verdicts.push(ready);
     advise(&mut verdicts, &seen.cut_off);
     verdicts
 }
 
-fn settled(read: Read<'_>) -> Verdict {
+fn settled(read: Read<'_>) -> ConditionUpdate {
     match read {
-        Read::UnderWay => {
-            Verdict::new(C::Settled, Truth::Unknown, Reason::Connecting, "the gateway's roster is being read")
+        Read::UnderWay => ConditionUpdate::new(
+            C::Settled,
+            ConditionStatus::Unknown,
+            Reason::Connecting,
+            "the gateway's roster is being read",
+        ),
+        Read::Failed(unread) => {
+            ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(unread))
         }
-        Read::Failed(unread) => Verdict::new(C::Settled, Truth::Unknown, Reason::RosterUnreadable, unreadable(unread)),
         Read::Done(inventory) if inventory.settled => {
-            Verdict::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
+            ConditionUpdate::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
         }
-        Read::Done(_) => Verdict::new(
+        Read::Done(_) => ConditionUpdate::new(
             C::Settled,
             false,
             Reason::NotSettled,
@@ -147,13 +161,13 @@ fn settled(read: Read<'_>) -> Verdict {
     }
 }
 
-fn unreadable(unread: &Unread) -> String {
+fn unreadable(unread: &ReadFailure) -> String {
     format!("the gateway's config and roster cannot be read: {} ({})", unread.message, unread.code)
 }
 
 /// Whether Muster can work with the gateway: one that answers what it is asked with an error that does not pass is none
 /// that it can work with.
-fn compatible(hello: &Hello, read: Read<'_>) -> Verdict {
+fn compatible(hello: &Hello, read: Read<'_>) -> ConditionUpdate {
     match read {
         Read::Failed(unread) if !unread.transient => {
             let message = format!(
@@ -161,16 +175,16 @@ fn compatible(hello: &Hello, read: Read<'_>) -> Verdict {
                 hello.server_version,
                 unreadable(unread)
             );
-            Verdict::new(C::Compatible, false, Reason::RosterUnreadable, message)
+            ConditionUpdate::new(C::Compatible, false, Reason::RosterUnreadable, message)
         }
         Read::UnderWay | Read::Failed(_) | Read::Done(_) => {
             let message = format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol);
-            Verdict::new(C::Compatible, true, Reason::Connected, message)
+            ConditionUpdate::new(C::Compatible, true, Reason::Connected, message)
         }
     }
 }
 
-fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<Verdict> {
+fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdate> {
     let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
     let granted = match hello.credential {
         Credential::Shared => format!("the gateway granted {}", scopes.join(", ")),
@@ -184,16 +198,16 @@ fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<Verdict> {
         ),
     };
     vec![
-        Verdict::new(C::Reachable, true, Reason::Connected, address.connected()),
-        Verdict::new(C::Authenticated, true, Reason::Connected, granted),
-        Verdict::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
+        ConditionUpdate::new(C::Reachable, true, Reason::Connected, address.connected()),
+        ConditionUpdate::new(C::Authenticated, true, Reason::Connected, granted),
+        ConditionUpdate::new(C::Paired, true, Reason::Connected, "the gateway asks for no approval of this device"),
         compatible(hello, read),
         settled(read),
     ]
 }
 
 /// Says beside that the gateway cannot be reached what helps, where it may have been killed in the middle of a removal.
-fn advise(verdicts: &mut [Verdict], cut_off: &[String]) {
+fn advise(verdicts: &mut [ConditionUpdate], cut_off: &[String]) {
     let Some(advice) = advice(cut_off) else { return };
     for verdict in verdicts.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
         verdict.message = format!("{}; {advice}", verdict.message);
@@ -201,16 +215,18 @@ fn advise(verdicts: &mut [Verdict], cut_off: &[String]) {
 }
 
 /// One part is known, the others are not.
-fn unknown_but(known: Verdict) -> Vec<Verdict> {
+fn unknown_but(known: ConditionUpdate) -> Vec<ConditionUpdate> {
     let rest = PARTS.into_iter().filter(|part| *part != known.kind);
     let mut verdicts: Vec<_> = rest
-        .map(|kind| Verdict::new(kind, Truth::Unknown, Reason::NotConnected, "not known without a connection"))
+        .map(|kind| {
+            ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::NotConnected, "not known without a connection")
+        })
         .collect();
     verdicts.push(known);
     verdicts
 }
 
-fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<Verdict> {
+fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<ConditionUpdate> {
     let said = format!("{} ({})", refusal.message, refusal.code);
     let (kind, reason, advice) = match &refusal.kind {
         RefusalKind::BadCredentials => {
@@ -261,16 +277,25 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
         }
         RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
     };
-    let mut verdicts =
-        unknown_but(Verdict::new(kind, false, reason, format!("the gateway refused the connection: {said}; {advice}")));
+    let mut verdicts = unknown_but(ConditionUpdate::new(
+        kind,
+        false,
+        reason,
+        format!("the gateway refused the connection: {said}; {advice}"),
+    ));
     verdicts.retain(|v| v.kind != C::Reachable);
-    verdicts.push(Verdict::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    verdicts.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
     verdicts
 }
 
-fn config_synced(link: &Link, writes: &Writes) -> Verdict {
-    if !matches!(link, Link::Up(_)) {
-        return Verdict::new(C::ConfigSynced, Truth::Unknown, Reason::NotConnected, "not known without a connection");
+fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
+    if !matches!(link, ConnectionState::Up(_)) {
+        return ConditionUpdate::new(
+            C::ConfigSynced,
+            ConditionStatus::Unknown,
+            Reason::NotConnected,
+            "not known without a connection",
+        );
     }
     if let Some((id, error)) = writes.refused.iter().next() {
         let message = format!(
@@ -279,7 +304,7 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
             error.message,
             error.code
         );
-        return Verdict::new(C::ConfigSynced, false, Reason::EntryRefused, message);
+        return ConditionUpdate::new(C::ConfigSynced, false, Reason::EntryRefused, message);
     }
     if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
         let message = format!(
@@ -288,27 +313,27 @@ fn config_synced(link: &Link, writes: &Writes) -> Verdict {
             error.message,
             error.code
         );
-        return Verdict::new(C::ConfigSynced, false, Reason::EntryDelayed, message);
+        return ConditionUpdate::new(C::ConfigSynced, false, Reason::EntryDelayed, message);
     }
     if writes.pending.is_empty() {
-        return Verdict::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
+        return ConditionUpdate::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
     }
     if let Some(error) = &writes.failed {
         let message = format!(
             "the last config write failed and is tried again, at least once a minute: {} ({})",
             error.message, error.code
         );
-        return Verdict::new(C::ConfigSynced, false, Reason::GatewayError, message);
+        return ConditionUpdate::new(C::ConfigSynced, false, Reason::GatewayError, message);
     }
     let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
-    Verdict::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
+    ConditionUpdate::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(kind: RefusalKind, of: C) -> Verdict {
+    fn told(kind: RefusalKind, of: C) -> ConditionUpdate {
         let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
         refused("ws://gw:18789", None, &refusal, None).into_iter().find(|verdict| verdict.kind == of).unwrap()
     }
@@ -326,7 +351,7 @@ mod tests {
     fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
         let verdict =
             told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
-        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::ScopesMissing));
+        assert_eq!((verdict.truth, verdict.reason), (ConditionStatus::False, Reason::ScopesMissing));
         for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
             assert!(verdict.message.contains(part), "{}", verdict.message);
         }
@@ -335,8 +360,8 @@ mod tests {
     #[test]
     fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
         let verdict = told(RefusalKind::DeviceRejected, C::Paired);
-        assert_eq!((verdict.truth, verdict.reason), (Truth::False, Reason::DeviceRejected));
+        assert_eq!((verdict.truth, verdict.reason), (ConditionStatus::False, Reason::DeviceRejected));
         assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
-        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).truth, Truth::True);
+        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).truth, ConditionStatus::True);
     }
 }

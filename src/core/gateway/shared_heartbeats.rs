@@ -6,12 +6,12 @@ use std::sync::Arc;
 use ConditionType as C;
 use jiff::Timestamp;
 
-use crate::api::conditions::{Truth, Verdict, find};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
 use crate::api::config_policy::{SharedHeartbeats, SharedHeartbeatsStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
 use crate::core::agent::binding::Binding;
-use crate::core::event::Note;
+use crate::core::event::Event;
 use crate::core::gateway_ref::is_same_gateway;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MOST_KEPT};
@@ -21,7 +21,7 @@ const MOST_NAMED: usize = 10;
 
 /// What Muster has at a gateway, and what follows for the agents of others.
 #[derive(Clone, Debug, Default)]
-pub struct Shared {
+pub struct SharedHeartbeatPlan {
     claims: HeartbeatClaims,
     plan: HeartbeatPlan,
 }
@@ -66,7 +66,7 @@ fn keeps(gateway: &AgentGateway) -> bool {
     }
 }
 
-impl Shared {
+impl SharedHeartbeatPlan {
     /// Looks at what a gateway has.
     pub fn look(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
         let plan = inventory.heartbeats.plan(&claims, &BTreeSet::new());
@@ -85,12 +85,12 @@ impl Shared {
     }
 
     /// What the condition says.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> ConditionUpdate {
         let stopped: Vec<_> = self.plan.stopped.iter().map(String::as_str).collect();
         if stopped.is_empty() {
             let message =
                 "no agent that Muster did not make lost its heartbeat to the heartbeat blocks of Muster's agents";
-            return Verdict::new(C::HeartbeatsShared, true, Reason::Reconciled, message);
+            return ConditionUpdate::new(C::HeartbeatsShared, true, Reason::Reconciled, message);
         }
         let advice = if self.claims.keep {
             format!(
@@ -104,13 +104,18 @@ impl Shared {
             "OpenClaw runs no heartbeat of {}: Muster's agents have a heartbeat block and these agents have none; {advice}",
             named(&stopped)
         );
-        Verdict::new(C::HeartbeatsShared, false, Reason::HeartbeatsStopped, message)
+        ConditionUpdate::new(C::HeartbeatsShared, false, Reason::HeartbeatsStopped, message)
     }
 }
 
 /// What the condition says of a gateway that cannot be asked.
-pub fn unknown() -> Verdict {
-    Verdict::new(C::HeartbeatsShared, Truth::Unknown, Reason::NotConnected, "not known without a connection")
+pub fn unknown() -> ConditionUpdate {
+    ConditionUpdate::new(
+        C::HeartbeatsShared,
+        ConditionStatus::Unknown,
+        Reason::NotConnected,
+        "not known without a connection",
+    )
 }
 
 fn named(ids: &[&str]) -> String {
@@ -122,16 +127,16 @@ fn named(ids: &[&str]) -> String {
 }
 
 /// What is worth an event: agents of others lost their heartbeats.
-pub fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Note> {
+pub fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
     let stopped = |status: &AgentGatewayStatus| {
         find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
     };
     let now = stopped(new).filter(|_| stopped(old).is_none())?;
-    Some(Note { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
+    Some(Event { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
 }
 
 /// What becomes of the blocks that an AgentGateway recorded, while it is being deleted.
-pub enum Blocks {
+pub enum RecordedBlocks {
     /// There are none, or another AgentGateway of the same URL takes them away.
     Done,
     /// They are to be taken away first.
@@ -142,10 +147,10 @@ pub enum Blocks {
 
 /// What becomes of the blocks that an AgentGateway recorded, while it is being deleted and no agent is bound to it. It does
 /// not wait for longer than its `cleanupTimeout`.
-pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, now: Timestamp) -> Blocks {
+pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, now: Timestamp) -> RecordedBlocks {
     let recorded = recorded(gateway);
     if recorded.is_empty() {
-        return Blocks::Done;
+        return RecordedBlocks::Done;
     }
     // Another AgentGateway of the same URL takes them away with its own; of two that go, the last one.
     let stays =
@@ -153,15 +158,15 @@ pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, 
     let mut others = siblings(objects, key);
     others.retain(|other| stays(other));
     if others.iter().any(|other| self::recorded(other).is_superset(&recorded)) {
-        return Blocks::Done;
+        return RecordedBlocks::Done;
     }
     let since = gateway.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let end = since.and_then(|since| since.saturating_add(gateway.spec.cleanup_timeout()).ok());
     if end.is_some_and(|end| now < end) {
-        return Blocks::Wait;
+        return RecordedBlocks::Wait;
     }
     let ids: Vec<_> = recorded.iter().map(String::as_str).collect();
-    Blocks::Left(format!(
+    RecordedBlocks::Left(format!(
         "empty heartbeat blocks may still stand in the config of the gateway {}, in the entries of {}: it could not be asked in time; take them out there",
         gateway.spec.url,
         named(&ids)
@@ -169,6 +174,6 @@ pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, 
 }
 
 /// The event of an AgentGateway that is gone, whose blocks stay.
-pub fn left_behind(message: String) -> Note {
-    Note { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
+pub fn left_behind(message: String) -> Event {
+    Event { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
 }

@@ -5,24 +5,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Connection, suspended, troubled, verdicts};
-use crate::api::conditions::{Verdict, clear, is_true, set};
+use super::conditions::{ObservedConnection, suspended, troubled, verdicts};
+use crate::api::conditions::{ConditionUpdate, clear, is_true, set};
 use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
-use crate::core::error::Trouble;
-use crate::openclaw::model::{Inventory, Link, PairingRequestId, Refusal, RefusalKind, RosterShape};
+use crate::core::error::ReconcileError;
+use crate::openclaw::model::{ConnectionState, Inventory, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
 /// What was seen of a gateway.
 #[derive(Debug)]
-pub enum Seen<'a> {
+pub enum GatewayObservation<'a> {
     /// A reference or a field does not hold.
-    Trouble(&'a Trouble),
+    Error(&'a ReconcileError),
     /// It is suspended.
     Suspended,
     /// It is being deleted and so many Agents are bound to it; with none, its gateway still has blocks that it recorded.
-    Bound(usize, Option<Connection>),
+    Bound(usize, Option<ObservedConnection>),
     /// Its connection.
-    Link(Connection),
+    Connection(ObservedConnection),
 }
 
 use ConditionType as C;
@@ -32,7 +32,7 @@ use ConditionType as C;
 pub fn status(
     gateway: &AgentGateway,
     old: &AgentGatewayStatus,
-    seen: &Seen<'_>,
+    seen: &GatewayObservation<'_>,
     counts: AgentCounts,
     now: Timestamp,
 ) -> AgentGatewayStatus {
@@ -40,16 +40,16 @@ pub fn status(
     let mut new = AgentGatewayStatus { observed_generation: generation, agents: Some(counts), ..old.clone() };
     new.pairing = None;
     let verdicts = match seen {
-        Seen::Trouble(trouble) => troubled(trouble),
-        Seen::Suspended => suspended(),
-        Seen::Bound(bound, connection) => {
+        GatewayObservation::Error(trouble) => troubled(trouble),
+        GatewayObservation::Suspended => suspended(),
+        GatewayObservation::Bound(bound, connection) => {
             let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, old, connection, now));
             let mut verdicts = seen.unwrap_or_default();
             verdicts.retain(|verdict| verdict.kind != C::Ready);
             verdicts.push(bound_verdict(*bound));
             verdicts
         }
-        Seen::Link(connection) => connected(gateway, &mut new, old, connection, now),
+        GatewayObservation::Connection(connection) => connected(gateway, &mut new, old, connection, now),
     };
     for verdict in &verdicts {
         set(&mut new.conditions, verdict, generation, now);
@@ -63,9 +63,9 @@ fn connected(
     gateway: &AgentGateway,
     new: &mut AgentGatewayStatus,
     old: &AgentGatewayStatus,
-    seen: &Connection,
+    seen: &ObservedConnection,
     now: Timestamp,
-) -> Vec<Verdict> {
+) -> Vec<ConditionUpdate> {
     if let Some(device_id) = &seen.device_id {
         new.device_id = Some(device_id.clone());
         new.device_secret = Some(gateway.device_secret_name());
@@ -77,26 +77,26 @@ fn connected(
     verdicts(gateway, new.pairing.as_ref(), seen)
 }
 
-fn bound_verdict(bound: usize) -> Verdict {
+fn bound_verdict(bound: usize) -> ConditionUpdate {
     if bound == 0 {
         let message = "no agent is bound to this gateway any more; the empty heartbeat blocks that status.sharedHeartbeats lists are being taken out of its config";
-        return Verdict::new(C::Ready, false, Reason::Deleting, message);
+        return ConditionUpdate::new(C::Ready, false, Reason::Deleting, message);
     }
     let message = format!(
         "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once"
     );
-    Verdict::new(C::Ready, false, Reason::AgentsBound, message)
+    ConditionUpdate::new(C::Ready, false, Reason::AgentsBound, message)
 }
 
 fn describe(
     new: &mut AgentGatewayStatus,
     old: &AgentGatewayStatus,
-    link: &Link,
+    link: &ConnectionState,
     inventory: Option<&Inventory>,
     now: Timestamp,
 ) {
     match link {
-        Link::Up(hello) => {
+        ConnectionState::Up(hello) => {
             new.server_version = Some(hello.server_version.clone());
             new.protocol = i32::try_from(hello.protocol).ok();
             new.granted_scopes = hello.scopes.iter().cloned().collect();
@@ -104,9 +104,11 @@ fn describe(
                 new.last_connected = Some(Time(now));
             }
         }
-        Link::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
+        ConnectionState::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
         // A request for approval outlives a connection that could not be made.
-        Link::Connecting | Link::Down { .. } => new.pairing = old.pairing.clone().filter(is_plain),
+        ConnectionState::Connecting | ConnectionState::Down { .. } => {
+            new.pairing = old.pairing.clone().filter(is_plain);
+        }
     }
     if let Some(inventory) = inventory {
         let capabilities = &inventory.capabilities;
@@ -176,7 +178,7 @@ fn progress(new: &mut AgentGatewayStatus, generation: i64, now: Timestamp) {
     clear(&mut new.conditions, other);
     set(
         &mut new.conditions,
-        &Verdict::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message),
+        &ConditionUpdate::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message),
         generation,
         now,
     );

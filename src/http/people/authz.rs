@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, AccessError, Kind, Right, User, Verb};
+use crate::state::authz::{Access, AccessError, Permission, ResourceKind, User, Verb};
 
 /// How long an answer of Kubernetes is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct UserCaller {
     /// Their token, with which everything is done that is not a read of the cache.
     pub token: SecretString,
     /// SHA-256 of the token.
@@ -31,7 +31,7 @@ pub struct Caller {
     user: Arc<User>,
 }
 
-impl Caller {
+impl UserCaller {
     /// The user's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -101,16 +101,16 @@ impl<Q: Hash + Eq, A: Clone> Answers<Q, A> {
 /// An answer is at most 10 seconds old. Answers are kept by the SHA-256 of the token; the token itself is not kept.
 /// A failure is no answer, and is not kept. Tokens that are nobody's throw no good ones out of memory.
 #[derive(Debug)]
-pub struct Gate<A> {
+pub struct Authorizer<A> {
     /// The Kubernetes side.
     pub access: A,
     users: Answers<String, Arc<User>>,
     nobody: Answers<String, ()>,
-    rights: Answers<(String, Right), bool>,
+    rights: Answers<(String, Permission), bool>,
     complained: Mutex<Option<Instant>>,
 }
 
-impl<A: Access> Gate<A> {
+impl<A: Access> Authorizer<A> {
     /// A gate that remembers nothing yet.
     #[must_use]
     pub fn new(access: A) -> Self {
@@ -122,7 +122,7 @@ impl<A: Access> Gate<A> {
     ///
     /// # Errors
     /// 401 when there is no token or it is nobody's, 503 when Kubernetes does not say.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<UserCaller, ApiError> {
         let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
         let token = bearer(headers).ok_or_else(|| {
             unauthorized("send a Kubernetes token as Authorization: Bearer, for example that of: kubectl create token")
@@ -131,14 +131,14 @@ impl<A: Access> Gate<A> {
         let user = self.user(&token, &fingerprint).await?.ok_or_else(|| {
             unauthorized("Kubernetes does not know this token; it may have expired: make a new one and try again")
         })?;
-        Ok(Caller { token, fingerprint, user })
+        Ok(UserCaller { token, fingerprint, user })
     }
 
     /// Whether the caller's token is still somebody's.
     ///
     /// # Errors
     /// 503 when Kubernetes does not say.
-    pub async fn is_known(&self, caller: &Caller) -> Result<bool, ApiError> {
+    pub async fn is_known(&self, caller: &UserCaller) -> Result<bool, ApiError> {
         Ok(self.user(&caller.token, &caller.fingerprint).await?.is_some())
     }
 
@@ -170,7 +170,7 @@ impl<A: Access> Gate<A> {
     ///
     /// # Errors
     /// 503 when Kubernetes does not say.
-    pub async fn may(&self, caller: &Caller, right: Right) -> Result<bool, ApiError> {
+    pub async fn may(&self, caller: &UserCaller, right: Permission) -> Result<bool, ApiError> {
         let question = (caller.fingerprint.clone(), right);
         if let Some(known) = self.rights.get(&question) {
             return Ok(known);
@@ -184,7 +184,7 @@ impl<A: Access> Gate<A> {
     ///
     /// # Errors
     /// 403 that names verb, resource and namespace; 503 when Kubernetes does not say.
-    pub async fn require(&self, caller: &Caller, right: Right) -> Result<(), ApiError> {
+    pub async fn require(&self, caller: &UserCaller, right: Permission) -> Result<(), ApiError> {
         if self.may(caller, right.clone()).await? { Ok(()) } else { Err(forbidden(caller, &right)) }
     }
 
@@ -195,29 +195,33 @@ impl<A: Access> Gate<A> {
     /// 403 when there is none; 503 when Kubernetes does not say.
     pub async fn scope(
         &self,
-        caller: &Caller,
-        (verb, kind): (Verb, Kind),
+        caller: &UserCaller,
+        (verb, kind): (Verb, ResourceKind),
         namespace: Option<&str>,
         candidates: impl FnOnce() -> BTreeSet<String>,
     ) -> Result<Scope, ApiError> {
         if let Some(namespace) = namespace {
-            self.require(caller, Right::within(verb, kind, namespace)).await?;
+            self.require(caller, Permission::within(verb, kind, namespace)).await?;
             return Ok(Scope::Only([namespace.to_owned()].into()));
         }
-        if self.may(caller, Right::everywhere(verb, kind)).await? {
+        if self.may(caller, Permission::everywhere(verb, kind)).await? {
             return Ok(Scope::All);
         }
         let asked = futures::stream::iter(candidates()).map(|namespace| async move {
-            let may = self.may(caller, Right::within(verb, kind, &namespace)).await?;
+            let may = self.may(caller, Permission::within(verb, kind, &namespace)).await?;
             Ok::<_, ApiError>(may.then_some(namespace))
         });
         let found: Vec<_> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
         let found: BTreeSet<_> = found.into_iter().flatten().collect();
-        if found.is_empty() { Err(forbidden(caller, &Right::everywhere(verb, kind))) } else { Ok(Scope::Only(found)) }
+        if found.is_empty() {
+            Err(forbidden(caller, &Permission::everywhere(verb, kind)))
+        } else {
+            Ok(Scope::Only(found))
+        }
     }
 }
 
-impl<A> Gate<A> {
+impl<A> Authorizer<A> {
     fn no_review(&self, error: &AccessError) -> ApiError {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|at| at.elapsed() >= REMEMBERED) {
@@ -237,7 +241,7 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
 }
 
 /// What somebody is told who lacks a right.
-fn forbidden(caller: &Caller, right: &Right) -> ApiError {
+fn forbidden(caller: &UserCaller, right: &Permission) -> ApiError {
     let place = match &right.namespace {
         Some(namespace) => format!("in namespace {namespace}"),
         None => "in any namespace that has some of Muster's resources".to_owned(),

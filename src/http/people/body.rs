@@ -49,7 +49,7 @@ const FIELDS: [&str; 10] = [
 
 /// What a body says.
 #[derive(Debug, Default)]
-pub(crate) struct Fields {
+pub(crate) struct BodyFields {
     pub(crate) board: Option<String>,
     pub(crate) gateway: Option<String>,
     pub(crate) lead: Option<bool>,
@@ -62,7 +62,7 @@ pub(crate) struct Fields {
     pub(crate) spec: Map<String, Value>,
 }
 
-impl Fields {
+impl BodyFields {
     /// Reads a body.
     ///
     /// # Errors
@@ -268,8 +268,8 @@ pub(crate) fn without_nulls(value: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn read(body: &Value) -> Result<Fields, ApiError> {
-        Fields::read(Ok(Bytes::from(body.to_string())))
+    fn read(body: &Value) -> Result<BodyFields, ApiError> {
+        BodyFields::read(Ok(Bytes::from(body.to_string())))
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         {
             assert_eq!(slug(name), expected);
         }
-        let given = |name: &str| Fields { resource_name: Some(name.into()), ..Fields::default() }.slug();
+        let given = |name: &str| BodyFields { resource_name: Some(name.into()), ..BodyFields::default() }.slug();
         assert!(given("ops-1").is_ok() && given("Ops").is_err() && given("").is_err() && given("-a").is_err());
     }
 }

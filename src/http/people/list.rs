@@ -7,16 +7,16 @@ use axum::Json;
 use axum::extract::{RawQuery, State as FromState};
 use serde_json::{Value, json};
 
-use super::authz::{Caller, Scope};
+use super::authz::{Scope, UserCaller};
 use super::lookup::is_called;
 use super::query::Query;
-use super::state::{Identified, People, State};
+use super::state::{Identified, PeopleApi, PeopleState};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, Board};
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::http::dto::{BoardItem, Entry, GatewayItem, Item};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Kind, Right, Verb};
+use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 use crate::state::unmanaged::unmanaged;
 
@@ -71,7 +71,7 @@ fn names_gateway<S: Store>(word: &str, key: &ObjectKey, store: &S) -> bool {
 
 /// `GET /api/v1/agents`
 pub(crate) async fn agents<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
@@ -90,9 +90,14 @@ pub(crate) async fn agents<S: Store, A: Access>(
     Ok(Json(json!({ "items": items, "total": total, "limit": limit, "offset": offset })))
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     /// Where the caller may list objects of a kind.
-    pub(crate) async fn listed(&self, caller: &Caller, kind: Kind, query: &Query) -> Result<Scope, ApiError> {
+    pub(crate) async fn listed(
+        &self,
+        caller: &UserCaller,
+        kind: ResourceKind,
+        query: &Query,
+    ) -> Result<Scope, ApiError> {
         let namespaces = || self.state.store.namespaces();
         self.gate.scope(caller, (Verb::List, kind), query.text("namespace"), namespaces).await
     }
@@ -100,12 +105,12 @@ impl<S: Store, A: Access> People<S, A> {
     /// A page of the agents that Agents declare, and how many there are.
     async fn declared(
         &self,
-        caller: &Caller,
+        caller: &UserCaller,
         query: &Query,
         (limit, offset): (usize, usize),
     ) -> Result<(Vec<Item>, usize), ApiError> {
         let store = &self.state.store;
-        let scope = self.listed(caller, Kind::Agent, query).await?;
+        let scope = self.listed(caller, ResourceKind::Agent, query).await?;
         let wanted = self.places(&Filter::of(query));
         let mut agents = store.agents();
         agents.retain(|agent| {
@@ -121,15 +126,15 @@ impl<S: Store, A: Access> People<S, A> {
     }
 
     /// The agents that gateways have and no Agent declares, of those gateways that the caller may read.
-    pub(crate) async fn undeclared(&self, caller: &Caller, query: &Query) -> Result<Vec<Item>, ApiError> {
+    pub(crate) async fn undeclared(&self, caller: &UserCaller, query: &Query) -> Result<Vec<Item>, ApiError> {
         let store = &self.state.store;
         if let Some(namespace) = query.text("namespace") {
-            self.gate.require(caller, Right::within(Verb::List, Kind::Gateway, namespace)).await?;
+            self.gate.require(caller, Permission::within(Verb::List, ResourceKind::Gateway, namespace)).await?;
         }
         // They have no Board.
         if query.text("board_id").is_some() {
             let namespaces = || store.namespaces();
-            self.gate.scope(caller, (Verb::Get, Kind::Gateway), query.text("namespace"), namespaces).await?;
+            self.gate.scope(caller, (Verb::Get, ResourceKind::Gateway), query.text("namespace"), namespaces).await?;
             return Ok(Vec::new());
         }
         let in_namespace = |key: &ObjectKey| query.text("namespace").is_none_or(|namespace| key.namespace == namespace);
@@ -140,14 +145,14 @@ impl<S: Store, A: Access> People<S, A> {
         let (mut denied, mut allowed) = (BTreeSet::new(), false);
         let keys: BTreeSet<_> = all.iter().map(|agent| agent.gateway.clone()).collect();
         for key in keys {
-            if self.gate.may(caller, Right::with(Verb::Get, Kind::Gateway, &key)).await? {
+            if self.gate.may(caller, Permission::with(Verb::Get, ResourceKind::Gateway, &key)).await? {
                 allowed = true;
             } else {
                 denied.insert(key);
             }
         }
         if !allowed && query.text("namespace").is_none() {
-            self.gate.scope(caller, (Verb::Get, Kind::Gateway), None, || store.namespaces()).await?;
+            self.gate.scope(caller, (Verb::Get, ResourceKind::Gateway), None, || store.namespaces()).await?;
         }
         items.extend(all.iter().filter(|a| !denied.contains(&a.gateway)).map(|a| Item::unmanaged(a, store)));
         Ok(items)
@@ -191,12 +196,12 @@ impl Places {
 
 /// `GET /api/v1/boards`
 pub(crate) async fn boards<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["namespace"])?;
-    let scope = people.listed(&caller, Kind::Board, &query).await?;
+    let scope = people.listed(&caller, ResourceKind::Board, &query).await?;
     let store = &people.state.store;
     let mut boards = store.boards();
     boards.retain(|board| scope.admits(&ObjectKey::of(&board.metadata).namespace));
@@ -207,12 +212,12 @@ pub(crate) async fn boards<S: Store, A: Access>(
 
 /// `GET /api/v1/gateways`
 pub(crate) async fn gateways<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["namespace"])?;
-    let scope = people.listed(&caller, Kind::Gateway, &query).await?;
+    let scope = people.listed(&caller, ResourceKind::Gateway, &query).await?;
     let mut gateways = people.state.store.gateways();
     gateways.retain(|gateway| scope.admits(&ObjectKey::of(&gateway.metadata).namespace));
     gateways.sort_by_cached_key(|gateway| ObjectKey::of(&gateway.metadata));

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use kube::Resource;
 
-use super::authz::Caller;
+use super::authz::UserCaller;
 use super::query::bad;
-use super::state::People;
+use super::state::PeopleApi;
 use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::http::dto::has_id;
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Kind, Right, Verb};
+use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
 /// Whether an object is the one that is called so: its uid, `namespace/name`, or its name.
@@ -28,15 +28,15 @@ pub(crate) fn not_found(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     /// The one object that is called `word` and that the caller may read. `what` is how an error calls it.
     ///
     /// # Errors
     /// 404 when there is none that the caller may read, 403 when they may read none at all, 400 when there are several.
     pub(crate) async fn one<K: Resource<DynamicType = ()>>(
         &self,
-        caller: &Caller,
-        kind: Kind,
+        caller: &UserCaller,
+        kind: ResourceKind,
         (what, word): (&str, &str),
         all: Vec<Arc<K>>,
     ) -> Result<Arc<K>, ApiError> {
@@ -61,10 +61,10 @@ impl<S: Store, A: Access> People<S, A> {
     /// # Errors
     /// 404 when there is none that the caller may read, 403 when they may not do this with it or read none at all, 409
     /// when several have this id on different gateways.
-    pub(crate) async fn agent(&self, caller: &Caller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
+    pub(crate) async fn agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let mut found = self.state.store.agents();
         found.retain(|agent| has_id(agent, id));
-        let mut seen = self.with_right(caller, (verb, Kind::Agent), &found).await?;
+        let mut seen = self.with_right(caller, (verb, ResourceKind::Agent), &found).await?;
         match (seen.pop(), seen.is_empty()) {
             (Some(one), true) => Ok(one),
             (Some(_), false) => {
@@ -76,23 +76,31 @@ impl<S: Store, A: Access> People<S, A> {
     }
 
     /// What somebody is told who may not do this with any of these agents. What they may not see, they are not told of.
-    async fn refusal(&self, caller: &Caller, id: &str, verb: Verb, found: &[Arc<Agent>]) -> Result<ApiError, ApiError> {
-        if let Some(visible) = self.with_right(caller, (Verb::Get, Kind::Agent), found).await?.first() {
-            self.gate.require(caller, Right::with(verb, Kind::Agent, &ObjectKey::of(&visible.metadata))).await?;
+    async fn refusal(
+        &self,
+        caller: &UserCaller,
+        id: &str,
+        verb: Verb,
+        found: &[Arc<Agent>],
+    ) -> Result<ApiError, ApiError> {
+        if let Some(visible) = self.with_right(caller, (Verb::Get, ResourceKind::Agent), found).await?.first() {
+            self.gate
+                .require(caller, Permission::with(verb, ResourceKind::Agent, &ObjectKey::of(&visible.metadata)))
+                .await?;
         }
-        self.gate.scope(caller, (verb, Kind::Agent), None, || self.state.store.namespaces()).await?;
+        self.gate.scope(caller, (verb, ResourceKind::Agent), None, || self.state.store.namespaces()).await?;
         Ok(no_agent(id))
     }
 
     async fn with_right<K: Resource<DynamicType = ()>>(
         &self,
-        caller: &Caller,
-        (verb, kind): (Verb, Kind),
+        caller: &UserCaller,
+        (verb, kind): (Verb, ResourceKind),
         objects: &[Arc<K>],
     ) -> Result<Vec<Arc<K>>, ApiError> {
         let mut seen = Vec::new();
         for object in objects {
-            let right = Right::with(verb, kind, &ObjectKey::of(object.meta()));
+            let right = Permission::with(verb, kind, &ObjectKey::of(object.meta()));
             if self.gate.may(caller, right).await? {
                 seen.push(Arc::clone(object));
             }

@@ -26,7 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use self::authz::refused;
-pub use self::state::People;
+pub use self::state::PeopleApi;
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, AccessError};
 use crate::state::store::Store;
@@ -39,7 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(16);
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// A path and its methods.
-type Route<S, A> = (&'static str, MethodRouter<Arc<People<S, A>>>);
+type Route<S, A> = (&'static str, MethodRouter<Arc<PeopleApi<S, A>>>);
 
 /// The routes.
 fn routes<S: Store, A: Access>() -> Vec<Route<S, A>> {
@@ -61,7 +61,7 @@ pub fn paths<S: Store, A: Access>() -> Vec<&'static str> {
 }
 
 /// The routes that people call. What is not found is left to the router that this one is merged into.
-pub fn router<S: Store, A: Access>(people: Arc<People<S, A>>) -> Router {
+pub fn router<S: Store, A: Access>(people: Arc<PeopleApi<S, A>>) -> Router {
     let router = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
         .method_not_allowed_fallback(method_not_allowed)

@@ -10,28 +10,28 @@ const MOST_STREAMS: usize = 256;
 
 /// The streams that are open, by user.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
+pub(crate) struct OpenStreams(Arc<Mutex<HashMap<String, usize>>>);
 
 /// A stream's place, given back when it is dropped.
-pub(crate) struct Permit {
-    streams: Streams,
+pub(crate) struct StreamPermit {
+    streams: OpenStreams,
     user: String,
 }
 
-impl Streams {
+impl OpenStreams {
     /// A place for one more stream of this user, if there is one.
-    pub(crate) fn open(&self, user: &str) -> Option<Permit> {
+    pub(crate) fn open(&self, user: &str) -> Option<StreamPermit> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = open.get(user).copied().unwrap_or_default();
         if mine >= MOST_OF_ONE || open.values().sum::<usize>() >= MOST_STREAMS {
             return None;
         }
         open.insert(user.to_owned(), mine + 1);
-        Some(Permit { streams: self.clone(), user: user.to_owned() })
+        Some(StreamPermit { streams: self.clone(), user: user.to_owned() })
     }
 }
 
-impl Drop for Permit {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mine) = open.get_mut(&self.user) {

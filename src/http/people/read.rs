@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::authz::refused;
 use super::body::PROFILE;
 use super::query::Query;
-use super::state::{Id, Identified, People, State};
+use super::state::{Id, Identified, PeopleApi, PeopleState};
 use crate::api::agent::AgentStatus;
 use crate::api::object_key::ObjectKey;
 use crate::api::profile::IdentityProfile;
@@ -25,7 +25,7 @@ use crate::state::store::Store;
 
 /// `GET /api/v1/agents/{id}`
 pub(crate) async fn agent<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     Id(id): Id,
     RawQuery(raw): RawQuery,
@@ -51,7 +51,7 @@ pub(crate) async fn agent<S: Store, A: Access>(
 
 /// `GET /api/v1/agents/{id}/events`
 pub(crate) async fn events<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     Id(id): Id,
     RawQuery(raw): RawQuery,
@@ -70,7 +70,7 @@ pub(crate) async fn events<S: Store, A: Access>(
     Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     /// The item of an Agent.
     pub(crate) fn item(&self, agent: &Agent) -> Item {
         Entry::of(agent).complete(&self.state.store)

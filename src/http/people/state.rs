@@ -7,47 +7,47 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
-use super::authz::{Caller, Gate};
-use super::open_streams::Streams;
+use super::authz::{Authorizer, UserCaller};
+use super::open_streams::OpenStreams;
 use crate::http::agent_auth::address;
-use crate::http::change_feed::Feed;
+use crate::http::change_feed::ChangeFeed;
 use crate::http::error::ApiError;
 use crate::http::people::query;
 use crate::http::probes::Probes;
-use crate::http::rate_limit::Strangers;
+use crate::http::rate_limit::FailedAuthLimiter;
 use crate::state;
 use crate::state::authz::Access;
 use crate::state::store::Store;
 
 /// What the handlers need.
 #[derive(Debug)]
-pub struct People<S, A> {
+pub struct PeopleApi<S, A> {
     pub(crate) state: Arc<state::State<S>>,
-    pub(crate) gate: Gate<A>,
-    pub(crate) feed: Arc<Feed>,
+    pub(crate) gate: Authorizer<A>,
+    pub(crate) feed: Arc<ChangeFeed>,
     probes: Arc<Probes>,
-    pub(crate) streams: Streams,
-    strangers: Strangers,
+    pub(crate) streams: OpenStreams,
+    strangers: FailedAuthLimiter,
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     /// The API over these resources, gateways and changes.
     #[must_use]
-    pub fn new(state: Arc<state::State<S>>, access: A, feed: Arc<Feed>, probes: Arc<Probes>) -> Self {
-        let (streams, strangers) = (Streams::default(), Strangers::default());
-        Self { state, gate: Gate::new(access), feed, probes, streams, strangers }
+    pub fn new(state: Arc<state::State<S>>, access: A, feed: Arc<ChangeFeed>, probes: Arc<Probes>) -> Self {
+        let (streams, strangers) = (OpenStreams::default(), FailedAuthLimiter::default());
+        Self { state, gate: Authorizer::new(access), feed, probes, streams, strangers }
     }
 }
 
-pub(crate) type State<S, A> = axum::extract::State<Arc<People<S, A>>>;
+pub(crate) type PeopleState<S, A> = axum::extract::State<Arc<PeopleApi<S, A>>>;
 
 /// Who asks. Nobody is let in before the caches have what there is: half of the agents would look like all.
-pub(crate) struct Identified(pub(crate) Caller);
+pub(crate) struct Identified(pub(crate) UserCaller);
 
-impl<S: Store, A: Access> FromRequestParts<Arc<People<S, A>>> for Identified {
+impl<S: Store, A: Access> FromRequestParts<Arc<PeopleApi<S, A>>> for Identified {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, people: &Arc<People<S, A>>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, people: &Arc<PeopleApi<S, A>>) -> Result<Self, ApiError> {
         let address = address(parts);
         if !people.gate.is_familiar(&parts.headers) {
             people.strangers.admit(address).map_err(ApiError::too_many)?;

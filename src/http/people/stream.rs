@@ -14,14 +14,14 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::authz::{Caller, Scope};
+use super::authz::{Scope, UserCaller};
 use super::list::Filter;
-use super::open_streams::Permit;
+use super::open_streams::StreamPermit;
 use super::query::Query;
-use super::state::{Identified, People, State};
+use super::state::{Identified, PeopleApi, PeopleState};
 use crate::http::dto::Entry;
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Kind, Right, Verb};
+use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
 /// How often a stream that has nothing to say shows that it is alive, and its reader's rights are looked at again.
@@ -35,14 +35,14 @@ const BATCH: usize = 32;
 
 /// `GET /api/v1/agents/stream`
 pub(crate) async fn agents<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
     let since = query.time("since")?;
-    let scope = people.listed(&caller, Kind::Agent, &query).await?;
+    let scope = people.listed(&caller, ResourceKind::Agent, &query).await?;
     let permit = people.streams.open(caller.name()).ok_or_else(|| {
         let message = "as many streams are open as there may be, 16 for one user and 256 for all; try again later, or ask GET /api/v1/agents instead";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
@@ -73,8 +73,8 @@ pub(crate) async fn agents<S: Store, A: Access>(
 
 /// One reader of the feed. It holds a number and at most one batch.
 struct Reader<S, A> {
-    people: Arc<People<S, A>>,
-    caller: Caller,
+    people: Arc<PeopleApi<S, A>>,
+    caller: UserCaller,
     query: Query,
     scope: Scope,
     filter: Filter,
@@ -89,7 +89,7 @@ struct Reader<S, A> {
     look_at: Instant,
     /// Since when Kubernetes does not say what the reader may see.
     unanswered: Option<Instant>,
-    _permit: Permit,
+    _permit: StreamPermit,
 }
 
 impl<S: Store, A: Access> Reader<S, A> {
@@ -169,7 +169,7 @@ impl<S: Store, A: Access> Reader<S, A> {
         if self.query.text("namespace").is_some() {
             return Ok(false);
         }
-        let right = Right::within(Verb::List, Kind::Agent, namespace);
+        let right = Permission::within(Verb::List, ResourceKind::Agent, namespace);
         self.people.gate.may(&self.caller, right).await
     }
 
@@ -184,7 +184,7 @@ impl<S: Store, A: Access> Reader<S, A> {
         if !self.people.gate.is_known(&self.caller).await? {
             return Ok(false);
         }
-        let scope = match self.people.listed(&self.caller, Kind::Agent, &self.query).await {
+        let scope = match self.people.listed(&self.caller, ResourceKind::Agent, &self.query).await {
             Err(error) if error.status == StatusCode::FORBIDDEN => return Ok(false),
             scope => scope?,
         };

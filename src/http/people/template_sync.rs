@@ -9,17 +9,17 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::authz::{Caller, refused};
+use super::authz::{UserCaller, refused};
 use super::lookup::not_found;
 use super::query::Query;
-use super::state::{Id, Identified, People, State};
+use super::state::{Id, Identified, PeopleApi, PeopleState};
 use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, AccessError, Kind, Right, Verb};
+use crate::state::authz::{Access, AccessError, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
 /// How many objects are written side by side.
@@ -34,7 +34,7 @@ const MORE: [(&str, RequestKind); 4] = [
 
 /// `POST /api/v1/gateways/{id}/templates/sync`
 pub(crate) async fn templates<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     Id(id): Id,
     RawQuery(raw): RawQuery,
@@ -50,16 +50,16 @@ pub(crate) async fn templates<S: Store, A: Access>(
     }
     let (lead_only, main) = (query.flag("lead_only")?.unwrap_or(false), query.flag("include_main")?.unwrap_or(true));
     let all = people.state.store.gateways();
-    let gateway = people.one(&caller, Kind::Gateway, ("gateway", &id), all).await?;
+    let gateway = people.one(&caller, ResourceKind::Gateway, ("gateway", &id), all).await?;
     let board = people.board_of(&caller, &gateway, query.text("board_id")).await?;
     let agents = people.reached(&gateway, board.as_deref(), lead_only, main);
     let targets = match &board {
-        None if !lead_only && main => vec![(Kind::Gateway, ObjectKey::of(&gateway.metadata))],
-        Some(board) if !lead_only => vec![(Kind::Board, ObjectKey::of(&board.metadata))],
-        None | Some(_) => agents.iter().map(|agent| (Kind::Agent, ObjectKey::of(&agent.metadata))).collect(),
+        None if !lead_only && main => vec![(ResourceKind::Gateway, ObjectKey::of(&gateway.metadata))],
+        Some(board) if !lead_only => vec![(ResourceKind::Board, ObjectKey::of(&board.metadata))],
+        None | Some(_) => agents.iter().map(|agent| (ResourceKind::Agent, ObjectKey::of(&agent.metadata))).collect(),
     };
     let now = people.state.store.now().to_string();
-    let by_agent = targets.iter().all(|(kind, _)| *kind == Kind::Agent);
+    let by_agent = targets.iter().all(|(kind, _)| *kind == ResourceKind::Agent);
     let name = caller.name().to_owned();
     // What was begun is done to its end, also when whoever asked goes away or waits no longer.
     let work = tokio::spawn({
@@ -74,10 +74,10 @@ pub(crate) async fn templates<S: Store, A: Access>(
     })))
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     async fn board_of(
         &self,
-        caller: &Caller,
+        caller: &UserCaller,
         gateway: &AgentGateway,
         id: Option<&str>,
     ) -> Result<Option<Arc<Board>>, ApiError> {
@@ -88,7 +88,7 @@ impl<S: Store, A: Access> People<S, A> {
         if all.is_empty() {
             return Err(not_found(format!("board_id: the gateway has no board {id:?}")));
         }
-        self.one(caller, Kind::Board, ("board_id", id), all).await.map(Some)
+        self.one(caller, ResourceKind::Board, ("board_id", id), all).await.map(Some)
     }
 
     /// The agents that a request reaches: of the gateway's own namespace, and of others as far as they are on it. Whoever
@@ -133,17 +133,17 @@ impl<S: Store, A: Access> People<S, A> {
     /// 403 when the caller may write none of them; what Kubernetes says to the others.
     async fn annotate(
         &self,
-        caller: &Caller,
-        targets: Vec<(Kind, ObjectKey)>,
+        caller: &UserCaller,
+        targets: Vec<(ResourceKind, ObjectKey)>,
         kinds: &[RequestKind],
         now: &str,
     ) -> Result<usize, ApiError> {
         let annotations: BTreeMap<_, _> = kinds.iter().map(|kind| (kind.annotation(), now)).collect();
         let patch = json!({ "metadata": { "annotations": annotations } });
-        let ask = |(kind, key): (Kind, ObjectKey)| {
+        let ask = |(kind, key): (ResourceKind, ObjectKey)| {
             let patch = &patch;
             async move {
-                let right = Right::with(Verb::Patch, kind, &key);
+                let right = Permission::with(Verb::Patch, kind, &key);
                 if !self.gate.may(caller, right.clone()).await? {
                     return Ok(Some(right));
                 }
@@ -156,7 +156,7 @@ impl<S: Store, A: Access> People<S, A> {
         };
         let number = targets.len();
         let done = futures::stream::iter(targets).map(ask).buffer_unordered(AT_ONCE);
-        let skipped: Vec<Right> = done.try_filter_map(|skipped| async { Ok(skipped) }).try_collect().await?;
+        let skipped: Vec<Permission> = done.try_filter_map(|skipped| async { Ok(skipped) }).try_collect().await?;
         match skipped.first() {
             Some(right) if skipped.len() == number => self.gate.require(caller, right.clone()).await.map(|()| number),
             Some(_) | None => Ok(skipped.len()),

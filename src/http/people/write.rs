@@ -12,11 +12,11 @@ use kube::api::ObjectMeta;
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::authz::{Caller, refused};
-use super::body::{Fields, without_nulls};
+use super::authz::{UserCaller, refused};
+use super::body::{BodyFields, without_nulls};
 use super::lookup::is_called;
 use super::query::{Query, bad};
-use super::state::{Id, Identified, People, State};
+use super::state::{Id, Identified, PeopleApi, PeopleState};
 use crate::api::agent::{AgentSpec, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -25,7 +25,7 @@ use crate::api::{Agent, Board};
 use crate::core::gateway_ref::gateway_of_board;
 use crate::http::dto::{Entry, Item};
 use crate::http::error::ApiError;
-use crate::state::authz::{Access, Kind, Right, Verb};
+use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
 /// How long an answer waits for the cache to have what was created.
@@ -33,13 +33,13 @@ const SHOWN: Duration = Duration::from_secs(2);
 
 /// `POST /api/v1/agents`
 pub(crate) async fn create<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Item>), ApiError> {
     Query::parse(raw.as_deref(), &[])?;
-    let fields = Fields::read(body)?;
+    let fields = BodyFields::read(body)?;
     let name = fields.slug()?;
     let place = people.place(&caller, &fields).await?;
     let spec = without_nulls(Value::Object(fields.spec));
@@ -48,7 +48,7 @@ pub(crate) async fn create<S: Store, A: Access>(
     let metadata = ObjectMeta { namespace: Some(place.namespace), name: Some(name), ..ObjectMeta::default() };
     let agent = Agent { metadata, spec, status: None };
     let key = ObjectKey::of(&agent.metadata);
-    people.gate.require(&caller, Right::within(Verb::Create, Kind::Agent, &key.namespace)).await?;
+    people.gate.require(&caller, Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace)).await?;
     let made = people.gate.access.create_agent(&caller.token, &agent).await.map_err(refused)?;
     info!(agent = %key, by = caller.name(), "created over HTTP");
     people.shown(&made).await;
@@ -57,7 +57,7 @@ pub(crate) async fn create<S: Store, A: Access>(
 
 /// `PATCH /api/v1/agents/{id}`
 pub(crate) async fn patch<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     Id(id): Id,
     RawQuery(raw): RawQuery,
@@ -65,7 +65,7 @@ pub(crate) async fn patch<S: Store, A: Access>(
 ) -> Result<Json<Item>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["force"])?;
     let force = query.flag("force")?.unwrap_or_default();
-    let mut fields = Fields::read(body)?;
+    let mut fields = BodyFields::read(body)?;
     let agent = people.agent(&caller, &id, Verb::Patch).await?;
     people.moved(&caller, &agent, &mut fields).await?;
     let mut patch = Map::new();
@@ -84,7 +84,7 @@ pub(crate) async fn patch<S: Store, A: Access>(
     metadata.insert("uid".into(), json!(agent.metadata.uid));
     patch.insert("metadata".into(), Value::Object(metadata));
     let key = ObjectKey::of(&agent.metadata);
-    let object = (Kind::Agent, &key);
+    let object = (ResourceKind::Agent, &key);
     let now = people.gate.access.patch(&caller.token, object, &Value::Object(patch)).await.map_err(refused)?;
     info!(agent = %key, by = caller.name(), force, "changed over HTTP");
     let now: Agent = serde_json::from_value(now).unwrap_or_else(|_| Agent::clone(&agent));
@@ -93,7 +93,7 @@ pub(crate) async fn patch<S: Store, A: Access>(
 
 /// `DELETE /api/v1/agents/{id}`
 pub(crate) async fn delete<S: Store, A: Access>(
-    FromState(people): State<S, A>,
+    FromState(people): PeopleState<S, A>,
     Identified(caller): Identified,
     Id(id): Id,
     RawQuery(raw): RawQuery,
@@ -120,9 +120,9 @@ fn unprocessable(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
 }
 
-impl<S: Store, A: Access> People<S, A> {
+impl<S: Store, A: Access> PeopleApi<S, A> {
     /// Where an agent belongs by its `board_id`, `gateway_id` and `is_board_lead`.
-    async fn place(&self, caller: &Caller, fields: &Fields) -> Result<Place, ApiError> {
+    async fn place(&self, caller: &UserCaller, fields: &BodyFields) -> Result<Place, ApiError> {
         let lead = fields.lead.unwrap_or_default();
         let Some(board_id) = &fields.board else {
             let missing = || bad("board_id: give the board of a worker or lead, or the gateway_id of a main agent");
@@ -142,9 +142,9 @@ impl<S: Store, A: Access> People<S, A> {
         Ok(Place { role, namespace, board: Some(LocalRef { name }), gateway: None })
     }
 
-    async fn main_of(&self, caller: &Caller, id: &str, namespace: Option<&str>) -> Result<Place, ApiError> {
+    async fn main_of(&self, caller: &UserCaller, id: &str, namespace: Option<&str>) -> Result<Place, ApiError> {
         let all = self.state.store.gateways();
-        let gateway = self.one(caller, Kind::Gateway, ("gateway_id", id), all).await?;
+        let gateway = self.one(caller, ResourceKind::Gateway, ("gateway_id", id), all).await?;
         let ObjectKey { namespace: home, name } = ObjectKey::of(&gateway.metadata);
         let namespace = namespace.map_or_else(|| home.clone(), str::to_owned);
         let elsewhere = (namespace != home).then_some(home);
@@ -152,12 +152,12 @@ impl<S: Store, A: Access> People<S, A> {
         Ok(Place { role: Role::Main, namespace, board: None, gateway })
     }
 
-    async fn board(&self, caller: &Caller, id: &str) -> Result<Arc<Board>, ApiError> {
-        self.one(caller, Kind::Board, ("board_id", id), self.state.store.boards()).await
+    async fn board(&self, caller: &UserCaller, id: &str) -> Result<Arc<Board>, ApiError> {
+        self.one(caller, ResourceKind::Board, ("board_id", id), self.state.store.boards()).await
     }
 
     /// A `gateway_id` beside a board is the board's.
-    fn is_same_gateway(&self, fields: &Fields, board: &Board) -> Result<(), ApiError> {
+    fn is_same_gateway(&self, fields: &BodyFields, board: &Board) -> Result<(), ApiError> {
         let Some(id) = &fields.gateway else { return Ok(()) };
         let gateway = self.state.store.gateway(&gateway_of_board(board));
         if gateway.is_some_and(|gateway| is_called(gateway.as_ref(), id)) {
@@ -167,7 +167,7 @@ impl<S: Store, A: Access> People<S, A> {
     }
 
     /// Takes over what a change says about where the agent belongs: another board, and nothing else.
-    async fn moved(&self, caller: &Caller, agent: &Agent, fields: &mut Fields) -> Result<(), ApiError> {
+    async fn moved(&self, caller: &UserCaller, agent: &Agent, fields: &mut BodyFields) -> Result<(), ApiError> {
         let key = ObjectKey::of(&agent.metadata);
         let same = |given: &Option<String>, is: &String| given.as_ref().is_none_or(|given| given == is);
         if !same(&fields.namespace, &key.namespace) || !same(&fields.resource_name, &key.name) {

@@ -17,13 +17,13 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 /// What tells how long the next patch is kept back.
 #[derive(Debug)]
-pub(crate) struct Gathering {
+pub(crate) struct BatchWindow {
     arrivals: watch::Receiver<usize>,
     /// When the last patches were sent.
     sent: VecDeque<Instant>,
 }
 
-impl Gathering {
+impl BatchWindow {
     /// Until when the patch of entries that were left at these times is kept back. With `few`, the gateway takes only three in a
     /// minute.
     pub(crate) fn until(&self, left: impl Iterator<Item = Instant> + Clone, few: bool) -> Option<Instant> {
@@ -48,25 +48,25 @@ impl Gathering {
 
 /// Counts those who are on the way to leave an entry.
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals(watch::Sender<usize>);
+pub(crate) struct ExpectedEntries(watch::Sender<usize>);
 
-impl Arrivals {
+impl ExpectedEntries {
     /// One more, until it is dropped.
-    pub(crate) fn one(&self) -> Arrival {
+    pub(crate) fn one(&self) -> ExpectedEntry {
         self.0.send_modify(|count| *count += 1);
-        Arrival(self.0.clone())
+        ExpectedEntry(self.0.clone())
     }
 
-    pub(crate) fn gathering(&self) -> Gathering {
-        Gathering { arrivals: self.0.subscribe(), sent: VecDeque::new() }
+    pub(crate) fn gathering(&self) -> BatchWindow {
+        BatchWindow { arrivals: self.0.subscribe(), sent: VecDeque::new() }
     }
 }
 
 /// Somebody is on the way to leave an entry: the next config write is kept back for that, a few seconds at most.
 #[derive(Debug)]
-pub struct Arrival(watch::Sender<usize>);
+pub struct ExpectedEntry(watch::Sender<usize>);
 
-impl Drop for Arrival {
+impl Drop for ExpectedEntry {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count = count.saturating_sub(1));
     }

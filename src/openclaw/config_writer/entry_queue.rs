@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::openclaw::backoff::doubled;
-use crate::openclaw::model::{AgentEntry, Refused};
+use crate::openclaw::model::{AgentEntry, WriteRefusal};
 
 /// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
 /// (measured).
@@ -21,10 +21,10 @@ pub(crate) fn pause(failures: u32) -> Duration {
 
 /// What is known of one entry.
 #[derive(Debug)]
-struct Slot {
+struct QueuedEntry {
     entry: AgentEntry,
     since: Instant,
-    refused: Option<Refused>,
+    refused: Option<WriteRefusal>,
     /// The hash of the config with which it was refused: with another config it is tried again.
     refused_with: String,
     /// Entries that failed together are tried apart: only those of the same group go into one patch.
@@ -36,10 +36,10 @@ struct Slot {
     /// Whether a patch with it and others had no effect.
     lost: bool,
     /// Why it waits.
-    delayed: Option<Refused>,
+    delayed: Option<WriteRefusal>,
 }
 
-impl Slot {
+impl QueuedEntry {
     fn is_due(&self, now: Instant) -> bool {
         self.refused.is_none() && self.not_before.is_none_or(|at| at <= now)
     }
@@ -51,7 +51,7 @@ impl Slot {
 /// An entry that is refused, or fails by itself, delays no other entry.
 #[derive(Debug, Default)]
 pub(crate) struct EntryQueue {
-    slots: BTreeMap<String, Slot>,
+    slots: BTreeMap<String, QueuedEntry>,
     /// Whether entries are apart that the gateway may take together when it takes any.
     apart_for_now: bool,
 }
@@ -62,7 +62,7 @@ impl EntryQueue {
         if self.slots.get(&entry.id).is_some_and(|slot| slot.entry == entry) {
             return;
         }
-        let slot = Slot {
+        let slot = QueuedEntry {
             since: now,
             refused: None,
             refused_with: String::new(),
@@ -104,7 +104,7 @@ impl EntryQueue {
         if let Some(group) = together().map(|(_, slot)| slot.group).max() {
             return together().filter(|(_, s)| s.group == group).take(MOST).map(|(id, _)| id.clone()).collect();
         }
-        let again = |slot: &Slot| {
+        let again = |slot: &QueuedEntry| {
             slot.refused.is_some() && slot.refused_with != config_hash && slot.not_before.is_none_or(|at| at <= now)
         };
         let alone = due().next().or_else(|| self.slots.iter().find(|(_, slot)| again(slot)));
@@ -122,7 +122,7 @@ impl EntryQueue {
     }
 
     /// The entry went out by itself and came to nothing: it waits, longer each time.
-    pub(crate) fn failed_alone(&mut self, id: &str, why: Refused, now: Instant) {
+    pub(crate) fn failed_alone(&mut self, id: &str, why: WriteRefusal, now: Instant) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.failures = slot.failures.saturating_add(1);
             slot.not_before = Some(now + pause(slot.failures));
@@ -141,7 +141,7 @@ impl EntryQueue {
     }
 
     /// A patch with the entry and others had no effect: they are sent together once more.
-    pub(crate) fn lost(&mut self, id: &str, why: Refused, now: Instant) {
+    pub(crate) fn lost(&mut self, id: &str, why: WriteRefusal, now: Instant) {
         self.hold_back(id, now + pause(1), why);
         if let Some(slot) = self.slots.get_mut(id) {
             slot.lost = true;
@@ -149,7 +149,7 @@ impl EntryQueue {
     }
 
     /// The entry does not go out before a time.
-    pub(crate) fn hold_back(&mut self, id: &str, until: Instant, why: Refused) {
+    pub(crate) fn hold_back(&mut self, id: &str, until: Instant, why: WriteRefusal) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.not_before = Some(until);
             slot.delayed = Some(why);
@@ -157,7 +157,7 @@ impl EntryQueue {
     }
 
     /// The gateway refuses the entry, with this config.
-    pub(crate) fn refused(&mut self, id: &str, config_hash: &str, why: Refused) {
+    pub(crate) fn refused(&mut self, id: &str, config_hash: &str, why: WriteRefusal) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.refused = Some(why);
             slot.delayed = None;
@@ -196,12 +196,12 @@ impl EntryQueue {
     }
 
     /// The refused entries, by id.
-    pub(crate) fn all_refused(&self) -> BTreeMap<String, Refused> {
+    pub(crate) fn all_refused(&self) -> BTreeMap<String, WriteRefusal> {
         self.slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.refused.clone()?))).collect()
     }
 
     /// The entries that came to nothing and go out again later, by id.
-    pub(crate) fn all_delayed(&self) -> BTreeMap<String, Refused> {
+    pub(crate) fn all_delayed(&self) -> BTreeMap<String, WriteRefusal> {
         self.slots.iter().filter_map(|(id, slot)| Some((id.clone(), slot.delayed.clone()?))).collect()
     }
 }

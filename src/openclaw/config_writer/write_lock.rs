@@ -10,24 +10,24 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Whoever writes to the config or the roster takes a turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turns(Mutex<Option<Instant>>);
+pub(crate) struct WriteLock(Mutex<Option<Instant>>);
 
 /// A turn. The next one begins when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(MutexGuard<'a, Option<Instant>>);
+pub(crate) struct WriteLockGuard<'a>(MutexGuard<'a, Option<Instant>>);
 
-impl Turns {
+impl WriteLock {
     /// Waits for a turn; on a gateway that loses writes also for its last one to be kept.
-    pub(crate) async fn take(&self, loses_writes: bool) -> Turn<'_> {
+    pub(crate) async fn take(&self, loses_writes: bool) -> WriteLockGuard<'_> {
         let last = self.0.lock().await;
         if let Some(last) = last.filter(|_| loses_writes) {
             tokio::time::sleep_until(last + APART).await;
         }
-        Turn(last)
+        WriteLockGuard(last)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for WriteLockGuard<'_> {
     fn drop(&mut self) {
         *self.0 = Some(Instant::now());
     }
@@ -39,7 +39,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn writes_are_apart_where_one_of_two_would_be_lost() {
-        let turns = Turns::default();
+        let turns = WriteLock::default();
         let began = Instant::now();
         for loses in [true, false, true] {
             drop(turns.take(loses).await);

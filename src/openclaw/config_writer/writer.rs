@@ -14,21 +14,21 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::batch_window::Gathering;
+use super::batch_window::BatchWindow;
 use super::config_patch::{Patch, raw};
 use super::entry_queue::{EntryQueue, MOST, pause};
 use super::shared_blocks::SharedBlocks;
 use super::write_guard::{Write, WriteGuard};
-use super::write_lock::Turns;
-use crate::openclaw::channel::{CONFIG_WRITE, Caller, Change, resync};
+use super::write_lock::WriteLock;
+use crate::openclaw::channel::{CONFIG_WRITE, Change, Requester, resync};
 use crate::openclaw::model::rewritten::value_at;
 use crate::openclaw::model::{
-    AgentEntry, CallError, EntryState, HeartbeatClaims, Inventory, Refused, Rewritten, Writes,
+    AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
 };
 
 /// What the writer is told.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum WriteCommand {
     Submit(Box<AgentEntry>),
     Withdraw(String),
     Claim(Box<HeartbeatClaims>),
@@ -38,26 +38,26 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Failing {
     times: u32,
-    last: Refused,
+    last: WriteRefusal,
     /// The entry that all of them had alone: it may be at fault by itself, and no other waits for it.
     only: Option<String>,
 }
 
 /// The task.
-pub(crate) struct Writer {
-    pub(crate) caller: Caller,
-    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+pub(crate) struct ConfigWriter {
+    pub(crate) caller: Requester,
+    pub(crate) commands: mpsc::UnboundedReceiver<WriteCommand>,
     pub(crate) inventory: watch::Receiver<Option<Arc<Inventory>>>,
     pub(crate) wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
-    pub(crate) writes: watch::Sender<Arc<Writes>>,
+    pub(crate) writes: watch::Sender<Arc<ConfigWrites>>,
     pub(crate) changes: broadcast::Sender<Change>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns: Arc<WriteLock>,
     pub(crate) queue: EntryQueue,
     pub(crate) guard: WriteGuard,
     /// What the gateway took and stores otherwise, by id of the agent.
     pub(crate) rewritten: BTreeMap<String, Vec<Rewritten>>,
     pub(crate) failing: Option<Failing>,
-    pub(crate) gathering: Gathering,
+    pub(crate) gathering: BatchWindow,
     pub(crate) shared: SharedBlocks,
     /// Whose entries something became of that has not been told.
     pub(crate) news: Vec<String>,
@@ -84,7 +84,7 @@ struct Taken {
 /// From so many failures in a row on, entries that fail together are tried in halves: one of them may be at fault.
 const APART_AFTER: u32 = 3;
 
-impl Writer {
+impl ConfigWriter {
     /// Runs until the last handle is gone.
     pub(crate) async fn run(mut self) {
         let mut not_before: Option<Instant> = None;
@@ -115,14 +115,14 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, command: Command) {
+    fn take(&mut self, command: WriteCommand) {
         match command {
-            Command::Submit(entry) => self.queue.submit(*entry, Instant::now()),
-            Command::Withdraw(id) => {
+            WriteCommand::Submit(entry) => self.queue.submit(*entry, Instant::now()),
+            WriteCommand::Withdraw(id) => {
                 self.queue.remove(&id);
                 self.rewritten.remove(&id);
             }
-            Command::Claim(claims) => self.shared.claim(*claims),
+            WriteCommand::Claim(claims) => self.shared.claim(*claims),
         }
     }
 
@@ -229,7 +229,7 @@ impl Writer {
             let error = CallError::Repeated { method: "config.patch", wait: until - now };
             warn!(agent.id = id, seconds = (until - now).as_secs(), "the same entry was written too often");
             self.caller.meter.held_back("config.patch");
-            self.queue.hold_back(id, until, Refused::of(&error));
+            self.queue.hold_back(id, until, WriteRefusal::of(&error));
             self.news.push(id.clone());
             any = true;
         }
@@ -250,7 +250,7 @@ impl Writer {
             let Some(is) = is else {
                 if noop {
                     let message = format!("the gateway takes the entry and keeps none under the id {id:?}");
-                    self.queue.refused(id, &after.config_hash, Refused { code: "NOT_KEPT".into(), message });
+                    self.queue.refused(id, &after.config_hash, WriteRefusal { code: "NOT_KEPT".into(), message });
                 } else {
                     lost.push((id.clone(), "its config has no such entry".to_owned()));
                 }
@@ -278,7 +278,7 @@ impl Writer {
         for (id, seen) in lost {
             let said = format!("the gateway took the entry of agent {id} and {seen}");
             warn!(agent.id = id, seen, "the entry was taken without effect");
-            let why = Refused::of(&CallError::Unsettled(said));
+            let why = WriteRefusal::of(&CallError::Unsettled(said));
             if together {
                 self.queue.lost(id, why, now);
             } else {
@@ -311,7 +311,7 @@ impl Writer {
     /// Takes note of a failure that may pass, and says how long no patch is sent. An entry that fails by itself waits longer
     /// than the others.
     fn failed_again(&mut self, ids: &[String], error: &CallError) -> Duration {
-        let last = Refused::of(error);
+        let last = WriteRefusal::of(error);
         let before = self.failing.take();
         if before.as_ref().is_none_or(|failing| failing.last != last) {
             self.news.extend_from_slice(ids);
@@ -337,13 +337,13 @@ impl Writer {
     fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
         let [id] = ids else { return self.queue.halve(ids) };
         warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
-        self.queue.refused(id, hash, Refused::of(error));
+        self.queue.refused(id, hash, WriteRefusal::of(error));
         self.news.push(id.clone());
     }
 
     /// Shows how things stand, and then tells whom it concerns.
     fn publish(&mut self, not_before: Option<Instant>) {
-        let writes = Writes {
+        let writes = ConfigWrites {
             pending: self.queue.pending(),
             refused: self.queue.all_refused(),
             delayed: self.queue.all_delayed(),

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::openclaw::channel::Call;
-use crate::openclaw::config_writer::batch_window::Arrivals;
+use crate::openclaw::config_writer::batch_window::ExpectedEntries;
 use crate::openclaw::connection::payload::Payload;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
@@ -60,10 +60,10 @@ impl Gateway {
 
 /// A writer with a gateway.
 struct Rig {
-    commands: mpsc::UnboundedSender<Command>,
-    writes: watch::Receiver<Arc<Writes>>,
+    commands: mpsc::UnboundedSender<WriteCommand>,
+    writes: watch::Receiver<Arc<ConfigWrites>>,
     patches: Arc<Mutex<Vec<(Instant, usize)>>>,
-    arrivals: Arrivals,
+    arrivals: ExpectedEntries,
 }
 
 fn inventory(roster: RosterShape) -> Inventory {
@@ -109,11 +109,11 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
     let (commands, commands_rx) = mpsc::unbounded_channel();
     let (have, inventory_rx) = watch::channel(Some(Arc::new(inventory(roster))));
     let (wanted, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
-    let (writes, writes_rx) = watch::channel(Arc::new(Writes::default()));
+    let (writes, writes_rx) = watch::channel(Arc::new(ConfigWrites::default()));
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
-    let arrivals = Arrivals::default();
-    let task = Writer {
-        caller: Caller { calls, meter: Arc::new(()) },
+    let arrivals = ExpectedEntries::default();
+    let task = ConfigWriter {
+        caller: Requester { calls, meter: Arc::new(()) },
         commands: commands_rx,
         inventory: inventory_rx,
         wanted,
@@ -129,7 +129,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
         news: Vec::new(),
     };
     tokio::spawn(task.run());
-    commands.send(Command::Claim(Box::default())).unwrap();
+    commands.send(WriteCommand::Claim(Box::default())).unwrap();
     let seen = Arc::clone(&patches);
     tokio::spawn(async move {
         loop {
@@ -160,7 +160,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
 
 impl Rig {
     fn submit(&self, id: usize) {
-        self.commands.send(Command::Submit(Box::new(entry(id)))).unwrap();
+        self.commands.send(WriteCommand::Submit(Box::new(entry(id)))).unwrap();
     }
 
     fn patches(&self) -> Vec<(Instant, usize)> {
@@ -230,7 +230,7 @@ async fn of_entries_that_fail_together_the_one_at_fault_is_found_and_the_others_
 #[tokio::test(start_paused = true)]
 async fn what_the_gateway_stores_otherwise_is_accepted_after_one_write() {
     let rig = rig(RosterShape::Entries, Gateway::Renames);
-    rig.commands.send(Command::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
+    rig.commands.send(WriteCommand::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
     for _ in 0..30 {
         pass(Duration::from_secs(1)).await;
     }

@@ -3,11 +3,11 @@
 use secrecy::SecretString;
 
 use crate::openclaw::model::{Credential, Refusal, RefusalKind};
-use crate::openclaw::settings::{Auth, Presented, Settings};
+use crate::openclaw::settings::{Auth, ConnectionSettings, Presented};
 
 /// What the next connection presents, and what was learned from those before.
 #[derive(Debug)]
-pub(crate) struct Login {
+pub(crate) struct CredentialFallback {
     next: Credential,
     shared: Auth,
     device_token: Option<SecretString>,
@@ -16,8 +16,8 @@ pub(crate) struct Login {
     refusal: Option<Refusal>,
 }
 
-impl Login {
-    pub(crate) fn new(settings: &Settings) -> Self {
+impl CredentialFallback {
+    pub(crate) fn new(settings: &ConnectionSettings) -> Self {
         Self {
             next: Credential::Shared,
             shared: settings.auth.clone(),
@@ -88,8 +88,8 @@ mod tests {
 
     use super::*;
 
-    fn login(device_token: Option<&str>, former: Option<&str>) -> Login {
-        Login {
+    fn login(device_token: Option<&str>, former: Option<&str>) -> CredentialFallback {
+        CredentialFallback {
             next: Credential::Shared,
             shared: Auth::Token("shared".into()),
             device_token: device_token.map(SecretString::from),
@@ -98,7 +98,7 @@ mod tests {
         }
     }
 
-    fn presented(login: &Login) -> String {
+    fn presented(login: &CredentialFallback) -> String {
         match login.presented() {
             Presented::Shared(Auth::Token(secret) | Auth::Password(secret)) | Presented::Device(secret) => {
                 secret.expose_secret().to_owned()

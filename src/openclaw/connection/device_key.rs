@@ -7,12 +7,12 @@ use ed25519_dalek::{Signer, SigningKey};
 use crate::hash::sha256_hex;
 
 /// A device identity.
-pub struct Identity {
+pub struct DeviceKey {
     key: SigningKey,
     device_id: String,
 }
 
-impl std::fmt::Debug for Identity {
+impl std::fmt::Debug for DeviceKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").field("device_id", &self.device_id).finish_non_exhaustive()
     }
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Identity {
 
 /// What a device signs when it connects (payload version 3, accepted by all measured versions that pair).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct ConnectClaim<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) mode: &'a str,
     pub(crate) role: &'a str,
@@ -31,7 +31,7 @@ pub(crate) struct Claim<'a> {
     pub(crate) platform: &'a str,
 }
 
-impl Identity {
+impl DeviceKey {
     /// A new identity.
     ///
     /// # Errors
@@ -69,8 +69,8 @@ impl Identity {
     }
 
     /// Signs a claim. The payload is `v3|id|client|mode|role|scopes|signedAt|token|nonce|platform|deviceFamily`.
-    pub(crate) fn sign(&self, claim: &Claim<'_>) -> String {
-        let Claim { client_id, mode, role, scopes, signed_at_ms, token, nonce, platform } = claim;
+    pub(crate) fn sign(&self, claim: &ConnectClaim<'_>) -> String {
+        let ConnectClaim { client_id, mode, role, scopes, signed_at_ms, token, nonce, platform } = claim;
         let payload = format!(
             "v3|{}|{client_id}|{mode}|{role}|{scopes}|{signed_at_ms}|{token}|{nonce}|{platform}|",
             self.device_id
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_device() {
-        let identity = Identity::generate().unwrap();
-        let again = Identity::from_seed(&identity.seed());
+        let identity = DeviceKey::generate().unwrap();
+        let again = DeviceKey::from_seed(&identity.seed());
         assert_eq!(identity.device_id(), again.device_id());
         assert_eq!(identity.public_key(), again.public_key());
         assert_eq!(identity.device_id().len(), 64);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_debug_print_does_not_show_the_key() {
-        let identity = Identity::from_seed(&[7; 32]);
+        let identity = DeviceKey::from_seed(&[7; 32]);
         assert!(!format!("{identity:?}").contains("7, 7"));
     }
 }

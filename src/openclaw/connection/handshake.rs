@@ -3,8 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use super::device_key::Claim;
-use crate::openclaw::settings::{Auth, Presented, Settings};
+use super::device_key::ConnectClaim;
+use crate::openclaw::settings::{Auth, ConnectionSettings, Presented};
 
 /// The lowest and the highest protocol version that are offered.
 const PROTOCOLS: (u32, u32) = (3, 4);
@@ -15,9 +15,9 @@ const PLATFORM: &str = "linux";
 /// Reading, waking, and all that changes agents. `operator.admin` implies the others on every measured version.
 const SCOPES: [&str; 3] = ["operator.read", "operator.write", "operator.admin"];
 /// The parameters of `connect`, with this credential.
-pub(crate) fn connect(settings: &Settings, presented: &Presented, nonce: &str, challenge_ms: i64) -> Value {
+pub(crate) fn connect(settings: &ConnectionSettings, presented: &Presented, nonce: &str, challenge_ms: i64) -> Value {
     let (auth, token) = auth(presented);
-    let claim = Claim {
+    let claim = ConnectClaim {
         client_id: CLIENT_ID,
         mode: CLIENT_MODE,
         role: ROLE,

@@ -17,7 +17,7 @@ use crate::openclaw::connection::frame;
 use crate::openclaw::limits::{EARLY_MESSAGE, Stage};
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::{CallError, Hello, Refusal};
-use crate::openclaw::settings::{Presented, Settings};
+use crate::openclaw::settings::{ConnectionSettings, Presented};
 
 /// How long the gateway has from the opened socket to the end of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -80,7 +80,7 @@ struct Pending {
 /// One connection's conversation.
 #[derive(Debug)]
 pub struct Session {
-    settings: Settings,
+    settings: ConnectionSettings,
     presented: Presented,
     state: State,
     pending: BTreeMap<String, Pending>,
@@ -96,14 +96,14 @@ pub struct Session {
 impl Session {
     /// A conversation over a socket that was just opened, begun with the shared credential.
     #[must_use]
-    pub fn new(settings: Settings, now: Instant) -> Self {
+    pub fn new(settings: ConnectionSettings, now: Instant) -> Self {
         let shared = Presented::Shared(settings.auth.clone());
         Self::with(settings, shared, now)
     }
 
     /// A conversation that is begun with this credential.
     #[must_use]
-    pub(crate) fn with(settings: Settings, presented: Presented, now: Instant) -> Self {
+    pub(crate) fn with(settings: ConnectionSettings, presented: Presented, now: Instant) -> Self {
         Self {
             settings,
             presented,

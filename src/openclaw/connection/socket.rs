@@ -7,13 +7,13 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use super::metered::{Exceeded, Metered};
 use super::transport::{ByteStream, Dial};
 use crate::openclaw::limits;
-use crate::openclaw::settings::Settings;
+use crate::openclaw::settings::ConnectionSettings;
 
 /// A WebSocket whose messages are bounded.
 pub(crate) type Socket = WebSocketStream<Metered<Box<dyn ByteStream>>>;
 
 /// Opens a WebSocket to the gateway.
-pub(crate) async fn open(dial: &dyn Dial, settings: &Settings) -> Result<Socket, String> {
+pub(crate) async fn open(dial: &dyn Dial, settings: &ConnectionSettings) -> Result<Socket, String> {
     let stream = dial.dial(&settings.url, &settings.trust).await.map_err(|e| e.to_string())?;
     let stream = Metered::new(stream, limits::budget());
     let config = WebSocketConfig::default()

@@ -13,17 +13,17 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::credential_fallback::Login;
+use super::credential_fallback::CredentialFallback;
 use super::metered::Charge;
 use super::payload::Payload;
 use super::session::{Output, Session};
 use super::socket::{Socket, incoming, open};
 use super::transport::Dial;
 use crate::openclaw::backoff::doubled;
-use crate::openclaw::channel::{Call, Told};
-use crate::openclaw::inventory::event::News;
-use crate::openclaw::model::{CallError, Hello, Link, Refusal, RefusalKind, clean};
-use crate::openclaw::settings::Settings;
+use crate::openclaw::channel::{Call, ConnectionEvent};
+use crate::openclaw::inventory::event::GatewayEvent;
+use crate::openclaw::model::{CallError, ConnectionState, Hello, Refusal, RefusalKind, clean};
+use crate::openclaw::settings::ConnectionSettings;
 
 /// How long a stream may take to open, the WebSocket included.
 const DIAL: Duration = Duration::from_secs(10);
@@ -40,12 +40,12 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const WHILE_PAIRING: Duration = Duration::from_secs(5);
 
 /// What the task works with.
-pub(crate) struct Connection {
-    pub(crate) settings: Settings,
+pub(crate) struct ConnectionTask {
+    pub(crate) settings: ConnectionSettings,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) calls: mpsc::Receiver<Call>,
-    pub(crate) told: mpsc::UnboundedSender<Told>,
-    pub(crate) link: watch::Sender<Link>,
+    pub(crate) told: mpsc::UnboundedSender<ConnectionEvent>,
+    pub(crate) link: watch::Sender<ConnectionState>,
     pub(crate) closing: CancellationToken,
     /// The places of `limits::EVENTS` that are free in the queue.
     pub(crate) places: Arc<Semaphore>,
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     /// What the gateway said when it let this client in last.
     pub(crate) last: Option<Arc<Hello>>,
     /// What it presents.
-    pub(crate) login: Login,
+    pub(crate) login: CredentialFallback,
 }
 
 /// How one connection ended.
@@ -66,16 +66,16 @@ enum End {
     Closing,
 }
 
-impl Connection {
+impl ConnectionTask {
     /// Runs until it is told to close, or until the last handle is gone.
     pub(crate) async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
             let begun = Instant::now();
             let end = self.once().await;
-            let was_up = matches!(*self.link.borrow(), Link::Up(_));
+            let was_up = matches!(*self.link.borrow(), ConnectionState::Up(_));
             // The informer ends with this task.
-            let _ = self.told.send(Told::Down);
+            let _ = self.told.send(ConnectionEvent::Down);
             failures = if was_up && begun.elapsed() > BACKOFF.1 { 1 } else { failures.saturating_add(1) };
             let wait = match end {
                 End::Closing => return,
@@ -105,10 +105,10 @@ impl Connection {
             | RefusalKind::DeviceRejected
             | RefusalKind::Other => jittered(AFTER_REFUSAL),
         };
-        let same = matches!(&*self.link.borrow(), Link::Refused(old) if old.is_the_same_as(&refusal));
+        let same = matches!(&*self.link.borrow(), ConnectionState::Refused(old) if old.is_the_same_as(&refusal));
         if !same {
             warn!(url = %self.settings.url, code = refusal.code, message = refusal.message, "the gateway refused the connection");
-            self.link.send_replace(Link::Refused(Arc::new(refusal)));
+            self.link.send_replace(ConnectionState::Refused(Arc::new(refusal)));
         }
         wait
     }
@@ -117,12 +117,14 @@ impl Connection {
     fn lost(&self, error: &str, failures: u32) -> Duration {
         let error = clean(error);
         let (same, since) = match &*self.link.borrow() {
-            Link::Down { error: old, since, .. } => (**old == *error, *since),
-            Link::Connecting | Link::Up(_) | Link::Refused(_) => (false, Instant::now()),
+            ConnectionState::Down { error: old, since, .. } => (**old == *error, *since),
+            ConnectionState::Connecting | ConnectionState::Up(_) | ConnectionState::Refused(_) => {
+                (false, Instant::now())
+            }
         };
         if !same {
             warn!(url = %self.settings.url, error, "no connection to the gateway");
-            self.link.send_replace(Link::Down { error: error.into(), attempts: failures, since });
+            self.link.send_replace(ConnectionState::Down { error: error.into(), attempts: failures, since });
         }
         let longest = if since.elapsed() < AT_FIRST.0 { AT_FIRST.1 } else { BACKOFF.1 };
         jittered(doubled((BACKOFF.0, longest), failures))
@@ -224,13 +226,13 @@ impl Connection {
                         self.hashes.store(false, Ordering::Relaxed);
                     }
                     // Told first: who sees the link up may ask at once for what the gateway has.
-                    self.tell(Told::Up);
-                    self.link.send_replace(Link::Up(hello));
+                    self.tell(ConnectionEvent::Up);
+                    self.link.send_replace(ConnectionState::Up(hello));
                 }
                 Output::Refused(refusal) => return Err(End::Refused(refusal)),
                 Output::Done { ticket, result } => talk.answer(ticket, result),
                 Output::Event { name, payload } => self.hear(&name, &payload),
-                Output::Gap => self.tell(Told::Gap),
+                Output::Gap => self.tell(ConnectionEvent::Gap),
                 Output::Close(why) => return Err(End::Lost(why)),
             }
         }
@@ -239,22 +241,22 @@ impl Connection {
 
     /// Passes on what an event says. When there is no place for it, everything is read anew instead.
     fn hear(&mut self, name: &str, payload: &RawValue) {
-        let Some(news) = News::read(name, payload) else { return };
-        let size = u32::try_from(news.size()).unwrap_or(u32::MAX);
+        let Some(event) = GatewayEvent::read(name, payload) else { return };
+        let size = u32::try_from(event.size()).unwrap_or(u32::MAX);
         match Arc::clone(&self.places).try_acquire_many_owned(size) {
-            Ok(place) => {
+            Ok(permit) => {
                 self.full = false;
-                self.tell(Told::News { news, _place: place });
+                self.tell(ConnectionEvent::Event { event, _permit: permit });
             }
             Err(_) if self.full => {}
             Err(_) => {
                 self.full = true;
-                self.tell(Told::Gap);
+                self.tell(ConnectionEvent::Gap);
             }
         }
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: ConnectionEvent) {
         // The informer ends with this task.
         let _ = self.told.send(told);
     }

@@ -14,7 +14,7 @@ use crate::openclaw::model::text::word;
 
 /// What an event says.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum GatewayEvent {
     /// The config has changed.
     Config,
     /// The config may have changed.
@@ -44,7 +44,7 @@ struct HealthOfAgent {
     agent_id: Option<String>,
 }
 
-impl News {
+impl GatewayEvent {
     /// Reads an event; `None` for one that the informer does not need.
     pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
         match event {

@@ -10,14 +10,14 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::event::News;
+use super::event::GatewayEvent;
 use crate::openclaw::backoff::doubled;
-use crate::openclaw::channel::{Caller, Change, ORDINARY, Told};
+use crate::openclaw::channel::{Change, ConnectionEvent, ORDINARY, Requester};
 use crate::openclaw::model::file::OfFile;
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::run_event::RunEvent;
-use crate::openclaw::model::{CallError, Inventory, Runs, Unread, WORKSPACE_FILES};
+use crate::openclaw::model::{CallError, GatewayActivity, Inventory, ReadFailure, WORKSPACE_FILES};
 
 /// How often a gateway is looked at that has not applied its last config.
 const WHILE_UNSETTLED: Duration = Duration::from_secs(2);
@@ -34,12 +34,12 @@ const STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// The task that keeps the inventory.
 pub(crate) struct Informer {
-    pub(crate) caller: Caller,
-    pub(crate) told: mpsc::UnboundedReceiver<Told>,
+    pub(crate) caller: Requester,
+    pub(crate) told: mpsc::UnboundedReceiver<ConnectionEvent>,
     pub(crate) wanted: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,
     pub(crate) inventory: watch::Sender<Option<Arc<Inventory>>>,
-    pub(crate) unread: watch::Sender<Option<Arc<Unread>>>,
-    pub(crate) runs: watch::Sender<Runs>,
+    pub(crate) unread: watch::Sender<Option<Arc<ReadFailure>>>,
+    pub(crate) runs: watch::Sender<GatewayActivity>,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) hashes: Arc<AtomicBool>,
     pub(crate) resync: Duration,
@@ -122,31 +122,31 @@ impl Informer {
         }
     }
 
-    fn hear(&self, told: Told, memory: &mut Memory) {
+    fn hear(&self, told: ConnectionEvent, memory: &mut Memory) {
         match told {
-            Told::Up => {
+            ConnectionEvent::Up => {
                 memory.connected();
                 self.runs.send_modify(|runs| runs.connected(Instant::now()));
             }
-            Told::Down => {
+            ConnectionEvent::Down => {
                 // Who asked learns that nothing was read.
                 *memory = Memory::default();
                 self.unread.send_replace(None);
                 if self.inventory.send_replace(None).is_some() {
-                    self.tell(Change::Link);
+                    self.tell(Change::Connection);
                 }
             }
-            Told::Gap => {
+            ConnectionEvent::Gap => {
                 memory.suspect();
-                self.runs.send_modify(Runs::forget);
+                self.runs.send_modify(GatewayActivity::forget);
                 self.tell(Change::Roster);
             }
-            Told::News { news, .. } => match news {
-                News::Config => memory.suspect(),
-                News::Hint => memory.hint(Instant::now()),
-                News::Health(agents) => self.hear_of_health(agents, memory),
-                News::Run(event) => self.hear_of_run(event),
-                News::Clock(clock) => {
+            ConnectionEvent::Event { event, .. } => match event {
+                GatewayEvent::Config => memory.suspect(),
+                GatewayEvent::Hint => memory.hint(Instant::now()),
+                GatewayEvent::Health(agents) => self.hear_of_health(agents, memory),
+                GatewayEvent::Run(event) => self.hear_of_run(event),
+                GatewayEvent::Clock(clock) => {
                     // Nobody waits for it.
                     self.runs.send_if_modified(|runs| {
                         runs.clock = Some(clock);
@@ -216,11 +216,11 @@ impl Informer {
             return;
         }
         let unread =
-            Unread { code: error.code().to_owned(), message: error.message(), transient: error.is_transient() };
+            ReadFailure { code: error.code().to_owned(), message: error.message(), transient: error.is_transient() };
         let news = self.unread.send_replace(Some(Arc::new(unread.clone()))).is_none_or(|before| *before != unread);
         let stale = since.elapsed() >= STALE_AFTER && self.inventory.send_replace(None).is_some();
         if news || stale {
-            self.tell(Change::Link);
+            self.tell(Change::Connection);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::run_event::{Happened, Labelled, Phase, RunEvent};
+use super::run_event::{LabelEvent, RunEvent, RunEventKind, RunPhase};
 use crate::openclaw::limits;
 
 /// How many runs of an agent are remembered as ended. Events of one run come by several ways and not always in order.
@@ -46,17 +46,17 @@ pub struct Run {
 
 /// What was heard of one agent since the connection stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Activity {
+pub struct AgentActivity {
     active: BTreeMap<String, i64>,
     ended: VecDeque<String>,
     last: Option<Run>,
     /// Counts how often its session was reset or deleted, or changed in a way that was not told, by whomever.
     pub session_changes: u64,
     /// The session that was labelled last, as it was told. Whoever has seen it so has missed nothing.
-    pub labelled: Option<Labelled>,
+    pub labelled: Option<LabelEvent>,
 }
 
-impl Activity {
+impl AgentActivity {
     /// Whether a run goes on.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -122,8 +122,8 @@ impl Activity {
 
 /// What was heard of all agents of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Runs {
-    agents: BTreeMap<String, Activity>,
+pub struct GatewayActivity {
+    agents: BTreeMap<String, AgentActivity>,
     /// Counts how often everything was forgotten. What was read in an earlier epoch may have changed unheard.
     pub epoch: u64,
     /// Since when the connection stands.
@@ -132,10 +132,10 @@ pub struct Runs {
     pub clock: Option<GatewayClock>,
 }
 
-impl Runs {
+impl GatewayActivity {
     /// What was heard of an agent; `None` when nothing was.
     #[must_use]
-    pub fn of(&self, agent_id: &str) -> Option<&Activity> {
+    pub fn of(&self, agent_id: &str) -> Option<&AgentActivity> {
         self.agents.get(agent_id)
     }
 
@@ -160,22 +160,22 @@ impl Runs {
         }
         let activity = self.agents.entry(agent.clone()).or_default();
         match event.what {
-            Happened::Labelled(labelled) => {
+            RunEventKind::LabelEvent(labelled) => {
                 activity.labelled = Some(labelled);
                 Some(agent)
             }
-            Happened::SessionChanged => {
+            RunEventKind::SessionChanged => {
                 activity.labelled = None;
                 activity.session_changes += 1;
                 Some(agent)
             }
-            Happened::Run { id, phase, at_ms, job } => {
+            RunEventKind::Run { id, phase, at_ms, job } => {
                 let before = activity.clone();
                 match (phase, job) {
-                    (Phase::Start, _) => activity.start(&id, at_ms),
-                    (Phase::End, false) => activity.end(&id, at_ms),
+                    (RunPhase::Start, _) => activity.start(&id, at_ms),
+                    (RunPhase::End, false) => activity.end(&id, at_ms),
                     // A job keeps its id for all its runs; the run within it is told by the session.
-                    (Phase::End, true) => {
+                    (RunPhase::End, true) => {
                         activity.active.remove(&id);
                     }
                 }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::openclaw::model::readers::raw;
 
-    impl Runs {
+    impl GatewayActivity {
         fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
             self.take(RunEvent::read(event, &raw(payload))?)
         }
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_run_lasts_from_its_start_to_its_end() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         assert_eq!(runs.hear("agent", &lifecycle("start", "r", 5)).as_deref(), Some("mc-1"));
         assert!(runs.of("mc-1").unwrap().is_running());
         assert_eq!(runs.hear("agent", &lifecycle("end", "r", 9)).as_deref(), Some("mc-1"));
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn news_of_a_run_that_comes_after_its_end_changes_nothing() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         runs.hear("agent", &lifecycle("start", "r", 5));
         runs.hear("agent", &lifecycle("end", "r", 9));
         assert_eq!(runs.hear("sessions.changed", &changed("start", "r", 5)), None);
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_agent_is_at_work_while_the_gateways_heartbeat_job_is() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         runs.hear("cron", &job("started"));
         assert!(runs.of("mc-1").unwrap().is_running());
         runs.hear("sessions.changed", &changed("start", "r", 6));
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_was_heard_is_forgotten_when_events_may_have_been_lost() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         runs.hear("agent", &lifecycle("start", "r", 5));
         runs.forget();
         assert_eq!((runs.of("mc-1"), runs.epoch), (None, 1));
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_was_done_to_a_session_is_counted() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         for reason in ["patch", "reset", "delete"] {
             let told = json!({ "sessionKey": "agent:mc-1:main", "reason": reason, "ts": 1 });
             assert_eq!(runs.hear("sessions.changed", &told).as_deref(), Some("mc-1"));
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn a_label_is_taken_as_it_is_told_in_the_words_of_old_and_new_gateways() {
-        let mut runs = Runs::default();
-        let labelled = Labelled { key: "agent:mc-1:main".into(), id: "s1".into(), label: Some("Ops".into()) };
+        let mut runs = GatewayActivity::default();
+        let labelled = LabelEvent { key: "agent:mc-1:main".into(), id: "s1".into(), label: Some("Ops".into()) };
         let session = json!({ "sessionId": "s1", "label": "Ops" });
         let mut old = json!({ "sessionKey": labelled.key, "reason": "patch", "sessionId": "s1", "label": "Ops" });
         for told in [json!({ "sessionKey": labelled.key, "reason": "patch", "session": session }), old.clone()] {
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_says_nothing_of_a_run_is_passed_over() {
-        let mut runs = Runs::default();
+        let mut runs = GatewayActivity::default();
         let told = [
             ("sessions.changed", json!({ "sessionKey": "agent:mc-1:main", "reason": "participants", "ts": 1 })),
             ("agent", json!({ "agentId": "mc-1", "runId": "r", "stream": "assistant", "data": { "phase": "start" } })),

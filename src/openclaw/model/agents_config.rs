@@ -19,7 +19,7 @@ pub enum RosterShape {
 /// `agents` of a config.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Agents {
+pub(crate) struct AgentsConfig {
     pub(crate) entries: Option<Box<RawValue>>,
     pub(crate) list: Option<Box<RawValue>>,
     pub(crate) defaults: Option<Box<RawValue>>,
@@ -34,7 +34,7 @@ struct Id {
     id: Option<String>,
 }
 
-impl Agents {
+impl AgentsConfig {
     /// The agents' entries by id, unread, those of a list in its order. More than [`limits::AGENTS`] are an error, since entries
     /// that are left out would count as absent.
     pub(crate) fn roster(&self, shape: RosterShape) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {

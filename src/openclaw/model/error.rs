@@ -67,7 +67,7 @@ impl ErrorShape {
 
 /// What became of a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// It had no effect.
     NotApplied,
     /// Nobody knows. It is never repeated blindly: look first.
@@ -173,17 +173,19 @@ impl CallError {
 
     /// What became of the request. A restart of the gateway cuts requests off with `UNAVAILABLE` (measured).
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> CallOutcome {
         match self {
             Self::Gateway(error) if error.code == "UNAVAILABLE" && !error.message.starts_with("rate limit") => {
-                Outcome::Unknown
+                CallOutcome::Unknown
             }
             Self::Gateway(_)
             | Self::NotConnected
             | Self::TooLarge { .. }
             | Self::Changed(_)
-            | Self::Repeated { .. } => Outcome::NotApplied,
-            Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => Outcome::Unknown,
+            | Self::Repeated { .. } => CallOutcome::NotApplied,
+            Self::Interrupted | Self::Deadline(_) | Self::Unreadable { .. } | Self::Unsettled(_) => {
+                CallOutcome::Unknown
+            }
         }
     }
 
@@ -311,12 +313,15 @@ mod tests {
 
     #[test]
     fn what_a_restart_cut_off_has_an_unknown_outcome_and_a_rate_limit_has_none() {
-        assert_eq!(said("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(), Outcome::Unknown);
+        assert_eq!(
+            said("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(),
+            CallOutcome::Unknown
+        );
         assert_eq!(
             said("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(),
-            Outcome::NotApplied
+            CallOutcome::NotApplied
         );
-        assert_eq!(CallError::Interrupted.outcome(), Outcome::Unknown);
-        assert_eq!(said("INVALID_REQUEST", "x").outcome(), Outcome::NotApplied);
+        assert_eq!(CallError::Interrupted.outcome(), CallOutcome::Unknown);
+        assert_eq!(said("INVALID_REQUEST", "x").outcome(), CallOutcome::NotApplied);
     }
 }

@@ -30,7 +30,7 @@ pub struct Inventory {
 
 /// Why roster and config cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
+pub struct ReadFailure {
     /// The gateway's code, or a word of ours.
     pub code: String,
     /// What it said.

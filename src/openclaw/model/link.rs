@@ -8,7 +8,7 @@ use super::hello::{Hello, Refusal};
 
 /// The state of the connection.
 #[derive(Clone, Debug)]
-pub enum Link {
+pub enum ConnectionState {
     /// The first connection is being made.
     Connecting,
     /// It stands.

@@ -29,7 +29,7 @@ struct Part {
 
 /// What a message is marked with.
 #[derive(Default, Deserialize)]
-pub(crate) struct Mark {
+pub(crate) struct MessageMark {
     #[serde(default)]
     pub(crate) kind: String,
 }

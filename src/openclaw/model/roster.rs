@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::agents_config::{Agents, RosterShape};
+use super::agents_config::{AgentsConfig, RosterShape};
 use super::readers::{List, first, lax, present};
 use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, word};
@@ -77,7 +77,7 @@ struct Fields {
 #[serde(default)]
 struct File {
     #[serde(deserialize_with = "lax")]
-    agents: Option<Agents>,
+    agents: Option<AgentsConfig>,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,7 +125,10 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
 
 /// The agents' entries by id. They are kept as trees: one that would take too much memory is an error, since an entry that is
 /// left out would count as absent.
-fn entries(agents: &Agents, shape: RosterShape) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
+fn entries(
+    agents: &AgentsConfig,
+    shape: RosterShape,
+) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
     let mut left = limits::ENTRIES_COST;
     let mut read = BTreeMap::new();
     for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {

@@ -11,20 +11,20 @@ use crate::openclaw::limits;
 #[derive(Debug)]
 pub(crate) struct RunEvent {
     pub(crate) agent: String,
-    pub(crate) what: Happened,
+    pub(crate) what: RunEventKind,
 }
 
 /// What happened.
 #[derive(Debug)]
-pub(crate) enum Happened {
+pub(crate) enum RunEventKind {
     /// A session was labelled.
-    Labelled(Labelled),
+    LabelEvent(LabelEvent),
     /// A session was reset or deleted, or changed in a way that the event does not tell.
     SessionChanged,
     /// A run began or ended.
     Run {
         id: String,
-        phase: Phase,
+        phase: RunPhase,
         at_ms: i64,
         /// Whether it is one of the gateway's own heartbeat job.
         job: bool,
@@ -32,14 +32,14 @@ pub(crate) enum Happened {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Phase {
+pub(crate) enum RunPhase {
     Start,
     End,
 }
 
 /// A session that somebody has labelled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labelled {
+pub struct LabelEvent {
     /// Its key.
     pub key: String,
     /// Its id.
@@ -127,11 +127,11 @@ impl RunEvent {
     pub(crate) fn size(&self) -> usize {
         self.agent.len()
             + match &self.what {
-                Happened::Labelled(Labelled { key, id, label }) => {
+                RunEventKind::LabelEvent(LabelEvent { key, id, label }) => {
                     key.len() + id.len() + label.as_ref().map_or(0, String::len)
                 }
-                Happened::SessionChanged => 0,
-                Happened::Run { id, .. } => id.len(),
+                RunEventKind::SessionChanged => 0,
+                RunEventKind::Run { id, .. } => id.len(),
             }
     }
 }
@@ -147,19 +147,22 @@ impl Fields {
         let changed = matches!(self.reason.as_deref(), Some("patch" | "reset" | "delete"));
         if let Some(agent) = self.agent().filter(|_| changed) {
             let labelled = self.labelled().filter(|_| self.reason.as_deref() == Some("patch"));
-            return Some(RunEvent { agent, what: labelled.map_or(Happened::SessionChanged, Happened::Labelled) });
+            return Some(RunEvent {
+                agent,
+                what: labelled.map_or(RunEventKind::SessionChanged, RunEventKind::LabelEvent),
+            });
         }
         self.run(self.phase.as_deref()?, self.ts)
     }
 
     /// The session as it was labelled: in a part of its own, or, on older gateways, beside everything else.
-    fn labelled(&self) -> Option<Labelled> {
+    fn labelled(&self) -> Option<LabelEvent> {
         let (id, label) = match &self.session {
             Some(session) => (&session.session_id, &session.label),
             None => (&self.session_id, &self.label),
         };
         let label = label.clone().filter(|label| label.len() <= limits::LABEL);
-        Some(Labelled { key: self.session_key.clone()?, id: id.clone()?, label })
+        Some(LabelEvent { key: self.session_key.clone()?, id: id.clone()?, label })
     }
 
     fn lifecycle(self) -> Option<RunEvent> {
@@ -171,25 +174,25 @@ impl Fields {
 
     fn run(&self, phase: &str, at_ms: Option<i64>) -> Option<RunEvent> {
         let phase = match phase {
-            "start" => Phase::Start,
-            "end" | "error" => Phase::End,
+            "start" => RunPhase::Start,
+            "end" | "error" => RunPhase::End,
             _ => return None,
         };
-        let what = Happened::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
+        let what = RunEventKind::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
         Some(RunEvent { agent: self.agent()?, what })
     }
 
     fn job(self) -> Option<RunEvent> {
         let phase = match self.action.as_deref()? {
-            "started" => Phase::Start,
-            "finished" => Phase::End,
+            "started" => RunPhase::Start,
+            "finished" => RunPhase::End,
             _ => return None,
         };
         let agent = self.job?.declaration_key?.strip_prefix("heartbeat:")?.to_owned();
         let id = format!("cron:{}", self.job_id.as_deref()?);
         Some(RunEvent {
             agent,
-            what: Happened::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
+            what: RunEventKind::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
         })
     }
 }

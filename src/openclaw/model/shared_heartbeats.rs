@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::agents_config::{Agents, RosterShape};
+use super::agents_config::{AgentsConfig, RosterShape};
 use super::readers::lax;
 
 /// Most blocks that Muster makes for others at one gateway. They have to be in one config write, and one of 200 entries took
@@ -81,7 +81,7 @@ pub struct HeartbeatPlan {
 impl HeartbeatRule {
     /// Reads the rule from `agents` of a config. With `everybody`, a block in the defaults makes all agents beat; on 2026.3.2 it is
     /// for the default agent alone.
-    pub(crate) fn read(agents: &Agents, shape: RosterShape, everybody: bool) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(agents: &AgentsConfig, shape: RosterShape, everybody: bool) -> Result<Self, serde_json::Error> {
         let defaults: Defaults = agents.defaults.as_deref().and_then(read).unwrap_or_default();
         let entries = marks(agents, shape)?;
         let mut ids: BTreeSet<_> = entries.iter().map(|(id, _)| id.clone()).collect();
@@ -208,7 +208,7 @@ struct Mark {
 }
 
 /// The entries by id, those of a list in its order.
-fn marks(agents: &Agents, shape: RosterShape) -> Result<Vec<(String, Mark)>, serde_json::Error> {
+fn marks(agents: &AgentsConfig, shape: RosterShape) -> Result<Vec<(String, Mark)>, serde_json::Error> {
     let known = |(id, raw): (String, &RawValue)| Some((id, read(raw)?));
     Ok(agents.roster(shape)?.into_iter().filter_map(known).collect())
 }

@@ -6,7 +6,7 @@ use crate::api::agent::{PreviousToken, TokenStatus};
 
 /// How a token stands with the agent that it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TokenAcceptance {
     /// It is the agent's token.
     Current {
         /// Whether the agent has not been seen to use it before.
@@ -23,15 +23,15 @@ pub enum Standing {
 /// `confirmed` is the SHA-256 that the agent was last seen to use for the first time. From then on the previous token is
 /// refused, whether or not the status says so yet.
 #[must_use]
-pub fn standing(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> Standing {
+pub fn standing(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> TokenAcceptance {
     let used = token.confirmed_at.is_some() || confirmed.is_some_and(|confirmed| same(confirmed, &token.sha256));
     if same(&token.sha256, sha256) {
-        return Standing::Current { first: !used };
+        return TokenAcceptance::Current { first: !used };
     }
     let in_time = |p: &&PreviousToken| p.valid_until.as_ref().is_none_or(|until| now < until.0);
     match token.previous.as_ref().filter(in_time) {
-        Some(previous) if !used && same(&previous.sha256, sha256) => Standing::Previous,
-        Some(_) | None => Standing::Refused,
+        Some(previous) if !used && same(&previous.sha256, sha256) => TokenAcceptance::Previous,
+        Some(_) | None => TokenAcceptance::Refused,
     }
 }
 
@@ -59,25 +59,25 @@ mod tests {
     #[test]
     fn the_previous_token_works_until_its_time() {
         let token = rotating(Some(10));
-        assert_eq!(standing(&token, None, "old", at(9)), Standing::Previous);
-        assert_eq!(standing(&token, None, "old", at(10)), Standing::Refused);
-        assert_eq!(standing(&rotating(None), None, "old", at(10)), Standing::Previous);
+        assert_eq!(standing(&token, None, "old", at(9)), TokenAcceptance::Previous);
+        assert_eq!(standing(&token, None, "old", at(10)), TokenAcceptance::Refused);
+        assert_eq!(standing(&rotating(None), None, "old", at(10)), TokenAcceptance::Previous);
     }
 
     #[test]
     fn the_previous_token_is_refused_once_the_new_one_was_used() {
         let token = rotating(None);
-        assert_eq!(standing(&token, None, "new", at(0)), Standing::Current { first: true });
-        assert_eq!(standing(&token, Some("new"), "new", at(0)), Standing::Current { first: false });
-        assert_eq!(standing(&token, Some("new"), "old", at(0)), Standing::Refused);
+        assert_eq!(standing(&token, None, "new", at(0)), TokenAcceptance::Current { first: true });
+        assert_eq!(standing(&token, Some("new"), "new", at(0)), TokenAcceptance::Current { first: false });
+        assert_eq!(standing(&token, Some("new"), "old", at(0)), TokenAcceptance::Refused);
         assert_eq!(
             standing(&token, Some("old"), "old", at(0)),
-            Standing::Previous,
+            TokenAcceptance::Previous,
             "what was used before says nothing"
         );
         let recorded = TokenStatus { confirmed_at: Some(Time(at(0))), ..token };
-        assert_eq!(standing(&recorded, None, "old", at(0)), Standing::Refused);
-        assert_eq!(standing(&recorded, None, "other", at(0)), Standing::Refused);
+        assert_eq!(standing(&recorded, None, "old", at(0)), TokenAcceptance::Refused);
+        assert_eq!(standing(&recorded, None, "other", at(0)), TokenAcceptance::Refused);
     }
 
     #[test]

@@ -150,7 +150,7 @@ pub fn revoked(old: &TokenStatus) -> TokenStatus {
 
 /// What the status says of the token.
 #[derive(Clone, Copy, Debug)]
-pub struct Tokens<'a> {
+pub struct TokenStatusInput<'a> {
     /// The token Secret.
     pub state: &'a TokenState,
     /// What the status said so far.
@@ -163,7 +163,7 @@ pub struct Tokens<'a> {
     pub now: Timestamp,
 }
 
-impl Tokens<'_> {
+impl TokenStatusInput<'_> {
     /// What the status is to say of the token.
     ///
     /// # Guarantees
