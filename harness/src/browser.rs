@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::Failure;
-use super::parts::Parts;
+use super::binaries::Parts;
 use super::process::Process;
 use super::wait::until;
 

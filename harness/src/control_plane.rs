@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::binaries::Parts;
 use super::kubectl::Kubectl;
-use super::parts::Parts;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 

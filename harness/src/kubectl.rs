@@ -45,7 +45,7 @@ impl Kubectl {
         let mut child = Command::new(&self.binary)
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)
-            .current_dir(super::parts::checkout())
+            .current_dir(super::binaries::checkout())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

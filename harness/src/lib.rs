@@ -3,25 +3,25 @@
 //! Everything listens on loopback, on ports that the system chose, keeps its files in a temporary directory, and ends,
 //! with its whole process group, when its value is dropped.
 
-mod apart;
+mod binaries;
 mod browser;
 mod control_plane;
 mod kubectl;
 mod model;
 mod openclaw;
 mod operator;
-mod parts;
 mod process;
+mod remote_openclaw;
 mod wait;
 
-pub use apart::Apart;
+pub use binaries::Parts;
 pub use browser::Browser;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};
 pub use model::{Run, ScriptedModel};
 pub use openclaw::OpenClaw;
 pub use operator::Operator;
-pub use parts::Parts;
+pub use remote_openclaw::Apart;
 pub use wait::until;
 
 /// Why a part did not start. The message says what to look at.

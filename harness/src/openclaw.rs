@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::parts::Parts;
+use super::binaries::Parts;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 

@@ -25,15 +25,15 @@ use crate::{
     handshake,
     methods::system,
     profile::MAX_PAYLOAD,
-    world::remote::Remote,
-    world::{Power, links::Out},
+    world::origin::Origin,
+    world::{Power, connections::ConnectionCommand},
 };
 
 /// Serves one client to the end of its connection.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    remote: Remote,
+    origin: Origin,
 ) {
     if gateway.power() == Power::Lost {
         return swallow(stream).await;
@@ -50,11 +50,11 @@ pub(crate) async fn serve(
         return;
     };
     let (out, outbox) = unbounded_channel();
-    let link = gateway.world().links.open(out, remote == Remote::Remote);
-    let mut connection = Connection { gateway: gateway.clone(), socket, outbox, link, nonce: String::new() };
+    let connection_id = gateway.world().connections.open(out, origin == Origin::Remote);
+    let mut connection = Connection { gateway: gateway.clone(), socket, outbox, connection_id, nonce: String::new() };
     // A client that goes away is not an error of the server's.
     let _ = connection.run().await;
-    gateway.world().links.close(link);
+    gateway.world().connections.close(connection_id);
 }
 
 /// Holds a byte stream open without an answer until the client gives it up.
@@ -82,8 +82,8 @@ fn refused(status: StatusCode) -> ErrorResponse {
 struct Connection<S> {
     gateway: Arc<Gateway>,
     socket: WebSocketStream<S>,
-    outbox: UnboundedReceiver<Out>,
-    link: u64,
+    outbox: UnboundedReceiver<ConnectionCommand>,
+    connection_id: u64,
     nonce: String,
 }
 
@@ -112,12 +112,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 _ = ticks.tick() => {
                     let mut world = self.gateway.world();
                     let payload = json!({"ts": world.clock.now_ms()});
-                    world.emit_to(self.link, "tick", &payload);
+                    world.emit_to(self.connection_id, "tick", &payload);
                 }
                 _ = healths.tick() => {
                     let mut world = self.gateway.world();
                     let payload = system::snapshot(&world);
-                    world.emit_to(self.link, "health", &payload);
+                    world.emit_to(self.connection_id, "health", &payload);
                 }
             }
         }
@@ -137,15 +137,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends what is due; whether the connection goes on.
-    async fn send(&mut self, out: Option<Out>) -> Result<bool, Error> {
+    async fn send(&mut self, out: Option<ConnectionCommand>) -> Result<bool, Error> {
         match out {
-            Some(Out::Frame(frame)) => self.write(&frame).await.map(|()| true),
-            Some(Out::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
-            Some(Out::Silence) => {
+            Some(ConnectionCommand::Frame(frame)) => self.write(&frame).await.map(|()| true),
+            Some(ConnectionCommand::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
+            Some(ConnectionCommand::Silence) => {
                 self.silence().await;
                 Ok(false)
             }
-            Some(Out::Abort) | None => Ok(false),
+            Some(ConnectionCommand::Abort) | None => Ok(false),
         }
     }
 
@@ -162,11 +162,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(_)) => return Ok(true),
         };
-        let Some(request) = parsed(self.link, text.as_str()) else {
+        let Some(request) = parsed(self.connection_id, text.as_str()) else {
             self.close(1008, "invalid request frame").await?;
             return Ok(false);
         };
-        let admitted = self.gateway.world().links.get(self.link).is_some_and(|link| link.client.is_some());
+        let admitted = self
+            .gateway
+            .world()
+            .connections
+            .get(self.connection_id)
+            .is_some_and(|connection| connection.client.is_some());
         if admitted {
             tokio::spawn(self.gateway.clone().serve(request));
             return Ok(true);
@@ -192,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn parsed(link: u64, text: &str) -> Option<Request> {
+fn parsed(connection_id: u64, text: &str) -> Option<Request> {
     let frame: Value = serde_json::from_str(text).ok()?;
     if frame["type"] != "req" {
         return None;
@@ -201,5 +206,10 @@ fn parsed(link: u64, text: &str) -> Option<Request> {
         Value::Null => json!({}),
         params => params.clone(),
     };
-    Some(Request { link, id: frame["id"].as_str()?.to_owned(), method: frame["method"].as_str()?.to_owned(), params })
+    Some(Request {
+        connection_id,
+        id: frame["id"].as_str()?.to_owned(),
+        method: frame["method"].as_str()?.to_owned(),
+        params,
+    })
 }

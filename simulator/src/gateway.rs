@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     error::RpcError,
     profile::Profile,
-    world::{Power, World, links::Out},
+    world::{Power, World, connections::ConnectionCommand},
 };
 
 /// A running (or killed) gateway, shared by its connections and by whoever tests against it.
@@ -30,7 +30,7 @@ pub(crate) struct Gateway {
 /// One call as it came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) link: u64,
+    pub(crate) connection_id: u64,
     pub(crate) id: String,
     pub(crate) method: String,
     pub(crate) params: Value,
@@ -61,13 +61,13 @@ impl Gateway {
 
     /// Kills the process: connections end with no close frame and nothing that was pending goes on.
     pub(crate) fn kill(self: &Arc<Self>) {
-        self.world().links.abort_all();
+        self.world().connections.abort_all();
         self.end(World::kill);
     }
 
     /// Loses the machine: connections stay, and nothing that was pending goes on.
     pub(crate) fn lose_host(self: &Arc<Self>) {
-        self.world().links.silence_all();
+        self.world().connections.silence_all();
         self.end(World::lose_host);
     }
 
@@ -92,10 +92,12 @@ impl Gateway {
                 let error = RpcError::unavailable(format!("{} unavailable during gateway restart", pending.method))
                     .retryable()
                     .with_details(json!({"reason": "gateway-restarting"}));
-                world.links.send(pending.link, Out::Frame(refused(&pending.request, &error)));
+                world
+                    .connections
+                    .send(pending.connection_id, ConnectionCommand::Frame(refused(&pending.request, &error)));
             }
             world.emit("shutdown", event);
-            world.links.close_all(1012, "service restart");
+            world.connections.close_all(1012, "service restart");
             world.halt();
             if let Some(time) = then_boot {
                 world.boot(time);

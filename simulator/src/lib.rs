@@ -9,19 +9,19 @@
 //! - [`Fault`]: what goes wrong with one call.
 //!
 //! Inside, from the wire inwards: `connection` (frames), `handshake` and `signature` (who is it),
-//! `call` (how a call goes through: queue, locks, latency, faults), `gateway` (the process and its
+//! `dispatch` (how a call goes through: queue, locks, latency, faults), `gateway` (the process and its
 //! end), `methods` (what each call does), `world` and `config` (the values that it changes).
 
-mod call;
+mod assertions;
 mod clock;
 mod config;
 mod connection;
+mod dispatch;
 mod error;
+mod external_actions;
 mod faults;
 mod gateway;
-mod hands;
 mod handshake;
-mod inspect;
 mod methods;
 mod profile;
 mod schema;
@@ -29,10 +29,10 @@ mod signature;
 mod simulator;
 mod world;
 
+pub use assertions::{Orphans, Session};
 pub use faults::Fault;
-pub use inspect::{Orphans, Session};
 pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
 pub use simulator::{ListenGuard, Simulator};
+pub use world::origin::Origin;
 pub use world::records::{Call, Chat, Outcome};
-pub use world::remote::Remote;
-pub use world::workspaces::Link;
+pub use world::workspaces::FileLink;

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     Profile, connection,
     gateway::Gateway,
-    world::{Power, remote::Remote},
+    world::{Power, origin::Origin},
 };
 
 /// How many bytes an in-process connection holds in each direction.
@@ -58,25 +58,25 @@ impl Simulator {
     }
 
     /// Serves a client on a byte stream.
-    pub fn accept(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, remote: Remote) {
+    pub fn accept(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, origin: Origin) {
         if self.gateway.power() != Power::Off {
-            tokio::spawn(connection::serve(self.gateway.clone(), stream, remote));
+            tokio::spawn(connection::serve(self.gateway.clone(), stream, origin));
         }
     }
 
     /// The client's end of a new in-process connection from loopback; refused while the process is
     /// down.
     pub fn connect(&self) -> io::Result<DuplexStream> {
-        self.connect_from(Remote::Loopback)
+        self.connect_from(Origin::Loopback)
     }
 
     /// The client's end of a new in-process connection; refused while the process is down.
-    pub fn connect_from(&self, remote: Remote) -> io::Result<DuplexStream> {
+    pub fn connect_from(&self, origin: Origin) -> io::Result<DuplexStream> {
         if self.gateway.power() == Power::Off {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let (ours, theirs) = duplex(BUFFER);
-        self.accept(ours, remote);
+        self.accept(ours, origin);
         Ok(theirs)
     }
 
@@ -87,13 +87,13 @@ impl Simulator {
         let simulator = self.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                simulator.accept(stream, origin(peer.ip()));
+                simulator.accept(stream, origin_of(peer.ip()));
             }
         });
         Ok(ListenGuard { addr, task: task.abort_handle() })
     }
 }
 
-fn origin(ip: IpAddr) -> Remote {
-    if ip.is_loopback() { Remote::Loopback } else { Remote::Remote }
+fn origin_of(ip: IpAddr) -> Origin {
+    if ip.is_loopback() { Origin::Loopback } else { Origin::Remote }
 }

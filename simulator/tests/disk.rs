@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, patch};
-use muster_simulator::{Link, Profile, Simulator};
+use muster_simulator::{FileLink, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -86,7 +86,7 @@ async fn an_agent_that_is_created_then_takes_the_place_of_all_that_was_written()
 async fn a_file_that_is_a_link_is_neither_read_nor_written() {
     for profile in [Profile::v2026_9_6(), Profile::v2026_3_2()] {
         let (simulator, mut client) = with_one(profile).await;
-        simulator.link_file("mc-1", "SOUL.md", Link::Hard);
+        simulator.link_file("mc-1", "SOUL.md", FileLink::Hard);
         for (method, content) in [("agents.files.get", None), ("agents.files.set", Some("x"))] {
             let mut params = json!({"agentId": "mc-1", "name": "SOUL.md"});
             params.as_object_mut().unwrap().extend(content.map(|content| ("content".to_owned(), json!(content))));

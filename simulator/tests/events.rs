@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, hello, instant};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -79,7 +79,7 @@ async fn a_heartbeat_is_told_by_its_job() {
 #[tokio::test(start_paused = true)]
 async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Remote).await;
+    let mut client = Client::dial(&simulator, Origin::Remote).await;
     client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     let start = Instant::now();
     client.event("tick").await;

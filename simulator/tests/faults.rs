@@ -7,7 +7,7 @@ mod common;
 use std::{io::ErrorKind, time::Duration};
 
 use common::{Client, End, hello, instant};
-use muster_simulator::{Fault, Outcome, Profile, Remote, Simulator};
+use muster_simulator::{Fault, Origin, Outcome, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -24,7 +24,7 @@ async fn restarted(simulator: &Simulator) -> Client {
 /// Connects as soon as the gateway serves.
 async fn reconnected(simulator: &Simulator) -> Client {
     loop {
-        let mut client = Client::dial(simulator, Remote::Loopback).await;
+        let mut client = Client::dial(simulator, Origin::Loopback).await;
         match client.connect(&hello(&json!({"token": "t"}))).await {
             Ok(_) => return client,
             Err(error) => {

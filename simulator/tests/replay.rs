@@ -10,7 +10,7 @@ mod common;
 use std::{collections::BTreeMap, time::Duration};
 
 use common::{Client, End};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -32,7 +32,7 @@ async fn replay(recording: &str, profile: Profile) -> Vec<String> {
         let method = step["method"].as_str().unwrap();
         if method == "connect" {
             client.take();
-            client = Some(Client::dial(&simulator, Remote::Loopback).await);
+            client = Some(Client::dial(&simulator, Origin::Loopback).await);
         }
         let mut params = step["params"].clone();
         if params["baseHash"] == "$hash" {

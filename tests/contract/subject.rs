@@ -13,7 +13,7 @@ use muster::gateway::{
     HeartbeatEntry, Identity, Inventory, Link, Meter, Network, RefusalKind, Settings, Trust,
 };
 use muster_harness::{Failure, OpenClaw};
-use muster_simulator::{Link as FileLink, Simulator};
+use muster_simulator::{FileLink, Simulator};
 use url::Url;
 
 /// How long anything may take: for a minute older gateways may take no more config writes.

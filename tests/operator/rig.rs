@@ -17,7 +17,7 @@ use muster::reconcile::changes::{Changed, Concerns};
 use muster::reconcile::link::Link;
 use muster::reconcile::ports::Store;
 use muster::reconcile::{Gateways, Heartbeats, Key, Souls, World, agent, board, gateway};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
@@ -45,7 +45,7 @@ impl Dial for Dialer {
     fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let simulator = self.hosts.lock().unwrap().get(&host).cloned();
-        let from = if self.remote.load(Ordering::Relaxed) { Remote::Remote } else { Remote::Loopback };
+        let from = if self.remote.load(Ordering::Relaxed) { Origin::Remote } else { Origin::Loopback };
         self.dials.lock().unwrap().push((host, Instant::now()));
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);

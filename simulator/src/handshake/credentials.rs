@@ -43,7 +43,7 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
         },
     };
     if counts {
-        world.shared_logins.fail();
+        world.shared_auth_failures.record();
     }
     Err(denied.refusal(params))
 }
@@ -84,12 +84,12 @@ fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str,
     };
     let (upper, given) = (name.to_uppercase(), auth[name].as_str());
     let tried = auth["token"].is_string() || auth["password"].is_string();
-    if let Some(wait) = world.shared_logins.locked().filter(|_| remote && tried) {
+    if let Some(wait) = world.shared_auth_failures.locked_for().filter(|_| remote && tried) {
         return Err(Denied::locked(Some(wait)));
     }
     if given.is_some_and(|given| given == world.profile.token) {
         if remote {
-            world.shared_logins.succeed();
+            world.shared_auth_failures.reset();
         }
         return Ok(name);
     }
@@ -105,13 +105,13 @@ fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str,
 
 /// Checks the token of a device. How long it has to wait where too many failed.
 fn device_token(world: &mut World, params: &Value, token: &str, remote: bool) -> Result<(), Option<Duration>> {
-    if let Some(wait) = world.device_logins.locked().filter(|_| remote) {
+    if let Some(wait) = world.device_auth_failures.locked_for().filter(|_| remote) {
         return Err(Some(wait));
     }
     let ok = paired(world, params).is_some_and(|paired| paired.token.as_deref() == Some(token));
     match (ok, remote) {
-        (true, true) => world.device_logins.succeed(),
-        (false, true) => world.device_logins.fail(),
+        (true, true) => world.device_auth_failures.reset(),
+        (false, true) => world.device_auth_failures.record(),
         (_, false) => {}
     }
     if ok { Ok(()) } else { Err(None) }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The payload of the hello.
-pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value {
+pub(super) fn hello(world: &mut World, connection_id: u64, admitted: &Admitted) -> Value {
     let profile = world.profile.clone();
     let mut server = json!({"version": profile.announced_version, "connId": world.ids.uuid()});
     if profile.opaque_hashes {
@@ -28,7 +28,7 @@ pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value 
             "methods": profile.methods.lines().collect::<Vec<_>>(),
             "events": profile.events.lines().collect::<Vec<_>>(),
         },
-        "snapshot": snapshot(world, link, admitted),
+        "snapshot": snapshot(world, connection_id, admitted),
         "policy": {"maxPayload": MAX_PAYLOAD, "maxBufferedBytes": 52_428_800, "tickIntervalMs": millis(profile.tick)},
     });
     if profile.protocol >= 4 || admitted.issued.is_some() {
@@ -45,12 +45,12 @@ pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value 
     hello
 }
 
-fn snapshot(world: &World, link: u64, admitted: &Admitted) -> Value {
+fn snapshot(world: &World, connection_id: u64, admitted: &Admitted) -> Value {
     let profile = &world.profile;
     let mut snapshot = json!({
         "presence": [],
         "health": system::snapshot(world),
-        "stateVersion": {"presence": 1, "health": link},
+        "stateVersion": {"presence": 1, "health": connection_id},
         "uptimeMs": millis(world.clock.uptime()),
         "sessionDefaults": {
             "defaultAgentId": "main", "mainKey": "main", "mainSessionKey": "agent:main:main", "scope": "per-sender",
@@ -60,7 +60,7 @@ fn snapshot(world: &World, link: u64, admitted: &Admitted) -> Value {
         snapshot["suspension"] = json!({"phase": "accepting"});
         snapshot["appliedConfigHash"] = json!(world.config.applied_hash(profile));
     }
-    if admitted.client.may("operator.admin") || profile.protocol < 4 {
+    if admitted.client.has_scope("operator.admin") || profile.protocol < 4 {
         snapshot["configPath"] = json!(config::path(profile));
         snapshot["stateDir"] = json!(format!("{}/.openclaw", profile.home));
         snapshot["authMode"] = json!(if profile.auth_mode == AuthMode::Token { "token" } else { "password" });

@@ -14,7 +14,7 @@ use crate::{
     profile::Profile,
     signature,
     world::records::{Call, Outcome},
-    world::{Power, World, links::Client},
+    world::{Power, World, connections::Client},
 };
 
 /// Client ids that the gateway knows; any other is refused.
@@ -97,8 +97,8 @@ fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> A
     let result = check(&mut world, request, nonce);
     let (outcome, answer) = match result {
         Ok(admitted) => {
-            let hello = hello::hello(&mut world, request.link, &admitted);
-            world.links.admit(request.link, admitted.client);
+            let hello = hello::hello(&mut world, request.connection_id, &admitted);
+            world.connections.admit(request.connection_id, admitted.client);
             (Outcome::Ok, Answer { frame: Some(answered(&request.id, &hello)), ..Answer::default() })
         }
         Err(refusal) => {
@@ -129,7 +129,7 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
     let params = &request.params;
     well_formed(params)?;
     protocol(params, &world.profile)?;
-    let remote = world.links.get(request.link).is_some_and(|link| link.remote);
+    let remote = world.connections.get(request.connection_id).is_some_and(|connection| connection.remote);
     if !params["device"].is_null() {
         device(params, nonce, world.clock.now_ms())?;
     }
@@ -144,7 +144,7 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
     let client = Client {
         scopes: scopes.into_iter().collect(),
         device: params["device"]["id"].as_str().map(str::to_owned),
-        follows_sessions: false,
+        sessions_subscribed: false,
         unauthorized: 0,
     };
     Ok(Admitted { client, method, issued })

@@ -9,7 +9,7 @@ use crate::{
     schema::{Kind, Param, optional, required},
     world::{
         World,
-        workspaces::{self, Link},
+        workspaces::{self, FileLink},
     },
 };
 
@@ -82,7 +82,7 @@ pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String
     }
 }
 
-/// The name of the file that the parameters name, unless the gateway knows no such file or it is a link.
+/// The name of the file that the parameters name, unless the gateway knows no such file or it is a connection_id.
 fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'a str, RpcError> {
     let name = text(params, "name");
     if !world.profile.files.contains(&name) {
@@ -90,10 +90,10 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
     }
     let Some(link) = world.workspaces.link(workspace, name) else { return Ok(name) };
     let why = match (world.profile.protocol, link) {
-        (..4, Link::Hard) => {
+        (..4, FileLink::Hard) => {
             format!(" (Hardlinked path is not allowed under workspace root ({workspace}): {workspace}/{name})")
         }
-        (..4, Link::Symbolic) => {
+        (..4, FileLink::Symbolic) => {
             format!(" (Symlink escapes workspace root ({workspace}): {workspace}/{name})")
         }
         (4.., _) => String::new(),

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::{error::RpcError, world::links::Client};
+use crate::{error::RpcError, world::connections::Client};
 
 /// Who calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) link: u64,
+    pub(crate) connection_id: u64,
     pub(crate) client: Client,
 }
 

@@ -142,7 +142,7 @@ impl Method {
 }
 
 fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), RpcError> {
-    let Some(scope) = method.scope.filter(|scope| !caller.client.may(scope)) else {
+    let Some(scope) = method.scope.filter(|scope| !caller.client.has_scope(scope)) else {
         return Ok(());
     };
     let message = format!("missing scope: {scope}");
@@ -155,7 +155,7 @@ fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), 
 
 /// A fixed window for each device, else for each connection; refused calls count too.
 fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
-    let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.link));
+    let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.connection_id));
     let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);
     let now = Instant::now();
     let (since, spent) = world.budget.entry(key).or_insert((now, 0));

@@ -63,8 +63,8 @@ pub(crate) fn unsubscribe(world: &mut World, caller: &Caller, _: &Value) -> Resu
 }
 
 fn follow(world: &mut World, caller: &Caller, follows: bool) -> Result<Done, RpcError> {
-    if let Some(client) = world.links.client_mut(caller.link) {
-        client.follows_sessions = follows;
+    if let Some(client) = world.connections.client_mut(caller.connection_id) {
+        client.sessions_subscribed = follows;
     }
     reply(json!({"subscribed": follows}))
 }
@@ -105,7 +105,7 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
     let other = params.as_object().is_some_and(|params| {
         params.keys().any(|key| !matches!(key.as_str(), "key" | "label" | "agentId" | "expectedSessionId"))
     });
-    if other && !caller.client.may("operator.admin") {
+    if other && !caller.client.has_scope("operator.admin") {
         return Err(RpcError::new("FORBIDDEN", "missing scope: operator.admin")
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})));
     }

@@ -1,11 +1,11 @@
 //! One gateway's world: values that methods change, and no I/O.
 
-pub(crate) mod attempts;
+pub(crate) mod auth_failures;
+pub(crate) mod connections;
 pub(crate) mod cron;
 pub(crate) mod devices;
-pub(crate) mod links;
+pub(crate) mod origin;
 pub(crate) mod records;
-pub(crate) mod remote;
 pub(crate) mod sessions;
 pub(crate) mod workspaces;
 
@@ -24,7 +24,7 @@ use crate::{
     faults::Faults,
     profile::Profile,
 };
-use links::Links;
+use connections::Connections;
 use records::{Call, Chat};
 pub(crate) use sessions::roster_id;
 
@@ -49,7 +49,7 @@ pub(crate) enum Power {
 /// A call that is being executed, so that a stop can answer it.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlight {
-    pub(crate) link: u64,
+    pub(crate) connection_id: u64,
     pub(crate) request: String,
     pub(crate) method: String,
 }
@@ -78,7 +78,7 @@ pub(crate) struct World {
     pub(crate) sessions: sessions::Sessions,
     pub(crate) cron: cron::Cron,
     pub(crate) devices: devices::Devices,
-    pub(crate) links: Links,
+    pub(crate) connections: Connections,
     pub(crate) in_flight: BTreeMap<usize, InFlight>,
     /// How many there were at one time, at most.
     pub(crate) most_in_flight: usize,
@@ -95,8 +95,8 @@ pub(crate) struct World {
     pub(crate) delete_lease: Option<(String, Option<Instant>)>,
     pub(crate) budget: BTreeMap<String, (Instant, usize)>,
     /// Failed logins of the remote address with a shared secret, and with a device's token.
-    pub(crate) shared_logins: attempts::Attempts,
-    pub(crate) device_logins: attempts::Attempts,
+    pub(crate) shared_auth_failures: auth_failures::AuthFailures,
+    pub(crate) device_auth_failures: auth_failures::AuthFailures,
     pub(crate) faults: Faults,
     pub(crate) calls: Vec<Call>,
     pub(crate) chats: Vec<Chat>,
@@ -137,7 +137,7 @@ impl World {
             sessions: sessions::Sessions::default(),
             cron: cron::Cron::default(),
             devices: devices::Devices::default(),
-            links: Links::default(),
+            connections: Connections::default(),
             in_flight: BTreeMap::new(),
             most_in_flight: 0,
             deleting: None,
@@ -146,8 +146,8 @@ impl World {
             closed_ids: BTreeSet::new(),
             delete_lease: None,
             budget: BTreeMap::new(),
-            shared_logins: attempts::Attempts::default(),
-            device_logins: attempts::Attempts::default(),
+            shared_auth_failures: auth_failures::AuthFailures::default(),
+            device_auth_failures: auth_failures::AuthFailures::default(),
             faults: Faults::default(),
             calls: Vec::new(),
             chats: Vec::new(),
@@ -266,10 +266,10 @@ impl World {
         self.applying = 0;
         self.in_flight.clear();
         self.budget.clear();
-        self.shared_logins.succeed();
-        self.device_logins.succeed();
+        self.shared_auth_failures.reset();
+        self.device_auth_failures.reset();
         self.deleting = None;
-        self.links.clear();
+        self.connections.clear();
         self.sessions.forget();
     }
 
@@ -330,11 +330,11 @@ impl World {
 
     /// Sends an event to every connection that may hear it.
     pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
-        self.links.emit(event, payload);
+        self.connections.emit(event, payload);
     }
 
     /// Sends an event to one connection.
-    pub(crate) fn emit_to(&mut self, number: u64, event: &str, payload: &Value) {
-        self.links.emit_to(number, event, payload);
+    pub(crate) fn emit_to(&mut self, connection_id: u64, event: &str, payload: &Value) {
+        self.connections.emit_to(connection_id, event, payload);
     }
 }

@@ -37,12 +37,12 @@ pub(crate) struct Workspace {
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) git: bool,
     /// Names of links, which the gateway does not follow: it lists them as missing.
-    pub(crate) linked: BTreeMap<String, Link>,
+    pub(crate) linked: BTreeMap<String, FileLink>,
 }
 
 /// A link in the place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum FileLink {
     /// A second name of another file.
     Hard,
     /// A symbolic link to a file outside of the workspace.
@@ -60,7 +60,7 @@ impl Workspaces {
         self.by_path.get(path)?.files.get(name)
     }
 
-    pub(crate) fn link(&self, path: &str, name: &str) -> Option<Link> {
+    pub(crate) fn link(&self, path: &str, name: &str) -> Option<FileLink> {
         self.by_path.get(path)?.linked.get(name).copied()
     }
 

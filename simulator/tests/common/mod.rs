@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use futures::{SinkExt, StreamExt};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
@@ -37,8 +37,8 @@ pub struct Client {
 
 impl Client {
     /// A connection that has its challenge and has sent nothing.
-    pub async fn dial(simulator: &Simulator, remote: Remote) -> Self {
-        let stream = simulator.connect_from(remote).unwrap();
+    pub async fn dial(simulator: &Simulator, origin: Origin) -> Self {
+        let stream = simulator.connect_from(origin).unwrap();
         let (socket, _) = client_async("ws://simulator/", stream).await.unwrap();
         let mut client = Self { socket, sent: 0, challenge: Value::Null, events: Vec::new(), replies: BTreeMap::new() };
         client.challenge = client.frame().await.unwrap()["payload"].clone();
@@ -47,7 +47,7 @@ impl Client {
 
     /// A connection from loopback with every scope.
     pub async fn open(simulator: &Simulator) -> Self {
-        let mut client = Self::dial(simulator, Remote::Loopback).await;
+        let mut client = Self::dial(simulator, Origin::Loopback).await;
         client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
         client
     }

@@ -11,7 +11,7 @@ use crate::{
     gateway::{Gateway, Request, answered, refused},
     methods::{self, Caller, Done, Lane, Method, Then, chat},
     world::records::{Call, Outcome},
-    world::{Deleting, InFlight, World, links::Out},
+    world::{Deleting, InFlight, World, connections::ConnectionCommand},
 };
 
 impl Gateway {
@@ -49,18 +49,22 @@ impl Gateway {
     /// Records the call, unless the queue is full or the caller is gone.
     fn enter(&self, request: &Request) -> Option<(usize, Caller)> {
         let mut world = self.world();
-        let client = world.links.get(request.link)?.client.clone()?;
+        let client = world.connections.get(request.connection_id)?.client.clone()?;
         if world.in_flight.len() >= world.profile.queue {
             let error = RpcError::unavailable("The server is busy. Please try again in a moment.").retryable();
-            world.links.send(request.link, Out::Frame(refused(&request.id, &error)));
+            world.connections.send(request.connection_id, ConnectionCommand::Frame(refused(&request.id, &error)));
             return None;
         }
         let call = world.calls.len();
         world.calls.push(Call::new(&request.method, &request.params));
-        let pending = InFlight { link: request.link, request: request.id.clone(), method: request.method.clone() };
+        let pending = InFlight {
+            connection_id: request.connection_id,
+            request: request.id.clone(),
+            method: request.method.clone(),
+        };
         world.in_flight.insert(call, pending);
         world.most_in_flight = world.most_in_flight.max(world.in_flight.len());
-        Some((call, Caller { link: request.link, client }))
+        Some((call, Caller { connection_id: request.connection_id, client }))
     }
 
     async fn execute(
@@ -189,16 +193,16 @@ impl Gateway {
                 return self.lose(request, None, *loss);
             }
             Some(Action::LoseReply) => {}
-            Some(Action::HoldReply(time)) => self.send_later(request.link, frame, *time),
+            Some(Action::HoldReply(time)) => self.send_later(request.connection_id, frame, *time),
             Some(Action::RepeatReply) => {
-                world.links.send(request.link, Out::Frame(frame.clone()));
-                world.links.send(request.link, Out::Frame(frame));
+                world.connections.send(request.connection_id, ConnectionCommand::Frame(frame.clone()));
+                world.connections.send(request.connection_id, ConnectionCommand::Frame(frame));
             }
-            _ => world.links.send(request.link, Out::Frame(frame)),
+            _ => world.connections.send(request.connection_id, ConnectionCommand::Frame(frame)),
         }
-        count_unauthorized(&mut world, request.link, call);
+        count_unauthorized(&mut world, request.connection_id, call);
         if let Then::Unpair(device) = &then {
-            world.links.close_device(device, 4001, "device removed");
+            world.connections.close_device(device, 4001, "device removed");
         }
         if request.method == "config.patch" && then == Then::Applies {
             self.restart_later();
@@ -211,8 +215,8 @@ impl Gateway {
         match loss {
             Loss::Drop | Loss::Silence => {
                 world.in_flight.retain(|number, _| Some(*number) != call);
-                let out = if loss == Loss::Drop { Out::Abort } else { Out::Silence };
-                world.links.send(request.link, out);
+                let out = if loss == Loss::Drop { ConnectionCommand::Abort } else { ConnectionCommand::Silence };
+                world.connections.send(request.connection_id, out);
             }
             Loss::Kill => {
                 drop(world);
@@ -230,13 +234,13 @@ impl Gateway {
         }
     }
 
-    fn send_later(self: &Arc<Self>, link: u64, frame: Value, time: Duration) {
+    fn send_later(self: &Arc<Self>, connection_id: u64, frame: Value, time: Duration) {
         let (gateway, over) = (self.clone(), self.over());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 () = over => {}
-                () = sleep(time) => gateway.world().links.send(link, Out::Frame(frame)),
+                () = sleep(time) => gateway.world().connections.send(connection_id, ConnectionCommand::Frame(frame)),
             }
         });
     }
@@ -263,18 +267,18 @@ impl Gateway {
 }
 
 /// Ten calls without the scope that they need end a connection.
-fn count_unauthorized(world: &mut World, link: u64, call: usize) {
+fn count_unauthorized(world: &mut World, connection_id: u64, call: usize) {
     let missing =
         |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
     if !world.calls.get(call).is_some_and(missing) {
         return;
     }
-    let Some(client) = world.links.client_mut(link) else {
+    let Some(client) = world.connections.client_mut(connection_id) else {
         return;
     };
     client.unauthorized += 1;
     if client.unauthorized >= 10 {
-        world.links.send(link, Out::Close(1008, "repeated unauthorized calls".into()));
+        world.connections.send(connection_id, ConnectionCommand::Close(1008, "repeated unauthorized calls".into()));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    Fault, Link, Profile, Simulator,
+    Fault, FileLink, Profile, Simulator,
     methods::{chat, devices, sessions::opened},
     world::{Power, Trash, sessions::Run},
 };
@@ -83,7 +83,7 @@ impl Simulator {
     }
 
     /// Puts a link in the place of a file in the workspace of an agent: the gateway neither reads nor writes it.
-    pub fn link_file(&self, agent: &str, name: &str, link: Link) {
+    pub fn link_file(&self, agent: &str, name: &str, link: FileLink) {
         let mut world = self.gateway.world();
         let Some(entry) = world.written().remove(agent) else {
             return;
@@ -126,7 +126,7 @@ impl Simulator {
     pub fn revoke_device(&self, id: &str) -> bool {
         let mut world = self.gateway.world();
         let revoked = world.devices.revoke(id);
-        world.links.close_device(id, 4001, "device removed");
+        world.connections.close_device(id, 4001, "device removed");
         revoked
     }
 
@@ -136,14 +136,14 @@ impl Simulator {
         let mut world = self.gateway.world();
         let token = world.ids.uuid();
         let rotated = world.devices.rotate(id, token);
-        world.links.close_device(id, 4001, "device removed");
+        world.connections.close_device(id, 4001, "device removed");
         rotated
     }
 
     /// Fails so many logins with a shared credential from the address that remote clients come from that the gateway
     /// refuses it for a while; the tokens of devices are counted apart.
-    pub fn exhaust_logins(&self) {
-        self.gateway.world().shared_logins.exhaust();
+    pub fn exhaust_auth_attempts(&self) {
+        self.gateway.world().shared_auth_failures.exhaust();
     }
 
     /// Changes the shared credential, as after a restart with another one; connections stand.
@@ -213,23 +213,23 @@ impl Simulator {
     /// Ends every connection with no close frame; the process goes on.
     pub fn drop_connections(&self) {
         let mut world = self.gateway.world();
-        world.links.abort_all();
-        world.links.clear();
+        world.connections.abort_all();
+        world.connections.clear();
     }
 
     /// Every connection stays open, and nothing comes or goes on it any more; new ones are served.
     pub fn silence_connections(&self) {
-        self.gateway.world().links.silence_all();
+        self.gateway.world().connections.silence_all();
     }
 
     /// Closes every connection with a close frame.
     pub fn close_connections(&self, code: u16, reason: &str) {
-        self.gateway.world().links.close_all(code, reason);
+        self.gateway.world().connections.close_all(code, reason);
     }
 
     /// Loses the next events of every connection on the way, which leaves a gap in the sequence.
     pub fn lose_events(&self, count: usize) {
-        self.gateway.world().links.lose_events(count);
+        self.gateway.world().connections.lose_events(count);
     }
 
     /// Sends an event to every connection that may hear it.

@@ -137,7 +137,7 @@ impl Simulator {
 
     /// How many clients are connected.
     pub fn connections(&self) -> usize {
-        self.gateway.world().links.admitted()
+        self.gateway.world().connections.client_count()
     }
 
     /// Whether the process runs, be it that it only starts or drains.

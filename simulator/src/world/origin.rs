@@ -2,7 +2,7 @@
 
 /// Where a client comes from, as the gateway sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
+pub enum Origin {
     /// The gateway's own machine: the shared secret is enough.
     Loopback,
     /// Another machine: without a paired device there are no scopes.

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 
 use super::Failure;
+use super::binaries::Parts;
 use super::openclaw::{Asks, Launch, READY, TOKEN, answers, config};
-use super::parts::Parts;
 use super::process::Process;
 
 /// The port that a gateway listens on by itself; in a namespace of its own it is always free.
 const PORT: u16 = 18789;
-const RELAY: &str = include_str!("apart.py");
+const RELAY: &str = include_str!("remote_openclaw.py");
 /// How long a command may take.
 const COMMAND: Duration = Duration::from_mins(1);
 
@@ -38,7 +38,7 @@ impl Apart {
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
         std::fs::write(state.join("openclaw.json"), config("http://127.0.0.1:9/v1").to_string())?;
-        let script = home.path().join("apart.py");
+        let script = home.path().join("remote_openclaw.py");
         std::fs::write(&script, RELAY)?;
         let mut command = Command::new("unshare");
         command.args(privileges(&["--user", "--map-root-user"])?).args(["--net", "python3"]);
