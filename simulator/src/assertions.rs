@@ -9,7 +9,7 @@ use crate::{
     config::heartbeats,
     methods::writes,
     world::{
-        Power,
+        ProcessState,
         records::{Call, Chat, Outcome},
         roster_id, sessions,
         workspaces::File,
@@ -56,23 +56,23 @@ impl Simulator {
     /// Every agent that is written in the configuration, by id, with its entry; `main` is always
     /// among them.
     pub fn agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().written()
+        self.gateway.world().written_agents()
     }
 
     /// Every agent that beats, by id, with the time between two heartbeats in milliseconds.
-    pub fn beating(&self) -> BTreeMap<String, u64> {
+    pub fn heartbeat_intervals(&self) -> BTreeMap<String, u64> {
         let world = self.gateway.world();
         let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
         let beats = |(id, entry): (String, Value)| {
             let every_ms = heartbeats::every_ms(&world.config.applied, &entry).filter(|_| enrolled.contains(&id));
             Some((id, every_ms?))
         };
-        world.known().into_iter().filter_map(beats).collect()
+        world.applied_agents().into_iter().filter_map(beats).collect()
     }
 
     /// Every agent that the gateway works with, by id, with its entry.
     pub fn applied_agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().known()
+        self.gateway.world().applied_agents()
     }
 
     /// The configuration as it is written.
@@ -83,14 +83,14 @@ impl Simulator {
     /// Whether the gateway works with what is written.
     pub fn is_settled(&self) -> bool {
         let mut world = self.gateway.world();
-        world.settle();
-        world.config.settled()
+        world.end_expired_lease();
+        world.config.is_settled()
     }
 
     /// The content of a file in the workspace of an agent.
     pub fn file(&self, agent: &str, name: &str) -> Option<String> {
         let world = self.gateway.world();
-        let entry = world.written().remove(agent)?;
+        let entry = world.written_agents().remove(agent)?;
         world.workspaces.file(&world.workspace_of(agent, &entry), name).map(File::text)
     }
 
@@ -104,7 +104,7 @@ impl Simulator {
     /// Every session by its key.
     pub fn sessions(&self) -> BTreeMap<String, Session> {
         let world = self.gateway.world();
-        world.sessions.by_key.iter().map(|(key, session)| (key.clone(), shown(key, session))).collect()
+        world.sessions.by_key.iter().map(|(key, session)| (key.clone(), public_session(key, session))).collect()
     }
 
     /// Every message that was sent to an agent.
@@ -142,12 +142,12 @@ impl Simulator {
 
     /// Whether the process runs, be it that it only starts or drains.
     pub fn is_running(&self) -> bool {
-        !matches!(self.gateway.power(), Power::Off | Power::Lost)
+        !matches!(self.gateway.process_state(), ProcessState::Stopped | ProcessState::HostLost)
     }
 
     /// How many calls were under way at one time, at most.
-    pub fn most_in_flight(&self) -> usize {
-        self.gateway.world().most_in_flight
+    pub fn max_in_flight(&self) -> usize {
+        self.gateway.world().max_in_flight
     }
 
     /// How many faults have not happened yet.
@@ -158,7 +158,7 @@ impl Simulator {
     /// What should not be there; what was deleted without its files does not count.
     pub fn orphans(&self) -> Orphans {
         let world = self.gateway.world();
-        let agents = world.written();
+        let agents = world.written_agents();
         let known = |id: &str| agents.contains_key(id) || world.retained.contains(id);
         let mut used: BTreeMap<String, usize> = BTreeMap::new();
         for (id, entry) in &agents {
@@ -175,12 +175,17 @@ impl Simulator {
                 .map(|(path, _)| path.clone())
                 .collect(),
             shared_workspaces: used.iter().filter(|(_, agents)| **agents > 1).map(|(path, _)| path.clone()).collect(),
-            created_again: world.created.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect(),
+            created_again: world
+                .create_counts
+                .iter()
+                .filter(|(_, times)| **times > 1)
+                .map(|(id, _)| id.clone())
+                .collect(),
         }
     }
 }
 
-fn shown(key: &str, session: &sessions::Session) -> Session {
+fn public_session(key: &str, session: &sessions::StoredSession) -> Session {
     let text = |message: &Value| {
         let content = &message["content"];
         content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default().to_owned()

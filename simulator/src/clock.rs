@@ -31,11 +31,11 @@ impl Clock {
 
 /// A source of identifiers that are unique in one simulator and the same in every run.
 #[derive(Debug, Default)]
-pub(crate) struct Ids {
+pub(crate) struct IdGenerator {
     issued: u64,
 }
 
-impl Ids {
+impl IdGenerator {
     /// The next identifier, in the shape of a UUID of version 4.
     pub(crate) fn uuid(&mut self) -> String {
         let hash = hex(&self.next());

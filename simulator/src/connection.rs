@@ -21,12 +21,12 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    gateway::{Gateway, Request},
+    gateway::{Gateway, RequestFrame},
     handshake,
     methods::system,
-    profile::MAX_PAYLOAD,
+    profile::MAX_PAYLOAD_BYTES,
     world::origin::Origin,
-    world::{Power, connections::ConnectionCommand},
+    world::{ProcessState, connections::ConnectionCommand},
 };
 
 /// Serves one client to the end of its connection.
@@ -35,35 +35,36 @@ pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     origin: Origin,
 ) {
-    if gateway.power() == Power::Lost {
-        return swallow(stream).await;
+    if gateway.process_state() == ProcessState::HostLost {
+        return hold_open(stream).await;
     }
-    let draining = gateway.power() == Power::Draining;
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD)).max_frame_size(Some(MAX_PAYLOAD));
+    let draining = gateway.process_state() == ProcessState::Draining;
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD_BYTES)).max_frame_size(Some(MAX_PAYLOAD_BYTES));
     // The signature is the library's, whose error is a whole response.
     #[expect(clippy::result_large_err, reason = "the callback's type is given by tungstenite")]
-    let check = |upgrade: &Upgrade, response: Response| match refusal(upgrade, draining) {
-        Some(status) => Err(refused(status)),
+    let check = |upgrade: &Upgrade, response: Response| match refusal_status(upgrade, draining) {
+        Some(status) => Err(refusal_response(status)),
         None => Ok(response),
     };
     let Ok(socket) = accept_hdr_async_with_config(stream, check, Some(config)).await else {
         return;
     };
-    let (out, outbox) = unbounded_channel();
-    let connection_id = gateway.world().connections.open(out, origin == Origin::Remote);
-    let mut connection = Connection { gateway: gateway.clone(), socket, outbox, connection_id, nonce: String::new() };
+    let (sender, commands) = unbounded_channel();
+    let connection_id = gateway.world().connections.open(sender, origin == Origin::Remote);
+    let mut connection = Connection { gateway: gateway.clone(), socket, commands, connection_id, nonce: String::new() };
     // A client that goes away is not an error of the server's.
     let _ = connection.run().await;
     gateway.world().connections.close(connection_id);
 }
 
 /// Holds a byte stream open without an answer until the client gives it up.
-async fn swallow(mut stream: impl AsyncRead + Unpin) {
+async fn hold_open(mut stream: impl AsyncRead + Unpin) {
     // A client that goes away is not an error of the server's.
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
-fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
+fn refusal_status(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
     if draining {
         Some(StatusCode::SERVICE_UNAVAILABLE)
     } else if upgrade.headers().contains_key("x-forwarded-for") {
@@ -73,7 +74,7 @@ fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
     }
 }
 
-fn refused(status: StatusCode) -> ErrorResponse {
+fn refusal_response(status: StatusCode) -> ErrorResponse {
     let mut response = ErrorResponse::new(None);
     *response.status_mut() = status;
     response
@@ -82,7 +83,7 @@ fn refused(status: StatusCode) -> ErrorResponse {
 struct Connection<S> {
     gateway: Arc<Gateway>,
     socket: WebSocketStream<S>,
-    outbox: UnboundedReceiver<ConnectionCommand>,
+    commands: UnboundedReceiver<ConnectionCommand>,
     connection_id: u64,
     nonce: String,
 }
@@ -99,8 +100,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // chosen.
             tokio::select! {
                 biased;
-                out = self.outbox.recv() => {
-                    if !self.send(out).await? {
+                command = self.commands.recv() => {
+                    if !self.send(command).await? {
                         return Ok(());
                     }
                 }
@@ -137,8 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Sends what is due; whether the connection goes on.
-    async fn send(&mut self, out: Option<ConnectionCommand>) -> Result<bool, Error> {
-        match out {
+    async fn send(&mut self, command: Option<ConnectionCommand>) -> Result<bool, Error> {
+        match command {
             Some(ConnectionCommand::Frame(frame)) => self.write(&frame).await.map(|()| true),
             Some(ConnectionCommand::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
             Some(ConnectionCommand::Silence) => {
@@ -166,13 +167,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.close(1008, "invalid request frame").await?;
             return Ok(false);
         };
-        let admitted = self
+        let accepted = self
             .gateway
             .world()
             .connections
             .get(self.connection_id)
             .is_some_and(|connection| connection.client.is_some());
-        if admitted {
+        if accepted {
             tokio::spawn(self.gateway.clone().serve(request));
             return Ok(true);
         }
@@ -197,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn parsed(connection_id: u64, text: &str) -> Option<Request> {
+fn parsed(connection_id: u64, text: &str) -> Option<RequestFrame> {
     let frame: Value = serde_json::from_str(text).ok()?;
     if frame["type"] != "req" {
         return None;
@@ -206,7 +207,7 @@ fn parsed(connection_id: u64, text: &str) -> Option<Request> {
         Value::Null => json!({}),
         params => params.clone(),
     };
-    Some(Request {
+    Some(RequestFrame {
         connection_id,
         id: frame["id"].as_str()?.to_owned(),
         method: frame["method"].as_str()?.to_owned(),

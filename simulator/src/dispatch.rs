@@ -7,35 +7,35 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     error::RpcError,
-    faults::{Action, Loss},
-    gateway::{Gateway, Request, answered, refused},
-    methods::{self, Caller, Done, Lane, Method, Then, chat},
+    faults::{Disruption, FaultAction},
+    gateway::{Gateway, RequestFrame, error_response, ok_response},
+    methods::{self, Caller, FollowUp, LockMode, Method, MethodOutput, chat},
     world::records::{Call, Outcome},
-    world::{Deleting, InFlight, World, connections::ConnectionCommand},
+    world::{InFlightCall, PendingDelete, World, connections::ConnectionCommand},
 };
 
 impl Gateway {
     /// Executes a call and answers it, unless the process ends before.
-    pub(crate) async fn serve(self: Arc<Self>, request: Request) {
-        let over = self.over();
+    pub(crate) async fn serve(self: Arc<Self>, request: RequestFrame) {
+        let ended = self.process_ended();
         tokio::select! {
             biased;
-            () = over => {}
+            () = ended => {}
             () = self.answer(&request) => {}
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: &Request) {
-        let Some((call, caller)) = self.enter(request) else {
+    async fn answer(self: &Arc<Self>, request: &RequestFrame) {
+        let Some((call, caller)) = self.record_call(request) else {
             return;
         };
-        let strike = self.world().faults.strike(&request.method, &request.params, methods::writes(&request.method));
-        match strike {
-            Some(Action::Delay(delay)) => sleep(delay).await,
-            Some(Action::Hang) => std::future::pending().await,
-            Some(Action::Before(loss)) => return self.lose(request, Some(call), loss),
-            Some(Action::Refuse(error)) => return self.finish(request, call, Err(error), None),
-            Some(Action::Unsettle(time)) => self.leave_unsettled(time),
+        let fault = self.world().faults.take_match(&request.method, &request.params, methods::writes(&request.method));
+        match fault {
+            Some(FaultAction::Delay(delay)) => sleep(delay).await,
+            Some(FaultAction::Hang) => std::future::pending().await,
+            Some(FaultAction::Before(disruption)) => return self.disrupt(request, Some(call), disruption),
+            Some(FaultAction::Refuse(error)) => return self.finish(request, call, Err(error), None),
+            Some(FaultAction::Unsettle(time)) => self.leave_unsettled(time),
             Some(action) => {
                 let result = self.execute(request, call, &caller, Some(&action)).await;
                 return self.finish(request, call, result, Some(&action));
@@ -47,53 +47,55 @@ impl Gateway {
     }
 
     /// Records the call, unless the queue is full or the caller is gone.
-    fn enter(&self, request: &Request) -> Option<(usize, Caller)> {
+    fn record_call(&self, request: &RequestFrame) -> Option<(usize, Caller)> {
         let mut world = self.world();
         let client = world.connections.get(request.connection_id)?.client.clone()?;
         if world.in_flight.len() >= world.profile.queue {
             let error = RpcError::unavailable("The server is busy. Please try again in a moment.").retryable();
-            world.connections.send(request.connection_id, ConnectionCommand::Frame(refused(&request.id, &error)));
+            world
+                .connections
+                .send(request.connection_id, ConnectionCommand::Frame(error_response(&request.id, &error)));
             return None;
         }
         let call = world.calls.len();
         world.calls.push(Call::new(&request.method, &request.params));
-        let pending = InFlight {
+        let pending = InFlightCall {
             connection_id: request.connection_id,
             request: request.id.clone(),
             method: request.method.clone(),
         };
         world.in_flight.insert(call, pending);
-        world.most_in_flight = world.most_in_flight.max(world.in_flight.len());
+        world.max_in_flight = world.max_in_flight.max(world.in_flight.len());
         Some((call, Caller { connection_id: request.connection_id, client }))
     }
 
     async fn execute(
         self: &Arc<Self>,
-        request: &Request,
+        request: &RequestFrame,
         call: usize,
         caller: &Caller,
-        fault: Option<&Action>,
-    ) -> Result<Done, RpcError> {
+        fault: Option<&FaultAction>,
+    ) -> Result<MethodOutput, RpcError> {
         let (method, time) = {
             let mut world = self.world();
-            world.settle();
+            world.end_expired_lease();
             let method = methods::admit(&mut world, caller, &request.method, &request.params)?;
-            (method, (world.profile.latency)(method.name, world.known().len()))
+            (method, (world.profile.latency)(method.name, world.applied_agents().len()))
         };
-        match method.lane {
-            Lane::Free => {
-                wait(time).await;
+        match method.lock {
+            LockMode::Unlocked => {
+                sleep_if_any(time).await;
                 self.run(method, request, call, caller)
             }
-            Lane::Config => {
+            LockMode::Config => {
                 let guard = self.config_lock.lock().await;
                 let written = self.write_config(method, request, call, caller, time).await;
-                if let (Some(Action::During(loss)), Ok(_)) = (fault, &written) {
-                    self.lose(request, None, *loss);
+                if let (Some(FaultAction::During(disruption)), Ok(_)) = (fault, &written) {
+                    self.disrupt(request, None, *disruption);
                 }
-                let done = self.applied(method, written, time).await;
+                let output = self.finish_config_write(method, written, time).await;
                 drop(guard);
-                done
+                output
             }
         }
     }
@@ -102,48 +104,54 @@ impl Gateway {
     async fn write_config(
         &self,
         method: &Method,
-        request: &Request,
+        request: &RequestFrame,
         call: usize,
         caller: &Caller,
         time: Duration,
-    ) -> Result<Done, RpcError> {
+    ) -> Result<MethodOutput, RpcError> {
         if deletes(method) {
             let agent = methods::text(&request.params, "agentId").to_owned();
-            self.world().deleting = Some(Deleting { agent, since: Instant::now() });
+            self.world().deleting = Some(PendingDelete { agent, since: Instant::now() });
         }
-        wait(before(method, time)).await;
+        sleep_if_any(time_before_write(method, time)).await;
         self.run(method, request, call, caller)
     }
 
     /// What is written is applied, once the rest of the time has passed.
-    async fn applied(
+    async fn finish_config_write(
         self: &Arc<Self>,
         method: &Method,
-        written: Result<Done, RpcError>,
+        written: Result<MethodOutput, RpcError>,
         time: Duration,
-    ) -> Result<Done, RpcError> {
+    ) -> Result<MethodOutput, RpcError> {
         if written.is_ok() {
-            wait(time.saturating_sub(before(method, time))).await;
+            sleep_if_any(time.saturating_sub(time_before_write(method, time))).await;
         }
         let mut world = self.world();
         if deletes(method) {
             world.deleting = None;
         }
-        let done = written?;
-        match done.then {
-            Then::Applied => world.reloaded(),
-            Then::Applies => self.apply_later(&world),
-            Then::Reply | Then::Wake(_) | Then::Unpair(_) => {}
+        let output = written?;
+        match output.follow_up {
+            FollowUp::ApplyBeforeReply => world.finish_reload(),
+            FollowUp::ApplyAfterReply => self.apply_later(&world),
+            FollowUp::None | FollowUp::StartRun(_) | FollowUp::CloseDevice(_) => {}
         }
-        Ok(done)
+        Ok(output)
     }
 
-    fn run(&self, method: &Method, request: &Request, call: usize, caller: &Caller) -> Result<Done, RpcError> {
+    fn run(
+        &self,
+        method: &Method,
+        request: &RequestFrame,
+        call: usize,
+        caller: &Caller,
+    ) -> Result<MethodOutput, RpcError> {
         let mut world = self.world();
         if !world.in_flight.contains_key(&call) {
             return Err(RpcError::unavailable("the process has ended"));
         }
-        world.settle();
+        world.end_expired_lease();
         if let Some(call) = world.calls.get_mut(call) {
             call.outcome = Outcome::Executed;
         }
@@ -151,13 +159,13 @@ impl Gateway {
     }
 
     fn apply_later(self: &Arc<Self>, world: &World) {
-        let delay = (world.profile.visibility)(world.known().len());
-        let (gateway, over) = (self.clone(), self.over());
+        let delay = (world.profile.visibility)(world.applied_agents().len());
+        let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over => {}
-                () = wait(delay) => gateway.world().reloaded(),
+                () = ended => {}
+                () = sleep_if_any(delay) => gateway.world().finish_reload(),
             }
         });
     }
@@ -165,16 +173,16 @@ impl Gateway {
     /// Answers the call as the fault, if any, lets it, and starts what follows.
     fn finish(
         self: &Arc<Self>,
-        request: &Request,
+        request: &RequestFrame,
         call: usize,
-        result: Result<Done, RpcError>,
-        fault: Option<&Action>,
+        result: Result<MethodOutput, RpcError>,
+        fault: Option<&FaultAction>,
     ) {
-        let (frame, outcome, then) = match result {
-            Ok(done) => (answered(&request.id, &done.payload), Outcome::Ok, done.then),
+        let (frame, outcome, follow_up) = match result {
+            Ok(output) => (ok_response(&request.id, &output.payload), Outcome::Ok, output.follow_up),
             Err(error) => {
                 let outcome = Outcome::Error { code: error.code.clone(), message: error.message.clone() };
-                (refused(&request.id, &error), outcome, Then::Reply)
+                (error_response(&request.id, &error), outcome, FollowUp::None)
             }
         };
         let mut world = self.world();
@@ -186,48 +194,52 @@ impl Gateway {
             recorded.outcome = outcome;
             recorded.answered = fault.is_none();
         }
-        self.follow(&mut world, &then);
+        self.start_run(&mut world, &follow_up);
         match fault {
-            Some(Action::After(loss)) => {
+            Some(FaultAction::After(disruption)) => {
                 drop(world);
-                return self.lose(request, None, *loss);
+                return self.disrupt(request, None, *disruption);
             }
-            Some(Action::LoseReply) => {}
-            Some(Action::HoldReply(time)) => self.send_later(request.connection_id, frame, *time),
-            Some(Action::RepeatReply) => {
+            Some(FaultAction::LoseReply) => {}
+            Some(FaultAction::HoldReply(time)) => self.send_later(request.connection_id, frame, *time),
+            Some(FaultAction::RepeatReply) => {
                 world.connections.send(request.connection_id, ConnectionCommand::Frame(frame.clone()));
                 world.connections.send(request.connection_id, ConnectionCommand::Frame(frame));
             }
             _ => world.connections.send(request.connection_id, ConnectionCommand::Frame(frame)),
         }
         count_unauthorized(&mut world, request.connection_id, call);
-        if let Then::Unpair(device) = &then {
+        if let FollowUp::CloseDevice(device) = &follow_up {
             world.connections.close_device(device, 4001, "device removed");
         }
-        if request.method == "config.patch" && then == Then::Applies {
+        if request.method == "config.patch" && follow_up == FollowUp::ApplyAfterReply {
             self.restart_later();
         }
     }
 
     /// Loses the connection of a request. A restart in good order answers what is being executed.
-    pub(crate) fn lose(self: &Arc<Self>, request: &Request, call: Option<usize>, loss: Loss) {
+    pub(crate) fn disrupt(self: &Arc<Self>, request: &RequestFrame, call: Option<usize>, disruption: Disruption) {
         let mut world = self.world();
-        match loss {
-            Loss::Drop | Loss::Silence => {
-                world.in_flight.retain(|number, _| Some(*number) != call);
-                let out = if loss == Loss::Drop { ConnectionCommand::Abort } else { ConnectionCommand::Silence };
-                world.connections.send(request.connection_id, out);
+        match disruption {
+            Disruption::DropConnection | Disruption::Silence => {
+                world.in_flight.retain(|index, _| Some(*index) != call);
+                let command = if disruption == Disruption::DropConnection {
+                    ConnectionCommand::Abort
+                } else {
+                    ConnectionCommand::Silence
+                };
+                world.connections.send(request.connection_id, command);
             }
-            Loss::Kill => {
+            Disruption::Kill => {
                 drop(world);
                 self.kill();
             }
-            Loss::Brick => {
+            Disruption::KillUnbootable => {
                 world.unbootable = Some(methods::text(&request.params, "agentId").to_owned());
                 drop(world);
                 self.kill();
             }
-            Loss::Restart => {
+            Disruption::Restart => {
                 drop(world);
                 self.restart();
             }
@@ -235,31 +247,31 @@ impl Gateway {
     }
 
     fn send_later(self: &Arc<Self>, connection_id: u64, frame: Value, time: Duration) {
-        let (gateway, over) = (self.clone(), self.over());
+        let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over => {}
+                () = ended => {}
                 () = sleep(time) => gateway.world().connections.send(connection_id, ConnectionCommand::Frame(frame)),
             }
         });
     }
 
-    fn follow(self: &Arc<Self>, world: &mut World, then: &Then) {
-        let Then::Wake(run) = then else { return };
-        let (gateway, over, run) = (self.clone(), self.over(), run.clone());
-        let (stored, ended) = (world.profile.store_time, world.profile.run_time);
+    fn start_run(self: &Arc<Self>, world: &mut World, follow_up: &FollowUp) {
+        let FollowUp::StartRun(run) = follow_up else { return };
+        let (gateway, ended, run) = (self.clone(), self.process_ended(), run.clone());
+        let (store_time, run_time) = (world.profile.store_time, world.profile.run_time);
         tokio::spawn(async move {
             let life = async {
                 chat::begin(&mut gateway.world(), &run);
-                wait(stored).await;
+                sleep_if_any(store_time).await;
                 chat::store(&mut gateway.world(), &run);
-                wait(ended.saturating_sub(stored)).await;
+                sleep_if_any(run_time.saturating_sub(store_time)).await;
                 chat::finish(&mut gateway.world(), &run);
             };
             tokio::select! {
                 biased;
-                () = over => {}
+                () = ended => {}
                 () = life => {}
             }
         });
@@ -287,12 +299,12 @@ fn deletes(method: &Method) -> bool {
 }
 
 /// The part of a config write's time that passes before it is written.
-fn before(method: &Method, time: Duration) -> Duration {
+fn time_before_write(method: &Method, time: Duration) -> Duration {
     if deletes(method) { time * 3 / 4 } else { time / 4 }
 }
 
 /// Lets time pass; no time is not even a turn of the runtime.
-async fn wait(time: Duration) {
+async fn sleep_if_any(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Fault, FileLink, Profile, Simulator,
-    methods::{chat, devices, sessions::opened},
-    world::{Power, Trash, sessions::Run},
+    methods::{chat, devices, sessions::open_session},
+    world::{ProcessState, TrashState, sessions::Run},
 };
 
 /// What others do to the gateway.
@@ -20,7 +20,7 @@ impl Simulator {
     /// The same, with bytes that need not be text.
     pub fn edit_bytes(&self, agent: &str, name: &str, content: Option<&[u8]>) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written().remove(agent) else {
+        let Some(entry) = world.written_agents().remove(agent) else {
             return;
         };
         let path = world.workspace_of(agent, &entry);
@@ -34,7 +34,7 @@ impl Simulator {
     /// Turns a file's letters into as many `x`, so that neither its size nor its time tell of it.
     pub fn garble_file(&self, agent: &str, name: &str) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written().remove(agent) else {
+        let Some(entry) = world.written_agents().remove(agent) else {
             return;
         };
         let path = world.workspace_of(agent, &entry);
@@ -47,14 +47,14 @@ impl Simulator {
     pub fn remove_agent(&self, id: &str) {
         let mut world = self.gateway.world();
         let shape = world.profile.roster;
-        if let Some(entry) = world.written().remove(id) {
+        if let Some(entry) = world.written_agents().remove(id) {
             let path = world.workspace_of(id, &entry);
             world.workspaces.by_path.remove(&path);
         }
         world.sessions.remove_agent(id);
         world.close_id(id);
         world.write(|document| crate::config::roster::remove(document, shape, id));
-        world.reloaded();
+        world.finish_reload();
     }
 
     /// Closes an id, as if an agent of that id had been deleted a while ago.
@@ -85,28 +85,28 @@ impl Simulator {
     /// Puts a link in the place of a file in the workspace of an agent: the gateway neither reads nor writes it.
     pub fn link_file(&self, agent: &str, name: &str, link: FileLink) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written().remove(agent) else {
+        let Some(entry) = world.written_agents().remove(agent) else {
             return;
         };
         let path = world.workspace_of(agent, &entry);
         world.workspaces.remove_file(&path, name);
-        world.workspaces.by_path.entry(path).or_default().linked.insert(name.to_owned(), link);
+        world.workspaces.by_path.entry(path).or_default().links.insert(name.to_owned(), link);
     }
 
     /// Puts a plain file in the place of the folder to which deleted files are moved: 2026.9.6 then answers an `agents.delete`
     /// with `failed[]`, older versions say nothing (measured on 2026.3.2), and the files stay on both.
     pub fn block_trash(&self) {
-        self.gateway.world().trash = Trash::Blocked;
+        self.gateway.world().trash = TrashState::Blocked;
     }
 
     /// Lets the purge of sessions fail: 2026.9.6 then answers an `agents.delete` with `purgeFailed` and does not touch the files.
     pub fn fail_purges(&self) {
-        self.gateway.world().trash = Trash::Unpurged;
+        self.gateway.world().trash = TrashState::PurgeFails;
     }
 
     /// Repairs what [`block_trash`](Self::block_trash) and [`fail_purges`](Self::fail_purges) did.
     pub fn repair_trash(&self) {
-        self.gateway.world().trash = Trash::Works;
+        self.gateway.world().trash = TrashState::Works;
     }
 
     /// Approves a pairing request; whether there was one.
@@ -160,7 +160,7 @@ impl Simulator {
         let (key, run_id, now_ms) = (format!("agent:{agent}:main"), world.ids.uuid(), world.clock.now_ms());
         let run = Run { session_key: key.clone(), message: "Do this.".into(), ended: false };
         world.sessions.runs.insert(run_id.clone(), run);
-        let session = opened(&mut world, &key);
+        let session = open_session(&mut world, &key);
         session.run = Some(run_id.clone());
         session.started_ms = Some(now_ms);
         session.ended_ms = None;
@@ -266,7 +266,7 @@ impl Simulator {
         if world.unbootable.is_some() {
             return;
         }
-        if matches!(world.power(), Power::Off | Power::Lost | Power::Draining) {
+        if matches!(world.process_state(), ProcessState::Stopped | ProcessState::HostLost | ProcessState::Draining) {
             let time = world.profile.boot_time;
             world.boot(time);
         }
@@ -275,10 +275,10 @@ impl Simulator {
     /// What a person does with a gateway that was killed [for good](Fault::kill_for_good): takes the agent's entry out
     /// of the configuration and its state out of the state directory. The deletion itself is still in the gateway's journal,
     /// with the lease of the killed process: `agents.delete` goes through with it once that has ended.
-    pub fn repair(&self, id: &str) {
+    pub fn repair_half_deleted(&self, id: &str) {
         let mut world = self.gateway.world();
         let shape = world.profile.roster;
-        let workspace = world.written().get(id).map(|entry| world.workspace_of(id, entry)).unwrap_or_default();
+        let workspace = world.written_agents().get(id).map(|entry| world.workspace_of(id, entry)).unwrap_or_default();
         crate::config::roster::remove(&mut world.config.document, shape, id);
         world.sessions.remove_agent(id);
         world.unbootable = None;
@@ -291,7 +291,7 @@ impl Simulator {
     /// (2026.7.1 exits with 78), so a way back stands for what a person has to do first.
     pub fn upgrade(&self, profile: Profile) {
         self.stop();
-        self.gateway.world().become_version(Arc::new(profile));
+        self.gateway.world().switch_version(Arc::new(profile));
         self.start();
     }
 

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     error::RpcError,
     profile::Profile,
-    world::{Power, World, connections::ConnectionCommand},
+    world::{ProcessState, World, connections::ConnectionCommand},
 };
 
 /// A running (or killed) gateway, shared by its connections and by whoever tests against it.
@@ -24,12 +24,12 @@ pub(crate) struct Gateway {
     /// Serialises all writes of the configuration, in the order in which they came.
     pub(crate) config_lock: tokio::sync::Mutex<()>,
     /// Counts the processes that have ended.
-    boots: watch::Sender<u64>,
+    ended_processes: watch::Sender<u64>,
 }
 
 /// One call as it came in.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct RequestFrame {
     pub(crate) connection_id: u64,
     pub(crate) id: String,
     pub(crate) method: String,
@@ -41,7 +41,7 @@ impl Gateway {
         Self {
             world: Mutex::new(World::new(Arc::new(profile))),
             config_lock: tokio::sync::Mutex::new(()),
-            boots: watch::Sender::new(0),
+            ended_processes: watch::Sender::new(0),
         }
     }
 
@@ -51,33 +51,33 @@ impl Gateway {
     }
 
     /// Resolves when the process that runs now has ended.
-    pub(crate) fn over(&self) -> impl Future<Output = ()> + use<> {
-        let mut boots = self.boots.subscribe();
+    pub(crate) fn process_ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended_processes = self.ended_processes.subscribe();
         async move {
             // An error means that the gateway itself is gone.
-            let _ = boots.changed().await;
+            let _ = ended_processes.changed().await;
         }
     }
 
     /// Kills the process: connections end with no close frame and nothing that was pending goes on.
     pub(crate) fn kill(self: &Arc<Self>) {
         self.world().connections.abort_all();
-        self.end(World::kill);
+        self.end_process(World::kill);
     }
 
     /// Loses the machine: connections stay, and nothing that was pending goes on.
     pub(crate) fn lose_host(self: &Arc<Self>) {
         self.world().connections.silence_all();
-        self.end(World::lose_host);
+        self.end_process(World::lose_host);
     }
 
-    fn end(self: &Arc<Self>, how: fn(&mut World)) {
+    fn end_process(self: &Arc<Self>, how: fn(&mut World)) {
         let lease = {
             let mut world = self.world();
             how(&mut world);
             world.config.unsettled_until
         };
-        self.boots.send_modify(|boots| *boots += 1);
+        self.ended_processes.send_modify(|count| *count += 1);
         if let Some(until) = lease {
             self.settle_at(until);
         }
@@ -94,16 +94,16 @@ impl Gateway {
                     .with_details(json!({"reason": "gateway-restarting"}));
                 world
                     .connections
-                    .send(pending.connection_id, ConnectionCommand::Frame(refused(&pending.request, &error)));
+                    .send(pending.connection_id, ConnectionCommand::Frame(error_response(&pending.request, &error)));
             }
             world.emit("shutdown", event);
             world.connections.close_all(1012, "service restart");
-            world.halt();
+            world.clear_process();
             if let Some(time) = then_boot {
                 world.boot(time);
             }
         }
-        self.boots.send_modify(|boots| *boots += 1);
+        self.ended_processes.send_modify(|count| *count += 1);
     }
 
     /// For a while the gateway accepts writes and does not work with them.
@@ -118,17 +118,17 @@ impl Gateway {
         let gateway = self.clone();
         tokio::spawn(async move {
             sleep_until(until).await;
-            gateway.world().settle();
+            gateway.world().end_expired_lease();
         });
     }
 
     /// The restart with which old versions follow a patch.
     pub(crate) fn restart_later(self: &Arc<Self>) {
-        let (gateway, over) = (self.clone(), self.over());
+        let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over => {}
+                () = ended => {}
                 () = sleep(Duration::from_secs(2)) => gateway.restart(),
             }
         });
@@ -142,17 +142,17 @@ impl Gateway {
     }
 
     /// Whether the process answers.
-    pub(crate) fn power(&self) -> Power {
-        self.world().power()
+    pub(crate) fn process_state(&self) -> ProcessState {
+        self.world().process_state()
     }
 }
 
 /// A reply that says yes.
-pub(crate) fn answered(id: &str, payload: &Value) -> Value {
+pub(crate) fn ok_response(id: &str, payload: &Value) -> Value {
     json!({"type": "res", "id": id, "ok": true, "payload": payload})
 }
 
 /// A reply that says no.
-pub(crate) fn refused(id: &str, error: &RpcError) -> Value {
+pub(crate) fn error_response(id: &str, error: &RpcError) -> Value {
     json!({"type": "res", "id": id, "ok": false, "error": error.to_json()})
 }

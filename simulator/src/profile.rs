@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 /// The longest frame that is accepted, as the hello says.
-pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 26_214_400;
 
 /// How the configuration holds the agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

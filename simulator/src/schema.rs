@@ -6,7 +6,7 @@ use crate::error::RpcError;
 
 /// The type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ParamType {
     Text,
     NonEmpty,
     Flag,
@@ -19,16 +19,16 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) param_type: ParamType,
     pub(crate) required: bool,
 }
 
-pub(crate) const fn required(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: true }
+pub(crate) const fn required(name: &'static str, param_type: ParamType) -> Param {
+    Param { name, param_type, required: true }
 }
 
-pub(crate) const fn optional(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: false }
+pub(crate) const fn optional(name: &'static str, param_type: ParamType) -> Param {
+    Param { name, param_type, required: false }
 }
 
 /// Checks `params` against `schema` and names the violations in the order in which real gateways
@@ -37,11 +37,11 @@ pub(crate) fn check(method: &str, schema: &[Param], params: &Value, all: bool) -
     let Some(object) = params.as_object() else {
         return Err(RpcError::invalid(format!("invalid {method} params: must be object")));
     };
-    let faults = violations(schema, object, all);
-    if faults.is_empty() {
+    let violations = violations(schema, object, all);
+    if violations.is_empty() {
         Ok(())
     } else {
-        Err(RpcError::invalid(format!("invalid {method} params: {}", faults.join("; "))))
+        Err(RpcError::invalid(format!("invalid {method} params: {}", violations.join("; "))))
     }
 }
 
@@ -57,23 +57,23 @@ fn violations(schema: &[Param], object: &Map<String, Value>, all: bool) -> Vec<S
         .map(|key| format!("at root: unexpected property '{key}'"));
     let wrong = schema.iter().filter_map(|param| {
         let value = object.get(param.name)?;
-        mistyped(param.kind, value).map(|fault| format!("at /{}: {fault}", param.name))
+        mistyped(param.param_type, value).map(|violation| format!("at /{}: {violation}", param.name))
     });
     missing.chain(unknown).chain(wrong).collect()
 }
 
-fn mistyped(kind: Kind, value: &Value) -> Option<&'static str> {
-    match kind {
-        Kind::Text if !value.is_string() => Some("must be string"),
-        Kind::TextOrNull if !value.is_string() && !value.is_null() => Some("must be string"),
-        Kind::NonEmpty => match value.as_str() {
+fn mistyped(param_type: ParamType, value: &Value) -> Option<&'static str> {
+    match param_type {
+        ParamType::Text if !value.is_string() => Some("must be string"),
+        ParamType::TextOrNull if !value.is_string() && !value.is_null() => Some("must be string"),
+        ParamType::NonEmpty => match value.as_str() {
             None => Some("must be string"),
             Some("") => Some("must NOT have fewer than 1 characters"),
             Some(_) => None,
         },
-        Kind::Flag if !value.is_boolean() => Some("must be boolean"),
-        Kind::Integer if !value.is_u64() => Some("must be integer"),
-        Kind::Text | Kind::TextOrNull | Kind::Flag | Kind::Integer | Kind::Any => None,
+        ParamType::Flag if !value.is_boolean() => Some("must be boolean"),
+        ParamType::Integer if !value.is_u64() => Some("must be integer"),
+        ParamType::Text | ParamType::TextOrNull | ParamType::Flag | ParamType::Integer | ParamType::Any => None,
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    const SCHEMA: &[Param] = &[required("sessionKey", Kind::NonEmpty), optional("deliver", Kind::Flag)];
+    const SCHEMA: &[Param] = &[required("sessionKey", ParamType::NonEmpty), optional("deliver", ParamType::Flag)];
 
     fn message(params: &Value) -> String {
         check("chat.send", SCHEMA, params, true).unwrap_err().message

@@ -15,11 +15,11 @@ use tokio::{
 use crate::{
     Profile, connection,
     gateway::Gateway,
-    world::{Power, origin::Origin},
+    world::{ProcessState, origin::Origin},
 };
 
 /// How many bytes an in-process connection holds in each direction.
-const BUFFER: usize = 256 * 1024;
+const STREAM_BUFFER_BYTES: usize = 256 * 1024;
 
 /// One gateway: configuration, roster, workspaces, sessions, devices, and the faults that are still
 /// to come.
@@ -59,7 +59,7 @@ impl Simulator {
 
     /// Serves a client on a byte stream.
     pub fn accept(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, origin: Origin) {
-        if self.gateway.power() != Power::Off {
+        if self.gateway.process_state() != ProcessState::Stopped {
             tokio::spawn(connection::serve(self.gateway.clone(), stream, origin));
         }
     }
@@ -72,10 +72,10 @@ impl Simulator {
 
     /// The client's end of a new in-process connection; refused while the process is down.
     pub fn connect_from(&self, origin: Origin) -> io::Result<DuplexStream> {
-        if self.gateway.power() == Power::Off {
+        if self.gateway.process_state() == ProcessState::Stopped {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        let (ours, theirs) = duplex(BUFFER);
+        let (ours, theirs) = duplex(STREAM_BUFFER_BYTES);
         self.accept(ours, origin);
         Ok(theirs)
     }

@@ -300,7 +300,7 @@ async fn a_gateway_that_was_killed_for_good_boots_once_a_person_took_the_agent_o
     assert_eq!(client.end().await, End::Lost);
     simulator.start();
     assert!(!simulator.is_running() && simulator.agents().contains_key("mc-1"));
-    simulator.repair("mc-1");
+    simulator.repair_half_deleted("mc-1");
     let mut client = restarted(&simulator).await;
     assert!(!simulator.agents().contains_key("mc-1"));
     let error = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap_err();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{roster, rules};
 use crate::profile::{Profile, RosterShape};
 
-const DEFAULT_EVERY: &str = "30m";
+const DEFAULT_INTERVAL: &str = "30m";
 
 /// The agents that the configuration enrols, whether or not their time is zero.
 ///
@@ -47,7 +47,7 @@ fn default_of_list(applied: &Value) -> Option<String> {
 
 /// How often an agent with this entry would beat, as it is written.
 pub(crate) fn every<'a>(applied: &'a Value, entry: &'a Value) -> &'a str {
-    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or(DEFAULT_EVERY);
+    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or(DEFAULT_INTERVAL);
     entry["heartbeat"]["every"].as_str().unwrap_or(default)
 }
 
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    fn who(agents: &Value, profile: &Profile) -> Vec<String> {
+    fn enrolled_ids(agents: &Value, profile: &Profile) -> Vec<String> {
         enrolled(&json!({ "agents": agents }), profile).into_iter().collect()
     }
 
@@ -71,17 +71,17 @@ mod tests {
         let (old, list, entries) = (Profile::v2026_3_2(), Profile::v2026_7_1(), Profile::v2026_9_6());
         let defaults = json!({ "heartbeat": { "every": "30m" } });
         let two = json!({ "defaults": defaults, "list": [{ "id": "main" }, { "id": "helper" }] });
-        assert_eq!(who(&two, &old), ["main"]);
-        assert_eq!(who(&two, &list), ["helper", "main"]);
+        assert_eq!(enrolled_ids(&two, &old), ["main"]);
+        assert_eq!(enrolled_ids(&two, &list), ["helper", "main"]);
         let marked = json!({ "list": [{ "id": "main" }, { "id": "helper", "default": true }] });
-        assert_eq!(who(&marked, &list), ["helper"]);
-        assert_eq!(who(&json!({}), &entries), ["main"]);
+        assert_eq!(enrolled_ids(&marked, &list), ["helper"]);
+        assert_eq!(enrolled_ids(&json!({}), &entries), ["main"]);
         let two = json!({ "entries": { "main": {}, "helper": {} } });
-        assert!(who(&two, &entries).is_empty());
+        assert!(enrolled_ids(&two, &entries).is_empty());
         let named =
             json!({ "defaults": { "heartbeat": { "agentId": "helper" } }, "entries": { "main": {}, "helper": {} } });
-        assert_eq!(who(&named, &entries), ["helper"]);
+        assert_eq!(enrolled_ids(&named, &entries), ["helper"]);
         let explicit = json!({ "defaults": defaults, "entries": { "main": { "heartbeat": {} }, "helper": {} } });
-        assert_eq!(who(&explicit, &entries), ["main"]);
+        assert_eq!(enrolled_ids(&explicit, &entries), ["main"]);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Config {
 }
 
 /// What the gateway says of a file that is no JSON.
-pub(crate) const BROKEN: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
+pub(crate) const PARSE_ERROR: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
 
 impl Config {
     pub(crate) fn fresh() -> Self {
@@ -39,7 +39,7 @@ impl Config {
     }
 
     /// Whether the gateway works with what is written.
-    pub(crate) fn settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.unsettled_until.is_none() && self.document == self.applied
     }
 
@@ -63,8 +63,8 @@ impl Config {
         if self.broken {
             return self.snapshot_of_broken(profile);
         }
-        let source = sourced(&env::expanded(self.document.clone(), profile), profile);
-        let runtime = defaulted(&source, profile);
+        let source = with_implied_main(&env::expanded(self.document.clone(), profile), profile);
+        let runtime = with_defaults(&source, profile);
         let mut snapshot = json!({
             "path": path(profile),
             "exists": true,
@@ -104,7 +104,7 @@ impl Config {
             "valid": false,
             "config": {},
             "hash": self.hash(profile),
-            "issues": [{"path": "", "message": BROKEN}],
+            "issues": [{"path": "", "message": PARSE_ERROR}],
             "warnings": [],
             "legacyIssues": [],
         });
@@ -140,7 +140,7 @@ fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
     if profile.opaque_hashes { format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32])) } else { digest }
 }
 
-fn sourced(document: &Value, profile: &Profile) -> Value {
+fn with_implied_main(document: &Value, profile: &Profile) -> Value {
     let mut source = document.clone();
     if profile.roster == RosterShape::Entries && source["agents"]["entries"].is_null() {
         source["agents"]["entries"] = json!({roster::MAIN: {}});
@@ -150,8 +150,8 @@ fn sourced(document: &Value, profile: &Profile) -> Value {
 
 /// The configuration with the gateway's own defaults, which a client has to tell apart from what
 /// was written.
-pub(crate) fn defaulted(document: &Value, profile: &Profile) -> Value {
-    let mut config = sourced(document, profile);
+pub(crate) fn with_defaults(document: &Value, profile: &Profile) -> Value {
+    let mut config = with_implied_main(document, profile);
     let defaults = json!({
         "maxConcurrent": 8,
         "subagents": {"maxConcurrent": 8, "archiveAfterMinutes": 60},

@@ -10,7 +10,7 @@ use crate::{
     profile::AuthMode,
     world::{
         World,
-        devices::{self, Paired},
+        devices::{self, PairedDevice},
     },
 };
 
@@ -31,14 +31,14 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
         None => shared,
         Some(token) => match device_token(world, params, token, remote) {
             Ok(()) => return Ok("device-token"),
-            Err(Some(wait)) => Denied::locked(Some(wait)),
-            Err(None) if auth["deviceToken"].is_string() => Denied::of(
+            Err(Some(wait)) => CredentialRefusal::locked(Some(wait)),
+            Err(None) if auth["deviceToken"].is_string() => CredentialRefusal::of(
                 "device_token_mismatch",
                 "AUTH_DEVICE_TOKEN_MISMATCH",
                 "device token mismatch (rotate/reissue device token)",
             ),
             // The device's own token was tried in vain: how long the shared secret has to wait is not said any more.
-            Err(None) if shared.reason == "rate_limited" => Denied::locked(None),
+            Err(None) if shared.reason == "rate_limited" => CredentialRefusal::locked(None),
             Err(None) => shared,
         },
     };
@@ -49,7 +49,7 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
 }
 
 /// Why a credential is not accepted.
-struct Denied {
+struct CredentialRefusal {
     reason: String,
     code: String,
     message: String,
@@ -58,7 +58,7 @@ struct Denied {
     counts: bool,
 }
 
-impl Denied {
+impl CredentialRefusal {
     fn of(reason: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), code: code.into(), message: message.into(), wait: None, counts: false }
     }
@@ -77,7 +77,7 @@ impl Denied {
     }
 }
 
-fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str, Denied> {
+fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str, CredentialRefusal> {
     let (name, what) = match world.profile.auth_mode {
         AuthMode::Token => ("token", "gateway token"),
         AuthMode::Password => ("password", "gateway password"),
@@ -85,7 +85,7 @@ fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str,
     let (upper, given) = (name.to_uppercase(), auth[name].as_str());
     let tried = auth["token"].is_string() || auth["password"].is_string();
     if let Some(wait) = world.shared_auth_failures.locked_for().filter(|_| remote && tried) {
-        return Err(Denied::locked(Some(wait)));
+        return Err(CredentialRefusal::locked(Some(wait)));
     }
     if given.is_some_and(|given| given == world.profile.token) {
         if remote {
@@ -96,11 +96,11 @@ fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str,
     let advice = format!("(provide gateway auth {name})");
     if given.is_none() && auth["deviceToken"].is_null() {
         let message = format!("{what} missing {advice}");
-        return Err(Denied::of(format!("{name}_missing"), format!("AUTH_{upper}_MISSING"), message));
+        return Err(CredentialRefusal::of(format!("{name}_missing"), format!("AUTH_{upper}_MISSING"), message));
     }
     let message = format!("{what} mismatch {advice}");
-    let denied = Denied::of(format!("{name}_mismatch"), format!("AUTH_{upper}_MISMATCH"), message);
-    Err(Denied { counts: given.is_some(), ..denied })
+    let denied = CredentialRefusal::of(format!("{name}_mismatch"), format!("AUTH_{upper}_MISMATCH"), message);
+    Err(CredentialRefusal { counts: given.is_some(), ..denied })
 }
 
 /// Checks the token of a device. How long it has to wait where too many failed.
@@ -134,14 +134,14 @@ fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> RpcE
     }))
 }
 
-fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a Paired> {
+fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a PairedDevice> {
     world.devices.paired.get(params["device"]["id"].as_str()?)
 }
 
 type Grant = (Vec<String>, Option<(String, i64)>);
 
 /// The scopes that the client gets, and the token of its device.
-pub(super) fn granted(
+pub(super) fn grant_scopes(
     world: &mut World,
     params: &Value,
     remote: bool,
@@ -164,7 +164,7 @@ pub(super) fn granted(
     let wider = requested.iter().any(|scope| !known.request.scopes.contains(scope));
     if wider && method == "device-token" {
         let message = "device token scope mismatch (re-pair or approve scope upgrade)";
-        return Err(Denied::of("scope_mismatch", "AUTH_SCOPE_MISMATCH", message).refusal(params));
+        return Err(CredentialRefusal::of("scope_mismatch", "AUTH_SCOPE_MISMATCH", message).refusal(params));
     }
     if wider {
         return Err(pairing(world, params, &requested, "scope-upgrade", Some(&known)));
@@ -178,9 +178,9 @@ fn pairing(
     params: &Value,
     requested: &[String],
     reason: &str,
-    known: Option<&Paired>,
+    known: Option<&PairedDevice>,
 ) -> Box<Refusal> {
-    let request = waiting(world, params, requested, known.is_some());
+    let request = pending_request(world, params, requested, known.is_some());
     let (requirement, hint) = match reason {
         "role-upgrade" => (
             "device is asking for a higher role than currently approved",
@@ -213,7 +213,7 @@ fn pairing(
 }
 
 /// The request of a device: a retry reuses the one that waits, and keeps it alive where the version does so.
-fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::Request {
+fn pending_request(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::PairingRequest {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let device_id = text(&params["device"]["id"]);
     let now_ms = world.clock.now_ms();
@@ -224,7 +224,7 @@ fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool
         }
         return request.clone();
     }
-    let request = devices::Request {
+    let request = devices::PairingRequest {
         id: world.ids.uuid(),
         device_id,
         public_key: text(&params["device"]["publicKey"]),

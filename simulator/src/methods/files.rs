@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, not_found, reply, text};
+use super::method::{Caller, MethodOutput, not_found, reply, text};
 use crate::{
     clock::sha256_hex,
     error::RpcError,
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::{
         World,
         workspaces::{self, FileLink},
@@ -14,39 +14,39 @@ use crate::{
 };
 
 /// The largest file that is read, for its content or for a precondition, in bytes.
-const LARGEST_READ: usize = 16 * 1024 * 1024;
+const READ_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
-pub(crate) const LIST: &[Param] = &[required("agentId", Kind::NonEmpty)];
-pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("name", Kind::NonEmpty)];
+pub(crate) const LIST: &[Param] = &[required("agentId", ParamType::NonEmpty)];
+pub(crate) const GET: &[Param] = &[required("agentId", ParamType::NonEmpty), required("name", ParamType::NonEmpty)];
 pub(crate) const SET: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    required("name", Kind::NonEmpty),
-    required("content", Kind::Text),
-    optional("expectedHash", Kind::Text),
+    required("agentId", ParamType::NonEmpty),
+    required("name", ParamType::NonEmpty),
+    required("content", ParamType::Text),
+    optional("expectedHash", ParamType::Text),
 ];
 
 /// The files that the gateway knows by name, whether they are there or not.
-pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let profile = &world.profile;
     let listed = profile.files.iter().filter(|name| !profile.unlisted_files.contains(name));
     let files: Vec<Value> = listed
-        .map(|name| workspaces::shown(profile, &workspace, name, world.workspaces.file(&workspace, name), false))
+        .map(|name| workspaces::file_json(profile, &workspace, name, world.workspaces.file(&workspace, name), false))
         .collect();
     reply(json!({"agentId": id, "workspace": workspace, "files": files}))
 }
 
 /// One file with its content.
-pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?;
     readable(world, &workspace, name)?;
-    let file = workspaces::shown(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
+    let file = workspaces::file_json(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
 
 /// Writes one file; with `expectedHash` only when it is still the one that was read.
-pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?.to_owned();
     if params["expectedHash"].is_string() {
@@ -65,14 +65,14 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
     }
     let now_ms = world.clock.now_ms();
     world.workspaces.write(&workspace, &name, text(params, "content"), now_ms);
-    let file = workspaces::shown(&world.profile, &workspace, &name, world.workspaces.file(&workspace, &name), true);
+    let file = workspaces::file_json(&world.profile, &workspace, &name, world.workspaces.file(&workspace, &name), true);
     reply(json!({"ok": true, "agentId": id, "workspace": workspace, "file": file}))
 }
 
 /// The id and the workspace of the agent that the parameters name.
 pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String), RpcError> {
     let id = text(params, "agentId").to_owned();
-    match world.known().get(&id) {
+    match world.applied_agents().get(&id) {
         Some(entry) => {
             let workspace = world.workspace_of(&id, entry);
             Ok((id, workspace))
@@ -103,6 +103,6 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
 
 /// Refuses a file that is too large to be read.
 fn readable(world: &World, workspace: &str, name: &str) -> Result<(), RpcError> {
-    let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > LARGEST_READ);
+    let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > READ_LIMIT_BYTES);
     if too_large { Err(RpcError::invalid(format!("unsafe workspace file \"{name}\""))) } else { Ok(()) }
 }

@@ -11,32 +11,32 @@ pub(crate) struct Caller {
     pub(crate) client: Client,
 }
 
-/// What a method has done, and what is still to follow.
+/// What a method has output, and what is still to follow.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct MethodOutput {
     pub(crate) payload: Value,
-    pub(crate) then: Then,
+    pub(crate) follow_up: FollowUp,
 }
 
 /// What follows the execution of a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum FollowUp {
     /// The reply.
-    Reply,
+    None,
     /// The write is applied, then the reply.
-    Applied,
+    ApplyBeforeReply,
     /// The reply, and some time later the write is applied.
-    Applies,
+    ApplyAfterReply,
     /// The reply, and the run starts.
-    Wake(String),
+    StartRun(String),
     /// The reply, and the connections of the device are closed.
-    Unpair(String),
+    CloseDevice(String),
 }
 
-/// A call that is answered and done with.
+/// A call that is answered and output with.
 #[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
-pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
-    Ok(Done { payload, then: Then::Reply })
+pub(crate) fn reply(payload: Value) -> Result<MethodOutput, RpcError> {
+    Ok(MethodOutput { payload, follow_up: FollowUp::None })
 }
 
 /// A string parameter; the schema has made sure of it where it is required.

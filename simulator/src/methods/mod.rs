@@ -10,7 +10,7 @@ pub(crate) mod sessions;
 pub(crate) mod system;
 pub(crate) mod workspace;
 
-pub(crate) use method::{Caller, Done, Then, text};
+pub(crate) use method::{Caller, FollowUp, MethodOutput, text};
 
 use std::time::Duration;
 
@@ -26,24 +26,24 @@ use crate::{
 
 /// Whether a call waits for the lock that serialises all writes of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Free,
+pub(crate) enum LockMode {
+    Unlocked,
     Config,
 }
 
-type Run = fn(&mut World, &Caller, &Value) -> Result<Done, RpcError>;
+type Handler = fn(&mut World, &Caller, &Value) -> Result<MethodOutput, RpcError>;
 
 /// One method of the gateway.
 pub(crate) struct Method {
     pub(crate) name: &'static str,
     /// The scope that it needs, if any.
     scope: Option<&'static str>,
-    pub(crate) lane: Lane,
+    pub(crate) lock: LockMode,
     pub(crate) writes: bool,
     /// Whether its calls are counted against the budget of `config.patch`.
     limited: bool,
     schema: &'static [Param],
-    run: Run,
+    handler: Handler,
 }
 
 const READ: Option<&str> = Some("operator.read");
@@ -51,16 +51,16 @@ const WRITE: Option<&str> = Some("operator.write");
 const ADMIN: Option<&str> = Some("operator.admin");
 const PAIRING: Option<&str> = Some("operator.pairing");
 
-const fn read(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope, lane: Lane::Free, writes: false, limited: false, schema, run }
+const fn read(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope, lock: LockMode::Unlocked, writes: false, limited: false, schema, handler }
 }
 
-const fn write(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope, lane: Lane::Free, writes: true, limited: false, schema, run }
+const fn write(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope, lock: LockMode::Unlocked, writes: true, limited: false, schema, handler }
 }
 
-const fn config_write(name: &'static str, limited: bool, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope: ADMIN, lane: Lane::Config, writes: true, limited, schema, run }
+const fn config_write(name: &'static str, limited: bool, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope: ADMIN, lock: LockMode::Config, writes: true, limited, schema, handler }
 }
 
 static METHODS: &[Method] = &[
@@ -117,16 +117,16 @@ pub(crate) fn admit(
         .ok_or_else(|| RpcError::unavailable(format!("not simulated: {name}")))?;
     authorise(&world.profile, caller, method)?;
     if method.limited {
-        spend(world, caller, name)?;
+        spend_budget(world, caller, name)?;
     }
-    chat::target(world, name, params)?;
+    chat::check_target(world, name, params)?;
     schema::check(name, &method.schema_for(&world.profile), params, world.profile.names_every_missing)?;
     Ok(method)
 }
 
 impl Method {
-    pub(crate) fn run(&self, world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
-        (self.run)(world, caller, params)
+    pub(crate) fn run(&self, world: &mut World, caller: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
+        (self.handler)(world, caller, params)
     }
 
     fn schema_for(&self, profile: &Profile) -> Vec<Param> {
@@ -154,7 +154,7 @@ fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), 
 }
 
 /// A fixed window for each device, else for each connection; refused calls count too.
-fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
+fn spend_budget(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
     let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.connection_id));
     let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);
     let now = Instant::now();

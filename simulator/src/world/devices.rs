@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// How long a request waits for its approval.
-const LIFE: Duration = Duration::from_mins(5);
+const REQUEST_LIFETIME: Duration = Duration::from_mins(5);
 
 /// What a device asked for when it connected.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct PairingRequest {
     pub(crate) id: String,
     pub(crate) device_id: String,
     pub(crate) public_key: String,
@@ -26,8 +26,8 @@ pub(crate) struct Request {
 
 /// An approved device.
 #[derive(Clone, Debug)]
-pub(crate) struct Paired {
-    pub(crate) request: Request,
+pub(crate) struct PairedDevice {
+    pub(crate) request: PairingRequest,
     pub(crate) token: Option<String>,
     pub(crate) approved_ms: i64,
 }
@@ -35,28 +35,28 @@ pub(crate) struct Paired {
 /// Every pending request by its id and every approved device by its id.
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
-    pub(crate) pending: BTreeMap<String, Request>,
-    pub(crate) paired: BTreeMap<String, Paired>,
+    pub(crate) pending: BTreeMap<String, PairingRequest>,
+    pub(crate) paired: BTreeMap<String, PairedDevice>,
 }
 
 impl Devices {
     /// Forgets the requests that nobody has approved in time, as a gateway does whenever it looks at them.
     pub(crate) fn expire(&mut self, now_ms: i64) {
-        let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
+        let life = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
         self.pending.retain(|_, request| now_ms - request.refreshed_ms <= life);
     }
 
     /// The pending request of a device: a retry reuses it.
-    pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut Request> {
+    pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut PairingRequest> {
         self.pending.values_mut().find(|request| request.device_id == device_id)
     }
 
     /// Approves a request; the device gets `token`.
-    pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&Paired> {
+    pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&PairedDevice> {
         self.expire(now_ms);
         let request = self.pending.remove(request_id)?;
         let id = request.device_id.clone();
-        self.paired.insert(id.clone(), Paired { request, token: Some(token), approved_ms: now_ms });
+        self.paired.insert(id.clone(), PairedDevice { request, token: Some(token), approved_ms: now_ms });
         self.paired.get(&id)
     }
 
@@ -71,7 +71,7 @@ impl Devices {
     }
 }
 
-impl Request {
+impl PairingRequest {
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "requestId": self.id,
@@ -91,7 +91,7 @@ impl Request {
     }
 }
 
-impl Paired {
+impl PairedDevice {
     pub(crate) fn to_json(&self) -> Value {
         let mut scopes = self.request.scopes.clone();
         scopes.sort();

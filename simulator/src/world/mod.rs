@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    clock::{Clock, Ids},
+    clock::{Clock, IdGenerator},
     config::{self, Config, roster},
     faults::Faults,
     profile::Profile,
@@ -33,22 +33,22 @@ pub(crate) const REMOTE_IP: &str = "10.99.0.1";
 
 /// What the process is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Power {
+pub(crate) enum ProcessState {
     /// No process: connections are refused.
-    Off,
+    Stopped,
     /// No machine: connections open and are never answered.
-    Lost,
+    HostLost,
     /// The process answers `gateway starting` until then.
     Starting(Instant),
     /// The process serves.
-    On,
+    Serving,
     /// The process ends: the upgrade is answered with 503.
     Draining,
 }
 
 /// A call that is being executed, so that a stop can answer it.
 #[derive(Clone, Debug)]
-pub(crate) struct InFlight {
+pub(crate) struct InFlightCall {
     pub(crate) connection_id: u64,
     pub(crate) request: String,
     pub(crate) method: String,
@@ -56,7 +56,7 @@ pub(crate) struct InFlight {
 
 /// A delete that is under way: a kill in the middle of it leaves a lease behind.
 #[derive(Clone, Debug)]
-pub(crate) struct Deleting {
+pub(crate) struct PendingDelete {
     pub(crate) agent: String,
     pub(crate) since: Instant,
 }
@@ -66,8 +66,8 @@ pub(crate) struct Deleting {
 pub(crate) struct World {
     pub(crate) profile: Arc<Profile>,
     pub(crate) clock: Clock,
-    pub(crate) ids: Ids,
-    power: Power,
+    pub(crate) ids: IdGenerator,
+    process_state: ProcessState,
     pub(crate) boot_id: String,
     pub(crate) config: Config,
     /// How many written configurations wait to be applied by this process.
@@ -79,10 +79,10 @@ pub(crate) struct World {
     pub(crate) cron: cron::Cron,
     pub(crate) devices: devices::Devices,
     pub(crate) connections: Connections,
-    pub(crate) in_flight: BTreeMap<usize, InFlight>,
+    pub(crate) in_flight: BTreeMap<usize, InFlightCall>,
     /// How many there were at one time, at most.
-    pub(crate) most_in_flight: usize,
-    pub(crate) deleting: Option<Deleting>,
+    pub(crate) max_in_flight: usize,
+    pub(crate) deleting: Option<PendingDelete>,
     /// The agent because of whose half deleted state the process exits when it boots.
     pub(crate) unbootable: Option<String>,
     /// The agent, and its workspace, whose deletion is still to be gone through although it has no entry any more.
@@ -102,33 +102,33 @@ pub(crate) struct World {
     pub(crate) chats: Vec<Chat>,
     /// Runs into which a message was put while they went on, once for each message.
     pub(crate) steered: Vec<String>,
-    pub(crate) created: BTreeMap<String, usize>,
+    pub(crate) create_counts: BTreeMap<String, usize>,
     /// Agents that were deleted without their files.
     pub(crate) retained: BTreeSet<String>,
     /// What is wrong where deleted files go to.
-    pub(crate) trash: Trash,
+    pub(crate) trash: TrashState,
     /// Agents that were deleted by half, with their workspaces: the deletion waits for the rest.
     pub(crate) half_deleted: BTreeMap<String, String>,
 }
 
 /// What is wrong where deleted files go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Trash {
+pub(crate) enum TrashState {
     /// Nothing.
     #[default]
     Works,
     /// `.Trash` is a plain file: nothing can be moved there.
     Blocked,
     /// The sessions cannot be purged, and the files are not touched then.
-    Unpurged,
+    PurgeFails,
 }
 
 impl World {
     pub(crate) fn new(profile: Arc<Profile>) -> Self {
         let mut world = Self {
             clock: Clock::start(),
-            ids: Ids::default(),
-            power: Power::On,
+            ids: IdGenerator::default(),
+            process_state: ProcessState::Serving,
             boot_id: String::new(),
             config: Config::fresh(),
             applying: 0,
@@ -139,7 +139,7 @@ impl World {
             devices: devices::Devices::default(),
             connections: Connections::default(),
             in_flight: BTreeMap::new(),
-            most_in_flight: 0,
+            max_in_flight: 0,
             deleting: None,
             unbootable: None,
             journalled_delete: None,
@@ -152,9 +152,9 @@ impl World {
             calls: Vec::new(),
             chats: Vec::new(),
             steered: Vec::new(),
-            created: BTreeMap::new(),
+            create_counts: BTreeMap::new(),
             retained: BTreeSet::new(),
-            trash: Trash::default(),
+            trash: TrashState::default(),
             half_deleted: BTreeMap::new(),
             profile,
         };
@@ -164,20 +164,20 @@ impl World {
     }
 
     /// What the process is doing now.
-    pub(crate) fn power(&self) -> Power {
-        match self.power {
-            Power::Starting(until) if until <= Instant::now() => Power::On,
-            power => power,
+    pub(crate) fn process_state(&self) -> ProcessState {
+        match self.process_state {
+            ProcessState::Starting(until) if until <= Instant::now() => ProcessState::Serving,
+            state => state,
         }
     }
 
     /// Every agent that is written, by id.
-    pub(crate) fn written(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn written_agents(&self) -> BTreeMap<String, Value> {
         roster::entries(&self.config.document, self.profile.roster)
     }
 
     /// Every agent that the gateway works with, by id.
-    pub(crate) fn known(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn applied_agents(&self) -> BTreeMap<String, Value> {
         let mut known = roster::entries(&self.config.applied, self.profile.roster);
         for entry in known.values_mut() {
             config::env::expand(entry, &self.profile);
@@ -212,7 +212,7 @@ impl World {
     }
 
     /// The reload that follows a write is over.
-    pub(crate) fn reloaded(&mut self) {
+    pub(crate) fn finish_reload(&mut self) {
         self.applying = self.applying.saturating_sub(1);
         self.apply();
     }
@@ -240,7 +240,7 @@ impl World {
     }
 
     /// Ends a lease whose time has come.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn end_expired_lease(&mut self) {
         if self.config.unsettled_until.is_some_and(|until| until <= Instant::now()) {
             self.apply();
         }
@@ -261,8 +261,8 @@ impl World {
     }
 
     /// Ends the process: nothing of it is left but what is on its disk.
-    pub(crate) fn halt(&mut self) {
-        self.power = Power::Off;
+    pub(crate) fn clear_process(&mut self) {
+        self.process_state = ProcessState::Stopped;
         self.applying = 0;
         self.in_flight.clear();
         self.budget.clear();
@@ -270,7 +270,7 @@ impl World {
         self.device_auth_failures.reset();
         self.deleting = None;
         self.connections.clear();
-        self.sessions.forget();
+        self.sessions.forget_runs();
     }
 
     /// An agent of this id was deleted.
@@ -293,19 +293,19 @@ impl World {
         {
             self.delete_lease = Some((deleting.agent, None));
         }
-        self.halt();
+        self.clear_process();
     }
 
     /// Loses the machine, and the process with it.
     pub(crate) fn lose_host(&mut self) {
         self.kill();
-        self.power = Power::Lost;
+        self.process_state = ProcessState::HostLost;
     }
 
     /// Starts the process: it reads its configuration and answers `gateway starting` for `time`.
     pub(crate) fn boot(&mut self, time: Duration) {
         let now = Instant::now();
-        self.power = if time.is_zero() { Power::On } else { Power::Starting(now + time) };
+        self.process_state = if time.is_zero() { ProcessState::Serving } else { ProcessState::Starting(now + time) };
         self.boot_id = self.ids.uuid();
         if let Some((_, until @ None)) = &mut self.delete_lease {
             *until = Some(now + self.profile.delete_lease);
@@ -316,7 +316,7 @@ impl World {
     }
 
     /// Puts another version in the place of the one that has ended.
-    pub(crate) fn become_version(&mut self, profile: Arc<Profile>) {
+    pub(crate) fn switch_version(&mut self, profile: Arc<Profile>) {
         let main = config::default_workspace(&profile, roster::MAIN);
         roster::reshape(&mut self.config.document, profile.roster);
         roster::migrate(&mut self.config.document, profile.roster, profile.version, &main);
@@ -325,7 +325,7 @@ impl World {
 
     /// Answers the upgrade with 503 from now on, as a process does that waits for its runs to end.
     pub(crate) fn drain(&mut self) {
-        self.power = Power::Draining;
+        self.process_state = ProcessState::Draining;
     }
 
     /// Sends an event to every connection that may hear it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// One session of one agent.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub(crate) struct StoredSession {
     pub(crate) id: String,
     pub(crate) lifecycle: String,
     pub(crate) label: Option<String>,
@@ -30,14 +30,14 @@ pub(crate) struct Run {
 /// Every session by key, and every remembered run.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    pub(crate) by_key: BTreeMap<String, Session>,
+    pub(crate) by_key: BTreeMap<String, StoredSession>,
     pub(crate) runs: BTreeMap<String, Run>,
 }
 
 impl Sessions {
     /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is
     /// over.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget_runs(&mut self) {
         self.runs.clear();
         for session in self.by_key.values_mut() {
             session.run = None;
@@ -67,7 +67,7 @@ pub(crate) fn is_main(key: &str) -> bool {
 }
 
 /// The session as `sessions.list` and events show it.
-pub(crate) fn row(key: &str, session: &Session) -> Value {
+pub(crate) fn row(key: &str, session: &StoredSession) -> Value {
     let mut row = json!({
         "key": key,
         "kind": "direct",
@@ -108,7 +108,7 @@ pub(crate) fn row(key: &str, session: &Session) -> Value {
 }
 
 /// The session as the replies of `sessions.patch` and `sessions.reset` show it.
-pub(crate) fn entry(session: &Session) -> Value {
+pub(crate) fn entry(session: &StoredSession) -> Value {
     let mut entry = json!({
         "sessionId": session.id,
         "updatedAt": session.updated_ms,

@@ -37,7 +37,7 @@ pub(crate) struct Workspace {
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) git: bool,
     /// Names of links, which the gateway does not follow: it lists them as missing.
-    pub(crate) linked: BTreeMap<String, FileLink>,
+    pub(crate) links: BTreeMap<String, FileLink>,
 }
 
 /// A link in the place of a file.
@@ -61,21 +61,21 @@ impl Workspaces {
     }
 
     pub(crate) fn link(&self, path: &str, name: &str) -> Option<FileLink> {
-        self.by_path.get(path)?.linked.get(name).copied()
+        self.by_path.get(path)?.links.get(name).copied()
     }
 
     /// Writes a file; a link in its place goes.
     pub(crate) fn write(&mut self, path: &str, name: &str, content: impl Into<Vec<u8>>, now_ms: i64) {
         let file = File { content: content.into(), updated_ms: now_ms };
         let workspace = self.by_path.entry(path.to_owned()).or_default();
-        workspace.linked.remove(name);
+        workspace.links.remove(name);
         workspace.files.insert(name.to_owned(), file);
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {
         if let Some(workspace) = self.by_path.get_mut(path) {
             workspace.files.remove(name);
-            workspace.linked.remove(name);
+            workspace.links.remove(name);
         }
     }
 
@@ -121,7 +121,7 @@ fn with_line(text: &str, label: &str, value: &str) -> String {
 }
 
 /// A file as `agents.files.*` shows it; `content` only where it was asked for.
-pub(crate) fn shown(profile: &Profile, path: &str, name: &str, file: Option<&File>, content: bool) -> Value {
+pub(crate) fn file_json(profile: &Profile, path: &str, name: &str, file: Option<&File>, content: bool) -> Value {
     let mut shown = json!({"name": name, "path": format!("{path}/{name}"), "missing": file.is_none()});
     match file {
         Some(file) => {
