@@ -8,14 +8,14 @@ use super::Failure;
 
 /// Where the real parts are.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct Binaries {
     controlplane: PathBuf,
     openclaw: PathBuf,
 }
 
-static PARTS: OnceLock<Result<Parts, String>> = OnceLock::new();
+static PARTS: OnceLock<Result<Binaries, String>> = OnceLock::new();
 
-impl Parts {
+impl Binaries {
     /// Has `scripts/parts` prepare and verify them, once in a process.
     ///
     /// # Errors

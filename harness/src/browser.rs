@@ -13,16 +13,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::Failure;
-use super::binaries::Parts;
+use super::binaries::Binaries;
 use super::process::Process;
 use super::wait::until;
 
 /// How long the browser may take to its first word; it takes a second or two on a quiet machine.
-const READY: Duration = Duration::from_mins(1);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long it may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest message: a screenshot of a long page.
-const LONGEST: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// A browser with one page.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Browser {
     _process: Process,
     _profile: TempDir,
     session: Option<String>,
-    last: u64,
+    last_id: u64,
     loaded: bool,
     errors: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl Browser {
     /// It did not start; with the end of its log.
     pub async fn start() -> Result<Self, Failure> {
         let profile = tempfile::Builder::new().prefix("muster-browser-").tempdir()?;
-        let mut command = Command::new(Parts::browser()?);
+        let mut command = Command::new(Binaries::browser()?);
         command.args([
             "--headless=new",
             "--no-sandbox",
@@ -57,9 +57,11 @@ impl Browser {
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         let mut process = Process::start("browser", command, profile.path())?;
         let at = profile.path().join("DevToolsActivePort");
-        let (port, path) = process.ready("the browser to listen", READY, async || address(&at)).await?;
+        let (port, path) = process.ready("the browser to listen", READY_TIMEOUT, async || address(&at)).await?;
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let url = format!("ws://127.0.0.1:{port}{path}");
         let (socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
         let mut browser = Self {
@@ -67,7 +69,7 @@ impl Browser {
             _process: process,
             _profile: profile,
             session: None,
-            last: 0,
+            last_id: 0,
             loaded: false,
             errors: Vec::new(),
         };
@@ -85,7 +87,7 @@ impl Browser {
     ///
     /// # Errors
     /// The page did not load.
-    pub async fn go(&mut self, url: &str) -> Result<(), Failure> {
+    pub async fn navigate(&mut self, url: &str) -> Result<(), Failure> {
         self.loaded = false;
         let answer = self.call("Page.navigate", json!({ "url": url })).await?;
         if let Some(error) = answer["errorText"].as_str() {
@@ -97,7 +99,7 @@ impl Browser {
             }
             Ok(())
         };
-        tokio::time::timeout(ANSWER, loading).await?
+        tokio::time::timeout(REPLY_TIMEOUT, loading).await?
     }
 
     /// Evaluates an expression in the page, awaits it if it is a promise, and gives its value as JSON.
@@ -157,8 +159,8 @@ impl Browser {
     }
 
     async fn call(&mut self, method: &str, parameters: Value) -> Result<Value, Failure> {
-        self.last += 1;
-        let mut request = json!({ "id": self.last, "method": method, "params": parameters });
+        self.last_id += 1;
+        let mut request = json!({ "id": self.last_id, "method": method, "params": parameters });
         if let Some(session) = &self.session {
             request["sessionId"] = json!(session);
         }
@@ -173,7 +175,7 @@ impl Browser {
                 }
             }
         };
-        tokio::time::timeout(ANSWER, answer).await.map_err(|_| format!("{method}: no answer"))?
+        tokio::time::timeout(REPLY_TIMEOUT, answer).await.map_err(|_| format!("{method}: no answer"))?
     }
 
     /// Takes the next message: an answer, or nothing when it was an event.
@@ -183,13 +185,13 @@ impl Browser {
         let message: Value = serde_json::from_str(&text)?;
         let Some(event) = message["method"].as_str() else { return Ok(Some(message)) };
         self.loaded |= event == "Page.loadEventFired";
-        self.errors.extend(complaint(event, &message["params"]));
+        self.errors.extend(page_error(event, &message["params"]));
         Ok(None)
     }
 }
 
 /// What an event says that went wrong in the page.
-fn complaint(event: &str, parameters: &Value) -> Option<String> {
+fn page_error(event: &str, parameters: &Value) -> Option<String> {
     match event {
         "Runtime.exceptionThrown" => {
             let details = &parameters["exceptionDetails"];

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::binaries::Parts;
+use super::binaries::Binaries;
 use super::kubectl::Kubectl;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
 /// How long a part may take to be ready; it takes 5 s on a quiet machine.
-const READY: Duration = Duration::from_secs(90);
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// The token of the administrator. It ends with this control plane.
-const ADMIN: &str = "admin";
+const ADMIN_TOKEN: &str = "admin";
 
 /// A control plane on loopback.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct ControlPlane {
     _controller_manager: Process,
     _api_server: Process,
     _etcd: Process,
-    parts: Parts,
+    binaries: Binaries,
     port: u16,
     dir: TempDir,
     /// kubectl as its administrator.
@@ -40,15 +40,15 @@ impl ControlPlane {
     }
 
     async fn try_start() -> Result<Self, Failure> {
-        let parts = Parts::prepare()?;
+        let binaries = Binaries::prepare()?;
         let dir = tempfile::Builder::new().prefix("muster-controlplane-").tempdir()?;
-        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
+        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"))?;
         let (etcd_port, port) = (free_port()?, free_port()?);
-        let mut etcd = etcd(&parts, dir.path(), etcd_port)?;
-        let mut api_server = api_server(&parts, dir.path(), etcd_port, port)?;
-        let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN)?;
-        let kubectl = Kubectl::new(parts.kubernetes("kubectl"), kubeconfig.clone());
-        let ready = api_server.ready("the API server to be ready", READY, async || {
+        let mut etcd = etcd(&binaries, dir.path(), etcd_port)?;
+        let mut api_server = api_server(&binaries, dir.path(), etcd_port, port)?;
+        let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN_TOKEN)?;
+        let kubectl = Kubectl::new(binaries.kubernetes("kubectl"), kubeconfig.clone());
+        let ready = api_server.ready("the API server to be ready", READY_TIMEOUT, async || {
             kubectl.run(&["get", "--raw", "/readyz"]).await.map_err(|e| e.to_string())
         });
         tokio::select! {
@@ -56,7 +56,7 @@ impl ControlPlane {
             failure = etcd.ended() => return Err(failure),
             ready = ready => ready?,
         };
-        let mut command = Command::new(parts.kubernetes("kube-controller-manager"));
+        let mut command = Command::new(binaries.kubernetes("kube-controller-manager"));
         command.arg(format!("--kubeconfig={}", kubeconfig.display())).args([
             "--controllers=namespace-controller,garbage-collector-controller",
             "--leader-elect=false",
@@ -67,7 +67,7 @@ impl ControlPlane {
             _controller_manager: controller_manager,
             _api_server: api_server,
             _etcd: etcd,
-            parts,
+            binaries,
             port,
             dir,
             kubectl,
@@ -97,12 +97,12 @@ impl ControlPlane {
     /// kubectl with this kubeconfig.
     #[must_use]
     pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
-        Kubectl::new(self.parts.kubernetes("kubectl"), kubeconfig)
+        Kubectl::new(self.binaries.kubernetes("kubectl"), kubeconfig)
     }
 }
 
-fn etcd(parts: &Parts, dir: &Path, port: u16) -> Result<Process, Failure> {
-    let mut command = Command::new(parts.kubernetes("etcd"));
+fn etcd(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(binaries.kubernetes("etcd"));
     let url = format!("http://127.0.0.1:{port}");
     command.arg("--unsafe-no-fsync").arg(format!("--data-dir={}", dir.join("etcd").display()));
     command.args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")]);
@@ -111,8 +111,8 @@ fn etcd(parts: &Parts, dir: &Path, port: u16) -> Result<Process, Failure> {
     Process::start("etcd", command, dir)
 }
 
-fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
-    let mut command = Command::new(parts.kubernetes("kube-apiserver"));
+fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(binaries.kubernetes("kube-apiserver"));
     let file = |name: &str| dir.join(name).display().to_string();
     command.args([
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),

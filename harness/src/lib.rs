@@ -14,14 +14,14 @@ mod process;
 mod remote_openclaw;
 mod wait;
 
-pub use binaries::Parts;
+pub use binaries::Binaries;
 pub use browser::Browser;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};
-pub use model::{Run, ScriptedModel};
+pub use model::{ModelRequest, ScriptedModel};
 pub use openclaw::OpenClaw;
 pub use operator::Operator;
-pub use remote_openclaw::Apart;
+pub use remote_openclaw::RemoteOpenClaw;
 pub use wait::until;
 
 /// Why a part did not start. The message says what to look at.

@@ -10,36 +10,36 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::binaries::Parts;
+use super::binaries::Binaries;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
 /// How long a gateway may take to its first HTTP answer; measured 4 to 20 s, and more than two minutes on a machine with much
 /// other work.
-pub(crate) const READY: Duration = Duration::from_mins(5);
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A gateway.
 #[derive(Debug)]
 pub struct OpenClaw {
     process: Option<Process>,
     /// Where `OpenClaw` and its Node are installed.
-    folder: PathBuf,
+    install_dir: PathBuf,
     port: u16,
-    asks: Asks,
+    auth_mode: AuthMode,
     secret: String,
     home: TempDir,
 }
 
-/// What a gateway asks of who connects.
+/// What a gateway auth_mode of who connects.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asks {
+pub(crate) enum AuthMode {
     Token,
     Password,
 }
 
-impl Asks {
+impl AuthMode {
     /// The gateway's own word for it.
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Password => "password",
@@ -48,7 +48,7 @@ impl Asks {
 }
 
 /// The token of a gateway, where a test does not care.
-pub(crate) const TOKEN: &str = "the-gateways-token";
+pub(crate) const DEFAULT_TOKEN: &str = "the-gateways-token";
 
 impl OpenClaw {
     /// Starts a gateway whose agents ask the model server at `model` (`http://127.0.0.1:PORT/v1`).
@@ -56,7 +56,7 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
-        Self::start_with(model, TOKEN).await
+        Self::start_with(model, DEFAULT_TOKEN).await
     }
 
     /// The same with a given token.
@@ -64,36 +64,37 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
-        let folder = Parts::prepare()?.openclaw().to_owned();
-        Self::start_in(folder, model, Asks::Token, token).await
+        let install_dir = Binaries::prepare()?.openclaw().to_owned();
+        Self::start_from(install_dir, model, AuthMode::Token, token).await
     }
 
     /// Starts a gateway of a version: of an earlier era, or of one that is not pinned.
     ///
     /// # Errors
     /// It did not start, with the end of its log; or there is no such version.
-    pub async fn start_era(version: &str, model: &str) -> Result<Self, Failure> {
-        Self::start_in(Parts::version(version)?, model, Asks::Token, TOKEN).await
+    pub async fn start_version(version: &str, model: &str) -> Result<Self, Failure> {
+        Self::start_from(Binaries::version(version)?, model, AuthMode::Token, DEFAULT_TOKEN).await
     }
 
-    /// The same, and it asks for a password.
+    /// The same, and it auth_mode for a password.
     ///
     /// # Errors
-    /// As of [`Self::start_era`].
-    pub async fn start_by_password(version: &str, model: &str, password: &str) -> Result<Self, Failure> {
-        Self::start_in(Parts::version(version)?, model, Asks::Password, password).await
+    /// As of [`Self::start_version`].
+    pub async fn start_version_with_password(version: &str, model: &str, password: &str) -> Result<Self, Failure> {
+        Self::start_from(Binaries::version(version)?, model, AuthMode::Password, password).await
     }
 
-    async fn start_in(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
-        on_free_ports(async || Self::try_start(folder.clone(), model, asks, secret).await).await
+    async fn start_from(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
+        on_free_ports(async || Self::try_start(install_dir.clone(), model, auth_mode, secret).await).await
     }
 
-    async fn try_start(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
+    async fn try_start(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
-        std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway = Self { process: None, folder, port: free_port()?, asks, secret: secret.to_owned(), home };
+        std::fs::write(state.join("openclaw.json"), initial_config(model).to_string())?;
+        let mut gateway =
+            Self { process: None, install_dir, port: free_port()?, auth_mode, secret: secret.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }
@@ -103,22 +104,22 @@ impl OpenClaw {
     /// # Errors
     /// It did not start; with the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
-        let mut command = Command::new(self.folder.join("node"));
-        let launch = Launch {
-            folder: &self.folder,
+        let mut command = Command::new(self.install_dir.join("node"));
+        let launch = LaunchOptions {
+            install_dir: &self.install_dir,
             home: self.home.path(),
             port: self.port,
-            asks: self.asks,
+            auth_mode: self.auth_mode,
             secret: &self.secret,
             bind: "loopback",
         };
-        launch.complete(&mut command);
+        launch.add_arguments(&mut command);
         let mut process = Process::start("openclaw", command, self.home.path())?;
         let port = self.port;
         process
-            .ready("the gateway to answer", READY, async || {
+            .ready("the gateway to answer", READY_TIMEOUT, async || {
                 let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
-                answers(stream).await.map_err(|e| e.to_string())
+                check_http(stream).await.map_err(|e| e.to_string())
             })
             .await?;
         self.process = Some(process);
@@ -141,7 +142,7 @@ impl OpenClaw {
         for path in folders.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| path.is_dir()) {
             std::fs::remove_dir_all(path)?;
         }
-        Parts::prepare()?.openclaw().clone_into(&mut self.folder);
+        Binaries::prepare()?.openclaw().clone_into(&mut self.install_dir);
         self.boot().await
     }
 
@@ -210,36 +211,36 @@ impl OpenClaw {
 }
 
 /// How a gateway is started.
-pub(crate) struct Launch<'a> {
+pub(crate) struct LaunchOptions<'a> {
     /// Where `OpenClaw` and its Node are installed.
-    pub(crate) folder: &'a Path,
+    pub(crate) install_dir: &'a Path,
     pub(crate) home: &'a Path,
     pub(crate) port: u16,
-    pub(crate) asks: Asks,
+    pub(crate) auth_mode: AuthMode,
     pub(crate) secret: &'a str,
     /// Where it listens, in its own word.
     pub(crate) bind: &'a str,
 }
 
-impl Launch<'_> {
+impl LaunchOptions<'_> {
     /// Adds to a command that runs Node what makes it run the gateway.
-    pub(crate) fn complete(&self, command: &mut Command) {
-        command.arg(self.folder.join("node_modules/openclaw/openclaw.mjs"));
-        let asks = self.asks.word();
-        command.args(["gateway", "run", "--auth", asks, "--bind", self.bind]);
-        command.args(["--port", &self.port.to_string(), &format!("--{asks}"), self.secret]);
-        self.environment(command);
+    pub(crate) fn add_arguments(&self, command: &mut Command) {
+        command.arg(self.install_dir.join("node_modules/openclaw/openclaw.mjs"));
+        let auth_mode = self.auth_mode.as_str();
+        command.args(["gateway", "run", "--auth", auth_mode, "--bind", self.bind]);
+        command.args(["--port", &self.port.to_string(), &format!("--{auth_mode}"), self.secret]);
+        self.set_environment(command);
     }
 
     /// Sets the environment of the gateway and of its commands.
-    pub(crate) fn environment(&self, command: &mut Command) {
+    pub(crate) fn set_environment(&self, command: &mut Command) {
         let path = std::env::var("PATH").unwrap_or_default();
-        let bin = self.folder.join("node_modules/.bin");
+        let bin = self.install_dir.join("node_modules/.bin");
         command
             .env("HOME", self.home)
-            .env("PATH", format!("{}:{}:{path}", bin.display(), self.folder.display()))
+            .env("PATH", format!("{}:{}:{path}", bin.display(), self.install_dir.display()))
             .env("TMPDIR", self.home)
-            .env(format!("OPENCLAW_GATEWAY_{}", self.asks.word().to_uppercase()), self.secret)
+            .env(format!("OPENCLAW_GATEWAY_{}", self.auth_mode.as_str().to_uppercase()), self.secret)
             .env("OPENCLAW_NO_RESPAWN", "1")
             .current_dir(self.home);
     }
@@ -253,7 +254,7 @@ impl Drop for OpenClaw {
 }
 
 /// A gateway's first config.
-pub(crate) fn config(model: &str) -> Value {
+pub(crate) fn initial_config(model: &str) -> Value {
     json!({
         "gateway": {"mode": "local"},
         "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
@@ -266,7 +267,7 @@ pub(crate) fn config(model: &str) -> Value {
 }
 
 /// Whether it answers HTTP. While it starts it refuses, or answers 503.
-pub(crate) async fn answers(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
+pub(crate) async fn check_http(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
     stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
     let mut head = [0_u8; 12];
     tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut head)).await??;

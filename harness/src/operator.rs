@@ -13,31 +13,31 @@ use super::control_plane::ControlPlane;
 use super::process::{Process, read};
 
 /// How long Kubernetes lets it take to end.
-const GRACE: Duration = Duration::from_secs(30);
+const TERMINATION_GRACE: Duration = Duration::from_secs(30);
 /// How long it may take to be ready.
-const READY: Duration = Duration::from_mins(1);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The operator.
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
-    addresses: Addresses,
-    files: Files,
+    addresses: ListenAddresses,
+    start_config: StartConfig,
 }
 
 /// Where it listens.
 #[derive(Clone, Copy, Debug)]
-struct Addresses {
+struct ListenAddresses {
     api: SocketAddr,
     probes: SocketAddr,
 }
 
 /// What it is started from.
 #[derive(Debug)]
-struct Files {
+struct StartConfig {
     binary: PathBuf,
     kubeconfig: PathBuf,
-    authorities: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -51,23 +51,23 @@ impl Operator {
         Self::start_on(binary, cluster, None).await
     }
 
-    /// The same, on a system that trusts the certificate authorities of this PEM file.
+    /// The same, on a system that trusts the certificate ca_file of this PEM file.
     ///
     /// # Errors
     /// It did not become ready; with the end of its log.
-    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, authorities: &Path) -> Result<Self, Failure> {
-        Self::start_on(binary, cluster, Some(authorities.to_owned())).await
+    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, ca_file: &Path) -> Result<Self, Failure> {
+        Self::start_on(binary, cluster, Some(ca_file.to_owned())).await
     }
 
-    async fn start_on(binary: &Path, cluster: &ControlPlane, authorities: Option<PathBuf>) -> Result<Self, Failure> {
+    async fn start_on(binary: &Path, cluster: &ControlPlane, ca_file: Option<PathBuf>) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
         let token = cluster.kubectl.run(&create).await?;
         let kubeconfig = cluster.kubeconfig("operator", token.trim())?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let files = Files { binary: binary.to_owned(), kubeconfig, authorities, dir };
+        let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, ca_file, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, addresses) = files.run(Addresses { api: any, probes: any }).await?;
-        Ok(Self { process, addresses, files })
+        let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any }).await?;
+        Ok(Self { process, addresses, start_config })
     }
 
     /// Ends it as a power cut does, if it has not ended yet, and starts it again on the same addresses.
@@ -76,7 +76,7 @@ impl Operator {
     /// It did not become ready; with the end of its log.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.process.kill();
-        (self.process, self.addresses) = self.files.run(self.addresses).await?;
+        (self.process, self.addresses) = self.start_config.run(self.addresses).await?;
         Ok(())
     }
 
@@ -112,24 +112,24 @@ impl Operator {
     /// It did not end in the time that Kubernetes gives, or not well.
     pub async fn terminate(&mut self) -> Result<(), Failure> {
         self.process.signal(Signal::SIGTERM);
-        let status = tokio::time::timeout(GRACE, self.process.exit()).await??;
+        let status = tokio::time::timeout(TERMINATION_GRACE, self.process.exit()).await??;
         if status.success() { Ok(()) } else { Err(format!("the operator ended with {status}").into()) }
     }
 }
 
-impl Files {
-    async fn run(&self, at: Addresses) -> Result<(Process, Addresses), Failure> {
+impl StartConfig {
+    async fn run(&self, at: ListenAddresses) -> Result<(Process, ListenAddresses), Failure> {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
-        if let Some(authorities) = &self.authorities {
-            command.env("SSL_CERT_FILE", authorities);
+        if let Some(ca_file) = &self.ca_file {
+            command.env("SSL_CERT_FILE", ca_file);
         }
         let mut process = Process::start("muster", command, self.dir.path())?;
         let log = process.log_path().to_owned();
         let addresses = process
-            .ready("the operator to be ready", READY, async || {
-                let addresses = bound(&read(&log)).ok_or("it has not said where it listens")?;
+            .ready("the operator to be ready", READY_TIMEOUT, async || {
+                let addresses = logged_addresses(&read(&log)).ok_or("it has not said where it listens")?;
                 match get(addresses.probes, "/readyz").await {
                     Ok((200, _)) => Ok(addresses),
                     Ok((_, body)) => Err(body),
@@ -142,10 +142,10 @@ impl Files {
 }
 
 /// The addresses that the operator says in its log that it listens on.
-fn bound(log: &str) -> Option<Addresses> {
+fn logged_addresses(log: &str) -> Option<ListenAddresses> {
     let (_, fields) = log.lines().rev().find_map(|line| line.split_once(" muster runs "))?;
     let address = |key: &str| fields.split(' ').find_map(|field| field.strip_prefix(key)?.parse().ok());
-    Some(Addresses { api: address("api=")?, probes: address("probes=")? })
+    Some(ListenAddresses { api: address("api=")?, probes: address("probes=")? })
 }
 
 /// One HTTP GET: status and body.
@@ -169,12 +169,12 @@ mod tests {
         let line = |port| {
             format!("Z  INFO muster::run: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
         };
-        let addresses = bound(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
+        let addresses = logged_addresses(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
         assert_eq!((addresses.api.port(), addresses.probes.port()), (6, 7));
     }
 
     #[test]
     fn an_operator_that_has_not_said_where_it_listens_has_no_address() {
-        assert!(bound("Z  INFO muster::run: starting\n").is_none());
+        assert!(logged_addresses("Z  INFO muster::run: starting\n").is_none());
     }
 }

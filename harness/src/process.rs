@@ -10,10 +10,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Failure;
-use super::wait::{LOOK, until};
+use super::wait::{POLL_INTERVAL, until};
 
 /// How long a process may take to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
+const TERMINATION_GRACE: Duration = Duration::from_secs(5);
 
 /// A process in a group of its own, which ends with this value.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ impl Process {
             failure = self.ended() => return Err(failure),
             answer = until(what, limit, condition) => answer,
         };
-        answer.map_err(|error| format!("{error}; {}", self.last_words()).into())
+        answer.map_err(|error| format!("{error}; {}", self.log_excerpt()).into())
     }
 
     /// Waits until the process has ended, and says how.
     pub(crate) async fn ended(&mut self) -> Failure {
         match self.exit().await {
-            Ok(status) => format!("{} ended ({status}); {}", self.name, self.last_words()).into(),
+            Ok(status) => format!("{} ended ({status}); {}", self.name, self.log_excerpt()).into(),
             Err(error) => error.into(),
         }
     }
@@ -63,13 +63,13 @@ impl Process {
     pub(crate) async fn exit(&mut self) -> std::io::Result<ExitStatus> {
         loop {
             match self.child.try_wait()? {
-                None => tokio::time::sleep(LOOK).await,
+                None => tokio::time::sleep(POLL_INTERVAL).await,
                 Some(status) => return Ok(status),
             }
         }
     }
 
-    fn last_words(&self) -> String {
+    fn log_excerpt(&self) -> String {
         format!("the end of its log:\n{}", self.tail(25))
     }
 
@@ -108,7 +108,7 @@ impl Process {
     /// Ends the group: asks first, and insists after a while.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let end = Instant::now() + GRACE;
+        let end = Instant::now() + TERMINATION_GRACE;
         while Instant::now() < end {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(20)),
@@ -155,7 +155,7 @@ mod tests {
             let mut process = shell("sleep 600 & echo $!; wait", &path);
             let log = process.log_path().to_owned();
             let started = async || read(&log).trim().parse::<i32>().map_err(|e| e.to_string());
-            let child = process.ready("the pid", GRACE, started).await.unwrap();
+            let child = process.ready("the pid", TERMINATION_GRACE, started).await.unwrap();
             std::panic::panic_any(child);
         };
         let local = tokio::task::LocalSet::new();
@@ -165,14 +165,14 @@ mod tests {
             Err(nix::errno::Errno::ESRCH) => Ok(()),
             other => Err(format!("{other:?}")),
         };
-        until("its child to be gone", GRACE, gone).await.unwrap();
+        until("its child to be gone", TERMINATION_GRACE, gone).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_process_that_ends_early_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell("echo no such flag; exit 3", dir.path());
-        let failure = process.ready("it to answer", GRACE, async || Err::<(), _>(String::new())).await;
+        let failure = process.ready("it to answer", TERMINATION_GRACE, async || Err::<(), _>(String::new())).await;
         let failure = failure.unwrap_err().to_string();
         assert!(failure.contains("exit status: 3") && failure.contains("no such flag"), "{failure}");
     }

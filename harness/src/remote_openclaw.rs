@@ -9,49 +9,49 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 
 use super::Failure;
-use super::binaries::Parts;
-use super::openclaw::{Asks, Launch, READY, TOKEN, answers, config};
+use super::binaries::Binaries;
+use super::openclaw::{AuthMode, DEFAULT_TOKEN, LaunchOptions, READY_TIMEOUT, check_http, initial_config};
 use super::process::Process;
 
 /// The port that a gateway listens on by itself; in a namespace of its own it is always free.
-const PORT: u16 = 18789;
-const RELAY: &str = include_str!("remote_openclaw.py");
+const GATEWAY_PORT: u16 = 18789;
+const RELAY_SCRIPT: &str = include_str!("remote_openclaw.py");
 /// How long a command may take.
-const COMMAND: Duration = Duration::from_mins(1);
+const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A gateway that is reached from an address which is not its loopback address.
 #[derive(Debug)]
-pub struct Apart {
+pub struct RemoteOpenClaw {
     process: Process,
-    folder: PathBuf,
+    install_dir: PathBuf,
     home: TempDir,
 }
 
-impl Apart {
+impl RemoteOpenClaw {
     /// Starts the pinned newest gateway.
     ///
     /// # Errors
     /// It did not start, with the end of its log; or the system gives no network namespace.
     pub async fn start() -> Result<Self, Failure> {
-        let folder = Parts::prepare()?.openclaw().to_owned();
-        let home = tempfile::Builder::new().prefix("muster-apart-").tempdir()?;
+        let install_dir = Binaries::prepare()?.openclaw().to_owned();
+        let home = tempfile::Builder::new().prefix("muster-remote-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
-        std::fs::write(state.join("openclaw.json"), config("http://127.0.0.1:9/v1").to_string())?;
+        std::fs::write(state.join("openclaw.json"), initial_config("http://127.0.0.1:9/v1").to_string())?;
         let script = home.path().join("remote_openclaw.py");
-        std::fs::write(&script, RELAY)?;
+        std::fs::write(&script, RELAY_SCRIPT)?;
         let mut command = Command::new("unshare");
         command.args(privileges(&["--user", "--map-root-user"])?).args(["--net", "python3"]);
-        command.arg(&script).arg(home.path().join("relay.sock")).arg(folder.join("node"));
-        launch(&folder, home.path()).complete(&mut command);
+        command.arg(&script).arg(home.path().join("relay.sock")).arg(install_dir.join("node"));
+        launch(&install_dir, home.path()).add_arguments(&mut command);
         let process = Process::start("openclaw", command, home.path())?;
-        let mut gateway = Self { process, folder, home };
+        let mut gateway = Self { process, install_dir, home };
         let socket = gateway.socket();
         let answered = async || {
             let stream = UnixStream::connect(&socket).await.map_err(|e| e.to_string())?;
-            answers(stream).await.map_err(|e| e.to_string())
+            check_http(stream).await.map_err(|e| e.to_string())
         };
-        gateway.process.ready("the gateway to answer", READY, answered).await?;
+        gateway.process.ready("the gateway to answer", READY_TIMEOUT, answered).await?;
         Ok(gateway)
     }
 
@@ -64,7 +64,7 @@ impl Apart {
     /// Its token.
     #[must_use]
     pub fn token(&self) -> &str {
-        TOKEN
+        DEFAULT_TOKEN
     }
 
     /// Runs a command line where the gateway runs. What it printed.
@@ -76,9 +76,10 @@ impl Apart {
         let pid = self.process.id();
         command.args(privileges(&[&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"])?);
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["sh", "-c", line]);
-        launch(&self.folder, self.home.path()).environment(&mut command);
+        launch(&self.install_dir, self.home.path()).set_environment(&mut command);
         let run = tokio::process::Command::from(command).kill_on_drop(true).output();
-        let output = tokio::time::timeout(COMMAND, run).await.map_err(|_| format!("{line}: it took too long"))??;
+        let output =
+            tokio::time::timeout(COMMAND_TIMEOUT, run).await.map_err(|_| format!("{line}: it took too long"))??;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.success() { Ok(said) } else { Err(format!("{line}: {said}").into()) }
     }
@@ -90,8 +91,15 @@ impl Apart {
     }
 }
 
-fn launch<'a>(folder: &'a Path, home: &'a Path) -> Launch<'a> {
-    Launch { folder, home, port: PORT, asks: Asks::Token, secret: TOKEN, bind: "lan" }
+fn launch<'a>(install_dir: &'a Path, home: &'a Path) -> LaunchOptions<'a> {
+    LaunchOptions {
+        install_dir,
+        home,
+        port: GATEWAY_PORT,
+        auth_mode: AuthMode::Token,
+        secret: DEFAULT_TOKEN,
+        bind: "lan",
+    }
 }
 
 /// What somebody who is not root has to add.
@@ -100,7 +108,7 @@ fn privileges(more: &[&str]) -> std::io::Result<Vec<String>> {
     Ok(if root { Vec::new() } else { more.iter().map(|&word| word.to_owned()).collect() })
 }
 
-impl Drop for Apart {
+impl Drop for RemoteOpenClaw {
     fn drop(&mut self) {
         self.process.kill();
     }

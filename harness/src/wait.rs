@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::Failure;
 
 /// How often a condition is looked at.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Looks until `condition` gives a value.
 ///
@@ -27,6 +27,6 @@ pub async fn until<T>(
         if Instant::now() >= end {
             return Err(format!("{what}: not within {} s; last seen: {seen}", limit.as_secs()).into());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -17,7 +17,7 @@ async fn it_shows_a_page_tells_what_went_wrong_there_and_leaves_nothing_behind()
     let server = tokio::spawn(async { axum::serve(listener, Router::new().route("/", get(Html(PAGE)))).await });
     let mut browser = Browser::start().await.unwrap();
     browser.resize(360, 740).await.unwrap();
-    browser.go(&url).await.unwrap();
+    browser.navigate(&url).await.unwrap();
     browser.until("document.body.innerText === 'Hello'", Duration::from_secs(10)).await.unwrap();
     assert_eq!(
         browser.evaluate("Promise.resolve([innerWidth, document.title])").await.unwrap(),
@@ -33,7 +33,7 @@ async fn it_shows_a_page_tells_what_went_wrong_there_and_leaves_nothing_behind()
     browser.screenshot(&picture).await.unwrap();
     assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
 
-    let refused = browser.go("http://127.0.0.1:1/").await.unwrap_err().to_string();
+    let refused = browser.navigate("http://127.0.0.1:1/").await.unwrap_err().to_string();
     assert!(refused.contains("ERR_"), "{refused}");
     server.abort();
 }
