@@ -11,30 +11,30 @@ use super::kubectl::Kubectl;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
-/// How long a part may take to be ready; it takes 5 s on a quiet machine.
+/// Limit for the start of a process; the start takes 5 s on a quiet machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
-/// The token of the administrator. It ends with this control plane.
+/// The administrator's token. The token is valid as long as this control plane runs.
 const ADMIN_TOKEN: &str = "admin";
 
 /// A control plane on loopback.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // Dropped in this order: who depends on another ends first.
+    // Fields drop in this order: a process ends before the process that it depends on.
     _controller_manager: Process,
     _api_server: Process,
     _etcd: Process,
     binaries: Binaries,
     port: u16,
     dir: TempDir,
-    /// kubectl as its administrator.
+    /// kubectl with the administrator's token.
     pub kubectl: Kubectl,
 }
 
 impl ControlPlane {
-    /// Starts one.
+    /// Starts a control plane.
     ///
     /// # Errors
-    /// What did not start, with the end of its log.
+    /// A process did not start. The error has the end of its log.
     pub async fn start() -> Result<Self, Failure> {
         on_free_ports(Self::try_start).await
     }
@@ -74,10 +74,10 @@ impl ControlPlane {
         })
     }
 
-    /// Installs the operator's resources as `deploy/` has them, and waits until the API server serves the kinds.
+    /// Installs the operator's resources from `deploy/` and waits until the API server serves the kinds.
     ///
     /// # Errors
-    /// What kubectl said.
+    /// kubectl's error.
     pub async fn install(&self) -> Result<String, Failure> {
         let applied = self.kubectl.run(&["apply", "-k", "deploy"]).await?;
         let crds = ["agentgateways", "boards", "agents"].map(|kind| format!("crd/{kind}.muster.dev"));
@@ -86,7 +86,7 @@ impl ControlPlane {
         Ok(applied)
     }
 
-    /// A kubeconfig that carries this bearer token.
+    /// Writes a kubeconfig with this bearer token.
     ///
     /// # Errors
     /// The file could not be written.
@@ -106,7 +106,7 @@ fn etcd(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process, Failure> 
     let url = format!("http://127.0.0.1:{port}");
     command.arg("--unsafe-no-fsync").arg(format!("--data-dir={}", dir.join("etcd").display()));
     command.args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")]);
-    // It has no peers.
+    // This etcd has no peers.
     command.arg("--listen-peer-urls=http://127.0.0.1:0");
     Process::start("etcd", command, dir)
 }
@@ -118,7 +118,7 @@ fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Res
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--cert-dir={}", file("certs")),
         format!("--secure-port={port}"),
-        // It makes a key pair for its certificate before it reads these, and one pair is enough.
+        // The API server creates the key pair of its certificate before it reads these flags; one key pair is enough.
         format!("--service-account-key-file={}", file("certs/apiserver.key")),
         format!("--service-account-signing-key-file={}", file("certs/apiserver.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
@@ -135,7 +135,7 @@ fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Res
     Process::start("kube-apiserver", command, dir)
 }
 
-/// The API server makes its certificate at its start, signed by itself.
+/// Writes a kubeconfig that trusts the certificate which the API server signs itself at its start.
 fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> Result<PathBuf, Failure> {
     let config = serde_json::json!({
         "apiVersion": "v1",

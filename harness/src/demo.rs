@@ -1,4 +1,4 @@
-//! `make demo`: the main job on real parts, from nothing to an agent that checks in.
+//! `make demo`: installs the operator on real binaries and waits until an agent has checked in.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -10,9 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The namespace of `deploy/examples`.
 const NAMESPACE: &str = "fleet";
-/// How long the examples may take; about 20 s on 2 cores.
+/// Limit for the examples; they take about 20 s on 2 cores.
 const EXAMPLES_TIMEOUT: Duration = Duration::from_mins(2);
-/// What `deploy/examples/gateway.yaml` says, where the demo has ports of its own.
+/// Values of `deploy/examples/gateway.yaml` that the demo replaces with its own.
 const EXAMPLE_GATEWAY: &str = "ws://127.0.0.1:18789";
 const EXAMPLE_API: &str = "http://127.0.0.1:8080";
 const EXAMPLE_TOKEN: &str = "change-me";
@@ -35,19 +35,19 @@ async fn demo() -> Result<(), Failure> {
     let mut shutdown = ShutdownSignals::new()?;
     let demo = tokio::select! {
         biased;
-        () = shutdown.received() => return Err("it was stopped before it was done".into()),
+        () = shutdown.received() => return Err("a signal stopped the demo before its end".into()),
         demo = bring_up(started, Path::new(&binary)) => demo?,
     };
     if keep || std::io::stdout().is_terminal() {
-        println!("Everything is up. Ctrl-C ends it.");
+        println!("Everything runs. Ctrl-C stops the demo.");
         shutdown.received().await;
     }
-    print_step(started, "done; everything is being ended");
+    print_step(started, "done; stopping everything");
     drop(demo);
     Ok(())
 }
 
-/// What asks a program to end. A closed terminal does too.
+/// The signals that end the demo. A closed terminal sends one of them.
 struct ShutdownSignals([Signal; 3]);
 
 impl ShutdownSignals {
@@ -69,7 +69,7 @@ fn print_step(started: Instant, what: &str) {
     println!("{:>4}s  {what}", started.elapsed().as_secs());
 }
 
-/// Everything that the demo starts; it ends in this order.
+/// Everything that the demo starts. The fields drop in this order.
 struct RunningDemo {
     _operator: Operator,
     _cluster: ControlPlane,
@@ -77,7 +77,7 @@ struct RunningDemo {
     _model: ScriptedModel,
 }
 
-/// Starts everything and waits until the examples are Ready and one agent has checked in.
+/// Starts everything, and waits until the examples are Ready and one agent has checked in.
 async fn bring_up(started: Instant, binary: &Path) -> Result<RunningDemo, Failure> {
     tokio::task::spawn_blocking(Binaries::prepare).await??;
     print_step(started, "starting the control plane and the gateway side by side");
@@ -107,14 +107,14 @@ async fn bring_up(started: Instant, binary: &Path) -> Result<RunningDemo, Failur
     }
     let agent = checked_in(&cluster)
         .await
-        .map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", last_model_requests(&model)))?;
+        .map_err(|e| format!("{e}\nthe last requests to the model: {:#?}", last_model_requests(&model)))?;
     print_step(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
     print_result(&cluster, &gateway, &agent).await?;
     print_hints(&cluster.kubectl, &gateway, &operator, &agent);
     Ok(RunningDemo { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
 }
 
-/// Applies the examples, with the ports that are in use here.
+/// Applies the examples with the demo's ports.
 async fn apply_examples(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator) -> Result<(), Failure> {
     println!("\n$ kubectl apply -k deploy/examples");
     let examples = kubectl.run(&["kustomize", "deploy/examples"]).await?;
@@ -141,7 +141,7 @@ fn print_hints(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent
     );
 }
 
-/// The first agent that really checked in.
+/// The first agent whose condition `CheckedIn` is true.
 async fn checked_in(cluster: &ControlPlane) -> Result<String, Failure> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"CheckedIn\")].status}{\"\\n\"}{end}";
     until("an agent to check in", EXAMPLES_TIMEOUT, async || {
@@ -153,12 +153,12 @@ async fn checked_in(cluster: &ControlPlane) -> Result<String, Failure> {
     .await
 }
 
-/// What the model was asked last, without the system prompt, which carries a token.
+/// The last requests to the model, without the system prompt, which contains a token.
 fn last_model_requests(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
     model.requests().into_iter().rev().take(5).map(|request| (request.message, request.tool_output)).collect()
 }
 
-/// The tables, and one file as the agent finds it.
+/// Prints the tables and one workspace file of the agent.
 async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result<(), Failure> {
     println!("\n$ kubectl get agentgateways,boards,agents -n {NAMESPACE}");
     println!("{}", cluster.kubectl.run(&["get", "agentgateways,boards,agents", "-n", NAMESPACE]).await?);
@@ -174,7 +174,7 @@ async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -
     Ok(())
 }
 
-/// The line without a token.
+/// The line with its token masked.
 fn masked(line: &str) -> String {
     match line.split_once("X-Agent-Token: ") {
         Some((before, after)) => {

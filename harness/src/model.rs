@@ -1,4 +1,4 @@
-//! A model server that follows a script: it does what the agent's own files tell the agent to do.
+//! A scripted model server: the model runs the command that the agent's own files name.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,26 +13,26 @@ use tokio::task::AbortHandle;
 
 use super::Failure;
 
-/// What a wake message says, and nothing else does.
+/// The phrase that only a wake message contains.
 const WAKE_PHRASE: &str = "check in once";
 
-/// One request of a run, and what the script made of it.
+/// One request to the model, and the script's reply.
 #[derive(Clone, Debug)]
 pub struct ModelRequest {
     /// The system prompt, which carries the agent's workspace files.
     pub system: String,
-    /// The last message, of a person or of the gateway.
+    /// The last user message, from a person or from the gateway.
     pub message: String,
-    /// The heartbeat command that it answered with, copied from the system prompt.
+    /// The heartbeat command of the reply, copied from the system prompt.
     pub command: Option<String>,
-    /// What an earlier command printed.
+    /// The output of an earlier command.
     pub tool_output: Option<String>,
 }
 
 /// A scripted model on loopback.
 ///
-/// It answers a message with one `exec` call: the first fenced command of the system prompt that sends a heartbeat. It
-/// answers the command's output with text.
+/// The model answers a message with one `exec` call: the first fenced command of the system prompt that sends a
+/// heartbeat. The model answers the command's output with text.
 #[derive(Debug)]
 pub struct ScriptedModel {
     url: String,
@@ -41,10 +41,10 @@ pub struct ScriptedModel {
 }
 
 impl ScriptedModel {
-    /// Starts one.
+    /// Starts a model server.
     ///
     /// # Errors
-    /// There is no free port.
+    /// No port is free.
     pub async fn start() -> Result<Self, Failure> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
@@ -56,7 +56,7 @@ impl ScriptedModel {
             )
             .route("/v1/chat/completions", post(complete))
             .with_state(Arc::clone(&requests));
-        // The task ends with this value; a server that fails shows in the requests that are missing.
+        // The task ends with this value. A server error shows as missing requests.
         let server =
             tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() }).abort_handle();
         Ok(Self { url, requests, server })
@@ -68,7 +68,7 @@ impl ScriptedModel {
         &self.url
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<ModelRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -111,7 +111,7 @@ fn parse(request: &Value) -> ModelRequest {
     let answered = last.is_some_and(|m| m["role"] == "tool");
     let tool_output = answered.then(|| last.map(|m| text(&m["content"])).unwrap_or_default());
     let message = messages.iter().rfind(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default();
-    // One command for a wake: the gateway may put messages of its own behind it.
+    // One command per wake: the gateway may add messages of its own after the wake message.
     let woken = messages.iter().rposition(|m| m["role"] == "user" && text(&m["content"]).contains(WAKE_PHRASE));
     let called = |since: usize| messages[since..].iter().any(|m| m.get("tool_calls").is_some());
     let command = woken.filter(|at| !answered && !called(*at)).and_then(|_| heartbeat_command(&system));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wake_runs_nothing() {
+    fn another_message_runs_no_command() {
         let run = parse(&request(
             &json!([{"role": "system", "content": "```bash\ncurl /heartbeat\n```"}, {"role": "user", "content": "hi"}]),
         ));

@@ -14,15 +14,14 @@ use super::binaries::Binaries;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
-/// How long a gateway may take to its first HTTP answer; measured 4 to 20 s, and more than two minutes on a machine with much
-/// other work.
+/// Limit for a gateway's first HTTP reply; measured 4 to 20 s, and more than 2 min on a loaded machine.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A gateway.
+/// A gateway process with its home directory.
 #[derive(Debug)]
 pub struct OpenClaw {
     process: Option<Process>,
-    /// Where `OpenClaw` and its Node are installed.
+    /// The directory in which `OpenClaw` and its Node are installed.
     install_dir: PathBuf,
     port: u16,
     auth_mode: AuthMode,
@@ -30,7 +29,7 @@ pub struct OpenClaw {
     home: TempDir,
 }
 
-/// What a gateway auth_mode of who connects.
+/// The credential that a gateway requires.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AuthMode {
     Token,
@@ -38,7 +37,7 @@ pub(crate) enum AuthMode {
 }
 
 impl AuthMode {
-    /// The gateway's own word for it.
+    /// The value of the gateway's flag `--auth`.
     fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -47,36 +46,36 @@ impl AuthMode {
     }
 }
 
-/// The token of a gateway, where a test does not care.
+/// The token of a gateway whose test sets none.
 pub(crate) const DEFAULT_TOKEN: &str = "the-gateways-token";
 
 impl OpenClaw {
-    /// Starts a gateway whose agents ask the model server at `model` (`http://127.0.0.1:PORT/v1`).
+    /// Starts the pinned newest gateway, with the model server at `model` (`http://127.0.0.1:PORT/v1`).
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
         Self::start_with(model, DEFAULT_TOKEN).await
     }
 
-    /// The same with a given token.
+    /// Starts the pinned newest gateway with this token.
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
         let install_dir = Binaries::prepare()?.openclaw().to_owned();
         Self::start_from(install_dir, model, AuthMode::Token, token).await
     }
 
-    /// Starts a gateway of a version: of an earlier era, or of one that is not pinned.
+    /// Starts a gateway of this version, pinned or not.
     ///
     /// # Errors
-    /// It did not start, with the end of its log; or there is no such version.
+    /// The gateway did not start, with the end of its log; or the version does not exist.
     pub async fn start_version(version: &str, model: &str) -> Result<Self, Failure> {
         Self::start_from(Binaries::version(version)?, model, AuthMode::Token, DEFAULT_TOKEN).await
     }
 
-    /// The same, and it auth_mode for a password.
+    /// Starts a gateway of this version that requires a password.
     ///
     /// # Errors
     /// As of [`Self::start_version`].
@@ -99,10 +98,10 @@ impl OpenClaw {
         Ok(gateway)
     }
 
-    /// Starts it again after [`Self::kill`].
+    /// Starts the gateway again after [`Self::kill`].
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
         let mut command = Command::new(self.install_dir.join("node"));
         let launch = LaunchOptions {
@@ -126,11 +125,13 @@ impl OpenClaw {
         Ok(())
     }
 
-    /// Ends it in good order and starts the pinned newest version with the same config and workspaces. What else the old one
-    /// kept goes: 2026.9.6 brings it into its own form with a native module, which is not installed.
+    /// Stops the gateway and starts the pinned newest version with the same config and workspaces.
+    ///
+    /// The other state of the old version is removed: 2026.9.6 migrates that state with a native module, which is not
+    /// installed.
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn upgrade(&mut self) -> Result<(), Failure> {
         if let Some(mut process) = self.process.take() {
             process.stop();
@@ -146,42 +147,42 @@ impl OpenClaw {
         self.boot().await
     }
 
-    /// Ends it as a power cut does.
+    /// Kills the gateway with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Stops the process without ending it: connections stand and nobody answers.
+    /// Stops the process with SIGSTOP: connections stay open, and the gateway answers nothing.
     pub fn freeze(&self) {
         self.process.iter().for_each(|p| p.signal(Signal::SIGSTOP));
     }
 
-    /// Lets a frozen process go on.
+    /// Continues a frozen process.
     pub fn thaw(&self) {
         self.process.iter().for_each(|p| p.signal(Signal::SIGCONT));
     }
 
-    /// Its WebSocket address.
+    /// The gateway's WebSocket URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Its token, or its password.
+    /// The gateway's token or password.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.secret
     }
 
-    /// Its home directory.
+    /// The gateway's home directory.
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Its config as it stands on the disk.
+    /// The gateway's config on disk.
     ///
     /// # Errors
     /// The file could not be read.
@@ -190,7 +191,7 @@ impl OpenClaw {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
-    /// Ids of the agents in its config, `main` aside.
+    /// Ids of the agents in the config, without `main`.
     ///
     /// # Errors
     /// The file could not be read.
@@ -203,27 +204,27 @@ impl OpenClaw {
         Ok(entries.chain(listed).filter(|id| id != "main").collect())
     }
 
-    /// The last lines of its log.
+    /// The last lines of the gateway's log.
     #[must_use]
     pub fn tail(&self) -> String {
         self.process.as_ref().map(|p| p.tail(40)).unwrap_or_default()
     }
 }
 
-/// How a gateway is started.
+/// Options of a gateway process.
 pub(crate) struct LaunchOptions<'a> {
-    /// Where `OpenClaw` and its Node are installed.
+    /// The directory in which `OpenClaw` and its Node are installed.
     pub(crate) install_dir: &'a Path,
     pub(crate) home: &'a Path,
     pub(crate) port: u16,
     pub(crate) auth_mode: AuthMode,
     pub(crate) secret: &'a str,
-    /// Where it listens, in its own word.
+    /// The value of the gateway's flag `--bind`.
     pub(crate) bind: &'a str,
 }
 
 impl LaunchOptions<'_> {
-    /// Adds to a command that runs Node what makes it run the gateway.
+    /// Adds the arguments with which Node runs the gateway.
     pub(crate) fn add_arguments(&self, command: &mut Command) {
         command.arg(self.install_dir.join("node_modules/openclaw/openclaw.mjs"));
         let auth_mode = self.auth_mode.as_str();
@@ -248,12 +249,13 @@ impl LaunchOptions<'_> {
 
 impl Drop for OpenClaw {
     fn drop(&mut self) {
-        // With work under way it drains for more than a minute (measured), and its home goes with it anyway.
+        // A gateway with work in progress drains for more than 1 min before it ends (measured). A
+        // kill is enough here: the home directory is removed too.
         self.kill();
     }
 }
 
-/// A gateway's first config.
+/// The initial config of a gateway.
 pub(crate) fn initial_config(model: &str) -> Value {
     json!({
         "gateway": {"mode": "local"},
@@ -266,7 +268,7 @@ pub(crate) fn initial_config(model: &str) -> Value {
     })
 }
 
-/// Whether it answers HTTP. While it starts it refuses, or answers 503.
+/// Checks that the gateway answers HTTP. A gateway that starts refuses connections or answers 503.
 pub(crate) async fn check_http(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
     stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
     let mut head = [0_u8; 12];

@@ -1,4 +1,4 @@
-//! A real gateway in a network namespace of its own, so that it sees its clients as remote.
+//! A real gateway in a network namespace of its own, so that the gateway sees its clients as remote.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::binaries::Binaries;
 use super::openclaw::{AuthMode, DEFAULT_TOKEN, LaunchOptions, READY_TIMEOUT, check_http, initial_config};
 use super::process::Process;
 
-/// The port that a gateway listens on by itself; in a namespace of its own it is always free.
+/// The gateway's default port. The port is always free in a new namespace.
 const GATEWAY_PORT: u16 = 18789;
 const RELAY_SCRIPT: &str = include_str!("remote_openclaw.py");
-/// How long a command may take.
+/// Limit for one command.
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A gateway that is reached from an address which is not its loopback address.
+/// A gateway that clients reach from an address other than its loopback address.
 #[derive(Debug)]
 pub struct RemoteOpenClaw {
     process: Process,
@@ -31,7 +31,7 @@ impl RemoteOpenClaw {
     /// Starts the pinned newest gateway.
     ///
     /// # Errors
-    /// It did not start, with the end of its log; or the system gives no network namespace.
+    /// The gateway did not start, with the end of its log; or the system allows no network namespace.
     pub async fn start() -> Result<Self, Failure> {
         let install_dir = Binaries::prepare()?.openclaw().to_owned();
         let home = tempfile::Builder::new().prefix("muster-remote-").tempdir()?;
@@ -55,22 +55,22 @@ impl RemoteOpenClaw {
         Ok(gateway)
     }
 
-    /// The Unix socket behind which the gateway is.
+    /// The Unix socket that the relay connects to the gateway.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.home.path().join("relay.sock")
     }
 
-    /// Its token.
+    /// The gateway's token.
     #[must_use]
     pub fn token(&self) -> &str {
         DEFAULT_TOKEN
     }
 
-    /// Runs a command line where the gateway runs. What it printed.
+    /// Runs a command line in the gateway's namespace; returns its output.
     ///
     /// # Errors
-    /// It failed, or took too long.
+    /// The command failed, or took longer than the limit.
     pub async fn run(&self, line: &str) -> Result<String, Failure> {
         let mut command = Command::new("nsenter");
         let pid = self.process.id();
@@ -84,7 +84,7 @@ impl RemoteOpenClaw {
         if output.status.success() { Ok(said) } else { Err(format!("{line}: {said}").into()) }
     }
 
-    /// The last lines of its log.
+    /// The last lines of the gateway's log.
     #[must_use]
     pub fn tail(&self) -> String {
         self.process.tail(40)
@@ -102,7 +102,7 @@ fn launch<'a>(install_dir: &'a Path, home: &'a Path) -> LaunchOptions<'a> {
     }
 }
 
-/// What somebody who is not root has to add.
+/// The arguments that only a user other than root needs.
 fn privileges(more: &[&str]) -> std::io::Result<Vec<String>> {
     let root = std::fs::metadata("/proc/self")?.uid() == 0;
     Ok(if root { Vec::new() } else { more.iter().map(|&word| word.to_owned()).collect() })

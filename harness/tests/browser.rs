@@ -1,4 +1,4 @@
-//! A real browser, as the tests of the page find it.
+//! Tests of the harness's browser.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 const PAGE: &str = "<meta name=viewport content=width=device-width><title>A page</title><body>Hello<script>console.error('so', 1); later()</script>";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_shows_a_page_tells_what_went_wrong_there_and_leaves_nothing_behind() {
+async fn a_browser_shows_a_page_and_reports_its_errors() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async { axum::serve(listener, Router::new().route("/", get(Html(PAGE)))).await });

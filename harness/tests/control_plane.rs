@@ -1,4 +1,4 @@
-//! The real control plane, as the cluster tests find it.
+//! Tests of the harness's control plane.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use muster_harness::{ControlPlane, until};
 const GC_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_deletes_what_belongs_to_others_and_keeps_accounts_apart() {
+async fn the_control_plane_collects_garbage_and_enforces_rbac() {
     let cluster = ControlPlane::start().await.unwrap();
     let kubectl = &cluster.kubectl;
     assert!(kubectl.run(&["version"]).await.unwrap().contains("Server Version: v1.36.3"));

@@ -1,5 +1,4 @@
-//! One connection: the upgrade, the challenge, the handshake, then calls and events until either
-//! side ends it.
+//! One connection: the upgrade, the challenge, the handshake, then calls and events until either side closes.
 
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ use crate::{
     world::{ProcessState, connections::ConnectionCommand},
 };
 
-/// Serves one client to the end of its connection.
+/// Serves one client until its connection ends.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -41,7 +40,7 @@ pub(crate) async fn serve(
     let draining = gateway.process_state() == ProcessState::Draining;
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD_BYTES)).max_frame_size(Some(MAX_PAYLOAD_BYTES));
-    // The signature is the library's, whose error is a whole response.
+    // The callback's signature belongs to tungstenite, whose error is a whole response.
     #[expect(clippy::result_large_err, reason = "the callback's type is given by tungstenite")]
     let check = |upgrade: &Upgrade, response: Response| match refusal_status(upgrade, draining) {
         Some(status) => Err(refusal_response(status)),
@@ -52,15 +51,16 @@ pub(crate) async fn serve(
     };
     let (sender, commands) = unbounded_channel();
     let connection_id = gateway.world().connections.open(sender, origin == Origin::Remote);
-    let mut connection = Connection { gateway: gateway.clone(), socket, commands, connection_id, nonce: String::new() };
-    // A client that goes away is not an error of the server's.
+    let mut connection =
+        Connection { gateway: gateway.clone(), socket, commands, id: connection_id, nonce: String::new() };
+    // A client that disconnects is no error of the server.
     let _ = connection.run().await;
     gateway.world().connections.close(connection_id);
 }
 
-/// Holds a byte stream open without an answer until the client gives it up.
+/// Holds a byte stream open without a reply until the client closes it.
 async fn hold_open(mut stream: impl AsyncRead + Unpin) {
-    // A client that goes away is not an error of the server's.
+    // A client that disconnects is no error of the server.
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
@@ -80,11 +80,12 @@ fn refusal_response(status: StatusCode) -> ErrorResponse {
     response
 }
 
+/// The task of one connection, with its WebSocket stream.
 struct Connection<S> {
     gateway: Arc<Gateway>,
     socket: WebSocketStream<S>,
     commands: UnboundedReceiver<ConnectionCommand>,
-    connection_id: u64,
+    id: u64,
     nonce: String,
 }
 
@@ -96,8 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut ticks = interval_at(Instant::now() + tick, tick);
         let mut healths = interval_at(Instant::now() + health, health);
         loop {
-            // Cancel-safe: each branch waits on a queue or a timer, and sends only once it was
-            // chosen.
+            // Cancel-safe: each branch waits on a queue or a timer, and sends only after the select chose it.
             tokio::select! {
                 biased;
                 command = self.commands.recv() => {
@@ -113,12 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 _ = ticks.tick() => {
                     let mut world = self.gateway.world();
                     let payload = json!({"ts": world.clock.now_ms()});
-                    world.emit_to(self.connection_id, "tick", &payload);
+                    world.emit_to(self.id, "tick", &payload);
                 }
                 _ = healths.tick() => {
                     let mut world = self.gateway.world();
                     let payload = system::snapshot(&world);
-                    world.emit_to(self.connection_id, "health", &payload);
+                    world.emit_to(self.id, "health", &payload);
                 }
             }
         }
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload})).await
     }
 
-    /// Sends what is due; whether the connection goes on.
+    /// Executes a command; returns whether the connection goes on.
     async fn send(&mut self, command: Option<ConnectionCommand>) -> Result<bool, Error> {
         match command {
             Some(ConnectionCommand::Frame(frame)) => self.write(&frame).await.map(|()| true),
@@ -150,12 +150,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Holds the byte stream open, as a host does that has lost its network, until the client gives it up.
+    /// Holds the WebSocket open without a reply, like a host without a network, until the client closes it.
     async fn silence(&mut self) {
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 
-    /// Takes in what the client sent; whether the connection goes on.
+    /// Handles a message of the client; returns whether the connection goes on.
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<bool, Error> {
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return Ok(false),
@@ -163,16 +163,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(_)) => return Ok(true),
         };
-        let Some(request) = parsed(self.connection_id, text.as_str()) else {
+        let Some(request) = parsed(self.id, text.as_str()) else {
             self.close(1008, "invalid request frame").await?;
             return Ok(false);
         };
-        let accepted = self
-            .gateway
-            .world()
-            .connections
-            .get(self.connection_id)
-            .is_some_and(|connection| connection.client.is_some());
+        let accepted =
+            self.gateway.world().connections.get(self.id).is_some_and(|connection| connection.client.is_some());
         if accepted {
             tokio::spawn(self.gateway.clone().serve(request));
             return Ok(true);

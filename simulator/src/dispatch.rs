@@ -1,4 +1,4 @@
-//! How a call goes through the process: queue, fault, scope, lock, latency, execution, reply.
+//! The path of a call through the process: queue, fault, scope, lock, latency, execution, reply.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Gateway {
-    /// Executes a call and answers it, unless the process ends before.
+    /// Executes a call and replies, unless the process ends first.
     pub(crate) async fn serve(self: Arc<Self>, request: RequestFrame) {
         let ended = self.process_ended();
         tokio::select! {
@@ -46,7 +46,7 @@ impl Gateway {
         self.finish(request, call, result, None);
     }
 
-    /// Records the call, unless the queue is full or the caller is gone.
+    /// Records the call, unless the queue is full or the caller has disconnected.
     fn record_call(&self, request: &RequestFrame) -> Option<(usize, Caller)> {
         let mut world = self.world();
         let client = world.connections.get(request.connection_id)?.client.clone()?;
@@ -100,7 +100,7 @@ impl Gateway {
         }
     }
 
-    /// A write of the configuration: a first part of its time passes before it is written.
+    /// Writes the configuration after the first part of the call's time.
     async fn write_config(
         &self,
         method: &Method,
@@ -117,7 +117,7 @@ impl Gateway {
         self.run(method, request, call, caller)
     }
 
-    /// What is written is applied, once the rest of the time has passed.
+    /// Applies the written configuration after the rest of the call's time.
     async fn finish_config_write(
         self: &Arc<Self>,
         method: &Method,
@@ -170,7 +170,7 @@ impl Gateway {
         });
     }
 
-    /// Answers the call as the fault, if any, lets it, and starts what follows.
+    /// Replies to the call, as far as the fault allows, and starts the follow-up.
     fn finish(
         self: &Arc<Self>,
         request: &RequestFrame,
@@ -187,7 +187,7 @@ impl Gateway {
         };
         let mut world = self.world();
         if world.in_flight.remove(&call).is_none() {
-            // The process has ended meanwhile.
+            // The process has ended in the meantime.
             return;
         }
         if let Some(recorded) = world.calls.get_mut(call) {
@@ -217,7 +217,7 @@ impl Gateway {
         }
     }
 
-    /// Loses the connection of a request. A restart in good order answers what is being executed.
+    /// Disrupts the connection or the process of a request. A graceful restart answers the calls in flight.
     pub(crate) fn disrupt(self: &Arc<Self>, request: &RequestFrame, call: Option<usize>, disruption: Disruption) {
         let mut world = self.world();
         match disruption {
@@ -278,7 +278,7 @@ impl Gateway {
     }
 }
 
-/// Ten calls without the scope that they need end a connection.
+/// Closes a connection after ten calls without the required scope.
 fn count_unauthorized(world: &mut World, connection_id: u64, call: usize) {
     let missing =
         |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
@@ -298,12 +298,12 @@ fn deletes(method: &Method) -> bool {
     method.name == "agents.delete"
 }
 
-/// The part of a config write's time that passes before it is written.
+/// The part of a config write's time before the write.
 fn time_before_write(method: &Method, time: Duration) -> Duration {
     if deletes(method) { time * 3 / 4 } else { time / 4 }
 }
 
-/// Lets time pass; no time is not even a turn of the runtime.
+/// Sleeps, unless the time is zero: then the task does not even yield to the runtime.
 async fn sleep_if_any(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;

@@ -1,4 +1,4 @@
-//! The process: what it is doing, how a call goes through it, and how it ends.
+//! The process: its state, its frames, and its end.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,17 +17,17 @@ use crate::{
     world::{ProcessState, World, connections::ConnectionCommand},
 };
 
-/// A running (or killed) gateway, shared by its connections and by whoever tests against it.
+/// A running or killed gateway. Its connections and its tests share it.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     world: Mutex<World>,
-    /// Serialises all writes of the configuration, in the order in which they came.
+    /// Serialises all config writes in the order of their arrival.
     pub(crate) config_lock: tokio::sync::Mutex<()>,
-    /// Counts the processes that have ended.
+    /// The number of ended processes.
     ended_processes: watch::Sender<u64>,
 }
 
-/// One call as it came in.
+/// A request frame: one call of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestFrame {
     pub(crate) connection_id: u64,
@@ -45,27 +45,27 @@ impl Gateway {
         }
     }
 
-    /// The world; a test that panicked while it held it does not take it away from the others.
+    /// The state of the gateway. A poisoned lock stays usable, so that one test's panic does not fail the others.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when the process that runs now has ended.
+    /// Resolves when the current process has ended.
     pub(crate) fn process_ended(&self) -> impl Future<Output = ()> + use<> {
         let mut ended_processes = self.ended_processes.subscribe();
         async move {
-            // An error means that the gateway itself is gone.
+            // An error means that the gateway value was dropped.
             let _ = ended_processes.changed().await;
         }
     }
 
-    /// Kills the process: connections end with no close frame and nothing that was pending goes on.
+    /// Kills the process: connections end without a close frame, and pending calls stop.
     pub(crate) fn kill(self: &Arc<Self>) {
         self.world().connections.abort_all();
         self.end_process(World::kill);
     }
 
-    /// Loses the machine: connections stay, and nothing that was pending goes on.
+    /// Stops the host: connections stay open, and pending calls stop.
     pub(crate) fn lose_host(self: &Arc<Self>) {
         self.world().connections.silence_all();
         self.end_process(World::lose_host);
@@ -83,8 +83,7 @@ impl Gateway {
         }
     }
 
-    /// Ends the process in good order: pending writes are refused, the event goes out, connections
-    /// close with 1012.
+    /// Stops the process gracefully: pending calls are refused, the event is sent, connections close with 1012.
     pub(crate) fn stop(self: &Arc<Self>, event: &Value, then_boot: Option<Duration>) {
         {
             let mut world = self.world();
@@ -106,14 +105,14 @@ impl Gateway {
         self.ended_processes.send_modify(|count| *count += 1);
     }
 
-    /// For a while the gateway accepts writes and does not work with them.
+    /// For `time`, the gateway accepts writes and does not apply them.
     pub(crate) fn leave_unsettled(self: &Arc<Self>, time: Duration) {
         let until = Instant::now() + time;
         self.world().config.unsettled_until = Some(until);
         self.settle_at(until);
     }
 
-    /// Ends a lease when its time comes, whichever process runs then.
+    /// Ends a lease at its time, whichever process runs then.
     pub(crate) fn settle_at(self: &Arc<Self>, until: Instant) {
         let gateway = self.clone();
         tokio::spawn(async move {
@@ -122,7 +121,7 @@ impl Gateway {
         });
     }
 
-    /// The restart with which old versions follow a patch.
+    /// Restarts after a patch, as old versions do.
     pub(crate) fn restart_later(self: &Arc<Self>) {
         let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
@@ -134,25 +133,25 @@ impl Gateway {
         });
     }
 
-    /// An in-process restart.
+    /// Restarts in the process.
     pub(crate) fn restart(self: &Arc<Self>) {
         let event = json!({"reason": "gateway restarting", "restartExpectedMs": 1_500});
         let time = self.world().profile.restart_time;
         self.stop(&event, Some(time));
     }
 
-    /// Whether the process answers.
+    /// The state of the process.
     pub(crate) fn process_state(&self) -> ProcessState {
         self.world().process_state()
     }
 }
 
-/// A reply that says yes.
+/// A response frame with a result.
 pub(crate) fn ok_response(id: &str, payload: &Value) -> Value {
     json!({"type": "res", "id": id, "ok": true, "payload": payload})
 }
 
-/// A reply that says no.
+/// A response frame with an error.
 pub(crate) fn error_response(id: &str, error: &RpcError) -> Value {
     json!({"type": "res", "id": id, "ok": false, "error": error.to_json()})
 }

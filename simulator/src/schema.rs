@@ -1,4 +1,4 @@
-//! Closed parameter schemas: a property that is not named is refused, in the gateway's own words.
+//! Closed parameter schemas: unknown properties are refused, with the gateway's messages.
 
 use serde_json::{Map, Value};
 
@@ -19,20 +19,20 @@ pub(crate) enum ParamType {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) param_type: ParamType,
+    pub(crate) value_type: ParamType,
     pub(crate) required: bool,
 }
 
-pub(crate) const fn required(name: &'static str, param_type: ParamType) -> Param {
-    Param { name, param_type, required: true }
+pub(crate) const fn required(name: &'static str, value_type: ParamType) -> Param {
+    Param { name, value_type, required: true }
 }
 
-pub(crate) const fn optional(name: &'static str, param_type: ParamType) -> Param {
-    Param { name, param_type, required: false }
+pub(crate) const fn optional(name: &'static str, value_type: ParamType) -> Param {
+    Param { name, value_type, required: false }
 }
 
-/// Checks `params` against `schema` and names the violations in the order in which real gateways
-/// name them; of the missing properties all, or only the first.
+/// Checks `params` against `schema`. The error names the violations in the order of real gateways; of the missing
+/// properties all, or only the first.
 pub(crate) fn check(method: &str, schema: &[Param], params: &Value, all: bool) -> Result<(), RpcError> {
     let Some(object) = params.as_object() else {
         return Err(RpcError::invalid(format!("invalid {method} params: must be object")));
@@ -57,13 +57,13 @@ fn violations(schema: &[Param], object: &Map<String, Value>, all: bool) -> Vec<S
         .map(|key| format!("at root: unexpected property '{key}'"));
     let wrong = schema.iter().filter_map(|param| {
         let value = object.get(param.name)?;
-        mistyped(param.param_type, value).map(|violation| format!("at /{}: {violation}", param.name))
+        mistyped(param.value_type, value).map(|violation| format!("at /{}: {violation}", param.name))
     });
     missing.chain(unknown).chain(wrong).collect()
 }
 
-fn mistyped(param_type: ParamType, value: &Value) -> Option<&'static str> {
-    match param_type {
+fn mistyped(value_type: ParamType, value: &Value) -> Option<&'static str> {
+    match value_type {
         ParamType::Text if !value.is_string() => Some("must be string"),
         ParamType::TextOrNull if !value.is_string() && !value.is_null() => Some("must be string"),
         ParamType::NonEmpty => match value.as_str() {

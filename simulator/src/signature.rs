@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::hex;
 
-/// How far a signature's time may be from the gateway's.
+/// The largest difference between a signature's time and the gateway's, in milliseconds.
 const MAX_SKEW_MS: i64 = 120_000;
 
-/// What is wrong with a device block: the detail code, the reason and the message.
+/// The error of a device block: the detail code, the reason and the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceRejection {
     pub(crate) code: &'static str,
@@ -59,13 +59,13 @@ fn verified(params: &Value, key: &[u8; 32], signed_at: i64, nonce: &str) -> bool
     payloads(params, signed_at, nonce).iter().any(|payload| key.verify_strict(payload.as_bytes(), &signature).is_ok())
 }
 
-/// The two texts that a device may have signed.
+/// The two payloads that a device may have signed.
 fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
     let client = &params["client"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let scopes: Vec<String> = params["scopes"].as_array().into_iter().flatten().map(text).collect();
     let auth = &params["auth"];
-    // A password is no part of it.
+    // The payload never contains a password.
     let signed = ["token", "deviceToken", "bootstrapToken"].iter().find_map(|name| auth[*name].as_str());
     let common = [
         text(&params["device"]["id"]),
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// A handshake that a real client signed for a real gateway.
+    /// A handshake of a real client with a real gateway.
     fn recorded() -> Value {
         json!({
             "role": "operator",

@@ -1,4 +1,4 @@
-//! Who the client is: shared secret, device token, pairing, and the scopes that follow.
+//! Authentication: shared secret, device token, pairing, and the granted scopes.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::{
     },
 };
 
-/// Checks what the client has sent as its credentials; returns how it is authenticated.
+/// Checks the credentials of the client; returns the authentication method.
 ///
-/// The shared secret comes first. A device may present its own token instead, or in the place of the shared one; for
-/// that the gateway has another limit.
+/// The shared secret is checked first. A device may send its own token in addition to the shared secret, or in its
+/// place; failures of device tokens have a limit of their own.
 pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&'static str, Box<Refusal>> {
     let auth = &params["auth"];
     let device = params["device"].is_object();
@@ -37,7 +37,7 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
                 "AUTH_DEVICE_TOKEN_MISMATCH",
                 "device token mismatch (rotate/reissue device token)",
             ),
-            // The device's own token was tried in vain: how long the shared secret has to wait is not said any more.
+            // The device's own token failed as well: the error no longer has the retry delay of the shared secret.
             Err(None) if shared.reason == "rate_limited" => CredentialRefusal::locked(None),
             Err(None) => shared,
         },
@@ -48,13 +48,13 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
     Err(denied.refusal(params))
 }
 
-/// Why a credential is not accepted.
+/// The error of a credential that is not accepted.
 struct CredentialRefusal {
     reason: String,
     code: String,
     message: String,
     wait: Option<Duration>,
-    /// Whether it counts as a failed login with the shared secret.
+    /// Whether the error counts as a failed login with the shared secret.
     counts: bool,
 }
 
@@ -103,7 +103,7 @@ fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str,
     Err(CredentialRefusal { counts: given.is_some(), ..denied })
 }
 
-/// Checks the token of a device. How long it has to wait where too many failed.
+/// Checks the token of a device. The error has the wait if too many logins failed.
 fn device_token(world: &mut World, params: &Value, token: &str, remote: bool) -> Result<(), Option<Duration>> {
     if let Some(wait) = world.device_auth_failures.locked_for().filter(|_| remote) {
         return Err(Some(wait));
@@ -172,7 +172,7 @@ pub(super) fn grant_scopes(
     Ok((requested, Some((token, known.approved_ms))))
 }
 
-/// Asks for the approval of a device.
+/// Requests approval for a device.
 fn pairing(
     world: &mut World,
     params: &Value,
@@ -212,7 +212,7 @@ fn pairing(
     Refusal::with(RpcError::new("NOT_PAIRED", message).with_details(details), 1008, reason)
 }
 
-/// The request of a device: a retry reuses the one that waits, and keeps it alive where the version does so.
+/// The pairing request of a device. A retry reuses the pending request, and renews it on versions that do so.
 fn pending_request(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::PairingRequest {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let device_id = text(&params["device"]["id"]);

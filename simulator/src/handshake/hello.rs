@@ -1,4 +1,4 @@
-//! What a client that was accepted is told.
+//! The hello: the reply to an accepted client.
 
 use std::time::Duration;
 

@@ -17,11 +17,11 @@ use crate::{
     world::{ProcessState, World, connections::Client},
 };
 
-/// Client ids that the gateway knows; any other is refused.
+/// Client ids that the gateway accepts.
 const KNOWN_CLIENT_IDS: &[&str] =
     &["gateway-client", "cli", "test", "openclaw-control-ui", "openclaw-tui", "openclaw-probe", "webchat"];
 
-/// What the connection is to do after its first request.
+/// The reply to the first request of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct HandshakeReply {
     pub(crate) frame: Option<Value>,
@@ -29,7 +29,7 @@ pub(crate) struct HandshakeReply {
     pub(crate) abort: bool,
 }
 
-/// Why a handshake ends: the error, and the close frame that follows it.
+/// A refused handshake: the error, and the close frame after it.
 struct Refusal {
     error: RpcError,
     code: u16,
@@ -37,7 +37,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// An error whose message is also the reason of the close.
+    /// An error whose message is also the close reason.
     fn closing(error: RpcError) -> Box<Self> {
         let reason = error.message.clone();
         Self::with(error, 1008, reason)
@@ -48,14 +48,14 @@ impl Refusal {
     }
 }
 
-/// Who was accepted.
+/// An accepted client.
 struct AcceptedClient {
     client: Client,
     method: &'static str,
     issued: Option<(String, i64)>,
 }
 
-/// Answers the first request of a connection.
+/// Handles the first request of a connection.
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &RequestFrame, nonce: &str) -> HandshakeReply {
     let (call, fault) = {
         let mut world = gateway.world();
@@ -89,7 +89,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &RequestFrame, nonce
     }
 }
 
-/// What the client hears of a connection that is lost: nothing.
+/// Disrupts the connection. The client gets no reply.
 fn disrupted(gateway: &Arc<Gateway>, request: &RequestFrame, disruption: Disruption) -> HandshakeReply {
     gateway.disrupt(request, None, disruption);
     HandshakeReply {

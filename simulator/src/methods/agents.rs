@@ -39,7 +39,7 @@ const STATE_FILES: &[&str] = &[
     "/sessions",
 ];
 
-/// What the gateway works with, `main` first.
+/// Lists the applied agents, `main` first.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let mut known = world.applied_agents();
     let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN.to_owned(), entry));
@@ -72,7 +72,7 @@ fn row(world: &World, id: &str, entry: &Value) -> Value {
     row
 }
 
-/// Creates an agent whose id is the normalised name, seeds its workspace, and applies it later.
+/// Creates an agent whose id is the normalised name, seeds its workspace, and applies the change later.
 pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let name = text(params, "name").trim().to_owned();
     let id = new_id(world, &name)?;
@@ -138,7 +138,7 @@ fn identity(name: &str, params: &Value) -> Value {
     identity
 }
 
-/// Changes an entry; a name or an emoji also goes into IDENTITY.md, and missing files are seeded.
+/// Changes an entry. A name or an emoji is also written to IDENTITY.md, and missing files are seeded.
 pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
     if !world.applied_agents().contains_key(&id) || config_unreadable(world) {
@@ -169,7 +169,7 @@ pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     Ok(MethodOutput { payload: json!({"ok": true, "agentId": id}), follow_up: FollowUp::ApplyAfterReply })
 }
 
-/// Whether the file is no JSON and counts as empty.
+/// Whether the file is not valid JSON and counts as empty.
 fn config_unreadable(world: &World) -> bool {
     world.config.broken && !world.profile.heals_broken_config
 }
@@ -187,7 +187,7 @@ fn update_identity_file(world: &mut World, id: &str) {
     world.workspaces.seed(&workspace, &["AGENTS.md", "USER.md", "IDENTITY.md"], now_ms);
 }
 
-/// Removes an agent, and with `deleteFiles` (the default) its workspace and its state.
+/// Removes an agent and, with `deleteFiles` (the default), its workspace and its state.
 pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
     let known = world.applied_agents();
@@ -229,7 +229,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     if !files {
         world.retained.insert(id.clone());
     }
-    // A version that loses writes does not wait for its reload either.
+    // A version that loses writes replies before its reload.
     let follow_up =
         if world.profile.loses_writes.is_some() { FollowUp::ApplyAfterReply } else { FollowUp::ApplyBeforeReply };
     let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
@@ -243,7 +243,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     Ok(MethodOutput { payload, follow_up })
 }
 
-/// What became of the files of a deleted agent.
+/// The files of a deleted agent, removed and failed.
 #[derive(Default)]
 struct FileDisposal {
     removed: Vec<Value>,

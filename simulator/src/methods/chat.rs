@@ -1,4 +1,4 @@
-//! `chat.send`, `chat.history`, and the life of a run.
+//! `chat.send`, `chat.history`, and the stages of a run.
 
 use serde_json::{Value, json};
 
@@ -33,10 +33,10 @@ pub(crate) const HISTORY: &[Param] = &[
     optional("maxChars", ParamType::Integer),
 ];
 
-/// What the agent answers when its run ends.
+/// The agent's answer at the end of a run.
 const RUN_REPLY: &str = "Done.";
 
-/// Newer gateways look for the session of a message before anything else.
+/// Newer gateways check the session of a message before anything else.
 pub(crate) fn check_target(world: &World, method: &str, params: &Value) -> Result<(), RpcError> {
     if method != "chat.send" || !world.profile.target_first || params["sessionKey"].is_string() {
         return Ok(());
@@ -45,7 +45,7 @@ pub(crate) fn check_target(world: &World, method: &str, params: &Value) -> Resul
     Err(RpcError::invalid("session mutation target is unavailable").with_details(details))
 }
 
-/// Starts a run, unless the process remembers one of the same idempotency key.
+/// Starts a run, unless the process remembers a run with the same idempotency key.
 pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "sessionKey"));
     let run_id = text(params, "idempotencyKey").to_owned();
@@ -74,8 +74,8 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
     Ok(MethodOutput { payload: json!({"runId": run_id, "status": "started"}), follow_up: FollowUp::StartRun(run_id) })
 }
 
-/// Puts a message into the run that goes on (queue mode `steer`, the default): its tool calls that have not begun are
-/// skipped, and no run of the message's own begins. Measured on 2026.9.6.
+/// Adds a message to the active run (queue mode `steer`, the default): the run skips its tool calls that have not
+/// begun, and the message starts no run of its own. Measured on 2026.9.6.
 fn steer(world: &mut World, key: &str, (active, run_id): (&str, &str), message: String) {
     record_chat(world, key, run_id, &message, 0);
     world.steered.push(active.to_owned());
@@ -97,7 +97,7 @@ fn record_chat(world: &mut World, key: &str, run_id: &str, message: &str, runs: 
     }
 }
 
-/// What was said in a session.
+/// The messages of a session.
 pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "sessionKey"));
     let mut payload = json!({
@@ -119,7 +119,7 @@ pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<M
     reply(payload)
 }
 
-/// The run has begun: its events go out.
+/// Begins the run and sends its first events.
 pub(crate) fn begin(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get(run_id).cloned() else {
         return;
@@ -133,12 +133,12 @@ pub(crate) fn begin(world: &mut World, run_id: &str) {
     emit_session_changed(world, &run.session_key, "phase", "start", Some(run_id));
 }
 
-/// Whether the session of a run was deleted meanwhile, with its agent.
+/// Whether the session of a run was deleted in the meantime, with its agent.
 fn session_deleted(world: &World, key: &str) -> bool {
     !world.sessions.by_key.contains_key(key)
 }
 
-/// The message reaches the history; a process that is killed earlier has lost it.
+/// Stores the message in the history. A process that is killed earlier loses the message.
 pub(crate) fn store(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get(run_id).cloned() else {
         return;
@@ -159,7 +159,7 @@ pub(crate) fn store(world: &mut World, run_id: &str) {
     emit_session_changed(world, &run.session_key, "phase", "message", None);
 }
 
-/// The run has ended: the answer is in the history and the last events go out.
+/// Ends the run: stores the answer in the history and sends the last events.
 pub(crate) fn finish(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get_mut(run_id) else {
         return;

@@ -21,12 +21,12 @@ pub(crate) const PATCH: &[Param] = &[
 ];
 pub(crate) const SET: &[Param] = &[required("raw", ParamType::NonEmpty), optional("baseHash", ParamType::NonEmpty)];
 
-/// What is written, and whether it is applied.
+/// Returns the written configuration and the state of its application.
 pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(world.config.snapshot(&world.profile))
 }
 
-/// Merges a patch into what is written; the reply comes after the reload.
+/// Merges a patch into the written configuration. The reply is sent after the reload.
 pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let entries = world.profile.roster == RosterShape::Entries;
     if params["baseHash"].is_null() && !entries {
@@ -93,7 +93,7 @@ fn noop_reply(world: &World) -> Result<MethodOutput, RpcError> {
     reply(payload)
 }
 
-/// Replaces what is written; the reply does not wait for the reload.
+/// Replaces the written configuration. The reply is sent before the reload.
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     if params["baseHash"].is_null() {
         return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));

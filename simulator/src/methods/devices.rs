@@ -1,5 +1,4 @@
-//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`,
-//! `device.token.revoke`.
+//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`, `device.token.revoke`.
 
 use serde_json::{Value, json};
 
@@ -14,7 +13,7 @@ pub(crate) const REQUEST: &[Param] = &[required("requestId", ParamType::NonEmpty
 pub(crate) const DEVICE: &[Param] = &[required("deviceId", ParamType::NonEmpty)];
 pub(crate) const TOKEN: &[Param] = &[required("deviceId", ParamType::NonEmpty), required("role", ParamType::NonEmpty)];
 
-/// Pending requests and approved devices.
+/// Lists pending requests and approved devices.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let now_ms = world.clock.now_ms();
     world.devices.expire(now_ms);
@@ -32,7 +31,7 @@ pub(crate) fn approve(world: &mut World, _: &Caller, params: &Value) -> Result<M
     }
 }
 
-/// Approves a request and tells who may hear it.
+/// Approves a request and sends the event to clients with the scope.
 pub(crate) fn approved(world: &mut World, request: &str) -> Option<Value> {
     let token = world.ids.secret();
     let now_ms = world.clock.now_ms();
@@ -59,7 +58,7 @@ fn resolved(world: &mut World, request: &str, device: &str, decision: &str) {
     world.emit("device.pair.resolved", &payload);
 }
 
-/// Forgets a device.
+/// Removes a device.
 pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let device = text(params, "deviceId");
     if world.devices.paired.remove(device).is_none() {
@@ -68,7 +67,7 @@ pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     Ok(MethodOutput { payload: json!({"deviceId": device}), follow_up: FollowUp::CloseDevice(device.to_owned()) })
 }
 
-/// Takes a device's token away.
+/// Revokes a device's token.
 pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let device = text(params, "deviceId");
     if !world.devices.revoke(device) {

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// The largest file that is read, for its content or for a precondition, in bytes.
+/// The largest file, in bytes, that is read for its content or for a precondition.
 const READ_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) const LIST: &[Param] = &[required("agentId", ParamType::NonEmpty)];
@@ -25,7 +25,7 @@ pub(crate) const SET: &[Param] = &[
     optional("expectedHash", ParamType::Text),
 ];
 
-/// The files that the gateway knows by name, whether they are there or not.
+/// Lists the files that the gateway knows by name, missing files included.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let profile = &world.profile;
@@ -36,7 +36,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
     reply(json!({"agentId": id, "workspace": workspace, "files": files}))
 }
 
-/// One file with its content.
+/// Returns one file with its content.
 pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?;
@@ -45,7 +45,7 @@ pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Metho
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
 
-/// Writes one file; with `expectedHash` only when it is still the one that was read.
+/// Writes one file. With `expectedHash`, the write requires that the current file has this hash.
 pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?.to_owned();
@@ -82,7 +82,7 @@ pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String
     }
 }
 
-/// The name of the file that the parameters name, unless the gateway knows no such file or it is a connection_id.
+/// The file name of the parameters. An unknown name and a link are refused.
 fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'a str, RpcError> {
     let name = text(params, "name");
     if !world.profile.files.contains(&name) {
@@ -101,7 +101,7 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
     Err(RpcError::invalid(format!("unsafe workspace file \"{name}\"{why}")))
 }
 
-/// Refuses a file that is too large to be read.
+/// Refuses a file that is too large to read.
 fn readable(world: &World, workspace: &str, name: &str) -> Result<(), RpcError> {
     let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > READ_LIMIT_BYTES);
     if too_large { Err(RpcError::invalid(format!("unsafe workspace file \"{name}\""))) } else { Ok(()) }

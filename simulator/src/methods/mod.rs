@@ -1,4 +1,4 @@
-//! The methods: one table, one family a file. A method is a function on the world; it never waits.
+//! The methods: one table, one file per family. A method is a function on the world and never waits.
 
 pub(crate) mod agents;
 pub(crate) mod chat;
@@ -24,7 +24,7 @@ use crate::{
     world::World,
 };
 
-/// Whether a call waits for the lock that serialises all writes of the configuration.
+/// Whether a call takes the lock that serialises all config writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockMode {
     Unlocked,
@@ -36,11 +36,11 @@ type Handler = fn(&mut World, &Caller, &Value) -> Result<MethodOutput, RpcError>
 /// One method of the gateway.
 pub(crate) struct Method {
     pub(crate) name: &'static str,
-    /// The scope that it needs, if any.
+    /// The required scope, if any.
     scope: Option<&'static str>,
     pub(crate) lock: LockMode,
     pub(crate) writes: bool,
-    /// Whether its calls are counted against the budget of `config.patch`.
+    /// Whether calls count against the budget of `config.patch`.
     limited: bool,
     schema: &'static [Param],
     handler: Handler,
@@ -100,8 +100,7 @@ pub(crate) fn writes(method: &str) -> bool {
     METHODS.iter().any(|known| known.name == method && known.writes)
 }
 
-/// The method that a call names, once the caller may call it so: name, scope, budget, parameters,
-/// in this order.
+/// Finds the method of a call and authorises the caller: name, scope, budget, parameters, in this order.
 pub(crate) fn admit(
     world: &mut World,
     caller: &Caller,
@@ -153,7 +152,7 @@ fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), 
     Err(RpcError::new("FORBIDDEN", message).with_details(details))
 }
 
-/// A fixed window for each device, else for each connection; refused calls count too.
+/// A fixed window per device, else per connection. Refused calls count too.
 fn spend_budget(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
     let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.connection_id));
     let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);

@@ -52,12 +52,12 @@ pub(crate) const DELETE: &[Param] = &[
     optional("emitLifecycleHooks", ParamType::Flag),
 ];
 
-/// From now on the connection hears `sessions.changed`.
+/// Subscribes the connection to `sessions.changed`.
 pub(crate) fn subscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     set_subscription(world, caller, true)
 }
 
-/// From now on the connection hears no `sessions.changed`.
+/// Ends the connection's subscription to `sessions.changed`.
 pub(crate) fn unsubscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     set_subscription(world, caller, false)
 }
@@ -69,7 +69,7 @@ fn set_subscription(world: &mut World, caller: &Caller, subscribed: bool) -> Res
     reply(json!({"subscribed": subscribed}))
 }
 
-/// The sessions, the latest first, those of unknown agents among them.
+/// Lists the sessions, the latest first. Sessions of unknown agents are included.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let mut found: Vec<(&String, &StoredSession)> =
         world.sessions.by_key.iter().filter(|(key, session)| matches_filter(params, key, session)).collect();
@@ -100,7 +100,7 @@ fn matches_filter(params: &Value, key: &str, session: &StoredSession) -> bool {
     agent && label && active
 }
 
-/// Changes a session; one that is missing is made, of an unknown agent too.
+/// Changes a session. A missing session is created, even for an unknown agent.
 pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let other = params.as_object().is_some_and(|params| {
         params.keys().any(|key| !matches!(key.as_str(), "key" | "label" | "agentId" | "expectedSessionId"))
@@ -135,8 +135,8 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
     }))
 }
 
-/// A label as it is stored: trimmed as JavaScript trims, not too long, and of no other session of the agent, all of which
-/// are in one store.
+/// The stored form of a label: trimmed as JavaScript trims, within the limit, and unique among the agent's sessions,
+/// which share one store.
 fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcError> {
     let limit = world.profile.label_limit;
     if label.chars().count() > limit {
@@ -159,7 +159,7 @@ fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcErro
     Ok(trimmed.to_owned())
 }
 
-/// Starts a session anew; one that is missing is made.
+/// Resets a session. A missing session is created.
 pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "key"));
     let now_ms = world.clock.now_ms();
@@ -199,7 +199,7 @@ pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     }))
 }
 
-/// Deletes a session, where the gateway allows it.
+/// Deletes a session, if the version allows it.
 pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "key"));
     let protected = !world.profile.main_session_delete || roster_id(&key) == "main";
@@ -214,7 +214,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     reply(json!({"ok": true, "key": key, "deleted": deleted, "archived": []}))
 }
 
-/// The session of a key; one that is missing is made.
+/// The session of a key. A missing session is created.
 pub(crate) fn open_session<'a>(world: &'a mut World, key: &str) -> &'a mut StoredSession {
     let now_ms = world.clock.now_ms();
     let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
@@ -232,7 +232,7 @@ pub(crate) fn open_session<'a>(world: &'a mut World, key: &str) -> &'a mut Store
     })
 }
 
-/// Tells the subscribers that a session has changed: by a `reason`, or in a `phase` of a run.
+/// Sends `sessions.changed` to the subscribers, with the `reason` of the change or the `phase` of a run.
 pub(crate) fn emit_session_changed(world: &mut World, key: &str, kind: &str, value: &str, run: Option<&str>) {
     let Some(session) = world.sessions.by_key.get(key) else {
         return;

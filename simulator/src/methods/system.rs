@@ -21,12 +21,12 @@ pub(crate) const CRON_LIST: &[Param] = &[
     optional("includeDeliveryPreviews", ParamType::Flag),
 ];
 
-/// The gateway's health, which needs no scope.
+/// Returns the gateway's health; no scope is required.
 pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(snapshot(world))
 }
 
-/// What `health` replies and the event of that name carries.
+/// The payload of the method `health` and of the event `health`.
 pub(crate) fn snapshot(world: &World) -> Value {
     let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
     let agents: Vec<Value> = world
@@ -63,7 +63,7 @@ pub(crate) fn snapshot(world: &World) -> Value {
     })
 }
 
-/// The gateway's version, and who beats.
+/// Returns the gateway's version and the agents with heartbeats.
 pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let heartbeat = |agent: &Value| {
         let heartbeat = &agent["heartbeat"];
@@ -83,12 +83,12 @@ pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<MethodO
     }))
 }
 
-/// The one heartbeat that the gateway remembers, of whatever agent it was.
+/// Returns the last heartbeat of any agent; the simulator keeps none.
 pub(crate) fn last_heartbeat(_: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(Value::Null)
 }
 
-/// The jobs; disabled ones only where they are asked for.
+/// Lists the jobs; disabled jobs only on request.
 pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let disabled = params["includeDisabled"].as_bool() == Some(true);
     let agent = params["agentId"].as_str();

@@ -1,4 +1,4 @@
-//! `agents.workspace.list`, `agents.workspace.get`: any file of a workspace, read only.
+//! `agents.workspace.list`, `agents.workspace.get`: any file of a workspace, read-only.
 
 use serde_json::{Value, json};
 
@@ -18,10 +18,10 @@ pub(crate) const LIST: &[Param] = &[
 ];
 pub(crate) const GET: &[Param] = &[required("agentId", ParamType::NonEmpty), required("path", ParamType::NonEmpty)];
 
-/// The largest file that is shown, in bytes.
+/// The largest file, in bytes, that is returned.
 const PREVIEW_LIMIT_BYTES: usize = 256 * 1024;
 
-/// The entries of the workspace, with sizes and times and no hashes.
+/// Lists the entries of the workspace, with sizes and times, without hashes.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, path) = files::workspace(world, params)?;
     let below = text(params, "path");
@@ -43,7 +43,7 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
     reply(json!({"agentId": id, "path": "", "entries": shown, "totalEntries": entries.len(), "offset": offset}))
 }
 
-/// One file with its content.
+/// Returns one file with its content.
 pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = files::workspace(world, params)?;
     let name = text(params, "path");

@@ -1,17 +1,17 @@
-//! The failed logins of the one remote address that there is, as a gateway's limiter counts them.
+//! The failed logins of the single remote address, as the gateway's rate limiter counts them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many logins may fail in the window.
+/// The number of failures in the window that locks the address out.
 const MAX_FAILURES: usize = 10;
-/// How long a failed login counts.
+/// The time for which a failed login counts.
 const FAILURE_WINDOW: Duration = Duration::from_mins(1);
-/// How long an address that failed too often is refused.
+/// The duration of a lockout.
 const LOCKOUT: Duration = Duration::from_mins(5);
 
-/// What failed with one kind of credential: shared ones and device tokens are counted apart.
+/// The failed logins with one kind of credential. Shared credentials and device tokens are counted separately.
 #[derive(Debug, Default)]
 pub(crate) struct AuthFailures {
     failed: Vec<Instant>,
@@ -19,13 +19,13 @@ pub(crate) struct AuthFailures {
 }
 
 impl AuthFailures {
-    /// How long the address is still refused.
+    /// The rest of the lockout; `None` if the address is not locked out.
     pub(crate) fn locked_for(&mut self) -> Option<Duration> {
         self.drop_expired();
         self.locked_until.map(|until| until - Instant::now())
     }
 
-    /// One more has failed. While the address is refused nothing is counted.
+    /// Records a failed login. During a lockout nothing is recorded.
     pub(crate) fn record(&mut self) {
         self.drop_expired();
         if self.locked_until.is_some() {
@@ -37,14 +37,14 @@ impl AuthFailures {
         }
     }
 
-    /// As many have failed as it takes.
+    /// Records as many failures as a lockout needs.
     pub(crate) fn exhaust(&mut self) {
         for _ in 0..MAX_FAILURES {
             self.record();
         }
     }
 
-    /// One went well: nothing counts any more.
+    /// Forgets all failures, as after a successful login.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn ten_in_a_minute_are_too_many_for_five() {
+    async fn ten_failures_in_a_minute_lock_out_for_five_minutes() {
         let mut failures = AuthFailures::default();
         for _ in 0..30 {
             failures.record();

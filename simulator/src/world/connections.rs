@@ -1,24 +1,24 @@
-//! The connections as the world sees them: who may hear what, and the sequence number of each.
+//! The connections: their clients, their scopes, and their event sequence numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// What the task of a connection is to send or do.
+/// A command for the task of a connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
-    /// A frame.
+    /// Send a frame.
     Frame(Value),
-    /// A close frame with code and reason.
+    /// Send a close frame with code and reason.
     Close(u16, String),
-    /// The byte stream ends, with no close frame.
+    /// End the byte stream without a close frame.
     Abort,
-    /// From now on nothing is sent, and what comes is not heard.
+    /// From now on, send nothing and ignore what arrives.
     Silence,
 }
 
-/// One connection.
+/// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     pub(crate) commands: UnboundedSender<ConnectionCommand>,
@@ -26,11 +26,11 @@ pub(crate) struct ConnectionState {
     /// Set by a successful handshake.
     pub(crate) client: Option<Client>,
     seq: u64,
-    /// How many events are still to be lost on the way.
+    /// The number of events still to drop.
     events_to_lose: usize,
 }
 
-/// Who is at the other end.
+/// An authenticated client.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) scopes: BTreeSet<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Whether the client may use what needs `scope`.
+    /// Whether the client has `scope`, directly or through a wider scope.
     pub(crate) fn has_scope(&self, scope: &str) -> bool {
         let has = |scope: &str| self.scopes.contains(scope);
         has("operator.admin") || has(scope) || (scope == "operator.read" && has("operator.write"))
@@ -83,14 +83,14 @@ impl Connections {
         }
     }
 
-    /// How many clients are connected.
+    /// The number of authenticated clients.
     pub(crate) fn client_count(&self) -> usize {
         self.by_id.values().filter(|connection| connection.client.is_some()).count()
     }
 
     pub(crate) fn send(&self, id: u64, command: ConnectionCommand) {
         if let Some(connection) = self.by_id.get(&id) {
-            // A closed channel is a connection that is already gone.
+            // A closed channel belongs to a connection that has already ended.
             let _ = connection.commands.send(command);
         }
     }
@@ -112,28 +112,28 @@ impl Connections {
         }
     }
 
-    /// Ends every connection with no close frame.
+    /// Ends every connection without a close frame.
     pub(crate) fn abort_all(&self) {
         for connection in self.by_id.values() {
             let _ = connection.commands.send(ConnectionCommand::Abort);
         }
     }
 
-    /// Nothing comes or goes on any connection any more.
+    /// Silences every connection: the stream stays open and carries nothing.
     pub(crate) fn silence_all(&self) {
         for connection in self.by_id.values() {
             let _ = connection.commands.send(ConnectionCommand::Silence);
         }
     }
 
-    /// Loses the next events of every connection; their sequence numbers are used up.
+    /// Drops the next events of every connection. Dropped events use up their sequence numbers.
     pub(crate) fn lose_events(&mut self, count: usize) {
         for connection in self.by_id.values_mut() {
             connection.events_to_lose = count;
         }
     }
 
-    /// Sends an event to every connection that may hear it.
+    /// Sends an event to every connection with the required scope.
     pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
         for connection in self.by_id.values_mut() {
             if connection.client.as_ref().is_some_and(|client| may_receive(client, event)) {

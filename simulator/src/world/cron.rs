@@ -1,5 +1,4 @@
-//! Cron jobs: one heartbeat and one skill review for each agent, as the applied configuration has
-//! them.
+//! Cron jobs: one heartbeat and one skill review per agent, from the applied configuration.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +13,7 @@ use crate::{
 const SKILL_REVIEW_INTERVAL_MS: u64 = 604_800_000;
 const DEFAULT_HEARTBEAT_INTERVAL_MS: u64 = 1_800_000;
 
-/// A job and the message that announced it.
+/// A changed job, and the action that the event reports.
 #[derive(Debug)]
 pub(crate) struct JobChange {
     pub(crate) action: &'static str,
@@ -28,7 +27,7 @@ pub(crate) struct Cron {
 }
 
 impl Cron {
-    /// Brings the jobs in line with the applied configuration and returns what changed.
+    /// Updates the jobs from the applied configuration; returns the changes.
     pub(crate) fn sync(
         &mut self,
         applied: &Value,
@@ -65,7 +64,7 @@ impl Cron {
     }
 }
 
-/// What the configuration asks of one job.
+/// The configured values of one job.
 struct JobSpec {
     agent: String,
     every_ms: u64,

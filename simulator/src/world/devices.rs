@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long a request waits for its approval.
+/// The time after which a pairing request expires.
 const REQUEST_LIFETIME: Duration = Duration::from_mins(5);
 
-/// What a device asked for when it connected.
+/// The pairing request of a device.
 #[derive(Clone, Debug)]
 pub(crate) struct PairingRequest {
     pub(crate) id: String,
@@ -20,7 +20,7 @@ pub(crate) struct PairingRequest {
     pub(crate) scopes: Vec<String>,
     pub(crate) repair: bool,
     pub(crate) at_ms: i64,
-    /// When the device asked last, where that keeps the request alive.
+    /// The time of the device's last attempt, on versions where retries renew the request.
     pub(crate) refreshed_ms: i64,
 }
 
@@ -40,13 +40,13 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// Forgets the requests that nobody has approved in time, as a gateway does whenever it looks at them.
+    /// Removes expired requests, as a gateway does at each access.
     pub(crate) fn expire(&mut self, now_ms: i64) {
         let life = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
         self.pending.retain(|_, request| now_ms - request.refreshed_ms <= life);
     }
 
-    /// The pending request of a device: a retry reuses it.
+    /// The pending request of a device. A retry reuses this request.
     pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut PairingRequest> {
         self.pending.values_mut().find(|request| request.device_id == device_id)
     }
@@ -60,12 +60,12 @@ impl Devices {
         self.paired.get(&id)
     }
 
-    /// Gives an approved device another token.
+    /// Replaces the token of an approved device.
     pub(crate) fn rotate(&mut self, device_id: &str, token: String) -> bool {
         self.paired.get_mut(device_id).is_some_and(|paired| paired.token.replace(token).is_some())
     }
 
-    /// Takes a device's token away; its next connection needs pairing again.
+    /// Revokes a device's token. The device's next connection must pair again.
     pub(crate) fn revoke(&mut self, device_id: &str) -> bool {
         self.paired.get_mut(device_id).is_some_and(|paired| paired.token.take().is_some())
     }

@@ -1,10 +1,10 @@
-//! Where clients come from.
+//! The origin of clients.
 
-/// Where a client comes from, as the gateway sees it.
+/// The origin of a client, as the gateway sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The gateway's own machine: the shared secret is enough.
+    /// The gateway's own host: the shared secret is enough.
     Loopback,
-    /// Another machine: without a paired device there are no scopes.
+    /// Another host: a client without a paired device gets no scopes.
     Remote,
 }

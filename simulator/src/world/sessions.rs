@@ -1,10 +1,10 @@
-//! Sessions, their histories, and the runs that the gateway remembers until it restarts.
+//! Sessions, their histories, and the runs that the gateway remembers until its restart.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// One session of one agent.
+/// The stored state of one session.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredSession {
     pub(crate) id: String,
@@ -35,8 +35,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is
-    /// over.
+    /// Forgets the runs, as a restart does: idempotency keys are in memory, and active runs end.
     pub(crate) fn forget_runs(&mut self) {
         self.runs.clear();
         for session in self.by_key.values_mut() {
@@ -56,12 +55,12 @@ pub(crate) fn agent_of(key: &str) -> Option<&str> {
     key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
 }
 
-/// The key that the gateway works with: one that names no agent belongs to `main`.
+/// The full session key. A key without an agent belongs to `main`.
 pub(crate) fn full_key(key: &str) -> String {
     if agent_of(key).is_some() { key.to_owned() } else { format!("agent:main:{key}") }
 }
 
-/// Whether the key is that of an agent's main session.
+/// Whether the key belongs to an agent's main session.
 pub(crate) fn is_main(key: &str) -> bool {
     agent_of(key).is_some_and(|agent| key == format!("agent:{agent}:main"))
 }
@@ -121,7 +120,7 @@ pub(crate) fn entry(session: &StoredSession) -> Value {
     entry
 }
 
-/// The agent of a session key; a key that names none is `main`'s.
+/// The agent of a session key. A key without an agent belongs to `main`.
 pub(crate) fn roster_id(key: &str) -> &str {
     agent_of(key).unwrap_or(crate::config::roster::MAIN)
 }
