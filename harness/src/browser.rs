@@ -1,4 +1,4 @@
-//! A real browser without a screen: Debian's Chromium, over the `DevTools` protocol.
+//! A real headless browser: Debian's Chromium, over the `DevTools` protocol.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,38 +13,38 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::Failure;
-use super::parts::Parts;
+use super::binaries::Binaries;
 use super::process::Process;
 use super::wait::until;
 
-/// How long the browser may take to its first word; it takes a second or two on a quiet machine.
-const READY: Duration = Duration::from_mins(1);
-/// How long it may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
+/// Limit for the browser's start; the start takes 1 to 2 s on a quiet machine.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+/// Limit for one reply of the browser.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest message: a screenshot of a long page.
-const LONGEST: usize = 64 << 20;
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// A browser with one page.
 #[derive(Debug)]
 pub struct Browser {
-    // Dropped in this order: its profile goes when nobody writes into it any more.
+    // Fields drop in this order: the profile directory goes after the process that writes into it.
     socket: WebSocketStream<TcpStream>,
     _process: Process,
     _profile: TempDir,
     session: Option<String>,
-    last: u64,
+    last_id: u64,
     loaded: bool,
     errors: Vec<String>,
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser.
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The browser did not start. The error has the end of its log.
     pub async fn start() -> Result<Self, Failure> {
         let profile = tempfile::Builder::new().prefix("muster-browser-").tempdir()?;
-        let mut command = Command::new(Parts::browser()?);
+        let mut command = Command::new(Binaries::browser()?);
         command.args([
             "--headless=new",
             "--no-sandbox",
@@ -57,9 +57,11 @@ impl Browser {
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         let mut process = Process::start("browser", command, profile.path())?;
         let at = profile.path().join("DevToolsActivePort");
-        let (port, path) = process.ready("the browser to listen", READY, async || address(&at)).await?;
+        let (port, path) = process.ready("the browser to listen", READY_TIMEOUT, async || address(&at)).await?;
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let config = WebSocketConfig::default().max_message_size(Some(LONGEST)).max_frame_size(Some(LONGEST));
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let url = format!("ws://127.0.0.1:{port}{path}");
         let (socket, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
         let mut browser = Self {
@@ -67,7 +69,7 @@ impl Browser {
             _process: process,
             _profile: profile,
             session: None,
-            last: 0,
+            last_id: 0,
             loaded: false,
             errors: Vec::new(),
         };
@@ -81,11 +83,11 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Goes to an address, and waits until the page is loaded.
+    /// Navigates to a URL and waits until the page is loaded.
     ///
     /// # Errors
     /// The page did not load.
-    pub async fn go(&mut self, url: &str) -> Result<(), Failure> {
+    pub async fn navigate(&mut self, url: &str) -> Result<(), Failure> {
         self.loaded = false;
         let answer = self.call("Page.navigate", json!({ "url": url })).await?;
         if let Some(error) = answer["errorText"].as_str() {
@@ -97,13 +99,13 @@ impl Browser {
             }
             Ok(())
         };
-        tokio::time::timeout(ANSWER, loading).await?
+        tokio::time::timeout(REPLY_TIMEOUT, loading).await?
     }
 
-    /// Evaluates an expression in the page, awaits it if it is a promise, and gives its value as JSON.
+    /// Evaluates an expression in the page, awaits a promise, and returns the value as JSON.
     ///
     /// # Errors
-    /// What the page threw.
+    /// The page's exception.
     pub async fn evaluate(&mut self, expression: &str) -> Result<Value, Failure> {
         let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.call("Runtime.evaluate", parameters).await?;
@@ -118,7 +120,7 @@ impl Browser {
     /// Waits until an expression is true.
     ///
     /// # Errors
-    /// It was not in time; with what the page shows.
+    /// The expression was not true in time. The error has the page's text.
     pub async fn until(&mut self, expression: &str, limit: Duration) -> Result<(), Failure> {
         let seen = until(expression, limit, async || match self.evaluate(expression).await {
             Ok(Value::Bool(true)) => Ok(()),
@@ -130,7 +132,7 @@ impl Browser {
         Err(format!("{error}; the page:\n{}\nits errors: {:?}", text.as_str().unwrap_or_default(), self.errors).into())
     }
 
-    /// Gives the page this size, in CSS pixels.
+    /// Sets the size of the page, in CSS pixels.
     ///
     /// # Errors
     /// The browser refused.
@@ -139,14 +141,14 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", size).await.map(drop)
     }
 
-    /// Writes a picture of the page, as PNG.
+    /// Writes a screenshot of the page, as PNG.
     ///
     /// # Errors
     /// The browser refused, or the file could not be written.
     pub async fn screenshot(&mut self, file: &Path) -> Result<(), Failure> {
         use base64::Engine as _;
         let answer = self.call("Page.captureScreenshot", json!({ "format": "png" })).await?;
-        let data = answer["data"].as_str().ok_or("the browser gave no picture")?;
+        let data = answer["data"].as_str().ok_or("the reply has no image")?;
         Ok(std::fs::write(file, base64::engine::general_purpose::STANDARD.decode(data)?)?)
     }
 
@@ -157,8 +159,8 @@ impl Browser {
     }
 
     async fn call(&mut self, method: &str, parameters: Value) -> Result<Value, Failure> {
-        self.last += 1;
-        let mut request = json!({ "id": self.last, "method": method, "params": parameters });
+        self.last_id += 1;
+        let mut request = json!({ "id": self.last_id, "method": method, "params": parameters });
         if let Some(session) = &self.session {
             request["sessionId"] = json!(session);
         }
@@ -173,23 +175,23 @@ impl Browser {
                 }
             }
         };
-        tokio::time::timeout(ANSWER, answer).await.map_err(|_| format!("{method}: no answer"))?
+        tokio::time::timeout(REPLY_TIMEOUT, answer).await.map_err(|_| format!("{method}: no answer"))?
     }
 
-    /// Takes the next message: an answer, or nothing when it was an event.
+    /// Takes the next message: `Some` for a reply, `None` for an event.
     async fn next(&mut self) -> Result<Option<Value>, Failure> {
-        let message = self.socket.next().await.ok_or("the browser has closed the connection")??;
+        let message = self.socket.next().await.ok_or("the browser closed the connection")??;
         let Message::Text(text) = message else { return Ok(None) };
         let message: Value = serde_json::from_str(&text)?;
         let Some(event) = message["method"].as_str() else { return Ok(Some(message)) };
         self.loaded |= event == "Page.loadEventFired";
-        self.errors.extend(complaint(event, &message["params"]));
+        self.errors.extend(page_error(event, &message["params"]));
         Ok(None)
     }
 }
 
-/// What an event says that went wrong in the page.
-fn complaint(event: &str, parameters: &Value) -> Option<String> {
+/// The page error that an event reports, if any.
+fn page_error(event: &str, parameters: &Value) -> Option<String> {
     match event {
         "Runtime.exceptionThrown" => {
             let details = &parameters["exceptionDetails"];
@@ -204,7 +206,7 @@ fn complaint(event: &str, parameters: &Value) -> Option<String> {
     }
 }
 
-/// Port and path that the browser writes into its profile when it listens.
+/// The port and the path that the browser writes into its profile when it listens.
 fn address(file: &Path) -> Result<(u16, String), String> {
     let text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;
     let (port, path) = text.trim_end().split_once('\n').ok_or("the port is not written yet")?;
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_read_when_it_is_complete() {
+    fn the_address_is_read_once_the_file_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("DevToolsActivePort");
         assert!(address(&file).is_err());

@@ -6,49 +6,49 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::binaries::Binaries;
 use super::kubectl::Kubectl;
-use super::parts::Parts;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
-/// How long a part may take to be ready; it takes 5 s on a quiet machine.
-const READY: Duration = Duration::from_secs(90);
-/// The token of the administrator. It ends with this control plane.
-const ADMIN: &str = "admin";
+/// Limit for the start of a process; the start takes 5 s on a quiet machine.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// The administrator's token. The token is valid as long as this control plane runs.
+const ADMIN_TOKEN: &str = "admin";
 
 /// A control plane on loopback.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // Dropped in this order: who depends on another ends first.
+    // Fields drop in this order: a process ends before the process that it depends on.
     _controller_manager: Process,
     _api_server: Process,
     _etcd: Process,
-    parts: Parts,
+    binaries: Binaries,
     port: u16,
     dir: TempDir,
-    /// kubectl as its administrator.
+    /// kubectl with the administrator's token.
     pub kubectl: Kubectl,
 }
 
 impl ControlPlane {
-    /// Starts one.
+    /// Starts a control plane.
     ///
     /// # Errors
-    /// What did not start, with the end of its log.
+    /// A process did not start. The error has the end of its log.
     pub async fn start() -> Result<Self, Failure> {
         on_free_ports(Self::try_start).await
     }
 
     async fn try_start() -> Result<Self, Failure> {
-        let parts = Parts::prepare()?;
+        let binaries = Binaries::prepare()?;
         let dir = tempfile::Builder::new().prefix("muster-controlplane-").tempdir()?;
-        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n"))?;
+        std::fs::write(dir.path().join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n"))?;
         let (etcd_port, port) = (free_port()?, free_port()?);
-        let mut etcd = etcd(&parts, dir.path(), etcd_port)?;
-        let mut api_server = api_server(&parts, dir.path(), etcd_port, port)?;
-        let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN)?;
-        let kubectl = Kubectl::new(parts.kubernetes("kubectl"), kubeconfig.clone());
-        let ready = api_server.ready("the API server to be ready", READY, async || {
+        let mut etcd = etcd(&binaries, dir.path(), etcd_port)?;
+        let mut api_server = api_server(&binaries, dir.path(), etcd_port, port)?;
+        let kubeconfig = write_kubeconfig(dir.path(), "admin", port, ADMIN_TOKEN)?;
+        let kubectl = Kubectl::new(binaries.kubernetes("kubectl"), kubeconfig.clone());
+        let ready = api_server.ready("the API server to be ready", READY_TIMEOUT, async || {
             kubectl.run(&["get", "--raw", "/readyz"]).await.map_err(|e| e.to_string())
         });
         tokio::select! {
@@ -56,7 +56,7 @@ impl ControlPlane {
             failure = etcd.ended() => return Err(failure),
             ready = ready => ready?,
         };
-        let mut command = Command::new(parts.kubernetes("kube-controller-manager"));
+        let mut command = Command::new(binaries.kubernetes("kube-controller-manager"));
         command.arg(format!("--kubeconfig={}", kubeconfig.display())).args([
             "--controllers=namespace-controller,garbage-collector-controller",
             "--leader-elect=false",
@@ -67,17 +67,17 @@ impl ControlPlane {
             _controller_manager: controller_manager,
             _api_server: api_server,
             _etcd: etcd,
-            parts,
+            binaries,
             port,
             dir,
             kubectl,
         })
     }
 
-    /// Installs the operator's resources as `deploy/` has them, and waits until the API server serves the kinds.
+    /// Installs the operator's resources from `deploy/` and waits until the API server serves the kinds.
     ///
     /// # Errors
-    /// What kubectl said.
+    /// kubectl's error.
     pub async fn install(&self) -> Result<String, Failure> {
         let applied = self.kubectl.run(&["apply", "-k", "deploy"]).await?;
         let crds = ["agentgateways", "boards", "agents"].map(|kind| format!("crd/{kind}.muster.dev"));
@@ -86,7 +86,7 @@ impl ControlPlane {
         Ok(applied)
     }
 
-    /// A kubeconfig that carries this bearer token.
+    /// Writes a kubeconfig with this bearer token.
     ///
     /// # Errors
     /// The file could not be written.
@@ -97,28 +97,28 @@ impl ControlPlane {
     /// kubectl with this kubeconfig.
     #[must_use]
     pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {
-        Kubectl::new(self.parts.kubernetes("kubectl"), kubeconfig)
+        Kubectl::new(self.binaries.kubernetes("kubectl"), kubeconfig)
     }
 }
 
-fn etcd(parts: &Parts, dir: &Path, port: u16) -> Result<Process, Failure> {
-    let mut command = Command::new(parts.kubernetes("etcd"));
+fn etcd(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(binaries.kubernetes("etcd"));
     let url = format!("http://127.0.0.1:{port}");
     command.arg("--unsafe-no-fsync").arg(format!("--data-dir={}", dir.join("etcd").display()));
     command.args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")]);
-    // It has no peers.
+    // This etcd has no peers.
     command.arg("--listen-peer-urls=http://127.0.0.1:0");
     Process::start("etcd", command, dir)
 }
 
-fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
-    let mut command = Command::new(parts.kubernetes("kube-apiserver"));
+fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
+    let mut command = Command::new(binaries.kubernetes("kube-apiserver"));
     let file = |name: &str| dir.join(name).display().to_string();
     command.args([
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--cert-dir={}", file("certs")),
         format!("--secure-port={port}"),
-        // It makes a key pair for its certificate before it reads these, and one pair is enough.
+        // The API server creates the key pair of its certificate before it reads these flags; one key pair is enough.
         format!("--service-account-key-file={}", file("certs/apiserver.key")),
         format!("--service-account-signing-key-file={}", file("certs/apiserver.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
@@ -135,7 +135,7 @@ fn api_server(parts: &Parts, dir: &Path, etcd_port: u16, port: u16) -> Result<Pr
     Process::start("kube-apiserver", command, dir)
 }
 
-/// The API server makes its certificate at its start, signed by itself.
+/// Writes a kubeconfig that trusts the certificate which the API server signs itself at its start.
 fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> Result<PathBuf, Failure> {
     let config = serde_json::json!({
         "apiVersion": "v1",

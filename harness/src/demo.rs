@@ -1,18 +1,18 @@
-//! `make demo`: the main job on real parts, from nothing to an agent that checks in.
+//! `make demo`: installs the operator on real binaries and waits until an agent has checked in.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Parts, ScriptedModel, until};
+use muster_harness::{Binaries, ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The namespace of `deploy/examples`.
-const FLEET: &str = "fleet";
-/// How long the examples may take; about 20 s on 2 cores.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// What `deploy/examples/gateway.yaml` says, where the demo has ports of its own.
+const NAMESPACE: &str = "fleet";
+/// Limit for the examples; they take about 20 s on 2 cores.
+const EXAMPLES_TIMEOUT: Duration = Duration::from_mins(2);
+/// Values of `deploy/examples/gateway.yaml` that the demo replaces with its own.
 const EXAMPLE_GATEWAY: &str = "ws://127.0.0.1:18789";
 const EXAMPLE_API: &str = "http://127.0.0.1:8080";
 const EXAMPLE_TOKEN: &str = "change-me";
@@ -32,30 +32,30 @@ async fn demo() -> Result<(), Failure> {
     let started = Instant::now();
     let keep = std::env::var("KEEP").is_ok_and(|v| !v.is_empty() && v != "0");
     let binary = std::env::args().nth(1).ok_or("usage: muster-demo PATH-OF-THE-MUSTER-BINARY")?;
-    let mut stop = Stop::new()?;
-    let parts = tokio::select! {
+    let mut shutdown = ShutdownSignals::new()?;
+    let demo = tokio::select! {
         biased;
-        () = stop.asked() => return Err("it was stopped before it was done".into()),
-        parts = bring_up(started, Path::new(&binary)) => parts?,
+        () = shutdown.received() => return Err("a signal stopped the demo before its end".into()),
+        demo = bring_up(started, Path::new(&binary)) => demo?,
     };
     if keep || std::io::stdout().is_terminal() {
-        println!("Everything is up. Ctrl-C ends it.");
-        stop.asked().await;
+        println!("Everything runs. Ctrl-C stops the demo.");
+        shutdown.received().await;
     }
-    say(started, "done; everything is being ended");
-    drop(parts);
+    print_step(started, "done; stopping everything");
+    drop(demo);
     Ok(())
 }
 
-/// What asks a program to end. A closed terminal does too.
-struct Stop([Signal; 3]);
+/// The signals that end the demo. A closed terminal sends one of them.
+struct ShutdownSignals([Signal; 3]);
 
-impl Stop {
+impl ShutdownSignals {
     fn new() -> std::io::Result<Self> {
         Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
     }
 
-    async fn asked(&mut self) {
+    async fn received(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -65,31 +65,31 @@ impl Stop {
     }
 }
 
-fn say(started: Instant, what: &str) {
+fn print_step(started: Instant, what: &str) {
     println!("{:>4}s  {what}", started.elapsed().as_secs());
 }
 
-/// Everything that the demo starts; it ends in this order.
-struct Fleet {
+/// Everything that the demo starts. The fields drop in this order.
+struct RunningDemo {
     _operator: Operator,
     _cluster: ControlPlane,
     _gateway: OpenClaw,
     _model: ScriptedModel,
 }
 
-/// Starts everything and waits until the examples are Ready and one agent has checked in.
-async fn bring_up(started: Instant, binary: &Path) -> Result<Fleet, Failure> {
-    tokio::task::spawn_blocking(Parts::prepare).await??;
-    say(started, "starting the control plane and the gateway side by side");
+/// Starts everything, and waits until the examples are Ready and one agent has checked in.
+async fn bring_up(started: Instant, binary: &Path) -> Result<RunningDemo, Failure> {
+    tokio::task::spawn_blocking(Binaries::prepare).await??;
+    print_step(started, "starting the control plane and the gateway side by side");
     let model = ScriptedModel::start().await?;
     let gateway = async {
         let gateway = OpenClaw::start_with(model.url(), EXAMPLE_TOKEN).await?;
-        say(started, "the gateway answers");
+        print_step(started, "the gateway answers");
         Ok::<_, Failure>(gateway)
     };
     let cluster = async {
         let cluster = ControlPlane::start().await?;
-        say(started, "the API server is ready");
+        print_step(started, "the API server is ready");
         Ok::<_, Failure>(cluster)
     };
     let (cluster, gateway) = futures::try_join!(cluster, gateway)?;
@@ -97,23 +97,24 @@ async fn bring_up(started: Instant, binary: &Path) -> Result<Fleet, Failure> {
     print!("{}", cluster.install().await?);
     println!("(There are no nodes here: the operator runs as a process, with the token of this ServiceAccount.)\n");
     let operator = Operator::start(binary, &cluster).await?;
-    say(started, "the operator is ready");
+    print_step(started, "the operator is ready");
     apply_examples(&cluster.kubectl, &gateway, &operator).await?;
     for kind in ["agentgateways", "boards", "agents"] {
         all_ready(&cluster.kubectl, kind)
             .await
-            .map_err(|e| format!("{e}\nthe end of the operator's log:\n{}", end(&operator.log())))?;
-        say(started, &format!("all {kind} are Ready"));
+            .map_err(|e| format!("{e}\nthe end of the operator's log:\n{}", log_tail(&operator.log())))?;
+        print_step(started, &format!("all {kind} are Ready"));
     }
-    let agent =
-        checked_in(&cluster).await.map_err(|e| format!("{e}\nwhat the model was asked: {:#?}", asked(&model)))?;
-    say(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
-    show(&cluster, &gateway, &agent).await?;
-    tell_more(&cluster.kubectl, &gateway, &operator, &agent);
-    Ok(Fleet { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
+    let agent = checked_in(&cluster)
+        .await
+        .map_err(|e| format!("{e}\nthe last requests to the model: {:#?}", last_model_requests(&model)))?;
+    print_step(started, &format!("agent {agent} was woken, read its files and checked in by itself"));
+    print_result(&cluster, &gateway, &agent).await?;
+    print_hints(&cluster.kubectl, &gateway, &operator, &agent);
+    Ok(RunningDemo { _operator: operator, _cluster: cluster, _gateway: gateway, _model: model })
 }
 
-/// Applies the examples, with the ports that are in use here.
+/// Applies the examples with the demo's ports.
 async fn apply_examples(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator) -> Result<(), Failure> {
     println!("\n$ kubectl apply -k deploy/examples");
     let examples = kubectl.run(&["kustomize", "deploy/examples"]).await?;
@@ -123,45 +124,45 @@ async fn apply_examples(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operat
 }
 
 async fn all_ready(kubectl: &Kubectl, kind: &str) -> Result<String, Failure> {
-    let patience = format!("--timeout={}s", PATIENCE.as_secs());
-    kubectl.run(&["wait", "--for=condition=Ready", kind, "--all", "-n", FLEET, &patience]).await
+    let timeout = format!("--timeout={}s", EXAMPLES_TIMEOUT.as_secs());
+    kubectl.run(&["wait", "--for=condition=Ready", kind, "--all", "-n", NAMESPACE, &timeout]).await
 }
 
-fn tell_more(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent: &str) {
+fn print_hints(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent: &str) {
     println!("To look further, while this runs:");
     println!("  export KUBECONFIG={}", kubectl.kubeconfig().display());
-    println!("  kubectl describe agent {agent} -n {FLEET}");
+    println!("  kubectl describe agent {agent} -n {NAMESPACE}");
     println!("  kubectl explain agent.spec");
-    println!("  kubectl get events -n {FLEET}");
+    println!("  kubectl get events -n {NAMESPACE}");
     println!("  ls {}/workspaces", gateway.home().display());
     println!(
-        "  the fleet in a browser: {}, with the token of: kubectl create token viewer -n {FLEET}\n",
+        "  the fleet in a browser: {}, with the token of: kubectl create token viewer -n {NAMESPACE}\n",
         operator.api_url()
     );
 }
 
-/// The first agent that really checked in.
+/// The first agent whose condition `CheckedIn` is true.
 async fn checked_in(cluster: &ControlPlane) -> Result<String, Failure> {
     let path = "jsonpath={range .items[*]}{.metadata.name} {.status.conditions[?(@.type==\"CheckedIn\")].status}{\"\\n\"}{end}";
-    until("an agent to check in", PATIENCE, async || {
+    until("an agent to check in", EXAMPLES_TIMEOUT, async || {
         let agents =
-            cluster.kubectl.run(&["get", "agents", "-n", FLEET, "-o", path]).await.map_err(|e| e.to_string())?;
+            cluster.kubectl.run(&["get", "agents", "-n", NAMESPACE, "-o", path]).await.map_err(|e| e.to_string())?;
         let found = agents.lines().find_map(|line| line.strip_suffix(" True").map(str::to_owned));
         found.ok_or(agents)
     })
     .await
 }
 
-/// What the model was asked last, without the system prompt, which carries a token.
-fn asked(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
-    model.runs().into_iter().rev().take(5).map(|run| (run.message, run.tool_output)).collect()
+/// The last requests to the model, without the system prompt, which contains a token.
+fn last_model_requests(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
+    model.requests().into_iter().rev().take(5).map(|request| (request.message, request.tool_output)).collect()
 }
 
-/// The tables, and one file as the agent finds it.
-async fn show(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result<(), Failure> {
-    println!("\n$ kubectl get agentgateways,boards,agents -n {FLEET}");
-    println!("{}", cluster.kubectl.run(&["get", "agentgateways,boards,agents", "-n", FLEET]).await?);
-    let path = ["get", "agent", agent, "-n", FLEET, "-o", "jsonpath={.status.workspacePath}"];
+/// Prints the tables and one workspace file of the agent.
+async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result<(), Failure> {
+    println!("\n$ kubectl get agentgateways,boards,agents -n {NAMESPACE}");
+    println!("{}", cluster.kubectl.run(&["get", "agentgateways,boards,agents", "-n", NAMESPACE]).await?);
+    let path = ["get", "agent", agent, "-n", NAMESPACE, "-o", "jsonpath={.status.workspacePath}"];
     let workspace = cluster.kubectl.run(&path).await?.replacen('~', &gateway.home().display().to_string(), 1);
     let file = Path::new(&workspace).join("AGENTS.md");
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -173,7 +174,7 @@ async fn show(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result
     Ok(())
 }
 
-/// The line without a token.
+/// The line with its token masked.
 fn masked(line: &str) -> String {
     match line.split_once("X-Agent-Token: ") {
         Some((before, after)) => {
@@ -184,7 +185,7 @@ fn masked(line: &str) -> String {
     }
 }
 
-fn end(log: &str) -> String {
+fn log_tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

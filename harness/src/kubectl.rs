@@ -1,4 +1,4 @@
-//! kubectl, as a person uses it.
+//! Runs kubectl as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,10 +15,10 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
 }
 
-/// What a command printed.
+/// The output of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Whether it ended well.
+    /// Whether the exit status is 0.
     pub ok: bool,
     /// Standard output.
     pub stdout: String,
@@ -37,15 +37,16 @@ impl Kubectl {
         &self.kubeconfig
     }
 
-    /// Runs kubectl in the root of the checkout, with `stdin` as its input, and gives whatever it printed.
+    /// Runs kubectl in the root of the checkout, with `stdin` as its input, and returns its output whatever the exit
+    /// status.
     ///
     /// # Errors
-    /// kubectl could not be run at all.
+    /// kubectl could not be started.
     pub async fn try_run(&self, args: &[&str], stdin: &str) -> Result<Output, Failure> {
         let mut child = Command::new(&self.binary)
             .args(args)
             .env("KUBECONFIG", &self.kubeconfig)
-            .current_dir(super::parts::checkout())
+            .current_dir(super::binaries::checkout())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -59,10 +60,10 @@ impl Kubectl {
         Ok(Output { ok: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }
 
-    /// Runs kubectl and gives what it printed.
+    /// Runs kubectl and returns its standard output.
     ///
     /// # Errors
-    /// What it said, when it did not end well.
+    /// The exit status is not 0. The error has kubectl's output.
     pub async fn run(&self, args: &[&str]) -> Result<String, Failure> {
         self.run_with(args, "").await
     }
@@ -70,7 +71,7 @@ impl Kubectl {
     /// Applies manifests.
     ///
     /// # Errors
-    /// What kubectl said, when it did not end well.
+    /// The exit status is not 0. The error has kubectl's output.
     pub async fn apply(&self, manifests: &str) -> Result<String, Failure> {
         self.run_with(&["apply", "-f", "-"], manifests).await
     }

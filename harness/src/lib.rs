@@ -1,33 +1,33 @@
-//! Starts the real parts: a control plane, a gateway with a scripted model, the operator, a browser.
+//! Starts real processes for tests: a control plane, a gateway with a scripted model, the operator, a browser.
 //!
-//! Everything listens on loopback, on ports that the system chose, keeps its files in a temporary directory, and ends,
-//! with its whole process group, when its value is dropped.
+//! Every process listens on loopback, on a port that the system chose, and keeps its files in a temporary directory. A
+//! process ends, with its whole process group, when its value is dropped.
 
-mod apart;
+mod binaries;
 mod browser;
 mod control_plane;
 mod kubectl;
 mod model;
 mod openclaw;
 mod operator;
-mod parts;
 mod process;
+mod remote_openclaw;
 mod wait;
 
-pub use apart::Apart;
+pub use binaries::Binaries;
 pub use browser::Browser;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};
-pub use model::{Run, ScriptedModel};
+pub use model::{ModelRequest, ScriptedModel};
 pub use openclaw::OpenClaw;
 pub use operator::Operator;
-pub use parts::Parts;
+pub use remote_openclaw::RemoteOpenClaw;
 pub use wait::until;
 
-/// Why a part did not start. The message says what to look at.
+/// The error of a process that did not start. The message names the log or the command to look at.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Starts something on free ports, and once more where another process took one of them in the meantime.
+/// Runs `start`, and once more if another process took one of its free ports in the meantime.
 pub(crate) async fn on_free_ports<T>(mut start: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
     match start().await {
         Err(failure) if port_was_taken(&failure.to_string()) => start().await,
@@ -42,7 +42,7 @@ fn port_was_taken(log: &str) -> bool {
 /// A port of the loopback interface that is free now.
 ///
 /// # Errors
-/// The system has none.
+/// The system has no free port.
 pub fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-//! A model server that follows a script: it does what the agent's own files tell the agent to do.
+//! A scripted model server: the model runs the command that the agent's own files name.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,53 +13,53 @@ use tokio::task::AbortHandle;
 
 use super::Failure;
 
-/// What a wake message says, and nothing else does.
-const WAKE: &str = "check in once";
+/// The phrase that only a wake message contains.
+const WAKE_PHRASE: &str = "check in once";
 
-/// One request of a run, and what the script made of it.
+/// One request to the model, and the script's reply.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ModelRequest {
     /// The system prompt, which carries the agent's workspace files.
     pub system: String,
-    /// The last message, of a person or of the gateway.
+    /// The last user message, from a person or from the gateway.
     pub message: String,
-    /// The heartbeat command that it answered with, copied from the system prompt.
+    /// The heartbeat command of the reply, copied from the system prompt.
     pub command: Option<String>,
-    /// What an earlier command printed.
+    /// The output of an earlier command.
     pub tool_output: Option<String>,
 }
 
 /// A scripted model on loopback.
 ///
-/// It answers a message with one `exec` call: the first fenced command of the system prompt that sends a heartbeat. It
-/// answers the command's output with text.
+/// The model answers a message with one `exec` call: the first fenced command of the system prompt that sends a
+/// heartbeat. The model answers the command's output with text.
 #[derive(Debug)]
 pub struct ScriptedModel {
     url: String,
-    runs: Arc<Mutex<Vec<Run>>>,
+    requests: Arc<Mutex<Vec<ModelRequest>>>,
     server: AbortHandle,
 }
 
 impl ScriptedModel {
-    /// Starts one.
+    /// Starts a model server.
     ///
     /// # Errors
-    /// There is no free port.
+    /// No port is free.
     pub async fn start() -> Result<Self, Failure> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
-        let runs = Arc::<Mutex<Vec<Run>>>::default();
+        let requests = Arc::<Mutex<Vec<ModelRequest>>>::default();
         let router = Router::new()
             .route(
                 "/v1/models",
                 get(|| async { Json(json!({ "object": "list", "data": [{ "id": "m1", "object": "model" }] })) }),
             )
             .route("/v1/chat/completions", post(complete))
-            .with_state(Arc::clone(&runs));
-        // The task ends with this value; a server that fails shows in the runs that are missing.
+            .with_state(Arc::clone(&requests));
+        // The task ends with this value. A server error shows as missing requests.
         let server =
             tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() }).abort_handle();
-        Ok(Self { url, runs, server })
+        Ok(Self { url, requests, server })
     }
 
     /// The base URL, with `/v1`.
@@ -68,10 +68,10 @@ impl ScriptedModel {
         &self.url
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     #[must_use]
-    pub fn runs(&self) -> Vec<Run> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<ModelRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -81,8 +81,8 @@ impl Drop for ScriptedModel {
     }
 }
 
-async fn complete(State(runs): State<Arc<Mutex<Vec<Run>>>>, Json(request): Json<Value>) -> Response {
-    let run = read(&request);
+async fn complete(State(requests): State<Arc<Mutex<Vec<ModelRequest>>>>, Json(request): Json<Value>) -> Response {
+    let run = parse(&request);
     let deltas = match &run.command {
         Some(command) => {
             let arguments = json!({ "command": command }).to_string();
@@ -91,7 +91,7 @@ async fn complete(State(runs): State<Arc<Mutex<Vec<Run>>>>, Json(request): Json<
         }
         None => [chunk(&json!({ "role": "assistant", "content": "Done." }), None), chunk(&json!({}), Some("stop"))],
     };
-    runs.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(run);
     let body = deltas.map(|delta| format!("data: {delta}\n\n")).concat() + "data: [DONE]\n\n";
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
@@ -101,7 +101,7 @@ fn chunk(delta: &Value, finish: Option<&str>) -> Value {
         "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
 }
 
-fn read(request: &Value) -> Run {
+fn parse(request: &Value) -> ModelRequest {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let of = |role: &str| {
         messages.iter().filter(|m| m["role"] == role).map(|m| text(&m["content"])).collect::<Vec<_>>().join("\n")
@@ -111,11 +111,11 @@ fn read(request: &Value) -> Run {
     let answered = last.is_some_and(|m| m["role"] == "tool");
     let tool_output = answered.then(|| last.map(|m| text(&m["content"])).unwrap_or_default());
     let message = messages.iter().rfind(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default();
-    // One command for a wake: the gateway may put messages of its own behind it.
-    let woken = messages.iter().rposition(|m| m["role"] == "user" && text(&m["content"]).contains(WAKE));
+    // One command per wake: the gateway may add messages of its own after the wake message.
+    let woken = messages.iter().rposition(|m| m["role"] == "user" && text(&m["content"]).contains(WAKE_PHRASE));
     let called = |since: usize| messages[since..].iter().any(|m| m.get("tool_calls").is_some());
-    let command = woken.filter(|at| !answered && !called(*at)).and_then(|_| heartbeat(&system));
-    Run { system, message, command, tool_output }
+    let command = woken.filter(|at| !answered && !called(*at)).and_then(|_| heartbeat_command(&system));
+    ModelRequest { system, message, command, tool_output }
 }
 
 /// The text of a message, which is a string or a list of parts.
@@ -128,7 +128,7 @@ fn text(content: &Value) -> String {
 }
 
 /// The first fenced command that sends a heartbeat.
-fn heartbeat(system: &str) -> Option<String> {
+fn heartbeat_command(system: &str) -> Option<String> {
     let mut rest = system;
     while let Some(start) = rest.find("```bash\n") {
         let body = &rest[start + "```bash\n".len()..];
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_wake_is_answered_with_the_command_of_the_system_prompt() {
         let system = "intro\n```bash\nls\n```\ntext\n```bash\ncurl http://h/heartbeat\n```\n";
-        let run = read(&request(
+        let run = parse(&request(
             &json!([{"role": "system", "content": system}, {"role": "user", "content": "Hello. check in once"}]),
         ));
         assert_eq!(run.command.as_deref(), Some("curl http://h/heartbeat"));
@@ -162,13 +162,13 @@ mod tests {
     #[test]
     fn the_output_of_the_command_is_answered_with_text() {
         let messages = json!([{"role": "user", "content": "check in once"}, {"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "ok"}]);
-        let run = read(&request(&messages));
+        let run = parse(&request(&messages));
         assert_eq!((run.command, run.tool_output.as_deref()), (None, Some("ok")));
     }
 
     #[test]
-    fn what_is_no_wake_runs_nothing() {
-        let run = read(&request(
+    fn another_message_runs_no_command() {
+        let run = parse(&request(
             &json!([{"role": "system", "content": "```bash\ncurl /heartbeat\n```"}, {"role": "user", "content": "hi"}]),
         ));
         assert_eq!(run.command, None);

@@ -10,36 +10,35 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::parts::Parts;
+use super::binaries::Binaries;
 use super::process::Process;
 use super::{Failure, free_port, on_free_ports};
 
-/// How long a gateway may take to its first HTTP answer; measured 4 to 20 s, and more than two minutes on a machine with much
-/// other work.
-pub(crate) const READY: Duration = Duration::from_mins(5);
+/// Limit for a gateway's first HTTP reply; measured 4 to 20 s, and more than 2 min on a loaded machine.
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A gateway.
+/// A gateway process with its home directory.
 #[derive(Debug)]
 pub struct OpenClaw {
     process: Option<Process>,
-    /// Where `OpenClaw` and its Node are installed.
-    folder: PathBuf,
+    /// The directory in which `OpenClaw` and its Node are installed.
+    install_dir: PathBuf,
     port: u16,
-    asks: Asks,
+    auth_mode: AuthMode,
     secret: String,
     home: TempDir,
 }
 
-/// What a gateway asks of who connects.
+/// The credential that a gateway requires.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Asks {
+pub(crate) enum AuthMode {
     Token,
     Password,
 }
 
-impl Asks {
-    /// The gateway's own word for it.
-    fn word(self) -> &'static str {
+impl AuthMode {
+    /// The value of the gateway's flag `--auth`.
+    fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Password => "password",
@@ -47,89 +46,92 @@ impl Asks {
     }
 }
 
-/// The token of a gateway, where a test does not care.
-pub(crate) const TOKEN: &str = "the-gateways-token";
+/// The token of a gateway whose test sets none.
+pub(crate) const DEFAULT_TOKEN: &str = "the-gateways-token";
 
 impl OpenClaw {
-    /// Starts a gateway whose agents ask the model server at `model` (`http://127.0.0.1:PORT/v1`).
+    /// Starts the pinned newest gateway, with the model server at `model` (`http://127.0.0.1:PORT/v1`).
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
-        Self::start_with(model, TOKEN).await
+        Self::start_with(model, DEFAULT_TOKEN).await
     }
 
-    /// The same with a given token.
+    /// Starts the pinned newest gateway with this token.
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn start_with(model: &str, token: &str) -> Result<Self, Failure> {
-        let folder = Parts::prepare()?.openclaw().to_owned();
-        Self::start_in(folder, model, Asks::Token, token).await
+        let install_dir = Binaries::prepare()?.openclaw().to_owned();
+        Self::start_from(install_dir, model, AuthMode::Token, token).await
     }
 
-    /// Starts a gateway of a version: of an earlier era, or of one that is not pinned.
+    /// Starts a gateway of this version, pinned or not.
     ///
     /// # Errors
-    /// It did not start, with the end of its log; or there is no such version.
-    pub async fn start_era(version: &str, model: &str) -> Result<Self, Failure> {
-        Self::start_in(Parts::version(version)?, model, Asks::Token, TOKEN).await
+    /// The gateway did not start, with the end of its log; or the version does not exist.
+    pub async fn start_version(version: &str, model: &str) -> Result<Self, Failure> {
+        Self::start_from(Binaries::version(version)?, model, AuthMode::Token, DEFAULT_TOKEN).await
     }
 
-    /// The same, and it asks for a password.
+    /// Starts a gateway of this version that requires a password.
     ///
     /// # Errors
-    /// As of [`Self::start_era`].
-    pub async fn start_by_password(version: &str, model: &str, password: &str) -> Result<Self, Failure> {
-        Self::start_in(Parts::version(version)?, model, Asks::Password, password).await
+    /// As of [`Self::start_version`].
+    pub async fn start_version_with_password(version: &str, model: &str, password: &str) -> Result<Self, Failure> {
+        Self::start_from(Binaries::version(version)?, model, AuthMode::Password, password).await
     }
 
-    async fn start_in(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
-        on_free_ports(async || Self::try_start(folder.clone(), model, asks, secret).await).await
+    async fn start_from(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
+        on_free_ports(async || Self::try_start(install_dir.clone(), model, auth_mode, secret).await).await
     }
 
-    async fn try_start(folder: PathBuf, model: &str, asks: Asks, secret: &str) -> Result<Self, Failure> {
+    async fn try_start(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
-        std::fs::write(state.join("openclaw.json"), config(model).to_string())?;
-        let mut gateway = Self { process: None, folder, port: free_port()?, asks, secret: secret.to_owned(), home };
+        std::fs::write(state.join("openclaw.json"), initial_config(model).to_string())?;
+        let mut gateway =
+            Self { process: None, install_dir, port: free_port()?, auth_mode, secret: secret.to_owned(), home };
         gateway.boot().await?;
         Ok(gateway)
     }
 
-    /// Starts it again after [`Self::kill`].
+    /// Starts the gateway again after [`Self::kill`].
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn boot(&mut self) -> Result<(), Failure> {
-        let mut command = Command::new(self.folder.join("node"));
-        let launch = Launch {
-            folder: &self.folder,
+        let mut command = Command::new(self.install_dir.join("node"));
+        let launch = LaunchOptions {
+            install_dir: &self.install_dir,
             home: self.home.path(),
             port: self.port,
-            asks: self.asks,
+            auth_mode: self.auth_mode,
             secret: &self.secret,
             bind: "loopback",
         };
-        launch.complete(&mut command);
+        launch.add_arguments(&mut command);
         let mut process = Process::start("openclaw", command, self.home.path())?;
         let port = self.port;
         process
-            .ready("the gateway to answer", READY, async || {
+            .ready("the gateway to answer", READY_TIMEOUT, async || {
                 let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|e| e.to_string())?;
-                answers(stream).await.map_err(|e| e.to_string())
+                check_http(stream).await.map_err(|e| e.to_string())
             })
             .await?;
         self.process = Some(process);
         Ok(())
     }
 
-    /// Ends it in good order and starts the pinned newest version with the same config and workspaces. What else the old one
-    /// kept goes: 2026.9.6 brings it into its own form with a native module, which is not installed.
+    /// Stops the gateway and starts the pinned newest version with the same config and workspaces.
+    ///
+    /// The other state of the old version is removed: 2026.9.6 migrates that state with a native module, which is not
+    /// installed.
     ///
     /// # Errors
-    /// It did not start; with the end of its log.
+    /// The gateway did not start. The error has the end of its log.
     pub async fn upgrade(&mut self) -> Result<(), Failure> {
         if let Some(mut process) = self.process.take() {
             process.stop();
@@ -141,46 +143,46 @@ impl OpenClaw {
         for path in folders.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|path| path.is_dir()) {
             std::fs::remove_dir_all(path)?;
         }
-        Parts::prepare()?.openclaw().clone_into(&mut self.folder);
+        Binaries::prepare()?.openclaw().clone_into(&mut self.install_dir);
         self.boot().await
     }
 
-    /// Ends it as a power cut does.
+    /// Kills the gateway with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Stops the process without ending it: connections stand and nobody answers.
+    /// Stops the process with SIGSTOP: connections stay open, and the gateway answers nothing.
     pub fn freeze(&self) {
         self.process.iter().for_each(|p| p.signal(Signal::SIGSTOP));
     }
 
-    /// Lets a frozen process go on.
+    /// Continues a frozen process.
     pub fn thaw(&self) {
         self.process.iter().for_each(|p| p.signal(Signal::SIGCONT));
     }
 
-    /// Its WebSocket address.
+    /// The gateway's WebSocket URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Its token, or its password.
+    /// The gateway's token or password.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.secret
     }
 
-    /// Its home directory.
+    /// The gateway's home directory.
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Its config as it stands on the disk.
+    /// The gateway's config on disk.
     ///
     /// # Errors
     /// The file could not be read.
@@ -189,7 +191,7 @@ impl OpenClaw {
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 
-    /// Ids of the agents in its config, `main` aside.
+    /// Ids of the agents in the config, without `main`.
     ///
     /// # Errors
     /// The file could not be read.
@@ -202,44 +204,44 @@ impl OpenClaw {
         Ok(entries.chain(listed).filter(|id| id != "main").collect())
     }
 
-    /// The last lines of its log.
+    /// The last lines of the gateway's log.
     #[must_use]
     pub fn tail(&self) -> String {
         self.process.as_ref().map(|p| p.tail(40)).unwrap_or_default()
     }
 }
 
-/// How a gateway is started.
-pub(crate) struct Launch<'a> {
-    /// Where `OpenClaw` and its Node are installed.
-    pub(crate) folder: &'a Path,
+/// Options of a gateway process.
+pub(crate) struct LaunchOptions<'a> {
+    /// The directory in which `OpenClaw` and its Node are installed.
+    pub(crate) install_dir: &'a Path,
     pub(crate) home: &'a Path,
     pub(crate) port: u16,
-    pub(crate) asks: Asks,
+    pub(crate) auth_mode: AuthMode,
     pub(crate) secret: &'a str,
-    /// Where it listens, in its own word.
+    /// The value of the gateway's flag `--bind`.
     pub(crate) bind: &'a str,
 }
 
-impl Launch<'_> {
-    /// Adds to a command that runs Node what makes it run the gateway.
-    pub(crate) fn complete(&self, command: &mut Command) {
-        command.arg(self.folder.join("node_modules/openclaw/openclaw.mjs"));
-        let asks = self.asks.word();
-        command.args(["gateway", "run", "--auth", asks, "--bind", self.bind]);
-        command.args(["--port", &self.port.to_string(), &format!("--{asks}"), self.secret]);
-        self.environment(command);
+impl LaunchOptions<'_> {
+    /// Adds the arguments with which Node runs the gateway.
+    pub(crate) fn add_arguments(&self, command: &mut Command) {
+        command.arg(self.install_dir.join("node_modules/openclaw/openclaw.mjs"));
+        let auth_mode = self.auth_mode.as_str();
+        command.args(["gateway", "run", "--auth", auth_mode, "--bind", self.bind]);
+        command.args(["--port", &self.port.to_string(), &format!("--{auth_mode}"), self.secret]);
+        self.set_environment(command);
     }
 
     /// Sets the environment of the gateway and of its commands.
-    pub(crate) fn environment(&self, command: &mut Command) {
+    pub(crate) fn set_environment(&self, command: &mut Command) {
         let path = std::env::var("PATH").unwrap_or_default();
-        let bin = self.folder.join("node_modules/.bin");
+        let bin = self.install_dir.join("node_modules/.bin");
         command
             .env("HOME", self.home)
-            .env("PATH", format!("{}:{}:{path}", bin.display(), self.folder.display()))
+            .env("PATH", format!("{}:{}:{path}", bin.display(), self.install_dir.display()))
             .env("TMPDIR", self.home)
-            .env(format!("OPENCLAW_GATEWAY_{}", self.asks.word().to_uppercase()), self.secret)
+            .env(format!("OPENCLAW_GATEWAY_{}", self.auth_mode.as_str().to_uppercase()), self.secret)
             .env("OPENCLAW_NO_RESPAWN", "1")
             .current_dir(self.home);
     }
@@ -247,13 +249,14 @@ impl Launch<'_> {
 
 impl Drop for OpenClaw {
     fn drop(&mut self) {
-        // With work under way it drains for more than a minute (measured), and its home goes with it anyway.
+        // A gateway with work in progress drains for more than 1 min before it ends (measured). A
+        // kill is enough here: the home directory is removed too.
         self.kill();
     }
 }
 
-/// A gateway's first config.
-pub(crate) fn config(model: &str) -> Value {
+/// The initial config of a gateway.
+pub(crate) fn initial_config(model: &str) -> Value {
     json!({
         "gateway": {"mode": "local"},
         "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
@@ -265,8 +268,8 @@ pub(crate) fn config(model: &str) -> Value {
     })
 }
 
-/// Whether it answers HTTP. While it starts it refuses, or answers 503.
-pub(crate) async fn answers(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
+/// Checks that the gateway answers HTTP. A gateway that starts refuses connections or answers 503.
+pub(crate) async fn check_http(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
     stream.write_all(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await?;
     let mut head = [0_u8; 12];
     tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut head)).await??;

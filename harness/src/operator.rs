@@ -1,4 +1,4 @@
-//! The operator as a process, with the `ServiceAccount` that it ships.
+//! The operator as a process, with the `ServiceAccount` of `deploy/`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,75 +12,74 @@ use super::Failure;
 use super::control_plane::ControlPlane;
 use super::process::{Process, read};
 
-/// How long Kubernetes lets it take to end.
-const GRACE: Duration = Duration::from_secs(30);
-/// How long it may take to be ready.
-const READY: Duration = Duration::from_mins(1);
+/// Time that Kubernetes gives a pod to end.
+const TERMINATION_GRACE: Duration = Duration::from_secs(30);
+/// Limit for the operator's start.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The operator.
+/// A running operator.
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
-    addresses: Addresses,
-    files: Files,
+    addresses: ListenAddresses,
+    start_config: StartConfig,
 }
 
-/// Where it listens.
+/// The addresses that the operator listens on.
 #[derive(Clone, Copy, Debug)]
-struct Addresses {
+struct ListenAddresses {
     api: SocketAddr,
     probes: SocketAddr,
 }
 
-/// What it is started from.
+/// The binary, the credentials and the directory with which the operator is started.
 #[derive(Debug)]
-struct Files {
+struct StartConfig {
     binary: PathBuf,
     kubeconfig: PathBuf,
-    authorities: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
     dir: TempDir,
 }
 
 impl Operator {
-    /// Starts `binary` with the token of the account `muster-system/muster`, so that it may do what the shipped RBAC
-    /// lets it do and nothing else.
+    /// Starts `binary` with the token of the account `muster-system/muster`, so that only the shipped RBAC rules apply.
     ///
     /// # Errors
-    /// It did not become ready; with the end of its log.
+    /// The operator did not become ready. The error has the end of its log.
     pub async fn start(binary: &Path, cluster: &ControlPlane) -> Result<Self, Failure> {
         Self::start_on(binary, cluster, None).await
     }
 
-    /// The same, on a system that trusts the certificate authorities of this PEM file.
+    /// Starts `binary` with `SSL_CERT_FILE` set to `ca_file`, a PEM file of certificate authorities.
     ///
     /// # Errors
-    /// It did not become ready; with the end of its log.
-    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, authorities: &Path) -> Result<Self, Failure> {
-        Self::start_on(binary, cluster, Some(authorities.to_owned())).await
+    /// The operator did not become ready. The error has the end of its log.
+    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, ca_file: &Path) -> Result<Self, Failure> {
+        Self::start_on(binary, cluster, Some(ca_file.to_owned())).await
     }
 
-    async fn start_on(binary: &Path, cluster: &ControlPlane, authorities: Option<PathBuf>) -> Result<Self, Failure> {
+    async fn start_on(binary: &Path, cluster: &ControlPlane, ca_file: Option<PathBuf>) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
         let token = cluster.kubectl.run(&create).await?;
         let kubeconfig = cluster.kubeconfig("operator", token.trim())?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let files = Files { binary: binary.to_owned(), kubeconfig, authorities, dir };
+        let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, ca_file, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, addresses) = files.run(Addresses { api: any, probes: any }).await?;
-        Ok(Self { process, addresses, files })
+        let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any }).await?;
+        Ok(Self { process, addresses, start_config })
     }
 
-    /// Ends it as a power cut does, if it has not ended yet, and starts it again on the same addresses.
+    /// Kills the operator with SIGKILL if it still runs, and starts it on the same addresses.
     ///
     /// # Errors
-    /// It did not become ready; with the end of its log.
+    /// The operator did not become ready. The error has the end of its log.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.process.kill();
-        (self.process, self.addresses) = self.files.run(self.addresses).await?;
+        (self.process, self.addresses) = self.start_config.run(self.addresses).await?;
         Ok(())
     }
 
-    /// The base URL of its HTTP API.
+    /// The base URL of the operator's HTTP API.
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}", self.addresses.api)
@@ -100,36 +99,36 @@ impl Operator {
         Ok(text.lines().filter_map(of).sum())
     }
 
-    /// Everything that it logged.
+    /// The operator's whole log.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Asks it to end, as Kubernetes does, and waits until it has.
+    /// Sends SIGTERM, as Kubernetes does, and waits until the operator has ended.
     ///
     /// # Errors
-    /// It did not end in the time that Kubernetes gives, or not well.
+    /// The operator did not end within the grace period, or its exit status is not 0.
     pub async fn terminate(&mut self) -> Result<(), Failure> {
         self.process.signal(Signal::SIGTERM);
-        let status = tokio::time::timeout(GRACE, self.process.exit()).await??;
+        let status = tokio::time::timeout(TERMINATION_GRACE, self.process.exit()).await??;
         if status.success() { Ok(()) } else { Err(format!("the operator ended with {status}").into()) }
     }
 }
 
-impl Files {
-    async fn run(&self, at: Addresses) -> Result<(Process, Addresses), Failure> {
+impl StartConfig {
+    async fn run(&self, at: ListenAddresses) -> Result<(Process, ListenAddresses), Failure> {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
-        if let Some(authorities) = &self.authorities {
-            command.env("SSL_CERT_FILE", authorities);
+        if let Some(ca_file) = &self.ca_file {
+            command.env("SSL_CERT_FILE", ca_file);
         }
         let mut process = Process::start("muster", command, self.dir.path())?;
         let log = process.log_path().to_owned();
         let addresses = process
-            .ready("the operator to be ready", READY, async || {
-                let addresses = bound(&read(&log)).ok_or("it has not said where it listens")?;
+            .ready("the operator to be ready", READY_TIMEOUT, async || {
+                let addresses = logged_addresses(&read(&log)).ok_or("the log has no addresses yet")?;
                 match get(addresses.probes, "/readyz").await {
                     Ok((200, _)) => Ok(addresses),
                     Ok((_, body)) => Err(body),
@@ -141,22 +140,22 @@ impl Files {
     }
 }
 
-/// The addresses that the operator says in its log that it listens on.
-fn bound(log: &str) -> Option<Addresses> {
+/// The addresses of the last line in which the operator logs where it listens.
+fn logged_addresses(log: &str) -> Option<ListenAddresses> {
     let (_, fields) = log.lines().rev().find_map(|line| line.split_once(" muster runs "))?;
     let address = |key: &str| fields.split(' ').find_map(|field| field.strip_prefix(key)?.parse().ok());
-    Some(Addresses { api: address("api=")?, probes: address("probes=")? })
+    Some(ListenAddresses { api: address("api=")?, probes: address("probes=")? })
 }
 
-/// One HTTP GET: status and body.
+/// Sends one HTTP GET; returns the status and the body.
 async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("the answer is no HTTP")?;
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("the answer has no status")?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("the reply is not HTTP")?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("the reply has no status")?;
     Ok((status, body.to_owned()))
 }
 
@@ -165,16 +164,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_are_those_that_the_last_run_said() {
+    fn the_addresses_come_from_the_last_log_line() {
         let line = |port| {
             format!("Z  INFO muster::app: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
         };
-        let addresses = bound(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
+        let addresses = logged_addresses(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
         assert_eq!((addresses.api.port(), addresses.probes.port()), (6, 7));
     }
 
     #[test]
-    fn an_operator_that_has_not_said_where_it_listens_has_no_address() {
-        assert!(bound("Z  INFO muster::app: starting\n").is_none());
+    fn a_log_without_addresses_gives_none() {
+        assert!(logged_addresses("Z  INFO muster::app: starting\n").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! A process of ours and everything that it starts.
+//! A child process and its process group.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -10,12 +10,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::Failure;
-use super::wait::{LOOK, until};
+use super::wait::{POLL_INTERVAL, until};
 
-/// How long a process may take to end by itself.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time between SIGTERM and SIGKILL.
+const TERMINATION_GRACE: Duration = Duration::from_secs(5);
 
-/// A process in a group of its own, which ends with this value.
+/// A process in a process group of its own. The group ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -24,7 +24,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a process whose output goes to `<name>.log` in `dir`, after what stands there already.
+    /// Starts a process and appends its output to `<name>.log` in `dir`.
     pub(crate) fn start(name: &str, mut command: Command, dir: &Path) -> Result<Self, Failure> {
         let log = dir.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log)?;
@@ -33,10 +33,10 @@ impl Process {
         Ok(Self { child, name: name.to_owned(), log })
     }
 
-    /// Waits until the process does what is asked for.
+    /// Waits until `condition` returns a value.
     ///
     /// # Errors
-    /// It ended before, or did not do so in time; with the end of its log.
+    /// The process ended first, or the limit is over. The error has the end of the log.
     pub(crate) async fn ready<T>(
         &mut self,
         what: &str,
@@ -48,56 +48,56 @@ impl Process {
             failure = self.ended() => return Err(failure),
             answer = until(what, limit, condition) => answer,
         };
-        answer.map_err(|error| format!("{error}; {}", self.last_words()).into())
+        answer.map_err(|error| format!("{error}; {}", self.log_excerpt()).into())
     }
 
-    /// Waits until the process has ended, and says how.
+    /// Waits until the process has ended; returns the exit status and the end of the log as an error.
     pub(crate) async fn ended(&mut self) -> Failure {
         match self.exit().await {
-            Ok(status) => format!("{} ended ({status}); {}", self.name, self.last_words()).into(),
+            Ok(status) => format!("{} ended ({status}); {}", self.name, self.log_excerpt()).into(),
             Err(error) => error.into(),
         }
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has ended; returns the exit status.
     pub(crate) async fn exit(&mut self) -> std::io::Result<ExitStatus> {
         loop {
             match self.child.try_wait()? {
-                None => tokio::time::sleep(LOOK).await,
+                None => tokio::time::sleep(POLL_INTERVAL).await,
                 Some(status) => return Ok(status),
             }
         }
     }
 
-    fn last_words(&self) -> String {
+    fn log_excerpt(&self) -> String {
         format!("the end of its log:\n{}", self.tail(25))
     }
 
-    /// Its process id.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where its log is.
+    /// The path of the log.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// Everything that it wrote.
+    /// The whole log.
     pub(crate) fn log(&self) -> String {
         read(&self.log)
     }
 
-    /// The last lines that it wrote.
+    /// The last lines of the log.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let log = self.log();
         let all: Vec<_> = log.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Sends a signal to the group.
+    /// Sends a signal to the process group.
     pub(crate) fn signal(&self, signal: Signal) {
-        // A group that has ended needs no signal.
+        // A group that has already ended needs no signal.
         let _ = killpg(self.group(), signal);
     }
 
@@ -105,10 +105,10 @@ impl Process {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(i32::MAX))
     }
 
-    /// Ends the group: asks first, and insists after a while.
+    /// Ends the group: SIGTERM first, SIGKILL after the grace period.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let end = Instant::now() + GRACE;
+        let end = Instant::now() + TERMINATION_GRACE;
         while Instant::now() < end {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(20)),
@@ -118,15 +118,15 @@ impl Process {
         self.kill();
     }
 
-    /// Ends the group at once.
+    /// Ends the group with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
-        // It is gone either way.
+        // The process has ended, whatever `wait` returns.
         let _ = self.child.wait();
     }
 }
 
-/// The text of a log.
+/// The text of a log file.
 pub(crate) fn read(log: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
 }
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_takes_what_it_started_with_it_also_when_a_test_panics() {
+    async fn a_process_group_ends_when_its_test_panics() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
         let panics = async move {
             let mut process = shell("sleep 600 & echo $!; wait", &path);
             let log = process.log_path().to_owned();
             let started = async || read(&log).trim().parse::<i32>().map_err(|e| e.to_string());
-            let child = process.ready("the pid", GRACE, started).await.unwrap();
+            let child = process.ready("the pid", TERMINATION_GRACE, started).await.unwrap();
             std::panic::panic_any(child);
         };
         let local = tokio::task::LocalSet::new();
@@ -165,14 +165,14 @@ mod tests {
             Err(nix::errno::Errno::ESRCH) => Ok(()),
             other => Err(format!("{other:?}")),
         };
-        until("its child to be gone", GRACE, gone).await.unwrap();
+        until("its child to be gone", TERMINATION_GRACE, gone).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_process_that_ends_early_is_not_waited_for() {
+    async fn a_process_that_ends_early_fails_the_wait() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell("echo no such flag; exit 3", dir.path());
-        let failure = process.ready("it to answer", GRACE, async || Err::<(), _>(String::new())).await;
+        let failure = process.ready("it to answer", TERMINATION_GRACE, async || Err::<(), _>(String::new())).await;
         let failure = failure.unwrap_err().to_string();
         assert!(failure.contains("exit status: 3") && failure.contains("no such flag"), "{failure}");
     }

@@ -1,4 +1,4 @@
-//! Waiting for a condition.
+//! Waits for a condition.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use super::Failure;
 
-/// How often a condition is looked at.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
+/// Time between two checks of a condition.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Looks until `condition` gives a value.
+/// Polls `condition` until it returns a value.
 ///
 /// # Errors
-/// What it last saw, when `limit` is over.
+/// `limit` is over. The error has the condition's last error.
 pub async fn until<T>(
     what: &str,
     limit: Duration,
@@ -27,6 +27,6 @@ pub async fn until<T>(
         if Instant::now() >= end {
             return Err(format!("{what}: not within {} s; last seen: {seen}", limit.as_secs()).into());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,13 +1,13 @@
-//! The real control plane, as the cluster tests find it.
+//! Tests of the harness's control plane.
 
 use std::time::Duration;
 
 use muster_harness::{ControlPlane, until};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const GC_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_deletes_what_belongs_to_others_and_keeps_accounts_apart() {
+async fn the_control_plane_collects_garbage_and_enforces_rbac() {
     let cluster = ControlPlane::start().await.unwrap();
     let kubectl = &cluster.kubectl;
     assert!(kubectl.run(&["version"]).await.unwrap().contains("Server Version: v1.36.3"));
@@ -34,6 +34,6 @@ async fn it_deletes_what_belongs_to_others_and_keeps_accounts_apart() {
             kubectl.try_run(&["get", "secret", "owned", "-n", "owners"], "").await.map_err(|e| e.to_string())?;
         if output.stderr.contains("NotFound") { Ok(()) } else { Err(output.stdout) }
     };
-    until("the owned Secret to be gone", PATIENCE, gone).await.unwrap();
+    until("the owned Secret to be gone", GC_TIMEOUT, gone).await.unwrap();
     kubectl.run(&["delete", "namespace", "owners", "--timeout=60s"]).await.unwrap();
 }

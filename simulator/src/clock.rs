@@ -1,15 +1,14 @@
-//! Time and identifiers, both deterministic: time is the runtime's, identifiers are counted and
-//! hashed.
+//! Deterministic time and identifiers: time is the runtime's, identifiers are hashes of a counter.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-/// The moment that every simulated gateway starts at, in Unix milliseconds.
+/// The start time of every simulated gateway, in Unix milliseconds.
 const EPOCH_MS: i64 = 1_795_433_000_000;
 
-/// Unix milliseconds that follow the runtime's clock, so that a paused clock is enough to test.
+/// Unix milliseconds that follow the runtime's clock, so that tests can pause the clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: Instant,
@@ -29,13 +28,13 @@ impl Clock {
     }
 }
 
-/// A source of identifiers that are unique in one simulator and the same in every run.
+/// A source of identifiers that are unique in one simulator and equal in every run.
 #[derive(Debug, Default)]
-pub(crate) struct Ids {
+pub(crate) struct IdGenerator {
     issued: u64,
 }
 
-impl Ids {
+impl IdGenerator {
     /// The next identifier, in the shape of a UUID of version 4.
     pub(crate) fn uuid(&mut self) -> String {
         let hash = hex(&self.next());
@@ -53,7 +52,7 @@ impl Ids {
     }
 }
 
-/// Lower-case hexadecimal text of `bytes`.
+/// The bytes as lower-case hexadecimal text.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -62,7 +61,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The SHA-256 of `text` in hexadecimal.
+/// The SHA-256 of `bytes` in hexadecimal.
 pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -1,5 +1,4 @@
-//! One connection: the upgrade, the challenge, the handshake, then calls and events until either
-//! side ends it.
+//! One connection: the upgrade, the challenge, the handshake, then calls and events until either side closes.
 
 use std::sync::Arc;
 
@@ -21,49 +20,51 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    gateway::{Gateway, Request},
+    gateway::{Gateway, RequestFrame},
     handshake,
     methods::system,
-    profile::MAX_PAYLOAD,
-    world::remote::Remote,
-    world::{Power, links::Out},
+    profile::MAX_PAYLOAD_BYTES,
+    world::origin::Origin,
+    world::{ProcessState, connections::ConnectionCommand},
 };
 
-/// Serves one client to the end of its connection.
+/// Serves one client until its connection ends.
 pub(crate) async fn serve(
     gateway: Arc<Gateway>,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    remote: Remote,
+    origin: Origin,
 ) {
-    if gateway.power() == Power::Lost {
-        return swallow(stream).await;
+    if gateway.process_state() == ProcessState::HostLost {
+        return hold_open(stream).await;
     }
-    let draining = gateway.power() == Power::Draining;
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD)).max_frame_size(Some(MAX_PAYLOAD));
-    // The signature is the library's, whose error is a whole response.
+    let draining = gateway.process_state() == ProcessState::Draining;
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_PAYLOAD_BYTES)).max_frame_size(Some(MAX_PAYLOAD_BYTES));
+    // The callback's signature belongs to tungstenite, whose error is a whole response.
     #[expect(clippy::result_large_err, reason = "the callback's type is given by tungstenite")]
-    let check = |upgrade: &Upgrade, response: Response| match refusal(upgrade, draining) {
-        Some(status) => Err(refused(status)),
+    let check = |upgrade: &Upgrade, response: Response| match refusal_status(upgrade, draining) {
+        Some(status) => Err(refusal_response(status)),
         None => Ok(response),
     };
     let Ok(socket) = accept_hdr_async_with_config(stream, check, Some(config)).await else {
         return;
     };
-    let (out, outbox) = unbounded_channel();
-    let link = gateway.world().links.open(out, remote == Remote::Remote);
-    let mut connection = Connection { gateway: gateway.clone(), socket, outbox, link, nonce: String::new() };
-    // A client that goes away is not an error of the server's.
+    let (sender, commands) = unbounded_channel();
+    let connection_id = gateway.world().connections.open(sender, origin == Origin::Remote);
+    let mut connection =
+        Connection { gateway: gateway.clone(), socket, commands, id: connection_id, nonce: String::new() };
+    // A client that disconnects is no error of the server.
     let _ = connection.run().await;
-    gateway.world().links.close(link);
+    gateway.world().connections.close(connection_id);
 }
 
-/// Holds a byte stream open without an answer until the client gives it up.
-async fn swallow(mut stream: impl AsyncRead + Unpin) {
-    // A client that goes away is not an error of the server's.
+/// Holds a byte stream open without a reply until the client closes it.
+async fn hold_open(mut stream: impl AsyncRead + Unpin) {
+    // A client that disconnects is no error of the server.
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
-fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
+fn refusal_status(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
     if draining {
         Some(StatusCode::SERVICE_UNAVAILABLE)
     } else if upgrade.headers().contains_key("x-forwarded-for") {
@@ -73,17 +74,18 @@ fn refusal(upgrade: &Upgrade, draining: bool) -> Option<StatusCode> {
     }
 }
 
-fn refused(status: StatusCode) -> ErrorResponse {
+fn refusal_response(status: StatusCode) -> ErrorResponse {
     let mut response = ErrorResponse::new(None);
     *response.status_mut() = status;
     response
 }
 
+/// The task of one connection, with its WebSocket stream.
 struct Connection<S> {
     gateway: Arc<Gateway>,
     socket: WebSocketStream<S>,
-    outbox: UnboundedReceiver<Out>,
-    link: u64,
+    commands: UnboundedReceiver<ConnectionCommand>,
+    id: u64,
     nonce: String,
 }
 
@@ -95,12 +97,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut ticks = interval_at(Instant::now() + tick, tick);
         let mut healths = interval_at(Instant::now() + health, health);
         loop {
-            // Cancel-safe: each branch waits on a queue or a timer, and sends only once it was
-            // chosen.
+            // Cancel-safe: each branch waits on a queue or a timer, and sends only after the select chose it.
             tokio::select! {
                 biased;
-                out = self.outbox.recv() => {
-                    if !self.send(out).await? {
+                command = self.commands.recv() => {
+                    if !self.send(command).await? {
                         return Ok(());
                     }
                 }
@@ -112,12 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 _ = ticks.tick() => {
                     let mut world = self.gateway.world();
                     let payload = json!({"ts": world.clock.now_ms()});
-                    world.emit_to(self.link, "tick", &payload);
+                    world.emit_to(self.id, "tick", &payload);
                 }
                 _ = healths.tick() => {
                     let mut world = self.gateway.world();
                     let payload = system::snapshot(&world);
-                    world.emit_to(self.link, "health", &payload);
+                    world.emit_to(self.id, "health", &payload);
                 }
             }
         }
@@ -136,25 +137,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload})).await
     }
 
-    /// Sends what is due; whether the connection goes on.
-    async fn send(&mut self, out: Option<Out>) -> Result<bool, Error> {
-        match out {
-            Some(Out::Frame(frame)) => self.write(&frame).await.map(|()| true),
-            Some(Out::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
-            Some(Out::Silence) => {
+    /// Executes a command; returns whether the connection goes on.
+    async fn send(&mut self, command: Option<ConnectionCommand>) -> Result<bool, Error> {
+        match command {
+            Some(ConnectionCommand::Frame(frame)) => self.write(&frame).await.map(|()| true),
+            Some(ConnectionCommand::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
+            Some(ConnectionCommand::Silence) => {
                 self.silence().await;
                 Ok(false)
             }
-            Some(Out::Abort) | None => Ok(false),
+            Some(ConnectionCommand::Abort) | None => Ok(false),
         }
     }
 
-    /// Holds the byte stream open, as a host does that has lost its network, until the client gives it up.
+    /// Holds the WebSocket open without a reply, like a host without a network, until the client closes it.
     async fn silence(&mut self) {
         while let Some(Ok(_)) = self.socket.next().await {}
     }
 
-    /// Takes in what the client sent; whether the connection goes on.
+    /// Handles a message of the client; returns whether the connection goes on.
     async fn receive(&mut self, message: Option<Result<Message, Error>>) -> Result<bool, Error> {
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return Ok(false),
@@ -162,12 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(_)) => return Ok(true),
         };
-        let Some(request) = parsed(self.link, text.as_str()) else {
+        let Some(request) = parsed(self.id, text.as_str()) else {
             self.close(1008, "invalid request frame").await?;
             return Ok(false);
         };
-        let admitted = self.gateway.world().links.get(self.link).is_some_and(|link| link.client.is_some());
-        if admitted {
+        let accepted =
+            self.gateway.world().connections.get(self.id).is_some_and(|connection| connection.client.is_some());
+        if accepted {
             tokio::spawn(self.gateway.clone().serve(request));
             return Ok(true);
         }
@@ -192,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn parsed(link: u64, text: &str) -> Option<Request> {
+fn parsed(connection_id: u64, text: &str) -> Option<RequestFrame> {
     let frame: Value = serde_json::from_str(text).ok()?;
     if frame["type"] != "req" {
         return None;
@@ -201,5 +203,10 @@ fn parsed(link: u64, text: &str) -> Option<Request> {
         Value::Null => json!({}),
         params => params.clone(),
     };
-    Some(Request { link, id: frame["id"].as_str()?.to_owned(), method: frame["method"].as_str()?.to_owned(), params })
+    Some(RequestFrame {
+        connection_id,
+        id: frame["id"].as_str()?.to_owned(),
+        method: frame["method"].as_str()?.to_owned(),
+        params,
+    })
 }

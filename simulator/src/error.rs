@@ -1,10 +1,10 @@
-//! The error part of a reply, as the gateway shapes it.
+//! The error part of a reply, in the gateway's format.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-/// A refused call: code, message and the optional fields that real gateways add.
+/// A refused call: code, message and the optional fields of real gateways.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RpcError {
     pub(crate) code: String,

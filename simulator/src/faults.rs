@@ -1,4 +1,4 @@
-//! Faults: what goes wrong with one call, exactly when, and once, or with all of a kind for a while.
+//! Faults of single calls. A fault happens once, or for a while if it is lasting.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::error::RpcError;
 
-/// One thing that goes wrong with one call; it is gone once it has happened, or a while later where it
-/// is [`lasting`](Self::lasting).
+/// A fault of one call. The fault is used up once it has happened, or after its time if it is
+/// [`lasting`](Self::lasting).
 ///
 /// ```
 /// use muster_simulator::Fault;
@@ -19,30 +19,30 @@ use crate::error::RpcError;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Fault {
-    calls: Calls,
-    having: Option<(String, Value)>,
-    containing: Option<String>,
+    calls: CallFilter,
+    param: Option<(String, Value)>,
+    contains: Option<String>,
     skip: usize,
     lasting: Duration,
-    /// Until when a fault that lasts strikes on; `None` before its first strike.
+    /// The end of a lasting fault; `None` before its first match.
     until: Option<Instant>,
-    action: Action,
+    action: FaultAction,
 }
 
-/// The calls that a fault counts.
+/// The calls that a fault matches.
 #[derive(Clone, Debug)]
-enum Calls {
+enum CallFilter {
     Method(String),
     Any,
     AnyWrite,
 }
 
-/// What happens to the call.
+/// The effect on the call.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
-    Before(Loss),
-    During(Loss),
-    After(Loss),
+pub(crate) enum FaultAction {
+    Before(Disruption),
+    During(Disruption),
+    After(Disruption),
     LoseReply,
     RepeatReply,
     HoldReply(Duration),
@@ -52,178 +52,176 @@ pub(crate) enum Action {
     Unsettle(Duration),
 }
 
-/// How a connection is lost.
+/// The effect on the connection or the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub(crate) enum Disruption {
     /// The byte stream ends.
-    Drop,
-    /// The byte stream stays, and nothing comes or goes any more.
+    DropConnection,
+    /// The byte stream stays open and carries nothing.
     Silence,
     /// The process is killed.
     Kill,
-    /// The process is killed in a removal, and does not boot any more.
-    Brick,
-    /// The process restarts in good order.
+    /// The process is killed during a deletion and exits at each start.
+    KillUnbootable,
+    /// The process restarts gracefully.
     Restart,
 }
 
 impl Fault {
-    /// A fault of the next call of `method`: unless told otherwise, its reply is lost.
+    /// A fault of the next call of `method`. Without another effect, the reply is lost.
     pub fn on(method: impl Into<String>) -> Self {
-        Self::of(Calls::Method(method.into()))
+        Self::of(CallFilter::Method(method.into()))
     }
 
-    /// A fault of the next call, whatever its method.
+    /// A fault of the next call of any method.
     pub fn on_any() -> Self {
-        Self::of(Calls::Any)
+        Self::of(CallFilter::Any)
     }
 
     /// A fault of the next call that writes.
     pub fn on_any_write() -> Self {
-        Self::of(Calls::AnyWrite)
+        Self::of(CallFilter::AnyWrite)
     }
 
-    fn of(calls: Calls) -> Self {
+    fn of(calls: CallFilter) -> Self {
         Self {
             calls,
-            having: None,
-            containing: None,
+            param: None,
+            contains: None,
             skip: 0,
             lasting: Duration::ZERO,
             until: None,
-            action: Action::LoseReply,
+            action: FaultAction::LoseReply,
         }
     }
 
-    /// Counts only calls whose parameter `name` is `value`.
+    /// Matches only calls whose parameter `name` is `value`.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.having = Some((name.into(), value.into()));
+        self.param = Some((name.into(), value.into()));
         self
     }
 
-    /// Counts only calls whose parameters, as JSON, contain `text`.
+    /// Matches only calls whose parameters, as JSON, contain `text`.
     #[must_use]
     pub fn containing(mut self, text: impl Into<String>) -> Self {
-        self.containing = Some(text.into());
+        self.contains = Some(text.into());
         self
     }
 
-    /// Strikes the `n`-th matching call from now, counted from one.
+    /// Happens at the `n`-th matching call from now; the first is 1.
     #[must_use]
     pub fn nth(mut self, n: usize) -> Self {
         self.skip = n.saturating_sub(1);
         self
     }
 
-    /// The call is executed; its reply never comes, and the connection stays.
+    /// The call is executed. The reply is lost, and the connection stays open.
     #[must_use]
     pub fn lose_reply(self) -> Self {
-        self.doing(Action::LoseReply)
+        self.with_action(FaultAction::LoseReply)
     }
 
-    /// The connection is lost and the call is not executed.
+    /// The connection drops, and the call is not executed.
     #[must_use]
     pub fn drop_connection_before(self) -> Self {
-        self.doing(Action::Before(Loss::Drop))
+        self.with_action(FaultAction::Before(Disruption::DropConnection))
     }
 
-    /// The call is executed and the connection is lost instead of a reply.
+    /// The call is executed, and the connection drops instead of the reply.
     #[must_use]
     pub fn drop_connection_after(self) -> Self {
-        self.doing(Action::After(Loss::Drop))
+        self.with_action(FaultAction::After(Disruption::DropConnection))
     }
 
-    /// The gateway is killed and the call is not executed.
+    /// The gateway is killed, and the call is not executed.
     #[must_use]
     pub fn kill_before(self) -> Self {
-        self.doing(Action::Before(Loss::Kill))
+        self.with_action(FaultAction::Before(Disruption::Kill))
     }
 
-    /// The call is executed and the gateway is killed instead of a reply.
+    /// The call is executed, and the gateway is killed instead of the reply.
     #[must_use]
     pub fn kill_after(self) -> Self {
-        self.doing(Action::After(Loss::Kill))
+        self.with_action(FaultAction::After(Disruption::Kill))
     }
 
-    /// The gateway is killed in the middle of the call: a config write is on the disk and not applied. Other calls
-    /// are executed.
+    /// The gateway is killed during the call: a config write is on disk and not applied. Other calls are executed.
     #[must_use]
     pub fn kill_during(self) -> Self {
-        self.doing(Action::During(Loss::Kill))
+        self.with_action(FaultAction::During(Disruption::Kill))
     }
 
-    /// The gateway is killed in the middle of an `agents.delete`, and exits at each boot until
-    /// [`Simulator::repair`](crate::Simulator::repair).
+    /// The gateway is killed during an `agents.delete`, and exits at each start until
+    /// [`Simulator::repair_half_deleted`](crate::Simulator::repair_half_deleted).
     #[must_use]
     pub fn kill_for_good(self) -> Self {
-        self.doing(Action::Before(Loss::Brick))
+        self.with_action(FaultAction::Before(Disruption::KillUnbootable))
     }
 
-    /// The gateway restarts in good order and the call is not executed: it is refused, and the connection closes
-    /// with 1012.
+    /// The gateway restarts gracefully and refuses the call; the connection closes with 1012.
     #[must_use]
     pub fn restart_before(self) -> Self {
-        self.doing(Action::Before(Loss::Restart))
+        self.with_action(FaultAction::Before(Disruption::Restart))
     }
 
-    /// The call is executed and the gateway restarts in good order instead of a reply.
+    /// The call is executed, and the gateway restarts gracefully instead of the reply.
     #[must_use]
     pub fn restart_after(self) -> Self {
-        self.doing(Action::After(Loss::Restart))
+        self.with_action(FaultAction::After(Disruption::Restart))
     }
 
-    /// The call is not executed; the connection stays open and nothing comes or goes on it any more.
+    /// The call is not executed. The connection stays open and carries nothing.
     #[must_use]
     pub fn silence_before(self) -> Self {
-        self.doing(Action::Before(Loss::Silence))
+        self.with_action(FaultAction::Before(Disruption::Silence))
     }
 
-    /// The call is executed; the connection stays open and nothing comes or goes on it any more.
+    /// The call is executed. The connection stays open and carries nothing.
     #[must_use]
     pub fn silence_after(self) -> Self {
-        self.doing(Action::After(Loss::Silence))
+        self.with_action(FaultAction::After(Disruption::Silence))
     }
 
-    /// The call is executed and its reply comes twice.
+    /// The call is executed, and its reply is sent twice.
     #[must_use]
     pub fn repeat_reply(self) -> Self {
-        self.doing(Action::RepeatReply)
+        self.with_action(FaultAction::RepeatReply)
     }
 
-    /// The call is executed and its reply is held back, so that those of later calls overtake it.
+    /// The call is executed, and its reply is held back, so that replies of later calls overtake it.
     #[must_use]
     pub fn hold_reply(self, time: Duration) -> Self {
-        self.doing(Action::HoldReply(time))
+        self.with_action(FaultAction::HoldReply(time))
     }
 
-    /// From this call on the gateway accepts config writes for a while and does not work with them.
+    /// From this call on, the gateway accepts config writes for `time` and does not apply them.
     #[must_use]
     pub fn unsettle(self, time: Duration) -> Self {
-        self.doing(Action::Unsettle(time))
+        self.with_action(FaultAction::Unsettle(time))
     }
 
-    /// Strikes all matching calls from the first one on, for a while.
+    /// Matches all calls for `time` after the first match.
     #[must_use]
     pub fn lasting(mut self, time: Duration) -> Self {
         self.lasting = time;
         self
     }
 
-    /// A refusal says when to ask again.
+    /// Adds a retry delay to a refusal.
     #[must_use]
     pub fn retry_after(mut self, time: Duration) -> Self {
-        if let Action::Refuse(error) = self.action {
-            self.action = Action::Refuse(error.after(time));
+        if let FaultAction::Refuse(error) = self.action {
+            self.action = FaultAction::Refuse(error.after(time));
         }
         self
     }
 
-    /// A refusal has details.
+    /// Adds details to a refusal.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        if let Action::Refuse(error) = self.action {
-            self.action = Action::Refuse(error.with_details(details));
+        if let FaultAction::Refuse(error) = self.action {
+            self.action = FaultAction::Refuse(error.with_details(details));
         }
         self
     }
@@ -232,73 +230,72 @@ impl Fault {
     #[must_use]
     pub fn error(self, code: &str, message: impl Into<String>, retryable: bool) -> Self {
         let error = RpcError::new(code, message);
-        self.doing(Action::Refuse(if retryable { error.retryable() } else { error }))
+        self.with_action(FaultAction::Refuse(if retryable { error.retryable() } else { error }))
     }
 
-    /// The call is executed later.
+    /// The call is executed after `delay`.
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
-        self.doing(Action::Delay(delay))
+        self.with_action(FaultAction::Delay(delay))
     }
 
-    /// The call is not executed and never answered; the connection stays.
+    /// The call is neither executed nor answered. The connection stays open.
     #[must_use]
     pub fn hang(self) -> Self {
-        self.doing(Action::Hang)
+        self.with_action(FaultAction::Hang)
     }
 
-    fn doing(mut self, action: Action) -> Self {
+    fn with_action(mut self, action: FaultAction) -> Self {
         self.action = action;
         self
     }
 
     fn matches(&self, method: &str, params: &Value, writes: bool) -> bool {
         let called = match &self.calls {
-            Calls::Method(wanted) => wanted == method,
-            Calls::Any => true,
-            Calls::AnyWrite => writes,
+            CallFilter::Method(wanted) => wanted == method,
+            CallFilter::Any => true,
+            CallFilter::AnyWrite => writes,
         };
         called
-            && self.having.as_ref().is_none_or(|(name, value)| params.get(name) == Some(value))
-            && self.containing.as_ref().is_none_or(|text| params.to_string().contains(text))
+            && self.param.as_ref().is_none_or(|(name, value)| params.get(name) == Some(value))
+            && self.contains.as_ref().is_none_or(|text| params.to_string().contains(text))
     }
 }
 
 /// The faults that have not happened yet.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    waiting: Vec<Fault>,
+    pending: Vec<Fault>,
 }
 
 impl Faults {
     pub(crate) fn inject(&mut self, fault: Fault) {
-        self.waiting.push(fault);
+        self.pending.push(fault);
     }
 
     pub(crate) fn left(&self) -> usize {
-        self.waiting.iter().filter(|fault| fault.until.is_none()).count()
+        self.pending.iter().filter(|fault| fault.until.is_none()).count()
     }
 
-    /// Counts a call, and takes the fault that strikes it: of several, the one that was injected
-    /// first.
-    pub(crate) fn strike(&mut self, method: &str, params: &Value, writes: bool) -> Option<Action> {
+    /// Counts a call, and takes the fault that matches it: of several faults, the first injected.
+    pub(crate) fn take_match(&mut self, method: &str, params: &Value, writes: bool) -> Option<FaultAction> {
         let now = Instant::now();
-        self.waiting.retain(|fault| fault.until.is_none_or(|until| until > now));
-        let mut struck = None;
-        for (index, fault) in self.waiting.iter_mut().enumerate() {
+        self.pending.retain(|fault| fault.until.is_none_or(|until| until > now));
+        let mut matched = None;
+        for (index, fault) in self.pending.iter_mut().enumerate() {
             if !fault.matches(method, params, writes) {
                 continue;
             }
             if fault.skip > 0 {
                 fault.skip -= 1;
-            } else if struck.is_none() {
-                struck = Some(index);
+            } else if matched.is_none() {
+                matched = Some(index);
             }
         }
-        let index = struck?;
-        let fault = self.waiting.get_mut(index)?;
+        let index = matched?;
+        let fault = self.pending.get_mut(index)?;
         if fault.lasting.is_zero() {
-            return Some(self.waiting.remove(index).action);
+            return Some(self.pending.remove(index).action);
         }
         fault.until.get_or_insert(now + fault.lasting);
         Some(fault.action.clone())
@@ -312,11 +309,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_strikes_its_nth_call_once() {
+    fn a_fault_happens_once_at_its_nth_call() {
         let mut faults = Faults::default();
         faults.inject(Fault::on("agents.create").nth(2).hang());
-        let strikes: Vec<bool> = (0..4).map(|_| faults.strike("agents.create", &json!({}), true).is_some()).collect();
-        assert_eq!(strikes, [false, true, false, false]);
+        let matches: Vec<bool> =
+            (0..4).map(|_| faults.take_match("agents.create", &json!({}), true).is_some()).collect();
+        assert_eq!(matches, [false, true, false, false]);
         assert_eq!(faults.left(), 0);
     }
 
@@ -324,28 +322,28 @@ mod tests {
     fn a_fault_of_writes_ignores_reads() {
         let mut faults = Faults::default();
         faults.inject(Fault::on_any_write().lose_reply());
-        assert!(faults.strike("agents.list", &json!({}), false).is_none());
-        assert!(faults.strike("agents.files.set", &json!({}), true).is_some());
+        assert!(faults.take_match("agents.list", &json!({}), false).is_none());
+        assert!(faults.take_match("agents.files.set", &json!({}), true).is_some());
     }
 
     #[test]
-    fn a_fault_may_ask_for_a_parameter() {
+    fn a_fault_can_require_a_parameter() {
         let mut faults = Faults::default();
         faults.inject(Fault::on("agents.files.set").with("name", "AGENTS.md"));
-        assert!(faults.strike("agents.files.set", &json!({"name": "SOUL.md"}), true).is_none());
-        assert!(faults.strike("agents.files.set", &json!({"name": "AGENTS.md"}), true).is_some());
+        assert!(faults.take_match("agents.files.set", &json!({"name": "SOUL.md"}), true).is_none());
+        assert!(faults.take_match("agents.files.set", &json!({"name": "AGENTS.md"}), true).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fault_that_lasts_strikes_from_its_first_call_on_and_no_longer_than_that() {
+    async fn a_lasting_fault_matches_from_its_first_call_until_its_time_is_over() {
         let mut faults = Faults::default();
         faults.inject(Fault::on("config.patch").nth(2).hang().lasting(Duration::from_secs(10)));
-        let mut strikes = Vec::new();
+        let mut matches = Vec::new();
         for _ in 0..4 {
-            strikes.push(faults.strike("config.patch", &json!({}), true).is_some());
+            matches.push(faults.take_match("config.patch", &json!({}), true).is_some());
             tokio::time::advance(Duration::from_secs(6)).await;
         }
-        assert_eq!(strikes, [false, true, true, false]);
+        assert_eq!(matches, [false, true, true, false]);
         assert_eq!(faults.left(), 0);
     }
 }

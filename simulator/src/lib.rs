@@ -1,27 +1,26 @@
-//! A WebSocket gateway that behaves as real `OpenClaw` gateways were measured to, with faults.
+//! A WebSocket gateway that behaves as measured on real `OpenClaw` gateways, with faults.
 //!
-//! It runs in the process that tests against it, on an in-memory byte stream and under a paused
-//! clock, or on a port. It knows nothing of the client that it is tested with: it speaks JSON, and
-//! holds its own copy of every message.
+//! The simulator runs in the process of its test, on an in-memory byte stream and under a paused clock, or on a port.
+//! The simulator does not depend on the client under test: it speaks JSON and has its own copy of every message.
 //!
-//! - [`Profile`]: what one version does differently from another, as data.
-//! - [`Simulator`]: the handle: connect, inspect, interfere, inject faults.
-//! - [`Fault`]: what goes wrong with one call.
+//! - [`Profile`]: the differences between versions, as data.
+//! - [`Simulator`]: the handle with which tests connect, act, assert and inject faults.
+//! - [`Fault`]: a fault of one call.
 //!
-//! Inside, from the wire inwards: `connection` (frames), `handshake` and `signature` (who is it),
-//! `call` (how a call goes through: queue, locks, latency, faults), `gateway` (the process and its
-//! end), `methods` (what each call does), `world` and `config` (the values that it changes).
+//! Modules from the wire inwards: `connection` (frames), `handshake` and `signature` (authentication), `dispatch` (the
+//! path of a call: queue, locks, latency, faults), `gateway` (the process and its end), `methods` (the effect of each
+//! call), `world` and `config` (the state). `external_actions` and `assertions` are for tests.
 
-mod call;
+mod assertions;
 mod clock;
 mod config;
 mod connection;
+mod dispatch;
 mod error;
+mod external_actions;
 mod faults;
 mod gateway;
-mod hands;
 mod handshake;
-mod inspect;
 mod methods;
 mod profile;
 mod schema;
@@ -29,10 +28,10 @@ mod signature;
 mod simulator;
 mod world;
 
+pub use assertions::{Orphans, Session};
 pub use faults::Fault;
-pub use inspect::{Orphans, Session};
 pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
 pub use simulator::{ListenGuard, Simulator};
+pub use world::origin::Origin;
 pub use world::records::{Call, Chat, Outcome};
-pub use world::remote::Remote;
-pub use world::workspaces::Link;
+pub use world::workspaces::FileLink;

@@ -1,11 +1,11 @@
-//! What one gateway version does differently from another, as data in one place.
+//! The differences between gateway versions, as data in one place.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-/// The longest frame that is accepted, as the hello says.
-pub(crate) const MAX_PAYLOAD: usize = 26_214_400;
+/// The longest accepted frame, in bytes, as the hello reports it.
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 26_214_400;
 
-/// How the configuration holds the agents.
+/// The shape of the agents in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RosterShape {
     /// `agents.list[]`, an array of objects with an `id`.
@@ -14,7 +14,7 @@ pub enum RosterShape {
     Entries,
 }
 
-/// Which shared secret the gateway asks for.
+/// The kind of shared secret that the gateway requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
     /// `auth.token`.
@@ -23,64 +23,63 @@ pub enum AuthMode {
     Password,
 }
 
-/// How long a call takes, from the method's name and the number of agents in the roster.
+/// The duration of a call, from the method's name and the number of agents in the roster.
 pub type Latency = Arc<dyn Fn(&str, usize) -> Duration + Send + Sync>;
 
-/// How long a written configuration waits to be applied, from the number of agents in the roster.
+/// The delay before a written configuration is applied, from the number of agents in the roster.
 pub type Visibility = Arc<dyn Fn(usize) -> Duration + Send + Sync>;
 
-/// One gateway version and the numbers that a test may want to change.
+/// One gateway version, and the numbers that a test may change.
 ///
-/// The constructors hold what was measured; every field may be replaced before
+/// The constructors hold measured values. A test may replace every field before
 /// [`Simulator::new`](crate::Simulator::new).
 #[expect(clippy::struct_excessive_bools, reason = "each is one measured difference")]
 #[derive(Clone)]
 pub struct Profile {
     /// The version that the configuration names as its last writer.
     pub version: &'static str,
-    /// `server.version` of the hello, which is not always the version.
+    /// `server.version` of the hello, which may differ from the version.
     pub announced_version: &'static str,
-    /// The one protocol that is accepted.
+    /// The only accepted protocol.
     pub protocol: u64,
-    /// The oldest protocol that a probe may name, as a refusal says.
+    /// The oldest protocol that a probe may name, as a refusal reports it.
     pub probe_protocol: u64,
-    /// `features.methods` of the hello, one a line.
+    /// `features.methods` of the hello, one per line.
     pub methods: &'static str,
-    /// `features.events` of the hello, one a line.
+    /// `features.events` of the hello, one per line.
     pub events: &'static str,
-    /// How the configuration holds the agents.
+    /// The shape of the agents in the configuration.
     pub roster: RosterShape,
     /// The shared secret.
     pub token: String,
-    /// Which shared secret the gateway asks for.
+    /// The kind of shared secret that the gateway requires.
     pub auth_mode: AuthMode,
-    /// The gateway's home directory, as it appears in paths.
+    /// The gateway's home directory, as paths show it.
     pub home: String,
-    /// Workspace files that may be written, in the order in which they are listed.
+    /// Writable workspace files, in the order in which they are listed.
     pub files: &'static [&'static str],
     /// Files that `agents.create` puts into a new workspace.
     pub seeds: &'static [&'static str],
     /// Files of `files` that `agents.files.list` leaves out.
     pub unlisted_files: &'static [&'static str],
-    /// Whether files carry hashes and `expectedHash` is known.
+    /// Whether files have hashes and `expectedHash` is supported.
     pub file_hashes: bool,
-    /// Keys that `heartbeat` of an agent may have.
+    /// The keys that an agent's `heartbeat` may have.
     pub heartbeat_keys: &'static [&'static str],
-    /// Whether a heartbeat block in the defaults enrols all agents, or only the default agent.
+    /// Whether a heartbeat block in the defaults enrols all agents; if not, only the default agent.
     pub defaults_enrol_all: bool,
     /// Whether heartbeats are cron jobs that `cron.list` shows.
     pub heartbeat_jobs: bool,
-    /// Whether `config.changed` is sent.
+    /// Whether the gateway sends `config.changed`.
     pub config_events: bool,
-    /// Whether `config.get` shows the applied revision beside the written one, and hashes are
-    /// opaque.
+    /// Whether `config.get` shows the applied revision beside the written revision, and hashes are opaque.
     pub opaque_hashes: bool,
-    /// Whether a missing scope is `FORBIDDEN` with details.
+    /// Whether a missing scope gives `FORBIDDEN` with details.
     pub forbidden: bool,
-    /// Whether a remote client without a device keeps the scopes that it asks for.
+    /// Whether a remote client without a device keeps its requested scopes.
     pub deviceless_remote: bool,
-    /// Whether a device that asks again keeps its request for approval alive; else another takes its place when the
-    /// five minutes of the first are over.
+    /// Whether a retry of a device renews its pairing request. If not, a new request replaces the first one after five
+    /// minutes.
     pub retries_renew_pairing: bool,
     /// Whether the main session of an agent can be deleted.
     pub main_session_delete: bool,
@@ -88,48 +87,48 @@ pub struct Profile {
     pub label_limit: usize,
     /// Whether `sessions.reset` keeps the session's id.
     pub reset_keeps_id: bool,
-    /// Whether by-id methods name an unknown agent, or only say `unknown agent id`.
+    /// Whether by-id methods name an unknown agent; if not, the message is `unknown agent id`.
     pub names_unknown_agent: bool,
-    /// Whether `agents.create` needs a workspace.
+    /// Whether `agents.create` requires a workspace.
     pub workspace_required: bool,
-    /// Whether a refusal of parameters names every property that is missing, or only the first.
+    /// Whether a parameter error names every missing property; if not, only the first.
     pub names_every_missing: bool,
-    /// Whether `chat.send` looks for its target before it looks at the parameters.
+    /// Whether `chat.send` checks its target before its parameters.
     pub target_first: bool,
-    /// Whether `chat.send` starts a run for an agent that does not exist.
+    /// Whether `chat.send` starts a run for an unknown agent.
     pub wakes_unknown_agent: bool,
-    /// Whether names of models are brought into the gateway's own form when they are written.
+    /// Whether model names are normalised when they are written.
     pub rewrites_models: bool,
-    /// Whether a `config.patch` is followed by a restart.
+    /// Whether the gateway restarts after a `config.patch`.
     pub restarts_on_patch: bool,
-    /// Whether the id of a deleted agent stays closed until it is created, even when a config write brings it back.
+    /// Whether the id of a deleted agent stays closed until `agents.create`, even if a config write restores the entry.
     pub closes_deleted_ids: bool,
-    /// Whether a write while the file is no JSON starts from what the gateway works with; else from nothing, so that
-    /// what was in the file is lost.
+    /// Whether a write to a file that is not valid JSON starts from the applied configuration. If not, the write starts
+    /// from an empty document, and the content of the file is lost.
     pub heals_broken_config: bool,
-    /// Whether writes that follow each other too closely are lost without an error.
+    /// The time after a write in which a second write undoes the first one without an error.
     pub loses_writes: Option<Duration>,
-    /// How many `config.patch` one client may send in a window.
+    /// The number of `config.patch` calls that one client may send in a window.
     pub patch_budget: usize,
     /// The window of `patch_budget`.
     pub patch_window: Duration,
-    /// How many requests may wait at once before the gateway says that it is busy.
+    /// The number of calls in flight at which the gateway reports that it is busy.
     pub queue: usize,
-    /// How long calls take.
+    /// The duration of calls.
     pub latency: Latency,
-    /// How long a written configuration waits to be applied.
+    /// The delay before a written configuration is applied.
     pub visibility: Visibility,
-    /// How long a gateway that was started answers `gateway starting`.
+    /// The time for which a started gateway answers `gateway starting`.
     pub boot_time: Duration,
-    /// How long an in-process restart takes.
+    /// The duration of an in-process restart.
     pub restart_time: Duration,
-    /// How long the lease of a process that was killed in a reload is held.
+    /// The lease of a process that was killed during a reload.
     pub lease: Duration,
-    /// How long the lease of a process that was killed in a delete is held, from the next start.
+    /// The lease of a process that was killed during a deletion, from the next start.
     pub delete_lease: Duration,
-    /// How long a woken agent runs.
+    /// The duration of a run.
     pub run_time: Duration,
-    /// How long a message waits before it is in the history; a gateway killed earlier loses it.
+    /// The delay before a message is in the history. A gateway that is killed earlier loses the message.
     pub store_time: Duration,
     /// The time between two `tick` events.
     pub tick: Duration,
@@ -176,7 +175,7 @@ const HEARTBEAT_OLD: &[&str] = &[
 ];
 
 impl Profile {
-    /// `OpenClaw` 2026.9.6: protocol 4, `agents.entries`, file hashes, 30 patches a minute.
+    /// `OpenClaw` 2026.9.6: protocol 4, `agents.entries`, file hashes, 30 patches per minute.
     pub fn v2026_9_6() -> Self {
         Self {
             version: "2026.9.6",
@@ -230,7 +229,7 @@ impl Profile {
         }
     }
 
-    /// `OpenClaw` 2026.7.1: protocol 4, `agents.list`, 3 patches a minute.
+    /// `OpenClaw` 2026.7.1: protocol 4, `agents.list`, 3 patches per minute.
     pub fn v2026_7_1() -> Self {
         Self {
             version: "2026.7.1",
@@ -261,7 +260,7 @@ impl Profile {
         }
     }
 
-    /// `OpenClaw` 2026.5.28: as 2026.7.1, with fewer methods; a request for approval ends when its time is over.
+    /// `OpenClaw` 2026.5.28: as 2026.7.1, with fewer methods; retries do not renew a pairing request.
     pub fn v2026_5_28() -> Self {
         Self {
             version: "2026.5.28",
@@ -274,8 +273,7 @@ impl Profile {
         }
     }
 
-    /// `OpenClaw` 2026.3.2: protocol 3, restarts after each patch, loses writes that follow
-    /// closely.
+    /// `OpenClaw` 2026.3.2: protocol 3, restarts after each patch, loses a write if another follows within 1 s.
     pub fn v2026_3_2() -> Self {
         Self {
             version: "2026.3.2",
@@ -299,14 +297,14 @@ impl Profile {
         }
     }
 
-    /// Another shared secret.
+    /// Sets the shared token.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.token = token.into();
         self
     }
 
-    /// A shared password instead of a token.
+    /// Sets a shared password instead of a token.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<String>) -> Self {
         self.token = password.into();
@@ -314,21 +312,21 @@ impl Profile {
         self
     }
 
-    /// Another latency, from the method's name and the number of agents.
+    /// Sets the latency, from the method's name and the number of agents.
     #[must_use]
     pub fn with_latency(mut self, latency: impl Fn(&str, usize) -> Duration + Send + Sync + 'static) -> Self {
         self.latency = Arc::new(latency);
         self
     }
 
-    /// Another delay between a write's reply and its effect.
+    /// Sets the delay between a write's reply and its effect.
     #[must_use]
     pub fn with_visibility_delay(mut self, delay: Duration) -> Self {
         self.visibility = Arc::new(move |_| delay);
         self
     }
 
-    /// Another budget of `config.patch` calls.
+    /// Sets the budget of `config.patch` calls.
     #[must_use]
     pub fn with_patch_budget(mut self, calls: usize, window: Duration) -> Self {
         self.patch_budget = calls;
@@ -336,7 +334,7 @@ impl Profile {
         self
     }
 
-    /// No latency and no visibility delay, for tests that are not about time.
+    /// Sets no latency and no visibility delay, for tests that do not depend on time.
     #[must_use]
     pub fn instant(self) -> Self {
         self.with_latency(|_, _| Duration::ZERO).with_visibility_delay(Duration::ZERO)

@@ -1,4 +1,4 @@
-//! Closed parameter schemas: a property that is not named is refused, in the gateway's own words.
+//! Closed parameter schemas: unknown properties are refused, with the gateway's messages.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use crate::error::RpcError;
 
 /// The type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ParamType {
     Text,
     NonEmpty,
     Flag,
@@ -19,29 +19,29 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
+    pub(crate) value_type: ParamType,
     pub(crate) required: bool,
 }
 
-pub(crate) const fn required(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: true }
+pub(crate) const fn required(name: &'static str, value_type: ParamType) -> Param {
+    Param { name, value_type, required: true }
 }
 
-pub(crate) const fn optional(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: false }
+pub(crate) const fn optional(name: &'static str, value_type: ParamType) -> Param {
+    Param { name, value_type, required: false }
 }
 
-/// Checks `params` against `schema` and names the violations in the order in which real gateways
-/// name them; of the missing properties all, or only the first.
+/// Checks `params` against `schema`. The error names the violations in the order of real gateways; of the missing
+/// properties all, or only the first.
 pub(crate) fn check(method: &str, schema: &[Param], params: &Value, all: bool) -> Result<(), RpcError> {
     let Some(object) = params.as_object() else {
         return Err(RpcError::invalid(format!("invalid {method} params: must be object")));
     };
-    let faults = violations(schema, object, all);
-    if faults.is_empty() {
+    let violations = violations(schema, object, all);
+    if violations.is_empty() {
         Ok(())
     } else {
-        Err(RpcError::invalid(format!("invalid {method} params: {}", faults.join("; "))))
+        Err(RpcError::invalid(format!("invalid {method} params: {}", violations.join("; "))))
     }
 }
 
@@ -57,23 +57,23 @@ fn violations(schema: &[Param], object: &Map<String, Value>, all: bool) -> Vec<S
         .map(|key| format!("at root: unexpected property '{key}'"));
     let wrong = schema.iter().filter_map(|param| {
         let value = object.get(param.name)?;
-        mistyped(param.kind, value).map(|fault| format!("at /{}: {fault}", param.name))
+        mistyped(param.value_type, value).map(|violation| format!("at /{}: {violation}", param.name))
     });
     missing.chain(unknown).chain(wrong).collect()
 }
 
-fn mistyped(kind: Kind, value: &Value) -> Option<&'static str> {
-    match kind {
-        Kind::Text if !value.is_string() => Some("must be string"),
-        Kind::TextOrNull if !value.is_string() && !value.is_null() => Some("must be string"),
-        Kind::NonEmpty => match value.as_str() {
+fn mistyped(value_type: ParamType, value: &Value) -> Option<&'static str> {
+    match value_type {
+        ParamType::Text if !value.is_string() => Some("must be string"),
+        ParamType::TextOrNull if !value.is_string() && !value.is_null() => Some("must be string"),
+        ParamType::NonEmpty => match value.as_str() {
             None => Some("must be string"),
             Some("") => Some("must NOT have fewer than 1 characters"),
             Some(_) => None,
         },
-        Kind::Flag if !value.is_boolean() => Some("must be boolean"),
-        Kind::Integer if !value.is_u64() => Some("must be integer"),
-        Kind::Text | Kind::TextOrNull | Kind::Flag | Kind::Integer | Kind::Any => None,
+        ParamType::Flag if !value.is_boolean() => Some("must be boolean"),
+        ParamType::Integer if !value.is_u64() => Some("must be integer"),
+        ParamType::Text | ParamType::TextOrNull | ParamType::Flag | ParamType::Integer | ParamType::Any => None,
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    const SCHEMA: &[Param] = &[required("sessionKey", Kind::NonEmpty), optional("deliver", Kind::Flag)];
+    const SCHEMA: &[Param] = &[required("sessionKey", ParamType::NonEmpty), optional("deliver", ParamType::Flag)];
 
     fn message(params: &Value) -> String {
         check("chat.send", SCHEMA, params, true).unwrap_err().message

@@ -7,46 +7,46 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::hex;
 
-/// How far a signature's time may be from the gateway's.
-const SKEW_MS: i64 = 120_000;
+/// The largest difference between a signature's time and the gateway's, in milliseconds.
+const MAX_SKEW_MS: i64 = 120_000;
 
-/// What is wrong with a device block: the detail code, the reason and the message.
+/// The error of a device block: the detail code, the reason and the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rejected {
+pub(crate) struct DeviceRejection {
     pub(crate) code: &'static str,
     pub(crate) reason: &'static str,
     pub(crate) message: &'static str,
 }
 
-const fn rejected(code: &'static str, reason: &'static str, message: &'static str) -> Rejected {
-    Rejected { code, reason, message }
+const fn rejection(code: &'static str, reason: &'static str, message: &'static str) -> DeviceRejection {
+    DeviceRejection { code, reason, message }
 }
 
 /// Checks the device block of `params` against the challenge of this connection.
-pub(crate) fn check(params: &Value, nonce: &str, now_ms: i64) -> Result<(), Rejected> {
+pub(crate) fn check(params: &Value, nonce: &str, now_ms: i64) -> Result<(), DeviceRejection> {
     let device = &params["device"];
     let key = bytes(&device["publicKey"]).and_then(|key| <[u8; 32]>::try_from(key).ok());
     let key = key.filter(|key| device["id"] == hex(&Sha256::digest(key)));
     let Some(key) = key else {
-        return Err(rejected("DEVICE_AUTH_DEVICE_ID_MISMATCH", "device-id-mismatch", "device identity mismatch"));
+        return Err(rejection("DEVICE_AUTH_DEVICE_ID_MISMATCH", "device-id-mismatch", "device identity mismatch"));
     };
     let signed_at = device["signedAt"].as_i64();
-    let Some(signed_at) = signed_at.filter(|at| (now_ms - at).abs() <= SKEW_MS) else {
-        return Err(rejected("DEVICE_AUTH_SIGNATURE_EXPIRED", "device-signature-stale", "device signature expired"));
+    let Some(signed_at) = signed_at.filter(|at| (now_ms - at).abs() <= MAX_SKEW_MS) else {
+        return Err(rejection("DEVICE_AUTH_SIGNATURE_EXPIRED", "device-signature-stale", "device signature expired"));
     };
     match device["nonce"].as_str().map(str::trim).unwrap_or_default() {
         "" => {
-            return Err(rejected("DEVICE_AUTH_NONCE_REQUIRED", "device-nonce-missing", "device nonce required"));
+            return Err(rejection("DEVICE_AUTH_NONCE_REQUIRED", "device-nonce-missing", "device nonce required"));
         }
         given if given != nonce => {
-            return Err(rejected("DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch", "device nonce mismatch"));
+            return Err(rejection("DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch", "device nonce mismatch"));
         }
         _ => {}
     }
     if verified(params, &key, signed_at, nonce) {
         Ok(())
     } else {
-        Err(rejected("DEVICE_AUTH_SIGNATURE_INVALID", "device-signature", "device signature invalid"))
+        Err(rejection("DEVICE_AUTH_SIGNATURE_INVALID", "device-signature", "device signature invalid"))
     }
 }
 
@@ -59,13 +59,13 @@ fn verified(params: &Value, key: &[u8; 32], signed_at: i64, nonce: &str) -> bool
     payloads(params, signed_at, nonce).iter().any(|payload| key.verify_strict(payload.as_bytes(), &signature).is_ok())
 }
 
-/// The two texts that a device may have signed.
+/// The two payloads that a device may have signed.
 fn payloads(params: &Value, signed_at: i64, nonce: &str) -> [String; 2] {
     let client = &params["client"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let scopes: Vec<String> = params["scopes"].as_array().into_iter().flatten().map(text).collect();
     let auth = &params["auth"];
-    // A password is no part of it.
+    // The payload never contains a password.
     let signed = ["token", "deviceToken", "bootstrapToken"].iter().find_map(|name| auth[*name].as_str());
     let common = [
         text(&params["device"]["id"]),
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// A handshake that a real client signed for a real gateway.
+    /// A handshake of a real client with a real gateway.
     fn recorded() -> Value {
         json!({
             "role": "operator",
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_old_signature_is_refused() {
-        let code = check(&recorded(), NONCE, SIGNED_AT + SKEW_MS + 1).unwrap_err().code;
+        let code = check(&recorded(), NONCE, SIGNED_AT + MAX_SKEW_MS + 1).unwrap_err().code;
         assert_eq!(code, "DEVICE_AUTH_SIGNATURE_EXPIRED");
     }
 

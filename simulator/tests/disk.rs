@@ -1,4 +1,4 @@
-//! What somebody does on the gateway's disk that the gateway cannot read.
+//! Files on the gateway's disk that the gateway cannot read.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, patch};
-use muster_simulator::{Link, Profile, Simulator};
+use muster_simulator::{FileLink, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -26,16 +26,16 @@ async fn error(client: &mut Client, method: &str, params: Value) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_that_is_no_json_reads_as_an_empty_one_and_nothing_tells_of_it() {
+async fn a_config_that_is_not_json_reads_as_empty_and_sends_no_event() {
     for profile in [Profile::v2026_9_6(), Profile::v2026_7_1(), Profile::v2026_3_2()] {
-        let tells = profile.opaque_hashes;
+        let has_opaque_hashes = profile.opaque_hashes;
         let (simulator, mut client) = with_one(profile).await;
         let good = client.call("config.get", json!({})).await.unwrap();
         simulator.break_config();
         let broken = client.call("config.get", json!({})).await.unwrap();
         assert_eq!((&broken["valid"], &broken["parsed"], &broken["config"]), (&json!(false), &Value::Null, &json!({})));
         assert_ne!(broken["hash"], good["hash"]);
-        if tells {
+        if has_opaque_hashes {
             assert_eq!(broken["configRevisionHash"], Value::Null);
             assert_eq!(broken["appliedConfigHash"], good["appliedConfigHash"]);
         }
@@ -50,7 +50,7 @@ async fn a_config_that_is_no_json_reads_as_an_empty_one_and_nothing_tells_of_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_that_is_no_json_takes_no_patch_and_knows_no_agent() {
+async fn a_config_that_is_not_json_refuses_patches_and_finds_no_agent() {
     for (profile, refusal) in [
         (Profile::v2026_9_6(), "invalid config: <root>: JSON5 parse failed"),
         (Profile::v2026_7_1(), "invalid config; fix before patching"),
@@ -70,7 +70,7 @@ async fn a_config_that_is_no_json_takes_no_patch_and_knows_no_agent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_created_then_takes_the_place_of_all_that_was_written() {
+async fn a_create_on_a_config_that_is_not_json_replaces_the_written_config() {
     for (profile, left) in [(Profile::v2026_9_6(), false), (Profile::v2026_7_1(), false), (Profile::v2026_3_2(), true)]
     {
         let (simulator, mut client) = with_one(profile).await;
@@ -83,10 +83,10 @@ async fn an_agent_that_is_created_then_takes_the_place_of_all_that_was_written()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_a_link_is_neither_read_nor_written() {
+async fn a_linked_file_is_neither_read_nor_written() {
     for profile in [Profile::v2026_9_6(), Profile::v2026_3_2()] {
         let (simulator, mut client) = with_one(profile).await;
-        simulator.link_file("mc-1", "SOUL.md", Link::Hard);
+        simulator.link_file("mc-1", "SOUL.md", FileLink::Hard);
         for (method, content) in [("agents.files.get", None), ("agents.files.set", Some("x"))] {
             let mut params = json!({"agentId": "mc-1", "name": "SOUL.md"});
             params.as_object_mut().unwrap().extend(content.map(|content| ("content".to_owned(), json!(content))));

@@ -1,4 +1,4 @@
-//! What a connection hears, and what it does not.
+//! The events that a connection gets.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, hello, instant};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -26,7 +26,7 @@ async fn events_are_numbered_for_each_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn session_changes_are_heard_once_subscribed() {
+async fn session_changes_are_sent_after_a_subscription() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     let label = json!({"key": "agent:main:main", "label": "one"});
@@ -40,7 +40,7 @@ async fn session_changes_are_heard_once_subscribed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_someone_else_edits_is_not_told() {
+async fn an_external_file_edit_sends_no_event() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_file_that_someone_else_edits_is_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_someone_else_removes_is_told_as_a_changed_config() {
+async fn an_external_agent_removal_sends_config_changed() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -64,7 +64,7 @@ async fn an_agent_that_someone_else_removes_is_told_as_a_changed_config() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_told_by_its_job() {
+async fn a_heartbeat_sends_the_events_of_its_cron_job() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -77,9 +77,9 @@ async fn a_heartbeat_is_told_by_its_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
+async fn a_tick_is_sent_every_thirty_seconds_without_a_scope() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Remote).await;
+    let mut client = Client::dial(&simulator, Origin::Remote).await;
     client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     let start = Instant::now();
     client.event("tick").await;
@@ -89,7 +89,7 @@ async fn a_tick_comes_every_thirty_seconds_without_any_scope() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn older_versions_do_not_tell_that_the_config_has_changed() {
+async fn older_versions_send_no_config_changed() {
     let simulator = Simulator::new(Profile::v2026_7_1().instant());
     let mut client = Client::open(&simulator).await;
     client.call("agents.create", json!({"name": "mc-1", "workspace": "/w"})).await.unwrap();

@@ -1,4 +1,4 @@
-//! Faults strike exactly where they are told to.
+//! Faults happen at the call that the test names.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::{io::ErrorKind, time::Duration};
 
 use common::{Client, End, hello, instant};
-use muster_simulator::{Fault, Outcome, Profile, Remote, Simulator};
+use muster_simulator::{Fault, Origin, Outcome, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -24,7 +24,7 @@ async fn restarted(simulator: &Simulator) -> Client {
 /// Connects as soon as the gateway serves.
 async fn reconnected(simulator: &Simulator) -> Client {
     loop {
-        let mut client = Client::dial(simulator, Remote::Loopback).await;
+        let mut client = Client::dial(simulator, Origin::Loopback).await;
         match client.connect(&hello(&json!({"token": "t"}))).await {
             Ok(_) => return client,
             Err(error) => {
@@ -38,7 +38,7 @@ async fn reconnected(simulator: &Simulator) -> Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_dropped_before_leaves_nothing_written() {
+async fn a_connection_dropped_before_the_call_writes_nothing() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("agents.create").drop_connection_before());
@@ -50,7 +50,7 @@ async fn a_connection_dropped_before_leaves_nothing_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_dropped_after_leaves_the_write() {
+async fn a_connection_dropped_after_the_call_keeps_the_write() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("agents.create").drop_connection_after());
@@ -62,7 +62,7 @@ async fn a_connection_dropped_after_leaves_the_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_injected_error_is_given_as_it_is_and_executes_nothing() {
+async fn an_injected_error_is_returned_unchanged_and_executes_nothing() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on_any_write().nth(2).error("UNAVAILABLE", "not now", true));
@@ -73,7 +73,7 @@ async fn an_injected_error_is_given_as_it_is_and_executes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hung_call_is_never_answered_and_the_others_are() {
+async fn a_hung_call_gets_no_reply_and_other_calls_do() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("config.get").hang());
@@ -125,7 +125,7 @@ async fn a_gateway_killed_in_a_reload_is_unsettled_for_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_in_the_middle_of_a_patch_applies_all_of_it_or_nothing() {
+async fn a_kill_during_a_patch_writes_all_of_it_or_nothing() {
     let latency = Duration::from_secs(4);
     for (at, written) in [(500, false), (2_000, true)] {
         let simulator = Simulator::new(
@@ -147,7 +147,7 @@ async fn a_kill_in_the_middle_of_a_patch_applies_all_of_it_or_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_was_killed_holds_its_lease_after_the_start() {
+async fn a_killed_delete_holds_its_lease_after_the_start() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_delete_that_was_killed_holds_its_lease_after_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_tells_its_clients_and_refuses_what_is_pending() {
+async fn a_restart_sends_shutdown_and_refuses_pending_calls() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     let id = client.send("agents.create", create()).await;
@@ -175,7 +175,7 @@ async fn a_restart_tells_its_clients_and_refuses_what_is_pending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_gateway_runs_the_same_message_again() {
+async fn a_restarted_gateway_runs_a_repeated_message_again() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_restarted_gateway_runs_the_same_message_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_was_not_stored_before_a_kill_is_lost() {
+async fn a_kill_loses_a_message_that_is_not_stored() {
     for (after, stored) in [(50, 0), (2_500, 1)] {
         let simulator = instant();
         let mut client = Client::open(&simulator).await;
@@ -207,7 +207,7 @@ async fn a_message_that_was_not_stored_before_a_kill_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_events_leave_a_gap() {
+async fn lost_events_leave_a_sequence_gap() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.send_event("skills.changed", &json!({}));
@@ -228,7 +228,7 @@ async fn a_draining_gateway_answers_the_upgrade_with_503() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_falls_silent_stays_open_and_the_next_one_is_served() {
+async fn a_silenced_connection_stays_open_and_new_connections_are_served() {
     for (fault, written) in
         [(Fault::on("agents.create").silence_before(), false), (Fault::on("agents.create").silence_after(), true)]
     {
@@ -246,7 +246,7 @@ async fn a_connection_that_falls_silent_stays_open_and_the_next_one_is_served() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_comes_twice_or_after_those_of_later_calls() {
+async fn a_reply_is_repeated_or_overtaken_by_later_replies() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("config.get").repeat_reply());
@@ -263,7 +263,7 @@ async fn a_reply_comes_twice_or_after_those_of_later_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_in_the_middle_of_a_call_refuses_it_or_loses_its_reply() {
+async fn a_restart_during_a_call_refuses_the_call_or_loses_its_reply() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("agents.create").restart_before());
@@ -278,7 +278,7 @@ async fn a_restart_in_the_middle_of_a_call_refuses_it_or_loses_its_reply() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_in_the_middle_of_a_config_write_leaves_it_written_and_not_applied() {
+async fn a_kill_during_a_config_write_leaves_it_written_and_not_applied() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.inject(Fault::on("agents.create").kill_during());
@@ -291,7 +291,7 @@ async fn a_kill_in_the_middle_of_a_config_write_leaves_it_written_and_not_applie
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_was_killed_for_good_boots_once_a_person_took_the_agent_out() {
+async fn a_gateway_killed_for_good_starts_after_the_agent_is_removed_by_hand() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -300,7 +300,7 @@ async fn a_gateway_that_was_killed_for_good_boots_once_a_person_took_the_agent_o
     assert_eq!(client.end().await, End::Lost);
     simulator.start();
     assert!(!simulator.is_running() && simulator.agents().contains_key("mc-1"));
-    simulator.repair("mc-1");
+    simulator.repair_half_deleted("mc-1");
     let mut client = restarted(&simulator).await;
     assert!(!simulator.agents().contains_key("mc-1"));
     let error = client.call("agents.delete", json!({"agentId": "mc-1"})).await.unwrap_err();
@@ -311,7 +311,7 @@ async fn a_gateway_that_was_killed_for_good_boots_once_a_person_took_the_agent_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_is_lost_from_the_network_answers_nobody_until_it_starts() {
+async fn a_gateway_on_a_lost_host_answers_nothing_until_its_start() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.lose_host();

@@ -1,4 +1,4 @@
-//! Who may connect, and with which scopes.
+//! Authentication, pairing and scopes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use common::{Client, End, SCOPES, hello, instant};
 use ed25519_dalek::{Signer, SigningKey};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -48,7 +48,7 @@ fn key() -> SigningKey {
 }
 
 async fn remote(simulator: &Simulator, auth: Value, scopes: &[&str]) -> (Client, Result<Value, Value>) {
-    let mut client = Client::dial(simulator, Remote::Remote).await;
+    let mut client = Client::dial(simulator, Origin::Remote).await;
     let params = signed(&client, &key(), &auth, scopes);
     let reply = client.connect(&params).await;
     (client, reply)
@@ -57,7 +57,7 @@ async fn remote(simulator: &Simulator, auth: Value, scopes: &[&str]) -> (Client,
 #[tokio::test(start_paused = true)]
 async fn a_remote_client_without_a_device_has_no_scopes() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Remote).await;
+    let mut client = Client::dial(&simulator, Origin::Remote).await;
     let welcome = client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     assert_eq!(welcome["auth"]["scopes"], json!([]));
     client.call("health", json!({})).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_remote_client_without_a_device_has_no_scopes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_device_waits_for_its_approval_and_then_has_a_token() {
+async fn an_unknown_device_gets_a_token_after_its_approval() {
     let simulator = instant();
     let (mut client, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let error = reply.unwrap_err();
@@ -101,7 +101,7 @@ async fn wider_scopes_need_another_approval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revoked_device_is_closed_and_has_to_pair_again() {
+async fn a_revoked_device_is_disconnected_and_must_pair_again() {
     let simulator = instant();
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let request = reply.unwrap_err()["details"]["requestId"].as_str().unwrap().to_owned();
@@ -131,52 +131,52 @@ async fn ten_bad_tokens_lock_a_remote_address_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_tokens_that_come_slowly_lock_nobody_out_and_a_lockout_ends() {
+async fn slow_bad_tokens_cause_no_lockout_and_a_lockout_ends() {
     let simulator = instant();
     for _ in 0..30 {
         let (_, reply) = remote(&simulator, json!({"token": "wrong"}), &SCOPES).await;
         assert_eq!(reply.unwrap_err()["details"]["code"], "AUTH_TOKEN_MISMATCH");
         tokio::time::sleep(Duration::from_secs(7)).await;
     }
-    simulator.exhaust_logins();
+    simulator.exhaust_auth_attempts();
     tokio::time::sleep(Duration::from_mins(5)).await;
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     assert_eq!(reply.unwrap_err()["code"], "NOT_PAIRED", "the token is accepted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_shared_secret_is_locked_out_a_device_gets_in_by_its_own_token() {
+async fn a_device_token_is_accepted_while_the_shared_secret_is_locked_out() {
     let simulator = instant();
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     assert!(simulator.approve_pairing(reply.unwrap_err()["details"]["requestId"].as_str().unwrap()));
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let token = reply.unwrap()["auth"]["deviceToken"].clone();
-    simulator.exhaust_logins();
+    simulator.exhaust_auth_attempts();
     let (_, reply) = remote(&simulator, json!({"token": "t"}), &SCOPES).await;
     let error = reply.unwrap_err();
     assert_eq!(error["details"]["code"], "AUTH_RATE_LIMITED");
     assert!(error.get("retryAfterMs").is_none(), "the device's own token was tried in vain, and that is answered");
     let (_, reply) = remote(&simulator, json!({"deviceToken": token}), &SCOPES).await;
     assert_eq!(reply.unwrap()["auth"]["method"], "device-token");
-    let mut deviceless = Client::dial(&simulator, Remote::Remote).await;
+    let mut deviceless = Client::dial(&simulator, Origin::Remote).await;
     assert_eq!(deviceless.connect(&hello(&json!({"token": "t"}))).await.unwrap_err()["retryAfterMs"], 300_000);
 }
 
-/// The request that waits for the approval of the device.
-async fn asked(simulator: &Simulator) -> String {
+/// The id of the device's pending pairing request.
+async fn requested_pairing(simulator: &Simulator) -> String {
     let (_, reply) = remote(simulator, json!({"token": "t"}), &SCOPES).await;
     reply.unwrap_err()["details"]["requestId"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_for_approval_lives_as_long_as_it_is_asked_for_or_five_minutes() {
+async fn a_pairing_request_lives_while_it_is_renewed_or_five_minutes() {
     for (profile, lives) in [(Profile::v2026_9_6(), true), (Profile::v2026_7_1(), true), (Profile::v2026_5_28(), false)]
     {
         let simulator = Simulator::new(profile.instant());
-        let first = asked(&simulator).await;
+        let first = requested_pairing(&simulator).await;
         for _ in 0..6 {
             tokio::time::sleep(Duration::from_secs(61)).await;
-            asked(&simulator).await;
+            requested_pairing(&simulator).await;
         }
         assert_eq!(simulator.approve_pairing(&first), lives);
         assert_eq!(simulator.pairing_requests().len(), usize::from(!lives));
@@ -184,39 +184,39 @@ async fn a_request_for_approval_lives_as_long_as_it_is_asked_for_or_five_minutes
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_for_approval_that_nobody_repeats_ends_after_five_minutes() {
+async fn a_pairing_request_without_a_retry_expires_after_five_minutes() {
     let simulator = instant();
-    let first = asked(&simulator).await;
+    let first = requested_pairing(&simulator).await;
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert!(!simulator.approve_pairing(&first));
-    assert_ne!(asked(&simulator).await, first);
+    assert_ne!(requested_pairing(&simulator).await, first);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_gateway_takes_its_password() {
+async fn a_password_gateway_accepts_its_password() {
     let simulator = Simulator::new(Profile::v2026_9_6().instant().with_password("secret"));
-    let mut client = Client::dial(&simulator, Remote::Loopback).await;
+    let mut client = Client::dial(&simulator, Origin::Loopback).await;
     let error = client.connect(&hello(&json!({"password": "wrong"}))).await.unwrap_err();
     assert_eq!(error["details"]["code"], "AUTH_PASSWORD_MISMATCH");
-    let mut client = Client::dial(&simulator, Remote::Loopback).await;
+    let mut client = Client::dial(&simulator, Origin::Loopback).await;
     client.connect(&hello(&json!({"password": "secret"}))).await.unwrap();
     let (_, reply) = remote(&simulator, json!({"password": "secret"}), &SCOPES).await;
     assert_eq!(reply.unwrap_err()["details"]["reason"], "not-paired", "a password is no part of what a device signs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_request_has_to_be_connect() {
+async fn the_first_request_must_be_connect() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Loopback).await;
+    let mut client = Client::dial(&simulator, Origin::Loopback).await;
     let error = client.call("agents.list", json!({})).await.unwrap_err();
     assert_eq!(error["message"], "invalid handshake: first request must be connect");
     assert!(matches!(client.end().await, End::Closed(1008, _)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_not_known_is_refused() {
+async fn an_unknown_client_id_is_refused() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Loopback).await;
+    let mut client = Client::dial(&simulator, Origin::Loopback).await;
     let mut params = hello(&json!({"token": "t"}));
     params["client"]["id"] = json!("my-operator");
     let error = client.connect(&params).await.unwrap_err();
@@ -226,7 +226,7 @@ async fn a_client_that_is_not_known_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn ten_calls_without_a_scope_end_the_connection() {
     let simulator = instant();
-    let mut client = Client::dial(&simulator, Remote::Remote).await;
+    let mut client = Client::dial(&simulator, Origin::Remote).await;
     client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
     for _ in 0..10 {
         client.call("agents.list", json!({})).await.unwrap_err();
@@ -240,7 +240,7 @@ async fn a_device_shares_its_budget_among_its_connections() {
         Simulator::new(Profile::v2026_9_6().instant().with_patch_budget(1, std::time::Duration::from_mins(1)));
     let mut refusals = 0;
     for _ in 0..2 {
-        let mut client = Client::dial(&simulator, Remote::Loopback).await;
+        let mut client = Client::dial(&simulator, Origin::Loopback).await;
         let params = signed(&client, &key(), &json!({"token": "t"}), &SCOPES);
         let welcome = client.connect(&params).await.unwrap();
         assert!(welcome["auth"].get("deviceToken").is_none());

@@ -1,4 +1,4 @@
-//! The way of an agent through the gateway: registered, given files, woken, deleted.
+//! The lifecycle of an agent: registered, given files, woken, deleted.
 
 mod common;
 
@@ -50,7 +50,7 @@ async fn a_created_agent_is_not_found_until_it_is_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unsettled_gateway_says_ok_and_does_nothing_until_the_lease_ends() {
+async fn an_unsettled_gateway_accepts_writes_and_applies_them_after_the_lease() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     simulator.leave_unsettled(Duration::from_mins(5));
@@ -64,7 +64,7 @@ async fn an_unsettled_gateway_says_ok_and_does_nothing_until_the_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn racing_creates_of_one_name_make_one_agent() {
+async fn concurrent_creates_of_one_name_create_one_agent() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     let mut ids = Vec::new();
@@ -82,7 +82,7 @@ async fn racing_creates_of_one_name_make_one_agent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_agent_s_label_leaves_an_orphan() {
+async fn a_label_for_an_unknown_agent_leaves_an_orphan_session() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.call("sessions.patch", json!({"key": "agent:mc-none:main", "label": "x"})).await.unwrap();
@@ -90,7 +90,7 @@ async fn an_unknown_agent_s_label_leaves_an_orphan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_of_patches_belongs_to_the_connection() {
+async fn the_patch_budget_is_per_connection() {
     let simulator = Simulator::new(Profile::v2026_9_6().instant().with_patch_budget(2, Duration::from_mins(1)));
     let mut client = Client::open(&simulator).await;
     for _ in 0..2 {
@@ -106,7 +106,7 @@ async fn the_budget_of_patches_belongs_to_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_says_busy_and_executes_nothing() {
+async fn a_full_queue_refuses_calls_as_busy() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     let mut ids = Vec::new();
@@ -136,10 +136,10 @@ async fn a_lost_reply_leaves_the_write_and_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_at_any_write_leaves_a_world_that_a_retry_completes() {
-    for struck in 1..=3 {
+async fn a_crash_at_any_write_leaves_a_state_that_a_retry_completes() {
+    for nth in 1..=3 {
         let simulator = instant();
-        simulator.inject(Fault::on_any_write().nth(struck).drop_connection_after());
+        simulator.inject(Fault::on_any_write().nth(nth).drop_connection_after());
         while simulator.file("mc-1", "AGENTS.md").is_none() || simulator.sessions().is_empty() {
             let mut client = Client::open(&simulator).await;
             if !simulator.agents().contains_key("mc-1") {
@@ -158,7 +158,7 @@ async fn a_crash_at_any_write_leaves_a_world_that_a_retry_completes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_is_trimmed_as_javascript_trims_and_bounded_by_the_version() {
+async fn a_label_is_trimmed_like_javascript_and_limited_by_the_version() {
     for (profile, limit) in [(Profile::v2026_9_6(), 512), (Profile::v2026_3_2(), 64)] {
         let simulator = Simulator::new(profile.instant());
         let mut client = Client::open(&simulator).await;
@@ -177,7 +177,7 @@ async fn a_label_is_trimmed_as_javascript_trims_and_bounded_by_the_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_is_refused_that_another_session_of_the_agent_has() {
+async fn a_label_of_another_session_of_the_agent_is_refused() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.call("sessions.patch", json!({"key": "agent:mc-1:other", "label": "Ops"})).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_label_is_refused_that_another_session_of_the_agent_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_goes_into_the_run_that_goes_on() {
+async fn a_message_steers_the_active_run() {
     let simulator = Simulator::new(Profile::v2026_9_6());
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_message_goes_into_the_run_that_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_that_cannot_move_files_tells_so_and_keeps_the_id_closed_until_it_can() {
+async fn a_deletion_that_cannot_move_files_reports_it_and_keeps_the_id_closed() {
     let simulator = instant();
     let mut client = Client::open(&simulator).await;
     client.register(&["mc-1"]).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_deletion_that_cannot_move_files_tells_so_and_keeps_the_id_closed_unti
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_version_leaves_files_without_a_word() {
+async fn an_old_version_leaves_files_without_an_error() {
     let simulator = Simulator::new(Profile::v2026_3_2().instant());
     let mut client = Client::open(&simulator).await;
     client.call("agents.create", json!({"name": "mc-1", "workspace": "/w/mc-1"})).await.unwrap();

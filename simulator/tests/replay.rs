@@ -1,5 +1,5 @@
-//! What clients sent to real gateways is sent to the simulator at the same times; its replies have
-//! to say the same.
+//! Replays recordings: the simulator gets the requests of clients to real gateways at the recorded times, and must
+//! reply as recorded.
 //!
 //! The fixtures hold, for each request, the part of the real reply that a client may rely on.
 
@@ -10,11 +10,11 @@ mod common;
 use std::{collections::BTreeMap, time::Duration};
 
 use common::{Client, End};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-/// Replays a recording and returns the replies that differ.
+/// Replays a recording; returns the replies that differ.
 async fn replay(recording: &str, profile: Profile) -> Vec<String> {
     let simulator = Simulator::new(profile);
     let start = Instant::now();
@@ -32,7 +32,7 @@ async fn replay(recording: &str, profile: Profile) -> Vec<String> {
         let method = step["method"].as_str().unwrap();
         if method == "connect" {
             client.take();
-            client = Some(Client::dial(&simulator, Remote::Loopback).await);
+            client = Some(Client::dial(&simulator, Origin::Loopback).await);
         }
         let mut params = step["params"].clone();
         if params["baseHash"] == "$hash" {
@@ -45,7 +45,7 @@ async fn replay(recording: &str, profile: Profile) -> Vec<String> {
                 None => vec![format!("expected {}, got ok", step["error"])],
             },
             Err(error) => match step.get("error") {
-                Some(expected) => missing(&said(expected), &said(error), "error"),
+                Some(expected) => missing(&comparable(expected), &comparable(error), "error"),
                 None => vec![format!("expected ok, got {error}")],
             },
         };
@@ -63,7 +63,7 @@ async fn replay(recording: &str, profile: Profile) -> Vec<String> {
     differences
 }
 
-/// How the end of a connection differs from the recorded one.
+/// The difference between the end of a connection and the recorded end.
 async fn ended(mut client: Client, close: &Value) -> Option<String> {
     if close["code"] == 1000 {
         return None;
@@ -74,9 +74,9 @@ async fn ended(mut client: Client, close: &Value) -> Option<String> {
     (end != expected).then(|| format!("expected {expected:?}, got {end:?}"))
 }
 
-/// An error without what depends on the moment; the gateway lists paths in the order of the patch,
-/// we sort them.
-fn said(error: &Value) -> Value {
+/// An error without its time-dependent parts. The words of the message are sorted, because the gateway lists paths in
+/// the order of the patch.
+fn comparable(error: &Value) -> Value {
     let mut error = error.clone();
     if let Some(error) = error.as_object_mut() {
         error.remove("retryAfterMs");
@@ -90,7 +90,7 @@ fn said(error: &Value) -> Value {
     error
 }
 
-/// What of `expected` is not in `actual`.
+/// The parts of `expected` that are missing in `actual`.
 fn missing(expected: &Value, actual: &Value, path: &str) -> Vec<String> {
     match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => expected
@@ -103,7 +103,7 @@ fn missing(expected: &Value, actual: &Value, path: &str) -> Vec<String> {
                 }
             })
             .collect(),
-        (Value::Array(expected), Value::Array(actual)) if some_of(path) => expected
+        (Value::Array(expected), Value::Array(actual)) if is_partial_list(path) => expected
             .iter()
             .filter(|wanted| actual.iter().all(|found| !missing(wanted, found, path).is_empty()))
             .map(|wanted| format!("{path} has no {wanted}"))
@@ -116,43 +116,43 @@ fn missing(expected: &Value, actual: &Value, path: &str) -> Vec<String> {
     }
 }
 
-/// Lists of which the recording holds a part, or whose order means nothing.
-fn some_of(path: &str) -> bool {
+/// Lists of which the recording holds a part, or whose order has no meaning.
+fn is_partial_list(path: &str) -> bool {
     ["payload.jobs", "payload.messages", "payload.sessions", "payload.auth.scopes"].contains(&path)
 }
 
-fn none() -> Vec<String> {
+fn no_differences() -> Vec<String> {
     Vec::new()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_with_2026_9_6_is_repeated() {
+async fn the_simulator_replays_a_recording_of_2026_9_6() {
     let recording = include_str!("fixtures/2026.9.6.jsonl");
     // The first create on a fresh gateway took longer than later ones.
     let profile = Profile::v2026_9_6().with_visibility_delay(Duration::from_secs(1));
-    assert_eq!(replay(recording, profile).await, none());
+    assert_eq!(replay(recording, profile).await, no_differences());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_with_2026_7_1_is_repeated() {
+async fn the_simulator_replays_a_recording_of_2026_7_1() {
     let recording = include_str!("fixtures/2026.7.1.jsonl");
-    assert_eq!(replay(recording, Profile::v2026_7_1()).await, none());
+    assert_eq!(replay(recording, Profile::v2026_7_1()).await, no_differences());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_with_2026_5_28_is_repeated() {
+async fn the_simulator_replays_a_recording_of_2026_5_28() {
     let recording = include_str!("fixtures/2026.5.28.jsonl");
-    assert_eq!(replay(recording, Profile::v2026_5_28()).await, none());
+    assert_eq!(replay(recording, Profile::v2026_5_28()).await, no_differences());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_with_2026_3_2_is_repeated() {
+async fn the_simulator_replays_a_recording_of_2026_3_2() {
     let recording = include_str!("fixtures/2026.3.2.jsonl");
-    assert_eq!(replay(recording, Profile::v2026_3_2()).await, none());
+    assert_eq!(replay(recording, Profile::v2026_3_2()).await, no_differences());
 }
 
 #[test]
-fn a_difference_is_found() {
+fn a_difference_between_replies_is_reported() {
     let expected = BTreeMap::from([("a", json!([1, 2]))]);
     assert_eq!(missing(&json!(expected), &json!({"a": [1, 3]}), "p"), ["p.a: expected 2, got 3"]);
 }

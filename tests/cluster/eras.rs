@@ -20,7 +20,7 @@ pub(crate) async fn the_main_job_is_done_on_2026_7_1(stack: &mut Stack) -> Resul
 }
 
 pub(crate) async fn an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded(stack: &mut Stack) -> Result<(), Failure> {
-    let mut gateway = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
+    let mut gateway = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;
     let fleet = stack.fleet_on("upgrade", &gateway).await?;
     fleet.apply(&[asleep("one")]).await?;
     let done = upgraded(&fleet, &mut gateway).await;
@@ -54,7 +54,7 @@ async fn state_of(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
 
 /// From `kubectl apply` to an agent that checks in, changes and goes.
 async fn main_job(stack: &mut Stack, version: &str) -> Result<(), Failure> {
-    let era = OpenClaw::start_era(version, stack.model.url()).await?;
+    let era = OpenClaw::start_version(version, stack.model.url()).await?;
     let fleet = stack.fleet_on(&format!("era-{}", version.replace('.', "-")), &era).await?;
     fleet.apply(&[worker("one"), asleep("two")]).await?;
     let done = provisioned(&fleet, &era).await;
@@ -95,7 +95,7 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
 pub(crate) async fn thirty_agents_on_2026_7_1_need_no_more_config_writes_than_one_minute_has(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    let era = OpenClaw::start_era("2026.7.1", stack.model.url()).await?;
+    let era = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;
     let fleet = stack.fleet_on("thirty", &era).await?;
     let agents = (0..30).map(|number| asleep(&format!("agent-{number}")));
     fleet.wait("condition=Ready", &["board/ops"]).await?;

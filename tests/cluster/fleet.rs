@@ -51,7 +51,7 @@ pub(crate) async fn a_person_watches_agents_come_up_without_a_reload(stack: &mut
     let token = viewer(&fleet).await?;
     let mut browser = Browser::start().await?;
     browser.resize(1280, 800).await?;
-    browser.go(&stack.operator.api_url()).await?;
+    browser.navigate(&stack.operator.api_url()).await?;
     browser.evaluate("window.mark = 'kept'").await?;
     sign_in(&mut browser, &token).await?;
     until_reads(&mut browser, "kubectl apply -k deploy/examples").await?;
@@ -89,7 +89,7 @@ pub(crate) async fn a_person_watches_agents_come_up_without_a_reload(stack: &mut
         browser.errors().iter().filter(|e| !(e.starts_with(failed) && e.ends_with("/events"))).collect();
     assert!(errors.is_empty(), "{errors:?}");
 
-    browser.go(&format!("{}/?phase=failed", stack.operator.api_url())).await?;
+    browser.navigate(&format!("{}/?phase=failed", stack.operator.api_url())).await?;
     until_rows(&mut browser, &["page/lost"]).await?;
     fleet.delete().await
 }
@@ -120,7 +120,7 @@ pub(crate) async fn a_token_that_is_not_accepted_leads_back_to_the_form(stack: &
     let fleet = stack.fleet("strangers").await?;
     let mut browser = Browser::start().await?;
     browser.resize(360, 740).await?;
-    browser.go(&stack.operator.api_url()).await?;
+    browser.navigate(&stack.operator.api_url()).await?;
     sign_in(&mut browser, "no-such-token").await?;
     until_reads(&mut browser, "This token was not accepted").await?;
     browser.until("!document.getElementById('sign-in').hidden", PATIENCE).await?;

@@ -53,7 +53,7 @@ async fn send(stack: &Stack, fleet: &Fleet, key: &str) -> Result<(), Failure> {
 }
 
 fn used(stack: &Stack, token: &str) -> bool {
-    stack.model.runs().iter().any(|run| run.command.as_ref().is_some_and(|command| command.contains(token)))
+    stack.model.requests().iter().any(|run| run.command.as_ref().is_some_and(|command| command.contains(token)))
 }
 
 pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_one(

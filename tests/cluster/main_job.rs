@@ -45,7 +45,7 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
 
     let token = token(&fleet, "one").await?;
-    let runs = stack.model.runs();
+    let runs = stack.model.requests();
     let run = runs.iter().find(|run| run.command.as_ref().is_some_and(|c| c.contains(&token))).ok_or("no such run")?;
     assert!(run.command.as_ref().unwrap().contains(&stack.operator.api_url()), "{:?}", run.command);
     assert!(

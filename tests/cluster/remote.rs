@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use muster::openclaw::Fingerprint;
-use muster_harness::{Apart, Failure, until};
+use muster_harness::{Failure, RemoteOpenClaw, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -32,7 +32,7 @@ impl Drop for Front {
 }
 
 impl Front {
-    async fn start(gateway: &Apart) -> Result<Self, Failure> {
+    async fn start(gateway: &RemoteOpenClaw) -> Result<Self, Failure> {
         let authority = Authority::new()?;
         let (acceptor, certificate) = authority.server("127.0.0.1")?;
         let fingerprint = Fingerprint::of(&certificate).to_string().replace(':', "").to_lowercase();
@@ -64,7 +64,7 @@ fn gateway(stack: &Stack, front: &Front, tls: &Value) -> Value {
 }
 
 /// Runs the command that the status names, as it stands, where the gateway runs.
-async fn approve(fleet: &Fleet, gateway: &Apart) -> Result<(), Failure> {
+async fn approve(fleet: &Fleet, gateway: &RemoteOpenClaw) -> Result<(), Failure> {
     fleet.until_reason("agentgateway/gw", "Paired", "PairingRequired").await?;
     let command = fleet.field("agentgateway/gw", ".status.pairing.command").await?;
     let expires = fleet.field("agentgateway/gw", ".status.pairing.expiresAt").await?;
@@ -81,12 +81,12 @@ async fn device_token(fleet: &Fleet) -> Result<String, Failure> {
 pub(crate) async fn a_gateway_far_away_is_trusted_by_its_certificate_and_approves_this_device(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    let far = Apart::start().await?;
+    let far = RemoteOpenClaw::start().await?;
     let done = walk(stack, &far).await;
     done.map_err(|e| format!("{e}\nthe end of the log of the gateway far away:\n{}", far.tail()).into())
 }
 
-async fn walk(stack: &mut Stack, far: &Apart) -> Result<(), Failure> {
+async fn walk(stack: &mut Stack, far: &RemoteOpenClaw) -> Result<(), Failure> {
     let front = Front::start(far).await?;
     let fleet = stack.namespace("far").await?;
     fleet.secret("gw", far.token()).await?;
@@ -140,7 +140,7 @@ async fn command(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> Resu
 }
 
 /// Imports the agents, by the commands that the import names.
-async fn imported(fleet: &Fleet, far: &Apart, front: &Front) -> Result<(), Failure> {
+async fn imported(fleet: &Fleet, far: &RemoteOpenClaw, front: &Front) -> Result<(), Failure> {
     let ca = NamedTempFile::with_prefix("muster-ca-")?;
     std::fs::write(ca.path(), &front.ca)?;
     let mut import = Command::new(env!("CARGO_BIN_EXE_muster"));

@@ -42,7 +42,7 @@ fn simulated((version, profile): <Profiles as IntoIterator>::Item) -> Trial {
 
 async fn on_real(version: &str) -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_era(version, model.url()).await?;
+    let gateway = OpenClaw::start_version(version, model.url()).await?;
     beats_on(&Subject::real(&gateway).await?).await
 }
 

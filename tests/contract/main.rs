@@ -170,7 +170,7 @@ impl Real {
             Some(running) => running,
             none => {
                 let model = ScriptedModel::start().await?;
-                none.insert((OpenClaw::start_era(self.version, model.url()).await?, model))
+                none.insert((OpenClaw::start_version(self.version, model.url()).await?, model))
             }
         };
         Subject::real(gateway).await

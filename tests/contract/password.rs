@@ -24,7 +24,7 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
 
 async fn let_in(version: &'static str) -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_by_password(version, model.url(), PASSWORD).await?;
+    let gateway = OpenClaw::start_version_with_password(version, model.url(), PASSWORD).await?;
     for wrong in [Auth::Password("another".into()), Auth::Token("another".into())] {
         assert_eq!(refusal(&gateway, wrong).await?, RefusalKind::BadCredentials);
     }

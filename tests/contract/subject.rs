@@ -14,7 +14,7 @@ use muster::openclaw::model::{
 };
 use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, GatewayClient, Meter, Network, Trust};
 use muster_harness::{Failure, OpenClaw};
-use muster_simulator::{Link as FileLink, Simulator};
+use muster_simulator::{FileLink, Simulator};
 use url::Url;
 
 /// How long anything may take: for a minute older gateways may take no more config writes.

@@ -7,7 +7,7 @@ use muster::openclaw::model::{
     Inventory, RosterShape, UnlistedFile,
 };
 use muster_harness::Failure;
-use muster_simulator::Link as FileLink;
+use muster_simulator::FileLink;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;

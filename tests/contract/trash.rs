@@ -41,7 +41,7 @@ async fn on_simulator() -> Result<(), Failure> {
 
 async fn on_real() -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
-    let gateway = OpenClaw::start_era(NEWEST, model.url()).await?;
+    let gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
     let trash = gateway.home().join(".Trash");
     let block = || Ok(std::fs::write(&trash, "no folder")?);
     told(&Subject::real(&gateway).await?, block, || Ok(std::fs::remove_file(&trash)?)).await

@@ -323,7 +323,7 @@ async fn a_gateway_that_has_had_too_many_bad_logins_is_left_alone_for_as_long_as
 #[tokio::test(start_paused = true)]
 async fn a_device_gets_in_by_its_own_token_while_the_shared_credential_is_locked() {
     let (mut rig, gateway) = paired().await;
-    gateway.exhaust_logins();
+    gateway.exhaust_auth_attempts();
     gateway.drop_connections();
     rig.rest(Duration::from_mins(1)).await;
     assert_eq!(gateway.connections(), 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster::api::{Agent, ConditionType};
-use muster_simulator::{Link, Profile, Simulator};
+use muster_simulator::{FileLink, Profile, Simulator};
 use serde_json::json;
 
 use crate::rig::Rig;
@@ -117,8 +117,8 @@ async fn a_link_in_the_default_agents_workspace_stops_nobody() {
         let (mut rig, _) = Rig::new();
         let gateway = Simulator::new(profile().with_token("secret-token"));
         rig.host("gw", &gateway);
-        gateway.link_file("main", "SOUL.md", Link::Hard);
-        gateway.link_file("main", "USER.md", Link::Symbolic);
+        gateway.link_file("main", "SOUL.md", FileLink::Hard);
+        gateway.link_file("main", "USER.md", FileLink::Symbolic);
         rig.board("ops");
         rig.agent(
             "one",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster::api::agent::{Agent, FileState};
 use muster::api::requests::RequestKind;
 use muster::api::{AgentGateway, ConditionType};
-use muster_simulator::{Link, Profile, Simulator};
+use muster_simulator::{FileLink, Profile, Simulator};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, gateway_manifest};
@@ -59,7 +59,7 @@ fn is_true(rig: &Rig, kind: ConditionType) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_link_in_the_place_of_a_file_is_named_and_holds_up_nothing_else() {
-    for (profile, link) in PROFILES.into_iter().zip([Link::Hard, Link::Symbolic, Link::Hard]) {
+    for (profile, link) in PROFILES.into_iter().zip([FileLink::Hard, FileLink::Symbolic, FileLink::Hard]) {
         let version = profile().version;
         let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": true } })).await;
         let (agents, woken) = (gateway.file(&id, "AGENTS.md").unwrap(), gateway.chats().len());
@@ -88,7 +88,7 @@ async fn a_link_is_tried_once_a_resync_reported_once_and_heals_when_it_goes() {
         let version = profile().version;
         let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": false } })).await;
         let soul = gateway.file(&id, "SOUL.md");
-        gateway.link_file(&id, "SOUL.md", Link::Symbolic);
+        gateway.link_file(&id, "SOUL.md", FileLink::Symbolic);
         rig.until_reason("one", "FileRefused").await;
         rig.rest(Duration::from_mins(1)).await;
         let tries = |gateway: &Simulator| requests(gateway, "agents.files.set", &id, "SOUL.md");
@@ -119,7 +119,7 @@ async fn a_long_file_that_the_list_leaves_out_is_replaced_and_never_read() {
 #[tokio::test(start_paused = true)]
 async fn a_link_holds_up_no_reset_of_the_session() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
-    gateway.link_file(&id, "SOUL.md", Link::Symbolic);
+    gateway.link_file(&id, "SOUL.md", FileLink::Symbolic);
     rig.until_reason("one", "FileRefused").await;
     let tries = requests(&gateway, "agents.files.set", &id, "SOUL.md");
     rig.request::<Agent>("one", RequestKind::ResetSession);
@@ -130,7 +130,7 @@ async fn a_link_holds_up_no_reset_of_the_session() {
 #[tokio::test(start_paused = true)]
 async fn a_link_is_left_alone_by_the_policy_that_the_message_names() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({})).await;
-    gateway.link_file(&id, "SOUL.md", Link::Hard);
+    gateway.link_file(&id, "SOUL.md", FileLink::Hard);
     rig.until_reason("one", "FileRefused").await;
     rig.agent("one", spec(&json!({ "files": [{ "name": "SOUL.md", "policy": "Unmanaged" }] })));
     rig.until_ready().await;
@@ -141,7 +141,7 @@ async fn a_link_is_left_alone_by_the_policy_that_the_message_names() {
 async fn links_in_the_places_of_files_of_every_policy_are_counted_and_the_first_is_named() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
     for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
-        gateway.link_file(&id, name, Link::Hard);
+        gateway.link_file(&id, name, FileLink::Hard);
     }
     // A new connection looks at IDENTITY.md too, which this version does not list.
     rig.start();

@@ -247,7 +247,7 @@ impl Life {
         let context = &self.context;
         let dials = self.rig.dials().len();
         assert!(dials <= bounds.dials, "{context}: {dials} connections were tried");
-        let most = self.gateway.most_in_flight();
+        let most = self.gateway.max_in_flight();
         assert!(most <= 16, "{context}: {most} requests at one time, and maxInFlight is 16");
         let connected = |call: &&Call| call.method == "connect" && call.outcome == Outcome::Ok;
         let again = self.gateway.calls().iter().filter(connected).count().saturating_sub(1);

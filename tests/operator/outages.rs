@@ -50,7 +50,7 @@ async fn sixty_agents_come_back_with_their_gateway_without_a_storm_and_without_a
     assert_eq!(gateway.writes(), writes, "nothing has changed, so nothing may be written");
     let calls = gateway.calls().len() - calls;
     assert!(calls <= 60 * 3 + 40, "{calls} requests for sixty agents");
-    assert!(gateway.most_in_flight() <= 16, "{} requests at one time", gateway.most_in_flight());
+    assert!(gateway.max_in_flight() <= 16, "{} requests at one time", gateway.max_in_flight());
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn what_was_asked_for_during_an_outage_is_done_in_few_writes_after_it() {
     let (patches, files) = (gateway.count("config.patch") - patches, gateway.count("agents.files.set") - files);
     assert!(patches <= 6, "{patches} config writes");
     assert!(files <= 60 * 10, "{files} files were written");
-    assert!(gateway.most_in_flight() <= 16, "{} requests at one time", gateway.most_in_flight());
+    assert!(gateway.max_in_flight() <= 16, "{} requests at one time", gateway.max_in_flight());
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +231,7 @@ async fn a_gateway_that_does_not_boot_since_a_removal_is_told_with_what_helps() 
     rig.until_reason("two", "DeletionBlocked").await;
     let two = rig.condition("two", ConditionType::Ready).2;
     assert!(!two.contains("status 78"), "its removal had not begun: {two}");
-    gateway.repair(&id);
+    gateway.repair_half_deleted(&id);
     gateway.start();
     rig.until("the end of both", |rig| rig.store.state().agents.is_empty()).await;
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;

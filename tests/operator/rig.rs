@@ -21,7 +21,7 @@ use muster::souls::directories::SoulDirectories;
 use muster::state::State;
 use muster::state::changes::{ChangeScope, GatewayChange};
 use muster::state::store::Store;
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
@@ -49,7 +49,7 @@ impl Dial for Dialer {
     fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let simulator = self.hosts.lock().unwrap().get(&host).cloned();
-        let from = if self.remote.load(Ordering::Relaxed) { Remote::Remote } else { Remote::Loopback };
+        let from = if self.remote.load(Ordering::Relaxed) { Origin::Remote } else { Origin::Loopback };
         self.dials.lock().unwrap().push((host, Instant::now()));
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);

@@ -45,7 +45,7 @@ fn block(gateway: &Simulator, id: &str) -> Value {
 
 /// How often the agents beat that Muster did not make.
 fn others(gateway: &Simulator) -> BTreeMap<String, u64> {
-    gateway.beating().into_iter().filter(|(id, _)| !id.starts_with("mc-")).collect()
+    gateway.heartbeat_intervals().into_iter().filter(|(id, _)| !id.starts_with("mc-")).collect()
 }
 
 fn main_beats() -> BTreeMap<String, u64> {
@@ -86,13 +86,13 @@ async fn each_version_keeps_beating_who_beat_before() {
         gateway.upgrade(profile.with_token("secret-token"));
         gateway.edit_config(|config| config["agents"]["list"] = json!([{ "id": "main" }, { "id": "helper" }]));
         rig.until("the gateway", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
-        let before = gateway.beating();
+        let before = gateway.heartbeat_intervals();
         rig.worker("one");
         rig.until_ready().await;
         assert_eq!(others(&gateway), before, "{version}");
         rig.delete::<Agent>("one");
         rig.rest(Duration::from_mins(3)).await;
-        assert_eq!(gateway.beating(), before, "{version}");
+        assert_eq!(gateway.heartbeat_intervals(), before, "{version}");
         assert_eq!(gateway.config()["agents"]["list"], json!([{ "id": "main" }, { "id": "helper" }]), "{version}");
     }
 }

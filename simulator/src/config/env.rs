@@ -1,10 +1,10 @@
-//! The gateway's environment in its configuration: `${NAME}` becomes the variable, `$${NAME}` the text `${NAME}`.
+//! Environment variables in the configuration: `${NAME}` becomes the variable, `$${NAME}` the text `${NAME}`.
 
 use serde_json::Value;
 
 use crate::profile::Profile;
 
-/// What a variable of the gateway's environment holds.
+/// The value of a variable in the gateway's environment.
 fn variable(name: &str, profile: &Profile) -> Option<String> {
     match name {
         "OPENCLAW_GATEWAY_TOKEN" => Some(profile.token.clone()),
@@ -13,7 +13,7 @@ fn variable(name: &str, profile: &Profile) -> Option<String> {
     }
 }
 
-/// The configuration as the gateway reads it.
+/// The configuration with its variables expanded.
 pub(crate) fn expanded(mut document: Value, profile: &Profile) -> Value {
     expand(&mut document, profile);
     document
@@ -49,7 +49,7 @@ fn text_of(stored: &str, profile: &Profile) -> String {
     text
 }
 
-/// The name that begins at a place and ends at the next `}`.
+/// The variable name from `start` to the next `}`.
 fn name_after(text: &[char], start: usize) -> Option<String> {
     let length = text.get(start..)?.iter().position(|c| *c == '}')?;
     let name: String = text[start..start + length].iter().collect();

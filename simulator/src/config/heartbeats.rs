@@ -1,4 +1,4 @@
-//! Which agents beat, and how often.
+//! The agents with a heartbeat, and their intervals.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::{roster, rules};
 use crate::profile::{Profile, RosterShape};
 
-const DEFAULT_EVERY: &str = "30m";
+const DEFAULT_INTERVAL: &str = "30m";
 
-/// The agents that the configuration enrols, whether or not their time is zero.
+/// The agents that the configuration enrols, whether or not their interval is zero.
 ///
-/// Once one agent has a heartbeat block of its own, an empty one too, only agents that have one beat. Else a block in the
-/// defaults enrols all, or the agent that it names; without one the ambient agent beats (measured, 2026-11-28).
+/// If one agent has a heartbeat block of its own, even an empty one, only agents with a block are enrolled. Otherwise a
+/// block in the defaults enrols all agents, or the agent that the block names. Without a block the ambient agent is
+/// enrolled (measured, 2026-11-28).
 pub(crate) fn enrolled(applied: &Value, profile: &Profile) -> BTreeSet<String> {
     let agents = roster::entries(applied, profile.roster);
     let explicit: BTreeSet<String> =
@@ -38,20 +39,20 @@ pub(crate) fn enrolled(applied: &Value, profile: &Profile) -> BTreeSet<String> {
     ambient.into_iter().collect()
 }
 
-/// The marked agent of a list, or else the first, or else `main`.
+/// The marked agent of a list; else the first; else `main`.
 fn default_of_list(applied: &Value) -> Option<String> {
     let list = applied["agents"]["list"].as_array().map(Vec::as_slice).unwrap_or_default();
     let chosen = list.iter().find(|entry| entry["default"] == true).or_else(|| list.first());
     chosen.map_or(Some(roster::MAIN), |entry| entry["id"].as_str()).map(str::to_owned)
 }
 
-/// How often an agent with this entry would beat, as it is written.
+/// The heartbeat interval of an agent with this entry, as written.
 pub(crate) fn every<'a>(applied: &'a Value, entry: &'a Value) -> &'a str {
-    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or(DEFAULT_EVERY);
+    let default = applied["agents"]["defaults"]["heartbeat"]["every"].as_str().unwrap_or(DEFAULT_INTERVAL);
     entry["heartbeat"]["every"].as_str().unwrap_or(default)
 }
 
-/// The same in milliseconds; `None` when it does not beat.
+/// The interval in milliseconds; `None` if the heartbeat is disabled.
 pub(crate) fn every_ms(applied: &Value, entry: &Value) -> Option<u64> {
     rules::duration_ms(every(applied, entry)).filter(|every| *every > 0)
 }
@@ -62,26 +63,26 @@ mod tests {
 
     use super::*;
 
-    fn who(agents: &Value, profile: &Profile) -> Vec<String> {
+    fn enrolled_ids(agents: &Value, profile: &Profile) -> Vec<String> {
         enrolled(&json!({ "agents": agents }), profile).into_iter().collect()
     }
 
     #[test]
-    fn each_version_has_its_rule() {
+    fn each_version_has_its_own_enrolment_rule() {
         let (old, list, entries) = (Profile::v2026_3_2(), Profile::v2026_7_1(), Profile::v2026_9_6());
         let defaults = json!({ "heartbeat": { "every": "30m" } });
         let two = json!({ "defaults": defaults, "list": [{ "id": "main" }, { "id": "helper" }] });
-        assert_eq!(who(&two, &old), ["main"]);
-        assert_eq!(who(&two, &list), ["helper", "main"]);
+        assert_eq!(enrolled_ids(&two, &old), ["main"]);
+        assert_eq!(enrolled_ids(&two, &list), ["helper", "main"]);
         let marked = json!({ "list": [{ "id": "main" }, { "id": "helper", "default": true }] });
-        assert_eq!(who(&marked, &list), ["helper"]);
-        assert_eq!(who(&json!({}), &entries), ["main"]);
+        assert_eq!(enrolled_ids(&marked, &list), ["helper"]);
+        assert_eq!(enrolled_ids(&json!({}), &entries), ["main"]);
         let two = json!({ "entries": { "main": {}, "helper": {} } });
-        assert!(who(&two, &entries).is_empty());
+        assert!(enrolled_ids(&two, &entries).is_empty());
         let named =
             json!({ "defaults": { "heartbeat": { "agentId": "helper" } }, "entries": { "main": {}, "helper": {} } });
-        assert_eq!(who(&named, &entries), ["helper"]);
+        assert_eq!(enrolled_ids(&named, &entries), ["helper"]);
         let explicit = json!({ "defaults": defaults, "entries": { "main": { "heartbeat": {} }, "helper": {} } });
-        assert_eq!(who(&explicit, &entries), ["main"]);
+        assert_eq!(enrolled_ids(&explicit, &entries), ["main"]);
     }
 }

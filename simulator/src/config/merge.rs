@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// Keys that mean something to the language the gateway is written in: a merge leaves them out, without an error.
-const BLOCKED: [&str; 3] = ["__proto__", "constructor", "prototype"];
+/// Keys that are special in JavaScript. A merge ignores these keys without an error.
+const BLOCKED_KEYS: [&str; 3] = ["__proto__", "constructor", "prototype"];
 
 /// `target` with `patch` merged into it.
 pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
     match patch {
         Value::Object(changes) => {
             let mut result = target.as_object().cloned().unwrap_or_default();
-            for (key, change) in changes.iter().filter(|(key, _)| !BLOCKED.contains(&key.as_str())) {
+            for (key, change) in changes.iter().filter(|(key, _)| !BLOCKED_KEYS.contains(&key.as_str())) {
                 if change.is_null() {
                     result.remove(key);
                 } else {
@@ -49,7 +49,7 @@ fn merged_by_id(target: &Value, changes: &[Value]) -> Value {
     Value::Array(result)
 }
 
-/// The paths at which `new` differs from `old`, each as short as it can be.
+/// The paths at which `new` differs from `old`, each as short as possible.
 pub(crate) fn changed_paths(old: &Value, new: &Value) -> Vec<String> {
     let mut paths = Vec::new();
     differences(old, new, "", false, &mut paths);

@@ -1,4 +1,4 @@
-//! The configuration: what is written, what of it is applied, and how a client sees both.
+//! The configuration: the written document, the applied document, and the replies that show both.
 
 pub(crate) mod env;
 pub(crate) mod heartbeats;
@@ -15,19 +15,19 @@ use crate::{
     profile::{Profile, RosterShape},
 };
 
-/// The written configuration and the one that the gateway works with.
+/// The written configuration and the applied one.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) document: Value,
     pub(crate) applied: Value,
-    /// While set, the lease of a dead process is held: writes are accepted and not applied.
+    /// While set, the lease of a killed process is held: writes are accepted and not applied.
     pub(crate) unsettled_until: Option<Instant>,
-    /// Whether the file is no JSON any more. What was written last is in `document`, for a repair.
+    /// Whether the file is no longer valid JSON. `document` keeps the last written content for a repair.
     pub(crate) broken: bool,
 }
 
-/// What the gateway says of a file that is no JSON.
-pub(crate) const BROKEN: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
+/// The gateway's parse error for a file that is not valid JSON.
+pub(crate) const PARSE_ERROR: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
 
 impl Config {
     pub(crate) fn fresh() -> Self {
@@ -38,12 +38,12 @@ impl Config {
         Self { applied: document.clone(), document, unsettled_until: None, broken: false }
     }
 
-    /// Whether the gateway works with what is written.
-    pub(crate) fn settled(&self) -> bool {
+    /// Whether the written configuration is applied.
+    pub(crate) fn is_settled(&self) -> bool {
         self.unsettled_until.is_none() && self.document == self.applied
     }
 
-    /// The hash that a write has to name as its base.
+    /// The hash that a write must name as its base.
     pub(crate) fn hash(&self, profile: &Profile) -> String {
         hash(&self.document, profile, if self.broken { "broken file" } else { "file" })
     }
@@ -52,7 +52,7 @@ impl Config {
         hash(&self.document, profile, "revision")
     }
 
-    /// Differs from the revision's hash while the gateway is not settled.
+    /// The hash of the applied configuration. It differs from the revision's hash while the gateway is not settled.
     pub(crate) fn applied_hash(&self, profile: &Profile) -> String {
         let salt = if self.unsettled_until.is_some() { "unsettled" } else { "revision" };
         hash(&self.applied, profile, salt)
@@ -63,8 +63,8 @@ impl Config {
         if self.broken {
             return self.snapshot_of_broken(profile);
         }
-        let source = sourced(&env::expanded(self.document.clone(), profile), profile);
-        let runtime = defaulted(&source, profile);
+        let source = with_implied_main(&env::expanded(self.document.clone(), profile), profile);
+        let runtime = with_defaults(&source, profile);
         let mut snapshot = json!({
             "path": path(profile),
             "exists": true,
@@ -93,7 +93,7 @@ impl Config {
         snapshot
     }
 
-    /// The same while the file is no JSON: it is an answer like any other, and an empty one.
+    /// The reply of `config.get` while the file is not valid JSON: a success with an empty configuration.
     fn snapshot_of_broken(&self, profile: &Profile) -> Value {
         let mut snapshot = json!({
             "path": path(profile),
@@ -104,7 +104,7 @@ impl Config {
             "valid": false,
             "config": {},
             "hash": self.hash(profile),
-            "issues": [{"path": "", "message": BROKEN}],
+            "issues": [{"path": "", "message": PARSE_ERROR}],
             "warnings": [],
             "legacyIssues": [],
         });
@@ -121,12 +121,12 @@ impl Config {
     }
 }
 
-/// Where the configuration is, as the gateway shows it.
+/// The path of the configuration file, as the gateway shows it.
 pub(crate) fn path(profile: &Profile) -> String {
     format!("{}/.openclaw/openclaw.json", profile.home)
 }
 
-/// The workspace of an agent whose entry names none.
+/// The workspace of an agent whose entry has none.
 pub(crate) fn default_workspace(profile: &Profile, id: &str) -> String {
     if id == roster::MAIN {
         format!("{}/.openclaw/workspace", profile.home)
@@ -140,7 +140,7 @@ fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
     if profile.opaque_hashes { format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32])) } else { digest }
 }
 
-fn sourced(document: &Value, profile: &Profile) -> Value {
+fn with_implied_main(document: &Value, profile: &Profile) -> Value {
     let mut source = document.clone();
     if profile.roster == RosterShape::Entries && source["agents"]["entries"].is_null() {
         source["agents"]["entries"] = json!({roster::MAIN: {}});
@@ -148,10 +148,9 @@ fn sourced(document: &Value, profile: &Profile) -> Value {
     source
 }
 
-/// The configuration with the gateway's own defaults, which a client has to tell apart from what
-/// was written.
-pub(crate) fn defaulted(document: &Value, profile: &Profile) -> Value {
-    let mut config = sourced(document, profile);
+/// The configuration with the gateway's own defaults. A client must distinguish the defaults from written values.
+pub(crate) fn with_defaults(document: &Value, profile: &Profile) -> Value {
+    let mut config = with_implied_main(document, profile);
     let defaults = json!({
         "maxConcurrent": 8,
         "subagents": {"maxConcurrent": 8, "archiveAfterMinutes": 60},

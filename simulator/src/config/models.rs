@@ -1,11 +1,11 @@
-//! Names of models that the gateway stores otherwise than it is given them.
+//! Model names that the gateway rewrites when it stores them.
 
 use serde_json::Value;
 
 use super::roster;
 use crate::profile::{Profile, RosterShape};
 
-/// Brings the names of models into the gateway's form: the provider in lower case, retired ones as their successors.
+/// Normalises the model names: the provider in lower case, retired models as their successors.
 pub(crate) fn normalise(document: &mut Value, profile: &Profile) {
     if !profile.rewrites_models {
         return;

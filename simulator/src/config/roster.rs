@@ -1,4 +1,4 @@
-//! The agents of a configuration, whatever shape they are held in.
+//! The agents of a configuration, in both shapes.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use crate::profile::RosterShape;
 
-/// The id of the agent that every gateway has, named or not.
+/// The id of the agent that every gateway has, with or without an entry.
 pub(crate) const MAIN: &str = "main";
 
-/// Every agent's entry by id, `main` among them where it is implied: with entries always, with a list while that is empty.
+/// Every agent's entry by id. `main` is implied: with `entries` always, with `list` only while the list is empty.
 pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, Value> {
     let agents = &document["agents"];
     let mut found: BTreeMap<String, Value> = match shape {
@@ -30,7 +30,7 @@ pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, 
     found
 }
 
-/// Adds an agent, and `main` beside it when it was only implied.
+/// Adds an agent. If `main` was only implied, the list gets an entry for it.
 pub(crate) fn add(document: &mut Value, shape: RosterShape, id: &str, entry: Map<String, Value>) {
     match shape {
         RosterShape::Entries => {
@@ -50,7 +50,7 @@ pub(crate) fn add(document: &mut Value, shape: RosterShape, id: &str, entry: Map
     }
 }
 
-/// The entry of one agent, to be changed.
+/// The entry of one agent, mutable.
 pub(crate) fn entry_mut<'a>(
     document: &'a mut Value,
     shape: RosterShape,
@@ -89,7 +89,7 @@ pub(crate) fn remove(document: &mut Value, shape: RosterShape, id: &str) {
     }
 }
 
-/// What the gateway adds by itself when a roster gets its first agent beside `main`.
+/// Adds the fields that the gateway itself adds when a roster gets its first agent beside `main`.
 pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, main_workspace: &str) {
     if shape == RosterShape::List {
         document["meta"]["lastTouchedVersion"] = json!(version);
@@ -110,7 +110,7 @@ pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, m
     });
 }
 
-/// Brings the written agents into a shape, whatever shape they are held in.
+/// Converts the written agents into a shape; agents in that shape stay as they are.
 pub(crate) fn reshape(document: &mut Value, shape: RosterShape) {
     let other = match shape {
         RosterShape::List => RosterShape::Entries,
@@ -129,14 +129,14 @@ pub(crate) fn reshape(document: &mut Value, shape: RosterShape) {
     for (id, entry) in written {
         let mut entry = entry.as_object().cloned().unwrap_or_default();
         entry.remove("id");
-        // Adding the first to a list brings `main` with it.
+        // The first addition to a list adds `main` as well.
         if shape == RosterShape::Entries || id != MAIN {
             add(document, shape, &id, entry);
         }
     }
 }
 
-/// The id that the gateway gives to a name, or `None` when nothing of it can be used.
+/// The id that the gateway derives from a name; `None` if the name has no valid characters.
 pub(crate) fn normalised(name: &str) -> Option<String> {
     let mut id = String::new();
     for character in name.trim().to_lowercase().chars() {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_goes_from_one_shape_to_the_other_and_back() {
+    fn a_roster_converts_between_both_shapes() {
         let entries = json!({"agents": {"entries": {"main": {}, "mc-1": {"name": "One"}}}});
         let mut document = entries.clone();
         reshape(&mut document, RosterShape::List);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_agent_takes_the_ownership_with_it() {
+    fn removing_the_last_agent_removes_the_ownership() {
         let mut document = json!({"agents": {"entries": {"main": {}}}});
         add(&mut document, RosterShape::Entries, "mc-1", Map::new());
         migrate(&mut document, RosterShape::Entries, "v", "/main");

@@ -1,4 +1,4 @@
-//! What the gateway refuses in a configuration.
+//! The gateway's validation of a configuration.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ const IDENTITY_KEYS: &[&str] = &["name", "theme", "emoji", "avatar"];
 const OWNERSHIP: &str = "multi-agent rosters require agents.ownership=\"explicit\" or one legacy default=true marker; \
                          add agents.ownership=\"explicit\" or run openclaw doctor";
 
-/// One refused value: the path as an issue and as a message show it, and what is wrong.
+/// One validation error: the path as the issue list and as the message show it, and the message.
 struct Issue {
     path: String,
     shown: String,
@@ -56,7 +56,7 @@ impl Issue {
     }
 }
 
-/// Checks a whole configuration.
+/// Validates a whole configuration.
 pub(crate) fn check(document: &Value, profile: &Profile) -> Result<(), RpcError> {
     let mut issues = Vec::new();
     let foreign = match profile.roster {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read() {
+    fn durations_are_parsed() {
         assert_eq!(duration_ms("5m"), Some(300_000));
         assert_eq!(duration_ms("300s"), Some(300_000));
         assert_eq!(duration_ms("1h30m"), Some(5_400_000));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_of_two_needs_its_ownership() {
+    fn a_roster_of_two_agents_requires_ownership() {
         let document = json!({"agents": {"entries": {"mc-a": {}}}});
         assert_eq!(refused(&document, &Profile::v2026_9_6()), format!("invalid config: agents.ownership: {OWNERSHIP}"));
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_in_heartbeats_is_only_known_to_older_versions() {
+    fn only_older_versions_accept_reasoning_in_heartbeats() {
         let heartbeat = json!({"every": "5m", "includeReasoning": true});
         let entries = json!({"agents": {"ownership": "explicit", "entries": {"a": {"heartbeat": heartbeat}}}});
         let list = json!({"agents": {"list": [{"id": "a", "heartbeat": heartbeat}]}});

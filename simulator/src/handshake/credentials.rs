@@ -1,4 +1,4 @@
-//! Who the client is: shared secret, device token, pairing, and the scopes that follow.
+//! Authentication: shared secret, device token, pairing, and the granted scopes.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::{
     profile::AuthMode,
     world::{
         World,
-        devices::{self, Paired},
+        devices::{self, PairedDevice},
     },
 };
 
-/// Checks what the client has sent as its credentials; returns how it is authenticated.
+/// Checks the credentials of the client; returns the authentication method.
 ///
-/// The shared secret comes first. A device may present its own token instead, or in the place of the shared one; for
-/// that the gateway has another limit.
+/// The shared secret is checked first. A device may send its own token in addition to the shared secret, or in its
+/// place; failures of device tokens have a limit of their own.
 pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&'static str, Box<Refusal>> {
     let auth = &params["auth"];
     let device = params["device"].is_object();
@@ -31,34 +31,34 @@ pub(super) fn check(world: &mut World, params: &Value, remote: bool) -> Result<&
         None => shared,
         Some(token) => match device_token(world, params, token, remote) {
             Ok(()) => return Ok("device-token"),
-            Err(Some(wait)) => Denied::locked(Some(wait)),
-            Err(None) if auth["deviceToken"].is_string() => Denied::of(
+            Err(Some(wait)) => CredentialRefusal::locked(Some(wait)),
+            Err(None) if auth["deviceToken"].is_string() => CredentialRefusal::of(
                 "device_token_mismatch",
                 "AUTH_DEVICE_TOKEN_MISMATCH",
                 "device token mismatch (rotate/reissue device token)",
             ),
-            // The device's own token was tried in vain: how long the shared secret has to wait is not said any more.
-            Err(None) if shared.reason == "rate_limited" => Denied::locked(None),
+            // The device's own token failed as well: the error no longer has the retry delay of the shared secret.
+            Err(None) if shared.reason == "rate_limited" => CredentialRefusal::locked(None),
             Err(None) => shared,
         },
     };
     if counts {
-        world.shared_logins.fail();
+        world.shared_auth_failures.record();
     }
     Err(denied.refusal(params))
 }
 
-/// Why a credential is not accepted.
-struct Denied {
+/// The error of a credential that is not accepted.
+struct CredentialRefusal {
     reason: String,
     code: String,
     message: String,
     wait: Option<Duration>,
-    /// Whether it counts as a failed login with the shared secret.
+    /// Whether the error counts as a failed login with the shared secret.
     counts: bool,
 }
 
-impl Denied {
+impl CredentialRefusal {
     fn of(reason: impl Into<String>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason: reason.into(), code: code.into(), message: message.into(), wait: None, counts: false }
     }
@@ -77,41 +77,41 @@ impl Denied {
     }
 }
 
-fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str, Denied> {
+fn shared(world: &mut World, auth: &Value, remote: bool) -> Result<&'static str, CredentialRefusal> {
     let (name, what) = match world.profile.auth_mode {
         AuthMode::Token => ("token", "gateway token"),
         AuthMode::Password => ("password", "gateway password"),
     };
     let (upper, given) = (name.to_uppercase(), auth[name].as_str());
     let tried = auth["token"].is_string() || auth["password"].is_string();
-    if let Some(wait) = world.shared_logins.locked().filter(|_| remote && tried) {
-        return Err(Denied::locked(Some(wait)));
+    if let Some(wait) = world.shared_auth_failures.locked_for().filter(|_| remote && tried) {
+        return Err(CredentialRefusal::locked(Some(wait)));
     }
     if given.is_some_and(|given| given == world.profile.token) {
         if remote {
-            world.shared_logins.succeed();
+            world.shared_auth_failures.reset();
         }
         return Ok(name);
     }
     let advice = format!("(provide gateway auth {name})");
     if given.is_none() && auth["deviceToken"].is_null() {
         let message = format!("{what} missing {advice}");
-        return Err(Denied::of(format!("{name}_missing"), format!("AUTH_{upper}_MISSING"), message));
+        return Err(CredentialRefusal::of(format!("{name}_missing"), format!("AUTH_{upper}_MISSING"), message));
     }
     let message = format!("{what} mismatch {advice}");
-    let denied = Denied::of(format!("{name}_mismatch"), format!("AUTH_{upper}_MISMATCH"), message);
-    Err(Denied { counts: given.is_some(), ..denied })
+    let denied = CredentialRefusal::of(format!("{name}_mismatch"), format!("AUTH_{upper}_MISMATCH"), message);
+    Err(CredentialRefusal { counts: given.is_some(), ..denied })
 }
 
-/// Checks the token of a device. How long it has to wait where too many failed.
+/// Checks the token of a device. The error has the wait if too many logins failed.
 fn device_token(world: &mut World, params: &Value, token: &str, remote: bool) -> Result<(), Option<Duration>> {
-    if let Some(wait) = world.device_logins.locked().filter(|_| remote) {
+    if let Some(wait) = world.device_auth_failures.locked_for().filter(|_| remote) {
         return Err(Some(wait));
     }
     let ok = paired(world, params).is_some_and(|paired| paired.token.as_deref() == Some(token));
     match (ok, remote) {
-        (true, true) => world.device_logins.succeed(),
-        (false, true) => world.device_logins.fail(),
+        (true, true) => world.device_auth_failures.reset(),
+        (false, true) => world.device_auth_failures.record(),
         (_, false) => {}
     }
     if ok { Ok(()) } else { Err(None) }
@@ -134,14 +134,14 @@ fn unauthorized(params: &Value, reason: &str, code: &str, message: &str) -> RpcE
     }))
 }
 
-fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a Paired> {
+fn paired<'a>(world: &'a World, params: &Value) -> Option<&'a PairedDevice> {
     world.devices.paired.get(params["device"]["id"].as_str()?)
 }
 
 type Grant = (Vec<String>, Option<(String, i64)>);
 
 /// The scopes that the client gets, and the token of its device.
-pub(super) fn granted(
+pub(super) fn grant_scopes(
     world: &mut World,
     params: &Value,
     remote: bool,
@@ -164,7 +164,7 @@ pub(super) fn granted(
     let wider = requested.iter().any(|scope| !known.request.scopes.contains(scope));
     if wider && method == "device-token" {
         let message = "device token scope mismatch (re-pair or approve scope upgrade)";
-        return Err(Denied::of("scope_mismatch", "AUTH_SCOPE_MISMATCH", message).refusal(params));
+        return Err(CredentialRefusal::of("scope_mismatch", "AUTH_SCOPE_MISMATCH", message).refusal(params));
     }
     if wider {
         return Err(pairing(world, params, &requested, "scope-upgrade", Some(&known)));
@@ -172,15 +172,15 @@ pub(super) fn granted(
     Ok((requested, Some((token, known.approved_ms))))
 }
 
-/// Asks for the approval of a device.
+/// Requests approval for a device.
 fn pairing(
     world: &mut World,
     params: &Value,
     requested: &[String],
     reason: &str,
-    known: Option<&Paired>,
+    known: Option<&PairedDevice>,
 ) -> Box<Refusal> {
-    let request = waiting(world, params, requested, known.is_some());
+    let request = pending_request(world, params, requested, known.is_some());
     let (requirement, hint) = match reason {
         "role-upgrade" => (
             "device is asking for a higher role than currently approved",
@@ -212,8 +212,8 @@ fn pairing(
     Refusal::with(RpcError::new("NOT_PAIRED", message).with_details(details), 1008, reason)
 }
 
-/// The request of a device: a retry reuses the one that waits, and keeps it alive where the version does so.
-fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::Request {
+/// The pairing request of a device. A retry reuses the pending request, and renews it on versions that do so.
+fn pending_request(world: &mut World, params: &Value, requested: &[String], repair: bool) -> devices::PairingRequest {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let device_id = text(&params["device"]["id"]);
     let now_ms = world.clock.now_ms();
@@ -224,7 +224,7 @@ fn waiting(world: &mut World, params: &Value, requested: &[String], repair: bool
         }
         return request.clone();
     }
-    let request = devices::Request {
+    let request = devices::PairingRequest {
         id: world.ids.uuid(),
         device_id,
         public_key: text(&params["device"]["publicKey"]),

@@ -1,19 +1,19 @@
-//! What a client that was admitted is told.
+//! The hello: the reply to an accepted client.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Admitted;
+use super::AcceptedClient;
 use crate::{
     config,
     methods::system,
-    profile::{AuthMode, MAX_PAYLOAD},
+    profile::{AuthMode, MAX_PAYLOAD_BYTES},
     world::World,
 };
 
 /// The payload of the hello.
-pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value {
+pub(super) fn hello(world: &mut World, connection_id: u64, accepted: &AcceptedClient) -> Value {
     let profile = world.profile.clone();
     let mut server = json!({"version": profile.announced_version, "connId": world.ids.uuid()});
     if profile.opaque_hashes {
@@ -28,15 +28,15 @@ pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value 
             "methods": profile.methods.lines().collect::<Vec<_>>(),
             "events": profile.events.lines().collect::<Vec<_>>(),
         },
-        "snapshot": snapshot(world, link, admitted),
-        "policy": {"maxPayload": MAX_PAYLOAD, "maxBufferedBytes": 52_428_800, "tickIntervalMs": millis(profile.tick)},
+        "snapshot": snapshot(world, connection_id, accepted),
+        "policy": {"maxPayload": MAX_PAYLOAD_BYTES, "maxBufferedBytes": 52_428_800, "tickIntervalMs": millis(profile.tick)},
     });
-    if profile.protocol >= 4 || admitted.issued.is_some() {
-        let mut auth = json!({"role": "operator", "scopes": admitted.client.scopes});
+    if profile.protocol >= 4 || accepted.issued.is_some() {
+        let mut auth = json!({"role": "operator", "scopes": accepted.client.scopes});
         if profile.opaque_hashes {
-            auth["method"] = json!(admitted.method);
+            auth["method"] = json!(accepted.method);
         }
-        if let Some((token, at)) = &admitted.issued {
+        if let Some((token, at)) = &accepted.issued {
             auth["deviceToken"] = json!(token);
             auth["issuedAtMs"] = json!(at);
         }
@@ -45,12 +45,12 @@ pub(super) fn hello(world: &mut World, link: u64, admitted: &Admitted) -> Value 
     hello
 }
 
-fn snapshot(world: &World, link: u64, admitted: &Admitted) -> Value {
+fn snapshot(world: &World, connection_id: u64, accepted: &AcceptedClient) -> Value {
     let profile = &world.profile;
     let mut snapshot = json!({
         "presence": [],
         "health": system::snapshot(world),
-        "stateVersion": {"presence": 1, "health": link},
+        "stateVersion": {"presence": 1, "health": connection_id},
         "uptimeMs": millis(world.clock.uptime()),
         "sessionDefaults": {
             "defaultAgentId": "main", "mainKey": "main", "mainSessionKey": "agent:main:main", "scope": "per-sender",
@@ -60,7 +60,7 @@ fn snapshot(world: &World, link: u64, admitted: &Admitted) -> Value {
         snapshot["suspension"] = json!({"phase": "accepting"});
         snapshot["appliedConfigHash"] = json!(world.config.applied_hash(profile));
     }
-    if admitted.client.may("operator.admin") || profile.protocol < 4 {
+    if accepted.client.has_scope("operator.admin") || profile.protocol < 4 {
         snapshot["configPath"] = json!(config::path(profile));
         snapshot["stateDir"] = json!(format!("{}/.openclaw", profile.home));
         snapshot["authMode"] = json!(if profile.auth_mode == AuthMode::Token { "token" } else { "password" });

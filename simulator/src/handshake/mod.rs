@@ -9,27 +9,27 @@ use serde_json::{Value, json};
 
 use crate::{
     error::RpcError,
-    faults::{Action, Loss},
-    gateway::{Gateway, Request, answered, refused},
+    faults::{Disruption, FaultAction},
+    gateway::{Gateway, RequestFrame, error_response, ok_response},
     profile::Profile,
     signature,
     world::records::{Call, Outcome},
-    world::{Power, World, links::Client},
+    world::{ProcessState, World, connections::Client},
 };
 
-/// Client ids that the gateway knows; any other is refused.
-const CLIENTS: &[&str] =
+/// Client ids that the gateway accepts.
+const KNOWN_CLIENT_IDS: &[&str] =
     &["gateway-client", "cli", "test", "openclaw-control-ui", "openclaw-tui", "openclaw-probe", "webchat"];
 
-/// What the connection is to do after its first request.
+/// The reply to the first request of a connection.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct HandshakeReply {
     pub(crate) frame: Option<Value>,
     pub(crate) close: Option<(u16, String)>,
     pub(crate) abort: bool,
 }
 
-/// Why a handshake ends: the error, and the close frame that follows it.
+/// A refused handshake: the error, and the close frame after it.
 struct Refusal {
     error: RpcError,
     code: u16,
@@ -37,7 +37,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// An error whose message is also the reason of the close.
+    /// An error whose message is also the close reason.
     fn closing(error: RpcError) -> Box<Self> {
         let reason = error.message.clone();
         Self::with(error, 1008, reason)
@@ -48,37 +48,40 @@ impl Refusal {
     }
 }
 
-/// Who was admitted.
-struct Admitted {
+/// An accepted client.
+struct AcceptedClient {
     client: Client,
     method: &'static str,
     issued: Option<(String, i64)>,
 }
 
-/// Answers the first request of a connection.
-pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &Request, nonce: &str) -> Answer {
-    let (call, strike) = {
+/// Handles the first request of a connection.
+pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &RequestFrame, nonce: &str) -> HandshakeReply {
+    let (call, fault) = {
         let mut world = gateway.world();
         let call = world.calls.len();
         world.calls.push(Call::new(&request.method, &request.params));
-        (call, world.faults.strike(&request.method, &request.params, false))
+        (call, world.faults.take_match(&request.method, &request.params, false))
     };
-    match &strike {
-        Some(Action::Delay(delay)) => tokio::time::sleep(*delay).await,
-        Some(Action::Hang) => return Answer::default(),
-        Some(Action::Before(loss) | Action::During(loss)) => return lost(gateway, request, *loss),
-        Some(Action::Refuse(error)) => {
-            let close = Some((1008, error.message.clone()));
-            return Answer { frame: Some(refused(&request.id, error)), close, abort: false };
+    match &fault {
+        Some(FaultAction::Delay(delay)) => tokio::time::sleep(*delay).await,
+        Some(FaultAction::Hang) => return HandshakeReply::default(),
+        Some(FaultAction::Before(disruption) | FaultAction::During(disruption)) => {
+            return disrupted(gateway, request, *disruption);
         }
-        Some(Action::Unsettle(time)) => gateway.leave_unsettled(*time),
-        Some(Action::After(_) | Action::LoseReply | Action::RepeatReply | Action::HoldReply(_)) | None => {}
+        Some(FaultAction::Refuse(error)) => {
+            let close = Some((1008, error.message.clone()));
+            return HandshakeReply { frame: Some(error_response(&request.id, error)), close, abort: false };
+        }
+        Some(FaultAction::Unsettle(time)) => gateway.leave_unsettled(*time),
+        Some(FaultAction::After(_) | FaultAction::LoseReply | FaultAction::RepeatReply | FaultAction::HoldReply(_))
+        | None => {}
     }
-    let answer = admitted(gateway, request, call, nonce);
-    match strike {
-        Some(Action::LoseReply) => Answer::default(),
-        Some(Action::After(loss)) => lost(gateway, request, loss),
-        Some(Action::HoldReply(time)) => {
+    let answer = decide(gateway, request, call, nonce);
+    match fault {
+        Some(FaultAction::LoseReply) => HandshakeReply::default(),
+        Some(FaultAction::After(disruption)) => disrupted(gateway, request, disruption),
+        Some(FaultAction::HoldReply(time)) => {
             tokio::time::sleep(time).await;
             answer
         }
@@ -86,26 +89,29 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &Request, nonce: &st
     }
 }
 
-/// What the client hears of a connection that is lost: nothing.
-fn lost(gateway: &Arc<Gateway>, request: &Request, loss: Loss) -> Answer {
-    gateway.lose(request, None, loss);
-    Answer { abort: !matches!(loss, Loss::Silence | Loss::Restart), ..Answer::default() }
+/// Disrupts the connection. The client gets no reply.
+fn disrupted(gateway: &Arc<Gateway>, request: &RequestFrame, disruption: Disruption) -> HandshakeReply {
+    gateway.disrupt(request, None, disruption);
+    HandshakeReply {
+        abort: !matches!(disruption, Disruption::Silence | Disruption::Restart),
+        ..HandshakeReply::default()
+    }
 }
 
-fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> Answer {
+fn decide(gateway: &Gateway, request: &RequestFrame, call: usize, nonce: &str) -> HandshakeReply {
     let mut world = gateway.world();
     let result = check(&mut world, request, nonce);
     let (outcome, answer) = match result {
-        Ok(admitted) => {
-            let hello = hello::hello(&mut world, request.link, &admitted);
-            world.links.admit(request.link, admitted.client);
-            (Outcome::Ok, Answer { frame: Some(answered(&request.id, &hello)), ..Answer::default() })
+        Ok(accepted) => {
+            let hello = hello::hello(&mut world, request.connection_id, &accepted);
+            world.connections.admit(request.connection_id, accepted.client);
+            (Outcome::Ok, HandshakeReply { frame: Some(ok_response(&request.id, &hello)), ..HandshakeReply::default() })
         }
         Err(refusal) => {
             let Refusal { error, code, reason } = *refusal;
             let outcome = Outcome::Error { code: error.code.clone(), message: error.message.clone() };
             let close = Some((code, reason.chars().take(120).collect()));
-            (outcome, Answer { frame: Some(refused(&request.id, &error)), close, abort: false })
+            (outcome, HandshakeReply { frame: Some(error_response(&request.id, &error)), close, abort: false })
         }
     };
     if let Some(call) = world.calls.get_mut(call) {
@@ -115,11 +121,11 @@ fn admitted(gateway: &Gateway, request: &Request, call: usize, nonce: &str) -> A
     answer
 }
 
-fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, Box<Refusal>> {
+fn check(world: &mut World, request: &RequestFrame, nonce: &str) -> Result<AcceptedClient, Box<Refusal>> {
     if request.method != "connect" {
         return Err(Refusal::closing(RpcError::invalid("invalid handshake: first request must be connect")));
     }
-    if matches!(world.power(), Power::Starting(_)) {
+    if matches!(world.process_state(), ProcessState::Starting(_)) {
         let error = RpcError::unavailable("gateway starting; retry shortly")
             .retryable()
             .after(Duration::from_millis(500))
@@ -129,7 +135,7 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
     let params = &request.params;
     well_formed(params)?;
     protocol(params, &world.profile)?;
-    let remote = world.links.get(request.link).is_some_and(|link| link.remote);
+    let remote = world.connections.get(request.connection_id).is_some_and(|connection| connection.remote);
     if !params["device"].is_null() {
         device(params, nonce, world.clock.now_ms())?;
     }
@@ -140,14 +146,14 @@ fn check(world: &mut World, request: &Request, nonce: &str) -> Result<Admitted, 
         .flatten()
         .filter_map(|scope| scope.as_str().map(str::to_owned))
         .collect();
-    let (scopes, issued) = credentials::granted(world, params, remote, method, requested)?;
+    let (scopes, issued) = credentials::grant_scopes(world, params, remote, method, requested)?;
     let client = Client {
         scopes: scopes.into_iter().collect(),
         device: params["device"]["id"].as_str().map(str::to_owned),
-        follows_sessions: false,
+        sessions_subscribed: false,
         unauthorized: 0,
     };
-    Ok(Admitted { client, method, issued })
+    Ok(AcceptedClient { client, method, issued })
 }
 
 fn well_formed(params: &Value) -> Result<(), Box<Refusal>> {
@@ -157,7 +163,7 @@ fn well_formed(params: &Value) -> Result<(), Box<Refusal>> {
             return bad(&format!("must have required property '{name}'"));
         }
     }
-    if !params["client"]["id"].as_str().is_some_and(|id| CLIENTS.contains(&id)) {
+    if !params["client"]["id"].as_str().is_some_and(|id| KNOWN_CLIENT_IDS.contains(&id)) {
         return bad("at /client/id: must be equal to one of the allowed values");
     }
     Ok(())

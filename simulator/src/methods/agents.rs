@@ -3,31 +3,32 @@
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::method::{Caller, Done, Then, not_found, reply, text};
+use super::method::{Caller, FollowUp, MethodOutput, not_found, reply, text};
 use crate::{
     config::{self, roster},
     error::RpcError,
     profile::RosterShape,
-    schema::{Kind, Param, optional, required},
-    world::{Trash, World},
+    schema::{Param, ParamType, optional, required},
+    world::{TrashState, World},
 };
 
 pub(crate) const CREATE: &[Param] = &[
-    required("name", Kind::NonEmpty),
-    optional("workspace", Kind::NonEmpty),
-    optional("model", Kind::NonEmpty),
-    optional("emoji", Kind::Text),
-    optional("avatar", Kind::Text),
+    required("name", ParamType::NonEmpty),
+    optional("workspace", ParamType::NonEmpty),
+    optional("model", ParamType::NonEmpty),
+    optional("emoji", ParamType::Text),
+    optional("avatar", ParamType::Text),
 ];
 pub(crate) const UPDATE: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    optional("name", Kind::NonEmpty),
-    optional("workspace", Kind::NonEmpty),
-    optional("model", Kind::TextOrNull),
-    optional("emoji", Kind::Text),
-    optional("avatar", Kind::Text),
+    required("agentId", ParamType::NonEmpty),
+    optional("name", ParamType::NonEmpty),
+    optional("workspace", ParamType::NonEmpty),
+    optional("model", ParamType::TextOrNull),
+    optional("emoji", ParamType::Text),
+    optional("avatar", ParamType::Text),
 ];
-pub(crate) const DELETE: &[Param] = &[required("agentId", Kind::NonEmpty), optional("deleteFiles", Kind::Flag)];
+pub(crate) const DELETE: &[Param] =
+    &[required("agentId", ParamType::NonEmpty), optional("deleteFiles", ParamType::Flag)];
 
 const STATE_FILES: &[&str] = &[
     "/agent/openclaw-agent.sqlite",
@@ -38,9 +39,9 @@ const STATE_FILES: &[&str] = &[
     "/sessions",
 ];
 
-/// What the gateway works with, `main` first.
-pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
-    let mut known = world.known();
+/// Lists the applied agents, `main` first.
+pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
+    let mut known = world.applied_agents();
     let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN.to_owned(), entry));
     let agents: Vec<Value> = main.into_iter().chain(known).map(|(id, entry)| row(world, &id, &entry)).collect();
     let mut payload = json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender", "agents": agents});
@@ -71,8 +72,8 @@ fn row(world: &World, id: &str, entry: &Value) -> Value {
     row
 }
 
-/// Creates an agent whose id is the normalised name, seeds its workspace, and applies it later.
-pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Creates an agent whose id is the normalised name, seeds its workspace, and applies the change later.
+pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let name = text(params, "name").trim().to_owned();
     let id = new_id(world, &name)?;
     let workspace =
@@ -94,12 +95,12 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Do
         created.git = true;
     }
     world.closed_ids.remove(&id);
-    *world.created.entry(id.clone()).or_default() += 1;
+    *world.create_counts.entry(id.clone()).or_default() += 1;
     let mut payload = json!({"ok": true, "agentId": id, "name": name, "workspace": workspace});
     if let Some(model) = params["model"].as_str() {
         payload["model"] = json!(model);
     }
-    Ok(Done { payload, then: Then::Applies })
+    Ok(MethodOutput { payload, follow_up: FollowUp::ApplyAfterReply })
 }
 
 fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
@@ -114,7 +115,7 @@ fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
     if old && id == roster::MAIN {
         return Err(RpcError::invalid("\"main\" is reserved"));
     }
-    if world.written().contains_key(&id) {
+    if world.written_agents().contains_key(&id) {
         world.closed_ids.remove(&id);
         return Err(RpcError::invalid(format!("agent \"{id}\" already exists")));
     }
@@ -137,10 +138,10 @@ fn identity(name: &str, params: &Value) -> Value {
     identity
 }
 
-/// Changes an entry; a name or an emoji also goes into IDENTITY.md, and missing files are seeded.
-pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Changes an entry. A name or an emoji is also written to IDENTITY.md, and missing files are seeded.
+pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
-    if !world.known().contains_key(&id) || unread(world) {
+    if !world.applied_agents().contains_key(&id) || config_unreadable(world) {
         return Err(not_found(&id));
     }
     let shape = world.profile.roster;
@@ -164,17 +165,17 @@ pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Do
             }
         }
     });
-    bring_into_files(world, &id);
-    Ok(Done { payload: json!({"ok": true, "agentId": id}), then: Then::Applies })
+    update_identity_file(world, &id);
+    Ok(MethodOutput { payload: json!({"ok": true, "agentId": id}), follow_up: FollowUp::ApplyAfterReply })
 }
 
-/// Whether the file is no JSON and counts as empty.
-fn unread(world: &World) -> bool {
+/// Whether the file is not valid JSON and counts as empty.
+fn config_unreadable(world: &World) -> bool {
     world.config.broken && !world.profile.heals_broken_config
 }
 
-fn bring_into_files(world: &mut World, id: &str) {
-    let Some(entry) = world.written().remove(id) else {
+fn update_identity_file(world: &mut World, id: &str) {
+    let Some(entry) = world.written_agents().remove(id) else {
         return;
     };
     let workspace = world.workspace_of(id, &entry);
@@ -186,10 +187,10 @@ fn bring_into_files(world: &mut World, id: &str) {
     world.workspaces.seed(&workspace, &["AGENTS.md", "USER.md", "IDENTITY.md"], now_ms);
 }
 
-/// Removes an agent, and with `deleteFiles` (the default) its workspace and its state.
-pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Removes an agent and, with `deleteFiles` (the default), its workspace and its state.
+pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
-    let known = world.known();
+    let known = world.applied_agents();
     if id == roster::MAIN {
         return Err(RpcError::invalid(if world.profile.roster == RosterShape::List {
             "\"main\" cannot be deleted"
@@ -198,7 +199,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
              migrate shared auth, then retry."
         }));
     }
-    if unread(world) {
+    if config_unreadable(world) {
         return Err(not_found(&id));
     }
     let journalled = world.journalled_delete.as_ref().filter(|(agent, _)| *agent == id);
@@ -217,8 +218,9 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));
     let files = params["deleteFiles"].as_bool().unwrap_or(true);
-    let Trashed { removed, failed } = if files { trash(world, &id, &workspace) } else { Trashed::default() };
-    let purge_failed = shape == RosterShape::Entries && world.trash == Trash::Unpurged;
+    let FileDisposal { removed, failed } =
+        if files { dispose_files(world, &id, &workspace) } else { FileDisposal::default() };
+    let purge_failed = shape == RosterShape::Entries && world.trash == TrashState::PurgeFails;
     world.half_deleted.remove(&id);
     if shape == RosterShape::Entries && (purge_failed || !failed.is_empty()) {
         world.half_deleted.insert(id.clone(), workspace);
@@ -227,8 +229,9 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if !files {
         world.retained.insert(id.clone());
     }
-    // A version that loses writes does not wait for its reload either.
-    let then = if world.profile.loses_writes.is_some() { Then::Applies } else { Then::Applied };
+    // A version that loses writes replies before its reload.
+    let follow_up =
+        if world.profile.loses_writes.is_some() { FollowUp::ApplyAfterReply } else { FollowUp::ApplyBeforeReply };
     let mut payload = json!({"ok": true, "agentId": id, "removedBindings": 0});
     if shape == RosterShape::Entries {
         payload["removed"] = json!(removed);
@@ -237,19 +240,19 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     if purge_failed {
         payload["purgeFailed"] = json!(true);
     }
-    Ok(Done { payload, then })
+    Ok(MethodOutput { payload, follow_up })
 }
 
-/// What became of the files of a deleted agent.
+/// The files of a deleted agent, removed and failed.
 #[derive(Default)]
-struct Trashed {
+struct FileDisposal {
     removed: Vec<Value>,
     failed: Vec<Value>,
 }
 
-fn trash(world: &mut World, id: &str, workspace: &str) -> Trashed {
-    let mut trashed = Trashed::default();
-    if world.trash == Trash::Unpurged && world.profile.roster == RosterShape::Entries {
+fn dispose_files(world: &mut World, id: &str, workspace: &str) -> FileDisposal {
+    let mut trashed = FileDisposal::default();
+    if world.trash == TrashState::PurgeFails && world.profile.roster == RosterShape::Entries {
         return trashed;
     }
     let state = world.sessions.remove_agent(id);
@@ -257,14 +260,14 @@ fn trash(world: &mut World, id: &str, workspace: &str) -> Trashed {
     let files = STATE_FILES.iter().map(|file| (format!("{dir}{file}"), state && !file.ends_with("-journal")));
     let found = world.workspaces.by_path.contains_key(workspace);
     for (path, there) in files.chain([(workspace.to_owned(), found)]).collect::<Vec<_>>() {
-        if there && world.trash == Trash::Blocked {
+        if there && world.trash == TrashState::Blocked {
             let reason = format!("EEXIST: file already exists, mkdir '{}/.Trash'", world.profile.home);
             trashed.failed.push(json!({"path": path, "reason": reason}));
         } else {
             trashed.removed.push(json!({"path": path, "method": disposal(there)}));
         }
     }
-    if world.trash == Trash::Works {
+    if world.trash == TrashState::Works {
         world.workspaces.by_path.remove(workspace);
     }
     trashed

@@ -1,43 +1,43 @@
-//! `chat.send`, `chat.history`, and the life of a run.
+//! `chat.send`, `chat.history`, and the stages of a run.
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, Then, reply, text};
-use super::sessions::{changed, opened};
+use super::method::{Caller, FollowUp, MethodOutput, reply, text};
+use super::sessions::{emit_session_changed, open_session};
 use crate::{
     error::RpcError,
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::records::Chat,
     world::{World, roster_id, sessions, sessions::Run},
 };
 
 pub(crate) const SEND: &[Param] = &[
-    required("sessionKey", Kind::NonEmpty),
-    required("message", Kind::Text),
-    required("idempotencyKey", Kind::NonEmpty),
-    optional("agentId", Kind::NonEmpty),
-    optional("sessionId", Kind::NonEmpty),
-    optional("thinking", Kind::Text),
-    optional("deliver", Kind::Flag),
-    optional("attachments", Kind::Any),
-    optional("timeoutMs", Kind::Integer),
+    required("sessionKey", ParamType::NonEmpty),
+    required("message", ParamType::Text),
+    required("idempotencyKey", ParamType::NonEmpty),
+    optional("agentId", ParamType::NonEmpty),
+    optional("sessionId", ParamType::NonEmpty),
+    optional("thinking", ParamType::Text),
+    optional("deliver", ParamType::Flag),
+    optional("attachments", ParamType::Any),
+    optional("timeoutMs", ParamType::Integer),
 ];
 pub(crate) const HISTORY: &[Param] = &[
-    required("sessionKey", Kind::NonEmpty),
-    optional("agentId", Kind::NonEmpty),
-    optional("cursor", Kind::Text),
-    optional("limit", Kind::Integer),
-    optional("maxBytes", Kind::Integer),
-    optional("offset", Kind::Integer),
-    optional("sessionId", Kind::NonEmpty),
-    optional("maxChars", Kind::Integer),
+    required("sessionKey", ParamType::NonEmpty),
+    optional("agentId", ParamType::NonEmpty),
+    optional("cursor", ParamType::Text),
+    optional("limit", ParamType::Integer),
+    optional("maxBytes", ParamType::Integer),
+    optional("offset", ParamType::Integer),
+    optional("sessionId", ParamType::NonEmpty),
+    optional("maxChars", ParamType::Integer),
 ];
 
-/// What the agent answers when its run ends.
-const ANSWER: &str = "Done.";
+/// The agent's answer at the end of a run.
+const RUN_REPLY: &str = "Done.";
 
-/// Newer gateways look for the session of a message before anything else.
-pub(crate) fn target(world: &World, method: &str, params: &Value) -> Result<(), RpcError> {
+/// Newer gateways check the session of a message before anything else.
+pub(crate) fn check_target(world: &World, method: &str, params: &Value) -> Result<(), RpcError> {
     if method != "chat.send" || !world.profile.target_first || params["sessionKey"].is_string() {
         return Ok(());
     }
@@ -45,8 +45,8 @@ pub(crate) fn target(world: &World, method: &str, params: &Value) -> Result<(), 
     Err(RpcError::invalid("session mutation target is unavailable").with_details(details))
 }
 
-/// Starts a run, unless the process remembers one of the same idempotency key.
-pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Starts a run, unless the process remembers a run with the same idempotency key.
+pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "sessionKey"));
     let run_id = text(params, "idempotencyKey").to_owned();
     if let Some(run) = world.sessions.runs.get(&run_id) {
@@ -54,7 +54,7 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done
         return reply(json!({"runId": run_id, "status": status}));
     }
     let agent = roster_id(&key).to_owned();
-    if !world.known().contains_key(&agent) && !world.profile.wakes_unknown_agent {
+    if !world.applied_agents().contains_key(&agent) && !world.profile.wakes_unknown_agent {
         return Err(RpcError::invalid(format!("Agent \"{agent}\" no longer exists in configuration")));
     }
     let message = text(params, "message").to_owned();
@@ -62,29 +62,29 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Done
         steer(world, &key, (&active, &run_id), message);
         return reply(json!({"runId": run_id, "status": "started"}));
     }
-    remember(world, &key, &run_id, &message, 1);
+    record_chat(world, &key, &run_id, &message, 1);
     let run = Run { session_key: key.clone(), message, ended: false };
     world.sessions.runs.insert(run_id.clone(), run);
     let now_ms = world.clock.now_ms();
-    let session = opened(world, &key);
+    let session = open_session(world, &key);
     session.run = Some(run_id.clone());
     session.started_ms = Some(now_ms);
     session.ended_ms = None;
     session.updated_ms = now_ms;
-    Ok(Done { payload: json!({"runId": run_id, "status": "started"}), then: Then::Wake(run_id) })
+    Ok(MethodOutput { payload: json!({"runId": run_id, "status": "started"}), follow_up: FollowUp::StartRun(run_id) })
 }
 
-/// Puts a message into the run that goes on (queue mode `steer`, the default): its tool calls that have not begun are
-/// skipped, and no run of the message's own begins. Measured on 2026.9.6.
+/// Adds a message to the active run (queue mode `steer`, the default): the run skips its tool calls that have not
+/// begun, and the message starts no run of its own. Measured on 2026.9.6.
 fn steer(world: &mut World, key: &str, (active, run_id): (&str, &str), message: String) {
-    remember(world, key, run_id, &message, 0);
+    record_chat(world, key, run_id, &message, 0);
     world.steered.push(active.to_owned());
     world.sessions.runs.insert(run_id.to_owned(), Run { session_key: key.to_owned(), message, ended: true });
     store(world, run_id);
-    tell(world, "chat", run_id, key, json!({"state": "final", "seq": 1}));
+    emit_run_event(world, "chat", run_id, key, json!({"state": "final", "seq": 1}));
 }
 
-fn remember(world: &mut World, key: &str, run_id: &str, message: &str, runs: usize) {
+fn record_chat(world: &mut World, key: &str, run_id: &str, message: &str, runs: usize) {
     let known = world.chats.iter_mut().find(|chat| chat.session_key == key && chat.idempotency_key == run_id);
     match known {
         Some(chat) => chat.runs += runs,
@@ -97,8 +97,8 @@ fn remember(world: &mut World, key: &str, run_id: &str, message: &str, runs: usi
     }
 }
 
-/// What was said in a session.
-pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// The messages of a session.
+pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "sessionKey"));
     let mut payload = json!({
         "sessionKey": key,
@@ -119,36 +119,36 @@ pub(crate) fn history(world: &mut World, _: &Caller, params: &Value) -> Result<D
     reply(payload)
 }
 
-/// The run has begun: its events go out.
+/// Begins the run and sends its first events.
 pub(crate) fn begin(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get(run_id).cloned() else {
         return;
     };
-    changed(world, &run.session_key, "reason", "send", None);
+    emit_session_changed(world, &run.session_key, "reason", "send", None);
     let status = json!({"state": "status", "phase": "preparing_workspace", "seq": 1});
-    tell(world, "chat", run_id, &run.session_key, status);
+    emit_run_event(world, "chat", run_id, &run.session_key, status);
     let started =
         json!({"stream": "lifecycle", "data": {"phase": "start", "startedAt": world.clock.now_ms()}, "seq": 2});
-    tell(world, "agent", run_id, &run.session_key, started);
-    changed(world, &run.session_key, "phase", "start", Some(run_id));
+    emit_run_event(world, "agent", run_id, &run.session_key, started);
+    emit_session_changed(world, &run.session_key, "phase", "start", Some(run_id));
 }
 
-/// Whether the session of a run was deleted meanwhile, with its agent.
-fn gone(world: &World, key: &str) -> bool {
+/// Whether the session of a run was deleted in the meantime, with its agent.
+fn session_deleted(world: &World, key: &str) -> bool {
     !world.sessions.by_key.contains_key(key)
 }
 
-/// The message reaches the history; a process that is killed earlier has lost it.
+/// Stores the message in the history. A process that is killed earlier loses the message.
 pub(crate) fn store(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get(run_id).cloned() else {
         return;
     };
-    if gone(world, &run.session_key) {
+    if session_deleted(world, &run.session_key) {
         return;
     }
     let now_ms = world.clock.now_ms();
     let key = format!("{run_id}:user");
-    let session = opened(world, &run.session_key);
+    let session = open_session(world, &run.session_key);
     session.messages.push(json!({
         "role": "user",
         "content": run.message,
@@ -156,40 +156,46 @@ pub(crate) fn store(world: &mut World, run_id: &str) {
         "idempotencyKey": key,
         "__openclaw": {"idempotencyKey": key, "seq": session.messages.len() + 1},
     }));
-    changed(world, &run.session_key, "phase", "message", None);
+    emit_session_changed(world, &run.session_key, "phase", "message", None);
 }
 
-/// The run has ended: the answer is in the history and the last events go out.
+/// Ends the run: stores the answer in the history and sends the last events.
 pub(crate) fn finish(world: &mut World, run_id: &str) {
     let Some(run) = world.sessions.runs.get_mut(run_id) else {
         return;
     };
     run.ended = true;
     let key = run.session_key.clone();
-    if gone(world, &key) {
+    if session_deleted(world, &key) {
         return;
     }
     let now_ms = world.clock.now_ms();
-    let session = opened(world, &key);
+    let session = open_session(world, &key);
     session.run = session.run.take().filter(|active| active != run_id);
     session.last_run = Some(run_id.to_owned());
     session.ended_ms = Some(now_ms);
     session.updated_ms = now_ms;
     session.messages.push(json!({
         "role": "assistant",
-        "content": [{"type": "text", "text": ANSWER}],
+        "content": [{"type": "text", "text": RUN_REPLY}],
         "stopReason": "stop",
         "timestamp": now_ms,
         "__openclaw": {"runId": run_id, "seq": session.messages.len() + 1},
     }));
     let ended = json!({"stream": "lifecycle", "data": {"phase": "end", "endedAt": now_ms}, "seq": 3});
-    tell(world, "agent", run_id, &key, ended);
-    let answer = json!({"role": "assistant", "content": [{"type": "text", "text": ANSWER}]});
-    tell(world, "chat", run_id, &key, json!({"state": "final", "stopReason": "stop", "message": answer, "seq": 4}));
-    changed(world, &key, "phase", "end", Some(run_id));
+    emit_run_event(world, "agent", run_id, &key, ended);
+    let answer = json!({"role": "assistant", "content": [{"type": "text", "text": RUN_REPLY}]});
+    emit_run_event(
+        world,
+        "chat",
+        run_id,
+        &key,
+        json!({"state": "final", "stopReason": "stop", "message": answer, "seq": 4}),
+    );
+    emit_session_changed(world, &key, "phase", "end", Some(run_id));
 }
 
-fn tell(world: &mut World, event: &str, run_id: &str, key: &str, mut payload: Value) {
+fn emit_run_event(world: &mut World, event: &str, run_id: &str, key: &str, mut payload: Value) {
     payload["runId"] = json!(run_id);
     payload["sessionKey"] = json!(key);
     payload["agentId"] = json!(roster_id(key));

@@ -2,32 +2,32 @@
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, Then, reply, text};
+use super::method::{Caller, FollowUp, MethodOutput, reply, text};
 use crate::{
     config::{self, merge, roster, rules},
     error::RpcError,
     profile::{Profile, RosterShape},
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::World,
 };
 
 pub(crate) const PATCH: &[Param] = &[
-    required("raw", Kind::NonEmpty),
-    optional("baseHash", Kind::NonEmpty),
-    optional("sessionKey", Kind::Text),
-    optional("note", Kind::Text),
-    optional("restartDelayMs", Kind::Integer),
-    optional("replacePaths", Kind::Any),
+    required("raw", ParamType::NonEmpty),
+    optional("baseHash", ParamType::NonEmpty),
+    optional("sessionKey", ParamType::Text),
+    optional("note", ParamType::Text),
+    optional("restartDelayMs", ParamType::Integer),
+    optional("replacePaths", ParamType::Any),
 ];
-pub(crate) const SET: &[Param] = &[required("raw", Kind::NonEmpty), optional("baseHash", Kind::NonEmpty)];
+pub(crate) const SET: &[Param] = &[required("raw", ParamType::NonEmpty), optional("baseHash", ParamType::NonEmpty)];
 
-/// What is written, and whether it is applied.
-pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+/// Returns the written configuration and the state of its application.
+pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(world.config.snapshot(&world.profile))
 }
 
-/// Merges a patch into what is written; the reply comes after the reload.
-pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Merges a patch into the written configuration. The reply is sent after the reload.
+pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let entries = world.profile.roster == RosterShape::Entries;
     if params["baseHash"].is_null() && !entries {
         return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
@@ -45,11 +45,11 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
         merged
     };
     let new = merge(&old, &world.profile);
-    refuse_hashless(&old, &new, params)?;
+    require_base_hash(&old, &new, params)?;
     if new == old {
-        return noop(world);
+        return noop_reply(world);
     }
-    refuse_dropped(world, &new)?;
+    refuse_dropped_agents(world, &new)?;
     rules::check(&new, &world.profile)?;
     let changed = merge::changed_paths(&old, &new);
     let profile = world.profile.clone();
@@ -66,22 +66,25 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     } else {
         payload["restart"] = json!({"ok": true, "reason": "config.patch"});
     }
-    Ok(Done { payload, then: if profile.restarts_on_patch { Then::Applies } else { Then::Applied } })
+    Ok(MethodOutput {
+        payload,
+        follow_up: if profile.restarts_on_patch { FollowUp::ApplyAfterReply } else { FollowUp::ApplyBeforeReply },
+    })
 }
 
 fn refusal_of_broken(entries: bool) -> RpcError {
     if !entries {
         return RpcError::invalid("invalid config; fix before patching");
     }
-    RpcError::invalid(format!("invalid config: <root>: {}; fix (openclaw doctor) before patching", config::BROKEN))
-        .with_details(json!({"issues": [{"path": "", "message": config::BROKEN}]}))
+    RpcError::invalid(format!("invalid config: <root>: {}; fix (openclaw doctor) before patching", config::PARSE_ERROR))
+        .with_details(json!({"issues": [{"path": "", "message": config::PARSE_ERROR}]}))
 }
 
-fn noop(world: &World) -> Result<Done, RpcError> {
+fn noop_reply(world: &World) -> Result<MethodOutput, RpcError> {
     let mut payload = json!({
         "ok": true,
         "path": config::path(&world.profile),
-        "config": config::defaulted(&world.config.document, &world.profile),
+        "config": config::with_defaults(&world.config.document, &world.profile),
     });
     if world.profile.protocol >= 4 {
         payload["noop"] = json!(true);
@@ -90,15 +93,15 @@ fn noop(world: &World) -> Result<Done, RpcError> {
     reply(payload)
 }
 
-/// Replaces what is written; the reply does not wait for the reload.
-pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Replaces the written configuration. The reply is sent before the reload.
+pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     if params["baseHash"].is_null() {
         return Err(RpcError::invalid("config base hash required; re-run config.get and retry"));
     }
     check_base(world, params)?;
     let new: Value = serde_json::from_str(text(params, "raw"))
         .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
-    let dropped = dropped(world, &new);
+    let dropped = dropped_agents(world, &new);
     if !dropped.is_empty() {
         return Err(RpcError::invalid(format!(
             "config.set would remove existing agent entries: {}. Use the agents.delete RPC or `openclaw agents delete <id>` \
@@ -109,7 +112,7 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
     rules::check(&new, &world.profile)?;
     world.write(|document| *document = new);
     let payload = json!({"ok": true, "path": config::path(&world.profile), "config": world.config.document});
-    Ok(Done { payload, then: Then::Applies })
+    Ok(MethodOutput { payload, follow_up: FollowUp::ApplyAfterReply })
 }
 
 fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
@@ -121,7 +124,7 @@ fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
     }
 }
 
-fn refuse_hashless(old: &Value, new: &Value, params: &Value) -> Result<(), RpcError> {
+fn require_base_hash(old: &Value, new: &Value, params: &Value) -> Result<(), RpcError> {
     let changed = merge::changed_leaves(old, new);
     if !params["baseHash"].is_null() || changed.is_empty() {
         return Ok(());
@@ -130,8 +133,8 @@ fn refuse_hashless(old: &Value, new: &Value, params: &Value) -> Result<(), RpcEr
     Err(RpcError::invalid(format!("config base hash required for {paths}; re-run config.get and retry with baseHash")))
 }
 
-fn refuse_dropped(world: &World, new: &Value) -> Result<(), RpcError> {
-    let dropped = dropped(world, new);
+fn refuse_dropped_agents(world: &World, new: &Value) -> Result<(), RpcError> {
+    let dropped = dropped_agents(world, new);
     if dropped.is_empty() {
         return Ok(());
     }
@@ -141,7 +144,7 @@ fn refuse_dropped(world: &World, new: &Value) -> Result<(), RpcError> {
     )))
 }
 
-fn dropped(world: &World, new: &Value) -> Vec<String> {
+fn dropped_agents(world: &World, new: &Value) -> Vec<String> {
     let kept = roster::entries(new, world.profile.roster);
-    world.written().into_keys().filter(|id| !kept.contains_key(id)).collect()
+    world.written_agents().into_keys().filter(|id| !kept.contains_key(id)).collect()
 }

@@ -1,30 +1,29 @@
-//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`,
-//! `device.token.revoke`.
+//! `device.pair.list`, `device.pair.approve`, `device.pair.reject`, `device.pair.remove`, `device.token.revoke`.
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, Then, reply, text};
+use super::method::{Caller, FollowUp, MethodOutput, reply, text};
 use crate::{
     error::RpcError,
-    schema::{Kind, Param, required},
+    schema::{Param, ParamType, required},
     world::{World, devices},
 };
 
-pub(crate) const REQUEST: &[Param] = &[required("requestId", Kind::NonEmpty)];
-pub(crate) const DEVICE: &[Param] = &[required("deviceId", Kind::NonEmpty)];
-pub(crate) const TOKEN: &[Param] = &[required("deviceId", Kind::NonEmpty), required("role", Kind::NonEmpty)];
+pub(crate) const REQUEST: &[Param] = &[required("requestId", ParamType::NonEmpty)];
+pub(crate) const DEVICE: &[Param] = &[required("deviceId", ParamType::NonEmpty)];
+pub(crate) const TOKEN: &[Param] = &[required("deviceId", ParamType::NonEmpty), required("role", ParamType::NonEmpty)];
 
-/// Pending requests and approved devices.
-pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+/// Lists pending requests and approved devices.
+pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let now_ms = world.clock.now_ms();
     world.devices.expire(now_ms);
-    let pending: Vec<Value> = world.devices.pending.values().map(devices::Request::to_json).collect();
-    let paired: Vec<Value> = world.devices.paired.values().map(devices::Paired::to_json).collect();
+    let pending: Vec<Value> = world.devices.pending.values().map(devices::PairingRequest::to_json).collect();
+    let paired: Vec<Value> = world.devices.paired.values().map(devices::PairedDevice::to_json).collect();
     reply(json!({"pending": pending, "paired": paired}))
 }
 
 /// Approves a request.
-pub(crate) fn approve(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+pub(crate) fn approve(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let request = text(params, "requestId");
     match approved(world, request) {
         Some(device) => reply(json!({"requestId": request, "device": device})),
@@ -32,7 +31,7 @@ pub(crate) fn approve(world: &mut World, _: &Caller, params: &Value) -> Result<D
     }
 }
 
-/// Approves a request and tells who may hear it.
+/// Approves a request and sends the event to clients with the scope.
 pub(crate) fn approved(world: &mut World, request: &str) -> Option<Value> {
     let token = world.ids.secret();
     let now_ms = world.clock.now_ms();
@@ -42,7 +41,7 @@ pub(crate) fn approved(world: &mut World, request: &str) -> Option<Value> {
 }
 
 /// Rejects a request.
-pub(crate) fn reject(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+pub(crate) fn reject(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let request = text(params, "requestId");
     let now_ms = world.clock.now_ms();
     world.devices.expire(now_ms);
@@ -59,21 +58,21 @@ fn resolved(world: &mut World, request: &str, device: &str, decision: &str) {
     world.emit("device.pair.resolved", &payload);
 }
 
-/// Forgets a device.
-pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Removes a device.
+pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let device = text(params, "deviceId");
     if world.devices.paired.remove(device).is_none() {
         return Err(RpcError::invalid("unknown deviceId"));
     }
-    Ok(Done { payload: json!({"deviceId": device}), then: Then::Unpair(device.to_owned()) })
+    Ok(MethodOutput { payload: json!({"deviceId": device}), follow_up: FollowUp::CloseDevice(device.to_owned()) })
 }
 
-/// Takes a device's token away.
-pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Revokes a device's token.
+pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let device = text(params, "deviceId");
     if !world.devices.revoke(device) {
         return Err(RpcError::invalid("unknown deviceId/role"));
     }
     let payload = json!({"deviceId": device, "role": params["role"], "revokedAtMs": world.clock.now_ms()});
-    Ok(Done { payload, then: Then::Unpair(device.to_owned()) })
+    Ok(MethodOutput { payload, follow_up: FollowUp::CloseDevice(device.to_owned()) })
 }

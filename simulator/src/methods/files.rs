@@ -2,51 +2,51 @@
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, not_found, reply, text};
+use super::method::{Caller, MethodOutput, not_found, reply, text};
 use crate::{
     clock::sha256_hex,
     error::RpcError,
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::{
         World,
-        workspaces::{self, Link},
+        workspaces::{self, FileLink},
     },
 };
 
-/// The largest file that is read, for its content or for a precondition, in bytes.
-const LARGEST_READ: usize = 16 * 1024 * 1024;
+/// The largest file, in bytes, that is read for its content or for a precondition.
+const READ_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
-pub(crate) const LIST: &[Param] = &[required("agentId", Kind::NonEmpty)];
-pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("name", Kind::NonEmpty)];
+pub(crate) const LIST: &[Param] = &[required("agentId", ParamType::NonEmpty)];
+pub(crate) const GET: &[Param] = &[required("agentId", ParamType::NonEmpty), required("name", ParamType::NonEmpty)];
 pub(crate) const SET: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    required("name", Kind::NonEmpty),
-    required("content", Kind::Text),
-    optional("expectedHash", Kind::Text),
+    required("agentId", ParamType::NonEmpty),
+    required("name", ParamType::NonEmpty),
+    required("content", ParamType::Text),
+    optional("expectedHash", ParamType::Text),
 ];
 
-/// The files that the gateway knows by name, whether they are there or not.
-pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Lists the files that the gateway knows by name, missing files included.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let profile = &world.profile;
     let listed = profile.files.iter().filter(|name| !profile.unlisted_files.contains(name));
     let files: Vec<Value> = listed
-        .map(|name| workspaces::shown(profile, &workspace, name, world.workspaces.file(&workspace, name), false))
+        .map(|name| workspaces::file_json(profile, &workspace, name, world.workspaces.file(&workspace, name), false))
         .collect();
     reply(json!({"agentId": id, "workspace": workspace, "files": files}))
 }
 
-/// One file with its content.
-pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Returns one file with its content.
+pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?;
     readable(world, &workspace, name)?;
-    let file = workspaces::shown(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
+    let file = workspaces::file_json(&world.profile, &workspace, name, world.workspaces.file(&workspace, name), true);
     reply(json!({"agentId": id, "workspace": workspace, "file": file}))
 }
 
-/// Writes one file; with `expectedHash` only when it is still the one that was read.
-pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Writes one file. With `expectedHash`, the write requires that the current file has this hash.
+pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = workspace(world, params)?;
     let name = supported(world, &workspace, params)?.to_owned();
     if params["expectedHash"].is_string() {
@@ -65,14 +65,14 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Done,
     }
     let now_ms = world.clock.now_ms();
     world.workspaces.write(&workspace, &name, text(params, "content"), now_ms);
-    let file = workspaces::shown(&world.profile, &workspace, &name, world.workspaces.file(&workspace, &name), true);
+    let file = workspaces::file_json(&world.profile, &workspace, &name, world.workspaces.file(&workspace, &name), true);
     reply(json!({"ok": true, "agentId": id, "workspace": workspace, "file": file}))
 }
 
 /// The id and the workspace of the agent that the parameters name.
 pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String), RpcError> {
     let id = text(params, "agentId").to_owned();
-    match world.known().get(&id) {
+    match world.applied_agents().get(&id) {
         Some(entry) => {
             let workspace = world.workspace_of(&id, entry);
             Ok((id, workspace))
@@ -82,7 +82,7 @@ pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String
     }
 }
 
-/// The name of the file that the parameters name, unless the gateway knows no such file or it is a link.
+/// The file name of the parameters. An unknown name and a link are refused.
 fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'a str, RpcError> {
     let name = text(params, "name");
     if !world.profile.files.contains(&name) {
@@ -90,10 +90,10 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
     }
     let Some(link) = world.workspaces.link(workspace, name) else { return Ok(name) };
     let why = match (world.profile.protocol, link) {
-        (..4, Link::Hard) => {
+        (..4, FileLink::Hard) => {
             format!(" (Hardlinked path is not allowed under workspace root ({workspace}): {workspace}/{name})")
         }
-        (..4, Link::Symbolic) => {
+        (..4, FileLink::Symbolic) => {
             format!(" (Symlink escapes workspace root ({workspace}): {workspace}/{name})")
         }
         (4.., _) => String::new(),
@@ -101,8 +101,8 @@ fn supported<'a>(world: &World, workspace: &str, params: &'a Value) -> Result<&'
     Err(RpcError::invalid(format!("unsafe workspace file \"{name}\"{why}")))
 }
 
-/// Refuses a file that is too large to be read.
+/// Refuses a file that is too large to read.
 fn readable(world: &World, workspace: &str, name: &str) -> Result<(), RpcError> {
-    let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > LARGEST_READ);
+    let too_large = world.workspaces.file(workspace, name).is_some_and(|file| file.content.len() > READ_LIMIT_BYTES);
     if too_large { Err(RpcError::invalid(format!("unsafe workspace file \"{name}\""))) } else { Ok(()) }
 }

@@ -1,50 +1,50 @@
-//! What every method is given, and what it gives.
+//! The input and the output of a method.
 
 use serde_json::Value;
 
-use crate::{error::RpcError, world::links::Client};
+use crate::{error::RpcError, world::connections::Client};
 
-/// Who calls.
+/// The client of a call.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) link: u64,
+    pub(crate) connection_id: u64,
     pub(crate) client: Client,
 }
 
-/// What a method has done, and what is still to follow.
+/// The reply of a method and its follow-up.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct MethodOutput {
     pub(crate) payload: Value,
-    pub(crate) then: Then,
+    pub(crate) follow_up: FollowUp,
 }
 
-/// What follows the execution of a method.
+/// The steps after the execution of a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// The reply.
-    Reply,
-    /// The write is applied, then the reply.
-    Applied,
-    /// The reply, and some time later the write is applied.
-    Applies,
-    /// The reply, and the run starts.
-    Wake(String),
-    /// The reply, and the connections of the device are closed.
-    Unpair(String),
+pub(crate) enum FollowUp {
+    /// Only the reply.
+    None,
+    /// The write is applied, then the reply is sent.
+    ApplyBeforeReply,
+    /// The reply is sent; the write is applied later.
+    ApplyAfterReply,
+    /// The reply is sent, and the run starts.
+    StartRun(String),
+    /// The reply is sent, and the connections of the device are closed.
+    CloseDevice(String),
 }
 
-/// A call that is answered and done with.
+/// The output of a method without a follow-up.
 #[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
-pub(crate) fn reply(payload: Value) -> Result<Done, RpcError> {
-    Ok(Done { payload, then: Then::Reply })
+pub(crate) fn reply(payload: Value) -> Result<MethodOutput, RpcError> {
+    Ok(MethodOutput { payload, follow_up: FollowUp::None })
 }
 
-/// A string parameter; the schema has made sure of it where it is required.
+/// A string parameter; empty if it is absent. The schema checks required parameters.
 pub(crate) fn text<'a>(params: &'a Value, name: &str) -> &'a str {
     params[name].as_str().unwrap_or_default()
 }
 
-/// The refusal of an agent that the gateway does not work with.
+/// The error for an agent that is not in the applied configuration.
 pub(crate) fn not_found(id: &str) -> RpcError {
     RpcError::invalid(format!("agent \"{id}\" not found"))
 }

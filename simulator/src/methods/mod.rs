@@ -1,4 +1,4 @@
-//! The methods: one table, one family a file. A method is a function on the world; it never waits.
+//! The methods: one table, one file per family. A method is a function on the world and never waits.
 
 pub(crate) mod agents;
 pub(crate) mod chat;
@@ -10,7 +10,7 @@ pub(crate) mod sessions;
 pub(crate) mod system;
 pub(crate) mod workspace;
 
-pub(crate) use method::{Caller, Done, Then, text};
+pub(crate) use method::{Caller, FollowUp, MethodOutput, text};
 
 use std::time::Duration;
 
@@ -24,26 +24,26 @@ use crate::{
     world::World,
 };
 
-/// Whether a call waits for the lock that serialises all writes of the configuration.
+/// Whether a call takes the lock that serialises all config writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lane {
-    Free,
+pub(crate) enum LockMode {
+    Unlocked,
     Config,
 }
 
-type Run = fn(&mut World, &Caller, &Value) -> Result<Done, RpcError>;
+type Handler = fn(&mut World, &Caller, &Value) -> Result<MethodOutput, RpcError>;
 
 /// One method of the gateway.
 pub(crate) struct Method {
     pub(crate) name: &'static str,
-    /// The scope that it needs, if any.
+    /// The required scope, if any.
     scope: Option<&'static str>,
-    pub(crate) lane: Lane,
+    pub(crate) lock: LockMode,
     pub(crate) writes: bool,
-    /// Whether its calls are counted against the budget of `config.patch`.
+    /// Whether calls count against the budget of `config.patch`.
     limited: bool,
     schema: &'static [Param],
-    run: Run,
+    handler: Handler,
 }
 
 const READ: Option<&str> = Some("operator.read");
@@ -51,16 +51,16 @@ const WRITE: Option<&str> = Some("operator.write");
 const ADMIN: Option<&str> = Some("operator.admin");
 const PAIRING: Option<&str> = Some("operator.pairing");
 
-const fn read(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope, lane: Lane::Free, writes: false, limited: false, schema, run }
+const fn read(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope, lock: LockMode::Unlocked, writes: false, limited: false, schema, handler }
 }
 
-const fn write(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope, lane: Lane::Free, writes: true, limited: false, schema, run }
+const fn write(name: &'static str, scope: Option<&'static str>, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope, lock: LockMode::Unlocked, writes: true, limited: false, schema, handler }
 }
 
-const fn config_write(name: &'static str, limited: bool, schema: &'static [Param], run: Run) -> Method {
-    Method { name, scope: ADMIN, lane: Lane::Config, writes: true, limited, schema, run }
+const fn config_write(name: &'static str, limited: bool, schema: &'static [Param], handler: Handler) -> Method {
+    Method { name, scope: ADMIN, lock: LockMode::Config, writes: true, limited, schema, handler }
 }
 
 static METHODS: &[Method] = &[
@@ -100,8 +100,7 @@ pub(crate) fn writes(method: &str) -> bool {
     METHODS.iter().any(|known| known.name == method && known.writes)
 }
 
-/// The method that a call names, once the caller may call it so: name, scope, budget, parameters,
-/// in this order.
+/// Finds the method of a call and authorises the caller: name, scope, budget, parameters, in this order.
 pub(crate) fn admit(
     world: &mut World,
     caller: &Caller,
@@ -117,16 +116,16 @@ pub(crate) fn admit(
         .ok_or_else(|| RpcError::unavailable(format!("not simulated: {name}")))?;
     authorise(&world.profile, caller, method)?;
     if method.limited {
-        spend(world, caller, name)?;
+        spend_budget(world, caller, name)?;
     }
-    chat::target(world, name, params)?;
+    chat::check_target(world, name, params)?;
     schema::check(name, &method.schema_for(&world.profile), params, world.profile.names_every_missing)?;
     Ok(method)
 }
 
 impl Method {
-    pub(crate) fn run(&self, world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
-        (self.run)(world, caller, params)
+    pub(crate) fn run(&self, world: &mut World, caller: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
+        (self.handler)(world, caller, params)
     }
 
     fn schema_for(&self, profile: &Profile) -> Vec<Param> {
@@ -142,7 +141,7 @@ impl Method {
 }
 
 fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), RpcError> {
-    let Some(scope) = method.scope.filter(|scope| !caller.client.may(scope)) else {
+    let Some(scope) = method.scope.filter(|scope| !caller.client.has_scope(scope)) else {
         return Ok(());
     };
     let message = format!("missing scope: {scope}");
@@ -153,9 +152,9 @@ fn authorise(profile: &Profile, caller: &Caller, method: &Method) -> Result<(), 
     Err(RpcError::new("FORBIDDEN", message).with_details(details))
 }
 
-/// A fixed window for each device, else for each connection; refused calls count too.
-fn spend(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
-    let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.link));
+/// A fixed window per device, else per connection. Refused calls count too.
+fn spend_budget(world: &mut World, caller: &Caller, name: &str) -> Result<(), RpcError> {
+    let key = caller.client.device.clone().unwrap_or_else(|| format!("connection {}", caller.connection_id));
     let (limit, window) = (world.profile.patch_budget, world.profile.patch_window);
     let now = Instant::now();
     let (since, spent) = world.budget.entry(key).or_insert((now, 0));

@@ -2,77 +2,77 @@
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, reply, text};
+use super::method::{Caller, MethodOutput, reply, text};
 use crate::{
     error::RpcError,
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::{
         World, roster_id,
-        sessions::{self, Session},
+        sessions::{self, StoredSession},
     },
 };
 
 pub(crate) const LIST: &[Param] = &[
-    optional("limit", Kind::Integer),
-    optional("offset", Kind::Integer),
-    optional("activeMinutes", Kind::Integer),
-    optional("activeOnly", Kind::Flag),
-    optional("requireLastInteraction", Kind::Flag),
-    optional("sortBy", Kind::Text),
-    optional("includeGlobal", Kind::Flag),
-    optional("includeUnknown", Kind::Flag),
-    optional("configuredAgentsOnly", Kind::Flag),
-    optional("includeDerivedTitles", Kind::Flag),
-    optional("includeLastMessage", Kind::Flag),
-    optional("label", Kind::Text),
-    optional("spawnedBy", Kind::Text),
-    optional("agentId", Kind::NonEmpty),
-    optional("search", Kind::Text),
+    optional("limit", ParamType::Integer),
+    optional("offset", ParamType::Integer),
+    optional("activeMinutes", ParamType::Integer),
+    optional("activeOnly", ParamType::Flag),
+    optional("requireLastInteraction", ParamType::Flag),
+    optional("sortBy", ParamType::Text),
+    optional("includeGlobal", ParamType::Flag),
+    optional("includeUnknown", ParamType::Flag),
+    optional("configuredAgentsOnly", ParamType::Flag),
+    optional("includeDerivedTitles", ParamType::Flag),
+    optional("includeLastMessage", ParamType::Flag),
+    optional("label", ParamType::Text),
+    optional("spawnedBy", ParamType::Text),
+    optional("agentId", ParamType::NonEmpty),
+    optional("search", ParamType::Text),
 ];
 pub(crate) const PATCH: &[Param] = &[
-    required("key", Kind::NonEmpty),
-    optional("agentId", Kind::NonEmpty),
-    optional("label", Kind::TextOrNull),
-    optional("model", Kind::TextOrNull),
-    optional("thinkingLevel", Kind::TextOrNull),
-    optional("expectedSessionId", Kind::NonEmpty),
-    optional("expectedLifecycleRevision", Kind::NonEmpty),
+    required("key", ParamType::NonEmpty),
+    optional("agentId", ParamType::NonEmpty),
+    optional("label", ParamType::TextOrNull),
+    optional("model", ParamType::TextOrNull),
+    optional("thinkingLevel", ParamType::TextOrNull),
+    optional("expectedSessionId", ParamType::NonEmpty),
+    optional("expectedLifecycleRevision", ParamType::NonEmpty),
 ];
 pub(crate) const RESET: &[Param] = &[
-    required("key", Kind::NonEmpty),
-    optional("agentId", Kind::NonEmpty),
-    optional("reason", Kind::Text),
-    optional("expectedSessionId", Kind::NonEmpty),
+    required("key", ParamType::NonEmpty),
+    optional("agentId", ParamType::NonEmpty),
+    optional("reason", ParamType::Text),
+    optional("expectedSessionId", ParamType::NonEmpty),
 ];
 pub(crate) const DELETE: &[Param] = &[
-    required("key", Kind::NonEmpty),
-    optional("agentId", Kind::NonEmpty),
-    optional("deleteTranscript", Kind::Flag),
-    optional("expectedSessionId", Kind::NonEmpty),
-    optional("emitLifecycleHooks", Kind::Flag),
+    required("key", ParamType::NonEmpty),
+    optional("agentId", ParamType::NonEmpty),
+    optional("deleteTranscript", ParamType::Flag),
+    optional("expectedSessionId", ParamType::NonEmpty),
+    optional("emitLifecycleHooks", ParamType::Flag),
 ];
 
-/// From now on the connection hears `sessions.changed`.
-pub(crate) fn subscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<Done, RpcError> {
-    follow(world, caller, true)
+/// Subscribes the connection to `sessions.changed`.
+pub(crate) fn subscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
+    set_subscription(world, caller, true)
 }
 
-/// From now on the connection hears no `sessions.changed`.
-pub(crate) fn unsubscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<Done, RpcError> {
-    follow(world, caller, false)
+/// Ends the connection's subscription to `sessions.changed`.
+pub(crate) fn unsubscribe(world: &mut World, caller: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
+    set_subscription(world, caller, false)
 }
 
-fn follow(world: &mut World, caller: &Caller, follows: bool) -> Result<Done, RpcError> {
-    if let Some(client) = world.links.client_mut(caller.link) {
-        client.follows_sessions = follows;
+fn set_subscription(world: &mut World, caller: &Caller, subscribed: bool) -> Result<MethodOutput, RpcError> {
+    if let Some(client) = world.connections.client_mut(caller.connection_id) {
+        client.sessions_subscribed = subscribed;
     }
-    reply(json!({"subscribed": follows}))
+    reply(json!({"subscribed": subscribed}))
 }
 
-/// The sessions, the latest first, those of unknown agents among them.
-pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
-    let mut found: Vec<(&String, &Session)> =
-        world.sessions.by_key.iter().filter(|(key, session)| wanted(params, key, session)).collect();
+/// Lists the sessions, the latest first. Sessions of unknown agents are included.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
+    let mut found: Vec<(&String, &StoredSession)> =
+        world.sessions.by_key.iter().filter(|(key, session)| matches_filter(params, key, session)).collect();
     found.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ms));
     let total = found.len();
     let limit = usize::try_from(params["limit"].as_u64().unwrap_or(100)).unwrap_or(usize::MAX);
@@ -93,19 +93,19 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
     }))
 }
 
-fn wanted(params: &Value, key: &str, session: &Session) -> bool {
+fn matches_filter(params: &Value, key: &str, session: &StoredSession) -> bool {
     let agent = params["agentId"].as_str().is_none_or(|agent| agent == roster_id(key));
     let label = params["label"].as_str().is_none_or(|label| session.label.as_deref() == Some(label));
     let active = params["activeOnly"].as_bool() != Some(true) || session.run.is_some();
     agent && label && active
 }
 
-/// Changes a session; one that is missing is made, of an unknown agent too.
-pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Changes a session. A missing session is created, even for an unknown agent.
+pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let other = params.as_object().is_some_and(|params| {
         params.keys().any(|key| !matches!(key.as_str(), "key" | "label" | "agentId" | "expectedSessionId"))
     });
-    if other && !caller.client.may("operator.admin") {
+    if other && !caller.client.has_scope("operator.admin") {
         return Err(RpcError::new("FORBIDDEN", "missing scope: operator.admin")
             .with_details(json!({"code": "MISSING_SCOPE", "missingScope": "operator.admin"})));
     }
@@ -118,13 +118,13 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
         Some(label) => Some(label.as_str().map(|label| parsed_label(world, &key, label)).transpose()?),
     };
     let now_ms = world.clock.now_ms();
-    let session = opened(world, &key);
+    let session = open_session(world, &key);
     session.updated_ms = now_ms;
     if let Some(label) = label {
         session.label = label;
     }
     let entry = sessions::entry(session);
-    changed(world, &key, "reason", "patch", None);
+    emit_session_changed(world, &key, "reason", "patch", None);
     let path = format!("{}/.openclaw/agents/{}/agent/openclaw-agent.sqlite", world.profile.home, roster_id(&key));
     reply(json!({
         "ok": true,
@@ -135,8 +135,8 @@ pub(crate) fn patch(world: &mut World, caller: &Caller, params: &Value) -> Resul
     }))
 }
 
-/// A label as it is stored: trimmed as JavaScript trims, not too long, and of no other session of the agent, all of which
-/// are in one store.
+/// The stored form of a label: trimmed as JavaScript trims, within the limit, and unique among the agent's sessions,
+/// which share one store.
 fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcError> {
     let limit = world.profile.label_limit;
     if label.chars().count() > limit {
@@ -150,7 +150,7 @@ fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcErro
     if trimmed.encode_utf16().count() > limit {
         return Err(RpcError::invalid(format!("invalid label: too long (max {limit})")));
     }
-    let another = |(other, session): (&String, &Session)| {
+    let another = |(other, session): (&String, &StoredSession)| {
         other != key && roster_id(other) == roster_id(key) && session.label.as_deref() == Some(trimmed)
     };
     if world.sessions.by_key.iter().any(another) {
@@ -159,13 +159,13 @@ fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcErro
     Ok(trimmed.to_owned())
 }
 
-/// Starts a session anew; one that is missing is made.
-pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Resets a session. A missing session is created.
+pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "key"));
     let now_ms = world.clock.now_ms();
     let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
     let keeps_id = world.profile.reset_keeps_id;
-    let session = opened(world, &key);
+    let session = open_session(world, &key);
     if !keeps_id {
         session.id = id;
     }
@@ -190,7 +190,7 @@ pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     if keeps_id {
         entry["lifecycleRevision"] = json!(session.lifecycle);
     }
-    changed(world, &key, "reason", "reset", None);
+    emit_session_changed(world, &key, "reason", "reset", None);
     reply(json!({
         "ok": true,
         "key": key,
@@ -199,8 +199,8 @@ pub(crate) fn reset(world: &mut World, _: &Caller, params: &Value) -> Result<Don
     }))
 }
 
-/// Deletes a session, where the gateway allows it.
-pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Deletes a session, if the version allows it.
+pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let key = sessions::full_key(text(params, "key"));
     let protected = !world.profile.main_session_delete || roster_id(&key) == "main";
     if sessions::is_main(&key) && protected {
@@ -214,11 +214,11 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Do
     reply(json!({"ok": true, "key": key, "deleted": deleted, "archived": []}))
 }
 
-/// The session of a key; one that is missing is made.
-pub(crate) fn opened<'a>(world: &'a mut World, key: &str) -> &'a mut Session {
+/// The session of a key. A missing session is created.
+pub(crate) fn open_session<'a>(world: &'a mut World, key: &str) -> &'a mut StoredSession {
     let now_ms = world.clock.now_ms();
     let (id, lifecycle) = (world.ids.uuid(), world.ids.uuid());
-    world.sessions.by_key.entry(key.to_owned()).or_insert(Session {
+    world.sessions.by_key.entry(key.to_owned()).or_insert(StoredSession {
         id,
         lifecycle,
         label: None,
@@ -232,8 +232,8 @@ pub(crate) fn opened<'a>(world: &'a mut World, key: &str) -> &'a mut Session {
     })
 }
 
-/// Tells the subscribers that a session has changed: by a `reason`, or in a `phase` of a run.
-pub(crate) fn changed(world: &mut World, key: &str, kind: &str, value: &str, run: Option<&str>) {
+/// Sends `sessions.changed` to the subscribers, with the `reason` of the change or the `phase` of a run.
+pub(crate) fn emit_session_changed(world: &mut World, key: &str, kind: &str, value: &str, run: Option<&str>) {
     let Some(session) = world.sessions.by_key.get(key) else {
         return;
     };

@@ -2,35 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::method::{Caller, Done, reply};
+use super::method::{Caller, MethodOutput, reply};
 use crate::{
     config::{heartbeats, roster},
     error::RpcError,
-    schema::{Kind, Param, optional},
+    schema::{Param, ParamType, optional},
     world::{World, roster_id},
 };
 
 pub(crate) const CRON_LIST: &[Param] = &[
-    optional("includeDisabled", Kind::Flag),
-    optional("limit", Kind::Integer),
-    optional("offset", Kind::Integer),
-    optional("query", Kind::Text),
-    optional("enabled", Kind::Text),
-    optional("agentId", Kind::NonEmpty),
-    optional("compact", Kind::Flag),
-    optional("includeDeliveryPreviews", Kind::Flag),
+    optional("includeDisabled", ParamType::Flag),
+    optional("limit", ParamType::Integer),
+    optional("offset", ParamType::Integer),
+    optional("query", ParamType::Text),
+    optional("enabled", ParamType::Text),
+    optional("agentId", ParamType::NonEmpty),
+    optional("compact", ParamType::Flag),
+    optional("includeDeliveryPreviews", ParamType::Flag),
 ];
 
-/// The gateway's health, which needs no scope.
-pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+/// Returns the gateway's health; no scope is required.
+pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(snapshot(world))
 }
 
-/// What `health` replies and the event of that name carries.
+/// The payload of the method `health` and of the event `health`.
 pub(crate) fn snapshot(world: &World) -> Value {
     let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
     let agents: Vec<Value> = world
-        .known()
+        .applied_agents()
         .iter()
         .map(|(id, entry)| {
             let every = heartbeats::every(&world.config.applied, entry);
@@ -63,8 +63,8 @@ pub(crate) fn snapshot(world: &World) -> Value {
     })
 }
 
-/// The gateway's version, and who beats.
-pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+/// Returns the gateway's version and the agents with heartbeats.
+pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let heartbeat = |agent: &Value| {
         let heartbeat = &agent["heartbeat"];
         json!({
@@ -83,13 +83,13 @@ pub(crate) fn status(world: &mut World, _: &Caller, _: &Value) -> Result<Done, R
     }))
 }
 
-/// The one heartbeat that the gateway remembers, of whatever agent it was.
-pub(crate) fn last_heartbeat(_: &mut World, _: &Caller, _: &Value) -> Result<Done, RpcError> {
+/// Returns the last heartbeat of any agent; the simulator keeps none.
+pub(crate) fn last_heartbeat(_: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     reply(Value::Null)
 }
 
-/// The jobs; disabled ones only where they are asked for.
-pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Lists the jobs; disabled jobs only on request.
+pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let disabled = params["includeDisabled"].as_bool() == Some(true);
     let agent = params["agentId"].as_str();
     let jobs: Vec<&Value> = world

@@ -1,28 +1,28 @@
-//! `agents.workspace.list`, `agents.workspace.get`: any file of a workspace, read only.
+//! `agents.workspace.list`, `agents.workspace.get`: any file of a workspace, read-only.
 
 use serde_json::{Value, json};
 
 use super::files;
-use super::method::{Caller, Done, reply, text};
+use super::method::{Caller, MethodOutput, reply, text};
 use crate::{
     error::RpcError,
-    schema::{Kind, Param, optional, required},
+    schema::{Param, ParamType, optional, required},
     world::World,
 };
 
 pub(crate) const LIST: &[Param] = &[
-    required("agentId", Kind::NonEmpty),
-    optional("path", Kind::Text),
-    optional("offset", Kind::Integer),
-    optional("limit", Kind::Integer),
+    required("agentId", ParamType::NonEmpty),
+    optional("path", ParamType::Text),
+    optional("offset", ParamType::Integer),
+    optional("limit", ParamType::Integer),
 ];
-pub(crate) const GET: &[Param] = &[required("agentId", Kind::NonEmpty), required("path", Kind::NonEmpty)];
+pub(crate) const GET: &[Param] = &[required("agentId", ParamType::NonEmpty), required("path", ParamType::NonEmpty)];
 
-/// The largest file that is shown, in bytes.
-const PREVIEW: usize = 256 * 1024;
+/// The largest file, in bytes, that is returned.
+const PREVIEW_LIMIT_BYTES: usize = 256 * 1024;
 
-/// The entries of the workspace, with sizes and times and no hashes.
-pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Lists the entries of the workspace, with sizes and times, without hashes.
+pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, path) = files::workspace(world, params)?;
     let below = text(params, "path");
     let Some(workspace) = world.workspaces.by_path.get(&path).filter(|_| below.is_empty()) else {
@@ -43,17 +43,18 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Done
     reply(json!({"agentId": id, "path": "", "entries": shown, "totalEntries": entries.len(), "offset": offset}))
 }
 
-/// One file with its content.
-pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<Done, RpcError> {
+/// Returns one file with its content.
+pub(crate) fn get(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let (id, workspace) = files::workspace(world, params)?;
     let name = text(params, "path");
     let Some(file) = world.workspaces.file(&workspace, name) else {
         return Err(RpcError::invalid("workspace file not found")
             .with_details(json!({"type": "workspace_file_not_found", "path": name})));
     };
-    if file.content.len() > PREVIEW {
+    if file.content.len() > PREVIEW_LIMIT_BYTES {
         let size = file.content.len();
-        let details = json!({"type": "workspace_file_too_large", "maxBytes": PREVIEW, "path": name, "size": size});
+        let details =
+            json!({"type": "workspace_file_too_large", "maxBytes": PREVIEW_LIMIT_BYTES, "path": name, "size": size});
         return Err(RpcError::invalid("workspace file is too large to preview").with_details(details));
     }
     if std::str::from_utf8(&file.content).is_err() {

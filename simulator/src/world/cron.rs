@@ -1,22 +1,21 @@
-//! Cron jobs: one heartbeat and one skill review for each agent, as the applied configuration has
-//! them.
+//! Cron jobs: one heartbeat and one skill review per agent, from the applied configuration.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::{
-    clock::Ids,
+    clock::IdGenerator,
     config::{heartbeats, roster},
     profile::Profile,
 };
 
-const WEEK_MS: u64 = 604_800_000;
-const HALF_AN_HOUR_MS: u64 = 1_800_000;
+const SKILL_REVIEW_INTERVAL_MS: u64 = 604_800_000;
+const DEFAULT_HEARTBEAT_INTERVAL_MS: u64 = 1_800_000;
 
-/// A job and the message that announced it.
+/// A changed job, and the action that the event reports.
 #[derive(Debug)]
-pub(crate) struct Change {
+pub(crate) struct JobChange {
     pub(crate) action: &'static str,
     pub(crate) job: Value,
 }
@@ -28,53 +27,59 @@ pub(crate) struct Cron {
 }
 
 impl Cron {
-    /// Brings the jobs in line with the applied configuration and returns what changed.
-    pub(crate) fn sync(&mut self, applied: &Value, profile: &Profile, ids: &mut Ids, now_ms: i64) -> Vec<Change> {
+    /// Updates the jobs from the applied configuration; returns the changes.
+    pub(crate) fn sync(
+        &mut self,
+        applied: &Value,
+        profile: &Profile,
+        ids: &mut IdGenerator,
+        now_ms: i64,
+    ) -> Vec<JobChange> {
         if !profile.heartbeat_jobs {
             return Vec::new();
         }
-        let wanted = wanted(applied, profile);
+        let wanted = declared_jobs(applied, profile);
         let gone: Vec<String> = self.jobs.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<JobChange> = Vec::new();
         for (key, declared) in wanted {
             match self.jobs.get_mut(&key) {
                 None => {
-                    let job = created(&key, &declared, ids, now_ms);
+                    let job = new_job(&key, &declared, ids, now_ms);
                     self.jobs.insert(key, job.clone());
-                    changes.push(Change { action: "added", job });
+                    changes.push(JobChange { action: "added", job });
                 }
                 Some(job) if job["schedule"]["everyMs"] != declared.every_ms || job["enabled"] != declared.enabled => {
                     job["schedule"]["everyMs"] = json!(declared.every_ms);
                     job["enabled"] = json!(declared.enabled);
                     job["updatedAtMs"] = json!(now_ms);
-                    job["state"] = state(&declared, now_ms);
-                    changes.push(Change { action: "updated", job: job.clone() });
+                    job["state"] = job_state(&declared, now_ms);
+                    changes.push(JobChange { action: "updated", job: job.clone() });
                 }
                 Some(_) => {}
             }
         }
         let removed = gone.into_iter().filter_map(|key| self.jobs.remove(&key));
-        changes.extend(removed.map(|job| Change { action: "removed", job }));
+        changes.extend(removed.map(|job| JobChange { action: "removed", job }));
         changes
     }
 }
 
-/// What the configuration asks of one job.
-struct Declared {
+/// The configured values of one job.
+struct JobSpec {
     agent: String,
     every_ms: u64,
     enabled: bool,
     heartbeat: bool,
 }
 
-fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
+fn declared_jobs(applied: &Value, profile: &Profile) -> BTreeMap<String, JobSpec> {
     let agents = roster::entries(applied, profile.roster);
     let enrolled = heartbeats::enrolled(applied, profile);
     let mut jobs = BTreeMap::new();
     for (agent, entry) in &agents {
         jobs.insert(
             format!("skill-collection-review:{agent}"),
-            Declared { agent: agent.clone(), every_ms: WEEK_MS, enabled: true, heartbeat: false },
+            JobSpec { agent: agent.clone(), every_ms: SKILL_REVIEW_INTERVAL_MS, enabled: true, heartbeat: false },
         );
         if !enrolled.contains(agent) {
             continue;
@@ -82,9 +87,9 @@ fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
         let every_ms = heartbeats::every_ms(applied, entry);
         jobs.insert(
             format!("heartbeat:{agent}"),
-            Declared {
+            JobSpec {
                 agent: agent.clone(),
-                every_ms: every_ms.unwrap_or(HALF_AN_HOUR_MS),
+                every_ms: every_ms.unwrap_or(DEFAULT_HEARTBEAT_INTERVAL_MS),
                 enabled: every_ms.is_some(),
                 heartbeat: true,
             },
@@ -93,7 +98,7 @@ fn wanted(applied: &Value, profile: &Profile) -> BTreeMap<String, Declared> {
     jobs
 }
 
-fn created(key: &str, declared: &Declared, ids: &mut Ids, now_ms: i64) -> Value {
+fn new_job(key: &str, declared: &JobSpec, ids: &mut IdGenerator, now_ms: i64) -> Value {
     let agent = &declared.agent;
     let (title, name) = if declared.heartbeat {
         (format!("Heartbeat ({agent})"), format!("heartbeat-{agent}"))
@@ -113,11 +118,11 @@ fn created(key: &str, declared: &Declared, ids: &mut Ids, now_ms: i64) -> Value 
         "sessionTarget": if declared.heartbeat { "main" } else { "isolated" },
         "wakeMode": "next-heartbeat",
         "payload": {"kind": if declared.heartbeat { "heartbeat" } else { "agentTurn" }},
-        "state": state(declared, now_ms),
+        "state": job_state(declared, now_ms),
     })
 }
 
-fn state(declared: &Declared, now_ms: i64) -> Value {
+fn job_state(declared: &JobSpec, now_ms: i64) -> Value {
     if declared.enabled {
         let every = i64::try_from(declared.every_ms).unwrap_or(i64::MAX);
         json!({"nextRunAtMs": now_ms.saturating_add(every)})

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long a request waits for its approval.
-const LIFE: Duration = Duration::from_mins(5);
+/// The time after which a pairing request expires.
+const REQUEST_LIFETIME: Duration = Duration::from_mins(5);
 
-/// What a device asked for when it connected.
+/// The pairing request of a device.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub(crate) struct PairingRequest {
     pub(crate) id: String,
     pub(crate) device_id: String,
     pub(crate) public_key: String,
@@ -20,14 +20,14 @@ pub(crate) struct Request {
     pub(crate) scopes: Vec<String>,
     pub(crate) repair: bool,
     pub(crate) at_ms: i64,
-    /// When the device asked last, where that keeps the request alive.
+    /// The time of the device's last attempt, on versions where retries renew the request.
     pub(crate) refreshed_ms: i64,
 }
 
 /// An approved device.
 #[derive(Clone, Debug)]
-pub(crate) struct Paired {
-    pub(crate) request: Request,
+pub(crate) struct PairedDevice {
+    pub(crate) request: PairingRequest,
     pub(crate) token: Option<String>,
     pub(crate) approved_ms: i64,
 }
@@ -35,43 +35,43 @@ pub(crate) struct Paired {
 /// Every pending request by its id and every approved device by its id.
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
-    pub(crate) pending: BTreeMap<String, Request>,
-    pub(crate) paired: BTreeMap<String, Paired>,
+    pub(crate) pending: BTreeMap<String, PairingRequest>,
+    pub(crate) paired: BTreeMap<String, PairedDevice>,
 }
 
 impl Devices {
-    /// Forgets the requests that nobody has approved in time, as a gateway does whenever it looks at them.
+    /// Removes expired requests, as a gateway does at each access.
     pub(crate) fn expire(&mut self, now_ms: i64) {
-        let life = i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX);
+        let life = i64::try_from(REQUEST_LIFETIME.as_millis()).unwrap_or(i64::MAX);
         self.pending.retain(|_, request| now_ms - request.refreshed_ms <= life);
     }
 
-    /// The pending request of a device: a retry reuses it.
-    pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut Request> {
+    /// The pending request of a device. A retry reuses this request.
+    pub(crate) fn pending_of(&mut self, device_id: &str) -> Option<&mut PairingRequest> {
         self.pending.values_mut().find(|request| request.device_id == device_id)
     }
 
     /// Approves a request; the device gets `token`.
-    pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&Paired> {
+    pub(crate) fn approve(&mut self, request_id: &str, token: String, now_ms: i64) -> Option<&PairedDevice> {
         self.expire(now_ms);
         let request = self.pending.remove(request_id)?;
         let id = request.device_id.clone();
-        self.paired.insert(id.clone(), Paired { request, token: Some(token), approved_ms: now_ms });
+        self.paired.insert(id.clone(), PairedDevice { request, token: Some(token), approved_ms: now_ms });
         self.paired.get(&id)
     }
 
-    /// Gives an approved device another token.
+    /// Replaces the token of an approved device.
     pub(crate) fn rotate(&mut self, device_id: &str, token: String) -> bool {
         self.paired.get_mut(device_id).is_some_and(|paired| paired.token.replace(token).is_some())
     }
 
-    /// Takes a device's token away; its next connection needs pairing again.
+    /// Revokes a device's token. The device's next connection must pair again.
     pub(crate) fn revoke(&mut self, device_id: &str) -> bool {
         self.paired.get_mut(device_id).is_some_and(|paired| paired.token.take().is_some())
     }
 }
 
-impl Request {
+impl PairingRequest {
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "requestId": self.id,
@@ -91,7 +91,7 @@ impl Request {
     }
 }
 
-impl Paired {
+impl PairedDevice {
     pub(crate) fn to_json(&self) -> Value {
         let mut scopes = self.request.scopes.clone();
         scopes.sort();

@@ -1,11 +1,11 @@
-//! One gateway's world: values that methods change, and no I/O.
+//! The state of one gateway: values that methods change, without I/O.
 
-pub(crate) mod attempts;
+pub(crate) mod auth_failures;
+pub(crate) mod connections;
 pub(crate) mod cron;
 pub(crate) mod devices;
-pub(crate) mod links;
+pub(crate) mod origin;
 pub(crate) mod records;
-pub(crate) mod remote;
 pub(crate) mod sessions;
 pub(crate) mod workspaces;
 
@@ -19,116 +19,115 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    clock::{Clock, Ids},
+    clock::{Clock, IdGenerator},
     config::{self, Config, roster},
     faults::Faults,
     profile::Profile,
 };
-use links::Links;
+use connections::Connections;
 use records::{Call, Chat};
 pub(crate) use sessions::roster_id;
 
-/// The address that remote clients come from.
+/// The IP address of remote clients.
 pub(crate) const REMOTE_IP: &str = "10.99.0.1";
 
-/// What the process is doing.
+/// The state of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Power {
+pub(crate) enum ProcessState {
     /// No process: connections are refused.
-    Off,
-    /// No machine: connections open and are never answered.
-    Lost,
-    /// The process answers `gateway starting` until then.
+    Stopped,
+    /// No host: connections open and get no answer.
+    HostLost,
+    /// The process answers `gateway starting` until this time.
     Starting(Instant),
     /// The process serves.
-    On,
-    /// The process ends: the upgrade is answered with 503.
+    Serving,
+    /// The process drains: the upgrade is answered with 503.
     Draining,
 }
 
-/// A call that is being executed, so that a stop can answer it.
+/// A call in flight, so that a graceful stop can answer it.
 #[derive(Clone, Debug)]
-pub(crate) struct InFlight {
-    pub(crate) link: u64,
+pub(crate) struct InFlightCall {
+    pub(crate) connection_id: u64,
     pub(crate) request: String,
     pub(crate) method: String,
 }
 
-/// A delete that is under way: a kill in the middle of it leaves a lease behind.
+/// A deletion in progress. A kill during the deletion leaves a lease.
 #[derive(Clone, Debug)]
-pub(crate) struct Deleting {
+pub(crate) struct PendingDelete {
     pub(crate) agent: String,
     pub(crate) since: Instant,
 }
 
-/// Everything that one gateway holds.
+/// The whole state of one gateway.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) profile: Arc<Profile>,
     pub(crate) clock: Clock,
-    pub(crate) ids: Ids,
-    power: Power,
+    pub(crate) ids: IdGenerator,
+    process_state: ProcessState,
     pub(crate) boot_id: String,
     pub(crate) config: Config,
-    /// How many written configurations wait to be applied by this process.
+    /// The number of written configurations that this process has yet to apply.
     pub(crate) applying: usize,
-    /// When the last write was, and what it replaced.
+    /// The time of the last write, and the document before it.
     last_write: Option<(Instant, Value)>,
     pub(crate) workspaces: workspaces::Workspaces,
     pub(crate) sessions: sessions::Sessions,
     pub(crate) cron: cron::Cron,
     pub(crate) devices: devices::Devices,
-    pub(crate) links: Links,
-    pub(crate) in_flight: BTreeMap<usize, InFlight>,
-    /// How many there were at one time, at most.
-    pub(crate) most_in_flight: usize,
-    pub(crate) deleting: Option<Deleting>,
-    /// The agent because of whose half deleted state the process exits when it boots.
+    pub(crate) connections: Connections,
+    pub(crate) in_flight: BTreeMap<usize, InFlightCall>,
+    /// The highest number of calls in flight at one time.
+    pub(crate) max_in_flight: usize,
+    pub(crate) deleting: Option<PendingDelete>,
+    /// The agent whose half-deleted state makes the process exit at its start.
     pub(crate) unbootable: Option<String>,
-    /// The agent, and its workspace, whose deletion is still to be gone through although it has no entry any more.
+    /// The agent and the workspace of a journalled deletion that is incomplete although the entry is gone.
     pub(crate) journalled_delete: Option<(String, String)>,
-    /// Agents that were deleted and not created again: from 2026.9.6 their ids stay closed until then, also to a
+    /// Agents that were deleted and not created again. From 2026.9.6 on their ids stay closed until then, even for a
     /// config write.
     pub(crate) closed_ids: BTreeSet<String>,
-    /// The agent whose delete was killed, and until when its lease is held; `None` until the next
-    /// start.
+    /// The agent whose deletion was killed, and the end of its lease; `None` until the next start.
     pub(crate) delete_lease: Option<(String, Option<Instant>)>,
     pub(crate) budget: BTreeMap<String, (Instant, usize)>,
-    /// Failed logins of the remote address with a shared secret, and with a device's token.
-    pub(crate) shared_logins: attempts::Attempts,
-    pub(crate) device_logins: attempts::Attempts,
+    /// Failed logins of the remote address with the shared secret, and with device tokens.
+    pub(crate) shared_auth_failures: auth_failures::AuthFailures,
+    pub(crate) device_auth_failures: auth_failures::AuthFailures,
     pub(crate) faults: Faults,
     pub(crate) calls: Vec<Call>,
     pub(crate) chats: Vec<Chat>,
-    /// Runs into which a message was put while they went on, once for each message.
+    /// Runs that a message steered, once per message.
     pub(crate) steered: Vec<String>,
-    pub(crate) created: BTreeMap<String, usize>,
+    pub(crate) create_counts: BTreeMap<String, usize>,
     /// Agents that were deleted without their files.
     pub(crate) retained: BTreeSet<String>,
-    /// What is wrong where deleted files go to.
-    pub(crate) trash: Trash,
-    /// Agents that were deleted by half, with their workspaces: the deletion waits for the rest.
+    /// The state of the trash directory and of purges.
+    pub(crate) trash: TrashState,
+    /// Half-deleted agents with their workspaces. Another `agents.delete` completes the deletion.
     pub(crate) half_deleted: BTreeMap<String, String>,
 }
 
-/// What is wrong where deleted files go to.
+/// The state of the trash directory and of purges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Trash {
-    /// Nothing.
+pub(crate) enum TrashState {
+    /// Deletions work.
     #[default]
     Works,
-    /// `.Trash` is a plain file: nothing can be moved there.
+    /// `.Trash` is a plain file, so that no file can be moved there.
     Blocked,
-    /// The sessions cannot be purged, and the files are not touched then.
-    Unpurged,
+    /// Purges of sessions fail, and the files are kept.
+    PurgeFails,
 }
 
 impl World {
     pub(crate) fn new(profile: Arc<Profile>) -> Self {
         let mut world = Self {
             clock: Clock::start(),
-            ids: Ids::default(),
-            power: Power::On,
+            ids: IdGenerator::default(),
+            process_state: ProcessState::Serving,
             boot_id: String::new(),
             config: Config::fresh(),
             applying: 0,
@@ -137,24 +136,24 @@ impl World {
             sessions: sessions::Sessions::default(),
             cron: cron::Cron::default(),
             devices: devices::Devices::default(),
-            links: Links::default(),
+            connections: Connections::default(),
             in_flight: BTreeMap::new(),
-            most_in_flight: 0,
+            max_in_flight: 0,
             deleting: None,
             unbootable: None,
             journalled_delete: None,
             closed_ids: BTreeSet::new(),
             delete_lease: None,
             budget: BTreeMap::new(),
-            shared_logins: attempts::Attempts::default(),
-            device_logins: attempts::Attempts::default(),
+            shared_auth_failures: auth_failures::AuthFailures::default(),
+            device_auth_failures: auth_failures::AuthFailures::default(),
             faults: Faults::default(),
             calls: Vec::new(),
             chats: Vec::new(),
             steered: Vec::new(),
-            created: BTreeMap::new(),
+            create_counts: BTreeMap::new(),
             retained: BTreeSet::new(),
-            trash: Trash::default(),
+            trash: TrashState::default(),
             half_deleted: BTreeMap::new(),
             profile,
         };
@@ -163,21 +162,21 @@ impl World {
         world
     }
 
-    /// What the process is doing now.
-    pub(crate) fn power(&self) -> Power {
-        match self.power {
-            Power::Starting(until) if until <= Instant::now() => Power::On,
-            power => power,
+    /// The current state of the process.
+    pub(crate) fn process_state(&self) -> ProcessState {
+        match self.process_state {
+            ProcessState::Starting(until) if until <= Instant::now() => ProcessState::Serving,
+            state => state,
         }
     }
 
-    /// Every agent that is written, by id.
-    pub(crate) fn written(&self) -> BTreeMap<String, Value> {
+    /// Every agent in the written configuration, by id.
+    pub(crate) fn written_agents(&self) -> BTreeMap<String, Value> {
         roster::entries(&self.config.document, self.profile.roster)
     }
 
-    /// Every agent that the gateway works with, by id.
-    pub(crate) fn known(&self) -> BTreeMap<String, Value> {
+    /// Every agent in the applied configuration, by id.
+    pub(crate) fn applied_agents(&self) -> BTreeMap<String, Value> {
         let mut known = roster::entries(&self.config.applied, self.profile.roster);
         for entry in known.values_mut() {
             config::env::expand(entry, &self.profile);
@@ -185,16 +184,15 @@ impl World {
         known
     }
 
-    /// The workspace of an agent, from its entry.
+    /// The workspace of an agent with this entry.
     pub(crate) fn workspace_of(&self, id: &str, entry: &Value) -> String {
         entry["workspace"].as_str().map_or_else(|| config::default_workspace(&self.profile, id), str::to_owned)
     }
 
-    /// Writes the configuration. A version that loses writes starts from what the last one had not
-    /// yet changed.
+    /// Writes the configuration. A version that loses writes starts from the document before a recent write.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
         if std::mem::take(&mut self.config.broken) {
-            // On newer versions what cannot be read counts as nothing, and what is written now is all there is (measured).
+            // Newer versions treat an unreadable file as empty, so that this write is the whole content (measured).
             let heals = self.profile.heals_broken_config;
             self.config.document = if heals { self.config.applied.clone() } else { json!({}) };
         }
@@ -211,13 +209,13 @@ impl World {
         self.applying += 1;
     }
 
-    /// The reload that follows a write is over.
-    pub(crate) fn reloaded(&mut self) {
+    /// Ends the reload after a write.
+    pub(crate) fn finish_reload(&mut self) {
         self.applying = self.applying.saturating_sub(1);
         self.apply();
     }
 
-    /// Applies what is written, unless the lease of a dead process is held.
+    /// Applies the written configuration, unless a lease is held.
     pub(crate) fn apply(&mut self) {
         if self.config.unsettled_until.is_some_and(|until| until > Instant::now()) || self.config.broken {
             return;
@@ -239,8 +237,8 @@ impl World {
         }
     }
 
-    /// Ends a lease whose time has come.
-    pub(crate) fn settle(&mut self) {
+    /// Ends a lease whose time is over.
+    pub(crate) fn end_expired_lease(&mut self) {
         if self.config.unsettled_until.is_some_and(|until| until <= Instant::now()) {
             self.apply();
         }
@@ -260,27 +258,27 @@ impl World {
         }
     }
 
-    /// Ends the process: nothing of it is left but what is on its disk.
-    pub(crate) fn halt(&mut self) {
-        self.power = Power::Off;
+    /// Clears the state of the process; the state on disk stays.
+    pub(crate) fn clear_process(&mut self) {
+        self.process_state = ProcessState::Stopped;
         self.applying = 0;
         self.in_flight.clear();
         self.budget.clear();
-        self.shared_logins.succeed();
-        self.device_logins.succeed();
+        self.shared_auth_failures.reset();
+        self.device_auth_failures.reset();
         self.deleting = None;
-        self.links.clear();
-        self.sessions.forget();
+        self.connections.clear();
+        self.sessions.forget_runs();
     }
 
-    /// An agent of this id was deleted.
+    /// Closes the id of a deleted agent.
     pub(crate) fn close_id(&mut self, id: &str) {
         if self.profile.closes_deleted_ids {
             self.closed_ids.insert(id.to_owned());
         }
     }
 
-    /// Kills the process: whatever it was in the middle of leaves its lease behind.
+    /// Kills the process. An interrupted reload or deletion leaves its lease.
     pub(crate) fn kill(&mut self) {
         if self.applying > 0 && self.profile.lease > Duration::ZERO {
             let until = Instant::now() + self.profile.lease;
@@ -293,19 +291,19 @@ impl World {
         {
             self.delete_lease = Some((deleting.agent, None));
         }
-        self.halt();
+        self.clear_process();
     }
 
-    /// Loses the machine, and the process with it.
+    /// Stops the host, and with it the process.
     pub(crate) fn lose_host(&mut self) {
         self.kill();
-        self.power = Power::Lost;
+        self.process_state = ProcessState::HostLost;
     }
 
-    /// Starts the process: it reads its configuration and answers `gateway starting` for `time`.
+    /// Starts the process: it reads the configuration and answers `gateway starting` for `time`.
     pub(crate) fn boot(&mut self, time: Duration) {
         let now = Instant::now();
-        self.power = if time.is_zero() { Power::On } else { Power::Starting(now + time) };
+        self.process_state = if time.is_zero() { ProcessState::Serving } else { ProcessState::Starting(now + time) };
         self.boot_id = self.ids.uuid();
         if let Some((_, until @ None)) = &mut self.delete_lease {
             *until = Some(now + self.profile.delete_lease);
@@ -315,26 +313,26 @@ impl World {
         }
     }
 
-    /// Puts another version in the place of the one that has ended.
-    pub(crate) fn become_version(&mut self, profile: Arc<Profile>) {
+    /// Replaces the version of an ended process.
+    pub(crate) fn switch_version(&mut self, profile: Arc<Profile>) {
         let main = config::default_workspace(&profile, roster::MAIN);
         roster::reshape(&mut self.config.document, profile.roster);
         roster::migrate(&mut self.config.document, profile.roster, profile.version, &main);
         self.profile = profile;
     }
 
-    /// Answers the upgrade with 503 from now on, as a process does that waits for its runs to end.
+    /// Answers upgrades with 503 from now on, like a process that waits for its runs.
     pub(crate) fn drain(&mut self) {
-        self.power = Power::Draining;
+        self.process_state = ProcessState::Draining;
     }
 
-    /// Sends an event to every connection that may hear it.
+    /// Sends an event to every connection with the required scope.
     pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
-        self.links.emit(event, payload);
+        self.connections.emit(event, payload);
     }
 
     /// Sends an event to one connection.
-    pub(crate) fn emit_to(&mut self, number: u64, event: &str, payload: &Value) {
-        self.links.emit_to(number, event, payload);
+    pub(crate) fn emit_to(&mut self, connection_id: u64, event: &str, payload: &Value) {
+        self.connections.emit_to(connection_id, event, payload);
     }
 }

@@ -1,17 +1,17 @@
-//! What a gateway received.
+//! Records of the calls and messages that a gateway received.
 
 use serde_json::Value;
 
 /// One message that was sent to an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chat {
-    /// The session that it was sent to.
+    /// The session of the message.
     pub session_key: String,
-    /// What was said.
+    /// The text of the message.
     pub message: String,
     /// The idempotency key.
     pub idempotency_key: String,
-    /// How many times the agent ran for it; a gateway that was restarted in between runs it again.
+    /// The number of runs for the message. A gateway that restarted in between runs the message again.
     pub runs: usize,
 }
 
@@ -22,22 +22,22 @@ pub struct Call {
     pub method: String,
     /// The parameters.
     pub params: Value,
-    /// What became of it.
+    /// The outcome of the call.
     pub outcome: Outcome,
     /// Whether the reply was sent.
     pub answered: bool,
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is waiting, or it was struck before it was executed.
+    /// The call is pending, or a fault stopped it before its execution.
     NotExecuted,
-    /// It was executed, and the process ended before the reply.
+    /// The call was executed, and the process ended before the reply.
     Executed,
-    /// It was executed.
+    /// The call was executed.
     Ok,
-    /// It was refused.
+    /// The call was refused.
     Error {
         /// The error's code.
         code: String,

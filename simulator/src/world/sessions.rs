@@ -1,12 +1,12 @@
-//! Sessions, their histories, and the runs that the gateway remembers until it restarts.
+//! Sessions, their histories, and the runs that the gateway remembers until its restart.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// One session of one agent.
+/// The stored state of one session.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
+pub(crate) struct StoredSession {
     pub(crate) id: String,
     pub(crate) lifecycle: String,
     pub(crate) label: Option<String>,
@@ -30,14 +30,13 @@ pub(crate) struct Run {
 /// Every session by key, and every remembered run.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    pub(crate) by_key: BTreeMap<String, Session>,
+    pub(crate) by_key: BTreeMap<String, StoredSession>,
     pub(crate) runs: BTreeMap<String, Run>,
 }
 
 impl Sessions {
-    /// Forgets the runs, as a restart does: keys live in memory, and a run that was going on is
-    /// over.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets the runs, as a restart does: idempotency keys are in memory, and active runs end.
+    pub(crate) fn forget_runs(&mut self) {
         self.runs.clear();
         for session in self.by_key.values_mut() {
             session.run = None;
@@ -56,18 +55,18 @@ pub(crate) fn agent_of(key: &str) -> Option<&str> {
     key.strip_prefix("agent:")?.split(':').next().filter(|agent| !agent.is_empty())
 }
 
-/// The key that the gateway works with: one that names no agent belongs to `main`.
+/// The full session key. A key without an agent belongs to `main`.
 pub(crate) fn full_key(key: &str) -> String {
     if agent_of(key).is_some() { key.to_owned() } else { format!("agent:main:{key}") }
 }
 
-/// Whether the key is that of an agent's main session.
+/// Whether the key belongs to an agent's main session.
 pub(crate) fn is_main(key: &str) -> bool {
     agent_of(key).is_some_and(|agent| key == format!("agent:{agent}:main"))
 }
 
 /// The session as `sessions.list` and events show it.
-pub(crate) fn row(key: &str, session: &Session) -> Value {
+pub(crate) fn row(key: &str, session: &StoredSession) -> Value {
     let mut row = json!({
         "key": key,
         "kind": "direct",
@@ -108,7 +107,7 @@ pub(crate) fn row(key: &str, session: &Session) -> Value {
 }
 
 /// The session as the replies of `sessions.patch` and `sessions.reset` show it.
-pub(crate) fn entry(session: &Session) -> Value {
+pub(crate) fn entry(session: &StoredSession) -> Value {
     let mut entry = json!({
         "sessionId": session.id,
         "updatedAt": session.updated_ms,
@@ -121,7 +120,7 @@ pub(crate) fn entry(session: &Session) -> Value {
     entry
 }
 
-/// The agent of a session key; a key that names none is `main`'s.
+/// The agent of a session key. A key without an agent belongs to `main`.
 pub(crate) fn roster_id(key: &str) -> &str {
     agent_of(key).unwrap_or(crate::config::roster::MAIN)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{clock::sha256_hex, profile::Profile};
 
-/// What `agents.create` puts into a new workspace.
+/// The files that `agents.create` may put into a new workspace.
 const SEEDS: &[(&str, &str)] = &[
     ("TOOLS.md", "# TOOLS.md\n\nNotes on the tools of this machine.\n"),
     ("HEARTBEAT.md", "# HEARTBEAT.md\n\nNothing to do.\n"),
@@ -25,7 +25,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Its text, as the gateway decodes it: what is not UTF-8 is replaced.
+    /// The text as the gateway decodes it: bytes that are not UTF-8 are replaced.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.content).into_owned()
     }
@@ -36,14 +36,14 @@ impl File {
 pub(crate) struct Workspace {
     pub(crate) files: BTreeMap<String, File>,
     pub(crate) git: bool,
-    /// Names of links, which the gateway does not follow: it lists them as missing.
-    pub(crate) linked: BTreeMap<String, Link>,
+    /// Links by name. The gateway does not follow links and lists them as missing.
+    pub(crate) links: BTreeMap<String, FileLink>,
 }
 
 /// A link in the place of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// A second name of another file.
+pub enum FileLink {
+    /// A hard link to another file.
     Hard,
     /// A symbolic link to a file outside of the workspace.
     Symbolic,
@@ -60,26 +60,26 @@ impl Workspaces {
         self.by_path.get(path)?.files.get(name)
     }
 
-    pub(crate) fn link(&self, path: &str, name: &str) -> Option<Link> {
-        self.by_path.get(path)?.linked.get(name).copied()
+    pub(crate) fn link(&self, path: &str, name: &str) -> Option<FileLink> {
+        self.by_path.get(path)?.links.get(name).copied()
     }
 
-    /// Writes a file; a link in its place goes.
+    /// Writes a file. The file replaces a link of the same name.
     pub(crate) fn write(&mut self, path: &str, name: &str, content: impl Into<Vec<u8>>, now_ms: i64) {
         let file = File { content: content.into(), updated_ms: now_ms };
         let workspace = self.by_path.entry(path.to_owned()).or_default();
-        workspace.linked.remove(name);
+        workspace.links.remove(name);
         workspace.files.insert(name.to_owned(), file);
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {
         if let Some(workspace) = self.by_path.get_mut(path) {
             workspace.files.remove(name);
-            workspace.linked.remove(name);
+            workspace.links.remove(name);
         }
     }
 
-    /// Writes the files that a new agent starts with, and leaves those that are there.
+    /// Writes the files of a new agent. Existing files stay.
     pub(crate) fn seed(&mut self, path: &str, names: &[&str], now_ms: i64) {
         let workspace = self.by_path.entry(path.to_owned()).or_default();
         for (name, content) in SEEDS.iter().filter(|(name, _)| names.contains(name)) {
@@ -90,8 +90,7 @@ impl Workspaces {
         }
     }
 
-    /// Brings a name and an emoji into IDENTITY.md: the lines that are there are replaced, missing
-    /// ones come first.
+    /// Writes a name and an emoji into IDENTITY.md: existing lines are replaced, missing lines come first.
     pub(crate) fn identify(&mut self, path: &str, name: &str, emoji: Option<&str>, now_ms: i64) {
         let old = self.file(path, "IDENTITY.md").map(File::text).unwrap_or_default();
         let mut text = old.clone();
@@ -120,8 +119,8 @@ fn with_line(text: &str, label: &str, value: &str) -> String {
     result
 }
 
-/// A file as `agents.files.*` shows it; `content` only where it was asked for.
-pub(crate) fn shown(profile: &Profile, path: &str, name: &str, file: Option<&File>, content: bool) -> Value {
+/// A file as `agents.files.*` shows it; `content` only on request.
+pub(crate) fn file_json(profile: &Profile, path: &str, name: &str, file: Option<&File>, content: bool) -> Value {
     let mut shown = json!({"name": name, "path": format!("{path}/{name}"), "missing": file.is_none()});
     match file {
         Some(file) => {
@@ -147,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_comes_before_a_text_that_has_none() {
+    fn a_missing_name_line_is_added_first() {
         let mut workspaces = Workspaces::default();
         workspaces.write("/w", "IDENTITY.md", "hello\n", 1);
         workspaces.identify("/w", "New A", Some("x"), 2);
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_name_again_leaves_the_file_alone() {
+    fn an_unchanged_name_does_not_write_the_file() {
         let mut workspaces = Workspaces::default();
         workspaces.write("/w", "IDENTITY.md", "- Name: A\n", 1);
         workspaces.identify("/w", "A", None, 2);

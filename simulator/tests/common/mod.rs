@@ -1,4 +1,4 @@
-//! A client of the simulator that knows frames and nothing else.
+//! A minimal client of the simulator: it only knows frames.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it is surprised")]
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use futures::{SinkExt, StreamExt};
-use muster_simulator::{Profile, Remote, Simulator};
+use muster_simulator::{Origin, Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
@@ -15,7 +15,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 pub const SCOPES: [&str; 5] =
     ["operator.read", "operator.write", "operator.admin", "operator.approvals", "operator.pairing"];
 
-/// A gateway of the newest version with no latency.
+/// A gateway of the newest version without latency.
 pub fn instant() -> Simulator {
     Simulator::new(Profile::v2026_9_6().instant())
 }
@@ -36,9 +36,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A connection that has its challenge and has sent nothing.
-    pub async fn dial(simulator: &Simulator, remote: Remote) -> Self {
-        let stream = simulator.connect_from(remote).unwrap();
+    /// A connection after its challenge and before its handshake.
+    pub async fn dial(simulator: &Simulator, origin: Origin) -> Self {
+        let stream = simulator.connect_from(origin).unwrap();
         let (socket, _) = client_async("ws://simulator/", stream).await.unwrap();
         let mut client = Self { socket, sent: 0, challenge: Value::Null, events: Vec::new(), replies: BTreeMap::new() };
         client.challenge = client.frame().await.unwrap()["payload"].clone();
@@ -47,7 +47,7 @@ impl Client {
 
     /// A connection from loopback with every scope.
     pub async fn open(simulator: &Simulator) -> Self {
-        let mut client = Self::dial(simulator, Remote::Loopback).await;
+        let mut client = Self::dial(simulator, Origin::Loopback).await;
         client.connect(&hello(&json!({"token": "t"}))).await.unwrap();
         client
     }
@@ -56,7 +56,7 @@ impl Client {
         self.call("connect", params.clone()).await
     }
 
-    /// Sends a request and waits for its reply; events that come before it are kept.
+    /// Sends a request and waits for its reply. Earlier events are kept.
     pub async fn call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         let id = self.send(method, params).await;
         self.reply(&id).await.expect("a reply")
@@ -70,7 +70,7 @@ impl Client {
         id
     }
 
-    /// Waits for the reply to a request; what comes before it is kept.
+    /// Waits for the reply to a request. Earlier frames are kept.
     pub async fn reply(&mut self, id: &str) -> Result<Result<Value, Value>, End> {
         loop {
             if let Some(mut frame) = self.replies.remove(id) {
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Waits for an event; those before it are kept.
+    /// Waits for an event. Earlier events are kept.
     pub async fn event(&mut self, name: &str) -> Value {
         if let Some(index) = self.events.iter().position(|event| event["event"] == name) {
             return self.events.remove(index);

@@ -1,4 +1,4 @@
-//! Where the real parts are.
+//! Paths of the binaries that the tests and the demo run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,22 +6,22 @@ use std::sync::OnceLock;
 
 use super::Failure;
 
-/// Where the real parts are.
+/// Paths of the control plane and of the pinned gateway.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct Binaries {
     controlplane: PathBuf,
     openclaw: PathBuf,
 }
 
-static PARTS: OnceLock<Result<Parts, String>> = OnceLock::new();
+static BINARIES: OnceLock<Result<Binaries, String>> = OnceLock::new();
 
-impl Parts {
-    /// Has `scripts/parts` prepare and verify them, once in a process.
+impl Binaries {
+    /// Runs `scripts/parts`, which prepares and verifies the binaries, once in a process.
     ///
     /// # Errors
-    /// What the script said.
+    /// The script's error.
     pub fn prepare() -> Result<Self, Failure> {
-        PARTS.get_or_init(|| Self::run().map_err(|e| e.to_string())).clone().map_err(Failure::from)
+        BINARIES.get_or_init(|| Self::run().map_err(|e| e.to_string())).clone().map_err(Failure::from)
     }
 
     fn run() -> Result<Self, Failure> {
@@ -29,37 +29,38 @@ impl Parts {
         Ok(Self { controlplane: path(&text, "MUSTER_CONTROLPLANE")?, openclaw: path(&text, "MUSTER_OPENCLAW")? })
     }
 
-    /// Has `scripts/parts` prepare the gateway of this version, pinned or not; where it is.
+    /// Runs `scripts/parts` for a gateway version, pinned or not, and returns its directory.
     ///
     /// # Errors
-    /// What the script said, or there is no such version.
+    /// The script's error; or the version does not exist.
     pub(crate) fn version(version: &str) -> Result<PathBuf, Failure> {
         path(&script(&[&format!("openclaw@{version}")])?, &format!("MUSTER_OPENCLAW_{version}"))
     }
 
-    /// Has `scripts/parts` find the browser, or install it. Only tests of the page need it.
+    /// Runs `scripts/parts`, which finds or installs the browser. Only tests of the page need the browser.
     ///
     /// # Errors
-    /// What the script said.
+    /// The script's error.
     pub(crate) fn browser() -> Result<PathBuf, Failure> {
         path(&script(&["browser"])?, "MUSTER_BROWSER")
     }
 
-    /// A command of the control plane: from `KUBEBUILDER_ASSETS` when it is there, else our own build.
+    /// The path of a control plane command: from `KUBEBUILDER_ASSETS` if the file exists there, else from our own
+    /// build.
     #[must_use]
     pub fn kubernetes(&self, name: &str) -> PathBuf {
         let given = std::env::var_os("KUBEBUILDER_ASSETS").map(|dir| PathBuf::from(dir).join(name));
         given.filter(|path| path.is_file()).unwrap_or_else(|| self.controlplane.join(name))
     }
 
-    /// The folder in which `OpenClaw` and its Node are installed.
+    /// The directory in which `OpenClaw` and its Node are installed.
     #[must_use]
     pub fn openclaw(&self) -> &Path {
         &self.openclaw
     }
 }
 
-/// Runs `scripts/parts` and gives what it printed.
+/// Runs `scripts/parts` and returns its output.
 fn script(parts: &[&str]) -> Result<String, Failure> {
     let script = checkout().join("scripts/parts");
     let mut command = Command::new(&script);
@@ -70,7 +71,7 @@ fn script(parts: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The path that stands after a key.
+/// The path after `key=` in the output.
 fn path(text: &str, key: &str) -> Result<PathBuf, Failure> {
     let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     Ok(found.map(PathBuf::from).ok_or_else(|| format!("scripts/parts did not print {key}"))?)

@@ -1,5 +1,5 @@
-"""Runs a command in a network namespace of its own, in which this is started: nothing of it is on anybody else's network. Whoever
-connects to the Unix socket reaches port 18789 of the namespace from 10.99.0.1, which is not its loopback address."""
+"""Runs a command inside a new network namespace, in which this script is started. A relay connects clients of a Unix socket to port
+18789 of the namespace, from 10.99.0.1, which is not the namespace's loopback address."""
 
 import fcntl
 import socket
@@ -29,12 +29,12 @@ def copy(source, target):
         while data := source.recv(65536):
             target.sendall(data)
     except OSError:
-        pass  # The other direction ends with it.
+        pass  # The other direction ends too.
     for end in (source, target):
         try:
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # It was closed already.
+            pass  # The socket was already closed.
 
 
 def relay(client):

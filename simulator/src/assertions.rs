@@ -1,4 +1,4 @@
-//! What a test may look at: the final world, and what was called on the way.
+//! Assertions of tests: the state of the gateway, and the calls that it received.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::{
     config::heartbeats,
     methods::writes,
     world::{
-        Power,
+        ProcessState,
         records::{Call, Chat, Outcome},
         roster_id, sessions,
         workspaces::File,
@@ -19,78 +19,77 @@ use crate::{
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The agent that its key names.
+    /// The agent that the session key names.
     pub agent: String,
     /// The session's id.
     pub id: String,
     /// The label.
     pub label: Option<String>,
-    /// Whether the agent runs in it now.
+    /// Whether a run of the agent is active in the session.
     pub running: bool,
     /// The role and the text of each message.
     pub messages: Vec<(String, String)>,
 }
 
-/// What should not be there.
+/// Objects that a correct client does not leave behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orphans {
     /// Sessions of agents that are not in the configuration.
     pub sessions: BTreeSet<String>,
-    /// Workspaces with files that no agent of the configuration has.
+    /// Workspaces with files that belong to no agent of the configuration.
     pub workspaces: BTreeSet<String>,
-    /// Workspaces that more than one agent has.
+    /// Workspaces that belong to more than one agent.
     pub shared_workspaces: BTreeSet<String>,
     /// Agents that were created more than once.
     pub created_again: BTreeSet<String>,
 }
 
 impl Orphans {
-    /// Whether everything is in order.
+    /// Whether there are no orphans.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The world, for assertions.
+/// Assertions about the gateway.
 impl Simulator {
-    /// Every agent that is written in the configuration, by id, with its entry; `main` is always
-    /// among them.
+    /// Every agent in the written configuration, by id, with its entry; `main` is always among them.
     pub fn agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().written()
+        self.gateway.world().written_agents()
     }
 
-    /// Every agent that beats, by id, with the time between two heartbeats in milliseconds.
-    pub fn beating(&self) -> BTreeMap<String, u64> {
+    /// Every agent with an enabled heartbeat, by id, with the interval in milliseconds.
+    pub fn heartbeat_intervals(&self) -> BTreeMap<String, u64> {
         let world = self.gateway.world();
         let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
-        let beats = |(id, entry): (String, Value)| {
+        let interval = |(id, entry): (String, Value)| {
             let every_ms = heartbeats::every_ms(&world.config.applied, &entry).filter(|_| enrolled.contains(&id));
             Some((id, every_ms?))
         };
-        world.known().into_iter().filter_map(beats).collect()
+        world.applied_agents().into_iter().filter_map(interval).collect()
     }
 
-    /// Every agent that the gateway works with, by id, with its entry.
+    /// Every agent in the applied configuration, by id, with its entry.
     pub fn applied_agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().known()
+        self.gateway.world().applied_agents()
     }
 
-    /// The configuration as it is written.
+    /// The written configuration.
     pub fn config(&self) -> Value {
         self.gateway.world().config.document.clone()
     }
 
-    /// Whether the gateway works with what is written.
+    /// Whether the written configuration is applied.
     pub fn is_settled(&self) -> bool {
         let mut world = self.gateway.world();
-        world.settle();
-        world.config.settled()
+        world.end_expired_lease();
+        world.config.is_settled()
     }
 
     /// The content of a file in the workspace of an agent.
     pub fn file(&self, agent: &str, name: &str) -> Option<String> {
         let world = self.gateway.world();
-        let entry = world.written().remove(agent)?;
+        let entry = world.written_agents().remove(agent)?;
         world.workspaces.file(&world.workspace_of(agent, &entry), name).map(File::text)
     }
 
@@ -104,7 +103,7 @@ impl Simulator {
     /// Every session by its key.
     pub fn sessions(&self) -> BTreeMap<String, Session> {
         let world = self.gateway.world();
-        world.sessions.by_key.iter().map(|(key, session)| (key.clone(), shown(key, session))).collect()
+        world.sessions.by_key.iter().map(|(key, session)| (key.clone(), public_session(key, session))).collect()
     }
 
     /// Every message that was sent to an agent.
@@ -112,53 +111,52 @@ impl Simulator {
         self.gateway.world().chats.clone()
     }
 
-    /// The runs into which a message was put while they went on, so that tool calls of theirs were skipped; once for each
-    /// message.
+    /// The runs that a message steered, once per message: the run skipped its tool calls that had not begun.
     pub fn steered(&self) -> Vec<String> {
         self.gateway.world().steered.clone()
     }
 
-    /// Every call since the beginning, handshakes included.
+    /// Every call so far, handshakes included.
     pub fn calls(&self) -> Vec<Call> {
         self.gateway.world().calls.clone()
     }
 
-    /// How many calls of a method there were.
+    /// The number of calls of a method.
     pub fn count(&self, method: &str) -> usize {
         self.gateway.world().calls.iter().filter(|call| call.method == method).count()
     }
 
-    /// How many calls of methods that write were executed or refused; those that were struck before
-    /// do not count.
+    /// The number of calls of writing methods that were executed or refused. Calls that a fault stopped before do not
+    /// count.
     pub fn writes(&self) -> usize {
         let world = self.gateway.world();
         world.calls.iter().filter(|call| writes(&call.method) && call.outcome != Outcome::NotExecuted).count()
     }
 
-    /// How many clients are connected.
+    /// The number of connected clients.
     pub fn connections(&self) -> usize {
-        self.gateway.world().links.admitted()
+        self.gateway.world().connections.client_count()
     }
 
-    /// Whether the process runs, be it that it only starts or drains.
+    /// Whether the process runs; a process that starts or drains runs.
     pub fn is_running(&self) -> bool {
-        !matches!(self.gateway.power(), Power::Off | Power::Lost)
+        !matches!(self.gateway.process_state(), ProcessState::Stopped | ProcessState::HostLost)
     }
 
-    /// How many calls were under way at one time, at most.
-    pub fn most_in_flight(&self) -> usize {
-        self.gateway.world().most_in_flight
+    /// The highest number of calls in flight at one time.
+    pub fn max_in_flight(&self) -> usize {
+        self.gateway.world().max_in_flight
     }
 
-    /// How many faults have not happened yet.
+    /// The number of faults that have not happened yet.
     pub fn faults_left(&self) -> usize {
         self.gateway.world().faults.left()
     }
 
-    /// What should not be there; what was deleted without its files does not count.
+    /// The orphans. Objects of agents that were deleted without their files do not count.
     pub fn orphans(&self) -> Orphans {
         let world = self.gateway.world();
-        let agents = world.written();
+        let agents = world.written_agents();
         let known = |id: &str| agents.contains_key(id) || world.retained.contains(id);
         let mut used: BTreeMap<String, usize> = BTreeMap::new();
         for (id, entry) in &agents {
@@ -175,12 +173,17 @@ impl Simulator {
                 .map(|(path, _)| path.clone())
                 .collect(),
             shared_workspaces: used.iter().filter(|(_, agents)| **agents > 1).map(|(path, _)| path.clone()).collect(),
-            created_again: world.created.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect(),
+            created_again: world
+                .create_counts
+                .iter()
+                .filter(|(_, times)| **times > 1)
+                .map(|(id, _)| id.clone())
+                .collect(),
         }
     }
 }
 
-fn shown(key: &str, session: &sessions::Session) -> Session {
+fn public_session(key: &str, session: &sessions::StoredSession) -> Session {
     let text = |message: &Value| {
         let content = &message["content"];
         content.as_str().or_else(|| content[0]["text"].as_str()).unwrap_or_default().to_owned()
