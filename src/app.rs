@@ -363,7 +363,7 @@ async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(COUNT);
     loop {
         tick.tick().await;
-        let links = ctx.gateways.links();
+        let links = ctx.gateways.handles();
         let up =
             links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), ConnectionState::Up(_))).count();
         metrics.gateways(links.len(), up);

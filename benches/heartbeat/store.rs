@@ -10,9 +10,10 @@ use kube::api::ObjectMeta;
 use muster::api::agent::{Agent, AgentStatus};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
+use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::objects::Objects;
-use muster::state::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
+use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]

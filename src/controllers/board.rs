@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent::dereference::gateway;
-use super::agent::templates::TemplatesError;
 use super::status_writer::status_not_written;
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, find, is_true, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
-use crate::controllers::{Context, Requeue};
+use crate::controllers::Context;
 use crate::core::agent::admission::creation_order;
 use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::gateway_key;
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
+use crate::core::requeue::Requeue;
 use crate::state::store::Store;
 
 /// How often a Board is looked at although nothing told that its agents changed: one that moves away does not.
@@ -30,8 +30,8 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     let namespace = board.metadata.namespace.clone().unwrap_or_default();
     let gateway = match gateway(&ctx.state.store, &board.spec.gateway_ref, &namespace).await {
         Ok(gateway) => Ok(gateway),
-        Err(TemplatesError::Reconcile(trouble)) => Err((trouble.reason, trouble.message)),
-        Err(TemplatesError::Store(_)) => return Requeue::retry(),
+        Err(error) if error.reason == Reason::KubernetesError => return Requeue::retry(),
+        Err(error) => Err((error.reason, error.message)),
     };
     let agents = agents(&ctx.state.store, board);
     let old = board.status.clone().unwrap_or_default();

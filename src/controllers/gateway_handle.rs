@@ -19,6 +19,7 @@ use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::BOOTS_WITHIN;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile};
+use crate::core::agent::plan::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};
@@ -30,11 +31,11 @@ pub struct GatewayHandle {
     pub key: ObjectKey,
     pub(crate) gateway: GatewayClient,
     opened: Instant,
-    slots: Permits,
-    /// Those of removals, which wait for one another and would hold all the others.
+    permits: Permits,
+    /// The permits of removals, which wait for one another and would hold all the other permits.
     removals: Permits,
-    /// How many that have a place may not be Ready yet.
-    early: AtomicUsize,
+    /// The number of Agents with a permit that may not be Ready yet.
+    unready: AtomicUsize,
     pub(crate) views: Mutex<HashMap<String, CachedWorkspace>>,
     /// Agents that the gateway did not have when it was last asked: they have no session.
     pub(crate) unborn: Mutex<BTreeSet<String>>,
@@ -44,84 +45,80 @@ pub struct GatewayHandle {
     changes: mpsc::UnboundedSender<GatewayChange>,
 }
 
-/// An Agent that found no place at its gateway is told when one is free. Should the one that was told before it be gone
-/// by then, and tell nobody, it looks by itself after this.
-pub(crate) const WITHOUT_A_PLACE: Duration = Duration::from_secs(30);
+/// The number of removals of one gateway that are under way: one is made, and the next one is ready.
+const MAX_REMOVALS: usize = 2;
 
-/// Removals of one gateway that are under way at a time: one is made, and the next one is ready.
-const REMOVALS: usize = 2;
-
-/// So many places at a gateway, and who waits for one: of those who are new, the gateway's next config write is to know.
+/// The permits of a gateway, and the Agents that wait for one. The gateway's next config write is to know of new Agents that wait.
 struct Permits {
     free: Arc<Semaphore>,
     waiting: Mutex<BTreeMap<ObjectKey, Option<ExpectedEntry>>>,
 }
 
 impl Permits {
-    fn new(most: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), waiting: Mutex::default() }
+    fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), waiting: Mutex::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Option<ExpectedEntry>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, or `None` when all are taken; the Agent is told when one is given back.
-    fn take(&self, agent: &ObjectKey, arrival: Option<ExpectedEntry>) -> Option<Permit> {
-        // One that waits may come by itself before it is told. A place that is given back meanwhile is offered to it, or is free.
-        self.waiting().insert(agent.clone(), arrival);
+    /// A permit, or `None` when all are taken; a released permit triggers the Agent.
+    fn take(&self, agent: &ObjectKey, expected: Option<ExpectedEntry>) -> Option<Permit> {
+        // A waiting Agent may come before it is triggered. A permit that is released meanwhile is offered to it, or is free.
+        self.waiting().insert(agent.clone(), expected);
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        let arrival = self.waiting().remove(agent).flatten();
-        Some(Permit { _permit: permit, _arrival: arrival })
+        let expected = self.waiting().remove(agent).flatten();
+        Some(Permit { _permit: permit, _expected: expected })
     }
 }
 
-/// A place, held.
+/// A permit, held.
 struct Permit {
     _permit: OwnedSemaphorePermit,
-    _arrival: Option<ExpectedEntry>,
+    _expected: Option<ExpectedEntry>,
 }
 
-/// A reconcile's place at a gateway. When it is given back, the next agent that waits for one is told.
+/// A reconcile's permit to work at a gateway. Its release triggers the next Agent that waits for one.
 pub struct AgentPermit {
-    link: Arc<GatewayHandle>,
-    place: Option<Permit>,
+    gateway: Arc<GatewayHandle>,
+    permit: Option<Permit>,
     /// Whether its agent may not be Ready yet.
-    early: AtomicBool,
+    is_unready: AtomicBool,
 }
 
-/// A removal's place at a gateway. When it is given back, the next removal that waits for one is told.
+/// A removal's permit to work at a gateway. Its release triggers the next removal that waits for one.
 pub struct DeletePermit {
-    link: Arc<GatewayHandle>,
-    place: Option<Permit>,
+    gateway: Arc<GatewayHandle>,
+    permit: Option<Permit>,
 }
 
 impl Drop for DeletePermit {
     fn drop(&mut self) {
-        drop(self.place.take());
-        self.link.tell_next(&self.link.removals);
+        drop(self.permit.take());
+        self.gateway.trigger_next(&self.gateway.removals);
     }
 }
 
 impl AgentPermit {
-    /// Whether the place is at this gateway, over this connection.
-    pub fn is_at(&self, link: &Arc<GatewayHandle>) -> bool {
-        Arc::ptr_eq(&self.link, link)
+    /// Whether the permit is of this gateway, over this connection.
+    pub fn is_of(&self, gateway: &Arc<GatewayHandle>) -> bool {
+        Arc::ptr_eq(&self.gateway, gateway)
     }
 
-    /// The agent is Ready: nobody has to wait for it.
-    pub fn ready(&self) {
-        if self.early.swap(false, Ordering::Relaxed) {
-            self.link.early.fetch_sub(1, Ordering::Relaxed);
+    /// The agent is Ready: no peer waits for it.
+    pub fn mark_ready(&self) {
+        if self.is_unready.swap(false, Ordering::Relaxed) {
+            self.gateway.unready.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for AgentPermit {
     fn drop(&mut self) {
-        self.ready();
-        drop(self.place.take());
-        self.link.tell_next(&self.link.slots);
+        self.mark_ready();
+        drop(self.permit.take());
+        self.gateway.trigger_next(&self.gateway.permits);
     }
 }
 
@@ -138,7 +135,7 @@ impl GatewayHandle {
     pub(crate) fn new(
         key: ObjectKey,
         gateway: GatewayClient,
-        slots: usize,
+        max_in_flight: usize,
         resync: Duration,
         changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
@@ -146,9 +143,9 @@ impl GatewayHandle {
             key,
             gateway,
             opened: Instant::now(),
-            slots: Permits::new(slots),
-            removals: Permits::new(REMOVALS),
-            early: AtomicUsize::new(0),
+            permits: Permits::new(max_in_flight),
+            removals: Permits::new(MAX_REMOVALS),
+            unready: AtomicUsize::new(0),
             views: Mutex::default(),
             unborn: Mutex::default(),
             checks: Mutex::default(),
@@ -163,37 +160,33 @@ impl GatewayHandle {
         &self.gateway
     }
 
-    fn tell(&self, concerns: ChangeScope) {
-        // The receiver ends only when the operator does.
-        let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), concerns });
-    }
-
-    fn tell_next(&self, places: &Permits) {
-        let next = places.waiting().pop_first();
+    fn trigger_next(&self, permits: &Permits) {
+        let next = permits.waiting().pop_first();
         if let Some((agent, _)) = next {
-            self.tell(ChangeScope::Agent(agent));
+            // The receiver ends only when the operator does.
+            let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), concerns: ChangeScope::Agent(agent) });
         }
     }
 
-    /// A place for one reconcile, or `None` when the gateway has all that it may have; the Agent is told then.
+    /// A permit for one reconcile, or `None` when the gateway has as many as it may have; a released permit triggers the Agent.
     ///
-    /// For one that is `new`, the gateway's next config write is kept back for a moment.
-    pub fn slot(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
-        let place = self.slots.take(agent, new.then(|| self.gateway.arrival()))?;
-        self.early.fetch_add(1, Ordering::Relaxed);
-        Some(AgentPermit { link: Arc::clone(self), place: Some(place), early: AtomicBool::new(true) })
+    /// For a `new` agent the gateway's next config write is kept back for a moment.
+    pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
+        let permit = self.permits.take(agent, new.then(|| self.gateway.arrival()))?;
+        self.unready.fetch_add(1, Ordering::Relaxed);
+        Some(AgentPermit { gateway: Arc::clone(self), permit: Some(permit), is_unready: AtomicBool::new(true) })
     }
 
-    /// A place for one removal, or `None` while others are under way; the Agent is told then.
-    pub fn removal_slot(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
-        let place = self.removals.take(agent, None)?;
-        Some(DeletePermit { link: Arc::clone(self), place: Some(place) })
+    /// A permit for one removal, or `None` while others are under way; a released permit triggers the Agent.
+    pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
+        let permit = self.removals.take(agent, None)?;
+        Some(DeletePermit { gateway: Arc::clone(self), permit: Some(permit) })
     }
 
-    /// Whether other agents that may not be Ready yet are at work here, or wait for a place.
-    pub fn is_crowded_beside(&self, slot: &AgentPermit) -> bool {
-        let own = usize::from(slot.early.load(Ordering::Relaxed));
-        self.early.load(Ordering::Relaxed) > own || !self.slots.waiting().is_empty()
+    /// Whether other Agents that may not be Ready yet are at work here, or wait for a permit.
+    pub fn has_unready_peers(&self, permit: &AgentPermit) -> bool {
+        let own = usize::from(permit.is_unready.load(Ordering::Relaxed));
+        self.unready.load(Ordering::Relaxed) > own || !self.permits.waiting().is_empty()
     }
 
     /// Whether the gateway is away since so short a time that it may only have been restarted.
@@ -255,27 +248,17 @@ impl GatewayHandle {
         self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
     }
 
-    /// Leaves an agent's entry for the next config write.
-    pub fn submit(&self, desired: &Desired) {
-        self.gateway.submit(desired.entry.clone());
-    }
-
-    /// Writes files side by side, and says of each what became of it. One in whose place stands what the gateway does not
-    /// touch is no failure: it is seen as refused.
-    pub async fn write(
-        &self,
-        id: &str,
-        files: &[(String, String, Option<String>)],
-        observed: &mut Observed,
-    ) -> Vec<FileWriteResult> {
-        let write = |(name, text, expected): &(String, String, Option<String>)| {
-            let (name, text, expected) = (name.clone(), text.clone(), expected.clone());
+    /// Writes files side by side, and returns the outcome of each. A file that the gateway does not touch, for what stands in its
+    /// place, is no failure: it is seen as refused.
+    pub async fn write(&self, id: &str, files: &[FileWrite], observed: &mut Observed) -> Vec<FileWriteResult> {
+        let write = |file: &FileWrite| {
+            let FileWrite { name, content, expected, .. } = file.clone();
             async move {
-                match self.gateway.file_set(id, &name, &text, expected.as_deref()).await {
-                    Ok(info) => Ok((
-                        name,
-                        ObservedFile { sha256: Some(crate::hash::sha256_hex(&text)), ..observed_file(&info) },
-                    )),
+                match self.gateway.file_set(id, &name, content.expose(), expected.as_deref()).await {
+                    Ok(info) => {
+                        let sha256 = Some(content.sha256.clone());
+                        Ok((name, ObservedFile { sha256, ..observed_file(&info) }))
+                    }
                     Err(error) => refused_file(error).map(|file| (name.clone(), file)).map_err(|error| (name, error)),
                 }
             }
@@ -307,7 +290,7 @@ impl GatewayHandle {
             Ok(None) => return Ok(Some(None)),
             Ok(Some(file)) if file.info.size == 0 => return Ok(Some(Some(file.sha256()))),
             Ok(Some(file)) => content_seen(&file),
-            Err(error) => refused_file(error).map_err(|e| trouble(&format!("to read {name}"), &e))?,
+            Err(error) => refused_file(error).map_err(|e| ReconcileError::gateway(&format!("to read {name}"), &e))?,
         };
         observed.files.insert(name.to_owned(), file);
         self.update(id, observed);
@@ -354,16 +337,4 @@ impl GatewayHandle {
         self.forget(&desired.identity.agent_id);
         Ok(())
     }
-}
-
-/// What a failed request means for the agent.
-#[must_use]
-pub fn trouble(doing: &str, error: &CallError) -> ReconcileError {
-    let text = format!("a request to the gateway {doing} failed: {} ({})", error.message(), error.code());
-    let kind = if error.is_transient() { ReconcileError::transient } else { ReconcileError::permanent };
-    let reason = match error {
-        CallError::Repeated { .. } => Reason::RepeatedWrite,
-        _ => Reason::GatewayError,
-    };
-    kind(reason, text).with_code(error.code())
 }

@@ -62,15 +62,15 @@ impl GatewayPool {
 
     /// The connection to a gateway, if one is open.
     #[must_use]
-    pub fn link(&self, key: &ObjectKey) -> Option<Arc<GatewayHandle>> {
+    pub fn handle(&self, key: &ObjectKey) -> Option<Arc<GatewayHandle>> {
         self.lock().get(key).map(|open| Arc::clone(&open.link))
     }
 
     /// Whether the connection to a gateway is being made since so short a time that nothing can be said of it yet: what
     /// was last seen of the gateway and its agents stands, so that a restart of the operator changes no status.
     #[must_use]
-    pub fn starting(&self, key: &ObjectKey) -> bool {
-        match self.link(key) {
+    pub fn is_starting(&self, key: &ObjectKey) -> bool {
+        match self.handle(key) {
             Some(link) => link.is_starting(),
             None => self.created.elapsed() < STARTING,
         }
@@ -79,13 +79,13 @@ impl GatewayPool {
     /// Whether nothing can be said of the agents of a gateway yet: its connection is being made, or was lost a moment
     /// ago. What was last seen of them stands meanwhile, so that a restart of the gateway does not make them flap.
     #[must_use]
-    pub fn unknown_yet(&self, key: &ObjectKey) -> bool {
-        self.starting(key) || self.link(key).is_some_and(|link| link.is_briefly_away())
+    pub fn is_settling(&self, key: &ObjectKey) -> bool {
+        self.is_starting(key) || self.handle(key).is_some_and(|link| link.is_briefly_away())
     }
 
     /// Every open connection.
     #[must_use]
-    pub fn links(&self) -> Vec<(ObjectKey, Arc<GatewayHandle>)> {
+    pub fn handles(&self) -> Vec<(ObjectKey, Arc<GatewayHandle>)> {
         self.lock().iter().map(|(key, open)| (key.clone(), Arc::clone(&open.link))).collect()
     }
 

@@ -13,7 +13,6 @@ mod status_writer;
 mod workspace_cache;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use gateway_pool::GatewayPool;
 
@@ -29,39 +28,4 @@ pub struct Context<S> {
     pub gateways: GatewayPool,
     /// The directories of souls.
     pub souls: SoulDirectories,
-}
-
-/// When to look again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Requeue {
-    /// After this time at the latest; when `None`, never without a change, unless something failed.
-    pub after: Option<Duration>,
-    /// Whether that is because something failed, so that the wait is to grow.
-    pub failed: bool,
-}
-
-impl Requeue {
-    /// Look again when something changes.
-    #[must_use]
-    pub fn on_change() -> Self {
-        Self::default()
-    }
-
-    /// Look again after this time at the latest.
-    #[must_use]
-    pub fn after(time: Duration) -> Self {
-        Self { after: Some(time), failed: false }
-    }
-
-    /// Something failed that may pass: look again, later each time.
-    #[must_use]
-    pub fn retry() -> Self {
-        Self { after: None, failed: true }
-    }
-
-    /// The same, and after this time at the latest.
-    #[must_use]
-    pub fn within(self, most: Option<Duration>) -> Self {
-        Self { after: most.or(self.after), ..self }
-    }
 }

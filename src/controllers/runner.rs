@@ -19,7 +19,7 @@ use tracing::{Instrument, error, warn};
 
 use crate::api::object_key::ObjectKey;
 use crate::backoff;
-use crate::controllers::Requeue;
+use crate::core::requeue::Requeue;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::state::Cache;
 

@@ -3,7 +3,6 @@
 use kube::api::ObjectMeta;
 use tracing::{debug, warn};
 
-use crate::api::Reason;
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
@@ -11,18 +10,6 @@ use crate::core::agent::binding::Binding;
 use crate::core::agent::events::news;
 use crate::core::error::ReconcileError;
 use crate::state::store::{EventTarget, Store, StoreError};
-
-/// What a failed request to Kubernetes means for the agent.
-#[must_use]
-pub(crate) fn kubernetes(error: &StoreError) -> ReconcileError {
-    let text = format!("a request to Kubernetes: {error}");
-    match error {
-        StoreError::Refused(_) => ReconcileError::permanent(Reason::KubernetesError, text),
-        StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
-            ReconcileError::transient(Reason::KubernetesError, text)
-        }
-    }
-}
 
 /// Records in the status what may be on a gateway because of this Agent.
 pub(crate) async fn write_binding<S: Store>(
@@ -32,7 +19,7 @@ pub(crate) async fn write_binding<S: Store>(
 ) -> Result<Agent, ReconcileError> {
     let mut status = agent.status.clone().unwrap_or_default();
     status.binding = binding.map(Binding::to_status);
-    store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
+    Ok(store.agent_status(agent, &status).await?)
 }
 
 /// Logs that a status could not be written. That it changed meanwhile, or is gone, is ordinary: it is read again.

@@ -1,6 +1,7 @@
-//! Why an agent cannot be what its spec asks for.
+//! Why a reconcile cannot reach what the spec asks for. Every failure of a reconcile becomes a [`ReconcileError`].
 
 use crate::api::Reason;
+use crate::openclaw::model::CallError;
 
 /// A reason, a sentence for the person who reads `kubectl describe`, and whether waiting helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,18 @@ impl ReconcileError {
     #[must_use]
     pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), code: None, transient: true }
+    }
+
+    /// A request to the gateway failed. `doing` completes "a request to the gateway".
+    #[must_use]
+    pub fn gateway(doing: &str, error: &CallError) -> Self {
+        let text = format!("a request to the gateway {doing} failed: {} ({})", error.message(), error.code());
+        let kind = if error.is_transient() { Self::transient } else { Self::permanent };
+        let reason = match error {
+            CallError::Repeated { .. } => Reason::RepeatedWrite,
+            _ => Reason::GatewayError,
+        };
+        kind(reason, text).with_code(error.code())
     }
 
     /// The same with the gateway's own code.

@@ -13,3 +13,4 @@ pub mod objects;
 pub mod ownership;
 pub mod request_progress;
 pub mod requests;
+pub mod requeue;

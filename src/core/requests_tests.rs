@@ -73,7 +73,7 @@ fn a_request_that_failed_is_still_to_be_done() {
     situation.now += 10;
     situation.own.insert(RequestKind::Sync, situation.now);
     let trouble = crate::core::error::ReconcileError::transient(crate::api::Reason::GatewayError, "no");
-    let failed = Plan { wait: Some(crate::core::agent::blocked::Blocker::Blocked(trouble)), ..situation.plan() };
+    let failed = Plan { blocker: Some(crate::core::agent::blocked::Blocker::Blocked(trouble)), ..situation.plan() };
     situation.record(&failed, None);
     assert_eq!(handled_kinds(&situation), []);
     assert!(situation.plan().fulfils.contains(&RequestKind::Sync));

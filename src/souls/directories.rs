@@ -15,7 +15,6 @@ use crate::api::AgentGateway;
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulDirectoryStatus;
-use crate::core::agent::references::References;
 use crate::core::agent::soul_files::RoleSoul;
 use crate::state::changes::GatewayChange;
 
@@ -48,15 +47,15 @@ impl SoulDirectories {
     ///
     /// # Guarantees
     /// It waits only while the directory is asked for the first time, and then a few seconds at most.
-    pub async fn of(&self, agent: &Agent, references: &References) -> RoleSoul {
-        let Some(directory) = self.ensure(&references.gateway_key, &references.gateway) else { return RoleSoul::Off };
-        let key = ObjectKey::of(&agent.metadata);
+    pub async fn of(&self, agent: &Agent, key: &ObjectKey, gateway: &AgentGateway) -> RoleSoul {
+        let Some(directory) = self.ensure(key, gateway) else { return RoleSoul::Off };
+        let agent_key = ObjectKey::of(&agent.metadata);
         match agent.spec.identity_profile.role.as_deref().map(str::trim) {
             None | Some("") => {
-                directory.forget(&key);
+                directory.forget(&agent_key);
                 RoleSoul::Off
             }
-            Some(role) => directory.ask(key, role).await,
+            Some(role) => directory.ask(agent_key, role).await,
         }
     }
 

@@ -16,12 +16,13 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
+use super::store::{EventTarget, FinalizerChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
+use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
 use crate::core::objects::Objects;
 use crate::state::{Cache, Caches};

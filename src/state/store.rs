@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
-use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, Reason};
+use crate::core::agent::templates::ConfigMapContent;
+use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::objects::Objects;
 
@@ -34,13 +36,16 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// What a ConfigMap holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigMapContent {
-    /// Its `data`.
-    pub data: BTreeMap<String, String>,
-    /// The keys of its `binaryData`.
-    pub binary: BTreeSet<String>,
+impl From<StoreError> for ReconcileError {
+    fn from(error: StoreError) -> Self {
+        let text = format!("a request to Kubernetes: {error}");
+        match error {
+            StoreError::Refused(_) => Self::permanent(Reason::KubernetesError, text),
+            StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
+                Self::transient(Reason::KubernetesError, text)
+            }
+        }
+    }
 }
 
 /// A change of an object's finalizers.

@@ -147,7 +147,7 @@ async fn a_session_that_somebody_else_labels_is_labelled_again_without_waiting_f
     let key = rig.status("one").session_key.unwrap();
     let gateways = rig.status("one").gateway.unwrap();
     other.rest(Duration::from_secs(20)).await;
-    let link = other.ctx().gateways.link(&gateways).unwrap();
+    let link = other.ctx().gateways.handle(&gateways).unwrap();
     link.client().session_label(&key, "mine").await.unwrap();
     assert_eq!(gateway.sessions()[&key].label.as_deref(), Some("mine"));
     rig.rest(Duration::from_secs(10)).await;

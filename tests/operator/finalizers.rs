@@ -150,7 +150,7 @@ async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held(
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
-    assert!(rig.ctx().gateways.links().is_empty(), "and nothing is connected");
+    assert!(rig.ctx().gateways.handles().is_empty(), "and nothing is connected");
 }
 
 #[tokio::test(start_paused = true)]

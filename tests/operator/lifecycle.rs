@@ -225,7 +225,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
     }
     let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
     let link = rig.link("gw");
-    let place = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
+    let place = link.agent_permit(&ObjectKey::new(NS, "somebody"), false).unwrap();
     rig.look().await;
     assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
     drop(place);
@@ -239,12 +239,12 @@ async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
     rig.rest(Duration::from_secs(10)).await;
     let link = rig.link("gw");
     let key = |name: &str| ObjectKey::new(NS, name);
-    let places = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
-    assert!(link.removal_slot(&key("a")).is_none() && link.removal_slot(&key("b")).is_none());
+    let places = [link.delete_permit(&key("first")).unwrap(), link.delete_permit(&key("second")).unwrap()];
+    assert!(link.delete_permit(&key("a")).is_none() && link.delete_permit(&key("b")).is_none());
     let [first, second] = places;
     drop(first);
-    let comes_by_itself = link.removal_slot(&key("b")).unwrap();
-    assert!(link.removal_slot(&key("c")).is_none());
+    let comes_by_itself = link.delete_permit(&key("b")).unwrap();
+    assert!(link.delete_permit(&key("c")).is_none());
     drop(comes_by_itself);
     assert_eq!(rig.offered(), ["a", "c"]);
     drop(second);
@@ -256,7 +256,7 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_th
     rig.board("ops");
     rig.rest(Duration::from_secs(10)).await;
     let link = rig.link("gw");
-    let another = link.slot(&ObjectKey::new(NS, "somebody"), true).unwrap();
+    let another = link.agent_permit(&ObjectKey::new(NS, "somebody"), true).unwrap();
     rig.worker("one");
     rig.look().await;
     assert!(rig.status("one").binding.is_some(), "it is claimed, and its entry left");

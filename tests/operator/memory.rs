@@ -12,9 +12,10 @@ use muster::api::agent::{Agent, AgentStatus};
 use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::binding::Binding;
+use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::objects::Objects;
-use muster::state::store::{ConfigMapContent, EventTarget, FinalizerChange, Store, StoreError};
+use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, ConditionType};
-use muster::controllers::{Requeue, agent};
+use muster::controllers::agent;
 use muster::core::objects::Objects;
+use muster::core::requeue::Requeue;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 use tokio::time::Instant;

@@ -202,7 +202,7 @@ impl Rig {
 
     /// The connection to a gateway.
     pub(crate) fn link(&self, gateway: &str) -> Arc<GatewayHandle> {
-        self.ctx().gateways.link(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
+        self.ctx().gateways.handle(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
     /// Looks at everything once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::Reason;
 use crate::api::agent::{AdoptionPolicy, Agent};
-use crate::controllers::gateway_handle::{GatewayHandle, trouble};
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::core::agent::binding::{AgentIdentity, Binding};
 use crate::core::agent::references::References;
 use crate::core::error::ReconcileError;
@@ -15,7 +15,7 @@ use crate::openclaw::model::Inventory;
 ///
 /// # Errors
 /// Why the gateway cannot be asked.
-pub async fn inventory(link: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
+pub(crate) async fn inventory(link: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
     if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
         let read = link.client().resync().await;
         let again =
@@ -30,18 +30,21 @@ pub async fn inventory(link: &GatewayHandle, agent: &Agent) -> Result<Arc<Invent
 ///
 /// # Errors
 /// Why the gateway cannot be asked.
-pub async fn settle(
+pub(super) async fn settle(
     references: References,
     agent: &Agent,
-    (link, inventory): (&GatewayHandle, &Inventory),
+    known: Option<(&Arc<GatewayHandle>, &Arc<Inventory>)>,
 ) -> Result<References, ReconcileError> {
+    let Some((gateway, inventory)) = known else { return Ok(references) };
     let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
     let id = references.identity.agent_id.as_str();
     let row = inventory.agents.get(id).filter(|row| asks && row.entry.is_some() && Binding::of(agent).is_none());
     let Some(row) = row else { return Ok(references) };
-    let workspace = match &row.workspace {
-        Some(workspace) => workspace.clone(),
-        None => link.client().workspace(id).await.map_err(|e| trouble("for its workspace", &e))?,
+    let workspace = if let Some(workspace) = &row.workspace {
+        workspace.clone()
+    } else {
+        let workspace = gateway.client().workspace(id).await;
+        workspace.map_err(|e| ReconcileError::gateway("for its workspace", &e))?
     };
     Ok(References { identity: AgentIdentity { workspace, ..references.identity }, adopted: true, ..references })
 }

@@ -5,16 +5,17 @@ use tracing::{info, warn};
 use crate::api::agent::{Agent, Phase};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
-use crate::controllers::gateway_handle::{WITHOUT_A_PLACE, trouble};
-use crate::controllers::status_writer::{kubernetes, write_binding, write_status};
-use crate::controllers::{Context, Requeue};
+use crate::controllers::Context;
+use crate::controllers::status_writer::{write_binding, write_status};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
-use crate::core::agent::cleanup::{self, BOOTS_WITHIN, CleanupDecision, Presence, advice, removal};
+use crate::core::agent::cleanup::{self, BOOTS_WITHIN, CleanupDecision, Presence, advice, removal, waits_for_permit};
+use crate::core::agent::conclude::WITHOUT_PERMIT;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::ownership::has_finalizer;
+use crate::core::requeue::Requeue;
 use crate::openclaw::model::{AgentRow, Deleted, Inventory, same_path};
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
@@ -22,12 +23,12 @@ use crate::state::store::{EventTarget, FinalizerChange, Store};
 const LEFT_BEHIND: &str = "LeftBehind";
 
 /// What there is of the gateway that a binding names.
-pub fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
+pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
     match store.gateway(&binding.gateway) {
-        None => Presence::Gone,
+        None => Presence::Absent,
         Some(gateway) => match &gateway.metadata.deletion_timestamp {
-            None => Presence::Here,
-            Some(since) => Presence::Going { since: since.0, timeout: gateway.spec.cleanup_timeout() },
+            None => Presence::Present,
+            Some(since) => Presence::Terminating { since: since.0, timeout: gateway.spec.cleanup_timeout() },
         },
     }
 }
@@ -49,8 +50,8 @@ async fn from_gateway<S: Store>(
         tell_of_leaving(ctx, agent, message, true).await;
         return Ok(());
     }
-    let gateway = binding.map_or(Presence::Gone, |b| presence(&ctx.state.store, b));
-    let link = binding.and_then(|b| ctx.gateways.link(&b.gateway));
+    let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
+    let link = binding.and_then(|b| ctx.gateways.handle(&b.gateway));
     let reachable = match &link {
         Some(link) => link.inventory().map(|_| ()),
         None => Err(ReconcileError::transient(
@@ -79,7 +80,7 @@ async fn from_gateway<S: Store>(
                 tell_of_leaving(ctx, agent, message, true).await;
                 return Ok(());
             }
-            let Some(_slot) = link.removal_slot(&ObjectKey::of(&agent.metadata)) else {
+            let Some(_permit) = link.delete_permit(&ObjectKey::of(&agent.metadata)) else {
                 return Err(ReconcileError::transient(
                     Reason::Deleting,
                     "the gateway removes one agent at a time; this removal waits for its turn",
@@ -97,11 +98,6 @@ async fn from_gateway<S: Store>(
             Ok(())
         }
     }
-}
-
-/// Whether a removal only waits for others to end. It is told when they have.
-pub(crate) fn waits_for_its_turn(trouble: &ReconcileError) -> bool {
-    trouble.reason == Reason::Deleting
 }
 
 async fn tell_of_leaving<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, asked: bool) {
@@ -146,11 +142,15 @@ async fn remove(
     client.withdraw(id);
     let kept = delete_files && shared(link, binding);
     let delete_files = delete_files && !kept;
-    let deleted = client.agent_delete(id, delete_files).await.map_err(|e| trouble("to remove the agent", &e))?;
+    let deleted =
+        client.agent_delete(id, delete_files).await.map_err(|e| ReconcileError::gateway("to remove the agent", &e))?;
     // From 2026.8.1 on the session goes with the agent.
     let outlives = |inventory: &Inventory| inventory.capabilities.main_session_delete;
     if client.inventory().borrow().as_deref().is_none_or(outlives) {
-        client.session_delete(&binding.identity.session_key).await.map_err(|e| trouble("to delete its session", &e))?;
+        client
+            .session_delete(&binding.identity.session_key)
+            .await
+            .map_err(|e| ReconcileError::gateway("to delete its session", &e))?;
     }
     link.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
@@ -195,9 +195,13 @@ fn shared(link: &crate::controllers::gateway_handle::GatewayHandle, binding: &Bi
 ///
 /// # Errors
 /// Why it cannot be undone now.
-pub async fn step<S: Store>(ctx: &Context<S>, agent: &Agent, binding: &Binding) -> Result<Agent, ReconcileError> {
+pub(crate) async fn release<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    binding: &Binding,
+) -> Result<Agent, ReconcileError> {
     from_gateway(ctx, agent, Some(binding)).await?;
-    super::token_secret::renew(&ctx.state.store, agent).await.map_err(|e| kubernetes(&e))?;
+    super::token_secret::renew(&ctx.state.store, agent).await?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
         *token = crate::core::agent::token::rules::revoked(token);
@@ -206,7 +210,7 @@ pub async fn step<S: Store>(ctx: &Context<S>, agent: &Agent, binding: &Binding) 
 }
 
 /// Reconciles an Agent that is being deleted.
-pub async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
+pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
     let held = |agent: &Agent| has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
     if !held(agent) {
         return Requeue::on_change();
@@ -220,7 +224,7 @@ pub async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
     let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
     let told = if said { None } else { tell(ctx, &agent, None).await };
     let agent = told.as_ref().unwrap_or(&agent);
-    let starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.starting(&binding.gateway));
+    let starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
     match detach(ctx, agent).await {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
@@ -231,9 +235,9 @@ pub async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
         Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Requeue::retry(),
         Err(trouble) => {
             tell(ctx, agent, Some(&trouble)).await;
-            let link = Binding::of(agent).and_then(|binding| ctx.gateways.link(&binding.gateway));
+            let link = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = link.and_then(|link| link.advice_due());
-            if waits_for_its_turn(&trouble) { Requeue::after(WITHOUT_A_PLACE) } else { Requeue::retry().within(advice) }
+            if waits_for_permit(&trouble) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
         }
     }
 }
@@ -250,14 +254,14 @@ async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Reconci
     from_gateway(ctx, agent, binding.as_ref()).await?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let secret = ObjectKey::new(namespace, agent.token_secret_name());
-    let token = super::token_secret::read(&ctx.state.store, agent, "").await.map_err(|e| kubernetes(&e))?;
+    let token = super::token_secret::read(&ctx.state.store, agent, "").await?;
     if token.is_ours() {
-        ctx.state.store.delete_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+        ctx.state.store.delete_secret(&secret).await?;
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
     match ctx.state.store.claim_agent(agent, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(kubernetes(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -268,7 +272,7 @@ pub(crate) fn cut_off<'a, S: Store>(
     key: &ObjectKey,
     agents: impl IntoIterator<Item = &'a Agent>,
 ) -> Vec<String> {
-    let away = ctx.gateways.link(key).and_then(|link| link.away_for());
+    let away = ctx.gateways.handle(key).and_then(|link| link.away_for());
     let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| ctx.state.store.gateway(key));
     gateway.map(|gateway| cleanup::cut_off(&gateway, agents)).unwrap_or_default()
 }

@@ -3,46 +3,89 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::templates::TemplatesError;
 use crate::api::agent::{Agent, Parents};
+use crate::api::conditions::is_true;
 use crate::api::gateway::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
 use crate::api::{AgentGateway, Board, Reason};
-use crate::controllers::agent::{templates, token_secret};
+use crate::controllers::Context;
+use crate::controllers::agent::token_secret;
+use crate::controllers::agent::work::{CarriedToken, Work};
 use crate::core::agent::admission::{check_agent_id, check_place, identity, kept_identity};
 use crate::core::agent::references::References;
-use crate::core::agent::soul_files::RoleSoul;
+use crate::core::agent::templates::{TemplateOrigin, Templates, origins};
+use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{admits_labels, gateway_key};
 use crate::core::names;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::state::store::{Store, StoreError};
 
-/// Reads what an agent refers to.
+/// Reads what an Agent refers to. What an earlier pass has read of the token and the templates is not read again.
 ///
 /// # Errors
-/// [`TemplatesError::Reconcile`] names the reference that does not hold and what to do about it.
-pub async fn read<S: Store>(store: &S, agent: &Agent) -> Result<References, TemplatesError> {
-    names::of_agent(agent)?;
+/// The reference that does not hold, with what to do, or a request to Kubernetes that failed.
+pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<References, ReconcileError> {
+    let (store, agent) = (&ctx.state.store, work.agent.clone());
+    names::of_agent(&agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    let board = board(store, agent, &namespace)?;
+    let board = board(store, &agent, &namespace)?;
     board.as_deref().map_or(Ok(()), names::of_board)?;
     let reference = match (&board, &agent.spec.gateway_ref) {
         (Some(board), _) => &board.spec.gateway_ref,
         (None, Some(reference)) => reference,
-        (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing").into()),
+        (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing")),
     };
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
-    check_place(store, agent, board.as_deref(), &gateway_key)?;
-    let derived = identity(agent, board.as_deref(), &gateway);
-    let (identity, adopted) = kept_identity(agent, &gateway_key, derived);
-    check_agent_id(store, agent, &gateway_key, &identity.agent_id)?;
-    let templates = templates::gather(store, agent, board.as_deref(), &gateway).await?;
-    let token = token_secret::read(store, agent, &gateway.spec.api_url).await?;
-    let requests = requests(agent, board.as_deref(), &gateway, store.now());
-    Ok(References { board, gateway, gateway_key, identity, adopted, templates, token, requests, soul: RoleSoul::Off })
+    check_place(store, &agent, board.as_deref(), &gateway_key)?;
+    let derived = identity(&agent, board.as_deref(), &gateway);
+    let (identity, adopted) = kept_identity(&agent, &gateway_key, derived);
+    check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
+    let templates = templates(store, work, origins(&agent, board.as_deref(), Some(&*gateway))).await?;
+    let token = token(store, work, &gateway.spec.api_url).await?;
+    let requests = requests(&agent, board.as_deref(), &gateway, store.now());
+    let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
+    let heard_since = heard_since(ctx, &agent);
+    Ok(References { board, gateway, gateway_key, identity, adopted, templates, token, requests, soul, heard_since })
+}
+
+async fn templates<S: Store>(
+    store: &S,
+    work: &mut Work,
+    origins: Vec<TemplateOrigin>,
+) -> Result<Templates, ReconcileError> {
+    if let Some((of, templates)) = &work.templates
+        && *of == origins
+    {
+        return Ok(templates.clone());
+    }
+    let read = super::templates::read(store, &origins).await?;
+    work.templates = Some((origins, read.clone()));
+    Ok(read)
+}
+
+async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {
+    let secret = token_secret::key(&work.agent);
+    if let Some(carried) = &work.token
+        && carried.secret == secret
+        && carried.api_url == api_url
+    {
+        return Ok(carried.token.clone());
+    }
+    let token = token_secret::read(store, &work.agent, api_url).await?;
+    work.token = Some(CarriedToken { secret, api_url: api_url.to_owned(), token: token.clone() });
+    Ok(token)
+}
+
+/// The time since which a silence of the agent counts. An agent that had checked in may have called while no operator was there;
+/// an agent that had not is not taken for present because of a restart.
+fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
+    let started = ctx.state.heartbeats.heard_since(ctx.state.store.now());
+    let checked_in =
+        agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, crate::api::ConditionType::CheckedIn));
+    if checked_in { started } else { jiff::Timestamp::MIN }
 }
 
 fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
@@ -67,11 +110,11 @@ fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<A
 }
 
 /// The gateway that a reference means, if it admits this namespace and is not being deleted.
-pub async fn gateway<S: Store>(
+pub(crate) async fn gateway<S: Store>(
     store: &S,
     reference: &GatewayRef,
     namespace: &str,
-) -> Result<Arc<AgentGateway>, TemplatesError> {
+) -> Result<Arc<AgentGateway>, ReconcileError> {
     let key = gateway_key(reference, namespace);
     let found = store.gateway(&key).ok_or_else(|| {
         let message = format!("AgentGateway {key} does not exist; create it or change the gatewayRef that names it");
@@ -79,13 +122,13 @@ pub async fn gateway<S: Store>(
     })?;
     if found.metadata.deletion_timestamp.is_some() {
         let message = format!("AgentGateway {key} is being deleted");
-        return Err(ReconcileError::permanent(Reason::GatewayNotFound, message).into());
+        return Err(ReconcileError::permanent(Reason::GatewayNotFound, message));
     }
     if !admits(store, &found, &key, namespace).await? {
         let message = format!(
             "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
         );
-        return Err(ReconcileError::permanent(Reason::NotAdmitted, message).into());
+        return Err(ReconcileError::permanent(Reason::NotAdmitted, message));
     }
     Ok(found)
 }

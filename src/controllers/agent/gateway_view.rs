@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::agent::{AgentStatus, RewrittenField};
-use crate::controllers::gateway_handle::{GatewayHandle, trouble};
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::workspace_cache::{
     CachedWorkspace, ContentCheck, EventEpoch, content_seen, observed_file, observed_session, refused_file,
 };
@@ -51,7 +51,8 @@ impl GatewayHandle {
             return Ok(observed);
         }
         let session_key = &desired.identity.session_key;
-        let view = self.look(id, session_key).await.map_err(|e| trouble("to look at its workspace", &e))?;
+        let view =
+            self.look(id, session_key).await.map_err(|e| ReconcileError::gateway("to look at its workspace", &e))?;
         let runs = self.gateway.runs();
         let runs = runs.borrow();
         observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
@@ -82,7 +83,7 @@ impl GatewayHandle {
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed {
             registration,
-            doubt: row.and_then(|row| doubt(row, desired)),
+            conflict: row.and_then(|row| conflict(row, desired)),
             refused: writes.refused.get(id).map(|r| (r.code.clone(), r.message.clone())),
             delayed: writes.delayed.get(id).map(|r| (r.code.clone(), r.message.clone())),
             rewritten: inventory.rewrites(&want).into_iter().map(RewrittenField::from).collect(),
@@ -219,7 +220,9 @@ impl GatewayHandle {
     /// Reads the content hashes of files.
     pub async fn hashes(&self, id: &str, names: &[String], observed: &mut Observed) -> Result<(), ReconcileError> {
         let reads = names.iter().map(|name| async move { Ok((name.clone(), self.read(id, name).await?)) });
-        let files = try_join_all(reads).await.map_err(|e: CallError| trouble("to read its workspace files", &e))?;
+        let files = try_join_all(reads)
+            .await
+            .map_err(|e: CallError| ReconcileError::gateway("to read its workspace files", &e))?;
         for (name, file) in files {
             match file {
                 Some(file) => observed.files.insert(name, file),
@@ -248,7 +251,7 @@ impl GatewayHandle {
     }
 }
 
-fn doubt(row: &AgentRow, desired: &Desired) -> Option<OwnershipConflict> {
+fn conflict(row: &AgentRow, desired: &Desired) -> Option<OwnershipConflict> {
     let elsewhere = |is: &str| !model::same_path(&desired.identity.workspace, is);
     if row.in_roster && row.entry.is_none() {
         return Some(OwnershipConflict::NoEntry);

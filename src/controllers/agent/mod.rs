@@ -1,16 +1,17 @@
 //! The reconcile of an Agent: dereference, build, observe, plan, apply, update status.
 
-pub mod adoption;
-pub mod apply;
-pub mod cleanup;
-pub mod dereference;
+pub(crate) mod adoption;
+pub(crate) mod apply;
+pub(crate) mod cleanup;
+pub(crate) mod dereference;
+mod gateway_access;
 mod gateway_view;
 pub mod heartbeat_writer;
-pub mod observe;
+pub(crate) mod observe;
 mod reconcile;
-mod step_context;
-pub mod templates;
-pub mod token_secret;
+pub(crate) mod templates;
+pub(crate) mod token_secret;
 mod wake;
+mod work;
 
 pub use reconcile::reconcile;

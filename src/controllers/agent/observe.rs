@@ -15,7 +15,7 @@ use crate::openclaw::model::Inventory;
 ///
 /// # Errors
 /// The request that failed; nothing was changed.
-pub async fn agent(
+pub(crate) async fn agent(
     link: &GatewayHandle,
     inventory: &Inventory,
     desired: &Desired,

@@ -2,51 +2,40 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::debug;
 
-use super::step_context::StepContext;
-use super::templates::TemplatesError;
-use crate::api::agent::{Agent, AgentStatus, HeartbeatStatus};
-use crate::api::conditions::is_true;
+use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, try_permit};
+use super::work::{StepContext, Work};
+use super::{adoption, apply, cleanup, dereference, observe};
+use crate::api::agent::Agent;
+use crate::api::keys;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
-use crate::api::{ConditionType, Reason, keys};
-use crate::controllers::agent::{adoption, apply, cleanup, dereference, observe};
-use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle, WITHOUT_A_PLACE};
-use crate::controllers::status_writer::{kubernetes, write_status};
-use crate::controllers::{Context, Requeue};
+use crate::controllers::Context;
+use crate::controllers::gateway_handle::GatewayHandle;
+use crate::controllers::status_writer::write_status;
 use crate::core::agent::binding::Binding;
-use crate::core::agent::blocked::Blocker;
-use crate::core::agent::build;
+use crate::core::agent::build::build;
 use crate::core::agent::cleanup::Presence;
+use crate::core::agent::conclude::{AppliedPlan, Conclusion, NextPass, PassEnd, conclude};
 use crate::core::agent::desired::Desired;
-use crate::core::agent::label::{LabelDecision, LabelResult, labelling};
-use crate::core::agent::liveness::Liveness;
-use crate::core::agent::observed::{Observed, Registration};
+use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::{ClusterState, Plan, Step, plan};
-use crate::core::agent::references::References;
 use crate::core::agent::session::{self, SessionChange};
-use crate::core::agent::status::status;
+use crate::core::agent::status::is_observed;
 use crate::core::agent::status_input::StatusInput;
-use crate::core::agent::token::rules::{self, TokenState};
-use crate::core::agent::wake::{WakeDecision, waking};
-use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::resolved_gateway;
+use crate::core::agent::token::rules::TokenState;
 use crate::core::ownership;
+use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
 use crate::state::changes::STARTING;
 use crate::state::store::Store;
 
-/// A reconcile looks at most this often before it leaves the rest to the next one.
-const MOST_ROUNDS: usize = 6;
+/// A reconcile makes at most this many passes; it leaves the rest to the next reconcile.
+const MAX_PASSES: usize = 6;
 
-/// How long an agent waits for others before it looks whether it may do what they come before.
-const AFTER_THE_OTHERS: Duration = Duration::from_secs(3);
-
-/// Brings one Agent a step nearer to what its spec asks for.
+/// Brings one Agent nearer to what its spec asks for.
 ///
 /// # Guarantees
 /// Nothing is remembered from one call to the next. Every failure ends up in the Agent's status. When all is as it
@@ -55,328 +44,141 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
     if agent.metadata.deletion_timestamp.is_some() {
         return Box::pin(cleanup::deleting(ctx, agent)).await;
     }
-    let mut turn = Turn { agent: agent.clone(), fresh: false, looked_anew: false };
-    for _ in 0..MOST_ROUNDS {
-        let round = Box::pin(round(ctx, &mut turn)).await;
-        let Some(recorded) = write_status(ctx, &turn.agent, &round.status).await else { return Requeue::retry() };
-        turn.agent = recorded;
-        match round.end {
-            End::Again => {}
-            End::Requeue(next) => return next,
+    let mut work = Work::new(agent);
+    for _ in 0..MAX_PASSES {
+        let mut facts = Facts::default();
+        let end = Box::pin(pass(ctx, &mut work, &mut facts)).await.unwrap_or_else(|early| early);
+        let Conclusion { status, next } = facts.conclude(ctx, &work.agent, &end);
+        let Some(recorded) = write_status(ctx, &work.agent, &status).await else { return Requeue::retry() };
+        work.agent = recorded;
+        match next {
+            NextPass::Again => {}
+            NextPass::Requeue(requeue) => return requeue,
         }
     }
     Requeue::retry()
 }
 
-/// The agent that is worked on.
-struct Turn {
-    agent: Agent,
-    /// Whether it came from the API server, or from a write of ours, and not from the cache, which may lag behind.
-    fresh: bool,
-    /// Whether workspace and session were read anew for a request. Once is enough: what the gateway refused since is known.
-    looked_anew: bool,
-}
-
-/// One look at an agent and what was done about it.
-struct Round {
-    status: AgentStatus,
-    end: End,
-}
-
-enum End {
-    Again,
-    Requeue(Requeue),
-}
-
-/// What is known so far, when a round ends before its plan.
+/// What a pass has found out so far.
 #[derive(Default)]
-struct Partial<'a> {
-    desired: Option<&'a Desired>,
-    token: Option<&'a TokenState>,
+struct Facts {
+    token: Option<TokenState>,
+    desired: Option<Desired>,
+    observed: Option<Observed>,
 }
 
-async fn round<S: Store>(ctx: &Context<S>, turn: &mut Turn) -> Round {
-    let agent = &mut turn.agent;
-    if let Some(binding) = Binding::of(agent)
-        && cleanup::presence(&ctx.state.store, &binding) != Presence::Here
-    {
-        return match cleanup::step(ctx, agent, &binding).await {
-            Ok(released) => {
-                *agent = released;
-                ended(ctx, agent, &Partial::default(), None)
-            }
-            Err(trouble) => ended(ctx, agent, &Partial::default(), Some(trouble)),
-        };
+/// One pass: dereference, build, observe, plan, apply. A step that cannot go on ends it early.
+async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
+    release_lost_gateway(ctx, work).await?; // I/O
+    let early_permit = try_permit(ctx, &work.agent)?; // pure
+    let refs = dereference::read(ctx, work).await?; // I/O
+    let access = GatewayAccess::of(ctx, &refs.gateway_key, &work.agent).await; // I/O
+    let refs = adoption::settle(refs, &work.agent, access.known()).await?; // I/O
+    facts.token = Some(refs.token.state.clone());
+    let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
+    if access.is_settling && is_observed(&work.agent) && !access.is_ready() {
+        return Err(PassEnd::Postponed(Requeue::after(STARTING)));
     }
-    let Ok(early) = early_place(ctx, agent) else { return without_a_place(agent) };
-    let references = match dereference::read(&ctx.state.store, agent).await {
-        Ok(references) => {
-            let soul = ctx.souls.of(agent, &references).await;
-            References { soul, ..references }
-        }
-        Err(error) => return ended(ctx, agent, &Partial::default(), Some(cause(error))),
-    };
-    // Asked first: it may be connected a moment later, and the news of that comes then.
-    let unknown_yet = ctx.gateways.unknown_yet(&references.gateway_key);
-    let link = ctx.gateways.link(&references.gateway_key);
-    let inventory = match &link {
-        Some(link) => Some(adoption::inventory(link, agent).await),
-        None => None,
-    };
-    let known = inventory.as_ref().and_then(|i| i.as_ref().ok());
-    let references = match link.as_ref().zip(known) {
-        None => references,
-        Some((link, inventory)) => match adoption::settle(references, agent, (link, inventory)).await {
-            Ok(references) => references,
-            Err(trouble) => return ended(ctx, agent, &Partial::default(), Some(trouble)),
-        },
-    };
-    let token = &references.token.state;
-    let accepted = known.map(|inventory| &inventory.capabilities.accepted_files);
-    let heard_since = heard_since(ctx, agent);
-    let desired = match build::desired(agent, &references, accepted) {
-        Ok(desired) => Desired { heard_since, ..desired },
-        Err(trouble) => {
-            return ended(ctx, agent, &Partial { token: Some(token), ..Partial::default() }, Some(trouble));
-        }
-    };
-    if unknown_yet && looked_at(agent) && !matches!(inventory, Some(Ok(_))) {
-        let end = End::Requeue(Requeue::after(STARTING));
-        return Round { status: agent.status.clone().unwrap_or_default(), end };
-    }
-    let partial = Partial { desired: Some(&desired), token: Some(token) };
-    let (link, inventory) = match (link, inventory) {
-        (Some(link), Some(Ok(inventory))) => (link, inventory),
-        (_, Some(Err(trouble))) => return ended(ctx, agent, &partial, Some(trouble)),
-        (_, None) | (None, _) => return ended(ctx, agent, &partial, Some(no_connection(&references))),
-    };
-    let early = early.filter(|slot| slot.is_at(&link));
-    let Some(slot) = early.or_else(|| slot(&link, agent)) else { return without_a_place(agent) };
-    let old = agent.status.clone().unwrap_or_default();
-    if !turn.looked_anew && looks_anew(&link, &desired, &old) {
-        turn.looked_anew = true;
-        link.forget(&desired.identity.agent_id);
-    }
-    match observe::agent(&link, &inventory, &desired, &old, ctx.state.store.now()).await {
-        Ok(observed) => work(ctx, turn, (&link, &slot), &references, &desired, observed).await,
-        Err(trouble) => ended(ctx, agent, &partial, Some(trouble)),
-    }
-}
-
-/// A place at the agent's gateway, where there is nothing to do without one: nothing is read for who has to wait for it. A
-/// new spec is read at once, so that what is wrong with it is said at once.
-fn early_place<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<AgentPermit>, NoPlace> {
-    let gateway = resolved_gateway(&ctx.state.store, agent).filter(|_| looked_at(agent));
-    let link = gateway.and_then(|key| ctx.gateways.link(&key)).filter(|link| link.inventory().is_ok());
-    let Some(link) = link else { return Ok(None) };
-    let slot = slot(&link, agent).ok_or(NoPlace)?;
-    if agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)) {
-        slot.ready();
-    }
-    Ok(Some(slot))
-}
-
-fn slot(link: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
-    link.slot(&ObjectKey::of(&agent.metadata), Binding::of(agent).is_none())
-}
-
-/// The gateway has as many reconciles as it may have.
-struct NoPlace;
-
-/// The agent is told when there is a place.
-fn without_a_place(agent: &Agent) -> Round {
-    let end = End::Requeue(Requeue::after(WITHOUT_A_PLACE));
-    Round { status: agent.status.clone().unwrap_or_default(), end }
-}
-
-/// Since when a silence of the agent counts. One that had checked in may have called while no operator was there to hear
-/// it; one that had not is not taken for present because of a restart.
-fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> Timestamp {
-    let started = ctx.state.heartbeats.heard_since(ctx.state.store.now());
-    let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
-    if checked_in { started } else { Timestamp::MIN }
-}
-
-/// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
-/// a session that is to end is told by when it last changed.
-fn looks_anew(link: &GatewayHandle, desired: &Desired, status: &AgentStatus) -> bool {
-    let runs = link.client().runs();
-    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
-    let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
-    asked.into_iter().any(|kind| desired.requests.due(kind).is_some())
-        || session::change(desired, status, is_running) == SessionChange::Begin
-}
-
-/// Whether the status is about the spec as it is now.
-fn looked_at(agent: &Agent) -> bool {
-    agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
-}
-
-/// Plans and acts.
-async fn work<S: Store>(
-    ctx: &Context<S>,
-    turn: &mut Turn,
-    (link, slot): (&GatewayHandle, &AgentPermit),
-    references: &References,
-    desired: &Desired,
-    mut observed: Observed,
-) -> Round {
-    let Turn { agent, fresh, .. } = turn;
-    let old = agent.status.clone().unwrap_or_default();
-    let heartbeat = ctx.state.heartbeats.newer(agent);
-    let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
-    let binding = Binding::of(agent);
-    let known = ClusterState { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
-    let plan = plan(desired, known, &observed, ctx.state.store.now());
-    debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
-    let (plan, put_off) = first_things_first(plan, link, slot);
-    if !plan.steps.is_empty() && !*fresh {
-        *fresh = true;
-        if !begins_with_a_claim(&plan, agent)
-            && let Some(round) = refresh(ctx, agent).await
-        {
-            return round;
-        }
-    }
-    let scene = StepContext { ctx, link, references, desired };
-    let released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
-    let outcome = apply::run(&scene, agent, &mut observed, &plan.steps).await;
-    // A Step may have recorded something.
-    let old = agent.status.clone().unwrap_or_default();
-    let wait = match (outcome.failed, plan.wait) {
-        (Some(trouble), _) => Some(Blocker::Blocked(trouble)),
-        (None, wait) => wait,
-    };
+    let (gateway, inventory) = access.ready(&refs.gateway_key)?;
+    let permit = held_permit(&gateway, early_permit, &work.agent)?;
+    relist_for_requests(&gateway, desired, work);
+    let status = work.agent.status.clone().unwrap_or_default();
     let now = ctx.state.store.now();
-    let fulfilled = if wait.is_none() { plan.fulfils } else { BTreeSet::new() };
-    let confirmed = ctx.state.heartbeats.confirmed(agent);
-    let report = StatusInput {
-        old: &old,
-        generation: agent.metadata.generation.unwrap_or_default(),
-        desired: Some(desired),
-        observed: Some(&observed),
-        // A release has replaced the token that was read.
-        token: Some(&references.token.state).filter(|_| !released),
-        wait: wait.as_ref(),
-        heartbeat: heartbeat.as_ref(),
-        woken: outcome.woken.as_ref(),
-        labelled: outcome.labelled.as_ref(),
-        confirmed: confirmed.as_ref(),
-        fulfilled: &fulfilled,
-        begins_reset: plan.begins_reset && wait.is_none(),
-        now,
-    };
-    let status = status(&report);
-    // What the status has let go of is then dropped from the Secret.
-    let more_about_the_token = rules::change(desired, &references.token.state, status.token.as_ref(), now).is_some();
-    // While an agent is set up, what a round has to say is said better by the one that follows it.
-    let is_said_next = (plan.again || put_off) && wait.is_none() && observed.registration != Registration::Current;
-    let status = if is_said_next { old } else { status };
-    let end = match &wait {
-        None if put_off => End::Requeue(Requeue::after(AFTER_THE_OTHERS)),
-        None if outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => End::Requeue(Requeue::retry()),
-        None if plan.again || more_about_the_token => End::Again,
-        None => End::Requeue(Requeue::after(rest(desired, (&status, &observed), now))),
-        Some(wait) => End::Requeue(after_wait(wait, desired)),
-    };
-    Round { status, end }
-}
-
-/// Puts off what can wait until others at the gateway are as far.
-fn first_things_first(plan: Plan, link: &GatewayHandle, slot: &AgentPermit) -> (Plan, bool) {
-    let Some(first) = plan.first_part() else { return (plan, false) };
-    if first.steps.is_empty() {
-        slot.ready();
+    let observed = observe::agent(&gateway, &inventory, desired, &status, now).await?; // I/O
+    let observed = facts.observed.insert(observed);
+    let plan = planned(ctx, &work.agent, (desired, &refs.token.state, observed)); // pure
+    let (plan, deferred) = defer_for_peers(plan, &gateway, &permit);
+    if !plan.steps.is_empty() {
+        refresh(ctx, work, &plan).await?; // I/O
     }
-    if link.is_crowded_beside(slot) { (first, true) } else { (plan, false) }
+    let step = StepContext { ctx, gateway: &gateway, token: &refs.token, desired };
+    let outcome = apply::run(&step, work, observed, &plan.steps).await; // I/O
+    Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
 }
 
-/// Whether the plan begins with a write that the API server refuses should the Agent have changed since it was read.
-fn begins_with_a_claim(plan: &Plan, agent: &Agent) -> bool {
-    matches!(plan.steps[..], [Step::Bind(_), ..]) && !ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
+/// Undoes a binding to an AgentGateway that is gone or being deleted.
+async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
+    let binding = Binding::of(&work.agent);
+    let Some(binding) = binding.filter(|b| cleanup::presence(&ctx.state.store, b) != Presence::Present) else {
+        return Ok(());
+    };
+    work.agent = cleanup::release(ctx, &work.agent, &binding).await?;
+    work.token = None;
+    Err(PassEnd::Released)
 }
 
-/// Reads the agent again before anything is done about it. Gives the round's end when the cache was behind.
-async fn refresh<S: Store>(ctx: &Context<S>, agent: &mut Agent) -> Option<Round> {
-    let end = match ctx.state.store.fresh_agent(&ObjectKey::of(&agent.metadata)).await {
-        Ok(Some(now)) if now.metadata.resource_version == agent.metadata.resource_version => return None,
+fn planned<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    (desired, token, observed): (&Desired, &TokenState, &Observed),
+) -> Plan {
+    let status = agent.status.clone().unwrap_or_default();
+    let reported = ctx.state.heartbeats.newer(agent);
+    let last_seen = reported.as_ref().or(status.heartbeat.as_ref()).map(|heartbeat| heartbeat.last_seen.0);
+    let binding = Binding::of(agent);
+    let cluster = ClusterState { binding: binding.as_ref(), token, status: &status, last_seen };
+    let plan = plan(desired, cluster, observed, ctx.state.store.now());
+    debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
+    plan
+}
+
+/// Forgets what was seen of the agent's workspace and session where that is not enough: a request is done to what is there now, and
+/// a session that is to end is known by the time of its last change.
+fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &mut Work) {
+    let status = work.agent.status.clone().unwrap_or_default();
+    let runs = gateway.client().runs();
+    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
+    let mut kinds = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
+    let is_needed = kinds.any(|kind| desired.requests.due(kind).is_some())
+        || session::change(desired, &status, is_running) == SessionChange::Begin;
+    if is_needed && !work.is_relisted {
+        work.is_relisted = true;
+        gateway.forget(&desired.identity.agent_id);
+    }
+}
+
+/// Reads the Agent again before anything is done about it, once for each reconcile. A plan that begins with the claim needs no
+/// read: the API server refuses that write should the Agent have changed.
+async fn refresh<S: Store>(ctx: &Context<S>, work: &mut Work, plan: &Plan) -> Result<(), PassEnd> {
+    let has_finalizer = ownership::has_finalizer(&work.agent.metadata, keys::AGENT_FINALIZER);
+    let begins_with_claim = matches!(plan.steps[..], [Step::Bind(_), ..]) && !has_finalizer;
+    if std::mem::replace(&mut work.is_fresh, true) || begins_with_claim {
+        return Ok(());
+    }
+    match ctx.state.store.fresh_agent(&ObjectKey::of(&work.agent.metadata)).await {
+        Ok(Some(now)) if now.metadata.resource_version == work.agent.metadata.resource_version => Ok(()),
         Ok(Some(now)) if now.metadata.deletion_timestamp.is_none() => {
-            *agent = now;
-            End::Again
+            // Another object may have the name by now, to which the Secret does not belong.
+            (work.agent, work.token) = (now, None);
+            Err(PassEnd::Refreshed)
         }
-        Ok(Some(_) | None) => End::Requeue(Requeue::on_change()),
-        Err(_) => End::Requeue(Requeue::retry()),
-    };
-    Some(Round { status: agent.status.clone().unwrap_or_default(), end })
-}
-
-/// How long nothing will happen by itself.
-fn rest(desired: &Desired, (status, observed): (&AgentStatus, &Observed), now: Timestamp) -> Duration {
-    let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
-    let signs = Liveness::of(seen, status, Some(observed));
-    let wake = match waking(desired, status.wake.as_ref(), &signs, now) {
-        WakeDecision::Until(at) | WakeDecision::Again(at) | WakeDecision::Busy(at) => Some(at),
-        WakeDecision::Rest | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
-    };
-    let stale = signs.stale_at(desired).into_iter().chain(signs.running_until(now)).filter(|at| *at > now);
-    let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
-        LabelDecision::Later(at) => Some(at),
-        LabelDecision::Send(_) => Some(now),
-        LabelDecision::Rest => None,
-    };
-    let token = rules::due(desired, status.token.as_ref());
-    let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
-    let until = soonest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
-}
-
-fn after_wait(wait: &Blocker, desired: &Desired) -> Requeue {
-    match wait {
-        Blocker::Blocked(trouble) if trouble.transient => Requeue::retry(),
-        Blocker::Blocked(_) | Blocker::ForGateway(_) => Requeue::after(desired.resync_interval),
+        Ok(Some(_) | None) => Err(PassEnd::Postponed(Requeue::on_change())),
+        Err(_) => Err(PassEnd::Postponed(Requeue::retry())),
     }
 }
 
-fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, trouble: Option<ReconcileError>) -> Round {
-    let old = agent.status.clone().unwrap_or_default();
-    let heartbeat: Option<HeartbeatStatus> = ctx.state.heartbeats.newer(agent);
-    let end = match &trouble {
-        None => End::Again,
-        // The gateway's link tells when it is there again; a slow look on top costs nothing.
-        Some(t) if t.reason == Reason::GatewayNotReady => End::Requeue(Requeue::after(Duration::from_mins(1))),
-        Some(t) if cleanup::waits_for_its_turn(t) => End::Requeue(Requeue::after(WITHOUT_A_PLACE)),
-        Some(t) if t.transient => End::Requeue(Requeue::retry()),
-        Some(_) => End::Requeue(Requeue::after(Duration::from_mins(10))),
-    };
-    let wait = trouble.map(Blocker::Blocked);
-    let confirmed = ctx.state.heartbeats.confirmed(agent);
-    let report = StatusInput {
-        old: &old,
-        generation: agent.metadata.generation.unwrap_or_default(),
-        desired: partial.desired,
-        observed: None,
-        token: partial.token,
-        wait: wait.as_ref(),
-        heartbeat: heartbeat.as_ref(),
-        woken: None,
-        labelled: None,
-        confirmed: confirmed.as_ref(),
-        fulfilled: &BTreeSet::new(),
-        begins_reset: false,
-        now: ctx.state.store.now(),
-    };
-    Round { status: status(&report), end }
-}
+/// No request is fulfilled before the Steps of a plan are done.
+static NO_REQUESTS: BTreeSet<RequestKind> = BTreeSet::new();
 
-fn cause(error: TemplatesError) -> ReconcileError {
-    match error {
-        TemplatesError::Reconcile(trouble) => trouble,
-        TemplatesError::Store(error) => kubernetes(&error),
+impl Facts {
+    fn conclude<S: Store>(&self, ctx: &Context<S>, agent: &Agent, end: &PassEnd) -> Conclusion {
+        let (status, heartbeats) = (agent.status.clone().unwrap_or_default(), &ctx.state.heartbeats);
+        let (heartbeat, confirmed) = (heartbeats.newer(agent), heartbeats.confirmed(agent));
+        let facts = StatusInput {
+            old: &status,
+            generation: agent.metadata.generation.unwrap_or_default(),
+            desired: self.desired.as_ref(),
+            observed: self.observed.as_ref(),
+            token: self.token.as_ref(),
+            blocker: None,
+            heartbeat: heartbeat.as_ref(),
+            woken: None,
+            labelled: None,
+            confirmed: confirmed.as_ref(),
+            fulfilled: &NO_REQUESTS,
+            begins_reset: false,
+            now: ctx.state.store.now(),
+        };
+        conclude(&facts, end)
     }
-}
-
-fn no_connection(references: &References) -> ReconcileError {
-    let key = &references.gateway_key;
-    let message = format!("there is no connection to gateway {key}; see the conditions of that AgentGateway");
-    ReconcileError::transient(Reason::GatewayNotReady, message)
 }

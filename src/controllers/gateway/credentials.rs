@@ -20,7 +20,6 @@ use tracing::info;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
-use crate::controllers::status_writer::kubernetes;
 use crate::core::error::ReconcileError;
 use crate::core::ownership::{self, Owner};
 use crate::openclaw::model::{Credential, Hello};
@@ -160,7 +159,7 @@ async fn value<S: Store>(
     field: &str,
 ) -> Result<String, ReconcileError> {
     let SecretKeyRef { name, key } = reference;
-    let found = store.secret(&ObjectKey::new(namespace, name)).await.map_err(|e| kubernetes(&e))?;
+    let found = store.secret(&ObjectKey::new(namespace, name)).await?;
     let secret = found.ok_or_else(|| {
         let message =
             format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
@@ -179,9 +178,9 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 
 async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
     let key = ObjectKey::new(namespace, gateway.device_secret_name());
-    let secret = match store.secret(&key).await.map_err(|e| kubernetes(&e))? {
+    let secret = match store.secret(&key).await? {
         Some(secret) => taken_up(store, gateway, secret).await?,
-        None => store.create_secret(&new_device(gateway, namespace)?).await.map_err(|e| kubernetes(&e))?,
+        None => store.create_secret(&new_device(gateway, namespace)?).await?,
     };
     let broken = |what: &str| {
         let message = format!(
@@ -217,7 +216,7 @@ async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -
     if wanted.metadata == secret.metadata {
         return Ok(secret);
     }
-    store.replace_secret(&wanted).await.map_err(|e| kubernetes(&e))
+    Ok(store.replace_secret(&wanted).await?)
 }
 
 fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, ReconcileError> {
@@ -274,7 +273,7 @@ pub async fn keep<S: Store>(
     if secret.data.as_ref() == Some(&data) {
         return Ok(());
     }
-    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await.map_err(|e| kubernetes(&e))?;
+    store.replace_secret(&Secret { data: Some(data), ..secret.clone() }).await?;
     Ok(())
 }
 
@@ -321,18 +320,18 @@ pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) 
     if is_used_by_another(store, holder, name) {
         return Ok(());
     }
-    let Some(mut secret) = store.secret(&key).await.map_err(|e| kubernetes(&e))? else { return Ok(()) };
+    let Some(mut secret) = store.secret(&key).await? else { return Ok(()) };
     let owner = ownership::owner(store, &secret.metadata, holder.uid);
     if owner == Owner::Another {
         return Ok(());
     }
     if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
         secret.metadata.finalizers.get_or_insert_default().retain(|f| f != keys::CREDENTIALS_FINALIZER);
-        store.replace_secret(&secret).await.map_err(|e| kubernetes(&e))?;
+        store.replace_secret(&secret).await?;
         info!(secret = %key, "let go of the credentials of a gateway");
     }
     match owner {
-        Owner::Oneself => store.delete_secret(&key).await.map_err(|e| kubernetes(&e)),
+        Owner::Oneself => Ok(store.delete_secret(&key).await?),
         Owner::Nobody | Owner::Another => Ok(()),
     }
 }

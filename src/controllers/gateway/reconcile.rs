@@ -11,12 +11,12 @@ use crate::api::conditions::{self, find};
 use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, keys};
+use crate::controllers::Context;
 use crate::controllers::agent::cleanup::cut_off;
 use crate::controllers::board::inherited_id;
 use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::controllers::status_writer::{kubernetes, status_not_written};
-use crate::controllers::{Context, Requeue};
+use crate::controllers::status_writer::status_not_written;
 use crate::core::agent::binding::Binding;
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
@@ -25,6 +25,7 @@ use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartb
 use crate::core::gateway::status::{GatewayObservation, status};
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
+use crate::core::requeue::Requeue;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
@@ -77,7 +78,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
         let claim = FinalizerChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-        claimed = ctx.state.store.claim_gateway(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
+        claimed = ctx.state.store.claim_gateway(gateway, &claim).await?;
         gateway = &claimed;
     }
     let (credentials, link) = connect(ctx, gateway, key).await?;
@@ -87,7 +88,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
         credentials::discard(&ctx.state.store, SecretHolder::of(gateway), name).await?;
     }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
-    if told && ctx.gateways.starting(key) {
+    if told && ctx.gateways.is_starting(key) {
         return Ok(Requeue::after(STARTING));
     }
     let state = link.client().link().borrow().clone();
@@ -146,15 +147,15 @@ async fn deleting<S: Store>(
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
-    let bound = ctx.state.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
+    let bound = ctx.state.store.count_bound(key).await?;
     let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
-        if ctx.gateways.link(key).is_none()
+        if ctx.gateways.handle(key).is_none()
             && let Err(trouble) = connect(ctx, gateway, key).await
         {
             warn!(gateway = %key, %trouble, "no connection for the cleanup");
         }
-        let seen = ctx.gateways.link(key).map(|link| seen(ctx, gateway, key, &link));
+        let seen = ctx.gateways.handle(key).map(|link| seen(ctx, gateway, key, &link));
         record(ctx, gateway, key, &GatewayObservation::Bound(bound, seen)).await;
         return Ok(Requeue::after(WHILE_BOUND));
     }
@@ -169,7 +170,7 @@ async fn deleting<S: Store>(
     let claim = FinalizerChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
     match ctx.state.store.claim_gateway(gateway, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
-        Err(error) => return Err(kubernetes(&error)),
+        Err(error) => return Err(error.into()),
     }
     info!(gateway = %key, "let go");
     // Each step before may be repeated, and this event is to come once.
@@ -291,7 +292,7 @@ fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &GatewayObservation<
     let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = seen else {
         return;
     };
-    if let (Some(link), Some(shared)) = (ctx.gateways.link(key), &connection.shared) {
+    if let (Some(link), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
         link.client().claim_heartbeats(shared.recorded());
     }
 }

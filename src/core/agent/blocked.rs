@@ -8,18 +8,18 @@ use crate::core::error::ReconcileError;
 /// Why an agent is not complete yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocker {
-    /// The gateway will tell when it goes on.
-    ForGateway(ReconcileError),
-    /// Nothing goes on before somebody changes something, or, when the trouble is transient, before a later try.
+    /// The gateway is at work: a change of it triggers the next reconcile.
+    Pending(ReconcileError),
+    /// Somebody has to change something; when the error is transient, a retry may be enough.
     Blocked(ReconcileError),
 }
 
 impl Blocker {
-    /// The trouble that it waits for.
+    /// The error that conditions and `status.lastError` show.
     #[must_use]
-    pub fn trouble(&self) -> &ReconcileError {
+    pub fn error(&self) -> &ReconcileError {
         match self {
-            Self::ForGateway(trouble) | Self::Blocked(trouble) => trouble,
+            Self::Pending(error) | Self::Blocked(error) => error,
         }
     }
 }
@@ -67,18 +67,18 @@ pub(crate) fn registering(observed: &Observed) -> Blocker {
     }
     if let Some((code, message)) = &observed.delayed {
         let text = format!("this agent's config entry came to nothing and is retried: {message}");
-        return Blocker::ForGateway(ReconcileError::transient(Reason::EntryDelayed, text).with_code(code));
+        return Blocker::Pending(ReconcileError::transient(Reason::EntryDelayed, text).with_code(code));
     }
     if observed.over_budget {
         let text = "the gateway's limit of config writes is used up; the entry goes out when the gateway takes it";
-        return Blocker::ForGateway(ReconcileError::transient(Reason::RateLimited, text));
+        return Blocker::Pending(ReconcileError::transient(Reason::RateLimited, text));
     }
     if !observed.settled {
         let text = "the gateway has not applied its own last config yet; the entry waits for that (up to 5 minutes after a crash of the gateway)";
-        return Blocker::ForGateway(ReconcileError::transient(Reason::NotSettled, text));
+        return Blocker::Pending(ReconcileError::transient(Reason::NotSettled, text));
     }
     let text = "the entry waits for the gateway's next config write; should one fail, condition ConfigSynced of the AgentGateway says why";
-    Blocker::ForGateway(ReconcileError::transient(Reason::WaitingForConfigWrite, text))
+    Blocker::Pending(ReconcileError::transient(Reason::WaitingForConfigWrite, text))
 }
 
 pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
@@ -16,7 +15,6 @@ use crate::api::shared::{Heartbeat, Interval};
 use crate::api::text::one_line;
 use crate::core::agent::soul_files;
 use crate::core::error::ReconcileError;
-use crate::hash::sha256_hex;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
 use crate::templates::{self, Budget, FileName, Template};
@@ -30,7 +28,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 ///
 /// # Errors
 /// The field, the template or the file that does not hold, and what to do.
-pub fn desired(
+pub fn build(
     agent: &Agent,
     references: &References,
     accepted: Option<&BTreeSet<String>>,
@@ -78,7 +76,7 @@ pub fn desired(
         paused,
         heartbeat_interval: expected,
         resync_interval: gateway.resync_interval(),
-        heard_since: Timestamp::MIN,
+        heard_since: references.heard_since,
         content_check_interval: gateway.content_check_interval(),
     })
 }
@@ -258,8 +256,7 @@ fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: Strin
     if characters > limit {
         return Delivery::TooLarge { characters, limit };
     }
-    let sha256 = sha256_hex(&text);
-    Delivery::Write { policy, drift, content: RenderedText::new(text, sha256) }
+    Delivery::Write { policy, drift, content: RenderedText::of(text) }
 }
 
 /// The standard files of the role, then those that the Agent adds.

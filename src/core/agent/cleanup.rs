@@ -21,16 +21,16 @@ const MOST_NAMED: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// The resource does not exist.
-    Gone,
+    Absent,
     /// The resource is being deleted; cleanup may wait this long from then.
-    Going {
+    Terminating {
         /// When its deletion was asked for.
         since: Timestamp,
         /// How long cleanup may wait.
         timeout: Duration,
     },
     /// The resource is there.
-    Here,
+    Present,
 }
 
 /// What to do on the gateway.
@@ -75,7 +75,7 @@ pub fn removal(
         let message = format!("agent {id} stays on gateway {at}, as deletionPolicy Orphan asks");
         return CleanupDecision::Leave { message, asked: true };
     }
-    if gateway == Presence::Gone {
+    if gateway == Presence::Absent {
         let message = format!(
             "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that it could not be asked"
         );
@@ -84,7 +84,7 @@ pub fn removal(
     let Err(trouble) = reachable else {
         return CleanupDecision::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
     };
-    if let Presence::Going { since, timeout } = gateway
+    if let Presence::Terminating { since, timeout } = gateway
         && since.saturating_add(timeout).is_ok_and(|end| now >= end)
     {
         let message = format!(
@@ -97,6 +97,12 @@ pub fn removal(
         "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({trouble}); to let go of it, set spec.deletionPolicy to Orphan"
     );
     CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
+}
+
+/// Whether a cleanup only waits for others on the gateway to end. A released permit triggers it.
+#[must_use]
+pub fn waits_for_permit(error: &ReconcileError) -> bool {
+    error.reason == Reason::Deleting
 }
 
 /// The ids of those of a gateway's agents whose removal was asked for before the gateway was last lost, as its
@@ -163,14 +169,14 @@ mod tests {
 
     #[test]
     fn an_agent_that_was_never_bound_needs_no_gateway() {
-        let removal = removal(None, DeletionPolicy::Delete, Presence::Gone, Err(&away()), at(0));
+        let removal = removal(None, DeletionPolicy::Delete, Presence::Absent, Err(&away()), at(0));
         assert_eq!(removal, CleanupDecision::Nothing);
     }
 
     #[test]
     fn the_policy_decides_about_the_workspace() {
         for (policy, delete_files) in [(DeletionPolicy::Delete, true), (DeletionPolicy::RetainFiles, false)] {
-            let removal = removal(Some(&binding()), policy, Presence::Here, Ok(()), at(0));
+            let removal = removal(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
             assert_eq!(removal, CleanupDecision::Remove { delete_files });
         }
     }
@@ -178,20 +184,20 @@ mod tests {
     #[test]
     fn an_adopted_agent_is_removed_and_its_workspace_stays() {
         let adopted = Binding { adopted: true, ..binding() };
-        let removal = removal(Some(&adopted), DeletionPolicy::Delete, Presence::Here, Ok(()), at(0));
+        let removal = removal(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
         assert_eq!(removal, CleanupDecision::Remove { delete_files: false });
     }
 
     #[test]
     fn orphan_asks_no_gateway_even_one_that_is_there() {
-        let removal = removal(Some(&binding()), DeletionPolicy::Orphan, Presence::Here, Ok(()), at(0));
+        let removal = removal(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
         assert!(matches!(removal, CleanupDecision::Leave { asked: true, .. }), "{removal:?}");
     }
 
     #[test]
     fn an_unreachable_gateway_delays_and_the_message_says_how_to_let_go() {
         let CleanupDecision::Wait(trouble) =
-            removal(Some(&binding()), DeletionPolicy::Delete, Presence::Here, Err(&away()), at(9_999_999))
+            removal(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&away()), at(9_999_999))
         else {
             panic!("it must wait")
         };
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_gateway_that_is_going_bounds_the_wait() {
-        let going = Presence::Going { since: at(100), timeout: Duration::from_mins(2) };
+        let going = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
         let before = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(219));
         assert!(matches!(before, CleanupDecision::Wait(_)));
         let after = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(220));

@@ -18,26 +18,26 @@ pub(crate) struct AgentConditions {
     pub(crate) ready: ConditionUpdate,
 }
 
-pub(crate) fn judge(new: &AgentStatus, report: &StatusInput<'_>) -> AgentConditions {
+pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
     let mut verdicts = Vec::new();
-    if let Some(desired) = report.desired {
+    if let Some(desired) = input.desired {
         verdicts.push(paused(desired));
-        verdicts.push(checked_in(desired, new, report));
-        if let Some(token) = report.token {
+        verdicts.push(checked_in(desired, new, input));
+        if let Some(token) = input.token {
             verdicts.push(token_issued(desired, token, new));
         }
-        if let Some(observed) = report.observed {
-            verdicts.extend(on_gateway(desired, new, observed, report.wait));
-            verdicts.push(session_ready(desired, new, observed, report));
+        if let Some(observed) = input.observed {
+            verdicts.extend(on_gateway(desired, new, observed, input.blocker));
+            verdicts.push(session_ready(desired, new, observed, input));
         }
     }
     let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != ConditionStatus::True);
-    let ready = match (report.wait, report.desired, missing()) {
-        (Some(wait), _, _) => not_ready(wait.trouble()),
+    let ready = match (input.blocker, input.desired, missing()) {
+        (Some(wait), _, _) => not_ready(wait.error()),
         (None, Some(_), Some(part)) => {
             ConditionUpdate::new(ConditionType::Ready, false, part.reason, part.message.clone())
         }
-        (None, Some(_), None) if report.observed.is_some() => ConditionUpdate::new(
+        (None, Some(_), None) if input.observed.is_some() => ConditionUpdate::new(
             ConditionType::Ready,
             true,
             Reason::Reconciled,
@@ -91,7 +91,7 @@ fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Con
         TokenState::Held(_) | TokenState::Missing => {
             (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
         }
-        TokenState::Leaked => (
+        TokenState::Tampered => (
             false,
             Reason::Progressing,
             format!(
@@ -113,7 +113,7 @@ fn on_gateway(
 ) -> Vec<ConditionUpdate> {
     let registered = observed.registration == Registration::Current;
     let because = |message: &str| match wait {
-        Some(wait) => (wait.trouble().reason, wait.trouble().message.clone()),
+        Some(wait) => (wait.error().reason, wait.error().message.clone()),
         None => (Reason::Progressing, message.to_owned()),
     };
     let say = |kind, so: bool, yes: &str, no: &str| {
@@ -144,8 +144,8 @@ fn on_gateway(
 }
 
 /// Whether the gateway refused every label before.
-fn was_refused(report: &StatusInput<'_>) -> bool {
-    let before = find(&report.old.conditions, ConditionType::SessionReady);
+fn was_refused(input: &StatusInput<'_>) -> bool {
+    let before = find(&input.old.conditions, ConditionType::SessionReady);
     before.is_some_and(|before| before.reason == Reason::LabelRefused.as_str())
 }
 
@@ -166,7 +166,7 @@ fn session_ready(
     desired: &Desired,
     new: &AgentStatus,
     observed: &Observed,
-    report: &StatusInput<'_>,
+    input: &StatusInput<'_>,
 ) -> ConditionUpdate {
     let say = |so, reason, message: String| ConditionUpdate::new(ConditionType::SessionReady, so, reason, message);
     let registered = observed.registration == Registration::Current;
@@ -191,7 +191,7 @@ fn session_ready(
                 return say(true, Reason::Reconciled, message);
             }
             // The name is refused, and the label with a suffix is next.
-            (None, Some(_)) if sent == name && !was_refused(report) => {}
+            (None, Some(_)) if sent == name && !was_refused(input) => {}
             (None, Some(refusal)) => {
                 let message = format!(
                     "the gateway refuses the session's label {sent:?}: {refusal}. Change spec.displayName, or the label of the session that has it; Muster retries every 10 minutes"
@@ -201,8 +201,8 @@ fn session_ready(
             (Some(_) | None, _) => {}
         }
     }
-    let trouble = match (report.wait, report.labelled) {
-        (Some(wait), _) => Some(wait.trouble()),
+    let trouble = match (input.blocker, input.labelled) {
+        (Some(wait), _) => Some(wait.error()),
         (None, Some(LabelResult { outcome: Err(trouble), .. })) => Some(trouble),
         (None, Some(LabelResult { outcome: Ok(_), .. }) | None) => None,
     };
@@ -272,9 +272,9 @@ fn settled(state: FileState) -> bool {
     }
 }
 
-fn checked_in(desired: &Desired, new: &AgentStatus, report: &StatusInput<'_>) -> ConditionUpdate {
-    let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), report.now);
-    let signs = Liveness::of(seen, new, report.observed);
+fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> ConditionUpdate {
+    let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), input.now);
+    let signs = Liveness::of(seen, new, input.observed);
     let say = |reason, message: &str| ConditionUpdate::new(ConditionType::CheckedIn, false, reason, message);
     if desired.paused.is_some() {
         return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");

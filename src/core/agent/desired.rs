@@ -11,6 +11,7 @@ use crate::api::agent::{DriftPolicy, FilePolicy};
 use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulStatus;
 use crate::core::requests::Requests;
+use crate::hash::sha256_hex;
 use crate::openclaw::model::AgentEntry;
 
 /// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
@@ -153,7 +154,22 @@ pub struct RenderedText {
     pub sha256: String,
 }
 
+impl PartialEq for RenderedText {
+    fn eq(&self, other: &Self) -> bool {
+        self.sha256 == other.sha256
+    }
+}
+
+impl Eq for RenderedText {}
+
 impl RenderedText {
+    /// A rendered file.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        let sha256 = sha256_hex(&text);
+        Self::new(text, sha256)
+    }
+
     /// A rendered file with its hash.
     #[must_use]
     pub fn new(text: String, sha256: String) -> Self {

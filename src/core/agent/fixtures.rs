@@ -17,6 +17,7 @@ use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
+use crate::core::agent::conclude::{Conclusion, PassEnd, conclude};
 use crate::core::agent::plan;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatEntry};
@@ -45,7 +46,7 @@ pub(crate) struct Situation {
 static NOTHING: BTreeSet<RequestKind> = BTreeSet::new();
 
 fn known(sha256: &str) -> Held {
-    Held { sha256: sha256.into(), as_told: true, ..Held::default() }
+    Held { sha256: sha256.into(), is_current: true, ..Held::default() }
 }
 
 /// A token Secret with this token.
@@ -189,28 +190,49 @@ impl Situation {
         plan(&desired, known, &self.observed, at(self.now))
     }
 
+    /// What a pass comes to that ended so.
+    pub(crate) fn conclude(&self, end: &PassEnd) -> Conclusion {
+        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
+        let heartbeat = self.heartbeat();
+        conclude(&self.facts(&desired, heartbeat.as_ref()), end)
+    }
+
+    fn heartbeat(&self) -> Option<HeartbeatStatus> {
+        self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None })
+    }
+
+    fn facts<'a>(&'a self, desired: &'a Desired, heartbeat: Option<&'a HeartbeatStatus>) -> StatusInput<'a> {
+        StatusInput {
+            old: &self.status,
+            generation: self.desired.generation,
+            desired: Some(desired),
+            observed: Some(&self.observed),
+            token: Some(&self.token),
+            blocker: None,
+            heartbeat,
+            woken: None,
+            labelled: None,
+            confirmed: self.confirmed.as_ref(),
+            fulfilled: &NOTHING,
+            begins_reset: false,
+            now: at(self.now),
+        }
+    }
+
     /// Takes the status over that follows from a plan and a wake.
     pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
         self.desired.requests = self.requests();
         let woken =
             woken.map(|attempt| WakeResult { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
-        let heartbeat = self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None });
-        let report = StatusInput {
-            old: &self.status,
-            generation: self.desired.generation,
-            desired: Some(&self.desired),
-            observed: Some(&self.observed),
-            token: Some(&self.token),
-            wait: plan.wait.as_ref(),
-            heartbeat: heartbeat.as_ref(),
+        let heartbeat = self.heartbeat();
+        let input = StatusInput {
+            blocker: plan.blocker.as_ref(),
             woken: woken.as_ref(),
-            labelled: None,
-            confirmed: self.confirmed.as_ref(),
-            fulfilled: if plan.wait.is_none() { &plan.fulfils } else { &NOTHING },
+            fulfilled: if plan.blocker.is_none() { &plan.fulfils } else { &NOTHING },
             begins_reset: plan.begins_reset,
-            now: at(self.now),
+            ..self.facts(&self.desired, heartbeat.as_ref())
         };
-        self.status = status(&report);
+        self.status = status(&input);
     }
 
     /// What the world is after a Step.
@@ -219,18 +241,18 @@ impl Situation {
             Step::Release(_) => self.binding = None,
             Step::Bind(binding) => self.binding = Some(binding.clone()),
             Step::Token(change) => self.change_token(*change),
-            Step::Create => self.observed.registration = Registration::Outdated,
-            Step::SubmitEntry => self.observed.registration = Registration::Current,
+            Step::Create(_) => self.observed.registration = Registration::Outdated,
+            Step::SubmitEntry(_) => self.observed.registration = Registration::Current,
             Step::WriteFiles(files) => {
-                for (name, _) in files {
-                    self.write(name);
+                for file in files {
+                    self.write(&file.name);
                 }
             }
             Step::LabelSession { .. } => self.label(),
             Step::ResetSession { .. } => {
                 self.observed.session = Some(ObservedSession { mark: "after".into(), ..self.session() });
             }
-            Step::Wake { attempt, .. } => self.record(&Plan::default(), Some(*attempt)),
+            Step::Wake(message) => self.record(&Plan::default(), Some(message.attempt)),
         }
     }
 
@@ -241,7 +263,7 @@ impl Situation {
     fn change_token(&mut self, change: TokenChange) {
         let old = match &self.token {
             TokenState::Held(held) => held.clone(),
-            TokenState::Missing | TokenState::Foreign | TokenState::Leaked => Held::default(),
+            TokenState::Missing | TokenState::Foreign | TokenState::Tampered => Held::default(),
         };
         let number: u32 = old.sha256.trim_start_matches('t').parse().unwrap_or(0);
         let issued_for = self.requests().due(RequestKind::Rotate).or(old.issued_for);
@@ -250,7 +272,7 @@ impl Situation {
             TokenChange::Rotate => {
                 Held { previous: Some(old.sha256), issued_for, ..known(&format!("t{}", number + 1)) }
             }
-            TokenChange::Repair => Held { as_told: true, ..old },
+            TokenChange::Repair => Held { is_current: true, ..old },
             TokenChange::Retire => Held { previous: None, ..old },
         });
     }

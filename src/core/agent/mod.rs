@@ -6,6 +6,7 @@ pub mod binding;
 pub mod blocked;
 pub mod build;
 pub mod cleanup;
+pub mod conclude;
 pub mod conditions;
 pub mod desired;
 pub mod events;

@@ -13,7 +13,7 @@ pub struct Observed {
     /// Its place in the roster.
     pub registration: Registration,
     /// What speaks against the agent of this id being this Agent's own.
-    pub doubt: Option<OwnershipConflict>,
+    pub conflict: Option<OwnershipConflict>,
     /// The gateway's refusal of its entry: code and message.
     pub refused: Option<(String, String)>,
     /// Why its entry came to nothing and is retried: code and message.

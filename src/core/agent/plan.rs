@@ -1,26 +1,28 @@
 //! The plan of one agent: the next Steps, in an order that is safe to be interrupted anywhere.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use super::binding::Binding;
+use super::binding::{AgentIdentity, Binding};
 use super::blocked::{Blocker, id_taken, no_entry, registering, secret_conflict, too_large};
-use super::desired::{Desired, Origin};
-use super::files::{FileDecision, UnwantedFile};
+use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText};
+use super::files::{self, FileDecision, UnwantedFile};
 use super::label::{LabelDecision, labelling};
 use super::liveness::Liveness;
 use super::observed::{Observed, OwnershipConflict, Registration};
-use super::session::SessionChange;
-use super::token::rules::{self, TokenChange, TokenState};
-use super::wake::{WakeDecision, perhaps_lost, waking};
-use crate::api::agent::AgentStatus;
+use super::session::{self, SessionChange};
+use super::token::rules as token;
+use super::token::rules::{TokenChange, TokenState};
+use super::wake::{self, WakeDecision, WakeMessage, perhaps_lost, waking};
+use crate::api::agent::{AgentStatus, FilePolicy, FileStatus};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
-use crate::core::agent::{files, session, wake};
-use crate::core::error::ReconcileError;
+use crate::openclaw::model::AgentEntry;
 
-/// One side effect. Each is idempotent.
+/// One side effect. Each Step is idempotent and carries what it writes, except for the token: its value is made by the Step, so
+/// that no plan holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Undo an earlier binding: remove that agent from its gateway, then forget the binding.
@@ -30,30 +32,36 @@ pub enum Step {
     /// Change the token Secret.
     Token(TokenChange),
     /// Create the agent by itself, since its id was in use before: a config write does not open such an id again.
-    Create,
+    Create(AgentIdentity),
     /// Leave the entry for the gateway's next config write.
-    SubmitEntry,
-    /// Write workspace files; with each the hash of what is to be replaced.
-    WriteFiles(Vec<(String, Option<String>)>),
-    /// Put a label on its session. Whatever becomes of it, the Steps after it are done.
+    SubmitEntry(Box<AgentEntry>),
+    /// Write workspace files.
+    WriteFiles(Vec<FileWrite>),
+    /// Put a label on its session. The Steps after it are done whatever its outcome is.
     LabelSession {
         /// The label.
         label: String,
     },
-    /// Start the session anew, unless it is another one already than the one of this mark.
+    /// Start the session anew, unless another session than that of this version is there already.
     ResetSession {
-        /// The mark of the session that is to end.
+        /// The version of the session that is to end.
         mark: String,
     },
     /// Send the wake message.
-    Wake {
-        /// The number of the attempt, from 1.
-        attempt: i32,
-        /// The key by which the gateway knows a repeated request.
-        key: String,
-        /// Whether it was sent before, and the gateway may have lost it.
-        repeated: bool,
-    },
+    Wake(WakeMessage),
+}
+
+/// One file to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileWrite {
+    /// Its name.
+    pub name: String,
+    /// Its content.
+    pub content: RenderedText,
+    /// SHA-256 of the content that is to be replaced, when that was read.
+    pub expected: Option<String>,
+    /// Whether the file belongs to the agent as soon as it is there, so that it is looked at once more before the write.
+    pub only_if_missing: bool,
 }
 
 impl Step {
@@ -67,12 +75,12 @@ impl Step {
             Self::Token(TokenChange::Rotate) => "rotate_token",
             Self::Token(TokenChange::Repair) => "repair_token",
             Self::Token(TokenChange::Retire) => "retire_token",
-            Self::Create => "create",
-            Self::SubmitEntry => "submit_entry",
+            Self::Create(_) => "create",
+            Self::SubmitEntry(_) => "submit_entry",
             Self::WriteFiles(_) => "write_files",
             Self::LabelSession { .. } => "label_session",
             Self::ResetSession { .. } => "reset_session",
-            Self::Wake { .. } => "wake",
+            Self::Wake(_) => "wake",
         }
     }
 }
@@ -83,8 +91,8 @@ pub struct Plan {
     /// The Steps, to be done in this order, up to the first failure.
     pub steps: Vec<Step>,
     /// Why the agent is not complete after these Steps.
-    pub wait: Option<Blocker>,
-    /// Look again at once after these Steps: there is more to do.
+    pub blocker: Option<Blocker>,
+    /// Whether there is more to do at once after these Steps.
     pub again: bool,
     /// The one-shot requests that are done when the Steps are.
     pub fulfils: BTreeSet<RequestKind>,
@@ -93,21 +101,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn again(steps: Vec<Step>) -> Self {
-        Self { steps, again: true, ..Self::default() }
-    }
-
-    fn waiting(steps: Vec<Step>, wait: Blocker) -> Self {
-        Self { steps, wait: Some(wait), ..Self::default() }
-    }
-
-    /// What of it is done while other agents are not as far, when that is not all: a new agent is claimed and leaves its entry, which
-    /// goes into one config write with theirs; one that is Ready does nothing.
+    /// The Steps to run while peers on the gateway are still being set up; `None` if all may run. A new agent is claimed and leaves its
+    /// entry, which goes into one config write with those of its peers; a Ready agent does nothing.
     #[must_use]
-    pub fn first_part(&self) -> Option<Self> {
-        let late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake { .. });
+    pub fn while_peers_are_set_up(&self) -> Option<Self> {
+        let late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake(_));
         let first = match &self.steps[..] {
-            [first @ .., Step::Token(_)] if matches!(first, [Step::Bind(_), Step::SubmitEntry]) => first,
+            [first @ .., Step::Token(_)] if matches!(first, [Step::Bind(_), Step::SubmitEntry(_)]) => first,
             [_, ..] if self.steps.iter().all(late) => &[],
             _ => return None,
         };
@@ -115,7 +115,7 @@ impl Plan {
     }
 }
 
-/// What is known of the agent on the Kubernetes side.
+/// What is known of the agent in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterState<'a> {
     /// The binding that the Agent carries.
@@ -124,9 +124,45 @@ pub struct ClusterState<'a> {
     pub token: &'a TokenState,
     /// Its status.
     pub status: &'a AgentStatus,
-    /// When it was last heard of.
+    /// When it last called Muster's API.
     pub last_seen: Option<Timestamp>,
 }
+
+/// What a rule goes by.
+struct Case<'a> {
+    desired: &'a Desired,
+    cluster: ClusterState<'a>,
+    observed: &'a Observed,
+    now: Timestamp,
+    /// The binding that the agent should have.
+    wanted: Binding,
+    token_change: Option<TokenChange>,
+    liveness: Liveness,
+}
+
+/// A rule adds its Steps to the plan. `Break` ends the plan: the rules after it are for an agent that is further on.
+type Rule = fn(&Case<'_>, &mut Plan) -> ControlFlow<()>;
+
+/// The rules in their order, which is the safety argument of [`plan`]. The names are those of the functions.
+const RULES: &[(&str, Rule)] = &[
+    ("release_earlier_binding", release_earlier_binding),
+    ("leave_taken_id", leave_taken_id),
+    ("bind", bind),
+    ("leave_foreign_secret", leave_foreign_secret),
+    ("wait_for_an_entry", wait_for_an_entry),
+    ("create_anew", create_anew),
+    ("submit_entry", submit_entry),
+    ("change_token", change_token),
+    ("wait_for_the_roster", wait_for_the_roster),
+    ("record_token", record_token),
+    ("write_files", write_files),
+    ("fulfil_requests", fulfil_requests),
+    ("reset_session", reset_session),
+    ("refuse_long_files", refuse_long_files),
+    ("label_session", label_session),
+    ("wake", send_wake),
+    ("record_ready_first", record_ready_first),
+];
 
 /// Decides the next Steps of an agent.
 ///
@@ -139,66 +175,216 @@ pub struct ClusterState<'a> {
 ///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
 /// 4. the entry, which has no word of the token, is left for the next config write before that, since the write takes long; it
 ///    is in the roster and applied before files and session are touched, since a session of an unknown agent leaves an
-///    orphan on the gateway (GATEWAY section 1);
+///    orphan on the gateway (`docs/gateway-facts.md#sessions-and-messages`);
 /// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
 ///    before it is done, so that a lost answer does not end a second session;
 /// 6. Ready is recorded before the session is labelled and the wake is sent, so that the agent finds everything in place. Both
-///    are work for the gateway (a session's store is 0.15 s of its one thread, measured) and can wait for other agents. A wake
-///    waits for the end of a run, and for no label;
-/// 7. what the gateway does with one file holds up no other file, and nothing that follows: one that it refuses is left until
+///    are work for the gateway (a session's store takes 0.15 s of its one thread, measured on 2026.9.6) and can wait for other
+///    agents. A wake waits for the end of a run, and for no label;
+/// 7. what the gateway does with one file holds up no other file, and nothing that follows: a refused file is left until
 ///    the files are listed again;
 /// 8. when all is as it should be there is no Step.
 #[must_use]
-pub fn plan(desired: &Desired, known: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let wanted = Binding {
-        uid: desired.uid.clone(),
-        gateway: desired.gateway.clone(),
-        identity: desired.identity.clone(),
-        adopted: desired.origin == Origin::Adopted,
+pub fn plan(desired: &Desired, cluster: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
+    let case = Case {
+        desired,
+        cluster,
+        observed,
+        now,
+        wanted: Binding {
+            uid: desired.uid.clone(),
+            gateway: desired.gateway.clone(),
+            identity: desired.identity.clone(),
+            adopted: desired.origin == Origin::Adopted,
+        },
+        token_change: token::change(desired, cluster.token, cluster.status.token.as_ref(), now),
+        liveness: Liveness::of(cluster.last_seen, cluster.status, Some(observed)),
     };
-    let mut steps = Vec::new();
-    match known.binding {
-        Some(bound) if !bound.is_same_agent(&wanted) => {
-            return Plan::again(vec![Step::Release(bound.clone())]);
+    let mut plan = Plan::default();
+    for (_, rule) in RULES {
+        if rule(&case, &mut plan).is_break() {
+            break;
         }
+    }
+    plan
+}
+
+/// Ends the plan with these Steps, and there is more to do at once after them.
+fn again(plan: &mut Plan) -> ControlFlow<()> {
+    plan.again = true;
+    ControlFlow::Break(())
+}
+
+/// Ends the plan with these Steps, and nothing goes on before the blocker is gone.
+fn blocked(plan: &mut Plan, blocker: Blocker) -> ControlFlow<()> {
+    plan.blocker = Some(blocker);
+    ControlFlow::Break(())
+}
+
+const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
+
+fn release_earlier_binding(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match case.cluster.binding.filter(|bound| !bound.is_same_agent(&case.wanted)) {
+        Some(earlier) => {
+            plan.steps.push(Step::Release(earlier.clone()));
+            again(plan)
+        }
+        None => CONTINUE,
+    }
+}
+
+/// An agent that somebody else made is left to them.
+fn leave_taken_id(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let Case { desired, observed, .. } = case;
+    let others_can_have_it = || may_be_anothers(desired, case.cluster.status);
+    let error = match case.cluster.binding {
         // The same agent in another workspace: only its entry and its files change.
-        Some(bound) if *bound != wanted => steps.push(Step::Bind(wanted)),
-        Some(_) if observed.doubt == Some(OwnershipConflict::Elsewhere) && may_be_anothers(desired, known.status) => {
-            return blocked(id_taken(desired));
+        Some(bound) if *bound != case.wanted => return CONTINUE,
+        Some(_) => {
+            (observed.conflict == Some(OwnershipConflict::Elsewhere) && others_can_have_it()).then(|| id_taken(desired))
         }
-        Some(_) => {}
-        None if observed.doubt == Some(OwnershipConflict::NoEntry) => return blocked(no_entry(desired)),
-        None if observed.registration != Registration::Absent && may_be_anothers(desired, known.status) => {
-            return blocked(id_taken(desired));
+        None if observed.conflict == Some(OwnershipConflict::NoEntry) => Some(no_entry(desired)),
+        None => (observed.registration != Registration::Absent && others_can_have_it()).then(|| id_taken(desired)),
+    };
+    match error {
+        Some(error) => blocked(plan, Blocker::Blocked(error)),
+        None => CONTINUE,
+    }
+}
+
+fn bind(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if case.cluster.binding != Some(&case.wanted) {
+        plan.steps.push(Step::Bind(case.wanted.clone()));
+    }
+    CONTINUE
+}
+
+fn leave_foreign_secret(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if *case.cluster.token == TokenState::Foreign {
+        return blocked(plan, Blocker::Blocked(secret_conflict(case.desired)));
+    }
+    CONTINUE
+}
+
+/// The roster shows the id, and the config has no entry of it: nothing is written beside it.
+fn wait_for_an_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let absent = case.observed.registration == Registration::Absent;
+    if absent && case.observed.conflict == Some(OwnershipConflict::NoEntry) {
+        plan.steps.extend(case.token_change.map(Step::Token));
+        return blocked(plan, Blocker::Blocked(no_entry(case.desired)));
+    }
+    CONTINUE
+}
+
+fn create_anew(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let Case { desired, observed, .. } = case;
+    let absent = observed.registration == Registration::Absent && observed.settled;
+    if absent && used_before(desired, case.cluster.status) {
+        plan.steps.extend(case.token_change.map(Step::Token));
+        plan.steps.push(Step::Create(desired.identity.clone()));
+        return again(plan);
+    }
+    CONTINUE
+}
+
+fn submit_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match case.observed.registration {
+        Registration::Absent | Registration::Outdated => {
+            plan.steps.push(Step::SubmitEntry(Box::new(case.desired.entry.clone())));
         }
-        None => steps.push(Step::Bind(wanted)),
+        Registration::Invisible | Registration::Current => {}
     }
-    if *known.token == TokenState::Foreign {
-        return Plan::waiting(steps, Blocker::Blocked(secret_conflict(desired)));
+    CONTINUE
+}
+
+fn change_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.steps.extend(case.token_change.map(Step::Token));
+    CONTINUE
+}
+
+/// A token that is in its Secret is recorded at once, whatever the entry waits for: the Secret may be mounted.
+fn wait_for_the_roster(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match (case.observed.registration, case.token_change) {
+        (Registration::Current, _) => CONTINUE,
+        (_, Some(_)) => again(plan),
+        (_, None) => blocked(plan, registering(case.observed)),
     }
-    let change = rules::change(desired, known.token, known.status.token.as_ref(), now);
-    let token = change.map(Step::Token);
-    match observed.registration {
-        Registration::Absent if observed.doubt == Some(OwnershipConflict::NoEntry) => {
-            steps.extend(token);
-            return Plan::waiting(steps, Blocker::Blocked(no_entry(desired)));
+}
+
+fn record_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_recorded = token::is_recorded(case.cluster.token, case.cluster.status.token.as_ref());
+    if plan.steps.is_empty() && is_recorded { CONTINUE } else { again(plan) }
+}
+
+fn write_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let writes = writes(case.desired, case.cluster.status, case.observed);
+    if !writes.is_empty() {
+        plan.steps.push(Step::WriteFiles(writes));
+    }
+    CONTINUE
+}
+
+/// The requests that are done by writing files.
+const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
+
+fn fulfil_requests(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.fulfils = BY_WRITING.into_iter().filter(|kind| case.desired.requests.due(*kind).is_some()).collect();
+    if plan.steps.is_empty() && plan.fulfils.is_empty() { CONTINUE } else { again(plan) }
+}
+
+fn reset_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_running = case.liveness.running_until(case.now).is_some();
+    match session::change(case.desired, case.cluster.status, is_running) {
+        SessionChange::Begin => plan.begins_reset = true,
+        SessionChange::Reset { mark } => {
+            plan.fulfils = [RequestKind::ResetSession].into();
+            plan.steps.push(Step::ResetSession { mark });
         }
-        Registration::Absent if observed.settled && used_before(desired, known.status) => {
-            steps.extend(token.into_iter().chain([Step::Create]));
-            return Plan::again(steps);
-        }
-        Registration::Absent | Registration::Outdated => steps.extend([Step::SubmitEntry].into_iter().chain(token)),
-        Registration::Invisible | Registration::Current => steps.extend(token),
+        SessionChange::Rest => return CONTINUE,
     }
-    if observed.registration != Registration::Current {
-        // A token that is in its Secret is recorded at once: the Secret may be mounted.
-        let plan = Plan::waiting(steps, registering(observed));
-        return if change.is_some() { Plan { again: true, wait: None, ..plan } } else { plan };
+    again(plan)
+}
+
+fn refuse_long_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match too_large(case.desired) {
+        Some(error) => blocked(plan, Blocker::Blocked(error)),
+        None => CONTINUE,
     }
-    if !steps.is_empty() || !rules::is_recorded(known.token, known.status.token.as_ref()) {
-        return Plan::again(steps);
+}
+
+fn label_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let record = case.cluster.status.session_label.as_ref();
+    match labelling(case.desired, record, case.observed, case.now) {
+        LabelDecision::Send(label) => plan.steps.push(Step::LabelSession { label }),
+        LabelDecision::Rest | LabelDecision::Later(_) => {}
     }
-    provisioned(desired, known, observed, now)
+    CONTINUE
+}
+
+fn send_wake(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let Case { desired, observed, liveness, now, .. } = case;
+    // The run of the last wake may have ended just now.
+    let record = wake::status(desired, case.cluster.status.wake.as_ref(), Some(observed), None, *now);
+    let is_running = liveness.running_until(*now).is_some();
+    let message = match waking(desired, record.as_ref(), liveness, *now) {
+        WakeDecision::Send { attempt, key } => Some(WakeMessage::new(desired, attempt, key, false)),
+        WakeDecision::Until(_) | WakeDecision::Again(_) => perhaps_lost(record.as_ref(), observed)
+            .filter(|_| !is_running)
+            .map(|(attempt, key)| WakeMessage::new(desired, attempt, key, true)),
+        WakeDecision::Rest | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
+    };
+    // What became of the label is looked at once more, unless a wake says more about the agent.
+    plan.again = message.is_none() && !plan.steps.is_empty();
+    plan.steps.extend(message.map(Step::Wake));
+    CONTINUE
+}
+
+fn record_ready_first(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if !plan.steps.is_empty() && !recorded_ready(case.desired, case.cluster.status) {
+        plan.steps.clear();
+        return again(plan);
+    }
+    CONTINUE
 }
 
 /// Whether the gateway may have had an agent of this id and removed it: one that this Agent had registered, an earlier lead or
@@ -221,84 +407,42 @@ fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
     }
 }
 
-/// The part of the plan for an agent that is bound, registered and has a token.
-fn provisioned(desired: &Desired, known: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let mut steps = Vec::new();
-    let writes = writes(desired, known.status, observed);
-    if !writes.is_empty() {
-        steps.push(Step::WriteFiles(writes));
-    }
-    let fulfils: BTreeSet<_> = BY_WRITING.into_iter().filter(|kind| desired.requests.due(*kind).is_some()).collect();
-    if !steps.is_empty() || !fulfils.is_empty() {
-        return Plan { fulfils, ..Plan::again(steps) };
-    }
-    let signs = Liveness::of(known.last_seen, known.status, Some(observed));
-    match session::change(desired, known.status, signs.running_until(now).is_some()) {
-        SessionChange::Begin => return Plan { begins_reset: true, ..Plan::again(steps) },
-        SessionChange::Reset { mark } => {
-            let fulfils = [RequestKind::ResetSession].into();
-            return Plan { fulfils, ..Plan::again(vec![Step::ResetSession { mark }]) };
-        }
-        SessionChange::Rest => {}
-    }
-    if let Some(trouble) = too_large(desired) {
-        return blocked(trouble);
-    }
-    awake(desired, known, (observed, &signs), now)
-}
-
-/// The requests that are done by writing files.
-const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
-
-/// The part of the plan for an agent that has everything.
-fn awake(
-    desired: &Desired,
-    known: ClusterState<'_>,
-    (observed, signs): (&Observed, &Liveness),
-    now: Timestamp,
-) -> Plan {
-    let label = match labelling(desired, known.status.session_label.as_ref(), observed, now) {
-        LabelDecision::Send(label) => Some(Step::LabelSession { label }),
-        LabelDecision::Rest | LabelDecision::Later(_) => None,
-    };
-    // The run of the last wake may have ended just now.
-    let record = wake::status(desired, known.status.wake.as_ref(), Some(observed), None, now);
-    let runs = signs.running_until(now).is_some();
-    let wake = match waking(desired, record.as_ref(), signs, now) {
-        WakeDecision::Send { attempt, key } => Some(Step::Wake { attempt, key, repeated: false }),
-        WakeDecision::Until(_) | WakeDecision::Again(_) => perhaps_lost(record.as_ref(), observed)
-            .filter(|_| !runs)
-            .map(|(attempt, key)| Step::Wake { attempt, key, repeated: true }),
-        WakeDecision::Rest | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
-    };
-    let again = label.is_some() && wake.is_none();
-    let steps: Vec<_> = label.into_iter().chain(wake).collect();
-    if !steps.is_empty() && !recorded_ready(desired, known.status) {
-        return Plan::again(Vec::new());
-    }
-    Plan { steps, again, ..Plan::default() }
-}
-
-fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<(String, Option<String>)> {
+/// The files to be written, each with its content. A file that is no longer wanted is emptied.
+fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<FileWrite> {
     let files = desired.files.as_deref().unwrap_or_default();
     let records = records(desired, status);
-    let write = |file: &super::desired::DesiredFile| {
+    let write = |file: &DesiredFile| {
         let force = files::force(desired, &file.name);
         let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name), force);
+        let (policy, content) = match &file.delivery {
+            Delivery::Write { policy, content, .. } | Delivery::Held { policy, content, .. } => (*policy, content),
+            Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => return None,
+        };
+        let is_the_agents = matches!(policy, FilePolicy::IfMissing | FilePolicy::Once) && !force.overwrite;
         match decision {
-            FileDecision::Write { expected } => Some((file.name.clone(), expected)),
+            FileDecision::Write { expected } => Some(FileWrite {
+                name: file.name.clone(),
+                content: content.clone(),
+                expected,
+                only_if_missing: is_the_agents,
+            }),
             FileDecision::Rest(_) | FileDecision::Read => None,
         }
     };
     let emptied = files::unwanted(desired, records, &observed.files)
         .filter(|(_, fate)| *fate == UnwantedFile::Emptied)
-        .map(|(record, _)| (record.name.clone(), record.sha256.clone()));
+        .map(|(record, _)| FileWrite {
+            name: record.name.clone(),
+            content: RenderedText::of(String::new()),
+            expected: record.sha256.clone(),
+            only_if_missing: false,
+        });
     files.iter().filter_map(write).chain(emptied).collect()
 }
 
 /// What the status records of this agent's files: nothing, when it is about another id.
 #[must_use]
-pub fn records<'a>(desired: &Desired, status: &'a AgentStatus) -> &'a [crate::api::agent::FileStatus] {
+pub fn records<'a>(desired: &Desired, status: &'a AgentStatus) -> &'a [FileStatus] {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
     if same { &status.files } else { &[] }
@@ -310,10 +454,6 @@ fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
     status.observed_generation == desired.generation
         && conditions::find(&status.conditions, ConditionType::Ready)
             .is_some_and(|ready| ready.status == "True" || ready.reason == refused)
-}
-
-fn blocked(trouble: ReconcileError) -> Plan {
-    Plan::waiting(Vec::new(), Blocker::Blocked(trouble))
 }
 
 #[cfg(test)]

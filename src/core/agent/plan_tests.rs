@@ -7,15 +7,15 @@ fn names(plan: &Plan) -> Vec<&'static str> {
 }
 
 fn reason(plan: &Plan) -> Option<Reason> {
-    plan.wait.as_ref().map(|wait| wait.trouble().reason)
+    plan.blocker.as_ref().map(|blocker| blocker.error().reason)
 }
 
 #[test]
 fn a_new_agent_is_claimed_before_it_gets_an_entry_and_its_token_while_that_is_written() {
     let plan = applied().plan();
     assert_eq!(names(&plan), ["bind", "submit_entry", "issue_token"]);
-    assert!(plan.again && plan.wait.is_none(), "the token is recorded at once");
-    let first = plan.first_part().unwrap();
+    assert!(plan.again && plan.blocker.is_none(), "the token is recorded at once");
+    let first = plan.while_peers_are_set_up().unwrap();
     assert_eq!((names(&first), first.again), (vec!["bind", "submit_entry"], false), "others come before its token");
     let mut later = applied().bound().with_token();
     later.observed.registration = Registration::Absent;
@@ -29,7 +29,7 @@ fn a_token_that_is_replaced_is_recorded_although_the_entry_waits() {
     situation.token = TokenState::Missing;
     let plan = situation.plan();
     assert_eq!((names(&plan), plan.again), (vec!["submit_entry", "issue_token"], true));
-    assert_eq!(plan.first_part(), None, "what replaces a token waits for nobody");
+    assert_eq!(plan.while_peers_are_set_up(), None, "what replaces a token waits for nobody");
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn files_and_session_wait_for_the_roster() {
         situation.observed.registration = registration;
         let plan = situation.plan();
         assert!(!names(&plan).iter().any(|n| ["write_files", "label_session", "wake"].contains(n)), "{registration:?}");
-        assert!(plan.wait.is_some());
+        assert!(plan.blocker.is_some());
     }
 }
 
@@ -47,7 +47,7 @@ fn files_and_session_wait_for_the_roster() {
 fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     let mut situation = applied().bound().with_token().registered();
     let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again, plan.first_part()), (vec!["write_files"], true, None));
+    assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (vec!["write_files"], true, None));
     for step in &plan.steps {
         situation.apply(step);
     }
@@ -57,7 +57,7 @@ fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
     situation.record(&Plan::default(), None);
     let plan = situation.plan();
     let late = vec!["label_session", "wake"];
-    assert_eq!((names(&plan), plan.again, plan.first_part()), (late, false, Some(Plan::default())));
+    assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (late, false, Some(Plan::default())));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
         situation.desired.origin = origin;
         situation.observed = Observed {
             registration: Registration::Outdated,
-            doubt: Some(OwnershipConflict::Elsewhere),
+            conflict: Some(OwnershipConflict::Elsewhere),
             ..situation.observed
         };
         let plan = situation.plan();
@@ -124,7 +124,7 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
         moved.desired.origin = origin;
         moved.observed = Observed {
             registration: Registration::Outdated,
-            doubt: Some(OwnershipConflict::Elsewhere),
+            conflict: Some(OwnershipConflict::Elsewhere),
             ..moved.observed
         };
         assert_eq!(names(&moved.plan()), ["submit_entry"], "its own, whose workspace changes");
@@ -136,7 +136,7 @@ fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
     for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor, Origin::Adopted] {
         let mut unbound = applied();
         unbound.desired.origin = origin;
-        unbound.observed.doubt = Some(OwnershipConflict::NoEntry);
+        unbound.observed.conflict = Some(OwnershipConflict::NoEntry);
         for situation in [unbound.clone(), unbound.bound().with_token()] {
             let plan = situation.plan();
             assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{origin:?}");
@@ -162,7 +162,7 @@ fn a_secret_of_somebody_else_stops_everything_that_would_need_a_token() {
     situation.token = TokenState::Foreign;
     let plan = situation.plan();
     assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::SecretConflict)));
-    assert!(!plan.wait.unwrap().trouble().transient, "it waits for a person");
+    assert!(!plan.blocker.unwrap().error().transient, "it waits for a person");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn steps_to_the_end(mut situation: Situation) -> Vec<&'static str> {
     for _ in 0..20 {
         let plan = situation.plan();
         let Some(step) = plan.steps.first() else {
-            if !plan.again && plan.wait.is_none() {
+            if !plan.again && plan.blocker.is_none() {
                 return done;
             }
             situation.record(&plan, None);

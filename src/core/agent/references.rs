@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::binding::AgentIdentity;
 use super::soul_files::RoleSoul;
 use super::templates::Templates;
@@ -21,7 +23,7 @@ pub struct References {
     pub gateway_key: ObjectKey,
     /// Its names at the gateway.
     pub identity: AgentIdentity,
-    /// Whether the gateway had it before this Agent stood for it.
+    /// Whether the gateway had the agent before this Agent stood for it.
     pub adopted: bool,
     /// The templates that replace built-in ones.
     pub templates: Templates,
@@ -29,6 +31,8 @@ pub struct References {
     pub token: Token,
     /// What is asked of it, once.
     pub requests: Requests,
-    /// What the gateway's directory has for its role; filled in by who asks it.
+    /// What the gateway's directory of souls has for its role.
     pub soul: RoleSoul,
+    /// The time since which a silence of the agent counts.
+    pub heard_since: Timestamp,
 }

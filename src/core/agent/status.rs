@@ -12,7 +12,7 @@ use super::observed::{ObservedRun, Registration};
 use super::plan::records;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
-use crate::api::agent::{AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
+use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
@@ -21,22 +21,22 @@ use crate::core::error::ReconcileError;
 
 /// The status of an agent that is not being deleted.
 #[must_use]
-pub fn status(report: &StatusInput<'_>) -> AgentStatus {
-    let mut new = report.old.clone();
-    new.observed_generation = report.generation;
-    if let Some(heartbeat) = report.heartbeat {
+pub fn status(input: &StatusInput<'_>) -> AgentStatus {
+    let mut new = input.old.clone();
+    new.observed_generation = input.generation;
+    if let Some(heartbeat) = input.heartbeat {
         new.heartbeat = Some(heartbeat.clone());
     }
-    if let Some(desired) = report.desired {
-        describe(&mut new, desired, report);
+    if let Some(desired) = input.desired {
+        describe(&mut new, desired, input);
     }
-    let AgentConditions { verdicts, ready } = judge(&new, report);
+    let AgentConditions { verdicts, ready } = judge(&new, input);
     for verdict in verdicts.iter().chain([&ready]) {
-        set(&mut new.conditions, verdict, report.generation, report.now);
+        set(&mut new.conditions, verdict, input.generation, input.now);
     }
-    progress(&mut new, report, &ready);
-    new.last_error = report.wait.map(|wait| last_error(wait.trouble()));
-    new.phase = Some(phase(&new, report));
+    progress(&mut new, input, &ready);
+    new.last_error = input.blocker.map(|wait| last_error(wait.error()));
+    new.phase = Some(phase(&new, input));
     new
 }
 
@@ -60,6 +60,12 @@ pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&ReconcileError
     new
 }
 
+/// Whether the status of an Agent is about its spec as it is now.
+#[must_use]
+pub fn is_observed(agent: &Agent) -> bool {
+    agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
+}
+
 fn last_error(trouble: &ReconcileError) -> LastError {
     LastError {
         code: trouble.code.clone().unwrap_or_else(|| trouble.reason.as_str().into()),
@@ -69,8 +75,8 @@ fn last_error(trouble: &ReconcileError) -> LastError {
 }
 
 /// Ids, files, token, session, wake and requests.
-fn describe(new: &mut AgentStatus, desired: &Desired, report: &StatusInput<'_>) {
-    let old_files = records(desired, report.old);
+fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
+    let old_files = records(desired, input.old);
     let other_agent = old_files.is_empty() && new.agent_id.as_ref().is_some_and(|id| *id != desired.identity.agent_id);
     if other_agent {
         new.files.clear();
@@ -80,9 +86,9 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &StatusInput<'_>) 
         new.session_label = None;
         new.last_run = None;
     }
-    let registered = report.observed.filter(|observed| observed.registration == Registration::Current);
+    let registered = input.observed.filter(|observed| observed.registration == Registration::Current);
     // Files are rendered with a token that the agent is given once the status knows it.
-    let given = report.token.is_none_or(|state| is_recorded(state, report.old.token.as_ref()));
+    let given = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
     if let (Some(files), Some(observed), true) = (&desired.files, registered, given) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
         new.files = files.iter().map(status).chain(files::left(desired, old_files, &observed.files)).collect();
@@ -92,7 +98,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &StatusInput<'_>) 
     new.session_key = Some(desired.identity.session_key.clone());
     new.workspace_path = Some(desired.identity.workspace.clone());
     new.gateway = Some(desired.gateway.clone());
-    if let Some(state) = report.token {
+    if let Some(state) = input.token {
         let written = |file: &DesiredFile| {
             !file.carries_token
                 || new
@@ -103,28 +109,28 @@ fn describe(new: &mut AgentStatus, desired: &Desired, report: &StatusInput<'_>) 
         let delivered = given && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
         let tokens = TokenStatusInput {
             state,
-            old: report.old.token.as_ref(),
-            confirmed: report.confirmed,
+            old: input.old.token.as_ref(),
+            confirmed: input.confirmed,
             delivered: delivered || desired.secret_only,
-            now: report.now,
+            now: input.now,
         };
         new.token = tokens.status(desired);
     }
     if let Some(observed) = registered {
-        let reset = report.fulfilled.contains(&RequestKind::ResetSession);
+        let reset = input.fulfilled.contains(&RequestKind::ResetSession);
         new.rewritten.clone_from(&observed.rewritten);
-        new.session = session::status(desired, new, observed, report.begins_reset, reset);
+        new.session = session::status(desired, new, observed, input.begins_reset, reset);
         new.last_run = observed.activity.run.map(run).or(new.last_run.take());
     }
-    new.session_label = label::status(desired, new.session_label.as_ref(), report.labelled, report.now);
-    new.wake = wake::status(desired, new.wake.as_ref(), report.observed, report.woken, report.now);
-    desired.requests.record(new, &fulfilled(desired, report), report.now);
+    new.session_label = label::status(desired, new.session_label.as_ref(), input.labelled, input.now);
+    new.wake = wake::status(desired, new.wake.as_ref(), input.observed, input.woken, input.now);
+    desired.requests.record(new, &fulfilled(desired, input), input.now);
 }
 
 /// What was done of the one-shot requests. A token is replaced when the one in the Secret was issued for the request.
-fn fulfilled(desired: &Desired, report: &StatusInput<'_>) -> BTreeSet<RequestKind> {
-    let mut done = report.fulfilled.clone();
-    if let Some(TokenState::Held(held)) = report.token
+fn fulfilled(desired: &Desired, input: &StatusInput<'_>) -> BTreeSet<RequestKind> {
+    let mut done = input.fulfilled.clone();
+    if let Some(TokenState::Held(held)) = input.token
         && held.issued_for.is_some()
         && held.issued_for >= desired.requests.due(RequestKind::Rotate)
     {
@@ -138,29 +144,29 @@ fn run(run: ObservedRun) -> RunStatus {
 }
 
 /// The kstatus conditions, present only while true.
-fn progress(new: &mut AgentStatus, report: &StatusInput<'_>, ready: &ConditionUpdate) {
+fn progress(new: &mut AgentStatus, input: &StatusInput<'_>, ready: &ConditionUpdate) {
     clear(&mut new.conditions, ConditionType::Reconciling);
     clear(&mut new.conditions, ConditionType::Stalled);
     if ready.truth == ConditionStatus::True {
         return;
     }
-    let kind = match report.wait {
-        Some(wait) if !wait.trouble().transient => ConditionType::Stalled,
+    let kind = match input.blocker {
+        Some(wait) if !wait.error().transient => ConditionType::Stalled,
         // Everything else is done.
         None if ready.reason == Reason::FileRefused => ConditionType::Stalled,
         Some(_) | None => ConditionType::Reconciling,
     };
-    let since = find(&report.old.conditions, kind).map_or(report.now, |c| c.last_transition_time.0);
+    let since = find(&input.old.conditions, kind).map_or(input.now, |c| c.last_transition_time.0);
     set(
         &mut new.conditions,
         &ConditionUpdate::new(kind, true, ready.reason, ready.message.clone()),
-        report.generation,
+        input.generation,
         since,
     );
 }
 
-fn phase(new: &AgentStatus, report: &StatusInput<'_>) -> Phase {
-    if report.desired.is_some_and(|d| d.paused.is_some()) {
+fn phase(new: &AgentStatus, input: &StatusInput<'_>) -> Phase {
+    if input.desired.is_some_and(|d| d.paused.is_some()) {
         return Phase::Paused;
     }
     if is_true(&new.conditions, ConditionType::Stalled) {
@@ -169,11 +175,11 @@ fn phase(new: &AgentStatus, report: &StatusInput<'_>) -> Phase {
     if !PARTS.iter().all(|part| is_true(&new.conditions, *part)) {
         return Phase::Provisioning;
     }
-    if report.observed.is_some_and(|shown| Liveness::of(None, new, Some(shown)).running_until(report.now).is_some()) {
+    if input.observed.is_some_and(|shown| Liveness::of(None, new, Some(shown)).running_until(input.now).is_some()) {
         return Phase::Active;
     }
     let checked_in = find(&new.conditions, ConditionType::CheckedIn);
-    let silent = checked_in.is_some_and(|c| c.status != "True" && report.desired.is_some());
+    let silent = checked_in.is_some_and(|c| c.status != "True" && input.desired.is_some());
     let given_up = checked_in.is_some_and(|c| c.reason == Reason::MaxWakeAttempts.as_str());
     if given_up || silent && new.heartbeat.is_some() {
         return Phase::Offline;

@@ -27,7 +27,7 @@ pub struct StatusInput<'a> {
     /// The token Secret, when it was read.
     pub token: Option<&'a TokenState>,
     /// Why the agent is not complete.
-    pub wait: Option<&'a Blocker>,
+    pub blocker: Option<&'a Blocker>,
     /// What the agent last reported, when that is newer than the status.
     pub heartbeat: Option<&'a HeartbeatStatus>,
     /// The wake that was sent just now.

@@ -10,14 +10,14 @@ fn truth(status: &AgentStatus, kind: ConditionType) -> String {
 
 /// The status when the gateway could not be asked.
 fn without_gateway(situation: &Situation, trouble: ReconcileError) -> AgentStatus {
-    let wait = Blocker::Blocked(trouble);
+    let blocker = Blocker::Blocked(trouble);
     status(&StatusInput {
         old: &situation.status,
         generation: situation.desired.generation,
         desired: Some(&situation.desired),
         observed: None,
         token: Some(&situation.token),
-        wait: Some(&wait),
+        blocker: Some(&blocker),
         heartbeat: None,
         woken: None,
         labelled: None,

@@ -1,20 +1,24 @@
-//! Where the template of each file comes from.
+//! Where the template of each file comes from: the Agent itself first, then the ConfigMaps of the Agent, of its Board, of its
+//! AgentGateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kube::api::ObjectMeta;
+
+use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
-use crate::api::shared::TemplateSource;
-use crate::api::{Agent, AgentGateway, Board, Reason};
+use crate::api::shared::{ConfigMapKeyRef, TemplateSource, TemplatesRef};
+use crate::api::{AgentGateway, Board, Reason};
 use crate::core::error::ReconcileError;
 
-/// The templates that replace built-in ones.
+/// The templates that replace built-in templates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates {
     /// By file name.
     pub given: BTreeMap<String, Given>,
 }
 
-/// A template that replaces a built-in one.
+/// A template that replaces a built-in template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given {
     /// It is text.
@@ -28,49 +32,228 @@ pub enum Given {
     Binary(ReconcileError),
 }
 
-/// The templates that the Agent itself gives: file name, field and source.
+/// What a ConfigMap holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigMapContent {
+    /// Its `data`.
+    pub data: BTreeMap<String, String>,
+    /// The keys of its `binaryData`.
+    pub binary: BTreeSet<String>,
+}
+
+/// One place that gives templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateOrigin {
+    /// The text of one file, in the Agent.
+    Inline {
+        /// The file.
+        file: String,
+        /// The field of the Agent.
+        field: String,
+        /// The template.
+        text: String,
+    },
+    /// One key of a ConfigMap, for one file.
+    Key {
+        /// The file.
+        file: String,
+        /// The field that names the ConfigMap.
+        field: String,
+        /// The ConfigMap.
+        config_map: ObjectKey,
+        /// The key.
+        key: String,
+    },
+    /// Every key of a ConfigMap, for the file of its name.
+    All {
+        /// The field that names the ConfigMap.
+        field: &'static str,
+        /// The ConfigMap.
+        config_map: ObjectKey,
+    },
+    /// A field that gives nothing.
+    Nothing {
+        /// The field.
+        field: String,
+    },
+}
+
+impl TemplateOrigin {
+    fn config_map(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Key { config_map, .. } | Self::All { config_map, .. } => Some(config_map),
+            Self::Inline { .. } | Self::Nothing { .. } => None,
+        }
+    }
+}
+
+/// The places that give an agent templates. Of two that give the same file, the first one counts.
 #[must_use]
-pub fn own(agent: &Agent) -> Vec<(String, String, &TemplateSource)> {
+pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin> {
+    let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
+    let here = namespace(&agent.metadata);
     let spec = &agent.spec;
     let identity =
-        spec.identity_template.as_ref().map(|t| ("IDENTITY.md".to_owned(), "spec.identityTemplate".to_owned(), t));
-    let soul = spec.soul_template.as_ref().map(|t| ("SOUL.md".to_owned(), "spec.soulTemplate".to_owned(), t));
-    let file = |f: &'_ crate::api::agent::FileSpec| (f.name.clone(), format!("spec.files[{}].template", f.name));
-    let files = spec.files.iter().filter_map(|f| f.template.as_ref().map(|t| (f, t))).map(|(f, t)| {
-        let (name, field) = file(f);
-        (name, field, t)
+        spec.identity_template.iter().map(|t| ("IDENTITY.md".to_owned(), "spec.identityTemplate".to_owned(), t));
+    let soul = spec.soul_template.iter().map(|t| ("SOUL.md".to_owned(), "spec.soulTemplate".to_owned(), t));
+    let files = spec.files.iter().filter_map(|file| {
+        let field = format!("spec.files[{}].template", file.name);
+        Some((file.name.clone(), field, file.template.as_ref()?))
     });
-    identity.into_iter().chain(soul).chain(files).collect()
+    let own = identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template));
+    let all = |field, namespace: &str, reference: Option<&TemplatesRef>| {
+        let name = &reference?.config_map_ref.name;
+        Some(TemplateOrigin::All { field, config_map: ObjectKey::new(namespace, name) })
+    };
+    let of_agent = all("spec.templates of the Agent", &here, spec.templates.as_ref());
+    let of_board = board.and_then(|b| all("spec.templates of its Board", &here, b.spec.templates.as_ref()));
+    let of_gateway = gateway
+        .and_then(|g| all("spec.templates of its AgentGateway", &namespace(&g.metadata), g.spec.templates.as_ref()));
+    own.chain(of_agent).chain(of_board).chain(of_gateway).collect()
 }
 
-/// The ConfigMaps that an Agent, its Board and its gateway name, so that a change of one reaches the agent.
-#[must_use]
-pub fn config_maps(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> BTreeSet<ObjectKey> {
-    let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
-    let keyed = own(agent).into_iter().filter_map(|(_, _, t)| t.config_map_key_ref.as_ref()).map(|r| &r.name);
-    let of_agent = agent.spec.templates.as_ref().map(|t| &t.config_map_ref.name);
-    let of_board = board.and_then(|b| b.spec.templates.as_ref()).map(|t| &t.config_map_ref.name);
-    let here = keyed.chain(of_agent).chain(of_board).map(|name| ObjectKey::new(namespace, name));
-    let of_gateway = gateway.and_then(|g| {
-        let name = &g.templates()?.name;
-        Some(ObjectKey::new(g.metadata.namespace.as_deref().unwrap_or_default(), name))
-    });
-    here.chain(of_gateway).collect()
+fn origin(namespace: &str, file: String, field: String, template: &TemplateSource) -> TemplateOrigin {
+    match (&template.inline, &template.config_map_key_ref) {
+        (Some(text), _) => TemplateOrigin::Inline { file, field, text: text.clone() },
+        (None, Some(ConfigMapKeyRef { name, key })) => {
+            TemplateOrigin::Key { file, field, config_map: ObjectKey::new(namespace, name), key: key.clone() }
+        }
+        (None, None) => TemplateOrigin::Nothing { field },
+    }
 }
 
-/// A key of a ConfigMap that a field names does not exist.
+/// The ConfigMaps that these places name, so that a change of one reaches the agent.
 #[must_use]
-pub fn missing_key(namespace: &str, name: &str, key: &str, field: &str) -> ReconcileError {
-    let message =
-        format!("ConfigMap {namespace}/{name}, which {field} names, has no key {key:?}; add it or change that field");
-    ReconcileError::permanent(Reason::ConfigMapNotFound, message)
+pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
+    origins.iter().filter_map(TemplateOrigin::config_map).cloned().collect()
 }
 
-/// A key of a ConfigMap stands in `binaryData`.
-#[must_use]
-pub fn in_binary_data(namespace: &str, name: &str, key: &str, field: &str) -> ReconcileError {
+/// The templates of these places. `contents` has the ConfigMaps of [`config_maps`] that exist.
+///
+/// # Errors
+/// A ConfigMap or a key does not exist, or a field gives nothing; with what to do.
+pub fn collect(
+    origins: &[TemplateOrigin],
+    contents: &BTreeMap<ObjectKey, ConfigMapContent>,
+) -> Result<Templates, ReconcileError> {
+    let mut templates = Templates::default();
+    for origin in origins {
+        match origin {
+            TemplateOrigin::Inline { file, field, text } => {
+                let given = Given::Text { origin: format!("{field}.inline"), source: text.clone() };
+                templates.given.entry(file.clone()).or_insert(given);
+            }
+            TemplateOrigin::Key { file, field, config_map, key } => {
+                let given = one(content(contents, config_map, field)?, config_map, key, field)?;
+                templates.given.entry(file.clone()).or_insert(given);
+            }
+            TemplateOrigin::All { field, config_map } => {
+                let ConfigMapContent { data, binary } = content(contents, config_map, field)?;
+                for (file, source) in data {
+                    templates.given.entry(file.clone()).or_insert_with(|| text(config_map, file, source));
+                }
+                for file in binary {
+                    let error = in_binary_data(config_map, file, field);
+                    templates.given.entry(file.clone()).or_insert(Given::Binary(error));
+                }
+            }
+            TemplateOrigin::Nothing { field } => {
+                let message = format!("{field} gives neither inline nor configMapKeyRef");
+                return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
+            }
+        }
+    }
+    Ok(templates)
+}
+
+fn one(content: &ConfigMapContent, config_map: &ObjectKey, key: &str, field: &str) -> Result<Given, ReconcileError> {
+    match content.data.get(key) {
+        Some(source) => Ok(text(config_map, key, source)),
+        None if content.binary.contains(key) => Ok(Given::Binary(in_binary_data(config_map, key, field))),
+        None => {
+            let message =
+                format!("ConfigMap {config_map}, which {field} names, has no key {key:?}; add it or change that field");
+            Err(ReconcileError::permanent(Reason::ConfigMapNotFound, message))
+        }
+    }
+}
+
+fn text(config_map: &ObjectKey, key: &str, source: &str) -> Given {
+    Given::Text { origin: format!("ConfigMap {config_map}, key {key}"), source: source.to_owned() }
+}
+
+fn content<'a>(
+    contents: &'a BTreeMap<ObjectKey, ConfigMapContent>,
+    config_map: &ObjectKey,
+    field: &str,
+) -> Result<&'a ConfigMapContent, ReconcileError> {
+    contents.get(config_map).ok_or_else(|| {
+        let message =
+            format!("ConfigMap {config_map}, which {field} names, does not exist; create it or change that field");
+        ReconcileError::permanent(Reason::ConfigMapNotFound, message)
+    })
+}
+
+fn in_binary_data(config_map: &ObjectKey, key: &str, field: &str) -> ReconcileError {
     let message = format!(
-        "ConfigMap {namespace}/{name}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
+        "ConfigMap {config_map}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
     );
     ReconcileError::permanent(Reason::TemplateError, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn agent(spec: &Value) -> Agent {
+        let meta = json!({ "name": "a", "namespace": "fleet" });
+        serde_json::from_value(json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "Agent", "metadata": meta, "spec": spec
+        }))
+        .unwrap()
+    }
+
+    fn contents(of: &[(&str, &str, &str)]) -> BTreeMap<ObjectKey, ConfigMapContent> {
+        let mut contents: BTreeMap<_, ConfigMapContent> = BTreeMap::new();
+        for (name, key, text) in of {
+            let map = contents.entry(ObjectKey::new("fleet", *name)).or_default();
+            map.data.insert((*key).to_owned(), (*text).to_owned());
+        }
+        contents
+    }
+
+    #[test]
+    fn the_agents_own_template_comes_before_that_of_a_config_map() {
+        let agent = agent(&json!({
+            "soulTemplate": { "inline": "own" },
+            "files": [{ "name": "USER.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } }],
+            "templates": { "configMapRef": { "name": "all" } },
+        }));
+        let origins = origins(&agent, None, None);
+        let names: Vec<_> = config_maps(&origins).into_iter().map(|key| key.name).collect();
+        assert_eq!(names, ["all", "keys"]);
+        let contents = contents(&[
+            ("keys", "user", "key"),
+            ("all", "SOUL.md", "all"),
+            ("all", "USER.md", "all"),
+            ("all", "X.md", "all"),
+        ]);
+        let templates = collect(&origins, &contents).unwrap();
+        let source = |file: &str| match &templates.given[file] {
+            Given::Text { source, .. } => source.as_str(),
+            Given::Binary(_) => "binary",
+        };
+        assert_eq!(["SOUL.md", "USER.md", "X.md"].map(source), ["own", "key", "all"]);
+    }
+
+    #[test]
+    fn a_missing_config_map_and_a_missing_key_are_errors_that_name_the_field() {
+        let key = json!({ "soulTemplate": { "configMapKeyRef": { "name": "keys", "key": "user" } } });
+        for (present, words) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
+            let error = collect(&origins(&agent(&key), None, None), &contents(present)).unwrap_err();
+            assert!(error.message.contains(words) && error.message.contains("spec.soulTemplate"), "{error}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::liveness::Liveness;
 use super::observed::Observed;
 use crate::api::agent::WakeStatus;
 use crate::backoff::doubled;
+use crate::openclaw::model::ChatMessage;
 
 /// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
@@ -106,6 +107,67 @@ pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<
     let key = record.key.clone().filter(|key| !observed.activity.ended.contains(key))?;
     let before = record.last_sent_at.as_ref()?.0 < observed.connected_at?;
     before.then_some((record.attempts, key))
+}
+
+/// One wake message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WakeMessage {
+    /// The number of the attempt, from 1.
+    pub attempt: i32,
+    /// The number of attempts that the spec allows.
+    pub max_attempts: i32,
+    /// The key by which the gateway knows a repeated request.
+    pub key: String,
+    /// The text.
+    pub text: String,
+    /// Whether the agent's answer is delivered to its channel.
+    pub deliver: bool,
+    /// Whether it was sent before, and the gateway may have lost it.
+    pub repeated: bool,
+}
+
+impl WakeMessage {
+    /// The message of one attempt.
+    #[must_use]
+    pub fn new(desired: &Desired, attempt: i32, key: String, repeated: bool) -> Self {
+        let text = text(&desired.label, attempt, &key);
+        let deliver = desired.wake.is_some_and(|wake| wake.deliver);
+        let max_attempts = desired.wake.map_or(0, |wake| wake.max_attempts);
+        Self { attempt, max_attempts, key, text, deliver, repeated }
+    }
+}
+
+/// What the history of a session shows of a wake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeInHistory {
+    /// The message is not there.
+    Absent,
+    /// The message is there, and nothing came after it.
+    Unanswered,
+    /// The agent answered.
+    Answered,
+}
+
+fn text(name: &str, attempt: i32, key: &str) -> String {
+    let again = if attempt > 1 { " You have not checked in since the last message." } else { "" };
+    format!(
+        "Hello {name}. Your workspace has been provisioned.{again} Read AGENTS.md (and TOOLS.md, if it is there), then check in once with the heartbeat command that stands there. (Reference: {key})"
+    )
+}
+
+/// What the history of a session shows of the wake message with this key.
+#[must_use]
+pub fn in_history(history: &[ChatMessage], key: &str) -> WakeInHistory {
+    let reference = format!("(Reference: {key})");
+    let is_ours = |m: &ChatMessage| {
+        m.text.contains(&reference)
+            || m.idempotency_key.as_deref().is_some_and(|k| k == key || k == format!("{key}:user"))
+    };
+    match history.iter().rposition(is_ours) {
+        None => WakeInHistory::Absent,
+        Some(at) if history[at..].iter().any(|m| m.role == "assistant") => WakeInHistory::Answered,
+        Some(_) => WakeInHistory::Unanswered,
+    }
 }
 
 /// What became of a wake in one reconcile.

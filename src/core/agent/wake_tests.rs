@@ -1,5 +1,6 @@
 use super::*;
 use crate::core::agent::fixtures::{Situation, applied, at};
+use crate::core::agent::plan::Step;
 
 fn next(situation: &Situation) -> WakeDecision {
     let signs = Liveness::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
@@ -222,7 +223,28 @@ fn a_wake_that_may_be_lost_is_sent_again_under_its_own_key_and_counts_as_the_sam
     situation.now = 1010;
     situation.observed.connected_at = Some(at(1005));
     let plan = situation.plan();
-    assert_eq!(plan.steps, [crate::core::agent::plan::Step::Wake { attempt: 1, key: "k1".into(), repeated: true }]);
+    assert_eq!(plan.steps, [Step::Wake(WakeMessage::new(&situation.desired, 1, "k1".into(), true))]);
     situation.apply(&plan.steps[0]);
     assert_eq!((lost(&situation), situation.plan().steps.len()), (None, 0), "once for a connection");
+}
+
+fn said(role: &str, text: &str) -> ChatMessage {
+    ChatMessage { role: role.into(), text: text.into(), ..ChatMessage::default() }
+}
+
+#[test]
+fn the_history_tells_whether_a_wake_arrived_and_was_answered() {
+    let ours = said("user", &text("One", 1, "k-1"));
+    assert_eq!(in_history(&[], "k-1"), WakeInHistory::Absent);
+    assert_eq!(in_history(&[said("user", "hi"), said("assistant", "ho")], "k-1"), WakeInHistory::Absent);
+    assert_eq!(in_history(&[said("assistant", "ho"), ours.clone()], "k-1"), WakeInHistory::Unanswered);
+    assert_eq!(in_history(&[ours, said("assistant", "Done.")], "k-1"), WakeInHistory::Answered);
+}
+
+#[test]
+fn the_key_of_a_tenth_attempt_is_not_taken_for_that_of_the_first() {
+    let tenth = said("user", &text("One", 10, "k-10"));
+    assert_eq!(in_history(&[tenth], "k-1"), WakeInHistory::Absent);
+    let keyed = ChatMessage { idempotency_key: Some("k-1:user".into()), ..said("user", "x") };
+    assert_eq!(in_history(&[keyed], "k-1"), WakeInHistory::Unanswered);
 }

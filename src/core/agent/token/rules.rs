@@ -19,7 +19,7 @@ pub enum TokenState {
     /// A Secret of that name belongs to somebody else.
     Foreign,
     /// The token in it is not the one that Muster put there.
-    Leaked,
+    Tampered,
     /// It holds a token that Muster put there.
     Held(Held),
 }
@@ -34,7 +34,7 @@ pub struct Held {
     /// The request that the token was issued for.
     pub issued_for: Option<Timestamp>,
     /// Whether the other keys say what they should.
-    pub as_told: bool,
+    pub is_current: bool,
 }
 
 /// What is to be done to the token Secret.
@@ -61,7 +61,7 @@ struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Option<TokenChange>;
 
 /// The first rule that applies decides.
-const CHAIN: &[Rule] = &[missing, leaked, outdated, requested, expired, retired];
+const CHAIN: &[Rule] = &[missing, tampered, outdated, requested, expired, retired];
 
 /// What is to be done to the token Secret now.
 #[must_use]
@@ -79,7 +79,7 @@ impl<'a> Case<'a> {
     fn held(&self) -> Option<&'a Held> {
         match self.state {
             TokenState::Held(held) => Some(held),
-            TokenState::Missing | TokenState::Foreign | TokenState::Leaked => None,
+            TokenState::Missing | TokenState::Foreign | TokenState::Tampered => None,
         }
     }
 
@@ -95,12 +95,12 @@ fn missing(case: &Case<'_>) -> Option<TokenChange> {
     (*case.state == TokenState::Missing).then_some(TokenChange::Issue)
 }
 
-fn leaked(case: &Case<'_>) -> Option<TokenChange> {
-    (*case.state == TokenState::Leaked).then_some(TokenChange::Issue)
+fn tampered(case: &Case<'_>) -> Option<TokenChange> {
+    (*case.state == TokenState::Tampered).then_some(TokenChange::Issue)
 }
 
 fn outdated(case: &Case<'_>) -> Option<TokenChange> {
-    (!case.held()?.as_told).then_some(TokenChange::Repair)
+    (!case.held()?.is_current).then_some(TokenChange::Repair)
 }
 
 /// One rotation is ended before the next is begun: an agent that has not heard of the last one would be locked out.
@@ -138,7 +138,7 @@ pub fn due(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp>
 pub fn is_recorded(state: &TokenState, status: Option<&TokenStatus>) -> bool {
     match state {
         TokenState::Held(held) => status.is_some_and(|s| s.sha256 == held.sha256),
-        TokenState::Missing | TokenState::Foreign | TokenState::Leaked => false,
+        TokenState::Missing | TokenState::Foreign | TokenState::Tampered => false,
     }
 }
 
@@ -176,7 +176,7 @@ impl TokenStatusInput<'_> {
         match self.state {
             // Another Secret is named; until the new one holds a token the agent has no other.
             TokenState::Missing if self.moved(desired) => self.old.cloned(),
-            TokenState::Foreign | TokenState::Missing | TokenState::Leaked => {
+            TokenState::Foreign | TokenState::Missing | TokenState::Tampered => {
                 self.old.map(|old| TokenStatus { secret_name, ..revoked(old) })
             }
             TokenState::Held(held) if held.sha256 == old.sha256 => {

@@ -130,7 +130,7 @@ fn one_rotation_is_ended_before_the_next_is_begun() {
 
 #[test]
 fn a_token_that_was_removed_or_changed_by_hand_is_refused_at_once_and_replaced() {
-    for state in [TokenState::Missing, TokenState::Leaked] {
+    for state in [TokenState::Missing, TokenState::Tampered] {
         let mut situation = applied().working();
         situation.token = state;
         situation.record(&Plan::default(), None);
@@ -145,7 +145,7 @@ fn a_token_that_was_removed_or_changed_by_hand_is_refused_at_once_and_replaced()
 fn keys_that_are_out_of_date_are_put_right_and_the_token_stays() {
     let mut situation = applied().working();
     if let TokenState::Held(held) = &mut situation.token {
-        held.as_told = false;
+        held.is_current = false;
     }
     assert_eq!(settle(&mut situation), ["repair_token"]);
     assert_eq!(situation.token, held("t1"));

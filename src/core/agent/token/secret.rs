@@ -1,24 +1,251 @@
-//! An agent's token Secret, as it was read.
+//! An agent's token Secret: how it is read, and how it is changed.
+//!
+//! The token itself is 32 random bytes. They are an argument here, made by the controller that writes the Secret, so that no plan
+//! holds a token.
 
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::SecretString;
+use kube::api::ObjectMeta;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::rules::TokenState;
+use super::rules::{Held, TokenChange, TokenState};
+use crate::api::agent::Agent;
+use crate::api::keys;
+use crate::core::ownership::{self, Owner};
+use crate::hash::sha256_hex;
 
-/// An agent's token Secret.
-#[derive(Clone, Debug)]
+/// An agent's token Secret, as it was read.
+#[derive(Clone)]
 pub struct Token {
     /// What was found.
     pub state: TokenState,
     /// The token, when there is one that Muster put there.
     pub value: Option<SecretString>,
-    pub(crate) secret: Option<Secret>,
+    secret: Option<Secret>,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// A token Secret, as it is to be written.
+pub enum SecretWrite {
+    /// The Secret does not exist yet.
+    Create(Secret),
+    /// The Secret replaces the one that was read, at its `resourceVersion`.
+    Replace(Secret),
 }
 
 impl Token {
+    /// The token of an agent whose Secret does not exist.
+    #[must_use]
+    pub fn missing() -> Self {
+        Self { state: TokenState::Missing, value: None, secret: None }
+    }
+
+    /// The token in a Secret of the right name. `api_url` is the URL that the Secret should name.
+    #[must_use]
+    pub fn read(secret: Secret, owner: Owner, agent: &Agent, api_url: &str) -> Self {
+        let is_own = match owner {
+            Owner::Oneself => true,
+            Owner::Nobody if is_lost(&secret) => false,
+            Owner::Nobody | Owner::Another => {
+                return Self { state: TokenState::Foreign, value: None, secret: None };
+            }
+        };
+        let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
+        let state = value.as_ref().map_or(TokenState::Missing, |value| match state(&secret, value, agent, api_url) {
+            TokenState::Held(held) if !is_own => taken_up(&secret, held, agent),
+            state => state,
+        });
+        let value = value.filter(|_| matches!(state, TokenState::Held(_)));
+        Self { state, value, secret: Some(secret) }
+    }
+
     /// Whether there is a Secret that belongs to the agent.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.secret.is_some()
+    }
+
+    /// The Secret after a change. `fresh` becomes the token when the change issues one, for the request that was made at `request`.
+    #[must_use]
+    pub fn changed(
+        &self,
+        change: TokenChange,
+        agent: &Agent,
+        api_url: &str,
+        request: Option<Timestamp>,
+        fresh: &SecretString,
+    ) -> SecretWrite {
+        let mut secret = self.secret.clone().unwrap_or_else(|| blank(agent));
+        ownership::own(&mut secret.metadata, agent);
+        let data = secret.data.get_or_insert_default();
+        let old = data.get(keys::TOKEN_KEY).cloned();
+        for (key, value) in [(keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)] {
+            data.insert(key.to_owned(), bytes(value));
+        }
+        match change {
+            TokenChange::Issue | TokenChange::Rotate => {
+                data.remove(keys::PREVIOUS_TOKEN_KEY);
+                if let Some(old) = old.filter(|_| change == TokenChange::Rotate) {
+                    data.insert(keys::PREVIOUS_TOKEN_KEY.to_owned(), old);
+                }
+                issue(&mut secret, fresh);
+                let annotations = secret.metadata.annotations.get_or_insert_default();
+                if let Some(request) = request {
+                    annotations.insert(keys::ISSUED_FOR.to_owned(), request.to_string());
+                }
+            }
+            TokenChange::Repair => {}
+            TokenChange::Retire => {
+                data.remove(keys::PREVIOUS_TOKEN_KEY);
+            }
+        }
+        if self.secret.is_some() { SecretWrite::Replace(secret) } else { SecretWrite::Create(secret) }
+    }
+
+    /// The Secret with another token, and none before it: the old token may stand in files that are out of reach now. `None` when
+    /// there is no token to replace.
+    #[must_use]
+    pub fn renewed(&self, fresh: &SecretString) -> Option<Secret> {
+        let mut secret = self.secret.clone()?;
+        let data = secret.data.get_or_insert_default();
+        data.remove(keys::PREVIOUS_TOKEN_KEY);
+        data.contains_key(keys::TOKEN_KEY).then(|| {
+            issue(&mut secret, fresh);
+            secret
+        })
+    }
+}
+
+/// Whether a token is the one that Muster put there, and what stands beside it.
+fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) -> TokenState {
+    let sha256 = sha256_hex(token.expose_secret());
+    let annotation = |key: &str| secret.metadata.annotations.as_ref()?.get(key).cloned();
+    if annotation(keys::ISSUED_SHA256).as_ref() != Some(&sha256) {
+        return TokenState::Tampered;
+    }
+    TokenState::Held(Held {
+        sha256,
+        previous: text(secret, keys::PREVIOUS_TOKEN_KEY).filter(|t| !t.is_empty()).map(|t| sha256_hex(&t)),
+        issued_for: annotation(keys::ISSUED_FOR).and_then(|time| time.parse().ok()),
+        is_current: text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent))
+            && text(secret, keys::API_URL_KEY).as_deref() == Some(api_url),
+    })
+}
+
+/// Whether a Secret without an owner was a token Secret of Muster's: a backup brings it back so.
+fn is_lost(secret: &Secret) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    ownership::is_marked(&secret.metadata) && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
+}
+
+/// The state of a token whose Secret lost its owner. A token that was issued for another Agent may stand in the files of that Agent: it
+/// counts as tampered with.
+fn taken_up(secret: &Secret, held: Held, agent: &Agent) -> TokenState {
+    if text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent)) {
+        TokenState::Held(Held { is_current: false, ..held })
+    } else {
+        TokenState::Tampered
+    }
+}
+
+/// The agent's id in Muster's HTTP API.
+fn uid(agent: &Agent) -> &str {
+    agent.metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = &secret.data.as_ref()?.get(key)?.0;
+    String::from_utf8(bytes.clone()).ok()
+}
+
+/// Puts a new token into a Secret.
+fn issue(secret: &mut Secret, fresh: &SecretString) {
+    let value = fresh.expose_secret();
+    secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes(value));
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.insert(keys::ISSUED_SHA256.to_owned(), sha256_hex(value));
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+/// A token Secret with nothing in it.
+fn blank(agent: &Agent) -> Secret {
+    let metadata = ObjectMeta {
+        name: Some(agent.token_secret_name()),
+        namespace: agent.metadata.namespace.clone(),
+        ..ObjectMeta::default()
+    };
+    Secret { metadata, ..Secret::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> Agent {
+        let mut agent = Agent::default();
+        agent.metadata.name = Some("one".into());
+        agent.metadata.namespace = Some("fleet".into());
+        agent.metadata.uid = Some("u1".into());
+        agent
+    }
+
+    fn written(write: SecretWrite) -> Secret {
+        match write {
+            SecretWrite::Create(secret) | SecretWrite::Replace(secret) => secret,
+        }
+    }
+
+    fn held(token: &Token) -> &Held {
+        match &token.state {
+            TokenState::Held(held) => held,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_issued_is_read_back_and_its_rotation_keeps_it_as_the_previous_one() {
+        let (agent, url) = (agent(), "http://muster:8080");
+        let first = Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into());
+        assert!(matches!(first, SecretWrite::Create(_)));
+        let token = Token::read(written(first), Owner::Oneself, &agent, url);
+        assert_eq!((held(&token).sha256.as_str(), held(&token).is_current), (sha256_hex("first").as_str(), true));
+        let second = token.changed(TokenChange::Rotate, &agent, url, None, &"second".into());
+        let token = Token::read(written(second), Owner::Oneself, &agent, url);
+        assert_eq!(held(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
+        let retired = token.changed(TokenChange::Retire, &agent, url, None, &"unused".into());
+        let token = Token::read(written(retired), Owner::Oneself, &agent, url);
+        assert_eq!(
+            (held(&token).previous.as_deref(), held(&token).sha256.as_str()),
+            (None, sha256_hex("second").as_str())
+        );
+    }
+
+    #[test]
+    fn a_token_that_somebody_else_wrote_counts_as_tampered_with() {
+        let (agent, url) = (agent(), "http://muster:8080");
+        let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into()));
+        secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes("other"));
+        assert_eq!(Token::read(secret.clone(), Owner::Oneself, &agent, url).state, TokenState::Tampered);
+        assert_eq!(Token::read(secret, Owner::Another, &agent, url).state, TokenState::Foreign);
+    }
+
+    #[test]
+    fn a_debug_print_shows_no_token() {
+        let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", None, &"hidden".into()));
+        let token = Token::read(secret, Owner::Oneself, &agent(), "u");
+        assert!(
+            !format!("{token:?}").contains("hidden") && !format!("{token:?}").contains(&format!("{:?}", b"hidden"))
+        );
     }
 }

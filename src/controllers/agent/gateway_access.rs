@@ -1,0 +1,120 @@
+//! An agent's way to its gateway: the connection, what the gateway has, and a permit to work there.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::adoption;
+use crate::api::agent::Agent;
+use crate::api::conditions::is_true;
+use crate::api::object_key::ObjectKey;
+use crate::api::{ConditionType, Reason};
+use crate::controllers::Context;
+use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle};
+use crate::core::agent::binding::Binding;
+use crate::core::agent::conclude::{PassEnd, WITHOUT_PERMIT};
+use crate::core::agent::plan::Plan;
+use crate::core::agent::status::is_observed;
+use crate::core::error::ReconcileError;
+use crate::core::gateway_ref::resolved_gateway;
+use crate::core::requeue::Requeue;
+use crate::openclaw::model::Inventory;
+use crate::state::store::Store;
+
+/// An agent's way to its gateway.
+pub(super) struct GatewayAccess {
+    /// Whether the connection is being made, or was lost a moment ago: what was last seen of the agent stands meanwhile.
+    pub(super) is_settling: bool,
+    gateway: Option<Arc<GatewayHandle>>,
+    inventory: Option<Result<Arc<Inventory>, ReconcileError>>,
+}
+
+impl GatewayAccess {
+    /// The way of an Agent to this gateway.
+    pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, agent: &Agent) -> Self {
+        // Read first: a connection that is made a moment later triggers another reconcile.
+        let is_settling = ctx.gateways.is_settling(key);
+        let gateway = ctx.gateways.handle(key);
+        let inventory = match &gateway {
+            Some(gateway) => Some(adoption::inventory(gateway, agent).await),
+            None => None,
+        };
+        Self { is_settling, gateway, inventory }
+    }
+
+    /// The connection and what the gateway has, when both are known.
+    pub(super) fn known(&self) -> Option<(&Arc<GatewayHandle>, &Arc<Inventory>)> {
+        self.gateway.as_ref().zip(self.inventory.as_ref()?.as_ref().ok())
+    }
+
+    /// Whether both are known.
+    pub(super) fn is_ready(&self) -> bool {
+        self.known().is_some()
+    }
+
+    /// The names of the files that the gateway accepts, when that is known.
+    pub(super) fn accepted_files(&self) -> Option<&BTreeSet<String>> {
+        self.known().map(|(_, inventory)| &inventory.capabilities.accepted_files)
+    }
+
+    /// The connection and what the gateway has.
+    ///
+    /// # Errors
+    /// `GatewayNotReady`, and why.
+    pub(super) fn ready(&self, key: &ObjectKey) -> Result<(Arc<GatewayHandle>, Arc<Inventory>), ReconcileError> {
+        match (&self.gateway, &self.inventory) {
+            (Some(gateway), Some(Ok(inventory))) => Ok((Arc::clone(gateway), Arc::clone(inventory))),
+            (_, Some(Err(error))) => Err(error.clone()),
+            (_, None) | (None, _) => {
+                let message =
+                    format!("there is no connection to gateway {key}; see the conditions of that AgentGateway");
+                Err(ReconcileError::transient(Reason::GatewayNotReady, message))
+            }
+        }
+    }
+}
+
+/// A permit to work at the gateway: the early permit if it is of this connection, or else another.
+///
+/// # Errors
+/// The end of a pass without a permit.
+pub(super) fn held_permit(
+    gateway: &Arc<GatewayHandle>,
+    early: Option<AgentPermit>,
+    agent: &Agent,
+) -> Result<AgentPermit, PassEnd> {
+    early.filter(|permit| permit.is_of(gateway)).or_else(|| permit(gateway, agent)).ok_or_else(requeue_without_permit)
+}
+
+/// A permit of the agent's gateway, before anything is read: nothing is read for an agent that has to wait. A new spec is read at
+/// once, so that its errors are shown at once.
+///
+/// # Errors
+/// The end of a pass without a permit.
+pub(super) fn try_permit<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<AgentPermit>, PassEnd> {
+    let key = resolved_gateway(&ctx.state.store, agent).filter(|_| is_observed(agent));
+    let gateway = key.and_then(|key| ctx.gateways.handle(&key)).filter(|gateway| gateway.inventory().is_ok());
+    let Some(gateway) = gateway else { return Ok(None) };
+    let permit = permit(&gateway, agent).ok_or_else(requeue_without_permit)?;
+    if agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)) {
+        permit.mark_ready();
+    }
+    Ok(Some(permit))
+}
+
+fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
+    gateway.agent_permit(&ObjectKey::of(&agent.metadata), Binding::of(agent).is_none())
+}
+
+/// The end of a pass without a permit. A released permit triggers the agent.
+fn requeue_without_permit() -> PassEnd {
+    PassEnd::Postponed(Requeue::after(WITHOUT_PERMIT))
+}
+
+/// Leaves out of a plan what can wait until the peers on the gateway are set up. Returns the plan, and whether something is left out.
+pub(super) fn defer_for_peers(plan: Plan, gateway: &GatewayHandle, permit: &AgentPermit) -> (Plan, bool) {
+    let Some(first) = plan.while_peers_are_set_up() else { return (plan, false) };
+    if first.steps.is_empty() {
+        permit.mark_ready();
+    }
+    if gateway.has_unready_peers(permit) { (first, true) } else { (plan, false) }
+}

@@ -1,0 +1,251 @@
+//! What a pass of the reconcile comes to: the status, and when the next pass is due.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::blocked::Blocker;
+use super::cleanup::waits_for_permit;
+use super::desired::Desired;
+use super::label::{LabelDecision, LabelResult, labelling};
+use super::liveness::Liveness;
+use super::observed::{Observed, Registration};
+use super::plan::{Plan, Step};
+use super::status::status;
+use super::status_input::StatusInput;
+use super::token::rules as token;
+use super::wake::{WakeDecision, WakeResult, waking};
+use crate::api::Reason;
+use crate::api::agent::AgentStatus;
+use crate::core::error::ReconcileError;
+use crate::core::requeue::Requeue;
+
+/// The time after which a reconcile without a permit of its gateway looks again, should no released permit trigger it before.
+pub const WITHOUT_PERMIT: Duration = Duration::from_secs(30);
+/// The time after which a deferred agent looks whether its peers on the gateway are set up.
+const AFTER_PEERS: Duration = Duration::from_secs(3);
+/// The time between two looks at an agent whose gateway is not ready. The gateway's connection triggers a look before that.
+const WITHOUT_GATEWAY: Duration = Duration::from_mins(1);
+/// The time between two looks at an agent whose spec or whose references do not hold.
+const UNTIL_CHANGED: Duration = Duration::from_mins(10);
+
+/// What became of the Steps of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The first failure; the Steps after it were not tried.
+    pub failed: Option<ReconcileError>,
+    /// The wake that was sent.
+    pub woken: Option<WakeResult>,
+    /// What became of the label that was sent. A refusal is no failure.
+    pub labelled: Option<LabelResult>,
+}
+
+/// A plan whose Steps were tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedPlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Whether a part of it was left out until the peers on the gateway are set up.
+    pub deferred: bool,
+    /// What became of its Steps.
+    pub outcome: Outcome,
+}
+
+/// How a pass ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassEnd {
+    /// The Steps of the plan were tried.
+    Applied(Box<AppliedPlan>),
+    /// A step before the plan failed.
+    Failed(ReconcileError),
+    /// An earlier binding was undone.
+    Released,
+    /// The Agent had changed since it was cached, and was read anew.
+    Refreshed,
+    /// Nothing is known or can be done now; the status stays as it is.
+    Postponed(Requeue),
+}
+
+impl From<ReconcileError> for PassEnd {
+    fn from(error: ReconcileError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What follows a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextPass {
+    /// Another pass at once.
+    Again,
+    /// Another reconcile.
+    Requeue(Requeue),
+}
+
+/// What a pass comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conclusion {
+    /// The status to be written, if it differs from the recorded status.
+    pub status: AgentStatus,
+    /// What follows.
+    pub next: NextPass,
+}
+
+/// Concludes a pass. `facts` holds what the pass found out, and nothing yet of what it did.
+#[must_use]
+pub fn conclude(facts: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
+    let unchanged = |next| Conclusion { status: facts.old.clone(), next };
+    match end {
+        PassEnd::Applied(done) => applied(facts, done),
+        PassEnd::Failed(error) => {
+            let blocker = Blocker::Blocked(error.clone());
+            let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*facts });
+            Conclusion { status, next: NextPass::Requeue(after_failure(error)) }
+        }
+        PassEnd::Released => {
+            let status = status(&StatusInput { observed: None, blocker: None, ..*facts });
+            Conclusion { status, next: NextPass::Again }
+        }
+        PassEnd::Refreshed => unchanged(NextPass::Again),
+        PassEnd::Postponed(requeue) => unchanged(NextPass::Requeue(*requeue)),
+    }
+}
+
+fn after_failure(error: &ReconcileError) -> Requeue {
+    match error.reason {
+        Reason::GatewayNotReady => Requeue::after(WITHOUT_GATEWAY),
+        _ if waits_for_permit(error) => Requeue::after(WITHOUT_PERMIT),
+        _ if error.transient => Requeue::retry(),
+        _ => Requeue::after(UNTIL_CHANGED),
+    }
+}
+
+fn applied(facts: &StatusInput<'_>, done: &AppliedPlan) -> Conclusion {
+    let AppliedPlan { plan, deferred, outcome } = done;
+    let failed = outcome.failed.clone().map(Blocker::Blocked);
+    let blocker = failed.as_ref().or(plan.blocker.as_ref());
+    let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
+    let new = status(&StatusInput {
+        // A release has replaced the token that was read.
+        token: facts.token.filter(|_| !is_released),
+        blocker,
+        woken: outcome.woken.as_ref(),
+        labelled: outcome.labelled.as_ref(),
+        fulfilled: if blocker.is_none() { &plan.fulfils } else { facts.fulfilled },
+        begins_reset: plan.begins_reset && blocker.is_none(),
+        ..*facts
+    });
+    let next = next(facts, &new, done, blocker);
+    // While an agent is set up, the next pass says the same and more.
+    let registered = facts.observed.is_some_and(|observed| observed.registration == Registration::Current);
+    let is_said_next = (plan.again || *deferred) && blocker.is_none() && !registered;
+    Conclusion { status: if is_said_next { facts.old.clone() } else { new }, next }
+}
+
+fn next(facts: &StatusInput<'_>, new: &AgentStatus, done: &AppliedPlan, blocker: Option<&Blocker>) -> NextPass {
+    let (Some(desired), Some(observed)) = (facts.desired, facts.observed) else { return NextPass::Again };
+    // A token that the status has let go of is then dropped from the Secret.
+    let token_is_due =
+        facts.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), facts.now).is_some());
+    let requeue = match blocker {
+        Some(Blocker::Blocked(error)) if error.transient => Requeue::retry(),
+        Some(Blocker::Blocked(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
+        None if done.deferred => Requeue::after(AFTER_PEERS),
+        None if done.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
+        None if done.plan.again || token_is_due => return NextPass::Again,
+        None => Requeue::after(rest(desired, new, observed, facts.now)),
+    };
+    NextPass::Requeue(requeue)
+}
+
+/// How long nothing happens by itself.
+fn rest(desired: &Desired, status: &AgentStatus, observed: &Observed, now: Timestamp) -> Duration {
+    let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
+    let liveness = Liveness::of(seen, status, Some(observed));
+    let wake = match waking(desired, status.wake.as_ref(), &liveness, now) {
+        WakeDecision::Until(at) | WakeDecision::Again(at) | WakeDecision::Busy(at) => Some(at),
+        WakeDecision::Rest | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
+    };
+    let stale = liveness.stale_at(desired).into_iter().chain(liveness.running_until(now)).filter(|at| *at > now);
+    let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
+        LabelDecision::Later(at) => Some(at),
+        LabelDecision::Send(_) => Some(now),
+        LabelDecision::Rest => None,
+    };
+    let token = token::due(desired, status.token.as_ref());
+    let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
+    let until = soonest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::agent::fixtures::{Situation, applied as just_applied};
+
+    /// The pass that applies the plan of a situation, with this outcome of its Steps.
+    fn pass(situation: &Situation, deferred: bool, outcome: Outcome) -> Conclusion {
+        let end = PassEnd::Applied(Box::new(AppliedPlan { plan: situation.plan(), deferred, outcome }));
+        situation.conclude(&end)
+    }
+
+    fn requeue(conclusion: &Conclusion) -> Option<Requeue> {
+        match conclusion.next {
+            NextPass::Again => None,
+            NextPass::Requeue(requeue) => Some(requeue),
+        }
+    }
+
+    #[test]
+    fn a_failure_before_the_plan_is_retried_as_its_cause_asks() {
+        let situation = just_applied().working();
+        let after = |error: ReconcileError| {
+            let conclusion = situation.conclude(&PassEnd::Failed(error.clone()));
+            assert_eq!(conclusion.status.last_error.as_ref().map(|e| e.message.as_str()), Some(error.message.as_str()));
+            requeue(&conclusion)
+        };
+        let transient = |reason| ReconcileError::transient(reason, "x");
+        assert_eq!(after(transient(Reason::KubernetesError)), Some(Requeue::retry()));
+        assert_eq!(after(transient(Reason::GatewayNotReady)), Some(Requeue::after(WITHOUT_GATEWAY)));
+        assert_eq!(after(transient(Reason::Deleting)), Some(Requeue::after(WITHOUT_PERMIT)));
+        assert_eq!(after(ReconcileError::permanent(Reason::InvalidSpec, "x")), Some(Requeue::after(UNTIL_CHANGED)));
+    }
+
+    #[test]
+    fn a_pass_that_ends_without_news_changes_no_status() {
+        let situation = just_applied().working();
+        for (end, next) in [
+            (PassEnd::Refreshed, NextPass::Again),
+            (PassEnd::Postponed(Requeue::retry()), NextPass::Requeue(Requeue::retry())),
+        ] {
+            assert_eq!(situation.conclude(&end), Conclusion { status: situation.status.clone(), next });
+        }
+    }
+
+    #[test]
+    fn a_plan_with_more_to_do_is_followed_at_once_and_a_deferred_plan_by_a_look_at_the_peers() {
+        let situation = just_applied().bound().with_token().registered();
+        assert_eq!(pass(&situation, false, Outcome::default()).next, NextPass::Again);
+        let deferred = pass(&just_applied().provisioned(), true, Outcome::default());
+        assert_eq!(requeue(&deferred), Some(Requeue::after(AFTER_PEERS)));
+    }
+
+    #[test]
+    fn a_failed_step_blocks_and_fulfils_no_request() {
+        let situation = just_applied().bound().with_token().registered();
+        let failed = ReconcileError::transient(Reason::GatewayError, "no answer");
+        let conclusion = pass(&situation, false, Outcome { failed: Some(failed), ..Outcome::default() });
+        assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
+        assert_eq!(conclusion.status.last_error.map(|error| error.message), Some("no answer".into()));
+    }
+
+    #[test]
+    fn a_working_agent_is_looked_at_when_it_would_go_stale() {
+        let situation = just_applied().working();
+        let conclusion = pass(&situation, false, Outcome::default());
+        assert_eq!(
+            requeue(&conclusion),
+            Some(Requeue::after(Duration::from_secs(599))),
+            "two intervals after its last call"
+        );
+    }
+}
