@@ -188,6 +188,79 @@ words! {
     }
 }
 
+/// How long the cause of a reason lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Until somebody changes something.
+    Lasting,
+    /// It may pass by itself.
+    Passing,
+    /// The error says it: the same reason may last or pass.
+    OfTheError,
+}
+
+impl Reason {
+    /// How long its cause lasts.
+    #[must_use]
+    pub fn persistence(self) -> Persistence {
+        match self {
+            Self::BoardNotFound
+            | Self::GatewayNotFound
+            | Self::NotAdmitted
+            | Self::RoleTaken
+            | Self::BoardFull
+            | Self::AgentIdTaken
+            | Self::ConfigMapNotFound
+            | Self::TemplateError
+            | Self::SecretNotFound
+            | Self::SecretConflict
+            | Self::SecretInvalid
+            | Self::InvalidSpec
+            | Self::EntryRefused
+            | Self::FileTooLarge
+            | Self::FileRefused
+            | Self::BadCredentials
+            | Self::ScopesMissing
+            | Self::PairingRequired
+            | Self::DeviceRejected
+            | Self::ProtocolMismatch
+            | Self::MethodsMissing
+            | Self::RosterUnreadable
+            | Self::Refused
+            | Self::OverLimit => Persistence::Lasting,
+            Self::GatewayError | Self::KubernetesError | Self::RepeatedWrite | Self::DeletionBlocked => {
+                Persistence::OfTheError
+            }
+            Self::Reconciled
+            | Self::Progressing
+            | Self::Deleting
+            | Self::GatewayNotReady
+            | Self::EntryDelayed
+            | Self::WaitingForConfigWrite
+            | Self::NotSettled
+            | Self::RateLimited
+            | Self::Drifted
+            | Self::LabelRefused
+            | Self::WaitingForCheckIn
+            | Self::DeadlineExceeded
+            | Self::MaxWakeAttempts
+            | Self::Stale
+            | Self::CheckedIn
+            | Self::NotWoken
+            | Self::Suspended
+            | Self::Running
+            | Self::Connected
+            | Self::Connecting
+            | Self::Unreachable
+            | Self::NotConnected
+            | Self::NoLead
+            | Self::LeadNotReady
+            | Self::AgentsBound
+            | Self::HeartbeatsStopped => Persistence::Passing,
+        }
+    }
+}
+
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionStatus {

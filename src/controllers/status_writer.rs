@@ -1,17 +1,92 @@
-//! Writes of an Agent's status, and what it means when Kubernetes refuses one.
+//! Writes the status of an object when it changed, and publishes the events that follow from the change. No other code writes a
+//! status, except for the binding and the time of a heartbeat.
+
+use std::fmt::Debug;
 
 use kube::api::ObjectMeta;
 use tracing::{debug, warn};
 
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use crate::controllers::Context;
 use crate::core::agent::binding::Binding;
-use crate::core::agent::events::news;
 use crate::core::error::ReconcileError;
+use crate::core::{agent, gateway};
 use crate::state::store::{EventTarget, Store, StoreError};
 
+/// What became of a status.
+#[derive(Debug)]
+pub(crate) enum Written<K> {
+    /// The recorded status says the same.
+    Unchanged,
+    /// It was written; the object as it is now.
+    Now(Box<K>),
+    /// It could not be written, which is logged.
+    Failed,
+}
+
+impl<K: Debug> Written<K> {
+    fn of(kind: &str, meta: &ObjectMeta, result: Result<K, StoreError>) -> Self {
+        match result {
+            Ok(object) => Self::Now(Box::new(object)),
+            Err(error) => {
+                log_failed(kind, meta, &error);
+                Self::Failed
+            }
+        }
+    }
+}
+
+/// Writes the status of an Agent.
+pub(crate) async fn write_agent<S: Store>(ctx: &Context<S>, agent: &Agent, new: &AgentStatus) -> Written<Agent> {
+    let (store, old) = (&ctx.state.store, agent.status.clone().unwrap_or_default());
+    if old == *new {
+        return Written::Unchanged;
+    }
+    let written = Written::of("Agent", &agent.metadata, store.agent_status(agent, new).await);
+    if let (Written::Now(_), Some(event)) = (&written, agent::events::of_change(&old, new)) {
+        store.tell(EventTarget::Agent(agent), &event).await;
+    }
+    written
+}
+
+/// Writes the status of a Board.
+pub(crate) async fn write_board<S: Store>(ctx: &Context<S>, board: &Board, new: &BoardStatus) -> Written<Board> {
+    if board.status.as_ref() == Some(new) {
+        return Written::Unchanged;
+    }
+    Written::of("Board", &board.metadata, ctx.state.store.board_status(board, new).await)
+}
+
+/// Writes the status of an AgentGateway. Its events come after what follows the write, see [`publish_gateway_events`].
+pub(crate) async fn write_gateway<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    new: &AgentGatewayStatus,
+) -> Written<AgentGateway> {
+    if gateway.status.as_ref() == Some(new) {
+        return Written::Unchanged;
+    }
+    Written::of("AgentGateway", &gateway.metadata, ctx.state.store.gateway_status(gateway, new).await)
+}
+
+/// Publishes the events that follow from a change of an AgentGateway's status.
+pub(crate) async fn publish_gateway_events<S: Store>(
+    ctx: &Context<S>,
+    gateway: &AgentGateway,
+    new: &AgentGatewayStatus,
+) {
+    let old = gateway.status.clone().unwrap_or_default();
+    for event in gateway::events::of_change(&old, new) {
+        ctx.state.store.tell(EventTarget::Gateway(gateway), &event).await;
+    }
+}
+
 /// Records in the status what may be on a gateway because of this Agent.
+///
+/// # Errors
+/// The request to Kubernetes that failed.
 pub(crate) async fn write_binding<S: Store>(
     store: &S,
     agent: &Agent,
@@ -22,8 +97,8 @@ pub(crate) async fn write_binding<S: Store>(
     Ok(store.agent_status(agent, &status).await?)
 }
 
-/// Logs that a status could not be written. That it changed meanwhile, or is gone, is ordinary: it is read again.
-pub(crate) fn status_not_written(kind: &str, meta: &ObjectMeta, error: &StoreError) {
+/// Logs that a status could not be written. An object that changed meanwhile, or is gone, is ordinary: it is read again.
+pub(crate) fn log_failed(kind: &str, meta: &ObjectMeta, error: &StoreError) {
     let object = ObjectKey::of(meta);
     match error {
         StoreError::Conflict(_) | StoreError::NotFound(_) => {
@@ -33,23 +108,4 @@ pub(crate) fn status_not_written(kind: &str, meta: &ObjectMeta, error: &StoreErr
             warn!(kind, %object, %error, "status not written");
         }
     }
-}
-
-/// Writes the status if it changed, and tells of a change of Ready. `None` when it could not be written.
-pub(crate) async fn write_status<S: Store>(ctx: &Context<S>, agent: &Agent, new: &AgentStatus) -> Option<Agent> {
-    let old = agent.status.clone().unwrap_or_default();
-    if old == *new {
-        return Some(agent.clone());
-    }
-    let written = match ctx.state.store.agent_status(agent, new).await {
-        Ok(written) => written,
-        Err(error) => {
-            status_not_written("Agent", &agent.metadata, &error);
-            return None;
-        }
-    };
-    if let Some(note) = news(&old, new) {
-        ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
-    }
-    Some(written)
 }

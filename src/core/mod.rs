@@ -4,10 +4,12 @@
 //! time is an argument. This folder knows the resources, the templates and the values that a gateway answers with.
 
 pub mod agent;
+pub mod board;
 pub mod error;
 pub mod event;
 pub mod gateway;
 pub mod gateway_ref;
+pub mod kstatus;
 pub mod names;
 pub mod objects;
 pub mod ownership;

@@ -8,9 +8,9 @@ use crate::api::agent::{Phase, Role};
 use crate::api::conditions::{find, is_true};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::gateway_of_board;
 use crate::state::store::Store;
-use crate::state::unmanaged::Unmanaged;
 
 /// An agent. Fields that are not known are null, and never left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

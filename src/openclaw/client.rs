@@ -1,6 +1,5 @@
 //! The handle to a gateway, and the tasks behind it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +11,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::channel::{Change, Meter, Requester, resync};
 use super::config_writer::batch_window::{ExpectedEntries, ExpectedEntry};
-use super::config_writer::entry_queue::EntryQueue;
-use super::config_writer::shared_blocks::SharedBlocks;
 use super::config_writer::write_guard::{Write, WriteGuard};
 use super::config_writer::write_lock::{WriteLock, WriteLockGuard};
 use super::config_writer::writer::{ConfigWriter, WriteCommand};
@@ -27,6 +24,7 @@ use super::model::{
     AgentEntry, CallError, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
 };
 use super::settings::ConnectionSettings;
+use crate::openclaw::config_writer::writer::WriterParts;
 use crate::openclaw::limits;
 
 /// Most requests that wait for their turn; further ones wait for a place.
@@ -106,20 +104,15 @@ impl GatewayClient {
             resync,
         };
         let config_writer = ConfigWriter {
-            caller: caller.clone(),
+            requester: caller.clone(),
             commands: commands_rx,
             inventory: inventory_rx.clone(),
             wanted: wanted.clone(),
             writes,
             changes: changes.clone(),
-            turns: Arc::clone(&turns),
-            queue: EntryQueue::default(),
-            guard: WriteGuard::default(),
-            rewritten: BTreeMap::new(),
-            failing: None,
-            gathering: arrivals.gathering(),
-            shared: SharedBlocks::default(),
-            news: Vec::new(),
+            lock: Arc::clone(&turns),
+            window: arrivals.gathering(),
+            parts: WriterParts::default(),
         };
         tokio::spawn(connection.run());
         tokio::spawn(informer.run());

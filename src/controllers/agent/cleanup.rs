@@ -6,17 +6,20 @@ use crate::api::agent::{Agent, Phase};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::Context;
-use crate::controllers::status_writer::{write_binding, write_status};
+use crate::controllers::status_writer::{Written, write_agent, write_binding};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
-use crate::core::agent::cleanup::{self, BOOTS_WITHIN, CleanupDecision, Presence, advice, removal, waits_for_permit};
+use crate::core::agent::cleanup::{
+    self, BOOTS_WITHIN, CleanupDecision, Presence, advice, is_of_somebody_else, is_workspace_shared, removal,
+    waits_for_permit,
+};
 use crate::core::agent::conclude::WITHOUT_PERMIT;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::ownership::has_finalizer;
 use crate::core::requeue::Requeue;
-use crate::openclaw::model::{AgentRow, Deleted, Inventory, same_path};
+use crate::openclaw::model::{Deleted, Inventory};
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
 /// The reason of the event that names what a gateway left of an agent although it was to go.
@@ -71,7 +74,7 @@ async fn from_gateway<S: Store>(
         CleanupDecision::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
         CleanupDecision::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
-            if is_anothers(&link, agent, binding) {
+            if link.inventory().is_ok_and(|inventory| is_of_somebody_else(&inventory, agent, binding)) {
                 let id = &binding.identity.agent_id;
                 let message = format!(
                     "agent {id} stays on gateway {}: somebody else made it before this Agent could",
@@ -140,7 +143,7 @@ async fn remove(
     let id = binding.identity.agent_id.as_str();
     let client = link.client();
     client.withdraw(id);
-    let kept = delete_files && shared(link, binding);
+    let kept = delete_files && link.inventory().map_or(true, |inventory| is_workspace_shared(&inventory, binding));
     let delete_files = delete_files && !kept;
     let deleted =
         client.agent_delete(id, delete_files).await.map_err(|e| ReconcileError::gateway("to remove the agent", &e))?;
@@ -165,26 +168,6 @@ async fn remove(
         Deleted::Absent => None,
     };
     Ok(Removed { kept, left })
-}
-
-/// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
-/// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this one.
-fn is_anothers(link: &crate::controllers::gateway_handle::GatewayHandle, agent: &Agent, binding: &Binding) -> bool {
-    let Ok(inventory) = link.inventory() else { return false };
-    let row = inventory.agents.get(&binding.identity.agent_id);
-    let elsewhere =
-        row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
-    let chosen = agent.spec.agent_id.as_ref() == Some(&binding.identity.agent_id);
-    let never_set_up = agent.status.as_ref().is_none_or(|status| status.files.is_empty());
-    chosen && !binding.adopted && elsewhere && never_set_up
-}
-
-/// Whether the workspace that the gateway would remove is another one than ours, or one that another agent works in. Of an
-/// agent that is gone already there is none to remove.
-fn shared(link: &crate::controllers::gateway_handle::GatewayHandle, binding: &Binding) -> bool {
-    let Ok(inventory) = link.inventory() else { return true };
-    let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
-    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
 }
 
 /// The Step that undoes an earlier binding.
@@ -222,7 +205,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
         Err(_) => return Requeue::retry(),
     };
     let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
-    let told = if said { None } else { tell(ctx, &agent, None).await };
+    let told = if said { None } else { show_deleting(ctx, &agent, None).await };
     let agent = told.as_ref().unwrap_or(&agent);
     let starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
     match detach(ctx, agent).await {
@@ -234,7 +217,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
         }
         Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Requeue::retry(),
         Err(trouble) => {
-            tell(ctx, agent, Some(&trouble)).await;
+            show_deleting(ctx, agent, Some(&trouble)).await;
             let link = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = link.and_then(|link| link.advice_due());
             if waits_for_permit(&trouble) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
@@ -242,11 +225,16 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
     }
 }
 
-/// Says in the status that the agent is being removed, and what that waits for. The Agent as it was written.
-async fn tell<S: Store>(ctx: &Context<S>, agent: &Agent, wait: Option<&ReconcileError>) -> Option<Agent> {
+/// Shows in the status that the agent is being removed, and what the removal waits for. Returns the Agent as it was written.
+async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<&ReconcileError>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
-    let new = status::deleting(&old, agent.metadata.generation.unwrap_or_default(), wait, ctx.state.store.now());
-    write_status(ctx, agent, &new).await
+    let generation = agent.metadata.generation.unwrap_or_default();
+    let new = status::deleting(&old, generation, error, ctx.state.store.now());
+    match write_agent(ctx, agent, &new).await {
+        Written::Unchanged => Some(agent.clone()),
+        Written::Now(agent) => Some(*agent),
+        Written::Failed => None,
+    }
 }
 
 async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {

@@ -16,7 +16,7 @@ use crate::api::ConditionType;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
-use crate::controllers::status_writer::status_not_written;
+use crate::controllers::status_writer::log_failed;
 use crate::state::State;
 use crate::state::store::{Store, StoreError};
 
@@ -120,7 +120,7 @@ pub async fn pass_on<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOu
         Decision::Write(status) => match state.store.agent_status(&agent, &status).await {
             Ok(_) => HeartbeatOutcome::Written,
             Err(error) => {
-                status_not_written("Agent", &agent.metadata, &error);
+                log_failed("Agent", &agent.metadata, &error);
                 match error {
                     StoreError::Conflict(_) | StoreError::Failed(_) => HeartbeatOutcome::NotWritten,
                     StoreError::NotFound(_) | StoreError::Terminating(_) | StoreError::Refused(_) => {

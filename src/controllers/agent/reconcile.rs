@@ -14,7 +14,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::controllers::Context;
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::controllers::status_writer::write_status;
+use crate::controllers::status_writer::{Written, write_agent};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::build::build;
 use crate::core::agent::cleanup::Presence;
@@ -49,8 +49,11 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
         let mut facts = Facts::default();
         let end = Box::pin(pass(ctx, &mut work, &mut facts)).await.unwrap_or_else(|early| early);
         let Conclusion { status, next } = facts.conclude(ctx, &work.agent, &end);
-        let Some(recorded) = write_status(ctx, &work.agent, &status).await else { return Requeue::retry() };
-        work.agent = recorded;
+        match write_agent(ctx, &work.agent, &status).await {
+            Written::Unchanged => {}
+            Written::Now(agent) => work.agent = *agent,
+            Written::Failed => return Requeue::retry(),
+        }
         match next {
             NextPass::Again => {}
             NextPass::Requeue(requeue) => return requeue,

@@ -6,40 +6,27 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::credentials::{Credentials, SecretHolder};
-use crate::api::agent::{Agent, Role};
-use crate::api::conditions::{self, find};
-use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
-use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason, keys};
+use crate::api::{AgentGateway, Reason, keys};
 use crate::controllers::Context;
 use crate::controllers::agent::cleanup::cut_off;
-use crate::controllers::board::inherited_id;
 use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::controllers::status_writer::status_not_written;
-use crate::core::agent::binding::Binding;
+use crate::controllers::status_writer::{Written, publish_gateway_events, write_gateway};
 use crate::core::error::ReconcileError;
-use crate::core::event::Event;
+use crate::core::gateway::census::{Census, bound, undeclared};
 use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
-use crate::core::gateway::status::{GatewayObservation, status};
-use crate::core::request_progress::progress;
-use crate::core::requests::RequestTimes;
+use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
 use crate::core::requeue::Requeue;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTING;
 use crate::state::store::{EventTarget, FinalizerChange, Store};
-use crate::state::unmanaged::{self, Unmanaged};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
 const WHILE_BOUND: Duration = Duration::from_secs(5);
-
-/// Most agents that no Agent declares and that the status names, and the most letters of their names: anybody may make
-/// agents on a gateway, and a status has a size.
-const MOST_LISTED: usize = 100;
-const LONGEST_NAME: usize = 128;
 
 /// How often the credentials are read again while the gateway refuses them.
 const WHILE_REFUSED: Duration = Duration::from_secs(30);
@@ -210,79 +197,37 @@ pub(crate) fn close<S: Store>(ctx: &Context<S>, key: &ObjectKey) {
     ctx.souls.close(key);
 }
 
-/// How many agents there are, and those that no Agent declares. Of these what was seen last, while the gateway cannot be asked.
-fn census<S: Store>(
-    store: &S,
-    key: &ObjectKey,
-    seen: &GatewayObservation<'_>,
-    old: &AgentGatewayStatus,
-) -> (AgentCounts, Vec<UnmanagedAgent>) {
-    let mut ids = std::collections::BTreeSet::new();
-    let mut ready = 0_usize;
-    for agent in store.agents() {
-        let Some(binding) = Binding::of(&agent).filter(|b| b.gateway == *key) else { continue };
-        ids.insert(binding.identity.agent_id);
-        let conditions = agent.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-        ready += usize::from(conditions::is_true(conditions, ConditionType::Ready));
-    }
-    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    let (unmanaged, listed) = match seen {
-        GatewayObservation::Connection(ObservedConnection { inventory: Some(inventory), .. }) => {
-            let found = unmanaged::on(store, key, inventory);
-            (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
-        }
-        GatewayObservation::Connection(_)
-        | GatewayObservation::Error(_)
-        | GatewayObservation::Suspended
-        | GatewayObservation::Bound(..) => {
-            (old.agents.as_ref().map_or(0, |counts| counts.unmanaged), old.unmanaged.clone())
-        }
-    };
-    (AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged }, listed)
-}
-
-fn listed(agent: Unmanaged) -> UnmanagedAgent {
-    let name = agent.name.map(|name| name.chars().take(LONGEST_NAME).collect());
-    UnmanagedAgent { id: agent.id, name }
-}
-
-/// The Agents that are bound to a gateway.
-fn bound<S: Store>(store: &S, key: &ObjectKey) -> Vec<Arc<Agent>> {
-    let mut agents = store.agents();
-    agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
-    agents
-}
-
-/// Writes the status if it changed, and tells of a change of Ready.
+/// Writes the status if it changed, and publishes the events that follow.
 async fn record<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
     key: &ObjectKey,
     seen: &GatewayObservation<'_>,
 ) -> Requeue {
+    let (store, now) = (&ctx.state.store, ctx.state.store.now());
     let old = gateway.status.clone().unwrap_or_default();
-    let (counts, unmanaged) = census(&ctx.state.store, key, seen, &old);
-    let now = ctx.state.store.now();
-    let mut new = status(gateway, &old, seen, counts, now);
-    let asked = RequestTimes::read(gateway.metadata.annotations.as_ref(), now);
-    let bound = bound(&ctx.state.store, key);
-    let main = bound.iter().find(|agent| agent.spec.role == Role::Main);
-    new.main_agent_id = main.and_then(|main| inherited_id(main)).or(new.main_agent_id);
-    new.last_sync = progress(&asked, &bound).or(new.last_sync);
-    new.soul_directory = ctx.souls.status(gateway, old.soul_directory.as_ref(), now);
-    new.invalid_requests = asked.invalid;
-    new.unmanaged = unmanaged;
-    if new == old && gateway.status.is_some() {
-        claim(ctx, key, seen);
-        return Requeue::on_change();
-    }
-    if let Err(error) = ctx.state.store.gateway_status(gateway, &new).await {
-        status_not_written("AgentGateway", &gateway.metadata, &error);
+    let found = match seen {
+        GatewayObservation::Connection(connection) => {
+            connection.inventory.as_deref().map(|inventory| undeclared(store, key, inventory))
+        }
+        GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Bound(..) => None,
+    };
+    let last = Census { counts: old.agents.unwrap_or_default(), unmanaged: old.unmanaged };
+    let bound = bound(store, key);
+    let facts = GatewayFacts {
+        census: Census::of(&bound, found, &last),
+        bound: &bound,
+        soul_directory: ctx.souls.status(gateway, old.soul_directory.as_ref(), now),
+        now,
+    };
+    let new = status(gateway, seen, facts); // pure
+    let written = write_gateway(ctx, gateway, &new).await;
+    if matches!(written, Written::Failed) {
         return Requeue::retry();
     }
     claim(ctx, key, seen);
-    for note in news(&old, &new).into_iter().chain(shared_heartbeats::news(&old, &new)) {
-        ctx.state.store.tell(EventTarget::Gateway(gateway), &note).await;
+    if matches!(written, Written::Now(_)) {
+        publish_gateway_events(ctx, gateway, &new).await;
     }
     Requeue::on_change()
 }
@@ -295,24 +240,4 @@ fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &GatewayObservation<
     if let (Some(link), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
         link.client().claim_heartbeats(shared.recorded());
     }
-}
-
-/// What is worth an event: Ready changed its status, or its reason while it is not true.
-fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
-    let ready = find(&new.conditions, ConditionType::Ready)?;
-    let before = find(&old.conditions, ConditionType::Ready);
-    let same = before.is_some_and(|b| (&b.status, &b.reason) == (&ready.status, &ready.reason));
-    let quiet = [Reason::Connecting, Reason::NotSettled].iter().any(|r| r.as_str() == ready.reason);
-    // Events of one reason are counted on the first of them, whose words stay: by then another request is to be approved.
-    let message = if ready.reason == Reason::PairingRequired.as_str() {
-        "the gateway wants this device to be approved; the condition Paired has the command that does it".to_owned()
-    } else {
-        ready.message.clone()
-    };
-    (!same && !quiet).then(|| Event {
-        warning: ready.status != "True",
-        reason: ready.reason.clone(),
-        action: "Connect",
-        message,
-    })
 }

@@ -9,6 +9,7 @@ use crate::api::agent::{Agent, DeletionPolicy};
 use crate::api::conditions::find;
 use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::error::ReconcileError;
+use crate::openclaw::model::{AgentRow, Inventory, same_path};
 
 /// How long a gateway may be away that comes back by itself: a boot was measured to take 20 s at most. One that stays
 /// away for longer may have been killed in the middle of a removal.
@@ -97,6 +98,26 @@ pub fn removal(
         "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({trouble}); to let go of it, set spec.deletionPolicy to Orphan"
     );
     CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
+}
+
+/// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
+/// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this Agent.
+#[must_use]
+pub fn is_of_somebody_else(inventory: &Inventory, agent: &Agent, binding: &Binding) -> bool {
+    let row = inventory.agents.get(&binding.identity.agent_id);
+    let elsewhere =
+        row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
+    let chosen = agent.spec.agent_id.as_ref() == Some(&binding.identity.agent_id);
+    let never_set_up = agent.status.as_ref().is_none_or(|status| status.files.is_empty());
+    chosen && !binding.adopted && elsewhere && never_set_up
+}
+
+/// Whether the workspace that the gateway would remove is another one than ours, or another agent works in it. An agent that is gone
+/// already has no workspace to remove.
+#[must_use]
+pub fn is_workspace_shared(inventory: &Inventory, binding: &Binding) -> bool {
+    let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
+    inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
 }
 
 /// Whether a cleanup only waits for others on the gateway to end. A released permit triggers it.

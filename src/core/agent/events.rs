@@ -7,7 +7,8 @@ use crate::core::event::Event;
 
 /// What is worth an event: a file that stays behind, which is told at no other time, Ready that became true, or an agent that
 /// got stuck in a new way.
-pub(crate) fn news(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
+#[must_use]
+pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(message) = stranded(old, new) {
         return Some(Event { warning: true, reason: "FileLeft".into(), action: "Reconcile", message });
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::binding::Binding;
+use super::blocked::Blocker;
 use super::conditions::{AgentConditions, PARTS, judge};
 use super::desired::{Desired, DesiredFile};
 use super::liveness::Liveness;
@@ -18,6 +20,7 @@ use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::core::agent::{files, label, session, wake};
 use crate::core::error::ReconcileError;
+use crate::core::kstatus::set_progress;
 
 /// The status of an agent that is not being deleted.
 #[must_use]
@@ -34,7 +37,8 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     for verdict in verdicts.iter().chain([&ready]) {
         set(&mut new.conditions, verdict, input.generation, input.now);
     }
-    progress(&mut new, input, &ready);
+    let error = input.blocker.map(Blocker::error);
+    set_progress(&mut new.conditions, &ready, error, None, input.generation, input.now);
     new.last_error = input.blocker.map(|wait| last_error(wait.error()));
     new.phase = Some(phase(&new, input));
     new
@@ -64,6 +68,24 @@ pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&ReconcileError
 #[must_use]
 pub fn is_observed(agent: &Agent) -> bool {
     agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
+}
+
+/// Whether an Agent is Ready.
+#[must_use]
+pub fn is_ready(agent: &Agent) -> bool {
+    agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
+}
+
+/// The derived id under which a gateway has an agent, or may have one that is just being removed: the next lead, or main agent, has
+/// it again.
+#[must_use]
+pub fn inherited_id(agent: &Agent) -> Option<String> {
+    let binding = Binding::of(agent).filter(|_| agent.spec.agent_id.is_none())?;
+    let status = agent.status.as_ref()?;
+    let same = (status.agent_id.as_ref(), status.gateway.as_ref())
+        == (Some(&binding.identity.agent_id), Some(&binding.gateway));
+    let registered = same && is_true(&status.conditions, ConditionType::Registered);
+    (registered || agent.metadata.deletion_timestamp.is_some()).then_some(binding.identity.agent_id)
 }
 
 fn last_error(trouble: &ReconcileError) -> LastError {
@@ -141,28 +163,6 @@ fn fulfilled(desired: &Desired, input: &StatusInput<'_>) -> BTreeSet<RequestKind
 
 fn run(run: ObservedRun) -> RunStatus {
     RunStatus { started_at: Some(Time(run.started)), ended_at: run.ended.map(Time) }
-}
-
-/// The kstatus conditions, present only while true.
-fn progress(new: &mut AgentStatus, input: &StatusInput<'_>, ready: &ConditionUpdate) {
-    clear(&mut new.conditions, ConditionType::Reconciling);
-    clear(&mut new.conditions, ConditionType::Stalled);
-    if ready.truth == ConditionStatus::True {
-        return;
-    }
-    let kind = match input.blocker {
-        Some(wait) if !wait.error().transient => ConditionType::Stalled,
-        // Everything else is done.
-        None if ready.reason == Reason::FileRefused => ConditionType::Stalled,
-        Some(_) | None => ConditionType::Reconciling,
-    };
-    let since = find(&input.old.conditions, kind).map_or(input.now, |c| c.last_transition_time.0);
-    set(
-        &mut new.conditions,
-        &ConditionUpdate::new(kind, true, ready.reason, ready.message.clone()),
-        input.generation,
-        since,
-    );
 }
 
 fn phase(new: &AgentStatus, input: &StatusInput<'_>) -> Phase {

@@ -1,16 +1,23 @@
-//! Agents that gateways have and no Agent resource declares.
+//! The agents of a gateway: those that Agents declare, and those that none declares.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::State;
+use crate::api::agent::Agent;
+use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::binding::Binding;
+use crate::core::agent::status::is_ready;
 use crate::core::gateway_ref::is_same_gateway;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{AgentRow, Inventory, clean, literal};
-use crate::state::store::Store;
+
+/// The number of undeclared agents that a status lists at most: anybody may make agents on a gateway, and a status has a size.
+const MAX_LISTED: usize = 100;
+/// The number of characters of their names that a status shows at most.
+const MAX_NAME_CHARS: usize = 128;
 
 /// An agent that a gateway has and no Agent resource declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +30,47 @@ pub struct Unmanaged {
     pub name: Option<String>,
 }
 
-/// These agents on all gateways whose inventory is known, by gateway and id.
-pub fn unmanaged<S: Store>(state: &State<S>) -> Vec<Unmanaged> {
-    let known = state.inventories.known();
-    let mut found: Vec<_> = known.iter().flat_map(|(key, inventory)| on(&state.store, key, inventory)).collect();
-    found.sort_by(|a, b| (&a.gateway, &a.id).cmp(&(&b.gateway, &b.id)));
-    found
+/// The Agents that are bound to an AgentGateway.
+pub fn bound<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
+    let mut agents = objects.agents();
+    agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
+    agents
 }
 
-/// These agents on one gateway, by id.
-pub fn on<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
+/// The numbers of agents, and the list of undeclared agents, as a status shows them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Census {
+    /// The numbers.
+    pub counts: AgentCounts,
+    /// The undeclared agents.
+    pub unmanaged: Vec<UnmanagedAgent>,
+}
+
+impl Census {
+    /// The census of these bound Agents. Without `found`, while the gateway cannot be asked, the undeclared agents are those of the
+    /// last census.
+    #[must_use]
+    pub fn of(bound: &[Arc<Agent>], found: Option<Vec<Unmanaged>>, last: &Self) -> Self {
+        let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let ids: BTreeSet<_> =
+            bound.iter().filter_map(|agent| Binding::of(agent)).map(|binding| binding.identity.agent_id).collect();
+        let ready = bound.iter().filter(|agent| is_ready(agent)).count();
+        let (count, unmanaged) = match found {
+            Some(found) => (number(found.len()), found.into_iter().take(MAX_LISTED).map(listed).collect()),
+            None => (last.counts.unmanaged, last.unmanaged.clone()),
+        };
+        let counts = AgentCounts { managed: number(ids.len()), ready: number(ready), unmanaged: count };
+        Self { counts, unmanaged }
+    }
+}
+
+fn listed(agent: Unmanaged) -> UnmanagedAgent {
+    let name = agent.name.map(|name| name.chars().take(MAX_NAME_CHARS).collect());
+    UnmanagedAgent { id: agent.id, name }
+}
+
+/// The agents that a gateway has and no Agent resource declares, by id.
+pub fn undeclared<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
     let agents = objects.agents();
     let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
     let here = bindings.filter(|binding| is_same_gateway(objects, &binding.gateway, gateway));

@@ -1,6 +1,8 @@
 //! One AgentGateway: its status and its conditions.
 
+pub mod census;
 pub mod cleanup;
 pub mod conditions;
+pub mod events;
 pub mod shared_heartbeats;
 pub mod status;

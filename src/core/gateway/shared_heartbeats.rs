@@ -127,11 +127,11 @@ fn named(ids: &[&str]) -> String {
 }
 
 /// What is worth an event: agents of others lost their heartbeats.
-pub fn news(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
-    let stopped = |status: &AgentGatewayStatus| {
+pub fn stopped(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
+    let is_stopped = |status: &AgentGatewayStatus| {
         find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
     };
-    let now = stopped(new).filter(|_| stopped(old).is_none())?;
+    let now = is_stopped(new).filter(|_| is_stopped(old).is_none())?;
     Some(Event { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
 }
 

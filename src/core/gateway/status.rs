@@ -1,15 +1,23 @@
 //! The status of an AgentGateway, derived from its connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::census::Census;
 use super::conditions::{ObservedConnection, suspended, troubled, verdicts};
-use crate::api::conditions::{ConditionUpdate, clear, is_true, set};
-use crate::api::gateway::{AgentCounts, GatewayCapabilities, Pairing};
+use crate::api::agent::{Agent, Role};
+use crate::api::conditions::{ConditionUpdate, is_true, set};
+use crate::api::gateway::{GatewayCapabilities, Pairing};
+use crate::api::soul::SoulDirectoryStatus;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
+use crate::core::agent::status::inherited_id;
 use crate::core::error::ReconcileError;
+use crate::core::kstatus::set_progress;
+use crate::core::request_progress::progress;
+use crate::core::requests::RequestTimes;
 use crate::openclaw::model::{ConnectionState, Inventory, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
 /// What was seen of a gateway.
@@ -27,17 +35,37 @@ pub enum GatewayObservation<'a> {
 
 use ConditionType as C;
 
+/// What is known of an AgentGateway besides its connection.
+#[derive(Debug)]
+pub struct GatewayFacts<'a> {
+    /// The Agents that are bound to it.
+    pub bound: &'a [Arc<Agent>],
+    /// The numbers of its agents.
+    pub census: Census,
+    /// The state of its directory of souls.
+    pub soul_directory: Option<SoulDirectoryStatus>,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// The status of a gateway.
 #[must_use]
-pub fn status(
-    gateway: &AgentGateway,
-    old: &AgentGatewayStatus,
-    seen: &GatewayObservation<'_>,
-    counts: AgentCounts,
-    now: Timestamp,
-) -> AgentGatewayStatus {
+pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: GatewayFacts<'_>) -> AgentGatewayStatus {
+    let now = facts.now;
+    let old = &gateway.status.clone().unwrap_or_default();
     let generation = gateway.metadata.generation.unwrap_or_default();
-    let mut new = AgentGatewayStatus { observed_generation: generation, agents: Some(counts), ..old.clone() };
+    let requests = RequestTimes::read(gateway.metadata.annotations.as_ref(), now);
+    let main = facts.bound.iter().find(|agent| agent.spec.role == Role::Main);
+    let mut new = AgentGatewayStatus {
+        observed_generation: generation,
+        agents: Some(facts.census.counts),
+        unmanaged: facts.census.unmanaged,
+        main_agent_id: main.and_then(|main| inherited_id(main)).or_else(|| old.main_agent_id.clone()),
+        last_sync: progress(&requests, facts.bound).or_else(|| old.last_sync.clone()),
+        soul_directory: facts.soul_directory,
+        invalid_requests: requests.invalid,
+        ..old.clone()
+    };
     new.pairing = None;
     let verdicts = match seen {
         GatewayObservation::Error(trouble) => troubled(trouble),
@@ -54,7 +82,9 @@ pub fn status(
     for verdict in &verdicts {
         set(&mut new.conditions, verdict, generation, now);
     }
-    progress(&mut new, generation, now);
+    if let Some(ready) = verdicts.iter().find(|verdict| verdict.kind == C::Ready) {
+        set_progress(&mut new.conditions, ready, None, Some(Reason::Progressing), generation, now);
+    }
     new
 }
 
@@ -150,36 +180,4 @@ fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<P
 /// Whether what a status holds is what would be written into it. An older Muster wrote whatever the gateway had said.
 fn is_plain(pairing: &Pairing) -> bool {
     PairingRequestId::parse(&pairing.request_id).is_some_and(|id| id.command() == pairing.command)
-}
-
-/// The kstatus conditions, present only while true.
-fn progress(new: &mut AgentGatewayStatus, generation: i64, now: Timestamp) {
-    let ready = crate::api::conditions::find(&new.conditions, C::Ready).cloned();
-    let Some(ready) = ready.filter(|c| c.status != "True") else {
-        clear(&mut new.conditions, C::Reconciling);
-        clear(&mut new.conditions, C::Stalled);
-        return;
-    };
-    let lasting = [
-        Reason::BadCredentials,
-        Reason::ScopesMissing,
-        Reason::PairingRequired,
-        Reason::DeviceRejected,
-        Reason::ProtocolMismatch,
-        Reason::MethodsMissing,
-        Reason::RosterUnreadable,
-        Reason::Refused,
-        Reason::SecretNotFound,
-        Reason::SecretInvalid,
-        Reason::InvalidSpec,
-    ];
-    let found = lasting.into_iter().find(|r| r.as_str() == ready.reason);
-    let (kind, other) = if found.is_some() { (C::Stalled, C::Reconciling) } else { (C::Reconciling, C::Stalled) };
-    clear(&mut new.conditions, other);
-    set(
-        &mut new.conditions,
-        &ConditionUpdate::new(kind, true, found.unwrap_or(Reason::Progressing), ready.message),
-        generation,
-        now,
-    );
 }

@@ -1,5 +1,8 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Map;
 
 use super::*;
 use crate::openclaw::channel::Call;
@@ -113,20 +116,15 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
     let arrivals = ExpectedEntries::default();
     let task = ConfigWriter {
-        caller: Requester { calls, meter: Arc::new(()) },
+        requester: Requester { calls, meter: Arc::new(()) },
         commands: commands_rx,
         inventory: inventory_rx,
         wanted,
         writes,
         changes: broadcast::channel(64).0,
-        turns: Arc::default(),
-        queue: EntryQueue::default(),
-        guard: WriteGuard::default(),
-        rewritten: BTreeMap::new(),
-        failing: None,
-        gathering: arrivals.gathering(),
-        shared: SharedBlocks::default(),
-        news: Vec::new(),
+        lock: Arc::default(),
+        window: arrivals.gathering(),
+        parts: WriterParts::default(),
     };
     tokio::spawn(task.run());
     commands.send(WriteCommand::Claim(Box::default())).unwrap();

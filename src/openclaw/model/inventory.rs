@@ -82,17 +82,22 @@ impl Inventory {
         self.capabilities.roster == RosterShape::List
     }
 
+    /// The entry of this id in the config.
+    pub(crate) fn entry(&self, id: &str) -> Option<&Map<String, Value>> {
+        self.agents.get(id).and_then(|row| row.entry.as_ref())
+    }
+
     /// The values in which an agent's entry differs from what was sent. All of them are known when the entry is as it should be.
     #[must_use]
     pub fn rewrites(&self, want: &AgentEntry) -> Vec<Rewritten> {
-        let entry = self.agents.get(&want.id).and_then(|row| row.entry.as_ref());
+        let entry = self.entry(&want.id);
         entry.map(|there| want.rewrites(there)).unwrap_or_default()
     }
 
     /// An agent's entry, compared with what it should be; by the same rule as the config writer's.
     #[must_use]
     pub fn entry_state(&self, want: &AgentEntry) -> EntryState {
-        let entry = self.agents.get(&want.id).and_then(|row| row.entry.as_ref());
+        let entry = self.entry(&want.id);
         match (entry, want.patch(entry)) {
             (None, _) => EntryState::Absent,
             (Some(_), Some(_)) => EntryState::Outdated,

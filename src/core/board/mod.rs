@@ -1,0 +1,4 @@
+//! One Board: its status and its conditions.
+
+pub mod conditions;
+pub mod status;

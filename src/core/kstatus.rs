@@ -1,0 +1,77 @@
+//! The conditions of kstatus, `Reconciling` and `Stalled`, which are present only while true. One rule for all three resources.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, Persistence, clear, find, set};
+use crate::api::{ConditionType, Reason};
+use crate::core::error::ReconcileError;
+
+/// Sets `Reconciling` or `Stalled`, or neither, by the condition Ready. `error` is the error behind it, if there is one; `reconciling`
+/// is the reason to show while work is under way, when that is another reason than that of Ready.
+pub fn set_progress(
+    conditions: &mut Vec<Condition>,
+    ready: &ConditionUpdate,
+    error: Option<&ReconcileError>,
+    reconciling: Option<Reason>,
+    generation: i64,
+    now: Timestamp,
+) {
+    let since = |kind| find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
+    let progress = (ready.truth != ConditionStatus::True).then(|| {
+        let kind = progress(ready.reason, error);
+        let reason = reconciling.filter(|_| kind == ConditionType::Reconciling).unwrap_or(ready.reason);
+        (ConditionUpdate::new(kind, true, reason, ready.message.clone()), since(kind))
+    });
+    clear(conditions, ConditionType::Reconciling);
+    clear(conditions, ConditionType::Stalled);
+    if let Some((update, since)) = progress {
+        set(conditions, &update, generation, since);
+    }
+}
+
+/// Whether an object whose Ready has this reason is `Stalled`, or still `Reconciling`.
+fn progress(reason: Reason, error: Option<&ReconcileError>) -> ConditionType {
+    let lasts = match reason.persistence() {
+        Persistence::Lasting => true,
+        Persistence::Passing => false,
+        Persistence::OfTheError => error.is_some_and(|error| !error.transient),
+    };
+    if lasts { ConditionType::Stalled } else { ConditionType::Reconciling }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn present(conditions: &[Condition]) -> Vec<(&str, &str, i64)> {
+        conditions.iter().map(|c| (c.type_.as_str(), c.reason.as_str(), c.last_transition_time.0.as_second())).collect()
+    }
+
+    #[test]
+    fn a_lasting_reason_stalls_a_passing_one_reconciles_and_ready_clears_both() {
+        let mut conditions = Vec::new();
+        let ready = |so: bool, reason| ConditionUpdate::new(ConditionType::Ready, so, reason, "x");
+        set_progress(&mut conditions, &ready(false, Reason::InvalidSpec), None, None, 1, at(1));
+        assert_eq!(present(&conditions), [("Stalled", "InvalidSpec", 1)]);
+        set_progress(&mut conditions, &ready(false, Reason::BoardNotFound), None, None, 1, at(2));
+        assert_eq!(present(&conditions), [("Stalled", "BoardNotFound", 1)], "it is stalled since then");
+        set_progress(&mut conditions, &ready(false, Reason::Connecting), None, Some(Reason::Progressing), 1, at(3));
+        assert_eq!(present(&conditions), [("Reconciling", "Progressing", 3)]);
+        set_progress(&mut conditions, &ready(true, Reason::Reconciled), None, None, 1, at(4));
+        assert_eq!(present(&conditions), []);
+    }
+
+    #[test]
+    fn a_failed_request_stalls_only_when_a_retry_does_not_help() {
+        let kind = |error: &ReconcileError| progress(error.reason, Some(error));
+        for reason in [Reason::GatewayError, Reason::KubernetesError] {
+            assert_eq!(kind(&ReconcileError::permanent(reason, "x")), ConditionType::Stalled);
+            assert_eq!(kind(&ReconcileError::transient(reason, "x")), ConditionType::Reconciling);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The halving of a batch of which one entry is at fault: entries that failed together are sent in halves, until the entry that
+//! fails is alone.
+
+use std::collections::BTreeMap;
+
+/// The groups into which entries were parted. Only entries of one group go out together.
+#[derive(Debug, Default)]
+pub(crate) struct Halving {
+    /// The group of each entry that was parted from others. All other entries are of group 0.
+    groups: BTreeMap<String, u32>,
+    /// Whether the entries may be at no fault: the gateway may be.
+    is_provisional: bool,
+}
+
+impl Halving {
+    /// Parts entries that the gateway refused together: the first half of them becomes a group of its own.
+    pub(crate) fn halve(&mut self, ids: &[String]) {
+        let highest = self.groups.values().copied().max().unwrap_or_default();
+        for id in ids.iter().take(ids.len() / 2) {
+            self.groups.insert(id.clone(), highest + 1);
+        }
+    }
+
+    /// Parts entries whose write failed, until the gateway takes a write.
+    pub(crate) fn halve_provisionally(&mut self, ids: &[String]) {
+        self.is_provisional = true;
+        self.halve(ids);
+    }
+
+    /// The gateway has taken a write: entries that were parted provisionally go out together again.
+    pub(crate) fn rejoin(&mut self) {
+        if std::mem::take(&mut self.is_provisional) {
+            self.groups.clear();
+        }
+    }
+
+    /// Forgets an entry that is gone, or was replaced.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.groups.remove(id);
+    }
+
+    /// The entries of the group that goes out next: the smallest halves first.
+    pub(crate) fn next_group<'a>(&self, ids: impl Iterator<Item = &'a String> + Clone) -> Vec<&'a String> {
+        let group = |id: &String| self.groups.get(id).copied().unwrap_or_default();
+        let Some(next) = ids.clone().map(group).max() else { return Vec::new() };
+        ids.filter(|id| group(id) == next).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The groups that go out until each entry was sent, when a group is refused as long as it has `bad` and others in it.
+    fn sent(count: usize, bad: &str) -> Vec<usize> {
+        let mut waiting: Vec<String> = (0..count).map(|n| format!("mc-{n:02}")).collect();
+        let (mut halving, mut sizes) = (Halving::default(), Vec::new());
+        while !waiting.is_empty() {
+            let group: Vec<String> = halving.next_group(waiting.iter()).into_iter().cloned().collect();
+            sizes.push(group.len());
+            if group.len() > 1 && group.iter().any(|id| id == bad) {
+                halving.halve(&group);
+            } else {
+                waiting.retain(|id| !group.contains(id));
+            }
+        }
+        sizes
+    }
+
+    #[test]
+    fn one_entry_at_fault_costs_a_logarithm_of_writes() {
+        for bad in ["mc-00", "mc-31", "mc-63"] {
+            let sizes = sent(64, bad);
+            assert!(sizes.len() <= 13, "{bad}: {sizes:?}");
+            assert!(sizes.contains(&1), "{bad} is alone in the end: {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn entries_that_were_parted_provisionally_go_out_together_after_a_write() {
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        let mut halving = Halving::default();
+        halving.halve_provisionally(&ids);
+        assert_eq!(halving.next_group(ids.iter()).len(), 1);
+        halving.rejoin();
+        assert_eq!(halving.next_group(ids.iter()).len(), 3);
+        halving.halve(&ids);
+        halving.rejoin();
+        assert_eq!(halving.next_group(ids.iter()).len(), 1, "what the gateway refused stays apart");
+    }
+}
