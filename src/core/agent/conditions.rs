@@ -31,7 +31,7 @@ pub(crate) fn judge(new: &AgentStatus, report: &StatusInput<'_>) -> AgentConditi
             verdicts.push(session_ready(desired, new, observed, report));
         }
     }
-    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != ConditionStatus::True);
+    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (report.wait, report.desired, missing()) {
         (Some(wait), _, _) => not_ready(wait.trouble()),
         (None, Some(_), Some(part)) => {

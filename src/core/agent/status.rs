@@ -141,7 +141,7 @@ fn run(run: ObservedRun) -> RunStatus {
 fn progress(new: &mut AgentStatus, report: &StatusInput<'_>, ready: &ConditionUpdate) {
     clear(&mut new.conditions, ConditionType::Reconciling);
     clear(&mut new.conditions, ConditionType::Stalled);
-    if ready.truth == ConditionStatus::True {
+    if ready.status == ConditionStatus::True {
         return;
     }
     let kind = match report.wait {
