@@ -253,10 +253,10 @@ impl App {
             }
         };
         // The receiver ends only when the operator does.
-        let on_gone = move |gateway| drop(gone_gateways.send(gateway));
+        let on_deleted = move |gateway| drop(gone_gateways.send(gateway));
         tasks.until_shutdown(watch::agents(watch::objects(&client, agents_writer), triggers.clone(), on_agent));
         tasks.until_shutdown(watch::boards(watch::objects(&client, boards_writer), triggers.clone()));
-        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone(), on_gone));
+        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone(), on_deleted));
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
@@ -352,7 +352,7 @@ impl Controllers {
 
 async fn follow_gateways(mut changed: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
     while let Some(change) = changed.recv().await {
-        triggers.changed(&change);
+        triggers.gateway_change(&change);
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     if new == old && board.status.is_some() {
         return Requeue::after(RESYNC);
     }
-    match ctx.state.store.board_status(board, &new).await {
+    match ctx.state.store.replace_board_status(board, &new).await {
         Ok(_) => Requeue::after(RESYNC),
         Err(error) => {
             status_not_written("Board", &board.metadata, &error);

@@ -32,7 +32,7 @@ pub(crate) async fn write_binding<S: Store>(
 ) -> Result<Agent, ReconcileError> {
     let mut status = agent.status.clone().unwrap_or_default();
     status.binding = binding.map(Binding::to_status);
-    store.agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
+    store.replace_agent_status(agent, &status).await.map_err(|e| kubernetes(&e))
 }
 
 /// Logs that a status could not be written. That it changed meanwhile, or is gone, is ordinary: it is read again.
@@ -54,7 +54,7 @@ pub(crate) async fn write_status<S: Store>(ctx: &Context<S>, agent: &Agent, new:
     if old == *new {
         return Some(agent.clone());
     }
-    let written = match ctx.state.store.agent_status(agent, new).await {
+    let written = match ctx.state.store.replace_agent_status(agent, new).await {
         Ok(written) => written,
         Err(error) => {
             status_not_written("Agent", &agent.metadata, &error);
@@ -62,7 +62,7 @@ pub(crate) async fn write_status<S: Store>(ctx: &Context<S>, agent: &Agent, new:
         }
     };
     if let Some(note) = news(&old, new) {
-        ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
+        ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
     }
     Some(written)
 }

@@ -89,7 +89,7 @@ async fn heartbeat<S: Store>(
 }
 
 async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCaller) -> Json<Seen> {
-    let due = api.state.heartbeats.alive(&caller.agent, api.state.store.now());
+    let due = api.state.heartbeats.touch(&caller.agent, api.state.store.now());
     seen(&api, &caller.agent, due).await
 }
 

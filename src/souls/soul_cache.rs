@@ -223,12 +223,12 @@ impl SoulCache {
         let after = state.answers(&self.settings.url);
         drop(state);
         self.rounds.send_replace(());
-        let send = |concerns| {
+        let send = |scope| {
             // Nobody listens any more when the operator stops.
-            let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), concerns });
+            let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), scope });
         };
         if news {
-            send(ChangeScope::Itself);
+            send(ChangeScope::GatewayOnly);
         }
         for (agent, _) in after.into_iter().filter(|(agent, soul)| before.get(agent) != Some(soul)) {
             send(ChangeScope::Agent(agent));

@@ -110,7 +110,7 @@ async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<A
     let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {
         agent.clone()
     } else {
-        store.claim_agent(agent, &claim).await.map_err(|e| kubernetes(&e))?
+        store.patch_agent_finalizers(agent, &claim).await.map_err(|e| kubernetes(&e))?
     };
     write_binding(store, &claimed, Some(binding)).await
 }

@@ -37,7 +37,7 @@ use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
 use crate::core::ownership;
 use crate::openclaw::model::AgentActivity;
-use crate::state::changes::STARTING;
+use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::Store;
 
 /// A reconcile looks at most this often before it leaves the rest to the next one.
@@ -141,7 +141,7 @@ async fn round<S: Store>(ctx: &Context<S>, turn: &mut Turn) -> Round {
         }
     };
     if unknown_yet && looked_at(agent) && !matches!(inventory, Some(Ok(_))) {
-        let end = End::Requeue(Requeue::after(STARTING));
+        let end = End::Requeue(Requeue::after(STARTUP_GRACE));
         return Round { status: agent.status.clone().unwrap_or_default(), end };
     }
     let partial = Partial { desired: Some(&desired), token: Some(token) };
@@ -192,7 +192,7 @@ fn without_a_place(agent: &Agent) -> Round {
 /// Since when a silence of the agent counts. One that had checked in may have called while no operator was there to hear
 /// it; one that had not is not taken for present because of a restart.
 fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> Timestamp {
-    let started = ctx.state.heartbeats.heard_since(ctx.state.store.now());
+    let started = ctx.state.heartbeats.listening_since(ctx.state.store.now());
     let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
     if checked_in { started } else { Timestamp::MIN }
 }
@@ -223,7 +223,7 @@ async fn work<S: Store>(
 ) -> Round {
     let Turn { agent, fresh, .. } = turn;
     let old = agent.status.clone().unwrap_or_default();
-    let heartbeat = ctx.state.heartbeats.newer(agent);
+    let heartbeat = ctx.state.heartbeats.newer_than_status(agent);
     let last_seen = heartbeat.as_ref().or(old.heartbeat.as_ref()).map(|h| h.last_seen.0);
     let binding = Binding::of(agent);
     let known = ClusterState { binding: binding.as_ref(), token: &references.token.state, status: &old, last_seen };
@@ -339,7 +339,7 @@ fn after_wait(wait: &Blocker, desired: &Desired) -> Requeue {
 
 fn ended<S: Store>(ctx: &Context<S>, agent: &Agent, partial: &Partial<'_>, trouble: Option<ReconcileError>) -> Round {
     let old = agent.status.clone().unwrap_or_default();
-    let heartbeat: Option<HeartbeatStatus> = ctx.state.heartbeats.newer(agent);
+    let heartbeat: Option<HeartbeatStatus> = ctx.state.heartbeats.newer_than_status(agent);
     let end = match &trouble {
         None => End::Again,
         // The gateway's link tells when it is there again; a slow look on top costs nothing.

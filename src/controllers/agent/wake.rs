@@ -59,7 +59,7 @@ pub(crate) async fn send<S: Store>(
     let most = scene.desired.wake.map_or(0, |w| w.max_attempts);
     let message = format!("sent wake message {attempt} of at most {most}{again}");
     let note = Event { warning: false, reason: "Woken".into(), action: "Wake", message };
-    scene.ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
+    scene.ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
     Ok(Some(woken))
 }
 

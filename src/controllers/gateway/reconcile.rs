@@ -28,7 +28,7 @@ use crate::core::requests::RequestTimes;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
-use crate::state::changes::STARTING;
+use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 use crate::state::unmanaged::{self, Unmanaged};
 
@@ -77,7 +77,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
         let claim = FinalizerChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-        claimed = ctx.state.store.claim_gateway(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
+        claimed = ctx.state.store.patch_gateway_finalizers(gateway, &claim).await.map_err(|e| kubernetes(&e))?;
         gateway = &claimed;
     }
     let (credentials, link) = connect(ctx, gateway, key).await?;
@@ -88,7 +88,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
     if told && ctx.gateways.starting(key) {
-        return Ok(Requeue::after(STARTING));
+        return Ok(Requeue::after(STARTUP_GRACE));
     }
     let state = link.client().link().borrow().clone();
     if let model::ConnectionState::Up(hello) = &state {
@@ -146,7 +146,7 @@ async fn deleting<S: Store>(
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
-    let bound = ctx.state.store.count_bound(key).await.map_err(|e| kubernetes(&e))?;
+    let bound = ctx.state.store.count_bound_agents(key).await.map_err(|e| kubernetes(&e))?;
     let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.link(key).is_none()
@@ -167,7 +167,7 @@ async fn deleting<S: Store>(
         return Ok(Requeue::on_change());
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-    match ctx.state.store.claim_gateway(gateway, &claim).await {
+    match ctx.state.store.patch_gateway_finalizers(gateway, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(kubernetes(&error)),
     }
@@ -175,7 +175,7 @@ async fn deleting<S: Store>(
     // Each step before may be repeated, and this event is to come once.
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
-        ctx.state.store.tell(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
     }
     Ok(Requeue::on_change())
 }
@@ -227,7 +227,7 @@ fn census<S: Store>(
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let (unmanaged, listed) = match seen {
         GatewayObservation::Connection(ObservedConnection { inventory: Some(inventory), .. }) => {
-            let found = unmanaged::on(store, key, inventory);
+            let found = unmanaged::on_gateway(store, key, inventory);
             (number(found.len()), found.into_iter().take(MOST_LISTED).map(listed).collect())
         }
         GatewayObservation::Connection(_)
@@ -275,13 +275,13 @@ async fn record<S: Store>(
         claim(ctx, key, seen);
         return Requeue::on_change();
     }
-    if let Err(error) = ctx.state.store.gateway_status(gateway, &new).await {
+    if let Err(error) = ctx.state.store.replace_gateway_status(gateway, &new).await {
         status_not_written("AgentGateway", &gateway.metadata, &error);
         return Requeue::retry();
     }
     claim(ctx, key, seen);
     for note in news(&old, &new).into_iter().chain(shared_heartbeats::news(&old, &new)) {
-        ctx.state.store.tell(EventTarget::Gateway(gateway), &note).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &note).await;
     }
     Requeue::on_change()
 }

@@ -18,7 +18,7 @@ use crate::http::dto::{BoardItem, Entry, GatewayItem, Item};
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
-use crate::state::unmanaged::unmanaged;
+use crate::state::unmanaged;
 
 /// How many items a page has when nothing is said.
 const PAGE: usize = 50;
@@ -139,7 +139,7 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         }
         let in_namespace = |key: &ObjectKey| query.text("namespace").is_none_or(|namespace| key.namespace == namespace);
         let named = |key: &ObjectKey| query.text("gateway_id").is_none_or(|word| names_gateway(word, key, store));
-        let mut all = unmanaged(&self.state);
+        let mut all = unmanaged::on_all_gateways(&self.state);
         all.retain(|agent| in_namespace(&agent.gateway) && named(&agent.gateway));
         let mut items = Vec::new();
         let (mut denied, mut allowed) = (BTreeSet::new(), false);
