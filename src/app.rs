@@ -164,7 +164,8 @@ async fn operate(options: &RunOptions) -> Result<(), Failure> {
 fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, Failure> {
     let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_key_file) else { return Ok(None) };
     let files = tls::CertificateFiles { certificate: certificate.clone(), key: key.clone() };
-    let loaded = Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.whole()))?;
+    let loaded =
+        Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.with_cause()))?;
     Ok(Some(loaded))
 }
 
@@ -240,7 +241,7 @@ impl App {
 
         let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
         if let Some(certificate) = certificate {
-            tasks.until_shutdown(async move { certificate.follow().await });
+            tasks.until_shutdown(async move { certificate.watch_files().await });
         }
         let on_agent = {
             let ctx = Arc::clone(&ctx);
