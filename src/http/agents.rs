@@ -116,7 +116,7 @@ async fn check_in<S: Store>(
 
 /// Answers a call, and requests a write of the agent's status if it is `due`.
 async fn respond<S: Store>(api: &AgentApi<S>, agent: &Agent, due: bool) -> Json<HeartbeatResponse> {
-    api.probes.metrics.heartbeat();
+    api.probes.metrics.count_heartbeat();
     if due {
         // The receiver is open until the operator stops.
         let _ = api.due.send(ObjectKey::of(&agent.metadata)).await;

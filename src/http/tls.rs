@@ -100,7 +100,7 @@ impl Certificate {
     /// Reads the files every 10 s and serves a new certificate. A certificate that cannot be served is logged once, and the old
     /// certificate stays in use. Never ends.
     pub async fn watch_files(self: Arc<Self>) {
-        // The first reload replaces the loaded certificate by itself, because its hash is unknown.
+        // The hash of the loaded files is unknown, so the first reload loads the same certificate again.
         let mut last = None;
         let mut tick = tokio::time::interval(RELOAD_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

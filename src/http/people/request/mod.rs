@@ -1,4 +1,4 @@
-//! The query parameters and the bodies of requests. Each field is read by itself, so that an error names the invalid field.
+//! The query parameters and the bodies of requests. Each field is read separately, so that an error names the invalid field.
 
 mod body;
 mod query;
