@@ -35,7 +35,7 @@ const FILES: &[(&str, &str, &str)] = &[
 
 /// A served file.
 #[derive(Clone, Debug)]
-struct File {
+struct UiFile {
     content_type: &'static str,
     text: &'static str,
     etag: String,
@@ -44,12 +44,12 @@ struct File {
 /// The routes of the page at `/` and of its files below `/fleet/`.
 pub fn router() -> Router {
     FILES.iter().fold(Router::new(), |router, &(path, content_type, text)| {
-        let file = File { content_type, text, etag: format!("\"{}\"", sha256_hex(text)) };
+        let file = UiFile { content_type, text, etag: format!("\"{}\"", sha256_hex(text)) };
         router.route(path, get(serve).with_state(file))
     })
 }
 
-async fn serve(State(file): State<File>, headers: HeaderMap) -> Response {
+async fn serve(State(file): State<UiFile>, headers: HeaderMap) -> Response {
     let cached = headers.get(header::IF_NONE_MATCH).and_then(|etags| etags.to_str().ok());
     let mut response = if cached.is_some_and(|etags| contains(etags, &file.etag)) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -80,8 +80,8 @@ fn contains(etags: &str, etag: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn file() -> File {
-        File { content_type: HTML, text: "<!doctype html>", etag: "\"abc\"".into() }
+    fn file() -> UiFile {
+        UiFile { content_type: HTML, text: "<!doctype html>", etag: "\"abc\"".into() }
     }
 
     #[test]
