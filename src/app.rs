@@ -46,7 +46,7 @@ use crate::state::{Caches, State, watch};
 /// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
-type Failure = Box<dyn std::error::Error>;
+type AppError = Box<dyn std::error::Error>;
 
 /// The options of the operator.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// A sentence about the missing requirement: a kubeconfig, the API server, a free port.
-pub fn main(options: &RunOptions) -> Result<(), Failure> {
+pub fn main(options: &RunOptions) -> Result<(), AppError> {
     init_logging(options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(options))
@@ -101,7 +101,7 @@ fn init_logging(format: LogFormat) {
     }
 }
 
-async fn kube_config(options: &RunOptions) -> Result<Config, Failure> {
+async fn kube_config(options: &RunOptions) -> Result<Config, AppError> {
     let config = match &options.kubeconfig {
         None => Config::infer()
             .await
@@ -117,7 +117,7 @@ async fn kube_config(options: &RunOptions) -> Result<Config, Failure> {
     Ok(config)
 }
 
-async fn run(options: &RunOptions) -> Result<(), Failure> {
+async fn run(options: &RunOptions) -> Result<(), AppError> {
     let certificate = certificate(options)?;
     let config = kube_config(options).await?;
     let client = Client::try_from(config.clone())?;
@@ -161,7 +161,7 @@ async fn run(options: &RunOptions) -> Result<(), Failure> {
 }
 
 /// The certificate of the flags, if they are set.
-fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, Failure> {
+fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, AppError> {
     let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_key_file) else { return Ok(None) };
     let files = tls::CertificateFiles { certificate: certificate.clone(), key: key.clone() };
     let loaded =
@@ -169,7 +169,7 @@ fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, Failure
     Ok(Some(loaded))
 }
 
-async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, AppError> {
     TcpListener::bind(addr).await.map_err(|e| format!("{flag} {addr}: {e}").into())
 }
 

@@ -80,7 +80,7 @@ fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<Acce
 
 /// The answer to an unknown token before the watches are in sync.
 fn starting() -> ApiError {
-    let message = "the operator has just started and does not know all agents yet; call again in some seconds";
+    let message = "the operator has just started and does not know all agents yet; retry in a few seconds";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
 }
 

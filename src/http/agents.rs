@@ -137,14 +137,14 @@ fn body_error(rejection: &BytesRejection) -> ApiError {
 
 /// The body of a heartbeat.
 #[derive(Debug, Default, Deserialize)]
-struct Heartbeat {
+struct HeartbeatBody {
     status: Option<String>,
     current_task_id: Option<String>,
 }
 
 fn parse_report(body: &[u8]) -> Result<HeartbeatReport, ApiError> {
     let heartbeat = match body {
-        [] => Heartbeat::default(),
+        [] => HeartbeatBody::default(),
         // The body is parsed as an object first, because serde also accepts a list for a struct.
         body => serde_json::from_slice::<Map<String, Value>>(body)
             .and_then(|object| serde_json::from_value(Value::Object(object)))

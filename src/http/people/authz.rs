@@ -134,7 +134,7 @@ impl<A: Access> Authorizer<A> {
         })?;
         let fingerprint = crate::hash::sha256_hex(token.expose_secret());
         let user = self.user(&token, &fingerprint).await?.ok_or_else(|| {
-            unauthorized("Kubernetes does not know this token; it may have expired: make a new one and try again")
+            unauthorized("Kubernetes does not know this token; it may have expired; create a new token and retry")
         })?;
         Ok(UserCaller { token, fingerprint, user })
     }

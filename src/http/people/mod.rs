@@ -33,7 +33,7 @@ use crate::state::store::Store;
 const MAX_BODY_BYTES: usize = 256 * 1024;
 /// How long a handler may take. The time is shorter than the server's timeout, so that the answer names the cause.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(16);
-/// The OpenAPI document of the whole HTTP API.
+/// The `OpenAPI` document of the whole HTTP API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// A path and its methods.

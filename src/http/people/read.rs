@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::request::{PROFILE_FIELDS, Query};
-use super::state::{Authenticated, Id, PeopleApi, PeopleState};
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::AgentStatus;
 use crate::api::object_key::ObjectKey;
 use crate::api::profile::IdentityProfile;
@@ -25,7 +25,7 @@ use crate::state::store::Store;
 pub(crate) async fn agent<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
     Authenticated(caller): Authenticated,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;
@@ -51,7 +51,7 @@ pub(crate) async fn agent<S: Store, A: Access>(
 pub(crate) async fn events<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
     Authenticated(caller): Authenticated,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;

@@ -60,8 +60,7 @@ impl<S: Store, A: Access> FromRequestParts<Arc<PeopleApi<S, A>>> for Authenticat
             caller => caller?,
         };
         if !people.probes.synced.load(Ordering::Relaxed) {
-            let message =
-                "the operator has just started and does not know all resources yet; try again in some seconds";
+            let message = "the operator has just started and does not know all resources yet; retry in a few seconds";
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message));
         }
         Ok(Self(caller))
@@ -69,9 +68,9 @@ impl<S: Store, A: Access> FromRequestParts<Arc<PeopleApi<S, A>>> for Authenticat
 }
 
 /// The id in the path.
-pub(crate) struct Id(pub(crate) String);
+pub(crate) struct PathId(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Id {
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {

@@ -50,7 +50,7 @@ pub(crate) async fn agents<S: Store, A: Access>(
     let changes = people.change_feed.subscribe();
     let start = *changes.borrow();
     let resumed = headers.get("last-event-id").and_then(|id| people.change_feed.seq_of(id.to_str().ok()?));
-    let reader = Reader {
+    let reader = StreamReader {
         filter: Filter::of(&query),
         since: since.filter(|_| resumed.is_none()).map(|since| (since, start)),
         cursor: resumed.unwrap_or(0),
@@ -72,7 +72,7 @@ pub(crate) async fn agents<S: Store, A: Access>(
 }
 
 /// A reader of the change feed. It keeps a sequence number and at most one batch.
-struct Reader<S, A> {
+struct StreamReader<S, A> {
     people: Arc<PeopleApi<S, A>>,
     caller: UserCaller,
     query: Query,
@@ -93,7 +93,7 @@ struct Reader<S, A> {
     _permit: StreamPermit,
 }
 
-impl<S: Store, A: Access> Reader<S, A> {
+impl<S: Store, A: Access> StreamReader<S, A> {
     /// The next event. `None` when the reader lost its permission, or the operator stops.
     async fn next(&mut self) -> Option<Event> {
         while !self.people.change_feed.shutdown().is_cancelled() {

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::authz::UserCaller;
 use super::request::Query;
-use super::state::{Authenticated, Id, PeopleApi, PeopleState};
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -35,7 +35,7 @@ const KIND_PARAMETERS: [(&str, RequestKind); 4] = [
 pub(crate) async fn templates<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
     Authenticated(caller): Authenticated,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let mut known: Vec<_> = KIND_PARAMETERS.iter().map(|(name, _)| *name).collect();

@@ -15,7 +15,7 @@ use tracing::info;
 use super::authz::UserCaller;
 use super::lookup::is_referenced;
 use super::request::{BodyFields, Query, without_nulls};
-use super::state::{Authenticated, Id, PeopleApi, PeopleState};
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::{AgentSpec, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -59,7 +59,7 @@ pub(crate) async fn create<S: Store, A: Access>(
 pub(crate) async fn patch<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
     Authenticated(caller): Authenticated,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Item>, ApiError> {
@@ -95,7 +95,7 @@ pub(crate) async fn patch<S: Store, A: Access>(
 pub(crate) async fn delete<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
     Authenticated(caller): Authenticated,
-    Id(id): Id,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;
