@@ -1,4 +1,4 @@
-//! The operator: everything put together.
+//! The operator: the composition of its parts.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,36 +43,36 @@ use crate::state::tokens::TokenTable;
 use crate::state::triggers::{Queues, Triggers};
 use crate::state::{Caches, State, watch};
 
-/// How long reconciles that are under way may go on after a signal to stop.
+/// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
-type Failure = Box<dyn std::error::Error>;
+type AppError = Box<dyn std::error::Error>;
 
-/// How the operator runs.
+/// The options of the operator.
 #[derive(Debug, clap::Args)]
 pub struct RunOptions {
     /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Address of the HTTP API that agents and people call.
+    /// Address of the HTTP API for agents and people, and of the fleet page.
     #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR")]
     pub api_addr: SocketAddr,
-    /// Certificate (PEM, its chain included) with which the HTTP API is served; needs --tls-key-file. Without the two it
-    /// is plain HTTP. Read again when it changes.
+    /// File with the TLS certificate of the HTTP API and its chain, PEM. Needs --tls-key-file. A changed file is reloaded.
+    /// Default: no TLS.
     #[arg(long, env = "MUSTER_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]
     pub tls_cert_file: Option<PathBuf>,
-    /// Private key (PEM) of that certificate; needs --tls-cert-file.
+    /// File with the private key of the TLS certificate, PEM. Needs --tls-cert-file.
     #[arg(long, env = "MUSTER_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
     pub tls_key_file: Option<PathBuf>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR")]
     pub probe_addr: SocketAddr,
-    /// How log lines are written.
+    /// Format of the log lines on standard error.
     #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// How log lines are written.
+/// Format of the log lines on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// Text for people.
@@ -84,14 +84,14 @@ pub enum LogFormat {
 /// Runs the operator until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// A sentence about what is missing to begin: a kubeconfig, the API server, a free port.
-pub fn main(options: &RunOptions) -> Result<(), Failure> {
-    logging(options.log_format);
+/// A sentence about the missing requirement: a kubeconfig, the API server, a free port.
+pub fn main(options: &RunOptions) -> Result<(), AppError> {
+    init_logging(options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(operate(options))
+    runtime.block_on(run(options))
 }
 
-fn logging(format: LogFormat) {
+fn init_logging(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -101,11 +101,11 @@ fn logging(format: LogFormat) {
     }
 }
 
-async fn config(options: &RunOptions) -> Result<Config, Failure> {
+async fn kube_config(options: &RunOptions) -> Result<Config, AppError> {
     let config = match &options.kubeconfig {
-        None => {
-            Config::infer().await.map_err(|e| format!("no way to the API server was found: {e}; give --kubeconfig"))?
-        }
+        None => Config::infer()
+            .await
+            .map_err(|e| format!("no kubeconfig and no ServiceAccount was found: {e}; give --kubeconfig"))?,
         Some(path) => {
             let file = kube::config::Kubeconfig::read_from(path)
                 .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?;
@@ -117,9 +117,9 @@ async fn config(options: &RunOptions) -> Result<Config, Failure> {
     Ok(config)
 }
 
-async fn operate(options: &RunOptions) -> Result<(), Failure> {
+async fn run(options: &RunOptions) -> Result<(), AppError> {
     let certificate = certificate(options)?;
-    let config = config(options).await?;
+    let config = kube_config(options).await?;
     let client = Client::try_from(config.clone())?;
     let authz = KubeAccess::new(client.clone(), config)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
@@ -133,7 +133,7 @@ async fn operate(options: &RunOptions) -> Result<(), Failure> {
     let app = App {
         client,
         authz,
-        feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
+        change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         api_listener,
         tls: certificate.as_ref().map(super::http::tls::Certificate::acceptor).transpose()?,
         certificate,
@@ -156,27 +156,28 @@ async fn operate(options: &RunOptions) -> Result<(), Failure> {
     }
     match ended {
         None => Ok(()),
-        Some(_) => Err("a part of the operator ended by itself; see the log".into()),
+        Some(_) => Err("a task of the operator ended unexpectedly; see the log".into()),
     }
 }
 
-/// The certificate that the flags name, if they name one.
-fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, Failure> {
+/// The certificate of the flags, if they are set.
+fn certificate(options: &RunOptions) -> Result<Option<Arc<Certificate>>, AppError> {
     let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_key_file) else { return Ok(None) };
     let files = tls::CertificateFiles { certificate: certificate.clone(), key: key.clone() };
-    let loaded = Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.whole()))?;
+    let loaded =
+        Certificate::load(files).map_err(|e| format!("--tls-cert-file, --tls-key-file: {}", e.with_cause()))?;
     Ok(Some(loaded))
 }
 
-async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+async fn listen(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener, AppError> {
     TcpListener::bind(addr).await.map_err(|e| format!("{flag} {addr}: {e}").into())
 }
 
-/// What the operator is made of, before it runs.
+/// The parts of the operator before its start.
 struct App {
     client: Client,
     authz: KubeAccess,
-    feed: Arc<ChangeFeed>,
+    change_feed: Arc<ChangeFeed>,
     certificate: Option<Arc<Certificate>>,
     api_listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -191,7 +192,7 @@ struct Tasks {
 }
 
 impl Tasks {
-    /// Runs a task that the shutdown drops.
+    /// Spawns a task that is dropped at the shutdown.
     fn until_shutdown(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.shutdown.clone();
         self.set.spawn(async move {
@@ -199,16 +200,16 @@ impl Tasks {
         });
     }
 
-    /// Runs a task that ends by itself after the shutdown.
+    /// Spawns a task that handles the shutdown and ends after it.
     fn past_shutdown(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.set.spawn(task);
     }
 }
 
 impl App {
-    /// Starts every task: the watches, the triggers, the controllers, the servers.
+    /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> JoinSet<()> {
-        let Self { client, authz, feed, certificate, api_listener, tls, probe_listener, shutdown } = self;
+        let Self { client, authz, change_feed, certificate, api_listener, tls, probe_listener, shutdown } = self;
         let (agents, agents_writer) = reflector::store();
         let (boards, boards_writer) = reflector::store();
         let (gateways, gateways_writer) = reflector::store();
@@ -216,7 +217,7 @@ impl App {
         let (queues, receivers) = queues();
         let (due, heartbeats_due) = mpsc::channel(heartbeat_writer::BACKLOG);
         let (changes, gateway_changes) = mpsc::unbounded_channel();
-        let (gone_gateways, gone) = mpsc::unbounded_channel();
+        let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
         let metrics = Arc::new(Metrics::default());
         let store = KubeStore::new(client.clone(), caches.clone());
         let triggers = Triggers { store: store.clone(), queues: queues.clone() };
@@ -235,28 +236,19 @@ impl App {
             due,
             probes: Arc::clone(&probes),
         };
-        let people = PeopleApi::new(state, authz, Arc::clone(&feed), Arc::clone(&probes));
+        let people = PeopleApi::new(state, authz, Arc::clone(&change_feed), Arc::clone(&probes));
         let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people))).merge(ui::router());
 
         let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
         if let Some(certificate) = certificate {
-            tasks.until_shutdown(async move { certificate.follow().await });
+            tasks.until_shutdown(async move { certificate.watch_files().await });
         }
-        let on_agent = {
-            let ctx = Arc::clone(&ctx);
-            move |agent: &Agent, gone: bool| {
-                tokens.update(agent, gone);
-                feed.update(agent, gone);
-                if gone {
-                    ctx.souls.forget(&ObjectKey::of(&agent.metadata));
-                }
-            }
-        };
-        // The receiver ends only when the operator does.
-        let on_gone = move |gateway| drop(gone_gateways.send(gateway));
+        let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
+        // The receiver is open until the operator stops.
+        let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
         tasks.until_shutdown(watch::agents(watch::objects(&client, agents_writer), triggers.clone(), on_agent));
         tasks.until_shutdown(watch::boards(watch::objects(&client, boards_writer), triggers.clone()));
-        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone(), on_gone));
+        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone(), on_deleted));
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
@@ -264,13 +256,29 @@ impl App {
         tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
         tasks.past_shutdown(server::serve(api_listener, tls, router, shutdown.clone()));
         tasks.past_shutdown(server::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
-        let controllers = Controllers { ctx, caches, probes, receivers, gone, metrics, shutdown };
+        let controllers =
+            Controllers { ctx, caches, probes, receivers, deleted_gateways: deleted_rx, metrics, shutdown };
         tasks.past_shutdown(controllers.run());
         tasks.set
     }
 }
 
-/// The receiving ends of the queues.
+/// Updates what is derived from an Agent when the watch reports the Agent.
+fn on_agent(
+    ctx: Arc<Context<KubeStore>>,
+    tokens: Arc<TokenTable>,
+    change_feed: Arc<ChangeFeed>,
+) -> impl Fn(&Agent, bool) {
+    move |agent, deleted| {
+        tokens.update(agent, deleted);
+        change_feed.update(agent, deleted);
+        if deleted {
+            ctx.souls.forget(&ObjectKey::of(&agent.metadata));
+        }
+    }
+}
+
+/// The receivers of the queues.
 struct Receivers {
     agents: UnboundedReceiver<ObjectKey>,
     boards: UnboundedReceiver<ObjectKey>,
@@ -284,29 +292,29 @@ fn queues() -> (Queues, Receivers) {
     (Queues { agents, boards, gateways }, Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx })
 }
 
-/// How long changes of agents are gathered before their board and gateway are looked at.
-const GATHER: Duration = Duration::from_millis(500);
+/// How long changes of agents are batched before their Board and AgentGateway are reconciled.
+const BATCH_WINDOW: Duration = Duration::from_millis(500);
 
-/// The three controllers and what ends with them.
+/// The three controllers and their dependencies.
 struct Controllers {
     ctx: Arc<Context<KubeStore>>,
     caches: Caches,
     probes: Arc<Probes>,
     receivers: Receivers,
-    gone: UnboundedReceiver<GoneGateway>,
+    deleted_gateways: UnboundedReceiver<GoneGateway>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
 
 impl Controllers {
-    /// Runs the controllers, from the moment in which the watches are in sync.
+    /// Runs the controllers after the watches are in sync.
     async fn run(self) {
-        let Self { ctx, caches, probes, receivers, gone, metrics, shutdown } = self;
+        let Self { ctx, caches, probes, receivers, deleted_gateways, metrics, shutdown } = self;
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            synced = synced(&caches, &probes) => if let Err(error) = synced {
-                error!(%error, "a watch ended before it brought what there is");
+            synced = wait_until_synced(&caches, &probes) => if let Err(error) = synced {
+            error!(%error, "a watch ended before it was in sync");
                 return;
             },
         }
@@ -321,19 +329,19 @@ impl Controllers {
             name: "board",
             cache: caches.boards,
             queue: receivers.boards,
-            gather: GATHER,
+            gather: BATCH_WINDOW,
             metrics: Arc::clone(&metrics),
         };
         let gateways = Controller {
             name: "agentgateway",
             cache: caches.gateways,
             queue: receivers.gateways,
-            gather: GATHER,
+            gather: BATCH_WINDOW,
             metrics,
         };
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
         futures::join!(
-            shutdown.run_until_cancelled(orphaned_secrets::run(&ctx, gone)),
+            shutdown.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
             runner::run(agents, shutdown.clone(), move |object| {
                 let ctx = Arc::clone(&for_agents);
                 async move { Box::pin(agent::reconcile(&ctx, &object)).await }
@@ -350,30 +358,31 @@ impl Controllers {
     }
 }
 
-async fn follow_gateways(mut changed: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
-    while let Some(change) = changed.recv().await {
-        triggers.changed(&change);
+/// Calls the triggers for each change on a gateway.
+async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers: Triggers<KubeStore>) {
+    while let Some(change) = changes.recv().await {
+        triggers.gateway_change(&change);
     }
 }
 
-/// How often the gateways' figures are taken over into the metrics.
-const COUNT: Duration = Duration::from_secs(5);
+/// How often the metrics of the gateway clients are updated.
+const GATEWAY_METRICS_INTERVAL: Duration = Duration::from_secs(5);
 
 async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(COUNT);
+    let mut tick = tokio::time::interval(GATEWAY_METRICS_INTERVAL);
     loop {
         tick.tick().await;
         let links = ctx.gateways.handles();
         let up =
             links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), ConnectionState::Up(_))).count();
-        metrics.gateways(links.len(), up);
+        metrics.set_gateways(links.len(), up);
     }
 }
 
-/// Waits until the watches have brought what there is, and tells the readiness probe. No reconcile begins before: an
-/// object that has not been brought yet would look like one that does not exist. Only one task may wait for a cache:
-/// kube-runtime 5.0 wakes the last one that asked and no other.
-async fn synced(caches: &Caches, probes: &Probes) -> Result<(), reflector::store::WriterDropped> {
+/// Waits until the caches contain all objects, and sets the readiness probe. No reconcile begins earlier: an object that is
+/// not in its cache yet would count as absent. Only one task may wait for a cache: kube-runtime 5.0 wakes only the task that
+/// waited last.
+async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), reflector::store::WriterDropped> {
     caches.agents.wait_until_ready().await?;
     caches.boards.wait_until_ready().await?;
     caches.gateways.wait_until_ready().await?;

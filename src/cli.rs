@@ -17,7 +17,7 @@ struct Cli {
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
     Run(app::RunOptions),
-    /// Write manifests for the agents that a gateway has already, to standard output. Applying them adopts every one and
+    /// Write manifests for the existing agents of a gateway to standard output. Applying the manifests adopts the agents and
     /// changes nothing on the gateway.
     Import(Box<import::ImportOptions>),
     /// Print the CustomResourceDefinitions as YAML.
@@ -27,7 +27,7 @@ enum Command {
 /// Runs the command that the arguments name.
 ///
 /// # Errors
-/// A sentence about what did not work.
+/// A sentence about the cause of the failure.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Cli::parse().command {
         Command::Run(options) => app::main(&options),

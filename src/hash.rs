@@ -1,4 +1,4 @@
-//! Hashes, as statuses, Secrets and gateways write them.
+//! Hashes in the form of statuses, Secrets and gateways.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 #[must_use]
 pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
+        // A write to a `String` does not fail.
         let _ = write!(hex, "{byte:02x}");
         hex
     })

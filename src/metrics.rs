@@ -1,6 +1,6 @@
-//! What the operator counts, under controller-runtime's names where there is one.
+//! The operator's metrics. A metric that controller-runtime also has uses controller-runtime's name.
 //!
-//! Labels are bounded: a controller, a result, a category. Never a name, an id or a message.
+//! Labels are bounded: a controller, a result, a method. No label is a name of an object, an id or a message.
 
 use std::time::Duration;
 
@@ -13,44 +13,44 @@ use prometheus_client::registry::Registry;
 
 use crate::openclaw::Meter;
 
-/// A controller.
+/// The label of a controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControllerLabel {
     controller: &'static str,
 }
 
-/// A controller and how its reconcile ended.
+/// The labels of a controller and of the result of its reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     controller: &'static str,
     result: &'static str,
 }
 
-/// A method of a gateway and whether it answered.
+/// The labels of a gateway's method and of the outcome of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabel {
     method: &'static str,
     outcome: &'static str,
 }
 
-/// A method of a gateway.
+/// The label of a gateway's method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct MethodLabel {
     method: &'static str,
 }
 
-/// How a reconcile ended.
+/// The result of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReconcileResult {
-    /// Nothing more to do before a change.
+    /// The reconcile succeeded. The object is reconciled again after a change.
     Success,
-    /// It is looked at again after a time.
+    /// The object is reconciled again after a time.
     RequeueAfter,
-    /// Something failed and is tried again.
+    /// The reconcile failed and is retried.
     Error,
-    /// It panicked.
+    /// The reconcile panicked.
     Panic,
-    /// It took longer than it may.
+    /// The reconcile exceeded its deadline.
     Deadline,
 }
 
@@ -97,27 +97,27 @@ impl Metrics {
         registry.register(runtime("reconcile"), "Reconciles by controller and result", self.reconciles.clone());
         registry.register(runtime("reconcile_errors"), "Reconciles that ended in an error", self.errors.clone());
         registry.register(runtime("reconcile_panics"), "Reconciles that panicked", self.panics.clone());
-        registry.register(runtime("active_workers"), "Reconciles under way", self.active.clone());
-        registry.register(runtime("reconcile_time_seconds"), "Time of a reconcile", self.time.clone());
+        registry.register(runtime("active_workers"), "Reconciles in progress", self.active.clone());
+        registry.register(runtime("reconcile_time_seconds"), "Duration of reconciles in seconds", self.time.clone());
         registry.register("muster_gateways", "Open gateway clients", self.gateways.clone());
         registry.register("muster_gateways_connected", "Gateway clients with a connection", self.gateways_up.clone());
         let requests = "Requests to gateways by method and outcome (ok or error)";
         registry.register("muster_gateway_requests", requests, self.requests.clone());
-        let held_back = "Writes to gateways that were held back, since the same one was made too often, by method";
+        let held_back = "Repeated writes to gateways that were held back, by method";
         registry.register("muster_gateway_writes_held_back", held_back, self.held_back.clone());
         registry.register("muster_heartbeats", "Check-ins of agents", self.heartbeats.clone());
     }
 
-    /// A reconcile begins.
-    pub fn begun(&self, controller: &'static str) {
+    /// Counts the start of a reconcile.
+    pub fn reconcile_started(&self, controller: &'static str) {
         self.active.get_or_create(&ControllerLabel { controller }).inc();
     }
 
-    /// A reconcile ended.
-    pub fn ended(&self, controller: &'static str, ended: ReconcileResult, took: Duration) {
+    /// Counts the end of a reconcile.
+    pub fn reconcile_finished(&self, controller: &'static str, ended: ReconcileResult, duration: Duration) {
         let label = ControllerLabel { controller };
         self.active.get_or_create(&label).dec();
-        self.time.get_or_create(&label).observe(took.as_secs_f64());
+        self.time.get_or_create(&label).observe(duration.as_secs_f64());
         let result = match ended {
             ReconcileResult::Success => "success",
             ReconcileResult::RequeueAfter => "requeue_after",
@@ -132,21 +132,21 @@ impl Metrics {
         }
     }
 
-    /// How many gateway clients there are and how many of them are connected.
-    pub fn gateways(&self, clients: usize, connected: usize) {
+    /// Sets the number of gateway clients and the number of connected gateway clients.
+    pub fn set_gateways(&self, clients: usize, connected: usize) {
         self.gateways.set(i64::try_from(clients).unwrap_or(i64::MAX));
         self.gateways_up.set(i64::try_from(connected).unwrap_or(i64::MAX));
     }
 
-    /// An agent checked in.
-    pub fn heartbeat(&self) {
+    /// Counts a check-in of an agent.
+    pub fn count_heartbeat(&self) {
         self.heartbeats.inc();
     }
 
-    /// Everything in the `OpenMetrics` text format.
+    /// All metrics in the `OpenMetrics` text format.
     ///
     /// # Errors
-    /// None in practice: the text goes into a String.
+    /// None in practice: a write to a `String` does not fail.
     pub fn text(&self) -> std::result::Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -173,8 +173,8 @@ mod tests {
     fn reconciles_are_counted_under_the_names_of_controller_runtime() {
         let metrics = Metrics::default();
         for ended in [ReconcileResult::Success, ReconcileResult::Panic] {
-            metrics.begun("agent");
-            metrics.ended("agent", ended, Duration::from_millis(3));
+            metrics.reconcile_started("agent");
+            metrics.reconcile_finished("agent", ended, Duration::from_millis(3));
         }
         let text = metrics.text().unwrap();
         for line in [

@@ -83,7 +83,7 @@ impl Store for BenchStore {
         BTreeSet::new()
     }
 
-    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
         let written = Agent { status: Some(status.clone()), ..agent.clone() };
         self.agents.write().unwrap().insert(ObjectKey::of(&agent.metadata), Arc::new(written.clone()));
         self.writes.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +106,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn count_bound(&self, _: &ObjectKey) -> Result<usize, StoreError> {
+    async fn count_bound_agents(&self, _: &ObjectKey) -> Result<usize, StoreError> {
         unused()
     }
 
@@ -122,21 +122,29 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn claim_agent(&self, _: &Agent, _: &FinalizerChange) -> Result<Agent, StoreError> {
+    async fn patch_agent_finalizers(&self, _: &Agent, _: &FinalizerChange) -> Result<Agent, StoreError> {
         unused()
     }
 
-    async fn claim_gateway(&self, _: &AgentGateway, _: &FinalizerChange) -> Result<AgentGateway, StoreError> {
+    async fn patch_gateway_finalizers(
+        &self,
+        _: &AgentGateway,
+        _: &FinalizerChange,
+    ) -> Result<AgentGateway, StoreError> {
         unused()
     }
 
-    async fn board_status(&self, _: &Board, _: &BoardStatus) -> Result<Board, StoreError> {
+    async fn replace_board_status(&self, _: &Board, _: &BoardStatus) -> Result<Board, StoreError> {
         unused()
     }
 
-    async fn gateway_status(&self, _: &AgentGateway, _: &AgentGatewayStatus) -> Result<AgentGateway, StoreError> {
+    async fn replace_gateway_status(
+        &self,
+        _: &AgentGateway,
+        _: &AgentGatewayStatus,
+    ) -> Result<AgentGateway, StoreError> {
         unused()
     }
 
-    async fn tell(&self, _: EventTarget<'_>, _: &Event) {}
+    async fn publish(&self, _: EventTarget<'_>, _: &Event) {}
 }

@@ -1,4 +1,4 @@
-//! `Agent`: what an agent is to be.
+//! `Agent`: the desired state of an agent.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
 use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
 
-/// What an agent is to be: its role, its identity, its files and how it is woken.
+/// The desired state of an agent: its role, its identity, its files, its token and its wakes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "muster.dev",
@@ -43,7 +43,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
         name = "Phase",
         type_ = "string",
         json_path = ".status.phase",
-        description = "What the agent is doing, derived from its conditions and heartbeats"
+        description = "The agent's phase, derived from its conditions and heartbeats"
     ),
     printcolumn(
         name = "Agent-ID",
@@ -68,13 +68,13 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is or is not ready"
+        description = "The reason of the Ready condition"
     ),
     printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
-        description = "Time since it was created"
+        description = "Time since the Agent was created"
     )
 )]
 #[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
@@ -82,100 +82,104 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
 #[x_kube(validation = Rule::new("self.adoptionPolicy != 'IfExists' || has(self.agentId)").message("adoptionPolicy IfExists needs agentId, the gateway's id of the agent that is to be adopted"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
-    /// The agent's name as people read it, also the label of its session. Default: the object's name.
+    /// The agent's display name. It is also the label of its session. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub display_name: Option<String>,
-    /// `Worker`: works on a board. `Lead`: coordinates a board, one each. `Main`: looks after a gateway, one each.
+    /// The agent's role. It cannot be changed. `Worker`: works on a board. `Lead`: coordinates a board; a board has one lead.
+    /// `Main`: manages a gateway; a gateway has one main agent. Default: Worker.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("role cannot be changed; delete the Agent and create it anew"))]
     pub role: Role,
-    /// The Board, in the same namespace, of a Worker or Lead.
+    /// The Board of a Worker or Lead, in the same namespace. A Worker or Lead needs it; a Main agent has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board_ref: Option<LocalRef>,
-    /// The AgentGateway of a Main agent.
+    /// The AgentGateway of a Main agent. A Main agent needs it; a Worker or Lead has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_ref: Option<GatewayRef>,
-    /// The id of the agent at the gateway. Default: derived from the uid, which never clashes. Set it to keep an id
-    /// across clusters, or to adopt an agent that the gateway has. It cannot be changed. Ids that a gateway does not keep
-    /// are refused: `main`, `constructor`, `prototype`, `openclaw`, `crestodian`.
+    /// The agent's id on the gateway. It cannot be changed. Set it to keep an id across clusters, or to adopt an agent that
+    /// the gateway already has. Gateways do not keep the ids `main`, `constructor`, `prototype`, `openclaw` and `crestodian`,
+    /// so they are refused. Default: an id derived from the object's uid, which is unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it anew"))]
     #[x_kube(validation = Rule::new("self != 'main'").message("the gateway reserves the agent id main"))]
     #[x_kube(validation = Rule::new("!(self in ['constructor', 'prototype', 'openclaw', 'crestodian'])").message("a gateway cannot keep an agent of this id; choose another one"))]
     pub agent_id: Option<String>,
-    /// What happens when the gateway already has an agent with the id `agentId`. `Never`: nothing is done to it, and Ready
-    /// says that the id is taken. `IfExists`: it is adopted. It keeps its workspace, its sessions and their labels, and what
-    /// stands in its config and this spec does not name: `displayName`, `model`, `emoji`, `avatar` and the fields of
-    /// `heartbeat`. Files are written by their policies, save that those of the policy `Once` count as written. Its
-    /// workspace stays when the Agent is deleted.
+    /// Whether Muster adopts an agent with the id `agentId` that the gateway already has. `Never`: Muster does not change that
+    /// agent, and the Ready condition reports that the id is taken. `IfExists`: Muster adopts that agent. An adopted agent
+    /// keeps its workspace, its sessions and their labels. Its config entry keeps the values of `displayName`, `model`,
+    /// `emoji`, `avatar` and the `heartbeat` fields that this spec leaves out. Files are written by their policies; a file
+    /// with policy `Once` counts as written. The workspace stays when the Agent is deleted. Default: Never.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// The model, `provider/model`. Default: the gateway's.
+    /// The agent's model, as `provider/model`. Default: the gateway's default model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub model: Option<String>,
-    /// An emoji that stands for the agent.
+    /// The agent's emoji on the gateway. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub emoji: Option<String>,
-    /// Picture of the agent: a URL, or a path in its workspace.
+    /// The agent's picture: a URL, or a path in its workspace. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub avatar: Option<String>,
-    /// Who the agent is.
+    /// The agent's identity: values for the templates of its files.
     #[serde(default)]
     pub identity_profile: IdentityProfile,
-    /// A template of IDENTITY.md for this agent alone.
+    /// The template of this agent's IDENTITY.md. Default: the template from `templates`, the Board, the AgentGateway, or the
+    /// built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_template: Option<TemplateSource>,
-    /// A template of SOUL.md for this agent alone.
+    /// The template of this agent's SOUL.md. Default: the template from `templates`, the Board, the AgentGateway, or the
+    /// built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soul_template: Option<TemplateSource>,
-    /// Templates that replace the board's, the gateway's and the built-in ones for this agent.
+    /// Templates for this agent. They replace the templates of the Board and of the AgentGateway and the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplatesRef>,
-    /// Workspace files that are to be treated otherwise than usual, or that come on top.
+    /// Workspace files with their own policy, drift policy or template, and additional files. At most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileSpec>,
-    /// The gateway's own heartbeat for this agent. What is left out comes from the AgentGateway.
+    /// Settings of the heartbeat that the gateway runs for this agent. A field that is left out comes from the AgentGateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
-    /// Where the agent's token is kept, how the agent gets it and when it is replaced.
+    /// Storage, delivery and rotation of the agent's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenSpec>,
-    /// How the agent is woken once it is provisioned.
+    /// Settings of the wake message that Muster sends to a provisioned agent.
     #[serde(default)]
     pub wake: WakeSpec,
-    /// How the agent's session is treated.
+    /// Settings of the agent's session.
     #[serde(default)]
     pub session: SessionSpec,
-    /// What happens on the gateway when this object is deleted. `Delete`: the agent, its session and its workspace
-    /// go. `RetainFiles`: the agent goes, its workspace stays. `Orphan`: everything stays, the gateway is not asked.
+    /// What Muster removes from the gateway when this object is deleted. `Delete`: the agent, its session and its workspace.
+    /// `RetainFiles`: the agent and its session; the workspace stays. `Orphan`: nothing; Muster sends no request to the
+    /// gateway. Default: Delete.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Pause the agent: no heartbeats, no wake; its files stay.
+    /// Pauses the agent: the gateway runs no heartbeats and Muster sends no wake message. Its files stay. Default: false.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// What happens when the gateway already has an agent with the id that an Agent asks for.
+/// Whether Muster adopts an agent with the id of `spec.agentId` that the gateway already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AdoptionPolicy {
-    /// It is left alone, and the id counts as taken.
+    /// Muster does not change that agent, and the id counts as taken.
     #[default]
     Never,
-    /// It is adopted.
+    /// Muster adopts that agent.
     IfExists,
 }
 
-/// What an agent is for.
+/// The role of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Role {
     /// Works on a board.
@@ -183,63 +187,63 @@ pub enum Role {
     Worker,
     /// Coordinates a board.
     Lead,
-    /// Looks after a gateway.
+    /// Manages a gateway.
     Main,
 }
 
-/// What happens on the gateway when an Agent is deleted.
+/// What Muster removes from the gateway when an Agent is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// The agent, its session and its workspace go.
+    /// The agent, its session and its workspace.
     #[default]
     Delete,
-    /// The agent goes, its workspace stays.
+    /// The agent and its session. The workspace stays.
     RetainFiles,
-    /// Everything stays; the gateway is not asked.
+    /// Nothing. Muster sends no request to the gateway.
     Orphan,
 }
 
-/// How one workspace file is treated.
+/// The policy, drift policy and template of one workspace file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.drift) || !has(self.policy) || self.policy == 'Always'").message("drift goes with the policy Always and only with it"))]
 pub struct FileSpec {
-    /// Name of the file: one plain name that ends in `.md`.
+    /// Name of the file, without a folder. It ends in `.md`.
     #[schemars(length(min = 4, max = 64), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*\\.md$"))]
     pub name: String,
-    /// `Always`: kept as rendered. `IfMissing`: written when it is not there. `Once`: written once in the agent's
-    /// life. `Unmanaged`: never touched. Default: Once for BOOTSTRAP.md, IfMissing for MEMORY.md and USER.md (Always
-    /// for a Main agent's USER.md), Always for the rest.
+    /// When Muster writes the file. `Always`: when the file differs from the rendered text. `IfMissing`: when the file does
+    /// not exist. `Once`: once in the agent's life. `Unmanaged`: never. Default: Once for BOOTSTRAP.md, IfMissing for
+    /// MEMORY.md and USER.md (Always for a Main agent's USER.md), Always for every other file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<FilePolicy>,
-    /// What is done when somebody else changed a file of the policy `Always`. `Correct`: it is written again. `Report`: it
-    /// is left and told. `Ignore`: it is not looked at. Whatever is there is replaced when what is rendered changes, and
-    /// by a request. Default: Correct.
+    /// What Muster does when somebody else changed a file with policy `Always`. `Correct`: Muster writes the file again.
+    /// `Report`: Muster keeps the changed file and reports it in the status and in an event. `Ignore`: Muster does not read
+    /// the file. With each value, a change of the rendered text or a one-shot request replaces the file. Default: Correct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftPolicy>,
-    /// The file's template. Default: the one of this name from `templates`, or the built-in one.
+    /// The template of the file. Default: the template of this name from `templates`, or the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSource>,
 }
 
-/// What is done when somebody else changed a file.
+/// What Muster does when somebody else changed a file with policy `Always`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DriftPolicy {
-    /// It is written again.
+    /// Muster writes the file again.
     #[default]
     Correct,
-    /// It is left, and told in the status and in an event.
+    /// Muster keeps the changed file and reports it in the status and in an event.
     Report,
-    /// It is not looked at.
+    /// Muster does not read the file.
     Ignore,
 }
 
-/// When a workspace file is written.
+/// When Muster writes a workspace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FilePolicy {
-    /// Whenever it differs from what is rendered.
+    /// When the file differs from the rendered text.
     Always,
-    /// When it is not there.
+    /// When the file does not exist.
     IfMissing,
     /// Once in the agent's life.
     Once,
@@ -247,46 +251,46 @@ pub enum FilePolicy {
     Unmanaged,
 }
 
-/// Where an agent's token is kept, how the agent gets it and when it is replaced.
+/// Storage, delivery and rotation of an agent's token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
-    /// Name of the Secret. Default: the name of the Agent followed by `-token`.
+    /// Name of the Secret that keeps the token. Default: the name of the Agent followed by `-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub secret_name: Option<String>,
-    /// How the agent gets its token. `Workspace`: it stands in its files. `SecretOnly`: it stands in the Secret alone,
-    /// which is to be mounted into the gateway's pod at `/var/run/secrets/muster/<name of the Secret>`.
+    /// Where the agent finds its token. `Workspace`: in its workspace files. `SecretOnly`: only in the Secret; mount the
+    /// Secret into the gateway's pod at `/var/run/secrets/muster/<name of the Secret>`. Default: Workspace.
     #[serde(default)]
     pub delivery: TokenDelivery,
-    /// When the token is replaced.
+    /// When Muster replaces the token.
     #[serde(default)]
     pub rotation: RotationSpec,
 }
 
-/// How an agent gets its token.
+/// Where an agent finds its token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TokenDelivery {
-    /// It stands in the workspace files.
+    /// In its workspace files.
     #[default]
     Workspace,
-    /// It stands in the Secret alone.
+    /// Only in the Secret.
     SecretOnly,
 }
 
-/// When an agent's token is replaced.
+/// When Muster replaces an agent's token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationSpec {
-    /// The token is replaced when it is this old, 1h to 8760h. Default: it is not replaced by age.
+    /// The age at which Muster replaces the token, 1h to 8760h. Default: age does not cause a replacement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('1h') && duration(self) <= duration('8760h')",
         "message": "the interval must be between 1h and 8760h"
     }]))]
     pub interval: Option<Interval>,
-    /// How long the old token works after the new one was delivered, unless the agent checks in with the new one
-    /// before, 0s to 168h. Default: 1h.
+    /// How long the old token works after Muster delivered the new token, 0s to 168h. The old token stops working earlier
+    /// when the agent checks in with the new token. Default: 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('0s') && duration(self) <= duration('168h')",
@@ -296,42 +300,42 @@ pub struct RotationSpec {
 }
 
 impl RotationSpec {
-    /// How long the old token works after the new one was delivered.
+    /// How long the old token works after Muster delivered the new token.
     #[must_use]
     pub fn grace_period(&self) -> Duration {
         self.grace_period.map_or(Duration::from_hours(1), Interval::get)
     }
 }
 
-/// How an agent's session is treated.
+/// Settings of an agent's session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
-    /// Start the session anew, without what was said in it, whenever the spec has changed. A run that goes on then ends
-    /// before.
+    /// Whether a change of the spec resets the session. A reset removes the session's history and ends a run in progress.
+    /// Default: false.
     #[serde(default)]
     pub reset_on_update: bool,
 }
 
-/// How an agent is woken once it is provisioned.
+/// Settings of the wake message that Muster sends to a provisioned agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WakeSpec {
-    /// Whether a wake message is sent to the agent's session.
+    /// Whether Muster sends a wake message to the agent's session. Default: true.
     #[serde(default = "on")]
     pub enabled: bool,
-    /// Whether the gateway delivers the agent's answer to its channel, if it has one.
+    /// Whether the gateway delivers the agent's answer to the agent's channel, if the agent has a channel. Default: true.
     #[serde(default = "on")]
     pub deliver: bool,
-    /// How long the agent has to check in before it is woken again, 30s to 24h; counted anew when the run of the wake
-    /// ends. Default: 5m.
+    /// How long Muster waits for the agent's check-in before it wakes the agent again, 30s to 24h. The time starts again when
+    /// the run of the wake message ends. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('30s') && duration(self) <= duration('24h')",
         "message": "the deadline must be between 30s and 24h"
     }]))]
     pub deadline: Option<Interval>,
-    /// How often the agent is woken at most for one generation of its spec.
+    /// The maximum number of wake messages for one generation of the spec, 1 to 10. Default: 3.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 10))]
     pub max_attempts: i32,
@@ -348,7 +352,7 @@ impl Default for WakeSpec {
 }
 
 impl WakeSpec {
-    /// How long the agent has to check in.
+    /// How long Muster waits for the agent's check-in before it wakes the agent again.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline.map_or(Duration::from_mins(5), Interval::get)
@@ -356,7 +360,7 @@ impl WakeSpec {
 }
 
 impl Agent {
-    /// The agent's name as people read it, on one line.
+    /// The agent's display name on one line, or the name of its object.
     #[must_use]
     pub fn display_name(&self) -> String {
         let given = self.spec.display_name.as_deref().and_then(one_line);

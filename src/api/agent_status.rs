@@ -1,4 +1,4 @@
-//! What was observed of an agent.
+//! The observed state of an agent.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -9,78 +9,78 @@ use super::requests::RequestStatus;
 use super::shared::never_observed;
 use super::soul::SoulStatus;
 
-/// What was observed of an agent.
+/// The observed state of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
-    /// The generation that this status is about; -1 before the first look.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// What the agent is doing. Derived from conditions and heartbeats, never an input.
+    /// The agent's phase. It is derived from the conditions and the heartbeats; no controller reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// The gateway's id of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// The AgentGateway on which it is registered.
+    /// The AgentGateway on which the agent is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<ObjectKey>,
-    /// Key of the agent's main session.
+    /// The key of the agent's main session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_key: Option<String>,
-    /// The agent's workspace on the gateway's host.
+    /// The path of the agent's workspace on the gateway's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_path: Option<String>,
-    /// What may be on a gateway because of this Agent, and is removed with it. Written before anything is done there.
+    /// The agent on a gateway that Muster removes when this Agent is deleted. Muster writes it before it changes the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingStatus>,
-    /// Values of the agent's config entry that the gateway stores otherwise than Muster sent them, as it does with the names of
-    /// retired models. They are left so; when the gateway's value changes afterwards, Muster's is sent again.
+    /// Fields of the agent's config entry for which the gateway stores another value than Muster sent, such as the names of
+    /// retired models. Muster accepts the stored values. When a stored value changes later, Muster sends its own value again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["field"]))]
     pub rewritten: Vec<RewrittenField>,
-    /// The workspace files.
+    /// The agent's workspace files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileStatus>,
-    /// The soul that the AgentGateway's directory has for the agent's role.
+    /// The soul for the agent's role from the AgentGateway's soul directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soul: Option<SoulStatus>,
-    /// The agent's token; never the token itself.
+    /// Facts about the agent's token, without the token itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
-    /// What the agent last reported.
+    /// The agent's last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatStatus>,
-    /// The latest run of the agent on its gateway: of a message, or of the gateway's own heartbeat.
+    /// The latest run of the agent on its gateway. A message or the gateway's heartbeat starts a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunStatus>,
-    /// Wakes of the current generation.
+    /// Wake messages for the current generation of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake: Option<WakeStatus>,
-    /// The agent's session.
+    /// The state of the agent's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionStatus>,
-    /// The label of the agent's session, as it was last sent to the gateway.
+    /// The label that Muster last sent for the agent's session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_label: Option<SessionLabelStatus>,
-    /// The Board and the AgentGateway that the agent has come to: what was requested there before does not concern it.
+    /// The Board and the AgentGateway of the agent. Requests there that are older than the agent's move do not apply to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents: Option<Parents>,
-    /// One-shot requests that were handled: the latest of each kind, of the Agent itself, its Board or its
+    /// The latest handled one-shot request of each kind. A request is an annotation on the Agent, its Board or its
     /// AgentGateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind"]))]
     pub requests: Vec<RequestStatus>,
-    /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
+    /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,
-    /// The last error, until a reconcile succeeds.
+    /// The last error. A successful reconcile removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
-    /// Conditions: Ready, Registered, FilesSynced, TokenIssued, HeartbeatConfigured, SessionReady, CheckedIn, Paused;
-    /// Reconciling and Stalled only while true.
+    /// The conditions Ready, Registered, FilesSynced, TokenIssued, HeartbeatConfigured, SessionReady, CheckedIn and Paused.
+    /// Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -90,32 +90,34 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BindingStatus {
-    /// The uid of the Agent that wrote it; one that came from another object, by a backup for example, does not count.
+    /// The uid of the Agent. A binding with the uid of another object, for example from a backup, is ignored.
     pub uid: String,
     /// The AgentGateway.
     pub gateway: ObjectKey,
     /// The gateway's id of the agent.
     pub agent_id: String,
-    /// Key of the agent's main session.
+    /// The key of the agent's main session.
     pub session_key: String,
-    /// The agent's workspace on the gateway's host.
+    /// The path of the agent's workspace on the gateway's host.
     pub workspace: String,
-    /// Whether the gateway had the agent before this Agent stood for it. Its workspace stays when it is removed.
+    /// Whether the agent existed on the gateway before this Agent adopted it. The workspace of an adopted agent stays when
+    /// the agent is removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
 }
 
-/// A value that the gateway stores otherwise than it was sent.
+/// A field for which the gateway stores another value than Muster sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RewrittenField {
-    /// Its place in the entry, `heartbeat.model` for example.
+    /// The path of the field in the config entry, such as `heartbeat.model`.
     #[schemars(length(max = 64))]
     pub field: String,
-    /// What Muster sent, as JSON; `null` when the key was to be removed, `sha256:` and a hash for more than 256 characters.
+    /// The value that Muster sent, as JSON; `null` to remove the key. A value of more than 256 characters is shown as
+    /// `sha256:` and its hash.
     #[schemars(length(max = 256))]
     pub sent: String,
-    /// What the gateway stores, in the same form; `null` when it stores nothing.
+    /// The value that the gateway stores, in the same form; `null` when the gateway stores no value.
     #[schemars(length(max = 256))]
     pub stored: String,
 }
@@ -125,108 +127,109 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// What an agent is doing.
+/// The phase of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// It is being set up.
+    /// Muster provisions the agent.
     Provisioning,
-    /// It is set up and has not checked in yet.
+    /// The agent is provisioned and has not checked in yet.
     Ready,
-    /// It works on something.
+    /// The agent works on a task.
     Active,
-    /// It waits for work.
+    /// The agent waits for work.
     Idle,
-    /// It is suspended.
+    /// The agent is suspended.
     Paused,
-    /// It has not been heard of for two heartbeat intervals.
+    /// The agent has not called Muster's API for two heartbeat intervals.
     Offline,
-    /// It cannot be set up; the conditions say why.
+    /// Muster cannot provision the agent. The conditions show the cause.
     Failed,
-    /// It is being removed.
+    /// Muster removes the agent.
     Deleting,
 }
 
-/// One workspace file.
+/// The state of one workspace file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileStatus {
     /// Name of the file.
     pub name: String,
-    /// What became of it.
+    /// The state of the file.
     pub state: FileState,
-    /// SHA-256 of the content that Muster last put there or found there, in hexadecimal.
+    /// SHA-256 of the content that Muster last wrote or read, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The file that it was folded into, because the gateway refuses its name.
+    /// The file that contains this file as a section, because the gateway refuses this file's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
-    /// Size in bytes on the gateway when it was last compared.
+    /// Size of the file on the gateway at the last comparison, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
-    /// The gateway's time of the file's last change when it was last compared, in milliseconds since 1970.
+    /// Modification time of the file on the gateway at the last comparison, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_ms: Option<i64>,
 }
 
-/// What became of a workspace file.
+/// The state of a workspace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FileState {
-    /// It has not been written yet.
+    /// Muster has not written the file yet.
     Pending,
-    /// It is as rendered.
+    /// The file has the rendered content.
     Synced,
-    /// Somebody else changed it, and it is left so, as its drift policy asks.
+    /// Somebody else changed the file, and its drift policy keeps the change.
     Drifted,
-    /// It was written, and what became of it since is not looked at, as its drift policy asks.
+    /// Muster wrote the file, and its drift policy does not read the file afterwards.
     Ignored,
-    /// It stays as it was last written with the soul for the agent's role, until the directory says again what it has.
+    /// The file keeps its last content, with the soul for the agent's role, until the soul directory answers again.
     Held,
-    /// It was written before and is now the agent's own.
+    /// Muster wrote the file once. The file now belongs to the agent.
     Kept,
-    /// It is no longer wanted, and stays on the gateway: somebody has changed it, or it is the agent's own.
+    /// The spec no longer asks for the file. The file stays on the gateway, because somebody changed it or it belongs to the
+    /// agent.
     Left,
-    /// It is a section of another file.
+    /// The file is a section of another file.
     Folded,
-    /// It is longer than the gateway passes on to an agent, and was not written.
+    /// The file is longer than the gateway passes to an agent, so Muster did not write it.
     TooLarge,
-    /// The gateway refuses to read or to write it: in its place stands a link, for example. The condition `FilesSynced`
-    /// says what to do.
+    /// The gateway refuses to read or to write the file, for example because the path is a link. The condition `FilesSynced`
+    /// shows the next step.
     Refused,
-    /// Muster leaves it alone.
+    /// Muster does not touch the file.
     Unmanaged,
 }
 
-/// An agent's token, without the token.
+/// Facts about an agent's token, without the token itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
     /// The Secret that keeps the token.
     pub secret_name: String,
-    /// SHA-256 of the token, in hexadecimal; empty while there is none that works.
+    /// SHA-256 of the token, in hexadecimal. Empty while the agent has no valid token.
     #[serde(default)]
     pub sha256: String,
-    /// How many tokens the agent has had, this one included.
+    /// The number of tokens that Muster has issued for the agent, including this one.
     #[serde(default)]
     pub revision: i64,
-    /// When Muster took this token into use.
+    /// When Muster began to accept this token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Time>,
-    /// When the agent first called Muster's API with it.
+    /// When the agent first called Muster's API with this token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<Time>,
-    /// The token before this one, while it still works.
+    /// The previous token, while Muster still accepts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousToken>,
 }
 
-/// A token that was replaced and still works.
+/// A replaced token that Muster still accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviousToken {
     /// SHA-256 of the token, in hexadecimal.
     pub sha256: String,
-    /// When it stops working, whatever the agent does. Not set before the new token was delivered: until then the agent
-    /// has no other.
+    /// When the token stops working at the latest. Not set before Muster delivered the new token: until then the agent has
+    /// only this token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Time>,
 }
@@ -235,10 +238,10 @@ pub struct PreviousToken {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunStatus {
-    /// When it began.
+    /// When the run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When it ended; not set while it goes on.
+    /// When the run ended. Not set while the run is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
 }
@@ -247,20 +250,20 @@ pub struct RunStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Parents {
-    /// Uid of the Board; a Main agent has none.
+    /// Uid of the Board. Not set for a Main agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board_uid: Option<String>,
     /// Uid of the AgentGateway.
     pub gateway_uid: String,
 }
 
-/// An agent's session.
+/// The state of an agent's session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// The generation of the spec that the session was last made for, or reset for.
+    /// The generation of the spec for which Muster last created or reset the session.
     pub generation: i64,
-    /// A reset that was begun: the mark of the session that it is to end.
+    /// The version of the session that a reset in progress ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resetting: Option<String>,
 }
@@ -269,77 +272,78 @@ pub struct SessionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionLabelStatus {
-    /// The agent's name that the label was made of.
+    /// The agent's display name that the label was made from.
     #[schemars(length(max = 512))]
     pub name: String,
-    /// The label that was sent: the name, or, where the gateway refuses that, the name with the beginning of the agent's id.
+    /// The label that Muster sent: the name, or the name with the beginning of the agent's id if the gateway refuses the name.
     #[schemars(length(max = 512))]
     pub sent: String,
-    /// The label as the gateway stored it; not set when it refused it.
+    /// The label that the gateway stored. Not set when the gateway refused the label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub stored: Option<String>,
-    /// The gateway's last refusal of a label for this name.
+    /// The gateway's message when it last refused a label for this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub refusal: Option<String>,
-    /// When it was sent.
+    /// When Muster sent the label.
     pub sent_at: Time,
 }
 
-/// What an agent last reported.
+/// The last report of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatStatus {
     /// When the agent last called Muster's API.
     pub last_seen: Time,
-    /// What it said it was doing.
+    /// The status that the agent reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<CheckIn>,
-    /// The task that it said it was working on.
+    /// The id of the task that the agent reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_task: Option<String>,
 }
 
-/// What an agent says it is doing.
+/// The status that an agent reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CheckIn {
-    /// It works on something.
+    /// The agent works on a task.
     Active,
-    /// It waits for work.
+    /// The agent waits for work.
     Idle,
 }
 
-/// Wakes of one generation of an agent.
+/// Wake messages for one generation of an agent's spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WakeStatus {
-    /// The generation that the wakes are for.
+    /// The generation of the spec.
     pub generation: i64,
-    /// How often the agent was woken.
+    /// The number of wake messages that Muster sent.
     pub attempts: i32,
-    /// When it was last woken.
+    /// When Muster sent the last wake message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sent_at: Option<Time>,
-    /// When it should have checked in: so long after the wake, or after the end of the wake's run.
+    /// The time by which the agent must check in: `spec.wake.deadline` after the last wake message, or after the end of its
+    /// run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
-    /// The key by which the gateway knows the last wake message; it stands in the message.
+    /// The idempotency key of the last wake message. The message contains the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// When the run of the last wake message was seen to have ended. Until then a gateway that restarts may have lost
-    /// it.
+    /// When Muster saw the end of the run of the last wake message. Before that time, a restart of the gateway may lose the
+    /// message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Time>,
 }
 
-/// An error as the gateway or Kubernetes gave it.
+/// An error that the gateway or Kubernetes returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastError {
-    /// The error's code: the gateway's own (`INVALID_REQUEST`, `UNAVAILABLE`, ...), or the reason of a condition.
+    /// The gateway's error code, such as `INVALID_REQUEST` or `UNAVAILABLE`, or the reason of a condition.
     pub code: String,
-    /// What went wrong.
+    /// The error message.
     pub message: String,
-    /// Whether it is worth trying again without a change.
+    /// Whether a retry may succeed without a change of a resource.
     pub transient: bool,
 }

@@ -28,7 +28,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE};
         name = "Gateway",
         type_ = "string",
         json_path = ".spec.gatewayRef.name",
-        description = "The gateway that hosts the board's agents"
+        description = "The AgentGateway that hosts the board's agents"
     ),
     printcolumn(
         name = "Lead",
@@ -47,68 +47,69 @@ use super::text::{NOT_ONE_LINE, ONE_LINE};
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the board can work"
+        description = "Whether the board's gateway and lead are ready"
     ),
     printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is or is not ready"
+        description = "The reason of the Ready condition"
     ),
     printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp",
-        description = "Time since it was created"
+        description = "Time since the Board was created"
     )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BoardSpec {
-    /// The gateway that hosts the board's agents. It cannot be changed: delete the board and create it anew.
+    /// The AgentGateway that hosts the board's agents. It cannot be changed: create another Board and move the agents to it.
     #[x_kube(validation = Rule::new("self == oldSelf").message("gatewayRef cannot be changed; create another Board and move the agents to it"))]
     pub gateway_ref: GatewayRef,
-    /// The board's name as people and agents read it. Default: the object's name.
+    /// The board's display name. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub display_name: Option<String>,
-    /// What the board is about.
+    /// The subject of the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
-    /// Kind of work: `goal` (there is something to reach) or another word of yours, such as `workflow`.
+    /// The kind of work: `goal` for a board with an objective, or your own word, such as `workflow`. Default: goal.
     #[serde(default = "goal", rename = "type")]
     #[schemars(length(min = 1, max = 64))]
     pub board_type: String,
-    /// What the board wants to reach.
+    /// The objective of the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub objective: Option<String>,
-    /// How one can tell that it was reached.
+    /// How to measure whether the objective is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub success_metrics: Option<String>,
-    /// The day by which it should be reached, `2026-12-31`.
+    /// The target date of the objective, such as `2026-12-31`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10), regex(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub target_date: Option<String>,
-    /// Whether people have confirmed the objective.
+    /// Whether a person has confirmed the objective. Default: false.
     #[serde(default)]
     pub goal_confirmed: bool,
     /// The rules that the board's agents follow.
     #[serde(default)]
     pub rules: BoardRules,
-    /// Most agents that the board may have; further ones are not provisioned. No limit when left out.
+    /// The maximum number of agents of the board, 0 to 10000. Muster does not provision further agents. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10000))]
     pub max_agents: Option<i32>,
-    /// Templates that replace the gateway's and the built-in ones for this board's agents.
+    /// Templates for this board's agents. They replace the templates of the AgentGateway and the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplatesRef>,
-    /// The person whom this board's agents work for; replaces the gateway's as a whole.
+    /// The person for whom this board's agents work. Default: `user` of the AgentGateway. No field is merged from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserProfile>,
-    /// Pause all agents of the board: no heartbeats, no wake; their files stay.
+    /// Pauses all agents of the board: the gateway runs no heartbeats and Muster sends no wake message. Their files stay.
+    /// Default: false.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -117,24 +118,24 @@ fn goal() -> String {
     "goal".into()
 }
 
-/// Rules of a board, as its agents are told.
+/// Rules of a board. The files of its agents contain them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a rule that is on or off by itself")]
 pub struct BoardRules {
-    /// Nothing is done before somebody approved it.
+    /// Whether a task needs an approval before it is done. Default: true.
     #[serde(default = "on")]
     pub require_approval_for_done: bool,
-    /// Nothing is done before somebody reviewed it.
+    /// Whether a task needs a review before it is done. Default: false.
     #[serde(default)]
     pub require_review_before_done: bool,
-    /// Who asks for a review says in a comment what to look at.
+    /// Whether a request for a review needs a comment about the subject of the review. Default: false.
     #[serde(default)]
     pub comment_required_for_review: bool,
-    /// A task's status stays as it is while an approval is pending.
+    /// Whether a pending approval blocks changes of a task's status. Default: false.
     #[serde(default)]
     pub block_status_changes_with_pending_approval: bool,
-    /// Only the lead changes the status of tasks.
+    /// Whether only the lead changes the status of tasks. Default: false.
     #[serde(default)]
     pub only_lead_can_change_status: bool,
 }
@@ -151,35 +152,35 @@ impl Default for BoardRules {
     }
 }
 
-/// What was observed of a board.
+/// The observed state of a board.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BoardStatus {
-    /// The generation that this status is about; -1 before the first look.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
     /// Name of the Agent that leads the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead: Option<String>,
-    /// The gateway's id of the lead that was set up last. A lead of the board that is made anew has it again, in a further life.
+    /// The gateway's id of the lead that was provisioned last. If the lead's Agent is created again, it gets the same id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_agent_id: Option<String>,
     /// Number of Agents that refer to the board.
     #[serde(default)]
     pub agents: i32,
-    /// Of those, how many are Ready.
+    /// Number of Agents of the board that are Ready.
     #[serde(default)]
     pub ready_agents: i32,
     /// Names of Agents that are not provisioned because the board is full, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over_limit: Vec<String>,
-    /// The last one-shot request that was made here for all agents below.
+    /// The progress of the latest one-shot request on this Board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<SyncStatus>,
-    /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
+    /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,
-    /// Conditions: Ready, LeadReady, WithinQuota, GatewayReady.
+    /// The conditions Ready, LeadReady, WithinQuota and GatewayReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -1,279 +1,72 @@
-//! Condition types and reasons, and the one way to set a condition.
+//! Condition types, and the functions that read and set conditions.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Makes an enum whose variants are written into objects by their own name.
-macro_rules! words {
-    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $word:ident),+ $(,)? }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$inner])* $word),+ }
-
-        impl $name {
-            /// The word as it stands in the object.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$word => stringify!($word)),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
+use super::reason::Reason;
+use super::words::words;
 
 words! {
     /// The types of conditions on Muster's resources.
     ConditionType {
-        /// All that the spec asks for is so.
+        /// The object is as its spec specifies.
         Ready,
-        /// kstatus: work is under way. Present only while true.
+        /// kstatus: Muster works on the object, or retries. Present only while true.
         Reconciling,
-        /// kstatus: no progress without a change. Present only while true.
+        /// kstatus: Muster waits for a change by a person. Present only while true.
         Stalled,
-        /// Agent: the gateway's roster shows it as specified.
+        /// Agent: the gateway's roster shows the agent as specified.
         Registered,
-        /// Agent: its workspace files are as rendered.
+        /// Agent: the workspace files have the rendered content.
         FilesSynced,
-        /// Agent: its token is in its Secret.
+        /// Agent: the token is in its Secret.
         TokenIssued,
-        /// Agent: the gateway's heartbeat is set up as specified.
+        /// Agent: the gateway's heartbeat is configured as specified.
         HeartbeatConfigured,
-        /// Agent: its session carries its name.
+        /// Agent: the session has the agent's name as its label.
         SessionReady,
-        /// Agent: it called Muster's API within two heartbeat intervals.
+        /// Agent: the agent called Muster's API within two heartbeat intervals.
         CheckedIn,
-        /// Agent: it is suspended, or its board is.
+        /// Agent: the Agent or its Board is suspended.
         Paused,
-        /// AgentGateway: the connection stands.
+        /// AgentGateway: Muster is connected to the gateway.
         Reachable,
-        /// AgentGateway: the credential was accepted and the scopes granted.
+        /// AgentGateway: the gateway accepted the credential and granted the scopes.
         Authenticated,
-        /// AgentGateway: the device needs no approval, or has it.
+        /// AgentGateway: the device is approved, or needs no approval.
         Paired,
-        /// AgentGateway: it speaks a protocol that Muster speaks.
+        /// AgentGateway: Muster supports the gateway's protocol and roster.
         Compatible,
-        /// AgentGateway: it has applied its own last config.
+        /// AgentGateway: the gateway has applied its own last config.
         Settled,
-        /// AgentGateway: no config write is waiting or refused.
+        /// AgentGateway: no config write waits or was refused.
         ConfigSynced,
-        /// AgentGateway: no agent that Muster did not make lost its heartbeat.
+        /// AgentGateway: agents that Muster did not create keep their heartbeats.
         HeartbeatsShared,
-        /// AgentGateway: it is suspended.
+        /// AgentGateway: the AgentGateway is suspended.
         Suspended,
-        /// Board: it has a lead and the lead is ready.
+        /// Board: the board has a lead, and the lead is ready.
         LeadReady,
-        /// Board: it has no more agents than it may have.
+        /// Board: the board does not exceed its maximum number of agents.
         WithinQuota,
-        /// Board: its gateway is ready.
+        /// Board: the AgentGateway is ready.
         GatewayReady,
-    }
-}
-
-words! {
-    /// Why a condition is as it is.
-    Reason {
-        /// Everything is as specified.
-        Reconciled,
-        /// Work is under way.
-        Progressing,
-        /// The object is being deleted.
-        Deleting,
-        /// The deletion waits for the gateway.
-        DeletionBlocked,
-        /// The Board does not exist.
-        BoardNotFound,
-        /// The AgentGateway does not exist.
-        GatewayNotFound,
-        /// The AgentGateway does not admit this namespace.
-        NotAdmitted,
-        /// The AgentGateway is not ready.
-        GatewayNotReady,
-        /// Another Agent leads the board, or is the gateway's main agent.
-        RoleTaken,
-        /// The board has as many agents as it may have.
-        BoardFull,
-        /// The agent id is in use by an agent that is not ours.
-        AgentIdTaken,
-        /// A ConfigMap, or a key of it, does not exist.
-        ConfigMapNotFound,
-        /// A template does not render.
-        TemplateError,
-        /// A Secret, or a key of it, does not exist.
-        SecretNotFound,
-        /// A Secret of that name belongs to somebody else.
-        SecretConflict,
-        /// A Secret's content is not what it should be.
-        SecretInvalid,
-        /// A field of the spec is refused.
-        InvalidSpec,
-        /// The gateway refuses the agent's config entry.
-        EntryRefused,
-        /// The agent's config entry came to nothing and is retried.
-        EntryDelayed,
-        /// A write was made as often as it may be, did not last, and is held back.
-        RepeatedWrite,
-        /// The entry waits for the gateway's next config write.
-        WaitingForConfigWrite,
-        /// The gateway has not applied its last config yet.
-        NotSettled,
-        /// The gateway's limit of config writes is used up for now.
-        RateLimited,
-        /// A file is longer than the gateway passes on.
-        FileTooLarge,
-        /// The gateway refuses to read or to write a file.
-        FileRefused,
-        /// Somebody else changed a file, and it is left so.
-        Drifted,
-        /// The gateway refuses every label for the session.
-        LabelRefused,
-        /// A request to the gateway failed.
-        GatewayError,
-        /// A request to Kubernetes failed.
-        KubernetesError,
-        /// The agent has been woken and has not checked in yet.
-        WaitingForCheckIn,
-        /// The agent was woken, did not check in by its deadline, and is woken again.
-        DeadlineExceeded,
-        /// The agent was woken as often as it may be and did not check in.
-        MaxWakeAttempts,
-        /// The agent has not been heard of for two heartbeat intervals.
-        Stale,
-        /// The agent has checked in.
-        CheckedIn,
-        /// The agent is not woken, and has not called.
-        NotWoken,
-        /// It is suspended.
-        Suspended,
-        /// It is not suspended.
-        Running,
-        /// The connection stands.
-        Connected,
-        /// The connection is being made.
-        Connecting,
-        /// The gateway cannot be reached.
-        Unreachable,
-        /// The gateway refused the credential.
-        BadCredentials,
-        /// The gateway did not grant the scopes that are needed.
-        ScopesMissing,
-        /// The gateway wants this device to be approved.
-        PairingRequired,
-        /// The gateway refused this device.
-        DeviceRejected,
-        /// No protocol version is common.
-        ProtocolMismatch,
-        /// The gateway does not offer methods that are needed.
-        MethodsMissing,
-        /// The gateway's config and roster cannot be read.
-        RosterUnreadable,
-        /// The gateway refused the connection otherwise.
-        Refused,
-        /// It is not known, since there is no connection.
-        NotConnected,
-        /// There is no lead.
-        NoLead,
-        /// The lead is not ready.
-        LeadNotReady,
-        /// There are more agents than there may be.
-        OverLimit,
-        /// Agents are still bound to it.
-        AgentsBound,
-        /// Agents that Muster did not make have no heartbeat any more.
-        HeartbeatsStopped,
-    }
-}
-
-/// How long the cause of a reason lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
-    /// Until somebody changes something.
-    Lasting,
-    /// It may pass by itself.
-    Passing,
-    /// The error says it: the same reason may last or pass.
-    OfTheError,
-}
-
-impl Reason {
-    /// How long its cause lasts.
-    #[must_use]
-    pub fn persistence(self) -> Persistence {
-        match self {
-            Self::BoardNotFound
-            | Self::GatewayNotFound
-            | Self::NotAdmitted
-            | Self::RoleTaken
-            | Self::BoardFull
-            | Self::AgentIdTaken
-            | Self::ConfigMapNotFound
-            | Self::TemplateError
-            | Self::SecretNotFound
-            | Self::SecretConflict
-            | Self::SecretInvalid
-            | Self::InvalidSpec
-            | Self::EntryRefused
-            | Self::FileTooLarge
-            | Self::FileRefused
-            | Self::BadCredentials
-            | Self::ScopesMissing
-            | Self::PairingRequired
-            | Self::DeviceRejected
-            | Self::ProtocolMismatch
-            | Self::MethodsMissing
-            | Self::RosterUnreadable
-            | Self::Refused
-            | Self::OverLimit => Persistence::Lasting,
-            Self::GatewayError | Self::KubernetesError | Self::RepeatedWrite | Self::DeletionBlocked => {
-                Persistence::OfTheError
-            }
-            Self::Reconciled
-            | Self::Progressing
-            | Self::Deleting
-            | Self::GatewayNotReady
-            | Self::EntryDelayed
-            | Self::WaitingForConfigWrite
-            | Self::NotSettled
-            | Self::RateLimited
-            | Self::Drifted
-            | Self::LabelRefused
-            | Self::WaitingForCheckIn
-            | Self::DeadlineExceeded
-            | Self::MaxWakeAttempts
-            | Self::Stale
-            | Self::CheckedIn
-            | Self::NotWoken
-            | Self::Suspended
-            | Self::Running
-            | Self::Connected
-            | Self::Connecting
-            | Self::Unreachable
-            | Self::NotConnected
-            | Self::NoLead
-            | Self::LeadNotReady
-            | Self::AgentsBound
-            | Self::HeartbeatsStopped => Persistence::Passing,
-        }
     }
 }
 
 /// A condition's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionStatus {
-    /// It is so.
+    /// The condition holds.
     True,
-    /// It is not so.
+    /// The condition does not hold.
     False,
-    /// It is not known.
+    /// The condition's state is unknown.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// As a condition writes it.
+    /// The status in a `metav1.Condition`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -285,56 +78,56 @@ impl ConditionStatus {
 }
 
 impl From<bool> for ConditionStatus {
-    fn from(so: bool) -> Self {
-        if so { Self::True } else { Self::False }
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
     }
 }
 
-/// What a condition is to say.
+/// A new value of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionUpdate {
     /// The condition's type.
     pub kind: ConditionType,
-    /// Its status.
-    pub truth: ConditionStatus,
-    /// Why.
+    /// The condition's status.
+    pub status: ConditionStatus,
+    /// The condition's reason.
     pub reason: Reason,
     /// A sentence for the person who reads `kubectl describe`.
     pub message: String,
 }
 
 impl ConditionUpdate {
-    /// A verdict.
+    /// A new value of the condition `kind`.
     #[must_use]
     pub fn new(
         kind: ConditionType,
-        truth: impl Into<ConditionStatus>,
+        status: impl Into<ConditionStatus>,
         reason: Reason,
         message: impl Into<String>,
     ) -> Self {
-        Self { kind, truth: truth.into(), reason, message: message.into() }
+        Self { kind, status: status.into(), reason, message: message.into() }
     }
 }
 
-/// The longest message that Kubernetes takes in a condition, in bytes.
-const LONGEST_MESSAGE: usize = 32_768;
+/// The maximum length of a condition's message in Kubernetes, in bytes.
+const MAX_MESSAGE_BYTES: usize = 32_768;
 
-/// Sets one condition. Its transition time moves only when its status does.
-pub fn set(conditions: &mut Vec<Condition>, verdict: &ConditionUpdate, generation: i64, now: Timestamp) {
-    let status = verdict.truth.as_str();
-    let old = conditions.iter().position(|c| c.type_ == verdict.kind.as_str());
+/// Sets one condition. The transition time changes only when the status changes.
+pub fn set(conditions: &mut Vec<Condition>, update: &ConditionUpdate, generation: i64, now: Timestamp) {
+    let status = update.status.as_str();
+    let old = conditions.iter().position(|c| c.type_ == update.kind.as_str());
     let since = match old.and_then(|i| conditions.get(i)) {
         Some(c) if c.status == status => c.last_transition_time.clone(),
         _ => Time(now),
     };
-    let mut message = verdict.message.clone();
-    if message.len() > LONGEST_MESSAGE {
-        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+    let mut message = update.message.clone();
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
     }
     let new = Condition {
-        type_: verdict.kind.as_str().into(),
+        type_: update.kind.as_str().into(),
         status: status.into(),
-        reason: verdict.reason.as_str().into(),
+        reason: update.reason.as_str().into(),
         message,
         observed_generation: Some(generation),
         last_transition_time: since,
@@ -345,7 +138,7 @@ pub fn set(conditions: &mut Vec<Condition>, verdict: &ConditionUpdate, generatio
     }
 }
 
-/// Removes a condition, for those that are present only while true.
+/// Removes a condition that is present only while true.
 pub fn clear(conditions: &mut Vec<Condition>, kind: ConditionType) {
     conditions.retain(|c| c.type_ != kind.as_str());
 }
@@ -356,7 +149,7 @@ pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition>
     conditions.iter().find(|c| c.type_ == kind.as_str())
 }
 
-/// Whether a condition is there and `True`.
+/// Whether a condition is present and `True`.
 #[must_use]
 pub fn is_true(conditions: &[Condition], kind: ConditionType) -> bool {
     find(conditions, kind).is_some_and(|c| c.status == "True")
@@ -371,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_transition_time_moves_only_with_the_status() {
+    fn the_transition_time_changes_only_with_the_status() {
         let mut conditions = Vec::new();
         set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "a"), 1, at(1));
         set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, false, Reason::BoardNotFound, "b"), 2, at(2));
@@ -383,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_is_present_only_while_true_can_be_cleared() {
+    fn clear_removes_a_condition() {
         let mut conditions = Vec::new();
         set(&mut conditions, &ConditionUpdate::new(ConditionType::Stalled, true, Reason::TemplateError, "x"), 1, at(1));
         assert!(is_true(&conditions, ConditionType::Stalled));

@@ -1,35 +1,36 @@
-//! What Muster does to what others have in a gateway's config, and what it records of that.
+//! How Muster treats config entries of a gateway that Muster did not create, and its record of the changes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What Muster does to what others have in a gateway's config.
+/// How Muster treats config entries of a gateway that Muster did not create.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigPolicy {
-    /// OpenClaw runs heartbeats only of agents with a `heartbeat` block as soon as one agent has a block, and each of
-    /// Muster's agents has one. `Keep`: agents that Muster did not make and that would beat by the gateway's own rule
-    /// get an empty block, which inherits the defaults; Muster takes it away with its last agent. `Leave`: they lose
-    /// their heartbeats, and the condition HeartbeatsShared names them. Of several AgentGateways with one URL, one with `Keep` decides.
+    /// Whether agents that Muster did not create keep their heartbeats. As soon as one agent has a `heartbeat` block, OpenClaw
+    /// runs heartbeats only for agents with a block, and each of Muster's agents has a block. `Keep`: Muster adds an empty
+    /// block, which inherits the defaults, to each other agent with heartbeats. Muster removes the empty blocks with its last
+    /// agent. `Leave`: the other agents lose their heartbeats, and the condition HeartbeatsShared names them. If several
+    /// AgentGateways have the same URL, one `Keep` is enough. Default: Keep.
     #[serde(default)]
     pub shared_heartbeats: SharedHeartbeats,
 }
 
-/// What becomes of the heartbeats of agents that Muster did not make.
+/// Whether agents that Muster did not create keep their heartbeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SharedHeartbeats {
-    /// They keep them.
+    /// The agents keep their heartbeats.
     #[default]
     Keep,
-    /// They lose them.
+    /// The agents lose their heartbeats.
     Leave,
 }
 
-/// What Muster made in a gateway's config for the heartbeats of agents that it did not make.
+/// The `heartbeat` blocks that Muster added for agents that it did not create.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SharedHeartbeatsStatus {
-    /// Ids of agents that Muster did not make and whose `heartbeat` block it made, or is about to make. They are recorded
-    /// before the block is written, and go from here when the block is taken away or somebody else has put something in it.
+    /// Ids of agents to which Muster added an empty `heartbeat` block, or is about to add one. Muster records an id before it
+    /// writes the block. Muster removes the id when it removes the block, or when somebody else changed the block.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2000), inner(length(max = 64)))]
     pub kept: Vec<String>,

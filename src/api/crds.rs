@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, made from the types.
+//! The CustomResourceDefinitions, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps,
@@ -7,7 +7,7 @@ use kube::CustomResourceExt;
 
 use crate::api::{Agent, AgentGateway, Board};
 
-/// The CustomResourceDefinitions with the names of the files that hold them in `crds/`.
+/// The CustomResourceDefinitions and the names of their files in `crds/`.
 #[must_use]
 pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
     [
@@ -17,8 +17,8 @@ pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
     ]
 }
 
-/// Gives `status` the default of an object that no controller has looked at, so that waiting for
-/// `observedGeneration` works from the first moment.
+/// Sets the default of `status` to `observedGeneration: -1`, so that a client can wait for `observedGeneration` from the
+/// creation of an object on.
 fn with_unobserved_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(status) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()).and_then(status_of) {

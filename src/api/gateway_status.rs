@@ -1,4 +1,4 @@
-//! What was observed of a gateway.
+//! The observed state of a gateway.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -9,83 +9,86 @@ use super::requests::SyncStatus;
 use super::shared::never_observed;
 use super::soul::SoulDirectoryStatus;
 
-/// What was observed of a gateway.
+/// The observed state of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentGatewayStatus {
-    /// The generation that this status is about; -1 before the first look.
+    /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// The gateway's version, as it says itself.
+    /// The gateway's version, as the gateway reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,
-    /// The protocol version in use.
+    /// The protocol version of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<i32>,
-    /// What this gateway was found able to do.
+    /// The capabilities that Muster detected on this gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<GatewayCapabilities>,
     /// Muster's device id at the gateway: the SHA-256 of its public key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
-    /// The Secret that keeps this device's key.
+    /// Name of the Secret that keeps the key of this device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_secret: Option<String>,
     /// The scopes that the gateway granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub granted_scopes: Vec<String>,
-    /// The pairing request that waits for approval. Absent when the gateway names none by a plain id: then
-    /// `openclaw devices list` shows it where the gateway runs.
+    /// The pairing request that waits for approval. Not set when the gateway reports no plain id of the request; then run
+    /// `openclaw devices list` on the gateway's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing: Option<Pairing>,
-    /// The gateway's id of the main agent that was set up last. A main agent that is made anew has it again, in a further life.
+    /// The gateway's id of the main agent that was provisioned last. If the main agent's Agent is created again, it gets the
+    /// same id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main_agent_id: Option<String>,
-    /// How many agents there are.
+    /// Numbers of agents on the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<AgentCounts>,
-    /// Agents on the gateway that no Agent resource of this cluster declares, by id; the first 100 of them. An Agent with
-    /// that `agentId` and `adoptionPolicy: IfExists` adopts one.
+    /// Agents on the gateway without an Agent resource in this cluster, sorted by id, at most 100. To adopt an agent, create an
+    /// Agent with its id as `agentId` and with `adoptionPolicy: IfExists`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
     pub unmanaged: Vec<UnmanagedAgent>,
-    /// What Muster made in the gateway's config for the heartbeats of agents that it did not make.
+    /// The `heartbeat` blocks that Muster added for agents that it did not create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_heartbeats: Option<SharedHeartbeatsStatus>,
-    /// When the connection was last established.
+    /// When Muster last connected to the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_connected: Option<Time>,
-    /// The last one-shot request that was made here for all agents below.
+    /// The progress of the latest one-shot request on this AgentGateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<SyncStatus>,
-    /// What was seen of the directory of souls.
+    /// The observed state of the soul directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soul_directory: Option<SoulDirectoryStatus>,
-    /// Annotations that look like one-shot requests and are none: what is wrong and what to do.
+    /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,
-    /// Conditions: Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared, Suspended.
+    /// The conditions Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared and
+    /// Suspended. Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// What a gateway was found able to do.
+/// The detected capabilities of a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayCapabilities {
-    /// Shape of the agent roster in its config: `list` or `entries`.
+    /// The shape of the agent roster in the gateway's config: `list` or `entries`.
     pub roster: String,
-    /// Workspace files that it accepts; others are folded into AGENTS.md.
+    /// The workspace files that the gateway accepts. Muster folds other files into AGENTS.md.
     #[serde(default)]
     pub accepted_files: Vec<String>,
-    /// Whether it gives content hashes and takes them as a precondition of a write.
+    /// Whether the gateway returns content hashes of files and accepts them as preconditions of writes.
     #[serde(default)]
     pub file_hashes: bool,
-    /// Whether it deletes an agent's main session by itself; others take it away with the agent.
+    /// Whether the gateway supports the deletion of an agent's main session. Other gateways delete it with the agent.
     #[serde(default)]
     pub main_session_delete: bool,
-    /// Whether it can lose one of two config writes, so that Muster keeps them a second apart and reads each back.
+    /// Whether the gateway can lose one of two config writes in quick succession. If so, Muster waits 1 s between config
+    /// writes and reads each write back.
     #[serde(default)]
     pub loses_writes: bool,
 }
@@ -94,24 +97,24 @@ pub struct GatewayCapabilities {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pairing {
-    /// The request's id.
+    /// The id of the pairing request.
     #[schemars(length(max = 64))]
     pub request_id: String,
-    /// The command that approves it, to be run where the gateway runs.
+    /// The command that approves the request. Run it on the gateway's host.
     #[schemars(length(max = 128))]
     pub command: String,
-    /// Until when the request can be approved at least. A request that the gateway still keeps then is given more time;
-    /// otherwise another one takes its place.
+    /// The earliest time at which the request expires. After that time, the status shows a later time if the gateway still
+    /// keeps the request, or a new request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 }
 
-/// An agent on a gateway that no Agent resource of this cluster declares.
+/// An agent on a gateway without an Agent resource in this cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnmanagedAgent {
     /// The gateway's id of the agent.
     pub id: String,
-    /// Its name on the gateway, if it has one; of a long one the beginning.
+    /// The agent's name on the gateway, shortened if it is long. Not set when the agent has no name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -119,10 +122,10 @@ pub struct UnmanagedAgent {
 /// Numbers of agents on a gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AgentCounts {
-    /// Agents that Agent resources of this cluster declare.
+    /// Number of agents with an Agent resource in this cluster.
     pub managed: i32,
-    /// Of those, how many are Ready.
+    /// Number of agents with an Agent resource that is Ready.
     pub ready: i32,
-    /// Agents on the gateway that no Agent resource of this cluster declares, as last seen.
+    /// Number of agents on the gateway without an Agent resource in this cluster, at the last observation.
     pub unmanaged: i32,
 }

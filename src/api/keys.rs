@@ -1,56 +1,56 @@
-//! Every name that Muster leaves on Kubernetes objects, in one place.
+//! All names that Muster writes to Kubernetes objects.
 
 /// The API group of all resources.
 pub const GROUP: &str = "muster.dev";
-/// The field manager of everything that the operator writes.
+/// The field manager of the operator's writes.
 pub const FIELD_MANAGER: &str = "muster";
-/// The field manager of what people write through Muster's HTTP API, in their own name.
+/// The field manager of writes through Muster's HTTP API with a person's own token.
 pub const PEOPLE_FIELD_MANAGER: &str = "muster-http-api";
-/// On an Agent: something of it may be on a gateway.
+/// On an Agent: the agent may exist on a gateway.
 pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 /// On an AgentGateway: agents are still bound to it.
 pub const GATEWAY_FINALIZER: &str = "muster.dev/gateway";
-/// On a gateway's device Secret: its credentials are needed for cleanup.
+/// On a gateway's device Secret: cleanup needs its credentials.
 pub const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
-/// On an Agent, a Board or an AgentGateway: read and write everything of the agents again.
+/// On an Agent, a Board or an AgentGateway: requests that Muster reads and writes everything of the agents again.
 pub const SYNC_REQUESTED_AT: &str = "muster.dev/sync-requested-at";
-/// The same, files that are normally kept included.
+/// The same request, including files that Muster normally keeps.
 pub const OVERWRITE_REQUESTED_AT: &str = "muster.dev/overwrite-requested-at";
-/// On an Agent, a Board or an AgentGateway: replace the agents' tokens.
+/// On an Agent, a Board or an AgentGateway: requests new tokens for the agents.
 pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
-/// On an Agent, a Board or an AgentGateway: write BOOTSTRAP.md again.
+/// On an Agent, a Board or an AgentGateway: requests that Muster writes BOOTSTRAP.md again.
 pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
-/// On an Agent, a Board or an AgentGateway: start the agents' sessions anew.
+/// On an Agent, a Board or an AgentGateway: requests a reset of the agents' sessions.
 pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
-/// On a token Secret: SHA-256 of the token that Muster put there. Another token was put there by hand.
+/// On a token Secret: SHA-256 of the token that Muster wrote. A token with another hash was written by hand.
 pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
-/// On a token Secret: the request that its token was issued for.
+/// On a token Secret: the one-shot request for which Muster issued the token.
 pub const ISSUED_FOR: &str = "muster.dev/issued-for";
-/// On Secrets: who made them.
+/// On Secrets: the creator of the Secret.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].
 pub const MANAGED_BY: &str = "muster";
 
-/// Key of an agent's current token in its Secret.
+/// Key of the current token in an agent's Secret.
 pub const TOKEN_KEY: &str = "token";
-/// Key of the token before, in an agent's Secret, as long as it still works.
+/// Key of the previous token in an agent's Secret, present while Muster accepts that token.
 pub const PREVIOUS_TOKEN_KEY: &str = "previous-token";
-/// Key, in an agent's Secret, of its id in Muster's HTTP API: the uid of its resource.
+/// Key of the agent's id in an agent's Secret: the uid of its Agent, which Muster's HTTP API accepts.
 pub const AGENT_ID_KEY: &str = "agent-id";
 /// Key of the URL of Muster's HTTP API in an agent's Secret.
 pub const API_URL_KEY: &str = "api-url";
 
-/// Key of the Ed25519 seed (32 bytes) in a gateway's device Secret.
+/// Key of the Ed25519 seed in a gateway's device Secret: 32 bytes.
 pub const DEVICE_SEED_KEY: &str = "device-key";
 /// Key of the device id in a gateway's device Secret.
 pub const DEVICE_ID_KEY: &str = "device-id";
-/// Key of the device token that the gateway issued, in a gateway's device Secret.
+/// Key of the gateway's device token in a gateway's device Secret.
 pub const DEVICE_TOKEN_KEY: &str = "device-token";
-/// Key of the last shared credential that the gateway accepted, kept for cleanup.
+/// Key of the shared credential that the gateway last accepted, kept for cleanup.
 pub const LAST_GOOD_KEY: &str = "last-good-credential";
-/// Key of the certificates with which that was: PEM.
+/// Key of the PEM certificates of the connection that accepted [`LAST_GOOD_KEY`].
 pub const LAST_GOOD_CA_KEY: &str = "last-good-ca";
-/// Key of the address of the gateway that took [`LAST_GOOD_KEY`]: it is shown to no other one.
+/// Key of the address of the gateway that accepted [`LAST_GOOD_KEY`]. Muster sends the credential to no other address.
 pub const LAST_GOOD_URL_KEY: &str = "last-good-url";
 /// Key of the kind of [`LAST_GOOD_KEY`]: `token` or `password`.
 pub const LAST_GOOD_KIND_KEY: &str = "last-good-kind";
@@ -61,8 +61,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn names_on_objects_are_unique_and_ours() {
-        let ours = [
+    fn names_on_objects_are_unique_and_in_the_api_group() {
+        let names = [
             AGENT_FINALIZER,
             GATEWAY_FINALIZER,
             CREDENTIALS_FINALIZER,
@@ -74,8 +74,8 @@ mod tests {
             ISSUED_SHA256,
             ISSUED_FOR,
         ];
-        assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
-        for name in ours {
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        for name in names {
             assert!(name.starts_with(&format!("{GROUP}/")), "{name}");
         }
         let keys = [

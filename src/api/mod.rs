@@ -1,7 +1,7 @@
 //! The resources of `muster.dev/v1alpha1`: data only.
 //!
-//! This layer knows Kubernetes types and nothing else of the crate. It holds no behaviour beyond
-//! reading what a field means when it is left out.
+//! This layer uses Kubernetes types and no other layer of the crate. Its only behaviour is to resolve defaults of fields
+//! that are left out.
 #![allow(clippy::duplicated_attributes, reason = "a resource has several columns of one type")]
 #![expect(unreachable_pub, reason = "the derive of a schema makes private copies of public types")]
 
@@ -17,12 +17,15 @@ pub mod keys;
 pub mod names;
 pub mod object_key;
 pub mod profile;
+pub mod reason;
 pub mod requests;
 pub mod shared;
 pub mod soul;
 pub mod text;
+mod words;
 
 pub use agent::{Agent, AgentSpec, AgentStatus};
 pub use board::{Board, BoardSpec, BoardStatus};
-pub use conditions::{ConditionType, Reason};
+pub use conditions::ConditionType;
 pub use gateway::{AgentGateway, AgentGatewaySpec, AgentGatewayStatus};
+pub use reason::Reason;

@@ -1,39 +1,39 @@
-//! The names that Kubernetes takes, and the ids that no agent of a gateway can have.
+//! The names that Kubernetes accepts, and the agent ids that gateways do not accept.
 
 /// Pattern of the name of an object: a DNS subdomain.
 pub const OBJECT_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Pattern of the name of a namespace: a DNS label.
 pub const NAMESPACE_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-/// Pattern of a key of a Secret or a ConfigMap: no path, so neither `.` nor `..`, nor anything that begins with `..`.
+/// Pattern of a key of a Secret or a ConfigMap. A key is no path: it is not `.` and does not begin with `..`.
 pub const KEY_PATTERN: &str = "^([-_a-zA-Z0-9]|\\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$";
 
-/// Most characters of the name of an object, or of a key.
-pub const LONGEST: usize = 253;
-/// Most characters of the name of a namespace.
-pub const LONGEST_NAMESPACE: usize = 63;
+/// The maximum length of the name of an object, or of a key, in characters.
+pub const MAX_NAME_LENGTH: usize = 253;
+/// The maximum length of the name of a namespace, in characters.
+pub const MAX_NAMESPACE_LENGTH: usize = 63;
 
-/// Ids that no agent can have. A gateway with `agents.entries` drops the first two from a config write, as dangerous keys, and
-/// says ok; the last two are its own, and it refuses to create them (measured on 2026.9.6; 2026.3.2, with `agents.list`, takes the
-/// first two).
-pub const IMPOSSIBLE_IDS: [&str; 4] = ["constructor", "prototype", "openclaw", "crestodian"];
+/// Agent ids that gateways do not accept. A gateway with `agents.entries` drops the first two ids from a config write and
+/// reports success. The gateway reserves the last two ids and refuses to create them. Measured on 2026.9.6; 2026.3.2, with
+/// `agents.list`, accepts the first two ids.
+pub const UNSUPPORTED_AGENT_IDS: [&str; 4] = ["constructor", "prototype", "openclaw", "crestodian"];
 
-/// Whether an object may have this name.
+/// Whether Kubernetes accepts `text` as the name of an object.
 #[must_use]
 pub fn is_object_name(text: &str) -> bool {
-    text.len() <= LONGEST && text.split('.').all(is_label)
+    text.len() <= MAX_NAME_LENGTH && text.split('.').all(is_label)
 }
 
-/// Whether a namespace may have this name.
+/// Whether Kubernetes accepts `text` as the name of a namespace.
 #[must_use]
 pub fn is_namespace(text: &str) -> bool {
-    text.len() <= LONGEST_NAMESPACE && is_label(text)
+    text.len() <= MAX_NAMESPACE_LENGTH && is_label(text)
 }
 
-/// Whether a Secret or a ConfigMap may have this key.
+/// Whether Kubernetes accepts `text` as a key of a Secret or a ConfigMap.
 #[must_use]
 pub fn is_key(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    (1..=LONGEST).contains(&text.len()) && text.chars().all(plain) && text != "." && !text.starts_with("..")
+    (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.chars().all(plain) && text != "." && !text.starts_with("..")
 }
 
 fn is_label(text: &str) -> bool {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_no_name_and_no_key() {
+    fn a_path_is_neither_a_name_nor_a_key() {
         for text in ["", ".", "..", "a/b", "../a", "a..b", "-a", "a-", "A", "a_b", "a%2fb", "a b", "a?b", "é"] {
             assert!(!is_object_name(text) && !is_namespace(text), "{text:?}");
         }
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_takes_is_a_name() {
+    fn names_and_keys_that_kubernetes_accepts_are_valid() {
         for text in ["a", "0", "a-b", "a--b.c", &"a".repeat(253)] {
             assert!(is_object_name(text), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! Who an agent is, in the words of the person who declares it.
+//! The identity of an agent, as its author describes it.
 
 use std::collections::BTreeMap;
 
@@ -7,68 +7,68 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{NOT_ONE_LINE, ONE_LINE};
 
-/// Who the agent is. Each field is a template variable `identity_<field>`.
+/// The identity of an agent. Each field is a template variable `identity_<field>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityProfile {
-    /// What the agent does, such as `DevOps Engineer`.
+    /// The agent's job, such as `DevOps Engineer`. A soul directory is searched by this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub role: Option<String>,
-    /// What it knows well.
+    /// Subjects that the agent knows well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
     pub expertise: Vec<String>,
-    /// Its tone, such as `professional`.
+    /// The agent's tone, such as `professional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub tone: Option<String>,
-    /// How it communicates.
+    /// The agent's style of communication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub communication_style: Option<String>,
-    /// What it must keep to.
+    /// Constraints that the agent must follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 512)))]
     pub constraints: Vec<String>,
-    /// When it works, such as `9am-5pm UTC`.
+    /// The agent's working hours, such as `9am-5pm UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub working_hours: Option<String>,
-    /// An emoji for its texts.
+    /// An emoji for the texts in the agent's files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub emoji: Option<String>,
-    /// How much it decides by itself, such as `asks first`.
+    /// The agent's degree of autonomy, such as `asks first`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub autonomy_level: Option<String>,
-    /// How much it writes, such as `brief`.
+    /// The length of the agent's texts, such as `brief`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub verbosity: Option<String>,
-    /// The form of its results.
+    /// The form of the agent's results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub output_format: Option<String>,
-    /// How often it reports.
+    /// How often the agent reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub update_cadence: Option<String>,
-    /// Why it is there.
+    /// The agent's purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub purpose: Option<String>,
-    /// Its character.
+    /// The agent's personality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub personality: Option<String>,
-    /// Anything else that it is to keep to.
+    /// Further instructions for the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub custom_instructions: Option<String>,
-    /// Further facts for templates of your own: key `team` becomes the variable `identity_team`.
+    /// Additional values for your own templates. The key `team` becomes the variable `identity_team`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(
         extend("maxProperties" = 32),

@@ -1,4 +1,4 @@
-//! One-shot requests: annotations whose value is a time.
+//! One-shot requests: annotations with a time as their value.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::keys;
 
-/// What a one-shot request asks for.
+/// The kind of a one-shot request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RequestKind {
-    /// Everything is read and written again.
+    /// Muster reads and writes everything of the agent again.
     Sync,
-    /// Files that are normally kept are written too.
+    /// Like `Sync`, and Muster also writes files that it normally keeps.
     Overwrite,
-    /// The token is replaced.
+    /// Muster replaces the token.
     Rotate,
-    /// BOOTSTRAP.md is written again.
+    /// Muster writes BOOTSTRAP.md again.
     Bootstrap,
-    /// The session starts anew.
+    /// Muster resets the session.
     ResetSession,
 }
 
@@ -25,7 +25,7 @@ impl RequestKind {
     /// Every kind.
     pub const ALL: [Self; 5] = [Self::Sync, Self::Overwrite, Self::Rotate, Self::Bootstrap, Self::ResetSession];
 
-    /// The annotation that makes the request.
+    /// The annotation of this request.
     #[must_use]
     pub fn annotation(self) -> &'static str {
         match self {
@@ -38,47 +38,47 @@ impl RequestKind {
     }
 }
 
-/// A one-shot request that an agent has dealt with.
+/// A one-shot request that Muster handled for an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestStatus {
-    /// What was asked for.
+    /// The kind of the request.
     pub kind: RequestKind,
-    /// The time of the request, as the annotation has it.
+    /// The time of the request: the annotation's value.
     pub requested_at: Time,
-    /// When it was done. Not set when there was nothing to do, since the request was there before the agent was.
+    /// When Muster handled the request. Not set if the request is older than the agent, which leaves nothing to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_at: Option<Time>,
 }
 
-/// What became of the latest one-shot request that was made on a Board or an AgentGateway.
+/// The progress of the latest one-shot request on a Board or an AgentGateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncStatus {
-    /// The time of the request, as the annotation has it.
+    /// The time of the request: the annotation's value.
     pub requested_at: Time,
-    /// What was asked for at that time.
+    /// The kinds of the requests with this time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<RequestKind>,
-    /// Agents that have done it.
+    /// Number of Agents for which Muster handled the request.
     #[serde(default)]
     pub updated: i32,
-    /// Agents that had nothing to do: they came after the request, or are being deleted.
+    /// Number of Agents with nothing to do: they are newer than the request, or are being deleted.
     #[serde(default)]
     pub skipped: i32,
-    /// Agents that have still to do it.
+    /// Number of Agents for which Muster has not handled the request yet.
     #[serde(default)]
     pub pending: i32,
-    /// What keeps agents from doing it, at most 20.
+    /// Errors of Agents for which Muster has not handled the request yet, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<SyncError>,
 }
 
-/// What keeps an agent from doing what was asked for.
+/// An error that delays a request for one Agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncError {
-    /// The Agent, as namespace/name.
+    /// The Agent, as `namespace/name`.
     pub agent: String,
-    /// What is wrong and what to do.
+    /// The cause and the next step.
     pub message: String,
 }

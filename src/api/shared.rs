@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::names::{KEY_PATTERN, NAMESPACE_PATTERN, OBJECT_PATTERN};
 use super::text::{NOT_ONE_LINE, ONE_LINE};
 
-/// A length of time as Kubernetes writes it: `90s`, `5m`, `1h30m`.
+/// A duration in the format of Kubernetes: `90s`, `5m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Interval(kube::core::Duration);
@@ -22,7 +22,7 @@ impl Interval {
         Self(Duration::from_secs(seconds).into())
     }
 
-    /// The length of time.
+    /// The duration.
     #[must_use]
     pub fn get(self) -> Duration {
         self.0.into()
@@ -43,7 +43,7 @@ impl JsonSchema for Interval {
     }
 }
 
-/// The name of an object in the same namespace.
+/// A reference to an object in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRef {
     /// Name of the object.
@@ -51,14 +51,14 @@ pub struct LocalRef {
     pub name: String,
 }
 
-/// The name of an AgentGateway, possibly in another namespace.
+/// A reference to an AgentGateway in the same or another namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GatewayRef {
     /// Name of the AgentGateway.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
-    /// Namespace of the AgentGateway; this object's own when left out. Another namespace works only when that
-    /// AgentGateway admits this one in `spec.allowedNamespaces`.
+    /// Namespace of the AgentGateway. An AgentGateway in another namespace must admit this object's namespace in
+    /// `spec.allowedNamespaces`. Default: this object's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = NAMESPACE_PATTERN))]
     pub namespace: Option<String>,
@@ -70,7 +70,7 @@ pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
-    /// Key in the Secret's data.
+    /// The key in the Secret's data.
     #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
 }
@@ -81,94 +81,94 @@ pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub name: String,
-    /// Key in the ConfigMap's data.
+    /// The key in the ConfigMap's data.
     #[schemars(length(min = 1, max = 253), regex(pattern = KEY_PATTERN))]
     pub key: String,
 }
 
-/// A Jinja template: written here, or a key of a ConfigMap.
+/// A Jinja template: inline text, or a key of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.inline) != has(self.configMapKeyRef)").message("give either inline or configMapKeyRef"))]
 pub struct TemplateSource {
-    /// The template's text.
+    /// The text of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub inline: Option<String>,
-    /// The ConfigMap key that holds the template's text.
+    /// The ConfigMap key with the text of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<ConfigMapKeyRef>,
 }
 
-/// Where templates that replace the built-in ones are found.
+/// The source of templates that replace the built-in ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplatesRef {
-    /// A ConfigMap whose keys are file names (`SOUL.md`) and whose values are Jinja templates. Files that it
-    /// does not name come from the next level: Agent, then Board, then AgentGateway, then built in.
+    /// A ConfigMap with file names such as `SOUL.md` as keys and Jinja templates as values. The template of a missing key comes
+    /// from the next level. The levels are Agent, Board, AgentGateway, built-in templates.
     pub config_map_ref: LocalRef,
 }
 
-/// The person whom an agent works for, as USER.md tells the agent.
+/// The person for whom an agent works, as USER.md describes the person.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserProfile {
-    /// Full name.
+    /// The person's full name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub name: Option<String>,
-    /// What the agent calls this person.
+    /// The name by which the agent addresses the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub preferred_name: Option<String>,
-    /// Pronouns, such as `she/her`.
+    /// The person's pronouns, such as `she/her`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub pronouns: Option<String>,
-    /// Time zone by its IANA name, such as `Europe/Berlin`.
+    /// The IANA name of the person's time zone, such as `Europe/Berlin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub timezone: Option<String>,
-    /// Notes that the agent should keep in mind.
+    /// Notes about the person for the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub notes: Option<String>,
-    /// Background: the company, the project, the way of working.
+    /// The person's background: the company, the project, the way of working.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub context: Option<String>,
 }
 
-/// The gateway's own heartbeat: how often it runs the agent without a message from anybody.
+/// Settings of the gateway's heartbeat: the gateway runs the agent at an interval without a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     /// Whether the gateway runs heartbeats for the agent. Default: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Time between two heartbeats, 1m to 24h. Default: 5m. An agent that has not been heard of for two intervals,
-    /// and does not run, counts as offline.
+    /// The time between two heartbeats, 1m to 24h. An agent counts as offline when it has not called Muster's API for two
+    /// intervals and has no run in progress. Default: 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "duration(self) >= duration('1m') && duration(self) <= duration('24h')",
         "message": "the interval must be between 1m and 24h"
     }]))]
     pub interval: Option<Interval>,
-    /// Where the gateway delivers what a heartbeat run says: `none`, `last`, or a channel's name. Default: `none`.
+    /// The destination of a heartbeat run's answer: `none`, `last`, or the name of a channel. Default: `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub target: Option<String>,
-    /// The prompt of a heartbeat run. Default: the gateway's own.
+    /// The prompt of a heartbeat run. Default: the gateway's prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8192))]
     pub prompt: Option<String>,
-    /// The model of heartbeat runs, `provider/model`. Default: the agent's.
+    /// The model of heartbeat runs, as `provider/model`. Default: the agent's model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub model: Option<String>,
-    /// The hours in which heartbeats run. Default: always.
+    /// The daily window in which heartbeats run. Default: the whole day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<ActiveHours>,
 }
@@ -182,19 +182,19 @@ pub struct ActiveHours {
     /// End of the window, `HH:MM` up to `24:00`.
     #[schemars(length(max = 5), regex(pattern = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"))]
     pub end: String,
-    /// IANA name of the time zone. Default: the gateway's.
+    /// The IANA name of the time zone. Default: the gateway's time zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub timezone: Option<String>,
 }
 
-/// The `observedGeneration` of a status that no controller has written yet.
+/// The default of `observedGeneration`, before the first reconcile.
 #[must_use]
 pub(super) fn never_observed() -> i64 {
     -1
 }
 
-/// Whether a default that is on applies.
+/// The default of a field that is `true` when left out.
 #[must_use]
 pub(super) fn on() -> bool {
     true

@@ -1,17 +1,17 @@
-//! Text of one line, such as names, as gateways take it.
+//! Single-line texts, such as names, in the form that gateways store.
 
-/// The validation rule of a text of one line, for fields whose type derives a plain schema.
+/// The validation rule of a single-line text.
 pub(super) const ONE_LINE: &str = r"!self.matches(r'^[\s\pZ\x{FEFF}]|[\s\pZ\x{FEFF}]$|[\p{Cc}\p{Zl}\p{Zp}]')";
 
-/// What is said about a text that breaks the rule.
+/// The message for a text that breaks the rule [`ONE_LINE`].
 pub(super) const NOT_ONE_LINE: &str =
     "must not begin or end with a blank, and must not contain line breaks or control characters";
 
-/// The text on one line, without blanks at its ends: a run of blanks with a line break or another control character in it
-/// becomes one space. `None` when nothing is left.
+/// The text on one line, without blanks at its ends. A run of blanks that contains a line break or another control character
+/// becomes one space. `None` when no character is left.
 ///
-/// Objects that were made before the rule of admission existed may hold such texts. `OpenClaw` trims a session's label as
-/// JavaScript trims, U+FEFF included, and stores what is left (measured on 2026.9.6).
+/// Objects from before the validation rule may contain line breaks. `OpenClaw` trims a session's label as JavaScript trims,
+/// including U+FEFF, and stores the rest (measured on 2026.9.6).
 #[must_use]
 pub fn one_line(text: &str) -> Option<String> {
     let mut line = String::with_capacity(text.len());
@@ -28,7 +28,7 @@ pub fn one_line(text: &str) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-/// Whether a character is blank: Unicode's white space, U+FEFF, or a control character.
+/// Whether a character is blank: Unicode white space, U+FEFF, or a control character.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || c == '\u{feff}'
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_of_every_kind_go_at_the_ends_and_stay_inside() {
+    fn blanks_are_removed_at_the_ends_and_kept_inside() {
         for blank in ["  ", "\u{a0}", "\u{feff}", "\u{3000}", "\u{2029}", "\n", "\r\n\t", "\u{85}", "\u{0}"] {
             assert_eq!(
                 one_line(&format!("{blank}Ops \u{a0}Lead{blank}")).as_deref(),
@@ -53,12 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_and_the_blanks_around_it_are_one_space() {
+    fn a_line_break_and_the_blanks_around_it_become_one_space() {
         assert_eq!(one_line("Ops \r\n  Lead\u{2028}of\tall").as_deref(), Some("Ops Lead of all"));
     }
 
     #[test]
-    fn of_blanks_alone_nothing_is_left() {
+    fn a_text_of_blanks_only_is_none() {
         assert_eq!((one_line(" \u{a0}\n"), one_line("")), (None, None));
     }
 }

@@ -23,7 +23,7 @@ use crate::core::agent::plan::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};
-use crate::state::changes::{ChangeScope, GatewayChange, STARTING};
+use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 
 /// One gateway as the reconcilers see it.
 pub struct GatewayHandle {
@@ -164,7 +164,7 @@ impl GatewayHandle {
         let next = permits.waiting().pop_first();
         if let Some((agent, _)) = next {
             // The receiver ends only when the operator does.
-            let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), concerns: ChangeScope::Agent(agent) });
+            let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), scope: ChangeScope::Agent(agent) });
         }
     }
 
@@ -192,12 +192,12 @@ impl GatewayHandle {
     /// Whether the gateway is away since so short a time that it may only have been restarted.
     pub(crate) fn is_briefly_away(&self) -> bool {
         match &*self.gateway.link().borrow() {
-            model::ConnectionState::Down { since, .. } => since.elapsed() < STARTING,
+            model::ConnectionState::Down { since, .. } => since.elapsed() < STARTUP_GRACE,
             model::ConnectionState::Up(_) => {
                 let runs = self.gateway.runs();
                 let connected = runs.borrow().connected;
                 let reading = self.gateway.inventory().borrow().is_none();
-                reading && connected.is_some_and(|since| since.elapsed() < STARTING)
+                reading && connected.is_some_and(|since| since.elapsed() < STARTUP_GRACE)
             }
             model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => false,
         }
@@ -225,7 +225,7 @@ impl GatewayHandle {
             model::ConnectionState::Up(_) => self.gateway.inventory().borrow().is_none(),
             model::ConnectionState::Refused(_) | model::ConnectionState::Down { .. } => false,
         };
-        under_way && self.opened.elapsed() < STARTING
+        under_way && self.opened.elapsed() < STARTUP_GRACE
     }
 
     /// What the gateway has, or why it cannot be asked.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::gateway_handle::GatewayHandle;
 use crate::api::object_key::ObjectKey;
 use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter};
-use crate::state::changes::{ChangeScope, GatewayChange, STARTING};
+use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 use crate::state::inventories::Inventories;
 
 /// The connections to gateways.
@@ -72,7 +72,7 @@ impl GatewayPool {
     pub fn is_starting(&self, key: &ObjectKey) -> bool {
         match self.handle(key) {
             Some(link) => link.is_starting(),
-            None => self.created.elapsed() < STARTING,
+            None => self.created.elapsed() < STARTUP_GRACE,
         }
     }
 
@@ -135,20 +135,20 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
     let mut links = gateway.link();
     drop(gateway);
     loop {
-        let concerns = tokio::select! {
+        let scope = tokio::select! {
             biased;
             link = links.changed() => match link {
-                Ok(()) => ChangeScope::Everyone,
+                Ok(()) => ChangeScope::AllAgents,
                 Err(_) => return,
             },
             change = stream.recv() => match change {
-                Ok(Change::Agent(id) | Change::Run(id)) => ChangeScope::Id(id),
-                Ok(Change::Heartbeats) => ChangeScope::Itself,
-                Ok(Change::Connection | Change::Roster) | Err(RecvError::Lagged(_)) => ChangeScope::Everyone,
+                Ok(Change::Agent(id) | Change::Run(id)) => ChangeScope::AgentId(id),
+                Ok(Change::Heartbeats) => ChangeScope::GatewayOnly,
+                Ok(Change::Connection | Change::Roster) | Err(RecvError::Lagged(_)) => ChangeScope::AllAgents,
                 Err(RecvError::Closed) => return,
             },
         };
-        if changes.send(GatewayChange { gateway: key.clone(), concerns }).is_err() {
+        if changes.send(GatewayChange { gateway: key.clone(), scope }).is_err() {
             return;
         }
     }

@@ -119,7 +119,7 @@ where
 {
     let Ok(readable) = &object.0 else { return Action::await_change() };
     let key = ObjectKey::of(readable.meta());
-    guard.metrics.begun(guard.name);
+    guard.metrics.reconcile_started(guard.name);
     let started = Instant::now();
     // The task ends when this future is dropped.
     let task = AbortOnDropHandle::new(tokio::spawn(reconcile(Arc::new(readable.clone())).in_current_span()));
@@ -135,7 +135,7 @@ where
             (Requeue::retry(), ReconcileResult::Deadline)
         }
     };
-    guard.metrics.ended(guard.name, ended, started.elapsed());
+    guard.metrics.reconcile_finished(guard.name, ended, started.elapsed());
     guard.action(&key, next)
 }
 

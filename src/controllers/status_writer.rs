@@ -44,9 +44,9 @@ pub(crate) async fn write_agent<S: Store>(ctx: &Context<S>, agent: &Agent, new: 
     if old == *new {
         return Written::Unchanged;
     }
-    let written = Written::of("Agent", &agent.metadata, store.agent_status(agent, new).await);
+    let written = Written::of("Agent", &agent.metadata, store.replace_agent_status(agent, new).await);
     if let (Written::Now(_), Some(event)) = (&written, agent::events::of_change(&old, new)) {
-        store.tell(EventTarget::Agent(agent), &event).await;
+        store.publish(EventTarget::Agent(agent), &event).await;
     }
     written
 }
@@ -56,7 +56,7 @@ pub(crate) async fn write_board<S: Store>(ctx: &Context<S>, board: &Board, new: 
     if board.status.as_ref() == Some(new) {
         return Written::Unchanged;
     }
-    Written::of("Board", &board.metadata, ctx.state.store.board_status(board, new).await)
+    Written::of("Board", &board.metadata, ctx.state.store.replace_board_status(board, new).await)
 }
 
 /// Writes the status of an AgentGateway. Its events come after what follows the write, see [`publish_gateway_events`].
@@ -68,7 +68,7 @@ pub(crate) async fn write_gateway<S: Store>(
     if gateway.status.as_ref() == Some(new) {
         return Written::Unchanged;
     }
-    Written::of("AgentGateway", &gateway.metadata, ctx.state.store.gateway_status(gateway, new).await)
+    Written::of("AgentGateway", &gateway.metadata, ctx.state.store.replace_gateway_status(gateway, new).await)
 }
 
 /// Publishes the events that follow from a change of an AgentGateway's status.
@@ -79,7 +79,7 @@ pub(crate) async fn publish_gateway_events<S: Store>(
 ) {
     let old = gateway.status.clone().unwrap_or_default();
     for event in gateway::events::of_change(&old, new) {
-        ctx.state.store.tell(EventTarget::Gateway(gateway), &event).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &event).await;
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn write_binding<S: Store>(
 ) -> Result<Agent, ReconcileError> {
     let mut status = agent.status.clone().unwrap_or_default();
     status.binding = binding.map(Binding::to_status);
-    Ok(store.agent_status(agent, &status).await?)
+    Ok(store.replace_agent_status(agent, &status).await?)
 }
 
 /// Logs that a status could not be written. An object that changed meanwhile, or is gone, is ordinary: it is read again.

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::conditions::{ConditionStatus, ConditionUpdate, Persistence, clear, find, set};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, set};
+use crate::api::reason::Persistence;
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
@@ -18,7 +19,7 @@ pub fn set_progress(
     now: Timestamp,
 ) {
     let since = |kind| find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
-    let progress = (ready.truth != ConditionStatus::True).then(|| {
+    let progress = (ready.status != ConditionStatus::True).then(|| {
         let kind = progress(ready.reason, error);
         let reason = reconciling.filter(|_| kind == ConditionType::Reconciling).unwrap_or(ready.reason);
         (ConditionUpdate::new(kind, true, reason, ready.message.clone()), since(kind))

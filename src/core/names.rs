@@ -3,7 +3,7 @@
 use super::agent::binding::Binding;
 use super::error::ReconcileError;
 use crate::api::agent::Agent;
-use crate::api::names::{IMPOSSIBLE_IDS, LONGEST, is_key, is_namespace, is_object_name};
+use crate::api::names::{MAX_NAME_LENGTH, UNSUPPORTED_AGENT_IDS, is_key, is_namespace, is_object_name};
 use crate::api::shared::{ConfigMapKeyRef, GatewayRef, LocalRef, SecretKeyRef, TemplateSource, TemplatesRef};
 use crate::api::{AgentGateway, Board, Reason};
 
@@ -13,7 +13,8 @@ use crate::api::{AgentGateway, Board, Reason};
 /// The field whose name cannot, and what to do.
 pub(crate) fn of_agent(agent: &Agent) -> Result<(), ReconcileError> {
     let spec = &agent.spec;
-    if let Some(id) = spec.agent_id.as_deref().filter(|id| IMPOSSIBLE_IDS.contains(id) && !was_set_up(agent, id)) {
+    if let Some(id) = spec.agent_id.as_deref().filter(|id| UNSUPPORTED_AGENT_IDS.contains(id) && !was_set_up(agent, id))
+    {
         let message = format!(
             "spec.agentId {id:?} is an id that a gateway cannot keep; create the Agent anew with another one, or with none"
         );
@@ -76,9 +77,9 @@ fn check(holds: bool, name: &str, field: &str, what: &str) -> Result<(), Reconci
 
 /// The name of a Secret that Muster makes, whose default is made from the name of the object.
 fn secret(name: &str, field: &str, kind: &str) -> Result<(), ReconcileError> {
-    if name.len() > LONGEST {
+    if name.len() > MAX_NAME_LENGTH {
         let message = format!(
-            "the name of its Secret would have {} characters and can have {LONGEST}; give it a shorter one in {field}, or create the {kind} anew with a shorter name",
+            "the name of its Secret would have {} characters and can have {MAX_NAME_LENGTH}; give it a shorter one in {field}, or create the {kind} anew with a shorter name",
             name.len()
         );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
@@ -154,12 +155,12 @@ mod tests {
 
     #[test]
     fn an_agent_that_an_old_gateway_took_keeps_its_id_whatever_its_conditions_say() {
-        let status = |id: &str, files: &Value, truth: &str| {
+        let status = |id: &str, files: &Value, status: &str| {
             json!({
                 "binding": { "uid": "u", "gateway": { "namespace": "fleet", "name": "gw" }, "agentId": id,
                     "sessionKey": "agent:x:main", "workspace": "/w", "adopted": false },
                 "files": files,
-                "conditions": [{ "type": "Registered", "status": truth, "reason": "Outdated", "message": "",
+                "conditions": [{ "type": "Registered", "status": status, "reason": "Outdated", "message": "",
                     "lastTransitionTime": "2026-01-01T00:00:00Z" }],
             })
         };

@@ -1,4 +1,4 @@
-//! Who calls: from a request to the agent whose token it carries.
+//! Authentication of agents by the token of a request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::api::{Agent, ConditionType};
 use crate::core::agent::token::acceptance::{TokenAcceptance, standing};
 use crate::state::store::Store;
 
-/// The agent that made a request.
+/// The agent that sent a request.
 ///
 /// # Guarantees
-/// It is there, it is not being deleted, its token was accepted, and it does not call too often. Whoever has no accepted token
-/// gets the same answer whatever agents there are.
+/// The agent exists and is not being deleted, its token was accepted, and its rate limit is not exceeded. The answer to a
+/// request without an accepted token does not depend on the existing agents.
 #[derive(Clone, Debug)]
 pub struct AgentCaller {
     /// The agent.
@@ -31,36 +31,36 @@ impl<S: Store> FromRequestParts<Arc<AgentApi<S>>> for AgentCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<AgentApi<S>>) -> Result<Self, ApiError> {
-        let known = match authenticate(api, &parts.headers) {
-            Ok(known) => known,
+        let accepted = match authenticate(api, &parts.headers) {
+            Ok(accepted) => accepted,
             Err(_) if !api.probes.synced.load(Ordering::Relaxed) => return Err(starting()),
-            Err(refused) => {
-                api.limits.stranger(address(parts)).map_err(ApiError::too_many)?;
-                return Err(refused);
+            Err(error) => {
+                api.limits.failed_auth(client_address(parts)).map_err(ApiError::too_many)?;
+                return Err(error);
             }
         };
-        let agent = known.agent;
+        let agent = accepted.agent;
         api.limits.agent(agent.metadata.uid.as_deref().unwrap_or_default()).map_err(ApiError::too_many)?;
         if agent.metadata.deletion_timestamp.is_some() {
             return Err(deleting());
         }
-        if let Some(sha256) = known.first_use {
+        if let Some(sha256) = accepted.first_use {
             api.state.heartbeats.confirm(&agent, &sha256, api.state.store.now());
-            // The receiver ends only when the operator does.
+            // The receiver is open until the operator stops.
             let _ = api.due.send(ObjectKey::of(&agent.metadata)).await;
         }
         Ok(Self { agent })
     }
 }
 
-/// Who has an accepted token.
-struct Known {
+/// The agent of an accepted token.
+struct AcceptedToken {
     agent: Arc<Agent>,
-    /// The SHA-256 of the token, when it is the current one and was not used before.
+    /// The SHA-256 of the token, if this is the first call with the current token.
     first_use: Option<String>,
 }
 
-fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<Known, ApiError> {
+fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<AcceptedToken, ApiError> {
     let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
     let token = token(headers)
         .ok_or_else(|| unauthorized("send your token in the header X-Agent-Token, or as Authorization: Bearer"))?;
@@ -72,15 +72,15 @@ fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<Know
     let issued = agent.status.as_ref().and_then(|s| s.token.as_ref()).ok_or_else(unknown)?;
     let confirmed = api.state.heartbeats.confirmed(&agent).map(|(sha256, _)| sha256);
     match standing(issued, confirmed.as_deref(), &hash, api.state.store.now()) {
-        TokenAcceptance::Current { first } => Ok(Known { agent, first_use: first.then_some(hash) }),
-        TokenAcceptance::Previous => Ok(Known { agent, first_use: None }),
+        TokenAcceptance::Current { first } => Ok(AcceptedToken { agent, first_use: first.then_some(hash) }),
+        TokenAcceptance::Previous => Ok(AcceptedToken { agent, first_use: None }),
         TokenAcceptance::Refused => Err(unknown()),
     }
 }
 
-/// Nobody is refused while not all agents are known.
+/// The answer to an unknown token before the watches are in sync.
 fn starting() -> ApiError {
-    let message = "the operator has just started and does not know all agents yet; call again in some seconds";
+    let message = "the operator has just started and does not know all agents yet; retry in a few seconds";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message)
 }
 
@@ -89,22 +89,22 @@ fn deleting() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "deleting", message)
 }
 
-/// Whether an agent is suspended, by itself or by its board as far as that is known.
-pub(crate) fn paused(agent: &Agent) -> bool {
-    let told = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Paused));
-    agent.spec.suspend || told
+/// Whether the agent is suspended by its spec, or by its Board according to its status.
+pub(crate) fn is_paused(agent: &Agent) -> bool {
+    let in_status = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Paused));
+    agent.spec.suspend || in_status
 }
 
-/// Where a request comes from; one address for all when the listener does not tell.
-pub(crate) fn address(parts: &Parts) -> IpAddr {
+/// The client's address, or the unspecified address if the listener does not provide an address.
+pub(crate) fn client_address(parts: &Parts) -> IpAddr {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
-    let own = headers.get("x-agent-token").and_then(|v| v.to_str().ok());
+    let agent_token = headers.get("x-agent-token").and_then(|v| v.to_str().ok());
     let bearer = || headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
-    own.or_else(bearer).map(str::trim).filter(|t| !t.is_empty())
+    agent_token.or_else(bearer).map(str::trim).filter(|t| !t.is_empty())
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_is_taken_from_either_header() {
+    fn the_token_is_read_from_either_header() {
         let mut headers = HeaderMap::new();
         assert_eq!(token(&headers), None);
         headers.insert(header::AUTHORIZATION, "Bearer b".parse().unwrap());

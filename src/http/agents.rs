@@ -1,4 +1,4 @@
-//! The API that agents call.
+//! The HTTP API for agents.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::agent_auth::{AgentCaller, paused};
+use super::agent_auth::{AgentCaller, is_paused};
 use super::api::AgentApi;
 use super::dto::has_id;
 use super::error::ApiError;
@@ -21,12 +21,12 @@ use crate::api::object_key::ObjectKey;
 use crate::state::heartbeats::HeartbeatReport;
 use crate::state::store::Store;
 
-/// The longest body that is read, in bytes.
-const LONGEST_BODY: usize = 16 * 1024;
-/// The longest task id that is taken, in characters.
-const LONGEST_TASK: usize = 256;
+/// The maximum length of a body, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The maximum length of a task id, in characters.
+const MAX_TASK_ID_CHARS: usize = 256;
 
-/// The routes that agents call.
+/// The routes of the API for agents.
 pub fn router<S: Store>(api: Arc<AgentApi<S>>) -> Router {
     Router::new()
         .route("/api/v1/agents/{id}/heartbeat", post(heartbeat_by_id::<S>))
@@ -34,7 +34,7 @@ pub fn router<S: Store>(api: Arc<AgentApi<S>>) -> Router {
         .route("/api/v1/agent/healthz", get(healthz::<S>))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }
 
@@ -42,7 +42,7 @@ async fn not_found() -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "not_found",
-        "there is nothing here; agents call POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz, and GET /openapi.json tells all routes",
+        "this route does not exist; agents call POST /api/v1/agents/{id}/heartbeat, POST /api/v1/agent/heartbeat and GET /api/v1/agent/healthz, and GET /openapi.json describes all routes",
     )
 }
 
@@ -50,32 +50,32 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "heartbeats are sent with POST, healthz is asked with GET",
+        "send heartbeats with POST; read healthz with GET",
     )
 }
 
-/// What an agent that was seen is told.
+/// The answer to a heartbeat and to healthz.
 #[derive(Debug, Serialize)]
-struct Seen {
+struct HeartbeatResponse {
     ok: bool,
     /// The uid of the Agent.
     agent_id: Option<String>,
     name: String,
-    /// Whether it is suspended and is to do nothing.
+    /// Whether the agent is suspended and must not work.
     paused: bool,
 }
 
-// The caller comes first: who has no token learns nothing else.
+// The caller is the first extractor, so that a request without a token gets no other answer than 401.
 
 async fn heartbeat_by_id<S: Store>(
     State(api): State<Arc<AgentApi<S>>>,
     caller: AgentCaller,
     id: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Seen>, ApiError> {
+) -> Result<Json<HeartbeatResponse>, ApiError> {
     let id = id.map(|Path(id)| id).unwrap_or_default();
     if !has_id(&caller.agent, &id) {
-        return Err(another(api.state.store.agents().iter().any(|agent| has_id(agent, &id))));
+        return Err(wrong_id(api.state.store.agents().iter().any(|agent| has_id(agent, &id))));
     }
     check_in(&api, &caller.agent, body).await
 }
@@ -84,17 +84,17 @@ async fn heartbeat<S: Store>(
     State(api): State<Arc<AgentApi<S>>>,
     caller: AgentCaller,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Seen>, ApiError> {
+) -> Result<Json<HeartbeatResponse>, ApiError> {
     check_in(&api, &caller.agent, body).await
 }
 
-async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCaller) -> Json<Seen> {
-    let due = api.state.heartbeats.alive(&caller.agent, api.state.store.now());
-    seen(&api, &caller.agent, due).await
+async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCaller) -> Json<HeartbeatResponse> {
+    let due = api.state.heartbeats.touch(&caller.agent, api.state.store.now());
+    respond(&api, &caller.agent, due).await
 }
 
-/// The id in the URL is not that of the caller.
-fn another(exists: bool) -> ApiError {
+/// The error for an id in the URL that is not the caller's. `exists`: another agent has the id.
+fn wrong_id(exists: bool) -> ApiError {
     let advice = "use the id and the token that stand together in your files";
     if exists {
         let message = format!("this token belongs to another agent than the one in the URL; {advice}");
@@ -108,60 +108,61 @@ async fn check_in<S: Store>(
     api: &AgentApi<S>,
     agent: &Agent,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Seen>, ApiError> {
-    let due = api.state.heartbeats.record(
-        agent,
-        report(&body.map_err(|rejection| unread(&rejection))?)?,
-        api.state.store.now(),
-    );
-    Ok(seen(api, agent, due).await)
+) -> Result<Json<HeartbeatResponse>, ApiError> {
+    let report = parse_report(&body.map_err(|rejection| body_error(&rejection))?)?;
+    let due = api.state.heartbeats.record(agent, report, api.state.store.now());
+    Ok(respond(api, agent, due).await)
 }
 
-/// Takes note that an agent was heard of, and has its status written when that is due.
-async fn seen<S: Store>(api: &AgentApi<S>, agent: &Agent, due: bool) -> Json<Seen> {
-    api.probes.metrics.heartbeat();
+/// Answers a call, and requests a write of the agent's status if it is `due`.
+async fn respond<S: Store>(api: &AgentApi<S>, agent: &Agent, due: bool) -> Json<HeartbeatResponse> {
+    api.probes.metrics.count_heartbeat();
     if due {
-        // The receiver ends only when the operator does.
+        // The receiver is open until the operator stops.
         let _ = api.due.send(ObjectKey::of(&agent.metadata)).await;
     }
     let name = agent.display_name();
-    Json(Seen { ok: true, agent_id: agent.metadata.uid.clone(), name, paused: paused(agent) })
+    Json(HeartbeatResponse { ok: true, agent_id: agent.metadata.uid.clone(), name, paused: is_paused(agent) })
 }
 
-fn unread(rejection: &BytesRejection) -> ApiError {
+/// The error for a body that could not be read.
+fn body_error(rejection: &BytesRejection) -> ApiError {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message =
-            format!("the body is longer than {LONGEST_BODY} bytes; send {{\"status\", \"current_task_id\"}} only");
+            format!("the body is longer than {MAX_BODY_BYTES} bytes; send {{\"status\", \"current_task_id\"}} only");
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message);
     }
-    ApiError::new(StatusCode::BAD_REQUEST, "bad_request", "the body ended before it was complete")
+    ApiError::bad_request("the body ended before it was complete")
 }
 
 /// The body of a heartbeat.
 #[derive(Debug, Default, Deserialize)]
-struct Heartbeat {
+struct HeartbeatBody {
     status: Option<String>,
     current_task_id: Option<String>,
 }
 
-fn report(body: &[u8]) -> Result<HeartbeatReport, ApiError> {
-    let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
+fn parse_report(body: &[u8]) -> Result<HeartbeatReport, ApiError> {
     let heartbeat = match body {
-        [] => Heartbeat::default(),
-        // An object first: serde takes a list for a struct, too.
+        [] => HeartbeatBody::default(),
+        // The body is parsed as an object first, because serde also accepts a list for a struct.
         body => serde_json::from_slice::<Map<String, Value>>(body)
             .and_then(|object| serde_json::from_value(Value::Object(object)))
-            .map_err(|e| bad(format!("the body is not {{\"status\", \"current_task_id\"}} as JSON: {e}")))?,
+            .map_err(|e| {
+                ApiError::bad_request(format!("the body is not {{\"status\", \"current_task_id\"}} as JSON: {e}"))
+            })?,
     };
     let status = match heartbeat.status.as_deref() {
         None => None,
         Some(word) => Some(check_in_status(word).ok_or_else(|| {
-            bad(format!("status {word:?} is not known; say active, busy, working, idle, ready, online, ok or paused"))
+            ApiError::bad_request(format!(
+                "status {word:?} is unknown; send active, busy, working, idle, ready, online, ok or paused"
+            ))
         })?),
     };
     let current_task = heartbeat.current_task_id.filter(|t| !t.is_empty());
-    if current_task.as_ref().is_some_and(|t| t.chars().count() > LONGEST_TASK) {
-        return Err(bad(format!("current_task_id is longer than {LONGEST_TASK} characters")));
+    if current_task.as_ref().is_some_and(|t| t.chars().count() > MAX_TASK_ID_CHARS) {
+        return Err(ApiError::bad_request(format!("current_task_id is longer than {MAX_TASK_ID_CHARS} characters")));
     }
     Ok(HeartbeatReport { status, current_task })
 }
@@ -181,32 +182,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_body_is_a_sign_of_life() {
-        assert_eq!(report(b"").unwrap(), HeartbeatReport::default());
+    fn an_empty_body_is_an_empty_report() {
+        assert_eq!(parse_report(b"").unwrap(), HeartbeatReport::default());
     }
 
     #[test]
-    fn either_vocabulary_is_understood() {
+    fn the_status_words_of_both_vocabularies_are_accepted() {
         for (word, status) in
             [("active", CheckIn::Active), ("Busy", CheckIn::Active), ("online", CheckIn::Idle), ("idle", CheckIn::Idle)]
         {
             let body = json!({ "status": word, "current_task_id": "T1" }).to_string();
-            let report = report(body.as_bytes()).unwrap();
+            let report = parse_report(body.as_bytes()).unwrap();
             assert_eq!((report.status, report.current_task.as_deref()), (Some(status), Some("T1")));
         }
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_with_a_word_about_it() {
-        for (body, says) in [
+    fn an_invalid_body_is_refused_with_its_cause() {
+        for (body, cause) in [
             ("{\"status\":\"flying\"}", "flying"),
             ("nonsense", "JSON"),
             ("{\"status\":3}", "JSON"),
             ("[null,null]", "JSON"),
         ] {
-            let error = report(body.as_bytes()).unwrap_err();
+            let error = parse_report(body.as_bytes()).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
-            assert!(error.message.contains(says), "{}", error.message);
+            assert!(error.message.contains(cause), "{}", error.message);
         }
     }
 }

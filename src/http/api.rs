@@ -1,4 +1,4 @@
-//! What the handlers of the agents' API need.
+//! The state of the handlers of the API for agents.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::api::object_key::ObjectKey;
 use crate::state;
 use crate::state::tokens::TokenTable;
 
-/// What the handlers need.
+/// The state of the handlers of the API for agents.
 #[derive(Debug)]
 pub struct AgentApi<S> {
-    /// The handles of the reconcilers.
+    /// The state that the controllers and the HTTP API share.
     pub state: Arc<state::State<S>>,
     /// The hashes of the agents' tokens.
     pub tokens: Arc<TokenTable>,
-    /// How often one caller may call.
+    /// The rate limits of callers.
     pub limits: RateLimits,
-    /// Agents whose heartbeat is to be passed on.
+    /// Agents whose status must be written with their last report.
     pub due: Sender<ObjectKey>,
-    /// Whether all agents are known, and the metrics.
+    /// The readiness of the caches, and the metrics.
     pub probes: Arc<Probes>,
 }

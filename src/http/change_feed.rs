@@ -1,4 +1,4 @@
-//! What happens to agents, for any number of readers, in bounded memory.
+//! The changes of agents for any number of readers, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -11,36 +11,38 @@ use super::dto::Entry;
 use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 
-/// How many deleted agents are remembered.
-const TOMBSTONES: usize = 1024;
+/// The maximum number of deleted agents in the feed.
+const MAX_TOMBSTONES: usize = 1024;
 
 /// The latest state of every agent, in the order of their changes.
 ///
 /// # Guarantees
-/// It keeps one state per agent and a bounded number of deleted ones, however many readers there are and however slow
-/// they are: a reader has only a number, and what changed twice since it last read is read once.
+/// The feed keeps one state per agent and a bounded number of deleted agents. The number and the speed of readers do not
+/// change its size: a reader keeps only a sequence number. A reader gets only the latest state of an agent that changed
+/// several times since the reader's last read.
 #[derive(Debug)]
 pub struct ChangeFeed {
-    boot: String,
-    inner: Mutex<Inner>,
-    last: watch::Sender<u64>,
-    end: CancellationToken,
+    instance: String,
+    states: Mutex<FeedStates>,
+    last_seq: watch::Sender<u64>,
+    shutdown: CancellationToken,
 }
 
+/// The states of the agents, and the sequence number of each state.
 #[derive(Debug, Default)]
-struct Inner {
-    last: u64,
+struct FeedStates {
+    last_seq: u64,
     entries: HashMap<ObjectKey, (u64, Arc<Entry>)>,
     order: BTreeMap<u64, ObjectKey>,
     tombstones: VecDeque<(u64, Arc<Entry>)>,
-    /// The newest deletion that is no longer remembered.
-    forgotten: u64,
+    /// The sequence number of the newest deletion that is no longer kept.
+    evicted_seq: u64,
 }
 
-impl Inner {
-    fn next(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+impl FeedStates {
+    fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Arc<Entry>> {
@@ -49,95 +51,96 @@ impl Inner {
         Some(entry)
     }
 
-    fn bury(&mut self, entry: &Entry) {
-        let seq = self.next();
+    fn add_tombstone(&mut self, entry: &Entry) {
+        let seq = self.next_seq();
         self.tombstones.push_back((seq, Arc::new(entry.deleted())));
-        if self.tombstones.len() > TOMBSTONES
+        if self.tombstones.len() > MAX_TOMBSTONES
             && let Some((seq, _)) = self.tombstones.pop_front()
         {
-            self.forgotten = seq;
+            self.evicted_seq = seq;
         }
     }
 }
 
 impl ChangeFeed {
-    /// An empty feed, until `end`. `boot` tells the ids of this one from those of another.
+    /// An empty feed, whose readers end at `shutdown`. `instance` distinguishes the event ids of this feed from the ids of
+    /// another feed.
     #[must_use]
-    pub fn new(boot: impl Into<String>, end: CancellationToken) -> Self {
-        Self { boot: boot.into(), inner: Mutex::default(), last: watch::Sender::new(0), end }
+    pub fn new(instance: impl Into<String>, shutdown: CancellationToken) -> Self {
+        Self { instance: instance.into(), states: Mutex::default(), last_seq: watch::Sender::new(0), shutdown }
     }
 
-    /// Cancelled when the operator stops: readers are to go, so that none of them holds it up.
+    /// The token that is cancelled when the operator stops. Readers must then end, so that they do not delay the shutdown.
     #[must_use]
-    pub fn end(&self) -> &CancellationToken {
-        &self.end
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FeedStates> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over an Agent as it is now. What readers do not see is no change.
-    pub fn update(&self, agent: &Agent, gone: bool) {
+    /// Records the current state of an Agent. A change of a field that readers do not see is ignored.
+    pub fn update(&self, agent: &Agent, deleted: bool) {
         let entry = Entry::of(agent);
         let key = entry.key();
-        let mut inner = self.lock();
-        let before = inner.entries.get(&key).map(|(_, before)| Arc::clone(before));
-        if !gone && before.as_deref() == Some(&entry) {
+        let mut states = self.lock();
+        let before = states.entries.get(&key).map(|(_, before)| Arc::clone(before));
+        if !deleted && before.as_deref() == Some(&entry) {
             return;
         }
-        inner.remove(&key);
-        // Another object of the same name: the deletion of the first one was not seen.
+        states.remove(&key);
+        // A new object with the same name: the watch did not report the deletion of the old object.
         if let Some(other) = before.as_ref().filter(|before| before.item.id != entry.item.id) {
-            inner.bury(other);
+            states.add_tombstone(other);
         }
-        if gone {
-            inner.bury(&entry);
+        if deleted {
+            states.add_tombstone(&entry);
         } else {
-            let seq = inner.next();
-            inner.order.insert(seq, key.clone());
-            inner.entries.insert(key, (seq, Arc::new(entry)));
+            let seq = states.next_seq();
+            states.order.insert(seq, key.clone());
+            states.entries.insert(key, (seq, Arc::new(entry)));
         }
-        let last = inner.last;
-        drop(inner);
-        self.last.send_replace(last);
+        let last_seq = states.last_seq;
+        drop(states);
+        self.last_seq.send_replace(last_seq);
     }
 
-    /// The number of the latest change, and of every one to come.
+    /// Subscribes to the sequence number of the latest change.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.last.subscribe()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.last_seq.subscribe()
     }
 
-    /// At most `most` states that are later than `cursor`, in order. `None` when deletions since then are forgotten.
-    /// Deletions up to `silent` are left out.
+    /// At most `limit` states after the sequence number `cursor`, in order, without deletions up to `hidden_deletions`. `None` if
+    /// deletions after these numbers are no longer kept.
     #[must_use]
-    pub fn after(&self, cursor: u64, silent: u64, most: usize) -> Option<Vec<(u64, Arc<Entry>)>> {
-        let inner = self.lock();
-        if cursor.max(silent) < inner.forgotten {
+    pub fn after(&self, cursor: u64, hidden_deletions: u64, limit: usize) -> Option<Vec<(u64, Arc<Entry>)>> {
+        let feed = self.lock();
+        if cursor.max(hidden_deletions) < feed.evicted_seq {
             return None;
         }
         let later = (Bound::Excluded(cursor), Bound::Unbounded);
-        let states = inner.order.range(later).take(most);
-        let states = states.filter_map(|(_, key)| inner.entries.get(key).cloned());
-        let from = inner.tombstones.partition_point(|(seq, _)| *seq <= cursor.max(silent));
-        let mut found: Vec<_> = states.chain(inner.tombstones.range(from..).take(most).cloned()).collect();
+        let states = feed.order.range(later).take(limit);
+        let states = states.filter_map(|(_, key)| feed.entries.get(key).cloned());
+        let from = feed.tombstones.partition_point(|(seq, _)| *seq <= cursor.max(hidden_deletions));
+        let mut found: Vec<_> = states.chain(feed.tombstones.range(from..).take(limit).cloned()).collect();
         found.sort_by_key(|(seq, _)| *seq);
-        found.truncate(most);
+        found.truncate(limit);
         Some(found)
     }
 
-    /// The id of a state, for `Last-Event-ID`.
+    /// The event id of a sequence number, for `Last-Event-ID`.
     #[must_use]
-    pub fn id(&self, seq: u64) -> String {
-        format!("{}-{seq}", self.boot)
+    pub fn event_id(&self, seq: u64) -> String {
+        format!("{}-{seq}", self.instance)
     }
 
-    /// The number that an id stands for, if the id is one of this feed.
+    /// The sequence number of an event id; `None` for an id of another feed.
     #[must_use]
-    pub fn number(&self, id: &str) -> Option<u64> {
-        let seq = id.strip_prefix(&self.boot)?.strip_prefix('-')?.parse().ok()?;
-        (seq <= self.lock().last).then_some(seq)
+    pub fn seq_of(&self, event_id: &str) -> Option<u64> {
+        let seq = event_id.strip_prefix(&self.instance)?.strip_prefix('-')?.parse().ok()?;
+        (seq <= self.lock().last_seq).then_some(seq)
     }
 }
 
@@ -149,12 +152,12 @@ mod tests {
         ChangeFeed::new("b", CancellationToken::new())
     }
 
-    fn agent(name: &str, uid: &str, shown: &str) -> Agent {
+    fn agent(name: &str, uid: &str, display_name: &str) -> Agent {
         let mut agent = Agent::default();
         agent.metadata.name = Some(name.into());
         agent.metadata.namespace = Some("ns".into());
         agent.metadata.uid = Some(uid.into());
-        agent.spec.display_name = Some(shown.into());
+        agent.spec.display_name = Some(display_name.into());
         agent
     }
 
@@ -164,27 +167,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_latest_state_only() {
+    fn a_reader_gets_only_the_latest_state() {
         let feed = new();
-        for shown in ["one", "two", "three"] {
-            feed.update(&agent("a", "1", shown), false);
+        for name in ["one", "two", "three"] {
+            feed.update(&agent("a", "1", name), false);
         }
         assert_eq!(read(&feed, 0), [(3, "three".into(), "provisioning")]);
         assert!(read(&feed, 3).is_empty());
     }
 
     #[test]
-    fn what_a_reader_does_not_see_is_no_change() {
+    fn a_change_of_a_hidden_field_is_ignored() {
         let feed = new();
         let mut same = agent("a", "1", "one");
         feed.update(&same, false);
         same.metadata.resource_version = Some("2".into());
         feed.update(&same, false);
-        assert_eq!(*feed.changes().borrow(), 1);
+        assert_eq!(*feed.subscribe().borrow(), 1);
     }
 
     #[test]
-    fn a_deleted_agent_is_told_to_whom_has_seen_it_and_to_no_new_reader() {
+    fn a_deletion_is_returned_to_an_old_reader_and_hidden_from_a_new_reader() {
         let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "1", "one"), true);
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn another_agent_of_the_same_name_ends_the_first_one() {
+    fn a_new_agent_with_the_same_name_deletes_the_old_agent() {
         let feed = new();
         feed.update(&agent("a", "1", "one"), false);
         feed.update(&agent("a", "2", "two"), false);
@@ -201,22 +204,22 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_a_reader_that_is_too_late_is_told_so() {
+    fn memory_is_bounded_and_a_late_reader_gets_none() {
         let feed = new();
         for n in 0..3000 {
             let name = format!("a{n}");
             feed.update(&agent(&name, &name, "x"), false);
             feed.update(&agent(&name, &name, "x"), true);
         }
-        let inner = feed.lock();
-        assert_eq!((inner.tombstones.len(), inner.entries.len(), inner.order.len()), (TOMBSTONES, 0, 0));
-        drop(inner);
+        let states = feed.lock();
+        assert_eq!((states.tombstones.len(), states.entries.len(), states.order.len()), (MAX_TOMBSTONES, 0, 0));
+        drop(states);
         assert!(feed.after(10, 0, 100).is_none());
         assert_eq!(feed.after(5990, 0, 100).unwrap().len(), 5);
     }
 
     #[test]
-    fn a_batch_leaves_nothing_out() {
+    fn batches_contain_every_state() {
         let feed = new();
         for n in 0..10 {
             let name = format!("a{n}");
@@ -233,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn only_ids_of_this_boot_are_understood() {
+    fn only_event_ids_of_this_instance_are_accepted() {
         let feed = new();
         feed.update(&agent("a", "1", "one"), false);
-        assert_eq!(feed.number(&feed.id(1)), Some(1));
-        assert_eq!((feed.number("b-2"), feed.number("c-1"), feed.number("b-")), (None, None, None));
+        assert_eq!(feed.seq_of(&feed.event_id(1)), Some(1));
+        assert_eq!((feed.seq_of("b-2"), feed.seq_of("c-1"), feed.seq_of("b-")), (None, None, None));
     }
 }

@@ -1,4 +1,4 @@
-//! Agents, Boards and AgentGateways as people's programs see them.
+//! The JSON of Agents, Boards and AgentGateways in the API for people.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,13 +12,13 @@ use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::gateway_of_board;
 use crate::state::store::Store;
 
-/// An agent. Fields that are not known are null, and never left out.
+/// An agent. A field without a value is null and is not left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the form of the JSON is given")]
+#[expect(clippy::struct_excessive_bools, reason = "the API defines the fields")]
 pub struct Item {
-    /// The uid of the Agent, or the gateway's id of an agent that no Agent declares.
+    /// The uid of the Agent, or the gateway's id of an agent without an Agent resource.
     pub id: String,
-    /// Its name as people read it.
+    /// The agent's display name.
     pub name: String,
     /// Namespace of the Agent.
     pub namespace: Option<String>,
@@ -26,66 +26,66 @@ pub struct Item {
     pub resource_name: Option<String>,
     /// `Worker`, `Lead` or `Main`.
     pub role: Option<Role>,
-    /// The uid of its Board.
+    /// The uid of the agent's Board.
     pub board_id: Option<String>,
-    /// The Board's name as people read it.
+    /// The Board's display name.
     pub board_name: Option<String>,
-    /// The uid of its AgentGateway.
+    /// The uid of the agent's AgentGateway.
     pub gateway_id: Option<String>,
-    /// Name of its AgentGateway.
+    /// Name of the agent's AgentGateway.
     pub gateway_name: Option<String>,
-    /// Whether it leads its board.
+    /// Whether the agent is the lead of its board.
     pub is_board_lead: bool,
-    /// Whether it is the main agent of its gateway.
+    /// Whether the agent is the main agent of its gateway.
     pub is_gateway_main: bool,
-    /// Whether an Agent declares it.
+    /// Whether the agent has an Agent resource.
     pub is_mc_agent: bool,
-    /// What it is doing.
+    /// The agent's phase in lower case.
     pub status: Option<&'static str>,
-    /// The gateway's id of it.
+    /// The gateway's id of the agent.
     pub openclaw_agent_id: Option<String>,
-    /// Key of its main session.
+    /// The key of the agent's main session.
     pub openclaw_session_id: Option<String>,
-    /// Whether it is set up as specified.
+    /// Whether the Ready condition is true.
     pub ready: bool,
-    /// Why it is or is not.
+    /// The reason of the Ready condition.
     pub reason: Option<String>,
-    /// The same in a sentence.
+    /// The message of the Ready condition.
     pub message: Option<String>,
-    /// When it last called.
+    /// When the agent last called the API.
     #[serde(serialize_with = "rfc3339")]
     pub last_seen_at: Option<Timestamp>,
-    /// The task that it said it was working on.
+    /// The id of the task that the agent reported.
     pub current_task_id: Option<String>,
-    /// When its Agent was made.
+    /// When the Agent was created.
     #[serde(serialize_with = "rfc3339")]
     pub created_at: Option<Timestamp>,
-    /// When anything above last changed, as far as it is known.
+    /// The latest time in the Agent's metadata and status.
     #[serde(serialize_with = "rfc3339")]
     pub updated_at: Option<Timestamp>,
 }
 
-/// An agent and what it refers to, whose names and uids are looked up when it is shown.
+/// An agent and its references. [`Entry::resolve`] looks up the names and uids of the references.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The agent without what stands in other objects.
+    /// The agent without fields from other objects.
     pub item: Item,
-    /// Its Board.
+    /// The agent's Board.
     pub board: Option<ObjectKey>,
-    /// The AgentGateway that it names itself, or is known to be registered on.
+    /// The AgentGateway from the Agent's spec, or else from its status.
     pub gateway: Option<ObjectKey>,
 }
 
 /// Writes a time as RFC 3339 in UTC.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(crate) fn rfc3339<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|t| t.to_string()).serialize(serializer)
 }
 
-/// The word for an agent that is gone.
+/// The status of a deleted agent.
 const DELETED: &str = "deleted";
 
-/// The word for a phase.
+/// The status of a phase.
 #[must_use]
 pub fn status_word(phase: Phase) -> &'static str {
     match phase {
@@ -100,7 +100,7 @@ pub fn status_word(phase: Phase) -> &'static str {
     }
 }
 
-/// The latest of the times that an Agent tells.
+/// The latest time in an Agent's metadata and status.
 fn updated_at(agent: &Agent) -> Option<Timestamp> {
     let created = agent.metadata.creation_timestamp.as_ref();
     let status = agent.status.as_ref();
@@ -114,7 +114,7 @@ fn updated_at(agent: &Agent) -> Option<Timestamp> {
 }
 
 impl Entry {
-    /// An Agent, by itself.
+    /// The entry of an Agent.
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
         let meta = &agent.metadata;
@@ -156,28 +156,28 @@ impl Entry {
         Self { item, board, gateway }
     }
 
-    /// Whether its Agent is gone.
+    /// Whether the Agent is deleted.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.item.status == Some(DELETED)
     }
 
-    /// The same agent, gone.
+    /// The entry of the same agent after its deletion.
     #[must_use]
     pub fn deleted(&self) -> Self {
         let item = Item { status: Some(DELETED), ready: false, ..self.item.clone() };
         Self { item, ..self.clone() }
     }
 
-    /// The key of its Agent.
+    /// The key of the Agent.
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         let word = |word: &Option<String>| word.clone().unwrap_or_default();
         ObjectKey::new(word(&self.item.namespace), word(&self.item.resource_name))
     }
 
-    /// The item, with the names and uids of what it refers to.
-    pub fn complete<S: Store>(&self, store: &S) -> Item {
+    /// The item with the names and uids of the references.
+    pub fn resolve<S: Store>(&self, store: &S) -> Item {
         let mut item = self.item.clone();
         let board = self.board.as_ref().and_then(|key| store.board(key));
         let through_board = board.as_ref().map(|board| gateway_of_board(board));
@@ -193,7 +193,7 @@ impl Entry {
     }
 }
 
-/// Whether `id` is an agent's uid or its id on the gateway.
+/// Whether `id` is the uid of the Agent or the gateway's id of the agent.
 #[must_use]
 pub fn has_id(agent: &Agent, id: &str) -> bool {
     let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
@@ -206,7 +206,7 @@ fn board_name(board: &Board) -> &String {
 }
 
 impl Item {
-    /// An agent that no Agent declares.
+    /// The item of an agent without an Agent resource.
     pub fn unmanaged<S: Store>(agent: &Unmanaged, store: &S) -> Self {
         Self {
             id: agent.id.clone(),
@@ -235,9 +235,9 @@ impl Item {
     }
 }
 
-/// What Boards and AgentGateways have in common.
+/// The common fields of Boards and AgentGateways.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Group {
+pub struct CommonFields {
     id: Option<String>,
     name: String,
     namespace: Option<String>,
@@ -249,7 +249,7 @@ pub struct Group {
     created_at: Option<Timestamp>,
 }
 
-impl Group {
+impl CommonFields {
     fn of(meta: &kube::api::ObjectMeta, name: &str, conditions: &[Condition]) -> Self {
         let ready = find(conditions, ConditionType::Ready);
         Self {
@@ -269,7 +269,7 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BoardItem {
     #[serde(flatten)]
-    group: Group,
+    common: CommonFields,
     gateway_id: Option<String>,
     gateway_name: String,
     lead: Option<String>,
@@ -279,12 +279,12 @@ pub struct BoardItem {
 }
 
 impl BoardItem {
-    /// A Board.
+    /// The item of a Board.
     pub fn of<S: Store>(board: &Board, store: &S) -> Self {
         let status = board.status.clone().unwrap_or_default();
         let gateway = gateway_of_board(board);
         Self {
-            group: Group::of(&board.metadata, board_name(board), &status.conditions),
+            common: CommonFields::of(&board.metadata, board_name(board), &status.conditions),
             gateway_id: store.gateway(&gateway).and_then(|gateway| gateway.metadata.uid.clone()),
             gateway_name: gateway.name,
             lead: status.lead,
@@ -299,7 +299,7 @@ impl BoardItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GatewayItem {
     #[serde(flatten)]
-    group: Group,
+    common: CommonFields,
     version: Option<String>,
     agents: i32,
     ready_agents: i32,
@@ -308,14 +308,14 @@ pub struct GatewayItem {
 }
 
 impl GatewayItem {
-    /// An AgentGateway.
+    /// The item of an AgentGateway.
     #[must_use]
     pub fn of(gateway: &AgentGateway) -> Self {
         let status = gateway.status.clone().unwrap_or_default();
         let counts = status.agents.unwrap_or_default();
         let name = gateway.metadata.name.clone().unwrap_or_default();
         Self {
-            group: Group::of(&gateway.metadata, &name, &status.conditions),
+            common: CommonFields::of(&gateway.metadata, &name, &status.conditions),
             version: status.server_version,
             agents: counts.managed,
             ready_agents: counts.ready,
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_that_was_just_made_is_being_provisioned() {
+    fn a_new_agent_has_the_status_provisioning() {
         let mut agent = Agent::default();
         agent.metadata.name = Some("ops".into());
         let item = Entry::of(&agent).item;
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_as_new_as_the_latest_thing_that_is_known_of_it() {
+    fn updated_at_is_the_latest_time_of_the_agent() {
         let at = |second| Time(Timestamp::from_second(second).unwrap());
         let mut agent = Agent::default();
         agent.metadata.creation_timestamp = Some(at(1));

@@ -1,8 +1,8 @@
-//! The HTTP servers: the API that agents and people call and the page for people, and probes and metrics on a port of
-//! their own.
+//! The HTTP servers. One server has the APIs for agents and for people and the fleet page. A second server, on its own port,
+//! has the probes and the metrics.
 //!
-//! This folder names the state and the core, and never a controller: what a handler changes is written to Kubernetes, or into the
-//! heartbeats of the state.
+//! This folder uses the state and the core, and no controller. A handler writes changes to Kubernetes, or to the heartbeats
+//! of the state.
 
 pub mod agent_auth;
 pub mod agents;

@@ -1,4 +1,4 @@
-//! Probes and metrics.
+//! The routes of the probes and the metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +11,11 @@ use axum::routing::get;
 
 use crate::metrics::Metrics;
 
-/// What the probes tell.
+/// The state of the probes.
 #[derive(Debug)]
 pub struct Probes {
-    /// Whether the watches have brought what there is. Gateways do not count: an operator whose gateways are away is
-    /// ready to say so.
+    /// Whether the caches contain all objects. Connections to gateways do not count: an operator without connections is ready
+    /// to report this.
     pub synced: AtomicBool,
     /// The metrics.
     pub metrics: Arc<Metrics>,

@@ -1,4 +1,4 @@
-//! How often one caller may call.
+//! Rate limits of callers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,101 +13,100 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-/// What an agent may do: a burst of 20 calls, and one a second in the long run.
-const AGENT: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(20));
-/// How many calls without a good token an address may make: a burst of 60, and one a second in the long run. A whole
-/// node may stand behind one address.
-const STRANGER: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(60));
-/// Most addresses that are turned away at one time. They stay for a second or so.
-const MOST_BARRED: usize = 4096;
-/// After so many calls, callers whose buckets are full again are forgotten.
-const SWEEP: u32 = 4096;
+/// The quota of one agent: 1 call/s, and a burst of 20 calls.
+const AGENT_QUOTA: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(20));
+/// The quota of calls with a failed authentication from one address: 1 call/s, and a burst of 60 calls. All pods of a node
+/// may have the same address.
+const FAILED_AUTH_QUOTA: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(60));
+/// The maximum number of banned addresses. A ban lasts for about 1 s.
+const MAX_BANNED: usize = 4096;
+/// The number of calls after which full buckets are removed.
+const SWEEP_EVERY: u32 = 4096;
 
 const fn at_least_one(n: u32) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(n.saturating_sub(1))
 }
 
-/// The limits of all callers.
+/// The rate limits of all callers of the API for agents.
 ///
 /// # Guarantees
-/// A caller that made no call for as long as its bucket takes to fill is not kept in memory for longer than the next
-/// few thousand calls.
+/// A caller whose bucket is full again is removed from memory within the next 4096 calls.
 #[derive(Debug)]
 pub struct RateLimits {
     agents: Buckets<String>,
-    strangers: FailedAuthLimiter,
+    failed_auth: FailedAuthLimiter,
 }
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self::with(AGENT)
+        Self::with(AGENT_QUOTA)
     }
 }
 
 impl RateLimits {
-    /// Limits under which each agent may do this.
+    /// Rate limits with this quota for each agent.
     #[must_use]
     pub fn with(agent: Quota) -> Self {
-        Self { agents: Buckets::new(agent), strangers: FailedAuthLimiter::default() }
+        Self { agents: Buckets::new(agent), failed_auth: FailedAuthLimiter::default() }
     }
 
     /// Counts a call of the agent with this uid.
     ///
     /// # Errors
-    /// How long it is to wait, when it called too often.
+    /// The time to wait, if the agent exceeds its quota.
     pub fn agent(&self, uid: &str) -> Result<(), Duration> {
         self.agents.take(&uid.to_owned())
     }
 
-    /// Counts a call without a good token.
+    /// Counts a call with a failed authentication.
     ///
     /// # Errors
-    /// How long this address is to wait, when there were too many.
-    pub fn stranger(&self, address: IpAddr) -> Result<(), Duration> {
-        self.strangers.refused(address)
+    /// The time to wait, if the address exceeds its quota.
+    pub fn failed_auth(&self, address: IpAddr) -> Result<(), Duration> {
+        self.failed_auth.record_failure(address)
     }
 }
 
-/// Addresses from which tokens come that are nobody's.
+/// The limiter of addresses with failed authentications.
 ///
 /// # Guarantees
-/// Once an address has used up its bucket, it is turned away before anybody is asked whose its token is.
+/// An address that exceeds its quota is banned. A request from a banned address is refused before its token is reviewed.
 #[derive(Debug)]
 pub struct FailedAuthLimiter {
     buckets: Buckets<IpAddr>,
-    barred: Mutex<HashMap<IpAddr, Instant>>,
+    banned: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 impl Default for FailedAuthLimiter {
     fn default() -> Self {
-        Self { buckets: Buckets::new(STRANGER), barred: Mutex::default() }
+        Self { buckets: Buckets::new(FAILED_AUTH_QUOTA), banned: Mutex::default() }
     }
 }
 
 impl FailedAuthLimiter {
-    /// Looks whether an address may ask.
+    /// Checks whether an address is banned.
     ///
     /// # Errors
-    /// How long it is to wait.
-    pub fn admit(&self, address: IpAddr) -> Result<(), Duration> {
-        let barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = barred.get(&address).map(|until| until.saturating_duration_since(RuntimeClock.now()));
+    /// The time until the end of the ban.
+    pub fn check(&self, address: IpAddr) -> Result<(), Duration> {
+        let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = banned.get(&address).map(|until| until.saturating_duration_since(RuntimeClock.now()));
         left.filter(|left| !left.is_zero()).map_or(Ok(()), Err)
     }
 
-    /// Counts a token that was nobody's.
+    /// Counts a failed authentication, and bans the address if it exceeds its quota.
     ///
     /// # Errors
-    /// How long the address is to wait, when there were too many.
-    pub fn refused(&self, address: IpAddr) -> Result<(), Duration> {
+    /// The time to wait, if the address exceeds its quota.
+    pub fn record_failure(&self, address: IpAddr) -> Result<(), Duration> {
         self.buckets.take(&address).inspect_err(|wait| {
             let now = RuntimeClock.now();
-            let mut barred = self.barred.lock().unwrap_or_else(PoisonError::into_inner);
-            if barred.len() >= MOST_BARRED {
-                barred.retain(|_, until| *until > now);
+            let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+            if banned.len() >= MAX_BANNED {
+                banned.retain(|_, until| *until > now);
             }
-            if barred.len() < MOST_BARRED {
-                barred.insert(address, now + *wait);
+            if banned.len() < MAX_BANNED {
+                banned.insert(address, now + *wait);
             }
         })
     }
@@ -126,7 +125,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 
     fn take(&self, key: &K) -> Result<(), Duration> {
-        if self.calls.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+        if self.calls.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
@@ -134,7 +133,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 }
 
-/// The clock of the runtime, which tests can pause.
+/// The clock of the Tokio runtime, which tests can pause.
 #[derive(Clone, Copy, Debug)]
 struct RuntimeClock;
 
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_burst_an_agent_waits_and_others_do_not() {
+    async fn an_agent_waits_after_a_burst_and_other_agents_do_not() {
         let limits = RateLimits::default();
         assert_eq!((0..25).filter(|_| limits.agent("a").is_ok()).count(), 20);
         let wait = limits.agent("a").unwrap_err();
@@ -162,25 +161,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_with_many_wrong_tokens_is_turned_away_for_a_while() {
-        let strangers = FailedAuthLimiter::default();
+    async fn an_address_with_many_failed_authentications_is_banned_for_a_time() {
+        let limiter = FailedAuthLimiter::default();
         let (bad, good) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        while strangers.refused(bad).is_ok() {}
-        let wait = strangers.admit(bad).unwrap_err();
-        assert!(strangers.admit(good).is_ok());
+        while limiter.record_failure(bad).is_ok() {}
+        let wait = limiter.check(bad).unwrap_err();
+        assert!(limiter.check(good).is_ok());
         tokio::time::advance(wait).await;
-        assert!(strangers.admit(bad).is_ok());
+        assert!(limiter.check(bad).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn callers_that_are_idle_are_forgotten() {
+    async fn idle_callers_are_removed() {
         let limits = RateLimits::default();
-        for n in 0..SWEEP - 1 {
-            limits.stranger(IpAddr::from(n.to_be_bytes())).unwrap();
+        for n in 0..SWEEP_EVERY - 1 {
+            limits.failed_auth(IpAddr::from(n.to_be_bytes())).unwrap();
         }
-        assert_eq!(limits.strangers.buckets.limiter.len(), 4095);
+        assert_eq!(limits.failed_auth.buckets.limiter.len(), 4095);
         tokio::time::advance(Duration::from_mins(2)).await;
-        limits.stranger(IpAddr::from([10, 0, 0, 1])).unwrap();
-        assert_eq!(limits.strangers.buckets.limiter.len(), 1);
+        limits.failed_auth(IpAddr::from([10, 0, 0, 1])).unwrap();
+        assert_eq!(limits.failed_auth.buckets.limiter.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
-//! Connections: accepting, TLS, and deadlines for slow clients.
+//! Connections: accept, TLS, and timeouts for slow clients.
 //!
-//! This module knows nothing of what it serves.
+//! This module does not depend on the routes that it serves.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,102 +28,102 @@ use tracing::{debug, warn};
 
 use super::error::ApiError;
 
-/// Most connections at one time. Further ones wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 2048;
+/// The maximum number of connections. Further connections wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 2048;
 /// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may take to send the headers of a request, counted from the answer before it: so long, too, a
-/// connection may be idle.
-const HEADERS: Duration = Duration::from_secs(15);
-/// How long it may take from the headers of a request to those of its answer, reading its body included. The body of the
-/// answer may take longer.
-const ANSWER: Duration = Duration::from_secs(20);
-/// How long a client may take none of what it is sent. The deadlines above do not run while an answer cannot be written.
-const UNREAD: Duration = Duration::from_secs(30);
-/// How long requests under way have at the end.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// The longest headers that are read, in bytes.
-const LONGEST_HEADERS: usize = 16 * 1024;
-/// How long no connection is accepted after the system had no room for one.
-const BREATH: Duration = Duration::from_millis(500);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send the headers of a request, from the start of the connection or from the answer before.
+/// The timeout also ends idle connections.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may take from its headers to the headers of its answer, including the read of its body. The body of
+/// the answer may take longer.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a write to a client may be blocked. The other timeouts do not run during a blocked write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open requests may take after the start of the shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// The maximum length of the headers of a request, in bytes.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// How long the server waits after a failed accept.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Serves `router` until `stop`, and then until the requests under way have ended, or 5 seconds.
+/// Serves `router` until `stop`, and then waits at most 5 s for the end of open requests.
 ///
-/// Handlers find the caller's address as [`ConnectInfo<SocketAddr>`] among the extensions of a request.
+/// Handlers find the client's address as [`ConnectInfo<SocketAddr>`] in the extensions of a request.
 ///
 /// # Guarantees
-/// A client that is slow to shake hands, to send its headers or its body, or that does not read its answers, is cut off.
-/// No failure of a connection ends this. The number of connections is bounded.
+/// The server closes the connection of a client with a slow handshake, slow headers or a slow body, and of a client that does
+/// not read its answers. A failed connection does not end the server. The number of connections is bounded.
 pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|connection| (connection, place))
+            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|connection| (connection, permit))
         };
-        // Both branches are cancel-safe: a place that was not used is given back.
+        // Both branches are cancel-safe: a dropped future releases its permit.
         let next = tokio::select! { biased; () = stop.cancelled() => break, next = next => next };
         match next {
-            Ok(((stream, peer), place)) => {
+            Ok(((stream, peer), permit)) => {
                 let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, tls, router, stop).await;
-                    drop(place);
+                    serve_connection(stream, peer, tls, router, stop).await;
+                    drop(permit);
                 });
             }
-            Err(error) => refused(&error).await,
+            Err(error) => back_off(&error).await,
         }
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
-    // What is left is dropped with the set.
-    let _ = tokio::time::timeout(FAREWELL, rest).await;
+    // The drop of the set ends the connections that are still open.
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
 }
 
-/// A connection that was lost before it was accepted is none of our business; anything else is a lack of resources, which
-/// an immediate further try would only make worse.
-async fn refused(error: &io::Error) {
+/// Waits after a failed accept. A connection that the client closed before the accept needs no wait. Another error is a lack
+/// of resources, which an immediate retry makes worse.
+async fn back_off(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        warn!(%error, "no connection can be accepted");
-        tokio::time::sleep(BREATH).await;
+        warn!(%error, "failed to accept a connection");
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 }
 
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
 ) {
-    // Answers are small; waiting for more to send would only delay them.
+    // Answers are small. Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let mut stream = Box::pin(TimeoutStream::new(stream));
-    stream.as_mut().set_write_timeout_pinned(Some(UNREAD));
-    let Some(tls) = tls else { return requests(stream, peer, router, stop).await };
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => requests(stream, peer, router, stop).await,
-        Ok(Err(error)) => debug!(%peer, %error, "no TLS handshake"),
-        Err(_) => debug!(%peer, "the TLS handshake took too long"),
+    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+    let Some(tls) = tls else { return serve_requests(stream, peer, router, stop).await };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_requests(stream, peer, router, stop).await,
+        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => debug!(%peer, "TLS handshake timed out"),
     }
 }
 
-async fn requests<T>(stream: T, peer: SocketAddr, router: Router, stop: CancellationToken)
+async fn serve_requests<T>(stream: T, peer: SocketAddr, router: Router, stop: CancellationToken)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        answer(router.call(request))
+        with_timeout(router.call(request))
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(LONGEST_HEADERS);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Both branches are cancel-safe: the connection is only borrowed.
+    // Both branches are cancel-safe: they borrow the connection.
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => {
@@ -133,14 +133,14 @@ where
         ended = connection.as_mut() => ended,
     };
     if let Err(error) = ended {
-        debug!(%peer, %error, "a connection ended early");
+        debug!(%peer, %error, "connection ended with an error");
     }
 }
 
-async fn answer<E>(answer: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
-    let late = || {
+async fn with_timeout<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
+    let timeout = || {
         let message = "the request took too long; send its body at once";
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).into_response()
     };
-    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| Ok(late()))
+    tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| Ok(timeout()))
 }

@@ -1,4 +1,4 @@
-//! The certificate of the HTTP API, from files that may change.
+//! The TLS certificate of the HTTP API, from files that may change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,54 +14,54 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-/// How often the files are read again. Kubernetes swaps a link when a Secret changes, which no watch of a file sees.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the files are read again. Kubernetes swaps a link when a Secret changes, so a watch of the file sees no change.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where a certificate and its key are, both in PEM.
+/// The PEM files of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate and those that it was issued by, its own first.
+    /// The certificate, followed by the certificates of its issuers.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
 }
 
-/// Why a certificate cannot be used.
+/// Why a certificate cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file could not be read.
+    /// A file cannot be read.
     #[error("failed to read {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file holds no PEM of the kind that it should.
+    /// A file does not contain the expected PEM item.
     #[error("failed to find {what} in {path}")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected PEM item.
         what: &'static str,
-        /// Why.
+        /// The cause.
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key do not fit, or are of a kind that is not supported.
+    /// The certificate does not match the key, or its type is not supported.
     #[error("failed to use the certificate with its key")]
     Pair(#[source] rustls::Error),
 }
 
 impl TlsError {
-    /// What went wrong and why, in one line.
+    /// The error and its cause in one line.
     #[must_use]
-    pub fn whole(&self) -> String {
+    pub fn with_cause(&self) -> String {
         let cause = std::error::Error::source(self).map(|cause| format!(": {cause}")).unwrap_or_default();
         format!("{self}{cause}")
     }
 }
 
-/// A certificate that is served, and read again when its files change.
+/// The served certificate, which is reloaded when its files change.
 #[derive(Debug)]
 pub struct Certificate {
     files: CertificateFiles,
@@ -69,24 +69,24 @@ pub struct Certificate {
     served: RwLock<Arc<CertifiedKey>>,
 }
 
-/// What tells one content of the two files from another.
-type Content = [u8; 32];
+/// A hash of the content of the two files, or of the error of a failed read.
+type ContentHash = [u8; 32];
 
 impl Certificate {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read, or the two are no certificate and its key.
+    /// When a file cannot be read, or the files do not contain a certificate and its key.
     pub fn load(files: CertificateFiles) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let served = RwLock::new(Arc::new(pair(&read(&files)?, &files, &provider)?));
+        let served = RwLock::new(Arc::new(certified_key(&read(&files)?, &files, &provider)?));
         Ok(Arc::new(Self { files, provider, served }))
     }
 
-    /// What shakes hands with this certificate, as it is at that time.
+    /// An acceptor that uses the certificate that is served at the time of a handshake.
     ///
     /// # Errors
-    /// None in practice: the versions are those that the provider has.
+    /// None in practice: the provider supports the protocol versions.
     pub fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsError> {
         let versions = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
@@ -97,34 +97,34 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Reads the files every 10 seconds, and serves what they hold from then on. What cannot be used is logged once and
-    /// changes nothing. Never ends.
-    pub async fn follow(self: Arc<Self>) {
-        // What was loaded is not known by its content; to take it over once more does no harm.
-        let mut tried = None;
-        let mut tick = tokio::time::interval(LOOK);
+    /// Reads the files every 10 s and serves a new certificate. A certificate that cannot be served is logged once, and the old
+    /// certificate stays in use. Never ends.
+    pub async fn watch_files(self: Arc<Self>) {
+        // The hash of the loaded files is unknown, so the first reload loads the same certificate again.
+        let mut last = None;
+        let mut tick = tokio::time::interval(RELOAD_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             let this = Arc::clone(&self);
-            // Files of a mounted Secret are in memory; others may be on a slow disk.
-            let looked = tokio::task::spawn_blocking(move || this.look(tried.as_ref())).await;
-            tried = looked.ok();
+            // Files of a mounted Secret are in memory. Other files may be on a slow disk.
+            let reloaded = tokio::task::spawn_blocking(move || this.reload(last.as_ref())).await;
+            last = reloaded.ok();
         }
     }
 
-    /// Reads the files and takes them over when they hold something else than what was tried last. Gives what they hold.
-    fn look(&self, tried: Option<&Content>) -> Content {
-        let read = read(&self.files);
-        let content = match &read {
-            Ok(read) => read.content(),
-            // The same failure is told once.
-            Err(error) => Sha256::digest(error.whole()).into(),
+    /// Reads the files and serves the certificate, unless the hash is the `last` hash. Returns the hash.
+    fn reload(&self, last: Option<&ContentHash>) -> ContentHash {
+        let pair = read(&self.files);
+        let hash = match &pair {
+            Ok(pair) => pair.hash(),
+            // The hash of the error prevents a second log line for the same error.
+            Err(error) => Sha256::digest(error.with_cause()).into(),
         };
-        if tried == Some(&content) {
-            return content;
+        if last == Some(&hash) {
+            return hash;
         }
-        match read.and_then(|read| pair(&read, &self.files, &self.provider)) {
+        match pair.and_then(|pair| certified_key(&pair, &self.files, &self.provider)) {
             Ok(new) => {
                 let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
                 if served.cert != new.cert {
@@ -133,10 +133,13 @@ impl Certificate {
                 *served = Arc::new(new);
             }
             Err(error) => {
-                warn!(error = error.whole(), "the new TLS certificate is not taken over; the one before is served on");
+                warn!(
+                    error = error.with_cause(),
+                    "failed to load the new TLS certificate; the old certificate is served"
+                );
             }
         }
-        content
+        hash
     }
 }
 
@@ -146,33 +149,38 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-struct Read {
+/// The content of the two files.
+struct PemPair {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl Read {
-    fn content(&self) -> Content {
+impl PemPair {
+    fn hash(&self) -> ContentHash {
         Sha256::new().chain_update(Sha256::digest(&self.certificate)).chain_update(&self.key).finalize().into()
     }
 }
 
-fn read(files: &CertificateFiles) -> Result<Read, TlsError> {
+fn read(files: &CertificateFiles) -> Result<PemPair, TlsError> {
     let file = |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
-    Ok(Read { certificate: file(&files.certificate)?, key: file(&files.key)? })
+    Ok(PemPair { certificate: file(&files.certificate)?, key: file(&files.key)? })
 }
 
-fn pair(read: &Read, files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+fn certified_key(
+    pair: &PemPair,
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
     let pem = |what, path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::Pem { path, what, source }
     };
     let missing = || rustls::pki_types::pem::Error::NoItemsFound;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read.certificate)
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pair.certificate)
         .collect::<Result<_, _>>()
         .and_then(|chain: Vec<_>| if chain.is_empty() { Err(missing()) } else { Ok(chain) })
         .map_err(pem("a certificate", &files.certificate))?;
-    let key = PrivateKeyDer::from_pem_slice(&read.key).map_err(pem("a private key", &files.key))?;
+    let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(pem("a private key", &files.key))?;
     CertifiedKey::from_der(chain, key, provider).map_err(TlsError::Pair)
 }
 
@@ -200,23 +208,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_does_not_fit_says_which_file_is_wrong() {
+    fn an_error_names_the_invalid_file() {
         let folder = tempfile::tempdir().unwrap();
         let files = files(folder.path());
         let (one, other) = (pem(), pem());
-        let said = |certificate: &str, key: &str| {
+        let error = |certificate: &str, key: &str| {
             write(&files, &Pem { certificate: certificate.into(), key: key.into() });
-            Certificate::load(files.clone()).unwrap_err().whole()
+            Certificate::load(files.clone()).unwrap_err().with_cause()
         };
-        assert!(said(&one.certificate, &other.key).contains("certificate with its key"));
-        assert!(said("", &one.key).contains("a certificate in"));
-        assert!(said(&one.certificate, "nonsense").contains("tls.key"));
+        assert!(error(&one.certificate, &other.key).contains("certificate with its key"));
+        assert!(error("", &one.key).contains("a certificate in"));
+        assert!(error(&one.certificate, "nonsense").contains("tls.key"));
         std::fs::remove_file(&files.key).unwrap();
-        assert!(Certificate::load(files).unwrap_err().whole().contains("failed to read"));
+        assert!(Certificate::load(files).unwrap_err().with_cause().contains("failed to read"));
     }
 
     #[test]
-    fn a_broken_pair_is_tried_once_and_a_good_one_taken_over() {
+    fn an_invalid_pair_is_loaded_once_and_a_valid_pair_is_served() {
         let folder = tempfile::tempdir().unwrap();
         let files = files(folder.path());
         write(&files, &pem());
@@ -224,10 +232,10 @@ mod tests {
         let served = || certificate.served.read().unwrap().cert.clone();
         let first = served();
         write(&files, &Pem { certificate: pem().certificate, key: pem().key });
-        let tried = certificate.look(None);
-        assert_eq!((served(), certificate.look(Some(&tried))), (first.clone(), tried));
+        let last = certificate.reload(None);
+        assert_eq!((served(), certificate.reload(Some(&last))), (first.clone(), last));
         write(&files, &pem());
-        certificate.look(Some(&tried));
+        certificate.reload(Some(&last));
         assert_ne!(served(), first);
     }
 }

@@ -1,7 +1,7 @@
 //! The fleet page for people.
 //!
-//! The files hold no data and need no sign-in; what the page shows, it asks of the API with the person's own token. They are
-//! part of the binary, so that the page and the API are always of one version.
+//! The files contain no data and need no authentication. The page reads its data from the API with the person's token. The
+//! files are part of the binary, so that the page and the API always have the same version.
 
 use axum::Router;
 use axum::extract::State;
@@ -11,15 +11,15 @@ use axum::routing::get;
 
 use crate::hash::sha256_hex;
 
-/// The page may load its own files, talk to its own server and do nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+/// The page may only load its own files and call its own server.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Every file: its path, its type and its text.
+/// The path, the content type and the text of every file.
 const FILES: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("ui/index.html")),
     ("/fleet/fleet.css", CSS, include_str!("ui/fleet.css")),
@@ -33,59 +33,59 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/fleet/store.js", SCRIPT, include_str!("ui/store.js")),
 ];
 
-/// A file as it is served.
+/// A served file.
 #[derive(Clone, Debug)]
-struct File {
-    kind: &'static str,
+struct UiFile {
+    content_type: &'static str,
     text: &'static str,
-    tag: String,
+    etag: String,
 }
 
-/// The page at `/`, and its files below `/fleet/`.
+/// The routes of the page at `/` and of its files below `/fleet/`.
 pub fn router() -> Router {
-    FILES.iter().fold(Router::new(), |router, &(path, kind, text)| {
-        let file = File { kind, text, tag: format!("\"{}\"", sha256_hex(text)) };
+    FILES.iter().fold(Router::new(), |router, &(path, content_type, text)| {
+        let file = UiFile { content_type, text, etag: format!("\"{}\"", sha256_hex(text)) };
         router.route(path, get(serve).with_state(file))
     })
 }
 
-async fn serve(State(file): State<File>, headers: HeaderMap) -> Response {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
-    let mut response = if known.is_some_and(|tags| names(tags, &file.tag)) {
+async fn serve(State(file): State<UiFile>, headers: HeaderMap) -> Response {
+    let cached = headers.get(header::IF_NONE_MATCH).and_then(|etags| etags.to_str().ok());
+    let mut response = if cached.is_some_and(|etags| contains(etags, &file.etag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        ([(header::CONTENT_TYPE, file.kind)], file.text).into_response()
+        ([(header::CONTENT_TYPE, file.content_type)], file.text).into_response()
     };
-    let always = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+    let common = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        // Kept, and asked for again each time: an operator of another version has other files.
+        // The browser keeps the file and revalidates it each time, because another version of the operator has other files.
         (header::CACHE_CONTROL, "no-cache"),
     ];
     let headers = response.headers_mut();
-    headers.extend(always.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    if let Ok(tag) = HeaderValue::from_str(&file.tag) {
-        headers.insert(header::ETAG, tag);
+    headers.extend(common.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if let Ok(etag) = HeaderValue::from_str(&file.etag) {
+        headers.insert(header::ETAG, etag);
     }
     response
 }
 
-/// Whether a list of entity tags names this one. A proxy that compresses makes it a weak one.
-fn names(tags: &str, tag: &str) -> bool {
-    tags.split(',').map(str::trim).any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag)
+/// Whether a list of entity tags contains `etag`. A proxy that compresses files makes a tag weak.
+fn contains(etags: &str, etag: &str) -> bool {
+    etags.split(',').map(str::trim).any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == etag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file() -> File {
-        File { kind: HTML, text: "<!doctype html>", tag: "\"abc\"".into() }
+    fn file() -> UiFile {
+        UiFile { content_type: HTML, text: "<!doctype html>", etag: "\"abc\"".into() }
     }
 
     #[test]
-    fn every_file_that_the_page_names_is_served() {
+    fn every_file_that_the_page_loads_is_served() {
         let served: Vec<_> = FILES.iter().map(|(path, ..)| *path).collect();
         for (_, _, text) in FILES {
             let imports = text.lines().filter_map(|line| line.split_once("from './")?.1.strip_suffix("';"));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_the_page_needs_more_than_the_policy_allows() {
+    fn the_page_needs_only_what_its_policy_allows() {
         for (path, _, text) in FILES {
             for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", " style=\"", "<style", "onclick="] {
                 assert!(!text.contains(word), "{path} has {word}");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_comes_with_its_type_its_policy_and_a_tag() {
+    async fn a_file_is_served_with_its_type_its_policy_and_an_etag() {
         let response = serve(State(file()), HeaderMap::new()).await;
         assert_eq!(response.status(), StatusCode::OK);
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
@@ -125,12 +125,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_the_browser_has_is_not_sent_again() {
-        for (tags, status) in
+        for (etags, status) in
             [("\"abc\"", 304), ("W/\"abc\"", 304), ("\"x\", \"abc\"", 304), ("*", 304), ("\"abcd\"", 200)]
         {
             let mut headers = HeaderMap::new();
-            headers.insert(header::IF_NONE_MATCH, tags.parse().unwrap());
-            assert_eq!(serve(State(file()), headers).await.status().as_u16(), status, "{tags}");
+            headers.insert(header::IF_NONE_MATCH, etags.parse().unwrap());
+            assert_eq!(serve(State(file()), headers).await.status().as_u16(), status, "{etags}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::api::agent::Role;
-use crate::api::names::IMPOSSIBLE_IDS;
+use crate::api::names::UNSUPPORTED_AGENT_IDS;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::core::agent::binding::AgentIdentity;
@@ -97,7 +97,7 @@ fn is_adoptable(id: &str) -> bool {
     id.len() <= 64
         && id.starts_with(word)
         && id.chars().all(|c| word(c) || c == '-' || c == '_')
-        && !IMPOSSIBLE_IDS.contains(&id)
+        && !UNSUPPORTED_AGENT_IDS.contains(&id)
 }
 
 /// The name of the object for an id: the id, as far as Kubernetes takes it, and a number where another has that name.

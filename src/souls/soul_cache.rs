@@ -208,7 +208,7 @@ impl SoulCache {
         }
     }
 
-    /// Records the end of a round and tells whom it concerns.
+    /// Records the end of a round and tells whom it scope.
     fn tell(&self, before: &BTreeMap<ObjectKey, Option<RoleSoul>>, extent: Extent, round: FetchRound) {
         let mut state = self.lock();
         let mut report = state.report.clone().unwrap_or_default();
@@ -223,12 +223,12 @@ impl SoulCache {
         let after = state.answers(&self.settings.url);
         drop(state);
         self.rounds.send_replace(());
-        let send = |concerns| {
+        let send = |scope| {
             // Nobody listens any more when the operator stops.
-            let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), concerns });
+            let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), scope });
         };
         if news {
-            send(ChangeScope::Itself);
+            send(ChangeScope::GatewayOnly);
         }
         for (agent, _) in after.into_iter().filter(|(agent, soul)| before.get(agent) != Some(soul)) {
             send(ChangeScope::Agent(agent));

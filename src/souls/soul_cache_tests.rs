@@ -76,7 +76,7 @@ impl Rig {
     fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Ok(change) = self.changes.try_recv() {
-            if let ChangeScope::Agent(key) = change.concerns {
+            if let ChangeScope::Agent(key) = change.scope {
                 told.push(key.name);
             }
         }

@@ -1,5 +1,4 @@
-//! What the HTTP API for people needs of the Kubernetes side: who somebody is, what they may do, and writes in their
-//! own name.
+//! The Kubernetes access of the HTTP API for people: authentication, authorization, and writes with a person's token.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,16 +10,16 @@ use serde_json::Value;
 use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 
-/// A user as Kubernetes knows them.
+/// A user in Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     /// The user's name.
     pub name: String,
     /// The user's id.
     pub uid: Option<String>,
-    /// Groups that the user is in.
+    /// The user's groups.
     pub groups: Vec<String>,
-    /// What the authenticator says besides.
+    /// Further attributes from the authenticator.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -47,23 +46,23 @@ impl ResourceKind {
     }
 }
 
-/// What somebody wants to do.
+/// A verb of the Kubernetes API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
     /// Read one object.
     Get,
     /// Read all objects.
     List,
-    /// Make an object.
+    /// Create an object.
     Create,
     /// Change an object.
     Patch,
-    /// Remove an object.
+    /// Delete an object.
     Delete,
 }
 
 impl Verb {
-    /// The verb as Roles have it.
+    /// The verb's name in Roles.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,106 +75,106 @@ impl Verb {
     }
 }
 
-/// A right that somebody has or lacks.
+/// A right in the access control of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permission {
-    /// What is to be done.
+    /// The verb.
     pub verb: Verb,
-    /// With what.
+    /// The kind of the objects.
     pub kind: ResourceKind,
-    /// In which namespace; `None` is all of them.
+    /// The namespace of the objects; `None` stands for all namespaces.
     pub namespace: Option<String>,
-    /// With which object; `None` is all of them.
+    /// The name of the object; `None` stands for all objects.
     pub name: Option<String>,
 }
 
 impl Permission {
-    /// The right to do something with all objects of a namespace.
+    /// The right to use `verb` on all objects of a kind in a namespace.
     #[must_use]
     pub fn within(verb: Verb, kind: ResourceKind, namespace: &str) -> Self {
         Self { verb, kind, namespace: Some(namespace.to_owned()), name: None }
     }
 
-    /// The right to do something with all objects of the cluster.
+    /// The right to use `verb` on all objects of a kind in the cluster.
     #[must_use]
     pub fn everywhere(verb: Verb, kind: ResourceKind) -> Self {
         Self { verb, kind, namespace: None, name: None }
     }
 
-    /// The right to do something with one object.
+    /// The right to use `verb` on one object.
     #[must_use]
     pub fn with(verb: Verb, kind: ResourceKind, key: &ObjectKey) -> Self {
         Self { verb, kind, namespace: Some(key.namespace.clone()), name: Some(key.name.clone()) }
     }
 }
 
-/// Why Kubernetes did not do what was asked.
+/// Why a request to Kubernetes for a person failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// The request was refused.
+    /// Kubernetes refused the request.
     #[error("refused with status {code}: {message}")]
     Refused {
         /// The HTTP status.
         code: u16,
-        /// What Kubernetes says.
+        /// The message of Kubernetes.
         message: String,
     },
-    /// There was no answer, or it was no answer to this.
+    /// Kubernetes did not answer, or its answer is not valid.
     #[error("failed: {0}")]
     Failed(String),
 }
 
-/// Something that was told about an object.
+/// An event of Kubernetes about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
     /// `Normal` or `Warning`.
     pub kind: String,
-    /// Why, in one word.
+    /// The event's reason: one word.
     pub reason: String,
-    /// A sentence.
+    /// The event's message: a sentence.
     pub message: String,
-    /// How often it was told.
+    /// How often the event occurred.
     pub count: i32,
-    /// When it was last told.
+    /// When the event last occurred.
     pub last_seen: Option<Timestamp>,
 }
 
-/// The Kubernetes side as the HTTP API for people sees it.
+/// The Kubernetes access of the HTTP API for people.
 ///
 /// # Guarantees
-/// What takes a token is done with this token and no other, so that Kubernetes decides whether it may be done and its
-/// audit log names the person.
+/// A method with a token uses only this token for its request. Kubernetes therefore decides whether the request is allowed,
+/// and its audit log names the person.
 pub trait Access: Send + Sync + 'static {
-    /// Whose token this is; `None` when it is nobody's. One that was somebody's before does not stand in line behind those
-    /// that are new.
+    /// The owner of a token; `None` if Kubernetes does not know the token. `seen_before`: Kubernetes knew the token earlier, and
+    /// the request does not wait behind requests for new tokens.
     fn identify(
         &self,
         token: &SecretString,
-        familiar: bool,
+        seen_before: bool,
     ) -> impl Future<Output = Result<Option<User>, AccessError>> + Send;
-    /// Whether a user has a right.
-    fn allowed(&self, user: &User, right: &Permission) -> impl Future<Output = Result<bool, AccessError>> + Send;
-    /// Makes an Agent.
+    /// Whether a user has a permission.
+    fn allowed(&self, user: &User, permission: &Permission) -> impl Future<Output = Result<bool, AccessError>> + Send;
+    /// Creates an Agent.
     fn create_agent(
         &self,
         token: &SecretString,
         agent: &Agent,
     ) -> impl Future<Output = Result<Agent, AccessError>> + Send;
-    /// Applies a JSON merge patch to an object and gives it back as it is then.
+    /// Applies a JSON merge patch to an object and returns the patched object.
     fn patch(
         &self,
         token: &SecretString,
         object: (ResourceKind, &ObjectKey),
         patch: &Value,
     ) -> impl Future<Output = Result<Value, AccessError>> + Send;
-    /// Deletes the Agent of this name if it has this uid.
+    /// Deletes the Agent `key` if it has the uid `uid`.
     fn delete_agent(
         &self,
         token: &SecretString,
         key: &ObjectKey,
         uid: &str,
     ) -> impl Future<Output = Result<(), AccessError>> + Send;
-    /// The events of a namespace that are about the object of this uid, newest first.
+    /// The events in a namespace about the object with the uid `uid`, newest first.
     fn events(
         &self,
         token: &SecretString,

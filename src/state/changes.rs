@@ -1,30 +1,30 @@
-//! What changes on gateways, and whom it concerns.
+//! Changes on gateways, and the objects that each change affects.
 
 use std::time::Duration;
 
 use crate::api::object_key::ObjectKey;
 
-/// Something changed on a gateway.
+/// A change on a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayChange {
     /// The gateway.
     pub gateway: ObjectKey,
-    /// Whom it concerns.
-    pub concerns: ChangeScope,
+    /// The objects that the change affects, besides the AgentGateway.
+    pub scope: ChangeScope,
 }
 
-/// Whom a change on a gateway concerns.
+/// The objects that a change on a gateway affects, besides the AgentGateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeScope {
-    /// All its agents.
-    Everyone,
-    /// The Agent that is bound to this id of the gateway.
-    Id(String),
+    /// All Agents of the gateway.
+    AllAgents,
+    /// The Agent that is bound to this agent id on the gateway.
+    AgentId(String),
     /// This Agent.
     Agent(ObjectKey),
-    /// None of its agents.
-    Itself,
+    /// No Agent.
+    GatewayOnly,
 }
 
-/// How long a gateway may take to be connected, and its roster to be read, before that is news.
-pub const STARTING: Duration = Duration::from_secs(30);
+/// How long a gateway may take to connect and to return its roster before Muster reports a problem.
+pub const STARTUP_GRACE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! What agents reported lately, before it is in their status.
+//! Recent reports of agents that may not be in the status yet.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,44 +8,46 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::agent::{Agent, CheckIn, HeartbeatStatus};
 
-/// At most one status write per agent in this time, unless what it reports has changed.
-const COALESCE: SignedDuration = SignedDuration::from_secs(30);
+/// The minimum time between two status writes for one agent, unless its report has changed.
+const WRITE_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-/// What one agent reports.
+/// A report of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatReport {
-    /// What it says it is doing; `None` leaves what it said before.
+    /// The agent's status; `None` keeps the status of the report before.
     pub status: Option<CheckIn>,
-    /// The task that it works on; `None` says that it works on none.
+    /// The agent's current task; `None` if the agent has no task.
     pub current_task: Option<String>,
 }
 
-/// What agents reported lately, by the uid of their resource.
+/// Recent reports of agents, by the uid of the Agent.
 #[derive(Debug, Default)]
 pub struct Heartbeats {
-    seen: Mutex<HashMap<String, Seen>>,
+    reports: Mutex<HashMap<String, StoredReport>>,
     confirmed: Mutex<HashMap<String, (String, Timestamp)>>,
-    since: OnceLock<Timestamp>,
+    listening_since: OnceLock<Timestamp>,
 }
 
+/// The last report of one agent.
 #[derive(Debug)]
-struct Seen {
+struct StoredReport {
     heartbeat: HeartbeatStatus,
-    passed_on: Timestamp,
+    /// When the last status write became due.
+    due_at: Timestamp,
 }
 
 impl Heartbeats {
-    /// Takes a report. Says whether the agent's status is to be written now.
+    /// Records a report. Returns whether a write of the agent's status is due.
     pub fn record(&self, agent: &Agent, report: HeartbeatReport, now: Timestamp) -> bool {
-        self.take(agent, report.status, |_| report.current_task, now)
+        self.update(agent, report.status, |_| report.current_task, now)
     }
 
-    /// Takes a sign of life that reports nothing. Says whether the agent's status is to be written now.
-    pub fn alive(&self, agent: &Agent, now: Timestamp) -> bool {
-        self.take(agent, None, |before| before.and_then(|b| b.current_task.clone()), now)
+    /// Records a call without a report. Returns whether a write of the agent's status is due.
+    pub fn touch(&self, agent: &Agent, now: Timestamp) -> bool {
+        self.update(agent, None, |before| before.and_then(|b| b.current_task.clone()), now)
     }
 
-    fn take(
+    fn update(
         &self,
         agent: &Agent,
         status: Option<CheckIn>,
@@ -53,63 +55,64 @@ impl Heartbeats {
         now: Timestamp,
     ) -> bool {
         let Some(uid) = agent.metadata.uid.clone() else { return false };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         let in_status = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref());
-        let before = seen.get(&uid).map(|s| &s.heartbeat).or(in_status);
+        let before = reports.get(&uid).map(|report| &report.heartbeat).or(in_status);
         let heartbeat = HeartbeatStatus {
             last_seen: Time(now),
             status: status.or_else(|| before.and_then(|b| b.status)),
             current_task: task(before),
         };
         let changed = before.is_none_or(|b| (b.status, &b.current_task) != (heartbeat.status, &heartbeat.current_task));
-        let passed_on = seen.get(&uid).map(|s| s.passed_on);
-        let due = changed || passed_on.is_none_or(|at| now.duration_since(at) >= COALESCE);
-        let passed_on = if due { now } else { passed_on.unwrap_or(now) };
-        seen.insert(uid, Seen { heartbeat, passed_on });
+        let due_at = reports.get(&uid).map(|report| report.due_at);
+        let due = changed || due_at.is_none_or(|at| now.duration_since(at) >= WRITE_INTERVAL);
+        let due_at = if due { now } else { due_at.unwrap_or(now) };
+        reports.insert(uid, StoredReport { heartbeat, due_at });
         due
     }
 
-    /// Since when there is somebody who hears agents: since this was first asked.
-    pub fn heard_since(&self, now: Timestamp) -> Timestamp {
-        *self.since.get_or_init(|| now)
+    /// Since when this operator receives reports: the time of the first call of this method.
+    pub fn listening_since(&self, now: Timestamp) -> Timestamp {
+        *self.listening_since.get_or_init(|| now)
     }
 
-    /// What an agent reported, when that is newer than its status.
+    /// The agent's last report, if it is newer than the report in the agent's status.
     #[must_use]
-    pub fn newer(&self, agent: &Agent) -> Option<HeartbeatStatus> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let heartbeat = &seen.get(agent.metadata.uid.as_deref()?)?.heartbeat;
-        let recorded = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref());
-        recorded.is_none_or(|recorded| newer(heartbeat, recorded)).then(|| heartbeat.clone())
+    pub fn newer_than_status(&self, agent: &Agent) -> Option<HeartbeatStatus> {
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let heartbeat = &reports.get(agent.metadata.uid.as_deref()?)?.heartbeat;
+        let in_status = agent.status.as_ref().and_then(|s| s.heartbeat.as_ref());
+        in_status.is_none_or(|in_status| is_newer(heartbeat, in_status)).then(|| heartbeat.clone())
     }
 
-    /// Takes note that an agent called with its current token, which it had not used before.
+    /// Records the agent's first call with its current token.
     pub fn confirm(&self, agent: &Agent, sha256: &str, now: Timestamp) {
         let Some(uid) = agent.metadata.uid.clone() else { return };
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         confirmed.insert(uid, (sha256.to_owned(), now));
     }
 
-    /// The SHA-256 of the token that an agent was last seen to use for the first time, and when.
+    /// The SHA-256 of the token that the agent last used for the first time, and the time of that call.
     #[must_use]
     pub fn confirmed(&self, agent: &Agent) -> Option<(String, Timestamp)> {
         let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         confirmed.get(agent.metadata.uid.as_deref()?).cloned()
     }
 
-    /// Forgets an agent that no longer exists.
+    /// Removes an agent that no longer exists.
     pub fn forget(&self, uid: &str) {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
-/// Kubernetes keeps whole seconds, in which an agent may report twice.
-fn newer(heartbeat: &HeartbeatStatus, recorded: &HeartbeatStatus) -> bool {
-    let said = |h: &HeartbeatStatus| (h.status, h.current_task.clone());
-    match heartbeat.last_seen.0.as_second().cmp(&recorded.last_seen.0.as_second()) {
+/// Whether a report is newer than the report in the status. Kubernetes keeps whole seconds, and an agent may report twice in
+/// one second.
+fn is_newer(heartbeat: &HeartbeatStatus, in_status: &HeartbeatStatus) -> bool {
+    let content = |h: &HeartbeatStatus| (h.status, h.current_task.clone());
+    match heartbeat.last_seen.0.as_second().cmp(&in_status.last_seen.0.as_second()) {
         std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => said(heartbeat) != said(recorded),
+        std::cmp::Ordering::Equal => content(heartbeat) != content(in_status),
         std::cmp::Ordering::Less => false,
     }
 }
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_reports_are_passed_on_once_in_thirty_seconds() {
+    fn a_repeated_report_makes_a_write_due_once_in_30_seconds() {
         let heartbeats = Heartbeats::default();
         let due: Vec<bool> =
             [0, 10, 29, 30, 31].map(|s| heartbeats.record(&agent(), saying(CheckIn::Idle), at(s))).into();
@@ -141,44 +144,46 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_passed_on_at_once() {
+    fn a_changed_report_makes_a_write_due_at_once() {
         let heartbeats = Heartbeats::default();
         assert!(heartbeats.record(&agent(), saying(CheckIn::Idle), at(0)));
         assert!(heartbeats.record(&agent(), saying(CheckIn::Active), at(1)));
         let task = HeartbeatReport { status: None, current_task: Some("T1".into()) };
         assert!(heartbeats.record(&agent(), task, at(2)));
-        let newest = heartbeats.newer(&agent()).unwrap();
+        let newest = heartbeats.newer_than_status(&agent()).unwrap();
         assert_eq!((newest.status, newest.current_task.as_deref()), (Some(CheckIn::Active), Some("T1")));
     }
 
     #[test]
-    fn two_reports_in_one_second_are_both_taken() {
+    fn two_reports_in_one_second_are_both_recorded() {
         let heartbeats = Heartbeats::default();
         heartbeats.record(&agent(), saying(CheckIn::Idle), at(5));
         let mut recorded = agent();
-        recorded.status = Some(crate::api::AgentStatus { heartbeat: heartbeats.newer(&agent()), ..Default::default() });
+        recorded.status =
+            Some(crate::api::AgentStatus { heartbeat: heartbeats.newer_than_status(&agent()), ..Default::default() });
         heartbeats.record(&recorded, saying(CheckIn::Active), at(5));
-        assert_eq!(heartbeats.newer(&recorded).and_then(|h| h.status), Some(CheckIn::Active));
+        assert_eq!(heartbeats.newer_than_status(&recorded).and_then(|h| h.status), Some(CheckIn::Active));
     }
 
     #[test]
-    fn a_sign_of_life_changes_nothing_that_was_reported() {
+    fn a_call_without_a_report_keeps_the_report() {
         let heartbeats = Heartbeats::default();
         let task = HeartbeatReport { status: Some(CheckIn::Active), current_task: Some("T1".into()) };
         heartbeats.record(&agent(), task, at(0));
-        assert!(!heartbeats.alive(&agent(), at(1)));
-        let newest = heartbeats.newer(&agent()).unwrap();
+        assert!(!heartbeats.touch(&agent(), at(1)));
+        let newest = heartbeats.newer_than_status(&agent()).unwrap();
         assert_eq!((newest.last_seen.0, newest.current_task.as_deref()), (at(1), Some("T1")));
     }
 
     #[test]
-    fn what_the_status_already_holds_is_not_newer() {
+    fn a_report_that_is_in_the_status_is_not_newer() {
         let heartbeats = Heartbeats::default();
         heartbeats.record(&agent(), saying(CheckIn::Idle), at(5));
         let mut recorded = agent();
-        recorded.status = Some(crate::api::AgentStatus { heartbeat: heartbeats.newer(&agent()), ..Default::default() });
-        assert_eq!(heartbeats.newer(&recorded), None);
+        recorded.status =
+            Some(crate::api::AgentStatus { heartbeat: heartbeats.newer_than_status(&agent()), ..Default::default() });
+        assert_eq!(heartbeats.newer_than_status(&recorded), None);
         heartbeats.forget("u");
-        assert_eq!(heartbeats.newer(&agent()), None);
+        assert_eq!(heartbeats.newer_than_status(&agent()), None);
     }
 }

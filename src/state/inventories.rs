@@ -1,4 +1,4 @@
-//! What each connected gateway has, for readers that hold no connection.
+//! The inventories of connected gateways, for readers without a connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::api::object_key::ObjectKey;
 use crate::openclaw::model::Inventory;
 
-/// Reads what one gateway has now; `None` while its roster and its config are not known.
+/// Reads the current inventory of one gateway; `None` while its roster and its config are unknown.
 pub type ReadInventory = Arc<dyn Fn() -> Option<Arc<Inventory>> + Send + Sync>;
 
-/// The inventories of the gateways that have a client, by AgentGateway. A clone shares them.
+/// The inventories of the gateways with a client, by AgentGateway. Clones share the inventories.
 #[derive(Clone, Default)]
 pub struct Inventories(Arc<Mutex<HashMap<ObjectKey, ReadInventory>>>);
 
@@ -24,17 +24,17 @@ impl Inventories {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up a gateway whose client was opened. An earlier client of the same AgentGateway is replaced.
+    /// Adds a gateway with a new client. The client replaces an earlier client of the same AgentGateway.
     pub fn add(&self, gateway: ObjectKey, read: ReadInventory) {
         self.lock().insert(gateway, read);
     }
 
-    /// Drops a gateway whose client was closed.
+    /// Removes a gateway whose client was closed.
     pub fn remove(&self, gateway: &ObjectKey) {
         self.lock().remove(gateway);
     }
 
-    /// The inventories that are known now, by AgentGateway.
+    /// The inventories that are currently known, by AgentGateway.
     #[must_use]
     pub fn known(&self) -> Vec<(ObjectKey, Arc<Inventory>)> {
         self.lock().iter().filter_map(|(key, read)| Some((key.clone(), read()?))).collect()

@@ -1,4 +1,4 @@
-//! Who somebody is and what they may do, asked of a real API server, and writes with their own token.
+//! The Kubernetes access of the HTTP API for people, on a real API server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,28 +19,28 @@ use super::authz::{Access, AccessError, Permission, RecordedEvent, ResourceKind,
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, keys};
 
-/// Most requests for people that the API server has open at one time.
-const MOST_REQUESTS: usize = 16;
-/// The same for the tokens of people who were not seen before.
-const MOST_NEWCOMERS: usize = 4;
-/// Most of those that wait for their turn; further ones are refused at once.
-const MOST_WAITING: usize = 64;
-/// How long a request may wait for its turn and for its answer.
-const DEADLINE: Duration = Duration::from_secs(15);
-/// Most events that are read of one object.
-const MOST_EVENTS: u32 = 500;
+/// The maximum number of open requests for people at the API server.
+const MAX_REQUESTS: usize = 16;
+/// The maximum number of open reviews of new tokens at the API server.
+const MAX_NEW_TOKENS: usize = 4;
+/// The maximum number of waiting and open reviews of new tokens. A further review is refused at once.
+const MAX_WAITING: usize = 64;
+/// How long a request may take, including the wait for a permit.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The maximum number of events that are read for one object.
+const MAX_EVENTS: u32 = 500;
 
 /// A real API server.
 ///
 /// # Guarantees
-/// The operator's own account is used for reviews alone. Connections for people carry no credential of the operator,
-/// and no token is kept beyond the request that brought it.
+/// The operator's account is used only for reviews. Requests for people carry no credential of the operator. A token is not
+/// kept longer than its request.
 #[derive(Clone)]
 pub struct KubeAccess {
-    own: Client,
-    bare: Client,
+    operator: Client,
+    anonymous: Client,
     requests: Arc<Semaphore>,
-    newcomers: Arc<Semaphore>,
+    new_tokens: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
@@ -51,61 +51,67 @@ impl std::fmt::Debug for KubeAccess {
 }
 
 impl KubeAccess {
-    /// The API server of `config`: reviews through `own`, everything else with the token that it is for.
+    /// The API server of `config`. Reviews use the client `operator`; each other request uses the token of a person.
     ///
     /// # Errors
-    /// When no client can be made of `config`.
-    pub fn new(own: Client, mut config: Config) -> Result<Self, kube::Error> {
+    /// When no client can be created from `config`.
+    pub fn new(operator: Client, mut config: Config) -> Result<Self, kube::Error> {
         config.auth_info = kube::config::AuthInfo::default();
         config.headers.clear();
         config.default_retry = false;
-        let bare = Client::try_from(config)?;
-        let of = |n| Arc::new(Semaphore::new(n));
-        Ok(Self { own, bare, requests: of(MOST_REQUESTS), newcomers: of(MOST_NEWCOMERS), waiting: of(MOST_WAITING) })
+        let anonymous = Client::try_from(config)?;
+        let permits = |n| Arc::new(Semaphore::new(n));
+        Ok(Self {
+            operator,
+            anonymous,
+            requests: permits(MAX_REQUESTS),
+            new_tokens: permits(MAX_NEW_TOKENS),
+            waiting: permits(MAX_WAITING),
+        })
     }
 
-    /// A client that is nobody but the owner of this token.
-    fn as_owner(&self, token: &SecretString) -> Result<Client, AccessError> {
+    /// A client with this token and no other credential.
+    fn client_of(&self, token: &SecretString) -> Result<Client, AccessError> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).map_err(|_| {
-            AccessError::Refused { code: 401, message: "the token has characters that no token has".into() }
+            AccessError::Refused { code: 401, message: "the token has characters that a token cannot have".into() }
         })?;
         bearer.set_sensitive(true);
-        let bare = self.bare.clone();
+        let anonymous = self.anonymous.clone();
         let service = tower::service_fn(move |mut request: http::Request<Body>| {
             request.headers_mut().insert(AUTHORIZATION, bearer.clone());
-            let bare = bare.clone();
-            async move { bare.send(request).await }
+            let anonymous = anonymous.clone();
+            async move { anonymous.send(request).await }
         });
-        Ok(Client::new(service, self.bare.default_namespace()))
+        Ok(Client::new(service, self.anonymous.default_namespace()))
     }
 
-    /// Waits for its turn, then for the answer. No more requests wait than there are connections.
-    async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AccessError> {
-        in_turn(&self.requests, request).await
+    /// Waits for a permit, then for the answer.
+    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, AccessError> {
+        with_permit(&self.requests, request).await
     }
 
-    /// The same for somebody who was not seen before.
-    async fn ask_for_newcomer<T>(
+    /// Sends a review of a new token. Too many waiting reviews are refused.
+    async fn send_for_new_token<T>(
         &self,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, AccessError> {
-        let place = self.waiting.try_acquire();
-        let _place = place.map_err(|_| AccessError::Failed(format!("{MOST_WAITING} new tokens wait already")))?;
-        in_turn(&self.newcomers, request).await
+        let permit = self.waiting.try_acquire();
+        let _permit = permit.map_err(|_| AccessError::Failed(format!("{MAX_WAITING} new tokens already wait")))?;
+        with_permit(&self.new_tokens, request).await
     }
 }
 
-async fn in_turn<T>(
-    turns: &Semaphore,
+async fn with_permit<T>(
+    permits: &Semaphore,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, AccessError> {
     let answer = async {
         // The semaphore is never closed.
-        let _turn = turns.acquire().await.map_err(|e| AccessError::Failed(e.to_string()))?;
+        let _permit = permits.acquire().await.map_err(|e| AccessError::Failed(e.to_string()))?;
         request.await.map_err(access_error)
     };
-    let late = |_| AccessError::Failed(format!("no answer within {} s", DEADLINE.as_secs()));
-    tokio::time::timeout(DEADLINE, answer).await.map_err(late)?
+    let timeout = |_| AccessError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+    tokio::time::timeout(REQUEST_TIMEOUT, answer).await.map_err(timeout)?
 }
 
 fn access_error(error: kube::Error) -> AccessError {
@@ -115,7 +121,7 @@ fn access_error(error: kube::Error) -> AccessError {
     }
 }
 
-/// The kind as the dynamic client wants it.
+/// The resource of a kind for the dynamic client.
 fn resource(kind: ResourceKind) -> ApiResource {
     match kind {
         ResourceKind::Agent => ApiResource::erase::<Agent>(&()),
@@ -124,7 +130,7 @@ fn resource(kind: ResourceKind) -> ApiResource {
     }
 }
 
-fn told(event: Event) -> RecordedEvent {
+fn recorded_event(event: Event) -> RecordedEvent {
     let series = event.series.as_ref();
     let micro = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime| time.0;
     let last = series.map(|s| micro(&s.last_observed_time));
@@ -139,13 +145,13 @@ fn told(event: Event) -> RecordedEvent {
 }
 
 impl Access for KubeAccess {
-    async fn identify(&self, token: &SecretString, familiar: bool) -> Result<Option<User>, AccessError> {
+    async fn identify(&self, token: &SecretString, seen_before: bool) -> Result<Option<User>, AccessError> {
         let spec = TokenReviewSpec { token: token.expose_secret().to_owned(), audiences: None };
         let review = TokenReview { spec, ..TokenReview::default() };
-        let api: Api<TokenReview> = Api::all(self.own.clone());
+        let api: Api<TokenReview> = Api::all(self.operator.clone());
         let params = PostParams::default();
-        let asked = api.create(&params, &review);
-        let review = if familiar { self.ask(asked).await? } else { self.ask_for_newcomer(asked).await? };
+        let request = api.create(&params, &review);
+        let review = if seen_before { self.send(request).await? } else { self.send_for_new_token(request).await? };
         let status = review.status.unwrap_or_default();
         let authenticated = status.authenticated.unwrap_or_default();
         let Some(user) = status.user.filter(|_| authenticated) else { return Ok(None) };
@@ -157,13 +163,13 @@ impl Access for KubeAccess {
         }))
     }
 
-    async fn allowed(&self, user: &User, right: &Permission) -> Result<bool, AccessError> {
+    async fn allowed(&self, user: &User, permission: &Permission) -> Result<bool, AccessError> {
         let attributes = ResourceAttributes {
             group: Some(keys::GROUP.into()),
-            resource: Some(right.kind.resource().into()),
-            verb: Some(right.verb.as_str().into()),
-            namespace: right.namespace.clone(),
-            name: right.name.clone(),
+            resource: Some(permission.kind.resource().into()),
+            verb: Some(permission.verb.as_str().into()),
+            namespace: permission.namespace.clone(),
+            name: permission.name.clone(),
             ..ResourceAttributes::default()
         };
         let spec = SubjectAccessReviewSpec {
@@ -175,15 +181,15 @@ impl Access for KubeAccess {
             ..SubjectAccessReviewSpec::default()
         };
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let api: Api<SubjectAccessReview> = Api::all(self.own.clone());
-        let answer = self.ask(api.create(&PostParams::default(), &review)).await?;
+        let api: Api<SubjectAccessReview> = Api::all(self.operator.clone());
+        let answer = self.send(api.create(&PostParams::default(), &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }
 
     async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
-        let api: Api<Agent> = Api::namespaced(self.as_owner(token)?, &ObjectKey::of(&agent.metadata).namespace);
+        let api: Api<Agent> = Api::namespaced(self.client_of(token)?, &ObjectKey::of(&agent.metadata).namespace);
         let params = PostParams { field_manager: Some(keys::PEOPLE_FIELD_MANAGER.into()), ..PostParams::default() };
-        self.ask(api.create(&params, agent)).await
+        self.send(api.create(&params, agent)).await
     }
 
     async fn patch(
@@ -193,17 +199,17 @@ impl Access for KubeAccess {
         patch: &Value,
     ) -> Result<Value, AccessError> {
         let resource = resource(kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(self.as_owner(token)?, &key.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client_of(token)?, &key.namespace, &resource);
         let params = PatchParams { field_manager: Some(keys::PEOPLE_FIELD_MANAGER.into()), ..PatchParams::default() };
-        let object = self.ask(api.patch(&key.name, &params, &Patch::Merge(patch))).await?;
+        let object = self.send(api.patch(&key.name, &params, &Patch::Merge(patch))).await?;
         serde_json::to_value(object).map_err(|e| AccessError::Failed(e.to_string()))
     }
 
     async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
-        let api: Api<Agent> = Api::namespaced(self.as_owner(token)?, &key.namespace);
+        let api: Api<Agent> = Api::namespaced(self.client_of(token)?, &key.namespace);
         let only = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(only);
-        self.ask(api.delete(&key.name, &params)).await.map(|_| ())
+        self.send(api.delete(&key.name, &params)).await.map(|_| ())
     }
 
     async fn events(
@@ -212,9 +218,9 @@ impl Access for KubeAccess {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<RecordedEvent>, AccessError> {
-        let api: Api<Event> = Api::namespaced(self.as_owner(token)?, namespace);
-        let params = ListParams::default().fields(&format!("regarding.uid={uid}")).limit(MOST_EVENTS);
-        let mut events: Vec<_> = self.ask(api.list(&params)).await?.items.into_iter().map(told).collect();
+        let api: Api<Event> = Api::namespaced(self.client_of(token)?, namespace);
+        let params = ListParams::default().fields(&format!("regarding.uid={uid}")).limit(MAX_EVENTS);
+        let mut events: Vec<_> = self.send(api.list(&params)).await?.items.into_iter().map(recorded_event).collect();
         events.sort_by_key(|event| std::cmp::Reverse(event.last_seen));
         Ok(events)
     }

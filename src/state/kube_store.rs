@@ -1,4 +1,4 @@
-//! The port of the reconcilers, on a real API server.
+//! The reads and writes of Kubernetes that the reconcilers use, on a real API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,10 +27,12 @@ use crate::core::event;
 use crate::core::objects::Objects;
 use crate::state::{Cache, Caches};
 
-/// Most requests of the operator that the API server has open at one time, watches aside.
-const MOST_REQUESTS: usize = 32;
-/// How long the API server has for an answer.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// The maximum number of open requests of the operator at the API server, without watches.
+const MAX_REQUESTS: usize = 32;
+/// How long the API server may take to answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum length of an event's note in Kubernetes, in bytes.
+const MAX_NOTE_BYTES: usize = 1024;
 
 /// A real API server.
 #[derive(Clone)]
@@ -48,36 +50,36 @@ impl std::fmt::Debug for KubeStore {
 }
 
 impl KubeStore {
-    /// The API server behind `client`, with these caches.
+    /// The API server of `client`, with these caches.
     #[must_use]
     pub fn new(client: Client, caches: Caches) -> Self {
         let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, caches, recorder, requests: Arc::new(Semaphore::new(MOST_REQUESTS)) }
+        Self { client, caches, recorder, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Waits for its turn, then for the answer.
-    async fn ask<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+    /// Waits for a permit, then for the answer.
+    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
         // The semaphore is never closed.
-        let _turn = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
-        let answer = tokio::time::timeout(DEADLINE, request).await;
+        let _permit = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
         answer
-            .map_err(|_| StoreError::Failed(format!("no answer within {} s", DEADLINE.as_secs())))?
+            .map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))?
             .map_err(|e| store_error(&e))
     }
 
-    async fn claim<K>(&self, object: &K, claim: &FinalizerChange) -> Result<K, StoreError>
+    async fn patch_finalizers<K>(&self, object: &K, change: &FinalizerChange) -> Result<K, StoreError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
-        let patch = claim.patch(object.meta());
-        self.ask(self.api::<K>(&namespace).patch(&name, &params, &Patch::Merge(&patch))).await
+        let patch = change.patch(object.meta());
+        self.send(self.api::<K>(&namespace).patch(&name, &params, &Patch::Merge(&patch))).await
     }
 
     async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
@@ -89,11 +91,11 @@ impl KubeStore {
             + std::fmt::Debug,
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
-        self.ask(self.api::<K>(&namespace).replace_status(&name, &written(), object)).await
+        self.send(self.api::<K>(&namespace).replace_status(&name, &post_params(), object)).await
     }
 }
 
-fn written() -> PostParams {
+fn post_params() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
 }
 
@@ -112,7 +114,7 @@ fn store_error(error: &kube::Error) -> StoreError {
     }
 }
 
-/// One readable object of a cache.
+/// A readable object of a cache.
 fn cached<K>(cache: &Cache<K>, key: &ObjectKey) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -121,18 +123,18 @@ where
     guard.0.as_ref().ok().map(|object| Arc::new(object.clone()))
 }
 
-/// Every readable object of a cache.
+/// All readable objects of a cache.
 fn all<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<Arc<K>> {
     let readable = |guard: &Arc<DeserializeGuard<K>>| guard.0.as_ref().ok().map(|object| Arc::new(object.clone()));
     cache.state().iter().filter_map(readable).collect()
 }
 
-/// The metadata of every unreadable object of a cache.
+/// The metadata of all unreadable objects of a cache.
 fn unreadable<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<ObjectMeta> {
     cache.state().iter().filter_map(|guard| guard.0.as_ref().err().map(|invalid| invalid.metadata.clone())).collect()
 }
 
-/// Adds the namespaces of the readable objects of a cache.
+/// Adds the namespaces of the readable objects of a cache to `found`.
 fn namespaces<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>, found: &mut BTreeSet<String>) {
     for guard in cache.state() {
         if let Some(namespace) = guard.0.as_ref().ok().and_then(|object| object.meta().namespace.as_ref())
@@ -179,7 +181,7 @@ impl Objects for KubeStore {
 
 impl Store for KubeStore {
     fn now(&self) -> Timestamp {
-        // The precision that Kubernetes keeps.
+        // Kubernetes keeps whole seconds.
         let now = Timestamp::now();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
@@ -194,21 +196,21 @@ impl Store for KubeStore {
     }
 
     async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
-        self.ask(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await
+        self.send(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await
     }
 
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        self.ask(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
+        self.send(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.ask(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.send(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(|map| ConfigMapContent {
             data: map.data.unwrap_or_default(),
             binary: map.binary_data.unwrap_or_default().into_keys().collect(),
@@ -216,16 +218,16 @@ impl Store for KubeStore {
     }
 
     async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-        let found = self.ask(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        let found = self.send(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
         Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
     }
 
-    async fn count_bound(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
+    async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
         let api: Api<DeserializeGuard<Agent>> = Api::all(self.client.clone());
-        let agents = self.ask(api.list(&ListParams::default())).await?;
+        let agents = self.send(api.list(&ListParams::default())).await?;
         let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
             Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
-            // One that cannot be read may be, and keeps the credentials until it can.
+            // An unreadable Agent may be bound. It counts, so that cleanup keeps the credentials.
             Err(invalid) => invalid.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER),
         };
         Ok(agents.items.iter().filter(bound).count())
@@ -233,41 +235,45 @@ impl Store for KubeStore {
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let namespace = secret.namespace().unwrap_or_default();
-        self.ask(self.api::<Secret>(&namespace).create(&written(), secret)).await
+        self.send(self.api::<Secret>(&namespace).create(&post_params(), secret)).await
     }
 
     async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
-        self.ask(self.api::<Secret>(&namespace).replace(&name, &written(), secret)).await
+        self.send(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
     }
 
     async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
         if !is_object_name(&key.name) {
             return Ok(());
         }
-        match self.ask(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
+        match self.send(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn claim_agent(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
-        self.claim(agent, claim).await
+    async fn patch_agent_finalizers(&self, agent: &Agent, change: &FinalizerChange) -> Result<Agent, StoreError> {
+        self.patch_finalizers(agent, change).await
     }
 
-    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &FinalizerChange) -> Result<AgentGateway, StoreError> {
-        self.claim(gateway, claim).await
+    async fn patch_gateway_finalizers(
+        &self,
+        gateway: &AgentGateway,
+        change: &FinalizerChange,
+    ) -> Result<AgentGateway, StoreError> {
+        self.patch_finalizers(gateway, change).await
     }
 
-    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
         self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await
     }
 
-    async fn board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
         self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await
     }
 
-    async fn gateway_status(
+    async fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
@@ -275,23 +281,23 @@ impl Store for KubeStore {
         self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await
     }
 
-    async fn tell(&self, subject: EventTarget<'_>, note: &event::Event) {
-        let reference: ObjectReference = match subject {
+    async fn publish(&self, target: EventTarget<'_>, event: &event::Event) {
+        let reference: ObjectReference = match target {
             EventTarget::Agent(agent) => agent.object_ref(&()),
             EventTarget::Board(board) => board.object_ref(&()),
             EventTarget::Gateway(gateway) => gateway.object_ref(&()),
         };
-        let mut message = note.message.clone();
-        message.truncate(message.floor_char_boundary(1024));
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.clone(),
+        let mut message = event.message.clone();
+        message.truncate(message.floor_char_boundary(MAX_NOTE_BYTES));
+        let request = Event {
+            type_: if event.warning { EventType::Warning } else { EventType::Normal },
+            reason: event.reason.clone(),
             note: Some(message),
-            action: note.action.into(),
+            action: event.action.into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
-            debug!(%error, reason = note.reason, "event refused");
+        if let Err(error) = self.recorder.publish(&request, &reference).await {
+            debug!(%error, reason = event.reason, "event refused");
         }
     }
 }
@@ -304,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_that_cannot_be_read_is_no_object_and_its_metadata_is_known() {
+    fn an_unreadable_object_is_not_listed_and_its_metadata_is_known() {
         let (cache, mut writer) = reflector::store();
         writer.apply_watcher_event(&watcher::Event::Init);
         for (name, spec) in [("old", json!({ "gatewayRef": { "name": "gw" } })), ("new", json!({ "gatewayRefs": [] }))]

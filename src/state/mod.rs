@@ -1,8 +1,9 @@
-//! What the controllers and the HTTP API share: the objects of Kubernetes as they were last seen (`watch`, `kube_store`), the writes to
-//! Kubernetes (`store`), which object is looked at after a change (`triggers`, `changes`), what agents reported (`heartbeats`), the
-//! table of tokens, and who may do what (`authz`).
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`watch`, `kube_store`), the reads
+//! and writes of Kubernetes (`store`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
+//! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), and the access
+//! control (`authz`, `kube_authz`).
 //!
-//! This folder knows the resources, the core and the values of gateways. It knows no controller and no HTTP.
+//! This folder uses the resources, the core and the values of gateways. It uses no controller and no HTTP.
 
 pub mod authz;
 pub mod changes;
@@ -21,7 +22,7 @@ use kube::runtime::reflector;
 
 use crate::api::{Agent, AgentGateway, Board};
 
-/// The cache of one kind. An object that cannot be read is there too, and stops no other.
+/// The cache of one kind. It also contains unreadable objects, which do not hide readable objects.
 pub type Cache<K> = reflector::Store<DeserializeGuard<K>>;
 
 /// The caches of the three kinds.
@@ -35,19 +36,19 @@ pub struct Caches {
     pub gateways: Cache<AgentGateway>,
 }
 
-/// What the controllers and the HTTP API share.
+/// The state that the controllers and the HTTP API share.
 #[derive(Debug)]
 pub struct State<S> {
-    /// The objects of Kubernetes, and writes to them.
+    /// Reads and writes of Kubernetes objects.
     pub store: S,
-    /// What agents reported lately.
+    /// Recent reports of agents.
     pub heartbeats: heartbeats::Heartbeats,
-    /// What the gateways have that are connected.
+    /// The inventories of connected gateways.
     pub inventories: inventories::Inventories,
 }
 
 impl<S> State<S> {
-    /// The state over a store, before anything was reported.
+    /// The state with this store and without reports.
     #[must_use]
     pub fn new(store: S) -> Self {
         Self { store, heartbeats: heartbeats::Heartbeats::default(), inventories: inventories::Inventories::default() }

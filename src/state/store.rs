@@ -1,4 +1,4 @@
-//! What the reconcilers need of the Kubernetes side.
+//! The reads and writes of Kubernetes that the reconcilers use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -16,22 +16,22 @@ use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::objects::Objects;
 
-/// Why the Kubernetes side did not do what was asked.
+/// Why a request to Kubernetes failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such object.
+    /// The object does not exist.
     #[error("not found: {0}")]
     NotFound(String),
-    /// The object changed since it was read, or exists already.
+    /// The object changed since it was read, or already exists.
     #[error("changed since it was read: {0}")]
     Conflict(String),
-    /// The namespace is being deleted and takes no new objects.
+    /// The namespace is being deleted and accepts no new objects.
     #[error("the namespace is being deleted: {0}")]
     Terminating(String),
-    /// The request was refused.
+    /// Kubernetes refused the request.
     #[error("refused: {0}")]
     Refused(String),
-    /// The request failed in another way and may work later.
+    /// The request failed for another reason. A retry may succeed.
     #[error("failed: {0}")]
     Failed(String),
 }
@@ -51,14 +51,14 @@ impl From<StoreError> for ReconcileError {
 /// A change of an object's finalizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinalizerChange {
-    /// A finalizer to add.
+    /// The finalizer to add.
     pub add_finalizer: Option<&'static str>,
-    /// A finalizer to remove.
+    /// The finalizer to remove.
     pub remove_finalizer: Option<&'static str>,
 }
 
 impl FinalizerChange {
-    /// The JSON merge patch of this change, which applies only to the object as it was read.
+    /// The JSON merge patch of this change. It applies only to the resource version that was read.
     #[must_use]
     pub fn patch(&self, meta: &ObjectMeta) -> Value {
         let mut finalizers = meta.finalizers.clone().unwrap_or_default();
@@ -72,7 +72,7 @@ impl FinalizerChange {
     }
 }
 
-/// An object that an event is about.
+/// The object of an event.
 #[derive(Clone, Copy, Debug)]
 pub enum EventTarget<'a> {
     /// An Agent.
@@ -83,74 +83,75 @@ pub enum EventTarget<'a> {
     Gateway(&'a AgentGateway),
 }
 
-/// The Kubernetes side as the reconcilers see it.
+/// The Kubernetes access of the reconcilers.
 ///
 /// # Guarantees
-/// Reads of agents, boards and gateways come from a cache, except the fresh one; reads of Secrets, ConfigMaps and namespaces by name are live.
-/// A Secret or a ConfigMap with an invalid name counts as absent: no name becomes part of another path of the API.
-/// Writes apply only to the object as it was read (`resourceVersion`) and give it back as written.
+/// Reads of Agents, Boards and AgentGateways come from a cache, except [`Store::fresh_agent`] and
+/// [`Store::count_bound_agents`]. Reads of Secrets, ConfigMaps and namespaces by name come from the API server. A Secret or a
+/// ConfigMap with an invalid name counts as absent, so that no name becomes part of another API path. A write applies only to
+/// the resource version that was read, and returns the written object.
 pub trait Store: Objects + Send + Sync + 'static {
-    /// The time.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// The namespaces that have any readable Agent, Board or AgentGateway.
+    /// The namespaces with a readable Agent, Board or AgentGateway.
     fn namespaces(&self) -> BTreeSet<String>;
 
-    /// An Agent as the API server has it now.
+    /// An Agent from the API server, not from the cache.
     fn fresh_agent(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Agent>, StoreError>> + Send;
     /// A Secret by name.
     fn secret(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
-    /// What a ConfigMap holds, by name.
+    /// The content of a ConfigMap by name.
     fn config_map(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<ConfigMapContent>, StoreError>> + Send;
     /// The labels of a namespace.
     fn namespace_labels(
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Option<BTreeMap<String, String>>, StoreError>> + Send;
-    /// How many Agents carry a binding to this gateway, asked of the API server and not of the cache.
-    fn count_bound(&self, gateway: &ObjectKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
+    /// The number of Agents with a binding to this gateway, from the API server and not from the cache.
+    fn count_bound_agents(&self, gateway: &ObjectKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Makes a Secret.
+    /// Creates a Secret.
     fn create_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
-    /// Replaces a Secret as it was read.
+    /// Replaces the version of a Secret that was read.
     fn replace_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
-    /// Deletes a Secret; one that does not exist is no error.
+    /// Deletes a Secret. A Secret that does not exist is no error.
     fn delete_secret(&self, key: &ObjectKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Changes finalizers of an Agent.
-    fn claim_agent(
+    /// Changes the finalizers of an Agent.
+    fn patch_agent_finalizers(
         &self,
         agent: &Agent,
-        claim: &FinalizerChange,
+        change: &FinalizerChange,
     ) -> impl Future<Output = Result<Agent, StoreError>> + Send;
-    /// Changes finalizers of an AgentGateway.
-    fn claim_gateway(
+    /// Changes the finalizers of an AgentGateway.
+    fn patch_gateway_finalizers(
         &self,
         gateway: &AgentGateway,
-        claim: &FinalizerChange,
+        change: &FinalizerChange,
     ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
 
-    /// Writes the status of an Agent.
-    fn agent_status(
+    /// Replaces the status of an Agent.
+    fn replace_agent_status(
         &self,
         agent: &Agent,
         status: &AgentStatus,
     ) -> impl Future<Output = Result<Agent, StoreError>> + Send;
-    /// Writes the status of a Board.
-    fn board_status(
+    /// Replaces the status of a Board.
+    fn replace_board_status(
         &self,
         board: &Board,
         status: &BoardStatus,
     ) -> impl Future<Output = Result<Board, StoreError>> + Send;
-    /// Writes the status of an AgentGateway.
-    fn gateway_status(
+    /// Replaces the status of an AgentGateway.
+    fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
     ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
 
-    /// Tells something to whoever runs `kubectl describe`. Best effort: a refused event is no error.
-    fn tell(&self, subject: EventTarget<'_>, note: &Event) -> impl Future<Output = ()> + Send;
+    /// Publishes an event, which `kubectl describe` shows. Best effort: a refused event is no error.
+    fn publish(&self, target: EventTarget<'_>, event: &Event) -> impl Future<Output = ()> + Send;
 }
 
 #[cfg(test)]
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_keeps_what_others_put_there_and_names_the_version_it_read() {
+    fn a_finalizer_change_keeps_other_finalizers_and_requires_the_read_version() {
         let meta = ObjectMeta {
             resource_version: Some("7".into()),
             finalizers: Some(vec!["a/b".into(), "muster.dev/agent".into()]),

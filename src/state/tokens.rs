@@ -1,4 +1,4 @@
-//! From a token to its agent, by hash.
+//! The Agents by the hashes of their tokens.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -7,44 +7,45 @@ use crate::api::Agent;
 use crate::api::agent::TokenStatus;
 use crate::api::object_key::ObjectKey;
 
-/// The hashes of all agents' tokens, those before a rotation included. The tokens themselves are nowhere in it.
+/// The hashes of the current and previous tokens of all Agents. The table does not contain the tokens themselves.
 ///
-/// Whether a token that is found here is accepted is for [`standing`] to say.
+/// The table finds the Agent of a token. It does not decide whether the token is accepted.
 #[derive(Debug, Default)]
 pub struct TokenTable {
-    inner: RwLock<Inner>,
+    index: RwLock<TokenIndex>,
 }
 
+/// Agents by hash, and hashes by Agent.
 #[derive(Debug, Default)]
-struct Inner {
+struct TokenIndex {
     agents: HashMap<String, ObjectKey>,
     hashes: HashMap<ObjectKey, Vec<String>>,
 }
 
 impl TokenTable {
-    /// Takes over the hashes that an Agent's status holds now.
-    pub fn update(&self, agent: &Agent, gone: bool) {
+    /// Replaces the hashes of an Agent by the hashes in its status. `deleted`: removes the hashes.
+    pub fn update(&self, agent: &Agent, deleted: bool) {
         let key = ObjectKey::of(&agent.metadata);
-        let token = agent.status.as_ref().and_then(|s| s.token.as_ref()).filter(|_| !gone);
+        let token = agent.status.as_ref().and_then(|s| s.token.as_ref()).filter(|_| !deleted);
         let hashes: Vec<String> = token.into_iter().flat_map(hashes).map(str::to_owned).collect();
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        for old in inner.hashes.remove(&key).unwrap_or_default() {
-            if inner.agents.get(&old) == Some(&key) {
-                inner.agents.remove(&old);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for old in index.hashes.remove(&key).unwrap_or_default() {
+            if index.agents.get(&old) == Some(&key) {
+                index.agents.remove(&old);
             }
         }
         for hash in &hashes {
-            inner.agents.insert(hash.clone(), key.clone());
+            index.agents.insert(hash.clone(), key.clone());
         }
         if !hashes.is_empty() {
-            inner.hashes.insert(key, hashes);
+            index.hashes.insert(key, hashes);
         }
     }
 
-    /// The Agent whose token has this SHA-256, in constant time of the number of agents.
+    /// The Agent whose token has this SHA-256. The time of a lookup does not depend on the number of Agents.
     #[must_use]
     pub fn agent(&self, sha256: &str) -> Option<ObjectKey> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).agents.get(sha256).cloned()
+        self.index.read().unwrap_or_else(PoisonError::into_inner).agents.get(sha256).cloned()
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_of_an_agent_that_is_gone_is_not_found() {
+    fn the_token_of_a_deleted_agent_is_not_found() {
         let tokens = TokenTable::default();
         tokens.update(&agent("a", Some("h1")), false);
         tokens.update(&agent("a", Some("h1")), true);
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn both_tokens_of_a_rotation_are_found_and_neither_when_the_agent_is_gone() {
+    fn both_tokens_of_a_rotation_are_found_until_the_agent_is_deleted() {
         let tokens = TokenTable::default();
         let mut rotated = agent("a", Some("new"));
         rotated.status.as_mut().unwrap().token = Some(rotating(None));

@@ -5,7 +5,7 @@ use super::store::Store;
 use crate::core::gateway::census::{Unmanaged, undeclared};
 
 /// These agents on all gateways whose inventory is known, by gateway and id.
-pub fn unmanaged<S: Store>(state: &State<S>) -> Vec<Unmanaged> {
+pub fn on_all_gateways<S: Store>(state: &State<S>) -> Vec<Unmanaged> {
     let known = state.inventories.known();
     let mut found: Vec<_> =
         known.iter().flat_map(|(key, inventory)| undeclared(&state.store, key, inventory)).collect();

@@ -1,4 +1,4 @@
-//! The watches that keep the caches and set the triggers off.
+//! The watches that update the caches and call the triggers.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
@@ -21,16 +21,16 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::gateway::cleanup::GoneGateway;
 
-/// What a watch tells about one object.
+/// An event of a watch about one object.
 pub enum WatchEvent<K> {
-    /// It is there, as it was listed or as it changed.
+    /// The object was listed, created or changed.
     Applied(K),
-    /// It is gone.
+    /// The object was deleted.
     Deleted(K),
 }
 
-/// A watch on all objects of a kind that keeps a cache. `managedFields` are dropped: nobody reads them and they make up
-/// half of an object.
+/// Watches all objects of a kind and updates a cache. The watch drops `managedFields`, which no code reads and which are
+/// about half of an object's size.
 pub fn objects<K>(
     client: &Client,
     writer: Writer<DeserializeGuard<K>>,
@@ -50,8 +50,8 @@ where
     decode(events, K::kind(&()).into_owned(), move || cache.state())
 }
 
-/// What a watch tells. Of a list, which comes object by object, nothing is told before it is complete and the cache has
-/// it; what was known and is not in it is gone.
+/// Converts the events of a watcher. The objects of a list follow when the list is complete and the cache contains it. A
+/// known object that is not in the list was deleted.
 fn decode<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     kind: String,
@@ -61,7 +61,7 @@ where
     K: Resource<DynamicType = ()> + Clone,
 {
     let (mut before, mut listed) = (Vec::new(), Vec::new());
-    let told = events.map(move |event| match event {
+    let decoded = events.map(move |event| match event {
         Ok(Event::Apply(object)) => vec![WatchEvent::Applied(object)],
         Ok(Event::Delete(object)) => vec![WatchEvent::Deleted(object)],
         Ok(Event::Init) => {
@@ -74,21 +74,21 @@ where
             Vec::new()
         }
         Ok(Event::InitDone) => {
-            let there: HashSet<_> = listed.iter().map(|object| ObjectKey::of(object.meta())).collect();
-            let gone =
-                std::mem::take(&mut before).into_iter().filter(|object| !there.contains(&ObjectKey::of(object.meta())));
-            let gone: Vec<_> = gone.map(|object| WatchEvent::Deleted(Arc::unwrap_or_clone(object))).collect();
-            gone.into_iter().chain(std::mem::take(&mut listed).into_iter().map(WatchEvent::Applied)).collect()
+            let keys: HashSet<_> = listed.iter().map(|object| ObjectKey::of(object.meta())).collect();
+            let deleted =
+                std::mem::take(&mut before).into_iter().filter(|object| !keys.contains(&ObjectKey::of(object.meta())));
+            let deleted = deleted.map(|object| WatchEvent::Deleted(Arc::unwrap_or_clone(object)));
+            deleted.chain(std::mem::take(&mut listed).into_iter().map(WatchEvent::Applied)).collect()
         }
         Err(error) => {
-            warn!(kind, %error, "watch failed and is tried again");
+            warn!(kind, %error, "watch failed and is retried");
             Vec::new()
         }
     });
-    told.flat_map(futures::stream::iter)
+    decoded.flat_map(futures::stream::iter)
 }
 
-/// Follows the Agents.
+/// Handles the events of the watch on Agents. `on_agent` gets each Agent and whether it was deleted.
 pub async fn agents<S: Store>(
     stream: impl Stream<Item = WatchEvent<DeserializeGuard<Agent>>>,
     triggers: Triggers<S>,
@@ -96,12 +96,12 @@ pub async fn agents<S: Store>(
 ) {
     pin_mut!(stream);
     let mut generations = Generations::default();
-    while let Some(seen) = stream.next().await {
-        match seen {
+    while let Some(event) = stream.next().await {
+        match event {
             WatchEvent::Applied(DeserializeGuard(Ok(agent))) => {
-                let moved = generations.moved(&agent.metadata);
+                let spec_changed = generations.spec_changed(&agent.metadata);
                 on_agent(&agent, false);
-                triggers.agent(&agent, moved, false);
+                triggers.agent(&agent, spec_changed, false);
             }
             WatchEvent::Deleted(DeserializeGuard(Ok(agent))) => {
                 generations.forget(&agent.metadata);
@@ -116,14 +116,14 @@ pub async fn agents<S: Store>(
     }
 }
 
-/// Follows the Boards.
+/// Handles the events of the watch on Boards.
 pub async fn boards<S: Store>(stream: impl Stream<Item = WatchEvent<DeserializeGuard<Board>>>, triggers: Triggers<S>) {
     pin_mut!(stream);
     let mut generations = Generations::default();
-    while let Some(seen) = stream.next().await {
-        match seen {
+    while let Some(event) = stream.next().await {
+        match event {
             WatchEvent::Applied(DeserializeGuard(Ok(board))) => {
-                if generations.moved(&board.metadata) {
+                if generations.spec_changed(&board.metadata) {
                     triggers.board(&board);
                 }
             }
@@ -139,42 +139,42 @@ pub async fn boards<S: Store>(stream: impl Stream<Item = WatchEvent<DeserializeG
     }
 }
 
-/// Follows the AgentGateways.
+/// Handles the events of the watch on AgentGateways. `on_deleted` gets each deleted AgentGateway.
 pub async fn gateways<S: Store>(
     stream: impl Stream<Item = WatchEvent<DeserializeGuard<AgentGateway>>>,
     triggers: Triggers<S>,
-    on_gone: impl Fn(GoneGateway),
+    on_deleted: impl Fn(GoneGateway),
 ) {
     pin_mut!(stream);
     let mut generations = Generations::default();
-    while let Some(seen) = stream.next().await {
-        match seen {
+    while let Some(event) = stream.next().await {
+        match event {
             WatchEvent::Applied(DeserializeGuard(Ok(gateway))) => {
-                let moved = generations.moved(&gateway.metadata);
-                triggers.gateway(&gateway, moved);
+                let spec_changed = generations.spec_changed(&gateway.metadata);
+                triggers.gateway(&gateway, spec_changed);
             }
             WatchEvent::Deleted(DeserializeGuard(Ok(gateway))) => {
                 generations.forget(&gateway.metadata);
-                on_gone(GoneGateway::seen(&gateway));
+                on_deleted(GoneGateway::seen(&gateway));
                 triggers.gateway(&gateway, true);
             }
             WatchEvent::Applied(DeserializeGuard(Err(invalid))) => {
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
-            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_gone(GoneGateway::known(&invalid.metadata)),
+            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_deleted(GoneGateway::known(&invalid.metadata)),
         }
     }
 }
 
-/// Follows the ConfigMaps, of which only names and versions are kept: one that is brought again as it was concerns nobody.
+/// Watches the ConfigMaps. Only names and resource versions are kept, and an event with a known version is ignored.
 pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
     let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default())
         .default_backoff();
     let stream = decode(events, "ConfigMap".into(), Vec::new);
     pin_mut!(stream);
     let mut known = HashMap::new();
-    while let Some(seen) = stream.next().await {
-        let (map, before) = match seen {
+    while let Some(event) = stream.next().await {
+        let (map, before) = match event {
             WatchEvent::Applied(map) => {
                 let before = known.insert(ObjectKey::of(&map.metadata), map.metadata.resource_version.clone());
                 (map, before)
@@ -191,7 +191,7 @@ pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
 }
 
 fn unreadable(kind: &str, meta: &ObjectMeta, error: &str) {
-    warn!(kind, object = %ObjectKey::of(meta), error, "cannot be read and is left alone; correct the object");
+    warn!(kind, object = %ObjectKey::of(meta), error, "object cannot be read and is not reconciled; correct the object");
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_is_told_when_it_is_complete_and_with_what_vanished() {
+    async fn a_complete_list_yields_its_objects_and_deletes_missing_objects() {
         let events = [
             Event::Init,
             Event::InitApply(named("a")),
@@ -216,13 +216,13 @@ mod tests {
         ];
         let events = futures::stream::iter(events.map(Ok));
         let known = || vec![Arc::new(named("a")), Arc::new(named("old"))];
-        let told: Vec<_> = decode(events, "Board".into(), known)
-            .map(|seen| match seen {
-                WatchEvent::Applied(board) => format!("{} is there", board.metadata.name.unwrap()),
-                WatchEvent::Deleted(board) => format!("{} is gone", board.metadata.name.unwrap()),
+        let decoded: Vec<_> = decode(events, "Board".into(), known)
+            .map(|event| match event {
+                WatchEvent::Applied(board) => format!("applied {}", board.metadata.name.unwrap()),
+                WatchEvent::Deleted(board) => format!("deleted {}", board.metadata.name.unwrap()),
             })
             .collect()
             .await;
-        assert_eq!(told, ["old is gone", "a is there", "b is there", "c is there", "a is gone"]);
+        assert_eq!(decoded, ["deleted old", "applied a", "applied b", "applied c", "deleted a"]);
     }
 }

@@ -49,7 +49,7 @@ async fn served(folder: &Path) -> SocketAddr {
     let router = Router::new().route("/", get(|| async { "here" }));
     let tls = Some(certificate.acceptor().unwrap());
     tokio::spawn(server::serve(listener, tls, router, CancellationToken::new()));
-    tokio::spawn(certificate.follow());
+    tokio::spawn(certificate.watch_files());
     address
 }
 

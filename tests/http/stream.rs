@@ -213,7 +213,7 @@ async fn streams_end_when_the_operator_stops() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert!(reader.silent());
-    rig.feed.end().cancel();
+    rig.feed.shutdown().cancel();
     assert_eq!(reader.next().await, Said::End);
 }
 

@@ -273,7 +273,7 @@ impl Store for MemoryStore {
         Ok(self.state().namespaces.get(name).cloned())
     }
 
-    async fn count_bound(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
+    async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
         let bound = |agent: &&Agent| Binding::of(agent).is_some_and(|b| b.gateway == *gateway);
         Ok(self.state().agents.values().filter(bound).count())
     }
@@ -305,23 +305,27 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn claim_agent(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
+    async fn patch_agent_finalizers(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
         self.change(agent, |now| claimed(now, claim)).await
     }
 
-    async fn claim_gateway(&self, gateway: &AgentGateway, claim: &FinalizerChange) -> Result<AgentGateway, StoreError> {
+    async fn patch_gateway_finalizers(
+        &self,
+        gateway: &AgentGateway,
+        claim: &FinalizerChange,
+    ) -> Result<AgentGateway, StoreError> {
         self.change(gateway, |now| claimed(now, claim)).await
     }
 
-    async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
         self.change(agent, |now| now.status = Some(status.clone())).await
     }
 
-    async fn board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
         self.change(board, |now| now.status = Some(status.clone())).await
     }
 
-    async fn gateway_status(
+    async fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
@@ -329,7 +333,7 @@ impl Store for MemoryStore {
         self.change(gateway, |now| now.status = Some(status.clone())).await
     }
 
-    async fn tell(&self, subject: EventTarget<'_>, note: &Event) {
+    async fn publish(&self, subject: EventTarget<'_>, note: &Event) {
         let name = match subject {
             EventTarget::Agent(agent) => agent.name_any(),
             EventTarget::Board(board) => board.name_any(),

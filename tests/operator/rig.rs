@@ -242,7 +242,7 @@ impl Rig {
     pub(crate) async fn follow_offers(&mut self) {
         let operator = self.operator.as_mut().unwrap();
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
-            let ChangeScope::Agent(key) = change.concerns else { continue };
+            let ChangeScope::Agent(key) = change.scope else { continue };
             let object = self.store.state().agents[&key].clone();
             agent::reconcile(&operator.ctx, &object).await;
         }
@@ -252,7 +252,7 @@ impl Rig {
     pub(crate) fn offered(&mut self) -> Vec<String> {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         let told = std::iter::from_fn(|| changes.try_recv().ok());
-        told.filter_map(|change| if let ChangeScope::Agent(key) = change.concerns { Some(key.name) } else { None })
+        told.filter_map(|change| if let ChangeScope::Agent(key) = change.scope { Some(key.name) } else { None })
             .collect()
     }
 

@@ -110,7 +110,7 @@ async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<A
     let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {
         agent.clone()
     } else {
-        store.claim_agent(agent, &add).await?
+        store.patch_agent_finalizers(agent, &add).await?
     };
     write_binding(store, &claimed, Some(binding)).await
 }

@@ -96,7 +96,7 @@ async fn from_gateway<S: Store>(
             if let Some(message) = left {
                 warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "removed by half");
                 let note = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
-                ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
+                ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
             }
             Ok(())
         }
@@ -109,7 +109,7 @@ async fn tell_of_leaving<S: Store>(ctx: &Context<S>, agent: &Agent, message: Str
         warn!(agent = %ObjectKey::of(&agent.metadata), left = message, "left on the gateway");
     }
     let note = Event { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
-    ctx.state.store.tell(EventTarget::Agent(agent), &note).await;
+    ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
 }
 
 /// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
@@ -247,7 +247,7 @@ async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Reconci
         ctx.state.store.delete_secret(&secret).await?;
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
-    match ctx.state.store.claim_agent(agent, &claim).await {
+    match ctx.state.store.patch_agent_finalizers(agent, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

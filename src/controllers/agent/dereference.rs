@@ -82,7 +82,7 @@ async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<To
 /// The time since which a silence of the agent counts. An agent that had checked in may have called while no operator was there;
 /// an agent that had not is not taken for present because of a restart.
 fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
-    let started = ctx.state.heartbeats.heard_since(ctx.state.store.now());
+    let started = ctx.state.heartbeats.listening_since(ctx.state.store.now());
     let checked_in =
         agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, crate::api::ConditionType::CheckedIn));
     if checked_in { started } else { jiff::Timestamp::MIN }

@@ -113,11 +113,11 @@ impl Waiting {
 /// A write that is refused, or comes too late for an agent that is going, is not repeated.
 pub async fn pass_on<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOutcome {
     let Some(agent) = state.store.agent(key) else { return HeartbeatOutcome::Nothing };
-    let reported = state.heartbeats.newer(&agent);
+    let reported = state.heartbeats.newer_than_status(&agent);
     match decide(&agent, reported) {
         Decision::Nothing => HeartbeatOutcome::Nothing,
         Decision::Reconcile => HeartbeatOutcome::Reconcile,
-        Decision::Write(status) => match state.store.agent_status(&agent, &status).await {
+        Decision::Write(status) => match state.store.replace_agent_status(&agent, &status).await {
             Ok(_) => HeartbeatOutcome::Written,
             Err(error) => {
                 log_failed("Agent", &agent.metadata, &error);

@@ -29,7 +29,7 @@ use crate::core::agent::token::rules::TokenState;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
-use crate::state::changes::STARTING;
+use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::Store;
 
 /// A reconcile makes at most this many passes; it leaves the rest to the next reconcile.
@@ -80,7 +80,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     facts.token = Some(refs.token.state.clone());
     let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
     if access.is_settling && is_observed(&work.agent) && !access.is_ready() {
-        return Err(PassEnd::Postponed(Requeue::after(STARTING)));
+        return Err(PassEnd::Postponed(Requeue::after(STARTUP_GRACE)));
     }
     let (gateway, inventory) = access.ready(&refs.gateway_key)?;
     let permit = held_permit(&gateway, early_permit, &work.agent)?;
@@ -116,7 +116,7 @@ fn planned<S: Store>(
     (desired, token, observed): (&Desired, &TokenState, &Observed),
 ) -> Plan {
     let status = agent.status.clone().unwrap_or_default();
-    let reported = ctx.state.heartbeats.newer(agent);
+    let reported = ctx.state.heartbeats.newer_than_status(agent);
     let last_seen = reported.as_ref().or(status.heartbeat.as_ref()).map(|heartbeat| heartbeat.last_seen.0);
     let binding = Binding::of(agent);
     let cluster = ClusterState { binding: binding.as_ref(), token, status: &status, last_seen };
@@ -166,7 +166,7 @@ static NO_REQUESTS: BTreeSet<RequestKind> = BTreeSet::new();
 impl Facts {
     fn conclude<S: Store>(&self, ctx: &Context<S>, agent: &Agent, end: &PassEnd) -> Conclusion {
         let (status, heartbeats) = (agent.status.clone().unwrap_or_default(), &ctx.state.heartbeats);
-        let (heartbeat, confirmed) = (heartbeats.newer(agent), heartbeats.confirmed(agent));
+        let (heartbeat, confirmed) = (heartbeats.newer_than_status(agent), heartbeats.confirmed(agent));
         let facts = StatusInput {
             old: &status,
             generation: agent.metadata.generation.unwrap_or_default(),

@@ -47,6 +47,6 @@ pub(super) async fn send<S: Store>(
         action: "Wake",
         message: format!("sent wake message {attempt} of at most {max_attempts}{again}"),
     };
-    step.ctx.state.store.tell(EventTarget::Agent(agent), &event).await;
+    step.ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
     Ok(Some(result))
 }

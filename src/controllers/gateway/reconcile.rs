@@ -22,7 +22,7 @@ use crate::core::requeue::Requeue;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
-use crate::state::changes::STARTING;
+use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
 /// How often a gateway that is being deleted is looked at while agents are still bound to it.
@@ -65,7 +65,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
         let claim = FinalizerChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-        claimed = ctx.state.store.claim_gateway(gateway, &claim).await?;
+        claimed = ctx.state.store.patch_gateway_finalizers(gateway, &claim).await?;
         gateway = &claimed;
     }
     let (credentials, link) = connect(ctx, gateway, key).await?;
@@ -76,7 +76,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     }
     let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
     if told && ctx.gateways.is_starting(key) {
-        return Ok(Requeue::after(STARTING));
+        return Ok(Requeue::after(STARTUP_GRACE));
     }
     let state = link.client().link().borrow().clone();
     if let model::ConnectionState::Up(hello) = &state {
@@ -134,7 +134,7 @@ async fn deleting<S: Store>(
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
-    let bound = ctx.state.store.count_bound(key).await?;
+    let bound = ctx.state.store.count_bound_agents(key).await?;
     let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
@@ -155,7 +155,7 @@ async fn deleting<S: Store>(
         return Ok(Requeue::on_change());
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-    match ctx.state.store.claim_gateway(gateway, &claim).await {
+    match ctx.state.store.patch_gateway_finalizers(gateway, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
@@ -163,7 +163,7 @@ async fn deleting<S: Store>(
     // Each step before may be repeated, and this event is to come once.
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
-        ctx.state.store.tell(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
     }
     Ok(Requeue::on_change())
 }

@@ -31,7 +31,7 @@ pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditio
             verdicts.push(session_ready(desired, new, observed, input));
         }
     }
-    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.truth != ConditionStatus::True);
+    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (input.blocker, input.desired, missing()) {
         (Some(wait), _, _) => not_ready(wait.error()),
         (None, Some(_), Some(part)) => {
@@ -60,9 +60,9 @@ pub(crate) const PARTS: [ConditionType; 4] = [
 
 /// While the gateway is away nobody knows whether the agent is still as specified.
 fn not_ready(trouble: &ReconcileError) -> ConditionUpdate {
-    let truth =
+    let status =
         if trouble.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
-    ConditionUpdate::new(ConditionType::Ready, truth, trouble.reason, trouble.message.clone())
+    ConditionUpdate::new(ConditionType::Ready, status, trouble.reason, trouble.message.clone())
 }
 
 fn paused(desired: &Desired) -> ConditionUpdate {

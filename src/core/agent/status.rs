@@ -46,21 +46,21 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
 
 /// The status of an agent that is being deleted.
 #[must_use]
-pub fn deleting(old: &AgentStatus, generation: i64, wait: Option<&ReconcileError>, now: Timestamp) -> AgentStatus {
+pub fn deleting(old: &AgentStatus, generation: i64, error: Option<&ReconcileError>, now: Timestamp) -> AgentStatus {
     let mut new = old.clone();
     new.observed_generation = generation;
     new.phase = Some(Phase::Deleting);
-    let (reason, message) = match wait {
-        Some(trouble) => (trouble.reason, trouble.message.as_str()),
+    let (reason, message) = match error {
+        Some(error) => (error.reason, error.message.as_str()),
         None => (Reason::Deleting, "the agent is being removed from its gateway"),
     };
-    for (kind, truth) in
+    for (kind, status) in
         [(ConditionType::Ready, ConditionStatus::False), (ConditionType::Reconciling, ConditionStatus::True)]
     {
-        set(&mut new.conditions, &ConditionUpdate::new(kind, truth, reason, message), generation, now);
+        set(&mut new.conditions, &ConditionUpdate::new(kind, status, reason, message), generation, now);
     }
     clear(&mut new.conditions, ConditionType::Stalled);
-    new.last_error = wait.map(last_error);
+    new.last_error = error.map(last_error);
     new
 }
 

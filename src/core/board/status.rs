@@ -44,9 +44,9 @@ pub fn status(
     let gateway_ready = gateway_ready(board, gateway);
     let lead_ready = lead_ready(lead.map(AsRef::as_ref));
     let quota = within_quota(agents.len(), limit, &new.over_limit);
-    let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.truth != ConditionStatus::True);
+    let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.status != ConditionStatus::True);
     let verdict = match first_flaw {
-        Some(flaw) => ConditionUpdate::new(ConditionType::Ready, flaw.truth, flaw.reason, flaw.message.clone()),
+        Some(flaw) => ConditionUpdate::new(ConditionType::Ready, flaw.status, flaw.reason, flaw.message.clone()),
         None => ConditionUpdate::new(
             ConditionType::Ready,
             true,

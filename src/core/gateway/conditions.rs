@@ -127,7 +127,7 @@ pub(crate) fn verdicts(
     verdicts.push(config_synced(&seen.link, &seen.writes));
     verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::verdict));
     // What is known to be wrong explains what is not known.
-    let with = |truth| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.truth == truth));
+    let with = |status| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.status == status));
     let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown));
     let ready = match flaw {
         Some(flaw) => ConditionUpdate::new(C::Ready, false, flaw.reason, flaw.message.clone()),
@@ -351,7 +351,7 @@ mod tests {
     fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
         let verdict =
             told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
-        assert_eq!((verdict.truth, verdict.reason), (ConditionStatus::False, Reason::ScopesMissing));
+        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::ScopesMissing));
         for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
             assert!(verdict.message.contains(part), "{}", verdict.message);
         }
@@ -360,8 +360,8 @@ mod tests {
     #[test]
     fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
         let verdict = told(RefusalKind::DeviceRejected, C::Paired);
-        assert_eq!((verdict.truth, verdict.reason), (ConditionStatus::False, Reason::DeviceRejected));
+        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::DeviceRejected));
         assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
-        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).truth, ConditionStatus::True);
+        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
     }
 }

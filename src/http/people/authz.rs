@@ -1,4 +1,4 @@
-//! Who asks, and what they may do: Kubernetes' own answers, remembered for a short time.
+//! Authentication and authorization of people: reviews by Kubernetes, cached for 10 s.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -14,17 +14,17 @@ use tracing::warn;
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, AccessError, Permission, ResourceKind, User, Verb};
 
-/// How long an answer of Kubernetes is remembered.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// Most answers of a kind that are remembered.
-const MOST_ANSWERS: usize = 8192;
-/// Most namespaces that are asked about at one time for one caller.
-const AT_ONCE: usize = 8;
+/// How long a review is cached, and the minimum time between two log lines about failed reviews.
+const CACHE_TTL: Duration = Duration::from_secs(10);
+/// The maximum number of cached reviews of one type.
+const CACHE_CAPACITY: usize = 8192;
+/// The maximum number of concurrent reviews for one request.
+const CONCURRENT_REVIEWS: usize = 8;
 
-/// Who asks.
+/// The person that sent a request.
 #[derive(Clone, Debug)]
 pub struct UserCaller {
-    /// Their token, with which everything is done that is not a read of the cache.
+    /// The person's token. Every request to Kubernetes for the person uses it.
     pub token: SecretString,
     /// SHA-256 of the token.
     fingerprint: String,
@@ -39,19 +39,19 @@ impl UserCaller {
     }
 }
 
-/// The namespaces that somebody may see.
+/// The namespaces in which a person has a permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All of them.
+    /// All namespaces.
     All,
-    /// These.
+    /// These namespaces.
     Only(BTreeSet<String>),
 }
 
 impl Scope {
-    /// Whether it has this namespace.
+    /// Whether the scope contains a namespace.
     #[must_use]
-    pub fn admits(&self, namespace: &str) -> bool {
+    pub fn contains(&self, namespace: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(namespaces) => namespaces.contains(namespace),
@@ -59,92 +59,97 @@ impl Scope {
     }
 }
 
-/// Answers that are forgotten when they are old, or when there are too many.
+/// A bounded cache of reviews, which expire after [`CACHE_TTL`].
 #[derive(Debug)]
-struct Answers<Q, A>(Mutex<HashMap<Q, (Instant, A)>>);
+struct ReviewCache<K, V>(Mutex<HashMap<K, (Instant, V)>>);
 
-impl<Q: Hash + Eq, A: Clone> Answers<Q, A> {
+impl<K: Hash + Eq, V: Clone> ReviewCache<K, V> {
     fn new() -> Self {
         Self(Mutex::new(HashMap::new()))
     }
 
-    fn get(&self, question: &Q) -> Option<A> {
-        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.get(question).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, answer)| answer.clone())
+    fn get(&self, key: &K) -> Option<V> {
+        let reviews = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reviews.get(key).filter(|(at, _)| at.elapsed() < CACHE_TTL).map(|(_, value)| value.clone())
     }
 
-    /// Whether there was an answer lately, be it old.
-    fn had(&self, question: &Q) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(question)
+    /// Whether the cache contains a review, expired or not.
+    fn contains(&self, key: &K) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
-    fn forget(&self, question: &Q) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(question);
+    fn remove(&self, key: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    fn put(&self, question: Q, answer: A) {
-        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= MOST_ANSWERS {
-            answers.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
-            // So that not each of many new answers goes through all of them.
-            if answers.len() >= MOST_ANSWERS / 2 {
-                answers.clear();
+    fn insert(&self, key: K, value: V) {
+        let mut reviews = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reviews.len() >= CACHE_CAPACITY {
+            reviews.retain(|_, (at, _)| at.elapsed() < CACHE_TTL);
+            // Without this, each of many new reviews would scan a full cache.
+            if reviews.len() >= CACHE_CAPACITY / 2 {
+                reviews.clear();
             }
         }
-        answers.insert(question, (Instant::now(), answer));
+        reviews.insert(key, (Instant::now(), value));
     }
 }
 
-/// Asks Kubernetes who somebody is and what they may do.
+/// Authenticates and authorizes people by reviews of Kubernetes.
 ///
 /// # Guarantees
-/// An answer is at most 10 seconds old. Answers are kept by the SHA-256 of the token; the token itself is not kept.
-/// A failure is no answer, and is not kept. Tokens that are nobody's throw no good ones out of memory.
+/// A used review is at most 10 s old. The cache contains the SHA-256 of a token and not the token itself. A failed review is
+/// not cached. Unknown tokens do not displace known tokens.
 #[derive(Debug)]
 pub struct Authorizer<A> {
-    /// The Kubernetes side.
+    /// The access to Kubernetes.
     pub access: A,
-    users: Answers<String, Arc<User>>,
-    nobody: Answers<String, ()>,
-    rights: Answers<(String, Permission), bool>,
-    complained: Mutex<Option<Instant>>,
+    users: ReviewCache<String, Arc<User>>,
+    unknown_tokens: ReviewCache<String, ()>,
+    permissions: ReviewCache<(String, Permission), bool>,
+    warned_at: Mutex<Option<Instant>>,
 }
 
 impl<A: Access> Authorizer<A> {
-    /// A gate that remembers nothing yet.
+    /// An authorizer with empty caches.
     #[must_use]
     pub fn new(access: A) -> Self {
-        let (users, nobody, rights) = (Answers::new(), Answers::new(), Answers::new());
-        Self { access, users, nobody, rights, complained: Mutex::default() }
+        Self {
+            access,
+            users: ReviewCache::new(),
+            unknown_tokens: ReviewCache::new(),
+            permissions: ReviewCache::new(),
+            warned_at: Mutex::default(),
+        }
     }
 
-    /// The owner of the bearer token of a request.
+    /// The owner of a request's bearer token.
     ///
     /// # Errors
-    /// 401 when there is no token or it is nobody's, 503 when Kubernetes does not say.
-    pub async fn caller(&self, headers: &HeaderMap) -> Result<UserCaller, ApiError> {
+    /// 401 when the token is missing or unknown, 503 when Kubernetes does not answer.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<UserCaller, ApiError> {
         let unauthorized = |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
         let token = bearer(headers).ok_or_else(|| {
             unauthorized("send a Kubernetes token as Authorization: Bearer, for example that of: kubectl create token")
         })?;
         let fingerprint = crate::hash::sha256_hex(token.expose_secret());
         let user = self.user(&token, &fingerprint).await?.ok_or_else(|| {
-            unauthorized("Kubernetes does not know this token; it may have expired: make a new one and try again")
+            unauthorized("Kubernetes does not know this token; it may have expired; create a new token and retry")
         })?;
         Ok(UserCaller { token, fingerprint, user })
     }
 
-    /// Whether the caller's token is still somebody's.
+    /// Whether Kubernetes still accepts the caller's token.
     ///
     /// # Errors
-    /// 503 when Kubernetes does not say.
-    pub async fn is_known(&self, caller: &UserCaller) -> Result<bool, ApiError> {
+    /// 503 when Kubernetes does not answer.
+    pub async fn is_valid(&self, caller: &UserCaller) -> Result<bool, ApiError> {
         Ok(self.user(&caller.token, &caller.fingerprint).await?.is_some())
     }
 
-    /// Whether the bearer token of a request was somebody's lately.
-    pub fn is_familiar(&self, headers: &HeaderMap) -> bool {
-        bearer(headers).is_some_and(|token| self.users.had(&crate::hash::sha256_hex(token.expose_secret())))
+    /// Whether an earlier request had the same token and the token was valid.
+    pub fn seen_before(&self, headers: &HeaderMap) -> bool {
+        bearer(headers).is_some_and(|token| self.users.contains(&crate::hash::sha256_hex(token.expose_secret())))
     }
 
     async fn user(&self, token: &SecretString, fingerprint: &str) -> Result<Option<Arc<User>>, ApiError> {
@@ -152,47 +157,47 @@ impl<A: Access> Authorizer<A> {
         if let Some(known) = self.users.get(&fingerprint) {
             return Ok(Some(known));
         }
-        if self.nobody.get(&fingerprint).is_some() {
+        if self.unknown_tokens.get(&fingerprint).is_some() {
             return Ok(None);
         }
-        let familiar = self.users.had(&fingerprint);
-        let user = self.access.identify(token, familiar).await.map_err(|e| self.no_review(&e))?.map(Arc::new);
+        let seen_before = self.users.contains(&fingerprint);
+        let user = self.access.identify(token, seen_before).await.map_err(|e| self.review_failed(&e))?.map(Arc::new);
         if let Some(user) = &user {
-            self.users.put(fingerprint, Arc::clone(user));
+            self.users.insert(fingerprint, Arc::clone(user));
         } else {
-            self.users.forget(&fingerprint);
-            self.nobody.put(fingerprint, ());
+            self.users.remove(&fingerprint);
+            self.unknown_tokens.insert(fingerprint, ());
         }
         Ok(user)
     }
 
-    /// Whether the caller has a right.
+    /// Whether the caller has a permission.
     ///
     /// # Errors
-    /// 503 when Kubernetes does not say.
-    pub async fn may(&self, caller: &UserCaller, right: Permission) -> Result<bool, ApiError> {
-        let question = (caller.fingerprint.clone(), right);
-        if let Some(known) = self.rights.get(&question) {
-            return Ok(known);
+    /// 503 when Kubernetes does not answer.
+    pub async fn is_allowed(&self, caller: &UserCaller, permission: Permission) -> Result<bool, ApiError> {
+        let key = (caller.fingerprint.clone(), permission);
+        if let Some(cached) = self.permissions.get(&key) {
+            return Ok(cached);
         }
-        let allowed = self.access.allowed(&caller.user, &question.1).await.map_err(|e| self.no_review(&e))?;
-        self.rights.put(question, allowed);
+        let allowed = self.access.allowed(&caller.user, &key.1).await.map_err(|e| self.review_failed(&e))?;
+        self.permissions.insert(key, allowed);
         Ok(allowed)
     }
 
-    /// Goes on only when the caller has a right.
+    /// Checks that the caller has a permission.
     ///
     /// # Errors
-    /// 403 that names verb, resource and namespace; 503 when Kubernetes does not say.
-    pub async fn require(&self, caller: &UserCaller, right: Permission) -> Result<(), ApiError> {
-        if self.may(caller, right.clone()).await? { Ok(()) } else { Err(forbidden(caller, &right)) }
+    /// 403 with the verb, the resource and the namespace; 503 when Kubernetes does not answer.
+    pub async fn require(&self, caller: &UserCaller, permission: Permission) -> Result<(), ApiError> {
+        if self.is_allowed(caller, permission.clone()).await? { Ok(()) } else { Err(forbidden(caller, &permission)) }
     }
 
-    /// The namespaces in which the caller may do something with all objects of a kind: the one that was asked for, or
-    /// those of `candidates`.
+    /// The namespaces in which the caller may use a verb on all objects of a kind: the requested namespace, all namespaces, or
+    /// the allowed namespaces of `candidates`.
     ///
     /// # Errors
-    /// 403 when there is none; 503 when Kubernetes does not say.
+    /// 403 when no namespace is allowed; 503 when Kubernetes does not answer.
     pub async fn scope(
         &self,
         caller: &UserCaller,
@@ -204,31 +209,32 @@ impl<A: Access> Authorizer<A> {
             self.require(caller, Permission::within(verb, kind, namespace)).await?;
             return Ok(Scope::Only([namespace.to_owned()].into()));
         }
-        if self.may(caller, Permission::everywhere(verb, kind)).await? {
+        if self.is_allowed(caller, Permission::everywhere(verb, kind)).await? {
             return Ok(Scope::All);
         }
-        let asked = futures::stream::iter(candidates()).map(|namespace| async move {
-            let may = self.may(caller, Permission::within(verb, kind, &namespace)).await?;
-            Ok::<_, ApiError>(may.then_some(namespace))
+        let reviews = futures::stream::iter(candidates()).map(|namespace| async move {
+            let allowed = self.is_allowed(caller, Permission::within(verb, kind, &namespace)).await?;
+            Ok::<_, ApiError>(allowed.then_some(namespace))
         });
-        let found: Vec<_> = asked.buffer_unordered(AT_ONCE).try_collect().await?;
-        let found: BTreeSet<_> = found.into_iter().flatten().collect();
-        if found.is_empty() {
+        let allowed: Vec<_> = reviews.buffer_unordered(CONCURRENT_REVIEWS).try_collect().await?;
+        let allowed: BTreeSet<_> = allowed.into_iter().flatten().collect();
+        if allowed.is_empty() {
             Err(forbidden(caller, &Permission::everywhere(verb, kind)))
         } else {
-            Ok(Scope::Only(found))
+            Ok(Scope::Only(allowed))
         }
     }
 }
 
 impl<A> Authorizer<A> {
-    fn no_review(&self, error: &AccessError) -> ApiError {
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|at| at.elapsed() >= REMEMBERED) {
-            *complained = Some(Instant::now());
-            warn!(%error, "Kubernetes did not say who may do what; told at most every 10 s");
+    /// The error of a failed review. The failure is logged at most every 10 s.
+    fn review_failed(&self, error: &AccessError) -> ApiError {
+        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned_at.is_none_or(|at| at.elapsed() >= CACHE_TTL) {
+            *warned_at = Some(Instant::now());
+            warn!(%error, "failed to review a token or a permission; logged at most every 10 s");
         }
-        let message = "Kubernetes did not answer who you are and what you may do; try again in some seconds";
+        let message = "Kubernetes did not review your token or your permission; retry in a few seconds";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
     }
 }
@@ -240,38 +246,40 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| SecretString::from(token))
 }
 
-/// What somebody is told who lacks a right.
-fn forbidden(caller: &UserCaller, right: &Permission) -> ApiError {
-    let place = match &right.namespace {
+/// 403 for a missing permission.
+fn forbidden(caller: &UserCaller, permission: &Permission) -> ApiError {
+    let place = match &permission.namespace {
         Some(namespace) => format!("in namespace {namespace}"),
         None => "in any namespace that has some of Muster's resources".to_owned(),
     };
-    let (user, verb, resource) = (&caller.user.name, right.verb.as_str(), right.kind.resource());
+    let (user, verb, resource) = (&caller.user.name, permission.verb.as_str(), permission.kind.resource());
     let message = format!(
-        "{user} may not {verb} {resource}.muster.dev {place}; have a Role with this right bound to it, such as muster-view or muster-edit"
+        "{user} may not {verb} {resource}.muster.dev {place}; bind a Role with this permission to the user, such as muster-view or muster-edit"
     );
     ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
 }
 
-/// What Kubernetes says to a request in the caller's own name, as this API says it.
-pub(crate) fn refused(error: AccessError) -> ApiError {
-    match error {
-        AccessError::Refused { code, message } => {
-            let (status, word) = match code {
-                400 | 422 => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-                401 => (StatusCode::UNAUTHORIZED, "unauthorized"),
-                403 => (StatusCode::FORBIDDEN, "forbidden"),
-                404 => (StatusCode::NOT_FOUND, "not_found"),
-                409 => (StatusCode::CONFLICT, "conflict"),
-                413 => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-                _ => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable"),
-            };
-            ApiError::new(status, word, message)
-        }
-        AccessError::Failed(error) => {
-            warn!(error, "Kubernetes did not answer a request of a person");
-            let message = "Kubernetes did not answer in time; look whether it was done before you try again";
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
+/// The answer to a request that failed in Kubernetes.
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Refused { code, message } => {
+                let (status, code) = match code {
+                    400 | 422 => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+                    401 => (StatusCode::UNAUTHORIZED, "unauthorized"),
+                    403 => (StatusCode::FORBIDDEN, "forbidden"),
+                    404 => (StatusCode::NOT_FOUND, "not_found"),
+                    409 => (StatusCode::CONFLICT, "conflict"),
+                    413 => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+                    _ => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable"),
+                };
+                Self::new(status, code, message)
+            }
+            AccessError::Failed(error) => {
+                warn!(error, "a person's request to Kubernetes failed");
+                let message = "Kubernetes did not answer in time; check whether the request was done before you retry";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
+            }
         }
     }
 }
@@ -281,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_bearer_token_counts() {
+    fn only_a_bearer_token_is_read() {
         let of = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
@@ -293,16 +301,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_are_forgotten_when_they_are_old_or_too_many() {
-        let answers = Answers::new();
-        answers.put(0, true);
+    async fn reviews_expire_and_their_number_is_bounded() {
+        let reviews = ReviewCache::new();
+        reviews.insert(0, true);
         tokio::time::advance(Duration::from_millis(9_999)).await;
-        assert_eq!(answers.get(&0), Some(true));
+        assert_eq!(reviews.get(&0), Some(true));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(answers.get(&0), None);
+        assert_eq!(reviews.get(&0), None);
         for n in 0..100_000 {
-            answers.put(n, true);
+            reviews.insert(n, true);
         }
-        assert!(answers.0.lock().unwrap().len() <= MOST_ANSWERS);
+        assert!(reviews.0.lock().unwrap().len() <= CACHE_CAPACITY);
     }
 }

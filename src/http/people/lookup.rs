@@ -1,4 +1,4 @@
-//! From what people call an object to the object.
+//! Lookup of objects by the references in requests.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use kube::Resource;
 
 use super::authz::UserCaller;
-use super::query::bad;
 use super::state::PeopleApi;
 use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
@@ -15,58 +14,60 @@ use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
-/// Whether an object is the one that is called so: its uid, `namespace/name`, or its name.
-pub(crate) fn is_called<K: Resource<DynamicType = ()>>(object: &K, word: &str) -> bool {
+/// Whether `reference` is the uid of an object, its `namespace/name`, or its name.
+pub(crate) fn is_referenced<K: Resource<DynamicType = ()>>(object: &K, reference: &str) -> bool {
     let meta = object.meta();
     let name = meta.name.as_deref();
-    let full = || word.split_once('/').is_some_and(|(ns, n)| meta.namespace.as_deref() == Some(ns) && name == Some(n));
-    meta.uid.as_deref() == Some(word) || name == Some(word) || full()
-}
-
-/// 404 with a sentence.
-pub(crate) fn not_found(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+    let is_key = || {
+        let key = reference.split_once('/');
+        key.is_some_and(|(ns, n)| meta.namespace.as_deref() == Some(ns) && name == Some(n))
+    };
+    meta.uid.as_deref() == Some(reference) || name == Some(reference) || is_key()
 }
 
 impl<S: Store, A: Access> PeopleApi<S, A> {
-    /// The one object that is called `word` and that the caller may read. `what` is how an error calls it.
+    /// The only object that matches `reference` and that the caller may read. `field` is the name of the reference in an error.
     ///
     /// # Errors
-    /// 404 when there is none that the caller may read, 403 when they may read none at all, 400 when there are several.
-    pub(crate) async fn one<K: Resource<DynamicType = ()>>(
+    /// 404 when the caller may not read a matching object, 403 when the caller may read no object of the kind, 400 when several
+    /// objects match.
+    pub(crate) async fn find_one<K: Resource<DynamicType = ()>>(
         &self,
         caller: &UserCaller,
         kind: ResourceKind,
-        (what, word): (&str, &str),
+        (field, reference): (&str, &str),
         all: Vec<Arc<K>>,
     ) -> Result<Arc<K>, ApiError> {
-        let found: Vec<_> = all.into_iter().filter(|object| is_called(object.as_ref(), word)).collect();
-        let mut seen = self.with_right(caller, (Verb::Get, kind), &found).await?;
-        match (seen.pop(), seen.is_empty()) {
-            (Some(one), true) => Ok(one),
-            (Some(_), false) => Err(bad(format!(
-                "{what}: several {} are called {word:?}; give the id, or namespace/name",
+        let found: Vec<_> = all.into_iter().filter(|object| is_referenced(object.as_ref(), reference)).collect();
+        let mut visible = self.permitted(caller, (Verb::Get, kind), &found).await?;
+        match (visible.pop(), visible.is_empty()) {
+            (Some(object), true) => Ok(object),
+            (Some(_), false) => Err(ApiError::bad_request(format!(
+                "{field}: several {} match {reference:?}; give the id, or namespace/name",
                 kind.resource()
             ))),
-            // What somebody may not see, they are not told of either.
+            // The answer does not reveal an object that the caller may not read.
             (None, _) => {
-                self.gate.scope(caller, (Verb::Get, kind), None, || self.state.store.namespaces()).await?;
-                Err(not_found(format!("{what}: there is no {word:?} among the {} that you may read", kind.resource())))
+                self.authorizer.scope(caller, (Verb::Get, kind), None, || self.state.store.namespaces()).await?;
+                Err(ApiError::not_found(format!(
+                    "{field}: none of the {} that you may read matches {reference:?}",
+                    kind.resource()
+                )))
             }
         }
     }
 
-    /// The Agent of this id, its uid or the gateway's id of it, if the caller may do this with it.
+    /// The Agent with this uid or gateway's id, if the caller may use `verb` on it.
     ///
     /// # Errors
-    /// 404 when there is none that the caller may read, 403 when they may not do this with it or read none at all, 409
-    /// when several have this id on different gateways.
-    pub(crate) async fn agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
+    /// 404 when the caller may read no Agent with this id, 403 when the caller may not use `verb` or may read no Agent at all,
+    /// 409 when several gateways have an agent with this id.
+    pub(crate) async fn find_agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
         let mut found = self.state.store.agents();
         found.retain(|agent| has_id(agent, id));
-        let mut seen = self.with_right(caller, (verb, ResourceKind::Agent), &found).await?;
-        match (seen.pop(), seen.is_empty()) {
-            (Some(one), true) => Ok(one),
+        let mut permitted = self.permitted(caller, (verb, ResourceKind::Agent), &found).await?;
+        match (permitted.pop(), permitted.is_empty()) {
+            (Some(agent), true) => Ok(agent),
             (Some(_), false) => {
                 let message = format!("agents on several gateways have the id {id:?}; use the uid of the Agent");
                 Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message))
@@ -75,7 +76,8 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         }
     }
 
-    /// What somebody is told who may not do this with any of these agents. What they may not see, they are not told of.
+    /// The error for a caller that may not use `verb` on any of these agents. The error does not reveal an agent that the caller
+    /// may not read.
     async fn refusal(
         &self,
         caller: &UserCaller,
@@ -83,32 +85,32 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         verb: Verb,
         found: &[Arc<Agent>],
     ) -> Result<ApiError, ApiError> {
-        if let Some(visible) = self.with_right(caller, (Verb::Get, ResourceKind::Agent), found).await?.first() {
-            self.gate
-                .require(caller, Permission::with(verb, ResourceKind::Agent, &ObjectKey::of(&visible.metadata)))
-                .await?;
+        if let Some(visible) = self.permitted(caller, (Verb::Get, ResourceKind::Agent), found).await?.first() {
+            let permission = Permission::with(verb, ResourceKind::Agent, &ObjectKey::of(&visible.metadata));
+            self.authorizer.require(caller, permission).await?;
         }
-        self.gate.scope(caller, (verb, ResourceKind::Agent), None, || self.state.store.namespaces()).await?;
+        self.authorizer.scope(caller, (verb, ResourceKind::Agent), None, || self.state.store.namespaces()).await?;
         Ok(no_agent(id))
     }
 
-    async fn with_right<K: Resource<DynamicType = ()>>(
+    /// The objects on which the caller may use a verb.
+    async fn permitted<K: Resource<DynamicType = ()>>(
         &self,
         caller: &UserCaller,
         (verb, kind): (Verb, ResourceKind),
         objects: &[Arc<K>],
     ) -> Result<Vec<Arc<K>>, ApiError> {
-        let mut seen = Vec::new();
+        let mut permitted = Vec::new();
         for object in objects {
-            let right = Permission::with(verb, kind, &ObjectKey::of(object.meta()));
-            if self.gate.may(caller, right).await? {
-                seen.push(Arc::clone(object));
+            let permission = Permission::with(verb, kind, &ObjectKey::of(object.meta()));
+            if self.authorizer.is_allowed(caller, permission).await? {
+                permitted.push(Arc::clone(object));
             }
         }
-        Ok(seen)
+        Ok(permitted)
     }
 }
 
 fn no_agent(id: &str) -> ApiError {
-    not_found(format!("there is no agent with the id {id:?}; GET /api/v1/agents lists them"))
+    ApiError::not_found(format!("there is no agent with the id {id:?}; GET /api/v1/agents lists them"))
 }

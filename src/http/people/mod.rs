@@ -1,15 +1,14 @@
-//! The API that people and their programs call, with a Kubernetes token.
+//! The API for people and their programs, which authenticate with a Kubernetes token.
 //!
-//! Reads come from the cache, for those who may read it there. What is written is written to Kubernetes with the
-//! caller's own token: this layer has no rights of its own, and the controllers do the rest.
+//! A read comes from the cache, if the caller may read the objects in Kubernetes. A write goes to Kubernetes with the caller's
+//! token. This layer writes nothing with the operator's account, and the controllers reconcile the written objects.
 
 pub mod authz;
-mod body;
 mod list;
 mod lookup;
 mod open_streams;
-mod query;
 mod read;
+mod request;
 mod state;
 mod stream;
 mod template_sync;
@@ -25,17 +24,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use self::authz::refused;
 pub use self::state::PeopleApi;
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, AccessError};
 use crate::state::store::Store;
 
-/// The longest body that is read, in bytes.
-const LONGEST_BODY: usize = 256 * 1024;
-/// How long an answer may take. It is less than the server gives a request, so that it is told what was late.
-const DEADLINE: Duration = Duration::from_secs(16);
-/// The description of the whole HTTP API.
+/// The maximum length of a body, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long a handler may take. The time is shorter than the server's timeout, so that the answer names the cause.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(16);
+/// The `OpenAPI` document of the whole HTTP API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// A path and its methods.
@@ -55,30 +53,32 @@ fn routes<S: Store, A: Access>() -> Vec<Route<S, A>> {
     ]
 }
 
-/// The paths of the routes that people call.
+/// The paths of the routes of the API for people.
 pub fn paths<S: Store, A: Access>() -> Vec<&'static str> {
     routes::<S, A>().into_iter().map(|(path, _)| path).collect()
 }
 
-/// The routes that people call. What is not found is left to the router that this one is merged into.
+/// The routes of the API for people. The router has no fallback for unknown routes; the router of the agents has one.
 pub fn router<S: Store, A: Access>(people: Arc<PeopleApi<S, A>>) -> Router {
     let router = routes().into_iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
-        .layer(axum::middleware::from_fn(in_time))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn(with_timeout))
         .with_state(people)
 }
 
-/// What takes too long is Kubernetes: nothing else is waited for. It may have been done all the same.
-async fn in_time(request: Request, next: Next) -> Response {
-    let late = |_| refused(AccessError::Failed(format!("no answer within {} s", DEADLINE.as_secs()))).into_response();
-    tokio::time::timeout(DEADLINE, next.run(request)).await.unwrap_or_else(late)
+/// Limits the time of a handler. Handlers only wait for Kubernetes, so a timeout is an error of Kubernetes. Kubernetes may have
+/// done the request.
+async fn with_timeout(request: Request, next: Next) -> Response {
+    let error = || AccessError::Failed(format!("no answer within {} s", HANDLER_TIMEOUT.as_secs()));
+    let answer = tokio::time::timeout(HANDLER_TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::from(error()).into_response())
 }
 
 async fn method_not_allowed() -> ApiError {
     let message =
-        "this route has no such method; the header Allow names those that it has, GET /openapi.json all routes";
+        "this route does not have the method; the header Allow lists its methods, and GET /openapi.json all routes";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

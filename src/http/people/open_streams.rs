@@ -1,32 +1,32 @@
-//! How many streams are open, by user.
+//! The limits of open streams.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most streams of one user.
-const MOST_OF_ONE: usize = 16;
-/// Most streams at one time.
-const MOST_STREAMS: usize = 256;
+/// The maximum number of open streams of one user.
+const MAX_PER_USER: usize = 16;
+/// The maximum number of open streams.
+const MAX_STREAMS: usize = 256;
 
-/// The streams that are open, by user.
+/// The numbers of open streams by user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenStreams(Arc<Mutex<HashMap<String, usize>>>);
 
-/// A stream's place, given back when it is dropped.
+/// The permit of one stream. A dropped permit is released.
 pub(crate) struct StreamPermit {
     streams: OpenStreams,
     user: String,
 }
 
 impl OpenStreams {
-    /// A place for one more stream of this user, if there is one.
-    pub(crate) fn open(&self, user: &str) -> Option<StreamPermit> {
+    /// A permit for a further stream of a user; `None` if a limit is reached.
+    pub(crate) fn try_acquire(&self, user: &str) -> Option<StreamPermit> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = open.get(user).copied().unwrap_or_default();
-        if mine >= MOST_OF_ONE || open.values().sum::<usize>() >= MOST_STREAMS {
+        let of_user = open.get(user).copied().unwrap_or_default();
+        if of_user >= MAX_PER_USER || open.values().sum::<usize>() >= MAX_STREAMS {
             return None;
         }
-        open.insert(user.to_owned(), mine + 1);
+        open.insert(user.to_owned(), of_user + 1);
         Some(StreamPermit { streams: self.clone(), user: user.to_owned() })
     }
 }
@@ -34,9 +34,9 @@ impl OpenStreams {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mine) = open.get_mut(&self.user) {
-            *mine -= 1;
-            if *mine == 0 {
+        if let Some(of_user) = open.get_mut(&self.user) {
+            *of_user -= 1;
+            if *of_user == 0 {
                 open.remove(&self.user);
             }
         }

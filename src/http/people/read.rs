@@ -1,4 +1,4 @@
-//! One agent, with all that is known of it but its secrets.
+//! The details of one agent, without its secrets.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,8 @@ use axum::extract::{RawQuery, State as FromState};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::authz::refused;
-use super::body::PROFILE;
-use super::query::Query;
-use super::state::{Id, Identified, PeopleApi, PeopleState};
+use super::request::{PROFILE_FIELDS, Query};
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::AgentStatus;
 use crate::api::object_key::ObjectKey;
 use crate::api::profile::IdentityProfile;
@@ -26,16 +24,16 @@ use crate::state::store::Store;
 /// `GET /api/v1/agents/{id}`
 pub(crate) async fn agent<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
-    Id(id): Id,
+    Authenticated(caller): Authenticated,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;
-    match people.agent(&caller, &id, Verb::Get).await {
+    match people.find_agent(&caller, &id, Verb::Get).await {
         Ok(agent) => Ok(Json(people.detail(&agent))),
         Err(error) => {
-            // One that no Agent declares, of a gateway that the caller may read.
-            let all = people.undeclared(&caller, &Query::parse(None, &[])?).await.unwrap_or_default();
+            // The id may be of an agent without an Agent resource.
+            let all = people.unmanaged_items(&caller, &Query::parse(None, &[])?).await.unwrap_or_default();
             let mut found = all.iter().filter(|item| item.id == id);
             let item = found.next().ok_or(error)?;
             if found.next().is_some() {
@@ -44,7 +42,7 @@ pub(crate) async fn agent<S: Store, A: Access>(
                 );
                 return Err(ApiError::new(StatusCode::CONFLICT, "ambiguous", message));
             }
-            Ok(Json(undeclared(item)))
+            Ok(Json(unmanaged_detail(item)))
         }
     }
 }
@@ -52,16 +50,16 @@ pub(crate) async fn agent<S: Store, A: Access>(
 /// `GET /api/v1/agents/{id}/events`
 pub(crate) async fn events<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
-    Id(id): Id,
+    Authenticated(caller): Authenticated,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;
-    let agent = people.agent(&caller, &id, Verb::Get).await?;
+    let agent = people.find_agent(&caller, &id, Verb::Get).await?;
     let uid = agent.metadata.uid.as_deref().unwrap_or_default();
     let namespace = ObjectKey::of(&agent.metadata).namespace;
-    let told = people.gate.access.events(&caller.token, &namespace, uid).await.map_err(refused)?;
-    let items = told.into_iter().map(|event| {
+    let events = people.authorizer.access.events(&caller.token, &namespace, uid).await?;
+    let items = events.into_iter().map(|event| {
         json!({
             "type": event.kind, "reason": event.reason, "message": event.message, "count": event.count,
             "last_seen_at": event.last_seen.map(|t| t.to_string()),
@@ -73,10 +71,10 @@ pub(crate) async fn events<S: Store, A: Access>(
 impl<S: Store, A: Access> PeopleApi<S, A> {
     /// The item of an Agent.
     pub(crate) fn item(&self, agent: &Agent) -> Item {
-        Entry::of(agent).complete(&self.state.store)
+        Entry::of(agent).resolve(&self.state.store)
     }
 
-    /// The item, and more.
+    /// The item of an Agent with its details.
     fn detail(&self, agent: &Agent) -> Value {
         let store = &self.state.store;
         let entry = Entry::of(agent);
@@ -84,31 +82,32 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let gateway = board.as_ref().map(|board| gateway_of_board(board)).or_else(|| entry.gateway.clone());
         let gateway = gateway.and_then(|key| store.gateway(&key));
         let status = agent.status.clone().unwrap_or_default();
-        let mut more = observed(&status);
-        more.insert("identity_profile".into(), profile(&agent.spec.identity_profile));
-        more.insert("heartbeat_config".into(), heartbeat(agent.spec.heartbeat.as_ref(), gateway.as_deref()));
-        joined(&entry.complete(store), more)
+        let mut details = status_details(&status);
+        details.insert("identity_profile".into(), profile(&agent.spec.identity_profile));
+        details.insert("heartbeat_config".into(), heartbeat(agent.spec.heartbeat.as_ref(), gateway.as_deref()));
+        merge(&entry.resolve(store), details)
     }
 }
 
-/// An item and more fields.
-fn joined(item: &Item, more: Map<String, Value>) -> Value {
-    let mut all = serde_json::to_value(item).unwrap_or_default();
-    if let Some(object) = all.as_object_mut() {
-        object.extend(more);
+/// The fields of an item and of its details in one object.
+fn merge(item: &Item, details: Map<String, Value>) -> Value {
+    let mut merged = serde_json::to_value(item).unwrap_or_default();
+    if let Some(object) = merged.as_object_mut() {
+        object.extend(details);
     }
-    all
+    merged
 }
 
-fn undeclared(item: &Item) -> Value {
-    let mut more = observed(&AgentStatus::default());
-    more.insert("identity_profile".into(), profile(&IdentityProfile::default()));
-    more.insert("heartbeat_config".into(), Value::Null);
-    joined(item, more)
+/// The details of an agent without an Agent resource.
+fn unmanaged_detail(item: &Item) -> Value {
+    let mut details = status_details(&AgentStatus::default());
+    details.insert("identity_profile".into(), profile(&IdentityProfile::default()));
+    details.insert("heartbeat_config".into(), Value::Null);
+    merge(item, details)
 }
 
-/// What was observed of an agent. No hash of a token is in it.
-fn observed(status: &AgentStatus) -> Map<String, Value> {
+/// The details from an agent's status, without hashes of tokens.
+fn status_details(status: &AgentStatus) -> Map<String, Value> {
     let time = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
         time.as_ref().map(|time| time.0.to_string())
     };
@@ -139,25 +138,25 @@ fn observed(status: &AgentStatus) -> Map<String, Value> {
     all.as_object().cloned().unwrap_or_default()
 }
 
-/// A profile with the names of fields that people send; further facts stand beside the others.
+/// A profile with the field names of the API. The values of `extra` are fields of the same object.
 fn profile(profile: &IdentityProfile) -> Value {
     let mut spec = serde_json::to_value(profile).unwrap_or_default();
-    let facts = spec.get_mut("extra").map(Value::take).unwrap_or_default();
-    let facts = facts.as_object().cloned().unwrap_or_default();
-    let known = PROFILE.iter().filter_map(|(sent, of_spec)| {
-        let value = spec.get_mut(*of_spec)?.take();
-        Some(((*sent).to_owned(), value))
+    let extra = spec.get_mut("extra").map(Value::take).unwrap_or_default();
+    let extra = extra.as_object().cloned().unwrap_or_default();
+    let known = PROFILE_FIELDS.iter().filter_map(|(name, spec_field)| {
+        let value = spec.get_mut(*spec_field)?.take();
+        Some(((*name).to_owned(), value))
     });
     let known: BTreeMap<String, Value> = known.collect();
-    Value::Object(facts.into_iter().chain(known).collect())
+    Value::Object(extra.into_iter().chain(known).collect())
 }
 
-/// The heartbeat as it is: the agent's own, else its gateway's, else the default.
+/// The effective heartbeat settings: from the Agent, else from its AgentGateway, else the default.
 fn heartbeat(own: Option<&Heartbeat>, gateway: Option<&AgentGateway>) -> Value {
-    let shared = gateway.and_then(|gateway| gateway.spec.heartbeat.as_ref());
-    let either = [own, shared];
-    let enabled = either.iter().find_map(|h| h.and_then(|h| h.enabled)).unwrap_or(true);
-    let interval = either.iter().find_map(|h| h.and_then(|h| h.interval)).map_or(300, |i: Interval| i.get().as_secs());
+    let inherited = gateway.and_then(|gateway| gateway.spec.heartbeat.as_ref());
+    let levels = [own, inherited];
+    let enabled = levels.iter().find_map(|h| h.and_then(|h| h.enabled)).unwrap_or(true);
+    let interval = levels.iter().find_map(|h| h.and_then(|h| h.interval)).map_or(300, |i: Interval| i.get().as_secs());
     json!({ "enabled": enabled, "intervalSeconds": interval })
 }
 
@@ -167,15 +166,15 @@ mod tests {
     use crate::api::agent::TokenStatus;
 
     #[test]
-    fn no_hash_of_a_token_is_told() {
+    fn the_details_contain_no_hash_of_a_token() {
         let token = TokenStatus { sha256: "abc123".into(), revision: 2, ..TokenStatus::default() };
         let status = AgentStatus { token: Some(token), ..AgentStatus::default() };
-        let told = Value::Object(observed(&status)).to_string();
-        assert!(told.contains("\"revision\":2") && !told.contains("abc123"), "{told}");
+        let details = Value::Object(status_details(&status)).to_string();
+        assert!(details.contains("\"revision\":2") && !details.contains("abc123"), "{details}");
     }
 
     #[test]
-    fn a_profile_reads_as_it_was_sent() {
+    fn a_profile_is_returned_as_it_was_sent() {
         let sent = json!({ "role": "SRE", "working_hours": "9-5", "expertise": ["Go"], "team": "infra" });
         let spec: IdentityProfile = serde_json::from_value(
             json!({ "role": "SRE", "workingHours": "9-5", "expertise": ["Go"], "extra": { "team": "infra" } }),

@@ -17,47 +17,47 @@ use tokio::time::Instant;
 use super::authz::{Scope, UserCaller};
 use super::list::Filter;
 use super::open_streams::StreamPermit;
-use super::query::Query;
-use super::state::{Identified, PeopleApi, PeopleState};
+use super::request::Query;
+use super::state::{Authenticated, PeopleApi, PeopleState};
 use crate::http::dto::Entry;
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
-/// How often a stream that has nothing to say shows that it is alive, and its reader's rights are looked at again.
+/// How often an idle stream sends a comment, and how often the permissions of its reader are reviewed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long a stream goes on while Kubernetes does not say what its reader may see.
-const UNANSWERED: Duration = Duration::from_mins(1);
-/// How long it waits before it asks again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How many states are taken from the feed at one time.
-const BATCH: usize = 32;
+/// How long a stream stays open while Kubernetes does not review the permissions of its reader.
+const REVIEW_OUTAGE_GRACE: Duration = Duration::from_mins(1);
+/// How long a stream waits before it retries a failed review.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The maximum number of states in one read of the feed.
+const BATCH_SIZE: usize = 32;
 
 /// `GET /api/v1/agents/stream`
 pub(crate) async fn agents<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
+    Authenticated(caller): Authenticated,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
     let since = query.time("since")?;
-    let scope = people.listed(&caller, ResourceKind::Agent, &query).await?;
-    let permit = people.streams.open(caller.name()).ok_or_else(|| {
-        let message = "as many streams are open as there may be, 16 for one user and 256 for all; try again later, or ask GET /api/v1/agents instead";
+    let scope = people.list_scope(&caller, ResourceKind::Agent, &query).await?;
+    let permit = people.streams.try_acquire(caller.name()).ok_or_else(|| {
+    let message = "the maximum number of streams is open, 16 for one user and 256 for all; retry later, or call GET /api/v1/agents instead";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     })?;
-    let changes = people.feed.changes();
+    let changes = people.change_feed.subscribe();
     let start = *changes.borrow();
-    let resumed = headers.get("last-event-id").and_then(|id| people.feed.number(id.to_str().ok()?));
-    let reader = Reader {
+    let resumed = headers.get("last-event-id").and_then(|id| people.change_feed.seq_of(id.to_str().ok()?));
+    let reader = StreamReader {
         filter: Filter::of(&query),
         since: since.filter(|_| resumed.is_none()).map(|since| (since, start)),
         cursor: resumed.unwrap_or(0),
-        silent: if resumed.is_some() || since.is_some() { 0 } else { start },
+        hidden_deletions: if resumed.is_some() || since.is_some() { 0 } else { start },
         batch: VecDeque::new(),
-        look_at: Instant::now() + KEEP_ALIVE,
-        unanswered: None,
+        next_review: Instant::now() + KEEP_ALIVE,
+        outage_since: None,
         _permit: permit,
         people,
         caller,
@@ -71,57 +71,58 @@ pub(crate) async fn agents<S: Store, A: Access>(
     })))
 }
 
-/// One reader of the feed. It holds a number and at most one batch.
-struct Reader<S, A> {
+/// A reader of the change feed. It keeps a sequence number and at most one batch.
+struct StreamReader<S, A> {
     people: Arc<PeopleApi<S, A>>,
     caller: UserCaller,
     query: Query,
     scope: Scope,
     filter: Filter,
     changes: watch::Receiver<u64>,
-    /// Of the states up to this number, those are left out that are not newer than this time.
+    /// The time of the parameter `since` and the sequence number at the start. States up to the number are skipped if they are
+    /// not newer than the time.
     since: Option<(Timestamp, u64)>,
-    /// What was read last.
+    /// The sequence number of the last read state.
     cursor: u64,
-    /// Deletions up to this number are of agents that the reader never saw.
-    silent: u64,
+    /// The sequence number up to which deletions are skipped: the reader never got the deleted agents.
+    hidden_deletions: u64,
     batch: VecDeque<(u64, Arc<Entry>)>,
-    look_at: Instant,
-    /// Since when Kubernetes does not say what the reader may see.
-    unanswered: Option<Instant>,
+    next_review: Instant,
+    /// Since when reviews of the reader's permissions fail.
+    outage_since: Option<Instant>,
     _permit: StreamPermit,
 }
 
-impl<S: Store, A: Access> Reader<S, A> {
-    /// The next event. `None` when the reader's right is gone, or the operator stops.
+impl<S: Store, A: Access> StreamReader<S, A> {
+    /// The next event. `None` when the reader lost its permission, or the operator stops.
     async fn next(&mut self) -> Option<Event> {
-        while !self.people.feed.end().is_cancelled() {
-            if Instant::now() >= self.look_at {
-                self.look_at = Instant::now() + KEEP_ALIVE;
-                let goes_on = match self.look_again().await {
-                    Ok(goes_on) => {
-                        self.unanswered = None;
-                        goes_on
+        while !self.people.change_feed.shutdown().is_cancelled() {
+            if Instant::now() >= self.next_review {
+                self.next_review = Instant::now() + KEEP_ALIVE;
+                let permitted = match self.review().await {
+                    Ok(permitted) => {
+                        self.outage_since = None;
+                        permitted
                     }
-                    Err(_) => self.bears(),
+                    Err(_) => self.tolerates_outage(),
                 };
-                return goes_on.then(|| Event::default().comment("keep-alive"));
+                return permitted.then(|| Event::default().comment("keep-alive"));
             }
             self.changes.mark_unchanged();
             if self.batch.is_empty() {
-                self.fill();
+                self.read_batch();
             }
             if let Some((seq, entry)) = self.batch.pop_front() {
-                match self.wants(seq, &entry).await {
-                    Ok(wanted) => {
+                match self.is_visible(seq, &entry).await {
+                    Ok(visible) => {
                         self.cursor = seq;
-                        if wanted {
+                        if visible {
                             return self.event(seq, &entry);
                         }
                     }
-                    Err(_) if self.bears() => {
+                    Err(_) if self.tolerates_outage() => {
                         self.batch.push_front((seq, entry));
-                        tokio::time::sleep(ASK_AGAIN).await;
+                        tokio::time::sleep(RETRY_DELAY).await;
                     }
                     Err(_) => return None,
                 }
@@ -129,62 +130,63 @@ impl<S: Store, A: Access> Reader<S, A> {
             }
             tokio::select! {
                 biased;
-                // None of them loses anything when it is dropped: they are flags and a clock.
-                () = self.people.feed.end().cancelled() => {}
+                // All branches are cancel-safe: two flags and a timer.
+                () = self.people.change_feed.shutdown().cancelled() => {}
                 changed = self.changes.changed() => changed.ok()?,
-                () = tokio::time::sleep_until(self.look_at) => {}
+                () = tokio::time::sleep_until(self.next_review) => {}
             }
         }
         None
     }
 
-    /// Whether the stream goes on although Kubernetes does not say what its reader may see.
-    fn bears(&mut self) -> bool {
-        self.unanswered.get_or_insert_with(Instant::now).elapsed() < UNANSWERED
+    /// Whether the stream stays open after a failed review.
+    fn tolerates_outage(&mut self) -> bool {
+        self.outage_since.get_or_insert_with(Instant::now).elapsed() < REVIEW_OUTAGE_GRACE
     }
 
-    /// Takes the next states; all of them again when deletions have been forgotten meanwhile.
-    fn fill(&mut self) {
-        let feed = &self.people.feed;
-        let batch = feed.after(self.cursor, self.silent, BATCH).unwrap_or_else(|| {
+    /// Reads the next batch. If the feed no longer keeps the deletions since the cursor, the reader starts at the beginning.
+    fn read_batch(&mut self) {
+        let feed = &self.people.change_feed;
+        let batch = feed.after(self.cursor, self.hidden_deletions, BATCH_SIZE).unwrap_or_else(|| {
             self.cursor = 0;
-            self.silent = *self.changes.borrow();
-            feed.after(self.cursor, self.silent, BATCH).unwrap_or_default()
+            self.hidden_deletions = *self.changes.borrow();
+            feed.after(self.cursor, self.hidden_deletions, BATCH_SIZE).unwrap_or_default()
         });
         self.batch = batch.into();
     }
 
-    /// Whether a state is for this reader.
-    async fn wants(&self, seq: u64, entry: &Entry) -> Result<bool, ApiError> {
+    /// Whether the reader gets a state.
+    async fn is_visible(&self, seq: u64, entry: &Entry) -> Result<bool, ApiError> {
         let namespace = entry.item.namespace.as_deref().unwrap_or_default();
         let old = self
             .since
             .is_some_and(|(since, until)| seq <= until && entry.item.updated_at.is_none_or(|updated| updated <= since));
-        if old || !self.filter.admits(entry, &self.people.state.store) {
+        if old || !self.filter.matches(entry, &self.people.state.store) {
             return Ok(false);
         }
-        if self.scope.admits(namespace) {
+        if self.scope.contains(namespace) {
             return Ok(true);
         }
         if self.query.text("namespace").is_some() {
             return Ok(false);
         }
-        let right = Permission::within(Verb::List, ResourceKind::Agent, namespace);
-        self.people.gate.may(&self.caller, right).await
+        let permission = Permission::within(Verb::List, ResourceKind::Agent, namespace);
+        self.people.authorizer.is_allowed(&self.caller, permission).await
     }
 
     fn event(&self, seq: u64, entry: &Entry) -> Option<Event> {
-        let item = entry.complete(&self.people.state.store);
-        Event::default().event("agent").id(self.people.feed.id(seq)).json_data(json!({ "agent": item })).ok()
+        let item = entry.resolve(&self.people.state.store);
+        let id = self.people.change_feed.event_id(seq);
+        Event::default().event("agent").id(id).json_data(json!({ "agent": item })).ok()
     }
 
-    /// Looks at the reader's rights again: whether there are any. What they have come to see meanwhile is read from the
-    /// beginning.
-    async fn look_again(&mut self) -> Result<bool, ApiError> {
-        if !self.people.gate.is_known(&self.caller).await? {
+    /// Reviews the reader's permissions. Returns whether the reader still has a permission. If the reader may read further
+    /// namespaces, it starts at the beginning of the feed.
+    async fn review(&mut self) -> Result<bool, ApiError> {
+        if !self.people.authorizer.is_valid(&self.caller).await? {
             return Ok(false);
         }
-        let scope = match self.people.listed(&self.caller, ResourceKind::Agent, &self.query).await {
+        let scope = match self.people.list_scope(&self.caller, ResourceKind::Agent, &self.query).await {
             Err(error) if error.status == StatusCode::FORBIDDEN => return Ok(false),
             scope => scope?,
         };
@@ -195,7 +197,7 @@ impl<S: Store, A: Access> Reader<S, A> {
         };
         if grown {
             self.cursor = 0;
-            self.silent = *self.changes.borrow();
+            self.hidden_deletions = *self.changes.borrow();
             self.batch.clear();
         }
         self.scope = scope;

@@ -1,4 +1,4 @@
-//! One-shot requests for all agents of a gateway, as annotations on what they are made for.
+//! One-shot requests for the agents of a gateway, as annotations on an AgentGateway, a Board or Agents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,9 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::authz::{UserCaller, refused};
-use super::lookup::not_found;
-use super::query::Query;
-use super::state::{Id, Identified, PeopleApi, PeopleState};
+use super::authz::UserCaller;
+use super::request::Query;
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -22,10 +21,10 @@ use crate::http::error::ApiError;
 use crate::state::authz::{Access, AccessError, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
-/// How many objects are written side by side.
-const AT_ONCE: usize = 8;
-/// The parameters that ask for more than Sync.
-const MORE: [(&str, RequestKind); 4] = [
+/// The maximum number of concurrent writes for one request.
+const CONCURRENT_WRITES: usize = 8;
+/// The parameters that add a kind of request to Sync.
+const KIND_PARAMETERS: [(&str, RequestKind); 4] = [
     ("overwrite", RequestKind::Overwrite),
     ("rotate_tokens", RequestKind::Rotate),
     ("reset_sessions", RequestKind::ResetSession),
@@ -35,47 +34,49 @@ const MORE: [(&str, RequestKind); 4] = [
 /// `POST /api/v1/gateways/{id}/templates/sync`
 pub(crate) async fn templates<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
-    Id(id): Id,
+    Authenticated(caller): Authenticated,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
-    let mut known: Vec<_> = MORE.iter().map(|(name, _)| *name).collect();
+    let mut known: Vec<_> = KIND_PARAMETERS.iter().map(|(name, _)| *name).collect();
     known.extend(["include_main", "lead_only", "board_id"]);
     let query = Query::parse(raw.as_deref(), &known)?;
     let mut kinds = vec![RequestKind::Sync];
-    for (name, kind) in MORE {
+    for (name, kind) in KIND_PARAMETERS {
         if query.flag(name)?.unwrap_or_default() {
             kinds.push(kind);
         }
     }
-    let (lead_only, main) = (query.flag("lead_only")?.unwrap_or(false), query.flag("include_main")?.unwrap_or(true));
+    let lead_only = query.flag("lead_only")?.unwrap_or(false);
+    let include_main = query.flag("include_main")?.unwrap_or(true);
     let all = people.state.store.gateways();
-    let gateway = people.one(&caller, ResourceKind::Gateway, ("gateway", &id), all).await?;
-    let board = people.board_of(&caller, &gateway, query.text("board_id")).await?;
-    let agents = people.reached(&gateway, board.as_deref(), lead_only, main);
+    let gateway = people.find_one(&caller, ResourceKind::Gateway, ("gateway", &id), all).await?;
+    let board = people.board_of_gateway(&caller, &gateway, query.text("board_id")).await?;
+    let agents = people.affected_agents(&gateway, board.as_deref(), lead_only, include_main);
     let targets = match &board {
-        None if !lead_only && main => vec![(ResourceKind::Gateway, ObjectKey::of(&gateway.metadata))],
+        None if !lead_only && include_main => vec![(ResourceKind::Gateway, ObjectKey::of(&gateway.metadata))],
         Some(board) if !lead_only => vec![(ResourceKind::Board, ObjectKey::of(&board.metadata))],
         None | Some(_) => agents.iter().map(|agent| (ResourceKind::Agent, ObjectKey::of(&agent.metadata))).collect(),
     };
     let now = people.state.store.now().to_string();
     let by_agent = targets.iter().all(|(kind, _)| *kind == ResourceKind::Agent);
     let name = caller.name().to_owned();
-    // What was begun is done to its end, also when whoever asked goes away or waits no longer.
-    let work = tokio::spawn({
+    // The task writes all annotations, even if the caller closes the connection or the handler times out.
+    let task = tokio::spawn({
         let (people, kinds, now) = (Arc::clone(&people), kinds.clone(), now.clone());
         async move { people.annotate(&caller, targets, &kinds, &now).await }
     });
-    let skipped = work.await.map_err(|e| refused(AccessError::Failed(e.to_string())))??;
-    let reached = if by_agent { agents.len() - skipped } else { agents.len() };
-    info!(gateway = %ObjectKey::of(&gateway.metadata), by = name, ?kinds, agents = reached, "asked over HTTP");
+    let skipped = task.await.map_err(|e| AccessError::Failed(e.to_string()))??;
+    let affected = if by_agent { agents.len() - skipped } else { agents.len() };
+    info!(gateway = %ObjectKey::of(&gateway.metadata), by = name, ?kinds, agents = affected, "requested over HTTP");
     Ok(Json(json!({
-        "gateway_id": gateway.metadata.uid, "requested_at": now, "agents": reached, "skipped": skipped, "kinds": kinds,
+        "gateway_id": gateway.metadata.uid, "requested_at": now, "agents": affected, "skipped": skipped, "kinds": kinds,
     })))
 }
 
 impl<S: Store, A: Access> PeopleApi<S, A> {
-    async fn board_of(
+    /// The Board of the gateway with the reference `id`; `None` without a reference.
+    async fn board_of_gateway(
         &self,
         caller: &UserCaller,
         gateway: &AgentGateway,
@@ -86,14 +87,20 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let mut all = self.state.store.boards();
         all.retain(|board| gateway_of_board(board) == key);
         if all.is_empty() {
-            return Err(not_found(format!("board_id: the gateway has no board {id:?}")));
+            return Err(ApiError::not_found(format!("board_id: the gateway has no board {id:?}")));
         }
-        self.one(caller, ResourceKind::Board, ("board_id", id), all).await.map(Some)
+        self.find_one(caller, ResourceKind::Board, ("board_id", id), all).await.map(Some)
     }
 
-    /// The agents that a request reaches: of the gateway's own namespace, and of others as far as they are on it. Whoever
-    /// merely names a gateway that does not admit them has no part in it.
-    fn reached(&self, gateway: &AgentGateway, board: Option<&Board>, lead_only: bool, main: bool) -> Vec<Arc<Agent>> {
+    /// The Agents that a request affects: Agents in the gateway's namespace, and Agents in other namespaces that are bound to the
+    /// gateway. An Agent that the gateway does not admit is not affected.
+    fn affected_agents(
+        &self,
+        gateway: &AgentGateway,
+        board: Option<&Board>,
+        lead_only: bool,
+        include_main: bool,
+    ) -> Vec<Arc<Agent>> {
         let store = &self.state.store;
         let gateway = ObjectKey::of(&gateway.metadata);
         let boards = store.boards();
@@ -113,7 +120,8 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
                 Role::Worker => !lead_only && on_board(),
                 Role::Lead => on_board(),
                 Role::Main => {
-                    main && !lead_only
+                    include_main
+                        && !lead_only
                         && only.is_none()
                         && agent
                             .spec
@@ -126,11 +134,11 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         agents
     }
 
-    /// Makes the requests, all with one time. Those that the caller may not write, and those that are gone meanwhile, are
-    /// skipped; how many were.
+    /// Writes the annotations with the same time to all targets. Returns the number of skipped targets: a target is skipped if
+    /// the caller may not patch it, or if it was deleted.
     ///
     /// # Errors
-    /// 403 when the caller may write none of them; what Kubernetes says to the others.
+    /// 403 when the caller may patch no target; the error of Kubernetes for another failed write.
     async fn annotate(
         &self,
         caller: &UserCaller,
@@ -140,25 +148,27 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     ) -> Result<usize, ApiError> {
         let annotations: BTreeMap<_, _> = kinds.iter().map(|kind| (kind.annotation(), now)).collect();
         let patch = json!({ "metadata": { "annotations": annotations } });
-        let ask = |(kind, key): (ResourceKind, ObjectKey)| {
+        let write = |(kind, key): (ResourceKind, ObjectKey)| {
             let patch = &patch;
             async move {
-                let right = Permission::with(Verb::Patch, kind, &key);
-                if !self.gate.may(caller, right.clone()).await? {
-                    return Ok(Some(right));
+                let permission = Permission::with(Verb::Patch, kind, &key);
+                if !self.authorizer.is_allowed(caller, permission.clone()).await? {
+                    return Ok(Some(permission));
                 }
-                match self.gate.access.patch(&caller.token, (kind, &key), patch).await {
+                match self.authorizer.access.patch(&caller.token, (kind, &key), patch).await {
                     Ok(_) => Ok(None),
-                    Err(AccessError::Refused { code: 404, .. }) => Ok(Some(right)),
-                    Err(error) => Err(refused(error)),
+                    Err(AccessError::Refused { code: 404, .. }) => Ok(Some(permission)),
+                    Err(error) => Err(ApiError::from(error)),
                 }
             }
         };
-        let number = targets.len();
-        let done = futures::stream::iter(targets).map(ask).buffer_unordered(AT_ONCE);
-        let skipped: Vec<Permission> = done.try_filter_map(|skipped| async { Ok(skipped) }).try_collect().await?;
+        let total = targets.len();
+        let writes = futures::stream::iter(targets).map(write).buffer_unordered(CONCURRENT_WRITES);
+        let skipped: Vec<Permission> = writes.try_filter_map(|skipped| async { Ok(skipped) }).try_collect().await?;
         match skipped.first() {
-            Some(right) if skipped.len() == number => self.gate.require(caller, right.clone()).await.map(|()| number),
+            Some(permission) if skipped.len() == total => {
+                self.authorizer.require(caller, permission.clone()).await.map(|()| total)
+            }
             Some(_) | None => Ok(skipped.len()),
         }
     }

@@ -1,4 +1,4 @@
-//! What people write. It is written to Kubernetes with their own token; the controllers do the rest.
+//! Writes of agents. A handler writes to Kubernetes with the caller's token, and the controllers reconcile the object.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,10 @@ use kube::api::ObjectMeta;
 use serde_json::{Map, Value, json};
 use tracing::info;
 
-use super::authz::{UserCaller, refused};
-use super::body::{BodyFields, without_nulls};
-use super::lookup::is_called;
-use super::query::{Query, bad};
-use super::state::{Id, Identified, PeopleApi, PeopleState};
+use super::authz::UserCaller;
+use super::lookup::is_referenced;
+use super::request::{BodyFields, Query, without_nulls};
+use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::{AgentSpec, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -28,46 +27,47 @@ use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
-/// How long an answer waits for the cache to have what was created.
-const SHOWN: Duration = Duration::from_secs(2);
+/// How long an answer waits until the cache contains a created Agent.
+const CACHE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `POST /api/v1/agents`
 pub(crate) async fn create<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
+    Authenticated(caller): Authenticated,
     RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Item>), ApiError> {
     Query::parse(raw.as_deref(), &[])?;
     let fields = BodyFields::read(body)?;
-    let name = fields.slug()?;
-    let place = people.place(&caller, &fields).await?;
+    let name = fields.object_name()?;
+    let placement = people.placement(&caller, &fields).await?;
     let spec = without_nulls(Value::Object(fields.spec));
-    let mut spec: AgentSpec = serde_json::from_value(spec).map_err(|e| bad(format!("the body: {e}")))?;
-    (spec.role, spec.board_ref, spec.gateway_ref) = (place.role, place.board, place.gateway);
-    let metadata = ObjectMeta { namespace: Some(place.namespace), name: Some(name), ..ObjectMeta::default() };
+    let mut spec: AgentSpec =
+        serde_json::from_value(spec).map_err(|e| ApiError::bad_request(format!("the body: {e}")))?;
+    (spec.role, spec.board_ref, spec.gateway_ref) = (placement.role, placement.board, placement.gateway);
+    let metadata = ObjectMeta { namespace: Some(placement.namespace), name: Some(name), ..ObjectMeta::default() };
     let agent = Agent { metadata, spec, status: None };
     let key = ObjectKey::of(&agent.metadata);
-    people.gate.require(&caller, Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace)).await?;
-    let made = people.gate.access.create_agent(&caller.token, &agent).await.map_err(refused)?;
+    people.authorizer.require(&caller, Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace)).await?;
+    let created = people.authorizer.access.create_agent(&caller.token, &agent).await?;
     info!(agent = %key, by = caller.name(), "created over HTTP");
-    people.shown(&made).await;
-    Ok((StatusCode::CREATED, Json(people.item(&made))))
+    people.wait_until_cached(&created).await;
+    Ok((StatusCode::CREATED, Json(people.item(&created))))
 }
 
 /// `PATCH /api/v1/agents/{id}`
 pub(crate) async fn patch<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
-    Id(id): Id,
+    Authenticated(caller): Authenticated,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Item>, ApiError> {
     let query = Query::parse(raw.as_deref(), &["force"])?;
     let force = query.flag("force")?.unwrap_or_default();
     let mut fields = BodyFields::read(body)?;
-    let agent = people.agent(&caller, &id, Verb::Patch).await?;
-    people.moved(&caller, &agent, &mut fields).await?;
+    let agent = people.find_agent(&caller, &id, Verb::Patch).await?;
+    people.check_placement(&caller, &agent, &mut fields).await?;
     let mut patch = Map::new();
     if !fields.spec.is_empty() {
         patch.insert("spec".into(), Value::Object(fields.spec));
@@ -80,135 +80,152 @@ pub(crate) async fn patch<S: Store, A: Access>(
     if patch.is_empty() && metadata.is_empty() {
         return Ok(Json(people.item(&agent)));
     }
-    // Not the next one of this name.
+    // The uid prevents a patch of a new Agent with the same name.
     metadata.insert("uid".into(), json!(agent.metadata.uid));
     patch.insert("metadata".into(), Value::Object(metadata));
     let key = ObjectKey::of(&agent.metadata);
     let object = (ResourceKind::Agent, &key);
-    let now = people.gate.access.patch(&caller.token, object, &Value::Object(patch)).await.map_err(refused)?;
+    let patched = people.authorizer.access.patch(&caller.token, object, &Value::Object(patch)).await?;
     info!(agent = %key, by = caller.name(), force, "changed over HTTP");
-    let now: Agent = serde_json::from_value(now).unwrap_or_else(|_| Agent::clone(&agent));
-    Ok(Json(people.item(&now)))
+    let patched: Agent = serde_json::from_value(patched).unwrap_or_else(|_| Agent::clone(&agent));
+    Ok(Json(people.item(&patched)))
 }
 
 /// `DELETE /api/v1/agents/{id}`
 pub(crate) async fn delete<S: Store, A: Access>(
     FromState(people): PeopleState<S, A>,
-    Identified(caller): Identified,
-    Id(id): Id,
+    Authenticated(caller): Authenticated,
+    PathId(id): PathId,
     RawQuery(raw): RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     Query::parse(raw.as_deref(), &[])?;
-    let agent = people.agent(&caller, &id, Verb::Delete).await?;
+    let agent = people.find_agent(&caller, &id, Verb::Delete).await?;
     let key = ObjectKey::of(&agent.metadata);
     let uid = agent.metadata.uid.as_deref().unwrap_or_default();
-    people.gate.access.delete_agent(&caller.token, &key, uid).await.map_err(refused)?;
+    people.authorizer.access.delete_agent(&caller.token, &key, uid).await?;
     info!(agent = %key, by = caller.name(), "deleted over HTTP");
     Ok(Json(json!({ "ok": true })))
 }
 
-/// Where a new agent belongs.
-struct Place {
+/// The role, the namespace and the references of a new Agent.
+struct Placement {
     role: Role,
     namespace: String,
     board: Option<LocalRef>,
     gateway: Option<GatewayRef>,
 }
 
-/// 422 with a sentence.
-fn unprocessable(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
-}
-
 impl<S: Store, A: Access> PeopleApi<S, A> {
-    /// Where an agent belongs by its `board_id`, `gateway_id` and `is_board_lead`.
-    async fn place(&self, caller: &UserCaller, fields: &BodyFields) -> Result<Place, ApiError> {
+    /// The placement of a new Agent by `board_id`, `gateway_id` and `is_board_lead`.
+    async fn placement(&self, caller: &UserCaller, fields: &BodyFields) -> Result<Placement, ApiError> {
         let lead = fields.lead.unwrap_or_default();
         let Some(board_id) = &fields.board else {
-            let missing = || bad("board_id: give the board of a worker or lead, or the gateway_id of a main agent");
+            let missing = || {
+                ApiError::bad_request("board_id: give the board of a worker or lead, or the gateway_id of a main agent")
+            };
             let gateway_id = fields.gateway.as_ref().ok_or_else(missing)?;
             if lead {
-                return Err(bad("is_board_lead: an agent without a board_id leads no board"));
+                return Err(ApiError::bad_request("is_board_lead: an agent without a board_id leads no board"));
             }
-            return self.main_of(caller, gateway_id, fields.namespace.as_deref()).await;
+            return self.main_placement(caller, gateway_id, fields.namespace.as_deref()).await;
         };
         let board = self.board(caller, board_id).await?;
-        self.is_same_gateway(fields, &board)?;
+        self.require_gateway_of_board(fields, &board)?;
         let ObjectKey { namespace, name } = ObjectKey::of(&board.metadata);
         if fields.namespace.as_ref().is_some_and(|given| *given != namespace) {
-            return Err(bad(format!("namespace: the agents of this board are in its own namespace, {namespace}")));
+            return Err(ApiError::bad_request(format!(
+                "namespace: the agents of this board are in its own namespace, {namespace}"
+            )));
         }
         let role = if lead { Role::Lead } else { Role::Worker };
-        Ok(Place { role, namespace, board: Some(LocalRef { name }), gateway: None })
+        Ok(Placement { role, namespace, board: Some(LocalRef { name }), gateway: None })
     }
 
-    async fn main_of(&self, caller: &UserCaller, id: &str, namespace: Option<&str>) -> Result<Place, ApiError> {
+    async fn main_placement(
+        &self,
+        caller: &UserCaller,
+        id: &str,
+        namespace: Option<&str>,
+    ) -> Result<Placement, ApiError> {
         let all = self.state.store.gateways();
-        let gateway = self.one(caller, ResourceKind::Gateway, ("gateway_id", id), all).await?;
-        let ObjectKey { namespace: home, name } = ObjectKey::of(&gateway.metadata);
-        let namespace = namespace.map_or_else(|| home.clone(), str::to_owned);
-        let elsewhere = (namespace != home).then_some(home);
-        let gateway = Some(GatewayRef { name, namespace: elsewhere });
-        Ok(Place { role: Role::Main, namespace, board: None, gateway })
+        let gateway = self.find_one(caller, ResourceKind::Gateway, ("gateway_id", id), all).await?;
+        let ObjectKey { namespace: of_gateway, name } = ObjectKey::of(&gateway.metadata);
+        let namespace = namespace.map_or_else(|| of_gateway.clone(), str::to_owned);
+        let other_namespace = (namespace != of_gateway).then_some(of_gateway);
+        let gateway = Some(GatewayRef { name, namespace: other_namespace });
+        Ok(Placement { role: Role::Main, namespace, board: None, gateway })
     }
 
     async fn board(&self, caller: &UserCaller, id: &str) -> Result<Arc<Board>, ApiError> {
-        self.one(caller, ResourceKind::Board, ("board_id", id), self.state.store.boards()).await
+        self.find_one(caller, ResourceKind::Board, ("board_id", id), self.state.store.boards()).await
     }
 
-    /// A `gateway_id` beside a board is the board's.
-    fn is_same_gateway(&self, fields: &BodyFields, board: &Board) -> Result<(), ApiError> {
+    /// Checks that a `gateway_id` is the AgentGateway of the Board.
+    fn require_gateway_of_board(&self, fields: &BodyFields, board: &Board) -> Result<(), ApiError> {
         let Some(id) = &fields.gateway else { return Ok(()) };
         let gateway = self.state.store.gateway(&gateway_of_board(board));
-        if gateway.is_some_and(|gateway| is_called(gateway.as_ref(), id)) {
+        if gateway.is_some_and(|gateway| is_referenced(gateway.as_ref(), id)) {
             return Ok(());
         }
-        Err(unprocessable("gateway_id: the board is on another gateway; leave it out, the board says where"))
+        Err(ApiError::unprocessable("gateway_id: the board is on another gateway; leave gateway_id out"))
     }
 
-    /// Takes over what a change says about where the agent belongs: another board, and nothing else.
-    async fn moved(&self, caller: &UserCaller, agent: &Agent, fields: &mut BodyFields) -> Result<(), ApiError> {
+    /// Checks the placement in a change of an Agent, and adds a new Board to the spec. Only the Board can be changed.
+    async fn check_placement(
+        &self,
+        caller: &UserCaller,
+        agent: &Agent,
+        fields: &mut BodyFields,
+    ) -> Result<(), ApiError> {
         let key = ObjectKey::of(&agent.metadata);
-        let same = |given: &Option<String>, is: &String| given.as_ref().is_none_or(|given| given == is);
-        if !same(&fields.namespace, &key.namespace) || !same(&fields.resource_name, &key.name) {
-            return Err(unprocessable("namespace, resource_name: they cannot be changed; make another agent"));
+        let is_same = |given: &Option<String>, current: &String| given.as_ref().is_none_or(|given| given == current);
+        if !is_same(&fields.namespace, &key.namespace) || !is_same(&fields.resource_name, &key.name) {
+            return Err(ApiError::unprocessable(
+                "namespace, resource_name: they cannot be changed; create another agent",
+            ));
         }
         if fields.lead.is_some_and(|lead| lead != (agent.spec.role == Role::Lead)) {
-            return Err(unprocessable("is_board_lead: it cannot be changed; delete the agent and make another one"));
+            return Err(ApiError::unprocessable(
+                "is_board_lead: it cannot be changed; delete the agent and create another agent",
+            ));
         }
         if fields.no_board && agent.spec.role != Role::Main {
-            return Err(unprocessable("board_id: it cannot be removed; give another board of this namespace"));
+            return Err(ApiError::unprocessable(
+                "board_id: it cannot be removed; give another board of this namespace",
+            ));
         }
         if let Some(id) = &fields.board {
             if agent.spec.role == Role::Main {
-                return Err(unprocessable("board_id: the main agent of a gateway has no board"));
+                return Err(ApiError::unprocessable("board_id: the main agent of a gateway has no board"));
             }
             let board = self.board(caller, id).await?;
             let ObjectKey { namespace, name } = ObjectKey::of(&board.metadata);
             if namespace != key.namespace {
-                return Err(unprocessable("board_id: the board is in another namespace; make another agent there"));
+                return Err(ApiError::unprocessable(
+                    "board_id: the board is in another namespace; create another agent there",
+                ));
             }
-            self.is_same_gateway(fields, &board)?;
+            self.require_gateway_of_board(fields, &board)?;
             fields.spec.insert("boardRef".into(), json!({ "name": name }));
         } else if let Some(id) = &fields.gateway {
             let entry = Entry::of(agent);
             let board = entry.board.as_ref().and_then(|key| self.state.store.board(key));
             let gateway = board.map(|board| gateway_of_board(&board)).or(entry.gateway);
             let gateway = gateway.and_then(|key| self.state.store.gateway(&key));
-            if !gateway.is_some_and(|gateway| is_called(gateway.as_ref(), id)) {
-                return Err(unprocessable("gateway_id: it cannot be changed; make another agent"));
+            if !gateway.is_some_and(|gateway| is_referenced(gateway.as_ref(), id)) {
+                return Err(ApiError::unprocessable("gateway_id: it cannot be changed; create another agent"));
             }
         }
         Ok(())
     }
 
-    /// Waits until the cache has what was just created, so that the id in the answer is found by the next request.
-    async fn shown(&self, agent: &Agent) {
+    /// Waits until the cache contains a created Agent, so that the next request finds the id in the answer.
+    async fn wait_until_cached(&self, agent: &Agent) {
         let key = ObjectKey::of(&agent.metadata);
-        let mut changes = self.feed.changes();
-        let known = || self.state.store.agent(&key).is_some_and(|seen| seen.metadata.uid == agent.metadata.uid);
-        let wait = async { while !known() && changes.changed().await.is_ok() {} };
-        // An answer that comes before the cache has it is true all the same.
-        let _ = tokio::time::timeout(SHOWN, wait).await;
+        let mut changes = self.change_feed.subscribe();
+        let is_cached = || self.state.store.agent(&key).is_some_and(|cached| cached.metadata.uid == agent.metadata.uid);
+        let wait = async { while !is_cached() && changes.changed().await.is_ok() {} };
+        // After a timeout the answer is still correct.
+        let _ = tokio::time::timeout(CACHE_TIMEOUT, wait).await;
     }
 }

@@ -1,21 +1,21 @@
-// Muster's HTTP API for people. Addresses are relative, so that the page also works below a path.
+// Client of Muster's HTTP API for people. URLs are relative, so that the page also works below a path.
 
-const PAGE = 200;
+const PAGE_SIZE = 200;
 
-/** Why the API did not answer as asked. */
+/** An error of a request to the API. */
 export class ApiError extends Error {
   constructor(status, code, message) {
     super(message);
     this.status = status;
     this.code = code;
-    /** Whether the same token cannot get another answer: nothing is tried again by itself. */
+    /** Whether a retry with the same token cannot succeed. A final error is not retried automatically. */
     this.final = status === 401 || status === 403;
   }
 }
 
 /** The API with one person's token. */
 export class Api {
-  /** How far the server's clock is ahead of this one, in milliseconds. */
+  /** How far the server's clock is ahead of the browser's clock, in milliseconds. */
   clockOffset = 0;
   #token;
 
@@ -31,12 +31,12 @@ export class Api {
     return (await (await this.#get(`api/v1/agents/${encodeURIComponent(id)}/events`, signal)).json()).items ?? [];
   }
 
-  /** All agents, page by page. It is `complete` unless their number changed meanwhile, so that a page may have slipped. */
+  /** All agents, read page by page. `complete` is false if the total changed between pages, because an agent may be missing. */
   async agents(signal) {
     const all = new Map();
     let [total, steady] = [null, true];
-    for (let offset = 0; total === null || offset < total; offset += PAGE) {
-      const page = await (await this.#get(`api/v1/agents?limit=${PAGE}&offset=${offset}`, signal)).json();
+    for (let offset = 0; total === null || offset < total; offset += PAGE_SIZE) {
+      const page = await (await this.#get(`api/v1/agents?limit=${PAGE_SIZE}&offset=${offset}`, signal)).json();
       steady &&= total === null || page.total === total;
       total = page.total;
       for (const item of page.items) all.set(item.id, item);
@@ -61,7 +61,7 @@ export class Api {
       throw new ApiError(0, 'unreachable', 'Muster cannot be reached');
     }
     const date = Date.parse(response.headers.get('date') ?? '');
-    // The header has whole seconds: a smaller difference says nothing.
+    // The header has whole seconds, so a difference of up to 2 s is ignored.
     this.clockOffset = Math.abs(date - Date.now()) > 2_000 ? date - Date.now() : 0;
     if (response.ok) return response;
     const { code, message } = await response.json().catch(() => ({}));
@@ -69,7 +69,7 @@ export class Api {
   }
 }
 
-/** What a person pasted, as a token; null when it cannot be one. */
+/** The token in a pasted text; null if the text is not a valid token. */
 export function readToken(text) {
   const token = text.trim().replace(/^bearer\s+/i, '');
   return /^[\x21-\x7e]+$/.test(token) ? token : null;

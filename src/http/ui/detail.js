@@ -1,10 +1,10 @@
-// One agent: what is wrong with it first, then everything that is known.
+// The page of one agent: first its problems, then all details.
 
 import { el, keyed, setAttribute, setText, setTime, timeNode } from './dom.js';
 import { badge } from './list.js';
 import * as model from './model.js';
 
-/** The page of one agent. `onBack` is called when a person goes back to the list. */
+/** The page of one agent. `onBack` is called when the person returns to the list. */
 export class Detail {
   #root = document.getElementById('agent');
   #now = Date.now();
@@ -41,7 +41,7 @@ export class Detail {
     this.#root.replaceChildren(back, p.trouble, head, p.body);
   }
 
-  /** Begins with another agent: `item` is what the list knows of it, or nothing. */
+  /** Starts with another agent. `item` is the agent's item in the list, if the list has it. */
   open(id, item) {
     const p = this.#parts;
     this.say('');
@@ -56,7 +56,7 @@ export class Detail {
     this.#parts.title.focus({ preventScroll: true });
   }
 
-  /** Says what is the matter with this page; nothing when the text is empty. */
+  /** Shows a problem of this page; hides it when the text is empty. */
   say(text, bad = false) {
     const { trouble } = this.#parts;
     setText(trouble, text);
@@ -64,14 +64,14 @@ export class Detail {
     trouble.classList.toggle('bad', bad);
   }
 
-  /** Shows what the list knows, before the rest has come. */
+  /** Shows the agent's item of the list before the details are loaded. */
   item(item) {
     this.#parts.badge.node.hidden = false;
     this.#parts.badge.update(item.status);
     setText(this.#parts.title, item.name);
   }
 
-  /** Shows an agent. */
+  /** Shows the details of an agent. */
   show(agent) {
     const p = this.#parts;
     this.item(agent);
@@ -97,7 +97,7 @@ export class Detail {
     this.tick(this.#now);
   }
 
-  /** Shows its events, or why they are not there. */
+  /** Shows the agent's events, or the cause of missing events. */
   events(items, why = '') {
     const { events } = this.#parts;
     setText(events.inner[1], why || (items.length === 0 ? 'None in the last hour.' : ''));
@@ -120,7 +120,7 @@ export class Detail {
     this.tick(this.#now);
   }
 
-  /** Brings the relative times up to date. */
+  /** Updates the relative times. */
   tick(now) {
     this.#now = now;
     for (const node of this.#root.querySelectorAll('time[data-time]')) {
@@ -220,7 +220,7 @@ function section(title, ...inner) {
   return { node: el('section', { class: 'part' }, el('h2', {}, title), ...inner), inner };
 }
 
-/** Shows lines of `{label, text}`, or `{label, time}`, in a section, and hides it when there are none. */
+/** Shows lines of `{label, text}` or `{label, time}` in a section. Hides a section without lines. */
 function facts(part, lines) {
   part.node.hidden = lines.length === 0;
   keyed(part.inner[0], lines, (line) => line.label, (line) => {
@@ -271,7 +271,7 @@ async function copied(button, code) {
     await navigator.clipboard.writeText(code.textContent);
     setText(button, 'Copied');
   } catch {
-    // Without https there is no clipboard: the text is selected, for the keyboard.
+    // Without HTTPS the browser has no clipboard API. The text is selected, so that the keyboard can copy it.
     getSelection().selectAllChildren(code);
     setText(button, 'Selected');
   }

@@ -1,6 +1,6 @@
-// The document. Text of the API becomes text and nothing else: nothing on this page is parsed as HTML.
+// Helpers for the document. A text of the API becomes a text node and is never parsed as HTML.
 
-/** An element with attributes and children; strings become text. */
+/** Creates an element with attributes and children. Strings become text nodes. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) if (value !== null) node.setAttribute(name, value);
@@ -8,18 +8,18 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Sets the text of an element, if it is another. */
+/** Sets the text of an element, if the text differs. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Sets an attribute, if it is another; null removes it. */
+/** Sets an attribute, if the value differs. Null removes the attribute. */
 export function setAttribute(node, name, value) {
   if (value === null) node.removeAttribute(name);
   else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
-/** Puts the children of a parent into this order and moves only those that stand elsewhere. */
+/** Orders the children of a parent, and moves only children at another position. */
 export function order(parent, nodes) {
   let at = parent.firstChild;
   for (const node of nodes) {
@@ -35,7 +35,7 @@ export function order(parent, nodes) {
 
 const kept = new WeakMap();
 
-/** Shows items as children of a parent, each in a node of its own that stays. `create(item)` gives `{node, update}`. */
+/** Shows items as children of a parent. Each item keeps its own node. `create(item)` returns `{node, update}`. */
 export function keyed(parent, items, key, create) {
   const old = kept.get(parent) ?? new Map();
   const rows = new Map();
@@ -48,12 +48,12 @@ export function keyed(parent, items, key, create) {
   order(parent, [...rows.values()].map((row) => row.node));
 }
 
-/** A time, relative and ticking; the absolute one is its title. */
+/** Creates a node with a relative time, which is updated. The title is the absolute time. */
 export function timeNode(className = '') {
   return el('time', { 'data-time': '', class: className || null });
 }
 
-/** Gives a time node another time. */
+/** Sets the time of a time node. */
 export function setTime(node, time, text) {
   const date = new Date(time ?? NaN);
   const known = !Number.isNaN(date.getTime());

@@ -1,4 +1,4 @@
-// The page: who is signed in, what the address says, and what is shown.
+// The page: the session, the URL, and the visible view.
 
 import { Api, readToken } from './api.js';
 import { Detail } from './detail.js';
@@ -9,27 +9,27 @@ import { follow, pause } from './sse.js';
 import { Fleet } from './store.js';
 
 const TOKEN = 'muster.token';
-/** How long changes of an agent are gathered before its page is asked for again. */
-const GATHER = 300;
-/** How often an agent's page is asked for again although nothing was heard: events come without a change. */
-const REFRESH = 30_000;
+/** How long changes of an agent are batched before its details are loaded again, in milliseconds. */
+const BATCH_WINDOW_MS = 300;
+/** How often an agent's details are loaded again without a change, in milliseconds: new events do not change the agent. */
+const REFRESH_INTERVAL_MS = 30_000;
 
 const byId = (id) => document.getElementById(id);
 const fleet = new Fleet(changed);
 const list = new List(fleet, { filter: choose, open: (id) => go(id, filter) });
 const detail = new Detail(back);
 
-/** What the address says. */
+/** The filter in the URL. */
 let filter = model.readFilter('');
-/** Who is signed in: `{api, stop, state, loaded, problem, since, retry}`; null when nobody is. */
+/** The session of the signed-in person: `{api, stop, state, loaded, problem, since, retry}`; null without a session. */
 let session = null;
-/** The agent whose page is open: `{id, stop, poke, said}`; null when it is the list. */
+/** The open agent page: `{id, stop, poke, said}`; null when the list is open. */
 let view = null;
-/** Phases as they were last announced. */
+/** The last announced phases. */
 const phases = new Map();
 let listScroll = 0;
 
-// Signing in and out.
+// Sign-in and sign-out.
 
 function signIn(token) {
   sessionStorage.setItem(TOKEN, token);
@@ -79,7 +79,7 @@ async function run(mine) {
   }
 }
 
-/** Opens the stream, and then asks for the list: what the stream says is read afterwards and is newer. */
+/** Opens the stream and then loads the list. Events of the stream are read after the list and are newer. */
 async function connect(mine, lastEventId, signal) {
   const response = await mine.api.stream(lastEventId, signal);
   try {
@@ -102,15 +102,15 @@ function become(mine, state, error) {
   }
   if (state === 'waiting') {
     mine.since ??= new Date();
-    // A stream that merely ends is opened again, and nobody needs to hear of it.
+    // A stream that ends without an error is opened again without a message.
     mine.problem = error ?? mine.problem;
   }
-  // Until a new attempt has succeeded, the last one counts.
+  // The state of the last attempt is shown until a new attempt succeeds.
   if (state !== 'connecting' || !mine.since) mine.state = state;
   show();
 }
 
-/** An error with which nothing can be asked again by itself. */
+/** Handles an error that is not retried automatically. */
 function failed(mine, error) {
   if (mine !== session) return;
   if (error.status === 401) {
@@ -120,7 +120,7 @@ function failed(mine, error) {
   mine.stop.abort();
   mine.problem = error;
   mine.state = 'refused';
-  // An agent's page that is open ends with the session; the next one opens it again.
+  // An open agent page ends with the session. The next session opens it again.
   close();
   show();
 }
@@ -130,7 +130,7 @@ function again() {
   else session?.retry();
 }
 
-// The address.
+// The URL.
 
 function go(id, to, replace = false) {
   if (!view) listScroll = scrollY;
@@ -141,7 +141,7 @@ function go(id, to, replace = false) {
 }
 
 function choose(to, typed) {
-  // One step back for one search, not for each letter.
+  // A search adds one entry to the history, not one entry for each letter.
   go('', to, typed && filter.text !== '' && to.text !== '');
 }
 
@@ -163,7 +163,7 @@ function route() {
   show();
 }
 
-// One agent.
+// The page of one agent.
 
 function open(id) {
   if (!session) return;
@@ -192,8 +192,8 @@ async function watch(mine, { api, stop }) {
       if (error.status === 401) return failed(session, error);
       detail.say(error.status === 404 ? 'There is no such agent, or it was deleted.' : model.sentence(error.message), true);
     }
-    await Promise.race([poked, pause(REFRESH, signal)]);
-    await pause(GATHER, signal);
+    await Promise.race([poked, pause(REFRESH_INTERVAL_MS, signal)]);
+    await pause(BATCH_WINDOW_MS, signal);
   }
 }
 
@@ -216,7 +216,7 @@ async function look(mine, api, signal) {
   }
 }
 
-// What is shown.
+// The visible view.
 
 function changed(ids) {
   list.change(ids);
@@ -229,7 +229,7 @@ function changed(ids) {
   show();
 }
 
-/** Tells people who do not see the page which agents are in another phase. */
+/** Announces changed phases to screen readers. */
 function announce(ids) {
   const news = [];
   for (const id of ids) {

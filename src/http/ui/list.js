@@ -1,11 +1,11 @@
-// The list: agents by board, filtered, each in a row that stays.
+// The list of agents, filtered and grouped by board. Each agent keeps its row.
 
 import { el, keyed, order, setAttribute, setText, setTime, timeNode } from './dom.js';
 import * as model from './model.js';
 
 const byId = (id) => document.getElementById(id);
 
-/** The list of agents. `on.filter(filter, typed)` is told what a person chose, `on.open(id)` which agent. */
+/** The list of agents. It calls `on.filter(filter, typed)` with a chosen filter, and `on.open(id)` with a chosen agent. */
 export class List {
   #fleet;
   #filter = model.readFilter('');
@@ -26,7 +26,7 @@ export class List {
     });
   }
 
-  /** Takes over a filter. */
+  /** Sets the filter. */
   filter(filter) {
     this.#filter = filter;
     const text = byId('filter-text');
@@ -35,7 +35,7 @@ export class List {
     this.#sum();
   }
 
-  /** Takes over the agents with these ids. */
+  /** Updates the agents with these ids. */
   change(ids) {
     const dirty = new Set();
     for (const id of ids) this.#take(id, this.#fleet.agents.get(id), dirty);
@@ -86,7 +86,7 @@ export class List {
   }
 
   #opened(event, id) {
-    // Another tab, or a download, is the browser's business.
+    // The browser handles a click that opens another tab or a download.
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
     this.#on.open(id);
@@ -157,7 +157,7 @@ export class List {
 }
 
 function choices(select, all, options, chosen) {
-  // A shared address may name what is not there (any more); the filter must be seen all the same.
+  // A shared URL may name a missing object. The filter must still be visible.
   if (chosen && !options.has(chosen)) options.set(chosen, `${chosen} (not found)`);
   const sorted = [...options].sort((a, b) => model.compareText(a[1], b[1]));
   keyed(select, [['', all], ...sorted], ([value]) => value, ([value]) => {
@@ -169,7 +169,7 @@ function choices(select, all, options, chosen) {
   setAttribute(select, 'data-on', chosen ? '' : null);
 }
 
-/** The agents of one board, or of one gateway. */
+/** The group of one board's or one gateway's agents. */
 class Group {
   rows = new Set();
   #title = el('h2');
@@ -183,7 +183,7 @@ class Group {
     this.name(about);
   }
 
-  /** Takes over names, and says whether one of them is another. */
+  /** Sets the names. Returns whether a name changed. */
   name(about) {
     const changed = this.about?.name !== about.name || this.about.gateway !== about.gateway;
     this.about = about;
@@ -213,7 +213,7 @@ class Group {
   }
 }
 
-/** One agent. */
+/** The row of one agent. */
 class Row {
   shown = true;
   rest = true;
@@ -272,7 +272,7 @@ class Row {
   }
 }
 
-/** A phase as a coloured word. */
+/** A node with a phase as a coloured word. */
 export function badge() {
   const node = el('span', { class: 'badge' });
   return {

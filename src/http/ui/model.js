@@ -1,18 +1,18 @@
-// What the page decides: values in, values out. Nothing here knows the document.
+// The decisions of the page, from values to values. This file does not use the document.
 
-/** Every phase, what needs a person first. */
+/** All phases. Phases that need a person come first. */
 export const PHASES = ['failed', 'offline', 'provisioning', 'ready', 'active', 'idle', 'paused', 'deleting'];
 
 const collator = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 export const compareText = (a, b) => collator.compare(a ?? '', b ?? '') || (a < b ? -1 : a > b ? 1 : 0);
 
-/** `provisioning` as people read it. */
+/** The display name of a phase such as `provisioning`. */
 export const word = (text) => (text ? text[0].toUpperCase() + text.slice(1).replaceAll('_', ' ') : '');
 
-/** What the API says, as a sentence of its own. */
+/** A message of the API as a sentence. */
 export const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`;
 
-/** The filter that a query says. */
+/** The filter in a query. */
 export function readFilter(search) {
   const query = new URLSearchParams(search);
   const phases = (query.get('phase') ?? '').split(',').filter((phase) => PHASES.includes(phase));
@@ -25,12 +25,12 @@ export function readFilter(search) {
   };
 }
 
-/** The query that says a filter and, when one is open, an agent. */
+/** The query for a filter and an open agent. */
 export function writeQuery(filter, agent = '') {
   const phase = PHASES.filter((p) => filter.phases.has(p)).join(',');
   const { board, gateway, role, text } = filter;
   const parts = Object.entries({ agent, phase, board, gateway, role, q: text }).filter(([, value]) => value);
-  // A comma needs no escape in a query, and people read these addresses.
+  // A comma needs no escape in a query, and people read these URLs.
   const query = new URLSearchParams(parts).toString().replaceAll('%2C', ',');
   return query ? `?${query}` : '';
 }
@@ -38,7 +38,7 @@ export function writeQuery(filter, agent = '') {
 export const isFiltered = ({ phases, board, gateway, role, text }) =>
   Boolean(phases.size || board || gateway || role || text.trim());
 
-/** What of an agent the free text is looked for in. */
+/** The text of an agent in which the free text is searched. */
 export function searchText(item) {
   const { name, namespace, resource_name, role, board_name, gateway_name, status, reason, message } = item;
   const more = [item.current_task_id, item.openclaw_agent_id, item.id];
@@ -46,7 +46,7 @@ export function searchText(item) {
   return all.filter(Boolean).join('\n').toLowerCase();
 }
 
-/** Whether an agent passes all of a filter but its phases. */
+/** Whether an agent matches a filter, without the filter's phases. */
 export function matchesRest(item, filter, haystack) {
   if (filter.board && filter.board !== item.board_id) return false;
   if (filter.gateway && filter.gateway !== item.gateway_id) return false;
@@ -57,7 +57,7 @@ export function matchesRest(item, filter, haystack) {
 
 export const matchesPhase = (item, filter) => filter.phases.size === 0 || filter.phases.has(item.status);
 
-/** The group that an agent stands in: its board, or the gateway that it looks after. */
+/** The group of an agent: its board, or the gateway of a main agent. */
 export function groupOf(item) {
   const { board_id, board_name, gateway_id, gateway_name, namespace } = item;
   const gateway = gateway_name ?? '';
@@ -71,7 +71,7 @@ export function groupOf(item) {
   return { key: `missing/${namespace}/${kind}/${name}`, kind, name, gateway, namespace };
 }
 
-/** By gateway, its own agents first, then its boards; what has no gateway stands at the end. */
+/** Compares groups: by gateway, a gateway's main agents before its boards, groups without a gateway last. */
 export function compareGroups(a, b) {
   const last = (g) => (g.gateway ? 0 : 1);
   const own = (g) => (g.kind === 'Gateway' ? 0 : 1);
@@ -79,13 +79,13 @@ export function compareGroups(a, b) {
   return last(a) - last(b) || names() || compareText(a.key, b.key);
 }
 
-/** The lead first, then by name. */
+/** Compares agents: the lead first, then by name. */
 export function compareAgents(a, b) {
   const lead = (i) => (i.is_board_lead ? 0 : 1);
   return lead(a) - lead(b) || compareText(a.name, b.name) || compareText(a.id, b.id);
 }
 
-/** How long ago a time is: `12 s ago`. */
+/** The age of a time: `12 s ago`. */
 export function ago(time, now) {
   if (!time) return 'never';
   const seconds = Math.round((now - Date.parse(time)) / 1000);
@@ -101,15 +101,15 @@ function span(seconds) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** Conditions that are well when they are not true; all others are well when they are. */
+/** Conditions that are good when false. All other conditions are good when true. */
 const WELL_WHEN_FALSE = ['Paused', 'Reconciling', 'Stalled'];
 
-/** Reasons of a condition that gets well by itself, or that somebody asked for. */
+/** Reasons of conditions that pass without a person, or that a person requested. */
 const PASSING = [
   'Progressing', 'Deleting', 'WaitingForCheckIn', 'WaitingForConfigWrite', 'NotSettled', 'RateLimited', 'NotWoken', 'Suspended',
 ];
 
-/** How a condition stands: `good`, `bad`, `unknown` or, for what passes or was asked for, `note`. */
+/** The rating of a condition: `good`, `bad`, `unknown`, or `note` for a reason that passes or was requested. */
 export function tone({ type, status, reason }) {
   if (status === 'Unknown') return 'unknown';
   if ((status === 'True') !== WELL_WHEN_FALSE.includes(type)) return 'good';
@@ -120,13 +120,13 @@ const URGENCY = { bad: 0, unknown: 1, note: 2, good: 3 };
 const FIRST = ['Stalled', 'Ready'];
 const rank = ({ type }) => (FIRST.includes(type) ? FIRST.indexOf(type) : FIRST.length);
 
-/** Conditions in the order in which a person wants to read them. */
+/** Conditions sorted for people. */
 export const sortConditions = (conditions) =>
   [...conditions].sort(
     (a, b) => URGENCY[tone(a)] - URGENCY[tone(b)] || rank(a) - rank(b) || compareText(a.type, b.type),
   );
 
-/** What is not as it should be, each message once. That nobody wakes the agent is as the spec asks. */
+/** The problems of an agent, each message once. The reason `NotWoken` is no problem, because the spec asks for it. */
 export function nextSteps(conditions) {
   const said = new Set();
   return sortConditions(conditions).filter((condition) => {
@@ -137,7 +137,7 @@ export function nextSteps(conditions) {
   });
 }
 
-/** The states of a file as people read them, and whether one has to look. */
+/** The display names of the states of a file, and whether a state needs a person. */
 export function fileState({ state, into }) {
   const states = {
     Synced: ['Synced', 'good', 'As rendered'],
@@ -154,10 +154,10 @@ export function fileState({ state, into }) {
   return { text, tone, hint };
 }
 
-/** One word of a shell. */
+/** A text quoted as one word of a shell. */
 export const shellWord = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
-/** The kubectl commands that help with an agent. */
+/** The kubectl commands for an agent. */
 export function commands({ namespace, resource_name }) {
   const [ns, name] = [shellWord(namespace), shellWord(resource_name)];
   const request = (kind) =>
@@ -174,13 +174,13 @@ export function commands({ namespace, resource_name }) {
   ];
 }
 
-/** `communication_style` or `communicationStyle` as people read it. */
+/** The display name of a field such as `communication_style` or `communicationStyle`. */
 export function label(key) {
   const words = key.replaceAll('_', ' ').replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
   return words[0].toUpperCase() + words.slice(1);
 }
 
-/** An object of settings as lines to read; what is not set is left out. */
+/** The lines for an object of settings, without settings that are not set. */
 export function settings(object) {
   return Object.entries(object ?? {}).flatMap(([key, value]) => {
     if (value === null || value === '' || (Array.isArray(value) && value.length === 0)) return [];

@@ -1,8 +1,8 @@
 // Server-sent events over fetch: EventSource cannot send an Authorization header.
 
-/** Takes a stream of text apart into events, wherever its chunks end. */
+/** Parses the events of a text stream. A chunk may end at any character. */
 export class EventParser {
-  /** The id of the last event that came as a whole; what a reconnect sends as Last-Event-ID. */
+  /** The id of the last complete event. A reconnect sends it as Last-Event-ID. */
   lastEventId = '';
   #id = '';
   #onEvent;
@@ -15,10 +15,10 @@ export class EventParser {
     this.#onEvent = onEvent;
   }
 
-  /** Takes the next chunk. */
+  /** Parses the next chunk. */
   push(text) {
     if (text === '') return;
-    // A line may end in CR, LF or both, and the two may come in two chunks.
+    // A line may end in CR, LF or CR LF, and CR LF may be split between two chunks.
     let start = this.#afterCr && text[0] === '\n' ? 1 : 0;
     this.#afterCr = text.endsWith('\r');
     const ends = /\r\n|\r|\n/g;
@@ -31,7 +31,7 @@ export class EventParser {
     this.#line += text.slice(start);
   }
 
-  /** Forgets the event that a broken connection left half-finished. */
+  /** Drops the incomplete event of a broken connection. */
   reset() {
     this.#line = '';
     this.#afterCr = false;
@@ -62,24 +62,24 @@ export class EventParser {
   }
 }
 
-const SHORTEST = 1_000;
-const LONGEST = 30_000;
-/** The server sends a comment much more often than this; a connection that is silent for so long is gone. */
-const SILENCE = 60_000;
+const MIN_BACKOFF_MS = 1_000;
+const MAX_BACKOFF_MS = 30_000;
+/** How long a connection may be silent, in milliseconds. The server sends a comment every 15 s. */
+const SILENCE_TIMEOUT_MS = 60_000;
 
-/** How long to wait before the next attempt: doubled each time, less up to half of it by chance. */
+/** The wait before the next attempt, in milliseconds: doubled each time, with up to 50 % jitter. */
 export function backoff(failures, random = Math.random) {
-  const most = Math.min(LONGEST, SHORTEST * 2 ** Math.min(failures, 10));
+  const most = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** Math.min(failures, 10));
   return Math.round(most / 2 + (random() * most) / 2);
 }
 
 /**
- * Follows a stream until the signal is aborted, and connects again whenever it ends.
+ * Follows a stream until the signal is aborted. A stream that ends is opened again.
  *
- * `open(lastEventId, signal)` gives a Response or throws; an error that has `final` ends the following and is thrown.
- * `onState` is told `connecting`, `live` and `waiting`, the last one with the error and the delay.
+ * `open(lastEventId, signal)` returns a Response or throws. An error with `final` is thrown and ends the function.
+ * `onState` is called with `connecting`, `live` and `waiting`; `waiting` has the error and the delay.
  */
-export async function follow({ open, onEvent, onState, signal, wait = pause, random = Math.random, silence = SILENCE }) {
+export async function follow({ open, onEvent, onState, signal, wait = pause, random = Math.random, silence = SILENCE_TIMEOUT_MS }) {
   const parser = new EventParser(onEvent);
   let failures = 0;
   while (!signal.aborted) {
@@ -122,12 +122,12 @@ async function read(body, silence, signal, onText) {
     }
   } finally {
     clearTimeout(timer);
-    // The connection is given up; whether it hears of that does not matter.
+    // The connection is closed. An error of the close does not matter.
     reader.cancel().catch(() => {});
   }
 }
 
-/** Waits, at most until the signal is aborted. */
+/** Waits for a delay in milliseconds, or until the signal is aborted. */
 export function pause(delay, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, delay);

@@ -1,6 +1,6 @@
-// The agents as they were last heard of, from lists and from the stream.
+// The latest state of the agents, from lists and from the stream.
 
-/** All agents by id. Tells `onChange` once a frame which of them changed, however many did. */
+/** All agents by id. `onChange` is called at most once a frame, with the ids of the changed agents. */
 export class Fleet {
   agents = new Map();
   #changed = new Set();
@@ -13,14 +13,14 @@ export class Fleet {
     this.#schedule = schedule;
   }
 
-  /** Takes what is said of one agent. */
+  /** Sets the state of one agent. */
   put(item) {
     if (item.status === 'deleted') return this.#remove(item.id);
     this.agents.set(item.id, item);
     this.#touch(item.id);
   }
 
-  /** Takes a list. When it is complete, agents that are not in it are gone. */
+  /** Adds the agents of a list. A complete list removes agents that are not in it. */
   list(all, complete) {
     for (const item of all.values()) this.put(item);
     if (!complete) return;

@@ -1,6 +1,5 @@
-//! Query parameters, one by one, so that an error names the one that is wrong.
+//! The query parameters of requests.
 
-use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -8,12 +7,7 @@ use url::form_urlencoded;
 
 use crate::http::error::ApiError;
 
-/// 400 with a sentence.
-pub(crate) fn bad(message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message)
-}
-
-/// The parameters of a request.
+/// The query parameters of a request.
 #[derive(Debug)]
 pub(crate) struct Query(Vec<(String, String)>);
 
@@ -21,16 +15,16 @@ impl Query {
     /// Reads a query.
     ///
     /// # Errors
-    /// 400 when there is a parameter that is not in `known`, or one is there twice.
+    /// 400 when a parameter is not in `known`, or occurs twice.
     pub(crate) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Self, ApiError> {
         let mut found: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(bad(format!("there is no parameter {name:?}; the parameters are: {known}")));
+                return Err(ApiError::bad_request(format!("unknown parameter {name:?}; the parameters are: {known}")));
             }
             if found.iter().any(|(other, _)| *other == name) {
-                return Err(bad(format!("the parameter {name} is there twice; give it once")));
+                return Err(ApiError::bad_request(format!("the parameter {name} occurs twice; give it once")));
             }
             found.push((name.into_owned(), value.into_owned()));
         }
@@ -41,53 +35,55 @@ impl Query {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// A text; an empty one is none.
+    /// The text of a parameter; `None` if the text is empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// `true` or `false`.
+    /// The value of a parameter that is `true` or `false`.
     ///
     /// # Errors
-    /// 400 when it is something else.
+    /// 400 when the value is not valid.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(other) => Err(bad(format!("the parameter {name} is true or false, not {other:?}"))),
+            Some(other) => Err(ApiError::bad_request(format!("the parameter {name} is true or false, not {other:?}"))),
         }
     }
 
-    /// A whole number within a range.
+    /// The value of a parameter that is a whole number in a range.
     ///
     /// # Errors
-    /// 400 when it is something else.
+    /// 400 when the value is not valid.
     pub(crate) fn number(&self, name: &str, range: std::ops::RangeInclusive<usize>) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.parse().ok().filter(|number| range.contains(number));
-        let (least, most) = (range.start(), range.end());
-        let error = || bad(format!("the parameter {name} is a whole number from {least} to {most}, not {text:?}"));
-        number.ok_or_else(error).map(Some)
+        let (min, max) = (range.start(), range.end());
+        let message = || format!("the parameter {name} is a whole number from {min} to {max}, not {text:?}");
+        number.ok_or_else(|| ApiError::bad_request(message())).map(Some)
     }
 
-    /// A time; one without a zone is in UTC.
+    /// The value of a parameter that is a time. A time without a zone is in UTC.
     ///
     /// # Errors
-    /// 400 when it is something else.
+    /// 400 when the value is not valid.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        // A plus that was not escaped has become a space.
+        // An unescaped plus was decoded to a space.
         let text = text.replace(' ', "+");
         let zoned = text.parse::<Timestamp>();
         let time = zoned.or_else(|_| text.parse::<DateTime>()?.to_zoned(TimeZone::UTC).map(|t| t.timestamp()));
-        let error = || bad(format!("the parameter {name} is a time such as 2026-03-05T12:00:00Z, not {text:?}"));
-        time.map(Some).map_err(|_| error())
+        let message = || format!("the parameter {name} is a time such as 2026-03-05T12:00:00Z, not {text:?}");
+        time.map(Some).map_err(|_| ApiError::bad_request(message()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     const KNOWN: &[&str] = &["limit", "force", "since", "board_id"];
@@ -113,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_understood_with_and_without_a_zone() {
+    fn a_time_is_accepted_with_and_without_a_zone() {
         let noon: Timestamp = "2026-03-05T12:00:00Z".parse().unwrap();
         for raw in ["2026-03-05T12:00:00Z", "2026-03-05T12:00:00", "2026-03-05T14:00:00+02:00"] {
             assert_eq!(query(&format!("since={raw}")).time("since").unwrap(), Some(noon), "{raw}");

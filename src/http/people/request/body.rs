@@ -1,17 +1,16 @@
-//! The bodies that people send, field by field, so that an error names the one that is wrong.
+//! The bodies of requests that create or change an agent.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::query::bad;
 use crate::api::shared::Interval;
 use crate::http::error::ApiError;
-use crate::http::people::LONGEST_BODY;
+use crate::http::people::MAX_BODY_BYTES;
 
-/// Fields of an identity profile: as they are sent, and as the spec has them.
-pub(crate) const PROFILE: [(&str, &str); 14] = [
+/// Fields of an identity profile: the name in the API and the name in the spec.
+pub(crate) const PROFILE_FIELDS: [(&str, &str); 14] = [
     ("role", "role"),
     ("expertise", "expertise"),
     ("tone", "tone"),
@@ -27,14 +26,14 @@ pub(crate) const PROFILE: [(&str, &str); 14] = [
     ("personality", "personality"),
     ("custom_instructions", "customInstructions"),
 ];
-/// Those that are lists.
-const LISTS: [&str; 2] = ["expertise", "constraints"];
-/// The longest name, in characters.
-const LONGEST_NAME: usize = 128;
-/// The least and the most seconds between two heartbeats.
-const HEARTBEAT: std::ops::RangeInclusive<u64> = 60..=86_400;
-/// The fields of a body.
-const FIELDS: [&str; 10] = [
+/// Fields of an identity profile that are lists.
+const LIST_FIELDS: [&str; 2] = ["expertise", "constraints"];
+/// The maximum length of a name, in characters.
+const MAX_NAME_CHARS: usize = 128;
+/// The allowed heartbeat intervals, in seconds.
+const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// The known fields of a body.
+const BODY_FIELDS: [&str; 10] = [
     "name",
     "board_id",
     "is_board_lead",
@@ -47,7 +46,7 @@ const FIELDS: [&str; 10] = [
     "resource_name",
 ];
 
-/// What a body says.
+/// The fields of a body.
 #[derive(Debug, Default)]
 pub(crate) struct BodyFields {
     pub(crate) board: Option<String>,
@@ -56,9 +55,9 @@ pub(crate) struct BodyFields {
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
     pub(crate) resource_name: Option<String>,
-    /// Whether it is said that there is no board.
+    /// Whether `board_id` is null.
     pub(crate) no_board: bool,
-    /// The rest, as a merge patch of the spec.
+    /// The other fields as a merge patch of the spec.
     pub(crate) spec: Map<String, Value>,
 }
 
@@ -66,20 +65,25 @@ impl BodyFields {
     /// Reads a body.
     ///
     /// # Errors
-    /// 413 when it is too long; 400 when it is no JSON object, or a field is unknown or not what it should be.
+    /// 413 when the body is too long; 400 when the body is no JSON object, or a field is unknown or not valid.
     pub(crate) fn read(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
         let body = body.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("the body is longer than {LONGEST_BODY} bytes");
+                let message = format!("the body is longer than {MAX_BODY_BYTES} bytes");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
             }
-            _ => bad("the body broke off"),
+            _ => ApiError::bad_request("the body ended before it was complete"),
         })?;
-        let value: Value = serde_json::from_slice(&body).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
-        let Value::Object(body) = value else { return Err(bad("the body is no JSON object")) };
-        let unknown: Vec<_> = body.keys().map(String::as_str).filter(|key| !FIELDS.contains(key)).collect();
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|e| ApiError::bad_request(format!("the body is not valid JSON: {e}")))?;
+        let Value::Object(body) = value else { return Err(ApiError::bad_request("the body is no JSON object")) };
+        let unknown: Vec<_> = body.keys().map(String::as_str).filter(|key| !BODY_FIELDS.contains(key)).collect();
         if !unknown.is_empty() {
-            return Err(bad(format!("unknown fields: {}; the fields are: {}", unknown.join(", "), FIELDS.join(", "))));
+            return Err(ApiError::bad_request(format!(
+                "unknown fields: {}; the fields are: {}",
+                unknown.join(", "),
+                BODY_FIELDS.join(", ")
+            )));
         }
         let is_null = |field: &str| body.get(field).is_some_and(Value::is_null);
         let mut fields = Self {
@@ -93,59 +97,64 @@ impl BodyFields {
             spec: Map::new(),
         };
         if is_null("name") {
-            return Err(bad("name: a text"));
+            return Err(ApiError::bad_request("name: a text"));
         }
-        fields.put_name()?;
-        // It becomes a part of a URL.
+        fields.set_display_name()?;
+        // The namespace becomes part of a URL.
         if fields.namespace.as_ref().is_some_and(|namespace| !is_label(namespace)) {
-            return Err(bad("namespace: it is no name of a namespace"));
+            return Err(ApiError::bad_request("namespace: the value is not a valid name of a namespace"));
         }
-        for (field, of_spec, read) in PARTS {
+        for (field, spec_field, parse) in FIELD_MAPPINGS {
             if let Some(value) = body.get(*field) {
-                let value = if value.is_null() { Value::Null } else { read(field, value)? };
-                fields.spec.insert((*of_spec).to_owned(), value);
+                let value = if value.is_null() { Value::Null } else { parse(field, value)? };
+                fields.spec.insert((*spec_field).to_owned(), value);
             }
         }
         Ok(fields)
     }
 
-    fn put_name(&mut self) -> Result<(), ApiError> {
+    /// Adds the name to the spec.
+    fn set_display_name(&mut self) -> Result<(), ApiError> {
         let Some(name) = &self.name else { return Ok(()) };
-        if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-            return Err(bad(format!("name: 1 to {LONGEST_NAME} characters, and no control characters")));
+        if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(ApiError::bad_request(format!(
+                "name: 1 to {MAX_NAME_CHARS} characters, and no control characters"
+            )));
         }
         self.spec.insert("displayName".into(), json!(name));
         Ok(())
     }
 
-    /// The name of the resource: the one that was given, or one that is made of the agent's name.
+    /// The name of the object: `resource_name`, or a slug of the agent's name.
     ///
     /// # Errors
-    /// 400 when the one is no such name, or the other cannot be made.
-    pub(crate) fn slug(&self) -> Result<String, ApiError> {
+    /// 400 when `resource_name` is not valid, or the agent's name has no slug.
+    pub(crate) fn object_name(&self) -> Result<String, ApiError> {
         if let Some(given) = &self.resource_name {
-            let right = *given == slug(given);
-            return if right && !given.is_empty() {
+            let valid = *given == slug(given);
+            return if valid && !given.is_empty() {
                 Ok(given.clone())
             } else {
-                Err(bad(
+                Err(ApiError::bad_request(
                     "resource_name: at most 63 lower-case letters, digits and single dashes, no dash at either end",
                 ))
             };
         }
-        let name = self.name.as_deref().ok_or_else(|| bad("name: it is missing"))?;
+        let name = self.name.as_deref().ok_or_else(|| ApiError::bad_request("name: the field is missing"))?;
         let slug = slug(name);
         if slug.is_empty() {
-            return Err(bad("name: it has no letter or digit that a resource's name can have; give resource_name"));
+            return Err(ApiError::bad_request(
+                "name: the name has no letter or digit for a resource's name; give resource_name",
+            ));
         }
         Ok(slug)
     }
 }
 
-/// How one field of a body becomes a field of the spec.
-type Part = (&'static str, &'static str, fn(&str, &Value) -> Result<Value, ApiError>);
+/// A field of a body, its field of the spec, and the function that converts its value.
+type FieldMapping = (&'static str, &'static str, fn(&str, &Value) -> Result<Value, ApiError>);
 
-const PARTS: &[Part] = &[
+const FIELD_MAPPINGS: &[FieldMapping] = &[
     ("identity_profile", "identityProfile", profile),
     ("heartbeat_config", "heartbeat", heartbeat),
     ("identity_template", "identityTemplate", template),
@@ -156,7 +165,7 @@ fn text(body: &Map<String, Value>, field: &str) -> Result<Option<String>, ApiErr
     match body.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(bad(format!("{field}: a text, or null"))),
+        Some(_) => Err(ApiError::bad_request(format!("{field}: a text, or null"))),
     }
 }
 
@@ -164,32 +173,33 @@ fn flag(body: &Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError
     match body.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(_) => Err(bad(format!("{field}: true or false"))),
+        Some(_) => Err(ApiError::bad_request(format!("{field}: true or false"))),
     }
 }
 
 fn template(field: &str, value: &Value) -> Result<Value, ApiError> {
-    let text = value.as_str().ok_or_else(|| bad(format!("{field}: a text, or null")))?;
-    // One that came from a ConfigMap is replaced.
+    let text = value.as_str().ok_or_else(|| ApiError::bad_request(format!("{field}: a text, or null")))?;
+    // The null removes a reference to a ConfigMap.
     Ok(json!({ "inline": text, "configMapKeyRef": null }))
 }
 
 fn heartbeat(field: &str, value: &Value) -> Result<Value, ApiError> {
     let known = format!("{field}: an object with enabled and intervalSeconds, or null");
-    let object = value.as_object().ok_or_else(|| bad(known.as_str()))?;
+    let object = value.as_object().ok_or_else(|| ApiError::bad_request(known.as_str()))?;
     let mut spec = Map::new();
     for (key, value) in object {
         let (key, value) = match (key.as_str(), value) {
             ("enabled", Value::Null | Value::Bool(_)) => ("enabled", value.clone()),
-            ("enabled", _) => return Err(bad(format!("{field}.enabled: true or false"))),
+            ("enabled", _) => return Err(ApiError::bad_request(format!("{field}.enabled: true or false"))),
             ("intervalSeconds", Value::Null) => ("interval", Value::Null),
             ("intervalSeconds", value) => {
-                let seconds = value.as_u64().filter(|seconds| HEARTBEAT.contains(seconds));
-                let (least, most) = (HEARTBEAT.start(), HEARTBEAT.end());
-                let error = || bad(format!("{field}.intervalSeconds: a whole number from {least} to {most}"));
+                let seconds = value.as_u64().filter(|seconds| HEARTBEAT_SECONDS.contains(seconds));
+                let (min, max) = (HEARTBEAT_SECONDS.start(), HEARTBEAT_SECONDS.end());
+                let error =
+                    || ApiError::bad_request(format!("{field}.intervalSeconds: a whole number from {min} to {max}"));
                 ("interval", json!(Interval::from_secs(seconds.ok_or_else(error)?)))
             }
-            (other, _) => return Err(bad(format!("{field}.{other}: it is unknown; {known}"))),
+            (other, _) => return Err(ApiError::bad_request(format!("{field}.{other}: the field is unknown; {known}"))),
         };
         spec.insert(key.to_owned(), value);
     }
@@ -197,26 +207,28 @@ fn heartbeat(field: &str, value: &Value) -> Result<Value, ApiError> {
 }
 
 fn profile(field: &str, value: &Value) -> Result<Value, ApiError> {
-    let object = value.as_object().ok_or_else(|| bad(format!("{field}: an object, or null")))?;
+    let object = value.as_object().ok_or_else(|| ApiError::bad_request(format!("{field}: an object, or null")))?;
     let (mut spec, mut extra) = (Map::new(), Map::new());
     for (key, value) in object {
-        let known = PROFILE.iter().find(|(sent, _)| sent == key);
-        let list = LISTS.contains(&key.as_str());
-        let right = match value {
+        let known = PROFILE_FIELDS.iter().find(|(name, _)| name == key);
+        let list = LIST_FIELDS.contains(&key.as_str());
+        let valid = match value {
             Value::Null => true,
             Value::String(_) => !list,
             Value::Array(items) => list && items.iter().all(Value::is_string),
             Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
         };
-        if !right {
-            let what = if list { "a list of texts" } else { "a text" };
-            return Err(bad(format!("{field}.{key}: {what}, or null")));
+        if !valid {
+            let expected = if list { "a list of texts" } else { "a text" };
+            return Err(ApiError::bad_request(format!("{field}.{key}: {expected}, or null")));
         }
         match known {
-            Some((_, of_spec)) => spec.insert((*of_spec).to_owned(), value.clone()),
-            None if is_word(key) => extra.insert(key.clone(), value.clone()),
+            Some((_, spec_field)) => spec.insert((*spec_field).to_owned(), value.clone()),
+            None if is_extra_key(key) => extra.insert(key.clone(), value.clone()),
             None => {
-                return Err(bad(format!("{field}.{key:?}: further facts have lower-case names such as team_name")));
+                return Err(ApiError::bad_request(format!(
+                    "{field}.{key:?}: further facts have lower-case names such as team_name"
+                )));
             }
         };
     }
@@ -226,14 +238,14 @@ fn profile(field: &str, value: &Value) -> Result<Value, ApiError> {
     Ok(Value::Object(spec))
 }
 
-/// Whether a key may stand in `identityProfile.extra`.
-fn is_word(key: &str) -> bool {
+/// Whether `identityProfile.extra` accepts a key.
+fn is_extra_key(key: &str) -> bool {
     key.len() <= 63
         && key.starts_with(|c: char| c.is_ascii_lowercase())
         && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// The name of a resource that is made of a name: a DNS-1123 label, or nothing.
+/// The slug of a name: a DNS-1123 label, or an empty text.
 fn slug(name: &str) -> String {
     let mut slug = String::new();
     for c in name.chars().map(|c| c.to_ascii_lowercase()) {
@@ -247,13 +259,13 @@ fn slug(name: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// Whether this is a DNS-1123 label, as names of namespaces are.
+/// Whether `name` is a DNS-1123 label, such as the name of a namespace.
 fn is_label(name: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= 63 && name.starts_with(word) && name.ends_with(word) && name.chars().all(|c| word(c) || c == '-')
 }
 
-/// Removes what is null, of which a new object has nothing.
+/// Removes null values, which have no meaning in a new object.
 pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -273,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_body_becomes_a_spec() {
+    fn the_body_of_the_documentation_becomes_a_spec() {
         let body = json!({
             "name": "DevOps Engineer", "board_id": "b", "is_board_lead": false,
             "identity_profile": { "role": "DevOps Engineer", "expertise": ["Kubernetes"],
@@ -282,7 +294,7 @@ mod tests {
             "soul_template": "Be kind.",
         });
         let fields = read(&body).unwrap();
-        assert_eq!((fields.slug().unwrap().as_str(), fields.board.as_deref()), ("devops-engineer", Some("b")));
+        assert_eq!((fields.object_name().unwrap().as_str(), fields.board.as_deref()), ("devops-engineer", Some("b")));
         let spec: crate::api::agent::AgentSpec =
             serde_json::from_value(without_nulls(Value::Object(fields.spec))).unwrap();
         assert_eq!(spec.display_name.as_deref(), Some("DevOps Engineer"));
@@ -312,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_name_is_a_label() {
+    fn an_object_name_is_a_label() {
         for (name, expected) in
             [("  Dév Ops! ", "d-v-ops"), ("日本", ""), ("A--B", "a-b"), (&"x".repeat(80), &"x".repeat(63))]
         {
             assert_eq!(slug(name), expected);
         }
-        let given = |name: &str| BodyFields { resource_name: Some(name.into()), ..BodyFields::default() }.slug();
+        let given = |name: &str| BodyFields { resource_name: Some(name.into()), ..BodyFields::default() }.object_name();
         assert!(given("ops-1").is_ok() && given("Ops").is_err() && given("").is_err() && given("-a").is_err());
     }
 }

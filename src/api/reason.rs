@@ -1,0 +1,229 @@
+//! Reasons of conditions.
+
+use super::words::words;
+
+words! {
+    /// The reason of a condition.
+    Reason {
+        /// The object is as specified.
+        Reconciled,
+        /// Muster works on the object.
+        Progressing,
+        /// The object is being deleted.
+        Deleting,
+        /// The deletion waits for the gateway.
+        DeletionBlocked,
+        /// The Board does not exist.
+        BoardNotFound,
+        /// The AgentGateway does not exist.
+        GatewayNotFound,
+        /// The AgentGateway does not admit this namespace.
+        NotAdmitted,
+        /// The AgentGateway is not ready.
+        GatewayNotReady,
+        /// Another Agent is the lead of the board or the main agent of the gateway.
+        RoleTaken,
+        /// The board has its maximum number of agents.
+        BoardFull,
+        /// An agent that Muster did not create for this Agent has the id.
+        AgentIdTaken,
+        /// A ConfigMap, or a key of it, does not exist.
+        ConfigMapNotFound,
+        /// A template cannot be rendered.
+        TemplateError,
+        /// A Secret, or a key of it, does not exist.
+        SecretNotFound,
+        /// A Secret with the name belongs to another owner.
+        SecretConflict,
+        /// The content of a Secret is not valid.
+        SecretInvalid,
+        /// A field of the spec is not valid.
+        InvalidSpec,
+        /// The gateway refuses the agent's config entry.
+        EntryRefused,
+        /// The write of the agent's config entry had no effect and is retried.
+        EntryDelayed,
+        /// A write did not last after its maximum number of repetitions and is held back.
+        RepeatedWrite,
+        /// The agent's config entry waits for the next config write.
+        WaitingForConfigWrite,
+        /// The gateway has not applied its last config yet.
+        NotSettled,
+        /// The gateway's rate limit of config writes is used up.
+        RateLimited,
+        /// A file is longer than the gateway passes to an agent.
+        FileTooLarge,
+        /// The gateway refuses to read or to write a file.
+        FileRefused,
+        /// Somebody else changed a file, and its drift policy keeps the change.
+        Drifted,
+        /// The gateway refuses each label for the session.
+        LabelRefused,
+        /// A request to the gateway failed.
+        GatewayError,
+        /// A request to Kubernetes failed.
+        KubernetesError,
+        /// The agent was woken and has not checked in yet.
+        WaitingForCheckIn,
+        /// The agent did not check in by its deadline and is woken again.
+        DeadlineExceeded,
+        /// The agent did not check in after the maximum number of wake messages.
+        MaxWakeAttempts,
+        /// The agent has not called Muster's API for two heartbeat intervals.
+        Stale,
+        /// The agent has checked in.
+        CheckedIn,
+        /// The agent is not woken and has not called Muster's API.
+        NotWoken,
+        /// The object is suspended.
+        Suspended,
+        /// The object is not suspended.
+        Running,
+        /// Muster is connected to the gateway.
+        Connected,
+        /// Muster connects to the gateway.
+        Connecting,
+        /// Muster cannot reach the gateway.
+        Unreachable,
+        /// The gateway refused the credential.
+        BadCredentials,
+        /// The gateway did not grant the required scopes.
+        ScopesMissing,
+        /// The gateway requires an approval of the device.
+        PairingRequired,
+        /// The gateway refused the device.
+        DeviceRejected,
+        /// Muster and the gateway have no common protocol version.
+        ProtocolMismatch,
+        /// The gateway does not offer required methods.
+        MethodsMissing,
+        /// Muster cannot read the gateway's config or roster.
+        RosterUnreadable,
+        /// The gateway refused the connection for another reason.
+        Refused,
+        /// The state is unknown without a connection.
+        NotConnected,
+        /// The board has no lead.
+        NoLead,
+        /// The lead is not ready.
+        LeadNotReady,
+        /// The board exceeds its maximum number of agents.
+        OverLimit,
+        /// Agents are still bound to the gateway.
+        AgentsBound,
+        /// Agents that Muster did not create lost their heartbeats.
+        HeartbeatsStopped,
+    }
+}
+
+/// How long the cause of a reason lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// The cause lasts until a person changes something: kstatus `Stalled`.
+    Lasting,
+    /// The cause may pass without a change: kstatus `Reconciling`.
+    Passing,
+    /// The error behind the reason decides.
+    OfTheError,
+}
+
+impl Reason {
+    /// How long the cause of the reason lasts. kstatus follows from it, for all three resources.
+    #[must_use]
+    pub fn persistence(self) -> Persistence {
+        match self {
+            Self::BoardNotFound
+            | Self::GatewayNotFound
+            | Self::NotAdmitted
+            | Self::RoleTaken
+            | Self::BoardFull
+            | Self::AgentIdTaken
+            | Self::ConfigMapNotFound
+            | Self::TemplateError
+            | Self::SecretNotFound
+            | Self::SecretConflict
+            | Self::SecretInvalid
+            | Self::InvalidSpec
+            | Self::EntryRefused
+            | Self::FileTooLarge
+            | Self::FileRefused
+            | Self::LabelRefused
+            | Self::MaxWakeAttempts
+            | Self::BadCredentials
+            | Self::ScopesMissing
+            | Self::PairingRequired
+            | Self::DeviceRejected
+            | Self::ProtocolMismatch
+            | Self::MethodsMissing
+            | Self::RosterUnreadable
+            | Self::Refused
+            | Self::NoLead
+            | Self::OverLimit
+            | Self::HeartbeatsStopped => Persistence::Lasting,
+            Self::DeletionBlocked | Self::RepeatedWrite | Self::GatewayError | Self::KubernetesError => {
+                Persistence::OfTheError
+            }
+            Self::Reconciled
+            | Self::Progressing
+            | Self::Deleting
+            | Self::GatewayNotReady
+            | Self::EntryDelayed
+            | Self::WaitingForConfigWrite
+            | Self::NotSettled
+            | Self::RateLimited
+            | Self::Drifted
+            | Self::WaitingForCheckIn
+            | Self::DeadlineExceeded
+            | Self::Stale
+            | Self::CheckedIn
+            | Self::NotWoken
+            | Self::Suspended
+            | Self::Running
+            | Self::Connected
+            | Self::Connecting
+            | Self::Unreachable
+            | Self::NotConnected
+            | Self::LeadNotReady
+            | Self::AgentsBound => Persistence::Passing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_a_gateway_that_needs_a_person_are_lasting() {
+        for reason in [
+            Reason::BadCredentials,
+            Reason::ScopesMissing,
+            Reason::PairingRequired,
+            Reason::DeviceRejected,
+            Reason::ProtocolMismatch,
+            Reason::MethodsMissing,
+            Reason::RosterUnreadable,
+            Reason::Refused,
+            Reason::SecretNotFound,
+            Reason::SecretInvalid,
+            Reason::InvalidSpec,
+        ] {
+            assert_eq!(reason.persistence(), Persistence::Lasting, "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_reasons_of_a_gateway_that_may_pass_without_a_change_are_not_lasting() {
+        for reason in [
+            Reason::AgentsBound,
+            Reason::Connecting,
+            Reason::Deleting,
+            Reason::NotSettled,
+            Reason::RateLimited,
+            Reason::Suspended,
+            Reason::Unreachable,
+        ] {
+            assert_eq!(reason.persistence(), Persistence::Passing, "{reason}");
+        }
+    }
+}
