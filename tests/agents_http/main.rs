@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions fail a test by a panic too")]
 
 mod connections;
+mod heartbeat_writer;
 #[allow(dead_code, reason = "this API needs less of the Kubernetes side than the operator does")]
-#[path = "../operator/memory.rs"]
+#[path = "../controllers/memory.rs"]
 mod memory;
-mod passing_on;
 mod refusals;
 mod rig;
 mod rotation;

@@ -11,18 +11,18 @@
 
 mod adoption;
 mod authority;
+mod bad_input;
 mod deletion;
-mod eras;
 mod fleet;
 mod lifecycle;
 mod main_job;
 mod manifests;
+mod old_versions;
 mod outages;
 mod people;
 mod remote;
-mod souls;
+mod soul_directory;
 mod stack;
-mod trouble;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -94,16 +94,16 @@ fn main() {
         people::who_may_not_is_refused_with_the_right_that_is_missing,
         people::the_api_is_as_it_is_described,
         adoption::what_is_imported_is_adopted_as_it_is_and_stays_when_the_manifests_go,
-        souls::the_soul_for_a_role_comes_over_https_when_that_is_allowed,
-        eras::the_main_job_is_done_on_2026_3_2,
-        eras::the_main_job_is_done_on_2026_5_28,
-        eras::the_main_job_is_done_on_2026_7_1,
-        eras::thirty_agents_on_2026_7_1_need_no_more_config_writes_than_one_minute_has,
+        soul_directory::the_soul_for_a_role_comes_over_https_when_that_is_allowed,
+        old_versions::the_main_job_is_done_on_2026_3_2,
+        old_versions::the_main_job_is_done_on_2026_5_28,
+        old_versions::the_main_job_is_done_on_2026_7_1,
+        old_versions::thirty_agents_on_2026_7_1_need_no_more_config_writes_than_one_minute_has,
         remote::a_gateway_far_away_is_trusted_by_its_certificate_and_approves_this_device,
-        eras::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
-        trouble::bad_references_and_templates_end_in_conditions_that_say_what_to_do,
-        trouble::a_wrong_token_and_an_unreachable_gateway_are_told_and_heal,
-        trouble::a_namespace_that_is_not_admitted_is_refused_until_it_is,
+        old_versions::an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded,
+        bad_input::bad_references_and_templates_end_in_conditions_that_say_what_to_do,
+        bad_input::a_wrong_token_and_an_unreachable_gateway_are_told_and_heal,
+        bad_input::a_namespace_that_is_not_admitted_is_refused_until_it_is,
         fleet::a_person_watches_agents_come_up_without_a_reload,
         fleet::a_token_that_is_not_accepted_leads_back_to_the_form,
         deletion::an_agent_that_is_deleted_leaves_nothing_behind,

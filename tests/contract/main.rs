@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
-mod ask;
 mod heartbeats;
 mod kills;
-mod mixed;
+mod mixed_profiles;
 mod password;
+mod raw_request;
 mod subject;
 mod suite;
 mod table;
@@ -192,7 +192,7 @@ fn main() {
     // Those that wait for minutes begin first and take no place from the others.
     let mut trials = kills::waiting(&runtime);
     arguments.test_threads.get_or_insert(PLACES + trials.len());
-    for (version, profile) in SIMULATED.into_iter().chain(mixed::PROFILES) {
+    for (version, profile) in SIMULATED.into_iter().chain(mixed_profiles::PROFILES) {
         for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
         }

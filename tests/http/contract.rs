@@ -7,8 +7,8 @@ use axum::http::{Request, StatusCode};
 use muster::http::people;
 use serde_json::{Value, json};
 
-use crate::access::Allowed;
 use crate::memory::MemoryStore;
+use crate::memory_rbac::Allowed;
 use crate::rig::{ADMIN, Rig, answer};
 
 /// The routes that agents call.

@@ -7,12 +7,12 @@
     reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
 )]
 
-mod access;
 mod contract;
 mod list;
-#[path = "../operator/memory.rs"]
+#[path = "../controllers/memory.rs"]
 #[allow(dead_code, reason = "it is shared with the tests of the reconcilers, which need more of it")]
 mod memory;
+mod memory_rbac;
 mod rig;
 mod stream;
 mod write;

@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::access::Allowed;
 use crate::memory::{InMemory, MemoryStore};
+use crate::memory_rbac::Allowed;
 
 /// May do everything everywhere.
 pub(crate) const ADMIN: &str = "admin-token";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_simulator::{Fault, Profile};
 
-use crate::life::{Bounds, Id, Life};
+use crate::lifecycle_matrix::{Bounds, Id, Life};
 
 /// The gateways that live through it: the newest, and one that still deletes main sessions.
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];

@@ -27,8 +27,8 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::Instant;
 use url::Url;
 
-use crate::directory::Directory;
 use crate::memory::{InMemory, MemoryStore};
+use crate::memory_directory::Directory;
 
 /// The namespace of everything, unless a test says otherwise.
 pub(crate) const NS: &str = "fleet";
