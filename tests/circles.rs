@@ -166,7 +166,7 @@ fn circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
 }
 
 #[test]
-fn no_file_imports_another_in_a_circle() {
+fn no_imports_form_a_cycle() {
     for (src, least) in [("src", 100), ("simulator/src", 30)] {
         let read = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(src));
         assert!(read.0.len() > least, "{src}: {}", read.0.len());
@@ -176,7 +176,7 @@ fn no_file_imports_another_in_a_circle() {
 }
 
 #[test]
-fn a_circle_is_found_through_groups_re_exports_and_paths_in_the_code() {
+fn cycles_are_found_through_groups_re_exports_and_code_paths() {
     let file = |source: &str, is_folder| imports(source, is_folder);
     let name = |text: &str| text.split("::").map(str::to_owned).collect::<Vec<_>>();
     let files = [

@@ -9,7 +9,7 @@ use kube::core::cel::{Validator, compile_schema};
 use muster::api::crds;
 
 #[test]
-fn the_files_in_crds_are_made_from_the_types() {
+fn the_files_in_crds_match_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     for (name, crd) in crds::all() {
         let text = crds::yaml(&crd).unwrap();
@@ -66,7 +66,7 @@ fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
 }
 
 #[test]
-fn every_name_of_another_object_has_the_form_that_kubernetes_takes() {
+fn every_object_reference_has_a_name_pattern() {
     let mut missing = Vec::new();
     for (name, crd) in crds::all() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
@@ -91,7 +91,7 @@ fn names(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
 }
 
 #[test]
-fn a_name_that_is_too_long_is_refused_when_it_is_new_and_lets_what_exists_go_on() {
+fn a_too_long_name_is_refused_for_a_new_object_and_accepted_for_an_existing_one() {
     for (file, crd) in crds::all() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
         let rules = &schema["openAPIV3Schema"]["x-kubernetes-validations"];

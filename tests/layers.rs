@@ -167,7 +167,7 @@ fn every_module_belongs_to_a_layer() {
 }
 
 #[test]
-fn the_reader_of_imports_sees_paths_groups_and_async() {
+fn the_import_reader_recognizes_paths_groups_and_async() {
     let code = "use crate::{api::Agent, core};\nlet x = crate::openclaw::model::ConnectionState::Up;\nasync fn f() { tokio::spawn(g()) }";
     assert_eq!(named(code), ["api", "core", "openclaw::model"].map(str::to_owned).into());
     assert_eq!(named("crate::openclaw::GatewayClient"), ["openclaw".to_owned()].into());

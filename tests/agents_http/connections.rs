@@ -43,7 +43,7 @@ async fn said(address: SocketAddr, text: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_sends_no_headers_is_cut_off() {
+async fn a_client_without_complete_headers_is_disconnected() {
     let served = served(echo()).await;
     for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: muster\r\n"] {
         let began = Instant::now();
@@ -54,14 +54,14 @@ async fn a_client_that_sends_no_headers_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_within_its_body_is_told_and_cut_off() {
+async fn a_client_that_stops_within_its_body_gets_408_and_is_disconnected() {
     let served = served(echo()).await;
     let answer = said(served.address, "POST /echo HTTP/1.1\r\nhost: muster\r\ncontent-length: 9\r\n\r\nhalf").await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"timeout\""), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_idle_after_an_answer_is_closed() {
+async fn a_connection_idle_after_a_response_is_closed() {
     let served = served(echo()).await;
     let answer = said(served.address, "GET / HTTP/1.1\r\nhost: muster\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("here"), "{answer}");
@@ -80,7 +80,7 @@ async fn endless_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_is_answered_after_the_stop() {
+async fn a_pending_request_is_answered_after_the_stop() {
     let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (tell, wait) = (Arc::clone(&begun), Arc::clone(&go));
     let slow = get(move || async move {
@@ -110,7 +110,7 @@ impl Drop for Told {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let ended = Arc::new(Notify::new());
     let told = Arc::new(Mutex::new(Some(Told(Arc::clone(&ended)))));
     let endless = get(move || async move {

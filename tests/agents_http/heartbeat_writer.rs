@@ -16,7 +16,7 @@ fn key() -> ObjectKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_agents_heartbeat_is_written_at_most_once_in_thirty_seconds() {
+async fn an_unchanged_heartbeat_is_written_at_most_once_in_thirty_seconds() {
     let mut rig = Rig::new();
     rig.agent("a", |_| {});
     for _ in 0..7 {
@@ -32,7 +32,7 @@ async fn a_quiet_agents_heartbeat_is_written_at_most_once_in_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
+async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
     let mut rig = Rig::new();
     rig.agent("a", |_| {});
     let (controller, mut queue) = mpsc::unbounded_channel();
@@ -52,13 +52,13 @@ async fn a_changed_report_goes_to_the_reconcile_and_a_repeated_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_gone_is_passed_over() {
+async fn a_heartbeat_of_a_deleted_agent_writes_nothing() {
     let rig = Rig::new();
     assert_eq!(pass_on(&rig.state, &key()).await, HeartbeatOutcome::Nothing);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_that_could_not_be_written_is_written_a_little_later() {
+async fn a_failed_heartbeat_write_is_retried() {
     let mut rig = Rig::new();
     rig.agent("a", |_| {});
     let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);

@@ -18,7 +18,7 @@ fn deleting(agent: &mut Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_answered_with_who_the_caller_is() {
+async fn a_heartbeat_response_names_the_agent() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     for path in ["/api/v1/agents/uid-a/heartbeat", "/api/v1/agents/mc-a/heartbeat", "/api/v1/agent/heartbeat"] {
@@ -30,7 +30,7 @@ async fn a_heartbeat_is_answered_with_who_the_caller_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspended_agent_is_told_that_it_is_paused() {
+async fn a_heartbeat_response_shows_a_suspended_agent_as_paused() {
     let rig = Rig::new();
     rig.agent("a", |agent| agent["spec"]["suspend"] = json!(true));
     let answer = rig.call(heartbeat("a-token")).await;
@@ -38,7 +38,7 @@ async fn a_suspended_agent_is_told_that_it_is_paused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_refusal_has_a_status_a_code_and_a_sentence() {
+async fn each_refusal_has_a_status_a_code_and_a_message() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
@@ -67,7 +67,7 @@ async fn each_refusal_has_a_status_a_code_and_a_sentence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_nothing_tells_which_agents_there_are() {
+async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("gone", deleting);
@@ -83,7 +83,7 @@ async fn without_a_token_nothing_tells_which_agents_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_calls_too_often_is_told_when_to_come_back() {
+async fn a_rate_limited_agent_gets_retry_after() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
@@ -99,7 +99,7 @@ async fn who_calls_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn guessing_is_slowed_down_and_a_good_token_beside_it_is_not() {
+async fn token_guessing_is_rate_limited_and_a_valid_token_is_not() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     let mut told = Vec::new();
@@ -111,7 +111,7 @@ async fn guessing_is_slowed_down_and_a_good_token_beside_it_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_not_known_yet_is_not_refused_while_the_operator_starts() {
+async fn an_unknown_token_gets_503_while_the_operator_starts() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.probes.synced.store(false, Ordering::Relaxed);

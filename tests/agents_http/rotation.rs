@@ -21,7 +21,7 @@ fn rotating(valid_until: Option<&str>) -> impl FnOnce(&mut Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_tokens_work_until_the_new_one_is_used_and_then_only_that() {
+async fn both_tokens_work_until_the_first_use_of_the_new_token() {
     let rig = Rig::new();
     rig.agent("a", rotating(None));
     assert_eq!((rig.checks_in("old").await, rig.checks_in("old").await), (200, 200));
@@ -31,7 +31,7 @@ async fn both_tokens_work_until_the_new_one_is_used_and_then_only_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_previous_token_works_no_longer_than_its_time() {
+async fn the_previous_token_expires_at_valid_until() {
     let rig = Rig::new();
     rig.agent("a", rotating(Some("2026-01-01T00:10:00Z")));
     assert_eq!(rig.checks_in("old").await, 200);
@@ -41,7 +41,7 @@ async fn the_previous_token_works_no_longer_than_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_use_of_a_token_is_told_once_and_at_once() {
+async fn the_first_use_of_a_token_is_queued_once_without_delay() {
     let mut rig = Rig::new();
     rig.agent("a", rotating(None));
     rig.checks_in("old").await;

@@ -111,7 +111,7 @@ async fn a_new_certificate_is_served_and_open_connections_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_shake_hands_is_cut_off() {
+async fn a_client_without_a_tls_handshake_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let pair = pair();
     mount(folder.path(), "1", &pair.certificate, &pair.key);

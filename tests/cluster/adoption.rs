@@ -91,7 +91,7 @@ async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
     Ok(manifests)
 }
 
-pub(crate) async fn what_is_imported_is_adopted_as_it_is_and_stays_when_the_manifests_go(
+pub(crate) async fn imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     made_by_hand(stack).await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::stack::{Stack, asleep, board, manifest, worker};
 
-pub(crate) async fn bad_references_and_templates_end_in_conditions_that_say_what_to_do(
+pub(crate) async fn bad_references_and_templates_end_in_conditions_with_the_remedy(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let fleet = stack.fleet("bad").await?;
@@ -44,7 +44,7 @@ pub(crate) async fn bad_references_and_templates_end_in_conditions_that_say_what
     fleet.delete().await
 }
 
-pub(crate) async fn a_wrong_token_and_an_unreachable_gateway_are_told_and_heal(
+pub(crate) async fn a_wrong_token_and_an_unreachable_gateway_are_reported_and_recover(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let fleet = stack.namespace("away").await?;
@@ -69,7 +69,7 @@ pub(crate) async fn a_wrong_token_and_an_unreachable_gateway_are_told_and_heal(
     fleet.delete().await
 }
 
-pub(crate) async fn a_namespace_that_is_not_admitted_is_refused_until_it_is(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_namespace_is_refused_until_it_is_admitted(stack: &mut Stack) -> Result<(), Failure> {
     let shared = stack.fleet("shared").await?;
     let guests = stack.namespace("guests").await?;
     let far = manifest("Board", "ops", json!({ "gatewayRef": { "name": "gw", "namespace": "shared" } }));

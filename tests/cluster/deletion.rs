@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::stack::{PATIENCE, Stack, asleep, board, manifest, worker};
 
-pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_deleted_agent_leaves_nothing(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("gone").await?;
     fleet.apply(&[worker("one"), asleep("two")]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
@@ -26,7 +26,7 @@ pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut S
     fleet.delete().await
 }
 
-pub(crate) async fn a_namespace_goes_with_the_gateway_and_its_secret_in_it(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_namespace_with_a_gateway_and_its_secret_can_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("doomed").await?;
     fleet.apply(&[worker("one"), asleep("two"), asleep("three")]).await?;
     fleet.all_ready().await?;
@@ -43,7 +43,7 @@ pub(crate) async fn a_namespace_goes_with_the_gateway_and_its_secret_in_it(stack
     Ok(())
 }
 
-pub(crate) async fn a_gateway_that_goes_first_still_lets_its_agents_go(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn agents_can_be_deleted_after_their_gateway(stack: &mut Stack) -> Result<(), Failure> {
     for order in [["agentgateway/gw", "board/ops", "agent/one"], ["board/ops", "agentgateway/gw", "agent/one"]] {
         let fleet = stack.fleet("orders").await?;
         fleet.apply(&[asleep("one")]).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn a_gateway_that_goes_first_still_lets_its_agents_go(stack: &m
     Ok(())
 }
 
-pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_restored_namespace_can_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let from = stack.fleet("backed-up").await?;
     from.apply(&[asleep("one")]).await?;
     from.all_ready().await?;
@@ -91,7 +91,7 @@ pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
+pub(crate) async fn a_gateway_without_its_finalizer_blocks_no_namespace_deletion(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     for running in [true, false] {
@@ -117,9 +117,7 @@ pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
     Ok(())
 }
 
-pub(crate) async fn an_agent_with_names_that_are_refused_today_can_still_be_deleted(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+pub(crate) async fn an_agent_with_a_name_refused_today_can_still_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("old-names").await?;
     // As the resource was defined before.
     let schema = "/spec/versions/0/schema/openAPIV3Schema";

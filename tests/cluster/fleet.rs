@@ -46,7 +46,7 @@ async fn fits(browser: &mut Browser) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn a_person_watches_agents_come_up_without_a_reload(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_page_shows_new_agents_without_a_reload(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("page").await?;
     let token = viewer(&fleet).await?;
     let mut browser = Browser::start().await?;
@@ -116,7 +116,7 @@ async fn one_agent(browser: &mut Browser, fleet: &Fleet, message: &str) -> Resul
     until_rows(browser, &["page/lost", "page/one"]).await
 }
 
-pub(crate) async fn a_token_that_is_not_accepted_leads_back_to_the_form(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_refused_token_leads_back_to_the_form(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("strangers").await?;
     let mut browser = Browser::start().await?;
     browser.resize(360, 740).await?;

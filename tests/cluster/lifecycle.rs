@@ -91,7 +91,7 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     fleet.delete().await
 }
 
-pub(crate) async fn runs_of_the_gateway_are_told_and_a_session_starts_anew(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn runs_are_reported_and_a_session_is_reset(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("sessions").await?;
     fleet.apply(&[worker("one")]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;

@@ -224,9 +224,7 @@ pub(crate) async fn a_changed_agent_board_gateway_and_config_map_reach_the_files
     fleet.delete().await
 }
 
-pub(crate) async fn what_is_lost_on_the_gateway_comes_back_with_the_next_resync(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+pub(crate) async fn losses_on_the_gateway_are_repaired_by_the_next_resync(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("repair").await?;
     fleet.apply(&[asleep("one"), worker("two")]).await?;
     fleet.all_ready().await?;

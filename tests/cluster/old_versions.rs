@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::stack::{Fleet, PATIENCE, Stack, asleep, manifest, worker};
 
-pub(crate) async fn the_main_job_is_done_on_2026_3_2(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_main_job_works_on_2026_3_2(stack: &mut Stack) -> Result<(), Failure> {
     main_job(stack, "2026.3.2").await
 }
 
-pub(crate) async fn the_main_job_is_done_on_2026_5_28(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_main_job_works_on_2026_5_28(stack: &mut Stack) -> Result<(), Failure> {
     main_job(stack, "2026.5.28").await
 }
 
-pub(crate) async fn the_main_job_is_done_on_2026_7_1(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_main_job_works_on_2026_7_1(stack: &mut Stack) -> Result<(), Failure> {
     main_job(stack, "2026.7.1").await
 }
 
@@ -92,7 +92,7 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
 }
 
 /// More agents than 2026.7.1 takes config writes in a minute, which are three.
-pub(crate) async fn thirty_agents_on_2026_7_1_need_no_more_config_writes_than_one_minute_has(
+pub(crate) async fn thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let era = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;

@@ -14,9 +14,7 @@ async fn until_agents(openclaw: &OpenClaw, what: &str, enough: impl Fn(usize) ->
 }
 
 /// On a gateway of its own: one on which removals were cut off may not boot again.
-pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_agent(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+pub(crate) async fn repeated_operator_kills_create_no_second_agent(stack: &mut Stack) -> Result<(), Failure> {
     let own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("killed", &own).await?;
     let names: Vec<_> = (0..6).map(|n| format!("agent-{n}")).collect();
@@ -52,7 +50,7 @@ pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_a
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_killed_gateway_is_reported_and_recovers(stack: &mut Stack) -> Result<(), Failure> {
     let mut own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("outage", &own).await?;
     fleet.apply(&[asleep("one")]).await?;
@@ -71,7 +69,7 @@ pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_that_freezes_is_noticed_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_frozen_gateway_is_noticed_and_recovers(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("frozen").await?;
     fleet.apply(&[asleep("one")]).await?;
     fleet.all_ready().await?;
@@ -86,7 +84,7 @@ pub(crate) async fn a_gateway_that_freezes_is_noticed_and_heals(stack: &mut Stac
     fleet.delete().await
 }
 
-pub(crate) async fn an_operator_that_is_asked_to_end_ends_by_itself(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_terminated_operator_exits_gracefully(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("ending").await?;
     fleet.apply(&[asleep("one")]).await?;
     fleet.all_ready().await?;

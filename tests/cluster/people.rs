@@ -156,7 +156,7 @@ async fn synced_and_told(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_documented_commands_work_unchanged(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("people").await?;
     fleet.wait("condition=Ready", &["agentgateway/gw"]).await?;
     let token = account(&fleet, "person", Some("muster-edit")).await?;
@@ -203,7 +203,7 @@ pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack)
     fleet.delete().await
 }
 
-pub(crate) async fn who_may_not_is_refused_with_the_right_that_is_missing(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_forbidden_user_gets_the_missing_permission(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("strangers").await?;
     fleet.apply(&[asleep("one")]).await?;
     let id = fleet.field("agent/one", ".metadata.uid").await?;
@@ -229,7 +229,7 @@ pub(crate) async fn who_may_not_is_refused_with_the_right_that_is_missing(stack:
     fleet.delete().await
 }
 
-pub(crate) async fn the_api_is_as_it_is_described(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_api_matches_its_openapi_document(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("described").await?;
     fleet.apply(&[asleep("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;

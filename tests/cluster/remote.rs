@@ -78,7 +78,7 @@ async fn device_token(fleet: &Fleet) -> Result<String, Failure> {
     fleet.field("secret/gw-device", ".data.device-token").await
 }
 
-pub(crate) async fn a_gateway_far_away_is_trusted_by_its_certificate_and_approves_this_device(
+pub(crate) async fn a_remote_gateway_is_trusted_by_its_certificate_and_approves_the_device(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let far = RemoteOpenClaw::start().await?;

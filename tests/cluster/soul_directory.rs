@@ -64,7 +64,7 @@ fn gateway(stack: &Stack, directory: Value) -> Value {
     gateway
 }
 
-pub(crate) async fn the_soul_for_a_role_comes_over_https_when_that_is_allowed(
+pub(crate) async fn a_soul_is_fetched_over_https_from_an_allowed_private_address(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let directory = Directory::start(&stack.authority).await?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::subject::{PATIENCE, Subject, entry};
 use crate::{Profiles, SIMULATED};
 
-const NAME: &str = "an_empty_heartbeat_block_keeps_an_agent_beating_as_before";
+const NAME: &str = "an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent";
 /// The two agents that are there before.
 const OTHERS: [&str; 2] = ["main", "helper"];
 

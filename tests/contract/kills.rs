@@ -42,16 +42,16 @@ macro_rules! kills {
 }
 
 const KILLS: [(&str, Test); 4] = kills![
-    a_config_write_that_a_kill_cut_off_is_made_once,
-    a_creation_that_a_kill_cut_off_makes_one_agent,
-    a_file_that_a_kill_cut_off_is_the_old_or_the_new_one,
-    a_removal_that_a_kill_cut_off_at_once_is_made,
+    a_config_write_interrupted_by_a_kill_is_made_once,
+    a_creation_interrupted_by_a_kill_makes_one_agent,
+    a_file_write_interrupted_by_a_kill_leaves_the_old_or_the_new_file,
+    a_removal_interrupted_early_by_a_kill_is_completed,
 ];
 
 /// What leaves a gateway behind that is of no use for other tests for a while: five minutes, as a rule.
 const LATER_KILLS: [(&str, Test); 2] = kills![
-    a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applies_its_config_again,
-    a_removal_that_a_kill_cut_off_later_is_made_although_the_gateway_may_need_help,
+    a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config,
+    a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy,
 ];
 
 /// Tests that share a gateway.
@@ -199,7 +199,7 @@ fn state(gateway: &OpenClaw, id: &str) -> PathBuf {
     gateway.home().join(".openclaw/agents").join(id)
 }
 
-async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
+async fn a_config_write_interrupted_by_a_kill_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
     let mut wanted: BTreeSet<_> = gateway.agents()?.into_iter().collect();
     let mut aim = Aim::at(AT_ONCE);
@@ -237,7 +237,7 @@ fn entries(count: usize) -> Vec<AgentEntry> {
     std::iter::repeat_with(entry).take(count).collect()
 }
 
-async fn a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applies_its_config_again(
+async fn a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config(
     gateway: &mut OpenClaw,
 ) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
@@ -296,7 +296,7 @@ async fn killed_in_a_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Res
     Ok(())
 }
 
-async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {
+async fn a_creation_interrupted_by_a_kill_makes_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
     let (mut aim, mut inventory) = (Aim::at(AT_ONCE), subject.client.inventory());
     loop {
@@ -323,7 +323,9 @@ async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) 
     }
 }
 
-async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut OpenClaw) -> Result<(), Failure> {
+async fn a_file_write_interrupted_by_a_kill_leaves_the_old_or_the_new_file(
+    gateway: &mut OpenClaw,
+) -> Result<(), Failure> {
     let subject = quiet(gateway).await?;
     let id = subject.agent().await?.id;
     settled(&subject).await?;
@@ -347,11 +349,11 @@ async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut Open
     }
 }
 
-async fn a_removal_that_a_kill_cut_off_at_once_is_made(gateway: &mut OpenClaw) -> Result<(), Failure> {
+async fn a_removal_interrupted_early_by_a_kill_is_completed(gateway: &mut OpenClaw) -> Result<(), Failure> {
     removed_in_spite_of_a_kill(gateway, AT_ONCE).await
 }
 
-async fn a_removal_that_a_kill_cut_off_later_is_made_although_the_gateway_may_need_help(
+async fn a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy(
     gateway: &mut OpenClaw,
 ) -> Result<(), Failure> {
     removed_in_spite_of_a_kill(gateway, IN_A_REMOVAL).await

@@ -14,7 +14,7 @@ const PASSWORD: &str = "the-gateways-password";
 
 pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     let trial = |version: &'static str| {
-        let (runtime, name) = (Arc::clone(runtime), "who_has_it_is_let_in_and_who_has_another_is_told");
+        let (runtime, name) = (Arc::clone(runtime), "the_right_password_connects_and_a_wrong_one_is_bad_credentials");
         Trial::test(format!("OpenClaw {version}, by password: {name}"), move || {
             runtime.block_on(let_in(version)).map_err(|error| super::failed(&error))
         })

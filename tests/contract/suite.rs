@@ -18,7 +18,7 @@ fn session(id: &str) -> String {
     format!("agent:{id}:main")
 }
 
-pub(crate) async fn an_entry_makes_an_agent_and_the_same_entry_makes_no_second_write(
+pub(crate) async fn an_entry_creates_an_agent_and_the_same_entry_causes_no_second_write(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let entry = gateway.agent().await?;
@@ -32,7 +32,7 @@ pub(crate) async fn an_entry_makes_an_agent_and_the_same_entry_makes_no_second_w
     Ok(())
 }
 
-pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_none(
+pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_no_entry(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let before = gateway.count("config.patch");
@@ -43,7 +43,7 @@ pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_none(
     Ok(())
 }
 
-pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others_added(
+pub(crate) async fn a_changed_entry_changes_its_own_fields_and_keeps_foreign_fields(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let (first, other) = (entry(), entry());
@@ -61,9 +61,7 @@ pub(crate) async fn a_changed_entry_changes_what_it_names_and_leaves_what_others
     Ok(())
 }
 
-pub(crate) async fn a_text_that_looks_like_a_variable_is_read_as_it_was_written(
-    gateway: &Subject,
-) -> Result<(), Failure> {
+pub(crate) async fn a_text_with_variable_syntax_is_read_unchanged(gateway: &Subject) -> Result<(), Failure> {
     let text = "x ${HOME} $${HOME} ${NOT_SET} y".to_owned();
     let heartbeat = HeartbeatEntry { prompt: Some(text.clone()), ..entry().heartbeat };
     let named = AgentEntry { name: Some(text.clone()), heartbeat, ..entry() };
@@ -76,7 +74,7 @@ pub(crate) async fn a_text_that_looks_like_a_variable_is_read_as_it_was_written(
     Ok(())
 }
 
-pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_after_one_write(
+pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_write(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let written = gateway.count("config.patch");
@@ -96,9 +94,7 @@ pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_a
     Ok(())
 }
 
-pub(crate) async fn a_file_that_the_list_may_leave_out_is_read_or_known_by_its_size(
-    gateway: &Subject,
-) -> Result<(), Failure> {
+pub(crate) async fn an_unlisted_file_is_read_or_identified_by_its_size(gateway: &Subject) -> Result<(), Failure> {
     let id = gateway.agent().await?.id;
     let file = || gateway.client.unlisted_file(&id, "IDENTITY.md");
     for text in ["short".to_owned(), "long ".repeat(100_000)] {
@@ -112,9 +108,7 @@ pub(crate) async fn a_file_that_the_list_may_leave_out_is_read_or_known_by_its_s
     Ok(())
 }
 
-pub(crate) async fn two_clients_that_write_at_the_same_moment_both_get_through(
-    gateway: &Subject,
-) -> Result<(), Failure> {
+pub(crate) async fn two_clients_that_write_concurrently_both_succeed(gateway: &Subject) -> Result<(), Failure> {
     let other = gateway.another().await?;
     // One each: a conflict costs a write, and older gateways take three a minute.
     let (ours, theirs) = ([entry()], [entry()]);
@@ -135,7 +129,7 @@ pub(crate) async fn two_clients_that_write_at_the_same_moment_both_get_through(
     }
 }
 
-pub(crate) async fn what_another_client_does_is_seen_when_the_gateway_tells_or_is_read_again(
+pub(crate) async fn changes_of_another_client_are_seen_by_an_event_or_the_next_read(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let tells = gateway.inventory().await?.capabilities.roster == RosterShape::Entries;
@@ -174,7 +168,7 @@ async fn remove(gateway: &Subject, id: &str) -> Result<(), Failure> {
     }
 }
 
-pub(crate) async fn a_file_that_is_accepted_is_kept_as_it_was_written(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn an_accepted_file_is_stored_unchanged(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let text = "# Title\n\nÄ line, a \"quote\" and no end of line";
     for name in ["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "MEMORY.md"] {
@@ -190,7 +184,7 @@ pub(crate) async fn a_file_that_is_accepted_is_kept_as_it_was_written(gateway: &
     Ok(())
 }
 
-pub(crate) async fn a_file_name_that_is_not_accepted_is_refused(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_file_name_outside_the_accepted_list_is_refused(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let accepted = gateway.inventory().await?.capabilities.accepted_files.clone();
     for name in ["TOOLS.md", "HEARTBEAT.md", "BOOTSTRAP.md", "BOARD.md"] {
@@ -202,7 +196,7 @@ pub(crate) async fn a_file_name_that_is_not_accepted_is_refused(gateway: &Subjec
     Ok(())
 }
 
-pub(crate) async fn a_precondition_that_does_not_hold_changes_nothing(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_failed_precondition_changes_nothing(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     gateway.client.file_set(&agent.id, "SOUL.md", "first", None).await?;
     let hash = |text: &str| Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
@@ -214,7 +208,7 @@ pub(crate) async fn a_precondition_that_does_not_hold_changes_nothing(gateway: &
     Ok(())
 }
 
-pub(crate) async fn a_file_that_is_no_text_is_known_by_its_bytes_and_can_be_replaced(
+pub(crate) async fn a_binary_file_is_identified_by_its_bytes_and_can_be_replaced(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
@@ -234,7 +228,7 @@ pub(crate) async fn a_file_that_is_no_text_is_known_by_its_bytes_and_can_be_repl
     Ok(())
 }
 
-pub(crate) async fn a_link_in_the_place_of_a_file_is_listed_as_missing_and_neither_read_nor_written(
+pub(crate) async fn a_link_in_place_of_a_file_is_listed_as_missing_and_neither_read_nor_written(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
@@ -253,9 +247,7 @@ pub(crate) async fn a_link_in_the_place_of_a_file_is_listed_as_missing_and_neith
     Ok(())
 }
 
-pub(crate) async fn a_file_that_is_too_large_to_be_read_is_listed_and_can_be_replaced(
-    gateway: &Subject,
-) -> Result<(), Failure> {
+pub(crate) async fn a_file_too_large_to_read_is_listed_and_can_be_replaced(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let large = vec![b'x'; 17 * 1024 * 1024];
     gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
@@ -269,7 +261,7 @@ pub(crate) async fn a_file_that_is_too_large_to_be_read_is_listed_and_can_be_rep
     Ok(())
 }
 
-pub(crate) async fn a_session_carries_its_label_and_a_message_its_key(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_session_keeps_its_label_and_a_message_its_key(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
     assert_eq!(gateway.client.session(&session).await?, None);
@@ -293,7 +285,7 @@ pub(crate) async fn a_session_carries_its_label_and_a_message_its_key(gateway: &
     Ok(())
 }
 
-pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no_error(
+pub(crate) async fn a_deleted_agent_is_gone_and_a_second_deletion_is_no_error(
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let (agent, other) = (gateway.agent().await?, gateway.agent().await?);
@@ -313,7 +305,7 @@ pub(crate) async fn an_agent_that_is_deleted_is_gone_and_deleting_it_again_is_no
     Ok(())
 }
 
-pub(crate) async fn an_id_that_was_deleted_can_be_created_again(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_deleted_id_can_be_created_again(gateway: &Subject) -> Result<(), Failure> {
     let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.session_label(&session(&agent.id), "First life").await?;
     remove(gateway, &agent.id).await?;
@@ -348,7 +340,7 @@ async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<AgentActivi
     }
 }
 
-pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_run_is_reported_at_its_start_and_its_end(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
     gateway.client.session_label(&session, "A label").await?;
@@ -374,7 +366,7 @@ pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway:
     if silent { Ok(()) } else { Err("the session does not tell that the run has ended".into()) }
 }
 
-pub(crate) async fn a_session_that_is_reset_can_be_told_from_the_one_before(gateway: &Subject) -> Result<(), Failure> {
+pub(crate) async fn a_reset_session_is_distinguishable_from_the_former_one(gateway: &Subject) -> Result<(), Failure> {
     let agent = gateway.agent().await?;
     let (key, session) = (format!("key-{}", agent.id), session(&agent.id));
     gateway.client.session_label(&session, "A label").await?;

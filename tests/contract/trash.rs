@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::subject::Subject;
 use crate::{NEWEST, failed};
 
-const NAME: &str = "what_a_deletion_leaves_is_told_and_a_later_one_goes_through_with_it";
+const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
 
 pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     let simulated = Trial::test(format!("simulator {NEWEST}: {NAME}"), || {

@@ -74,7 +74,7 @@ async fn ready(rig: &mut Rig, name: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_whose_id_is_taken_is_told_how_to_adopt_it_and_nothing_is_touched() {
+async fn a_taken_id_message_names_the_adoption_policy_and_the_gateway_agent_stays_unchanged() {
     let (mut rig, gateway) = with_nova().await;
     let before = (entry(&gateway), written(&gateway));
     rig.agent("nova", nova(&json!({})));
@@ -89,7 +89,7 @@ async fn an_agent_whose_id_is_taken_is_told_how_to_adopt_it_and_nothing_is_touch
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_spec_does_not_name_is_adopted_without_one_write() {
+async fn adopting_with_no_named_settings_makes_no_gateway_write() {
     let (mut rig, gateway) = with_nova().await;
     let before = (entry(&gateway), written(&gateway), gateway.workspace(WORKSPACE));
     rig.agent("nova", neutral());
@@ -105,7 +105,7 @@ async fn what_the_spec_does_not_name_is_adopted_without_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_spec_names_is_put_in_place_and_the_rest_is_kept() {
+async fn adoption_applies_the_settings_in_the_spec_and_keeps_the_others() {
     let (mut rig, gateway) = with_nova().await;
     let named = json!({
         "adoptionPolicy": "IfExists", "model": "acme/tiny", "heartbeat": { "interval": "5m" }, "wake": { "enabled": false },
@@ -126,7 +126,7 @@ async fn what_the_spec_names_is_put_in_place_and_the_rest_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_after_the_binding_was_recorded_adopts_the_same_agent() {
+async fn a_crash_after_the_binding_write_adopts_the_same_agent() {
     let (mut rig, gateway) = with_nova().await;
     rig.agent("nova", neutral());
     rig.until("the binding", |rig| rig.status("nova").binding.is_some()).await;
@@ -137,7 +137,7 @@ async fn a_crash_after_the_binding_was_recorded_adopts_the_same_agent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleting_an_adopted_agent_leaves_its_workspace_and_orphan_leaves_it_whole() {
+async fn deleting_an_adopted_agent_keeps_its_workspace_and_orphan_keeps_the_agent() {
     for (policy, stays) in [("Delete", false), ("RetainFiles", false), ("Orphan", true)] {
         let (mut rig, gateway) = with_nova().await;
         let mut spec = neutral();
@@ -152,7 +152,7 @@ async fn deleting_an_adopted_agent_leaves_its_workspace_and_orphan_leaves_it_who
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_nobody_has_is_created_as_usual_and_its_workspace_goes_with_it() {
+async fn an_unused_id_with_adoption_is_created_and_its_workspace_is_deleted_with_the_agent() {
     let (mut rig, gateway) = with_nova().await;
     let mut spec = nova(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false } }));
     spec["agentId"] = json!("atlas_2");
@@ -167,7 +167,7 @@ async fn an_id_that_nobody_has_is_created_as_usual_and_its_workspace_goes_with_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_adopted_agent_that_somebody_else_moves_or_removes_is_put_back_where_it_was() {
+async fn an_adopted_agent_moved_or_removed_at_the_gateway_returns_to_its_workspace() {
     let (mut rig, gateway) = with_nova().await;
     rig.agent("nova", neutral());
     ready(&mut rig, "nova").await;
@@ -179,7 +179,7 @@ async fn an_adopted_agent_that_somebody_else_moves_or_removes_is_put_back_where_
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_agents_that_adopt_one_the_older_has_it_and_deleting_the_other_takes_nothing() {
+async fn the_older_of_two_adopters_gets_the_agent_and_deleting_the_other_removes_nothing() {
     let (mut rig, gateway) = with_nova().await;
     rig.agent("nova", neutral());
     rig.agent("nova-too", neutral());
@@ -193,7 +193,7 @@ async fn of_two_agents_that_adopt_one_the_older_has_it_and_deleting_the_other_ta
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_leaves_a_heartbeat_that_the_spec_does_not_name() {
+async fn suspend_keeps_a_heartbeat_that_the_spec_does_not_set() {
     let (mut rig, gateway) = with_nova().await;
     let mut spec = neutral();
     rig.agent("nova", spec.clone());
@@ -213,7 +213,7 @@ async fn a_pause_leaves_a_heartbeat_that_the_spec_does_not_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_were_bound_to_one_agent_at_the_same_moment_one_goes_and_takes_nothing_along() {
+async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     let (mut rig, gateway) = with_nova().await;
     let mut open = gateway_manifest("gw");
     open["spec"]["allowedNamespaces"] = json!({ "from": "All" });

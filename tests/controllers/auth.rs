@@ -50,7 +50,7 @@ async fn paired() -> (Rig, Simulator) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_is_not_approved_says_how_to_approve_it_until_when_and_goes_on_by_itself() {
+async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_connects_after_approval() {
     let (mut rig, gateway) = Rig::remote();
     let before = rig.ctx().state.store.now();
     let pairing = until_pairing(&mut rig).await;
@@ -74,7 +74,7 @@ async fn a_device_that_is_not_approved_says_how_to_approve_it_until_when_and_goe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_whose_id_is_no_plain_word_is_not_part_of_a_command() {
+async fn an_unsafe_pairing_request_id_is_never_part_of_a_command() {
     let (mut rig, gateway) = Rig::new();
     for id in ["3f0c9d1e; touch pwned #", "--latest", "", "a\u{202e}b"] {
         let details = json!({ "code": "PAIRING_REQUIRED", "requestId": id, "reason": "not-paired" });
@@ -96,7 +96,7 @@ async fn a_request_whose_id_is_no_plain_word_is_not_part_of_a_command() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_that_is_no_plain_one_does_not_outlive_a_new_start() {
+async fn an_unsafe_command_in_the_status_is_removed_after_a_restart() {
     let (mut rig, gateway) = Rig::remote();
     until_pairing(&mut rig).await;
     let key = ObjectKey::new(NS, "gw");
@@ -110,7 +110,7 @@ async fn a_command_that_is_no_plain_one_does_not_outlive_a_new_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_identity_survives_a_restart_and_is_not_asked_about_again() {
+async fn the_device_identity_survives_a_restart_without_another_pairing_request() {
     let (mut rig, gateway) = paired().await;
     let id = status(&rig).device_id;
     rig.start();
@@ -120,7 +120,7 @@ async fn the_identity_survives_a_restart_and_is_not_asked_about_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_whose_token_is_rotated_comes_back_by_itself_and_keeps_the_new_one() {
+async fn a_device_with_a_rotated_token_reconnects_and_stores_the_new_token() {
     let (mut rig, gateway) = paired().await;
     let old = kept(&rig, "device-token");
     assert!(gateway.rotate_device(&status(&rig).device_id.unwrap()));
@@ -129,7 +129,7 @@ async fn a_device_whose_token_is_rotated_comes_back_by_itself_and_keeps_the_new_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_is_revoked_asks_for_approval_again_and_heals_with_it() {
+async fn a_revoked_device_requests_approval_again_and_recovers_after_it() {
     let (mut rig, gateway) = paired().await;
     assert!(gateway.revoke_device(&status(&rig).device_id.unwrap()));
     let pairing = until_pairing(&mut rig).await;
@@ -139,7 +139,7 @@ async fn a_device_that_is_revoked_asks_for_approval_again_and_heals_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_credential_is_told_while_the_devices_own_token_opens_the_door() {
+async fn authenticated_reports_a_changed_credential_while_the_device_token_still_works() {
     let (mut rig, gateway) = paired().await;
     gateway.change_token(ANOTHER);
     gateway.restart();
@@ -154,7 +154,7 @@ async fn a_changed_credential_is_told_while_the_devices_own_token_opens_the_door
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_credential_that_is_rotated_in_its_secret_is_taken_up_without_a_restart() {
+async fn a_credential_rotated_in_its_secret_is_used_without_a_restart() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
     rig.rest(Duration::from_secs(10)).await;
@@ -171,7 +171,7 @@ async fn a_credential_that_is_rotated_in_its_secret_is_taken_up_without_a_restar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_was_given_another_credential_first_is_refused_until_the_secret_follows() {
+async fn a_credential_changed_at_the_gateway_first_fails_until_the_secret_is_updated() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
     gateway.change_token(ANOTHER);
@@ -182,7 +182,7 @@ async fn a_gateway_that_was_given_another_credential_first_is_refused_until_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_credential_stands_in_the_status_or_in_an_event() {
+async fn no_credential_appears_in_the_status_or_in_an_event() {
     let (mut rig, gateway) = paired().await;
     gateway.change_token(ANOTHER);
     gateway.restart();
@@ -208,7 +208,7 @@ fn with_password((rig, _): (Rig, Simulator), secret: &str) -> (Rig, Simulator) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_opens_a_gateway_on_loopback() {
+async fn a_password_authenticates_on_loopback() {
     let (mut rig, gateway) = with_password(Rig::new(), ANOTHER);
     until_ready(&mut rig).await;
     rig.board("ops");
@@ -220,7 +220,7 @@ async fn a_password_opens_a_gateway_on_loopback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_opens_a_remote_gateway_once_the_device_is_approved() {
+async fn a_password_authenticates_to_a_remote_gateway_once_the_device_is_approved() {
     let (mut rig, gateway) = with_password(Rig::remote(), ANOTHER);
     let pairing = until_pairing(&mut rig).await;
     assert!(gateway.approve_pairing(&pairing.request_id));
@@ -232,7 +232,7 @@ async fn a_password_opens_a_remote_gateway_once_the_device_is_approved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_password_is_told_and_heals_when_the_secret_is_put_right() {
+async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
     for (remote, rig) in [(false, Rig::new()), (true, Rig::remote())] {
         let (mut rig, gateway) = with_password(rig, "wombat-0815");
         let told = |rig: &Rig| condition(rig, ConditionType::Authenticated);
@@ -264,7 +264,7 @@ async fn unanswered(rig: &mut Rig, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_the_gateway_gave_up_is_replaced_by_its_next_one() {
+async fn an_expired_pairing_request_is_replaced_by_the_next_request() {
     let (mut rig, _) = Rig::remote();
     let gateway = Simulator::new(Profile::v2026_5_28().with_token("secret-token"));
     rig.host("gw", &gateway);
@@ -281,7 +281,7 @@ async fn a_request_that_the_gateway_gave_up_is_replaced_by_its_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_the_gateway_keeps_alive_is_the_same_one_with_a_later_end() {
+async fn a_renewed_pairing_request_keeps_its_id_and_gets_a_later_expiry() {
     for profile in [Profile::v2026_9_6(), Profile::v2026_7_1(), Profile::v2026_3_2()] {
         let (mut rig, _) = Rig::remote();
         let gateway = Simulator::new(profile.with_token("secret-token"));
@@ -301,7 +301,7 @@ async fn a_request_that_the_gateway_keeps_alive_is_the_same_one_with_a_later_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_has_had_too_many_bad_logins_is_left_alone_for_as_long_as_it_asks() {
+async fn no_connection_is_attempted_before_the_gateways_auth_retry_time() {
     const ASKED: Duration = Duration::from_mins(5);
     let (mut rig, gateway) = Rig::new();
     let limited =
@@ -321,7 +321,7 @@ async fn a_gateway_that_has_had_too_many_bad_logins_is_left_alone_for_as_long_as
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_gets_in_by_its_own_token_while_the_shared_credential_is_locked() {
+async fn a_device_token_authenticates_while_the_shared_credential_is_locked_out() {
     let (mut rig, gateway) = paired().await;
     gateway.exhaust_auth_attempts();
     gateway.drop_connections();

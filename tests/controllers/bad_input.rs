@@ -35,14 +35,14 @@ async fn agent_message(spec: Value, reason: &str, set_up: impl FnOnce(&Rig)) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_template_variable_is_named_with_its_file_and_line() {
+async fn an_unknown_template_variable_is_reported_with_its_field_and_line() {
     let spec = json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "a\n{{ agent_nam }}" } });
     let message = agent_message(spec, "TemplateError", |_| {}).await;
     assert!(message.contains("agent_nam") && message.contains("soulTemplate") && message.contains('2'), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_config_map_and_a_missing_key_are_named() {
+async fn a_missing_config_map_or_key_is_reported_with_its_name() {
     let spec = json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "nowhere" } } });
     let message = agent_message(spec, "ConfigMapNotFound", |_| {}).await;
     assert!(message.contains("fleet/nowhere") && message.contains("spec.templates"), "{message}");
@@ -53,7 +53,7 @@ async fn a_missing_config_map_and_a_missing_key_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_in_binary_data_is_named_with_its_config_map_and_its_key() {
+async fn a_template_in_binary_data_is_reported_with_its_config_map_and_key() {
     let by_key = json!({ "configMapKeyRef": { "name": "souls", "key": "SOUL.md" } });
     for more in [json!({ "soulTemplate": by_key }), json!({ "templates": { "configMapRef": { "name": "souls" } } })] {
         let mut spec = json!({ "boardRef": { "name": "ops" } });
@@ -66,7 +66,7 @@ async fn a_template_in_binary_data_is_named_with_its_config_map_and_its_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_in_binary_data_that_no_file_of_the_agent_needs_is_no_error() {
+async fn an_unused_binary_data_key_is_no_error() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     for key in ["logo.png", "SOUL.md", "APPROVALS.md"] {
@@ -79,7 +79,7 @@ async fn a_key_in_binary_data_that_no_file_of_the_agent_needs_is_no_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_that_is_too_long_or_has_too_many_tags_is_named_with_its_config_map_and_the_limit() {
+async fn a_template_over_a_limit_is_reported_with_its_config_map_and_the_limit() {
     for (text, limit) in [("x".repeat(128 * 1024 + 1), "128 KiB"), ("{{ agent_name }}".repeat(2_001), "2000 tags")] {
         let spec = json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "souls" } } });
         let set_up = |rig: &Rig| rig.config_map("souls", &[("SOUL.md", &text)]);
@@ -91,7 +91,7 @@ async fn a_template_that_is_too_long_or_has_too_many_tags_is_named_with_its_conf
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_board_is_named_and_its_arrival_heals() {
+async fn a_missing_board_is_reported_and_its_creation_recovers() {
     let (mut rig, _gateway) = Rig::new();
     rig.worker("one");
     let message = rig.until_reason("one", "BoardNotFound").await;
@@ -102,7 +102,7 @@ async fn a_missing_board_is_named_and_its_arrival_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_lead_of_a_board_is_told_who_the_first_is() {
+async fn the_second_lead_of_a_board_reports_the_first_lead() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     let lead = json!({ "role": "Lead", "boardRef": { "name": "ops" } });
@@ -114,7 +114,7 @@ async fn the_second_lead_of_a_board_is_told_who_the_first_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_board_that_is_full_takes_the_older_agents() {
+async fn a_full_board_admits_the_older_agents() {
     let (mut rig, gateway) = Rig::new();
     rig.apply::<Board>(
         json!({ "metadata": { "name": "ops" }, "spec": { "gatewayRef": { "name": "gw" }, "maxAgents": 1 } }),
@@ -128,7 +128,7 @@ async fn a_board_that_is_full_takes_the_older_agents() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_somebody_else_uses_is_never_taken_over() {
+async fn an_id_in_use_at_the_gateway_is_never_taken_over() {
     let (mut rig, gateway) = Rig::new();
     gateway.edit_config(|config| {
         config["agents"]["ownership"] = json!("explicit");
@@ -142,14 +142,14 @@ async fn an_id_that_somebody_else_uses_is_never_taken_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_of_somebody_else_is_not_overwritten() {
+async fn a_secret_of_another_owner_is_not_overwritten() {
     let spec = json!({ "boardRef": { "name": "ops" } });
     let message = agent_message(spec, "SecretConflict", |rig| rig.secret("one-token", "token", "mine")).await;
     assert!(message.contains("one-token") && message.contains("spec.token.secretName"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_the_gateway_does_not_admit_is_told_where_to_allow_it() {
+async fn not_admitted_names_allowed_namespaces_and_admission_recovers() {
     let (mut rig, _gateway) = Rig::new();
     rig.store.state().namespaces.insert("fleet".into(), [("team".to_owned(), "a".to_owned())].into());
     let mut far = gateway_manifest("gw");
@@ -170,7 +170,7 @@ async fn a_namespace_that_the_gateway_does_not_admit_is_told_where_to_allow_it()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_secret_of_the_gateway_is_named_and_its_arrival_heals() {
+async fn a_missing_gateway_secret_is_reported_and_its_creation_recovers() {
     let (mut rig, _gateway) = Rig::new();
     rig.delete::<Secret>("gw-auth");
     let message = until_gateway(&mut rig, ConditionType::Ready, "SecretNotFound").await;
@@ -180,7 +180,7 @@ async fn a_missing_secret_of_the_gateway_is_named_and_its_arrival_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_token_is_told_with_the_gateways_code_and_the_right_one_heals() {
+async fn a_wrong_token_is_reported_with_the_gateways_code_and_the_right_token_recovers() {
     let (mut rig, _gateway) = Rig::new();
     rig.secret("gw-auth", "token", "wrong");
     let message = until_gateway(&mut rig, ConditionType::Authenticated, "BadCredentials").await;
@@ -193,7 +193,7 @@ async fn a_wrong_token_is_told_with_the_gateways_code_and_the_right_one_heals() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_gateway_is_told_with_its_address_and_its_return_heals() {
+async fn an_unreachable_gateway_is_reported_with_its_address_and_its_return_recovers() {
     let (mut rig, gateway) = Rig::new();
     gateway.kill();
     let message = until_gateway(&mut rig, ConditionType::Reachable, "Unreachable").await;
@@ -203,7 +203,7 @@ async fn an_unreachable_gateway_is_told_with_its_address_and_its_return_heals() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_the_gateway_refuses_does_not_hold_up_the_others() {
+async fn a_refused_entry_does_not_block_other_entries() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for name in ["good", "bad", "fine"] {
@@ -234,7 +234,7 @@ async fn an_entry_that_the_gateway_refuses_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_agents_that_ask_for_one_id_the_older_has_it() {
+async fn the_older_of_two_agents_with_one_id_keeps_it() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for name in ["first", "second"] {
@@ -250,7 +250,7 @@ async fn of_two_agents_that_ask_for_one_id_the_older_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_cannot_work_is_told_and_its_agent_can_be_deleted() {
+async fn an_invalid_name_is_reported_and_its_agent_can_be_deleted() {
     let long = "a".repeat(250);
     for (name, spec, words) in [
         ("one", json!({ "boardRef": { "name": ".." } }), "spec.boardRef.name \"..\""),
@@ -271,7 +271,7 @@ async fn a_name_that_cannot_work_is_told_and_its_agent_can_be_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_with_a_name_that_cannot_work_is_told_and_can_be_deleted() {
+async fn an_invalid_secret_name_of_a_gateway_is_reported_and_the_gateway_can_be_deleted() {
     let (mut rig, _gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["auth"] = json!({ "tokenSecretRef": { "name": "../configmaps/x", "key": "token" } });

@@ -41,7 +41,7 @@ fn paced(gateway: &Simulator, every: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_agents_get_their_heartbeat_within_one_minutes_writes() {
+async fn thirty_agents_get_their_heartbeat_within_the_write_budget_of_one_minute() {
     let (mut rig, gateway) = with_three_writes_a_minute();
     rig.rest(Duration::from_secs(5)).await;
     let began = Instant::now();
@@ -81,7 +81,7 @@ fn agent(number: usize) -> Agent {
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_agents_that_arrive_one_by_one_get_their_heartbeat_when_the_budget_is_back_at_the_latest() {
+async fn thirty_agents_applied_one_by_one_get_their_heartbeat_by_the_next_write_budget() {
     let (mut rig, gateway) = with_three_writes_a_minute();
     rig.rest(Duration::from_secs(5)).await;
     let took = one_by_one(&mut rig, &gateway).await;
@@ -90,7 +90,7 @@ async fn thirty_agents_that_arrive_one_by_one_get_their_heartbeat_when_the_budge
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_all_waits_for_the_next_minute_is_told_and_blocks_nothing() {
+async fn a_change_over_the_write_budget_is_reported_and_blocks_no_file_write() {
     let (mut rig, gateway) = with_three_writes_a_minute();
     apply(&rig, &json!({}));
     rig.until("all to be Ready", all_ready).await;
@@ -113,7 +113,7 @@ async fn a_change_of_all_waits_for_the_next_minute_is_told_and_blocks_nothing() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_agents_that_arrive_one_by_one_are_ready_without_waiting_for_the_next_minutes_writes() {
+async fn thirty_agents_applied_one_by_one_are_ready_without_the_next_write_budget() {
     let (mut rig, gateway) = with_three_writes_a_minute();
     rig.rest(Duration::from_secs(5)).await;
     let took = one_by_one(&mut rig, &gateway).await;

@@ -103,7 +103,7 @@ fn all_woken(rig: &Rig) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_after_any_write_to_kubernetes_ends_in_the_same_world() {
+async fn a_crash_after_any_kubernetes_write_converges_to_the_same_state() {
     let (mut rig, _) = world();
     rig.until_ready().await;
     let writes = rig.store.state().writes;
@@ -132,7 +132,7 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
+async fn a_lost_reply_to_any_gateway_write_duplicates_nothing() {
     let (mut rig, gateway) = world();
     rig.until_ready().await;
     let writes = gateway.writes();
@@ -153,7 +153,7 @@ async fn a_lost_reply_to_any_write_on_the_gateway_does_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_of_the_operator_right_after_any_write_on_the_gateway_does_nothing_twice() {
+async fn an_operator_crash_right_after_any_gateway_write_duplicates_nothing() {
     let (mut rig, gateway) = world();
     rig.until_ready().await;
     let writes = gateway.writes();
@@ -197,7 +197,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_is_killed_while_agents_are_set_up_ends_up_with_each_once() {
+async fn a_gateway_killed_during_setup_ends_with_each_agent_once() {
     let (mut rig, gateway) = world();
     gateway.inject(Fault::on("config.patch").nth(1).kill_after());
     rig.pause(Duration::from_secs(1)).await;
@@ -220,7 +220,7 @@ async fn a_gateway_that_is_killed_while_agents_are_set_up_ends_up_with_each_once
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_answers_ok_and_does_nothing_is_waited_for() {
+async fn agents_wait_for_a_gateway_that_answers_ok_and_applies_nothing() {
     let (mut rig, gateway) = world();
     gateway.leave_unsettled(Duration::from_mins(5));
     rig.until_ready().await;
@@ -229,7 +229,7 @@ async fn a_gateway_that_answers_ok_and_does_nothing_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_after_any_write_of_an_update_ends_in_the_new_world() {
+async fn a_crash_after_any_write_of_an_update_converges_to_the_new_state() {
     let (mut rig, _) = world();
     rig.until_ready().await;
     let before = rig.store.state().writes;
@@ -251,7 +251,7 @@ async fn a_crash_after_any_write_of_an_update_ends_in_the_new_world() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_to_any_write_of_an_update_does_nothing_twice() {
+async fn a_lost_reply_to_any_write_of_an_update_duplicates_nothing() {
     let (mut rig, gateway) = world();
     rig.until_ready().await;
     let before = gateway.writes();

@@ -27,7 +27,7 @@ async fn with_one() -> (Rig, Simulator) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_is_changed_before_the_gateway_closes_nothing() {
+async fn a_secret_changed_before_the_gateway_loses_no_connection() {
     let (mut rig, gateway) = with_one().await;
     rig.secret("gw-auth", "token", "token-of-tomorrow");
     let told = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
@@ -44,7 +44,7 @@ async fn a_secret_that_is_changed_before_the_gateway_closes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_gateway_took_is_shown_to_no_other() {
+async fn an_accepted_credential_is_never_sent_to_another_gateway() {
     let (mut rig, _) = with_one().await;
     let other = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
     rig.host("other", &other);

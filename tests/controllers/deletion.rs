@@ -25,7 +25,7 @@ fn agent_gone(rig: &Rig) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_along() {
+async fn deleting_an_agent_removes_its_gateway_agent_workspace_and_secret() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<Agent>("one");
     rig.until("the end", agent_gone).await;
@@ -36,7 +36,7 @@ async fn a_deleted_agent_takes_its_gateway_agent_its_workspace_and_its_secret_al
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_that_the_cache_does_not_show_yet_is_not_made_again() {
+async fn a_stale_cache_repeats_no_removal() {
     let (mut rig, gateway, _) = provisioned().await;
     rig.delete::<Agent>("one");
     let cached = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
@@ -46,7 +46,7 @@ async fn a_removal_that_the_cache_does_not_show_yet_is_not_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_order_of_deletion_ends_with_nothing_left() {
+async fn any_order_of_deletion_leaves_nothing() {
     type Step = fn(&Rig);
     let steps: [Step; 4] = [
         |rig| rig.delete::<Agent>("one"),
@@ -82,7 +82,7 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_can_clean_up_after_a_restart_although_the_gateways_secret_is_gone() {
+async fn a_restarted_operator_cleans_up_without_the_gateways_secret() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<Secret>("gw-auth");
     rig.delete::<AgentGateway>("gw");
@@ -94,7 +94,7 @@ async fn the_operator_can_clean_up_after_a_restart_although_the_gateways_secret_
 }
 
 #[tokio::test(start_paused = true)]
-async fn retained_files_stay_and_an_orphan_stays_as_a_whole() {
+async fn retain_files_keeps_the_files_and_orphan_keeps_the_agent() {
     for (policy, stays) in [("RetainFiles", false), ("Orphan", true)] {
         let (mut rig, gateway, id) = provisioned().await;
         let workspace = rig.status("one").workspace_path.unwrap();
@@ -107,7 +107,7 @@ async fn retained_files_stay_and_an_orphan_stays_as_a_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_removals_wait_for_one_another_and_keep_nobody_else_waiting() {
+async fn many_removals_run_in_sequence_and_block_no_other_agent() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let names: Vec<_> = (0..24).map(|number| format!("a{number:02}")).collect();
@@ -130,7 +130,7 @@ async fn many_removals_wait_for_one_another_and_keep_nobody_else_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_gateway_delays_the_deletion_and_the_message_says_how_to_let_go() {
+async fn an_unreachable_gateway_blocks_the_deletion_and_the_message_names_orphan() {
     let (mut rig, gateway, id) = provisioned().await;
     gateway.kill();
     rig.delete::<Agent>("one");
@@ -144,7 +144,7 @@ async fn an_unreachable_gateway_delays_the_deletion_and_the_message_says_how_to_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_resource_that_goes_while_it_is_unreachable_bounds_the_wait_and_says_what_is_left() {
+async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftovers() {
     let (mut rig, gateway, id) = provisioned().await;
     gateway.kill();
     rig.delete::<Agent>("one");
@@ -155,7 +155,7 @@ async fn a_gateway_resource_that_goes_while_it_is_unreachable_bounds_the_wait_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_whose_gateway_is_deleted_is_removed_from_it_and_says_so() {
+async fn deleting_a_gateway_removes_its_agents_and_reports_gateway_not_found() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<AgentGateway>("gw");
     rig.until("the gateway's end", |rig| rig.store.state().gateways.is_empty()).await;

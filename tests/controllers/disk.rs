@@ -38,7 +38,7 @@ fn is_told(rig: &Rig) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_file_that_is_no_json_is_told_changes_nothing_and_heals() {
+async fn an_invalid_config_file_is_reported_changes_nothing_and_recovers() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, gateway) = with_two(profile).await;
@@ -66,7 +66,7 @@ async fn a_config_file_that_is_no_json_is_told_changes_nothing_and_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_that_come_and_go_while_the_config_file_is_no_json_wait_for_its_repair() {
+async fn creations_and_deletions_wait_while_the_config_file_is_invalid() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, gateway) = with_two(profile).await;
@@ -93,7 +93,7 @@ async fn agents_that_come_and_go_while_the_config_file_is_no_json_wait_for_its_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_break_that_nothing_told_of_costs_nobody_the_config() {
+async fn an_unreported_invalid_config_file_is_never_overwritten() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, gateway) = with_two(profile).await;
@@ -111,7 +111,7 @@ async fn a_break_that_nothing_told_of_costs_nobody_the_config() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_in_the_default_agents_workspace_stops_nobody() {
+async fn a_link_in_the_default_agents_workspace_blocks_no_agent() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, _) = Rig::new();

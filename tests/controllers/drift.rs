@@ -42,7 +42,7 @@ fn events(rig: &Rig, reason: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_that_is_only_reported_is_left_told_once_and_written_over_on_request() {
+async fn reported_drift_is_kept_published_once_and_overwritten_on_request() {
     let (mut rig, gateway, id) = with_soul("Report").await;
     let right = gateway.file(&id, "SOUL.md").unwrap();
     gateway.edit_file(&id, "SOUL.md", Some("mine"));
@@ -61,7 +61,7 @@ async fn drift_that_is_only_reported_is_left_told_once_and_written_over_on_reque
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_removed_is_reported_too() {
+async fn a_removed_file_is_reported_as_drift() {
     let (mut rig, gateway, id) = with_soul("Report").await;
     gateway.edit_file(&id, "SOUL.md", None);
     rig.rest(2 * RESYNC).await;
@@ -69,7 +69,7 @@ async fn a_file_that_is_removed_is_reported_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drift_that_is_ignored_is_not_even_read_and_ends_when_the_spec_changes() {
+async fn ignored_drift_is_never_read_and_a_changed_spec_writes_the_file() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let spec = |name: &str| {
@@ -91,7 +91,7 @@ async fn drift_that_is_ignored_is_not_even_read_and_ends_when_the_spec_changes()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_size_and_time_do_not_show_is_found_by_the_slower_comparison() {
+async fn the_content_check_finds_a_change_of_equal_size_and_time() {
     let (mut rig, gateway, id) = with_soul("Correct").await;
     let right = gateway.file(&id, "SOUL.md").unwrap();
     gateway.garble_file(&id, "SOUL.md");
@@ -108,7 +108,7 @@ async fn what_size_and_time_do_not_show_is_found_by_the_slower_comparison() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_slower_comparison_keeps_the_pace_that_the_gateway_names() {
+async fn the_content_check_runs_at_the_content_check_interval() {
     let (mut rig, gateway, id) = with_soul("Correct").await;
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["contentCheckInterval"] = json!("20m");
@@ -122,7 +122,7 @@ async fn the_slower_comparison_keeps_the_pace_that_the_gateway_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resync_with_nothing_changed_is_one_read_for_the_gateway_and_one_for_each_agent() {
+async fn an_unchanged_resync_reads_once_per_gateway_and_once_per_agent() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for name in ["one", "two", "three"] {
@@ -141,7 +141,7 @@ async fn a_resync_with_nothing_changed_is_one_read_for_the_gateway_and_one_for_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_somebody_else_labels_is_labelled_again_without_waiting_for_a_resync() {
+async fn a_session_label_of_another_client_is_corrected_before_the_next_resync() {
     let (mut rig, gateway, _) = with_soul("Correct").await;
     let mut other = rig.another();
     let key = rig.status("one").session_key.unwrap();
@@ -177,7 +177,7 @@ fn bootstrap_state(rig: &Rig) -> Option<FileState> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_it() {
+async fn an_unwanted_file_is_emptied_unless_it_was_changed() {
     for (profile, (edit, left)) in BOTH.iter().flat_map(|p| [(None, ""), (Some("mine"), "mine")].map(|e| (p, e))) {
         let (mut rig, gateway, id) = with_bootstrap(*profile).await;
         if edit.is_some() {
@@ -192,7 +192,7 @@ async fn a_file_that_is_no_longer_wanted_is_emptied_unless_somebody_has_changed_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_no_longer_wanted_is_read_before_it_is_emptied() {
+async fn an_unwanted_file_is_read_before_it_is_emptied() {
     for profile in BOTH {
         let (mut rig, gateway, id) = with_bootstrap(profile).await;
         gateway.garble_file(&id, "BOOTSTRAP.md");

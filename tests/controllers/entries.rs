@@ -29,7 +29,7 @@ fn all_ready(rig: &Rig) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_text_of_a_spec_reads_the_gateways_environment_on_any_version() {
+async fn no_spec_text_reads_the_gateways_environment_on_any_version() {
     for profile in [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()] {
         let (mut rig, gateway) = on(profile);
         let text = "x ${OPENCLAW_GATEWAY_TOKEN} y";
@@ -47,7 +47,7 @@ async fn no_text_of_a_spec_reads_the_gateways_environment_on_any_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_the_gateway_renames_is_accepted_as_it_stores_it() {
+async fn a_model_renamed_by_the_gateway_is_accepted_in_its_stored_form() {
     let (mut rig, gateway) = on(Profile::v2026_9_6());
     let model = json!({ "model": "google/gemini-3-pro", "heartbeat": { "model": "OpenAI/gpt-5.4" } });
     agent(&rig, "renamed", &model);
@@ -70,7 +70,7 @@ async fn a_model_that_the_gateway_renames_is_accepted_as_it_stores_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_model_that_somebody_puts_in_the_place_of_a_renamed_one_is_drift() {
+async fn a_foreign_change_of_a_renamed_model_is_corrected_as_drift() {
     let (mut rig, gateway) = on(Profile::v2026_9_6());
     agent(&rig, "renamed", &json!({ "model": "google/gemini-3-pro" }));
     rig.until("it to be Ready", all_ready).await;
@@ -82,7 +82,7 @@ async fn another_model_that_somebody_puts_in_the_place_of_a_renamed_one_is_drift
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_with_renamed_models_hold_up_no_other_agent() {
+async fn agents_with_renamed_models_block_no_other_agent() {
     let (mut rig, gateway) = on(Profile::v2026_9_6());
     for number in 0..5 {
         agent(&rig, &format!("renamed-{number}"), &json!({ "model": "Google/gemini-3-pro" }));
@@ -93,7 +93,7 @@ async fn agents_with_renamed_models_hold_up_no_other_agent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_does_not_last_is_made_five_times_and_then_held_back_with_what_to_do() {
+async fn a_write_that_does_not_last_is_held_back_after_five_times() {
     let (mut rig, gateway) = on(Profile::v2026_9_6());
     agent(&rig, "undone", &json!({}));
     rig.until("it to be Ready", all_ready).await;

@@ -157,29 +157,29 @@ macro_rules! columns {
 }
 
 columns! {
-    killed_before_it_acts: METHODS, KILLED, Fault::kill_before;
-    killed_after_it_acted: METHODS, KILLED, Fault::kill_after;
-    killed_in_the_middle_of_a_config_write: CONFIG_WRITES, KILLED, Fault::kill_during;
-    restarted_before_it_acts: METHODS, RESTARTED, Fault::restart_before;
-    restarted_after_it_acted: METHODS, RESTARTED, Fault::restart_after;
-    the_connection_is_cut_before_it_acts: METHODS, LOST, Fault::drop_connection_before;
-    the_connection_is_cut_after_it_acted: METHODS, LOST, Fault::drop_connection_after;
-    the_connection_falls_silent_before_it_acts: METHODS, LOST, Fault::silence_before;
-    the_connection_falls_silent_after_it_acted: METHODS, LOST, Fault::silence_after;
-    the_call_is_never_answered: METHODS, LOST, Fault::hang;
+    a_gateway_killed_before_the_call_executes: METHODS, KILLED, Fault::kill_before;
+    a_gateway_killed_after_the_call_executed: METHODS, KILLED, Fault::kill_after;
+    a_gateway_killed_during_a_config_write: CONFIG_WRITES, KILLED, Fault::kill_during;
+    a_gateway_restarted_before_the_call_executes: METHODS, RESTARTED, Fault::restart_before;
+    a_gateway_restarted_after_the_call_executed: METHODS, RESTARTED, Fault::restart_after;
+    the_connection_drops_before_the_call_executes: METHODS, LOST, Fault::drop_connection_before;
+    the_connection_drops_after_the_call_executed: METHODS, LOST, Fault::drop_connection_after;
+    the_connection_falls_silent_before_the_call_executes: METHODS, LOST, Fault::silence_before;
+    the_connection_falls_silent_after_the_call_executed: METHODS, LOST, Fault::silence_after;
+    the_call_gets_no_reply: METHODS, LOST, Fault::hang;
     the_reply_is_lost: METHODS, LOST, Fault::lose_reply;
-    the_reply_comes_twice: ANSWERED, CONNECTED, Fault::repeat_reply;
-    the_reply_is_overtaken_by_later_ones: METHODS, CONNECTED, |fault| fault.hold_reply(Duration::from_secs(3));
-    unavailable_for_ten_seconds: ANSWERED, REFUSED, |fault| fault
+    the_reply_is_repeated: ANSWERED, CONNECTED, Fault::repeat_reply;
+    the_reply_is_overtaken_by_later_replies: METHODS, CONNECTED, |fault| fault.hold_reply(Duration::from_secs(3));
+    the_method_is_unavailable_for_ten_seconds: ANSWERED, REFUSED, |fault| fault
         .error("UNAVAILABLE", "gateway starting; retry shortly", true)
         .retry_after(Duration::from_millis(500))
         .lasting(Duration::from_secs(10));
-    limited_for_half_a_minute: ANSWERED, REFUSED, |fault| fault
+    the_method_is_rate_limited_for_thirty_seconds: ANSWERED, REFUSED, |fault| fault
         .error("UNAVAILABLE", "rate limit exceeded; retry after 30s", true)
         .retry_after(Duration::from_secs(30))
         .lasting(Duration::from_secs(30));
-    ok_and_nothing_is_applied_for_five_minutes: CONFIG_WRITES, UNSETTLED, |fault| fault.unsettle(Duration::from_mins(5));
-    no_space_is_left_on_the_disk_for_three_minutes: WRITES, REFUSED, |fault| fault
+    the_call_answers_ok_and_applies_nothing_for_five_minutes: CONFIG_WRITES, UNSETTLED, |fault| fault.unsettle(Duration::from_mins(5));
+    the_gateways_disk_is_full_for_three_minutes: WRITES, REFUSED, |fault| fault
         .error("UNAVAILABLE", "Error: ENOSPC: no space left on device, write", false)
         .lasting(Duration::from_mins(3));
 }

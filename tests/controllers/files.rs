@@ -24,7 +24,7 @@ fn state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_gateway_refuses_is_a_section_of_agents_md() {
+async fn a_refused_file_becomes_a_section_of_agents_md() {
     let (rig, gateway, id) = provisioned().await;
     assert_eq!(state(&rig, "TOOLS.md"), (FileState::Folded, Some("AGENTS.md".into())));
     assert_eq!(state(&rig, "AGENTS.md").0, FileState::Synced);
@@ -33,7 +33,7 @@ async fn what_the_gateway_refuses_is_a_section_of_agents_md() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_somebody_emptied_or_changed_is_put_right_by_a_resync() {
+async fn a_resync_repairs_an_emptied_changed_or_removed_file() {
     let (mut rig, gateway, id) = provisioned().await;
     let right = gateway.file(&id, "SOUL.md").unwrap();
     for wrong in [Some(""), Some("something else"), None] {
@@ -43,7 +43,7 @@ async fn a_file_that_somebody_emptied_or_changed_is_put_right_by_a_resync() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_agent_writes_of_itself_and_its_user_stays_and_its_bootstrap_stays_away() {
+async fn an_update_keeps_the_agents_own_files_and_restores_no_bootstrap() {
     let (mut rig, gateway, id) = provisioned().await;
     gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
     gateway.edit_file(&id, "USER.md", Some("She likes it short."));
@@ -57,7 +57,7 @@ async fn what_the_agent_writes_of_itself_and_its_user_stays_and_its_bootstrap_st
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_memory_that_the_agent_began_after_the_last_look_is_not_written_over() {
+async fn a_memory_file_begun_after_the_last_reconcile_is_not_overwritten() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let files = json!([{ "name": "MEMORY.md", "policy": "Unmanaged" }]);
@@ -74,7 +74,7 @@ async fn a_memory_that_the_agent_began_after_the_last_look_is_not_written_over()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_an_upgraded_gateway_takes_no_more_is_told_although_it_was_away_for_long() {
+async fn a_file_refused_since_an_upgrade_is_reported_after_a_long_outage() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
     rig.board("ops");
@@ -91,7 +91,7 @@ async fn a_file_that_an_upgraded_gateway_takes_no_more_is_told_although_it_was_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_nearest_template_wins_and_its_change_reaches_the_file() {
+async fn the_nearest_template_wins_and_its_change_is_written() {
     let (mut rig, gateway) = Rig::new();
     rig.config_map("of-gateway", &[("SOUL.md", "gateway {{ agent_name }}"), ("USER.md", "user of the gateway")]);
     rig.config_map("of-board", &[("SOUL.md", "board {{ board_name }}")]);
@@ -112,7 +112,7 @@ async fn the_nearest_template_wins_and_its_change_reaches_the_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_of_its_own_is_written_and_an_unmanaged_one_is_left_alone() {
+async fn an_additional_file_is_written_and_an_unmanaged_file_is_left_alone() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.agent(
@@ -131,7 +131,7 @@ async fn a_file_of_its_own_is_written_and_an_unmanaged_one_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_too_long_is_not_written_and_named_with_its_length() {
+async fn a_too_large_file_is_not_written_and_the_message_names_the_limit() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let long = "x".repeat(20_001);

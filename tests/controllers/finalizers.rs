@@ -84,7 +84,7 @@ fn torn_away(rig: &Rig) -> AgentGateway {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_secret_from_a_backup_is_taken_up_again_and_its_namespace_ends() {
+async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
     // Without an owner, and with one that is gone.
     for dead in [None, Some("00000000-0000-4000-8000-00000000dead")] {
         let (mut rig, _gateway) = Rig::new();
@@ -109,7 +109,7 @@ async fn a_device_secret_from_a_backup_is_taken_up_again_and_its_namespace_ends(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_secret_that_loses_its_owner_under_a_running_gateway_is_its_again() {
+async fn a_device_secret_without_an_owner_gets_its_gateway_as_owner_again() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let uids = owners(&rig, "gw-device");
@@ -124,7 +124,7 @@ async fn a_device_secret_that_loses_its_owner_under_a_running_gateway_is_its_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_a_person_made_stays_theirs() {
+async fn a_user_made_secret_gets_no_owner_finalizer_or_label() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let mut own = backed_up(&rig, "gw-device");
@@ -142,7 +142,7 @@ async fn a_secret_that_a_person_made_stays_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held() {
+async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let last = torn_away(&rig);
@@ -154,7 +154,7 @@ async fn a_gateway_whose_finalizer_was_taken_away_leaves_no_secret_that_is_held(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_went_while_no_operator_ran_is_missed_by_those_who_refer_to_it() {
+async fn a_gateway_deleted_while_no_operator_ran_is_found_through_references_to_it() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     connected(&mut rig).await;
@@ -168,7 +168,7 @@ async fn a_gateway_that_went_while_no_operator_ran_is_missed_by_those_who_refer_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each_new_one() {
+async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     connected(&mut rig).await;
@@ -196,7 +196,7 @@ async fn a_farewell_that_fails_is_retried_at_growing_intervals_and_not_with_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
+async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     connected(&mut rig).await;
@@ -225,7 +225,7 @@ async fn a_device_secret_of_a_gateway_that_cannot_be_read_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_secret_of_an_agent_that_cannot_be_read_is_not_taken_up_by_another_one() {
+async fn the_token_secret_of_an_unreadable_agent_is_not_taken_over() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -242,7 +242,7 @@ async fn a_token_secret_of_an_agent_that_cannot_be_read_is_not_taken_up_by_anoth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from_a_backup() {
+async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let backup = backed_up(&rig, "gw-device");
@@ -260,7 +260,7 @@ async fn a_suspended_gateway_that_never_had_a_finalizer_lets_go_of_a_secret_from
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_is_made_anew_takes_over_what_the_one_before_it_left() {
+async fn a_recreated_gateway_takes_over_the_device_secret_of_its_predecessor() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let device = device_id(&rig);
@@ -274,7 +274,7 @@ async fn a_gateway_that_is_made_anew_takes_over_what_the_one_before_it_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_secret_that_another_gateway_uses_is_left_to_it() {
+async fn deleting_a_gateway_keeps_a_device_secret_that_another_gateway_uses() {
     let (mut rig, _gateway) = Rig::new();
     rig.gateway("gw2");
     for name in ["gw", "gw2"] {
@@ -295,7 +295,7 @@ async fn a_device_secret_that_another_gateway_uses_is_left_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_that_waits_for_another_finalizer_still_lets_go_of_the_credentials() {
+async fn a_deletion_blocked_by_a_foreign_finalizer_releases_the_device_secret() {
     let (mut rig, _gateway) = Rig::new();
     connected(&mut rig).await;
     let finalizers = Some(vec!["example.com/other".to_owned()]);
@@ -305,7 +305,7 @@ async fn a_deletion_that_waits_for_another_finalizer_still_lets_go_of_the_creden
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_secret_from_a_backup_is_taken_up_again_with_another_token() {
+async fn a_restored_token_secret_is_reused_with_a_new_token() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -325,7 +325,7 @@ async fn a_token_secret_from_a_backup_is_taken_up_again_with_another_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_secret_that_lost_its_owner_keeps_the_token_of_its_agent() {
+async fn a_token_secret_without_an_owner_keeps_the_token_of_its_agent() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");

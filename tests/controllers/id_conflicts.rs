@@ -22,7 +22,7 @@ fn lead(more: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lead_that_was_left_on_the_gateway_is_its_successors_only_by_adoption() {
+async fn an_orphaned_lead_passes_to_its_successor_only_by_adoption() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.agent("first", lead(&json!({ "deletionPolicy": "Orphan" })));
@@ -61,20 +61,20 @@ async fn makes_way(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lead_that_was_removed_makes_way_for_the_next_one() {
+async fn a_removed_lead_frees_its_id_for_the_next_lead() {
     let board = |rig: &Rig| rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
     makes_way(lead(&json!({})), |rig| board(rig).lead_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_main_agent_that_was_removed_makes_way_for_the_next_one() {
+async fn a_removed_main_agent_frees_its_id_for_the_next_main_agent() {
     let gateway = |rig: &Rig| rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     let main = json!({ "gatewayRef": { "name": "gw" }, "role": "Main" });
     makes_way(main, |rig| gateway(rig).main_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_agent_gateways_with_one_address_are_one_gateway() {
+async fn two_agent_gateways_with_one_url_share_their_ids() {
     let (mut rig, _) = Rig::new();
     let mut same = gateway_manifest("same");
     same["spec"]["url"] = json!("ws://gw:18789/");
@@ -102,14 +102,14 @@ fn with_one_id_on_two_gateways() -> (Rig, [Simulator; 2]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_id_on_two_gateways_is_no_clash() {
+async fn one_id_on_two_gateways_is_no_conflict() {
     let (mut rig, gateways) = with_one_id_on_two_gateways();
     rig.until_ready().await;
     assert!(gateways.iter().all(|gateway| gateway.agents().contains_key("nova")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_came_to_one_gateway_by_its_address_the_one_that_goes_takes_nothing_along() {
+async fn deleting_the_loser_of_an_id_conflict_by_url_removes_nothing() {
     let (mut rig, [gateway, _]) = with_one_id_on_two_gateways();
     rig.until_ready().await;
     let mut same = gateway_manifest("same");
@@ -125,7 +125,7 @@ async fn of_two_that_came_to_one_gateway_by_its_address_the_one_that_goes_takes_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_somebody_makes_while_ours_has_to_wait_stays_theirs() {
+async fn a_foreign_agent_created_while_ours_waits_is_not_taken_over() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.apply::<Secret>(json!({ "metadata": { "name": "nova-token" }, "data": {} }));
@@ -157,7 +157,7 @@ fn without_a_workspace() -> (Rig, Simulator) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_of_an_old_gateway_is_adopted_where_it_works_although_no_entry_says_where() {
+async fn an_agent_without_a_workspace_in_its_entry_is_adopted_in_its_default_workspace() {
     let (mut rig, gateway) = without_a_workspace();
     rig.board("ops");
     let files: Vec<_> = ["SOUL.md", "AGENTS.md"].iter().map(|f| json!({ "name": f, "policy": "Unmanaged" })).collect();

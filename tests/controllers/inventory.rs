@@ -29,7 +29,7 @@ fn make(gateway: &Simulator, id: &str, entry: Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_that_nobody_declares_are_listed_also_while_the_gateway_is_away() {
+async fn unmanaged_agents_stay_in_the_status_while_the_gateway_is_away() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -49,7 +49,7 @@ async fn agents_that_nobody_declares_are_listed_also_while_the_gateway_is_away()
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_very_many_the_status_names_a_hundred_and_counts_all() {
+async fn the_status_lists_a_hundred_unmanaged_agents_and_counts_all() {
     let (mut rig, gateway) = Rig::new();
     rig.rest(SOON).await;
     for number in 0..150 {
@@ -76,7 +76,7 @@ fn entry(gateway: &Simulator, id: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_somebody_renames_moves_or_slows_is_put_right_within_two_seconds() {
+async fn a_foreign_change_of_an_entry_is_corrected_within_two_seconds() {
     let hands = [("name", json!("Mine")), ("workspace", json!("/elsewhere")), ("heartbeat", json!({ "every": "24h" }))];
     for (key, value) in hands {
         let (mut rig, gateway, id) = with_one().await;
@@ -89,7 +89,7 @@ async fn an_agent_that_somebody_renames_moves_or_slows_is_put_right_within_two_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_somebody_removes_is_missed_within_two_seconds_and_comes_back() {
+async fn a_removed_agent_is_created_again_within_two_seconds() {
     let (mut rig, gateway, id) = with_one().await;
     let created = gateway.count("agents.create");
     gateway.remove_agent(&id);
@@ -102,7 +102,7 @@ async fn an_agent_that_somebody_removes_is_missed_within_two_seconds_and_comes_b
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_gateway_tells_of_no_change_a_removed_agent_is_missed_within_two_minutes() {
+async fn without_config_events_a_removed_agent_is_noticed_within_two_minutes() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
     rig.board("ops");
@@ -119,7 +119,7 @@ async fn where_the_gateway_tells_of_no_change_a_removed_agent_is_missed_within_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_gateway_tells_of_no_change_a_renamed_or_moved_agent_is_put_right_by_the_next_resync() {
+async fn without_config_events_the_next_resync_corrects_a_changed_entry() {
     for (key, value) in [("name", "Mine"), ("workspace", "/elsewhere")] {
         let (mut rig, gateway) = Rig::new();
         gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
@@ -137,7 +137,7 @@ async fn where_the_gateway_tells_of_no_change_a_renamed_or_moved_agent_is_put_ri
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removed_agent_is_missed_within_two_seconds_although_only_a_hint_tells_of_it() {
+async fn a_metadata_event_alone_shows_a_removed_agent_within_two_seconds() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile::v2026_7_1().with_token("secret-token"));
     rig.board("ops");
@@ -152,7 +152,7 @@ async fn a_removed_agent_is_missed_within_two_seconds_although_only_a_hint_tells
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_is_not_asked_for_any_more_is_not_written_later() {
+async fn a_refused_entry_that_the_spec_replaced_is_not_written_later() {
     let (mut rig, gateway, id) = with_one().await;
     let message = format!("invalid config: agents.entries.{id}.model");
     for _ in 0..2 {
@@ -170,7 +170,7 @@ async fn an_entry_that_is_not_asked_for_any_more_is_not_written_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_gap_in_the_events_everything_is_read_again() {
+async fn an_event_gap_causes_a_full_read() {
     let (mut rig, gateway, id) = with_one().await;
     let right = entry(&gateway, &id);
     gateway.lose_events(5);
@@ -185,7 +185,7 @@ async fn after_a_gap_in_the_events_everything_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_gateway_does_not_tell_is_seen_by_the_next_resync() {
+async fn the_next_resync_finds_a_change_without_an_event() {
     let (mut rig, gateway, id) = with_one().await;
     gateway.edit_file(&id, "SOUL.md", Some("mine"));
     rig.rest(Duration::from_mins(11)).await;

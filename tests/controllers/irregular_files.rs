@@ -58,7 +58,7 @@ fn is_true(rig: &Rig, kind: ConditionType) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_in_the_place_of_a_file_is_named_and_holds_up_nothing_else() {
+async fn a_link_in_place_of_a_file_is_reported_and_blocks_nothing_else() {
     for (profile, link) in PROFILES.into_iter().zip([FileLink::Hard, FileLink::Symbolic, FileLink::Hard]) {
         let version = profile().version;
         let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": true } })).await;
@@ -83,7 +83,7 @@ async fn a_link_in_the_place_of_a_file_is_named_and_holds_up_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_tried_once_a_resync_reported_once_and_heals_when_it_goes() {
+async fn a_link_is_retried_at_each_resync_published_once_and_its_removal_recovers() {
     for profile in PROFILES {
         let version = profile().version;
         let (mut rig, gateway, id) = with_one(profile, &json!({ "wake": { "enabled": false } })).await;
@@ -104,7 +104,7 @@ async fn a_link_is_tried_once_a_resync_reported_once_and_heals_when_it_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_file_that_the_list_leaves_out_is_replaced_and_never_read() {
+async fn a_large_unlisted_file_is_replaced_without_a_read() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
     let identity = gateway.file(&id, "IDENTITY.md").unwrap();
     gateway.edit_bytes(&id, "IDENTITY.md", Some(&vec![7; 12 * 1024 * 1024]));
@@ -117,7 +117,7 @@ async fn a_long_file_that_the_list_leaves_out_is_replaced_and_never_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_holds_up_no_reset_of_the_session() {
+async fn a_link_in_place_of_a_file_blocks_no_session_reset() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
     gateway.link_file(&id, "SOUL.md", FileLink::Symbolic);
     rig.until_reason("one", "FileRefused").await;
@@ -128,7 +128,7 @@ async fn a_link_holds_up_no_reset_of_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_left_alone_by_the_policy_that_the_message_names() {
+async fn the_policy_unmanaged_accepts_a_link_in_place_of_a_file() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({})).await;
     gateway.link_file(&id, "SOUL.md", FileLink::Hard);
     rig.until_reason("one", "FileRefused").await;
@@ -138,7 +138,7 @@ async fn a_link_is_left_alone_by_the_policy_that_the_message_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn links_in_the_places_of_files_of_every_policy_are_counted_and_the_first_is_named() {
+async fn the_message_names_the_first_of_several_links_and_counts_the_others() {
     let (mut rig, gateway, id) = with_one(Profile::v2026_9_6, &json!({ "wake": { "enabled": false } })).await;
     for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
         gateway.link_file(&id, name, FileLink::Hard);
@@ -155,7 +155,7 @@ async fn links_in_the_places_of_files_of_every_policy_are_counted_and_the_first_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_no_text_is_drift_like_any_other() {
+async fn a_binary_file_is_handled_as_drift() {
     let utf16: Vec<u8> = "\u{feff}Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for profile in PROFILES {
         let version = profile().version;
@@ -179,7 +179,7 @@ async fn a_file_that_is_no_text_is_drift_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_of_many_megabytes_is_not_read_and_replaced_only_where_it_is_kept_as_rendered() {
+async fn a_very_large_file_is_never_read_and_replaced_only_under_drift_correct() {
     let large = vec![0xff; 2 * 1024 * 1024];
     for profile in PROFILES {
         let version = profile().version;

@@ -42,7 +42,7 @@ fn labels_sent(gateway: &Simulator) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_with_blanks_or_line_breaks_is_labelled_once() {
+async fn a_name_with_surrounding_whitespace_is_labelled_once() {
     for name in ["Ops ", "\u{a0}Ops", "Ops\u{feff}", "Ops\n", "\u{3000}Ops\r\n"] {
         let (mut rig, gateway) = woken(Profile::v2026_9_6(), name, &[]).await;
         rig.rest(Duration::from_mins(2)).await;
@@ -53,13 +53,13 @@ async fn a_name_with_blanks_or_line_breaks_is_labelled_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_of_blanks_alone_is_that_of_the_object() {
+async fn a_blank_display_name_falls_back_to_the_object_name() {
     let (rig, gateway) = woken(Profile::v2026_9_6(), "\u{a0} ", &[]).await;
     assert_eq!(label(&rig, &gateway).as_deref(), Some("one"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_that_another_session_of_the_agent_has_gets_a_suffix_and_the_agent_is_woken() {
+async fn a_label_in_use_by_another_session_gets_a_suffix_and_the_agent_is_woken() {
     for profile in [Profile::v2026_9_6(), Profile::v2026_3_2()] {
         let (mut rig, gateway) = woken(profile, "Ops", &["Ops"]).await;
         let id = rig.agent_id("one");
@@ -78,7 +78,7 @@ async fn a_label_that_another_session_of_the_agent_has_gets_a_suffix_and_the_age
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_too_long_for_an_old_gateway_is_cut() {
+async fn a_name_over_the_label_limit_of_an_old_gateway_is_shortened() {
     let name = "n".repeat(128);
     let (mut rig, gateway) = woken(Profile::v2026_3_2(), &name, &[]).await;
     rig.until("the label", |rig| session(rig).0 == "True").await;
@@ -89,7 +89,7 @@ async fn a_name_that_is_too_long_for_an_old_gateway_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_refuses_every_label_is_asked_every_ten_minutes_and_the_agent_is_woken() {
+async fn refused_labels_are_retried_every_ten_minutes_and_the_agent_is_woken() {
     let (mut rig, gateway) = Rig::new();
     for _ in 0..4 {
         gateway.inject(Fault::on("sessions.patch").error("INVALID_REQUEST", "no labels today", false));
@@ -108,7 +108,7 @@ async fn a_gateway_that_refuses_every_label_is_asked_every_ten_minutes_and_the_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_that_fails_for_now_holds_up_no_wake() {
+async fn a_transient_label_error_delays_no_wake() {
     let (mut rig, gateway) = Rig::new();
     for _ in 0..3 {
         gateway.inject(Fault::on("sessions.patch").error("INVALID_REQUEST", "the store is busy", true));

@@ -35,7 +35,7 @@ fn accepted(rig: &Rig) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_gateway_could_not_remove_is_named_once_and_the_agent_goes() {
+async fn leftovers_of_a_deletion_are_reported_once_and_the_agent_is_deleted() {
     let (mut rig, gateway, id) = provisioned(on_ops()).await;
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.block_trash();
@@ -52,7 +52,7 @@ async fn what_a_gateway_could_not_remove_is_named_once_and_the_agent_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_that_could_not_be_purged_are_told_with_the_workspace_that_stays_then() {
+async fn unpurged_sessions_are_reported_with_the_remaining_workspace() {
     let (mut rig, gateway, _) = provisioned(on_ops()).await;
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.fail_purges();
@@ -71,7 +71,7 @@ async fn a_removal_that_leaves_nothing_sends_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_moves_away_has_another_token_whatever_stays_where_it_was() {
+async fn a_moved_agent_gets_a_new_token_under_every_deletion_policy() {
     for policy in ["Delete", "RetainFiles", "Orphan"] {
         let spec = |board: &str| json!({ "boardRef": { "name": board }, "deletionPolicy": policy });
         let (mut rig, first, id) = provisioned(spec("ops")).await;
@@ -91,7 +91,7 @@ async fn an_agent_that_moves_away_has_another_token_whatever_stays_where_it_was(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_moves_and_takes_its_token_out_of_its_files_leaves_none_that_works() {
+async fn a_move_to_secret_only_delivery_revokes_the_token_in_the_old_files() {
     let (mut rig, first, id) = provisioned(json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Orphan" })).await;
     let second = rig.gateway("gw2");
     rig.apply::<Board>(json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }));
@@ -106,7 +106,7 @@ async fn an_agent_that_moves_and_takes_its_token_out_of_its_files_leaves_none_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_policy_leaves_a_token_that_is_accepted_when_the_agent_is_gone() {
+async fn no_deletion_policy_leaves_a_valid_token() {
     for policy in ["Delete", "RetainFiles", "Orphan"] {
         let spec = json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy });
         let (mut rig, _gateway, _) = provisioned(spec.clone()).await;

@@ -60,7 +60,7 @@ fn answer_all(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_in_reaches_the_status_and_ends_the_waking() {
+async fn a_check_in_is_written_to_the_status_and_ends_the_wakes() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -73,7 +73,7 @@ async fn a_check_in_reaches_the_status_and_ends_the_waking() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_answers_is_woken_three_times_and_then_left_alone() {
+async fn a_silent_agent_is_woken_three_times() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -121,7 +121,7 @@ async fn a_suspended_agent_has_no_heartbeat_and_is_not_woken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_moves_to_another_gateway_leaves_nothing_on_the_first() {
+async fn a_moved_agent_leaves_nothing_on_its_first_gateway() {
     let (mut rig, first) = Rig::new();
     let second = rig.gateway("gw2");
     rig.board("ops");
@@ -138,7 +138,7 @@ async fn an_agent_that_moves_to_another_gateway_leaves_nothing_on_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_of_a_gateway_that_is_there_do_not_wait_for_one_that_is_away() {
+async fn an_unreachable_gateway_blocks_no_agent_of_another_gateway() {
     let (mut rig, first) = Rig::new();
     let second = rig.gateway("gw2");
     second.kill();
@@ -157,7 +157,7 @@ async fn agents_of_a_gateway_that_is_there_do_not_wait_for_one_that_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_somebody_removed_on_the_gateway_comes_back() {
+async fn an_agent_removed_at_the_gateway_is_created_again() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -173,7 +173,7 @@ async fn an_agent_that_somebody_removed_on_the_gateway_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chosen_id_can_be_used_again_after_its_agent_was_deleted() {
+async fn a_chosen_id_can_be_used_again_after_its_agent_is_deleted() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for life in ["first", "second"] {
@@ -188,7 +188,7 @@ async fn a_chosen_id_can_be_used_again_after_its_agent_was_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_turns_out_to_be_closed_is_opened_again() {
+async fn a_closed_id_without_a_record_in_the_status_is_opened_again() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -199,7 +199,7 @@ async fn an_id_that_turns_out_to_be_closed_is_opened_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_token_is_in_status_events_or_errors() {
+async fn no_token_appears_in_status_events_or_errors() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -213,7 +213,7 @@ async fn no_token_is_in_status_events_or_errors() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() {
+async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
     let (mut rig, _gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["maxInFlight"] = json!(1);
@@ -234,7 +234,7 @@ async fn an_agent_that_finds_no_place_at_its_gateway_is_told_when_one_is_free() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
+async fn a_released_permit_goes_to_the_next_waiting_agent() {
     let (mut rig, _gateway) = Rig::new();
     rig.rest(Duration::from_secs(10)).await;
     let link = rig.link("gw");
@@ -251,7 +251,7 @@ async fn a_place_is_not_offered_to_one_that_has_had_it_while_another_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_the_entry() {
+async fn a_config_write_waits_for_another_new_agent_and_the_token_follows_the_entry() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.rest(Duration::from_secs(10)).await;
@@ -269,7 +269,7 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_comes_after_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_that_starts_anew_writes_nothing_when_nothing_has_changed() {
+async fn a_restarted_operator_writes_nothing_without_a_change() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for name in ["one", "two"] {
@@ -304,7 +304,7 @@ async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_comes_back_is_not_ready_before_its_files_are_there() {
+async fn a_recreated_agent_is_not_ready_before_its_files_are_written() {
     let (mut rig, gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["resyncInterval"] = json!("24h");

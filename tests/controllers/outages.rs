@@ -35,7 +35,7 @@ fn pair(status: &str, reason: &str) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sixty_agents_come_back_with_their_gateway_without_a_storm_and_without_a_write() {
+async fn sixty_agents_recover_with_their_gateway_with_few_requests_and_no_write() {
     let (mut rig, gateway) = fleet().await;
     let (writes, dials) = (gateway.writes(), rig.dials().len());
     gateway.kill();
@@ -54,7 +54,7 @@ async fn sixty_agents_come_back_with_their_gateway_without_a_storm_and_without_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_for_during_an_outage_is_done_in_few_writes_after_it() {
+async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
     let (mut rig, gateway) = fleet().await;
     let (patches, files) = (gateway.count("config.patch"), gateway.count("agents.files.set"));
     gateway.kill();
@@ -77,7 +77,7 @@ async fn what_was_asked_for_during_an_outage_is_done_in_few_writes_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_lose_a_gateway_together_do_not_come_back_together() {
+async fn clients_that_lose_one_gateway_reconnect_at_different_times() {
     let (mut rig, gateway) = Rig::new();
     let hosts: Vec<_> = (0..12).map(|n| format!("gw-{n}")).collect();
     for host in &hosts {
@@ -99,7 +99,7 @@ async fn clients_that_lose_a_gateway_together_do_not_come_back_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_nobody_answers_any_more_is_noticed_and_what_was_missed_is_read() {
+async fn a_silent_connection_is_replaced_and_missed_changes_are_read() {
     let (mut rig, gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["resyncInterval"] = json!("24h");
@@ -120,7 +120,7 @@ async fn a_connection_that_nobody_answers_any_more_is_noticed_and_what_was_misse
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_whose_machine_is_lost_is_told_and_comes_back() {
+async fn a_gateway_on_a_lost_host_is_reported_and_recovers() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -137,7 +137,7 @@ async fn a_gateway_whose_machine_is_lost_is_told_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_that_was_answered_is_not_sent_again_although_its_reply_and_its_gateway_were_lost() {
+async fn an_answered_wake_with_a_lost_reply_is_not_repeated_after_a_gateway_kill() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -164,7 +164,7 @@ async fn a_wake_that_was_answered_is_not_sent_again_although_its_reply_and_its_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_deleted_before_the_gateway_has_applied_it_is_not_left_there() {
+async fn an_agent_deleted_before_its_config_is_applied_leaves_nothing() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     gateway.inject(Fault::on("config.patch").kill_during());
@@ -181,7 +181,7 @@ async fn an_agent_that_is_deleted_before_the_gateway_has_applied_it_is_not_left_
 }
 
 #[tokio::test(start_paused = true)]
-async fn config_writes_that_fail_for_long_are_tried_less_and_less_often() {
+async fn failing_config_writes_are_retried_with_backoff() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let full = Fault::on("config.patch").error("UNAVAILABLE", "Error: ENOSPC: no space left on device, write", false);
@@ -215,7 +215,7 @@ async fn killed_for_good() -> (Rig, Simulator, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_does_not_boot_since_a_removal_is_told_with_what_helps() {
+async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy() {
     let (mut rig, gateway, id) = killed_for_good().await;
     let advised = |text: &str| text.contains("status 78") && text.contains(&id) && text.contains("openclaw.json");
     let told = |rig: &Rig| {
@@ -241,7 +241,7 @@ async fn a_gateway_that_does_not_boot_since_a_removal_is_told_with_what_helps() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_such_a_removal_is_looked_at_as_soon_as_there_is_advice() {
+async fn an_agent_blocked_by_a_failed_boot_is_reconciled_when_the_remedy_appears() {
     let (mut rig, _gateway, _) = killed_for_good().await;
     rig.rest(Duration::from_secs(20)).await;
     let one = rig.store.agent(&ObjectKey::new(NS, "one")).unwrap();
@@ -253,7 +253,7 @@ async fn who_waits_for_such_a_removal_is_looked_at_as_soon_as_there_is_advice() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_advice_survives_a_restart_of_the_operator() {
+async fn the_boot_remedy_survives_a_restart_of_the_operator() {
     let (mut rig, _gateway, id) = killed_for_good().await;
     rig.rest(Duration::from_secs(20)).await;
     rig.start();
@@ -261,7 +261,7 @@ async fn the_advice_survives_a_restart_of_the_operator() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_is_away_for_another_reason_is_told_without_that_advice() {
+async fn a_gateway_away_for_another_reason_is_reported_without_the_boot_remedy() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");

@@ -34,7 +34,7 @@ fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_of_the_gateway_makes_an_agent_active_while_it_runs() {
+async fn a_heartbeat_run_makes_an_agent_active_until_it_ends() {
     let (mut rig, gateway) = idle().await;
     let id = rig.agent_id("one");
     gateway.begin_heartbeat(&id);
@@ -44,7 +44,7 @@ async fn a_heartbeat_of_the_gateway_makes_an_agent_active_while_it_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_agent_reports_counts_between_its_runs() {
+async fn a_reported_status_sets_the_phase_between_runs() {
     let (mut rig, gateway) = idle().await;
     report(&rig, CheckIn::Active, Some("T-1"));
     rig.until("the report", |rig| phase(rig) == Some(Phase::Active)).await;
@@ -57,7 +57,7 @@ async fn what_an_agent_reports_counts_between_its_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_goes_offline_when_it_is_silent_and_comes_back_when_it_calls() {
+async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
     let (mut rig, _) = idle().await;
     rig.until("silence", |rig| phase(rig) == Some(Phase::Offline)).await;
     report(&rig, CheckIn::Idle, None);
@@ -97,7 +97,7 @@ async fn a_restart_of_the_gateway_changes_no_phase() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_worked_when_the_gateway_died_is_not_active_for_ever() {
+async fn a_run_lost_in_a_gateway_kill_does_not_keep_an_agent_active() {
     let (mut rig, gateway) = idle().await;
     gateway.begin_heartbeat(&rig.agent_id("one"));
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
@@ -108,7 +108,7 @@ async fn an_agent_that_worked_when_the_gateway_died_is_not_active_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_events_are_noticed_and_made_up_for() {
+async fn a_lost_run_event_is_noticed_and_the_phase_corrected() {
     let (mut rig, gateway) = idle().await;
     let id = rig.agent_id("one");
     gateway.begin_heartbeat(&id);
@@ -119,7 +119,7 @@ async fn lost_events_are_noticed_and_made_up_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operator_that_was_away_for_long_wakes_nobody_before_they_could_call() {
+async fn an_operator_started_after_a_long_time_waits_for_check_ins_before_it_wakes() {
     let (mut rig, gateway) = idle().await;
     let woken = gateway.chats().len();
     rig.stop();

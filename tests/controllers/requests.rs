@@ -41,7 +41,7 @@ fn resets(gateway: &Simulator) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sync_writes_every_file_that_is_kept_as_rendered_and_no_other() {
+async fn a_sync_request_writes_only_files_with_the_policy_always() {
     let (mut rig, gateway) = world().await;
     let before = gateway.calls().len();
     rig.request::<Agent>("one", RequestKind::Sync);
@@ -56,7 +56,7 @@ async fn a_sync_writes_every_file_that_is_kept_as_rendered_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_overwrite_also_replaces_what_the_agent_has_written_itself() {
+async fn an_overwrite_request_replaces_files_that_the_agent_changed() {
     let (mut rig, gateway) = world().await;
     let id = rig.agent_id("one");
     let rendered = gateway.file(&id, "MEMORY.md").unwrap();
@@ -69,7 +69,7 @@ async fn an_overwrite_also_replaces_what_the_agent_has_written_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bootstrap_brings_back_that_file_alone() {
+async fn a_bootstrap_request_writes_only_bootstrap_md() {
     let (mut rig, gateway) = world().await;
     let id = rig.agent_id("one");
     gateway.edit_file(&id, "MEMORY.md", Some("my own notes"));
@@ -82,7 +82,7 @@ async fn a_bootstrap_brings_back_that_file_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_reset_once_and_keeps_its_label() {
+async fn a_reset_request_resets_the_session_once_and_keeps_its_label() {
     let (mut rig, gateway) = world().await;
     let key = format!("agent:{}:main", rig.agent_id("one"));
     rig.request::<Agent>("one", RequestKind::ResetSession);
@@ -96,7 +96,7 @@ async fn a_session_is_reset_once_and_keeps_its_label() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_spec_resets_the_session_only_where_that_is_asked_for() {
+async fn a_changed_spec_resets_the_session_only_with_reset_on_update() {
     for (reset, times) in [(true, 1), (false, 0)] {
         let (mut rig, gateway) = world().await;
         let spec =
@@ -115,7 +115,7 @@ async fn a_changed_spec_resets_the_session_only_where_that_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_on_a_board_reaches_its_agents_and_tells_how_far_they_are() {
+async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
     let (mut rig, gateway) = world().await;
     rig.agent("broken", json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "none" } } }));
     rig.rest(Duration::from_secs(5)).await;
@@ -137,7 +137,7 @@ async fn a_request_on_a_board_reaches_its_agents_and_tells_how_far_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_time_is_told_once_and_nothing_is_done() {
+async fn an_invalid_request_time_is_reported_once_and_ignored() {
     let (mut rig, gateway) = world().await;
     let before = gateway.writes();
     rig.store.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
@@ -170,7 +170,7 @@ fn assert_done_once(rig: &Rig, gateway: &Simulator, context: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_request_at_once_is_done_once_whenever_the_operator_crashes() {
+async fn concurrent_requests_are_each_handled_once_despite_a_crash_at_any_write() {
     let (mut rig, gateway) = world().await;
     let before = rig.store.state().writes;
     request_all(&rig);
@@ -195,7 +195,7 @@ async fn every_request_at_once_is_done_once_whenever_the_operator_crashes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_request_at_once_is_done_once_whatever_reply_is_lost() {
+async fn concurrent_requests_are_each_handled_once_despite_any_lost_reply() {
     let (mut rig, gateway) = world().await;
     let before = gateway.writes();
     request_all(&rig);
@@ -217,7 +217,7 @@ async fn every_request_at_once_is_done_once_whatever_reply_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_for_a_second_time_is_done_a_second_time() {
+async fn a_repeated_request_is_handled_again() {
     let (mut rig, gateway) = world().await;
     let id = rig.agent_id("one");
     let memory = gateway.file(&id, "MEMORY.md").unwrap();

@@ -100,7 +100,7 @@ async fn rotate(rig: &mut Rig, gateway: &Simulator, old: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_replaces_the_token_and_the_old_one_works_until_the_new_one_is_used() {
+async fn a_rotate_request_replaces_the_token_and_the_old_token_works_until_the_new_one_is_used() {
     let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.pause(Duration::from_secs(2)).await;
@@ -118,7 +118,7 @@ async fn a_request_replaces_the_token_and_the_old_one_works_until_the_new_one_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_never_uses_the_new_token_loses_the_old_one_when_the_grace_period_ends() {
+async fn an_unused_new_token_ends_the_old_token_after_the_grace_period() {
     let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
@@ -134,7 +134,7 @@ async fn an_agent_that_never_uses_the_new_token_loses_the_old_one_when_the_grace
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_replaced_by_age_again_and_again() {
+async fn a_token_is_replaced_at_each_rotation_interval() {
     let (mut rig, gateway) = ctx().await;
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "interval": "1h", "gracePeriod": "0s" } } });
@@ -147,7 +147,7 @@ async fn a_token_is_replaced_by_age_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() {
+async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
     let (mut rig, gateway) = ctx().await;
     rig.worker("two");
     rig.until_ready().await;
@@ -176,7 +176,7 @@ async fn a_request_on_the_board_or_the_gateway_rotates_every_agent_below_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_changed_or_deleted_by_hand_is_refused_and_replaced() {
+async fn a_token_changed_or_deleted_in_its_secret_is_refused_and_replaced() {
     for deleted in [true, false] {
         let (mut rig, gateway) = ctx().await;
         let old = rig.token("one");
@@ -198,7 +198,7 @@ async fn a_token_that_was_changed_or_deleted_by_hand_is_refused_and_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_kept_out_of_the_files_is_in_the_secret_alone() {
+async fn secret_only_delivery_keeps_the_token_out_of_every_file() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "token": { "delivery": "SecretOnly" } }));
@@ -218,7 +218,7 @@ async fn a_token_that_is_kept_out_of_the_files_is_in_the_secret_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_is_away_while_the_token_is_replaced_locks_nobody_out() {
+async fn a_gateway_outage_during_a_rotation_keeps_the_old_token_valid() {
     let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.agent(
@@ -242,7 +242,7 @@ async fn a_gateway_that_is_away_while_the_token_is_replaced_locks_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_that_is_asked_for_in_an_outage_begins_after_it() {
+async fn a_rotation_requested_during_an_outage_begins_after_it() {
     let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     gateway.kill();
@@ -293,7 +293,7 @@ async fn any_two_crashes_of_the_operator_leave_exactly_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_lost_reply_of_the_gateway_leaves_exactly_one_token() {
+async fn any_lost_gateway_reply_leaves_exactly_one_token() {
     for nth in 1..=2 {
         for (how, fault) in [
             ("reply lost", Fault::on("agents.files.set").nth(nth).lose_reply()),
@@ -313,7 +313,7 @@ async fn any_lost_reply_of_the_gateway_leaves_exactly_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_operators_that_rotate_at_the_same_time_issue_one_token() {
+async fn two_operators_that_rotate_concurrently_issue_one_token() {
     let (mut rig, gateway) = ctx().await;
     let old = rig.token("one");
     rig.pause(Duration::from_secs(2)).await;

@@ -59,7 +59,7 @@ fn policy(rig: &Rig, policy: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_applied_ends_no_heartbeat_of_others_not_for_a_moment() {
+async fn a_new_agent_never_interrupts_a_heartbeat_of_another_agent() {
     let (rig, gateway) = with_one().await;
     assert_eq!(others(&gateway), main_beats());
     assert_eq!((block(&gateway, "main"), kept(&rig)), (json!({}), vec!["main".to_owned()]));
@@ -79,7 +79,7 @@ async fn the_ambient_agent_keeps_its_heartbeat_on_a_gateway_without_defaults() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_version_keeps_beating_who_beat_before() {
+async fn the_same_agents_have_heartbeats_before_and_after_muster_on_each_version() {
     for profile in [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1()] {
         let version = profile.version;
         let (mut rig, gateway) = world();
@@ -98,7 +98,7 @@ async fn each_version_keeps_beating_who_beat_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn newcomers_that_would_beat_by_the_gateways_own_rule_beat() {
+async fn a_new_foreign_agent_has_a_heartbeat_by_the_gateways_rule() {
     let (mut rig, gateway) = with_one().await;
     gateway.edit_config(|config| config["agents"]["entries"]["nova"] = json!({ "name": "Nova" }));
     rig.rest(SOON).await;
@@ -110,7 +110,7 @@ async fn newcomers_that_would_beat_by_the_gateways_own_rule_beat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_agent_takes_the_blocks_away_and_the_others_go_on() {
+async fn deleting_the_last_agent_removes_the_blocks_and_other_heartbeats_continue() {
     let (mut rig, gateway) = with_one().await;
     rig.worker("two");
     rig.until_ready().await;
@@ -126,7 +126,7 @@ async fn the_last_agent_takes_the_blocks_away_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_block_that_somebody_put_something_in_stays() {
+async fn a_heartbeat_block_with_foreign_settings_is_kept() {
     let (mut rig, gateway) = with_one().await;
     gateway.edit_config(|config| config["agents"]["entries"]["main"]["heartbeat"]["every"] = json!("10m"));
     rig.rest(SOON).await;
@@ -137,7 +137,7 @@ async fn a_block_that_somebody_put_something_in_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_leave_nothing_is_written_for_others_and_a_condition_names_them() {
+async fn the_policy_leave_writes_no_block_and_a_condition_names_the_stopped_agents() {
     let (mut rig, gateway) = world();
     policy(&rig, "Leave");
     rig.worker("one");
@@ -159,7 +159,7 @@ async fn with_leave_nothing_is_written_for_others_and_a_condition_names_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_written_when_nothing_changed() {
+async fn no_heartbeat_block_is_written_without_a_change() {
     let (mut rig, gateway) = world();
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }));
     rig.until_ready().await;
@@ -174,7 +174,7 @@ async fn nothing_is_written_when_nothing_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_after_any_write_ends_in_the_same_world() {
+async fn a_crash_after_any_write_keeps_the_heartbeats_of_other_agents() {
     let (rig, _) = with_one().await;
     let writes = rig.store.state().writes;
     for crash_at in 1..=writes {
@@ -215,7 +215,7 @@ async fn no_heartbeat_block_is_written_before_the_blocks_of_others_are_recorded(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_a_config_write_ends_no_heartbeat() {
+async fn a_lost_reply_to_a_config_write_ends_no_heartbeat() {
     for fault in [Fault::on("config.patch").lose_reply(), Fault::on("config.patch").drop_connection_before()] {
         let (mut rig, gateway) = world();
         gateway.inject(fault);
@@ -226,7 +226,7 @@ async fn a_lost_answer_to_a_config_write_ends_no_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_adopted_without_a_heartbeat_of_its_own_keeps_the_gateways() {
+async fn an_adopted_agent_without_a_heartbeat_setting_keeps_the_gateways_heartbeat() {
     let (mut rig, gateway) = world();
     gateway.edit_config(|config| {
         config["agents"]["ownership"] = json!("explicit");
@@ -252,7 +252,7 @@ async fn an_agent_that_is_adopted_without_a_heartbeat_of_its_own_keeps_the_gatew
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_orphaned_agent_whose_block_stays_ends_no_heartbeat() {
+async fn an_orphaned_agent_with_a_heartbeat_block_ends_no_other_heartbeat() {
     let (mut rig, gateway) = world();
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Orphan" }));
     rig.until_ready().await;
@@ -262,7 +262,7 @@ async fn an_orphaned_agent_whose_block_stays_ends_no_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_gateway_that_is_deleted_takes_its_blocks_away_with_its_agents() {
+async fn deleting_an_agent_gateway_removes_its_heartbeat_blocks() {
     let (mut rig, gateway) = with_one().await;
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
@@ -271,7 +271,7 @@ async fn an_agent_gateway_that_is_deleted_takes_its_blocks_away_with_its_agents(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_gateway_that_is_deleted_and_cannot_be_asked_says_what_is_left() {
+async fn deleting_an_unreachable_agent_gateway_reports_the_remaining_blocks() {
     let (mut rig, gateway) = with_one().await;
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
@@ -283,7 +283,7 @@ async fn an_agent_gateway_that_is_deleted_and_cannot_be_asked_says_what_is_left(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_agent_gateway_leaves_is_reported_once_although_its_last_writes_fail() {
+async fn remaining_blocks_are_reported_once_despite_failing_writes() {
     let (mut rig, gateway) = with_one().await;
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
@@ -298,7 +298,7 @@ async fn what_an_agent_gateway_leaves_is_reported_once_although_its_last_writes_
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_agent_gateways_of_one_url_keep_the_blocks_until_both_have_no_agent() {
+async fn two_agent_gateways_with_one_url_keep_the_blocks_until_neither_has_an_agent() {
     let (mut rig, gateway) = with_one().await;
     let mut second = gateway_manifest("gw");
     second["metadata"]["name"] = json!("second");

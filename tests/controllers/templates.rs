@@ -54,7 +54,7 @@ fn reached(rig: &Rig, config_map: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_map_is_brought_to_the_agents_that_use_it_and_to_no_others() {
+async fn a_config_map_change_queues_only_the_agents_that_use_it() {
     let (rig, _) = fleet().await;
     let everyone: Vec<_> = AGENTS.to_vec();
     for (config_map, concerned) in [
@@ -70,7 +70,7 @@ async fn a_config_map_is_brought_to_the_agents_that_use_it_and_to_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_nearest_template_of_each_agent_wins_and_a_change_writes_the_files_of_those_who_show_it() {
+async fn the_nearest_template_wins_and_a_change_writes_only_the_files_that_use_it() {
     let (mut rig, gateway) = fleet().await;
     let mut texts = ["of-gateway\n", "of-board\n", "of-agent\n", "by-key\n", "inline\n"].map(str::to_owned);
     assert_eq!(souls(&rig, &gateway), texts);
@@ -91,7 +91,7 @@ async fn the_nearest_template_of_each_agent_wins_and_a_change_writes_the_files_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_that_is_taken_away_gives_way_to_the_next_one() {
+async fn removing_a_template_falls_back_to_the_next_one() {
     let (mut rig, gateway) = fleet().await;
     rig.agent("inline", json!({ "boardRef": { "name": "templated" } }));
     rig.until("the board's", |rig| souls(rig, &gateway)[4] == "of-board\n").await;
@@ -102,7 +102,7 @@ async fn a_template_that_is_taken_away_gives_way_to_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inline_identity_template_is_for_its_agent_alone() {
+async fn an_inline_identity_template_affects_only_its_agent() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("other");

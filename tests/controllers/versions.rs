@@ -96,7 +96,7 @@ async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_upgrade_that_refuses_files_they_are_folded() {
+async fn files_refused_after_an_upgrade_are_folded() {
     let (mut rig, gateway, id) = provisioned(old()).await;
     assert_eq!(tools(&rig), Some(FileState::Synced));
     let began = Instant::now();
@@ -113,7 +113,7 @@ async fn after_an_upgrade_that_refuses_files_they_are_folded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_way_back_what_was_folded_is_a_file_again() {
+async fn a_downgrade_makes_folded_sections_files_again() {
     let (mut rig, gateway, id) = provisioned(new()).await;
     assert_eq!(tools(&rig), Some(FileState::Folded));
     gateway.upgrade(old());
@@ -126,7 +126,7 @@ async fn after_a_way_back_what_was_folded_is_a_file_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_lacks_methods_is_told_as_such_and_works_after_an_upgrade() {
+async fn missing_methods_are_reported_and_an_upgrade_recovers() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile { methods: "agents.list\nconfig.get\nchat.send", ..new() });
     rig.board("ops");
@@ -151,7 +151,7 @@ async fn until_incompatible(rig: &mut Rig) -> (String, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_speaks_another_protocol_is_told_with_the_one_that_it_speaks() {
+async fn an_unsupported_protocol_is_reported_with_its_number() {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(Profile { protocol: 5, ..new() });
     let (reason, message) = until_incompatible(&mut rig).await;
@@ -173,13 +173,13 @@ async fn while_refused(method: &str, said: &str) -> (String, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_answers_what_it_has_with_a_lasting_error_is_incompatible_until_it_does_no_more() {
+async fn a_permanent_roster_error_makes_the_gateway_incompatible_until_it_ends() {
     let (reason, message) = while_refused("config.get", "config.get: not implemented").await;
     assert_eq!(reason, "RosterUnreadable");
     assert!(message.contains("use a gateway version"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_does_not_understand_the_handshake_is_incompatible() {
+async fn a_refused_handshake_makes_the_gateway_incompatible() {
     while_refused("connect", "invalid connect params: at root: unexpected property 'caps'").await;
 }

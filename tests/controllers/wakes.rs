@@ -30,7 +30,7 @@ fn runs(gateway: &Simulator) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_does_not_answer_goes_through_every_reason_to_offline() {
+async fn a_silent_agent_passes_through_every_wake_reason_to_offline() {
     let (mut rig, _) = woken().await;
     assert_eq!(reason(&rig), "WaitingForCheckIn");
     rig.until("the deadline", |rig| reason(rig) == "DeadlineExceeded").await;
@@ -41,7 +41,7 @@ async fn an_agent_that_does_not_answer_goes_through_every_reason_to_offline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_that_the_gateway_lost_when_it_was_killed_is_sent_again_under_the_same_key() {
+async fn a_wake_lost_in_a_gateway_kill_is_sent_again_with_the_same_key() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -57,7 +57,7 @@ async fn a_wake_that_the_gateway_lost_when_it_was_killed_is_sent_again_under_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_whose_run_has_ended_is_not_sent_again_when_the_gateway_restarts() {
+async fn a_wake_with_an_ended_run_is_not_repeated_after_a_gateway_restart() {
     let (mut rig, gateway) = woken().await;
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
     gateway.restart();
@@ -66,7 +66,7 @@ async fn a_wake_whose_run_has_ended_is_not_sent_again_when_the_gateway_restarts(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_alone_wakes_nobody_twice() {
+async fn a_lost_connection_alone_repeats_no_wake() {
     let (mut rig, gateway) = woken().await;
     rig.pause(Duration::from_secs(1)).await;
     gateway.drop_connections();
@@ -75,7 +75,7 @@ async fn a_lost_connection_alone_wakes_nobody_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_generation_starts_over() {
+async fn a_new_generation_restarts_the_wake_attempts() {
     let (mut rig, gateway) = woken().await;
     rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
@@ -85,7 +85,7 @@ async fn a_new_generation_starts_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_resets_no_session_and_replaces_no_token() {
+async fn a_wake_retry_resets_no_session_and_replaces_no_token() {
     let (mut rig, gateway) = woken().await;
     let token = rig.token("one");
     rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
@@ -94,7 +94,7 @@ async fn a_retry_resets_no_session_and_replaces_no_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_paused_has_no_heartbeat_and_who_is_resumed_has_it_again_and_is_woken() {
+async fn a_paused_agent_has_no_heartbeat_and_a_resumed_agent_is_woken() {
     let (mut rig, gateway) = woken().await;
     let id = rig.agent_id("one");
     let every = |gateway: &Simulator| gateway.agents()[&id]["heartbeat"]["every"].clone();
@@ -112,7 +112,7 @@ async fn who_is_paused_has_no_heartbeat_and_who_is_resumed_has_it_again_and_is_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_that_asks_to_be_asked_again_is_no_trouble() {
+async fn a_retry_request_of_the_gateway_is_no_error() {
     let (mut rig, gateway) = Rig::new();
     let words = "Error: Session store changed while preparing its metadata. Retry the request.";
     for method in ["sessions.list", "sessions.patch", "chat.history", "chat.send"] {
@@ -151,7 +151,7 @@ fn call(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_agent_is_neither_offline_nor_woken_and_its_silence_begins_with_the_end_of_the_run() {
+async fn a_running_agent_is_not_woken_and_its_silence_counts_from_the_end_of_the_run() {
     let (mut rig, gateway, id) = idle().await;
     gateway.begin_run(&id);
     rig.rest(Duration::from_mins(40)).await;
@@ -177,7 +177,7 @@ async fn a_new_spec_wakes_a_running_agent_after_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_whose_run_outlasts_its_deadline_has_as_long_again_from_the_end() {
+async fn a_run_longer_than_the_wake_deadline_restarts_the_deadline_at_its_end() {
     let profile = Profile { run_time: Duration::from_mins(20), ..Profile::v2026_9_6() };
     let (mut rig, gateway) = Rig::with(profile);
     rig.board("ops");
@@ -193,7 +193,7 @@ async fn a_wake_whose_run_outlasts_its_deadline_has_as_long_again_from_the_end()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_went_on_before_the_operator_came_is_not_disturbed_either() {
+async fn a_run_begun_before_the_operator_started_is_not_interrupted() {
     let (mut rig, gateway, id) = idle().await;
     gateway.begin_run(&id);
     rig.stop();
@@ -210,7 +210,7 @@ async fn a_run_that_went_on_before_the_operator_came_is_not_disturbed_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_begins_while_a_wake_is_on_its_way_is_not_disturbed() {
+async fn a_run_that_begins_during_a_wake_is_not_interrupted() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");

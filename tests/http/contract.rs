@@ -19,7 +19,7 @@ fn document() -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_document_has_every_route_with_every_method_and_no_other() {
+async fn the_openapi_document_lists_exactly_the_served_routes_and_methods() {
     let rig = Rig::new();
     let document = document();
     let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -36,7 +36,7 @@ async fn the_document_has_every_route_with_every_method_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_document_is_served_to_anybody() {
+async fn the_openapi_document_is_served_without_authentication() {
     let rig = Rig::new();
     let served = answer(rig.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await).await;
     assert_eq!(
@@ -47,7 +47,7 @@ async fn the_document_is_served_to_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_has_the_fields_that_the_document_says() {
+async fn each_object_has_the_required_fields_of_its_schema() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let fields = |schema: &str| {
@@ -64,7 +64,7 @@ async fn an_agent_has_the_fields_that_the_document_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_is_wrong_the_answer_is_json() {
+async fn every_error_response_is_json() {
     let rig = Rig::new();
     for (method, path, status) in [
         ("GET", "/nothing", 404),

@@ -21,7 +21,7 @@ use url::Url;
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER, answer};
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_that_kubernetes_knows_nobody_is_let_in() {
+async fn a_missing_or_unknown_token_gets_401() {
     let rig = Rig::new();
     for path in ["/api/v1/agents", "/api/v1/agents/stream", "/api/v1/agents/x", "/api/v1/boards", "/api/v1/gateways"] {
         let bare = answer(rig.send(Request::get(path).body(Body::empty()).unwrap()).await).await;
@@ -32,7 +32,7 @@ async fn without_a_token_that_kubernetes_knows_nobody_is_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_which_right_is_missing() {
+async fn a_forbidden_request_names_the_missing_permission() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let all = rig.get(STRANGER, "/api/v1/agents").await;
@@ -56,7 +56,7 @@ async fn who_may_not_is_told_which_right_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kubernetes_that_does_not_answer_is_told_in_time() {
+async fn a_silent_kubernetes_api_gets_503_in_time() {
     let rig = Rig::new();
     *rig.access.silent.lock().unwrap() = true;
     let late = rig.get(ADMIN, "/api/v1/agents").await;
@@ -64,7 +64,7 @@ async fn a_kubernetes_that_does_not_answer_is_told_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_has_the_namespaces_that_the_caller_may_list() {
+async fn a_list_shows_only_namespaces_that_the_user_may_list() {
     let rig = Rig::new();
     rig.worker("fleet", "mine");
     rig.worker("other", "theirs");
@@ -77,7 +77,7 @@ async fn a_list_has_the_namespaces_that_the_caller_may_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn boards_and_gateways_are_named_by_uid_by_name_or_by_both() {
+async fn a_filter_accepts_uid_name_and_namespaced_name() {
     let rig = Rig::new();
     rig.worker("fleet", "on-ops");
     rig.worker("other", "elsewhere");
@@ -122,7 +122,7 @@ async fn pages_follow_each_other_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_is_told_with_everything_but_its_secrets() {
+async fn an_agent_is_shown_with_every_field_and_no_secret() {
     let rig = Rig::new();
     let profile = json!({ "role": "SRE", "communicationStyle": "brief", "extra": { "team": "infra" } });
     let spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead", "displayName": "Lead Agent",
@@ -176,7 +176,7 @@ async fn an_agent_is_told_with_everything_but_its_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kubernetes_is_asked_once_in_ten_seconds_and_a_failure_is_no_answer() {
+async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     let rig = Rig::new();
     for _ in 0..5 {
         assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
@@ -192,7 +192,7 @@ async fn kubernetes_is_asked_once_in_ten_seconds_and_a_failure_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_half_of_the_agents() {
+async fn no_partial_list_is_served_before_the_caches_are_synced() {
     let rig = Rig::new();
     rig.synced(false);
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
@@ -200,7 +200,7 @@ async fn nobody_is_told_half_of_the_agents() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_read_with_the_callers_own_token() {
+async fn events_are_read_with_the_users_own_token() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
@@ -219,7 +219,7 @@ impl Dial for One {
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gateway() {
+async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     let rig = Rig::new();
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
     let state = State::new(rig.store.clone());
@@ -253,7 +253,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_up_tokens_are_turned_away_before_kubernetes_is_asked() {
+async fn unknown_tokens_are_rate_limited_before_a_token_review() {
     let rig = Rig::new();
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     let mut last = StatusCode::OK;

@@ -69,7 +69,7 @@ fn phase(rig: &Rig, name: &str, phase: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_of_all_comes_first_and_then_what_changes() {
+async fn a_stream_begins_with_all_agents_and_continues_with_changes() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     rig.worker("fleet", "b");
@@ -86,7 +86,7 @@ async fn the_state_of_all_comes_first_and_then_what_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_comes_back_goes_on_where_it_was() {
+async fn a_reconnected_reader_continues_at_its_last_event_id() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     rig.worker("fleet", "b");
@@ -105,7 +105,7 @@ async fn a_reader_that_comes_back_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn since_leaves_out_what_is_older() {
+async fn since_omits_older_agents() {
     let rig = Rig::new();
     let seen = |at: &str| json!({ "phase": "Idle", "heartbeat": { "lastSeen": at } });
     rig.worker("fleet", "old");
@@ -120,7 +120,7 @@ async fn since_leaves_out_what_is_older() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_narrowed_by_board_gateway_and_namespace() {
+async fn a_stream_is_filtered_by_board_gateway_and_namespace() {
     let rig = Rig::new();
     rig.worker("other", "elsewhere");
     rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
@@ -140,7 +140,7 @@ async fn a_stream_is_narrowed_by_board_gateway_and_namespace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_skips_what_is_in_between() {
+async fn a_slow_reader_skips_intermediate_states() {
     let rig = Rig::new();
     for n in 0..100 {
         rig.worker("fleet", &format!("a{n}"));
@@ -167,7 +167,7 @@ impl Reader {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_whose_right_is_taken_away_is_cut_off() {
+async fn a_reader_without_its_permission_is_disconnected() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
@@ -179,7 +179,7 @@ async fn a_reader_whose_right_is_taken_away_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_whose_token_expires_is_cut_off() {
+async fn a_reader_with_an_expired_token_is_disconnected() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     rig.access.users.lock().unwrap().remove(VIEWER);
@@ -187,7 +187,7 @@ async fn a_reader_whose_token_expires_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_stays_while_kubernetes_is_away_for_less_than_a_minute() {
+async fn a_reader_stays_connected_through_a_kubernetes_outage_below_one_minute() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     for down in [true, true, false, true, true, true, true] {
@@ -198,7 +198,7 @@ async fn a_reader_stays_while_kubernetes_is_away_for_less_than_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_right_that_is_given_later_brings_what_was_there_before() {
+async fn a_later_permission_adds_the_existing_agents() {
     let rig = Rig::new();
     rig.worker("other", "theirs");
     rig.worker("fleet", "mine");
@@ -218,7 +218,7 @@ async fn streams_end_when_the_operator_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_only_so_many_streams() {
+async fn the_number_of_streams_per_user_is_limited() {
     let rig = Rig::new();
     let mut readers = Vec::new();
     for _ in 0..16 {
@@ -235,7 +235,7 @@ async fn there_are_only_so_many_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_is_told_to_readers_of_a_board_that_is_gone_too() {
+async fn a_deletion_reaches_readers_filtered_by_a_deleted_board() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "board_id=ops", None).await;

@@ -92,7 +92,7 @@ async fn down(fake: &Fake) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bomb_before_the_login_is_not_read() {
+async fn an_oversize_message_before_the_handshake_is_not_read() {
     let fake = Fake::new([event_with(&bomb(30 * MIB))]);
     let why = down(&fake).await;
     assert!(why.contains("before the login Muster reads at most 65536 bytes"), "{why}");
@@ -100,7 +100,7 @@ async fn a_bomb_before_the_login_is_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_connect_may_be_longer_and_not_of_any_length() {
+async fn the_connect_response_has_a_higher_limit() {
     let fake = Fake::new([challenge(), hello_with(&bomb(5 * MIB))]);
     let why = down(&fake).await;
     assert!(why.contains("in answer to the login Muster reads at most 4194304 bytes"), "{why}");
@@ -110,14 +110,14 @@ async fn the_answer_to_connect_may_be_longer_and_not_of_any_length() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_login_a_message_is_bounded_too() {
+async fn messages_after_the_handshake_are_limited() {
     let fake = Fake::new([challenge(), hello_with("{}"), event_with(&bomb(17 * MIB))]);
     let why = down(&fake).await;
     assert!(why.contains("at any time Muster reads at most 16777216 bytes"), "{why}");
 }
 
 #[test]
-fn before_the_login_only_the_answer_to_connect_may_be_long() {
+fn only_the_connect_response_may_exceed_the_handshake_limit() {
     let now = Instant::now();
     let long = event_with(&bomb(65 * 1024));
     for after in [vec![], vec![challenge()]] {

@@ -55,7 +55,7 @@ fn recorded(version: &str) -> &'static str {
 }
 
 #[test]
-fn every_version_lets_in_who_has_the_scopes() {
+fn every_version_accepts_a_client_with_the_scopes() {
     for (version, protocol) in [("2026.3.2", 3), ("2026.5.28", 4), ("2026.7.1", 4), ("2026.9.6", 4)] {
         let ends = play(recorded(version), "hello");
         let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
@@ -67,7 +67,7 @@ fn every_version_lets_in_who_has_the_scopes() {
 }
 
 #[test]
-fn a_wrong_token_is_a_wrong_token_in_every_version() {
+fn a_wrong_token_is_recognized_in_every_version() {
     for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
         let ends = play(recorded(version), "wrong token");
         let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
@@ -76,7 +76,7 @@ fn a_wrong_token_is_a_wrong_token_in_every_version() {
 }
 
 #[test]
-fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
+fn missing_methods_refuse_the_gateway_by_their_names() {
     let hello = recorded("2026.9.6").lines().find(|line| line.contains("hello-ok")).unwrap();
     let mut frame: Value = serde_json::from_str::<Value>(hello).unwrap()["frame"].take();
     frame["payload"]["auth"]["scopes"] = serde_json::json!(["operator.admin"]);
@@ -98,7 +98,7 @@ fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
 }
 
 #[test]
-fn a_protocol_that_is_not_shared_is_told_as_such_in_every_version() {
+fn a_protocol_mismatch_is_recognized_in_every_version() {
     for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
         let ends = play(recorded(version), "protocol mismatch");
         assert!(
@@ -109,7 +109,7 @@ fn a_protocol_that_is_not_shared_is_told_as_such_in_every_version() {
 }
 
 #[test]
-fn a_handshake_that_grants_too_little_is_a_refusal() {
+fn a_handshake_without_the_scopes_is_a_refusal() {
     for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
         let ends = play(recorded(version), "remote without device");
         let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
@@ -119,7 +119,7 @@ fn a_handshake_that_grants_too_little_is_a_refusal() {
 }
 
 #[test]
-fn an_unknown_device_is_told_the_request_that_waits_for_approval() {
+fn an_unknown_device_gets_its_pairing_request() {
     for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
         let ends = play(recorded(version), "remote, unknown device");
         let [End::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &ends[..] else {
@@ -137,7 +137,7 @@ fn an_unknown_device_is_told_the_request_that_waits_for_approval() {
 }
 
 #[test]
-fn what_a_gateway_says_is_shown_without_what_drives_a_terminal() {
+fn gateway_messages_are_stripped_of_control_characters_and_limited() {
     let now = Instant::now();
     let refused = |error: &Value| {
         let mut session = Session::new(settings(), now);
@@ -162,7 +162,7 @@ fn what_a_gateway_says_is_shown_without_what_drives_a_terminal() {
 }
 
 #[test]
-fn a_revoked_device_is_told_and_asks_for_approval_again() {
+fn a_revoked_device_is_rejected_and_requests_approval_again() {
     for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
         let ends = play(recorded(version), "after the revoke");
         let kinds: Vec<_> = ends
@@ -180,7 +180,7 @@ fn a_revoked_device_is_told_and_asks_for_approval_again() {
 }
 
 #[test]
-fn the_device_signs_what_the_gateway_will_check() {
+fn the_device_signs_the_payload_that_the_gateway_verifies() {
     let mut session = Session::new(settings(), Instant::now());
     let frame = recorded("2026.9.6").lines().next().unwrap();
     let frame: Value = serde_json::from_str(frame).unwrap();

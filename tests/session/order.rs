@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{ALLOWED, answer, done, event, outputs, sent, settings, up};
 
 #[test]
-fn answers_find_their_requests_in_any_order() {
+fn responses_match_their_requests_in_any_order() {
     let now = Instant::now();
     let mut session = up(now);
     for ticket in [10, 20, 30] {
@@ -27,7 +27,7 @@ fn answers_find_their_requests_in_any_order() {
 }
 
 #[test]
-fn an_answer_that_comes_twice_or_too_late_is_nobodys() {
+fn a_repeated_or_late_response_is_ignored() {
     let now = Instant::now();
     let mut session = up(now);
     session.request(1, "agents.list", &json!({}), ALLOWED, now);
@@ -60,7 +60,7 @@ fn a_lost_connection_ends_every_request_with_an_unknown_outcome() {
 }
 
 #[test]
-fn a_request_that_is_longer_than_the_gateway_takes_is_not_sent() {
+fn a_request_over_the_gateways_limit_is_not_sent() {
     let now = Instant::now();
     let mut session = up(now);
     session.request(1, "agents.files.set", &json!({ "content": "x".repeat(2000) }), ALLOWED, now);
@@ -72,7 +72,7 @@ fn a_request_that_is_longer_than_the_gateway_takes_is_not_sent() {
 }
 
 #[test]
-fn a_gap_in_the_events_is_told_and_a_repeated_event_is_not() {
+fn an_event_gap_is_reported_and_a_repeated_event_is_not() {
     let now = Instant::now();
     let mut session = up(now);
     for seq in [1, 2, 2, 5, 6] {
@@ -90,7 +90,7 @@ fn a_gap_in_the_events_is_told_and_a_repeated_event_is_not() {
 }
 
 #[test]
-fn a_gateway_that_falls_silent_is_left() {
+fn a_silent_gateway_is_disconnected() {
     let now = Instant::now();
     let mut session = up(now);
     assert_eq!(session.wakeup(), now + Duration::from_mins(1));
@@ -102,7 +102,7 @@ fn a_gateway_that_falls_silent_is_left() {
 }
 
 #[test]
-fn a_gateway_that_never_challenges_is_left_after_the_handshakes_time() {
+fn a_gateway_without_a_challenge_is_disconnected_at_the_handshake_deadline() {
     let now = Instant::now();
     let mut session = Session::new(settings(), now);
     session.tick(session.wakeup());
@@ -110,7 +110,7 @@ fn a_gateway_that_never_challenges_is_left_after_the_handshakes_time() {
 }
 
 #[test]
-fn a_gateway_that_is_still_starting_is_no_refusal() {
+fn a_starting_gateway_is_no_refusal() {
     let now = Instant::now();
     let mut session = Session::new(settings(), now);
     let challenge = json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } });
