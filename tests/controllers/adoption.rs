@@ -9,13 +9,13 @@ use muster::core::agent::binding::Binding;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
 
-use crate::rig::{NS, Rig, gateway_manifest, ready as ready_now};
+use crate::rig::{NS, Rig, gateway_manifest, ready as is_ready};
 
 const WORKSPACE: &str = "/srv/nova";
 /// Longer than the resync interval of ten minutes.
 const RESYNC: Duration = Duration::from_secs(700);
 /// The methods that change something on a gateway.
-const WRITES: [&str; 9] = [
+const WRITE_METHODS: [&str; 9] = [
     "agents.create",
     "agents.update",
     "agents.delete",
@@ -28,10 +28,10 @@ const WRITES: [&str; 9] = [
 ];
 
 /// A gateway that has an agent which somebody made by hand, and an operator.
-async fn with_nova() -> (Rig, Simulator) {
+async fn with_unmanaged_nova() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
-    rig.rest(Duration::from_secs(5)).await;
+    rig.run_for(Duration::from_secs(5)).await;
     gateway.edit_config(|config| {
         config["agents"]["ownership"] = json!("explicit");
         config["agents"]["entries"]["nova"] = json!({
@@ -49,53 +49,53 @@ fn entry(gateway: &Simulator) -> Value {
     gateway.config()["agents"]["entries"]["nova"].clone()
 }
 
-fn written(gateway: &Simulator) -> usize {
-    WRITES.iter().map(|method| gateway.count(method)).sum()
+fn write_count(gateway: &Simulator) -> usize {
+    WRITE_METHODS.iter().map(|method| gateway.count(method)).sum()
 }
 
 /// An Agent for `nova` with these fields on top.
-fn nova(more: &Value) -> Value {
+fn nova_spec(more: &Value) -> Value {
     let mut spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova" });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
 
 /// An Agent that adopts `nova` and leaves everything as it is.
-fn neutral() -> Value {
+fn adopt_unchanged_spec() -> Value {
     let names =
         ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "USER.md"];
     let files: Vec<_> = names.iter().map(|name| json!({ "name": name, "policy": "Unmanaged" })).collect();
-    nova(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false }, "files": files }))
+    nova_spec(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false }, "files": files }))
 }
 
-async fn ready(rig: &mut Rig, name: &str) {
+async fn until_agent_ready(rig: &mut Rig, name: &str) {
     let what = format!("{name} to be Ready");
     rig.until(&what, |rig| rig.condition(name, ConditionType::Ready).0 == "True").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_taken_id_message_names_the_adoption_policy_and_the_gateway_agent_stays_unchanged() {
-    let (mut rig, gateway) = with_nova().await;
-    let before = (entry(&gateway), written(&gateway));
-    rig.agent("nova", nova(&json!({})));
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    let before = (entry(&gateway), write_count(&gateway));
+    rig.agent("nova", nova_spec(&json!({})));
     let message = rig.until_reason("nova", "AgentIdTaken").await;
     assert!(message.contains("spec.adoptionPolicy") && message.contains("IfExists"), "{message}");
     assert!(rig.status("nova").binding.is_none());
-    rig.rest(RESYNC).await;
+    rig.run_for(RESYNC).await;
     rig.delete::<Agent>("nova");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
-    assert_eq!((entry(&gateway), written(&gateway)), before);
+    assert_eq!((entry(&gateway), write_count(&gateway)), before);
     assert_eq!(gateway.file("nova", "AGENTS.md").as_deref(), Some("mine"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn adopting_with_no_named_settings_makes_no_gateway_write() {
-    let (mut rig, gateway) = with_nova().await;
-    let before = (entry(&gateway), written(&gateway), gateway.workspace(WORKSPACE));
-    rig.agent("nova", neutral());
-    ready(&mut rig, "nova").await;
-    rig.rest(2 * RESYNC).await;
-    assert_eq!((entry(&gateway), written(&gateway), gateway.workspace(WORKSPACE)), before);
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    let before = (entry(&gateway), write_count(&gateway), gateway.workspace(WORKSPACE));
+    rig.agent("nova", adopt_unchanged_spec());
+    until_agent_ready(&mut rig, "nova").await;
+    rig.run_for(2 * RESYNC).await;
+    assert_eq!((entry(&gateway), write_count(&gateway), gateway.workspace(WORKSPACE)), before);
     let status = rig.status("nova");
     assert_eq!(status.workspace_path.as_deref(), Some(WORKSPACE));
     assert_eq!(status.session_key.as_deref(), Some("agent:nova:main"));
@@ -106,16 +106,19 @@ async fn adopting_with_no_named_settings_makes_no_gateway_write() {
 
 #[tokio::test(start_paused = true)]
 async fn adoption_applies_the_settings_in_the_spec_and_keeps_the_others() {
-    let (mut rig, gateway) = with_nova().await;
+    let (mut rig, gateway) = with_unmanaged_nova().await;
     let named = json!({
         "adoptionPolicy": "IfExists", "model": "acme/tiny", "heartbeat": { "interval": "5m" }, "wake": { "enabled": false },
     });
-    rig.agent("nova", nova(&named));
-    ready(&mut rig, "nova").await;
-    let is = entry(&gateway);
-    assert_eq!((&is["name"], &is["workspace"], &is["model"]), (&json!("Nova"), &json!(WORKSPACE), &json!("acme/tiny")));
-    assert_eq!(is["heartbeat"], json!({ "every": "5m", "lightContext": true }));
-    assert_eq!(is["tools"], json!({ "allow": ["exec"] }));
+    rig.agent("nova", nova_spec(&named));
+    until_agent_ready(&mut rig, "nova").await;
+    let current = entry(&gateway);
+    assert_eq!(
+        (&current["name"], &current["workspace"], &current["model"]),
+        (&json!("Nova"), &json!(WORKSPACE), &json!("acme/tiny"))
+    );
+    assert_eq!(current["heartbeat"], json!({ "every": "5m", "lightContext": true }));
+    assert_eq!(current["tools"], json!({ "allow": ["exec"] }));
     let file = |name: &str| gateway.file("nova", name).unwrap_or_default();
     assert!(file("AGENTS.md").contains(WORKSPACE), "rendered for the workspace that it has");
     assert_eq!(file("MEMORY.md"), "remember");
@@ -127,11 +130,11 @@ async fn adoption_applies_the_settings_in_the_spec_and_keeps_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_the_binding_write_adopts_the_same_agent() {
-    let (mut rig, gateway) = with_nova().await;
-    rig.agent("nova", neutral());
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    rig.agent("nova", adopt_unchanged_spec());
     rig.until("the binding", |rig| rig.status("nova").binding.is_some()).await;
     rig.start();
-    ready(&mut rig, "nova").await;
+    until_agent_ready(&mut rig, "nova").await;
     assert_eq!(entry(&gateway)["workspace"], json!(WORKSPACE));
     assert!(rig.status("nova").binding.unwrap().adopted);
 }
@@ -139,11 +142,11 @@ async fn a_crash_after_the_binding_write_adopts_the_same_agent() {
 #[tokio::test(start_paused = true)]
 async fn deleting_an_adopted_agent_keeps_its_workspace_and_orphan_keeps_the_agent() {
     for (policy, stays) in [("Delete", false), ("RetainFiles", false), ("Orphan", true)] {
-        let (mut rig, gateway) = with_nova().await;
-        let mut spec = neutral();
+        let (mut rig, gateway) = with_unmanaged_nova().await;
+        let mut spec = adopt_unchanged_spec();
         spec["deletionPolicy"] = json!(policy);
         rig.agent("nova", spec);
-        ready(&mut rig, "nova").await;
+        until_agent_ready(&mut rig, "nova").await;
         rig.delete::<Agent>("nova");
         rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
         assert_eq!(gateway.agents().contains_key("nova"), stays, "{policy}");
@@ -153,11 +156,11 @@ async fn deleting_an_adopted_agent_keeps_its_workspace_and_orphan_keeps_the_agen
 
 #[tokio::test(start_paused = true)]
 async fn an_unused_id_with_adoption_is_created_and_its_workspace_is_deleted_with_the_agent() {
-    let (mut rig, gateway) = with_nova().await;
-    let mut spec = nova(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false } }));
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    let mut spec = nova_spec(&json!({ "adoptionPolicy": "IfExists", "wake": { "enabled": false } }));
     spec["agentId"] = json!("atlas_2");
     rig.agent("atlas", spec);
-    ready(&mut rig, "atlas").await;
+    until_agent_ready(&mut rig, "atlas").await;
     let binding = rig.status("atlas").binding.unwrap();
     assert_eq!((binding.adopted, binding.workspace.as_str()), (false, "/home/openclaw/workspaces/workspace-atlas_2"));
     rig.delete::<Agent>("atlas");
@@ -168,36 +171,36 @@ async fn an_unused_id_with_adoption_is_created_and_its_workspace_is_deleted_with
 
 #[tokio::test(start_paused = true)]
 async fn an_adopted_agent_moved_or_removed_at_the_gateway_returns_to_its_workspace() {
-    let (mut rig, gateway) = with_nova().await;
-    rig.agent("nova", neutral());
-    ready(&mut rig, "nova").await;
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    rig.agent("nova", adopt_unchanged_spec());
+    until_agent_ready(&mut rig, "nova").await;
     gateway.edit_config(|config| config["agents"]["entries"]["nova"]["workspace"] = json!("/elsewhere"));
     rig.until("the old place", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
     gateway.remove_agent("nova");
     rig.until("the agent", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
-    ready(&mut rig, "nova").await;
+    until_agent_ready(&mut rig, "nova").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_older_of_two_adopters_gets_the_agent_and_deleting_the_other_removes_nothing() {
-    let (mut rig, gateway) = with_nova().await;
-    rig.agent("nova", neutral());
-    rig.agent("nova-too", neutral());
-    ready(&mut rig, "nova").await;
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    rig.agent("nova", adopt_unchanged_spec());
+    rig.agent("nova-too", adopt_unchanged_spec());
+    until_agent_ready(&mut rig, "nova").await;
     rig.until_reason("nova-too", "AgentIdTaken").await;
     rig.delete::<Agent>("nova-too");
     rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
-    rig.rest(RESYNC).await;
+    rig.run_for(RESYNC).await;
     assert!(gateway.agents().contains_key("nova"));
     assert_eq!(rig.condition("nova", ConditionType::Ready).0, "True");
 }
 
 #[tokio::test(start_paused = true)]
 async fn suspend_keeps_a_heartbeat_that_the_spec_does_not_set() {
-    let (mut rig, gateway) = with_nova().await;
-    let mut spec = neutral();
+    let (mut rig, gateway) = with_unmanaged_nova().await;
+    let mut spec = adopt_unchanged_spec();
     rig.agent("nova", spec.clone());
-    ready(&mut rig, "nova").await;
+    until_agent_ready(&mut rig, "nova").await;
     for (suspend, interval, every) in [(true, None, "45m"), (true, Some("30m"), "0m"), (false, Some("30m"), "30m")] {
         spec["suspend"] = json!(suspend);
         if let Some(interval) = interval {
@@ -214,15 +217,15 @@ async fn suspend_keeps_a_heartbeat_that_the_spec_does_not_set() {
 
 #[tokio::test(start_paused = true)]
 async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
-    let (mut rig, gateway) = with_nova().await;
+    let (mut rig, gateway) = with_unmanaged_nova().await;
     let mut open = gateway_manifest("gw");
     open["spec"]["allowedNamespaces"] = json!({ "from": "All" });
     rig.apply::<AgentGateway>(open);
     let elsewhere = |kind: &str| json!({ "name": kind, "namespace": "other" });
     let reference = json!({ "name": "gw", "namespace": NS });
     rig.apply::<Board>(json!({ "metadata": elsewhere("ops"), "spec": { "gatewayRef": reference } }));
-    rig.apply::<Agent>(json!({ "metadata": elsewhere("nova"), "spec": neutral() }));
-    rig.agent("nova", neutral());
+    rig.apply::<Agent>(json!({ "metadata": elsewhere("nova"), "spec": adopt_unchanged_spec() }));
+    rig.agent("nova", adopt_unchanged_spec());
     let agents = |rig: &Rig| rig.store.state().agents.clone();
     let bound = |rig: &Rig| agents(rig).values().all(|agent| Binding::of(agent).is_some());
     rig.until("both to be bound", bound).await;
@@ -234,7 +237,7 @@ async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     let loser = agents(&rig).into_iter().find(|(_, agent)| taken(agent)).unwrap().0;
     rig.store.delete::<Agent>(&loser);
     rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
-    rig.rest(RESYNC).await;
+    rig.run_for(RESYNC).await;
     assert_eq!((gateway.count("agents.delete"), &entry(&gateway)["workspace"]), (0, &json!(WORKSPACE)));
-    assert!(agents(&rig).values().all(ready_now));
+    assert!(agents(&rig).values().all(is_ready));
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::rig::{NS, Rig, gateway_manifest};
 
 /// The credential that takes the place of the first one: a word that stands nowhere else.
-const ANOTHER: &str = "quokka-4711";
+const NEW_CREDENTIAL: &str = "quokka-4711";
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
     rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
@@ -35,7 +35,7 @@ async fn until_pairing(rig: &mut Rig) -> Pairing {
 }
 
 /// What the device Secret holds under a key.
-fn kept(rig: &Rig, key: &str) -> Option<String> {
+fn device_secret_value(rig: &Rig, key: &str) -> Option<String> {
     let state = rig.store.state();
     let value = state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
     Some(String::from_utf8(value).unwrap())
@@ -62,15 +62,19 @@ async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_co
     let (paired, _, message) = condition(&rig, ConditionType::Paired);
     assert_eq!(paired, "False");
     assert!(message.contains(&pairing.command) && message.contains(&until.to_string()), "{message}");
-    let notes = rig.store.state().notes.clone();
-    let (_, note) = notes.iter().find(|(_, note)| note.reason == "PairingRequired").unwrap();
-    assert!(!note.message.contains(&pairing.request_id), "later requests are counted on this event: {}", note.message);
-    rig.rest(Duration::from_mins(1)).await;
+    let events = rig.store.state().events.clone();
+    let (_, event) = events.iter().find(|(_, event)| event.reason == "PairingRequired").unwrap();
+    assert!(
+        !event.message.contains(&pairing.request_id),
+        "later requests are counted on this event: {}",
+        event.message
+    );
+    rig.run_for(Duration::from_mins(1)).await;
     assert_eq!(status(&rig).pairing, Some(pairing.clone()), "the same request has the same end");
     assert!(gateway.approve_pairing(&pairing.request_id));
     until_ready(&mut rig).await;
     assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Paired).0.as_str()), (None, "True"));
-    assert!(kept(&rig, "device-token").is_some(), "what the gateway issued is kept");
+    assert!(device_secret_value(&rig, "device-token").is_some(), "what the gateway issued is kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,7 +109,7 @@ async fn an_unsafe_command_in_the_status_is_removed_after_a_restart() {
     rig.store.state().gateways.get_mut(&key).unwrap().status.as_mut().unwrap().pairing = Some(hostile);
     gateway.lose_host();
     rig.start();
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Reachable).0.as_str()), (None, "False"));
 }
 
@@ -114,7 +118,7 @@ async fn the_device_identity_survives_a_restart_without_another_pairing_request(
     let (mut rig, gateway) = paired().await;
     let id = status(&rig).device_id;
     rig.start();
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     until_ready(&mut rig).await;
     assert_eq!((status(&rig).device_id, gateway.pairing_requests().len()), (id, 0));
 }
@@ -122,9 +126,9 @@ async fn the_device_identity_survives_a_restart_without_another_pairing_request(
 #[tokio::test(start_paused = true)]
 async fn a_device_with_a_rotated_token_reconnects_and_stores_the_new_token() {
     let (mut rig, gateway) = paired().await;
-    let old = kept(&rig, "device-token");
+    let old = device_secret_value(&rig, "device-token");
     assert!(gateway.rotate_device(&status(&rig).device_id.unwrap()));
-    rig.until("the new token", |rig| kept(rig, "device-token") != old).await;
+    rig.until("the new token", |rig| device_secret_value(rig, "device-token") != old).await;
     until_ready(&mut rig).await;
 }
 
@@ -141,30 +145,41 @@ async fn a_revoked_device_requests_approval_again_and_recovers_after_it() {
 #[tokio::test(start_paused = true)]
 async fn authenticated_reports_a_changed_credential_while_the_device_token_still_works() {
     let (mut rig, gateway) = paired().await;
-    gateway.change_token(ANOTHER);
+    gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
-    let told = |rig: &Rig| condition(rig, ConditionType::Authenticated);
-    rig.until("the news", |rig| told(rig).2.contains("token of its own device")).await;
-    assert_eq!((told(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"));
-    assert!(told(&rig).2.contains("spec.auth"), "{}", told(&rig).2);
-    assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some("secret-token"), "what did not work is not kept");
-    rig.secret("gw-auth", "token", ANOTHER);
-    rig.until("the shared credential", |rig| told(rig).2.starts_with("the gateway granted")).await;
-    rig.until("it to be kept", |rig| kept(rig, "last-good-credential").as_deref() == Some(ANOTHER)).await;
+    let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
+    rig.until("the news", |rig| authenticated(rig).2.contains("token of its own device")).await;
+    assert_eq!((authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"));
+    assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
+    assert_eq!(
+        device_secret_value(&rig, "last-good-credential").as_deref(),
+        Some("secret-token"),
+        "what did not work is not kept"
+    );
+    rig.secret("gw-auth", "token", NEW_CREDENTIAL);
+    rig.until("the shared credential", |rig| authenticated(rig).2.starts_with("the gateway granted")).await;
+    rig.until("it to be kept", |rig| {
+        device_secret_value(rig, "last-good-credential").as_deref() == Some(NEW_CREDENTIAL)
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_credential_rotated_in_its_secret_is_used_without_a_restart() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
-    rig.rest(Duration::from_secs(10)).await;
-    assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some("secret-token"));
-    rig.secret("gw-auth", "token", ANOTHER);
-    gateway.change_token(ANOTHER);
-    rig.rest(Duration::from_mins(11)).await;
-    assert_eq!(kept(&rig, "last-good-credential").as_deref(), Some(ANOTHER), "while nothing was refused");
+    rig.run_for(Duration::from_secs(10)).await;
+    assert_eq!(device_secret_value(&rig, "last-good-credential").as_deref(), Some("secret-token"));
+    rig.secret("gw-auth", "token", NEW_CREDENTIAL);
+    gateway.change_token(NEW_CREDENTIAL);
+    rig.run_for(Duration::from_mins(11)).await;
+    assert_eq!(
+        device_secret_value(&rig, "last-good-credential").as_deref(),
+        Some(NEW_CREDENTIAL),
+        "while nothing was refused"
+    );
     gateway.drop_connections();
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     until_ready(&mut rig).await;
     let refused = |call: &Call| call.method == "connect" && call.outcome != Outcome::Ok;
     assert!(!gateway.calls().iter().any(refused), "the Secret was read before the gateway refused what it held");
@@ -174,31 +189,31 @@ async fn a_credential_rotated_in_its_secret_is_used_without_a_restart() {
 async fn a_credential_changed_at_the_gateway_first_fails_until_the_secret_is_updated() {
     let (mut rig, gateway) = Rig::new();
     until_ready(&mut rig).await;
-    gateway.change_token(ANOTHER);
+    gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
     rig.until("the refusal", |rig| condition(rig, ConditionType::Authenticated).1 == "BadCredentials").await;
-    rig.secret("gw-auth", "token", ANOTHER);
+    rig.secret("gw-auth", "token", NEW_CREDENTIAL);
     until_ready(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_credential_appears_in_the_status_or_in_an_event() {
     let (mut rig, gateway) = paired().await;
-    gateway.change_token(ANOTHER);
+    gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
     rig.secret("gw-auth", "token", "wombat-0815");
-    rig.rest(Duration::from_mins(2)).await;
-    let device = kept(&rig, "device-token").unwrap();
+    rig.run_for(Duration::from_mins(2)).await;
+    let device = device_secret_value(&rig, "device-token").unwrap();
     let state = rig.store.state();
-    let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<&AgentGateway>>(), state.notes);
-    for secret in ["secret-token", ANOTHER, "wombat-0815", &device] {
+    let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<&AgentGateway>>(), state.events);
+    for secret in ["secret-token", NEW_CREDENTIAL, "wombat-0815", &device] {
         assert!(!seen.contains(secret), "{secret} in {seen}");
     }
 }
 
 /// A gateway that asks for a password, with this in the Secret.
 fn with_password((rig, _): (Rig, Simulator), secret: &str) -> (Rig, Simulator) {
-    let gateway = Simulator::new(Profile::v2026_9_6().with_password(ANOTHER));
+    let gateway = Simulator::new(Profile::v2026_9_6().with_password(NEW_CREDENTIAL));
     rig.host("gw", &gateway);
     rig.secret("gw-auth", "password", secret);
     let mut manifest = gateway_manifest("gw");
@@ -209,25 +224,28 @@ fn with_password((rig, _): (Rig, Simulator), secret: &str) -> (Rig, Simulator) {
 
 #[tokio::test(start_paused = true)]
 async fn a_password_authenticates_on_loopback() {
-    let (mut rig, gateway) = with_password(Rig::new(), ANOTHER);
+    let (mut rig, gateway) = with_password(Rig::new(), NEW_CREDENTIAL);
     until_ready(&mut rig).await;
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
     assert!(gateway.agents().contains_key(&rig.agent_id("one")));
-    let kind = kept(&rig, "last-good-kind");
-    assert_eq!((kind.as_deref(), kept(&rig, "last-good-credential").as_deref()), (Some("password"), Some(ANOTHER)));
+    let kind = device_secret_value(&rig, "last-good-kind");
+    assert_eq!(
+        (kind.as_deref(), device_secret_value(&rig, "last-good-credential").as_deref()),
+        (Some("password"), Some(NEW_CREDENTIAL))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_password_authenticates_to_a_remote_gateway_once_the_device_is_approved() {
-    let (mut rig, gateway) = with_password(Rig::remote(), ANOTHER);
+    let (mut rig, gateway) = with_password(Rig::remote(), NEW_CREDENTIAL);
     let pairing = until_pairing(&mut rig).await;
     assert!(gateway.approve_pairing(&pairing.request_id));
     until_ready(&mut rig).await;
-    assert!(kept(&rig, "device-token").is_some());
+    assert!(device_secret_value(&rig, "device-token").is_some());
     gateway.restart();
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     until_ready(&mut rig).await;
 }
 
@@ -235,28 +253,31 @@ async fn a_password_authenticates_to_a_remote_gateway_once_the_device_is_approve
 async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
     for (remote, rig) in [(false, Rig::new()), (true, Rig::remote())] {
         let (mut rig, gateway) = with_password(rig, "wombat-0815");
-        let told = |rig: &Rig| condition(rig, ConditionType::Authenticated);
-        rig.until("the refusal", |rig| told(rig).1 == "BadCredentials").await;
-        assert_eq!((told(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("False", "False"));
-        assert!(told(&rig).2.contains("spec.auth"), "{}", told(&rig).2);
+        let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
+        rig.until("the refusal", |rig| authenticated(rig).1 == "BadCredentials").await;
+        assert_eq!(
+            (authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()),
+            ("False", "False")
+        );
+        assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
         assert!(gateway.pairing_requests().is_empty(), "who does not know the password is not asked about");
-        rig.secret("gw-auth", "password", ANOTHER);
+        rig.secret("gw-auth", "password", NEW_CREDENTIAL);
         if remote {
             assert!(gateway.approve_pairing(&until_pairing(&mut rig).await.request_id));
         }
         until_ready(&mut rig).await;
-        assert_eq!(told(&rig).0, "True");
+        assert_eq!(authenticated(&rig).0, "True");
         let state = rig.store.state();
-        let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<_>>(), state.notes);
-        assert!(!seen.contains(ANOTHER) && !seen.contains("wombat-0815"), "{seen}");
+        let seen = format!("{:?} {:?}", state.gateways.values().collect::<Vec<_>>(), state.events);
+        assert!(!seen.contains(NEW_CREDENTIAL) && !seen.contains("wombat-0815"), "{seen}");
     }
 }
 
 /// Lets a request for approval wait for so long; its end is never long over.
-async fn unanswered(rig: &mut Rig, time: Duration) {
+async fn leave_pairing_unanswered(rig: &mut Rig, time: Duration) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
-        rig.rest(Duration::from_secs(5)).await;
+        rig.run_for(Duration::from_secs(5)).await;
         let pairing = status(rig).pairing.unwrap();
         let over = rig.ctx().state.store.now().duration_since(pairing.expires_at.unwrap().0);
         assert!(over.as_secs() <= 40, "{} was over {over:?} ago", pairing.request_id);
@@ -269,7 +290,7 @@ async fn an_expired_pairing_request_is_replaced_by_the_next_request() {
     let gateway = Simulator::new(Profile::v2026_5_28().with_token("secret-token"));
     rig.host("gw", &gateway);
     let first = until_pairing(&mut rig).await;
-    unanswered(&mut rig, Duration::from_mins(6)).await;
+    leave_pairing_unanswered(&mut rig, Duration::from_mins(6)).await;
     let next = status(&rig).pairing.unwrap();
     assert_ne!(next.request_id, first.request_id);
     assert_eq!(gateway.pairing_requests(), std::slice::from_ref(&next.request_id));
@@ -287,14 +308,14 @@ async fn a_renewed_pairing_request_keeps_its_id_and_gets_a_later_expiry() {
         let gateway = Simulator::new(profile.with_token("secret-token"));
         rig.host("gw", &gateway);
         let first = until_pairing(&mut rig).await;
-        unanswered(&mut rig, Duration::from_mins(6)).await;
+        leave_pairing_unanswered(&mut rig, Duration::from_mins(6)).await;
         let now = status(&rig).pairing.unwrap();
         assert_eq!((&now.request_id, &now.command), (&first.request_id, &first.command));
         assert_eq!(gateway.pairing_requests(), [first.request_id]);
         assert!(now.expires_at.clone().unwrap().0 > rig.ctx().state.store.now());
         let message = condition(&rig, ConditionType::Paired).2;
         assert!(message.contains(&now.expires_at.unwrap().0.to_string()), "{message}");
-        unanswered(&mut rig, Duration::from_mins(20)).await;
+        leave_pairing_unanswered(&mut rig, Duration::from_mins(20)).await;
         assert!(gateway.approve_pairing(&now.request_id));
         until_ready(&mut rig).await;
     }
@@ -302,21 +323,21 @@ async fn a_renewed_pairing_request_keeps_its_id_and_gets_a_later_expiry() {
 
 #[tokio::test(start_paused = true)]
 async fn no_connection_is_attempted_before_the_gateways_auth_retry_time() {
-    const ASKED: Duration = Duration::from_mins(5);
+    const RETRY_AFTER: Duration = Duration::from_mins(5);
     let (mut rig, gateway) = Rig::new();
     let limited =
         Fault::on("connect").error("INVALID_REQUEST", "unauthorized: too many failed authentication attempts", true);
     let details = json!({ "code": "AUTH_RATE_LIMITED", "authReason": "rate_limited" });
-    gateway.inject(limited.retry_after(ASKED).details(details).lasting(Duration::from_mins(20)));
-    rig.rest(Duration::from_mins(10)).await;
+    gateway.inject(limited.retry_after(RETRY_AFTER).details(details).lasting(Duration::from_mins(20)));
+    rig.run_for(Duration::from_mins(10)).await;
     let dials: Vec<_> = rig.dials().into_iter().map(|(_, at)| at).collect();
     assert!((2..=3).contains(&dials.len()), "{} connections in ten minutes", dials.len());
     for pair in dials.windows(2) {
-        assert!(pair[1] - pair[0] >= ASKED, "it came back after {:?}", pair[1] - pair[0]);
+        assert!(pair[1] - pair[0] >= RETRY_AFTER, "it came back after {:?}", pair[1] - pair[0]);
     }
-    let (told, reason, _) = condition(&rig, ConditionType::Authenticated);
-    assert_eq!((told.as_str(), reason.as_str()), ("False", "RateLimited"));
-    rig.rest(Duration::from_mins(20)).await;
+    let (authenticated, reason, _) = condition(&rig, ConditionType::Authenticated);
+    assert_eq!((authenticated.as_str(), reason.as_str()), ("False", "RateLimited"));
+    rig.run_for(Duration::from_mins(20)).await;
     until_ready(&mut rig).await;
 }
 
@@ -325,9 +346,13 @@ async fn a_device_token_authenticates_while_the_shared_credential_is_locked_out(
     let (mut rig, gateway) = paired().await;
     gateway.exhaust_auth_attempts();
     gateway.drop_connections();
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     assert_eq!(gateway.connections(), 1);
-    let (told, _, message) = condition(&rig, ConditionType::Authenticated);
-    assert_eq!((told.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"), "{message}");
+    let (authenticated, _, message) = condition(&rig, ConditionType::Authenticated);
+    assert_eq!(
+        (authenticated.as_str(), condition(&rig, ConditionType::Ready).0.as_str()),
+        ("True", "True"),
+        "{message}"
+    );
     assert!(message.contains("token of its own device"), "{message}");
 }

@@ -228,7 +228,7 @@ async fn a_refused_entry_does_not_block_other_entries() {
     // Another config may be one that the entry fits.
     for round in 0..4 {
         gateway.edit_config(|config| config["agents"]["defaults"]["model"] = json!({ "primary": format!("m{round}") }));
-        rig.rest(Duration::from_secs(10)).await;
+        rig.run_for(Duration::from_secs(10)).await;
     }
     assert_eq!(gateway.agents()[&id]["name"], "new bad");
 }

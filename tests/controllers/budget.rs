@@ -22,10 +22,10 @@ fn with_three_writes_a_minute() -> (Rig, Simulator) {
     (rig, gateway)
 }
 
-fn apply(rig: &Rig, more: &Value) {
+fn apply_agents(rig: &Rig, extra: &Value) {
     for number in 0..AGENTS {
         let mut spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         rig.agent(&format!("agent-{number}"), spec);
     }
 }
@@ -35,7 +35,7 @@ fn all_ready(rig: &Rig) -> bool {
 }
 
 /// The agents whose heartbeat comes at this pace.
-fn paced(gateway: &Simulator, every: &str) -> usize {
+fn agents_with_interval(gateway: &Simulator, every: &str) -> usize {
     let list = gateway.config()["agents"]["list"].as_array().cloned().unwrap_or_default();
     list.iter().filter(|entry| entry["heartbeat"]["every"] == json!(every)).count()
 }
@@ -43,35 +43,35 @@ fn paced(gateway: &Simulator, every: &str) -> usize {
 #[tokio::test(start_paused = true)]
 async fn thirty_agents_get_their_heartbeat_within_the_write_budget_of_one_minute() {
     let (mut rig, gateway) = with_three_writes_a_minute();
-    rig.rest(Duration::from_secs(5)).await;
+    rig.run_for(Duration::from_secs(5)).await;
     let began = Instant::now();
-    apply(&rig, &json!({}));
+    apply_agents(&rig, &json!({}));
     rig.until("all to be Ready", all_ready).await;
     assert!(began.elapsed() < Duration::from_mins(1), "before the budget is back: {:?}", began.elapsed());
     assert!(gateway.count("config.patch") <= 3, "{}", gateway.count("config.patch"));
-    assert_eq!(paced(&gateway, "5m"), AGENTS);
+    assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }
 
 /// Applies the agents one after the other; how long after the last one all are Ready.
-async fn one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
+async fn apply_one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
     let (began, before) = (Instant::now(), gateway.count("config.patch"));
     let store = rig.store.clone();
     let arriving = async {
         for number in 0..AGENTS {
-            store.apply::<Agent>(agent(number));
+            store.apply::<Agent>(agent_manifest(number));
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         Instant::now()
     };
-    let there = |rig: &Rig| rig.store.state().agents.len() == AGENTS && all_ready(rig);
-    let (last, ()) = tokio::join!(arriving, rig.until("all to be Ready", there));
+    let all_applied = |rig: &Rig| rig.store.state().agents.len() == AGENTS && all_ready(rig);
+    let (last, ()) = tokio::join!(arriving, rig.until("all to be Ready", all_applied));
     let (patches, minutes) = (gateway.count("config.patch") - before, began.elapsed().as_secs() / 60 + 1);
     // The first that is too many is refused, and says when the next minute begins.
     assert!(patches as u64 <= 4 * minutes, "{patches} config writes in {minutes} minutes");
     last.elapsed()
 }
 
-fn agent(number: usize) -> Agent {
+fn agent_manifest(number: usize) -> Agent {
     let spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
     let manifest = json!({
         "apiVersion": Agent::api_version(&()), "kind": Agent::kind(&()),
@@ -83,31 +83,31 @@ fn agent(number: usize) -> Agent {
 #[tokio::test(start_paused = true)]
 async fn thirty_agents_applied_one_by_one_get_their_heartbeat_by_the_next_write_budget() {
     let (mut rig, gateway) = with_three_writes_a_minute();
-    rig.rest(Duration::from_secs(5)).await;
-    let took = one_by_one(&mut rig, &gateway).await;
+    rig.run_for(Duration::from_secs(5)).await;
+    let took = apply_one_by_one(&mut rig, &gateway).await;
     assert!(took < Duration::from_secs(75), "{took:?}");
-    assert_eq!(paced(&gateway, "5m"), AGENTS);
+    assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_change_over_the_write_budget_is_reported_and_blocks_no_file_write() {
     let (mut rig, gateway) = with_three_writes_a_minute();
-    apply(&rig, &json!({}));
+    apply_agents(&rig, &json!({}));
     rig.until("all to be Ready", all_ready).await;
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     for every in ["6m", "7m", "8m"] {
-        apply(&rig, &json!({ "heartbeat": { "interval": every } }));
-        rig.until("the budget to be used", |_| paced(&gateway, every) == AGENTS).await;
+        apply_agents(&rig, &json!({ "heartbeat": { "interval": every } }));
+        rig.until("the budget to be used", |_| agents_with_interval(&gateway, every) == AGENTS).await;
     }
-    apply(&rig, &json!({ "heartbeat": { "interval": "10m" } }));
+    apply_agents(&rig, &json!({ "heartbeat": { "interval": "10m" } }));
     let waiting = |rig: &Rig| rig.condition("agent-7", ConditionType::Ready).1 == "RateLimited";
     rig.until("the budget to be told", waiting).await;
     let soul = json!({ "inline": "I am {{ agent_name }}." });
-    apply(&rig, &json!({ "heartbeat": { "interval": "10m" }, "soulTemplate": soul }));
+    apply_agents(&rig, &json!({ "heartbeat": { "interval": "10m" }, "soulTemplate": soul }));
     let began = Instant::now();
     rig.until("all to be Ready", all_ready).await;
     assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
-    assert_eq!(paced(&gateway, "10m"), AGENTS);
+    assert_eq!(agents_with_interval(&gateway, "10m"), AGENTS);
     let id = rig.agent_id("agent-7");
     assert_eq!(gateway.file(&id, "SOUL.md").as_deref(), Some("I am agent-7.\n"));
 }
@@ -115,8 +115,8 @@ async fn a_change_over_the_write_budget_is_reported_and_blocks_no_file_write() {
 #[tokio::test(start_paused = true)]
 async fn thirty_agents_applied_one_by_one_are_ready_without_the_next_write_budget() {
     let (mut rig, gateway) = with_three_writes_a_minute();
-    rig.rest(Duration::from_secs(5)).await;
-    let took = one_by_one(&mut rig, &gateway).await;
+    rig.run_for(Duration::from_secs(5)).await;
+    let took = apply_one_by_one(&mut rig, &gateway).await;
     assert!(took <= Duration::from_secs(20), "{took:?} after the last one");
-    assert_eq!(paced(&gateway, "5m"), AGENTS);
+    assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }

@@ -11,7 +11,7 @@ use crate::rig::{Rig, woken};
 const NAMES: [&str; 3] = ["lead", "one", "bot"];
 
 /// A lead, a worker, and a worker whose id was in use before.
-fn world() -> (Rig, Simulator) {
+fn three_agents() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     rig.board("ops");
     gateway.close_id("ops-bot");
@@ -20,21 +20,21 @@ fn world() -> (Rig, Simulator) {
 }
 
 /// The three, with a word before their names.
-fn apply_all(rig: &Rig, word: &str) {
+fn apply_all(rig: &Rig, prefix: &str) {
     for (name, mut spec) in
         [("lead", json!({ "role": "Lead" })), ("one", json!({})), ("bot", json!({ "agentId": "ops-bot" }))]
     {
         spec["boardRef"] = json!({ "name": "ops" });
-        spec["displayName"] = json!(format!("{word}{name}"));
+        spec["displayName"] = json!(format!("{prefix}{name}"));
         rig.agent(name, spec);
     }
 }
 
-fn assert_whole(rig: &Rig, gateway: &Simulator, context: &str) {
-    assert_named(rig, gateway, "", 1, context);
+fn assert_final_state(rig: &Rig, gateway: &Simulator, context: &str) {
+    assert_state(rig, gateway, "", 1, context);
 }
 
-fn assert_named(rig: &Rig, gateway: &Simulator, word: &str, wakes: usize, context: &str) {
+fn assert_state(rig: &Rig, gateway: &Simulator, prefix: &str, wakes: usize, context: &str) {
     let mut ids: Vec<_> = gateway.agents().into_keys().collect();
     ids.retain(|id| id != "main");
     let mut wanted = NAMES.map(|name| rig.agent_id(name));
@@ -49,8 +49,8 @@ fn assert_named(rig: &Rig, gateway: &Simulator, word: &str, wakes: usize, contex
         let runs: usize = gateway.chats().iter().filter(|c| c.session_key == session).map(|c| c.runs).sum();
         assert_eq!(runs, wakes, "{context}: {name} was woken so often");
         let label = gateway.sessions()[&session].label.clone();
-        assert_eq!(label, Some(format!("{word}{name}")), "{context}: the session of {name}");
-        assert_eq!(gateway.agents()[&id]["name"], format!("{word}{name}"), "{context}: {name}");
+        assert_eq!(label, Some(format!("{prefix}{name}")), "{context}: the session of {name}");
+        assert_eq!(gateway.agents()[&id]["name"], format!("{prefix}{name}"), "{context}: {name}");
     }
 }
 
@@ -104,23 +104,23 @@ fn all_woken(rig: &Rig) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_kubernetes_write_converges_to_the_same_state() {
-    let (mut rig, _) = world();
+    let (mut rig, _) = three_agents();
     rig.until_ready().await;
     let writes = rig.store.state().writes;
     assert!(writes > 8, "a create makes {writes} writes");
     for crash_at in 1..=writes {
-        let (mut rig, gateway) = world();
+        let (mut rig, gateway) = three_agents();
         rig.store.state().crash_at = [crash_at].into();
         until_crash(&mut rig, all_woken).await;
         rig.until_ready().await;
-        assert_whole(&rig, &gateway, &format!("crash after write {crash_at}"));
+        assert_final_state(&rig, &gateway, &format!("crash after write {crash_at}"));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
     for crash_at in 1..=24 {
-        let (mut rig, gateway) = world();
+        let (mut rig, gateway) = three_agents();
         rig.until_ready().await;
         delete_all(&rig);
         let before = rig.store.state().writes;
@@ -133,7 +133,7 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_to_any_gateway_write_duplicates_nothing() {
-    let (mut rig, gateway) = world();
+    let (mut rig, gateway) = three_agents();
     rig.until_ready().await;
     let writes = gateway.writes();
     assert!(writes > 10, "a create makes {writes} writes on the gateway");
@@ -143,22 +143,22 @@ async fn a_lost_reply_to_any_gateway_write_duplicates_nothing() {
             ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world();
+            let (mut rig, gateway) = three_agents();
             gateway.inject(fault);
             rig.until_ready().await;
             assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
-            assert_whole(&rig, &gateway, &format!("{how}, write {nth}"));
+            assert_final_state(&rig, &gateway, &format!("{how}, write {nth}"));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_operator_crash_right_after_any_gateway_write_duplicates_nothing() {
-    let (mut rig, gateway) = world();
+    let (mut rig, gateway) = three_agents();
     rig.until_ready().await;
     let writes = gateway.writes();
     for nth in 1..=writes {
-        let (mut rig, gateway) = world();
+        let (mut rig, gateway) = three_agents();
         gateway.inject(Fault::on_any_write().nth(nth).lose_reply());
         let struck = {
             let gateway = gateway.clone();
@@ -174,7 +174,7 @@ async fn an_operator_crash_right_after_any_gateway_write_duplicates_nothing() {
             () = rig.until("the crash", |_| false) => {}
         }
         rig.until_ready().await;
-        assert_whole(&rig, &gateway, &format!("crash at write {nth}"));
+        assert_final_state(&rig, &gateway, &format!("crash at write {nth}"));
     }
 }
 
@@ -186,7 +186,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
             ("connection lost after", Fault::on("agents.delete").nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on("agents.delete").nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world();
+            let (mut rig, gateway) = three_agents();
             rig.until_ready().await;
             gateway.inject(fault);
             delete_all(&rig);
@@ -198,9 +198,9 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_killed_during_setup_ends_with_each_agent_once() {
-    let (mut rig, gateway) = world();
+    let (mut rig, gateway) = three_agents();
     gateway.inject(Fault::on("config.patch").nth(1).kill_after());
-    rig.pause(Duration::from_secs(1)).await;
+    rig.wait_for_change(Duration::from_secs(1)).await;
     let restart = {
         let gateway = gateway.clone();
         async move {
@@ -216,21 +216,21 @@ async fn a_gateway_killed_during_setup_ends_with_each_agent_once() {
         () = restart => {}
         () = rig.until_ready() => {}
     }
-    assert_whole(&rig, &gateway, "gateway killed in a config write");
+    assert_final_state(&rig, &gateway, "gateway killed in a config write");
 }
 
 #[tokio::test(start_paused = true)]
 async fn agents_wait_for_a_gateway_that_answers_ok_and_applies_nothing() {
-    let (mut rig, gateway) = world();
+    let (mut rig, gateway) = three_agents();
     gateway.leave_unsettled(Duration::from_mins(5));
     rig.until_ready().await;
-    assert_whole(&rig, &gateway, "unsettled for 300 s");
+    assert_final_state(&rig, &gateway, "unsettled for 300 s");
     assert!(gateway.count("config.patch") <= 4, "{} config writes", gateway.count("config.patch"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_after_any_write_of_an_update_converges_to_the_new_state() {
-    let (mut rig, _) = world();
+    let (mut rig, _) = three_agents();
     rig.until_ready().await;
     let before = rig.store.state().writes;
     apply_all(&rig, "new ");
@@ -238,21 +238,21 @@ async fn a_crash_after_any_write_of_an_update_converges_to_the_new_state() {
     let writes = rig.store.state().writes - before;
     assert!(writes >= 3, "an update makes {writes} writes");
     for crash_at in 1..=writes {
-        let (mut rig, gateway) = world();
+        let (mut rig, gateway) = three_agents();
         rig.until_ready().await;
         let before = rig.store.state().writes;
         apply_all(&rig, "new ");
         rig.store.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, |_| false).await;
         rig.until_ready().await;
-        rig.rest(Duration::from_secs(10)).await;
-        assert_named(&rig, &gateway, "new ", 2, &format!("crash after write {crash_at} of the update"));
+        rig.run_for(Duration::from_secs(10)).await;
+        assert_state(&rig, &gateway, "new ", 2, &format!("crash after write {crash_at} of the update"));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_to_any_write_of_an_update_duplicates_nothing() {
-    let (mut rig, gateway) = world();
+    let (mut rig, gateway) = three_agents();
     rig.until_ready().await;
     let before = gateway.writes();
     apply_all(&rig, "new ");
@@ -264,13 +264,13 @@ async fn a_lost_reply_to_any_write_of_an_update_duplicates_nothing() {
             ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world();
+            let (mut rig, gateway) = three_agents();
             rig.until_ready().await;
             apply_all(&rig, "new ");
             gateway.inject(fault);
             rig.until_ready().await;
             assert_eq!(gateway.faults_left(), 0, "{how}, write {nth} of the update: the fault struck");
-            assert_named(&rig, &gateway, "new ", 2, &format!("{how}, write {nth} of the update"));
+            assert_state(&rig, &gateway, "new ", 2, &format!("{how}, write {nth} of the update"));
         }
     }
 }

@@ -58,7 +58,7 @@ async fn any_order_of_deletion_leaves_nothing() {
         let (mut rig, gateway, id) = provisioned().await;
         for index in &order {
             steps[*index](&rig);
-            rig.look().await;
+            rig.reconcile_all().await;
         }
         rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
         assert!(!gateway.agents().contains_key(&id), "{order:?}: the agent is left on the gateway");
@@ -136,7 +136,7 @@ async fn an_unreachable_gateway_blocks_the_deletion_and_the_message_names_orphan
     rig.delete::<Agent>("one");
     let message = rig.until_reason("one", "DeletionBlocked").await;
     assert!(message.contains("Orphan"), "{message}");
-    rig.rest(Duration::from_mins(10)).await;
+    rig.run_for(Duration::from_mins(10)).await;
     assert_eq!(rig.store.state().agents.len(), 1, "it waits as long as it takes");
     gateway.start();
     rig.until("the end", agent_gone).await;
@@ -150,8 +150,8 @@ async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftove
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
     rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
-    let notes = rig.store.state().notes.clone();
-    assert!(notes.iter().any(|(_, note)| note.warning && note.message.contains(&id)), "{notes:?}");
+    let events = rig.store.state().events.clone();
+    assert!(events.iter().any(|(_, event)| event.warning && event.message.contains(&id)), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,30 +9,30 @@ use serde_json::json;
 use crate::rig::Rig;
 
 /// Longer than a resync: nothing tells of a config file that is broken.
-const A_RESYNC: Duration = Duration::from_mins(11);
+const LONGER_THAN_RESYNC: Duration = Duration::from_mins(11);
 
 const PROFILES: [fn() -> Profile; 3] = [Profile::v2026_9_6, Profile::v2026_7_1, Profile::v2026_3_2];
 
 /// Two agents that are Ready and that nobody wakes, so that nothing is written because of the time.
-async fn with_two(profile: fn() -> Profile) -> (Rig, Simulator) {
+async fn two_ready_agents(profile: fn() -> Profile) -> (Rig, Simulator) {
     let (mut rig, _) = Rig::new();
     let gateway = Simulator::new(profile().with_token("secret-token"));
     rig.host("gw", &gateway);
     rig.board("ops");
-    let asleep = json!({ "enabled": false });
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "wake": asleep }));
-    rig.agent("two", json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot", "wake": asleep }));
+    let no_wake = json!({ "enabled": false });
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "wake": no_wake }));
+    rig.agent("two", json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot", "wake": no_wake }));
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     (rig, gateway)
 }
 
 /// What the gateway was made to do to its config.
-fn done(gateway: &Simulator) -> [usize; 4] {
+fn config_write_counts(gateway: &Simulator) -> [usize; 4] {
     ["agents.create", "agents.update", "config.patch", "config.set"].map(|method| gateway.count(method))
 }
 
-fn is_told(rig: &Rig) -> bool {
+fn reports_invalid_config(rig: &Rig) -> bool {
     let (status, _, message) = rig.gateway_condition("gw", ConditionType::Settled);
     status != "True" && message.contains("openclaw.json") && message.contains("valid")
 }
@@ -41,12 +41,12 @@ fn is_told(rig: &Rig) -> bool {
 async fn an_invalid_config_file_is_reported_changes_nothing_and_recovers() {
     for profile in PROFILES {
         let version = profile().version;
-        let (mut rig, gateway) = with_two(profile).await;
+        let (mut rig, gateway) = two_ready_agents(profile).await;
         let (config, before, writes, chats) =
-            (gateway.config(), done(&gateway), gateway.writes(), gateway.chats().len());
+            (gateway.config(), config_write_counts(&gateway), gateway.writes(), gateway.chats().len());
         gateway.break_config();
-        for _ in 0..A_RESYNC.as_secs() / 5 + 60 {
-            rig.rest(Duration::from_secs(5)).await;
+        for _ in 0..LONGER_THAN_RESYNC.as_secs() / 5 + 60 {
+            rig.run_for(Duration::from_secs(5)).await;
             for name in ["one", "two"] {
                 let (status, reason, message) = rig.condition(name, ConditionType::Ready);
                 assert_ne!(status, "False", "{version}: {name}: {reason} {message}");
@@ -54,13 +54,13 @@ async fn an_invalid_config_file_is_reported_changes_nothing_and_recovers() {
                 assert_ne!(registered.0, "False", "{version}: {name}: {registered:?}");
             }
         }
-        assert!(is_told(&rig), "{version}: {:?}", rig.gateway_condition("gw", ConditionType::Settled));
+        assert!(reports_invalid_config(&rig), "{version}: {:?}", rig.gateway_condition("gw", ConditionType::Settled));
         assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "False", "{version}");
-        assert_eq!((done(&gateway), gateway.config()), (before, config.clone()), "{version}");
+        assert_eq!((config_write_counts(&gateway), gateway.config()), (before, config.clone()), "{version}");
         gateway.repair_config();
         rig.until("the gateway to be Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
         rig.until_ready().await;
-        rig.rest(Duration::from_mins(1)).await;
+        rig.run_for(Duration::from_mins(1)).await;
         assert_eq!((gateway.config(), gateway.writes(), gateway.chats().len()), (config, writes, chats), "{version}");
     }
 }
@@ -69,25 +69,25 @@ async fn an_invalid_config_file_is_reported_changes_nothing_and_recovers() {
 async fn creations_and_deletions_wait_while_the_config_file_is_invalid() {
     for profile in PROFILES {
         let version = profile().version;
-        let (mut rig, gateway) = with_two(profile).await;
+        let (mut rig, gateway) = two_ready_agents(profile).await;
         let id = rig.agent_id("one");
         gateway.break_config();
-        rig.rest(A_RESYNC).await;
-        let (config, before) = (gateway.config(), done(&gateway));
+        rig.run_for(LONGER_THAN_RESYNC).await;
+        let (config, before) = (gateway.config(), config_write_counts(&gateway));
         gateway.close_id("night-bot");
         rig.agent("three", json!({ "boardRef": { "name": "ops" }, "agentId": "night-bot" }));
         rig.worker("four");
         rig.delete::<Agent>("one");
-        rig.rest(Duration::from_mins(5)).await;
-        assert_eq!((done(&gateway), gateway.config()), (before, config), "{version}");
-        let there: Vec<_> = rig.store.state().agents.keys().map(|key| key.name.clone()).collect();
-        assert_eq!(there, ["four", "one", "three", "two"], "{version}: nobody knows whether it is gone");
+        rig.run_for(Duration::from_mins(5)).await;
+        assert_eq!((config_write_counts(&gateway), gateway.config()), (before, config), "{version}");
+        let names: Vec<_> = rig.store.state().agents.keys().map(|key| key.name.clone()).collect();
+        assert_eq!(names, ["four", "one", "three", "two"], "{version}: nobody knows whether it is gone");
         gateway.repair_config();
         rig.until("the removal", |rig| rig.store.state().agents.len() == 3).await;
         rig.until_ready().await;
         let agents = gateway.agents();
         assert!(!agents.contains_key(&id) && agents.contains_key("night-bot"), "{version}: {agents:?}");
-        assert_eq!(gateway.config()["gateway"]["mode"], "local", "{version}: what others have written is there");
+        assert_eq!(gateway.config()["gateway"]["mode"], "local", "{version}: the foreign settings are kept");
         assert!(gateway.orphans().is_empty(), "{version}: {:?}", gateway.orphans());
     }
 }
@@ -96,17 +96,17 @@ async fn creations_and_deletions_wait_while_the_config_file_is_invalid() {
 async fn an_unreported_invalid_config_file_is_never_overwritten() {
     for profile in PROFILES {
         let version = profile().version;
-        let (mut rig, gateway) = with_two(profile).await;
+        let (mut rig, gateway) = two_ready_agents(profile).await;
         gateway.close_id("night-bot");
         gateway.break_config();
         rig.agent("three", json!({ "boardRef": { "name": "ops" }, "agentId": "night-bot" }));
         rig.worker("four");
-        rig.rest(Duration::from_mins(1)).await;
-        assert!(is_told(&rig), "{version}: {:?}", rig.gateway_condition("gw", ConditionType::Settled));
+        rig.run_for(Duration::from_mins(1)).await;
+        assert!(reports_invalid_config(&rig), "{version}: {:?}", rig.gateway_condition("gw", ConditionType::Settled));
         gateway.repair_config();
         rig.until_ready().await;
         assert_eq!(gateway.agents().len(), 5, "{version}: {:?}", gateway.agents());
-        assert_eq!(gateway.config()["gateway"]["mode"], "local", "{version}: what others have written is there");
+        assert_eq!(gateway.config()["gateway"]["mode"], "local", "{version}: the foreign settings are kept");
     }
 }
 

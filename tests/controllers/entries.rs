@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::rig::{Rig, ready};
 
 /// An operator and a gateway of a version.
-fn on(profile: Profile) -> (Rig, Simulator) {
+fn start_on(profile: Profile) -> (Rig, Simulator) {
     let (mut rig, _) = Rig::new();
     let gateway = Simulator::new(profile.with_token("secret-token"));
     rig.host("gw", &gateway);
@@ -18,7 +18,7 @@ fn on(profile: Profile) -> (Rig, Simulator) {
     (rig, gateway)
 }
 
-fn agent(rig: &Rig, name: &str, more: &Value) {
+fn apply_agent(rig: &Rig, name: &str, more: &Value) {
     let mut spec = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     rig.agent(name, spec);
@@ -31,32 +31,32 @@ fn all_ready(rig: &Rig) -> bool {
 #[tokio::test(start_paused = true)]
 async fn no_spec_text_reads_the_gateways_environment_on_any_version() {
     for profile in [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()] {
-        let (mut rig, gateway) = on(profile);
+        let (mut rig, gateway) = start_on(profile);
         let text = "x ${OPENCLAW_GATEWAY_TOKEN} y";
         let heartbeat = json!({ "prompt": text, "target": text });
-        agent(&rig, "curious", &json!({ "displayName": text, "emoji": "${HOME}", "heartbeat": heartbeat }));
+        apply_agent(&rig, "curious", &json!({ "displayName": text, "emoji": "${HOME}", "heartbeat": heartbeat }));
         rig.until("it to be Ready", all_ready).await;
         let entry = gateway.applied_agents()[&rig.agent_id("curious")].clone();
         assert_eq!([&entry["name"], &entry["identity"]["name"], &entry["heartbeat"]["prompt"]], [text; 3]);
         assert_eq!(entry["identity"]["emoji"], "${HOME}");
         assert!(!entry.to_string().contains("secret-token"), "{entry}");
         let written = gateway.count("config.patch");
-        rig.rest(Duration::from_mins(30)).await;
+        rig.run_for(Duration::from_mins(30)).await;
         assert_eq!(gateway.count("config.patch"), written, "what is stored is known again");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_model_renamed_by_the_gateway_is_accepted_in_its_stored_form() {
-    let (mut rig, gateway) = on(Profile::v2026_9_6());
+    let (mut rig, gateway) = start_on(Profile::v2026_9_6());
     let model = json!({ "model": "google/gemini-3-pro", "heartbeat": { "model": "OpenAI/gpt-5.4" } });
-    agent(&rig, "renamed", &model);
+    apply_agent(&rig, "renamed", &model);
     rig.until("it to be Ready", all_ready).await;
     assert_eq!(gateway.count("config.patch"), 1);
     let rewritten = rig.status("renamed").rewritten;
-    let told: Vec<_> = rewritten.iter().map(|r| (r.field.as_str(), r.sent.as_str(), r.stored.as_str())).collect();
+    let renamed: Vec<_> = rewritten.iter().map(|r| (r.field.as_str(), r.sent.as_str(), r.stored.as_str())).collect();
     assert_eq!(
-        told,
+        renamed,
         [
             ("heartbeat.model", "\"OpenAI/gpt-5.4\"", "\"openai/gpt-5.4\""),
             ("model", "\"google/gemini-3-pro\"", "\"google/gemini-3.1-pro-preview\""),
@@ -65,14 +65,14 @@ async fn a_model_renamed_by_the_gateway_is_accepted_in_its_stored_form() {
     let (_, _, message) = rig.condition("renamed", ConditionType::Registered);
     assert!(message.contains("\"google/gemini-3.1-pro-preview\""), "{message}");
     rig.start();
-    rig.rest(Duration::from_mins(30)).await;
+    rig.run_for(Duration::from_mins(30)).await;
     assert_eq!(gateway.count("config.patch"), 1, "a restarted operator knows it by the status");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_change_of_a_renamed_model_is_corrected_as_drift() {
-    let (mut rig, gateway) = on(Profile::v2026_9_6());
-    agent(&rig, "renamed", &json!({ "model": "google/gemini-3-pro" }));
+    let (mut rig, gateway) = start_on(Profile::v2026_9_6());
+    apply_agent(&rig, "renamed", &json!({ "model": "google/gemini-3-pro" }));
     rig.until("it to be Ready", all_ready).await;
     let id = rig.agent_id("renamed");
     gateway.edit_config(|config| config["agents"]["entries"][&id]["model"] = json!("other/model"));
@@ -83,10 +83,10 @@ async fn a_foreign_change_of_a_renamed_model_is_corrected_as_drift() {
 
 #[tokio::test(start_paused = true)]
 async fn agents_with_renamed_models_block_no_other_agent() {
-    let (mut rig, gateway) = on(Profile::v2026_9_6());
+    let (mut rig, gateway) = start_on(Profile::v2026_9_6());
     for number in 0..5 {
-        agent(&rig, &format!("renamed-{number}"), &json!({ "model": "Google/gemini-3-pro" }));
-        agent(&rig, &format!("plain-{number}"), &json!({}));
+        apply_agent(&rig, &format!("renamed-{number}"), &json!({ "model": "Google/gemini-3-pro" }));
+        apply_agent(&rig, &format!("plain-{number}"), &json!({}));
     }
     rig.until("all to be Ready", all_ready).await;
     assert!(gateway.count("config.patch") <= 2, "{}", gateway.count("config.patch"));
@@ -94,8 +94,8 @@ async fn agents_with_renamed_models_block_no_other_agent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_does_not_last_is_held_back_after_five_times() {
-    let (mut rig, gateway) = on(Profile::v2026_9_6());
-    agent(&rig, "undone", &json!({}));
+    let (mut rig, gateway) = start_on(Profile::v2026_9_6());
+    apply_agent(&rig, "undone", &json!({}));
     rig.until("it to be Ready", all_ready).await;
     let (id, link) = (rig.agent_id("undone"), rig.link("gw"));
     let write = || link.client().file_set(&id, "SOUL.md", "the same", None);

@@ -1,4 +1,4 @@
-//! The matrix: every request that Muster makes of a gateway, and everything that can go wrong with it, in the life of an
+//! The matrix: every request that Muster makes of a gateway, and everything that can go wrong with it, in the lifecycle of an
 //! Agent from its creation to its deletion. The end is the same each time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_simulator::{Fault, Profile};
 
-use crate::lifecycle_matrix::{Bounds, Id, Life};
+use crate::lifecycle_matrix::{Bounds, IdSource, Lifecycle};
 
 /// The gateways that live through it: the newest, and one that still deletes main sessions.
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
@@ -48,7 +48,7 @@ const WRITES: [&str; 8] = [
 const CONFIG_WRITES: [&str; 3] = ["agents.create", "config.patch", "agents.delete"];
 
 /// What the process answers itself, with an error, at any time.
-const ANSWERED: [&str; 16] = {
+const AFTER_CONNECT: [&str; 16] = {
     let mut methods = [""; 16];
     let mut at = 0;
     while at < 16 {
@@ -60,18 +60,18 @@ const ANSWERED: [&str; 16] = {
 
 /// A column of the matrix.
 struct Column {
-    what: &'static str,
+    name: &'static str,
     methods: &'static [&'static str],
     fault: fn(Fault) -> Fault,
     bounds: Bounds,
 }
 
 /// The connection is not lost: nothing may be done twice.
-const CONNECTED: Bounds = Bounds { runs: 2, dials: 1, steady: true, each_second: 0 };
+const CONNECTED: Bounds = Bounds { runs: 2, dials: 1, stays_ready: true, requests_per_second: 0 };
 /// Requests are refused for a while: some are made again with each look.
-const REFUSED: Bounds = Bounds { steady: false, each_second: 12, ..CONNECTED };
+const REFUSED: Bounds = Bounds { stays_ready: false, requests_per_second: 12, ..CONNECTED };
 /// The gateway does not work with its config for a while, and is asked when it does.
-const UNSETTLED: Bounds = Bounds { steady: false, each_second: 1, ..CONNECTED };
+const UNSETTLED: Bounds = Bounds { stays_ready: false, requests_per_second: 1, ..CONNECTED };
 /// The connection is lost.
 const LOST: Bounds = Bounds { dials: 3, ..CONNECTED };
 /// The process ends, and comes back by itself. It has forgotten which wakes it knew.
@@ -88,27 +88,27 @@ impl Bounds {
 }
 
 /// A gateway, where the agent's id comes from, a method and the how manieth of its calls.
-type Place = (fn() -> Profile, Id, &'static str, usize);
+type CallSite = (fn() -> Profile, IdSource, &'static str, usize);
 
-/// The config writes of a life in which they make the agent, and on the versions that lose writes, restart after each,
+/// The config writes of a lifecycle in which they make the agent, and on the versions that lose writes, restart after each,
 /// or take three a minute.
-const MORE: [Place; 8] = [
-    (Profile::v2026_9_6, Id::Derived, "config.patch", 1),
-    (Profile::v2026_7_1, Id::Derived, "config.patch", 1),
-    (Profile::v2026_3_2, Id::Derived, "config.patch", 1),
-    (Profile::v2026_3_2, Id::Derived, "config.patch", 2),
-    (Profile::v2026_7_1, Id::Derived, "agents.delete", 1),
-    (Profile::v2026_3_2, Id::Derived, "agents.delete", 1),
-    (Profile::v2026_7_1, Id::Chosen, "agents.create", 1),
-    (Profile::v2026_3_2, Id::Chosen, "agents.create", 1),
+const EXTRA_CALLS: [CallSite; 8] = [
+    (Profile::v2026_9_6, IdSource::Derived, "config.patch", 1),
+    (Profile::v2026_7_1, IdSource::Derived, "config.patch", 1),
+    (Profile::v2026_3_2, IdSource::Derived, "config.patch", 1),
+    (Profile::v2026_3_2, IdSource::Derived, "config.patch", 2),
+    (Profile::v2026_7_1, IdSource::Derived, "agents.delete", 1),
+    (Profile::v2026_3_2, IdSource::Derived, "agents.delete", 1),
+    (Profile::v2026_7_1, IdSource::Chosen, "agents.create", 1),
+    (Profile::v2026_3_2, IdSource::Chosen, "agents.create", 1),
 ];
 
-/// How often each method is called in a life without a fault.
+/// How often each method is called in a lifecycle without a fault.
 async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
-    let mut life = Life::new(profile(), Id::Chosen, format!("{} without a fault", profile().version));
-    life.live(&CONNECTED).await;
+    let mut lifecycle = Lifecycle::new(profile(), IdSource::Chosen, format!("{} without a fault", profile().version));
+    lifecycle.run(&CONNECTED).await;
     let mut calls = BTreeMap::new();
-    for call in life.gateway.calls() {
+    for call in lifecycle.gateway.calls() {
         *calls.entry(call.method).or_default() += 1;
     }
     calls
@@ -116,42 +116,42 @@ async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
 
 /// Lives through a column: the fault on the first and on the last call of each method, on the first gateway that is
 /// asked for it.
-async fn matrix(column: &Column) {
-    let mut met = BTreeSet::new();
+async fn run_column(column: &Column) {
+    let mut covered = BTreeSet::new();
     for profile in PROFILES {
         for (method, count) in calls(profile).await {
             assert!(METHODS.contains(&method.as_str()), "{method} is missing in the matrix");
-            if !column.methods.contains(&method.as_str()) || !met.insert(method.clone()) {
+            if !column.methods.contains(&method.as_str()) || !covered.insert(method.clone()) {
                 continue;
             }
             for nth in BTreeSet::from([1, count]) {
-                cell(column, profile(), Id::Chosen, &method, nth).await;
+                run_cell(column, profile(), IdSource::Chosen, &method, nth).await;
             }
         }
     }
-    for (profile, id, method, nth) in MORE {
+    for (profile, id, method, nth) in EXTRA_CALLS {
         if column.methods.contains(&method) {
-            cell(column, profile(), id, method, nth).await;
+            run_cell(column, profile(), id, method, nth).await;
         }
     }
-    let missed: Vec<_> = column.methods.iter().filter(|method| !met.contains(**method)).collect();
-    assert!(missed.is_empty(), "no life calls {missed:?}");
+    let missed: Vec<_> = column.methods.iter().filter(|method| !covered.contains(**method)).collect();
+    assert!(missed.is_empty(), "no lifecycle calls {missed:?}");
 }
 
-async fn cell(column: &Column, profile: Profile, id: Id, method: &str, nth: usize) {
-    let context = format!("{} {id:?}: {method} number {nth}, {}", profile.version, column.what);
+async fn run_cell(column: &Column, profile: Profile, id: IdSource, method: &str, nth: usize) {
+    let context = format!("{} {id:?}: {method} number {nth}, {}", profile.version, column.name);
     let bounds = column.bounds.on(&profile);
-    let mut life = Life::new(profile, id, context.clone());
-    life.gateway.inject((column.fault)(Fault::on(method).nth(nth)));
-    life.live(&bounds).await;
-    assert_eq!(life.gateway.faults_left(), 0, "{context}: the fault struck");
+    let mut lifecycle = Lifecycle::new(profile, id, context.clone());
+    lifecycle.gateway.inject((column.fault)(Fault::on(method).nth(nth)));
+    lifecycle.run(&bounds).await;
+    assert_eq!(lifecycle.gateway.faults_left(), 0, "{context}: the fault struck");
 }
 
 macro_rules! columns {
     ($($name:ident: $methods:expr, $bounds:expr, $fault:expr;)+) => {
         $(#[tokio::test(start_paused = true)]
         async fn $name() {
-            matrix(&Column { what: stringify!($name), methods: &$methods, fault: $fault, bounds: $bounds }).await;
+            run_column(&Column { name: stringify!($name), methods: &$methods, fault: $fault, bounds: $bounds }).await;
         })+
     };
 }
@@ -168,13 +168,13 @@ columns! {
     the_connection_falls_silent_after_the_call_executed: METHODS, LOST, Fault::silence_after;
     the_call_gets_no_reply: METHODS, LOST, Fault::hang;
     the_reply_is_lost: METHODS, LOST, Fault::lose_reply;
-    the_reply_is_repeated: ANSWERED, CONNECTED, Fault::repeat_reply;
+    the_reply_is_repeated: AFTER_CONNECT, CONNECTED, Fault::repeat_reply;
     the_reply_is_overtaken_by_later_replies: METHODS, CONNECTED, |fault| fault.hold_reply(Duration::from_secs(3));
-    the_method_is_unavailable_for_ten_seconds: ANSWERED, REFUSED, |fault| fault
+    the_method_is_unavailable_for_ten_seconds: AFTER_CONNECT, REFUSED, |fault| fault
         .error("UNAVAILABLE", "gateway starting; retry shortly", true)
         .retry_after(Duration::from_millis(500))
         .lasting(Duration::from_secs(10));
-    the_method_is_rate_limited_for_thirty_seconds: ANSWERED, REFUSED, |fault| fault
+    the_method_is_rate_limited_for_thirty_seconds: AFTER_CONNECT, REFUSED, |fault| fault
         .error("UNAVAILABLE", "rate limit exceeded; retry after 30s", true)
         .retry_after(Duration::from_secs(30))
         .lasting(Duration::from_secs(30));

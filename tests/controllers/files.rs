@@ -18,7 +18,7 @@ async fn provisioned() -> (Rig, Simulator, String) {
     (rig, gateway, id)
 }
 
-fn state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
+fn file_state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
     let file = rig.status("one").files.into_iter().find(|f| f.name == name).unwrap();
     (file.state, file.into)
 }
@@ -26,8 +26,8 @@ fn state(rig: &Rig, name: &str) -> (FileState, Option<String>) {
 #[tokio::test(start_paused = true)]
 async fn a_refused_file_becomes_a_section_of_agents_md() {
     let (rig, gateway, id) = provisioned().await;
-    assert_eq!(state(&rig, "TOOLS.md"), (FileState::Folded, Some("AGENTS.md".into())));
-    assert_eq!(state(&rig, "AGENTS.md").0, FileState::Synced);
+    assert_eq!(file_state(&rig, "TOOLS.md"), (FileState::Folded, Some("AGENTS.md".into())));
+    assert_eq!(file_state(&rig, "AGENTS.md").0, FileState::Synced);
     let agents = gateway.file(&id, "AGENTS.md").unwrap();
     assert!(agents.contains("muster:begin TOOLS.md") && agents.contains("/heartbeat"));
 }
@@ -50,7 +50,7 @@ async fn an_update_keeps_the_agents_own_files_and_restores_no_bootstrap() {
     gateway.edit_file(&id, "BOOTSTRAP.md", None);
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "Other" }));
     rig.until_ready().await;
-    rig.rest(Duration::from_secs(1300)).await;
+    rig.run_for(Duration::from_secs(1300)).await;
     assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
     assert_eq!(gateway.file(&id, "USER.md").as_deref(), Some("She likes it short."));
     assert_eq!(gateway.file(&id, "BOOTSTRAP.md"), None);
@@ -63,14 +63,14 @@ async fn a_memory_file_begun_after_the_last_reconcile_is_not_overwritten() {
     let files = json!([{ "name": "MEMORY.md", "policy": "Unmanaged" }]);
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": files }));
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     let id = rig.agent_id("one");
     gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_secs(1300)).await;
+    rig.run_for(Duration::from_secs(1300)).await;
     assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
-    assert_eq!(state(&rig, "MEMORY.md").0, FileState::Kept);
+    assert_eq!(file_state(&rig, "MEMORY.md").0, FileState::Kept);
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,14 +80,14 @@ async fn a_file_refused_since_an_upgrade_is_reported_after_a_long_outage() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    assert_eq!(state(&rig, "TOOLS.md").0, FileState::Synced);
+    assert_eq!(file_state(&rig, "TOOLS.md").0, FileState::Synced);
     gateway.stop();
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
     gateway.upgrade(Profile::v2026_9_6().with_token("secret-token"));
-    rig.until("the fold", |rig| state(rig, "TOOLS.md").0 == FileState::Folded).await;
-    let told: Vec<_> = rig.store.state().notes.iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
-    assert!(told.len() == 1 && told[0].1.message.contains("TOOLS.md"), "{told:?}");
+    rig.until("the fold", |rig| file_state(rig, "TOOLS.md").0 == FileState::Folded).await;
+    let events: Vec<_> = rig.store.state().events.iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
+    assert!(events.len() == 1 && events[0].1.message.contains("TOOLS.md"), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn a_too_large_file_is_not_written_and_the_message_names_the_limit() {
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": long } }));
     let message = rig.until_reason("one", "FileTooLarge").await;
     assert!(message.contains("SOUL.md") && message.contains("20000"), "{message}");
-    assert_eq!(state(&rig, "SOUL.md").0, FileState::TooLarge);
+    assert_eq!(file_state(&rig, "SOUL.md").0, FileState::TooLarge);
     assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md"), None);
     assert_eq!(rig.condition("one", ConditionType::FilesSynced).0, "False");
     assert!(gateway.chats().is_empty(), "who is not complete is not woken");

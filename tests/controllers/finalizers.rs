@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-const CREDENTIALS: &str = "muster.dev/credentials";
+const CREDENTIALS_FINALIZER: &str = "muster.dev/credentials";
 
 fn secret(rig: &Rig, name: &str) -> Option<Secret> {
     rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned()
 }
 
 /// A Secret as a backup has it: without owners, uid and version.
-fn backed_up(rig: &Rig, name: &str) -> Value {
+fn backup_of(rig: &Rig, name: &str) -> Value {
     let mut secret = serde_json::to_value(secret(rig, name).unwrap()).unwrap();
     let meta = secret["metadata"].as_object_mut().unwrap();
     for field in ["ownerReferences", "uid", "resourceVersion", "deletionTimestamp"] {
@@ -28,7 +28,7 @@ fn backed_up(rig: &Rig, name: &str) -> Value {
     secret
 }
 
-async fn connected(rig: &mut Rig) {
+async fn until_connected(rig: &mut Rig) {
     rig.until("the gateway to be ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
 }
 
@@ -70,7 +70,7 @@ async fn end_namespace(rig: &mut Rig) {
 }
 
 /// Takes the finalizer of the AgentGateway away by hand and deletes it; what was last seen of it.
-fn torn_away(rig: &Rig) -> AgentGateway {
+fn delete_without_finalizer(rig: &Rig) -> AgentGateway {
     let key = ObjectKey::new(NS, "gw");
     let last = {
         let mut state = rig.store.state();
@@ -88,8 +88,8 @@ async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
     // Without an owner, and with one that is gone.
     for dead in [None, Some("00000000-0000-4000-8000-00000000dead")] {
         let (mut rig, _gateway) = Rig::new();
-        connected(&mut rig).await;
-        let (mut backup, device) = (backed_up(&rig, "gw-device"), device_id(&rig));
+        until_connected(&mut rig).await;
+        let (mut backup, device) = (backup_of(&rig, "gw-device"), device_id(&rig));
         end_namespace(&mut rig).await;
         if let Some(uid) = dead {
             backup["metadata"]["ownerReferences"] = json!([{ "apiVersion": "muster.dev/v1alpha1", "kind": "AgentGateway",
@@ -111,7 +111,7 @@ async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
 #[tokio::test(start_paused = true)]
 async fn a_device_secret_without_an_owner_gets_its_gateway_as_owner_again() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     let uids = owners(&rig, "gw-device");
     {
         let mut state = rig.store.state();
@@ -119,15 +119,15 @@ async fn a_device_secret_without_an_owner_gets_its_gateway_as_owner_again() {
         (meta.owner_references, meta.finalizers) = (None, None);
     }
     rig.until("its owner", |rig| owners(rig, "gw-device") == uids).await;
-    assert_eq!(secret(&rig, "gw-device").unwrap().metadata.finalizers.unwrap(), [CREDENTIALS]);
+    assert_eq!(secret(&rig, "gw-device").unwrap().metadata.finalizers.unwrap(), [CREDENTIALS_FINALIZER]);
     end_namespace(&mut rig).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_user_made_secret_gets_no_owner_finalizer_or_label() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
-    let mut own = backed_up(&rig, "gw-device");
+    until_connected(&mut rig).await;
+    let mut own = backup_of(&rig, "gw-device");
     let key = own["data"]["device-key"].clone();
     own = json!({ "metadata": { "name": "mine" }, "data": { "device-key": key } });
     rig.apply::<Secret>(own);
@@ -144,8 +144,8 @@ async fn a_user_made_secret_gets_no_owner_finalizer_or_label() {
 #[tokio::test(start_paused = true)]
 async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
-    let last = torn_away(&rig);
+    until_connected(&mut rig).await;
+    let last = delete_without_finalizer(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
@@ -157,9 +157,9 @@ async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
 async fn a_gateway_deleted_while_no_operator_ran_is_found_through_references_to_it() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     rig.stop();
-    torn_away(&rig);
+    delete_without_finalizer(&rig);
     rig.start();
     let gone = missing(&rig.store);
     assert_eq!(gone.len(), 1);
@@ -171,9 +171,9 @@ async fn a_gateway_deleted_while_no_operator_ran_is_found_through_references_to_
 async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     rig.stop();
-    torn_away(&rig);
+    delete_without_finalizer(&rig);
     rig.start();
     rig.store.state().failures = 1_000;
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -199,7 +199,7 @@ async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() 
 async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     rig.stop();
     {
         let mut state = rig.store.state();
@@ -244,15 +244,15 @@ async fn the_token_secret_of_an_unreadable_agent_is_not_taken_over() {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
-    let backup = backed_up(&rig, "gw-device");
+    until_connected(&mut rig).await;
+    let backup = backup_of(&rig, "gw-device");
     end_namespace(&mut rig).await;
     rig.apply::<Secret>(backup);
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["suspend"] = json!(true);
     rig.apply::<AgentGateway>(manifest);
-    rig.look().await;
-    let last = torn_away(&rig);
+    rig.reconcile_all().await;
+    let last = delete_without_finalizer(&rig);
     rig.delete::<Secret>("gw-device");
     assert!(secret(&rig, "gw-device").is_some(), "it is held");
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
@@ -262,13 +262,13 @@ async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
 #[tokio::test(start_paused = true)]
 async fn a_recreated_gateway_takes_over_the_device_secret_of_its_predecessor() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     let device = device_id(&rig);
-    let last = torn_away(&rig);
+    let last = delete_without_finalizer(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_some(), "the new one needs it");
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);
     end_namespace(&mut rig).await;
 }
@@ -282,11 +282,11 @@ async fn deleting_a_gateway_keeps_a_device_secret_that_another_gateway_uses() {
         manifest["spec"]["device"] = json!({ "secretName": "shared" });
         rig.apply::<AgentGateway>(manifest);
     }
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     rig.until("the other one", |rig| rig.gateway_condition("gw2", ConditionType::Ready).0 == "True").await;
     rig.delete::<AgentGateway>("gw");
     rig.until("the end of the first", |rig| rig.store.state().gateways.len() == 1).await;
-    rig.rest(Duration::from_mins(12)).await;
+    rig.run_for(Duration::from_mins(12)).await;
     assert_eq!(rig.gateway_condition("gw2", ConditionType::Ready).0, "True");
     let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw2")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "shared"), [uid]);
@@ -297,7 +297,7 @@ async fn deleting_a_gateway_keeps_a_device_secret_that_another_gateway_uses() {
 #[tokio::test(start_paused = true)]
 async fn a_deletion_blocked_by_a_foreign_finalizer_releases_the_device_secret() {
     let (mut rig, _gateway) = Rig::new();
-    connected(&mut rig).await;
+    until_connected(&mut rig).await;
     let finalizers = Some(vec!["example.com/other".to_owned()]);
     rig.store.state().gateways.get_mut(&ObjectKey::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
     rig.delete::<AgentGateway>("gw");
@@ -310,7 +310,7 @@ async fn a_restored_token_secret_is_reused_with_a_new_token() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    let (backup, old) = (backed_up(&rig, "one-token"), rig.token("one"));
+    let (backup, old) = (backup_of(&rig, "one-token"), rig.token("one"));
     rig.delete::<Agent>("one");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
     rig.apply::<Secret>(backup);
@@ -330,7 +330,7 @@ async fn a_token_secret_without_an_owner_keeps_the_token_of_its_agent() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    let (backup, old, uids) = (backed_up(&rig, "one-token"), rig.token("one"), owners(&rig, "one-token"));
+    let (backup, old, uids) = (backup_of(&rig, "one-token"), rig.token("one"), owners(&rig, "one-token"));
     {
         let mut state = rig.store.state();
         state.secrets.remove(&ObjectKey::new(NS, "one-token"));

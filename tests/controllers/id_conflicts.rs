@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-async fn gone(rig: &mut Rig, name: &str) {
+async fn delete_agent(rig: &mut Rig, name: &str) {
     rig.delete::<Agent>(name);
     rig.until("its end", |rig| rig.status(name).agent_id.is_none()).await;
 }
 
-fn lead(more: &Value) -> Value {
+fn lead_spec(extra: &Value) -> Value {
     let mut spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead" });
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     spec
 }
 
@@ -25,30 +25,30 @@ fn lead(more: &Value) -> Value {
 async fn an_orphaned_lead_passes_to_its_successor_only_by_adoption() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
-    rig.agent("first", lead(&json!({ "deletionPolicy": "Orphan" })));
+    rig.agent("first", lead_spec(&json!({ "deletionPolicy": "Orphan" })));
     rig.until_ready().await;
     let id = rig.agent_id("first");
-    gone(&mut rig, "first").await;
+    delete_agent(&mut rig, "first").await;
     let left = (gateway.agents()[&id].clone(), gateway.file(&id, "AGENTS.md"));
-    rig.agent("second", lead(&json!({})));
+    rig.agent("second", lead_spec(&json!({})));
     let message = rig.until_reason("second", "AgentIdTaken").await;
     assert!(message.contains(&id) && message.contains("IfExists"), "{message}");
-    gone(&mut rig, "second").await;
+    delete_agent(&mut rig, "second").await;
     assert_eq!((gateway.agents()[&id].clone(), gateway.file(&id, "AGENTS.md")), left);
-    rig.agent("third", lead(&json!({ "agentId": id, "adoptionPolicy": "IfExists" })));
+    rig.agent("third", lead_spec(&json!({ "agentId": id, "adoptionPolicy": "IfExists" })));
     rig.until_ready().await;
     assert_eq!(gateway.count("agents.create"), 0);
 }
 
 /// Sets an agent up, removes it and sets its successor up, which is created and then configured: a config write does not open an id
 /// that was deleted. `remembered` gives the id that the status of what the role stands for keeps meanwhile.
-async fn makes_way(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
+async fn assert_id_is_reused(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.agent("first", spec.clone());
     rig.until_ready().await;
     let id = rig.agent_id("first");
-    gone(&mut rig, "first").await;
+    delete_agent(&mut rig, "first").await;
     assert!(!gateway.agents().contains_key(&id));
     assert_eq!(remembered(&rig).as_ref(), Some(&id));
     let before = gateway.calls().len();
@@ -63,14 +63,14 @@ async fn makes_way(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
 #[tokio::test(start_paused = true)]
 async fn a_removed_lead_frees_its_id_for_the_next_lead() {
     let board = |rig: &Rig| rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap();
-    makes_way(lead(&json!({})), |rig| board(rig).lead_agent_id).await;
+    assert_id_is_reused(lead_spec(&json!({})), |rig| board(rig).lead_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_main_agent_frees_its_id_for_the_next_main_agent() {
     let gateway = |rig: &Rig| rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap();
     let main = json!({ "gatewayRef": { "name": "gw" }, "role": "Main" });
-    makes_way(main, |rig| gateway(rig).main_agent_id).await;
+    assert_id_is_reused(main, |rig| gateway(rig).main_agent_id).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +118,8 @@ async fn deleting_the_loser_of_an_id_conflict_by_url_removes_nothing() {
     rig.apply::<AgentGateway>(same);
     rig.until_reason("two", "AgentIdTaken").await;
     let ours = (gateway.agents()["nova"].clone(), gateway.file("nova", "AGENTS.md"));
-    gone(&mut rig, "two").await;
-    rig.rest(Duration::from_secs(30)).await;
+    delete_agent(&mut rig, "two").await;
+    rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(gateway.count("agents.delete"), 0);
     assert_eq!((gateway.agents()["nova"].clone(), gateway.file("nova", "AGENTS.md")), ours);
 }
@@ -139,14 +139,14 @@ async fn a_foreign_agent_created_while_ours_waits_is_not_taken_over() {
     gateway.edit_file("nova", "SOUL.md", Some("theirs"));
     rig.delete::<Secret>("nova-token");
     rig.until_reason("nova", "AgentIdTaken").await;
-    rig.rest(Duration::from_secs(30)).await;
-    gone(&mut rig, "nova").await;
+    rig.run_for(Duration::from_secs(30)).await;
+    delete_agent(&mut rig, "nova").await;
     assert_eq!(gateway.agents()["nova"], theirs);
     assert_eq!(gateway.file("nova", "SOUL.md").as_deref(), Some("theirs"));
 }
 
 /// An old gateway with an agent whose workspace stands neither in its entry nor in the roster.
-fn without_a_workspace() -> (Rig, Simulator) {
+fn old_gateway_without_workspaces() -> (Rig, Simulator) {
     let (rig, _) = Rig::new();
     let gateway = Simulator::new(Profile::v2026_3_2().with_token("secret-token"));
     rig.host("gw", &gateway);
@@ -158,7 +158,7 @@ fn without_a_workspace() -> (Rig, Simulator) {
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_without_a_workspace_in_its_entry_is_adopted_in_its_default_workspace() {
-    let (mut rig, gateway) = without_a_workspace();
+    let (mut rig, gateway) = old_gateway_without_workspaces();
     rig.board("ops");
     let files: Vec<_> = ["SOUL.md", "AGENTS.md"].iter().map(|f| json!({ "name": f, "policy": "Unmanaged" })).collect();
     rig.agent(

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::rig::{NS, Rig};
 
 /// Within what time a change that the gateway tells of is seen.
-const SOON: Duration = Duration::from_secs(2);
+const EVENT_LATENCY: Duration = Duration::from_secs(2);
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
     rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
@@ -21,7 +21,7 @@ fn unmanaged(rig: &Rig) -> Vec<(String, Option<String>)> {
     status(rig).unmanaged.into_iter().map(|agent| (agent.id, agent.name)).collect()
 }
 
-fn make(gateway: &Simulator, id: &str, entry: Value) {
+fn add_foreign_agent(gateway: &Simulator, id: &str, entry: Value) {
     gateway.edit_config(|config| {
         config["agents"]["ownership"] = json!("explicit");
         config["agents"]["entries"][id] = entry;
@@ -34,39 +34,39 @@ async fn unmanaged_agents_stay_in_the_status_while_the_gateway_is_away() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    make(&gateway, "nova", json!({ "name": "Nova", "workspace": "/srv/nova" }));
+    add_foreign_agent(&gateway, "nova", json!({ "name": "Nova", "workspace": "/srv/nova" }));
     let wanted = [("main".to_owned(), None), ("nova".to_owned(), Some("Nova".to_owned()))];
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     assert_eq!(unmanaged(&rig), wanted);
     gateway.kill();
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     assert_eq!((unmanaged(&rig), status(&rig).agents.unwrap().unmanaged), (wanted.to_vec(), 2));
     gateway.start();
     rig.agent("nova", json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "adoptionPolicy": "IfExists" }));
     rig.until_ready().await;
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     assert_eq!(unmanaged(&rig), [("main".to_owned(), None)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_status_lists_a_hundred_unmanaged_agents_and_counts_all() {
     let (mut rig, gateway) = Rig::new();
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     for number in 0..150 {
-        make(&gateway, &format!("a{number:03}"), json!({ "name": "n".repeat(500), "workspace": "/w" }));
+        add_foreign_agent(&gateway, &format!("a{number:03}"), json!({ "name": "n".repeat(500), "workspace": "/w" }));
     }
-    rig.rest(2 * SOON).await;
+    rig.run_for(2 * EVENT_LATENCY).await;
     let listed = unmanaged(&rig);
     assert_eq!((listed.len(), status(&rig).agents.unwrap().unmanaged), (100, 151));
     assert_eq!(listed[0].1.as_ref().unwrap().len(), 128);
 }
 
-async fn with_one() -> (Rig, Simulator, String) {
+async fn one_ready_agent() -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     let id = rig.agent_id("one");
     (rig, gateway, id)
 }
@@ -77,23 +77,24 @@ fn entry(gateway: &Simulator, id: &str) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_change_of_an_entry_is_corrected_within_two_seconds() {
-    let hands = [("name", json!("Mine")), ("workspace", json!("/elsewhere")), ("heartbeat", json!({ "every": "24h" }))];
-    for (key, value) in hands {
-        let (mut rig, gateway, id) = with_one().await;
+    let changes =
+        [("name", json!("Mine")), ("workspace", json!("/elsewhere")), ("heartbeat", json!({ "every": "24h" }))];
+    for (key, value) in changes {
+        let (mut rig, gateway, id) = one_ready_agent().await;
         let right = entry(&gateway, &id);
         gateway.edit_config(|config| config["agents"]["entries"][&id][key] = value);
         assert_ne!(entry(&gateway, &id), right, "{key}");
-        rig.rest(SOON).await;
+        rig.run_for(EVENT_LATENCY).await;
         assert_eq!(entry(&gateway, &id), right, "{key}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_agent_is_created_again_within_two_seconds() {
-    let (mut rig, gateway, id) = with_one().await;
+    let (mut rig, gateway, id) = one_ready_agent().await;
     let created = gateway.count("agents.create");
     gateway.remove_agent(&id);
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     assert_eq!(gateway.count("agents.create"), created + 1, "it is under way again");
     rig.until("the agent", |rig| {
         gateway.agents().contains_key(&id) && rig.condition("one", ConditionType::Ready).0 == "True"
@@ -108,12 +109,12 @@ async fn without_config_events_a_removed_agent_is_noticed_within_two_minutes() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     let (id, read) = (rig.agent_id("one"), gateway.count("config.get"));
-    rig.rest(Duration::from_mins(4)).await;
+    rig.run_for(Duration::from_mins(4)).await;
     assert_eq!(gateway.count("config.get"), read, "what is said again and again is no news");
     gateway.remove_agent(&id);
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     rig.until("the agent", |_| gateway.agents().contains_key(&id)).await;
     assert!(gateway.count("config.get") > read);
 }
@@ -131,7 +132,7 @@ async fn without_config_events_the_next_resync_corrects_a_changed_entry() {
         let right = entry(&gateway);
         gateway.edit_config(|config| config["agents"]["list"][1][key] = json!(value));
         assert_ne!(entry(&gateway), right, "{key}");
-        rig.rest(Duration::from_mins(11)).await;
+        rig.run_for(Duration::from_mins(11)).await;
         assert_eq!(entry(&gateway), right, "{key}");
     }
 }
@@ -143,17 +144,17 @@ async fn a_metadata_event_alone_shows_a_removed_agent_within_two_seconds() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     let (id, created) = (rig.agent_id("one"), gateway.count("agents.create"));
     gateway.remove_agent(&id);
     gateway.send_event("chat.metadata.changed", &json!({}));
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     assert_eq!(gateway.count("agents.create"), created + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_entry_that_the_spec_replaced_is_not_written_later() {
-    let (mut rig, gateway, id) = with_one().await;
+    let (mut rig, gateway, id) = one_ready_agent().await;
     let message = format!("invalid config: agents.entries.{id}.model");
     for _ in 0..2 {
         gateway.inject(Fault::on("config.patch").error("INVALID_REQUEST", &message, false));
@@ -165,29 +166,29 @@ async fn a_refused_entry_that_the_spec_replaced_is_not_written_later() {
     rig.until_ready().await;
     rig.until("no refusal", |rig| rig.gateway_condition("gw", ConditionType::ConfigSynced).0 == "True").await;
     gateway.edit_config(|config| config["logging"] = json!({ "level": "debug" }));
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(entry(&gateway, &id), right);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_gap_causes_a_full_read() {
-    let (mut rig, gateway, id) = with_one().await;
+    let (mut rig, gateway, id) = one_ready_agent().await;
     let right = entry(&gateway, &id);
     gateway.lose_events(5);
     gateway.edit_config(|config| config["agents"]["entries"][&id]["name"] = json!("Mine"));
-    rig.rest(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     assert_ne!(entry(&gateway, &id), right, "nothing has told of it");
     for _ in 0..5 {
         gateway.send_event("tick", &json!({}));
     }
-    rig.rest(SOON).await;
+    rig.run_for(EVENT_LATENCY).await;
     assert_eq!(entry(&gateway, &id), right);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_next_resync_finds_a_change_without_an_event() {
-    let (mut rig, gateway, id) = with_one().await;
+    let (mut rig, gateway, id) = one_ready_agent().await;
     gateway.edit_file(&id, "SOUL.md", Some("mine"));
-    rig.rest(Duration::from_mins(11)).await;
+    rig.run_for(Duration::from_mins(11)).await;
     assert_ne!(gateway.file(&id, "SOUL.md").as_deref(), Some("mine"));
 }

@@ -19,55 +19,55 @@ async fn provisioned(spec: Value) -> (Rig, Simulator, String) {
     (rig, gateway, id)
 }
 
-fn on_ops() -> Value {
+fn worker_spec() -> Value {
     json!({ "boardRef": { "name": "ops" } })
 }
 
-fn left_behind(rig: &Rig) -> Vec<Event> {
-    let notes = rig.store.state().notes.clone();
-    notes.into_iter().map(|(_, note)| note).filter(|note| note.reason == "LeftBehind").collect()
+fn left_behind_events(rig: &Rig) -> Vec<Event> {
+    let events = rig.store.state().events.clone();
+    events.into_iter().map(|(_, event)| event).filter(|event| event.reason == "LeftBehind").collect()
 }
 
 /// Hashes of the tokens that are accepted for the Agent.
-fn accepted(rig: &Rig) -> Vec<String> {
+fn accepted_hashes(rig: &Rig) -> Vec<String> {
     let token = rig.status("one").token;
     token.into_iter().flat_map(|t| [Some(t.sha256), t.previous.map(|p| p.sha256)]).flatten().collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn leftovers_of_a_deletion_are_reported_once_and_the_agent_is_deleted() {
-    let (mut rig, gateway, id) = provisioned(on_ops()).await;
+    let (mut rig, gateway, id) = provisioned(worker_spec()).await;
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.block_trash();
     rig.delete::<Agent>("one");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
     assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "the files are there");
-    let notes = left_behind(&rig);
-    assert_eq!(notes.len(), 1, "{notes:?}");
+    let events = left_behind_events(&rig);
+    assert_eq!(events.len(), 1, "{events:?}");
     for words in [&*workspace, &*id, "fleet/gw", "EEXIST", "openclaw agents delete"] {
-        assert!(notes[0].warning && notes[0].message.contains(words), "{words}: {notes:?}");
+        assert!(events[0].warning && events[0].message.contains(words), "{words}: {events:?}");
     }
     assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "nobody has the token any more");
 }
 
 #[tokio::test(start_paused = true)]
 async fn unpurged_sessions_are_reported_with_the_remaining_workspace() {
-    let (mut rig, gateway, _) = provisioned(on_ops()).await;
+    let (mut rig, gateway, _) = provisioned(worker_spec()).await;
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.fail_purges();
     rig.delete::<Agent>("one");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
-    let notes = left_behind(&rig);
-    assert!(notes.len() == 1 && notes[0].message.contains(&format!("{workspace}, its sessions stay")), "{notes:?}");
+    let events = left_behind_events(&rig);
+    assert!(events.len() == 1 && events[0].message.contains(&format!("{workspace}, its sessions stay")), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_leaves_nothing_sends_no_event() {
-    let (mut rig, _gateway, _) = provisioned(on_ops()).await;
+    let (mut rig, _gateway, _) = provisioned(worker_spec()).await;
     rig.delete::<Agent>("one");
     rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
-    assert!(left_behind(&rig).is_empty());
+    assert!(left_behind_events(&rig).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,8 +85,8 @@ async fn a_moved_agent_gets_a_new_token_under_every_deletion_policy() {
         let stays = first.workspace(&workspace);
         assert!(stays.values().any(|text| text.contains(&old)), "{policy}: the old token stays where it was");
         assert_ne!(rig.token("one"), old, "{policy}");
-        assert_eq!(accepted(&rig), [sha256_hex(rig.token("one"))], "{policy}: the new one alone is accepted");
-        assert_eq!(left_behind(&rig).len(), usize::from(policy == "Delete"), "{policy}");
+        assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one"))], "{policy}: the new one alone is accepted");
+        assert_eq!(left_behind_events(&rig).len(), usize::from(policy == "Delete"), "{policy}");
     }
 }
 
@@ -101,7 +101,7 @@ async fn a_move_to_secret_only_delivery_revokes_the_token_in_the_old_files() {
     rig.until("the move", |_| second.agents().contains_key(&id)).await;
     rig.until_ready().await;
     assert!(first.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&old)), "it stays where it was");
-    assert_eq!(accepted(&rig), [sha256_hex(rig.token("one"))]);
+    assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one"))]);
     assert_ne!(rig.token("one"), old);
 }
 
@@ -118,6 +118,6 @@ async fn no_deletion_policy_leaves_a_valid_token() {
         rig.apply::<Secret>(json!({ "metadata": { "name": "one-token" }, "data": {} }));
         rig.agent("one", spec);
         rig.until_reason("one", "SecretConflict").await;
-        assert!(!accepted(&rig).contains(&sha256_hex(&old)), "{policy}");
+        assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "{policy}");
     }
 }

@@ -42,16 +42,16 @@ async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
     rig.until_ready().await;
     assert!(gateway.count("config.patch") <= 3, "{} config writes", gateway.count("config.patch"));
     assert_eq!(gateway.agents().len(), 21, "20 and the gateway's own main");
-    answer_all(&rig);
+    check_in_all(&rig);
     // Until the runs of the wakes have ended and that is in the status.
-    rig.rest(Duration::from_mins(1)).await;
-    let before = (gateway.writes(), rig.written());
-    rig.rest(Duration::from_mins(4)).await;
-    assert_eq!((gateway.writes(), rig.written()), before, "nothing changed, so nothing may be written");
+    rig.run_for(Duration::from_mins(1)).await;
+    let before = (gateway.writes(), rig.write_counts());
+    rig.run_for(Duration::from_mins(4)).await;
+    assert_eq!((gateway.writes(), rig.write_counts()), before, "nothing changed, so nothing may be written");
 }
 
 /// Every agent checks in.
-fn answer_all(rig: &Rig) {
+fn check_in_all(rig: &Rig) {
     let ctx = rig.ctx();
     for agent in ctx.state.store.agents() {
         let now = ctx.state.store.now().checked_add(Duration::from_secs(1)).unwrap();
@@ -65,10 +65,10 @@ async fn a_check_in_is_written_to_the_status_and_ends_the_wakes() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.pause(Duration::from_secs(2)).await;
-    answer_all(&rig);
+    rig.wait_for_change(Duration::from_secs(2)).await;
+    check_in_all(&rig);
     rig.until("the check-in", |rig| rig.condition("one", ConditionType::CheckedIn).0 == "True").await;
-    rig.rest(Duration::from_mins(7)).await;
+    rig.run_for(Duration::from_mins(7)).await;
     assert_eq!(gateway.chats().len(), 1, "who has answered is not woken again before it is silent for two intervals");
 }
 
@@ -79,7 +79,7 @@ async fn a_silent_agent_is_woken_three_times() {
     rig.worker("one");
     rig.until_ready().await;
     rig.until("giving up", |rig| rig.condition("one", ConditionType::CheckedIn).1 == "MaxWakeAttempts").await;
-    rig.rest(Duration::from_mins(15)).await;
+    rig.run_for(Duration::from_mins(15)).await;
     let keys: std::collections::BTreeSet<_> = gateway.chats().iter().map(|c| c.idempotency_key.clone()).collect();
     assert_eq!((gateway.chats().len(), keys.len()), (3, 3));
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
@@ -111,7 +111,7 @@ async fn a_suspended_agent_has_no_heartbeat_and_is_not_woken() {
     rig.board("ops");
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "suspend": true }));
     rig.until("paused and provisioned", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
-    rig.rest(Duration::from_mins(10)).await;
+    rig.run_for(Duration::from_mins(10)).await;
     assert_eq!(rig.status("one").phase, Some(Phase::Paused));
     assert_eq!(gateway.agents()[&rig.agent_id("one")]["heartbeat"]["every"], "0m");
     assert!(gateway.chats().is_empty());
@@ -208,7 +208,7 @@ async fn no_token_appears_in_status_events_or_errors() {
     let state = rig.store.state();
     let agent: &Agent = &state.agents[&ObjectKey::new(NS, "one")];
     assert!(!serde_json::to_string(agent).unwrap().contains(&token));
-    assert!(!format!("{:?}", state.notes).contains(&token));
+    assert!(!format!("{:?}", state.events).contains(&token));
     assert!(!serde_json::to_string(&state.gateways.values().collect::<Vec<_>>()).unwrap().contains("secret-token"));
 }
 
@@ -219,34 +219,34 @@ async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
     manifest["spec"]["maxInFlight"] = json!(1);
     rig.apply::<AgentGateway>(manifest);
     rig.board("ops");
-    rig.rest(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     for name in ["one", "two", "three", "four"] {
         rig.worker(name);
     }
-    let begun = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
+    let started = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
     let link = rig.link("gw");
-    let place = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
-    rig.look().await;
-    assert_eq!(begun(&rig), 0, "there is one place, and somebody has it");
-    drop(place);
-    rig.follow_offers().await;
-    assert_eq!(begun(&rig), 4, "the others were told, although they had no id yet");
+    let permit = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
+    rig.reconcile_all().await;
+    assert_eq!(started(&rig), 0, "there is one place, and somebody has it");
+    drop(permit);
+    rig.reconcile_queued_agents().await;
+    assert_eq!(started(&rig), 4, "the others were told, although they had no id yet");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_released_permit_goes_to_the_next_waiting_agent() {
     let (mut rig, _gateway) = Rig::new();
-    rig.rest(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     let link = rig.link("gw");
     let key = |name: &str| ObjectKey::new(NS, name);
-    let places = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
+    let permits = [link.removal_slot(&key("first")).unwrap(), link.removal_slot(&key("second")).unwrap()];
     assert!(link.removal_slot(&key("a")).is_none() && link.removal_slot(&key("b")).is_none());
-    let [first, second] = places;
+    let [first, second] = permits;
     drop(first);
-    let comes_by_itself = link.removal_slot(&key("b")).unwrap();
+    let unqueued = link.removal_slot(&key("b")).unwrap();
     assert!(link.removal_slot(&key("c")).is_none());
-    drop(comes_by_itself);
-    assert_eq!(rig.offered(), ["a", "c"]);
+    drop(unqueued);
+    assert_eq!(rig.queued_agents(), ["a", "c"]);
     drop(second);
 }
 
@@ -254,14 +254,14 @@ async fn a_released_permit_goes_to_the_next_waiting_agent() {
 async fn a_config_write_waits_for_another_new_agent_and_the_token_follows_the_entry() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
-    rig.rest(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     let link = rig.link("gw");
     let another = link.slot(&ObjectKey::new(NS, "somebody"), true).unwrap();
     rig.worker("one");
-    rig.look().await;
+    rig.reconcile_all().await;
     assert!(rig.status("one").binding.is_some(), "it is claimed, and its entry left");
     assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
-    rig.pause(Duration::from_secs(3)).await;
+    rig.wait_for_change(Duration::from_secs(3)).await;
     assert_eq!(gateway.count("config.patch"), 0, "another new agent is on its way");
     drop(another);
     rig.until_ready().await;
@@ -276,12 +276,12 @@ async fn a_restarted_operator_writes_nothing_without_a_change() {
         rig.worker(name);
     }
     rig.until_ready().await;
-    rig.rest(Duration::from_secs(30)).await;
-    let (written, calls) = (rig.written(), gateway.writes());
+    rig.run_for(Duration::from_secs(30)).await;
+    let (written, calls) = (rig.write_counts(), gateway.writes());
     rig.start();
-    rig.look().await;
-    rig.rest(Duration::from_secs(30)).await;
-    assert_eq!(rig.written(), written, "API writes and events");
+    rig.reconcile_all().await;
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(rig.write_counts(), written, "API writes and events");
     assert_eq!(gateway.writes(), calls, "writing requests");
 }
 

@@ -1,4 +1,4 @@
-//! The life of one Agent from its creation to its deletion, on a gateway on which something goes wrong.
+//! The lifecycle of one Agent from its creation to its deletion, on a gateway on which something goes wrong.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use crate::rig::{Rig, ready};
 
-/// How long a life may take, by the paused clock.
-const LONGEST: Duration = Duration::from_mins(40);
+/// How long a lifecycle may take, by the paused clock.
+const LIFECYCLE_TIMEOUT: Duration = Duration::from_mins(40);
 /// How long a gateway that was killed stays away: longer than what passes for a restart.
-const AWAY: Duration = Duration::from_secs(70);
-/// Requests in a life without a fault (62 to 67 on the versions with one connection).
-const USUAL: u64 = 67;
+const OUTAGE_TIME: Duration = Duration::from_secs(70);
+/// Requests in a lifecycle without a fault (62 to 67 on the versions with one connection).
+const USUAL_REQUESTS: u64 = 67;
 /// Requests by which everything that is known of a gateway is read again, and what they lead to.
-const RELIST: u64 = 30;
+const REQUESTS_PER_RECONNECT: u64 = 30;
 /// An id that somebody chose.
-const CHOSEN: &str = "ops-bot";
+const CHOSEN_ID: &str = "ops-bot";
 /// What a person wrote into the agent's workspace.
 const MEMORY: &str = "remember the milk";
 
@@ -33,15 +33,15 @@ pub(crate) struct Bounds {
     pub dials: usize,
     /// Whether an agent that is Ready stays so: the gateway refuses nothing, and is not away for longer than what passes
     /// for a restart.
-    pub steady: bool,
+    pub stays_ready: bool,
     /// Requests in each second that it takes. The rig looks once a second and never waits longer, as the operator does
     /// after a failure.
-    pub each_second: u64,
+    pub requests_per_second: u64,
 }
 
 /// Where the agent's id comes from, which decides how it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Id {
+pub(crate) enum IdSource {
     /// It is chosen and was in use before: `agents.create` makes the agent, and config writes only change it.
     Chosen,
     /// It is derived: a config write makes the agent.
@@ -49,40 +49,40 @@ pub(crate) enum Id {
 }
 
 /// One Agent with a session that starts anew with each change; the agent checks in when its run has ended.
-pub(crate) struct Life {
+pub(crate) struct Lifecycle {
     pub rig: Rig,
     pub gateway: Simulator,
     context: String,
-    id: Id,
+    id: IdSource,
     /// The generation that the agent was Ready for last.
     ready_for: Option<i64>,
     end: Instant,
-    answered: usize,
+    answered_runs: usize,
     away_since: Option<Instant>,
     /// How often the gateway was started again.
     pub starts: usize,
 }
 
-impl Life {
+impl Lifecycle {
     /// Before the operator has seen anything. `context` is for the message of a failure.
-    pub(crate) fn new(profile: Profile, id: Id, context: String) -> Self {
+    pub(crate) fn new(profile: Profile, id: IdSource, context: String) -> Self {
         let (rig, _) = Rig::new();
         let gateway = Simulator::new(profile.with_token("secret-token"));
         rig.host("gw", &gateway);
-        gateway.close_id(CHOSEN);
+        gateway.close_id(CHOSEN_ID);
         rig.board("ops");
-        let end = Instant::now() + LONGEST;
-        let mut life =
-            Self { rig, gateway, context, id, ready_for: None, end, answered: 0, away_since: None, starts: 0 };
-        life.apply("one");
-        life
+        let end = Instant::now() + LIFECYCLE_TIMEOUT;
+        let mut lifecycle =
+            Self { rig, gateway, context, id, ready_for: None, end, answered_runs: 0, away_since: None, starts: 0 };
+        lifecycle.apply("one");
+        lifecycle
     }
 
     fn apply(&mut self, name: &str) {
         let mut spec =
             json!({ "boardRef": { "name": "ops" }, "displayName": name, "session": { "resetOnUpdate": true } });
-        if self.id == Id::Chosen {
-            spec["agentId"] = json!(CHOSEN);
+        if self.id == IdSource::Chosen {
+            spec["agentId"] = json!(CHOSEN_ID);
         }
         self.rig.agent("one", spec);
     }
@@ -97,19 +97,19 @@ impl Life {
     }
 
     /// Lives from the creation to the deletion.
-    pub(crate) async fn live(&mut self, bounds: &Bounds) {
-        let called = self.called();
-        self.until("its first check-in", bounds, |life| life.is_at_rest("one", 1)).await;
+    pub(crate) async fn run(&mut self, bounds: &Bounds) {
+        let call_start = self.call_start();
+        self.until("its first check-in", bounds, |lifecycle| lifecycle.is_settled("one", 1)).await;
         self.gateway.edit_file(&self.agent(), "MEMORY.md", Some(MEMORY));
         let token = self.rig.token("one");
         self.apply("two");
-        self.until("the check-in after the change", bounds, |life| life.is_at_rest("two", 2)).await;
-        self.assert_whole(&token, bounds);
+        self.until("the check-in after the change", bounds, |lifecycle| lifecycle.is_settled("two", 2)).await;
+        self.assert_final_state(&token, bounds);
         self.rig.delete::<Agent>("one");
-        self.until("its end", bounds, |life| life.rig.store.state().agents.is_empty()).await;
-        self.until("the gateway to be reachable again", bounds, |life| life.reachable() == "True").await;
+        self.until("its end", bounds, |lifecycle| lifecycle.rig.store.state().agents.is_empty()).await;
+        self.until("the gateway to be reachable again", bounds, |lifecycle| lifecycle.reachable() == "True").await;
         self.assert_gone();
-        self.assert_no_storm(called, bounds);
+        self.assert_request_bounds(call_start, bounds);
     }
 
     /// Looks, answers for the agent and starts a killed gateway again, until `condition` holds.
@@ -117,30 +117,30 @@ impl Life {
         while !condition(self) {
             assert!(
                 Instant::now() < self.end,
-                "{}: {what}: not within {LONGEST:?}; {}\n{:#?}",
+                "{}: {what}: not within {LIFECYCLE_TIMEOUT:?}; {}\n{:#?}",
                 self.context,
                 self.rig.summary(),
                 self.last_calls()
             );
-            self.answer();
-            self.rig.look().await;
-            if bounds.steady {
-                self.assert_steady();
+            self.check_in_after_run();
+            self.rig.reconcile_all().await;
+            if bounds.stays_ready {
+                self.assert_stays_ready();
             }
-            self.tend();
-            self.rig.pause(Duration::from_secs(1)).await;
+            self.restart_after_outage();
+            self.rig.wait_for_change(Duration::from_secs(1)).await;
         }
     }
 
     /// The agent checks in when a run of it has ended with an answer.
-    fn answer(&mut self) {
+    fn check_in_after_run(&mut self) {
         let runs: usize = self.gateway.chats().iter().map(|chat| chat.runs).sum();
         let sessions = self.gateway.sessions();
         let last = sessions.get(&self.main_session()).and_then(|session| session.messages.last());
-        if runs == self.answered || last.is_none_or(|(role, _)| role != "assistant") {
+        if runs == self.answered_runs || last.is_none_or(|(role, _)| role != "assistant") {
             return;
         }
-        self.answered = runs;
+        self.answered_runs = runs;
         let ctx = self.rig.ctx();
         for agent in self.rig.store.state().agents.values() {
             ctx.state.heartbeats.record(
@@ -152,7 +152,7 @@ impl Life {
     }
 
     /// What a gateway does that is back within what passes for a restart makes no agent flap that was Ready.
-    fn assert_steady(&mut self) {
+    fn assert_stays_ready(&mut self) {
         let Some(agent) = self.rig.store.state().agents.values().next().cloned() else { return };
         let generation = agent.metadata.generation.filter(|_| agent.metadata.deletion_timestamp.is_none());
         if ready(&agent) {
@@ -165,13 +165,13 @@ impl Life {
     }
 
     /// Starts the gateway again when it was away for long enough, and looks at what is said of it then.
-    fn tend(&mut self) {
+    fn restart_after_outage(&mut self) {
         if self.gateway.is_running() {
             self.away_since = None;
             return;
         }
         let since = *self.away_since.get_or_insert(Instant::now());
-        if since.elapsed() < AWAY {
+        if since.elapsed() < OUTAGE_TIME {
             return;
         }
         let (status, reason, _) = self.rig.gateway_condition("gw", ConditionType::Reachable);
@@ -185,8 +185,8 @@ impl Life {
             return self.start();
         }
         let (status, reason, message) = self.rig.condition("one", ConditionType::Ready);
-        let told = ["GatewayNotReady", "DeletionBlocked"].contains(&reason.as_str()) && status != "True";
-        assert!(told, "{}: the agent of a gateway that is away: {status} {reason} {message}", self.context);
+        let is_reported = ["GatewayNotReady", "DeletionBlocked"].contains(&reason.as_str()) && status != "True";
+        assert!(is_reported, "{}: the agent of a gateway that is away: {status} {reason} {message}", self.context);
         self.start();
     }
 
@@ -197,7 +197,7 @@ impl Life {
     }
 
     /// Whether the agent has this name everywhere, was woken so often and has checked in.
-    fn is_at_rest(&self, name: &str, wakes: usize) -> bool {
+    fn is_settled(&self, name: &str, wakes: usize) -> bool {
         let is_ready = self.rig.store.state().agents.values().all(ready);
         let label = self.gateway.sessions().get(&self.main_session()).and_then(|session| session.label.clone());
         is_ready
@@ -215,7 +215,7 @@ impl Life {
         self.rig.gateway_condition("gw", ConditionType::Reachable).0
     }
 
-    fn assert_whole(&self, token: &str, bounds: &Bounds) {
+    fn assert_final_state(&self, token: &str, bounds: &Bounds) {
         let context = &self.context;
         let ids: Vec<_> = self.gateway.agents().into_keys().filter(|id| id != "main").collect();
         assert_eq!(ids, [self.agent()], "{context}: exactly this agent");
@@ -243,7 +243,7 @@ impl Life {
         assert!(!secrets.contains(&"one-token".to_owned()), "{context}: {secrets:?} left");
     }
 
-    fn assert_no_storm(&self, (calls, began): (usize, Instant), bounds: &Bounds) {
+    fn assert_request_bounds(&self, (calls, began): (usize, Instant), bounds: &Bounds) {
         let context = &self.context;
         let dials = self.rig.dials().len();
         assert!(dials <= bounds.dials, "{context}: {dials} connections were tried");
@@ -252,11 +252,12 @@ impl Life {
         let connected = |call: &&Call| call.method == "connect" && call.outcome == Outcome::Ok;
         let again = self.gateway.calls().iter().filter(connected).count().saturating_sub(1);
         let (calls, seconds) = (self.gateway.calls().len() - calls, began.elapsed().as_secs());
-        let most = USUAL * 3 / 2 + RELIST * again as u64 + bounds.each_second * seconds;
+        let most =
+            USUAL_REQUESTS * 3 / 2 + REQUESTS_PER_RECONNECT * again as u64 + bounds.requests_per_second * seconds;
         assert!(calls as u64 <= most, "{context}: {calls} requests in {seconds} s, and at most {most} are expected");
     }
 
-    fn called(&self) -> (usize, Instant) {
+    fn call_start(&self) -> (usize, Instant) {
         (self.gateway.calls().len(), Instant::now())
     }
 

@@ -21,13 +21,13 @@ use tokio::time::Instant;
 /// The Kubernetes side in memory. Clones share it.
 #[derive(Clone)]
 pub(crate) struct MemoryStore {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemoryState>>,
     pub crashed: Arc<Notify>,
     epoch: Instant,
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct MemoryState {
     pub agents: BTreeMap<ObjectKey, Agent>,
     pub boards: BTreeMap<ObjectKey, Board>,
     pub gateways: BTreeMap<ObjectKey, AgentGateway>,
@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub secrets: BTreeMap<ObjectKey, Secret>,
     pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pub notes: Vec<(String, Event)>,
+    pub events: Vec<(String, Event)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
     /// So many of the next changes fail.
@@ -45,14 +45,14 @@ pub(crate) struct State {
     version: u64,
 }
 
-impl State {
-    fn stamp(&mut self, meta: &mut ObjectMeta) {
+impl MemoryState {
+    fn bump_version(&mut self, meta: &mut ObjectMeta) {
         self.version += 1;
         meta.resource_version = Some(self.version.to_string());
     }
 
     /// What the garbage collector does.
-    fn collect(&mut self) {
+    fn collect_garbage(&mut self) {
         let mut uids: Vec<_> = self.agents.values().filter_map(kube::ResourceExt::uid).collect();
         uids.extend(self.gateways.values().filter_map(kube::ResourceExt::uid));
         uids.extend(self.unreadable_agents.iter().chain(&self.unreadable_gateways).filter_map(|meta| meta.uid.clone()));
@@ -61,13 +61,13 @@ impl State {
             if orphaned {
                 secret.metadata.deletion_timestamp.get_or_insert(Time(Timestamp::UNIX_EPOCH));
             }
-            !released(&secret.metadata)
+            !is_deletable(&secret.metadata)
         });
     }
 }
 
 /// Whether an object is to go: it is being deleted and nobody holds it.
-fn released(meta: &ObjectMeta) -> bool {
+fn is_deletable(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
 }
 
@@ -76,7 +76,7 @@ impl MemoryStore {
         Self { state: Arc::default(), crashed: Arc::default(), epoch: Instant::now() }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap()
     }
 
@@ -98,7 +98,7 @@ impl MemoryStore {
                 object.keep_status(&old);
             }
         }
-        state.stamp(object.meta_mut());
+        state.bump_version(object.meta_mut());
         K::table(&mut state).insert(key, object);
     }
 
@@ -107,7 +107,7 @@ impl MemoryStore {
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
         object.meta_mut().annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
-        state.stamp(object.meta_mut());
+        state.bump_version(object.meta_mut());
         K::table(&mut state).insert(key.clone(), object);
     }
 
@@ -117,14 +117,14 @@ impl MemoryStore {
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
         object.meta_mut().deletion_timestamp.get_or_insert(Time(now));
-        state.stamp(object.meta_mut());
+        state.bump_version(object.meta_mut());
         K::table(&mut state).insert(key.clone(), object);
-        K::table(&mut state).retain(|_, o| !released(o.meta()));
-        state.collect();
+        K::table(&mut state).retain(|_, o| !is_deletable(o.meta()));
+        state.collect_garbage();
     }
 
     /// Counts a write, and ends here for ever when this is the one after which the operator crashes.
-    async fn wrote(&self) {
+    async fn count_write(&self) {
         let crash = {
             let mut state = self.state();
             state.writes += 1;
@@ -152,25 +152,25 @@ impl MemoryStore {
                 return Err(StoreError::Conflict(key.to_string()));
             }
             change(&mut now);
-            state.stamp(now.meta_mut());
+            state.bump_version(now.meta_mut());
             K::table(&mut state).insert(key, now.clone());
-            K::table(&mut state).retain(|_, o| !released(o.meta()));
-            state.collect();
+            K::table(&mut state).retain(|_, o| !is_deletable(o.meta()));
+            state.collect_garbage();
             now
         };
-        self.wrote().await;
+        self.count_write().await;
         Ok(changed)
     }
 }
 
 /// A kind that is kept in memory.
 pub(crate) trait InMemory: Resource<DynamicType = ()> + Clone {
-    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self>;
+    fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self>;
     fn keep_status(&mut self, _old: &Self) {}
 }
 
 impl InMemory for Agent {
-    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
+    fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.agents
     }
     fn keep_status(&mut self, old: &Self) {
@@ -179,7 +179,7 @@ impl InMemory for Agent {
 }
 
 impl InMemory for Board {
-    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
+    fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.boards
     }
     fn keep_status(&mut self, old: &Self) {
@@ -188,7 +188,7 @@ impl InMemory for Board {
 }
 
 impl InMemory for AgentGateway {
-    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
+    fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.gateways
     }
     fn keep_status(&mut self, old: &Self) {
@@ -197,13 +197,13 @@ impl InMemory for AgentGateway {
 }
 
 impl InMemory for Secret {
-    fn table(state: &mut State) -> &mut BTreeMap<ObjectKey, Self> {
+    fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self> {
         &mut state.secrets
     }
 }
 
 /// What the API server makes of a merge patch of finalizers.
-fn claimed<K: Resource>(object: &mut K, claim: &FinalizerChange) {
+fn apply_finalizers<K: Resource>(object: &mut K, claim: &FinalizerChange) {
     let patch = claim.patch(object.meta());
     let meta = object.meta_mut();
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
@@ -285,11 +285,11 @@ impl Store for MemoryStore {
                 return Err(StoreError::Conflict(key.to_string()));
             }
             let mut made = secret.clone();
-            state.stamp(&mut made.metadata);
+            state.bump_version(&mut made.metadata);
             state.secrets.insert(key, made.clone());
             made
         };
-        self.wrote().await;
+        self.count_write().await;
         Ok(made)
     }
 
@@ -300,16 +300,16 @@ impl Store for MemoryStore {
 
     async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.delete::<Secret>(key);
-        self.wrote().await;
+        self.count_write().await;
         Ok(())
     }
 
     async fn claim_agent(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
-        self.change(agent, |now| claimed(now, claim)).await
+        self.change(agent, |now| apply_finalizers(now, claim)).await
     }
 
     async fn claim_gateway(&self, gateway: &AgentGateway, claim: &FinalizerChange) -> Result<AgentGateway, StoreError> {
-        self.change(gateway, |now| claimed(now, claim)).await
+        self.change(gateway, |now| apply_finalizers(now, claim)).await
     }
 
     async fn agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
@@ -328,12 +328,12 @@ impl Store for MemoryStore {
         self.change(gateway, |now| now.status = Some(status.clone())).await
     }
 
-    async fn tell(&self, subject: EventTarget<'_>, note: &Event) {
+    async fn tell(&self, subject: EventTarget<'_>, event: &Event) {
         let name = match subject {
             EventTarget::Agent(agent) => agent.name_any(),
             EventTarget::Board(board) => board.name_any(),
             EventTarget::Gateway(gateway) => gateway.name_any(),
         };
-        self.state().notes.push((name, note.clone()));
+        self.state().events.push((name, event.clone()));
     }
 }

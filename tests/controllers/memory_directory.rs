@@ -8,18 +8,18 @@ use muster::souls::fetch::{Fetch, FetchError, FetchRequest, Fetched};
 
 /// The directory at `https://souls.test`, with a soul for each `handle/slug`.
 #[derive(Clone, Default)]
-pub(crate) struct Directory(Arc<Mutex<State>>);
+pub(crate) struct MemorySoulDirectory(Arc<Mutex<DirectoryState>>);
 
 #[derive(Default)]
-struct State {
+struct DirectoryState {
     souls: BTreeMap<String, String>,
-    down: bool,
-    stuck: bool,
-    asked: Vec<String>,
+    unavailable: bool,
+    hanging: bool,
+    requests: Vec<String>,
     not_modified: usize,
 }
 
-impl Directory {
+impl MemorySoulDirectory {
     pub(crate) fn put(&self, name: &str, markdown: &str) {
         self.0.lock().unwrap().souls.insert(name.into(), markdown.into());
     }
@@ -29,23 +29,23 @@ impl Directory {
     }
 
     /// Whether it answers.
-    pub(crate) fn down(&self, down: bool) {
-        self.0.lock().unwrap().down = down;
+    pub(crate) fn set_unavailable(&self, unavailable: bool) {
+        self.0.lock().unwrap().unavailable = unavailable;
     }
 
     /// From now on it takes requests and never answers.
-    pub(crate) fn get_stuck(&self) {
-        self.0.lock().unwrap().stuck = true;
+    pub(crate) fn hang(&self) {
+        self.0.lock().unwrap().hanging = true;
     }
 
-    /// The paths that were asked for so far, and how often the answer was that nothing changed.
-    pub(crate) fn asked(&self) -> (Vec<String>, usize) {
+    /// The paths that were requested so far, and how often the answer was that nothing changed.
+    pub(crate) fn requests(&self) -> (Vec<String>, usize) {
         let state = self.0.lock().unwrap();
-        (state.asked.clone(), state.not_modified)
+        (state.requests.clone(), state.not_modified)
     }
 }
 
-impl State {
+impl DirectoryState {
     fn text(&self, path: &str) -> Option<String> {
         if path == "/sitemap.xml" {
             let pages = self.souls.keys().map(|name| format!("<url><loc>https://souls.test/souls/{name}</loc></url>"));
@@ -56,15 +56,15 @@ impl State {
     }
 }
 
-impl Fetch for Directory {
+impl Fetch for MemorySoulDirectory {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            if self.0.lock().unwrap().stuck {
+            if self.0.lock().unwrap().hanging {
                 return std::future::pending().await;
             }
             let mut state = self.0.lock().unwrap();
-            state.asked.push(request.url.path().to_owned());
-            if state.down {
+            state.requests.push(request.url.path().to_owned());
+            if state.unavailable {
                 return Err(FetchError::new("the directory is down"));
             }
             let Some(text) = state.text(request.url.path()) else { return Ok(Fetched::Missing) };

@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use crate::rig::{NS, Rig, gateway_manifest, ready};
 
 /// Sixty agents that are Ready, woken and have nothing to do.
-async fn fleet() -> (Rig, Simulator) {
+async fn sixty_ready_agents() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     for n in 0..60 {
         rig.agent(&format!("agent-{n}"), json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }));
     }
     rig.until("all to be Ready", |rig| rig.store.state().agents.values().all(ready)).await;
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     (rig, gateway)
 }
 
@@ -30,23 +30,23 @@ fn reasons(rig: &Rig) -> BTreeSet<(String, String)> {
     names.iter().map(|name| rig.condition(name, ConditionType::Ready)).map(|(status, why, _)| (status, why)).collect()
 }
 
-fn pair(status: &str, reason: &str) -> BTreeSet<(String, String)> {
+fn only_reason(status: &str, reason: &str) -> BTreeSet<(String, String)> {
     [(status.to_owned(), reason.to_owned())].into()
 }
 
 #[tokio::test(start_paused = true)]
 async fn sixty_agents_recover_with_their_gateway_with_few_requests_and_no_write() {
-    let (mut rig, gateway) = fleet().await;
+    let (mut rig, gateway) = sixty_ready_agents().await;
     let (writes, dials) = (gateway.writes(), rig.dials().len());
     gateway.kill();
-    rig.until("all to be Unknown", |rig| reasons(rig) == pair("Unknown", "GatewayNotReady")).await;
+    rig.until("all to be Unknown", |rig| reasons(rig) == only_reason("Unknown", "GatewayNotReady")).await;
     assert_eq!(rig.gateway_condition("gw", ConditionType::Reachable).1, "Unreachable");
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     let (calls, away) = (gateway.calls().len(), rig.dials().len() - dials);
     assert!((8..=60).contains(&away), "{away} connections were tried in two and a half minutes");
     gateway.start();
-    rig.until("all to be Ready", |rig| reasons(rig) == pair("True", "Reconciled")).await;
-    rig.rest(Duration::from_secs(30)).await;
+    rig.until("all to be Ready", |rig| reasons(rig) == only_reason("True", "Reconciled")).await;
+    rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(gateway.writes(), writes, "nothing has changed, so nothing may be written");
     let calls = gateway.calls().len() - calls;
     assert!(calls <= 60 * 3 + 40, "{calls} requests for sixty agents");
@@ -55,16 +55,16 @@ async fn sixty_agents_recover_with_their_gateway_with_few_requests_and_no_write(
 
 #[tokio::test(start_paused = true)]
 async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
-    let (mut rig, gateway) = fleet().await;
+    let (mut rig, gateway) = sixty_ready_agents().await;
     let (patches, files) = (gateway.count("config.patch"), gateway.count("agents.files.set"));
     gateway.kill();
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     for n in 0..60 {
         let spec =
             json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false }, "displayName": format!("new {n}") });
         rig.agent(&format!("agent-{n}"), spec);
     }
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     gateway.start();
     rig.until("all to be Ready", |rig| rig.store.state().agents.values().all(ready)).await;
     let names =
@@ -89,7 +89,7 @@ async fn clients_that_lose_one_gateway_reconnect_at_different_times() {
     rig.until("all to be connected", all_up).await;
     let before = rig.dials().len();
     gateway.kill();
-    rig.rest(Duration::from_secs(40)).await;
+    rig.run_for(Duration::from_secs(40)).await;
     let dials = rig.dials().split_off(before);
     let sixth = |host: &String| dials.iter().filter(|(name, _)| name == host).nth(5).map(|(_, at)| *at);
     let times: Vec<Instant> = hosts.iter().filter_map(sixth).collect();
@@ -108,7 +108,7 @@ async fn a_silent_connection_is_replaced_and_missed_changes_are_read() {
     rig.worker("one");
     rig.until_ready().await;
     let id = rig.agent_id("one");
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     let (dials, began) = (rig.dials().len(), Instant::now());
     gateway.silence_connections();
     gateway.remove_agent(&id);
@@ -125,7 +125,7 @@ async fn a_gateway_on_a_lost_host_is_reported_and_recovers() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     gateway.lose_host();
     rig.until("Unreachable", |rig| rig.gateway_condition("gw", ConditionType::Reachable).1 == "Unreachable").await;
     rig.until("Unknown", |rig| rig.condition("one", ConditionType::Ready).0 == "Unknown").await;
@@ -187,19 +187,19 @@ async fn failing_config_writes_are_retried_with_backoff() {
     let full = Fault::on("config.patch").error("UNAVAILABLE", "Error: ENOSPC: no space left on device, write", false);
     gateway.inject(full.lasting(Duration::from_mins(30)));
     rig.worker("one");
-    rig.rest(Duration::from_mins(29)).await;
+    rig.run_for(Duration::from_mins(29)).await;
     let tried = gateway.count("config.patch");
     assert!((20..=80).contains(&tried), "{tried} config writes in half an hour");
     let (status, reason, message) = rig.gateway_condition("gw", ConditionType::ConfigSynced);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "GatewayError"));
     assert!(message.contains("ENOSPC"), "{message}");
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     rig.until_ready().await;
     assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).0, "True");
 }
 
 /// A gateway that was killed in the middle of the removal of `one` and exits at each boot since. Gives its id there.
-async fn killed_for_good() -> (Rig, Simulator, String) {
+async fn killed_during_removal() -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -216,17 +216,17 @@ async fn killed_for_good() -> (Rig, Simulator, String) {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy() {
-    let (mut rig, gateway, id) = killed_for_good().await;
-    let advised = |text: &str| text.contains("status 78") && text.contains(&id) && text.contains("openclaw.json");
-    let told = |rig: &Rig| {
+    let (mut rig, gateway, id) = killed_during_removal().await;
+    let has_remedy = |text: &str| text.contains("status 78") && text.contains(&id) && text.contains("openclaw.json");
+    let remedy_reported = |rig: &Rig| {
         let gateway = rig.gateway_condition("gw", ConditionType::Reachable).2;
         let agent = rig.condition("one", ConditionType::Ready).2;
-        advised(&gateway) && advised(&agent)
+        has_remedy(&gateway) && has_remedy(&agent)
     };
     let began = Instant::now();
-    rig.until("the advice", told).await;
+    rig.until("the advice", remedy_reported).await;
     let after = began.elapsed();
-    assert!(after >= Duration::from_secs(110), "a boot takes a while, and it was told after {after:?}");
+    assert!(after >= Duration::from_secs(110), "a boot takes a while, and the remedy was reported after {after:?}");
     rig.delete::<Agent>("two");
     rig.until_reason("two", "DeletionBlocked").await;
     let two = rig.condition("two", ConditionType::Ready).2;
@@ -242,8 +242,8 @@ async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy(
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_blocked_by_a_failed_boot_is_reconciled_when_the_remedy_appears() {
-    let (mut rig, _gateway, _) = killed_for_good().await;
-    rig.rest(Duration::from_secs(20)).await;
+    let (mut rig, _gateway, _) = killed_during_removal().await;
+    rig.run_for(Duration::from_secs(20)).await;
     let one = rig.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     let next = agent::reconcile(rig.ctx(), &one).await;
     assert!(next.after.is_some_and(|after| after <= Duration::from_secs(110)), "{next:?}");
@@ -254,8 +254,8 @@ async fn an_agent_blocked_by_a_failed_boot_is_reconciled_when_the_remedy_appears
 
 #[tokio::test(start_paused = true)]
 async fn the_boot_remedy_survives_a_restart_of_the_operator() {
-    let (mut rig, _gateway, id) = killed_for_good().await;
-    rig.rest(Duration::from_secs(20)).await;
+    let (mut rig, _gateway, id) = killed_during_removal().await;
+    rig.run_for(Duration::from_secs(20)).await;
     rig.start();
     rig.until("the advice", |rig| rig.gateway_condition("gw", ConditionType::Reachable).2.contains(&id)).await;
 }
@@ -267,9 +267,9 @@ async fn a_gateway_away_for_another_reason_is_reported_without_the_boot_remedy()
     rig.worker("one");
     rig.until_ready().await;
     gateway.kill();
-    rig.rest(Duration::from_secs(10)).await;
+    rig.run_for(Duration::from_secs(10)).await;
     rig.delete::<Agent>("one");
-    rig.rest(Duration::from_mins(5)).await;
+    rig.run_for(Duration::from_mins(5)).await;
     assert_eq!(rig.store.state().agents.keys().next().map(|key| key.namespace.as_str()), Some(NS));
     for text in [rig.gateway_condition("gw", ConditionType::Reachable).2, rig.condition("one", ConditionType::Ready).2]
     {

@@ -12,12 +12,12 @@ use muster_simulator::Simulator;
 use crate::rig::{NS, Rig};
 
 /// A worker that was woken, and whose run has ended.
-async fn idle() -> (Rig, Simulator) {
+async fn idle_agent() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    report(&rig, CheckIn::Idle, None);
+    check_in(&rig, CheckIn::Idle, None);
     rig.until("the end of its first run", |rig| phase(rig) == Some(Phase::Idle)).await;
     (rig, gateway)
 }
@@ -26,7 +26,7 @@ fn phase(rig: &Rig) -> Option<Phase> {
     rig.status("one").phase
 }
 
-fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
+fn check_in(rig: &Rig, status: CheckIn, task: Option<&str>) {
     let ctx = rig.ctx();
     let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     let report = HeartbeatReport { status: Some(status), current_task: task.map(str::to_owned) };
@@ -35,7 +35,7 @@ fn report(rig: &Rig, status: CheckIn, task: Option<&str>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_run_makes_an_agent_active_until_it_ends() {
-    let (mut rig, gateway) = idle().await;
+    let (mut rig, gateway) = idle_agent().await;
     let id = rig.agent_id("one");
     gateway.begin_heartbeat(&id);
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
@@ -45,22 +45,22 @@ async fn a_heartbeat_run_makes_an_agent_active_until_it_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reported_status_sets_the_phase_between_runs() {
-    let (mut rig, gateway) = idle().await;
-    report(&rig, CheckIn::Active, Some("T-1"));
+    let (mut rig, gateway) = idle_agent().await;
+    check_in(&rig, CheckIn::Active, Some("T-1"));
     rig.until("the report", |rig| phase(rig) == Some(Phase::Active)).await;
     assert_eq!(rig.status("one").heartbeat.unwrap().current_task.as_deref(), Some("T-1"));
     let id = rig.agent_id("one");
     gateway.begin_heartbeat(&id);
     gateway.end_heartbeat(&id);
-    rig.rest(Duration::from_secs(30)).await;
+    rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(phase(&rig), Some(Phase::Active), "it is still at its task");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
-    let (mut rig, _) = idle().await;
+    let (mut rig, _) = idle_agent().await;
     rig.until("silence", |rig| phase(rig) == Some(Phase::Offline)).await;
-    report(&rig, CheckIn::Idle, None);
+    check_in(&rig, CheckIn::Idle, None);
     rig.until("its return", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
@@ -68,17 +68,17 @@ async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
 async fn phases(rig: &mut Rig, seconds: u64) -> Vec<Phase> {
     let mut seen = Vec::new();
     for _ in 0..seconds {
-        rig.look().await;
+        rig.reconcile_all().await;
         seen.extend(phase(rig).filter(|phase| seen.last() != Some(phase)));
-        rig.pause(Duration::from_secs(1)).await;
+        rig.wait_for_change(Duration::from_secs(1)).await;
     }
     seen
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_the_operator_changes_no_phase_and_no_status() {
-    let (mut rig, _) = idle().await;
-    rig.rest(Duration::from_secs(40)).await;
+    let (mut rig, _) = idle_agent().await;
+    rig.run_for(Duration::from_secs(40)).await;
     let before = rig.status("one");
     rig.start();
     assert_eq!(phases(&mut rig, 60).await, [Phase::Idle]);
@@ -87,7 +87,7 @@ async fn a_restart_of_the_operator_changes_no_phase_and_no_status() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_the_gateway_changes_no_phase() {
-    let (mut rig, gateway) = idle().await;
+    let (mut rig, gateway) = idle_agent().await;
     let before = rig.status("one");
     gateway.kill();
     assert_eq!(phases(&mut rig, 20).await, [Phase::Idle]);
@@ -98,18 +98,18 @@ async fn a_restart_of_the_gateway_changes_no_phase() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_lost_in_a_gateway_kill_does_not_keep_an_agent_active() {
-    let (mut rig, gateway) = idle().await;
+    let (mut rig, gateway) = idle_agent().await;
     gateway.begin_heartbeat(&rig.agent_id("one"));
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
     gateway.kill();
-    rig.pause(Duration::from_secs(10)).await;
+    rig.wait_for_change(Duration::from_secs(10)).await;
     gateway.start();
     rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_run_event_is_noticed_and_the_phase_corrected() {
-    let (mut rig, gateway) = idle().await;
+    let (mut rig, gateway) = idle_agent().await;
     let id = rig.agent_id("one");
     gateway.begin_heartbeat(&id);
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
@@ -120,7 +120,7 @@ async fn a_lost_run_event_is_noticed_and_the_phase_corrected() {
 
 #[tokio::test(start_paused = true)]
 async fn an_operator_started_after_a_long_time_waits_for_check_ins_before_it_wakes() {
-    let (mut rig, gateway) = idle().await;
+    let (mut rig, gateway) = idle_agent().await;
     let woken = gateway.chats().len();
     rig.stop();
     tokio::time::advance(Duration::from_mins(30)).await;

@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::rig::{NS, Rig};
 
-async fn world() -> (Rig, Simulator) {
+async fn two_ready_agents() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
     rig.worker("two");
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     (rig, gateway)
 }
 
@@ -42,22 +42,22 @@ fn resets(gateway: &Simulator) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_sync_request_writes_only_files_with_the_policy_always() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let before = gateway.calls().len();
     rig.request::<Agent>("one", RequestKind::Sync);
     rig.until("the sync", |rig| handled(rig, "one", RequestKind::Sync)).await;
     let files = written_since(&gateway, before);
     assert!(files["AGENTS.md"] == 1 && files["SOUL.md"] == 1, "{files:?}");
     assert!(!files.contains_key("MEMORY.md") && !files.contains_key("BOOTSTRAP.md"), "{files:?}");
-    let before = (gateway.writes(), rig.written());
-    rig.rest(Duration::from_mins(3)).await;
-    assert_eq!((gateway.writes(), rig.written()), before, "it is handled once");
+    let before = (gateway.writes(), rig.write_counts());
+    rig.run_for(Duration::from_mins(3)).await;
+    assert_eq!((gateway.writes(), rig.write_counts()), before, "it is handled once");
     assert!(!handled(&rig, "two", RequestKind::Sync));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_overwrite_request_replaces_files_that_the_agent_changed() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let id = rig.agent_id("one");
     let rendered = gateway.file(&id, "MEMORY.md").unwrap();
     gateway.edit_file(&id, "MEMORY.md", Some("my own notes"));
@@ -70,7 +70,7 @@ async fn an_overwrite_request_replaces_files_that_the_agent_changed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bootstrap_request_writes_only_bootstrap_md() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let id = rig.agent_id("one");
     gateway.edit_file(&id, "MEMORY.md", Some("my own notes"));
     gateway.edit_file(&id, "BOOTSTRAP.md", None);
@@ -83,7 +83,7 @@ async fn a_bootstrap_request_writes_only_bootstrap_md() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reset_request_resets_the_session_once_and_keeps_its_label() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let key = format!("agent:{}:main", rig.agent_id("one"));
     rig.request::<Agent>("one", RequestKind::ResetSession);
     rig.until("the reset", |rig| handled(rig, "one", RequestKind::ResetSession)).await;
@@ -91,23 +91,23 @@ async fn a_reset_request_resets_the_session_once_and_keeps_its_label() {
     let session = gateway.sessions()[&key].clone();
     assert_eq!(session.label.as_deref(), Some("one"));
     assert!(session.messages.iter().all(|(role, _)| role == "system"), "{:?}", session.messages);
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     assert_eq!((resets(&gateway), gateway.chats().len()), (1, 2), "and nobody is woken for it");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_spec_resets_the_session_only_with_reset_on_update() {
     for (reset, times) in [(true, 1), (false, 0)] {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = two_ready_agents().await;
         let spec =
             |name| json!({ "boardRef": { "name": "ops" }, "displayName": name, "session": { "resetOnUpdate": reset } });
         rig.agent("one", spec("A"));
         rig.until_ready().await;
-        rig.rest(Duration::from_secs(30)).await;
+        rig.run_for(Duration::from_secs(30)).await;
         assert_eq!(resets(&gateway), times, "resetOnUpdate: {reset}");
         rig.agent("one", spec("B"));
         rig.until_ready().await;
-        rig.rest(Duration::from_secs(30)).await;
+        rig.run_for(Duration::from_secs(30)).await;
         assert_eq!(resets(&gateway), 2 * times, "resetOnUpdate: {reset}");
         let key = format!("agent:{}:main", rig.agent_id("one"));
         assert_eq!(gateway.sessions()[&key].label.as_deref(), Some("B"));
@@ -116,9 +116,9 @@ async fn a_changed_spec_resets_the_session_only_with_reset_on_update() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     rig.agent("broken", json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "none" } } }));
-    rig.rest(Duration::from_secs(5)).await;
+    rig.run_for(Duration::from_secs(5)).await;
     let old = gateway.writes();
     rig.request::<Board>("ops", RequestKind::Sync);
     rig.until("two of three", |rig| {
@@ -138,14 +138,14 @@ async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
 
 #[tokio::test(start_paused = true)]
 async fn an_invalid_request_time_is_reported_once_and_ignored() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let before = gateway.writes();
     rig.store.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
     rig.until("the message", |rig| !rig.status("one").invalid_requests.is_empty()).await;
     assert!(rig.status("one").invalid_requests[0].contains("rotate-requested-at"));
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     let state = rig.store.state();
-    assert_eq!(state.notes.iter().filter(|(_, note)| note.reason == "InvalidRequest").count(), 1);
+    assert_eq!(state.events.iter().filter(|(_, event)| event.reason == "InvalidRequest").count(), 1);
     assert_eq!(gateway.writes(), before);
 }
 
@@ -155,11 +155,11 @@ fn request_all(rig: &Rig) {
     }
 }
 
-fn all_done(rig: &Rig) -> bool {
+fn all_handled(rig: &Rig) -> bool {
     ["one", "two"].iter().all(|name| RequestKind::ALL.iter().all(|kind| handled(rig, name, *kind)))
 }
 
-fn assert_done_once(rig: &Rig, gateway: &Simulator, context: &str) {
+fn assert_handled_once(rig: &Rig, gateway: &Simulator, context: &str) {
     assert_eq!(resets(gateway), 2, "{context}: each session was reset once");
     for name in ["one", "two"] {
         assert_eq!(rig.status(name).token.unwrap().revision, 2, "{context}: the token of {name} was replaced once");
@@ -171,15 +171,15 @@ fn assert_done_once(rig: &Rig, gateway: &Simulator, context: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_are_each_handled_once_despite_a_crash_at_any_write() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let before = rig.store.state().writes;
     request_all(&rig);
-    rig.until("all", all_done).await;
-    assert_done_once(&rig, &gateway, "without a crash");
+    rig.until("all", all_handled).await;
+    assert_handled_once(&rig, &gateway, "without a crash");
     let writes = rig.store.state().writes - before;
     assert!(writes >= 10, "{writes} writes");
     for crash_at in 1..=writes {
-        let (mut rig, gateway) = world().await;
+        let (mut rig, gateway) = two_ready_agents().await;
         let before = rig.store.state().writes;
         rig.store.state().crash_at = [before + crash_at].into();
         request_all(&rig);
@@ -187,38 +187,38 @@ async fn concurrent_requests_are_each_handled_once_despite_a_crash_at_any_write(
         tokio::select! {
             biased;
             () = crashed.notified() => rig.start(),
-            () = rig.until("the crash or the end", all_done) => {}
+            () = rig.until("the crash or the end", all_handled) => {}
         }
-        rig.until("all", all_done).await;
-        assert_done_once(&rig, &gateway, &format!("crash after write {crash_at}"));
+        rig.until("all", all_handled).await;
+        assert_handled_once(&rig, &gateway, &format!("crash after write {crash_at}"));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_are_each_handled_once_despite_any_lost_reply() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let before = gateway.writes();
     request_all(&rig);
-    rig.until("all", all_done).await;
+    rig.until("all", all_handled).await;
     for nth in 1..=gateway.writes() - before {
         for (how, fault) in [
             ("reply lost", Fault::on_any_write().nth(nth).lose_reply()),
             ("connection lost after", Fault::on_any_write().nth(nth).drop_connection_after()),
             ("connection lost before", Fault::on_any_write().nth(nth).drop_connection_before()),
         ] {
-            let (mut rig, gateway) = world().await;
+            let (mut rig, gateway) = two_ready_agents().await;
             gateway.inject(fault);
             request_all(&rig);
-            rig.until("all", all_done).await;
+            rig.until("all", all_handled).await;
             assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
-            assert_done_once(&rig, &gateway, &format!("{how}, write {nth}"));
+            assert_handled_once(&rig, &gateway, &format!("{how}, write {nth}"));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_request_is_handled_again() {
-    let (mut rig, gateway) = world().await;
+    let (mut rig, gateway) = two_ready_agents().await;
     let id = rig.agent_id("one");
     let memory = gateway.file(&id, "MEMORY.md").unwrap();
     for times in 1..=3 {

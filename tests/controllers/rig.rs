@@ -28,12 +28,12 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::memory::{InMemory, MemoryStore};
-use crate::memory_directory::Directory;
+use crate::memory_directory::MemorySoulDirectory;
 
 /// The namespace of everything, unless a test says otherwise.
 pub(crate) const NS: &str = "fleet";
 /// How long, by the paused clock, anything may take.
-const PATIENCE: Duration = Duration::from_mins(20);
+const CONDITION_TIMEOUT: Duration = Duration::from_mins(20);
 
 /// Leads to simulated gateways by host name.
 #[derive(Clone, Default)]
@@ -67,7 +67,7 @@ struct Operator {
 pub(crate) struct Rig {
     pub store: MemoryStore,
     dialer: Dialer,
-    pub directory: Directory,
+    pub directory: MemorySoulDirectory,
     operator: Option<Operator>,
 }
 
@@ -77,7 +77,7 @@ impl Rig {
         let mut rig = Self {
             store: MemoryStore::new(),
             dialer: Dialer::default(),
-            directory: Directory::default(),
+            directory: MemorySoulDirectory::default(),
             operator: None,
         };
         let simulator = rig.gateway("gw");
@@ -185,7 +185,7 @@ impl Rig {
     }
 
     /// A second operator beside this one.
-    pub(crate) fn another(&self) -> Self {
+    pub(crate) fn second_operator(&self) -> Self {
         let mut other = Self {
             store: self.store.clone(),
             dialer: self.dialer.clone(),
@@ -206,7 +206,7 @@ impl Rig {
     }
 
     /// Looks at everything once.
-    pub(crate) async fn look(&self) {
+    pub(crate) async fn reconcile_all(&self) {
         let ctx = self.ctx();
         let gateways: Vec<_> = self.store.state().gateways.values().cloned().collect();
         for object in gateways {
@@ -222,24 +222,24 @@ impl Rig {
 
     /// Looks at everything, again and again, until `condition` holds.
     pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + CONDITION_TIMEOUT;
         while !condition(self) {
-            assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}; {}", self.summary());
-            self.look().await;
-            self.pause(Duration::from_secs(1)).await;
+            assert!(Instant::now() < end, "{what}: not within {CONDITION_TIMEOUT:?}; {}", self.summary());
+            self.reconcile_all().await;
+            self.wait_for_change(Duration::from_secs(1)).await;
         }
     }
 
     /// Waits for a change at a gateway, at most so long.
-    pub(crate) async fn pause(&mut self, most: Duration) {
+    pub(crate) async fn wait_for_change(&mut self, limit: Duration) {
         let changes = &mut self.operator.as_mut().unwrap().changes;
-        if tokio::time::timeout(most, changes.recv()).await.is_ok() {
+        if tokio::time::timeout(limit, changes.recv()).await.is_ok() {
             while changes.try_recv().is_ok() {}
         }
     }
 
     /// Looks only at the Agents that a gateway's place is offered to, as long as there are any.
-    pub(crate) async fn follow_offers(&mut self) {
+    pub(crate) async fn reconcile_queued_agents(&mut self) {
         let operator = self.operator.as_mut().unwrap();
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
             let ChangeScope::Agent(key) = change.concerns else { continue };
@@ -249,10 +249,11 @@ impl Rig {
     }
 
     /// The Agents that a gateway's place was offered to by now.
-    pub(crate) fn offered(&mut self) -> Vec<String> {
+    pub(crate) fn queued_agents(&mut self) -> Vec<String> {
         let changes = &mut self.operator.as_mut().unwrap().changes;
-        let told = std::iter::from_fn(|| changes.try_recv().ok());
-        told.filter_map(|change| if let ChangeScope::Agent(key) = change.concerns { Some(key.name) } else { None })
+        let changed = std::iter::from_fn(|| changes.try_recv().ok());
+        changed
+            .filter_map(|change| if let ChangeScope::Agent(key) = change.concerns { Some(key.name) } else { None })
             .collect()
     }
 
@@ -262,11 +263,11 @@ impl Rig {
     }
 
     /// Looks until nothing has been written anywhere for a while, and then some.
-    pub(crate) async fn rest(&mut self, time: Duration) {
+    pub(crate) async fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            self.look().await;
-            self.pause(Duration::from_secs(5)).await;
+            self.reconcile_all().await;
+            self.wait_for_change(Duration::from_secs(5)).await;
         }
     }
 
@@ -298,9 +299,9 @@ impl Rig {
     }
 
     /// How many writes and events there were.
-    pub(crate) fn written(&self) -> (usize, usize) {
+    pub(crate) fn write_counts(&self) -> (usize, usize) {
         let state = self.store.state();
-        (state.writes, state.notes.len())
+        (state.writes, state.events.len())
     }
 
     /// Status, reason and message of a gateway's condition.
@@ -341,9 +342,9 @@ pub(crate) fn ready(agent: &Agent) -> bool {
 /// Ready for the spec as it is, and woken for it where it is to be woken.
 pub(crate) fn woken(agent: &Agent) -> bool {
     let status = agent.status.as_ref();
-    let looked_at = status.map(|status| status.observed_generation) == agent.metadata.generation;
+    let is_observed = status.map(|status| status.observed_generation) == agent.metadata.generation;
     let generation = status.and_then(|s| s.wake.as_ref()).map(|wake| wake.generation);
-    ready(agent) && looked_at && (!agent.spec.wake.enabled || generation == agent.metadata.generation)
+    ready(agent) && is_observed && (!agent.spec.wake.enabled || generation == agent.metadata.generation)
 }
 
 pub(crate) fn gateway_manifest(name: &str) -> Value {

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::rig::{NS, Rig, ready};
 
 /// A worker that has its first token, and has used it.
-async fn ctx() -> (Rig, Simulator) {
+async fn confirmed_agent() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -47,7 +47,7 @@ fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
 }
 
 /// The tokens that the HTTP API would accept now, by hash.
-fn accepted(rig: &Rig) -> Vec<String> {
+fn accepted_hashes(rig: &Rig) -> Vec<String> {
     let Some(token) = token_status(rig) else { return Vec::new() };
     let now: Timestamp = rig.ctx().state.store.now();
     let previous = token.previous.filter(|p| p.valid_until.as_ref().is_none_or(|until| until.0 > now));
@@ -60,14 +60,14 @@ fn assert_usable(rig: &Rig, gateway: &Simulator, old: &str, context: &str) {
     let held = [rig.token("one"), old.to_owned()].into_iter().find(|token| file.contains(token));
     assert!(held.is_some(), "{context}: no known token in the files");
     let held = held.unwrap_or_default();
-    assert!(accepted(rig).contains(&sha256_hex(&held)), "{context}: the agent's token is accepted");
+    assert!(accepted_hashes(rig).contains(&sha256_hex(&held)), "{context}: the agent's token is accepted");
 }
 
 /// One token, everywhere: in the Secret, in the files, and accepted.
 fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, context: &str) {
     let token = rig.token("one");
     assert_ne!(token, old, "{context}: it is a new one");
-    assert_eq!(accepted(rig), [sha256_hex(&token)], "{context}: it alone is accepted");
+    assert_eq!(accepted_hashes(rig), [sha256_hex(&token)], "{context}: it alone is accepted");
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
     assert!(file.contains(&token) && !file.contains(old), "{context}: it is in the files");
     let state = rig.store.state();
@@ -78,13 +78,13 @@ fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, co
 }
 
 /// Whether the files hold the token of the Secret, and the status says so.
-fn delivered(rig: &Rig, gateway: &Simulator) -> bool {
+fn is_delivered(rig: &Rig, gateway: &Simulator) -> bool {
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
-    file.contains(&rig.token("one")) && accepted(rig).contains(&sha256_hex(rig.token("one")))
+    file.contains(&rig.token("one")) && accepted_hashes(rig).contains(&sha256_hex(rig.token("one")))
 }
 
 /// Whether nothing is left of the token before.
-fn ended(rig: &Rig) -> bool {
+fn rotation_ended(rig: &Rig) -> bool {
     let state = rig.store.state();
     let secret = &state.secrets[&ObjectKey::new(NS, "one-token")];
     let kept = secret.data.as_ref().is_some_and(|data| data.contains_key(keys::PREVIOUS_TOKEN_KEY));
@@ -93,79 +93,79 @@ fn ended(rig: &Rig) -> bool {
 }
 
 /// The whole rotation: asked for, delivered, used, ended.
-async fn rotate(rig: &mut Rig, gateway: &Simulator, old: &str) {
-    rig.until("the new token to be delivered", |rig| rig.token("one") != *old && delivered(rig, gateway)).await;
+async fn complete_rotation(rig: &mut Rig, gateway: &Simulator, old: &str) {
+    rig.until("the new token to be delivered", |rig| rig.token("one") != *old && is_delivered(rig, gateway)).await;
     confirm(rig).await;
-    rig.until("the end of the rotation", ended).await;
+    rig.until("the end of the rotation", rotation_ended).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rotate_request_replaces_the_token_and_the_old_token_works_until_the_new_one_is_used() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.pause(Duration::from_secs(2)).await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
-    rig.until("the new token to be delivered", |rig| rig.token("one") != old && delivered(rig, &gateway)).await;
-    rig.rest(Duration::from_mins(1)).await;
-    assert_eq!(accepted(&rig), [sha256_hex(rig.token("one")), sha256_hex(&old)]);
+    rig.until("the new token to be delivered", |rig| rig.token("one") != old && is_delivered(rig, &gateway)).await;
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one")), sha256_hex(&old)]);
     assert!(rig.condition("one", ConditionType::TokenIssued).2.contains("the old one works until"));
     confirm(&mut rig).await;
-    rig.until("the end of the rotation", ended).await;
+    rig.until("the end of the rotation", rotation_ended).await;
     assert_one_token(&rig, &gateway, &old, 2, "after the check-in");
-    let before = (gateway.writes(), rig.written());
-    rig.rest(Duration::from_mins(1)).await;
-    assert_eq!((gateway.writes(), rig.written()), before, "a request is handled once");
+    let before = (gateway.writes(), rig.write_counts());
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!((gateway.writes(), rig.write_counts()), before, "a request is handled once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unused_new_token_ends_the_old_token_after_the_grace_period() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "gracePeriod": "10m" } } });
     rig.agent("one", rotation);
-    rig.pause(Duration::from_secs(2)).await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
-    rig.until("the new token to be delivered", |rig| rig.token("one") != old && delivered(rig, &gateway)).await;
-    rig.rest(Duration::from_mins(8)).await;
-    assert_eq!(accepted(&rig).len(), 2);
-    rig.rest(Duration::from_mins(3)).await;
+    rig.until("the new token to be delivered", |rig| rig.token("one") != old && is_delivered(rig, &gateway)).await;
+    rig.run_for(Duration::from_mins(8)).await;
+    assert_eq!(accepted_hashes(&rig).len(), 2);
+    rig.run_for(Duration::from_mins(3)).await;
     assert_one_token(&rig, &gateway, &old, 2, "after the grace period");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_replaced_at_each_rotation_interval() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let rotation = json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false },
         "token": { "rotation": { "interval": "1h", "gracePeriod": "0s" } } });
     rig.agent("one", rotation);
     for revision in [2, 3] {
         let old = rig.token("one");
-        rig.rest(Duration::from_mins(62)).await;
+        rig.run_for(Duration::from_mins(62)).await;
         assert_one_token(&rig, &gateway, &old, revision, "after an hour");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     rig.worker("two");
     rig.until_ready().await;
     let mut revision = 1;
     for on_gateway in [false, true] {
         let old = (rig.token("one"), rig.token("two"));
-        rig.pause(Duration::from_secs(2)).await;
+        rig.wait_for_change(Duration::from_secs(2)).await;
         if on_gateway {
             rig.request::<AgentGateway>("gw", RequestKind::Rotate);
         } else {
             rig.request::<Board>("ops", RequestKind::Rotate);
         }
         rig.until("the second agent's new token", |rig| rig.token("two") != old.1).await;
-        rotate(&mut rig, &gateway, &old.0).await;
+        complete_rotation(&mut rig, &gateway, &old.0).await;
         revision += 1;
         assert_one_token(&rig, &gateway, &old.0, revision, "requested above");
         // The second agent never uses its token; the next rotation waits for that of the last one to end.
-        rig.rest(Duration::from_mins(65)).await;
+        rig.run_for(Duration::from_mins(65)).await;
     }
     let synced = |sync: Option<muster::api::requests::SyncStatus>| sync.map(|s| (s.updated, s.pending, s.errors));
     let state = rig.store.state();
@@ -178,7 +178,7 @@ async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
 #[tokio::test(start_paused = true)]
 async fn a_token_changed_or_deleted_in_its_secret_is_refused_and_replaced() {
     for deleted in [true, false] {
-        let (mut rig, gateway) = ctx().await;
+        let (mut rig, gateway) = confirmed_agent().await;
         let old = rig.token("one");
         if deleted {
             rig.delete::<Secret>("one-token");
@@ -189,9 +189,9 @@ async fn a_token_changed_or_deleted_in_its_secret_is_refused_and_replaced() {
             data.insert(keys::TOKEN_KEY.into(), k8s_openapi::ByteString(b"guessed".to_vec()));
         }
         rig.until("a new token", |rig| rig.status("one").token.is_some_and(|t| t.revision == 2)).await;
-        assert!(!accepted(&rig).contains(&sha256_hex(&old)), "the old one is refused at once");
-        assert!(!accepted(&rig).contains(&sha256_hex("guessed")), "and nobody's own is accepted");
-        rig.until("its delivery", |rig| delivered(rig, &gateway)).await;
+        assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "the old one is refused at once");
+        assert!(!accepted_hashes(&rig).contains(&sha256_hex("guessed")), "and nobody's own is accepted");
+        rig.until("its delivery", |rig| is_delivered(rig, &gateway)).await;
         confirm(&mut rig).await;
         assert_one_token(&rig, &gateway, &old, 2, &format!("deleted: {deleted}"));
     }
@@ -208,18 +208,18 @@ async fn secret_only_delivery_keeps_the_token_out_of_every_file() {
     assert!(files(&rig).values().all(|text| !text.contains(&old)));
     assert!(files(&rig)["AGENTS.md"].contains("/var/run/secrets/muster/one-token/token"));
     let writes = gateway.count("agents.files.set");
-    rig.pause(Duration::from_secs(2)).await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
-    rig.until("the new token", |rig| accepted(rig).len() == 2).await;
+    rig.until("the new token", |rig| accepted_hashes(rig).len() == 2).await;
     confirm(&mut rig).await;
-    rig.until("the end of the rotation", ended).await;
+    rig.until("the end of the rotation", rotation_ended).await;
     assert!(files(&rig).values().all(|text| !text.contains(&rig.token("one"))));
     assert_eq!(gateway.count("agents.files.set"), writes, "no file changes");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_outage_during_a_rotation_keeps_the_old_token_valid() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
     rig.agent(
         "one",
@@ -227,39 +227,39 @@ async fn a_gateway_outage_during_a_rotation_keeps_the_old_token_valid() {
         "token": { "rotation": { "gracePeriod": "1m" } } }),
     );
     rig.until_ready().await;
-    rig.pause(Duration::from_secs(2)).await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
     // The new token reaches the Secret, and the gateway dies before it reaches a file.
     gateway.inject(Fault::on("agents.files.set").kill_before());
     rig.request::<Agent>("one", RequestKind::Rotate);
-    rig.until("the new token in the Secret", |rig| rig.token("one") != old && accepted(rig).len() == 2).await;
-    rig.rest(Duration::from_mins(30)).await;
-    assert!(accepted(&rig).contains(&sha256_hex(&old)), "the agent has no other");
+    rig.until("the new token in the Secret", |rig| rig.token("one") != old && accepted_hashes(rig).len() == 2).await;
+    rig.run_for(Duration::from_mins(30)).await;
+    assert!(accepted_hashes(&rig).contains(&sha256_hex(&old)), "the agent has no other");
     gateway.start();
-    rig.until("its delivery", |rig| delivered(rig, &gateway)).await;
+    rig.until("its delivery", |rig| is_delivered(rig, &gateway)).await;
     confirm(&mut rig).await;
-    rig.until("the end of the rotation", ended).await;
+    rig.until("the end of the rotation", rotation_ended).await;
     assert_one_token(&rig, &gateway, &old, 2, "after the outage");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rotation_requested_during_an_outage_begins_after_it() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
     gateway.kill();
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
-    rig.rest(Duration::from_mins(30)).await;
-    assert_eq!((rig.token("one"), accepted(&rig)), (old.clone(), vec![sha256_hex(&old)]));
+    rig.run_for(Duration::from_mins(30)).await;
+    assert_eq!((rig.token("one"), accepted_hashes(&rig)), (old.clone(), vec![sha256_hex(&old)]));
     gateway.start();
-    rotate(&mut rig, &gateway, &old).await;
+    complete_rotation(&mut rig, &gateway, &old).await;
     assert_one_token(&rig, &gateway, &old, 2, "after the outage");
 }
 
 /// Rotates with crashes after these writes, counted from the request. How many writes it took in all.
 async fn rotate_with_crashes(crashes: &[usize]) -> usize {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.pause(Duration::from_secs(2)).await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
     rig.request::<Agent>("one", RequestKind::Rotate);
     let before = rig.store.state().writes;
     rig.store.state().crash_at = crashes.iter().map(|n| before + n).collect();
@@ -272,7 +272,7 @@ async fn rotate_with_crashes(crashes: &[usize]) -> usize {
                 assert_usable(&rig, &gateway, &old, &context);
                 rig.start();
             }
-            () = rotate(&mut rig, &gateway, &old) => break,
+            () = complete_rotation(&mut rig, &gateway, &old) => break,
         }
     }
     assert_one_token(&rig, &gateway, &old, 2, &context);
@@ -301,12 +301,12 @@ async fn any_lost_gateway_reply_leaves_exactly_one_token() {
             ("connection lost before", Fault::on("agents.files.set").nth(nth).drop_connection_before()),
             ("refused", Fault::on("agents.files.set").nth(nth).error("UNAVAILABLE", "busy", true)),
         ] {
-            let (mut rig, gateway) = ctx().await;
+            let (mut rig, gateway) = confirmed_agent().await;
             let old = rig.token("one");
-            rig.pause(Duration::from_secs(2)).await;
+            rig.wait_for_change(Duration::from_secs(2)).await;
             gateway.inject(fault);
             rig.request::<Agent>("one", RequestKind::Rotate);
-            rotate(&mut rig, &gateway, &old).await;
+            complete_rotation(&mut rig, &gateway, &old).await;
             assert_one_token(&rig, &gateway, &old, 2, how);
         }
     }
@@ -314,26 +314,27 @@ async fn any_lost_gateway_reply_leaves_exactly_one_token() {
 
 #[tokio::test(start_paused = true)]
 async fn two_operators_that_rotate_concurrently_issue_one_token() {
-    let (mut rig, gateway) = ctx().await;
+    let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
-    rig.pause(Duration::from_secs(2)).await;
-    let other = rig.another();
+    rig.wait_for_change(Duration::from_secs(2)).await;
+    let other = rig.second_operator();
     rig.request::<Agent>("one", RequestKind::Rotate);
     for _ in 0..20 {
-        Box::pin(futures::future::join(rig.look(), other.look())).await;
-        rig.pause(Duration::from_secs(1)).await;
+        Box::pin(futures::future::join(rig.reconcile_all(), other.reconcile_all())).await;
+        rig.wait_for_change(Duration::from_secs(1)).await;
     }
     drop(other);
-    rotate(&mut rig, &gateway, &old).await;
+    complete_rotation(&mut rig, &gateway, &old).await;
     assert_one_token(&rig, &gateway, &old, 2, "two operators");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_stays_ready_while_its_token_is_replaced() {
-    let (mut rig, gateway) = ctx().await;
-    rig.rest(Duration::from_mins(1)).await;
-    let told = |rig: &Rig| rig.store.state().notes.iter().filter(|(_, note)| note.reason == "Reconciled").count();
-    let (before, old) = (told(&rig), rig.token("one"));
+    let (mut rig, gateway) = confirmed_agent().await;
+    rig.run_for(Duration::from_mins(1)).await;
+    let ready_events =
+        |rig: &Rig| rig.store.state().events.iter().filter(|(_, event)| event.reason == "Reconciled").count();
+    let (before, old) = (ready_events(&rig), rig.token("one"));
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token in the files", |rig| {
         let new = rig.token("one");
@@ -341,6 +342,6 @@ async fn an_agent_stays_ready_while_its_token_is_replaced() {
         new != old && file.contains(&new)
     })
     .await;
-    rig.rest(Duration::from_secs(20)).await;
-    assert_eq!(told(&rig), before, "it did not become Ready again");
+    rig.run_for(Duration::from_secs(20)).await;
+    assert_eq!(ready_events(&rig), before, "it did not become Ready again");
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::rig::{NS, Rig, gateway_manifest};
 
 /// Agents whose SOUL.md comes from a ConfigMap of their own, of their board, of their gateway, by a key, and inline.
-async fn fleet() -> (Rig, Simulator) {
+async fn templated_agents() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     for name in ["of-gateway", "of-board", "of-agent", "by-key", "unused"] {
         rig.config_map(name, &[("SOUL.md", name), ("key", name)]);
@@ -32,7 +32,7 @@ async fn fleet() -> (Rig, Simulator) {
     rig.agent("keyed", json!({ "boardRef": { "name": "ops" }, "soulTemplate": by_key }));
     rig.agent("inline", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "inline" } }));
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(1)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     (rig, gateway)
 }
 
@@ -43,7 +43,7 @@ fn souls(rig: &Rig, gateway: &Simulator) -> Vec<String> {
 }
 
 /// The agents that a change of a ConfigMap is brought to.
-fn reached(rig: &Rig, config_map: &str) -> BTreeSet<String> {
+fn queued_agents(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (agents, mut queue) = mpsc::unbounded_channel();
     let (boards, _) = mpsc::unbounded_channel();
     let (gateways, _) = mpsc::unbounded_channel();
@@ -55,7 +55,7 @@ fn reached(rig: &Rig, config_map: &str) -> BTreeSet<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_config_map_change_queues_only_the_agents_that_use_it() {
-    let (rig, _) = fleet().await;
+    let (rig, _) = templated_agents().await;
     let everyone: Vec<_> = AGENTS.to_vec();
     for (config_map, concerned) in [
         ("of-gateway", everyone),
@@ -65,34 +65,34 @@ async fn a_config_map_change_queues_only_the_agents_that_use_it() {
         ("unused", vec![]),
     ] {
         let concerned: BTreeSet<_> = concerned.into_iter().map(str::to_owned).collect();
-        assert_eq!(reached(&rig, config_map), concerned, "{config_map}");
+        assert_eq!(queued_agents(&rig, config_map), concerned, "{config_map}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_nearest_template_wins_and_a_change_writes_only_the_files_that_use_it() {
-    let (mut rig, gateway) = fleet().await;
+    let (mut rig, gateway) = templated_agents().await;
     let mut texts = ["of-gateway\n", "of-board\n", "of-agent\n", "by-key\n", "inline\n"].map(str::to_owned);
     assert_eq!(souls(&rig, &gateway), texts);
     for (at, config_map) in ["of-gateway", "of-board", "of-agent", "by-key"].into_iter().enumerate() {
         let before: Vec<_> = AGENTS.iter().map(|name| rig.status(name)).collect();
         rig.config_map(config_map, &[("SOUL.md", "new"), ("key", "new")]);
         texts[at] = "new\n".into();
-        rig.rest(Duration::from_secs(30)).await;
+        rig.run_for(Duration::from_secs(30)).await;
         assert_eq!(souls(&rig, &gateway), texts, "{config_map}");
         for (other, name) in AGENTS.iter().enumerate().filter(|(other, _)| *other != at) {
             assert_eq!(rig.status(name), before[other], "{config_map} {name}");
         }
     }
-    let before = rig.written();
+    let before = rig.write_counts();
     rig.config_map("unused", &[("SOUL.md", "new")]);
-    rig.rest(Duration::from_secs(30)).await;
-    assert_eq!(rig.written(), before);
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(rig.write_counts(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn removing_a_template_falls_back_to_the_next_one() {
-    let (mut rig, gateway) = fleet().await;
+    let (mut rig, gateway) = templated_agents().await;
     rig.agent("inline", json!({ "boardRef": { "name": "templated" } }));
     rig.until("the board's", |rig| souls(rig, &gateway)[4] == "of-board\n").await;
     rig.config_map("of-board", &[("USER.md", "x")]);

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::rig::{NS, Rig, ready};
 
-fn old() -> Profile {
+fn profile_2026_7_1() -> Profile {
     Profile::v2026_7_1().with_token("secret-token")
 }
 
-fn new() -> Profile {
+fn profile_2026_9_6() -> Profile {
     Profile::v2026_9_6().with_token("secret-token")
 }
 
@@ -34,17 +34,17 @@ fn gateway_status(rig: &Rig) -> AgentGatewayStatus {
     rig.store.state().gateways[&ObjectKey::new(NS, "gw")].status.clone().unwrap_or_default()
 }
 
-fn tools(rig: &Rig) -> Option<FileState> {
+fn tools_state(rig: &Rig) -> Option<FileState> {
     rig.status("one").files.into_iter().find(|file| file.name == "TOOLS.md").map(|file| file.state)
 }
 
-async fn until_tools(rig: &mut Rig, state: FileState) {
-    rig.until("TOOLS.md", |rig| tools(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
+async fn until_tools_state(rig: &mut Rig, state: FileState) {
+    rig.until("TOOLS.md", |rig| tools_state(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
 }
 
 /// Versions between the four that were measured, each with a part of what its neighbours have; what is not known of
 /// them is made up.
-fn between() -> [Profile; 4] {
+fn intermediate_profiles() -> [Profile; 4] {
     [
         // Protocol 3, and no write is lost any more.
         Profile {
@@ -58,7 +58,7 @@ fn between() -> [Profile; 4] {
         Profile {
             version: "2026.7.35",
             announced_version: "2026.7.35",
-            methods: new().methods,
+            methods: profile_2026_9_6().methods,
             forbidden: true,
             names_unknown_agent: true,
             names_every_missing: true,
@@ -73,17 +73,18 @@ fn between() -> [Profile; 4] {
             opaque_hashes: false,
             config_events: false,
             heartbeat_jobs: false,
-            ..new()
+            ..profile_2026_9_6()
         },
         // Entries and no hashes of files.
-        Profile { version: "2026.9.3", announced_version: "2026.9.3", file_hashes: false, ..new() },
+        Profile { version: "2026.9.3", announced_version: "2026.9.3", file_hashes: false, ..profile_2026_9_6() },
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
     let measured = [Profile::v2026_3_2(), Profile::v2026_5_28(), Profile::v2026_7_1(), Profile::v2026_9_6()];
-    for profile in measured.into_iter().chain(between()).map(|profile| profile.with_token("secret-token")) {
+    for profile in measured.into_iter().chain(intermediate_profiles()).map(|profile| profile.with_token("secret-token"))
+    {
         let version = profile.version;
         let (mut rig, gateway, id) = provisioned(profile).await;
         assert_eq!(gateway.chats().len(), 1, "{version}");
@@ -97,14 +98,14 @@ async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
 
 #[tokio::test(start_paused = true)]
 async fn files_refused_after_an_upgrade_are_folded() {
-    let (mut rig, gateway, id) = provisioned(old()).await;
-    assert_eq!(tools(&rig), Some(FileState::Synced));
+    let (mut rig, gateway, id) = provisioned(profile_2026_7_1()).await;
+    assert_eq!(tools_state(&rig), Some(FileState::Synced));
     let began = Instant::now();
-    gateway.upgrade(new());
-    until_tools(&mut rig, FileState::Folded).await;
+    gateway.upgrade(profile_2026_9_6());
+    until_tools_state(&mut rig, FileState::Folded).await;
     assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
     let hashes = |rig: &Rig| gateway_status(rig).capabilities.is_some_and(|c| c.file_hashes);
-    rig.until("its hashes of files to be told", hashes).await;
+    rig.until("the capability of file hashes to be reported", hashes).await;
     assert!(began.elapsed() < Duration::from_mins(1), "not only at the next resync: {:?}", began.elapsed());
     let status = gateway_status(&rig);
     assert_eq!(status.server_version.as_deref(), Some("2026.9.6"));
@@ -114,10 +115,10 @@ async fn files_refused_after_an_upgrade_are_folded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_downgrade_makes_folded_sections_files_again() {
-    let (mut rig, gateway, id) = provisioned(new()).await;
-    assert_eq!(tools(&rig), Some(FileState::Folded));
-    gateway.upgrade(old());
-    until_tools(&mut rig, FileState::Synced).await;
+    let (mut rig, gateway, id) = provisioned(profile_2026_9_6()).await;
+    assert_eq!(tools_state(&rig), Some(FileState::Folded));
+    gateway.upgrade(profile_2026_7_1());
+    until_tools_state(&mut rig, FileState::Synced).await;
     assert!(!gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
     assert!(gateway.file(&id, "TOOLS.md").is_some());
     let capabilities = gateway_status(&rig).capabilities.unwrap();
@@ -128,36 +129,40 @@ async fn a_downgrade_makes_folded_sections_files_again() {
 #[tokio::test(start_paused = true)]
 async fn missing_methods_are_reported_and_an_upgrade_recovers() {
     let (mut rig, gateway) = Rig::new();
-    gateway.upgrade(Profile { methods: "agents.list\nconfig.get\nchat.send", ..new() });
+    gateway.upgrade(Profile { methods: "agents.list\nconfig.get\nchat.send", ..profile_2026_9_6() });
     rig.board("ops");
     rig.worker("one");
     let compatible = |rig: &Rig| find(&gateway_status(rig).conditions, ConditionType::Compatible).cloned();
     rig.until("the refusal", |rig| compatible(rig).is_some_and(|c| c.status == "False")).await;
-    let told = compatible(&rig).unwrap();
-    assert_eq!(told.reason, "MethodsMissing");
-    assert!(told.message.contains("config.patch") && !told.message.contains("agents.list"), "{}", told.message);
+    let compatible_condition = compatible(&rig).unwrap();
+    assert_eq!(compatible_condition.reason, "MethodsMissing");
+    assert!(
+        compatible_condition.message.contains("config.patch") && !compatible_condition.message.contains("agents.list"),
+        "{}",
+        compatible_condition.message
+    );
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
-    gateway.upgrade(new());
+    gateway.upgrade(profile_2026_9_6());
     rig.until_ready().await;
     assert_eq!(compatible(&rig).unwrap().status, "True");
 }
 
 /// Looks until Compatible is False; its reason and message.
 async fn until_incompatible(rig: &mut Rig) -> (String, String) {
-    let told = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Compatible);
-    rig.until("Compatible to be False", |rig| told(rig).0 == "False").await;
-    let (_, reason, message) = told(rig);
+    let compatible_condition = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Compatible);
+    rig.until("Compatible to be False", |rig| compatible_condition(rig).0 == "False").await;
+    let (_, reason, message) = compatible_condition(rig);
     (reason, message)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unsupported_protocol_is_reported_with_its_number() {
     let (mut rig, gateway) = Rig::new();
-    gateway.upgrade(Profile { protocol: 5, ..new() });
+    gateway.upgrade(Profile { protocol: 5, ..profile_2026_9_6() });
     let (reason, message) = until_incompatible(&mut rig).await;
     assert_eq!(reason, "ProtocolMismatch");
     assert!(message.contains("protocol 5"), "{message}");
-    gateway.upgrade(new());
+    gateway.upgrade(profile_2026_9_6());
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
 }
 
@@ -165,11 +170,11 @@ async fn an_unsupported_protocol_is_reported_with_its_number() {
 async fn while_refused(method: &str, said: &str) -> (String, String) {
     let (mut rig, gateway) = Rig::new();
     gateway.inject(Fault::on(method).error("INVALID_REQUEST", said, false).lasting(Duration::from_mins(3)));
-    let told = until_incompatible(&mut rig).await;
-    assert!(told.1.contains(said), "{}", told.1);
+    let compatible_condition = until_incompatible(&mut rig).await;
+    assert!(compatible_condition.1.contains(said), "{}", compatible_condition.1);
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
     assert_eq!(rig.gateway_condition("gw", ConditionType::Compatible).0, "True");
-    told
+    compatible_condition
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::rig::{NS, Rig};
 
-async fn woken() -> (Rig, Simulator) {
+async fn woken_agent() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -31,7 +31,7 @@ fn runs(gateway: &Simulator) -> Vec<usize> {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_agent_passes_through_every_wake_reason_to_offline() {
-    let (mut rig, _) = woken().await;
+    let (mut rig, _) = woken_agent().await;
     assert_eq!(reason(&rig), "WaitingForCheckIn");
     rig.until("the deadline", |rig| reason(rig) == "DeadlineExceeded").await;
     rig.until("the second wake", |rig| reason(rig) == "WaitingForCheckIn").await;
@@ -48,35 +48,35 @@ async fn a_wake_lost_in_a_gateway_kill_is_sent_again_with_the_same_key() {
     rig.until("the wake", |_| gateway.count("chat.send") == 1).await;
     gateway.kill();
     rig.until("the record of it", |rig| rig.status("one").wake.is_some()).await;
-    rig.pause(Duration::from_secs(20)).await;
+    rig.wait_for_change(Duration::from_secs(20)).await;
     gateway.start();
     rig.until("the second run", |_| runs(&gateway) == [2]).await;
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     assert_eq!(runs(&gateway), [2], "once more, under the same key");
     assert_eq!(rig.status("one").wake.unwrap().attempts, 1, "it is the same attempt");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wake_with_an_ended_run_is_not_repeated_after_a_gateway_restart() {
-    let (mut rig, gateway) = woken().await;
+    let (mut rig, gateway) = woken_agent().await;
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
     gateway.restart();
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     assert_eq!(runs(&gateway), [1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_alone_repeats_no_wake() {
-    let (mut rig, gateway) = woken().await;
-    rig.pause(Duration::from_secs(1)).await;
+    let (mut rig, gateway) = woken_agent().await;
+    rig.wait_for_change(Duration::from_secs(1)).await;
     gateway.drop_connections();
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     assert_eq!(runs(&gateway), [1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_generation_restarts_the_wake_attempts() {
-    let (mut rig, gateway) = woken().await;
+    let (mut rig, gateway) = woken_agent().await;
     rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
     rig.until("a new wake", |rig| rig.status("one").wake.unwrap().attempts == 1).await;
@@ -86,7 +86,7 @@ async fn a_new_generation_restarts_the_wake_attempts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wake_retry_resets_no_session_and_replaces_no_token() {
-    let (mut rig, gateway) = woken().await;
+    let (mut rig, gateway) = woken_agent().await;
     let token = rig.token("one");
     rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
     assert_eq!(gateway.count("sessions.reset"), 0);
@@ -95,14 +95,14 @@ async fn a_wake_retry_resets_no_session_and_replaces_no_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_agent_has_no_heartbeat_and_a_resumed_agent_is_woken() {
-    let (mut rig, gateway) = woken().await;
+    let (mut rig, gateway) = woken_agent().await;
     let id = rig.agent_id("one");
     let every = |gateway: &Simulator| gateway.agents()[&id]["heartbeat"]["every"].clone();
     assert_eq!(every(&gateway), "5m");
     let files = gateway.workspace(&rig.status("one").workspace_path.unwrap());
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "suspend": true }));
     rig.until("the pause", |rig| every(&gateway) == "0m" && reason(rig) == "Suspended").await;
-    rig.rest(Duration::from_mins(20)).await;
+    rig.run_for(Duration::from_mins(20)).await;
     assert_eq!(gateway.chats().len(), 1, "it is not woken");
     assert_eq!(gateway.workspace(&rig.status("one").workspace_path.unwrap()), files, "its files stay");
     assert_eq!(rig.status("one").phase, Some(muster::api::agent::Phase::Paused));
@@ -130,17 +130,17 @@ async fn a_retry_request_of_the_gateway_is_no_error() {
 }
 
 /// An agent that was woken, whose run has ended, and that has called.
-async fn idle() -> (Rig, Simulator, String) {
-    let (mut rig, gateway) = woken().await;
+async fn idle_agent() -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = woken_agent().await;
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
-    call(&rig);
+    check_in(&rig);
     rig.until("the check-in", |rig| reason(rig) == "CheckedIn").await;
     let id = rig.agent_id("one");
     (rig, gateway, id)
 }
 
 /// The agent calls Muster's API.
-fn call(rig: &Rig) {
+fn check_in(rig: &Rig) {
     let ctx = rig.ctx();
     let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     ctx.state.heartbeats.record(
@@ -152,13 +152,13 @@ fn call(rig: &Rig) {
 
 #[tokio::test(start_paused = true)]
 async fn a_running_agent_is_not_woken_and_its_silence_counts_from_the_end_of_the_run() {
-    let (mut rig, gateway, id) = idle().await;
+    let (mut rig, gateway, id) = idle_agent().await;
     gateway.begin_run(&id);
-    rig.rest(Duration::from_mins(40)).await;
+    rig.run_for(Duration::from_mins(40)).await;
     assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("CheckedIn", 1));
     assert_eq!(rig.status("one").phase, Some(Phase::Active));
     gateway.end_run(&id);
-    rig.rest(Duration::from_mins(9)).await;
+    rig.run_for(Duration::from_mins(9)).await;
     assert_eq!((rig.status("one").phase, gateway.chats().len()), (Some(Phase::Idle), 1));
     rig.until("the wake", |_| gateway.chats().len() == 2).await;
     assert_eq!(gateway.steered(), [""; 0]);
@@ -166,10 +166,10 @@ async fn a_running_agent_is_not_woken_and_its_silence_counts_from_the_end_of_the
 
 #[tokio::test(start_paused = true)]
 async fn a_new_spec_wakes_a_running_agent_after_the_run() {
-    let (mut rig, gateway, id) = idle().await;
+    let (mut rig, gateway, id) = idle_agent().await;
     gateway.begin_run(&id);
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
-    rig.rest(Duration::from_mins(3)).await;
+    rig.run_for(Duration::from_mins(3)).await;
     assert_eq!(gateway.chats().len(), 1);
     gateway.end_run(&id);
     rig.until("the wake", |_| gateway.chats().len() == 2).await;
@@ -183,10 +183,10 @@ async fn a_run_longer_than_the_wake_deadline_restarts_the_deadline_at_its_end() 
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.rest(Duration::from_mins(19)).await;
+    rig.run_for(Duration::from_mins(19)).await;
     assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("WaitingForCheckIn", 1));
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
-    rig.rest(Duration::from_mins(4)).await;
+    rig.run_for(Duration::from_mins(4)).await;
     assert_eq!((reason(&rig).as_str(), gateway.chats().len()), ("WaitingForCheckIn", 1));
     rig.until("the second wake", |_| gateway.chats().len() == 2).await;
     assert_eq!(gateway.steered(), [""; 0]);
@@ -194,15 +194,15 @@ async fn a_run_longer_than_the_wake_deadline_restarts_the_deadline_at_its_end() 
 
 #[tokio::test(start_paused = true)]
 async fn a_run_begun_before_the_operator_started_is_not_interrupted() {
-    let (mut rig, gateway, id) = idle().await;
+    let (mut rig, gateway, id) = idle_agent().await;
     gateway.begin_run(&id);
     rig.stop();
     tokio::time::advance(Duration::from_mins(30)).await;
     rig.start();
-    rig.rest(Duration::from_mins(30)).await;
+    rig.run_for(Duration::from_mins(30)).await;
     let link = rig.link("gw");
     link.client().session_label(&format!("agent:{id}:other"), "other").await.unwrap();
-    rig.rest(Duration::from_mins(30)).await;
+    rig.run_for(Duration::from_mins(30)).await;
     assert_eq!((rig.status("one").phase, gateway.chats().len()), (Some(Phase::Active), 1));
     gateway.end_run(&id);
     rig.until("the wake", |_| gateway.chats().len() == 2).await;
@@ -225,12 +225,12 @@ async fn a_run_that_begins_during_a_wake_is_not_interrupted() {
     };
     let looks = async {
         while gateway.count("chat.history") == 0 {
-            rig.look().await;
+            rig.reconcile_all().await;
         }
     };
     tokio::join!(begun, looks);
     assert_eq!(gateway.sessions().values().filter(|session| session.running).count(), 1);
-    rig.rest(Duration::from_mins(2)).await;
+    rig.run_for(Duration::from_mins(2)).await;
     assert_eq!((gateway.chats().len(), gateway.steered()), (0, Vec::new()));
     gateway.end_run(&rig.agent_id("one"));
     rig.until("the wake", |_| gateway.chats().len() == 1).await;
