@@ -18,15 +18,15 @@ use kube::{Api, Client, Config};
 use muster::api::conditions::is_true;
 use muster::api::{Agent, ConditionType};
 use muster_harness::{ControlPlane, Failure, OpenClaw, Operator, ScriptedModel};
-use raw::Raw;
+use raw::RawClient;
 use serde_json::{Map, Value, json};
 
 const AGENTS: usize = 60;
 /// Most requests that are open at one time: Muster's default, and the same for the bare client.
-const DEPTH: usize = 16;
+const MAX_IN_FLIGHT: usize = 16;
 /// The ways take turns, so that what else the machine does meets all of them.
 const ROUNDS: usize = 5;
-const PATIENCE: Duration = Duration::from_mins(5);
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What is made: entries of the config, and files by agent and name.
 struct Work {
@@ -40,7 +40,9 @@ async fn main() -> Result<(), Failure> {
     let cluster = ControlPlane::start().await?;
     cluster.install().await?;
     let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
-    println!("{AGENTS} agents on OpenClaw 2026.9.6, a fresh gateway each time, at most {DEPTH} requests open, seconds");
+    println!(
+        "{AGENTS} agents on OpenClaw 2026.9.6, a fresh gateway each time, at most {MAX_IN_FLIGHT} requests open, seconds"
+    );
     println!("{:<8} {:>8} {:>8} {:>8} {:>12}", "round", "bare", "muster", "ratio", "one by one");
     let (mut bare, mut muster) = (Vec::new(), Vec::new());
     let mut singly = None;
@@ -91,7 +93,7 @@ async fn with_muster(
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "gw" }, "stringData": { "token": gateway.token() } });
     let spec = json!({
         "url": gateway.url(), "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } }, "workspaceRoot": "~/workspaces",
-        "apiUrl": operator.api_url(), "maxInFlight": DEPTH,
+        "apiUrl": operator.api_url(), "maxInFlight": MAX_IN_FLIGHT,
     });
     let board = manifest("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }));
     apply(cluster, &namespace, &[secret, manifest("AgentGateway", "gw", &spec), board]).await?;
@@ -108,7 +110,7 @@ async fn with_muster(
     let api = agents_of(cluster, &namespace).await?;
     let seen = watcher(api.clone(), watcher::Config::default()).applied_objects();
     let began = Instant::now();
-    let all_ready = tokio::time::timeout(PATIENCE, all_ready(seen));
+    let all_ready = tokio::time::timeout(READY_TIMEOUT, all_ready(seen));
     let (applied, all_ready) = tokio::join!(apply_at_once(&api, agents), all_ready);
     applied?;
     all_ready??;
@@ -132,7 +134,7 @@ async fn apply_at_once(api: &Api<Agent>, agents: impl Iterator<Item = Value>) ->
         let (params, name) = (&params, agent["metadata"]["name"].as_str().unwrap_or_default().to_owned());
         async move { api.patch(&name, params, &Patch::Apply(agent)).await }
     };
-    futures::stream::iter(agents.map(apply)).buffer_unordered(DEPTH).try_for_each(|_| async { Ok(()) }).await?;
+    futures::stream::iter(agents.map(apply)).buffer_unordered(MAX_IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
     Ok(())
 }
 
@@ -187,8 +189,8 @@ impl Work {
 
 /// A client of a fresh gateway that has read what there is, as Muster has when its AgentGateway is Ready: the first reading takes
 /// the gateway much longer than later ones. With the hash of the config.
-async fn warm(gateway: &OpenClaw) -> Result<(Raw, Value), Failure> {
-    let mut client = Raw::connect(gateway).await?;
+async fn warm(gateway: &OpenClaw) -> Result<(RawClient, Value), Failure> {
+    let mut client = RawClient::connect(gateway).await?;
     client.call("agents.list", json!({})).await?;
     let mut config = client.call("config.get", json!({})).await?;
     Ok((client, config["hash"].take()))
@@ -202,7 +204,7 @@ async fn in_one_write(model: &ScriptedModel, work: &Work) -> Result<Duration, Fa
     let patch = json!({ "agents": { "ownership": "explicit", "entries": work.entries } });
     client.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": hash })).await?;
     let writes = work.entries.keys().flat_map(|id| work.writes(id)).collect();
-    client.call_all(writes, DEPTH).await?;
+    client.call_all(writes, MAX_IN_FLIGHT).await?;
     Ok(began.elapsed())
 }
 
@@ -215,7 +217,7 @@ async fn one_by_one(model: &ScriptedModel, work: &Work) -> Result<Duration, Fail
     for (id, entry) in &work.entries {
         client.call("agents.create", json!({ "name": id, "workspace": entry["workspace"] })).await?;
         client.until_known(id).await?;
-        client.call_all(work.writes(id), DEPTH).await?;
+        client.call_all(work.writes(id), MAX_IN_FLIGHT).await?;
     }
     Ok(began.elapsed())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Answer, Call, Rig, heartbeat};
 
-fn to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
+fn post_to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
     Call { method: Method::POST, path, token, body: String::new() }
 }
 
@@ -22,10 +22,10 @@ async fn a_heartbeat_response_names_the_agent() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     for path in ["/api/v1/agents/uid-a/heartbeat", "/api/v1/agents/mc-a/heartbeat", "/api/v1/agent/heartbeat"] {
-        let answer = rig.call(to(path, Some("a-token"))).await;
+        let answer = rig.call(post_to(path, Some("a-token"))).await;
         assert_eq!(answer.body, json!({ "ok": true, "agent_id": "uid-a", "name": "a", "paused": false }), "{path}");
     }
-    let call = Call { method: Method::GET, ..to("/api/v1/agent/healthz", Some("a-token")) };
+    let call = Call { method: Method::GET, ..post_to("/api/v1/agent/healthz", Some("a-token")) };
     assert_eq!(rig.call(call).await.body["ok"], true);
 }
 
@@ -45,14 +45,14 @@ async fn each_refusal_has_a_status_a_code_and_a_message() {
     rig.agent("gone", deleting);
     let own = |body: String| Call { body, ..heartbeat("a-token") };
     let cases = [
-        (to("/api/v1/agent/heartbeat", None), (401, "unauthorized"), "X-Agent-Token"),
+        (post_to("/api/v1/agent/heartbeat", None), (401, "unauthorized"), "X-Agent-Token"),
         (heartbeat("nonsense"), (401, "unauthorized"), "read them again"),
-        (to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
-        (to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
-        (to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
-        (to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
-        (to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
-        (to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
+        (post_to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (post_to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (post_to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (post_to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (post_to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
+        (post_to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
         (heartbeat("gone-token"), (409, "deleting"), "stop working"),
         (own("x".repeat(16 * 1024 + 1)), (413, "too_large"), "16384 bytes"),
         (own("{".into()), (400, "bad_request"), "JSON"),
@@ -74,9 +74,9 @@ async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
     let mut answers: Vec<Answer> = Vec::new();
     for id in ["uid-a", "mc-a", "uid-gone", "uid-nobody"] {
         let path = format!("/api/v1/agents/{id}/heartbeat");
-        answers.push(rig.call(to(&path, Some("nonsense"))).await);
+        answers.push(rig.call(post_to(&path, Some("nonsense"))).await);
         let body = "x".repeat(64 * 1024);
-        answers.push(rig.call(Call { body, ..to(&path, Some("nonsense")) }).await);
+        answers.push(rig.call(Call { body, ..post_to(&path, Some("nonsense")) }).await);
     }
     assert_eq!(answers[0].status, 401);
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
@@ -102,11 +102,11 @@ async fn a_rate_limited_agent_gets_retry_after() {
 async fn token_guessing_is_rate_limited_and_a_valid_token_is_not() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
-    let mut told = Vec::new();
+    let mut statuses = Vec::new();
     for n in 0..61 {
-        told.push(rig.checks_in(&format!("guess-{n}")).await);
+        statuses.push(rig.checks_in(&format!("guess-{n}")).await);
     }
-    assert_eq!((told[59], told[60]), (401, 429));
+    assert_eq!((statuses[59], statuses[60]), (401, 429));
     assert_eq!(rig.checks_in("a-token").await, 200);
 }
 

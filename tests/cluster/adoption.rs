@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use muster_harness::Failure;
-use raw::Raw;
+use raw::RawClient;
 use serde_json::{Value, json};
 
 use crate::stack::{Fleet, Stack, other_client, until_settled};
@@ -21,7 +21,7 @@ type Content = (SystemTime, Vec<u8>);
 
 /// What the gateway has of its agents.
 #[derive(Debug, PartialEq)]
-struct World {
+struct GatewaySnapshot {
     /// Their config, as it stands on the disk.
     config: Value,
     /// Every file of their workspaces.
@@ -30,7 +30,7 @@ struct World {
     sessions: Vec<(String, Option<String>)>,
 }
 
-async fn world(stack: &Stack) -> Result<World, Failure> {
+async fn snapshot(stack: &Stack) -> Result<GatewaySnapshot, Failure> {
     let mut files = BTreeMap::new();
     for folder in std::fs::read_dir(stack.openclaw.home().join("own"))? {
         let folder = folder?.path();
@@ -47,7 +47,7 @@ async fn world(stack: &Stack) -> Result<World, Failure> {
         let session = client.session(&session(id)).await?.ok_or("there is no session")?;
         sessions.push((session.id, session.label));
     }
-    Ok(World { config: stack.openclaw.config()?["agents"].clone(), files, sessions })
+    Ok(GatewaySnapshot { config: stack.openclaw.config()?["agents"].clone(), files, sessions })
 }
 
 fn session(id: &str) -> String {
@@ -55,7 +55,7 @@ fn session(id: &str) -> String {
 }
 
 /// Two agents that somebody made by hand, one of them with settings of its own: those that an Agent has a word for, and others.
-async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
+async fn create_by_hand(stack: &Stack) -> Result<(), Failure> {
     let client = other_client(&stack.openclaw).await?;
     for id in IDS {
         client.agent_create(id, &format!("~/own/{id}")).await?;
@@ -70,7 +70,7 @@ async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
         "heartbeat": { "every": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours, "lightContext": true },
         "tools": { "deny": ["browser"] },
     });
-    let mut by_hand = Raw::connect(&stack.openclaw).await?;
+    let mut by_hand = RawClient::connect(&stack.openclaw).await?;
     let config = by_hand.call("config.get", json!({})).await?;
     let patch = json!({ "agents": { "entries": { "nova": nova } } });
     by_hand.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": config["hash"] })).await?;
@@ -83,9 +83,9 @@ async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
     command.args(["--api-url", &stack.operator.api_url()]);
     command.env("MUSTER_GATEWAY_TOKEN", stack.openclaw.token());
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    let said = String::from_utf8(output.stderr)?;
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("main: it is the gateway's own agent") && said.contains("2 agents of"), "{said}");
+    let messages = String::from_utf8(output.stderr)?;
+    assert!(output.status.success(), "{messages}");
+    assert!(messages.contains("main: it is the gateway's own agent") && messages.contains("2 agents of"), "{messages}");
     let manifests = String::from_utf8(output.stdout)?;
     assert!(!manifests.contains(stack.openclaw.token()), "the token is in no manifest");
     Ok(manifests)
@@ -94,8 +94,8 @@ async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
 pub(crate) async fn imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    made_by_hand(stack).await?;
-    let before = world(stack).await?;
+    create_by_hand(stack).await?;
+    let before = snapshot(stack).await?;
     let fleet = stack.namespace("imported").await?;
     let manifests = import(stack, &fleet).await?;
     let gateway = stack.openclaw.url().replace("ws://", "gateway-").replace(['.', ':'], "-");
@@ -111,10 +111,10 @@ pub(crate) async fn imported_agents_are_adopted_unchanged_and_stay_after_the_man
     let hours = json!({ "start": "09:00", "end": "24:00", "timezone": "Europe/Berlin" });
     let heartbeat = json!({ "interval": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours });
     assert_eq!(spec["heartbeat"], heartbeat);
-    assert_eq!(world(stack).await?, before, "nothing is changed");
+    assert_eq!(snapshot(stack).await?, before, "nothing is changed");
     fleet.run(&["delete", "agents", "--all"]).await?;
     fleet.delete().await?;
-    assert_eq!(world(stack).await?, before, "nothing is taken away");
+    assert_eq!(snapshot(stack).await?, before, "nothing is taken away");
     for id in IDS {
         other_client(&stack.openclaw).await?.agent_delete(id, true).await?;
     }

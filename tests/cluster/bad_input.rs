@@ -3,7 +3,7 @@
 use muster_harness::{Failure, free_port};
 use serde_json::json;
 
-use crate::stack::{Stack, asleep, board, manifest, worker};
+use crate::stack::{Stack, board, manifest, unwoken, worker};
 
 pub(crate) async fn bad_references_and_templates_end_in_conditions_with_the_remedy(
     stack: &mut Stack,
@@ -48,7 +48,7 @@ pub(crate) async fn a_wrong_token_and_an_unreachable_gateway_are_reported_and_re
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     let fleet = stack.namespace("away").await?;
-    fleet.apply(&[stack.gateway(), board("ops"), asleep("one")]).await?;
+    fleet.apply(&[stack.gateway(), board("ops"), unwoken("one")]).await?;
     let message = fleet.until_reason("agentgateway/gw", "Ready", "SecretNotFound").await?;
     assert!(message.contains("away/gw") && message.contains("spec.auth.tokenSecretRef"), "{message}");
     fleet.secret("gw", "no-such-token").await?;

@@ -38,12 +38,12 @@ use crate::stack::Stack;
 type Test = for<'a> fn(&'a mut Stack) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
 /// The parts, started by the first test that needs them.
-struct Shared {
+struct SharedStack {
     runtime: tokio::runtime::Runtime,
     stack: Option<Stack>,
 }
 
-impl Shared {
+impl SharedStack {
     fn run(&mut self, test: Test) -> Result<(), Failed> {
         let Self { runtime, stack } = self;
         let outcome = runtime.block_on(async {
@@ -51,7 +51,10 @@ impl Shared {
                 Some(stack) => stack,
                 None => stack.insert(Stack::start().await?),
             };
-            AssertUnwindSafe(test(stack)).catch_unwind().await.unwrap_or_else(|panic| Err(said(&*panic).into()))
+            AssertUnwindSafe(test(stack))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
         });
         outcome.map_err(|error: Failure| {
             // What a failed test leaves behind must not fail the next one.
@@ -62,7 +65,7 @@ impl Shared {
 }
 
 /// The message of a panic.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
@@ -77,7 +80,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let shared = Arc::new(Mutex::new(Shared { runtime, stack: None }));
+    let shared = Arc::new(Mutex::new(SharedStack { runtime, stack: None }));
     let tests = tests![
         manifests::a_refused_manifest_names_the_field_and_the_cause,
         manifests::every_resource_explains_its_fields,

@@ -5,35 +5,35 @@ use std::path::Path;
 use muster_harness::{Failure, OpenClaw, until};
 use serde_json::{Value, json};
 
-use crate::stack::{Fleet, PATIENCE, Stack, asleep, manifest, worker};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, manifest, unwoken, worker};
 
 pub(crate) async fn the_main_job_works_on_2026_3_2(stack: &mut Stack) -> Result<(), Failure> {
-    main_job(stack, "2026.3.2").await
+    check_main_job(stack, "2026.3.2").await
 }
 
 pub(crate) async fn the_main_job_works_on_2026_5_28(stack: &mut Stack) -> Result<(), Failure> {
-    main_job(stack, "2026.5.28").await
+    check_main_job(stack, "2026.5.28").await
 }
 
 pub(crate) async fn the_main_job_works_on_2026_7_1(stack: &mut Stack) -> Result<(), Failure> {
-    main_job(stack, "2026.7.1").await
+    check_main_job(stack, "2026.7.1").await
 }
 
 pub(crate) async fn an_upgrade_from_2026_7_1_is_noticed_and_files_are_folded(stack: &mut Stack) -> Result<(), Failure> {
     let mut gateway = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;
     let fleet = stack.fleet_on("upgrade", &gateway).await?;
-    fleet.apply(&[asleep("one")]).await?;
-    let done = upgraded(&fleet, &mut gateway).await;
+    fleet.apply(&[unwoken("one")]).await?;
+    let done = check_upgrade(&fleet, &mut gateway).await;
     done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", gateway.tail()))?;
     fleet.delete().await
 }
 
-async fn upgraded(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Failure> {
+async fn check_upgrade(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Failure> {
     fleet.all_ready().await?;
     assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"));
     let ids = gateway.agents()?;
     gateway.upgrade().await?;
-    until("the new version and its way with files", PATIENCE, async || {
+    until("the new version and its way with files", CONDITION_TIMEOUT, async || {
         let version = fleet.field("agentgateway/gw", ".status.serverVersion").await.map_err(|e| e.to_string())?;
         let state = state_of(fleet, "TOOLS.md").await.map_err(|e| e.to_string())?;
         if version == "2026.9.6" && state == json!("Folded") { Ok(()) } else { Err(format!("{version}, {state}")) }
@@ -53,20 +53,20 @@ async fn state_of(fleet: &Fleet, name: &str) -> Result<Value, Failure> {
 }
 
 /// From `kubectl apply` to an agent that checks in, changes and goes.
-async fn main_job(stack: &mut Stack, version: &str) -> Result<(), Failure> {
-    let era = OpenClaw::start_version(version, stack.model.url()).await?;
-    let fleet = stack.fleet_on(&format!("era-{}", version.replace('.', "-")), &era).await?;
-    fleet.apply(&[worker("one"), asleep("two")]).await?;
-    let done = provisioned(&fleet, &era).await;
-    done.map_err(|e| format!("{e}\nthe end of the log of {version}:\n{}", era.tail()))?;
+async fn check_main_job(stack: &mut Stack, version: &str) -> Result<(), Failure> {
+    let gateway = OpenClaw::start_version(version, stack.model.url()).await?;
+    let fleet = stack.fleet_on(&format!("era-{}", version.replace('.', "-")), &gateway).await?;
+    fleet.apply(&[worker("one"), unwoken("two")]).await?;
+    let done = check_lifecycle(&fleet, &gateway).await;
+    done.map_err(|e| format!("{e}\nthe end of the log of {version}:\n{}", gateway.tail()))?;
     fleet.delete().await
 }
 
-async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
+async fn check_lifecycle(fleet: &Fleet, gateway: &OpenClaw) -> Result<(), Failure> {
     fleet.wait("condition=Ready", &["agent/one", "agent/two"]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
     let id = fleet.field("agent/one", ".status.agentId").await?;
-    let config = era.config()?;
+    let config = gateway.config()?;
     let list = config["agents"]["list"].as_array().ok_or("the roster is no list")?;
     let entry = list.iter().find(|entry| entry["id"] == json!(id)).ok_or("no entry")?;
     assert_eq!(entry["heartbeat"]["every"], json!("5m"), "{entry}");
@@ -74,19 +74,19 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
 
     assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"), "it is a file of its own here");
     let path = fleet.field("agent/one", ".status.workspacePath").await?;
-    let path = path.replacen('~', &era.home().display().to_string(), 1);
+    let path = path.replacen('~', &gateway.home().display().to_string(), 1);
     let read = |name: &str| std::fs::read_to_string(Path::new(&path).join(name));
     assert!(read("TOOLS.md")?.contains("/heartbeat"));
 
     let changed = json!({ "boardRef": { "name": "ops" }, "displayName": "Another Name" });
     fleet.apply(&[manifest("Agent", "one", changed)]).await?;
-    until("the new name", PATIENCE, async || {
+    until("the new name", CONDITION_TIMEOUT, async || {
         let identity = read("IDENTITY.md").map_err(|e| e.to_string())?;
         if identity.contains("Another Name") { Ok(()) } else { Err(identity) }
     })
     .await?;
     fleet.run(&["delete", "agents", "--all"]).await?;
-    let left = era.agents()?;
+    let left = gateway.agents()?;
     assert!(left.is_empty(), "{left:?}");
     Ok(())
 }
@@ -95,21 +95,21 @@ async fn provisioned(fleet: &Fleet, era: &OpenClaw) -> Result<(), Failure> {
 pub(crate) async fn thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    let era = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;
-    let fleet = stack.fleet_on("thirty", &era).await?;
-    let agents = (0..30).map(|number| asleep(&format!("agent-{number}")));
+    let gateway = OpenClaw::start_version("2026.7.1", stack.model.url()).await?;
+    let fleet = stack.fleet_on("thirty", &gateway).await?;
+    let agents = (0..30).map(|number| unwoken(&format!("agent-{number}")));
     fleet.wait("condition=Ready", &["board/ops"]).await?;
     let before = stack.operator.metric("muster_gateway_requests_total", &["method=\"config.patch\""]).await?;
     fleet.apply(&agents.collect::<Vec<_>>()).await?;
     let done = fleet.wait("condition=Ready", &["agents", "--all"]).await;
-    done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", era.tail()))?;
+    done.map_err(|e| format!("{e}\nthe end of the gateway's log:\n{}", gateway.tail()))?;
     let after = stack.operator.metric("muster_gateway_requests_total", &["method=\"config.patch\""]).await?;
     assert!(after - before <= 3.0, "{} config writes", after - before);
-    let config = era.config()?;
+    let config = gateway.config()?;
     let list = config["agents"]["list"].as_array().ok_or("the roster is no list")?;
     let paced = list.iter().filter(|entry| entry["heartbeat"]["every"] == json!("5m")).count();
     assert_eq!(paced, 30, "{list:?}");
     // It would take two minutes to remove them one by one; from a gateway that is gone nothing is removed.
-    drop(era);
+    drop(gateway);
     fleet.delete().await
 }

@@ -6,7 +6,7 @@ use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::stack::{Fleet, PATIENCE, Stack, asleep};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, unwoken};
 
 const CREATE: &str = r#"curl -X POST http://localhost:8000/api/v1/agents \
 -H "Authorization: Bearer $TOKEN" \
@@ -79,7 +79,7 @@ impl Shell {
 
     /// Status and body of what a command of the document asks.
     async fn run(&self, script: &str) -> Result<(u16, Value), Failure> {
-        let output = tokio::time::timeout(PATIENCE, self.sh(script).output()).await??;
+        let output = tokio::time::timeout(CONDITION_TIMEOUT, self.sh(script).output()).await??;
         let text = String::from_utf8(output.stdout)?;
         let (body, status) =
             text.rsplit_once('\n').ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
@@ -118,10 +118,10 @@ async fn shell(stack: &Stack, fleet: &Fleet, token: String) -> Result<Shell, Fai
 }
 
 /// The document's update and heartbeat.
-async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -> Result<(), Failure> {
+async fn update_and_heartbeat(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -> Result<(), Failure> {
     let (status, changed) = shell.run(UPDATE).await?;
     assert_eq!((status, &changed["name"]), (200, &json!("Senior DevOps Engineer")), "{changed}");
-    until("the new name in a file", PATIENCE, async || {
+    until("the new name in a file", CONDITION_TIMEOUT, async || {
         let file = stack.file(fleet, "devops-engineer", "IDENTITY.md").await.map_err(|e| e.to_string())?;
         if file.contains("Senior DevOps Engineer") { Ok(()) } else { Err(file) }
     })
@@ -131,7 +131,7 @@ async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -
     shell.agent_token = fleet.run(&secret).await?;
     let (status, seen) = shell.run(HEARTBEAT).await?;
     assert_eq!((status, &seen["ok"]), (200, &json!(true)), "{seen}");
-    until("the heartbeat to be told", PATIENCE, async || {
+    until("the heartbeat to be told", CONDITION_TIMEOUT, async || {
         let (_, agent) = shell.get("/api/v1/agents/<agent-id>").await.map_err(|e| e.to_string())?;
         if agent["current_task_id"] == "T-17" { Ok(()) } else { Err(agent.to_string()) }
     })
@@ -140,7 +140,7 @@ async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -
 }
 
 /// The document's template sync, and what was told meanwhile.
-async fn synced_and_told(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
+async fn sync_and_read_events(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
     let (status, asked) = shell.run(SYNC).await?;
     assert_eq!(
         (status, &asked["kinds"], &asked["agents"]),
@@ -185,16 +185,16 @@ pub(crate) async fn the_documented_commands_work_unchanged(stack: &mut Stack) ->
     );
     let mut streaming = shell.sh(&stream).spawn()?;
 
-    changed_and_heard_of(stack, &fleet, &mut shell).await?;
-    synced_and_told(&fleet, &shell).await?;
+    update_and_heartbeat(stack, &fleet, &mut shell).await?;
+    sync_and_read_events(&fleet, &shell).await?;
 
     let (status, gone) = shell.run(DELETE).await?;
     assert_eq!((status, gone), (200, json!({ "ok": true })));
     fleet.wait("delete", &["agent/devops-engineer"]).await?;
-    until("the stream to have told all of it", PATIENCE, async || {
-        let told = std::fs::read_to_string(shell.dir.path().join("stream.txt")).map_err(|e| e.to_string())?;
+    until("the stream to have told all of it", CONDITION_TIMEOUT, async || {
+        let events = std::fs::read_to_string(shell.dir.path().join("stream.txt")).map_err(|e| e.to_string())?;
         let all = ["event: agent", "Senior DevOps Engineer", "\"status\":\"active\"", "\"status\":\"deleted\""];
-        if all.iter().all(|word| told.contains(word)) { Ok(()) } else { Err(told) }
+        if all.iter().all(|word| events.contains(word)) { Ok(()) } else { Err(events) }
     })
     .await?;
     streaming.kill().await?;
@@ -205,7 +205,7 @@ pub(crate) async fn the_documented_commands_work_unchanged(stack: &mut Stack) ->
 
 pub(crate) async fn a_forbidden_user_gets_the_missing_permission(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("strangers").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     let id = fleet.field("agent/one", ".metadata.uid").await?;
     let viewer = account(&fleet, "viewer", Some("muster-view")).await?;
     let stranger = account(&fleet, "stranger", None).await?;
@@ -231,7 +231,7 @@ pub(crate) async fn a_forbidden_user_gets_the_missing_permission(stack: &mut Sta
 
 pub(crate) async fn the_api_matches_its_openapi_document(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("described").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;
     let token = account(&fleet, "person", Some("muster-edit")).await?;
     let secret = ["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"];

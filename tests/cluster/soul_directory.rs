@@ -7,23 +7,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::Authority;
-use crate::stack::{PATIENCE, Stack, board, manifest};
+use crate::authority::CertificateAuthority;
+use crate::stack::{CONDITION_TIMEOUT, Stack, board, manifest};
 
 /// A directory with one soul, `ann/sre`.
-struct Directory {
+struct TlsSoulDirectory {
     url: String,
     task: AbortHandle,
 }
 
-impl Drop for Directory {
+impl Drop for TlsSoulDirectory {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Directory {
-    async fn start(authority: &Authority) -> Result<Self, Failure> {
+impl TlsSoulDirectory {
+    async fn start(authority: &CertificateAuthority) -> Result<Self, Failure> {
         let (acceptor, _) = authority.server("localhost")?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://localhost:{}", listener.local_addr()?.port());
@@ -67,7 +67,7 @@ fn gateway(stack: &Stack, directory: Value) -> Value {
 pub(crate) async fn a_soul_is_fetched_over_https_from_an_allowed_private_address(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    let directory = Directory::start(&stack.authority).await?;
+    let directory = TlsSoulDirectory::start(&stack.authority).await?;
     let fleet = stack.namespace("souls").await?;
     fleet.secret("gw", stack.openclaw.token()).await?;
     let spec = json!({
@@ -77,7 +77,7 @@ pub(crate) async fn a_soul_is_fetched_over_https_from_an_allowed_private_address
     let agent = manifest("Agent", "one", spec);
     fleet.apply(&[gateway(stack, json!({ "url": url, "enabled": true })), board("ops"), agent]).await?;
     fleet.all_ready().await?;
-    until("what is wrong with the directory", PATIENCE, async || {
+    until("what is wrong with the directory", CONDITION_TIMEOUT, async || {
         let error = fleet.field("agentgateway/gw", ".status.soulDirectory.error").await.map_err(|e| e.to_string())?;
         if error.contains("spec.soulDirectory.allowPrivateAddresses") { Ok(()) } else { Err(error) }
     })
@@ -86,7 +86,7 @@ pub(crate) async fn a_soul_is_fetched_over_https_from_an_allowed_private_address
 
     let allowed = json!({ "url": url, "enabled": true, "allowPrivateAddresses": true });
     fleet.apply(&[gateway(stack, allowed)]).await?;
-    until("the soul in the workspace", PATIENCE, async || {
+    until("the soul in the workspace", CONDITION_TIMEOUT, async || {
         let soul = stack.file(&fleet, "one", "SOUL.md").await.map_err(|e| e.to_string())?;
         if soul.contains("Stay calm.") { Ok(()) } else { Err(soul) }
     })

@@ -10,10 +10,10 @@ use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Scripte
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::authority::Authority;
+use crate::authority::CertificateAuthority;
 
 /// How long anything may take that needs no restart; most takes a second or two.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const CONDITION_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Everything that runs. It ends in this order.
 pub(crate) struct Stack {
@@ -22,7 +22,7 @@ pub(crate) struct Stack {
     pub(crate) openclaw: OpenClaw,
     pub(crate) model: ScriptedModel,
     /// One that the operator's system trusts.
-    pub(crate) authority: Authority,
+    pub(crate) authority: CertificateAuthority,
     _authorities: NamedTempFile,
 }
 
@@ -31,7 +31,7 @@ impl Stack {
         let model = ScriptedModel::start().await?;
         let (cluster, openclaw) = futures::try_join!(ControlPlane::start(), OpenClaw::start(model.url()))?;
         cluster.install().await?;
-        let authority = Authority::new()?;
+        let authority = CertificateAuthority::new()?;
         let authorities = NamedTempFile::with_prefix("muster-authorities-")?;
         std::fs::write(authorities.path(), &authority.pem)?;
         let binary = Path::new(env!("CARGO_BIN_EXE_muster"));
@@ -112,7 +112,7 @@ pub(crate) fn worker(name: &str) -> Value {
 }
 
 /// A worker that is not woken, for tests that are not about it.
-pub(crate) fn asleep(name: &str) -> Value {
+pub(crate) fn unwoken(name: &str) -> Value {
     manifest("Agent", name, json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }))
 }
 
@@ -158,8 +158,9 @@ impl Fleet {
 
     /// Waits as a person does.
     pub(crate) async fn wait(&self, condition: &str, what: &[&str]) -> Result<(), Failure> {
-        let (condition, patience) = (format!("--for={condition}"), format!("--timeout={}s", PATIENCE.as_secs()));
-        match self.run(&[&["wait", &condition, &patience], what].concat()).await {
+        let (condition, timeout) =
+            (format!("--for={condition}"), format!("--timeout={}s", CONDITION_TIMEOUT.as_secs()));
+        match self.run(&[&["wait", &condition, &timeout], what].concat()).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let path = "jsonpath={range .items[*]}{.kind} {.metadata.name}: {range .status.conditions[*]}{.type}={.status} {.reason} {.message}; {end}{\"\\n\"}{end}";
@@ -192,7 +193,7 @@ impl Fleet {
 
     /// Waits until a condition has this reason, and gives its message.
     pub(crate) async fn until_reason(&self, object: &str, kind: &str, reason: &str) -> Result<String, Failure> {
-        until(&format!("{object}: {kind} to be {reason}"), PATIENCE, async || {
+        until(&format!("{object}: {kind} to be {reason}"), CONDITION_TIMEOUT, async || {
             let (seen, message) = self.condition(object, kind).await.map_err(|e| e.to_string())?;
             if seen == reason { Ok(message) } else { Err(format!("{seen}: {message}")) }
         })
@@ -211,7 +212,7 @@ impl Fleet {
 /// (measured).
 pub(crate) async fn until_settled(openclaw: &OpenClaw) -> Result<(), Failure> {
     let client = other_client(openclaw).await?;
-    until("the gateway to be settled", PATIENCE, async || {
+    until("the gateway to be settled", CONDITION_TIMEOUT, async || {
         client.resync().await;
         let settled = client.inventory().borrow().as_ref().is_some_and(|inventory| inventory.settled);
         if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
@@ -233,6 +234,6 @@ pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, F
     };
     let gateway = GatewayClient::open(settings, Arc::new(Network), Arc::new(()));
     let mut link = gateway.link();
-    tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
+    tokio::time::timeout(CONDITION_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
     Ok(gateway)
 }

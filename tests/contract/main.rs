@@ -62,18 +62,18 @@ const SUITE: [(&str, Test); 19] = suite![
 const NEWEST: &str = "2026.9.6";
 
 /// The version that restarts after each config write.
-const RESTARTS: &str = "2026.3.2";
+const RESTARTING: &str = "2026.3.2";
 
 /// A version that no test names; then nothing else is tested. `scripts/try-openclaw` sets it.
-const TRY: &str = "MUSTER_OPENCLAW_TRY";
+const TRY_VERSION: &str = "MUSTER_OPENCLAW_TRY";
 
 /// How often a test is begun. One restart cuts off one attempt, and they come 30 s apart.
 const ATTEMPTS: u32 = 6;
 /// So long after what it does to a request the loss of the connection is seen at the latest.
-const MOMENT: Duration = Duration::from_secs(2);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many tests go on at one time, beside those that wait.
-const PLACES: usize = 2;
+const PARALLEL_TESTS: usize = 2;
 
 type Profiles = [(&'static str, fn() -> Profile); 4];
 const SIMULATED: Profiles = [
@@ -86,11 +86,11 @@ const SIMULATED: Profiles = [
 /// Runs a test, whose panic is a failure like another.
 async fn run(test: Test, subject: &Subject) -> Result<(), Failure> {
     let test = AssertUnwindSafe(test(subject)).catch_unwind().await;
-    test.unwrap_or_else(|panic| Err(said(&*panic).into()))
+    test.unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
 }
 
 /// The message of a panic.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
@@ -110,7 +110,7 @@ fn failed(error: &Failure) -> Failed {
 }
 
 /// A real gateway, started by the first test that needs it.
-struct Real {
+struct RealGateway {
     version: &'static str,
     /// Whether it may restart while a test goes on.
     restarts: bool,
@@ -119,7 +119,7 @@ struct Real {
     table: Arc<Table>,
 }
 
-impl Real {
+impl RealGateway {
     fn new(version: &'static str, restarts: bool, runtime: &Arc<Runtime>, table: &Arc<Table>) -> Arc<Mutex<Self>> {
         let (runtime, table) = (Arc::clone(runtime), Arc::clone(table));
         Arc::new(Mutex::new(Self { version, restarts, runtime, gateway: None, table }))
@@ -138,7 +138,7 @@ impl Real {
     fn run(&mut self, name: &'static str, test: Test) -> Result<(), Failure> {
         let runtime = Arc::clone(&self.runtime);
         runtime.block_on(self.passes(test))?;
-        self.table.pass(self.version, name);
+        self.table.record_pass(self.version, name);
         Ok(())
     }
 
@@ -152,12 +152,12 @@ impl Real {
             let mut link = subject.client.link();
             link.mark_unchanged();
             let outcome = run(test, &subject).await;
-            self.table.see(self.version, &subject);
+            self.table.record_facts(self.version, &subject);
             let Err(error) = outcome else { return Ok(()) };
             left -= 1;
             // One of 2026.7 may be at work for so long after a new agent that a busy machine makes it miss a deadline.
             let late = matches!(error.downcast_ref(), Some(CallError::Deadline(_)));
-            let restarted = self.restarts && tokio::time::timeout(MOMENT, link.changed()).await.is_ok();
+            let restarted = self.restarts && tokio::time::timeout(DISCONNECT_TIMEOUT, link.changed()).await.is_ok();
             if left == 0 || !(late || restarted) {
                 return Err(error);
             }
@@ -182,23 +182,24 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let runtime = Arc::new(runtime);
     let table = Arc::<Table>::default();
-    if let Ok(version) = std::env::var(TRY) {
+    if let Ok(version) = std::env::var(TRY_VERSION) {
         let version: &str = version.leak();
-        let trials = Real::trials(&Real::new(version, true, &runtime, &table), version);
+        let trials = RealGateway::trials(&RealGateway::new(version, true, &runtime, &table), version);
         let conclusion = libtest_mimic::run(&arguments, trials);
         table.print(version, &SUITE.map(|(name, _)| name));
         conclusion.exit();
     }
     // Those that wait for minutes begin first and take no place from the others.
-    let mut trials = kills::waiting(&runtime);
-    arguments.test_threads.get_or_insert(PLACES + trials.len());
+    let mut trials = kills::slow_trials(&runtime);
+    arguments.test_threads.get_or_insert(PARALLEL_TESTS + trials.len());
     for (version, profile) in SIMULATED.into_iter().chain(mixed_profiles::PROFILES) {
         for (name, test) in SUITE {
             trials.push(Trial::test(format!("simulator {version}: {name}"), move || on_simulator(test, profile)));
         }
     }
     for (version, _) in SIMULATED {
-        trials.extend(Real::trials(&Real::new(version, version == RESTARTS, &runtime, &table), version));
+        trials
+            .extend(RealGateway::trials(&RealGateway::new(version, version == RESTARTING, &runtime, &table), version));
     }
     trials.extend(heartbeats::trials(&runtime));
     trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));

@@ -9,14 +9,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::subject::{PATIENCE, Subject};
+use crate::subject::{STEP_TIMEOUT, Subject};
 
 impl Subject {
     /// Makes a request, again when the gateway restarts meanwhile.
-    pub(crate) async fn ask(&self, method: &str, params: &Value) -> Result<Value, Failure> {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) async fn request(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+        let end = Instant::now() + STEP_TIMEOUT;
         loop {
-            match tokio::time::timeout(PATIENCE, self.ask_once(method, params)).await? {
+            match tokio::time::timeout(STEP_TIMEOUT, self.request_once(method, params)).await? {
                 Err(error) if Instant::now() > end => return Err(format!("{method}: {error}").into()),
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
                 answer => return answer,
@@ -24,7 +24,7 @@ impl Subject {
         }
     }
 
-    async fn ask_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+    async fn request_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
         let settings = self.settings.clone();
         let stream = self.dial.dial(&settings.url, &settings.trust).await?;
         let (mut socket, _) = tokio_tungstenite::client_async(settings.url.as_str(), stream).await?;
@@ -33,7 +33,7 @@ impl Subject {
             while let Some(output) = session.output() {
                 match output {
                     Output::Send(text) => socket.send(Message::text(text)).await?,
-                    Output::Up(_) => session.request(1, method, params, PATIENCE, Instant::now()),
+                    Output::Up(_) => session.request(1, method, params, STEP_TIMEOUT, Instant::now()),
                     Output::Done { result, .. } => return Ok(serde_json::from_str(result?.get())?),
                     Output::Event { .. } | Output::Gap => {}
                     Output::Refused(refusal) => return Err(refusal.message.into()),

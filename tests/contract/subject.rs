@@ -18,7 +18,7 @@ use muster_simulator::{FileLink, Simulator};
 use url::Url;
 
 /// How long anything may take: for a minute older gateways may take no more config writes.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Counts requests by method.
 #[derive(Debug, Default)]
@@ -34,9 +34,9 @@ impl Meter for Counts {
     }
 }
 
-struct Simulated(Simulator);
+struct SimulatorDial(Simulator);
 
-impl Dial for Simulated {
+impl Dial for SimulatorDial {
     fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         Box::pin(async { Ok(Box::new(self.0.connect()?) as Box<dyn ByteStream>) })
     }
@@ -62,15 +62,15 @@ enum Host {
 impl Subject {
     pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
         let host = Host::Simulated(simulator.clone());
-        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(Simulated(simulator)), host).await
+        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(SimulatorDial(simulator)), host).await
     }
 
     pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
-        Self::real_by(gateway, Auth::Token(gateway.token().into())).await
+        Self::real_with_auth(gateway, Auth::Token(gateway.token().into())).await
     }
 
     /// The same, with what the gateway asks for.
-    pub(crate) async fn real_by(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
+    pub(crate) async fn real_with_auth(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
         let host = Host::Real(gateway.home().to_owned());
         Self::connect(&gateway.url(), auth, Arc::new(Network), host).await
     }
@@ -80,7 +80,7 @@ impl Subject {
     }
 
     /// Another client of the same gateway.
-    pub(crate) async fn another(&self) -> Result<Self, Failure> {
+    pub(crate) async fn second_client(&self) -> Result<Self, Failure> {
         Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
     }
 
@@ -90,7 +90,7 @@ impl Subject {
         // Other agents are left as they are.
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
-        tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
+        tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial, host };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
@@ -114,12 +114,12 @@ impl Subject {
 
     /// Waits for something to be seen in the inventory.
     pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<Arc<Inventory>, Failure> {
-        let missing = || format!("{what}: not within {PATIENCE:?}: {:?}", self.client.inventory().borrow());
-        Ok(self.sees(PATIENCE, seen).await?.ok_or_else(missing)?)
+        let missing = || format!("{what}: not within {STEP_TIMEOUT:?}: {:?}", self.client.inventory().borrow());
+        Ok(self.seen_within(STEP_TIMEOUT, seen).await?.ok_or_else(missing)?)
     }
 
     /// The inventory in which something is seen, if it is in this time.
-    pub(crate) async fn sees(
+    pub(crate) async fn seen_within(
         &self,
         time: Duration,
         seen: impl Fn(&Inventory) -> bool,
@@ -154,7 +154,7 @@ impl Subject {
     }
 
     async fn until_files(&self, id: &str) -> Result<(), Failure> {
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + STEP_TIMEOUT;
         loop {
             match self.client.files_list(id).await {
                 Ok(_) => return Ok(()),
@@ -171,11 +171,11 @@ impl Subject {
     }
 
     /// Writes a file in an agent's workspace on the gateway's disk.
-    pub(crate) fn put(&self, agent: &AgentEntry, name: &str, content: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write_file(&self, agent: &AgentEntry, name: &str, content: &[u8]) -> Result<(), Failure> {
         match &self.host {
             Host::Simulated(simulator) => simulator.edit_bytes(&agent.id, name, Some(content)),
             Host::Real(home) => {
-                let path = Self::make_room(home, agent, name)?;
+                let path = Self::vacant_path(home, agent, name)?;
                 std::fs::write(path, content)?;
             }
         }
@@ -183,11 +183,11 @@ impl Subject {
     }
 
     /// Puts a link in the place of a file in an agent's workspace.
-    pub(crate) fn link(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
+    pub(crate) fn link_file(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
         match &self.host {
             Host::Simulated(simulator) => simulator.link_file(&agent.id, name, link),
             Host::Real(home) => {
-                let path = Self::make_room(home, agent, name)?;
+                let path = Self::vacant_path(home, agent, name)?;
                 let target = home.join(format!("outside-{}-{name}", agent.id));
                 std::fs::write(&target, "theirs")?;
                 match link {
@@ -200,7 +200,7 @@ impl Subject {
     }
 
     /// The path of a workspace file where nothing stands now.
-    fn make_room(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
+    fn vacant_path(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
         let path = home.join(agent.workspace.trim_start_matches("~/")).join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
@@ -210,7 +210,7 @@ impl Subject {
 
     /// An agent that is registered.
     pub(crate) async fn agent(&self) -> Result<AgentEntry, Failure> {
-        let entry = entry();
+        let entry = new_entry();
         self.register(std::slice::from_ref(&entry)).await?;
         Ok(entry)
     }
@@ -230,18 +230,18 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
 }
 
 /// Why a real gateway does not let in who comes with this.
-pub(crate) async fn refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
+pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
     let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
     let mut link = client.link();
     let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
-    match &*tokio::time::timeout(PATIENCE, refused).await?? {
+    match &*tokio::time::timeout(STEP_TIMEOUT, refused).await?? {
         ConnectionState::Refused(refusal) => Ok(refusal.kind.clone()),
         other => Err(format!("it was not refused: {other:?}").into()),
     }
 }
 
 /// The entry of an agent that no gateway has had yet.
-pub(crate) fn entry() -> AgentEntry {
+pub(crate) fn new_entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     AgentEntry {

@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::subject::{PATIENCE, Subject, entry};
+use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
 
 fn session(id: &str) -> String {
     format!("agent:{id}:main")
@@ -36,7 +36,7 @@ pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_no_entr
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let before = gateway.count("config.patch");
-    let entries: Vec<_> = (0..6).map(|_| entry()).collect();
+    let entries: Vec<_> = (0..6).map(|_| new_entry()).collect();
     gateway.register(&entries).await?;
     let writes = gateway.count("config.patch") - before;
     assert!(writes <= 3, "{writes} config writes for 6 agents");
@@ -46,7 +46,7 @@ pub(crate) async fn a_burst_of_entries_takes_few_config_writes_and_loses_no_entr
 pub(crate) async fn a_changed_entry_changes_its_own_fields_and_keeps_foreign_fields(
     gateway: &Subject,
 ) -> Result<(), Failure> {
-    let (first, other) = (entry(), entry());
+    let (first, other) = (new_entry(), new_entry());
     gateway.register(&[first.clone(), other.clone()]).await?;
     // Through this client, which keeps writes apart where one of two in a second is lost.
     let heartbeat = HeartbeatEntry { prompt: Some("Theirs".into()), ..first.heartbeat.clone() };
@@ -63,10 +63,10 @@ pub(crate) async fn a_changed_entry_changes_its_own_fields_and_keeps_foreign_fie
 
 pub(crate) async fn a_text_with_variable_syntax_is_read_unchanged(gateway: &Subject) -> Result<(), Failure> {
     let text = "x ${HOME} $${HOME} ${NOT_SET} y".to_owned();
-    let heartbeat = HeartbeatEntry { prompt: Some(text.clone()), ..entry().heartbeat };
-    let named = AgentEntry { name: Some(text.clone()), heartbeat, ..entry() };
+    let heartbeat = HeartbeatEntry { prompt: Some(text.clone()), ..new_entry().heartbeat };
+    let named = AgentEntry { name: Some(text.clone()), heartbeat, ..new_entry() };
     gateway.register(std::slice::from_ref(&named)).await?;
-    let config = gateway.ask("config.get", &json!({})).await?;
+    let config = gateway.request("config.get", &json!({})).await?;
     let agents = &config["resolved"]["agents"];
     let listed = agents["list"].as_array().and_then(|list| list.iter().find(|entry| entry["id"] == *named.id));
     let read = listed.or_else(|| agents["entries"].get(&named.id)).ok_or("the gateway does not show its entry")?;
@@ -78,14 +78,14 @@ pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_wr
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let written = gateway.count("config.patch");
-    let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..entry() };
+    let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..new_entry() };
     gateway.client.submit(named.clone());
     let mut writes = gateway.client.writes();
     let accepted = |writes: &ConfigWrites| writes.rewritten.contains_key(&named.id);
     let stored_so = |inventory: &Inventory| inventory.entry_state(&named) == EntryState::Current;
     // 2026.3.2 stores what it is sent.
     tokio::select! {
-        accepted = tokio::time::timeout(PATIENCE, writes.wait_for(|writes| accepted(writes))) => { accepted??; }
+        accepted = tokio::time::timeout(STEP_TIMEOUT, writes.wait_for(|writes| accepted(writes))) => { accepted??; }
         stored = gateway.until("the model", stored_so) => { stored?; }
     }
     assert_eq!(gateway.count("config.patch"), written + 1);
@@ -109,9 +109,9 @@ pub(crate) async fn an_unlisted_file_is_read_or_identified_by_its_size(gateway: 
 }
 
 pub(crate) async fn two_clients_that_write_concurrently_both_succeed(gateway: &Subject) -> Result<(), Failure> {
-    let other = gateway.another().await?;
+    let other = gateway.second_client().await?;
     // One each: a conflict costs a write, and older gateways take three a minute.
-    let (ours, theirs) = ([entry()], [entry()]);
+    let (ours, theirs) = ([new_entry()], [new_entry()]);
     // 2026.5.28 and 2026.7.1 can lose one of two writes of different clients (measured); whoever reads again sees it.
     let mut left = if gateway.inventory().await?.capabilities.roster == RosterShape::List { 3 } else { 1 };
     loop {
@@ -132,11 +132,11 @@ pub(crate) async fn two_clients_that_write_concurrently_both_succeed(gateway: &S
 pub(crate) async fn changes_of_another_client_are_seen_by_an_event_or_the_next_read(
     gateway: &Subject,
 ) -> Result<(), Failure> {
-    let tells = gateway.inventory().await?.capabilities.roster == RosterShape::Entries;
-    let other = gateway.another().await?;
+    let reports_changes = gateway.inventory().await?.capabilities.roster == RosterShape::Entries;
+    let other = gateway.second_client().await?;
     // It tells nothing when the file watcher notices a write in the moment in which it is being applied; then the next resync
     // finds it. On 2026.9.6 that is rare, on 2026.9.3 it is one write in two (measured).
-    for _ in 0..if tells { 3 } else { 1 } {
+    for _ in 0..if reports_changes { 3 } else { 1 } {
         let (first, second) = (gateway.agent().await?, gateway.agent().await?);
         let renamed = AgentEntry { name: Some("By Another".into()), ..first };
         other.register(std::slice::from_ref(&renamed)).await?;
@@ -144,18 +144,18 @@ pub(crate) async fn changes_of_another_client_are_seen_by_an_event_or_the_next_r
         let seen = |inventory: &Inventory| {
             inventory.entry_state(&renamed) == EntryState::Current && !inventory.agents.contains_key(&second.id)
         };
-        if tells && gateway.sees(Duration::from_secs(30), seen).await?.is_some() {
+        if reports_changes && gateway.seen_within(Duration::from_secs(30), seen).await?.is_some() {
             return Ok(());
         }
         gateway.client.resync().await;
         gateway.until("what the other one did", seen).await?;
     }
-    if tells { Err("the gateway told of none of the changes".into()) } else { Ok(()) }
+    if reports_changes { Err("the gateway told of none of the changes".into()) } else { Ok(()) }
 }
 
 /// Deletes an agent. 2026.8.1 to 2026.9.3 show the config of before for a moment; then a second time finds it gone.
 async fn remove(gateway: &Subject, id: &str) -> Result<(), Failure> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + STEP_TIMEOUT;
     let mut contradicted = false;
     loop {
         match gateway.client.agent_delete(id, true).await {
@@ -214,7 +214,7 @@ pub(crate) async fn a_binary_file_is_identified_by_its_bytes_and_can_be_replaced
     let agent = gateway.agent().await?;
     gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
     let utf16: Vec<u8> = "\u{feff}Grüße".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    gateway.put(&agent, "SOUL.md", &utf16)?;
+    gateway.write_file(&agent, "SOUL.md", &utf16)?;
     let read = gateway.client.file_get(&agent.id, "SOUL.md").await?.ok_or("not there")?;
     assert!(read.text.contains('\u{fffd}'), "{read:?}");
     assert_eq!(read.info.size, i64::try_from(utf16.len())?);
@@ -234,7 +234,7 @@ pub(crate) async fn a_link_in_place_of_a_file_is_listed_as_missing_and_neither_r
     let agent = gateway.agent().await?;
     for (name, link) in [("SOUL.md", FileLink::Hard), ("USER.md", FileLink::Symbolic)] {
         gateway.client.file_set(&agent.id, name, "ours", None).await?;
-        gateway.link(&agent, name, link)?;
+        gateway.link_file(&agent, name, link)?;
         let listed = gateway.client.files_list(&agent.id).await?;
         let listed = listed.iter().find(|file| file.name == name).ok_or("not listed")?;
         assert!(listed.missing, "{listed:?}");
@@ -251,7 +251,7 @@ pub(crate) async fn a_file_too_large_to_read_is_listed_and_can_be_replaced(gatew
     let agent = gateway.agent().await?;
     let large = vec![b'x'; 17 * 1024 * 1024];
     gateway.client.file_set(&agent.id, "SOUL.md", "ours", None).await?;
-    gateway.put(&agent, "SOUL.md", &large)?;
+    gateway.write_file(&agent, "SOUL.md", &large)?;
     let listed = gateway.client.files_list(&agent.id).await?;
     let listed = listed.iter().find(|file| file.name == "SOUL.md").ok_or("not listed")?;
     assert_eq!((listed.missing, listed.size), (false, i64::try_from(large.len())?));

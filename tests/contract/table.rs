@@ -11,7 +11,7 @@ use muster_harness::Failure;
 use crate::subject::Subject;
 
 /// Set to `write`, the table is written into the document and not compared with it.
-const VARIABLE: &str = "MUSTER_COMPATIBILITY";
+const WRITE_VARIABLE: &str = "MUSTER_COMPATIBILITY";
 const BEGIN: &str = "<!-- printed by the contract tests -->\n";
 const END: &str = "<!-- end -->\n";
 
@@ -38,7 +38,7 @@ struct Rows {
 
 impl Table {
     /// Takes what a gateway of this version has shown.
-    pub(crate) fn see(&self, version: &'static str, subject: &Subject) {
+    pub(crate) fn record_facts(&self, version: &'static str, subject: &Subject) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = rows.facts.entry(version).or_default();
         if let ConnectionState::Up(hello) = &*subject.client.link().borrow() {
@@ -58,7 +58,7 @@ impl Table {
     }
 
     /// A test has passed on a gateway of this version.
-    pub(crate) fn pass(&self, version: &'static str, test: &'static str) {
+    pub(crate) fn record_pass(&self, version: &'static str, test: &'static str) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rows.passed.entry(test).or_default().insert(version);
     }
@@ -92,10 +92,12 @@ impl Table {
             Some((head, old, tail))
         };
         let (head, old, tail) = place().ok_or("docs/compatibility.md has no place for the table")?;
-        if std::env::var(VARIABLE).is_ok_and(|value| value == "write") {
+        if std::env::var(WRITE_VARIABLE).is_ok_and(|value| value == "write") {
             std::fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}"))?;
         } else if old != table {
-            return Err(format!("docs/compatibility.md is not the table above; write it with {VARIABLE}=write").into());
+            return Err(
+                format!("docs/compatibility.md is not the table above; write it with {WRITE_VARIABLE}=write").into()
+            );
         }
         Ok(())
     }
@@ -117,8 +119,8 @@ impl Rows {
         row("roster in its config", &|v| of(v).roster.to_owned());
         row("workspace files that it takes, of ten", &|v| of(v).accepted.len().to_string());
         row("the others are folded into AGENTS.md", &|v| folded(&of(v).accepted));
-        row("gives hashes of files and takes them as a precondition", &|v| word(of(v).file_hashes));
-        row("an agent's main session is deleted on its own", &|v| word(of(v).main_session_delete));
+        row("gives hashes of files and takes them as a precondition", &|v| yes_no(of(v).file_hashes));
+        row("an agent's main session is deleted on its own", &|v| yes_no(of(v).main_session_delete));
         for test in tests {
             let passed = self.passed.get(test).cloned().unwrap_or_default();
             row(&test.replace('_', " "), &|version| if passed.contains(version) { "passed" } else { "" }.to_owned());
@@ -127,8 +129,8 @@ impl Rows {
     }
 }
 
-fn word(so: bool) -> String {
-    if so { "yes" } else { "no" }.to_owned()
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
 }
 
 fn folded(accepted: &BTreeSet<String>) -> String {

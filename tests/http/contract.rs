@@ -8,11 +8,11 @@ use muster::http::people;
 use serde_json::{Value, json};
 
 use crate::memory::MemoryStore;
-use crate::memory_rbac::Allowed;
+use crate::memory_rbac::MemoryRbac;
 use crate::rig::{ADMIN, Rig, answer};
 
 /// The routes that agents call.
-const OF_AGENTS: [&str; 3] = ["/api/v1/agents/{id}/heartbeat", "/api/v1/agent/heartbeat", "/api/v1/agent/healthz"];
+const AGENT_ROUTES: [&str; 3] = ["/api/v1/agents/{id}/heartbeat", "/api/v1/agent/heartbeat", "/api/v1/agent/healthz"];
 
 fn document() -> Value {
     serde_json::from_str(people::OPENAPI).unwrap()
@@ -23,14 +23,14 @@ async fn the_openapi_document_lists_exactly_the_served_routes_and_methods() {
     let rig = Rig::new();
     let document = document();
     let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let routed: BTreeSet<_> = people::paths::<MemoryStore, Allowed>().into_iter().chain(OF_AGENTS).collect();
+    let routed: BTreeSet<_> = people::paths::<MemoryStore, MemoryRbac>().into_iter().chain(AGENT_ROUTES).collect();
     assert_eq!(described, routed);
     for path in described {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let request = Request::builder().method(method).uri(path.replace("{id}", "x"));
             let status = rig.send(request.body(Body::empty()).unwrap()).await.status();
-            let there = document["paths"][path].get(method.to_lowercase()).is_some();
-            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, there, "{method} {path}: {status}");
+            let described_method = document["paths"][path].get(method.to_lowercase()).is_some();
+            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, described_method, "{method} {path}: {status}");
         }
     }
 }

@@ -181,20 +181,20 @@ async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     for _ in 0..5 {
         assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     }
-    assert_eq!(*rig.access.asked.lock().unwrap(), (1, 1));
+    assert_eq!(*rig.access.review_counts.lock().unwrap(), (1, 1));
     rig.access.users.lock().unwrap().remove(ADMIN);
     tokio::time::advance(Duration::from_secs(10)).await;
-    *rig.access.down.lock().unwrap() = true;
+    *rig.access.unavailable.lock().unwrap() = true;
     let down = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((down.status, &down.headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
-    *rig.access.down.lock().unwrap() = false;
+    *rig.access.unavailable.lock().unwrap() = false;
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_partial_list_is_served_before_the_caches_are_synced() {
     let rig = Rig::new();
-    rig.synced(false);
+    rig.set_synced(false);
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((answer.status, &answer.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("starting")));
 }
@@ -204,14 +204,14 @@ async fn events_are_read_with_the_users_own_token() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
-    let told = rig.get(ADMIN, &path).await;
-    assert_eq!((told.status, &told.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
+    let events = rig.get(ADMIN, &path).await;
+    assert_eq!((events.status, &events.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
     assert_eq!(rig.get(VIEWER, &path).await.status, StatusCode::FORBIDDEN);
 }
 
-struct One(Simulator);
+struct SingleGateway(Simulator);
 
-impl Dial for One {
+impl Dial for SingleGateway {
     fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, std::io::Result<Box<dyn ByteStream>>> {
         let simulator = self.0.clone();
         Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
@@ -224,7 +224,8 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
     let state = State::new(rig.store.clone());
     let inventories = state.inventories.clone();
-    let gateways = GatewayPool::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
+    let gateways =
+        GatewayPool::new(Arc::new(SingleGateway(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
     let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
     let link = gateways.ensure(&key, "x", || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
@@ -261,7 +262,7 @@ async fn unknown_tokens_are_rate_limited_before_a_token_review() {
         last = rig.get(&format!("made-up-{n}"), "/api/v1/agents").await.status;
     }
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
-    let asked = rig.access.asked.lock().unwrap().0;
+    let asked = rig.access.review_counts.lock().unwrap().0;
     assert!(asked <= 62, "{asked}");
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "who is known comes through");
     let early = rig.get(VIEWER, "/api/v1/agents").await;

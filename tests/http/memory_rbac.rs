@@ -12,27 +12,35 @@ use serde_json::Value;
 use crate::memory::{InMemory, MemoryStore};
 
 /// A right as a Role gives it: who, which verb, which kind, in which namespace (`*` is all).
-type Rule = (&'static str, Verb, ResourceKind, &'static str);
+type RbacRule = (&'static str, Verb, ResourceKind, &'static str);
 
 /// Clones share it.
 #[derive(Clone)]
-pub(crate) struct Allowed {
+pub(crate) struct MemoryRbac {
     pub(crate) store: MemoryStore,
     pub(crate) users: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
-    pub(crate) rules: Arc<Mutex<BTreeSet<Rule>>>,
+    pub(crate) rules: Arc<Mutex<BTreeSet<RbacRule>>>,
     /// How often Kubernetes was asked who somebody is, and what they may do.
-    pub(crate) asked: Arc<Mutex<(usize, usize)>>,
+    pub(crate) review_counts: Arc<Mutex<(usize, usize)>>,
     /// Who wrote what.
     pub(crate) audit: Arc<Mutex<Vec<String>>>,
-    pub(crate) down: Arc<Mutex<bool>>,
+    pub(crate) unavailable: Arc<Mutex<bool>>,
     /// Whether Kubernetes never answers who somebody is.
     pub(crate) silent: Arc<Mutex<bool>>,
 }
 
-impl Allowed {
+impl MemoryRbac {
     pub(crate) fn new(store: MemoryStore) -> Self {
-        let (users, rules, asked) = (Arc::default(), Arc::default(), Arc::default());
-        Self { store, users, rules, asked, audit: Arc::default(), down: Arc::default(), silent: Arc::default() }
+        let (users, rules, review_counts) = (Arc::default(), Arc::default(), Arc::default());
+        Self {
+            store,
+            users,
+            rules,
+            review_counts,
+            audit: Arc::default(),
+            unavailable: Arc::default(),
+            silent: Arc::default(),
+        }
     }
 
     pub(crate) fn allow(&self, user: &'static str, verbs: &[Verb], kinds: &[ResourceKind], namespace: &'static str) {
@@ -42,19 +50,19 @@ impl Allowed {
         }
     }
 
-    fn has(&self, user: &str, right: &Permission) -> bool {
-        let place = |ns: &str| ns == "*" || right.namespace.as_deref() == Some(ns);
+    fn allows(&self, user: &str, right: &Permission) -> bool {
+        let in_namespace = |ns: &str| ns == "*" || right.namespace.as_deref() == Some(ns);
         let rules = self.rules.lock().unwrap();
         rules
             .iter()
-            .any(|(who, verb, kind, ns)| *who == user && *verb == right.verb && *kind == right.kind && place(ns))
+            .any(|(who, verb, kind, ns)| *who == user && *verb == right.verb && *kind == right.kind && in_namespace(ns))
     }
 
-    fn write(&self, token: &SecretString, right: &Permission) -> Result<(), AccessError> {
+    fn authorize_write(&self, token: &SecretString, right: &Permission) -> Result<(), AccessError> {
         let users = self.users.lock().unwrap();
         let refused = |code| AccessError::Refused { code, message: "no".into() };
         let user = users.get(token.expose_secret()).ok_or_else(|| refused(401))?;
-        if !self.has(user, right) {
+        if !self.allows(user, right) {
             return Err(refused(403));
         }
         self.audit.lock().unwrap().push(format!("{user} {} {}", right.verb.as_str(), right.kind.resource()));
@@ -73,7 +81,7 @@ impl Allowed {
         if uid.is_some_and(|uid| *uid != value["metadata"]["uid"]) {
             return Err(AccessError::Refused { code: 409, message: "another object".into() });
         }
-        merge(&mut value, patch);
+        merge_patch(&mut value, patch);
         let invalid = |e: serde_json::Error| AccessError::Refused { code: 422, message: e.to_string() };
         let object: K = serde_json::from_value(value.clone()).map_err(invalid)?;
         table.insert(ObjectKey::of(object.meta()), object);
@@ -81,7 +89,7 @@ impl Allowed {
     }
 }
 
-fn merge(value: &mut Value, patch: &Value) {
+fn merge_patch(value: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *value = patch.clone();
         return;
@@ -94,18 +102,18 @@ fn merge(value: &mut Value, patch: &Value) {
         if patch.is_null() {
             object.remove(key);
         } else {
-            merge(object.entry(key).or_insert(Value::Null), patch);
+            merge_patch(object.entry(key).or_insert(Value::Null), patch);
         }
     }
 }
 
-impl Access for Allowed {
+impl Access for MemoryRbac {
     async fn identify(&self, token: &SecretString, _: bool) -> Result<Option<User>, AccessError> {
-        self.asked.lock().unwrap().0 += 1;
+        self.review_counts.lock().unwrap().0 += 1;
         if *self.silent.lock().unwrap() {
             std::future::pending::<()>().await;
         }
-        if *self.down.lock().unwrap() {
+        if *self.unavailable.lock().unwrap() {
             return Err(AccessError::Failed("away".into()));
         }
         let users = self.users.lock().unwrap();
@@ -114,13 +122,13 @@ impl Access for Allowed {
     }
 
     async fn allowed(&self, user: &User, right: &Permission) -> Result<bool, AccessError> {
-        self.asked.lock().unwrap().1 += 1;
-        Ok(self.has(&user.name, right))
+        self.review_counts.lock().unwrap().1 += 1;
+        Ok(self.allows(&user.name, right))
     }
 
     async fn create_agent(&self, token: &SecretString, agent: &Agent) -> Result<Agent, AccessError> {
         let key = ObjectKey::of(&agent.metadata);
-        self.write(token, &Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace))?;
+        self.authorize_write(token, &Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace))?;
         if self.store.state().agents.contains_key(&key) {
             return Err(AccessError::Refused { code: 409, message: format!("agents {:?} already exists", key.name) });
         }
@@ -134,7 +142,7 @@ impl Access for Allowed {
         (kind, key): (ResourceKind, &ObjectKey),
         patch: &Value,
     ) -> Result<Value, AccessError> {
-        self.write(token, &Permission::with(Verb::Patch, kind, key))?;
+        self.authorize_write(token, &Permission::with(Verb::Patch, kind, key))?;
         match kind {
             ResourceKind::Agent => self.change::<Agent>(key, patch),
             ResourceKind::Board => self.change::<Board>(key, patch),
@@ -143,7 +151,7 @@ impl Access for Allowed {
     }
 
     async fn delete_agent(&self, token: &SecretString, key: &ObjectKey, uid: &str) -> Result<(), AccessError> {
-        self.write(token, &Permission::with(Verb::Delete, ResourceKind::Agent, key))?;
+        self.authorize_write(token, &Permission::with(Verb::Delete, ResourceKind::Agent, key))?;
         assert_eq!(self.store.state().agents[key].metadata.uid.as_deref(), Some(uid));
         self.store.delete::<Agent>(key);
         Ok(())
@@ -156,7 +164,7 @@ impl Access for Allowed {
         uid: &str,
     ) -> Result<Vec<RecordedEvent>, AccessError> {
         // Whoever may create Agents may read events here.
-        self.write(token, &Permission::within(Verb::Create, ResourceKind::Agent, namespace))?;
+        self.authorize_write(token, &Permission::within(Verb::Create, ResourceKind::Agent, namespace))?;
         let message = format!("about {uid}");
         Ok(vec![RecordedEvent { kind: "Normal".into(), reason: "Woken".into(), message, count: 2, last_seen: None }])
     }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::memory::{InMemory, MemoryStore};
-use crate::memory_rbac::Allowed;
+use crate::memory_rbac::MemoryRbac;
 
 /// May do everything everywhere.
 pub(crate) const ADMIN: &str = "admin-token";
@@ -59,7 +59,7 @@ impl Answer {
 
 pub(crate) struct Rig {
     pub(crate) store: MemoryStore,
-    pub(crate) access: Allowed,
+    pub(crate) access: MemoryRbac,
     pub(crate) feed: Arc<ChangeFeed>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) router: Router,
@@ -69,7 +69,7 @@ impl Rig {
     /// In `fleet`: gateway `gw`, boards `ops` and `web`. In `other`: gateway `gw`, board `ops`.
     pub(crate) fn new() -> Self {
         let store = MemoryStore::new();
-        let access = Allowed::new(store.clone());
+        let access = MemoryRbac::new(store.clone());
         let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
         access.users.lock().unwrap().extend(named);
         access.allow("admin", &ALL, &KINDS, "*");
@@ -109,7 +109,7 @@ impl Rig {
     /// An Agent, and the feed is told.
     pub(crate) fn agent(&self, namespace: &str, name: &str, spec: Value) {
         self.apply::<Agent>(namespace, name, spec);
-        self.tell(namespace, name, false);
+        self.update_feed(namespace, name, false);
     }
 
     /// A worker of the board `ops`.
@@ -130,15 +130,15 @@ impl Rig {
     pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
         let status = serde_json::from_value(status).unwrap();
         self.store.state().agents.get_mut(&ObjectKey::new(namespace, name)).unwrap().status = Some(status);
-        self.tell(namespace, name, false);
+        self.update_feed(namespace, name, false);
     }
 
     /// What the watch does.
-    pub(crate) fn tell(&self, namespace: &str, name: &str, gone: bool) {
+    pub(crate) fn update_feed(&self, namespace: &str, name: &str, gone: bool) {
         self.feed.update(&self.stored(namespace, name), gone);
     }
 
-    pub(crate) fn synced(&self, synced: bool) {
+    pub(crate) fn set_synced(&self, synced: bool) {
         self.probes.synced.store(synced, Ordering::Relaxed);
     }
 

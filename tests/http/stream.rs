@@ -13,9 +13,9 @@ use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
 
 /// What a stream says next.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum StreamItem {
     Agent { id: String, name: String, status: String },
-    Alive,
+    KeepAlive,
     End,
 }
 
@@ -32,17 +32,17 @@ impl Reader {
         Self(response.into_body().into_data_stream())
     }
 
-    async fn next(&mut self) -> Said {
-        let Some(chunk) = self.0.next().await else { return Said::End };
+    async fn next(&mut self) -> StreamItem {
+        let Some(chunk) = self.0.next().await else { return StreamItem::End };
         let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
         if text.starts_with(':') {
-            return Said::Alive;
+            return StreamItem::KeepAlive;
         }
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         assert_eq!(field("event:"), "agent", "{text}");
         let data: Value = serde_json::from_str(field("data:")).unwrap();
-        let word = |name: &str| data["agent"][name].as_str().unwrap().to_owned();
-        Said::Agent { id: field("id:").to_owned(), name: word("name"), status: word("status") }
+        let text_field = |name: &str| data["agent"][name].as_str().unwrap().to_owned();
+        StreamItem::Agent { id: field("id:").to_owned(), name: text_field("name"), status: text_field("status") }
     }
 
     /// The names and states of the next agents.
@@ -50,21 +50,21 @@ impl Reader {
         let mut found = Vec::new();
         while found.len() < number {
             match self.next().await {
-                Said::Agent { name, status, .. } => found.push(format!("{name} {status}")),
-                Said::Alive => {}
-                Said::End => panic!("the stream ended after {found:?}"),
+                StreamItem::Agent { name, status, .. } => found.push(format!("{name} {status}")),
+                StreamItem::KeepAlive => {}
+                StreamItem::End => panic!("the stream ended after {found:?}"),
             }
         }
         found
     }
 
     /// Whether there is nothing to read now.
-    fn silent(&mut self) -> bool {
+    fn is_drained(&mut self) -> bool {
         self.0.next().now_or_never().is_none()
     }
 }
 
-fn phase(rig: &Rig, name: &str, phase: &str) {
+fn set_phase(rig: &Rig, name: &str, phase: &str) {
     rig.status("fleet", name, json!({ "phase": phase }));
 }
 
@@ -75,14 +75,14 @@ async fn a_stream_begins_with_all_agents_and_continues_with_changes() {
     rig.worker("fleet", "b");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(2).await, ["a provisioning", "b provisioning"]);
-    assert!(reader.silent());
-    phase(&rig, "a", "Active");
+    assert!(reader.is_drained());
+    set_phase(&rig, "a", "Active");
     assert_eq!(reader.agents(1).await, ["a active"]);
-    phase(&rig, "a", "Active");
-    assert!(reader.silent(), "nothing changed");
-    rig.tell("fleet", "b", true);
+    set_phase(&rig, "a", "Active");
+    assert!(reader.is_drained(), "nothing changed");
+    rig.update_feed("fleet", "b", true);
     assert_eq!(reader.agents(1).await, ["b deleted"]);
-    assert_eq!(reader.next().await, Said::Alive);
+    assert_eq!(reader.next().await, StreamItem::KeepAlive);
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,16 +92,16 @@ async fn a_reconnected_reader_continues_at_its_last_event_id() {
     rig.worker("fleet", "b");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     reader.agents(1).await;
-    let Said::Agent { id, .. } = reader.next().await else { panic!("no agent") };
+    let StreamItem::Agent { id, .. } = reader.next().await else { panic!("no agent") };
     drop(reader);
-    phase(&rig, "a", "Idle");
-    rig.tell("fleet", "b", true);
+    set_phase(&rig, "a", "Idle");
+    rig.update_feed("fleet", "b", true);
     let mut resumed = Reader::open(&rig, VIEWER, "", Some(&id)).await;
     assert_eq!(resumed.agents(2).await, ["a idle", "b deleted"]);
-    assert!(resumed.silent());
+    assert!(resumed.is_drained());
     let mut other_boot = Reader::open(&rig, VIEWER, "", Some("0123-1")).await;
     assert_eq!(other_boot.agents(1).await, ["a idle"]);
-    assert!(other_boot.silent());
+    assert!(other_boot.is_drained());
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn since_omits_older_agents() {
     rig.status("fleet", "new", seen("2026-03-05T13:00:00Z"));
     let mut reader = Reader::open(&rig, VIEWER, "since=2026-03-05T12:00:00Z", None).await;
     assert_eq!(reader.agents(1).await, ["new idle"]);
-    assert!(reader.silent());
+    assert!(reader.is_drained());
     rig.status("fleet", "old", json!({ "phase": "Offline" }));
     assert_eq!(reader.agents(1).await, ["old offline"], "a change is told whatever its time");
 }
@@ -132,11 +132,11 @@ async fn a_stream_is_filtered_by_board_gateway_and_namespace() {
     ] {
         let mut reader = Reader::open(&rig, ADMIN, query, None).await;
         assert_eq!(reader.agents(1).await, [expected]);
-        assert!(reader.silent(), "{query}");
+        assert!(reader.is_drained(), "{query}");
     }
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(2).await, ["on-web provisioning", "on-ops provisioning"]);
-    assert!(reader.silent(), "another namespace is not told");
+    assert!(reader.is_drained(), "another namespace is not told");
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,20 +149,20 @@ async fn a_slow_reader_skips_intermediate_states() {
     assert_eq!(reader.agents(1).await.len(), 1);
     for n in 0..1000 {
         for agent in 0..100 {
-            phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
+            set_phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
         }
     }
     // What was taken before is at most one batch.
-    let mut told = 0;
-    while !reader.silent_or_count(&mut told) {}
-    assert!((100..=140).contains(&told), "{told} events of 100000 changes");
+    let mut count = 0;
+    while !reader.drained_or_count(&mut count) {}
+    assert!((100..=140).contains(&count), "{count} events of 100000 changes");
 }
 
 impl Reader {
-    fn silent_or_count(&mut self, told: &mut usize) -> bool {
-        let said = self.0.next().now_or_never();
-        *told += usize::from(said.is_some());
-        said.is_none()
+    fn drained_or_count(&mut self, count: &mut usize) -> bool {
+        let item = self.0.next().now_or_never();
+        *count += usize::from(item.is_some());
+        item.is_none()
     }
 }
 
@@ -172,10 +172,10 @@ async fn a_reader_without_its_permission_is_disconnected() {
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(1).await, ["a provisioning"]);
-    assert_eq!(reader.next().await, Said::Alive);
+    assert_eq!(reader.next().await, StreamItem::KeepAlive);
     rig.access.rules.lock().unwrap().retain(|(user, ..)| *user != "viewer");
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +183,7 @@ async fn a_reader_with_an_expired_token_is_disconnected() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     rig.access.users.lock().unwrap().remove(VIEWER);
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,10 +191,10 @@ async fn a_reader_stays_connected_through_a_kubernetes_outage_below_one_minute()
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     for down in [true, true, false, true, true, true, true] {
-        *rig.access.down.lock().unwrap() = down;
-        assert_eq!(reader.next().await, Said::Alive, "{down}");
+        *rig.access.unavailable.lock().unwrap() = down;
+        assert_eq!(reader.next().await, StreamItem::KeepAlive, "{down}");
     }
-    assert_eq!(reader.next().await, Said::End, "a minute is over");
+    assert_eq!(reader.next().await, StreamItem::End, "a minute is over");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,9 +212,9 @@ async fn a_later_permission_adds_the_existing_agents() {
 async fn streams_end_when_the_operator_stops() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
-    assert!(reader.silent());
+    assert!(reader.is_drained());
     rig.feed.end().cancel();
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,6 +241,6 @@ async fn a_deletion_reaches_readers_filtered_by_a_deleted_board() {
     let mut reader = Reader::open(&rig, VIEWER, "board_id=ops", None).await;
     assert_eq!(reader.agents(1).await, ["a provisioning"]);
     rig.store.state().boards.remove(&ObjectKey::new("fleet", "ops"));
-    rig.tell("fleet", "a", true);
+    rig.update_feed("fleet", "a", true);
     assert_eq!(reader.agents(1).await, ["a deleted"]);
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// How long requests are allowed to take here.
-const ALLOWED: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn settings() -> ConnectionSettings {
     ConnectionSettings {
@@ -40,7 +40,7 @@ fn outputs(session: &mut Session) -> Vec<Output> {
 }
 
 /// What was sent, as JSON.
-fn sent(outputs: &[Output]) -> Vec<Value> {
+fn sent_frames(outputs: &[Output]) -> Vec<Value> {
     let text = |output: &Output| match output {
         Output::Send(text) => Some(serde_json::from_str(text).unwrap()),
         _ => None,
@@ -49,7 +49,7 @@ fn sent(outputs: &[Output]) -> Vec<Value> {
 }
 
 /// Tickets that ended, and whether well.
-fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
+fn finished(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     let end = |output: &Output| match output {
         Output::Done { ticket, result } => Some((*ticket, result.clone())),
         _ => None,
@@ -58,7 +58,7 @@ fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
 }
 
 /// A session that was let in.
-fn up(now: Instant) -> Session {
+fn connected_session(now: Instant) -> Session {
     let mut session = Session::new(settings(), now);
     let challenge = json!({ "nonce": "n", "ts": 1 });
     session.receive(&json!({ "type": "event", "event": "connect.challenge", "payload": challenge }).to_string(), now);
@@ -72,7 +72,7 @@ fn up(now: Instant) -> Session {
     session
 }
 
-fn answer(id: &str, payload: &Value) -> String {
+fn response(id: &str, payload: &Value) -> String {
     json!({ "type": "res", "id": id, "ok": true, "payload": payload }).to_string()
 }
 
