@@ -1,4 +1,4 @@
-//! Taking over agents that a gateway has already, and not taking over any other.
+//! Adoption of agents that a gateway already has.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const WRITE_METHODS: [&str; 9] = [
     "chat.send",
 ];
 
-/// A gateway that has an agent which somebody made by hand, and an operator.
+/// An operator, and a gateway with an agent `nova` that no resource declares.
 async fn with_unmanaged_nova() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -53,14 +53,14 @@ fn write_count(gateway: &Simulator) -> usize {
     WRITE_METHODS.iter().map(|method| gateway.count(method)).sum()
 }
 
-/// An Agent for `nova` with these fields on top.
+/// The spec of an Agent for `nova`, with these additional fields.
 fn nova_spec(more: &Value) -> Value {
     let mut spec = json!({ "boardRef": { "name": "ops" }, "agentId": "nova" });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
 
-/// An Agent that adopts `nova` and leaves everything as it is.
+/// The spec of an Agent that adopts `nova` unchanged.
 fn adopt_unchanged_spec() -> Value {
     let names =
         ["AGENTS.md", "SOUL.md", "TOOLS.md", "IDENTITY.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "USER.md"];
@@ -83,7 +83,7 @@ async fn a_taken_id_message_names_the_adoption_policy_and_the_gateway_agent_stay
     assert!(rig.status("nova").binding.is_none());
     rig.run_for(RESYNC).await;
     rig.delete::<Agent>("nova");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     assert_eq!((entry(&gateway), write_count(&gateway)), before);
     assert_eq!(gateway.file("nova", "AGENTS.md").as_deref(), Some("mine"));
 }
@@ -120,12 +120,12 @@ async fn adoption_applies_the_settings_in_the_spec_and_keeps_the_others() {
     assert_eq!(current["heartbeat"], json!({ "every": "5m", "lightContext": true }));
     assert_eq!(current["tools"], json!({ "allow": ["exec"] }));
     let file = |name: &str| gateway.file("nova", name).unwrap_or_default();
-    assert!(file("AGENTS.md").contains(WORKSPACE), "rendered for the workspace that it has");
+    assert!(file("AGENTS.md").contains(WORKSPACE), "AGENTS.md is rendered for the existing workspace");
     assert_eq!(file("MEMORY.md"), "remember");
-    assert_eq!(gateway.file("nova", "BOOTSTRAP.md"), None, "its first run is long over");
+    assert_eq!(gateway.file("nova", "BOOTSTRAP.md"), None, "an adopted agent gets no BOOTSTRAP.md");
     let bootstrap = rig.status("nova").files.into_iter().find(|f| f.name == "BOOTSTRAP.md").unwrap();
     assert_eq!(bootstrap.state, FileState::Kept);
-    assert!(gateway.sessions().is_empty(), "no session is made for a label");
+    assert!(gateway.sessions().is_empty(), "a label creates no session");
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +148,7 @@ async fn deleting_an_adopted_agent_keeps_its_workspace_and_orphan_keeps_the_agen
         rig.agent("nova", spec);
         until_agent_ready(&mut rig, "nova").await;
         rig.delete::<Agent>("nova");
-        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
         assert_eq!(gateway.agents().contains_key("nova"), stays, "{policy}");
         assert_eq!(gateway.workspace(WORKSPACE)["SOUL.md"], "old soul", "{policy}");
     }
@@ -164,7 +164,7 @@ async fn an_unused_id_with_adoption_is_created_and_its_workspace_is_deleted_with
     let binding = rig.status("atlas").binding.unwrap();
     assert_eq!((binding.adopted, binding.workspace.as_str()), (false, "/home/openclaw/workspaces/workspace-atlas_2"));
     rig.delete::<Agent>("atlas");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     assert!(gateway.workspace(&binding.workspace).is_empty());
     assert!(gateway.agents().contains_key("nova"));
 }
@@ -175,9 +175,9 @@ async fn an_adopted_agent_moved_or_removed_at_the_gateway_returns_to_its_workspa
     rig.agent("nova", adopt_unchanged_spec());
     until_agent_ready(&mut rig, "nova").await;
     gateway.edit_config(|config| config["agents"]["entries"]["nova"]["workspace"] = json!("/elsewhere"));
-    rig.until("the old place", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
+    rig.until("the former workspace", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
     gateway.remove_agent("nova");
-    rig.until("the agent", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
+    rig.until("the agent to be created again", |_| entry(&gateway)["workspace"] == json!(WORKSPACE)).await;
     until_agent_ready(&mut rig, "nova").await;
 }
 
@@ -189,7 +189,7 @@ async fn the_older_of_two_adopters_gets_the_agent_and_deleting_the_other_removes
     until_agent_ready(&mut rig, "nova").await;
     rig.until_reason("nova-too", "AgentIdTaken").await;
     rig.delete::<Agent>("nova-too");
-    rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
+    rig.until("the deletion of one agent", |rig| rig.store.state().agents.len() == 1).await;
     rig.run_for(RESYNC).await;
     assert!(gateway.agents().contains_key("nova"));
     assert_eq!(rig.condition("nova", ConditionType::Ready).0, "True");
@@ -228,15 +228,15 @@ async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     rig.agent("nova", adopt_unchanged_spec());
     let agents = |rig: &Rig| rig.store.state().agents.clone();
     let bound = |rig: &Rig| agents(rig).values().all(|agent| Binding::of(agent).is_some());
-    rig.until("both to be bound", bound).await;
+    rig.until("both agents to be bound", bound).await;
     let taken = |agent: &Agent| {
         let conditions = agent.status.clone().unwrap_or_default().conditions;
         find(&conditions, ConditionType::Ready).is_some_and(|ready| ready.reason == "AgentIdTaken")
     };
-    rig.until("one to be told", |rig| agents(rig).values().filter(|agent| taken(agent)).count() == 1).await;
+    rig.until("AgentIdTaken on one agent", |rig| agents(rig).values().filter(|agent| taken(agent)).count() == 1).await;
     let loser = agents(&rig).into_iter().find(|(_, agent)| taken(agent)).unwrap().0;
     rig.store.delete::<Agent>(&loser);
-    rig.until("the end of one", |rig| rig.store.state().agents.len() == 1).await;
+    rig.until("the deletion of one agent", |rig| rig.store.state().agents.len() == 1).await;
     rig.run_for(RESYNC).await;
     assert_eq!((gateway.count("agents.delete"), &entry(&gateway)["workspace"]), (0, &json!(WORKSPACE)));
     assert!(agents(&rig).values().all(is_ready));

@@ -1,4 +1,4 @@
-//! How Muster gets into a gateway that sees it as remote, and again when something of that changes.
+//! Authentication and pairing at a gateway that sees Muster as remote, and changes of credentials.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-/// The credential that takes the place of the first one: a word that stands nowhere else.
+/// The new credential: a word that occurs nowhere else.
 const NEW_CREDENTIAL: &str = "quokka-4711";
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
@@ -34,7 +34,7 @@ async fn until_pairing(rig: &mut Rig) -> Pairing {
     status(rig).pairing.unwrap()
 }
 
-/// What the device Secret holds under a key.
+/// The value of a key in the device Secret.
 fn device_secret_value(rig: &Rig, key: &str) -> Option<String> {
     let state = rig.store.state();
     let value = state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref()?.get(key)?.0.clone();
@@ -70,11 +70,11 @@ async fn an_unapproved_device_reports_the_approval_command_and_its_expiry_and_co
         event.message
     );
     rig.run_for(Duration::from_mins(1)).await;
-    assert_eq!(status(&rig).pairing, Some(pairing.clone()), "the same request has the same end");
+    assert_eq!(status(&rig).pairing, Some(pairing.clone()), "the expiry of the same request is unchanged");
     assert!(gateway.approve_pairing(&pairing.request_id));
     until_ready(&mut rig).await;
     assert_eq!((status(&rig).pairing, condition(&rig, ConditionType::Paired).0.as_str()), (None, "True"));
-    assert!(device_secret_value(&rig, "device-token").is_some(), "what the gateway issued is kept");
+    assert!(device_secret_value(&rig, "device-token").is_some(), "the issued device token is stored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn an_unsafe_pairing_request_id_is_never_part_of_a_command() {
             Fault::on("connect").error("NOT_PAIRED", "pairing\u{1b}[2J required\u{202e}", false).details(details);
         gateway.inject(required.lasting(Duration::from_mins(2)));
         gateway.drop_connections();
-        rig.until("the news", |rig| condition(rig, ConditionType::Paired).1 == "PairingRequired").await;
+        rig.until("the pairing request", |rig| condition(rig, ConditionType::Paired).1 == "PairingRequired").await;
         let (_, _, message) = condition(&rig, ConditionType::Paired);
         assert_eq!(status(&rig).pairing, None);
         for part in
@@ -148,17 +148,18 @@ async fn authenticated_reports_a_changed_credential_while_the_device_token_still
     gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
     let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
-    rig.until("the news", |rig| authenticated(rig).2.contains("token of its own device")).await;
+    rig.until("the report of the changed credential", |rig| authenticated(rig).2.contains("token of its own device"))
+        .await;
     assert_eq!((authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()), ("True", "True"));
     assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
     assert_eq!(
         device_secret_value(&rig, "last-good-credential").as_deref(),
         Some("secret-token"),
-        "what did not work is not kept"
+        "a refused credential is not stored"
     );
     rig.secret("gw-auth", "token", NEW_CREDENTIAL);
-    rig.until("the shared credential", |rig| authenticated(rig).2.starts_with("the gateway granted")).await;
-    rig.until("it to be kept", |rig| {
+    rig.until("the use of the shared credential", |rig| authenticated(rig).2.starts_with("the gateway granted")).await;
+    rig.until("the new credential to be stored", |rig| {
         device_secret_value(rig, "last-good-credential").as_deref() == Some(NEW_CREDENTIAL)
     })
     .await;
@@ -176,13 +177,16 @@ async fn a_credential_rotated_in_its_secret_is_used_without_a_restart() {
     assert_eq!(
         device_secret_value(&rig, "last-good-credential").as_deref(),
         Some(NEW_CREDENTIAL),
-        "while nothing was refused"
+        "the new credential is read before a refusal"
     );
     gateway.drop_connections();
     rig.run_for(Duration::from_secs(30)).await;
     until_ready(&mut rig).await;
     let refused = |call: &Call| call.method == "connect" && call.outcome != Outcome::Ok;
-    assert!(!gateway.calls().iter().any(refused), "the Secret was read before the gateway refused what it held");
+    assert!(
+        !gateway.calls().iter().any(refused),
+        "the Secret is read before the gateway refuses the former credential"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +195,7 @@ async fn a_credential_changed_at_the_gateway_first_fails_until_the_secret_is_upd
     until_ready(&mut rig).await;
     gateway.change_token(NEW_CREDENTIAL);
     gateway.restart();
-    rig.until("the refusal", |rig| condition(rig, ConditionType::Authenticated).1 == "BadCredentials").await;
+    rig.until("BadCredentials", |rig| condition(rig, ConditionType::Authenticated).1 == "BadCredentials").await;
     rig.secret("gw-auth", "token", NEW_CREDENTIAL);
     until_ready(&mut rig).await;
 }
@@ -211,7 +215,7 @@ async fn no_credential_appears_in_the_status_or_in_an_event() {
     }
 }
 
-/// A gateway that asks for a password, with this in the Secret.
+/// A gateway that requires a password, and a Secret with `secret` as the password.
 fn with_password((rig, _): (Rig, Simulator), secret: &str) -> (Rig, Simulator) {
     let gateway = Simulator::new(Profile::v2026_9_6().with_password(NEW_CREDENTIAL));
     rig.host("gw", &gateway);
@@ -254,13 +258,13 @@ async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
     for (remote, rig) in [(false, Rig::new()), (true, Rig::remote())] {
         let (mut rig, gateway) = with_password(rig, "wombat-0815");
         let authenticated = |rig: &Rig| condition(rig, ConditionType::Authenticated);
-        rig.until("the refusal", |rig| authenticated(rig).1 == "BadCredentials").await;
+        rig.until("BadCredentials", |rig| authenticated(rig).1 == "BadCredentials").await;
         assert_eq!(
             (authenticated(&rig).0.as_str(), condition(&rig, ConditionType::Ready).0.as_str()),
             ("False", "False")
         );
         assert!(authenticated(&rig).2.contains("spec.auth"), "{}", authenticated(&rig).2);
-        assert!(gateway.pairing_requests().is_empty(), "who does not know the password is not asked about");
+        assert!(gateway.pairing_requests().is_empty(), "a wrong password makes no pairing request");
         rig.secret("gw-auth", "password", NEW_CREDENTIAL);
         if remote {
             assert!(gateway.approve_pairing(&until_pairing(&mut rig).await.request_id));
@@ -273,14 +277,14 @@ async fn a_wrong_password_is_reported_and_a_corrected_secret_recovers() {
     }
 }
 
-/// Lets a request for approval wait for so long; its end is never long over.
+/// Leaves a pairing request unanswered for `time`; the status never shows a request that expired long ago.
 async fn leave_pairing_unanswered(rig: &mut Rig, time: Duration) {
     let end = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < end {
         rig.run_for(Duration::from_secs(5)).await;
         let pairing = status(rig).pairing.unwrap();
         let over = rig.ctx().state.store.now().duration_since(pairing.expires_at.unwrap().0);
-        assert!(over.as_secs() <= 40, "{} was over {over:?} ago", pairing.request_id);
+        assert!(over.as_secs() <= 40, "{} expired {over:?} ago", pairing.request_id);
     }
 }
 
@@ -333,7 +337,7 @@ async fn no_connection_is_attempted_before_the_gateways_auth_retry_time() {
     let dials: Vec<_> = rig.dials().into_iter().map(|(_, at)| at).collect();
     assert!((2..=3).contains(&dials.len()), "{} connections in ten minutes", dials.len());
     for pair in dials.windows(2) {
-        assert!(pair[1] - pair[0] >= RETRY_AFTER, "it came back after {:?}", pair[1] - pair[0]);
+        assert!(pair[1] - pair[0] >= RETRY_AFTER, "the next connection came after {:?}", pair[1] - pair[0]);
     }
     let (authenticated, reason, _) = condition(&rig, ConditionType::Authenticated);
     assert_eq!((authenticated.as_str(), reason.as_str()), ("False", "RateLimited"));

@@ -1,4 +1,4 @@
-//! Bad input ends in a condition that names the field and says what to do.
+//! Bad input ends in a condition that names the field and the remedy.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn until_gateway(rig: &mut Rig, kind: ConditionType, reason: &str) -> Stri
     gateway_condition(rig, kind).2
 }
 
-/// The message of an Agent that ends with this reason.
+/// The message of `Ready` of an Agent that ends with this reason.
 async fn agent_message(spec: Value, reason: &str, set_up: impl FnOnce(&Rig)) -> String {
     let (mut rig, _gateway) = Rig::new();
     rig.board("ops");
@@ -110,7 +110,7 @@ async fn the_second_lead_of_a_board_reports_the_first_lead() {
     rig.agent("second", lead);
     let message = rig.until_reason("second", "RoleTaken").await;
     assert!(message.contains("fleet/first"), "{message}");
-    rig.until("the first", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
+    rig.until("the first lead to be Ready", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn a_full_board_admits_the_older_agents() {
     rig.worker("new");
     let message = rig.until_reason("new", "BoardFull").await;
     assert!(message.contains("maxAgents"), "{message}");
-    rig.until("the older one", |rig| rig.condition("old", ConditionType::Ready).0 == "True").await;
+    rig.until("the older agent to be Ready", |rig| rig.condition("old", ConditionType::Ready).0 == "True").await;
     assert_eq!(gateway.agents().len(), 2);
 }
 
@@ -186,8 +186,8 @@ async fn a_wrong_token_is_reported_with_the_gateways_code_and_the_right_token_re
     let message = until_gateway(&mut rig, ConditionType::Authenticated, "BadCredentials").await;
     assert!(message.contains("AUTH_TOKEN_MISMATCH") && message.contains("spec.auth"), "{message}");
     assert!(!message.contains("wrong"), "{message}");
-    assert_eq!(gateway_condition(&rig, ConditionType::Ready).1, "BadCredentials", "Ready tells the cause");
-    assert_eq!(gateway_condition(&rig, ConditionType::Stalled).0, "True", "it does not pass by itself");
+    assert_eq!(gateway_condition(&rig, ConditionType::Ready).1, "BadCredentials", "Ready shows the cause");
+    assert_eq!(gateway_condition(&rig, ConditionType::Stalled).0, "True", "a wrong token needs a change by the user");
     rig.secret("gw-auth", "token", "secret-token");
     until_gateway(&mut rig, ConditionType::Ready, "Connected").await;
 }
@@ -209,9 +209,10 @@ async fn a_refused_entry_does_not_block_other_entries() {
     for name in ["good", "bad", "fine"] {
         rig.worker(name);
     }
-    rig.until("the ids", |rig| ["good", "bad", "fine"].iter().all(|n| rig.status(n).agent_id.is_some())).await;
+    rig.until("the agents to have ids", |rig| ["good", "bad", "fine"].iter().all(|n| rig.status(n).agent_id.is_some()))
+        .await;
     rig.until_ready().await;
-    // A real gateway refuses what its schema does not know; here any write that names this one agent.
+    // A real gateway refuses fields outside its schema. Here it refuses every write that names this agent.
     let id = rig.agent_id("bad");
     for _ in 0..4 {
         let message = format!("invalid config: agents.entries.{id}.name");
@@ -225,7 +226,7 @@ async fn a_refused_entry_does_not_block_other_entries() {
     for name in ["good", "fine"] {
         rig.until(name, |rig| gateway.agents()[&rig.agent_id(name)]["name"] == format!("new {name}")).await;
     }
-    // Another config may be one that the entry fits.
+    // A refused entry is retried when another part of the config changes.
     for round in 0..4 {
         gateway.edit_config(|config| config["agents"]["defaults"]["model"] = json!({ "primary": format!("m{round}") }));
         rig.run_for(Duration::from_secs(10)).await;
@@ -242,11 +243,13 @@ async fn the_older_of_two_agents_with_one_id_keeps_it() {
     }
     let message = rig.until_reason("second", "AgentIdTaken").await;
     assert!(message.contains("fleet/first") && message.contains("ops-bot"), "{message}");
-    rig.until("the first", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
+    rig.until("the first agent to be Ready", |rig| rig.condition("first", ConditionType::Ready).0 == "True").await;
     rig.delete::<Agent>("second");
-    rig.until("the end of the second", |rig| !rig.store.state().agents.contains_key(&ObjectKey::new(NS, "second")))
-        .await;
-    assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second leaves the first alone");
+    rig.until("the deletion of the second agent", |rig| {
+        !rig.store.state().agents.contains_key(&ObjectKey::new(NS, "second"))
+    })
+    .await;
+    assert_eq!(gateway.agents()["ops-bot"]["name"], "first", "deleting the second agent keeps the first");
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,9 +267,9 @@ async fn an_invalid_name_is_reported_and_its_agent_can_be_deleted() {
         let message = rig.until_reason(name, "InvalidSpec").await;
         assert!(message.contains(words), "{message}");
         assert_eq!(rig.condition(name, ConditionType::Stalled).0, "True");
-        assert!(gateway.agents().keys().all(|id| id == "main"), "nothing is made of it");
+        assert!(gateway.agents().keys().all(|id| id == "main"), "an invalid Agent creates no agent");
         rig.delete::<Agent>(name);
-        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     }
 }
 
@@ -279,5 +282,5 @@ async fn an_invalid_secret_name_of_a_gateway_is_reported_and_the_gateway_can_be_
     let message = until_gateway(&mut rig, ConditionType::Ready, "InvalidSpec").await;
     assert!(message.contains("spec.auth.tokenSecretRef.name"), "{message}");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
 }

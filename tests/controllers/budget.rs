@@ -1,4 +1,4 @@
-//! Gateways that take few config writes.
+//! Gateways with a small budget of config writes.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::rig::{NS, Rig, ready};
 
 const AGENTS: usize = 30;
 
-/// A gateway of a version that takes three config writes a minute, and agents that are not woken.
+/// A gateway whose version accepts three config writes a minute.
 fn with_three_writes_a_minute() -> (Rig, Simulator) {
     let (mut rig, _) = Rig::new();
     let gateway = Simulator::new(Profile::v2026_7_1().with_token("secret-token"));
@@ -34,7 +34,7 @@ fn all_ready(rig: &Rig) -> bool {
     rig.store.state().agents.values().all(ready)
 }
 
-/// The agents whose heartbeat comes at this pace.
+/// The number of agents with this heartbeat interval.
 fn agents_with_interval(gateway: &Simulator, every: &str) -> usize {
     let list = gateway.config()["agents"]["list"].as_array().cloned().unwrap_or_default();
     list.iter().filter(|entry| entry["heartbeat"]["every"] == json!(every)).count()
@@ -47,12 +47,12 @@ async fn thirty_agents_get_their_heartbeat_within_the_write_budget_of_one_minute
     let began = Instant::now();
     apply_agents(&rig, &json!({}));
     rig.until("all to be Ready", all_ready).await;
-    assert!(began.elapsed() < Duration::from_mins(1), "before the budget is back: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "the agents waited for the next budget: {:?}", began.elapsed());
     assert!(gateway.count("config.patch") <= 3, "{}", gateway.count("config.patch"));
     assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }
 
-/// Applies the agents one after the other; how long after the last one all are Ready.
+/// Applies the agents one by one. Returns the time from the last one until all are Ready.
 async fn apply_one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
     let (began, before) = (Instant::now(), gateway.count("config.patch"));
     let store = rig.store.clone();
@@ -66,7 +66,7 @@ async fn apply_one_by_one(rig: &mut Rig, gateway: &Simulator) -> Duration {
     let all_applied = |rig: &Rig| rig.store.state().agents.len() == AGENTS && all_ready(rig);
     let (last, ()) = tokio::join!(arriving, rig.until("all to be Ready", all_applied));
     let (patches, minutes) = (gateway.count("config.patch") - before, began.elapsed().as_secs() / 60 + 1);
-    // The first that is too many is refused, and says when the next minute begins.
+    // The first write over the budget is refused, and its error has the start of the next minute.
     assert!(patches as u64 <= 4 * minutes, "{patches} config writes in {minutes} minutes");
     last.elapsed()
 }
@@ -97,11 +97,11 @@ async fn a_change_over_the_write_budget_is_reported_and_blocks_no_file_write() {
     rig.run_for(Duration::from_mins(2)).await;
     for every in ["6m", "7m", "8m"] {
         apply_agents(&rig, &json!({ "heartbeat": { "interval": every } }));
-        rig.until("the budget to be used", |_| agents_with_interval(&gateway, every) == AGENTS).await;
+        rig.until("the interval to reach all agents", |_| agents_with_interval(&gateway, every) == AGENTS).await;
     }
     apply_agents(&rig, &json!({ "heartbeat": { "interval": "10m" } }));
     let waiting = |rig: &Rig| rig.condition("agent-7", ConditionType::Ready).1 == "RateLimited";
-    rig.until("the budget to be told", waiting).await;
+    rig.until("RateLimited", waiting).await;
     let soul = json!({ "inline": "I am {{ agent_name }}." });
     apply_agents(&rig, &json!({ "heartbeat": { "interval": "10m" }, "soulTemplate": soul }));
     let began = Instant::now();
@@ -117,6 +117,6 @@ async fn thirty_agents_applied_one_by_one_are_ready_without_the_next_write_budge
     let (mut rig, gateway) = with_three_writes_a_minute();
     rig.run_for(Duration::from_secs(5)).await;
     let took = apply_one_by_one(&mut rig, &gateway).await;
-    assert!(took <= Duration::from_secs(20), "{took:?} after the last one");
+    assert!(took <= Duration::from_secs(20), "Ready {took:?} after the last agent");
     assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }

@@ -1,4 +1,4 @@
-//! A crash, or a lost answer, after every single effect: the world ends up the same.
+//! A crash, or a lost reply, after every single write: the final state is the same.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::rig::{Rig, woken};
 
 const NAMES: [&str; 3] = ["lead", "one", "bot"];
 
-/// A lead, a worker, and a worker whose id was in use before.
+/// A board with a lead, a worker, and a worker whose chosen id was in use before.
 fn three_agents() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     rig.board("ops");
@@ -19,7 +19,7 @@ fn three_agents() -> (Rig, Simulator) {
     (rig, gateway)
 }
 
-/// The three, with a word before their names.
+/// Applies the three agents, with a prefix before their display names.
 fn apply_all(rig: &Rig, prefix: &str) {
     for (name, mut spec) in
         [("lead", json!({ "role": "Lead" })), ("one", json!({})), ("bot", json!({ "agentId": "ops-bot" }))]
@@ -47,7 +47,7 @@ fn assert_state(rig: &Rig, gateway: &Simulator, prefix: &str, wakes: usize, cont
         assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token(name)), "{context}: {name} has its token");
         let session = format!("agent:{id}:main");
         let runs: usize = gateway.chats().iter().filter(|c| c.session_key == session).map(|c| c.runs).sum();
-        assert_eq!(runs, wakes, "{context}: {name} was woken so often");
+        assert_eq!(runs, wakes, "{context}: the number of wakes of {name}");
         let label = gateway.sessions()[&session].label.clone();
         assert_eq!(label, Some(format!("{prefix}{name}")), "{context}: the session of {name}");
         assert_eq!(gateway.agents()[&id]["name"], format!("{prefix}{name}"), "{context}: {name}");
@@ -65,7 +65,7 @@ fn assert_empty(rig: &Rig, gateway: &Simulator, context: &str) {
     assert!(secrets.is_empty(), "{context}: {secrets:?} left");
 }
 
-/// What was asked last, for the message of a failure.
+/// The last requests, for the message of a failure.
 fn last_calls(gateway: &Simulator) -> Vec<String> {
     let calls = gateway.calls();
     let shown = calls.iter().rev().take(25).map(|c| format!("{} {} {:?}", c.method, short(&c.params), c.outcome));
@@ -88,7 +88,7 @@ fn all_gone(rig: &Rig) -> bool {
     state.agents.is_empty() && state.gateways.is_empty()
 }
 
-/// Runs until the crash, or until `done`.
+/// Runs until the crash, or until `done` holds.
 async fn until_crash(rig: &mut Rig, done: fn(&Rig) -> bool) {
     let crashed = rig.store.crashed.clone();
     tokio::select! {
@@ -126,7 +126,7 @@ async fn a_crash_after_any_write_of_a_deletion_leaves_nothing() {
         let before = rig.store.state().writes;
         rig.store.state().crash_at = [before + crash_at].into();
         until_crash(&mut rig, all_gone).await;
-        rig.until("the end", all_gone).await;
+        rig.until("the deletion to finish", all_gone).await;
         assert_empty(&rig, &gateway, &format!("crash after write {crash_at} of the deletion"));
     }
 }
@@ -146,7 +146,7 @@ async fn a_lost_reply_to_any_gateway_write_duplicates_nothing() {
             let (mut rig, gateway) = three_agents();
             gateway.inject(fault);
             rig.until_ready().await;
-            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
+            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault did not occur");
             assert_final_state(&rig, &gateway, &format!("{how}, write {nth}"));
         }
     }
@@ -190,7 +190,7 @@ async fn a_lost_reply_to_any_write_of_a_deletion_leaves_nothing() {
             rig.until_ready().await;
             gateway.inject(fault);
             delete_all(&rig);
-            rig.until("the end", all_gone).await;
+            rig.until("the deletion to finish", all_gone).await;
             assert_empty(&rig, &gateway, &format!("{how}, deletion {nth}"));
         }
     }
@@ -269,7 +269,7 @@ async fn a_lost_reply_to_any_write_of_an_update_duplicates_nothing() {
             apply_all(&rig, "new ");
             gateway.inject(fault);
             rig.until_ready().await;
-            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth} of the update: the fault struck");
+            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth} of the update: the fault did not occur");
             assert_state(&rig, &gateway, "new ", 2, &format!("{how}, write {nth} of the update"));
         }
     }

@@ -1,4 +1,4 @@
-//! Credentials that are changed in one place first.
+//! Credentials that change in the Secret or at the gateway first.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use muster_simulator::{Profile, Simulator};
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-/// Longer than the resync interval of ten minutes, after which the Secret is read again.
+/// Longer than the resync interval of ten minutes; each resync reads the Secret again.
 const RESYNC: Duration = Duration::from_mins(12);
 
 fn device_secret_value(rig: &Rig, key: &str) -> String {
@@ -21,7 +21,7 @@ async fn connected_with_one_agent() -> (Rig, Simulator) {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.until("the credential to be kept", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+    rig.until("the credential to be stored", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
     rig.run_for(Duration::from_secs(5)).await;
     (rig, gateway)
 }
@@ -41,8 +41,10 @@ async fn a_secret_changed_before_the_gateway_loses_no_connection() {
     assert_eq!(device_secret_value(&rig, "last-good-credential"), "secret-token");
     gateway.change_token("token-of-tomorrow");
     gateway.drop_connections();
-    rig.until("the new one to be kept", |rig| device_secret_value(rig, "last-good-credential") == "token-of-tomorrow")
-        .await;
+    rig.until("the new credential to be stored", |rig| {
+        device_secret_value(rig, "last-good-credential") == "token-of-tomorrow"
+    })
+    .await;
     rig.until("the use of the new credential to be reported", |rig| authenticated(rig).2.contains("granted")).await;
     assert!(!rig.summary().contains("token-of-tomorrow"));
 }
@@ -56,7 +58,7 @@ async fn an_accepted_credential_is_never_sent_to_another_gateway() {
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["url"] = serde_json::json!("ws://other:18789");
     rig.apply::<AgentGateway>(manifest);
-    rig.until("the refusal", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).1 == "BadCredentials")
+    rig.until("BadCredentials", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).1 == "BadCredentials")
         .await;
     rig.run_for(RESYNC).await;
     assert_eq!(rig.gateway_condition("gw", ConditionType::Authenticated).1, "BadCredentials");

@@ -1,4 +1,4 @@
-//! Deleting, in any order.
+//! Deletion, in any order.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn agent_gone(rig: &Rig) -> bool {
 async fn deleting_an_agent_removes_its_gateway_agent_workspace_and_secret() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<Agent>("one");
-    rig.until("the end", agent_gone).await;
+    rig.until("the deletion to finish", agent_gone).await;
     assert!(!gateway.agents().contains_key(&id));
     assert!(gateway.file(&id, "AGENTS.md").is_none() && gateway.orphans().is_empty());
     assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
@@ -40,7 +40,7 @@ async fn a_stale_cache_repeats_no_removal() {
     let (mut rig, gateway, _) = provisioned().await;
     rig.delete::<Agent>("one");
     let cached = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
-    rig.until("the end", agent_gone).await;
+    rig.until("the deletion to finish", agent_gone).await;
     agent::reconcile(rig.ctx(), &cached).await;
     assert_eq!(gateway.count("agents.delete"), 1);
 }
@@ -60,7 +60,7 @@ async fn any_order_of_deletion_leaves_nothing() {
             steps[*index](&rig);
             rig.reconcile_all().await;
         }
-        rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+        rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
         assert!(!gateway.agents().contains_key(&id), "{order:?}: the agent is left on the gateway");
         let secrets: Vec<_> = rig.store.state().secrets.keys().cloned().collect();
         assert!(secrets.is_empty(), "{order:?}: {secrets:?}");
@@ -89,7 +89,7 @@ async fn a_restarted_operator_cleans_up_without_the_gateways_secret() {
     rig.delete::<Board>("ops");
     rig.delete::<Agent>("one");
     rig.start();
-    rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
 }
 
@@ -100,7 +100,7 @@ async fn retain_files_keeps_the_files_and_orphan_keeps_the_agent() {
         let workspace = rig.status("one").workspace_path.unwrap();
         rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy }));
         rig.delete::<Agent>("one");
-        rig.until("the end", agent_gone).await;
+        rig.until("the deletion to finish", agent_gone).await;
         assert_eq!(gateway.agents().contains_key(&id), stays, "{policy}");
         assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "{policy}: the files stay");
     }
@@ -122,10 +122,10 @@ async fn many_removals_run_in_sequence_and_block_no_other_agent() {
         rig.delete::<Agent>(name);
     }
     rig.worker("z");
-    rig.until("the new one", |rig| rig.condition("z", ConditionType::Ready).0 == "True").await;
+    rig.until("the new agent to be Ready", |rig| rig.condition("z", ConditionType::Ready).0 == "True").await;
     let left = rig.store.state().agents.len() - 1;
-    assert!(left >= 12, "{left} of 24 removals were still to be made");
-    rig.until("the end of the others", |rig| rig.store.state().agents.len() == 1).await;
+    assert!(left >= 12, "{left} of 24 removals were pending");
+    rig.until("the deletion of the other agents", |rig| rig.store.state().agents.len() == 1).await;
     assert_eq!(gateway.agents().len(), 1 + usize::from(gateway.agents().contains_key("main")));
 }
 
@@ -137,9 +137,9 @@ async fn an_unreachable_gateway_blocks_the_deletion_and_the_message_names_orphan
     let message = rig.until_reason("one", "DeletionBlocked").await;
     assert!(message.contains("Orphan"), "{message}");
     rig.run_for(Duration::from_mins(10)).await;
-    assert_eq!(rig.store.state().agents.len(), 1, "it waits as long as it takes");
+    assert_eq!(rig.store.state().agents.len(), 1, "the deletion waits for the gateway");
     gateway.start();
-    rig.until("the end", agent_gone).await;
+    rig.until("the deletion to finish", agent_gone).await;
     assert!(!gateway.agents().contains_key(&id));
 }
 
@@ -149,7 +149,7 @@ async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftove
     gateway.kill();
     rig.delete::<Agent>("one");
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| agent_gone(rig) && rig.store.state().gateways.is_empty()).await;
     let events = rig.store.state().events.clone();
     assert!(events.iter().any(|(_, event)| event.warning && event.message.contains(&id)), "{events:?}");
 }
@@ -158,7 +158,7 @@ async fn deleting_an_unreachable_gateway_bounds_the_wait_and_reports_the_leftove
 async fn deleting_a_gateway_removes_its_agents_and_reports_gateway_not_found() {
     let (mut rig, gateway, id) = provisioned().await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the gateway's end", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion of the gateway", |rig| rig.store.state().gateways.is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
     rig.until_reason("one", "GatewayNotFound").await;
     assert_eq!(rig.condition("one", ConditionType::Stalled).0, "True");

@@ -1,4 +1,4 @@
-//! What somebody does on a gateway's disk that the gateway cannot read.
+//! Changes on a gateway's disk: an invalid config file, and links in a workspace.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::rig::Rig;
 
-/// Longer than a resync: nothing tells of a config file that is broken.
+/// Longer than a resync: the gateway sends no event when its config file is invalid.
 const LONGER_THAN_RESYNC: Duration = Duration::from_mins(11);
 
 const PROFILES: [fn() -> Profile; 3] = [Profile::v2026_9_6, Profile::v2026_7_1, Profile::v2026_3_2];
 
-/// Two agents that are Ready and that nobody wakes, so that nothing is written because of the time.
+/// Two Ready agents without wakes, so that time alone causes no write.
 async fn two_ready_agents(profile: fn() -> Profile) -> (Rig, Simulator) {
     let (mut rig, _) = Rig::new();
     let gateway = Simulator::new(profile().with_token("secret-token"));
@@ -27,7 +27,7 @@ async fn two_ready_agents(profile: fn() -> Profile) -> (Rig, Simulator) {
     (rig, gateway)
 }
 
-/// What the gateway was made to do to its config.
+/// The number of requests of each method that writes the config.
 fn config_write_counts(gateway: &Simulator) -> [usize; 4] {
     ["agents.create", "agents.update", "config.patch", "config.set"].map(|method| gateway.count(method))
 }
@@ -81,7 +81,7 @@ async fn creations_and_deletions_wait_while_the_config_file_is_invalid() {
         rig.run_for(Duration::from_mins(5)).await;
         assert_eq!((config_write_counts(&gateway), gateway.config()), (before, config), "{version}");
         let names: Vec<_> = rig.store.state().agents.keys().map(|key| key.name.clone()).collect();
-        assert_eq!(names, ["four", "one", "three", "two"], "{version}: nobody knows whether it is gone");
+        assert_eq!(names, ["four", "one", "three", "two"], "{version}: the removal is not confirmed");
         gateway.repair_config();
         rig.until("the removal", |rig| rig.store.state().agents.len() == 3).await;
         rig.until_ready().await;
@@ -126,7 +126,7 @@ async fn a_link_in_the_default_agents_workspace_blocks_no_agent() {
         );
         rig.until_ready().await;
         let soul = gateway.file(&rig.agent_id("one"), "SOUL.md");
-        assert_eq!(soul.as_deref(), Some("I am one.\n"), "{version}: the name is one that the gateway knows");
+        assert_eq!(soul.as_deref(), Some("I am one.\n"), "{version}: SOUL.md is rendered");
         assert_eq!(rig.gateway_condition("gw", ConditionType::Ready).0, "True", "{version}");
     }
 }

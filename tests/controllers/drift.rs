@@ -1,4 +1,4 @@
-//! What becomes of files and sessions that somebody else changes, and what it costs to look.
+//! Drift of files and sessions, and the cost of its detection.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,8 +55,8 @@ async fn reported_drift_is_kept_published_once_and_overwritten_on_request() {
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
     assert_eq!(events(&rig, "Drifted"), 1);
     rig.request::<Agent>("one", RequestKind::Sync);
-    rig.until("the file", |_| gateway.file(&id, "SOUL.md").as_ref() == Some(&right)).await;
-    rig.until("the state", |rig| file_state(rig, "SOUL.md") == FileState::Synced).await;
+    rig.until("the file to be overwritten", |_| gateway.file(&id, "SOUL.md").as_ref() == Some(&right)).await;
+    rig.until("the state Synced", |rig| file_state(rig, "SOUL.md") == FileState::Synced).await;
     assert_eq!(rig.condition("one", ConditionType::FilesSynced).1, "Reconciled");
 }
 
@@ -102,7 +102,7 @@ async fn the_content_check_finds_a_change_of_equal_size_and_time() {
         if gateway.file(&id, "SOUL.md").as_ref() == Some(&right) {
             break;
         }
-        assert_eq!(gateway.count("agents.files.get"), reads, "nothing is read while nothing is suspect");
+        assert_eq!(gateway.count("agents.files.get"), reads, "no file is read before the content check");
     }
     assert_eq!(gateway.file(&id, "SOUL.md"), Some(right));
 }
@@ -160,7 +160,7 @@ fn main_spec(files: &Value) -> Value {
     json!({ "role": "Main", "gatewayRef": { "name": "gw" }, "wake": { "enabled": false }, "files": files })
 }
 
-/// A Main agent with a BOOTSTRAP.md, which it has only when that is asked for.
+/// A Main agent with a BOOTSTRAP.md, which only the spec requests.
 async fn main_with_bootstrap(profile: fn() -> Profile) -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(profile().with_token("secret-token"));
@@ -185,7 +185,7 @@ async fn an_unwanted_file_is_emptied_unless_it_was_changed() {
         }
         rig.agent("one", main_spec(&json!([])));
         let wanted = edit.map(|_| FileState::Left);
-        rig.until("what becomes of it in the status", |rig| bootstrap_state(rig) == wanted).await;
+        rig.until("the state of the unwanted file", |rig| bootstrap_state(rig) == wanted).await;
         rig.run_for(2 * RESYNC).await;
         assert_eq!((bootstrap_state(&rig), gateway.file(&id, "BOOTSTRAP.md").as_deref()), (wanted, Some(left)));
     }

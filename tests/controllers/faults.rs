@@ -1,5 +1,5 @@
-//! The matrix: every request that Muster makes of a gateway, and everything that can go wrong with it, in the lifecycle of an
-//! Agent from its creation to its deletion. The end is the same each time.
+//! The matrix: every request of Muster to a gateway, with every fault of a request, in the lifecycle of an Agent from its
+//! creation to its deletion. The final state is the same each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use muster_simulator::{Fault, Profile};
 
 use crate::lifecycle_matrix::{Bounds, IdSource, Lifecycle};
 
-/// The gateways that live through it: the newest, and one that still deletes main sessions.
+/// The gateways of the matrix: the newest version, and one that still deletes main sessions.
 const PROFILES: [fn() -> Profile; 2] = [Profile::v2026_9_6, Profile::v2026_7_1];
 
-/// What Muster asks of a gateway.
+/// The methods that Muster calls.
 const METHODS: [&str; 17] = [
     "connect",
     "sessions.subscribe",
@@ -47,7 +47,7 @@ const WRITES: [&str; 8] = [
 /// The methods that write the config.
 const CONFIG_WRITES: [&str; 3] = ["agents.create", "config.patch", "agents.delete"];
 
-/// What the process answers itself, with an error, at any time.
+/// All methods but `connect`: a connected gateway can answer them with an error at any time.
 const AFTER_CONNECT: [&str; 16] = {
     let mut methods = [""; 16];
     let mut at = 0;
@@ -68,30 +68,30 @@ struct Column {
 
 /// The connection is not lost: nothing may be done twice.
 const CONNECTED: Bounds = Bounds { runs: 2, dials: 1, stays_ready: true, requests_per_second: 0 };
-/// Requests are refused for a while: some are made again with each look.
+/// Requests are refused for a while. Each reconcile may repeat some of them.
 const REFUSED: Bounds = Bounds { stays_ready: false, requests_per_second: 12, ..CONNECTED };
-/// The gateway does not work with its config for a while, and is asked when it does.
+/// The gateway does not apply its config for a while, and is asked whether it has.
 const UNSETTLED: Bounds = Bounds { stays_ready: false, requests_per_second: 1, ..CONNECTED };
 /// The connection is lost.
 const LOST: Bounds = Bounds { dials: 3, ..CONNECTED };
-/// The process ends, and comes back by itself. It has forgotten which wakes it knew.
+/// The process restarts by itself. It has forgotten the keys of former wakes.
 const RESTARTED: Bounds = Bounds { runs: 3, dials: 12, ..CONNECTED };
-/// The process ends and stays away for more than a minute. It may not work with its config when it is back.
+/// The process is killed and stays away for more than a minute. Its config may be unsettled when it is back.
 const KILLED: Bounds = Bounds { runs: 3, dials: 60, ..UNSETTLED };
 
 impl Bounds {
-    /// What a version costs more than that by itself: one that restarts after each patch is not there for a while each time.
+    /// The additional cost of a version: a gateway that restarts after each patch is away for a while each time.
     fn on(&self, profile: &Profile) -> Self {
         let restarts = if profile.restarts_on_patch { 4 } else { 0 };
         Self { runs: self.runs + restarts, dials: self.dials + 6 * restarts, ..*self }
     }
 }
 
-/// A gateway, where the agent's id comes from, a method and the how manieth of its calls.
+/// A gateway, the source of the agent's id, a method, and the number of the call.
 type CallSite = (fn() -> Profile, IdSource, &'static str, usize);
 
-/// The config writes of a lifecycle in which they make the agent, and on the versions that lose writes, restart after each,
-/// or take three a minute.
+/// Config writes that create the agent, also on versions that lose writes, restart after each write, or accept three a
+/// minute.
 const EXTRA_CALLS: [CallSite; 8] = [
     (Profile::v2026_9_6, IdSource::Derived, "config.patch", 1),
     (Profile::v2026_7_1, IdSource::Derived, "config.patch", 1),
@@ -103,7 +103,7 @@ const EXTRA_CALLS: [CallSite; 8] = [
     (Profile::v2026_3_2, IdSource::Chosen, "agents.create", 1),
 ];
 
-/// How often each method is called in a lifecycle without a fault.
+/// How often a lifecycle without a fault calls each method.
 async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
     let mut lifecycle = Lifecycle::new(profile(), IdSource::Chosen, format!("{} without a fault", profile().version));
     lifecycle.run(&CONNECTED).await;
@@ -114,8 +114,8 @@ async fn calls(profile: fn() -> Profile) -> BTreeMap<String, usize> {
     calls
 }
 
-/// Lives through a column: the fault on the first and on the last call of each method, on the first gateway that is
-/// asked for it.
+/// Runs a column: the fault on the first and on the last call of each method, on the first gateway whose lifecycle calls
+/// the method.
 async fn run_column(column: &Column) {
     let mut covered = BTreeSet::new();
     for profile in PROFILES {
@@ -144,7 +144,7 @@ async fn run_cell(column: &Column, profile: Profile, id: IdSource, method: &str,
     let mut lifecycle = Lifecycle::new(profile, id, context.clone());
     lifecycle.gateway.inject((column.fault)(Fault::on(method).nth(nth)));
     lifecycle.run(&bounds).await;
-    assert_eq!(lifecycle.gateway.faults_left(), 0, "{context}: the fault struck");
+    assert_eq!(lifecycle.gateway.faults_left(), 0, "{context}: the fault did not occur");
 }
 
 macro_rules! columns {

@@ -85,7 +85,7 @@ async fn a_file_refused_since_an_upgrade_is_reported_after_a_long_outage() {
     rig.run_for(Duration::from_mins(3)).await;
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "Unknown");
     gateway.upgrade(Profile::v2026_9_6().with_token("secret-token"));
-    rig.until("the fold", |rig| file_state(rig, "TOOLS.md").0 == FileState::Folded).await;
+    rig.until("TOOLS.md to be folded", |rig| file_state(rig, "TOOLS.md").0 == FileState::Folded).await;
     let events: Vec<_> = rig.store.state().events.iter().filter(|(_, n)| n.reason == "FileLeft").cloned().collect();
     assert!(events.len() == 1 && events[0].1.message.contains("TOOLS.md"), "{events:?}");
 }
@@ -108,7 +108,7 @@ async fn the_nearest_template_wins_and_its_change_is_written() {
     rig.config_map("of-board", &[("SOUL.md", "new {{ board_name }}")]);
     rig.until("the new text", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("new ops\n")).await;
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "own {{ agent_name }}" } }));
-    rig.until("its own", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("own one\n")).await;
+    rig.until("the agent's own template", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("own one\n")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +126,7 @@ async fn an_additional_file_is_written_and_an_unmanaged_file_is_left_alone() {
     assert_eq!(gateway.file(&id, "SOUL.md"), None);
     assert!(
         gateway.file(&id, "AGENTS.md").unwrap().contains("notes of one"),
-        "the gateway refuses the name, so it is folded"
+        "a refused file name is folded into AGENTS.md"
     );
 }
 
@@ -141,5 +141,5 @@ async fn a_too_large_file_is_not_written_and_the_message_names_the_limit() {
     assert_eq!(file_state(&rig, "SOUL.md").0, FileState::TooLarge);
     assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md"), None);
     assert_eq!(rig.condition("one", ConditionType::FilesSynced).0, "False");
-    assert!(gateway.chats().is_empty(), "who is not complete is not woken");
+    assert!(gateway.chats().is_empty(), "an incomplete agent is not woken");
 }

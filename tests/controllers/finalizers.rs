@@ -1,4 +1,4 @@
-//! A finalizer of ours goes when what it waits for is gone, whoever owns the object.
+//! Muster removes its finalizers when their purpose has ended, whoever owns the object.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn secret(rig: &Rig, name: &str) -> Option<Secret> {
     rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned()
 }
 
-/// A Secret as a backup has it: without owners, uid and version.
+/// A Secret as a backup stores it: without owners, uid and version.
 fn backup_of(rig: &Rig, name: &str) -> Value {
     let mut secret = serde_json::to_value(secret(rig, name).unwrap()).unwrap();
     let meta = secret["metadata"].as_object_mut().unwrap();
@@ -41,7 +41,7 @@ fn owners(rig: &Rig, secret_name: &str) -> Vec<String> {
     owners.into_iter().flatten().map(|owner| owner.uid).collect()
 }
 
-/// Deletes everything of the namespace, as its end does, and waits until nothing is left.
+/// Deletes every object of the namespace, as its deletion does, and waits until nothing is left.
 async fn end_namespace(rig: &mut Rig) {
     let (agents, boards, secrets) = {
         let state = rig.store.state();
@@ -62,14 +62,14 @@ async fn end_namespace(rig: &mut Rig) {
         rig.delete::<Agent>(&name);
     }
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end of all", |rig| {
+    rig.until("the deletion of all objects", |rig| {
         let state = rig.store.state();
         state.agents.is_empty() && state.gateways.is_empty() && state.secrets.is_empty()
     })
     .await;
 }
 
-/// Takes the finalizer of the AgentGateway away by hand and deletes it; what was last seen of it.
+/// Removes the finalizer of the AgentGateway, deletes the object, and returns its last state.
 fn delete_without_finalizer(rig: &Rig) -> AgentGateway {
     let key = ObjectKey::new(NS, "gw");
     let last = {
@@ -85,7 +85,7 @@ fn delete_without_finalizer(rig: &Rig) -> AgentGateway {
 
 #[tokio::test(start_paused = true)]
 async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
-    // Without an owner, and with one that is gone.
+    // Without an owner, and with an owner that does not exist.
     for dead in [None, Some("00000000-0000-4000-8000-00000000dead")] {
         let (mut rig, _gateway) = Rig::new();
         until_connected(&mut rig).await;
@@ -103,7 +103,7 @@ async fn a_restored_device_secret_is_reused_and_its_namespace_can_be_deleted() {
         rig.until_ready().await;
         let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw")].metadata.uid.clone().unwrap();
         assert_eq!(owners(&rig, "gw-device"), [uid], "{dead:?}");
-        assert_eq!(device_id(&rig), device, "the identity is the one of before");
+        assert_eq!(device_id(&rig), device, "the device identity is unchanged");
         end_namespace(&mut rig).await;
     }
 }
@@ -118,7 +118,7 @@ async fn a_device_secret_without_an_owner_gets_its_gateway_as_owner_again() {
         let meta = &mut state.secrets.get_mut(&ObjectKey::new(NS, "gw-device")).unwrap().metadata;
         (meta.owner_references, meta.finalizers) = (None, None);
     }
-    rig.until("its owner", |rig| owners(rig, "gw-device") == uids).await;
+    rig.until("the owner to be restored", |rig| owners(rig, "gw-device") == uids).await;
     assert_eq!(secret(&rig, "gw-device").unwrap().metadata.finalizers.unwrap(), [CREDENTIALS_FINALIZER]);
     end_namespace(&mut rig).await;
 }
@@ -134,10 +134,10 @@ async fn a_user_made_secret_gets_no_owner_finalizer_or_label() {
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["device"] = json!({ "secretName": "mine" });
     rig.apply::<AgentGateway>(manifest);
-    rig.until("the end of the former one", |rig| secret(rig, "gw-device").is_none()).await;
+    rig.until("the deletion of the former device Secret", |rig| secret(rig, "gw-device").is_none()).await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
-    let meta = secret(&rig, "mine").expect("it stays").metadata;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+    let meta = secret(&rig, "mine").expect("the Secret was deleted").metadata;
     assert!(meta.owner_references.is_none() && meta.finalizers.is_none() && meta.labels.is_none(), "{meta:?}");
 }
 
@@ -147,10 +147,10 @@ async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
     until_connected(&mut rig).await;
     let last = delete_without_finalizer(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
-    assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "it is held");
+    assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "the finalizer holds the Secret");
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
-    assert!(rig.ctx().gateways.links().is_empty(), "and nothing is connected");
+    assert!(rig.ctx().gateways.links().is_empty(), "no connection is left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +185,7 @@ async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() 
         }
     };
     tokio::select! {
-        () = orphaned_secrets::run(rig.ctx(), receiver) => panic!("it ended before its senders"),
+        () = orphaned_secrets::run(rig.ctx(), receiver) => panic!("the release task ended before its senders"),
         () = others => {}
     }
     let attempts = 1_000 - rig.store.state().failures;
@@ -207,7 +207,7 @@ async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
         state.unreadable_gateways.push(gateway.metadata);
     }
     rig.start();
-    assert_eq!(missing(&rig.store), [], "it exists");
+    assert_eq!(missing(&rig.store), [], "an unreadable gateway counts as present");
     let held = secret(&rig, "gw-device");
     let mut gone = gateway_manifest("gone");
     gone["apiVersion"] = json!("muster.dev/v1alpha1");
@@ -216,12 +216,12 @@ async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     gone["spec"]["device"] = json!({ "secretName": "gw-device" });
     let gone = GoneGateway::seen(&serde_json::from_value(gone).unwrap());
     take_leave(rig.ctx(), &gone).await.unwrap();
-    assert_eq!(secret(&rig, "gw-device"), held, "it owns the Secret");
+    assert_eq!(secret(&rig, "gw-device"), held, "the unreadable gateway owns the Secret");
     let mut held = held.unwrap();
     held.metadata.owner_references = None;
     rig.store.state().secrets.insert(ObjectKey::new(NS, "gw-device"), held.clone());
     take_leave(rig.ctx(), &gone).await.unwrap();
-    assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the name that is its by default");
+    assert_eq!(secret(&rig, "gw-device"), Some(held), "the Secret has the default name of the unreadable gateway");
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +254,7 @@ async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
     rig.reconcile_all().await;
     let last = delete_without_finalizer(&rig);
     rig.delete::<Secret>("gw-device");
-    assert!(secret(&rig, "gw-device").is_some(), "it is held");
+    assert!(secret(&rig, "gw-device").is_some(), "the finalizer holds the Secret");
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
 }
@@ -267,7 +267,7 @@ async fn a_recreated_gateway_takes_over_the_device_secret_of_its_predecessor() {
     let last = delete_without_finalizer(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
     take_leave(rig.ctx(), &GoneGateway::seen(&last)).await.unwrap();
-    assert!(secret(&rig, "gw-device").is_some(), "the new one needs it");
+    assert!(secret(&rig, "gw-device").is_some(), "the new gateway needs the Secret");
     until_connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);
     end_namespace(&mut rig).await;
@@ -283,15 +283,19 @@ async fn deleting_a_gateway_keeps_a_device_secret_that_another_gateway_uses() {
         rig.apply::<AgentGateway>(manifest);
     }
     until_connected(&mut rig).await;
-    rig.until("the other one", |rig| rig.gateway_condition("gw2", ConditionType::Ready).0 == "True").await;
+    rig.until("the other gateway to be Ready", |rig| rig.gateway_condition("gw2", ConditionType::Ready).0 == "True")
+        .await;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end of the first", |rig| rig.store.state().gateways.len() == 1).await;
+    rig.until("the deletion of the first gateway", |rig| rig.store.state().gateways.len() == 1).await;
     rig.run_for(Duration::from_mins(12)).await;
     assert_eq!(rig.gateway_condition("gw2", ConditionType::Ready).0, "True");
     let uid = rig.store.state().gateways[&ObjectKey::new(NS, "gw2")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "shared"), [uid]);
     rig.delete::<AgentGateway>("gw2");
-    rig.until("the end of all", |rig| rig.store.state().gateways.is_empty() && secret(rig, "shared").is_none()).await;
+    rig.until("the deletion of all objects", |rig| {
+        rig.store.state().gateways.is_empty() && secret(rig, "shared").is_none()
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +305,7 @@ async fn a_deletion_blocked_by_a_foreign_finalizer_releases_the_device_secret() 
     let finalizers = Some(vec!["example.com/other".to_owned()]);
     rig.store.state().gateways.get_mut(&ObjectKey::new(NS, "gw")).unwrap().metadata.finalizers = finalizers;
     rig.delete::<AgentGateway>("gw");
-    rig.until("the end of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
+    rig.until("the deletion of the Secret", |rig| secret(rig, "gw-device").is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -312,13 +316,13 @@ async fn a_restored_token_secret_is_reused_with_a_new_token() {
     rig.until_ready().await;
     let (backup, old) = (backup_of(&rig, "one-token"), rig.token("one"));
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     rig.apply::<Secret>(backup);
     rig.worker("one");
     rig.until_ready().await;
     let uid = rig.store.state().agents[&ObjectKey::new(NS, "one")].metadata.uid.clone().unwrap();
     assert_eq!(owners(&rig, "one-token"), [uid]);
-    assert_ne!(rig.token("one"), old, "what stands in the files of another agent is not accepted for this one");
+    assert_ne!(rig.token("one"), old, "a token of a former agent is not accepted");
     let tools = gateway.file(&rig.agent_id("one"), "TOOLS.md").or(gateway.file(&rig.agent_id("one"), "AGENTS.md"));
     assert!(tools.unwrap().contains(&rig.token("one")));
     assert!(!secret(&rig, "one-token").unwrap().data.unwrap().contains_key("previous-token"));
@@ -336,7 +340,7 @@ async fn a_token_secret_without_an_owner_keeps_the_token_of_its_agent() {
         state.secrets.remove(&ObjectKey::new(NS, "one-token"));
     }
     rig.apply::<Secret>(backup);
-    rig.until("its owner", |rig| owners(rig, "one-token") == uids).await;
+    rig.until("the owner to be restored", |rig| owners(rig, "one-token") == uids).await;
     rig.until_ready().await;
     assert_eq!((rig.token("one"), rig.status("one").token.unwrap().revision), (old, 1));
 }

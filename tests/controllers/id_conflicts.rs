@@ -1,4 +1,4 @@
-//! Ids that somebody else has, or has by the time they are needed: a clash is told, and nothing is taken over.
+//! Ids that are in use, or come into use before the agent is created: the conflict is reported and nothing is taken over.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 
 async fn delete_agent(rig: &mut Rig, name: &str) {
     rig.delete::<Agent>(name);
-    rig.until("its end", |rig| rig.status(name).agent_id.is_none()).await;
+    rig.until("the deletion to finish", |rig| rig.status(name).agent_id.is_none()).await;
 }
 
 fn lead_spec(extra: &Value) -> Value {
@@ -40,8 +40,8 @@ async fn an_orphaned_lead_passes_to_its_successor_only_by_adoption() {
     assert_eq!(gateway.count("agents.create"), 0);
 }
 
-/// Sets an agent up, removes it and sets its successor up, which is created and then configured: a config write does not open an id
-/// that was deleted. `remembered` gives the id that the status of what the role stands for keeps meanwhile.
+/// Creates an agent, removes it and creates its successor by `agents.create` and then a config write: a config write does not
+/// open a deleted id. `remembered` returns the id that the status of the board or the gateway keeps meanwhile.
 async fn assert_id_is_reused(spec: Value, remembered: impl Fn(&Rig) -> Option<String>) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -90,7 +90,7 @@ async fn two_agent_gateways_with_one_url_share_their_ids() {
     assert!(message.contains("fleet/one"), "{message}");
 }
 
-/// An Agent `one` on a gateway and an Agent `two` on another one, both with one id.
+/// An Agent `one` on a gateway and an Agent `two` on another gateway, both with the same id.
 fn with_one_id_on_two_gateways() -> (Rig, [Simulator; 2]) {
     let (mut rig, gateway) = Rig::new();
     let another = rig.gateway("same");
@@ -145,7 +145,7 @@ async fn a_foreign_agent_created_while_ours_waits_is_not_taken_over() {
     assert_eq!(gateway.file("nova", "SOUL.md").as_deref(), Some("theirs"));
 }
 
-/// An old gateway with an agent whose workspace stands neither in its entry nor in the roster.
+/// An old gateway with an agent whose workspace is neither in its entry nor in the roster.
 fn old_gateway_without_workspaces() -> (Rig, Simulator) {
     let (rig, _) = Rig::new();
     let gateway = Simulator::new(Profile::v2026_3_2().with_token("secret-token"));
@@ -166,7 +166,7 @@ async fn an_agent_without_a_workspace_in_its_entry_is_adopted_in_its_default_wor
         json!({ "boardRef": { "name": "ops" }, "agentId": "nova", "adoptionPolicy": "IfExists",
         "wake": { "enabled": false }, "files": files }),
     );
-    rig.until("it to be Ready", |rig| rig.condition("nova", ConditionType::Ready).0 == "True").await;
+    rig.until("the agent to be Ready", |rig| rig.condition("nova", ConditionType::Ready).0 == "True").await;
     let workspace = rig.status("nova").workspace_path.unwrap();
     assert!(workspace.ends_with("workspace-nova"), "{workspace}");
     assert_eq!(gateway.agents()["nova"], json!({ "id": "nova", "name": "Nova" }));

@@ -1,4 +1,4 @@
-//! What others do on a gateway: agents that nobody declares, and agents of ours that somebody changes.
+//! Changes by other clients of a gateway: unmanaged agents, and changes of Muster's agents.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
 
-/// Within what time a change that the gateway tells of is seen.
+/// The time within which a change with an event is seen.
 const EVENT_LATENCY: Duration = Duration::from_secs(2);
 
 fn status(rig: &Rig) -> AgentGatewayStatus {
@@ -95,8 +95,8 @@ async fn a_removed_agent_is_created_again_within_two_seconds() {
     let created = gateway.count("agents.create");
     gateway.remove_agent(&id);
     rig.run_for(EVENT_LATENCY).await;
-    assert_eq!(gateway.count("agents.create"), created + 1, "it is under way again");
-    rig.until("the agent", |rig| {
+    assert_eq!(gateway.count("agents.create"), created + 1, "the agent is created again");
+    rig.until("the agent to be Ready again", |rig| {
         gateway.agents().contains_key(&id) && rig.condition("one", ConditionType::Ready).0 == "True"
     })
     .await;
@@ -112,10 +112,10 @@ async fn without_config_events_a_removed_agent_is_noticed_within_two_minutes() {
     rig.run_for(Duration::from_mins(3)).await;
     let (id, read) = (rig.agent_id("one"), gateway.count("config.get"));
     rig.run_for(Duration::from_mins(4)).await;
-    assert_eq!(gateway.count("config.get"), read, "what is said again and again is no news");
+    assert_eq!(gateway.count("config.get"), read, "a repeated health report causes no read");
     gateway.remove_agent(&id);
     rig.run_for(Duration::from_mins(2)).await;
-    rig.until("the agent", |_| gateway.agents().contains_key(&id)).await;
+    rig.until("the agent to be created again", |_| gateway.agents().contains_key(&id)).await;
     assert!(gateway.count("config.get") > read);
 }
 
@@ -164,7 +164,7 @@ async fn a_refused_entry_that_the_spec_replaced_is_not_written_later() {
     rig.until_reason("one", "EntryRefused").await;
     rig.worker("one");
     rig.until_ready().await;
-    rig.until("no refusal", |rig| rig.gateway_condition("gw", ConditionType::ConfigSynced).0 == "True").await;
+    rig.until("ConfigSynced", |rig| rig.gateway_condition("gw", ConditionType::ConfigSynced).0 == "True").await;
     gateway.edit_config(|config| config["logging"] = json!({ "level": "debug" }));
     rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(entry(&gateway, &id), right);
@@ -177,7 +177,7 @@ async fn an_event_gap_causes_a_full_read() {
     gateway.lose_events(5);
     gateway.edit_config(|config| config["agents"]["entries"][&id]["name"] = json!("Mine"));
     rig.run_for(Duration::from_secs(10)).await;
-    assert_ne!(entry(&gateway, &id), right, "nothing has told of it");
+    assert_ne!(entry(&gateway, &id), right, "no event has reported the change");
     for _ in 0..5 {
         gateway.send_event("tick", &json!({}));
     }

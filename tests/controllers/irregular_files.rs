@@ -1,4 +1,4 @@
-//! What stands in the place of a workspace file and is no ordinary file.
+//! Objects in place of a workspace file that are no plain text file.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::rig::{Rig, gateway_manifest};
 
 /// Longer than the resync interval of a minute.
 const RESYNC: Duration = Duration::from_secs(70);
-/// Longer than the interval in which the contents of all files are compared.
+/// Longer than the content check interval.
 const CONTENT_CHECK: Duration = Duration::from_mins(11);
 
 const PROFILES: [fn() -> Profile; 3] = [Profile::v2026_9_6, Profile::v2026_7_1, Profile::v2026_3_2];
@@ -47,7 +47,7 @@ fn events(rig: &Rig, reason: &str) -> usize {
     rig.store.state().events.iter().filter(|event| event.1.reason == reason).count()
 }
 
-/// How often a file was the object of a request.
+/// The number of requests for a file.
 fn file_requests(gateway: &Simulator, method: &str, id: &str, name: &str) -> usize {
     let calls = gateway.calls();
     calls.iter().filter(|c| c.method == method && c.params["agentId"] == id && c.params["name"] == name).count()
@@ -73,8 +73,10 @@ async fn a_link_in_place_of_a_file_is_reported_and_blocks_nothing_else() {
         let key = rig.status("one").session_key.unwrap();
         rig.until("the label", |_| gateway.sessions()[&key].label.as_deref() == Some("Another")).await;
         rig.until("the wake", |_| gateway.chats().len() > woken).await;
-        rig.until("the other file", |_| gateway.file(&id, "AGENTS.md").is_some_and(|now| now.len() >= agents.len()))
-            .await;
+        rig.until("AGENTS.md to be repaired", |_| {
+            gateway.file(&id, "AGENTS.md").is_some_and(|now| now.len() >= agents.len())
+        })
+        .await;
         let synced = rig.condition("one", ConditionType::FilesSynced);
         assert_eq!((synced.0.as_str(), synced.1.as_str()), ("False", "FileRefused"), "{version}");
         assert_eq!(
@@ -100,7 +102,7 @@ async fn a_link_is_retried_at_each_resync_published_once_and_its_removal_recover
         assert!((3..=6).contains(&(tries(&gateway) - before)), "{version}: {}", tries(&gateway) - before);
         assert_eq!((rig.write_counts(), events(&rig, "FileRefused")), (written, 1), "{version}");
         gateway.edit_file(&id, "SOUL.md", None);
-        rig.until("the file", |_| gateway.file(&id, "SOUL.md") == soul).await;
+        rig.until("the file to be written", |_| gateway.file(&id, "SOUL.md") == soul).await;
         rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
         assert_eq!(file_state(&rig, "SOUL.md"), FileState::Synced);
     }
@@ -112,9 +114,9 @@ async fn a_large_unlisted_file_is_replaced_without_a_read() {
     let identity = gateway.file(&id, "IDENTITY.md").unwrap();
     gateway.edit_bytes(&id, "IDENTITY.md", Some(&vec![7; 12 * 1024 * 1024]));
     let reads = file_requests(&gateway, "agents.files.get", &id, "IDENTITY.md");
-    // What was seen over an earlier connection does not count.
+    // A new connection discards the sizes that were seen before.
     rig.start();
-    rig.until("the file", |_| gateway.file(&id, "IDENTITY.md").as_ref() == Some(&identity)).await;
+    rig.until("the file to be replaced", |_| gateway.file(&id, "IDENTITY.md").as_ref() == Some(&identity)).await;
     rig.until("Ready", |rig| is_true(rig, ConditionType::Ready)).await;
     assert_eq!(file_requests(&gateway, "agents.files.get", &id, "IDENTITY.md"), reads);
 }
@@ -146,9 +148,12 @@ async fn the_message_names_the_first_of_several_links_and_counts_the_others() {
     for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
         gateway.link_file(&id, name, FileLink::Hard);
     }
-    // A new connection looks at IDENTITY.md too, which this version does not list.
+    // A new connection also reads IDENTITY.md, which this version does not list.
     rig.start();
-    rig.until("all three", |rig| rig.condition("one", ConditionType::Ready).2.contains("and 2 more")).await;
+    rig.until("all three links to be reported", |rig| {
+        rig.condition("one", ConditionType::Ready).2.contains("and 2 more")
+    })
+    .await;
     let message = rig.condition("one", ConditionType::FilesSynced).2;
     for name in ["IDENTITY.md", "SOUL.md", "MEMORY.md"] {
         assert!(message.contains(name) && file_state(&rig, name) == FileState::Refused, "{name}: {message}");
@@ -179,7 +184,7 @@ async fn a_binary_file_is_handled_as_drift() {
             (FileState::Synced, FileState::Drifted)
         );
         let drifted = gateway.file(&id, "USER.md").unwrap();
-        assert!(drifted.contains('\u{fffd}'), "{version}: it is left: {drifted}");
+        assert!(drifted.contains('\u{fffd}'), "{version}: the drifted file is kept: {drifted}");
         assert!(is_true(&rig, ConditionType::Ready), "{version}");
     }
 }

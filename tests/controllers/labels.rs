@@ -1,4 +1,4 @@
-//! The label of a session is cosmetic: whatever the gateway makes of it, the agent goes on.
+//! The label of a session is cosmetic: no answer to it blocks the agent.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn apply_named(rig: &Rig, name: &str) {
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": name }));
 }
 
-/// An agent of this name at a gateway of this version, at which somebody else has labelled other sessions of the agent so.
+/// An agent of this name on a gateway of this version. Another client gave `others` as labels to other sessions of the agent.
 async fn woken_agent(profile: Profile, name: &str, others: &[&str]) -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::with(profile);
     rig.board("ops");
@@ -68,10 +68,10 @@ async fn a_label_in_use_by_another_session_gets_a_suffix_and_the_agent_is_woken(
         assert_eq!(label(&rig, &gateway), Some(expected.clone()));
         assert!(session_ready(&rig).2.contains("label already in use: Ops"), "{}", session_ready(&rig).2);
         let warned = rig.store.state().events.iter().any(|event| event.1.reason == "LabelRefused");
-        assert!(!warned, "the name is refused, and not every label");
+        assert!(!warned, "a label with a suffix is no warning");
         let sent = labels_sent(&gateway).len();
         rig.run_for(Duration::from_mins(30)).await;
-        assert_eq!((label(&rig, &gateway), labels_sent(&gateway).len()), (Some(expected), sent), "it is kept");
+        assert_eq!((label(&rig, &gateway), labels_sent(&gateway).len()), (Some(expected), sent), "the label is kept");
         apply_named(&rig, "New");
         rig.until("the new name", |rig| label(rig, &gateway).as_deref() == Some("New")).await;
     }
@@ -104,7 +104,7 @@ async fn refused_labels_are_retried_every_ten_minutes_and_the_agent_is_woken() {
     assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
     assert_eq!((labels_sent(&gateway).len(), gateway.chats().len()), (2, 1));
     rig.until("the label", |rig| session_ready(rig).0 == "True").await;
-    assert_eq!(labels_sent(&gateway).len(), 5, "two each time, and then the name");
+    assert_eq!(labels_sent(&gateway).len(), 5, "two labels in each of two attempts, then the name");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What a gateway leaves of an agent is reported, and the token in it is worth nothing.
+//! Leftovers of a deleted agent are reported, and their token is not accepted.
 
 use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
@@ -28,7 +28,7 @@ fn left_behind_events(rig: &Rig) -> Vec<Event> {
     events.into_iter().map(|(_, event)| event).filter(|event| event.reason == "LeftBehind").collect()
 }
 
-/// Hashes of the tokens that are accepted for the Agent.
+/// Hashes of the accepted tokens of the Agent.
 fn accepted_hashes(rig: &Rig) -> Vec<String> {
     let token = rig.status("one").token;
     token.into_iter().flat_map(|t| [Some(t.sha256), t.previous.map(|p| p.sha256)]).flatten().collect()
@@ -40,15 +40,15 @@ async fn leftovers_of_a_deletion_are_reported_once_and_the_agent_is_deleted() {
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.block_trash();
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     assert!(!gateway.agents().contains_key(&id));
-    assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "the files are there");
+    assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "the files are left");
     let events = left_behind_events(&rig);
     assert_eq!(events.len(), 1, "{events:?}");
     for words in [&*workspace, &*id, "fleet/gw", "EEXIST", "openclaw agents delete"] {
         assert!(events[0].warning && events[0].message.contains(words), "{words}: {events:?}");
     }
-    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "nobody has the token any more");
+    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "the token Secret is deleted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn unpurged_sessions_are_reported_with_the_remaining_workspace() {
     let workspace = rig.status("one").workspace_path.unwrap();
     gateway.fail_purges();
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     let events = left_behind_events(&rig);
     assert!(events.len() == 1 && events[0].message.contains(&format!("{workspace}, its sessions stay")), "{events:?}");
 }
@@ -66,7 +66,7 @@ async fn unpurged_sessions_are_reported_with_the_remaining_workspace() {
 async fn a_removal_that_leaves_nothing_sends_no_event() {
     let (mut rig, _gateway, _) = provisioned(worker_spec()).await;
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     assert!(left_behind_events(&rig).is_empty());
 }
 
@@ -85,7 +85,7 @@ async fn a_moved_agent_gets_a_new_token_under_every_deletion_policy() {
         let stays = first.workspace(&workspace);
         assert!(stays.values().any(|text| text.contains(&old)), "{policy}: the old token stays where it was");
         assert_ne!(rig.token("one"), old, "{policy}");
-        assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one"))], "{policy}: the new one alone is accepted");
+        assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one"))], "{policy}: only the new token is accepted");
         assert_eq!(left_behind_events(&rig).len(), usize::from(policy == "Delete"), "{policy}");
     }
 }
@@ -100,7 +100,10 @@ async fn a_move_to_secret_only_delivery_revokes_the_token_in_the_old_files() {
     rig.agent("one", json!({ "boardRef": { "name": "far" }, "deletionPolicy": "Orphan", "token": token }));
     rig.until("the move", |_| second.agents().contains_key(&id)).await;
     rig.until_ready().await;
-    assert!(first.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&old)), "it stays where it was");
+    assert!(
+        first.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&old)),
+        "the old token stays in the old files"
+    );
     assert_eq!(accepted_hashes(&rig), [sha256_hex(rig.token("one"))]);
     assert_ne!(rig.token("one"), old);
 }
@@ -112,9 +115,9 @@ async fn no_deletion_policy_leaves_a_valid_token() {
         let (mut rig, _gateway, _) = provisioned(spec.clone()).await;
         let old = rig.token("one");
         rig.delete::<Agent>("one");
-        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
         assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")), "{policy}");
-        // Somebody kept the Secret, or puts the token back.
+        // Another Secret with the name of the token Secret keeps the new Agent without a token.
         rig.apply::<Secret>(json!({ "metadata": { "name": "one-token" }, "data": {} }));
         rig.agent("one", spec);
         rig.until_reason("one", "SecretConflict").await;

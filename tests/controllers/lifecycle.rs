@@ -1,4 +1,4 @@
-//! From an applied Agent to one that works, and nothing after that.
+//! From an applied Agent to a working one, and no write after that.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
     assert!(gateway.count("config.patch") <= 3, "{} config writes", gateway.count("config.patch"));
     assert_eq!(gateway.agents().len(), 21, "20 and the gateway's own main");
     check_in_all(&rig);
-    // Until the runs of the wakes have ended and that is in the status.
+    // Until the runs of the wakes have ended and the status shows it.
     rig.run_for(Duration::from_mins(1)).await;
     let before = (gateway.writes(), rig.write_counts());
     rig.run_for(Duration::from_mins(4)).await;
@@ -69,7 +69,7 @@ async fn a_check_in_is_written_to_the_status_and_ends_the_wakes() {
     check_in_all(&rig);
     rig.until("the check-in", |rig| rig.condition("one", ConditionType::CheckedIn).0 == "True").await;
     rig.run_for(Duration::from_mins(7)).await;
-    assert_eq!(gateway.chats().len(), 1, "who has answered is not woken again before it is silent for two intervals");
+    assert_eq!(gateway.chats().len(), 1, "a checked-in agent is not woken before two silent intervals");
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ async fn a_silent_agent_is_woken_three_times() {
     rig.board("ops");
     rig.worker("one");
     rig.until_ready().await;
-    rig.until("giving up", |rig| rig.condition("one", ConditionType::CheckedIn).1 == "MaxWakeAttempts").await;
+    rig.until("MaxWakeAttempts", |rig| rig.condition("one", ConditionType::CheckedIn).1 == "MaxWakeAttempts").await;
     rig.run_for(Duration::from_mins(15)).await;
     let keys: std::collections::BTreeSet<_> = gateway.chats().iter().map(|c| c.idempotency_key.clone()).collect();
     assert_eq!((gateway.chats().len(), keys.len()), (3, 3));
@@ -148,7 +148,10 @@ async fn an_unreachable_gateway_blocks_no_agent_of_another_gateway() {
     );
     rig.worker("near");
     rig.agent("far", json!({ "boardRef": { "name": "far" } }));
-    rig.until("the near one", |rig| rig.condition("near", ConditionType::Ready).0 == "True").await;
+    rig.until("the agent of the reachable gateway to be Ready", |rig| {
+        rig.condition("near", ConditionType::Ready).0 == "True"
+    })
+    .await;
     let (status, reason, message) = rig.condition("far", ConditionType::Ready);
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "GatewayNotReady"), "{message}");
     second.start();
@@ -165,9 +168,11 @@ async fn an_agent_removed_at_the_gateway_is_created_again() {
     let id = rig.agent_id("one");
     gateway.remove_agent(&id);
     assert!(!gateway.agents().contains_key(&id));
-    rig.until("its return", |_| gateway.agents().contains_key(&id)).await;
-    rig.until("its files", |rig| gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one"))))
-        .await;
+    rig.until("the agent to be created again", |_| gateway.agents().contains_key(&id)).await;
+    rig.until("the files to be written again", |rig| {
+        gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one")))
+    })
+    .await;
     rig.until_ready().await;
     assert_eq!(gateway.count("agents.create"), 1, "a config write does not open an id that was deleted");
 }
@@ -183,7 +188,7 @@ async fn a_chosen_id_can_be_used_again_after_its_agent_is_deleted() {
         let first = gateway.file("ops-bot", "BOOTSTRAP.md").unwrap();
         assert!(first.starts_with("# First start"), "not the gateway's own first file: {first}");
         rig.delete::<Agent>(life);
-        rig.until("the end", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     }
 }
 
@@ -193,7 +198,7 @@ async fn a_closed_id_without_a_record_in_the_status_is_opened_again() {
     rig.board("ops");
     rig.worker("one");
     rig.until("its id", |rig| rig.status("one").agent_id.is_some()).await;
-    // Somebody had it in use and removed it, and no status tells.
+    // The id was used and deleted before, and no status shows that.
     gateway.close_id(&rig.agent_id("one"));
     rig.until_ready().await;
 }
@@ -227,10 +232,10 @@ async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
     let link = rig.link("gw");
     let permit = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
     rig.reconcile_all().await;
-    assert_eq!(started(&rig), 0, "there is one place, and somebody has it");
+    assert_eq!(started(&rig), 0, "the only permit is taken");
     drop(permit);
     rig.reconcile_queued_agents().await;
-    assert_eq!(started(&rig), 4, "the others were told, although they had no id yet");
+    assert_eq!(started(&rig), 4, "the waiting agents were queued, although they had no id yet");
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,10 +264,10 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_follows_the_en
     let another = link.slot(&ObjectKey::new(NS, "somebody"), true).unwrap();
     rig.worker("one");
     rig.reconcile_all().await;
-    assert!(rig.status("one").binding.is_some(), "it is claimed, and its entry left");
+    assert!(rig.status("one").binding.is_some(), "the agent is bound and its entry submitted");
     assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
     rig.wait_for_change(Duration::from_secs(3)).await;
-    assert_eq!(gateway.count("config.patch"), 0, "another new agent is on its way");
+    assert_eq!(gateway.count("config.patch"), 0, "the write waits for the other new agent");
     drop(another);
     rig.until_ready().await;
     assert_eq!((gateway.count("config.patch"), rig.token("one").len()), (1, 43));
@@ -300,7 +305,7 @@ async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
     rig.until_ready().await;
     assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
     assert_eq!(gateway.count("agents.delete"), 0);
-    assert_eq!(gateway.workspace(&old)["MEMORY.md"], "remember the milk", "what was there stays");
+    assert_eq!(gateway.workspace(&old)["MEMORY.md"], "remember the milk", "the former workspace is kept");
 }
 
 #[tokio::test(start_paused = true)]

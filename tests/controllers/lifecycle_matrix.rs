@@ -1,4 +1,4 @@
-//! The lifecycle of one Agent from its creation to its deletion, on a gateway on which something goes wrong.
+//! The lifecycle of one Agent from its creation to its deletion, on a gateway with a fault.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,50 +11,49 @@ use tokio::time::Instant;
 
 use crate::rig::{Rig, ready};
 
-/// How long a lifecycle may take, by the paused clock.
+/// The limit of a lifecycle, by the paused clock.
 const LIFECYCLE_TIMEOUT: Duration = Duration::from_mins(40);
-/// How long a gateway that was killed stays away: longer than what passes for a restart.
+/// How long a killed gateway stays away: longer than a restart takes.
 const OUTAGE_TIME: Duration = Duration::from_secs(70);
 /// Requests in a lifecycle without a fault (62 to 67 on the versions with one connection).
 const USUAL_REQUESTS: u64 = 67;
-/// Requests by which everything that is known of a gateway is read again, and what they lead to.
+/// Requests that a reconnect causes: everything known of a gateway is read again.
 const REQUESTS_PER_RECONNECT: u64 = 30;
-/// An id that somebody chose.
+/// A chosen id.
 const CHOSEN_ID: &str = "ops-bot";
-/// What a person wrote into the agent's workspace.
+/// A file that a person wrote into the agent's workspace.
 const MEMORY: &str = "remember the milk";
 
-/// How much more than usual it may cost that something goes wrong.
+/// The additional cost that a fault may cause.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Runs of the agent, for two wakes.
     pub runs: usize,
-    /// Connections that were tried.
+    /// Attempted connections.
     pub dials: usize,
-    /// Whether an agent that is Ready stays so: the gateway refuses nothing, and is not away for longer than what passes
-    /// for a restart.
+    /// Whether a Ready agent stays Ready: the gateway refuses nothing, and is not away for longer than a restart takes.
     pub stays_ready: bool,
-    /// Requests in each second that it takes. The rig looks once a second and never waits longer, as the operator does
-    /// after a failure.
+    /// Requests in each second of the lifecycle. The rig reconciles once a second and waits no longer after a failure, unlike
+    /// the operator.
     pub requests_per_second: u64,
 }
 
-/// Where the agent's id comes from, which decides how it is made.
+/// The source of the agent's id, which decides how the agent is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdSource {
-    /// It is chosen and was in use before: `agents.create` makes the agent, and config writes only change it.
+    /// The id is chosen and was in use before: `agents.create` creates the agent, and config writes only change it.
     Chosen,
-    /// It is derived: a config write makes the agent.
+    /// The id is derived: a config write creates the agent.
     Derived,
 }
 
-/// One Agent with a session that starts anew with each change; the agent checks in when its run has ended.
+/// One Agent whose session is reset at each change; the agent checks in when its run has ended.
 pub(crate) struct Lifecycle {
     pub rig: Rig,
     pub gateway: Simulator,
     context: String,
     id: IdSource,
-    /// The generation that the agent was Ready for last.
+    /// The last generation for which the agent was Ready.
     ready_for: Option<i64>,
     end: Instant,
     answered_runs: usize,
@@ -64,7 +63,7 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Before the operator has seen anything. `context` is for the message of a failure.
+    /// The state before the first reconcile. `context` is for the message of a failure.
     pub(crate) fn new(profile: Profile, id: IdSource, context: String) -> Self {
         let (rig, _) = Rig::new();
         let gateway = Simulator::new(profile.with_token("secret-token"));
@@ -87,7 +86,7 @@ impl Lifecycle {
         self.rig.agent("one", spec);
     }
 
-    /// The agent's id at the gateway; none before it has one.
+    /// The agent's id at the gateway; empty before the agent has one.
     fn agent(&self) -> String {
         self.rig.status("one").agent_id.unwrap_or_default()
     }
@@ -96,7 +95,7 @@ impl Lifecycle {
         format!("agent:{}:main", self.agent())
     }
 
-    /// Lives from the creation to the deletion.
+    /// Runs from the creation to the deletion.
     pub(crate) async fn run(&mut self, bounds: &Bounds) {
         let call_start = self.call_start();
         self.until("its first check-in", bounds, |lifecycle| lifecycle.is_settled("one", 1)).await;
@@ -106,13 +105,13 @@ impl Lifecycle {
         self.until("the check-in after the change", bounds, |lifecycle| lifecycle.is_settled("two", 2)).await;
         self.assert_final_state(&token, bounds);
         self.rig.delete::<Agent>("one");
-        self.until("its end", bounds, |lifecycle| lifecycle.rig.store.state().agents.is_empty()).await;
+        self.until("the deletion to finish", bounds, |lifecycle| lifecycle.rig.store.state().agents.is_empty()).await;
         self.until("the gateway to be reachable again", bounds, |lifecycle| lifecycle.reachable() == "True").await;
         self.assert_gone();
         self.assert_request_bounds(call_start, bounds);
     }
 
-    /// Looks, answers for the agent and starts a killed gateway again, until `condition` holds.
+    /// Reconciles, checks in for the agent and starts a killed gateway again, until `condition` holds.
     async fn until(&mut self, what: &str, bounds: &Bounds, condition: impl Fn(&Self) -> bool) {
         while !condition(self) {
             assert!(
@@ -132,7 +131,7 @@ impl Lifecycle {
         }
     }
 
-    /// The agent checks in when a run of it has ended with an answer.
+    /// The agent checks in when one of its runs has ended with an answer.
     fn check_in_after_run(&mut self) {
         let runs: usize = self.gateway.chats().iter().map(|chat| chat.runs).sum();
         let sessions = self.gateway.sessions();
@@ -151,7 +150,7 @@ impl Lifecycle {
         }
     }
 
-    /// What a gateway does that is back within what passes for a restart makes no agent flap that was Ready.
+    /// A gateway that is back within the time of a restart makes no Ready agent flap.
     fn assert_stays_ready(&mut self) {
         let Some(agent) = self.rig.store.state().agents.values().next().cloned() else { return };
         let generation = agent.metadata.generation.filter(|_| agent.metadata.deletion_timestamp.is_none());
@@ -164,7 +163,7 @@ impl Lifecycle {
         assert!(!flapped, "{}: the agent was Ready: {status} {reason} {message}", self.context);
     }
 
-    /// Starts the gateway again when it was away for long enough, and looks at what is said of it then.
+    /// Starts the gateway again after `OUTAGE_TIME`, and checks the conditions of that moment.
     fn restart_after_outage(&mut self) {
         if self.gateway.is_running() {
             self.away_since = None;
@@ -206,7 +205,7 @@ impl Lifecycle {
             && self.rig.condition("one", ConditionType::CheckedIn).0 == "True"
     }
 
-    /// The keys of the wakes.
+    /// The idempotency keys of the wakes.
     fn wakes(&self) -> BTreeSet<String> {
         self.gateway.chats().into_iter().map(|chat| chat.idempotency_key).collect()
     }
@@ -221,11 +220,14 @@ impl Lifecycle {
         assert_eq!(ids, [self.agent()], "{context}: exactly this agent");
         let orphans = self.gateway.orphans();
         assert!(orphans.is_empty(), "{context}: {orphans:?}");
-        assert_eq!(self.rig.token("one"), token, "{context}: it keeps its token");
+        assert_eq!(self.rig.token("one"), token, "{context}: the agent keeps its token");
         let read = |name| self.gateway.file(&self.agent(), name).unwrap_or_default();
-        assert!((read("AGENTS.md") + &read("TOOLS.md")).contains(token), "{context}: it knows its token");
-        assert_eq!(read("MEMORY.md"), MEMORY, "{context}: a person's file");
-        assert_eq!(self.gateway.agents()[&self.agent()]["name"], "two", "{context}: its name");
+        assert!(
+            (read("AGENTS.md") + &read("TOOLS.md")).contains(token),
+            "{context}: the token is in the agent's files"
+        );
+        assert_eq!(read("MEMORY.md"), MEMORY, "{context}: the file of a person is kept");
+        assert_eq!(self.gateway.agents()[&self.agent()]["name"], "two", "{context}: the name of the agent");
         assert_eq!(self.wakes().len(), 2, "{context}: one wake for each generation: {:?}", self.gateway.chats());
         let runs: usize = self.gateway.chats().iter().map(|chat| chat.runs).sum();
         assert!(runs <= bounds.runs, "{context}: {runs} runs: {:?}", self.gateway.chats());
@@ -246,9 +248,9 @@ impl Lifecycle {
     fn assert_request_bounds(&self, (calls, began): (usize, Instant), bounds: &Bounds) {
         let context = &self.context;
         let dials = self.rig.dials().len();
-        assert!(dials <= bounds.dials, "{context}: {dials} connections were tried");
+        assert!(dials <= bounds.dials, "{context}: {dials} attempted connections");
         let most = self.gateway.max_in_flight();
-        assert!(most <= 16, "{context}: {most} requests at one time, and maxInFlight is 16");
+        assert!(most <= 16, "{context}: {most} concurrent requests, and maxInFlight is 16");
         let connected = |call: &&Call| call.method == "connect" && call.outcome == Outcome::Ok;
         let again = self.gateway.calls().iter().filter(connected).count().saturating_sub(1);
         let (calls, seconds) = (self.gateway.calls().len() - calls, began.elapsed().as_secs());
@@ -261,7 +263,7 @@ impl Lifecycle {
         (self.gateway.calls().len(), Instant::now())
     }
 
-    /// What was asked last, for the message of a failure.
+    /// The last requests, for the message of a failure.
     fn last_calls(&self) -> Vec<String> {
         let short = |params: &serde_json::Value| params.to_string().chars().take(100).collect::<String>();
         let calls = self.gateway.calls();

@@ -1,4 +1,4 @@
-//! The Kubernetes side in memory: optimistic locking, finalizers, owned Secrets, and a crash after any write.
+//! Kubernetes in memory: optimistic locking, finalizers, owned Secrets, and a crash after any write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +18,7 @@ use muster::state::store::{ConfigMapContent, EventTarget, FinalizerChange, Store
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The Kubernetes side in memory. Clones share it.
+/// Kubernetes in memory. Clones share the state.
 #[derive(Clone)]
 pub(crate) struct MemoryStore {
     state: Arc<Mutex<MemoryState>>,
@@ -31,7 +31,7 @@ pub(crate) struct MemoryState {
     pub agents: BTreeMap<ObjectKey, Agent>,
     pub boards: BTreeMap<ObjectKey, Board>,
     pub gateways: BTreeMap<ObjectKey, AgentGateway>,
-    /// Agents and AgentGateways of which the operator can read the metadata only.
+    /// Agents and AgentGateways of which the operator can read only the metadata.
     pub unreadable_agents: Vec<ObjectMeta>,
     pub unreadable_gateways: Vec<ObjectMeta>,
     pub secrets: BTreeMap<ObjectKey, Secret>,
@@ -40,7 +40,7 @@ pub(crate) struct MemoryState {
     pub events: Vec<(String, Event)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
-    /// So many of the next changes fail.
+    /// The number of next writes that fail.
     pub failures: usize,
     version: u64,
 }
@@ -51,7 +51,7 @@ impl MemoryState {
         meta.resource_version = Some(self.version.to_string());
     }
 
-    /// What the garbage collector does.
+    /// Does the work of the garbage collector.
     fn collect_garbage(&mut self) {
         let mut uids: Vec<_> = self.agents.values().filter_map(kube::ResourceExt::uid).collect();
         uids.extend(self.gateways.values().filter_map(kube::ResourceExt::uid));
@@ -66,7 +66,7 @@ impl MemoryState {
     }
 }
 
-/// Whether an object is to go: it is being deleted and nobody holds it.
+/// Whether an object goes away: it is being deleted and has no finalizers.
 fn is_deletable(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
 }
@@ -80,7 +80,7 @@ impl MemoryStore {
         self.state.lock().unwrap()
     }
 
-    /// Puts an object there as a person does: a change of its spec is a new generation.
+    /// Applies an object as a user does: a changed spec is a new generation.
     pub(crate) fn apply<K: InMemory>(&self, mut object: K) {
         let mut state = self.state();
         let key = ObjectKey::of(object.meta());
@@ -102,7 +102,7 @@ impl MemoryStore {
         K::table(&mut state).insert(key, object);
     }
 
-    /// Annotates an object as a person does, which is no new generation.
+    /// Annotates an object as a user does, which is no new generation.
     pub(crate) fn annotate<K: InMemory>(&self, key: &ObjectKey, name: &str, value: &str) {
         let mut state = self.state();
         let Some(mut object) = K::table(&mut state).get(key).cloned() else { return };
@@ -111,7 +111,7 @@ impl MemoryStore {
         K::table(&mut state).insert(key.clone(), object);
     }
 
-    /// Deletes an object as a person does: it stays while somebody holds it.
+    /// Deletes an object as a user does: finalizers keep it.
     pub(crate) fn delete<K: InMemory>(&self, key: &ObjectKey) {
         let now = self.now();
         let mut state = self.state();
@@ -123,7 +123,7 @@ impl MemoryStore {
         state.collect_garbage();
     }
 
-    /// Counts a write, and ends here for ever when this is the one after which the operator crashes.
+    /// Counts a write, and never returns when the operator crashes after this write.
     async fn count_write(&self) {
         let crash = {
             let mut state = self.state();
@@ -163,7 +163,7 @@ impl MemoryStore {
     }
 }
 
-/// A kind that is kept in memory.
+/// A resource that is stored in memory.
 pub(crate) trait InMemory: Resource<DynamicType = ()> + Clone {
     fn table(state: &mut MemoryState) -> &mut BTreeMap<ObjectKey, Self>;
     fn keep_status(&mut self, _old: &Self) {}
@@ -202,7 +202,7 @@ impl InMemory for Secret {
     }
 }
 
-/// What the API server makes of a merge patch of finalizers.
+/// Applies a merge patch of finalizers as the API server does.
 fn apply_finalizers<K: Resource>(object: &mut K, claim: &FinalizerChange) {
     let patch = claim.patch(object.meta());
     let meta = object.meta_mut();
@@ -245,7 +245,7 @@ impl Objects for MemoryStore {
 
 impl Store for MemoryStore {
     fn now(&self) -> Timestamp {
-        // 2026-01-01, and then the runtime's clock, in the precision that Kubernetes keeps.
+        // From 2026-01-01 on, by the runtime's clock, in seconds as Kubernetes stores them.
         let seconds = i64::try_from(self.epoch.elapsed().as_secs()).unwrap();
         Timestamp::from_second(1_767_225_600 + seconds).unwrap()
     }

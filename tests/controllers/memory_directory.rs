@@ -1,4 +1,4 @@
-//! A directory of souls in memory.
+//! A soul directory in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,17 +28,17 @@ impl MemorySoulDirectory {
         self.0.lock().unwrap().souls.remove(name);
     }
 
-    /// Whether it answers.
+    /// Sets whether every request fails.
     pub(crate) fn set_unavailable(&self, unavailable: bool) {
         self.0.lock().unwrap().unavailable = unavailable;
     }
 
-    /// From now on it takes requests and never answers.
+    /// From now on no request is answered.
     pub(crate) fn hang(&self) {
         self.0.lock().unwrap().hanging = true;
     }
 
-    /// The paths that were requested so far, and how often the answer was that nothing changed.
+    /// The requested paths so far, and the number of answers `NotModified`.
     pub(crate) fn requests(&self) -> (Vec<String>, usize) {
         let state = self.0.lock().unwrap();
         (state.requests.clone(), state.not_modified)

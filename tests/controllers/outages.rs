@@ -1,4 +1,4 @@
-//! Gateways that go away and come back, or do not.
+//! Outages of gateways.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::rig::{NS, Rig, gateway_manifest, ready};
 
-/// Sixty agents that are Ready, woken and have nothing to do.
+/// Sixty agents that are Ready, without wakes and without pending work.
 async fn sixty_ready_agents() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -43,14 +43,14 @@ async fn sixty_agents_recover_with_their_gateway_with_few_requests_and_no_write(
     assert_eq!(rig.gateway_condition("gw", ConditionType::Reachable).1, "Unreachable");
     rig.run_for(Duration::from_mins(2)).await;
     let (calls, away) = (gateway.calls().len(), rig.dials().len() - dials);
-    assert!((8..=60).contains(&away), "{away} connections were tried in two and a half minutes");
+    assert!((8..=60).contains(&away), "{away} attempted connections in two and a half minutes");
     gateway.start();
     rig.until("all to be Ready", |rig| reasons(rig) == only_reason("True", "Reconciled")).await;
     rig.run_for(Duration::from_secs(30)).await;
     assert_eq!(gateway.writes(), writes, "nothing has changed, so nothing may be written");
     let calls = gateway.calls().len() - calls;
     assert!(calls <= 60 * 3 + 40, "{calls} requests for sixty agents");
-    assert!(gateway.max_in_flight() <= 16, "{} requests at one time", gateway.max_in_flight());
+    assert!(gateway.max_in_flight() <= 16, "{} concurrent requests", gateway.max_in_flight());
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn changes_made_during_an_outage_take_few_config_writes_after_it() {
     let (patches, files) = (gateway.count("config.patch") - patches, gateway.count("agents.files.set") - files);
     assert!(patches <= 6, "{patches} config writes");
     assert!(files <= 60 * 10, "{files} files were written");
-    assert!(gateway.max_in_flight() <= 16, "{} requests at one time", gateway.max_in_flight());
+    assert!(gateway.max_in_flight() <= 16, "{} concurrent requests", gateway.max_in_flight());
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +93,7 @@ async fn clients_that_lose_one_gateway_reconnect_at_different_times() {
     let dials = rig.dials().split_off(before);
     let sixth = |host: &String| dials.iter().filter(|(name, _)| name == host).nth(5).map(|(_, at)| *at);
     let times: Vec<Instant> = hosts.iter().filter_map(sixth).collect();
-    assert_eq!(times.len(), 12, "each has tried six times");
+    assert_eq!(times.len(), 12, "each client has dialled six times");
     let spread = *times.iter().max().unwrap() - *times.iter().min().unwrap();
     assert!(spread > Duration::from_secs(1), "the sixth attempts are within {spread:?}");
 }
@@ -114,7 +114,7 @@ async fn a_silent_connection_is_replaced_and_missed_changes_are_read() {
     gateway.remove_agent(&id);
     rig.until("a new connection", |rig| rig.dials().len() > dials).await;
     assert!(began.elapsed() <= Duration::from_secs(70), "two ticks are 60 s, and it took {:?}", began.elapsed());
-    rig.until("what was removed unheard to come back", |_| gateway.agents().contains_key(&id)).await;
+    rig.until("the removed agent to be created again", |_| gateway.agents().contains_key(&id)).await;
     rig.until_ready().await;
     assert_eq!(rig.dials().len(), dials + 1);
 }
@@ -175,7 +175,7 @@ async fn an_agent_deleted_before_its_config_is_applied_leaves_nothing() {
     gateway.start();
     rig.until("NotSettled", |rig| rig.gateway_condition("gw", ConditionType::Settled).1 == "NotSettled").await;
     rig.delete::<Agent>("one");
-    rig.until("its end", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
     assert_eq!(gateway.agents().into_keys().collect::<Vec<_>>(), ["main"]);
     assert!(gateway.orphans().is_empty(), "{:?}", gateway.orphans());
 }
@@ -198,7 +198,7 @@ async fn failing_config_writes_are_retried_with_backoff() {
     assert_eq!(rig.gateway_condition("gw", ConditionType::ConfigSynced).0, "True");
 }
 
-/// A gateway that was killed in the middle of the removal of `one` and exits at each boot since. Gives its id there.
+/// A gateway that was killed during the removal of `one` and has exited at each boot since. Returns the agent's id.
 async fn killed_during_removal() -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -210,7 +210,7 @@ async fn killed_during_removal() -> (Rig, Simulator, String) {
     rig.delete::<Agent>("one");
     rig.until("the kill", |_| !gateway.is_running()).await;
     gateway.start();
-    assert!(!gateway.is_running(), "it exits at each boot");
+    assert!(!gateway.is_running(), "the gateway exits at each boot");
     (rig, gateway, id)
 }
 
@@ -224,16 +224,16 @@ async fn a_gateway_that_fails_to_boot_after_a_removal_is_reported_with_a_remedy(
         has_remedy(&gateway) && has_remedy(&agent)
     };
     let began = Instant::now();
-    rig.until("the advice", remedy_reported).await;
+    rig.until("the remedy", remedy_reported).await;
     let after = began.elapsed();
     assert!(after >= Duration::from_secs(110), "a boot takes a while, and the remedy was reported after {after:?}");
     rig.delete::<Agent>("two");
     rig.until_reason("two", "DeletionBlocked").await;
     let two = rig.condition("two", ConditionType::Ready).2;
-    assert!(!two.contains("status 78"), "its removal had not begun: {two}");
+    assert!(!two.contains("status 78"), "the removal of `two` had not begun: {two}");
     gateway.repair_half_deleted(&id);
     gateway.start();
-    rig.until("the end of both", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion of both agents", |rig| rig.store.state().agents.is_empty()).await;
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
     assert_eq!(gateway.agents().into_keys().collect::<Vec<_>>(), ["main"]);
     assert!(gateway.orphans().is_empty(), "{:?}", gateway.orphans());
@@ -247,9 +247,9 @@ async fn an_agent_blocked_by_a_failed_boot_is_reconciled_when_the_remedy_appears
     let one = rig.store.agent(&ObjectKey::new(NS, "one")).unwrap();
     let next = agent::reconcile(rig.ctx(), &one).await;
     assert!(next.after.is_some_and(|after| after <= Duration::from_secs(110)), "{next:?}");
-    rig.until("the advice", |rig| rig.condition("one", ConditionType::Ready).2.contains("status 78")).await;
+    rig.until("the remedy", |rig| rig.condition("one", ConditionType::Ready).2.contains("status 78")).await;
     let next = agent::reconcile(rig.ctx(), &one).await;
-    assert_eq!(next, Requeue::retry(), "from then on it is tried as others are");
+    assert_eq!(next, Requeue::retry(), "the usual retry follows");
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn the_boot_remedy_survives_a_restart_of_the_operator() {
     let (mut rig, _gateway, id) = killed_during_removal().await;
     rig.run_for(Duration::from_secs(20)).await;
     rig.start();
-    rig.until("the advice", |rig| rig.gateway_condition("gw", ConditionType::Reachable).2.contains(&id)).await;
+    rig.until("the remedy", |rig| rig.gateway_condition("gw", ConditionType::Reachable).2.contains(&id)).await;
 }
 
 #[tokio::test(start_paused = true)]

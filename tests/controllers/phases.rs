@@ -1,4 +1,4 @@
-//! What an agent does, as the gateway's events and its own reports tell.
+//! The phase of an agent, from the gateway's events and its own reports.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use muster_simulator::Simulator;
 
 use crate::rig::{NS, Rig};
 
-/// A worker that was woken, and whose run has ended.
+/// A worker that was woken and whose run has ended.
 async fn idle_agent() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -40,7 +40,7 @@ async fn a_heartbeat_run_makes_an_agent_active_until_it_ends() {
     gateway.begin_heartbeat(&id);
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
     gateway.end_heartbeat(&id);
-    rig.until("the end of it", |rig| phase(rig) == Some(Phase::Idle)).await;
+    rig.until("the end of the run", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +53,7 @@ async fn a_reported_status_sets_the_phase_between_runs() {
     gateway.begin_heartbeat(&id);
     gateway.end_heartbeat(&id);
     rig.run_for(Duration::from_secs(30)).await;
-    assert_eq!(phase(&rig), Some(Phase::Active), "it is still at its task");
+    assert_eq!(phase(&rig), Some(Phase::Active), "the reported task still counts");
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,10 +61,10 @@ async fn a_silent_agent_goes_offline_and_a_check_in_brings_it_back() {
     let (mut rig, _) = idle_agent().await;
     rig.until("silence", |rig| phase(rig) == Some(Phase::Offline)).await;
     check_in(&rig, CheckIn::Idle, None);
-    rig.until("its return", |rig| phase(rig) == Some(Phase::Idle)).await;
+    rig.until("the phase Idle", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
-/// Looks for so long, and gives every phase that was seen.
+/// Reconciles for this time and returns every phase that was seen.
 async fn phases(rig: &mut Rig, seconds: u64) -> Vec<Phase> {
     let mut seen = Vec::new();
     for _ in 0..seconds {
@@ -104,7 +104,7 @@ async fn a_run_lost_in_a_gateway_kill_does_not_keep_an_agent_active() {
     gateway.kill();
     rig.wait_for_change(Duration::from_secs(10)).await;
     gateway.start();
-    rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
+    rig.until("the phase Idle", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn a_lost_run_event_is_noticed_and_the_phase_corrected() {
     rig.until("work", |rig| phase(rig) == Some(Phase::Active)).await;
     gateway.lose_events(1);
     gateway.end_heartbeat(&id);
-    rig.until("the truth", |rig| phase(rig) == Some(Phase::Idle)).await;
+    rig.until("the phase Idle", |rig| phase(rig) == Some(Phase::Idle)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,8 +127,8 @@ async fn an_operator_started_after_a_long_time_waits_for_check_ins_before_it_wak
     rig.start();
     assert_eq!(phases(&mut rig, 9 * 60).await, [Phase::Idle]);
     assert_eq!(gateway.chats().len(), woken);
-    rig.until("its silence to count", |rig| phase(rig) == Some(Phase::Offline)).await;
+    rig.until("the phase Offline", |rig| phase(rig) == Some(Phase::Offline)).await;
     rig.stop();
     rig.start();
-    assert!(!phases(&mut rig, 60).await.contains(&Phase::Idle), "it is not taken for present because of a restart");
+    assert!(!phases(&mut rig, 60).await.contains(&Phase::Idle), "a restart does not reset the silence");
 }

@@ -1,4 +1,4 @@
-//! One-shot requests, each handled once.
+//! One-shot requests. Each is handled once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn handled(rig: &Rig, name: &str, kind: RequestKind) -> bool {
     rig.status(name).requests.iter().any(|r| r.kind == kind && r.handled_at.is_some())
 }
 
-/// Files that were written to agents since then, by name.
+/// The number of files written to agents since a call, by name.
 fn written_since(gateway: &Simulator, call: usize) -> BTreeMap<String, usize> {
     let mut files = BTreeMap::new();
     for call in gateway.calls().iter().skip(call).filter(|c| c.method == "agents.files.set") {
@@ -35,7 +35,7 @@ fn written_since(gateway: &Simulator, call: usize) -> BTreeMap<String, usize> {
     files
 }
 
-/// How often sessions were really reset.
+/// The number of executed session resets.
 fn resets(gateway: &Simulator) -> usize {
     gateway.calls().iter().filter(|c| c.method == "sessions.reset" && c.outcome != Outcome::NotExecuted).count()
 }
@@ -51,7 +51,7 @@ async fn a_sync_request_writes_only_files_with_the_policy_always() {
     assert!(!files.contains_key("MEMORY.md") && !files.contains_key("BOOTSTRAP.md"), "{files:?}");
     let before = (gateway.writes(), rig.write_counts());
     rig.run_for(Duration::from_mins(3)).await;
-    assert_eq!((gateway.writes(), rig.write_counts()), before, "it is handled once");
+    assert_eq!((gateway.writes(), rig.write_counts()), before, "the request is handled once");
     assert!(!handled(&rig, "two", RequestKind::Sync));
 }
 
@@ -63,7 +63,7 @@ async fn an_overwrite_request_replaces_files_that_the_agent_changed() {
     gateway.edit_file(&id, "MEMORY.md", Some("my own notes"));
     gateway.edit_file(&id, "BOOTSTRAP.md", Some(""));
     rig.request::<Agent>("one", RequestKind::Overwrite);
-    rig.until("it to be done", |rig| handled(rig, "one", RequestKind::Overwrite)).await;
+    rig.until("the request to be handled", |rig| handled(rig, "one", RequestKind::Overwrite)).await;
     assert_eq!(gateway.file(&id, "MEMORY.md"), Some(rendered));
     assert!(gateway.file(&id, "BOOTSTRAP.md").is_some_and(|text| !text.is_empty()));
 }
@@ -76,7 +76,7 @@ async fn a_bootstrap_request_writes_only_bootstrap_md() {
     gateway.edit_file(&id, "BOOTSTRAP.md", None);
     let before = gateway.calls().len();
     rig.request::<Agent>("one", RequestKind::Bootstrap);
-    rig.until("it to be done", |rig| handled(rig, "one", RequestKind::Bootstrap)).await;
+    rig.until("the request to be handled", |rig| handled(rig, "one", RequestKind::Bootstrap)).await;
     assert_eq!(written_since(&gateway, before), [("BOOTSTRAP.md".to_owned(), 1)].into());
     assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("my own notes"));
 }
@@ -92,7 +92,7 @@ async fn a_reset_request_resets_the_session_once_and_keeps_its_label() {
     assert_eq!(session.label.as_deref(), Some("one"));
     assert!(session.messages.iter().all(|(role, _)| role == "system"), "{:?}", session.messages);
     rig.run_for(Duration::from_mins(3)).await;
-    assert_eq!((resets(&gateway), gateway.chats().len()), (1, 2), "and nobody is woken for it");
+    assert_eq!((resets(&gateway), gateway.chats().len()), (1, 2), "a reset wakes no agent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
     rig.run_for(Duration::from_secs(5)).await;
     let old = gateway.writes();
     rig.request::<Board>("ops", RequestKind::Sync);
-    rig.until("two of three", |rig| {
+    rig.until("two of three agents to be updated", |rig| {
         let state = rig.store.state();
         let sync = state.boards[&ObjectKey::new(NS, "ops")].status.as_ref().and_then(|s| s.last_sync.clone());
         sync.is_some_and(|s| (s.updated, s.pending) == (2, 1) && s.errors[0].agent == "fleet/broken")
@@ -132,8 +132,8 @@ async fn a_request_on_a_board_reaches_its_agents_and_reports_their_progress() {
         rig.store.state().boards[&ObjectKey::new(NS, "ops")].status.clone().unwrap().last_sync.unwrap().errors;
     assert!(message[0].message.contains("none"), "{message:?}");
     rig.worker("late");
-    rig.until("the late one", |rig| rig.condition("late", ConditionType::Ready).0 == "True").await;
-    assert!(!handled(&rig, "late", RequestKind::Sync), "it came after the request");
+    rig.until("the later agent to be Ready", |rig| rig.condition("late", ConditionType::Ready).0 == "True").await;
+    assert!(!handled(&rig, "late", RequestKind::Sync), "the agent was created after the request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn an_invalid_request_time_is_reported_once_and_ignored() {
     let (mut rig, gateway) = two_ready_agents().await;
     let before = gateway.writes();
     rig.store.annotate::<Agent>(&ObjectKey::new(NS, "one"), RequestKind::Rotate.annotation(), "now");
-    rig.until("the message", |rig| !rig.status("one").invalid_requests.is_empty()).await;
+    rig.until("the message about the invalid request", |rig| !rig.status("one").invalid_requests.is_empty()).await;
     assert!(rig.status("one").invalid_requests[0].contains("rotate-requested-at"));
     rig.run_for(Duration::from_mins(2)).await;
     let state = rig.store.state();
@@ -166,7 +166,7 @@ fn assert_handled_once(rig: &Rig, gateway: &Simulator, context: &str) {
         let file = gateway.file(&rig.agent_id(name), "AGENTS.md").unwrap();
         assert!(file.contains(&rig.token(name)), "{context}: {name} has its token");
     }
-    assert_eq!(gateway.chats().iter().map(|c| c.runs).sum::<usize>(), 2, "{context}: nobody was woken again");
+    assert_eq!(gateway.chats().iter().map(|c| c.runs).sum::<usize>(), 2, "{context}: no agent was woken again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +210,7 @@ async fn concurrent_requests_are_each_handled_once_despite_any_lost_reply() {
             gateway.inject(fault);
             request_all(&rig);
             rig.until("all", all_handled).await;
-            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault struck");
+            assert_eq!(gateway.faults_left(), 0, "{how}, write {nth}: the fault did not occur");
             assert_handled_once(&rig, &gateway, &format!("{how}, write {nth}"));
         }
     }

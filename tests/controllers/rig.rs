@@ -30,16 +30,16 @@ use url::Url;
 use crate::memory::{InMemory, MemoryStore};
 use crate::memory_directory::MemorySoulDirectory;
 
-/// The namespace of everything, unless a test says otherwise.
+/// The namespace of all objects, unless a test names another.
 pub(crate) const NS: &str = "fleet";
-/// How long, by the paused clock, anything may take.
+/// How long, by the paused clock, a condition may take to hold.
 const CONDITION_TIMEOUT: Duration = Duration::from_mins(20);
 
-/// Leads to simulated gateways by host name.
+/// Dials simulated gateways by host name.
 #[derive(Clone, Default)]
 struct Dialer {
     hosts: Arc<Mutex<BTreeMap<String, Simulator>>>,
-    /// When which host was dialled.
+    /// The dialled hosts and the times.
     dials: Arc<Mutex<Vec<(String, Instant)>>>,
     /// Whether gateways see the operator as remote.
     remote: Arc<AtomicBool>,
@@ -58,7 +58,7 @@ impl Dial for Dialer {
     }
 }
 
-/// One life of the operator. Dropping it is a crash.
+/// One run of the operator. Dropping it is a crash.
 struct Operator {
     ctx: Context<MemoryStore>,
     changes: UnboundedReceiver<GatewayChange>,
@@ -72,7 +72,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// One gateway `gw` at host `gw`, nothing on it, and an operator.
+    /// An operator, and an empty gateway `gw` at the host `gw`.
     pub(crate) fn new() -> (Self, Simulator) {
         let mut rig = Self {
             store: MemoryStore::new(),
@@ -85,7 +85,7 @@ impl Rig {
         (rig, simulator)
     }
 
-    /// The same with a gateway of another kind.
+    /// The same with a gateway of this profile.
     pub(crate) fn with(profile: Profile) -> (Self, Simulator) {
         let (rig, _) = Self::new();
         let simulator = Simulator::new(profile.with_token("secret-token"));
@@ -100,7 +100,7 @@ impl Rig {
         (rig, simulator)
     }
 
-    /// A further gateway, its `AgentGateway` and its Secret.
+    /// Another gateway with its `AgentGateway` and its Secret.
     pub(crate) fn gateway(&mut self, name: &str) -> Simulator {
         let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
         self.host(name, &simulator);
@@ -109,12 +109,12 @@ impl Rig {
         simulator
     }
 
-    /// Lets a host name lead to a gateway.
+    /// Routes a host name to a gateway.
     pub(crate) fn host(&self, name: &str, simulator: &Simulator) {
         self.dialer.hosts.lock().unwrap().insert(name.to_owned(), simulator.clone());
     }
 
-    /// When which host was dialled, in order.
+    /// The dialled hosts and the times, in order.
     pub(crate) fn dials(&self) -> Vec<(String, Instant)> {
         self.dialer.dials.lock().unwrap().clone()
     }
@@ -129,12 +129,12 @@ impl Rig {
         self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().data = data;
     }
 
-    /// Gives a ConfigMap a key in `binaryData`.
+    /// Adds a key to `binaryData` of a ConfigMap.
     pub(crate) fn binary_key(&self, name: &str, key: &str) {
         self.store.state().config_maps.entry(ObjectKey::new(NS, name)).or_default().binary.insert(key.to_owned());
     }
 
-    /// Applies a manifest; the namespace is filled in.
+    /// Applies a manifest in the namespace [`NS`], unless the manifest names another.
     pub(crate) fn apply<K: InMemory + serde::de::DeserializeOwned>(&self, mut manifest: Value) {
         let kind = K::kind(&());
         manifest["kind"] = json!(kind);
@@ -158,7 +158,7 @@ impl Rig {
         self.apply::<Agent>(json!({ "metadata": { "name": name }, "spec": spec }));
     }
 
-    /// Makes a one-shot request now.
+    /// Makes a one-shot request with the current time.
     pub(crate) fn request<K: InMemory>(&self, name: &str, kind: RequestKind) {
         let now = self.ctx().state.store.now().to_string();
         self.store.annotate::<K>(&ObjectKey::new(NS, name), kind.annotation(), &now);
@@ -168,7 +168,7 @@ impl Rig {
         self.store.delete::<K>(&ObjectKey::new(NS, name));
     }
 
-    /// Starts the operator, anew if there is one.
+    /// Starts the operator, or restarts it.
     pub(crate) fn start(&mut self) {
         let (sender, changes) = mpsc::unbounded_channel();
         let state = Arc::new(State::new(self.store.clone()));
@@ -179,12 +179,12 @@ impl Rig {
         self.operator = Some(Operator { ctx, changes });
     }
 
-    /// Ends the operator.
+    /// Stops the operator.
     pub(crate) fn stop(&mut self) {
         self.operator = None;
     }
 
-    /// A second operator beside this one.
+    /// A second operator on the same cluster.
     pub(crate) fn second_operator(&self) -> Self {
         let mut other = Self {
             store: self.store.clone(),
@@ -205,7 +205,7 @@ impl Rig {
         self.ctx().gateways.link(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
-    /// Looks at everything once.
+    /// Reconciles every object once.
     pub(crate) async fn reconcile_all(&self) {
         let ctx = self.ctx();
         let gateways: Vec<_> = self.store.state().gateways.values().cloned().collect();
@@ -220,7 +220,7 @@ impl Rig {
         futures::future::join_all(agents.iter().map(|object| agent::reconcile(ctx, object))).await;
     }
 
-    /// Looks at everything, again and again, until `condition` holds.
+    /// Reconciles every object, again and again, until `condition` holds.
     pub(crate) async fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let end = Instant::now() + CONDITION_TIMEOUT;
         while !condition(self) {
@@ -230,7 +230,7 @@ impl Rig {
         }
     }
 
-    /// Waits for a change at a gateway, at most so long.
+    /// Waits for a change at a gateway, at most for `limit`.
     pub(crate) async fn wait_for_change(&mut self, limit: Duration) {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         if tokio::time::timeout(limit, changes.recv()).await.is_ok() {
@@ -238,7 +238,7 @@ impl Rig {
         }
     }
 
-    /// Looks only at the Agents that a gateway's place is offered to, as long as there are any.
+    /// Reconciles only Agents that were queued for a released permit, as long as there are any.
     pub(crate) async fn reconcile_queued_agents(&mut self) {
         let operator = self.operator.as_mut().unwrap();
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
@@ -248,7 +248,7 @@ impl Rig {
         }
     }
 
-    /// The Agents that a gateway's place was offered to by now.
+    /// The Agents that were queued for a released permit so far.
     pub(crate) fn queued_agents(&mut self) -> Vec<String> {
         let changes = &mut self.operator.as_mut().unwrap().changes;
         let changed = std::iter::from_fn(|| changes.try_recv().ok());
@@ -257,12 +257,12 @@ impl Rig {
             .collect()
     }
 
-    /// The same until all Agents are Ready, and were woken.
+    /// Reconciles until all Agents are Ready and woken.
     pub(crate) async fn until_ready(&mut self) {
         self.until("all agents to be Ready and woken", |rig| rig.store.state().agents.values().all(woken)).await;
     }
 
-    /// Looks until nothing has been written anywhere for a while, and then some.
+    /// Reconciles again and again for this time.
     pub(crate) async fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -282,7 +282,7 @@ impl Rig {
         found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).unwrap_or_default()
     }
 
-    /// Looks until an Agent's Ready has this reason; its message.
+    /// Reconciles until `Ready` of an Agent has this reason; returns its message.
     pub(crate) async fn until_reason(&mut self, name: &str, reason: &str) -> String {
         self.until(reason, |rig| rig.condition(name, ConditionType::Ready).1 == reason).await;
         self.condition(name, ConditionType::Ready).2
@@ -298,7 +298,7 @@ impl Rig {
         String::from_utf8(secret.data.as_ref().unwrap()["token"].0.clone()).unwrap()
     }
 
-    /// How many writes and events there were.
+    /// The numbers of writes and events.
     pub(crate) fn write_counts(&self) -> (usize, usize) {
         let state = self.store.state();
         (state.writes, state.events.len())
@@ -339,7 +339,7 @@ pub(crate) fn ready(agent: &Agent) -> bool {
     })
 }
 
-/// Ready for the spec as it is, and woken for it where it is to be woken.
+/// Whether the agent is Ready for its current spec, and woken for it if its spec enables wakes.
 pub(crate) fn woken(agent: &Agent) -> bool {
     let status = agent.status.as_ref();
     let is_observed = status.map(|status| status.observed_generation) == agent.metadata.generation;

@@ -1,4 +1,4 @@
-//! A token is replaced in two phases, whatever happens in between.
+//! A token is replaced in two phases.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::rig::{NS, Rig, ready};
 
-/// A worker that has its first token, and has used it.
+/// A worker that has its first token and has used it.
 async fn confirmed_agent() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
@@ -25,7 +25,7 @@ async fn confirmed_agent() -> (Rig, Simulator) {
     (rig, gateway)
 }
 
-/// The agent calls with the token that is in its files.
+/// The agent calls with the token in its files.
 async fn confirm(rig: &mut Rig) {
     use_token(rig);
     rig.until("the token to be confirmed", |rig| {
@@ -46,7 +46,7 @@ fn token_status(rig: &Rig) -> Option<muster::api::agent::TokenStatus> {
     rig.status("one").token
 }
 
-/// The tokens that the HTTP API would accept now, by hash.
+/// The hashes of the tokens that the HTTP API accepts now.
 fn accepted_hashes(rig: &Rig) -> Vec<String> {
     let Some(token) = token_status(rig) else { return Vec::new() };
     let now: Timestamp = rig.ctx().state.store.now();
@@ -54,7 +54,7 @@ fn accepted_hashes(rig: &Rig) -> Vec<String> {
     std::iter::once(token.sha256).chain(previous.map(|p| p.sha256)).filter(|sha256| !sha256.is_empty()).collect()
 }
 
-/// The token in the agent's files is accepted, and is the one in the Secret unless a rotation is under way.
+/// Asserts that the token in the agent's files is known and accepted.
 fn assert_usable(rig: &Rig, gateway: &Simulator, old: &str, context: &str) {
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
     let held = [rig.token("one"), old.to_owned()].into_iter().find(|token| file.contains(token));
@@ -63,27 +63,27 @@ fn assert_usable(rig: &Rig, gateway: &Simulator, old: &str, context: &str) {
     assert!(accepted_hashes(rig).contains(&sha256_hex(&held)), "{context}: the agent's token is accepted");
 }
 
-/// One token, everywhere: in the Secret, in the files, and accepted.
+/// Asserts that one new token is in the Secret and in the files, and that no other is accepted.
 fn assert_one_token(rig: &Rig, gateway: &Simulator, old: &str, revision: i64, context: &str) {
     let token = rig.token("one");
-    assert_ne!(token, old, "{context}: it is a new one");
-    assert_eq!(accepted_hashes(rig), [sha256_hex(&token)], "{context}: it alone is accepted");
+    assert_ne!(token, old, "{context}: the token is new");
+    assert_eq!(accepted_hashes(rig), [sha256_hex(&token)], "{context}: only the new token is accepted");
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
-    assert!(file.contains(&token) && !file.contains(old), "{context}: it is in the files");
+    assert!(file.contains(&token) && !file.contains(old), "{context}: the new token is in the files");
     let state = rig.store.state();
     let data = state.secrets[&ObjectKey::new(NS, "one-token")].data.clone().unwrap();
-    assert!(!data.contains_key(keys::PREVIOUS_TOKEN_KEY), "{context}: the old one is gone from the Secret");
+    assert!(!data.contains_key(keys::PREVIOUS_TOKEN_KEY), "{context}: the old token is gone from the Secret");
     drop(state);
-    assert_eq!(token_status(rig).unwrap().revision, revision, "{context}: so many tokens were issued");
+    assert_eq!(token_status(rig).unwrap().revision, revision, "{context}: the number of issued tokens");
 }
 
-/// Whether the files hold the token of the Secret, and the status says so.
+/// Whether the files hold the token of the Secret, and the status accepts it.
 fn is_delivered(rig: &Rig, gateway: &Simulator) -> bool {
     let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap_or_default();
     file.contains(&rig.token("one")) && accepted_hashes(rig).contains(&sha256_hex(rig.token("one")))
 }
 
-/// Whether nothing is left of the token before.
+/// Whether nothing is left of the previous token.
 fn rotation_ended(rig: &Rig) -> bool {
     let state = rig.store.state();
     let secret = &state.secrets[&ObjectKey::new(NS, "one-token")];
@@ -92,7 +92,7 @@ fn rotation_ended(rig: &Rig) -> bool {
     !kept && token_status(rig).is_some_and(|t| t.previous.is_none() && t.confirmed_at.is_some())
 }
 
-/// The whole rotation: asked for, delivered, used, ended.
+/// Waits for the delivery of the new token, uses it, and waits for the end of the rotation.
 async fn complete_rotation(rig: &mut Rig, gateway: &Simulator, old: &str) {
     rig.until("the new token to be delivered", |rig| rig.token("one") != *old && is_delivered(rig, gateway)).await;
     confirm(rig).await;
@@ -163,8 +163,8 @@ async fn a_rotate_request_on_a_board_or_gateway_rotates_each_agent_once() {
         rig.until("the second agent's new token", |rig| rig.token("two") != old.1).await;
         complete_rotation(&mut rig, &gateway, &old.0).await;
         revision += 1;
-        assert_one_token(&rig, &gateway, &old.0, revision, "requested above");
-        // The second agent never uses its token; the next rotation waits for that of the last one to end.
+        assert_one_token(&rig, &gateway, &old.0, revision, "requested on a board or gateway");
+        // The second agent never uses its token. The next rotation waits until the last one has ended.
         rig.run_for(Duration::from_mins(65)).await;
     }
     let synced = |sync: Option<muster::api::requests::SyncStatus>| sync.map(|s| (s.updated, s.pending, s.errors));
@@ -189,9 +189,9 @@ async fn a_token_changed_or_deleted_in_its_secret_is_refused_and_replaced() {
             data.insert(keys::TOKEN_KEY.into(), k8s_openapi::ByteString(b"guessed".to_vec()));
         }
         rig.until("a new token", |rig| rig.status("one").token.is_some_and(|t| t.revision == 2)).await;
-        assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "the old one is refused at once");
-        assert!(!accepted_hashes(&rig).contains(&sha256_hex("guessed")), "and nobody's own is accepted");
-        rig.until("its delivery", |rig| is_delivered(rig, &gateway)).await;
+        assert!(!accepted_hashes(&rig).contains(&sha256_hex(&old)), "the old token is refused at once");
+        assert!(!accepted_hashes(&rig).contains(&sha256_hex("guessed")), "a foreign token is not accepted");
+        rig.until("the new token to be delivered", |rig| is_delivered(rig, &gateway)).await;
         confirm(&mut rig).await;
         assert_one_token(&rig, &gateway, &old, 2, &format!("deleted: {deleted}"));
     }
@@ -228,14 +228,14 @@ async fn a_gateway_outage_during_a_rotation_keeps_the_old_token_valid() {
     );
     rig.until_ready().await;
     rig.wait_for_change(Duration::from_secs(2)).await;
-    // The new token reaches the Secret, and the gateway dies before it reaches a file.
+    // The new token is in the Secret, and the gateway is killed before a file has it.
     gateway.inject(Fault::on("agents.files.set").kill_before());
     rig.request::<Agent>("one", RequestKind::Rotate);
     rig.until("the new token in the Secret", |rig| rig.token("one") != old && accepted_hashes(rig).len() == 2).await;
     rig.run_for(Duration::from_mins(30)).await;
-    assert!(accepted_hashes(&rig).contains(&sha256_hex(&old)), "the agent has no other");
+    assert!(accepted_hashes(&rig).contains(&sha256_hex(&old)), "the agent has no other token");
     gateway.start();
-    rig.until("its delivery", |rig| is_delivered(rig, &gateway)).await;
+    rig.until("the new token to be delivered", |rig| is_delivered(rig, &gateway)).await;
     confirm(&mut rig).await;
     rig.until("the end of the rotation", rotation_ended).await;
     assert_one_token(&rig, &gateway, &old, 2, "after the outage");
@@ -255,7 +255,7 @@ async fn a_rotation_requested_during_an_outage_begins_after_it() {
     assert_one_token(&rig, &gateway, &old, 2, "after the outage");
 }
 
-/// Rotates with crashes after these writes, counted from the request. How many writes it took in all.
+/// Rotates with crashes after these writes, counted from the request. Returns the number of writes.
 async fn rotate_with_crashes(crashes: &[usize]) -> usize {
     let (mut rig, gateway) = confirmed_agent().await;
     let old = rig.token("one");
@@ -343,5 +343,5 @@ async fn an_agent_stays_ready_while_its_token_is_replaced() {
     })
     .await;
     rig.run_for(Duration::from_secs(20)).await;
-    assert_eq!(ready_events(&rig), before, "it did not become Ready again");
+    assert_eq!(ready_events(&rig), before, "no second event Reconciled");
 }

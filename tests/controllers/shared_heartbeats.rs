@@ -1,4 +1,4 @@
-//! The heartbeats of agents that Muster did not make.
+//! The heartbeats of unmanaged agents.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::rig::{NS, Rig, gateway_manifest};
 const HALF_AN_HOUR: u64 = 30 * 60_000;
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// A gateway whose defaults make all its agents beat, and an operator with a Board.
+/// An operator with a Board, and a gateway whose defaults give all its agents a heartbeat.
 fn gateway_with_default_heartbeat() -> (Rig, Simulator) {
     let (rig, gateway) = Rig::new();
     gateway.edit_config(|config| config["agents"]["defaults"]["heartbeat"] = json!({ "every": "30m" }));
@@ -43,7 +43,7 @@ fn heartbeat_block(gateway: &Simulator, id: &str) -> Value {
     gateway.agents()[id]["heartbeat"].clone()
 }
 
-/// How often the agents beat that Muster did not make.
+/// The heartbeat intervals of unmanaged agents, in milliseconds.
 fn foreign_heartbeats(gateway: &Simulator) -> BTreeMap<String, u64> {
     gateway.heartbeat_intervals().into_iter().filter(|(id, _)| !id.starts_with("mc-")).collect()
 }
@@ -122,7 +122,7 @@ async fn deleting_the_last_agent_removes_the_blocks_and_other_heartbeats_continu
     assert_eq!((heartbeat_block(&gateway, "main"), recorded_blocks(&rig)), (Value::Null, vec![]));
     assert_eq!(foreign_heartbeats(&gateway), only_main_heartbeat());
     let main = &gateway.config()["agents"]["entries"]["main"];
-    assert!(main["workspace"].is_string(), "what the gateway migrated by itself stays: {main}");
+    assert!(main["workspace"].is_string(), "the gateway's own migration is kept: {main}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +253,7 @@ async fn an_adopted_agent_without_a_heartbeat_setting_keeps_the_gateways_heartbe
     assert_eq!(
         (heartbeat_block(&gateway, "nova"), foreign_heartbeats(&gateway).len()),
         (Value::Null, 2),
-        "nobody has a block yet"
+        "no agent has a block yet"
     );
     rig.worker("one");
     rig.until_ready().await;
@@ -266,7 +266,11 @@ async fn an_adopted_agent_without_a_heartbeat_setting_keeps_the_gateways_heartbe
     rig.delete::<Agent>("one");
     rig.run_for(Duration::from_secs(30)).await;
     let wanted = [("main".to_owned(), HALF_AN_HOUR), ("nova".to_owned(), 600_000)];
-    assert_eq!(foreign_heartbeats(&gateway), wanted.into(), "its block is Muster's, so the others keep theirs");
+    assert_eq!(
+        foreign_heartbeats(&gateway),
+        wanted.into(),
+        "the block of the adopted agent is Muster's, so the other blocks stay"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,7 +288,7 @@ async fn deleting_an_agent_gateway_removes_its_heartbeat_blocks() {
     let (mut rig, gateway) = one_ready_agent().await;
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
     assert_eq!((heartbeat_block(&gateway, "main"), foreign_heartbeats(&gateway)), (Value::Null, only_main_heartbeat()));
 }
 
@@ -294,7 +298,7 @@ async fn deleting_an_unreachable_agent_gateway_reports_the_remaining_blocks() {
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
     let state = rig.store.state();
     let reports_blocks = |message: &str| message.contains("empty heartbeat blocks") && message.contains("main");
     assert!(state.events.iter().any(|(_, event)| reports_blocks(&event.message)), "{:?}", state.events);
@@ -306,9 +310,9 @@ async fn remaining_blocks_are_reported_once_despite_failing_writes() {
     gateway.lose_host();
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("the end of the agent", |rig| rig.store.state().agents.is_empty()).await;
+    rig.until("the deletion of the agent", |rig| rig.store.state().agents.is_empty()).await;
     rig.store.state().failures = 20;
-    rig.until("the end", |rig| rig.store.state().gateways.is_empty()).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
     let state = rig.store.state();
     assert_eq!(state.failures, 0, "writes failed");
     let reports_blocks =
@@ -329,10 +333,10 @@ async fn two_agent_gateways_with_one_url_keep_the_blocks_until_neither_has_an_ag
     rig.agent("two", json!({ "boardRef": { "name": "other" } }));
     rig.until_ready().await;
     rig.run_for(SETTLE_TIME).await;
-    assert_eq!(recorded_blocks_of(&rig, "second"), ["main"], "one with Keep decides");
+    assert_eq!(recorded_blocks_of(&rig, "second"), ["main"], "one AgentGateway with Keep decides");
     rig.delete::<AgentGateway>("gw");
     rig.delete::<Agent>("one");
-    rig.until("its end", |rig| rig.store.state().gateways.len() == 1).await;
+    rig.until("the deletion to finish", |rig| rig.store.state().gateways.len() == 1).await;
     rig.store.state().gateways.values_mut().for_each(|gateway| gateway.spec.config_policy = None);
     rig.run_for(SETTLE_TIME).await;
     assert_eq!((heartbeat_block(&gateway, "main"), foreign_heartbeats(&gateway)), (json!({}), only_main_heartbeat()));

@@ -20,7 +20,7 @@ fn enabled_directory() -> Value {
     json!({ "url": "https://souls.test", "enabled": true, "refreshInterval": "10m" })
 }
 
-/// An agent with a role, that nobody wakes: so its status does not change by itself.
+/// An agent with a role and without wakes, so that its status does not change by itself.
 fn apply_agent(rig: &Rig, name: &str, role: &str) {
     rig.agent(
         name,
@@ -90,7 +90,7 @@ async fn a_disabled_directory_is_never_fetched_and_disabling_removes_the_soul() 
     rig.until("the soul", |rig| soul(rig, &gateway, "one").contains("Stay calm")).await;
     set_directory(&rig, json!({ "url": "https://souls.test" }));
     rig.until("no soul", |rig| !soul(rig, &gateway, "one").contains("Stay calm")).await;
-    rig.until("nothing said", |rig| soul_state(rig, "one").is_none()).await;
+    rig.until("no soul in the status", |rig| soul_state(rig, "one").is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +103,7 @@ async fn refreshing_an_unchanged_directory_writes_nothing() {
     rig.run_for(Duration::from_hours(2)).await;
     let (requests, not_modified) = rig.directory.requests();
     assert!(requests.len() >= before.1.0.len() + 2, "{requests:?}");
-    assert_eq!(not_modified - before.1.1, requests.len() - before.1.0.len(), "all of it was unchanged");
+    assert_eq!(not_modified - before.1.1, requests.len() - before.1.0.len(), "every answer was NotModified");
     assert_eq!(rig.write_counts(), before.0);
 }
 

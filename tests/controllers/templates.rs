@@ -1,4 +1,4 @@
-//! Whom a change of a template concerns.
+//! Which agents a changed template affects.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-/// Agents whose SOUL.md comes from a ConfigMap of their own, of their board, of their gateway, by a key, and inline.
+/// Agents whose SOUL.md comes from a ConfigMap of the agent, the board, the gateway, by a key, and from an inline template.
 async fn templated_agents() -> (Rig, Simulator) {
     let (mut rig, gateway) = Rig::new();
     for name in ["of-gateway", "of-board", "of-agent", "by-key", "unused"] {
@@ -42,7 +42,7 @@ fn souls(rig: &Rig, gateway: &Simulator) -> Vec<String> {
     AGENTS.iter().map(|name| gateway.file(&rig.agent_id(name), "SOUL.md").unwrap()).collect()
 }
 
-/// The agents that a change of a ConfigMap is brought to.
+/// The agents that a change of a ConfigMap queues.
 fn queued_agents(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (agents, mut queue) = mpsc::unbounded_channel();
     let (boards, _) = mpsc::unbounded_channel();
@@ -94,11 +94,11 @@ async fn the_nearest_template_wins_and_a_change_writes_only_the_files_that_use_i
 async fn removing_a_template_falls_back_to_the_next_one() {
     let (mut rig, gateway) = templated_agents().await;
     rig.agent("inline", json!({ "boardRef": { "name": "templated" } }));
-    rig.until("the board's", |rig| souls(rig, &gateway)[4] == "of-board\n").await;
+    rig.until("the template of the board", |rig| souls(rig, &gateway)[4] == "of-board\n").await;
     rig.config_map("of-board", &[("USER.md", "x")]);
-    rig.until("the gateway's", |rig| souls(rig, &gateway)[4] == "of-gateway\n").await;
+    rig.until("the template of the gateway", |rig| souls(rig, &gateway)[4] == "of-gateway\n").await;
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
-    rig.until("the built-in one", |rig| souls(rig, &gateway)[4].contains("You are a worker")).await;
+    rig.until("the built-in template", |rig| souls(rig, &gateway)[4].contains("You are a worker")).await;
 }
 
 #[tokio::test(start_paused = true)]

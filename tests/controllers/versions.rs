@@ -1,4 +1,4 @@
-//! Gateways of several versions, and gateways that change theirs.
+//! Gateways of several versions, and upgrades and downgrades.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn profile_2026_9_6() -> Profile {
     Profile::v2026_9_6().with_token("secret-token")
 }
 
-/// A gateway of a version, and one agent that is Ready on it.
+/// A gateway of this profile with one Ready agent.
 async fn provisioned(profile: Profile) -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
     gateway.upgrade(profile);
@@ -42,11 +42,11 @@ async fn until_tools_state(rig: &mut Rig, state: FileState) {
     rig.until("TOOLS.md", |rig| tools_state(rig) == Some(state) && rig.store.state().agents.values().all(ready)).await;
 }
 
-/// Versions between the four that were measured, each with a part of what its neighbours have; what is not known of
-/// them is made up.
+/// Profiles for versions between the four measured ones, each with some features of both neighbours; unknown features are
+/// assumed.
 fn intermediate_profiles() -> [Profile; 4] {
     [
-        // Protocol 3, and no write is lost any more.
+        // Protocol 3, without lost writes.
         Profile {
             version: "2026.5.7",
             announced_version: "2026.5.7",
@@ -54,7 +54,7 @@ fn intermediate_profiles() -> [Profile; 4] {
             loses_writes: None,
             ..Profile::v2026_3_2()
         },
-        // The last one with a list; it refuses and offers as later ones do.
+        // The last version with a list; its errors and methods are those of later versions.
         Profile {
             version: "2026.7.35",
             announced_version: "2026.7.35",
@@ -65,7 +65,7 @@ fn intermediate_profiles() -> [Profile; 4] {
             target_first: true,
             ..Profile::v2026_7_1()
         },
-        // The first one with entries: it hashes nothing and does not tell that it changed.
+        // The first version with entries, without hashes and without config events.
         Profile {
             version: "2026.8.1",
             announced_version: "2026.8.1",
@@ -75,7 +75,7 @@ fn intermediate_profiles() -> [Profile; 4] {
             heartbeat_jobs: false,
             ..profile_2026_9_6()
         },
-        // Entries and no hashes of files.
+        // Entries without file hashes.
         Profile { version: "2026.9.3", announced_version: "2026.9.3", file_hashes: false, ..profile_2026_9_6() },
     ]
 }
@@ -89,9 +89,9 @@ async fn an_agent_is_set_up_woken_and_removed_on_every_version() {
         let (mut rig, gateway, id) = provisioned(profile).await;
         assert_eq!(gateway.chats().len(), 1, "{version}");
         let instructions = gateway.file(&id, "AGENTS.md").unwrap() + &gateway.file(&id, "TOOLS.md").unwrap_or_default();
-        assert!(instructions.contains(&rig.token("one")), "{version}: the agent does not know its token");
+        assert!(instructions.contains(&rig.token("one")), "{version}: the token is not in the agent's files");
         rig.delete::<muster::api::agent::Agent>("one");
-        rig.until("its end", |rig| rig.store.state().agents.is_empty()).await;
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
         assert!(!gateway.agents().contains_key(&id), "{version}");
     }
 }
@@ -106,7 +106,11 @@ async fn files_refused_after_an_upgrade_are_folded() {
     assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("muster:begin TOOLS.md"));
     let hashes = |rig: &Rig| gateway_status(rig).capabilities.is_some_and(|c| c.file_hashes);
     rig.until("the capability of file hashes to be reported", hashes).await;
-    assert!(began.elapsed() < Duration::from_mins(1), "not only at the next resync: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_mins(1),
+        "the upgrade is noticed before the next resync: {:?}",
+        began.elapsed()
+    );
     let status = gateway_status(&rig);
     assert_eq!(status.server_version.as_deref(), Some("2026.9.6"));
     assert_eq!(status.capabilities.unwrap().roster, "entries");
@@ -133,7 +137,7 @@ async fn missing_methods_are_reported_and_an_upgrade_recovers() {
     rig.board("ops");
     rig.worker("one");
     let compatible = |rig: &Rig| find(&gateway_status(rig).conditions, ConditionType::Compatible).cloned();
-    rig.until("the refusal", |rig| compatible(rig).is_some_and(|c| c.status == "False")).await;
+    rig.until("Compatible to be False", |rig| compatible(rig).is_some_and(|c| c.status == "False")).await;
     let compatible_condition = compatible(&rig).unwrap();
     assert_eq!(compatible_condition.reason, "MethodsMissing");
     assert!(
@@ -147,7 +151,7 @@ async fn missing_methods_are_reported_and_an_upgrade_recovers() {
     assert_eq!(compatible(&rig).unwrap().status, "True");
 }
 
-/// Looks until Compatible is False; its reason and message.
+/// Reconciles until Compatible is False; returns its reason and message.
 async fn until_incompatible(rig: &mut Rig) -> (String, String) {
     let compatible_condition = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Compatible);
     rig.until("Compatible to be False", |rig| compatible_condition(rig).0 == "False").await;
@@ -166,7 +170,7 @@ async fn an_unsupported_protocol_is_reported_with_its_number() {
     rig.until("Ready", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
 }
 
-/// What Compatible says while a gateway refuses this method for good, as it seems; it works when it does no more.
+/// `Compatible` while a gateway refuses this method with a permanent error. The gateway is Ready when the error ends.
 async fn while_refused(method: &str, said: &str) -> (String, String) {
     let (mut rig, gateway) = Rig::new();
     gateway.inject(Fault::on(method).error("INVALID_REQUEST", said, false).lasting(Duration::from_mins(3)));

@@ -1,4 +1,4 @@
-//! A wake is neither lost nor sent twice, and has its end.
+//! A wake is neither lost nor sent twice, and the number of wakes is limited.
 
 use std::time::Duration;
 
@@ -47,13 +47,13 @@ async fn a_wake_lost_in_a_gateway_kill_is_sent_again_with_the_same_key() {
     rig.worker("one");
     rig.until("the wake", |_| gateway.count("chat.send") == 1).await;
     gateway.kill();
-    rig.until("the record of it", |rig| rig.status("one").wake.is_some()).await;
+    rig.until("the wake in the status", |rig| rig.status("one").wake.is_some()).await;
     rig.wait_for_change(Duration::from_secs(20)).await;
     gateway.start();
     rig.until("the second run", |_| runs(&gateway) == [2]).await;
     rig.run_for(Duration::from_mins(2)).await;
-    assert_eq!(runs(&gateway), [2], "once more, under the same key");
-    assert_eq!(rig.status("one").wake.unwrap().attempts, 1, "it is the same attempt");
+    assert_eq!(runs(&gateway), [2], "the second run has the same key");
+    assert_eq!(rig.status("one").wake.unwrap().attempts, 1, "the second send is the same attempt");
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +77,7 @@ async fn a_lost_connection_alone_repeats_no_wake() {
 #[tokio::test(start_paused = true)]
 async fn a_new_generation_restarts_the_wake_attempts() {
     let (mut rig, gateway) = woken_agent().await;
-    rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
+    rig.until("MaxWakeAttempts", |rig| reason(rig) == "MaxWakeAttempts").await;
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "New" }));
     rig.until("a new wake", |rig| rig.status("one").wake.unwrap().attempts == 1).await;
     assert_eq!(reason(&rig), "WaitingForCheckIn");
@@ -88,7 +88,7 @@ async fn a_new_generation_restarts_the_wake_attempts() {
 async fn a_wake_retry_resets_no_session_and_replaces_no_token() {
     let (mut rig, gateway) = woken_agent().await;
     let token = rig.token("one");
-    rig.until("giving up", |rig| reason(rig) == "MaxWakeAttempts").await;
+    rig.until("MaxWakeAttempts", |rig| reason(rig) == "MaxWakeAttempts").await;
     assert_eq!(gateway.count("sessions.reset"), 0);
     assert_eq!(rig.token("one"), token);
 }
@@ -103,8 +103,12 @@ async fn a_paused_agent_has_no_heartbeat_and_a_resumed_agent_is_woken() {
     rig.agent("one", json!({ "boardRef": { "name": "ops" }, "suspend": true }));
     rig.until("the pause", |rig| every(&gateway) == "0m" && reason(rig) == "Suspended").await;
     rig.run_for(Duration::from_mins(20)).await;
-    assert_eq!(gateway.chats().len(), 1, "it is not woken");
-    assert_eq!(gateway.workspace(&rig.status("one").workspace_path.unwrap()), files, "its files stay");
+    assert_eq!(gateway.chats().len(), 1, "a paused agent is not woken");
+    assert_eq!(
+        gateway.workspace(&rig.status("one").workspace_path.unwrap()),
+        files,
+        "the files of a paused agent are kept"
+    );
     assert_eq!(rig.status("one").phase, Some(muster::api::agent::Phase::Paused));
     rig.worker("one");
     rig.until("the heartbeat", |_| every(&gateway) == "5m").await;
@@ -126,10 +130,10 @@ async fn a_retry_request_of_the_gateway_is_no_error() {
         status.wake.is_some()
     })
     .await;
-    assert!(gateway.calls().iter().all(|call| call.method != "agents.create"), "its id is no trouble either");
+    assert!(gateway.calls().iter().all(|call| call.method != "agents.create"), "the retries create no agent");
 }
 
-/// An agent that was woken, whose run has ended, and that has called.
+/// An agent that was woken, whose run has ended, and that has checked in.
 async fn idle_agent() -> (Rig, Simulator, String) {
     let (mut rig, gateway) = woken_agent().await;
     rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
@@ -139,7 +143,7 @@ async fn idle_agent() -> (Rig, Simulator, String) {
     (rig, gateway, id)
 }
 
-/// The agent calls Muster's API.
+/// The agent checks in.
 fn check_in(rig: &Rig) {
     let ctx = rig.ctx();
     let agent = ctx.state.store.agent(&ObjectKey::new(NS, "one")).unwrap();
