@@ -1,4 +1,4 @@
-//! A client of a gateway that does nothing but send and receive.
+//! A gateway client that only sends and receives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
@@ -15,7 +15,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What the gateway says to a request that it refuses.
+/// The error of a refused request.
 #[derive(Debug)]
 pub(crate) struct RequestRefused(Value);
 
@@ -33,16 +33,16 @@ impl Display for RequestRefused {
 
 impl std::error::Error for RequestRefused {}
 
-/// A connection that is let in.
+/// An authenticated connection.
 pub(crate) struct RawClient {
     socket: WebSocketStream<TcpStream>,
     last: u64,
 }
 
 impl RawClient {
-    /// Connects as soon as the gateway lets clients in: for a moment after its start it says that it is starting.
+    /// Connects as soon as the gateway accepts clients: it refuses them for a moment after its start.
     pub(crate) async fn connect(gateway: &OpenClaw) -> Result<Self, Failure> {
-        until("the gateway to let a client in", READY_TIMEOUT, async || {
+        until("the gateway to accept a client", READY_TIMEOUT, async || {
             Self::try_connect(gateway).await.map_err(|e| e.to_string())
         })
         .await
@@ -55,7 +55,7 @@ impl RawClient {
             WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
         let (socket, _) = client_async_with_config(gateway.url(), stream, Some(config)).await?;
         let mut raw = Self { socket, last: 0 };
-        // The challenge is for devices; on loopback the token is enough.
+        // Only devices need the challenge. On loopback the token is enough.
         raw.receive().await?;
         let client = json!({ "id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend" });
         let connect = json!({
@@ -81,7 +81,7 @@ impl RawClient {
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// Asks until the gateway knows an agent, which it made a moment ago.
+    /// Repeats a read until the gateway knows a new agent.
     pub(crate) async fn until_known(&mut self, agent: &str) -> Result<(), Failure> {
         let end = Instant::now() + READY_TIMEOUT;
         loop {
@@ -92,7 +92,7 @@ impl RawClient {
         }
     }
 
-    /// Makes requests with at most `depth` of them open. Their answers, in the order of the requests.
+    /// Makes requests with at most `depth` of them open. Returns the responses in the order of the requests.
     pub(crate) async fn call_all(&mut self, calls: Vec<(String, Value)>, depth: usize) -> Result<Vec<Value>, Failure> {
         let mut calls = calls.into_iter();
         let mut open = BTreeSet::new();

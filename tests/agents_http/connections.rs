@@ -1,4 +1,4 @@
-//! Clients that are slow, and a server that ends.
+//! Slow clients, and a server that stops.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ fn echo() -> Router {
     Router::new().route("/", get(|| async { "here" })).route("/echo", post(|body: Bytes| async { body }))
 }
 
-/// What a client gets that sends this and then waits for the end of the connection.
+/// Sends `text` and returns everything that the server sends until it closes the connection.
 async fn exchange(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
@@ -72,7 +72,7 @@ async fn endless_headers_are_refused() {
     let served = serve(echo()).await;
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let endless = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(32 * 1024));
-    // It may be cut off before all is sent.
+    // The server may close the connection before everything is sent.
     let _ = stream.write_all(endless.as_bytes()).await;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
@@ -96,11 +96,11 @@ async fn a_pending_request_is_answered_after_the_stop() {
     go.notify_one();
     assert!(answer.await.unwrap().ends_with("done"));
     served.ended.await.unwrap();
-    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(served.address).await.is_err(), "the server still listens");
     drop(idle);
 }
 
-/// Tells when it is dropped.
+/// Notifies when it is dropped.
 struct NotifyOnDrop(Arc<Notify>);
 
 impl Drop for NotifyOnDrop {
@@ -116,7 +116,7 @@ async fn a_client_that_does_not_read_its_response_is_disconnected() {
     let endless = get(move || async move {
         let on_drop = on_drop.lock().unwrap().take();
         Body::from_stream(futures::stream::repeat_with(move || {
-            assert!(on_drop.is_some(), "it is asked for once");
+            assert!(on_drop.is_some(), "the route was called twice");
             Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 8 * 1024]))
         }))
     });

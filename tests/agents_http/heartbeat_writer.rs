@@ -1,4 +1,4 @@
-//! From a heartbeat to the status, without a reconcile where that is enough.
+//! The path of a heartbeat to the status, without a reconcile where none is needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
     assert_eq!(rig.stored("a").status.as_ref().unwrap().phase.map(|p| format!("{p:?}")).as_deref(), Some("Idle"));
     drop(rig);
     running.await.unwrap();
-    assert_eq!(queue.recv().await, None, "once, and the first one not at all");
+    assert_eq!(queue.recv().await, None, "only the changed report is queued");
 }
 
 #[tokio::test(start_paused = true)]

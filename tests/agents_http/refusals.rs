@@ -1,4 +1,4 @@
-//! What a caller is told, and who is told nothing.
+//! Responses to agents and to unauthenticated callers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn a_rate_limited_agent_gets_retry_after() {
     let answer = rig.call(heartbeat("a-token")).await;
     assert_eq!(answer.code(), (429, "too_many_requests"));
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");
-    assert_eq!(rig.checks_in("b-token").await, 200, "one agent takes nothing from another");
+    assert_eq!(rig.checks_in("b-token").await, 200, "each agent has its own limit");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(rig.checks_in("a-token").await, 200);
 }
@@ -118,7 +118,7 @@ async fn an_unknown_token_gets_503_while_the_operator_starts() {
     let early = rig.call(heartbeat("b-token")).await;
     assert_eq!(early.code(), (503, "starting"));
     assert!(early.headers.contains_key("retry-after"));
-    assert_eq!(rig.checks_in("a-token").await, 200, "what is known is served");
+    assert_eq!(rig.checks_in("a-token").await, 200, "a known token is accepted");
     rig.probes.synced.store(true, Ordering::Relaxed);
     assert_eq!(rig.checks_in("b-token").await, 401);
 }

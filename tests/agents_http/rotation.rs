@@ -1,4 +1,4 @@
-//! Two tokens while one is replaced.
+//! Both tokens of a rotation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
 
-/// An agent whose token `old` was replaced by `new`, which it has not used yet.
+/// An agent whose token `old` was replaced by `new`. The agent has not used `new` yet.
 fn rotating(valid_until: Option<&str>) -> impl FnOnce(&mut Value) {
     let mut previous = json!({ "sha256": sha256_hex("old") });
     if let Some(until) = valid_until {
@@ -26,7 +26,7 @@ async fn both_tokens_work_until_the_first_use_of_the_new_token() {
     rig.agent("a", rotating(None));
     assert_eq!((rig.checks_in("old").await, rig.checks_in("old").await), (200, 200));
     assert_eq!(rig.checks_in("new").await, 200);
-    assert_eq!(rig.checks_in("old").await, 401, "the status does not say so yet");
+    assert_eq!(rig.checks_in("old").await, 401, "the old token is refused before the status changes");
     assert_eq!(rig.checks_in("new").await, 200);
 }
 

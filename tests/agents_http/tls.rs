@@ -1,4 +1,4 @@
-//! The certificate of the API, while it is replaced.
+//! Replacement of the API's certificate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,7 +45,7 @@ fn files(folder: &Path) -> CertificateFiles {
     CertificateFiles { certificate: folder.join("data/tls.crt"), key: folder.join("data/tls.key") }
 }
 
-/// Serves with the certificate in `folder`, and follows it.
+/// Serves with the certificate in `folder` and reloads it.
 async fn serve(folder: &Path) -> SocketAddr {
     let certificate = Certificate::load(files(folder)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -83,7 +83,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Lets the time pass after which files are read again. The clock runs on, because it would otherwise run ahead of the
+/// Passes the interval after which the files are read again. The clock runs on, because it would otherwise run ahead of the
 /// kernel.
 async fn pass_reload_interval() {
     tokio::time::pause();
@@ -102,13 +102,13 @@ async fn a_new_certificate_is_served_and_open_connections_stay() {
 
     mount(folder.path(), "2", &second.certificate, &third.key);
     pass_reload_interval().await;
-    assert!(serves(address, &first).await && !serves(address, &second).await, "the two do not fit");
+    assert!(serves(address, &first).await && !serves(address, &second).await, "a key that does not fit is not served");
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 
     mount(folder.path(), "3", &third.certificate, &third.key);
     while !serves(address, &third).await {
-        assert!(serves(address, &first).await || serves(address, &third).await, "one of them is always served");
-        assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "), "who was there before is served on");
+        assert!(serves(address, &first).await || serves(address, &third).await, "no certificate is served");
+        assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "), "an open connection is cut off");
         pass_reload_interval().await;
     }
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));

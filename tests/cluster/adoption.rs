@@ -1,4 +1,4 @@
-//! Adopting the agents that a gateway has already.
+//! Adoption of the agents that a gateway already has.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::stack::{Fleet, Stack, other_client, until_settled};
 
-#[allow(dead_code, reason = "a part of it is for the benchmark alone")]
+#[allow(dead_code, reason = "only the benchmark needs all of it")]
 #[path = "../../benches/provision/raw.rs"]
 mod raw;
 
@@ -19,10 +19,10 @@ const IDS: [&str; 2] = ["nova", "atlas_2"];
 /// The time of a file's last change and its content.
 type Content = (SystemTime, Vec<u8>);
 
-/// What the gateway has of its agents.
+/// The state of a gateway's agents.
 #[derive(Debug, PartialEq)]
 struct GatewaySnapshot {
-    /// Their config, as it stands on the disk.
+    /// The config of the agents on the disk.
     config: Value,
     /// Every file of their workspaces.
     files: BTreeMap<String, Content>,
@@ -54,7 +54,7 @@ fn session(id: &str) -> String {
     format!("agent:{id}:main")
 }
 
-/// Two agents that somebody made by hand, one of them with settings of its own: those that an Agent has a word for, and others.
+/// Two unmanaged agents. One has its own settings: some that the spec of an Agent has, and others.
 async fn create_by_hand(stack: &Stack) -> Result<(), Failure> {
     let client = other_client(&stack.openclaw).await?;
     for id in IDS {
@@ -111,10 +111,10 @@ pub(crate) async fn imported_agents_are_adopted_unchanged_and_stay_after_the_man
     let hours = json!({ "start": "09:00", "end": "24:00", "timezone": "Europe/Berlin" });
     let heartbeat = json!({ "interval": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours });
     assert_eq!(spec["heartbeat"], heartbeat);
-    assert_eq!(snapshot(stack).await?, before, "nothing is changed");
+    assert_eq!(snapshot(stack).await?, before, "the adoption changes nothing");
     fleet.run(&["delete", "agents", "--all"]).await?;
     fleet.delete().await?;
-    assert_eq!(snapshot(stack).await?, before, "nothing is taken away");
+    assert_eq!(snapshot(stack).await?, before, "the deletion removes nothing");
     for id in IDS {
         other_client(&stack.openclaw).await?.agent_delete(id, true).await?;
     }

@@ -1,4 +1,4 @@
-//! Bad input that a schema cannot see.
+//! Bad input that the schema cannot reject.
 
 use muster_harness::{Failure, free_port};
 use serde_json::json;
@@ -76,7 +76,7 @@ pub(crate) async fn a_namespace_is_refused_until_it_is_admitted(stack: &mut Stac
     guests.apply(&[far, worker("one")]).await?;
     let message = guests.until_reason("agent/one", "Ready", "NotAdmitted").await?;
     assert!(message.contains("spec.allowedNamespaces") && message.contains("shared/gw"), "{message}");
-    assert!(stack.agents()?.is_empty(), "nothing was registered");
+    assert!(stack.agents()?.is_empty(), "a refused namespace registers no agent");
     let mut gateway = stack.gateway();
     let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": "guests" } });
     gateway["spec"]["allowedNamespaces"] = json!({ "from": "Selector", "selector": selector });

@@ -1,4 +1,4 @@
-//! Deleting ends, in any order, and leaves nothing.
+//! Deletion finishes in any order and leaves nothing.
 
 use muster_harness::{Failure, until};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(crate) async fn a_namespace_with_a_gateway_and_its_secret_can_be_deleted(sta
     }
     fleet.delete().await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
-    // Of these agents: the gateway may put the folder of one that was deleted in the middle of a run back (seen on 2026.9.6).
+    // Only these agents count: the gateway may restore the folder of an agent that was deleted during a run (seen on 2026.9.6).
     workspaces.retain(|path| path.exists());
     assert!(workspaces.is_empty(), "left: {workspaces:?}");
     Ok(())
@@ -119,7 +119,7 @@ pub(crate) async fn a_gateway_without_its_finalizer_blocks_no_namespace_deletion
 
 pub(crate) async fn an_agent_with_a_name_refused_today_can_still_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("old-names").await?;
-    // As the resource was defined before.
+    // The former definition of the resource.
     let schema = "/spec/versions/0/schema/openAPIV3Schema";
     let secret_name = format!("{schema}/properties/spec/properties/token/properties/secretName/pattern");
     let before = json!([{ "op": "remove", "path": format!("{schema}/x-kubernetes-validations") },
@@ -133,7 +133,7 @@ pub(crate) async fn an_agent_with_a_name_refused_today_can_still_be_deleted(stac
     })
     .await?;
     stack.cluster.install().await?;
-    // A name that was taken once is no new one.
+    // A name that was accepted once is not a new name.
     let mut lengths = (237..=253).cycle();
     until("the new definition to be served", CONDITION_TIMEOUT, async || {
         let long = "b".repeat(lengths.next().unwrap_or_default());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, manifest, unwoken, worker};
 
-/// Writes down every phase that the row of the agent `one` shows from now on.
+/// Records every phase that the row of the agent `one` shows from now on.
 const RECORD_PHASES: &str = "
     window.phases = [];
     new MutationObserver(() => {
@@ -14,10 +14,10 @@ const RECORD_PHASES: &str = "
         if (phase && phase !== window.phases.at(-1)) window.phases.push(phase);
     }).observe(document.body, { subtree: true, childList: true, characterData: true });";
 
-/// The rows that are to be seen, as `namespace/name`.
+/// The visible rows, as `namespace/name`.
 const VISIBLE_ROWS: &str = "[...document.querySelectorAll('.row')].filter((r) => r.checkVisibility()).map((r) => r.querySelector('.sub').textContent).sort()";
 
-/// The token of an account that may read the agents of this namespace and nothing else, made as the page says.
+/// The token of an account that may only read the agents of this namespace, made as the page says.
 async fn viewer(fleet: &Fleet) -> Result<String, Failure> {
     let account = format!("--serviceaccount={}:viewer", fleet.namespace);
     fleet.run(&["create", "serviceaccount", "viewer"]).await?;
@@ -38,7 +38,7 @@ async fn until_rows(browser: &mut Browser, rows: &[&str]) -> Result<(), Failure>
         .await
 }
 
-/// Waits until the page, as a person reads it, has these words.
+/// Waits until the visible text of the page contains these words.
 async fn until_reads(browser: &mut Browser, words: &str) -> Result<(), Failure> {
     browser.until(&format!("document.body.innerText.includes({})", json!(words)), CONDITION_TIMEOUT).await
 }
@@ -96,7 +96,7 @@ pub(crate) async fn the_page_shows_new_agents_without_a_reload(stack: &mut Stack
     fleet.delete().await
 }
 
-/// Looks at the page of the agent `lost` at the width of a phone, and sees it healed there.
+/// Opens the page of the agent `lost` at the width of a phone and waits for its recovery.
 async fn check_agent_page(browser: &mut Browser, fleet: &Fleet, message: &str) -> Result<(), Failure> {
     browser.resize(360, 740).await?;
     assert_fits(browser).await?;
@@ -111,7 +111,7 @@ async fn check_agent_page(browser: &mut Browser, fleet: &Fleet, message: &str) -
     browser.until("document.querySelector('.steps').parentElement.hidden", CONDITION_TIMEOUT).await?;
     until_reads(browser, "Synced").await?;
     assert_fits(browser).await?;
-    // Broken again, for the list.
+    // The agent fails again, for the list.
     fleet.run(&["delete", "board", "elsewhere"]).await?;
     until_reads(browser, "What to do next").await?;
     browser.evaluate("document.querySelector('.back').click()").await?;
@@ -127,7 +127,7 @@ pub(crate) async fn a_refused_token_leads_back_to_the_form(stack: &mut Stack) ->
     until_reads(&mut browser, "This token was not accepted").await?;
     browser.until("!document.getElementById('sign-in').hidden", CONDITION_TIMEOUT).await?;
     assert_fits(&mut browser).await?;
-    assert_eq!(browser.evaluate("sessionStorage.length").await?, json!(0), "it is forgotten");
+    assert_eq!(browser.evaluate("sessionStorage.length").await?, json!(0), "a refused token is not stored");
     assert_eq!(browser.evaluate("location.search + location.hash").await?, json!(""));
 
     let token = viewer(&fleet).await?;

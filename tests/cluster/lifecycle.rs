@@ -1,4 +1,4 @@
-//! The life of an agent on a real gateway: its token is replaced, its session is reset, it is paused.
+//! The lifecycle of an agent on a real gateway: token rotation, session reset, pause.
 
 use std::process::Stdio;
 
@@ -17,7 +17,7 @@ async fn token(fleet: &Fleet) -> Result<String, Failure> {
     fleet.run(&["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"]).await
 }
 
-/// Makes a one-shot request as the docs say.
+/// Makes a one-shot request as the documentation says.
 async fn request(fleet: &Fleet, object: &str, kind: &str) -> Result<(), Failure> {
     let now = Command::new("date").args(["-u", "+%FT%TZ"]).output().await?;
     let now = String::from_utf8(now.stdout)?;
@@ -26,7 +26,7 @@ async fn request(fleet: &Fleet, object: &str, kind: &str) -> Result<(), Failure>
     Ok(())
 }
 
-/// The status of a GET with an agent's token.
+/// The HTTP status of a GET with an agent's token.
 async fn healthz(stack: &Stack, token: &str) -> Result<String, Failure> {
     let url = format!("{}/api/v1/agent/healthz", stack.operator.api_url());
     let header = format!("X-Agent-Token: {token}");
@@ -35,7 +35,7 @@ async fn healthz(stack: &Stack, token: &str) -> Result<String, Failure> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Waits until a field has a value that will do.
+/// Waits until a field has an accepted value.
 async fn until_field(fleet: &Fleet, path: &str, accepts: impl Fn(&str) -> bool) -> Result<String, Failure> {
     until(&format!("agent/one: {path}"), CONDITION_TIMEOUT, async || {
         let value = fleet.field("agent/one", path).await.map_err(|e| e.to_string())?;
@@ -44,7 +44,7 @@ async fn until_field(fleet: &Fleet, path: &str, accepts: impl Fn(&str) -> bool) 
     .await
 }
 
-/// Has the agent do what a wake message asks for.
+/// Sends the agent a message like a wake.
 async fn send_check_in_message(stack: &Stack, fleet: &Fleet, key: &str) -> Result<(), Failure> {
     let session = fleet.field("agent/one", ".status.sessionKey").await?;
     let client = other_client(&stack.openclaw).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     assert_ne!(new, old);
     assert!(stack.file(&fleet, "one", "AGENTS.md").await?.contains(&new));
     assert_eq!(fleet.field("agent/one", ".status.token.sha256").await?, sha256(&new));
-    assert_eq!(healthz(stack, &old).await?, "200", "the old token works until the new one was used");
+    assert_eq!(healthz(stack, &old).await?, "200", "the old token works until the first use of the new token");
 
     send_check_in_message(stack, &fleet, "rotation-check").await?;
     until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;

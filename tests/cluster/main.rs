@@ -1,6 +1,6 @@
-//! The operator on a real API server, under the RBAC that it ships, with a real gateway.
+//! The operator on a real API server, with the shipped RBAC, and a real gateway.
 //!
-//! Every test has a namespace of its own. They share the parts and run one after the other.
+//! Every test has a namespace of its own. The tests share the stack and run one after the other.
 
 #![allow(
     clippy::panic,
@@ -37,7 +37,7 @@ use crate::stack::Stack;
 
 type Test = for<'a> fn(&'a mut Stack) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
-/// The parts, started by the first test that needs them.
+/// The stack, started by the first test that needs it.
 struct SharedStack {
     runtime: tokio::runtime::Runtime,
     stack: Option<Stack>,
@@ -57,7 +57,7 @@ impl SharedStack {
                 .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
         });
         outcome.map_err(|error: Failure| {
-            // What a failed test leaves behind must not fail the next one.
+            // The next test starts with a new stack.
             let log = stack.take().map(|stack| stack.tail()).unwrap_or_default();
             Failed::from(format!("{error}\n{log}"))
         })

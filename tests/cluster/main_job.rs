@@ -1,4 +1,4 @@
-//! The main job: what is applied is what the gateway has, and nothing is written twice.
+//! The main job: the gateway has what was applied, and nothing is written twice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, other_client, unwoken, worker};
 
-/// Methods that change something on a gateway.
+/// The methods that change something on a gateway.
 const WRITE_METHODS: [&str; 7] = [
     "agents.create",
     "agents.delete",
@@ -86,7 +86,7 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
     fleet.delete().await
 }
 
-/// The writes that the API server counted on what the operator may write.
+/// The API server's count of writes to the resources that the operator may write.
 async fn api_writes(stack: &Stack) -> Result<BTreeMap<String, String>, Failure> {
     let text = stack.cluster.kubectl.run(&["get", "--raw", "/metrics"]).await?;
     let of_ours = |line: &&str| {
@@ -99,7 +99,7 @@ async fn api_writes(stack: &Stack) -> Result<BTreeMap<String, String>, Failure> 
     Ok(text.lines().filter(of_ours).filter_map(pair).collect())
 }
 
-/// Every file below a directory with the time of its last change.
+/// Collects every file below a directory with the time of its last change.
 fn collect_times(path: &Path, into: &mut BTreeMap<String, SystemTime>) -> Result<(), Failure> {
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
@@ -125,7 +125,7 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
 ) -> Result<(), Failure> {
     let fleet = stack.fleet("twenty").await?;
     let of = |name: &str, role: &str, on: Value| {
-        // A run of the gateway's own heartbeat in the middle of this would write into a workspace.
+        // The gateway's own heartbeat would write into a workspace during the test.
         let mut spec = json!({ "role": role, "wake": { "enabled": false }, "heartbeat": { "interval": "24h" } });
         spec.as_object_mut().unwrap().extend(on.as_object().unwrap().clone());
         manifest("Agent", name, spec)
@@ -148,7 +148,7 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
         assert!(fleet.field(&format!("agent/{agent}"), ".status.agentId").await?.starts_with(name));
     }
 
-    until("the gateway's status to count them", CONDITION_TIMEOUT, async || {
+    until("the gateway's status to count 20 agents", CONDITION_TIMEOUT, async || {
         let ready = fleet.field("agentgateway/gw", ".status.agents.ready").await.map_err(|e| e.to_string())?;
         if ready == "20" { Ok(()) } else { Err(ready) }
     })
@@ -157,23 +157,23 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
     let objects_before = fleet.run(&objects).await?;
     let (api_before, gateway_before) = (api_writes(stack).await?, write_times(stack)?);
     stack.operator.restart().await?;
-    until("every agent to have been looked at again", CONDITION_TIMEOUT, async || {
+    until("every agent to be reconciled again", CONDITION_TIMEOUT, async || {
         let listed = requests(stack, "agents.files.list").await.map_err(|e| e.to_string())?;
         let active =
             stack.operator.metric("controller_runtime_active_workers", &[]).await.map_err(|e| e.to_string())?;
-        if listed >= 20.0 && active < 1.0 { Ok(()) } else { Err(format!("{listed} lists, {active} under way")) }
+        if listed >= 20.0 && active < 1.0 { Ok(()) } else { Err(format!("{listed} lists, {active} active reconciles")) }
     })
     .await?;
     for method in WRITE_METHODS {
-        assert!(requests(stack, method).await? < 1.0, "{method} of a run in which nothing had changed");
+        assert!(requests(stack, method).await? < 1.0, "{method} in a run without changes");
     }
     let api_after = api_writes(stack).await?;
     if api_after != api_before {
         let after = fleet.run(&objects).await?;
         let new = after.lines().filter(|line| !objects_before.contains(line)).collect::<Vec<_>>().join("\n");
-        panic!("API writes of a run in which nothing had changed: {api_before:?}\n{api_after:?}\n{new}");
+        panic!("API writes in a run without changes: {api_before:?}\n{api_after:?}\n{new}");
     }
-    assert_eq!(write_times(stack)?, gateway_before, "what the gateway's disk says");
+    assert_eq!(write_times(stack)?, gateway_before, "the files on the gateway's disk");
     fleet.delete().await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
     Ok(())

@@ -1,4 +1,4 @@
-//! What a person meets before anything runs: the schema, its messages, the account, the examples.
+//! The static parts: the schema, its messages, the ServiceAccount, the examples.
 
 use muster_harness::Failure;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut
     for (manifest, words) in refused {
         let message = fleet.refusal(&manifest).await?;
         for word in words {
-            assert!(message.contains(word), "{word:?} is not in what was said to {manifest}:\n{message}");
+            assert!(message.contains(word), "{word:?} is not in the refusal of {manifest}:\n{message}");
         }
     }
     fleet.apply(&[worker(json!({ "agentId": "one" })), board(json!({}))]).await?;

@@ -1,4 +1,4 @@
-//! The main job on real gateways of earlier eras.
+//! The main job on real gateways of earlier versions.
 
 use std::path::Path;
 
@@ -33,15 +33,15 @@ async fn check_upgrade(fleet: &Fleet, gateway: &mut OpenClaw) -> Result<(), Fail
     assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"));
     let ids = gateway.agents()?;
     gateway.upgrade().await?;
-    until("the new version and its way with files", CONDITION_TIMEOUT, async || {
+    until("the new version and the folded file", CONDITION_TIMEOUT, async || {
         let version = fleet.field("agentgateway/gw", ".status.serverVersion").await.map_err(|e| e.to_string())?;
         let state = state_of(fleet, "TOOLS.md").await.map_err(|e| e.to_string())?;
         if version == "2026.9.6" && state == json!("Folded") { Ok(()) } else { Err(format!("{version}, {state}")) }
     })
     .await?;
     fleet.all_ready().await?;
-    assert_eq!(gateway.agents()?, ids, "the same agent, and no other");
-    assert!(gateway.config()?["agents"]["entries"].is_object(), "in the shape of the new version");
+    assert_eq!(gateway.agents()?, ids, "exactly the same agents");
+    assert!(gateway.config()?["agents"]["entries"].is_object(), "the config has the form of the new version");
     Ok(())
 }
 
@@ -72,7 +72,7 @@ async fn check_lifecycle(fleet: &Fleet, gateway: &OpenClaw) -> Result<(), Failur
     assert_eq!(entry["heartbeat"]["every"], json!("5m"), "{entry}");
     assert!(list.iter().any(|entry| entry["id"] == "main"), "the gateway's own agent stays: {list:?}");
 
-    assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"), "it is a file of its own here");
+    assert_eq!(state_of(fleet, "TOOLS.md").await?, json!("Synced"), "an old version accepts TOOLS.md");
     let path = fleet.field("agent/one", ".status.workspacePath").await?;
     let path = path.replacen('~', &gateway.home().display().to_string(), 1);
     let read = |name: &str| std::fs::read_to_string(Path::new(&path).join(name));
@@ -91,7 +91,7 @@ async fn check_lifecycle(fleet: &Fleet, gateway: &OpenClaw) -> Result<(), Failur
     Ok(())
 }
 
-/// More agents than 2026.7.1 takes config writes in a minute, which are three.
+/// More agents than the three config writes that 2026.7.1 accepts in a minute.
 pub(crate) async fn thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
@@ -109,7 +109,7 @@ pub(crate) async fn thirty_agents_on_2026_7_1_fit_the_write_budget_of_one_minute
     let list = config["agents"]["list"].as_array().ok_or("the roster is no list")?;
     let paced = list.iter().filter(|entry| entry["heartbeat"]["every"] == json!("5m")).count();
     assert_eq!(paced, 30, "{list:?}");
-    // It would take two minutes to remove them one by one; from a gateway that is gone nothing is removed.
+    // The removal one by one would take two minutes. From a gateway that is gone, nothing is removed.
     drop(gateway);
     fleet.delete().await
 }

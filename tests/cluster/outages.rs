@@ -4,7 +4,7 @@ use muster_harness::{Failure, OpenClaw, until};
 
 use crate::stack::{CONDITION_TIMEOUT, Stack, until_settled, unwoken, worker};
 
-/// What has to be seen before the next kill.
+/// Waits for the number of agents before the next kill.
 async fn until_agents(openclaw: &OpenClaw, what: &str, enough: impl Fn(usize) -> bool) -> Result<(), Failure> {
     until(what, CONDITION_TIMEOUT, async || {
         let agents = openclaw.agents().map_err(|e| e.to_string())?;
@@ -13,7 +13,7 @@ async fn until_agents(openclaw: &OpenClaw, what: &str, enough: impl Fn(usize) ->
     .await
 }
 
-/// On a gateway of its own: one on which removals were cut off may not boot again.
+/// On a gateway of its own: after interrupted removals a gateway may not boot again.
 pub(crate) async fn repeated_operator_kills_create_no_second_agent(stack: &mut Stack) -> Result<(), Failure> {
     let own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("killed", &own).await?;
@@ -74,7 +74,7 @@ pub(crate) async fn a_frozen_gateway_is_noticed_and_recovers(stack: &mut Stack) 
     fleet.apply(&[unwoken("one")]).await?;
     fleet.all_ready().await?;
     stack.openclaw.freeze();
-    // The connection stands and nobody answers: what is asked of it must not hang for ever.
+    // The connection stays open and is silent: requests must not hang for ever.
     fleet.apply(&[unwoken("two")]).await?;
     let noticed = fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await;
     stack.openclaw.thaw();

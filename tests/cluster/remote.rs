@@ -15,12 +15,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::authority::CertificateAuthority;
 use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, unwoken};
 
-/// A TLS listener on loopback, which leads to the gateway.
+/// A TLS proxy on loopback in front of the gateway.
 struct TlsProxy {
     url: String,
     /// The authority's certificate, PEM.
     ca: String,
-    /// The SHA-256 of its own certificate, in hexadecimal.
+    /// The SHA-256 fingerprint of the proxy's certificate, in hexadecimal.
     fingerprint: String,
     task: AbortHandle,
 }
@@ -55,7 +55,7 @@ async fn forward(acceptor: TlsAcceptor, stream: TcpStream, socket: std::path::Pa
     Ok(())
 }
 
-/// The AgentGateway, which checks the certificate so.
+/// The AgentGateway with this TLS trust.
 fn gateway(stack: &Stack, proxy: &TlsProxy, tls: &Value) -> Value {
     let mut gateway = stack.gateway();
     gateway["spec"]["url"] = json!(proxy.url);
@@ -63,12 +63,12 @@ fn gateway(stack: &Stack, proxy: &TlsProxy, tls: &Value) -> Value {
     gateway
 }
 
-/// Runs the command that the status names, as it stands, where the gateway runs.
+/// Runs the command of the status unchanged on the gateway's host.
 async fn approve(fleet: &Fleet, gateway: &RemoteOpenClaw) -> Result<(), Failure> {
     fleet.until_reason("agentgateway/gw", "Paired", "PairingRequired").await?;
     let command = fleet.field("agentgateway/gw", ".status.pairing.command").await?;
     let expires = fleet.field("agentgateway/gw", ".status.pairing.expiresAt").await?;
-    assert!(!expires.is_empty(), "it says until when");
+    assert!(!expires.is_empty(), "the status has no expiry");
     gateway.run(&command).await?;
     fleet.wait("condition=Paired", &["agentgateway/gw"]).await?;
     fleet.wait("condition=Ready", &["agentgateway/gw"]).await
@@ -83,7 +83,7 @@ pub(crate) async fn a_remote_gateway_is_trusted_by_its_certificate_and_approves_
 ) -> Result<(), Failure> {
     let far = RemoteOpenClaw::start().await?;
     let done = run_scenario(stack, &far).await;
-    done.map_err(|e| format!("{e}\nthe end of the log of the gateway far away:\n{}", far.tail()).into())
+    done.map_err(|e| format!("{e}\nthe end of the log of the remote gateway:\n{}", far.tail()).into())
 }
 
 async fn run_scenario(stack: &mut Stack, far: &RemoteOpenClaw) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ async fn run_scenario(stack: &mut Stack, far: &RemoteOpenClaw) -> Result<(), Fai
     approve(&fleet, far).await?;
     fleet.all_ready().await?;
     let (id, token) = (fleet.field("agentgateway/gw", ".status.deviceId").await?, device_token(&fleet).await?);
-    assert!(!token.is_empty(), "what the gateway issued is kept");
+    assert!(!token.is_empty(), "the issued device token is stored");
 
     import_agents(&fleet, far, &proxy).await?;
     stack.operator.restart().await?;
@@ -114,7 +114,7 @@ async fn run_scenario(stack: &mut Stack, far: &RemoteOpenClaw) -> Result<(), Fai
     far.run(&format!("openclaw devices rotate --device {id} --role operator")).await?;
     until("the new token of the device", CONDITION_TIMEOUT, async || match device_token(&fleet).await {
         Ok(new) if new != token => Ok(()),
-        Ok(_) => Err("the old one".to_owned()),
+        Ok(_) => Err("the old token".to_owned()),
         Err(error) => Err(error.to_string()),
     })
     .await?;
@@ -126,7 +126,7 @@ async fn run_scenario(stack: &mut Stack, far: &RemoteOpenClaw) -> Result<(), Fai
     fleet.delete().await
 }
 
-/// The command that a line of an import ends with.
+/// The command at the end of a line of the import's output.
 async fn next_command(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) -> Result<String, Failure> {
     let mut seen_lines = String::new();
     while let Some(line) = tokio::time::timeout(CONDITION_TIMEOUT, lines.next_line()).await?? {
@@ -139,7 +139,7 @@ async fn next_command(lines: &mut Lines<BufReader<ChildStderr>>, words: &str) ->
     Err(format!("it did not name the command {words:?}:\n{seen_lines}").into())
 }
 
-/// Imports the agents, by the commands that the import names.
+/// Imports the agents with the commands that the import names.
 async fn import_agents(fleet: &Fleet, far: &RemoteOpenClaw, proxy: &TlsProxy) -> Result<(), Failure> {
     let ca = NamedTempFile::with_prefix("muster-ca-")?;
     std::fs::write(ca.path(), &proxy.ca)?;
@@ -159,10 +159,10 @@ async fn import_agents(fleet: &Fleet, far: &RemoteOpenClaw, proxy: &TlsProxy) ->
     Ok(())
 }
 
-/// From a certificate that nothing vouches for to one that is right in both ways.
+/// Checks an untrusted certificate, a wrong fingerprint, and a certificate that matches both the fingerprint and the authority.
 async fn check_certificates(stack: &Stack, fleet: &Fleet, proxy: &TlsProxy) -> Result<(), Failure> {
     fleet.apply(&[gateway(stack, proxy, &json!({}))]).await?;
-    // On a machine that is busy it may be out of time before it comes to the certificate.
+    // On a busy machine, the connection may time out before the certificate is checked.
     until("the certificate to be refused", CONDITION_TIMEOUT, async || {
         let (reason, message) = fleet.condition("agentgateway/gw", "Reachable").await.map_err(|e| e.to_string())?;
         let seen = format!("{reason}: {message}");
@@ -175,7 +175,7 @@ async fn check_certificates(stack: &Stack, fleet: &Fleet, proxy: &TlsProxy) -> R
     .await?;
     let wrong = "ab".repeat(32);
     fleet.apply(&[gateway(stack, proxy, &json!({ "fingerprint": wrong }))]).await?;
-    until("both fingerprints to be told", CONDITION_TIMEOUT, async || {
+    until("both fingerprints in the message", CONDITION_TIMEOUT, async || {
         let (_, message) = fleet.condition("agentgateway/gw", "Reachable").await.map_err(|e| e.to_string())?;
         let seen = message.replace(':', "").to_lowercase();
         if seen.contains(&proxy.fingerprint) && seen.contains(&wrong) { Ok(()) } else { Err(message) }

@@ -77,7 +77,7 @@ pub(crate) async fn a_soul_is_fetched_over_https_from_an_allowed_private_address
     let agent = manifest("Agent", "one", spec);
     fleet.apply(&[gateway(stack, json!({ "url": url, "enabled": true })), board("ops"), agent]).await?;
     fleet.all_ready().await?;
-    until("what is wrong with the directory", CONDITION_TIMEOUT, async || {
+    until("the error of the directory", CONDITION_TIMEOUT, async || {
         let error = fleet.field("agentgateway/gw", ".status.soulDirectory.error").await.map_err(|e| e.to_string())?;
         if error.contains("spec.soulDirectory.allowPrivateAddresses") { Ok(()) } else { Err(error) }
     })

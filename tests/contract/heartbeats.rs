@@ -1,5 +1,5 @@
-//! Who beats on a gateway before Muster's first agent, beside it, and after it. Each gateway is a fresh one: as soon as one
-//! agent has a heartbeat block, the rule for the others is another.
+//! Which agents have heartbeats before, beside and after an agent of Muster. Each test starts a fresh gateway, because the rule
+//! for agents without a heartbeat block changes as soon as one agent has a block.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
 use crate::{Profiles, SIMULATED};
 
 const NAME: &str = "an_empty_heartbeat_block_keeps_the_heartbeat_of_an_agent";
-/// The two agents that are there before.
+/// The agents that exist before.
 const OTHER_AGENTS: [&str; 2] = ["main", "helper"];
 
 pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
@@ -60,7 +60,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
     let made = HeartbeatClaims { keep: true, made: [first.id.clone()].into(), ..HeartbeatClaims::default() };
     let others: BTreeSet<String> = before.keys().cloned().collect();
     let rule = gateway.inventory().await?.heartbeats.plan(&made, &BTreeSet::new());
-    assert_eq!(rule.record, others, "who beats, and who would by the rule");
+    assert_eq!(rule.record, others, "the recorded agents are the agents with a heartbeat");
 
     gateway.client.claim_heartbeats(HeartbeatClaims { recorded: rule.record, ..made.clone() });
     gateway.register(std::slice::from_ref(&first)).await?;
@@ -83,7 +83,7 @@ async fn check_heartbeats(gateway: &Subject) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until those beat, and no others, for whom this holds: id and milliseconds.
+/// Waits until the heartbeats of the agents (id and milliseconds) are as wanted.
 async fn until(
     gateway: &Subject,
     what: &str,
@@ -103,7 +103,7 @@ async fn until(
 }
 
 impl Subject {
-    /// Who beats, as the gateway says.
+    /// The heartbeats that the gateway reports, in milliseconds by id.
     async fn heartbeats(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let status = self.request("status", &json!({})).await?;
         let agents = status["heartbeat"]["agents"].as_array().ok_or("no word of heartbeats")?;

@@ -1,7 +1,7 @@
-//! Kills of the real 2026.9.6 in the middle of a request: what the client makes of it, and what is on the disk in the end.
+//! Kills of the real 2026.9.6 during a request: the client's error, and the final state on the disk.
 //!
-//! The times of the kills were chosen by measurement: a kill within the reload after a config write leaves the gateway
-//! unsettled for 300 s from the kill, beginning with the next write that it takes.
+//! The times of the kills were measured on 2026.9.6: a kill during the reload after a config write leaves the gateway unsettled
+//! for 300 s from the kill, beginning with the next write that the gateway accepts (docs/gateway-facts.md).
 
 use std::collections::BTreeSet;
 use std::future::ready;
@@ -20,19 +20,19 @@ use crate::subject::{Subject, new_entry};
 
 type KillTest = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
-/// How long anything may take. A removal that was cut off takes about a minute, since the lease of the killed process is held
-/// for 42 to 47 s; where the kill met the reload after the removal, it takes the 300 s of that lease (measured).
+/// The limit of a recovery. An interrupted removal takes about a minute, because the killed process holds its lease for 42 to
+/// 47 s. A kill during the reload after the removal takes the 300 s of that lease (2026.9.6, docs/gateway-facts.md).
 const RECOVERY_TIMEOUT: Duration = Duration::from_mins(6);
-/// So long after its request the gateway has read it and has written nothing.
+/// At this time after the request, the gateway has read it and has written nothing.
 const EARLY_KILL: Duration = Duration::from_millis(10);
-/// So long the writer keeps entries back that may not be the last.
+/// The time for which the writer collects entries.
 const BATCH_WINDOW: Duration = Duration::from_millis(300);
-/// A connection is seen to be lost at once when the process on its other end is gone.
+/// The time within which the client notices that the gateway's process is gone.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a kill may come at the wrong time.
+/// The number of kills before the test fails because none came in time.
 const MAX_KILLS: usize = 5;
-/// So long after its request a removal is in the middle of its work. A gateway that is killed then may boot by itself, and
-/// may not: both were seen, one as often as the other.
+/// At this time after the request, the gateway is in the middle of a removal. After such a kill 2026.9.6 boots in about half of
+/// the cases (docs/gateway-facts.md).
 const LATE_KILL: Duration = Duration::from_millis(250);
 
 macro_rules! kills {
@@ -48,7 +48,7 @@ const KILLS: [(&str, KillTest); 4] = kills![
     a_removal_interrupted_early_by_a_kill_is_completed,
 ];
 
-/// What leaves a gateway behind that is of no use for other tests for a while: five minutes, as a rule.
+/// Tests after which the gateway is unusable for other tests, usually for five minutes.
 const SLOW_KILLS: [(&str, KillTest); 2] = kills![
     a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config,
     a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy,
@@ -59,7 +59,7 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     sharing(runtime, &KILLS)
 }
 
-/// Tests that have a gateway each and wait for it most of the time.
+/// Tests with a gateway each, which mostly wait for it.
 pub(crate) fn slow_trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     SLOW_KILLS.iter().flat_map(|test| sharing(runtime, std::slice::from_ref(test))).collect()
 }
@@ -78,7 +78,7 @@ fn sharing(runtime: &Arc<Runtime>, tests: &[(&'static str, KillTest)]) -> Vec<Tr
 }
 
 fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: KillTest) -> Result<(), Failure> {
-    // A gateway that a failed test leaves behind is of no use to the next one.
+    // A gateway of a failed test is not reused.
     let mut parts = match shared.take() {
         Some(parts) => parts,
         None => runtime.block_on(async {
@@ -91,7 +91,7 @@ fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: 
     Ok(())
 }
 
-/// When a kill comes, counted from a request. It has to come between that and its answer.
+/// The time of the kill, counted from the request. The kill has to come before the response.
 struct KillTiming {
     after: Duration,
     left: usize,
@@ -102,10 +102,11 @@ impl KillTiming {
         Self { after, left: MAX_KILLS }
     }
 
-    /// One try less.
+    /// Takes one of the remaining kills.
     fn next(&mut self) -> Result<Duration, Failure> {
         let Self { after, left } = self;
-        *left = left.checked_sub(1).ok_or_else(|| format!("no kill met the request, the last after {after:?}"))?;
+        *left =
+            left.checked_sub(1).ok_or_else(|| format!("no kill came during the request, the last after {after:?}"))?;
         Ok(*after)
     }
 
@@ -118,18 +119,18 @@ impl KillTiming {
     }
 }
 
-/// What a kill met.
+/// The effect of a kill.
 #[derive(PartialEq)]
 enum KillResult {
-    /// A request that was sent and not answered. The gateway is down.
+    /// The request was sent and not answered. The gateway is down.
     Request,
-    /// Nothing. The gateway is down.
+    /// The request was not interrupted. The gateway is down.
     Nothing,
-    /// It was not made: the answer had come.
+    /// There was no kill: the response came first.
     None,
 }
 
-/// Makes a request and kills the gateway so long after `sent`.
+/// Makes a request and kills the gateway at the chosen time after `sent`.
 async fn kill_during<T>(
     gateway: &mut OpenClaw,
     timing: &mut KillTiming,
@@ -153,16 +154,16 @@ async fn kill_during<T>(
     gateway.kill();
     match request.await {
         Err(CallError::Interrupted) => return Ok(KillResult::Request),
-        // The answer was on its way.
+        // The response came in time.
         Ok(_) => timing.earlier(),
         Err(CallError::NotConnected) => timing.later(),
-        // What the client reads before or after it was cut off.
+        // A read before or after the request was interrupted.
         Err(error) => assert!(error.is_transient(), "{error}"),
     }
     Ok(KillResult::Nothing)
 }
 
-/// Makes a request again and again, as a reconcile does, until it is answered. Every failure has to be one that passes.
+/// Repeats a request, as a reconcile does, until it succeeds. Every error has to be transient.
 async fn retried<T>(what: &str, request: impl AsyncFn() -> Result<T, CallError>) -> Result<T, Failure> {
     until(what, RECOVERY_TIMEOUT, async || {
         request().await.map_err(|error| {
@@ -173,7 +174,7 @@ async fn retried<T>(what: &str, request: impl AsyncFn() -> Result<T, CallError>)
     .await
 }
 
-/// A client of the gateway, once that has applied its own last config: a kill before that would be one within a reload.
+/// A client of a gateway that has applied its last config: an earlier kill would be a kill during a reload.
 async fn settled_client(gateway: &OpenClaw) -> Result<Subject, Failure> {
     let subject = Subject::real(gateway).await?;
     settled(&subject).await?;
@@ -191,14 +192,14 @@ async fn settled(subject: &Subject) -> Result<(), Failure> {
     .await
 }
 
-/// What the gateway has now.
+/// The current inventory of the gateway.
 async fn read_inventory(subject: &Subject) -> Result<Arc<Inventory>, String> {
     subject.client.resync().await;
     let inventory = subject.client.inventory().borrow().clone();
     inventory.ok_or_else(|| "there is no connection".to_owned())
 }
 
-/// Where the gateway keeps the state of an agent.
+/// The folder in which the gateway keeps the state of an agent.
 fn agent_state_folder(gateway: &OpenClaw, id: &str) -> PathBuf {
     gateway.home().join(".openclaw/agents").join(id)
 }
@@ -215,18 +216,18 @@ async fn a_config_write_interrupted_by_a_kill_is_made_once(gateway: &mut OpenCla
         for entry in &entries {
             subject.client.submit(entry.clone());
         }
-        // Any answer within that time is the end of the first patch.
+        // A finished patch in this time is the first patch.
         let answered = writes.wait_for(|_| subject.count("config.patch") > written);
         let answered = tokio::time::timeout(after, answered).await.is_ok();
         gateway.kill();
-        // The writer says so when its patch was sent and not answered.
+        // The writer reports INTERRUPTED when its patch was sent and not answered.
         let cut_off = writes.wait_for(|writes| writes.failed.as_ref().is_some_and(|f| f.code == "INTERRUPTED"));
         let cut_off = !answered && tokio::time::timeout(DISCONNECT_TIMEOUT, cut_off).await.is_ok();
         gateway.boot().await?;
         settled(&subject).await?;
         subject.register(&entries).await?;
         let agents = gateway.agents()?;
-        assert_eq!(agents.len(), wanted.len(), "each is there once: {agents:?}");
+        assert_eq!(agents.len(), wanted.len(), "each agent exists once: {agents:?}");
         assert_eq!(agents.into_iter().collect::<BTreeSet<_>>(), wanted);
         let written = subject.count("config.patch") - written;
         assert!(written <= 3, "{written} config writes");
@@ -251,19 +252,21 @@ async fn a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_co
         wanted.extend([&first, &second, &third].map(|entry| entry.id.clone()));
         kill_during_reload(gateway, || subject.client.submit(first.clone())).await?;
         gateway.boot().await?;
-        // It has booted with what was written. The next write is the one that it does not apply.
-        subject.until("the first", |seen| seen.settled && seen.entry_state(&first) == EntryState::Current).await?;
+        // The gateway has booted with the first entry. It does not apply the next write.
+        subject
+            .until("the first entry", |seen| seen.settled && seen.entry_state(&first) == EntryState::Current)
+            .await?;
         subject.client.submit(second.clone());
-        until("the second to be in its config", RECOVERY_TIMEOUT, async || {
+        until("the second entry in the gateway's config", RECOVERY_TIMEOUT, async || {
             let there = read_inventory(&subject).await?.entry_state(&second) == EntryState::Current;
-            if there { Ok(()) } else { Err("it is not".to_owned()) }
+            if there { Ok(()) } else { Err("the entry is missing".to_owned()) }
         })
         .await?;
         let (began, written) = (Instant::now(), subject.count("config.patch"));
         subject.client.submit(third.clone());
         until("the gateway to be settled again", RECOVERY_TIMEOUT, async || {
             let settled = read_inventory(&subject).await?.settled;
-            // The patch with the second may be answered now.
+            // The patch with the second entry may be answered now.
             let more = subject.count("config.patch") - written;
             assert!(settled || more <= 1, "{more} config writes to a gateway that does not apply them");
             if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
@@ -272,9 +275,9 @@ async fn a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_co
         let unsettled = began.elapsed();
         subject.register(&[second, third]).await?;
         let agents = gateway.agents()?;
-        assert_eq!(agents.len(), wanted.len(), "each is there once: {agents:?}");
+        assert_eq!(agents.len(), wanted.len(), "each agent exists once: {agents:?}");
         assert_eq!(agents.into_iter().collect::<BTreeSet<_>>(), wanted);
-        // Any write takes a moment until it is applied.
+        // A gateway needs a moment to apply any write.
         if unsettled > Duration::from_mins(1) {
             return Ok(());
         }
@@ -282,8 +285,8 @@ async fn a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_co
     Err("no kill left the gateway unsettled".into())
 }
 
-/// Kills the gateway when it has written its config and reads it again: it says so in its log, and takes 0.2 s and more
-/// (measured). A kill before that leaves nothing behind.
+/// Kills the gateway during the reload after a config write. The gateway logs the reload, which takes 0.2 s or more on
+/// 2026.9.6. An earlier kill leaves nothing behind.
 async fn kill_during_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Result<(), Failure> {
     let log = gateway.home().join("openclaw.log");
     let reloads = || std::fs::read_to_string(&log).unwrap_or_default().matches("evaluating reload").count();
@@ -307,7 +310,7 @@ async fn a_creation_interrupted_by_a_kill_makes_one_agent(gateway: &mut OpenClaw
         let wanted = new_entry();
         let before = gateway.agents()?.len();
         inventory.mark_unchanged();
-        // Config and roster are read just before it is sent.
+        // The client reads the config and the roster just before it sends the request.
         let create = subject.client.agent_create(&wanted.id, &wanted.workspace);
         let kill = kill_during(gateway, &mut timing, inventory.changed(), create).await?;
         if kill != KillResult::None {
@@ -391,9 +394,9 @@ async fn check_interrupted_removal(gateway: &mut OpenClaw, after: Duration) -> R
     }
 }
 
-/// What the condition of the AgentGateway says that helps a gateway that exits with 78 at each boot, and how to tell.
+/// Takes the steps of docs/troubleshooting.md for a gateway that exits with status 78 at each boot.
 async fn apply_remedy(gateway: &mut OpenClaw, id: &str, error: &Failure) -> Result<(), Failure> {
-    // Its end does not name the agent always: a line for each migration that was not made comes after the one that does.
+    // The end of the log may not name the agent: a line for each skipped migration follows the line with the agent.
     let log = std::fs::read_to_string(gateway.home().join("openclaw.log"))?;
     let is_that_failure =
         log.contains("Skipped agent database migration") && log.contains(&format!("unavailable while agent {id} "));

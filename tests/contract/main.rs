@@ -1,4 +1,4 @@
-//! What Muster relies on in a gateway, asked of the real one and of the simulator in each of its versions.
+//! The behaviour of gateways that Muster relies on, tested on the real gateway and the simulator, each in four versions.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic, outside of #[test] functions too")]
 
@@ -64,15 +64,15 @@ const NEWEST: &str = "2026.9.6";
 /// The version that restarts after each config write.
 const RESTARTING: &str = "2026.3.2";
 
-/// A version that no test names; then nothing else is tested. `scripts/try-openclaw` sets it.
+/// The variable with a version that no test names. Only this version is then tested. `scripts/try-openclaw` sets it.
 const TRY_VERSION: &str = "MUSTER_OPENCLAW_TRY";
 
-/// How often a test is begun. One restart cuts off one attempt, and they come 30 s apart.
+/// The number of attempts of a test. One restart interrupts one attempt, and restarts are 30 s apart.
 const ATTEMPTS: u32 = 6;
-/// So long after what it does to a request the loss of the connection is seen at the latest.
+/// The time within which the client notices a lost connection after its effect on a request.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many tests go on at one time, beside those that wait.
+/// The number of tests that run at one time, beside the slow tests.
 const PARALLEL_TESTS: usize = 2;
 
 type Profiles = [(&'static str, fn() -> Profile); 4];
@@ -83,7 +83,7 @@ const SIMULATED: Profiles = [
     ("2026.9.6", Profile::v2026_9_6),
 ];
 
-/// Runs a test, whose panic is a failure like another.
+/// Runs a test and turns a panic into a failure.
 async fn run(test: Test, subject: &Subject) -> Result<(), Failure> {
     let test = AssertUnwindSafe(test(subject)).catch_unwind().await;
     test.unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
@@ -95,7 +95,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
 
-/// A simulator's clock stands still while nobody waits.
+/// Runs a test on a simulator. The simulator's clock advances only while the test waits.
 fn on_simulator(test: Test, profile: fn() -> Profile) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let test = async {
@@ -112,7 +112,7 @@ fn failed(error: &Failure) -> Failed {
 /// A real gateway, started by the first test that needs it.
 struct RealGateway {
     version: &'static str,
-    /// Whether it may restart while a test goes on.
+    /// Whether the gateway may restart during a test.
     restarts: bool,
     runtime: Arc<Runtime>,
     gateway: Option<(OpenClaw, ScriptedModel)>,
@@ -142,9 +142,9 @@ impl RealGateway {
         Ok(())
     }
 
-    /// Runs a test. A restart can fail it anywhere: by a request that is cut off, by an entry that is lost, by a run whose end
-    /// nobody hears. So on a gateway that restarts, or may, a failure counts only if the connection stood all the while. A
-    /// missed deadline counts on none, and the last failure counts in any case.
+    /// Runs a test. A restart can fail it at any point: by an interrupted request, a lost entry, or a run whose end is not
+    /// received. On a gateway that may restart, a failure therefore counts only if the connection was not lost. A missed
+    /// deadline counts on no gateway, and the last failure counts in any case.
     async fn passes(&mut self, test: Test) -> Result<(), Failure> {
         let mut left = ATTEMPTS;
         loop {
@@ -155,13 +155,13 @@ impl RealGateway {
             self.table.record_facts(self.version, &subject);
             let Err(error) = outcome else { return Ok(()) };
             left -= 1;
-            // One of 2026.7 may be at work for so long after a new agent that a busy machine makes it miss a deadline.
+            // On a busy machine 2026.7 may miss a deadline after a new agent.
             let late = matches!(error.downcast_ref(), Some(CallError::Deadline(_)));
             let restarted = self.restarts && tokio::time::timeout(DISCONNECT_TIMEOUT, link.changed()).await.is_ok();
             if left == 0 || !(late || restarted) {
                 return Err(error);
             }
-            eprintln!("OpenClaw {}: a test begins anew: {error}", self.version);
+            eprintln!("OpenClaw {}: a test is retried: {error}", self.version);
         }
     }
 
@@ -189,7 +189,7 @@ fn main() {
         table.print(version, &SUITE.map(|(name, _)| name));
         conclusion.exit();
     }
-    // Those that wait for minutes begin first and take no place from the others.
+    // The slow tests begin first and occupy none of the other places.
     let mut trials = kills::slow_trials(&runtime);
     arguments.test_threads.get_or_insert(PARALLEL_TESTS + trials.len());
     for (version, profile) in SIMULATED.into_iter().chain(mixed_profiles::PROFILES) {
@@ -203,7 +203,7 @@ fn main() {
     }
     trials.extend(heartbeats::trials(&runtime));
     trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));
-    // Each gateway ends with the last of its tests.
+    // Each gateway stops with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = table.compare(&SIMULATED.map(|(version, _)| version), &SUITE.map(|(name, _)| name)) {
         eprintln!("{error}");

@@ -1,4 +1,4 @@
-//! Real gateways that ask for a password and not for a token.
+//! Real gateways with a password instead of a token.
 
 use std::sync::Arc;
 

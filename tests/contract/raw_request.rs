@@ -1,4 +1,4 @@
-//! Requests that Muster itself never makes, by a connection of their own.
+//! Requests that Muster itself never makes, each over its own connection.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::subject::{STEP_TIMEOUT, Subject};
 
 impl Subject {
-    /// Makes a request, again when the gateway restarts meanwhile.
+    /// Makes a request, and repeats it when the gateway restarts meanwhile.
     pub(crate) async fn request(&self, method: &str, params: &Value) -> Result<Value, Failure> {
         let end = Instant::now() + STEP_TIMEOUT;
         loop {

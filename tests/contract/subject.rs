@@ -17,7 +17,7 @@ use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{FileLink, Simulator};
 use url::Url;
 
-/// How long anything may take: for a minute older gateways may take no more config writes.
+/// The limit of a step. Older gateways may accept no config writes for a minute.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Counts requests by method.
@@ -51,11 +51,11 @@ pub(crate) struct Subject {
     host: Host,
 }
 
-/// Where the workspaces of a gateway are.
+/// The location of a gateway's workspaces.
 #[derive(Clone)]
 enum Host {
     Simulated(Simulator),
-    /// The home directory.
+    /// The home directory of the gateway.
     Real(PathBuf),
 }
 
@@ -69,7 +69,7 @@ impl Subject {
         Self::real_with_auth(gateway, Auth::Token(gateway.token().into())).await
     }
 
-    /// The same, with what the gateway asks for.
+    /// The same with this credential.
     pub(crate) async fn real_with_auth(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
         let host = Host::Real(gateway.home().to_owned());
         Self::connect(&gateway.url(), auth, Arc::new(Network), host).await
@@ -79,7 +79,7 @@ impl Subject {
         Self::open(settings(url, auth)?, dial, host).await
     }
 
-    /// Another client of the same gateway.
+    /// A second client of the same gateway.
     pub(crate) async fn second_client(&self) -> Result<Self, Failure> {
         Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
     }
@@ -87,7 +87,7 @@ impl Subject {
     async fn open(settings: ConnectionSettings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
         let client = GatewayClient::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
-        // Other agents are left as they are.
+        // The heartbeats of other agents stay unchanged.
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
         tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
@@ -96,29 +96,29 @@ impl Subject {
         Ok(subject)
     }
 
-    /// Requests of a method so far.
+    /// The number of requests of a method so far.
     pub(crate) fn count(&self, method: &str) -> usize {
         self.counts.0.lock().unwrap().get(method).copied().unwrap_or_default()
     }
 
-    /// The inventory as it is now, or once the gateway is back from a restart.
+    /// The current inventory, or the first one after a restart.
     pub(crate) async fn inventory(&self) -> Result<Arc<Inventory>, Failure> {
         self.until("the roster", |_| true).await
     }
 
-    /// What the gateway has of an agent.
+    /// The inventory's row of an agent.
     pub(crate) async fn row(&self, id: &str) -> Result<AgentRow, Failure> {
         let row = self.inventory().await?.agents.get(id).cloned();
         Ok(row.ok_or_else(|| format!("the gateway does not have {id}"))?)
     }
 
-    /// Waits for something to be seen in the inventory.
+    /// Waits until the inventory matches.
     pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<Arc<Inventory>, Failure> {
         let missing = || format!("{what}: not within {STEP_TIMEOUT:?}: {:?}", self.client.inventory().borrow());
         Ok(self.seen_within(STEP_TIMEOUT, seen).await?.ok_or_else(missing)?)
     }
 
-    /// The inventory in which something is seen, if it is in this time.
+    /// The inventory that matches within this time, if any.
     pub(crate) async fn seen_within(
         &self,
         time: Duration,
@@ -132,7 +132,7 @@ impl Subject {
         }
     }
 
-    /// Leaves entries for the next config write and waits until the gateway has applied them.
+    /// Submits entries and waits until the gateway has applied them.
     pub(crate) async fn register(&self, entries: &[AgentEntry]) -> Result<(), Failure> {
         for entry in entries {
             self.client.submit(entry.clone());
@@ -146,7 +146,7 @@ impl Subject {
         })
         .await
         .map_err(|error| format!("{error}; {:?}", self.client.writes().borrow()))?;
-        // A new agent takes files a moment after the roster shows it.
+        // A new agent accepts files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;
         }
@@ -161,7 +161,7 @@ impl Subject {
                 Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => {
                     self.client.resync().await;
                 }
-                // The config write that made the agent restarts an old gateway.
+                // On an old gateway, the config write with the new agent causes a restart.
                 Err(CallError::Interrupted | CallError::NotConnected) if tokio::time::Instant::now() < end => {
                     self.inventory().await?;
                 }
@@ -182,7 +182,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Puts a link in the place of a file in an agent's workspace.
+    /// Puts a link in place of a file in an agent's workspace.
     pub(crate) fn link_file(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
         match &self.host {
             Host::Simulated(simulator) => simulator.link_file(&agent.id, name, link),
@@ -199,7 +199,7 @@ impl Subject {
         Ok(())
     }
 
-    /// The path of a workspace file where nothing stands now.
+    /// The path of a workspace file, after a removal of what is there.
     fn vacant_path(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
         let path = home.join(agent.workspace.trim_start_matches("~/")).join(name);
         match std::fs::remove_file(&path) {
@@ -208,7 +208,7 @@ impl Subject {
         }
     }
 
-    /// An agent that is registered.
+    /// A registered agent.
     pub(crate) async fn agent(&self) -> Result<AgentEntry, Failure> {
         let entry = new_entry();
         self.register(std::slice::from_ref(&entry)).await?;
@@ -229,18 +229,18 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
     })
 }
 
-/// Why a real gateway does not let in who comes with this.
+/// The refusal of a real gateway to a client with this credential.
 pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
     let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
     let mut link = client.link();
     let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
     match &*tokio::time::timeout(STEP_TIMEOUT, refused).await?? {
         ConnectionState::Refused(refusal) => Ok(refusal.kind.clone()),
-        other => Err(format!("it was not refused: {other:?}").into()),
+        other => Err(format!("the connection was not refused: {other:?}").into()),
     }
 }
 
-/// The entry of an agent that no gateway has had yet.
+/// The entry of an agent with a new id.
 pub(crate) fn new_entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));

@@ -56,11 +56,11 @@ async fn check_leftovers(
     gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
     gateway.client.session_label(&format!("agent:{}:main", agent.id), "A label").await?;
     block()?;
-    // The first time, and a second one that finds it gone from the config.
+    // The first deletion, and a second one after the config entry is gone.
     for _ in 0..2 {
         let left = delete(gateway, &agent.id).await?;
         let workspace = left.paths.iter().find(|left| left.path.ends_with(agent.workspace.trim_start_matches('~')));
-        let workspace = workspace.ok_or_else(|| format!("{} is not named: {left:?}", agent.workspace))?;
+        let workspace = workspace.ok_or_else(|| format!("{} is not reported: {left:?}", agent.workspace))?;
         assert!(!workspace.reason.is_empty() && !left.sessions, "{left:?}");
     }
     let error = gateway.client.agent_create(&agent.id, &agent.workspace).await.unwrap_err();
@@ -75,6 +75,6 @@ async fn check_leftovers(
 async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
     match gateway.client.agent_delete(id, true).await? {
         Deleted::Removed(left) => Ok(left),
-        Deleted::Absent => Err(format!("{id} was not there").into()),
+        Deleted::Absent => Err(format!("the gateway did not have {id}").into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The description of the API and the API say the same.
+//! The API matches its OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::memory::MemoryStore;
 use crate::memory_rbac::MemoryRbac;
 use crate::rig::{ADMIN, Rig, answer};
 
-/// The routes that agents call.
+/// The routes of the API for agents.
 const AGENT_ROUTES: [&str; 3] = ["/api/v1/agents/{id}/heartbeat", "/api/v1/agent/heartbeat", "/api/v1/agent/healthz"];
 
 fn document() -> Value {

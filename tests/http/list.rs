@@ -1,4 +1,4 @@
-//! Who sees what, and how it is narrowed.
+//! Visibility and filters of the lists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -264,7 +264,7 @@ async fn unknown_tokens_are_rate_limited_before_a_token_review() {
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
     let asked = rig.access.review_counts.lock().unwrap().0;
     assert!(asked <= 62, "{asked}");
-    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "who is known comes through");
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "a known user is not limited");
     let early = rig.get(VIEWER, "/api/v1/agents").await;
     assert_eq!((early.status, &early.headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()));
     tokio::time::advance(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! Kubernetes' access control in memory: users by token, rights by list.
+//! Kubernetes' access control in memory: users by token, permissions by list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,21 +11,21 @@ use serde_json::Value;
 
 use crate::memory::{InMemory, MemoryStore};
 
-/// A right as a Role gives it: who, which verb, which kind, in which namespace (`*` is all).
+/// A permission as a Role grants it: user, verb, kind and namespace (`*` is all).
 type RbacRule = (&'static str, Verb, ResourceKind, &'static str);
 
-/// Clones share it.
+/// Users and permissions. Clones share them.
 #[derive(Clone)]
 pub(crate) struct MemoryRbac {
     pub(crate) store: MemoryStore,
     pub(crate) users: Arc<Mutex<BTreeMap<&'static str, &'static str>>>,
     pub(crate) rules: Arc<Mutex<BTreeSet<RbacRule>>>,
-    /// How often Kubernetes was asked who somebody is, and what they may do.
+    /// The numbers of token reviews and access reviews.
     pub(crate) review_counts: Arc<Mutex<(usize, usize)>>,
-    /// Who wrote what.
+    /// The writes, with their users.
     pub(crate) audit: Arc<Mutex<Vec<String>>>,
     pub(crate) unavailable: Arc<Mutex<bool>>,
-    /// Whether Kubernetes never answers who somebody is.
+    /// Whether token reviews are never answered.
     pub(crate) silent: Arc<Mutex<bool>>,
 }
 
@@ -163,7 +163,7 @@ impl Access for MemoryRbac {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<RecordedEvent>, AccessError> {
-        // Whoever may create Agents may read events here.
+        // A user who may create Agents may read events.
         self.authorize_write(token, &Permission::within(Verb::Create, ResourceKind::Agent, namespace))?;
         let message = format!("about {uid}");
         Ok(vec![RecordedEvent { kind: "Normal".into(), reason: "Woken".into(), message, count: 2, last_seen: None }])

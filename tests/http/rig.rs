@@ -27,13 +27,13 @@ use tower::ServiceExt;
 use crate::memory::{InMemory, MemoryStore};
 use crate::memory_rbac::MemoryRbac;
 
-/// May do everything everywhere.
+/// A user with all permissions in all namespaces.
 pub(crate) const ADMIN: &str = "admin-token";
-/// May read in the namespace `fleet`.
+/// A user who may read in the namespace `fleet`.
 pub(crate) const VIEWER: &str = "viewer-token";
-/// May read and write in the namespace `fleet`.
+/// A user who may read and write in the namespace `fleet`.
 pub(crate) const EDITOR: &str = "editor-token";
-/// May do nothing.
+/// A user without permissions.
 pub(crate) const STRANGER: &str = "stranger-token";
 
 const KINDS: [ResourceKind; 3] = [ResourceKind::Agent, ResourceKind::Board, ResourceKind::Gateway];
@@ -106,13 +106,13 @@ impl Rig {
         self.store.apply::<K>(serde_json::from_value(object).unwrap());
     }
 
-    /// An Agent, and the feed is told.
+    /// Applies an Agent and updates the feed.
     pub(crate) fn agent(&self, namespace: &str, name: &str, spec: Value) {
         self.apply::<Agent>(namespace, name, spec);
         self.update_feed(namespace, name, false);
     }
 
-    /// A worker of the board `ops`.
+    /// Applies a worker of the board `ops`.
     pub(crate) fn worker(&self, namespace: &str, name: &str) {
         self.agent(namespace, name, json!({ "boardRef": { "name": "ops" } }));
     }
@@ -126,14 +126,14 @@ impl Rig {
         K::table(&mut state)[&ObjectKey::new(namespace, name)].meta().uid.clone().unwrap()
     }
 
-    /// Sets the status of an Agent, and the feed is told.
+    /// Sets the status of an Agent and updates the feed.
     pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
         let status = serde_json::from_value(status).unwrap();
         self.store.state().agents.get_mut(&ObjectKey::new(namespace, name)).unwrap().status = Some(status);
         self.update_feed(namespace, name, false);
     }
 
-    /// What the watch does.
+    /// Updates the feed as the watch does.
     pub(crate) fn update_feed(&self, namespace: &str, name: &str, gone: bool) {
         self.feed.update(&self.stored(namespace, name), gone);
     }

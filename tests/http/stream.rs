@@ -1,4 +1,4 @@
-//! Changes of agents as they are streamed.
+//! The stream of agent changes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
 
-/// What a stream says next.
+/// The next item of a stream.
 #[derive(Debug, PartialEq)]
 enum StreamItem {
     Agent { id: String, name: String, status: String },
@@ -58,7 +58,7 @@ impl Reader {
         found
     }
 
-    /// Whether there is nothing to read now.
+    /// Whether no item is ready.
     fn is_drained(&mut self) -> bool {
         self.0.next().now_or_never().is_none()
     }
@@ -79,7 +79,7 @@ async fn a_stream_begins_with_all_agents_and_continues_with_changes() {
     set_phase(&rig, "a", "Active");
     assert_eq!(reader.agents(1).await, ["a active"]);
     set_phase(&rig, "a", "Active");
-    assert!(reader.is_drained(), "nothing changed");
+    assert!(reader.is_drained(), "an unchanged agent is not sent");
     rig.update_feed("fleet", "b", true);
     assert_eq!(reader.agents(1).await, ["b deleted"]);
     assert_eq!(reader.next().await, StreamItem::KeepAlive);
@@ -116,7 +116,7 @@ async fn since_omits_older_agents() {
     assert_eq!(reader.agents(1).await, ["new idle"]);
     assert!(reader.is_drained());
     rig.status("fleet", "old", json!({ "phase": "Offline" }));
-    assert_eq!(reader.agents(1).await, ["old offline"], "a change is told whatever its time");
+    assert_eq!(reader.agents(1).await, ["old offline"], "a change is sent whatever its time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn a_stream_is_filtered_by_board_gateway_and_namespace() {
     }
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(2).await, ["on-web provisioning", "on-ops provisioning"]);
-    assert!(reader.is_drained(), "another namespace is not told");
+    assert!(reader.is_drained(), "an agent of another namespace is not sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +152,7 @@ async fn a_slow_reader_skips_intermediate_states() {
             set_phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
         }
     }
-    // What was taken before is at most one batch.
+    // The reader took at most one batch before.
     let mut count = 0;
     while !reader.drained_or_count(&mut count) {}
     assert!((100..=140).contains(&count), "{count} events of 100000 changes");
@@ -194,7 +194,7 @@ async fn a_reader_stays_connected_through_a_kubernetes_outage_below_one_minute()
         *rig.access.unavailable.lock().unwrap() = down;
         assert_eq!(reader.next().await, StreamItem::KeepAlive, "{down}");
     }
-    assert_eq!(reader.next().await, StreamItem::End, "a minute is over");
+    assert_eq!(reader.next().await, StreamItem::End, "the outage lasts a minute");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What people write, and what becomes of it: resources, in the caller's own name.
+//! Writes of people become resources, with the user's own token.
 
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ async fn a_delete_request_deletes_the_resource() {
     assert!(rig.store.state().agents.is_empty());
 }
 
-/// The annotations that requests make, by object.
+/// The annotations of one-shot requests, by object.
 fn requested(rig: &Rig) -> Vec<String> {
     let state = rig.store.state();
     let mut found = Vec::new();
@@ -207,7 +207,7 @@ async fn a_template_sync_skips_agents_that_the_gateway_does_not_admit() {
     let path = "/api/v1/gateways/fleet%2Fgw/templates/sync?include_main=false";
     let answer = rig.call(EDITOR, "POST", path, None).await;
     let counts = (answer.status, answer.json["agents"].as_u64(), answer.json["skipped"].as_u64());
-    assert_eq!(counts, (StatusCode::OK, Some(1), Some(1)), "the admitted one is none that the editor may write");
+    assert_eq!(counts, (StatusCode::OK, Some(1), Some(1)), "the editor may not write the admitted agent");
     assert_eq!(requested(&rig), ["agent fleet/mine sync 2026-01-01T00:00:00Z"]);
     let all = rig.call(ADMIN, "POST", path, None).await;
     assert_eq!((all.json["agents"].as_u64(), all.json["skipped"].as_u64()), (Some(2), Some(0)));

@@ -1,4 +1,4 @@
-//! How much is read from a gateway, and when.
+//! Limits of the messages that are read from a gateway.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::{connected_session, event, outputs, settings};
 
 const MIB: usize = 1024 * 1024;
 
-/// JSON of about this length that takes a hundred times as much as a tree.
+/// JSON of about this length whose parsed tree takes a hundred times as much memory.
 fn nested_json(size: usize) -> String {
     format!("[{}0]", r#"{"":0},"#.repeat(size / 7))
 }
@@ -31,18 +31,18 @@ fn challenge() -> String {
     json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } }).to_string()
 }
 
-/// The answer that lets a client in, with this beside what is read of it.
+/// The successful response to `connect`, with this snapshot.
 fn hello_with(snapshot: &str) -> String {
     format!(
         r#"{{"type":"res","id":"connect","ok":true,"payload":{{"type":"hello-ok","protocol":4,"server":{{"version":"2026.9.6"}},"snapshot":{snapshot}}}}}"#
     )
 }
 
-/// A gateway that says one thing after the other, each but the first when it has heard something.
+/// A gateway that sends its messages in order: the first at once, each other one after it has received a message.
 #[derive(Clone, Default)]
 struct ScriptedGateway {
     messages: Arc<[String]>,
-    /// How many bytes of that went into the stream.
+    /// The number of bytes written to the stream.
     written: Arc<AtomicUsize>,
 }
 
@@ -81,7 +81,7 @@ impl Dial for ScriptedGateway {
     }
 }
 
-/// Why there is no connection to this gateway.
+/// The error of a connection to this gateway.
 async fn connection_error(gateway_script: &ScriptedGateway) -> String {
     let gateway = GatewayClient::open(settings(), Arc::new(gateway_script.clone()), Arc::new(()));
     let mut link = gateway.link();

@@ -1,4 +1,4 @@
-//! Being let in, or not, by gateways of four versions.
+//! Accepted and refused handshakes of gateways of four versions.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,8 +15,8 @@ const RECORDINGS: [(&str, &str); 6] = [
     ("2026.5.28", include_str!("frames/2026.5.28.jsonl")),
     ("2026.7.1", include_str!("frames/2026.7.1.jsonl")),
     ("2026.9.6", include_str!("frames/2026.9.6.jsonl")),
-    ("2026.5.28 seen from elsewhere", include_str!("frames/2026.5.28-pairing.jsonl")),
-    ("2026.9.6 seen from elsewhere", include_str!("frames/2026.9.6-pairing.jsonl")),
+    ("2026.5.28 remote", include_str!("frames/2026.5.28-pairing.jsonl")),
+    ("2026.9.6 remote", include_str!("frames/2026.9.6-pairing.jsonl")),
 ];
 
 /// How a handshake ended.
@@ -26,7 +26,7 @@ enum HandshakeOutcome {
     Refused(Refusal),
 }
 
-/// Plays every handshake of a scene.
+/// Plays every handshake of a recorded scene.
 fn play(recording: &str, scene: &str) -> Vec<HandshakeOutcome> {
     let frames = recording.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut session = None;
@@ -110,7 +110,7 @@ fn a_protocol_mismatch_is_recognized_in_every_version() {
 
 #[test]
 fn a_handshake_without_the_scopes_is_a_refusal() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
         let outcomes = play(recorded(version), "remote without device");
         let [HandshakeOutcome::Refused(refusal)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert!(matches!(&refusal.kind, RefusalKind::ScopesMissing { .. }), "{version}: {refusal:?}");
@@ -120,7 +120,7 @@ fn a_handshake_without_the_scopes_is_a_refusal() {
 
 #[test]
 fn an_unknown_device_gets_its_pairing_request() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
         let outcomes = play(recorded(version), "remote, unknown device");
         let [HandshakeOutcome::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &outcomes[..]
         else {
@@ -164,7 +164,7 @@ fn gateway_messages_are_stripped_of_control_characters_and_limited() {
 
 #[test]
 fn a_revoked_device_is_rejected_and_requests_approval_again() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
         let outcomes = play(recorded(version), "after the revoke");
         let kinds: Vec<_> = outcomes
             .iter()

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How long requests are allowed to take here.
+/// The deadline of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn settings() -> ConnectionSettings {
@@ -39,7 +39,7 @@ fn outputs(session: &mut Session) -> Vec<Output> {
     std::iter::from_fn(|| session.output()).collect()
 }
 
-/// What was sent, as JSON.
+/// The sent frames, as JSON.
 fn sent_frames(outputs: &[Output]) -> Vec<Value> {
     let text = |output: &Output| match output {
         Output::Send(text) => Some(serde_json::from_str(text).unwrap()),
@@ -48,7 +48,7 @@ fn sent_frames(outputs: &[Output]) -> Vec<Value> {
     outputs.iter().filter_map(text).collect()
 }
 
-/// Tickets that ended, and whether well.
+/// The finished requests with their results.
 fn finished(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     let end = |output: &Output| match output {
         Output::Done { ticket, result } => Some((*ticket, result.clone())),
@@ -57,7 +57,7 @@ fn finished(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> 
     outputs.iter().filter_map(end).collect()
 }
 
-/// A session that was let in.
+/// A session after a successful handshake.
 fn connected_session(now: Instant) -> Session {
     let mut session = Session::new(settings(), now);
     let challenge = json!({ "nonce": "n", "ts": 1 });

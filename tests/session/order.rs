@@ -1,4 +1,4 @@
-//! Requests, answers and events in every order.
+//! Requests, responses and events in every order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn a_starting_gateway_is_no_refusal() {
     assert!(outputs(&mut session).iter().any(|o| matches!(o, Output::Close(why) if why.contains("starting"))));
 }
 
-/// What may happen to a session.
+/// An input of a session.
 #[derive(Clone, Debug)]
 enum SessionInput {
     Request,

@@ -1,4 +1,4 @@
-//! Which certificates a gateway may show.
+//! Trust in the certificates of gateways.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ struct Server {
     pem: String,
 }
 
-/// A server with a certificate of its own making, for this host name.
+/// A server with a self-signed certificate for this host name.
 async fn server(host: &str) -> Server {
     let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
@@ -30,7 +30,7 @@ async fn server(host: &str) -> Server {
     let url = format!("wss://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // The client may not like what it sees.
+            // The client may refuse the certificate.
             let _ = acceptor.accept(stream).await;
         }
     });
@@ -73,7 +73,7 @@ async fn a_pin_and_an_authority_must_both_match() {
     let misnamed = server("elsewhere.test").await;
     let fingerprint = Fingerprint::of(&misnamed.certificate);
     let trust = Trust::Pinned { fingerprint, pem: Some(misnamed.pem.clone().into_bytes()) };
-    assert!(dial(&misnamed, trust).await.is_err(), "an authority vouches for a host");
+    assert!(dial(&misnamed, trust).await.is_err(), "an authority's certificate must match the host");
 }
 
 #[tokio::test]
