@@ -59,11 +59,11 @@ pub(crate) async fn a_wrong_token_and_an_unreachable_gateway_are_reported_and_re
     fleet.all_ready().await?;
 
     let mut gateway = stack.gateway();
-    let nobody = format!("ws://127.0.0.1:{}", free_port()?);
-    gateway["spec"]["url"] = json!(nobody);
+    let unreachable = format!("ws://127.0.0.1:{}", free_port()?);
+    gateway["spec"]["url"] = json!(unreachable);
     fleet.apply(&[gateway]).await?;
     let message = fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await?;
-    assert!(message.contains(&nobody), "{message}");
+    assert!(message.contains(&unreachable), "{message}");
     fleet.apply(&[stack.gateway()]).await?;
     fleet.all_ready().await?;
     fleet.delete().await

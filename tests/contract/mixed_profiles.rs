@@ -1,11 +1,11 @@
-//! Profiles for versions between the four: each has some features of an earlier and some of a later version.
+//! MixedProfiles for versions between the four: each has some features of an earlier and some of a later version.
 
 use muster_simulator::Profile;
 
-type Profiles = [(&'static str, fn() -> Profile); 3];
+type MixedProfiles = [(&'static str, fn() -> Profile); 3];
 
 /// The versions as `scripts/try-openclaw` showed them.
-pub(crate) const PROFILES: Profiles =
+pub(crate) const PROFILES: MixedProfiles =
     [("as 2026.5.7", protocol_3), ("as 2026.7.35", late_list), ("as 2026.8.1 to 2026.9.3", entries_without_hashes)];
 
 /// Protocol 3 and a list, without lost writes and without restarts.

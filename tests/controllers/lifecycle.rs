@@ -230,7 +230,7 @@ async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
     }
     let started = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
     let link = rig.link("gw");
-    let permit = link.slot(&ObjectKey::new(NS, "somebody"), false).unwrap();
+    let permit = link.slot(&ObjectKey::new(NS, "other-agent"), false).unwrap();
     rig.reconcile_all().await;
     assert_eq!(started(&rig), 0, "the only permit is taken");
     drop(permit);
@@ -261,7 +261,7 @@ async fn a_config_write_waits_for_another_new_agent_and_the_token_follows_the_en
     rig.board("ops");
     rig.run_for(Duration::from_secs(10)).await;
     let link = rig.link("gw");
-    let another = link.slot(&ObjectKey::new(NS, "somebody"), true).unwrap();
+    let another = link.slot(&ObjectKey::new(NS, "other-agent"), true).unwrap();
     rig.worker("one");
     rig.reconcile_all().await;
     assert!(rig.status("one").binding.is_some(), "the agent is bound and its entry submitted");

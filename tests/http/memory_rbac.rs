@@ -53,9 +53,9 @@ impl MemoryRbac {
     fn allows(&self, user: &str, right: &Permission) -> bool {
         let in_namespace = |ns: &str| ns == "*" || right.namespace.as_deref() == Some(ns);
         let rules = self.rules.lock().unwrap();
-        rules
-            .iter()
-            .any(|(who, verb, kind, ns)| *who == user && *verb == right.verb && *kind == right.kind && in_namespace(ns))
+        rules.iter().any(|(name, verb, kind, ns)| {
+            *name == user && *verb == right.verb && *kind == right.kind && in_namespace(ns)
+        })
     }
 
     fn authorize_write(&self, token: &SecretString, right: &Permission) -> Result<(), AccessError> {
