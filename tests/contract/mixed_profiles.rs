@@ -1,4 +1,4 @@
-//! MixedProfiles for versions between the four: each has some features of an earlier and some of a later version.
+//! Profiles for versions between the four: each has some features of an earlier and some of a later version.
 
 use muster_simulator::Profile;
 

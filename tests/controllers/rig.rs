@@ -251,8 +251,8 @@ impl Rig {
     /// The Agents that were queued for a released permit so far.
     pub(crate) fn queued_agents(&mut self) -> Vec<String> {
         let changes = &mut self.operator.as_mut().unwrap().changes;
-        let changed = std::iter::from_fn(|| changes.try_recv().ok());
-        changed
+        let received = std::iter::from_fn(|| changes.try_recv().ok());
+        received
             .filter_map(|change| if let ChangeScope::Agent(key) = change.concerns { Some(key.name) } else { None })
             .collect()
     }

@@ -1,4 +1,4 @@
-//! The API matches its OpenAPI document.
+//! The API matches `openapi.json`.
 
 use std::collections::BTreeSet;
 
