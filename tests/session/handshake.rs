@@ -110,7 +110,7 @@ fn a_protocol_mismatch_is_recognized_in_every_version() {
 
 #[test]
 fn a_handshake_without_the_scopes_is_a_refusal() {
-    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
         let outcomes = play(recorded(version), "remote without device");
         let [HandshakeOutcome::Refused(refusal)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert!(matches!(&refusal.kind, RefusalKind::ScopesMissing { .. }), "{version}: {refusal:?}");
@@ -120,7 +120,7 @@ fn a_handshake_without_the_scopes_is_a_refusal() {
 
 #[test]
 fn an_unknown_device_gets_its_pairing_request() {
-    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
         let outcomes = play(recorded(version), "remote, unknown device");
         let [HandshakeOutcome::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &outcomes[..]
         else {
@@ -164,7 +164,7 @@ fn gateway_messages_are_stripped_of_control_characters_and_limited() {
 
 #[test]
 fn a_revoked_device_is_rejected_and_requests_approval_again() {
-    for version in ["2026.5.28 remote", "2026.9.6 seen from elsewhere"] {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
         let outcomes = play(recorded(version), "after the revoke");
         let kinds: Vec<_> = outcomes
             .iter()
