@@ -1,7 +1,7 @@
-//! No file of the operator, or of the simulator, imports another in a circle. This test reads the imports, and fails on a circle.
+//! No imports between the files of the operator, or of the simulator, form a cycle. The test reads the imports.
 //!
-//! A path counts for the file in which its item stands: what a module re-exports belongs to the file that it comes from. Tests
-//! beside the code are left out.
+//! A path counts for the file in which its item is defined: a re-exported item belongs to the file that defines it. Tests beside
+//! the code do not count.
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions fail a test by a panic too")]
 
@@ -28,7 +28,7 @@ impl Crate {
         Self(files)
     }
 
-    /// The path from the root of the crate; `None` for one that leads out of it.
+    /// The path from the root of the crate; `None` for a path to another crate.
     fn absolute(&self, module: &[String], path: &[String]) -> Option<Vec<String>> {
         match path.first()?.as_str() {
             "crate" => Some(path[1..].to_vec()),
@@ -44,7 +44,7 @@ impl Crate {
         }
     }
 
-    /// The file in which the item of a path stands.
+    /// The file that defines the item of a path.
     fn file_of(&self, path: &[String], depth: usize) -> Module {
         let length = (0..=path.len()).rev().find(|length| self.0.contains_key(&path[..*length])).unwrap_or_default();
         let (module, rest) = path.split_at(length);
@@ -81,7 +81,7 @@ fn collect(folder: &Path, module: &mut Module, files: &mut BTreeMap<Module, Impo
     }
 }
 
-/// The imports of a source. What a folder's own file re-exports is no import of it.
+/// The imports of a source. A re-export in a folder's own file is no import of that file.
 fn imports(source: &str, is_folder: bool) -> Imports {
     let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -118,7 +118,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The paths of a tree of imports.
+/// The paths of an import tree.
 fn flatten(tree: &str, prefix: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     let (start, group) = tree.split_once('{').map_or((tree, None), |(start, rest)| (start, rest.rsplit_once('}')));
     let plain = start.split(" as ").next().unwrap_or_default();
@@ -144,7 +144,7 @@ fn flatten(tree: &str, prefix: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     prefix.truncate(length);
 }
 
-/// The files that can be reached from themselves, each with what it imports of the others.
+/// The imports that are part of a cycle.
 fn circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let reaches = |start: &Module| {
         let mut seen = BTreeSet::new();
@@ -166,17 +166,17 @@ fn circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
 }
 
 #[test]
-fn no_file_imports_another_in_a_circle() {
+fn no_imports_form_a_cycle() {
     for (src, least) in [("src", 100), ("simulator/src", 30)] {
         let read = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(src));
         assert!(read.0.len() > least, "{src}: {}", read.0.len());
         let circles = circles(&read.imports());
-        assert!(circles.is_empty(), "{src}: these imports close circles:\n{}", circles.join("\n"));
+        assert!(circles.is_empty(), "{src}: these imports form cycles:\n{}", circles.join("\n"));
     }
 }
 
 #[test]
-fn a_circle_is_found_through_groups_re_exports_and_paths_in_the_code() {
+fn cycles_are_found_through_groups_re_exports_and_code_paths() {
     let file = |source: &str, is_folder| imports(source, is_folder);
     let name = |text: &str| text.split("::").map(str::to_owned).collect::<Vec<_>>();
     let files = [

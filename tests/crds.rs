@@ -1,4 +1,4 @@
-//! The files in `crds/` are the ones that the types give.
+//! The files in `crds/` match the types.
 //!
 //! `MUSTER_WRITE_CRDS=1 cargo test --test crds` writes them (`make crds`).
 
@@ -9,7 +9,7 @@ use kube::core::cel::{Validator, compile_schema};
 use muster::api::crds;
 
 #[test]
-fn the_files_in_crds_are_made_from_the_types() {
+fn the_files_in_crds_match_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     for (name, crd) in crds::all() {
         let text = crds::yaml(&crd).unwrap();
@@ -18,7 +18,7 @@ fn the_files_in_crds_are_made_from_the_types() {
             fs::write(&path, &text).unwrap();
         }
         let kept = fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == text, "crds/{name} is not what the types give: run `make crds`");
+        assert!(kept == text, "crds/{name} does not match the types: run `make crds`");
     }
 }
 
@@ -34,7 +34,7 @@ fn every_field_is_described_and_every_string_list_and_map_is_bounded() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// Notes the fields below `schema` that are not described, or not bounded.
+/// Collects the fields below `schema` that are not described or not bounded.
 fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
     let in_spec = path.contains(".spec");
     let no = |key: &str| schema.get(key).is_none();
@@ -66,7 +66,7 @@ fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
 }
 
 #[test]
-fn every_name_of_another_object_has_the_form_that_kubernetes_takes() {
+fn every_object_reference_has_a_name_pattern() {
     let mut missing = Vec::new();
     for (name, crd) in crds::all() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
@@ -75,7 +75,7 @@ fn every_name_of_another_object_has_the_form_that_kubernetes_takes() {
     assert!(missing.is_empty(), "without a pattern: {missing:?}");
 }
 
-/// Notes the names and keys in references below `schema`, and the names of Secrets, that have no pattern.
+/// Collects the names and keys in references below `schema`, and the names of Secrets, without a pattern.
 fn names(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
     for (field, below) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{field}");
@@ -91,18 +91,18 @@ fn names(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
 }
 
 #[test]
-fn a_name_that_is_too_long_is_refused_when_it_is_new_and_lets_what_exists_go_on() {
+fn a_too_long_name_is_refused_for_a_new_object_and_accepted_for_an_existing_one() {
     for (file, crd) in crds::all() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
         let rules = &schema["openAPIV3Schema"]["x-kubernetes-validations"];
-        // The rules of the whole object alone: the rest of it has none of its fields here.
+        // Only the rules of the whole object: this schema has none of its fields.
         let compiled =
             compile_schema(&serde_json::json!({ "type": "object", "x-kubernetes-validations": rules.clone() }));
         assert!(!compiled.has_errors(), "{file}: {:?}", compiled.compilation_errors());
         let named = |length: usize| serde_json::json!({ "metadata": { "name": "a".repeat(length) } });
         let taken = |length| Validator::new().validate_compiled(&compiled, &named(length), None).is_ok();
         assert_eq!([taken(236), taken(237)], [true, false], "{file}");
-        // The validator has no optional types. On the API server a finalizer of ours can still be taken off.
+        // The validator has no optional types. On the API server, Muster can still remove its finalizer.
         let rule =
             rules.as_array().unwrap().iter().find(|rule| rule["rule"].as_str().unwrap().contains("236")).unwrap();
         assert!(rule["rule"].as_str().unwrap().starts_with("oldSelf.hasValue() || "), "{rule}");

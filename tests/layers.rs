@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A layer, the modules of this crate that it may name beside itself, and the crates that it must not use.
+/// A layer, the other modules of this crate that it may name, and the crates that it must not use.
 struct Layer {
     /// Its folder or file below `src`.
     name: &'static str,
@@ -27,7 +27,7 @@ const PURE: &[&str] = &[
     "Instant::now",
 ];
 
-/// The values of a gateway may hold a time that the client's tasks took, by the clock that tests can pause.
+/// The model of a gateway may hold an `Instant` from the client's tasks, which tests can pause.
 const VALUES: &[&str] = &["kube", "k8s_openapi", "futures", "async", "tokio::sync", "tokio::spawn", "Instant::now"];
 
 const LAYERS: &[Layer] = &[
@@ -64,7 +64,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "cli", may_name: &["api", "app", "import"], must_not_use: &[] },
 ];
 
-/// Folders of `openclaw` that other layers may name apart from the rest of it.
+/// Modules of `openclaw` that other layers may name without the rest of it.
 const PARTS: [&str; 2] = ["openclaw::model", "openclaw::limits"];
 
 fn src() -> PathBuf {
@@ -144,7 +144,7 @@ fn a_layer_names_only_the_layers_below_it() {
             let code = without_tests(&without_comments(&fs::read_to_string(&file).unwrap()));
             let own = layer.name.replace('/', "::");
             let within = |name: &str| name == own || name.starts_with(&format!("{own}::"));
-            // A layer that may name a folder may name its parts.
+            // A layer that may name a folder may name its modules.
             let may = |name: &str| layer.may_name.iter().any(|m| *m == name || name.starts_with(&format!("{m}::")));
             let above = named(&code).into_iter().filter(|name| !within(name) && !may(name));
             forbidden.extend(above.map(|name| format!("{}: names crate::{name}", file.display())));
@@ -167,7 +167,7 @@ fn every_module_belongs_to_a_layer() {
 }
 
 #[test]
-fn the_reader_of_imports_sees_paths_groups_and_async() {
+fn the_import_reader_recognizes_paths_groups_and_async() {
     let code = "use crate::{api::Agent, core};\nlet x = crate::openclaw::model::ConnectionState::Up;\nasync fn f() { tokio::spawn(g()) }";
     assert_eq!(named(code), ["api", "core", "openclaw::model"].map(str::to_owned).into());
     assert_eq!(named("crate::openclaw::GatewayClient"), ["openclaw".to_owned()].into());

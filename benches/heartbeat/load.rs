@@ -1,4 +1,4 @@
-//! The client: connections that each send one request after the other.
+//! The client: connections that each send one request after another.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::{AGENTS, CONNECTIONS, token};
 
-/// What was measured.
+/// The measured figures.
 #[derive(Default)]
 pub(crate) struct Figures {
     took: Vec<Duration>,
@@ -34,7 +34,7 @@ impl Figures {
         per_second(self.took.len(), self.time)
     }
 
-    /// The time in microseconds within which so many of a hundred requests were answered.
+    /// The time in microseconds within which this percentage of the requests was answered.
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let at = (self.took.len() * percent / 100).min(self.took.len().saturating_sub(1));
         self.took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e6)
@@ -46,7 +46,7 @@ impl Figures {
     }
 }
 
-/// Loads a route for this time, with each agent in its turn.
+/// Loads a route for this time, with the agents in turns.
 pub(crate) async fn load(address: SocketAddr, path: &'static str, time: Duration) -> Figures {
     let began = Instant::now();
     let mut connections = JoinSet::new();
@@ -89,7 +89,7 @@ fn request(path: &str, token: &str) -> String {
     )
 }
 
-/// Reads one answer, which is small and of known length; whether it is a success.
+/// Reads one response, which is small and of known length. Returns whether it is a success.
 async fn answer(stream: &mut TcpStream) -> bool {
     let mut buffer = [0_u8; 2048];
     let mut length = 0;

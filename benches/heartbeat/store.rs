@@ -1,4 +1,4 @@
-//! Agents in memory and a count of the writes of their status. Nothing else is asked for here.
+//! Agents in memory and a count of their status writes. The benchmark needs nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ impl BenchStore {
         Self { agents: Arc::new(RwLock::new(agents)), writes: Arc::default() }
     }
 
-    /// How often a status was written.
+    /// The number of status writes.
     pub(crate) fn writes(&self) -> usize {
         self.writes.load(Ordering::Relaxed)
     }
@@ -41,7 +41,7 @@ fn unused<T>() -> Result<T, StoreError> {
 impl Objects for BenchStore {
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
         let agents = self.agents.read().unwrap();
-        // The cache of the operator gives a copy, too.
+        // The operator's cache returns a copy, too.
         agents.get(key).map(|agent| Arc::new(Agent::clone(agent)))
     }
 

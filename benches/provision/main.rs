@@ -1,5 +1,5 @@
-//! How long many agents take that are applied at once, beside what the bare gateway needs for one config write and the same files,
-//! and beside a client that makes them one by one. All on real gateways. Prints figures, judges nothing.
+//! The time for many agents that are applied at once, beside the time of the bare gateway for one config write and the same files,
+//! and of a client that creates the agents one by one. All on real gateways. Prints figures and has no pass or fail.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot begin has nothing to print")]
 
@@ -18,17 +18,17 @@ use kube::{Api, Client, Config};
 use muster::api::conditions::is_true;
 use muster::api::{Agent, ConditionType};
 use muster_harness::{ControlPlane, Failure, OpenClaw, Operator, ScriptedModel};
-use raw::Raw;
+use raw::RawClient;
 use serde_json::{Map, Value, json};
 
 const AGENTS: usize = 60;
-/// Most requests that are open at one time: Muster's default, and the same for the bare client.
-const DEPTH: usize = 16;
-/// The ways take turns, so that what else the machine does meets all of them.
+/// The maximum of open requests: Muster's default, and the same for the bare client.
+const MAX_IN_FLIGHT: usize = 16;
+/// The clients take turns, so that other load on the machine affects all of them.
 const ROUNDS: usize = 5;
-const PATIENCE: Duration = Duration::from_mins(5);
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What is made: entries of the config, and files by agent and name.
+/// The created objects: entries of the config, and files by agent and name.
 struct Work {
     entries: Map<String, Value>,
     files: BTreeMap<String, BTreeMap<String, String>>,
@@ -40,7 +40,9 @@ async fn main() -> Result<(), Failure> {
     let cluster = ControlPlane::start().await?;
     cluster.install().await?;
     let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
-    println!("{AGENTS} agents on OpenClaw 2026.9.6, a fresh gateway each time, at most {DEPTH} requests open, seconds");
+    println!(
+        "{AGENTS} agents on OpenClaw 2026.9.6, a fresh gateway each time, at most {MAX_IN_FLIGHT} requests open, seconds"
+    );
     println!("{:<8} {:>8} {:>8} {:>8} {:>12}", "round", "bare", "muster", "ratio", "one by one");
     let (mut bare, mut muster) = (Vec::new(), Vec::new());
     let mut singly = None;
@@ -77,7 +79,7 @@ fn list(items: &[Value]) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
 }
 
-/// From the first Agent that is applied to the last one that is Ready. What that made.
+/// The time from the first applied Agent to the last Ready one, and the created objects.
 async fn with_muster(
     cluster: &ControlPlane,
     operator: &Operator,
@@ -91,15 +93,15 @@ async fn with_muster(
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "gw" }, "stringData": { "token": gateway.token() } });
     let spec = json!({
         "url": gateway.url(), "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } }, "workspaceRoot": "~/workspaces",
-        "apiUrl": operator.api_url(), "maxInFlight": DEPTH,
+        "apiUrl": operator.api_url(), "maxInFlight": MAX_IN_FLIGHT,
     });
     let board = manifest("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }));
     apply(cluster, &namespace, &[secret, manifest("AgentGateway", "gw", &spec), board]).await?;
     kubectl
         .run(&["-n", &namespace, "wait", "--for=condition=Ready", "--timeout=120s", "agentgateway/gw", "board/ops"])
         .await?;
-    // What is measured is setting agents up: none is woken, and none comes to its first heartbeat meanwhile, which is a run of an
-    // agent and keeps a gateway busy for seconds.
+    // The benchmark measures the setup: no agent is woken or has a heartbeat meanwhile, because a run of an agent keeps a gateway
+    // busy for seconds.
     let spec = json!({
         "boardRef": { "name": "ops" }, "deletionPolicy": "Orphan",
         "wake": { "enabled": false }, "heartbeat": { "interval": "24h" },
@@ -108,7 +110,7 @@ async fn with_muster(
     let api = agents_of(cluster, &namespace).await?;
     let seen = watcher(api.clone(), watcher::Config::default()).applied_objects();
     let began = Instant::now();
-    let all_ready = tokio::time::timeout(PATIENCE, all_ready(seen));
+    let all_ready = tokio::time::timeout(READY_TIMEOUT, all_ready(seen));
     let (applied, all_ready) = tokio::join!(apply_at_once(&api, agents), all_ready);
     applied?;
     all_ready??;
@@ -124,15 +126,15 @@ async fn agents_of(cluster: &ControlPlane, namespace: &str) -> Result<Api<Agent>
     Ok(Api::namespaced(Client::try_from(config)?, namespace))
 }
 
-/// Applies Agents as the API server takes them. `kubectl apply` sends one after the other, with three requests for each, and its own
-/// time would be measured with Muster's.
+/// Applies Agents by server-side apply. `kubectl apply` sends them one by one with three requests each, and its own time would
+/// count as Muster's.
 async fn apply_at_once(api: &Api<Agent>, agents: impl Iterator<Item = Value>) -> Result<(), Failure> {
     let params = PatchParams::apply("bench");
     let apply = |agent: Value| {
         let (params, name) = (&params, agent["metadata"]["name"].as_str().unwrap_or_default().to_owned());
         async move { api.patch(&name, params, &Patch::Apply(agent)).await }
     };
-    futures::stream::iter(agents.map(apply)).buffer_unordered(DEPTH).try_for_each(|_| async { Ok(()) }).await?;
+    futures::stream::iter(agents.map(apply)).buffer_unordered(MAX_IN_FLIGHT).try_for_each(|_| async { Ok(()) }).await?;
     Ok(())
 }
 
@@ -154,7 +156,7 @@ async fn apply(cluster: &ControlPlane, namespace: &str, items: &[Value]) -> Resu
     if output.ok { Ok(()) } else { Err(output.stderr.into()) }
 }
 
-/// The agents' entries, and their files.
+/// The entries of the agents, and their files.
 fn made(gateway: &OpenClaw) -> Result<Work, Failure> {
     let config = gateway.config()?;
     let mut entries = config["agents"]["entries"].as_object().cloned().unwrap_or_default();
@@ -185,10 +187,10 @@ impl Work {
     }
 }
 
-/// A client of a fresh gateway that has read what there is, as Muster has when its AgentGateway is Ready: the first reading takes
-/// the gateway much longer than later ones. With the hash of the config.
-async fn warm(gateway: &OpenClaw) -> Result<(Raw, Value), Failure> {
-    let mut client = Raw::connect(gateway).await?;
+/// A client of a fresh gateway that has read the config and the roster, as Muster has when its AgentGateway is Ready: the first
+/// read takes much longer than later reads. Returns the client and the hash of the config.
+async fn warm(gateway: &OpenClaw) -> Result<(RawClient, Value), Failure> {
+    let mut client = RawClient::connect(gateway).await?;
     client.call("agents.list", json!({})).await?;
     let mut config = client.call("config.get", json!({})).await?;
     Ok((client, config["hash"].take()))
@@ -202,12 +204,12 @@ async fn in_one_write(model: &ScriptedModel, work: &Work) -> Result<Duration, Fa
     let patch = json!({ "agents": { "ownership": "explicit", "entries": work.entries } });
     client.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": hash })).await?;
     let writes = work.entries.keys().flat_map(|id| work.writes(id)).collect();
-    client.call_all(writes, DEPTH).await?;
+    client.call_all(writes, MAX_IN_FLIGHT).await?;
     Ok(began.elapsed())
 }
 
-/// `agents.create`, then the files when the gateway knows the agent, for one agent after the other. Without heartbeats, which
-/// would be a config write each.
+/// `agents.create`, then the files once the gateway knows the agent, one agent after another. Without heartbeats, each of which
+/// would be a config write.
 async fn one_by_one(model: &ScriptedModel, work: &Work) -> Result<Duration, Failure> {
     let gateway = OpenClaw::start(model.url()).await?;
     let (mut client, _) = warm(&gateway).await?;
@@ -215,7 +217,7 @@ async fn one_by_one(model: &ScriptedModel, work: &Work) -> Result<Duration, Fail
     for (id, entry) in &work.entries {
         client.call("agents.create", json!({ "name": id, "workspace": entry["workspace"] })).await?;
         client.until_known(id).await?;
-        client.call_all(work.writes(id), DEPTH).await?;
+        client.call_all(work.writes(id), MAX_IN_FLIGHT).await?;
     }
     Ok(began.elapsed())
 }

@@ -1,4 +1,4 @@
-//! A client of a gateway that does nothing but send and receive.
+//! A gateway client that only sends and receives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter};
@@ -12,37 +12,37 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-const LONGEST_FRAME: usize = 32 * 1024 * 1024;
-const READY: Duration = Duration::from_mins(1);
+const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What the gateway says to a request that it refuses.
+/// The error of a refused request.
 #[derive(Debug)]
-pub(crate) struct Refused(Value);
+pub(crate) struct RequestRefused(Value);
 
-impl Refused {
+impl RequestRefused {
     fn is_not_found(&self) -> bool {
         self.0["message"].as_str().is_some_and(|message| message.ends_with("not found"))
     }
 }
 
-impl Display for Refused {
+impl Display for RequestRefused {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "a request was refused: {}", self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RequestRefused {}
 
-/// A connection that is let in.
-pub(crate) struct Raw {
+/// An authenticated connection.
+pub(crate) struct RawClient {
     socket: WebSocketStream<TcpStream>,
     last: u64,
 }
 
-impl Raw {
-    /// Connects as soon as the gateway lets clients in: for a moment after its start it says that it is starting.
+impl RawClient {
+    /// Connects as soon as the gateway accepts clients: it refuses them for a moment after its start.
     pub(crate) async fn connect(gateway: &OpenClaw) -> Result<Self, Failure> {
-        until("the gateway to let a client in", READY, async || {
+        until("the gateway to accept a client", READY_TIMEOUT, async || {
             Self::try_connect(gateway).await.map_err(|e| e.to_string())
         })
         .await
@@ -52,10 +52,10 @@ impl Raw {
         let stream = TcpStream::connect(gateway.url().trim_start_matches("ws://")).await?;
         stream.set_nodelay(true)?;
         let config =
-            WebSocketConfig::default().max_message_size(Some(LONGEST_FRAME)).max_frame_size(Some(LONGEST_FRAME));
+            WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
         let (socket, _) = client_async_with_config(gateway.url(), stream, Some(config)).await?;
         let mut raw = Self { socket, last: 0 };
-        // The challenge is for devices; on loopback the token is enough.
+        // Only devices need the challenge. On loopback the token is enough.
         raw.receive().await?;
         let client = json!({ "id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend" });
         let connect = json!({
@@ -81,18 +81,18 @@ impl Raw {
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// Asks until the gateway knows an agent, which it made a moment ago.
+    /// Repeats a read until the gateway knows a new agent.
     pub(crate) async fn until_known(&mut self, agent: &str) -> Result<(), Failure> {
-        let end = Instant::now() + READY;
+        let end = Instant::now() + READY_TIMEOUT;
         loop {
             let Err(error) = self.call("agents.files.list", json!({ "agentId": agent })).await else { return Ok(()) };
-            if !error.downcast_ref().is_some_and(Refused::is_not_found) || Instant::now() >= end {
+            if !error.downcast_ref().is_some_and(RequestRefused::is_not_found) || Instant::now() >= end {
                 return Err(format!("{agent}: {error}").into());
             }
         }
     }
 
-    /// Makes requests with at most `depth` of them open. Their answers, in the order of the requests.
+    /// Makes requests with at most `depth` of them open. Returns the responses in the order of the requests.
     pub(crate) async fn call_all(&mut self, calls: Vec<(String, Value)>, depth: usize) -> Result<Vec<Value>, Failure> {
         let mut calls = calls.into_iter();
         let mut open = BTreeSet::new();
@@ -114,7 +114,7 @@ impl Raw {
                 continue;
             };
             if frame["ok"] != json!(true) {
-                return Err(Refused(frame["error"].clone()).into());
+                return Err(RequestRefused(frame["error"].clone()).into());
             }
             answers.insert(id, frame["payload"].clone());
         }

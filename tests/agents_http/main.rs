@@ -1,12 +1,12 @@
-//! The HTTP API for agents: what a caller is told, and what slow or strange clients can do.
+//! The HTTP API for agents: responses, limits, slow and hostile clients.
 
 #![allow(clippy::unwrap_used, reason = "helpers outside of test functions fail a test by a panic too")]
 
 mod connections;
-#[allow(dead_code, reason = "this API needs less of the Kubernetes side than the operator does")]
-#[path = "../operator/memory.rs"]
+mod heartbeat_writer;
+#[allow(dead_code, reason = "this API needs a part of it")]
+#[path = "../controllers/memory.rs"]
 mod memory;
-mod passing_on;
 mod refusals;
 mod rig;
 mod rotation;

@@ -1,4 +1,4 @@
-//! What a caller is told, and who is told nothing.
+//! Responses to agents and to unauthenticated callers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Answer, Call, Rig, heartbeat};
 
-fn to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
+fn post_to<'a>(path: &'a str, token: Option<&'a str>) -> Call<'a> {
     Call { method: Method::POST, path, token, body: String::new() }
 }
 
@@ -18,19 +18,19 @@ fn deleting(agent: &mut Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_answered_with_who_the_caller_is() {
+async fn a_heartbeat_response_names_the_agent() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     for path in ["/api/v1/agents/uid-a/heartbeat", "/api/v1/agents/mc-a/heartbeat", "/api/v1/agent/heartbeat"] {
-        let answer = rig.call(to(path, Some("a-token"))).await;
+        let answer = rig.call(post_to(path, Some("a-token"))).await;
         assert_eq!(answer.body, json!({ "ok": true, "agent_id": "uid-a", "name": "a", "paused": false }), "{path}");
     }
-    let call = Call { method: Method::GET, ..to("/api/v1/agent/healthz", Some("a-token")) };
+    let call = Call { method: Method::GET, ..post_to("/api/v1/agent/healthz", Some("a-token")) };
     assert_eq!(rig.call(call).await.body["ok"], true);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspended_agent_is_told_that_it_is_paused() {
+async fn a_heartbeat_response_shows_a_suspended_agent_as_paused() {
     let rig = Rig::new();
     rig.agent("a", |agent| agent["spec"]["suspend"] = json!(true));
     let answer = rig.call(heartbeat("a-token")).await;
@@ -38,21 +38,21 @@ async fn a_suspended_agent_is_told_that_it_is_paused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_refusal_has_a_status_a_code_and_a_sentence() {
+async fn each_refusal_has_a_status_a_code_and_a_message() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
     rig.agent("gone", deleting);
     let own = |body: String| Call { body, ..heartbeat("a-token") };
     let cases = [
-        (to("/api/v1/agent/heartbeat", None), (401, "unauthorized"), "X-Agent-Token"),
+        (post_to("/api/v1/agent/heartbeat", None), (401, "unauthorized"), "X-Agent-Token"),
         (heartbeat("nonsense"), (401, "unauthorized"), "read them again"),
-        (to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
-        (to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
-        (to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
-        (to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
-        (to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
-        (to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
+        (post_to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (post_to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (post_to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (post_to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (post_to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
+        (post_to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
         (heartbeat("gone-token"), (409, "deleting"), "stop working"),
         (own("x".repeat(16 * 1024 + 1)), (413, "too_large"), "16384 bytes"),
         (own("{".into()), (400, "bad_request"), "JSON"),
@@ -67,23 +67,23 @@ async fn each_refusal_has_a_status_a_code_and_a_sentence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_nothing_tells_which_agents_there_are() {
+async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("gone", deleting);
     let mut answers: Vec<Answer> = Vec::new();
     for id in ["uid-a", "mc-a", "uid-gone", "uid-nobody"] {
         let path = format!("/api/v1/agents/{id}/heartbeat");
-        answers.push(rig.call(to(&path, Some("nonsense"))).await);
+        answers.push(rig.call(post_to(&path, Some("nonsense"))).await);
         let body = "x".repeat(64 * 1024);
-        answers.push(rig.call(Call { body, ..to(&path, Some("nonsense")) }).await);
+        answers.push(rig.call(Call { body, ..post_to(&path, Some("nonsense")) }).await);
     }
     assert_eq!(answers[0].status, 401);
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_calls_too_often_is_told_when_to_come_back() {
+async fn a_rate_limited_agent_gets_retry_after() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.agent("b", |_| {});
@@ -93,32 +93,32 @@ async fn who_calls_too_often_is_told_when_to_come_back() {
     let answer = rig.call(heartbeat("a-token")).await;
     assert_eq!(answer.code(), (429, "too_many_requests"));
     assert_eq!(answer.headers[header::RETRY_AFTER], "1");
-    assert_eq!(rig.checks_in("b-token").await, 200, "one agent takes nothing from another");
+    assert_eq!(rig.checks_in("b-token").await, 200, "each agent has its own limit");
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(rig.checks_in("a-token").await, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn guessing_is_slowed_down_and_a_good_token_beside_it_is_not() {
+async fn token_guessing_is_rate_limited_and_a_valid_token_is_not() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
-    let mut told = Vec::new();
+    let mut statuses = Vec::new();
     for n in 0..61 {
-        told.push(rig.checks_in(&format!("guess-{n}")).await);
+        statuses.push(rig.checks_in(&format!("guess-{n}")).await);
     }
-    assert_eq!((told[59], told[60]), (401, 429));
+    assert_eq!((statuses[59], statuses[60]), (401, 429));
     assert_eq!(rig.checks_in("a-token").await, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_not_known_yet_is_not_refused_while_the_operator_starts() {
+async fn an_unknown_token_gets_503_while_the_operator_starts() {
     let rig = Rig::new();
     rig.agent("a", |_| {});
     rig.probes.synced.store(false, Ordering::Relaxed);
     let early = rig.call(heartbeat("b-token")).await;
     assert_eq!(early.code(), (503, "starting"));
     assert!(early.headers.contains_key("retry-after"));
-    assert_eq!(rig.checks_in("a-token").await, 200, "what is known is served");
+    assert_eq!(rig.checks_in("a-token").await, 200, "a known token is accepted");
     rig.probes.synced.store(true, Ordering::Relaxed);
     assert_eq!(rig.checks_in("b-token").await, 401);
 }

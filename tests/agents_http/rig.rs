@@ -1,4 +1,4 @@
-//! The router over the in-memory API, with agents that are ready.
+//! The router over Kubernetes in memory, with Ready agents.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) struct Rig {
     router: Router,
 }
 
-/// An answer of the API.
+/// A response of the API.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     pub status: StatusCode,
@@ -48,13 +48,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The status and the word for programs.
+    /// The HTTP status and the error code.
     pub(crate) fn code(&self) -> (u16, &str) {
         (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default())
     }
 }
 
-/// A call of the API.
+/// A request to the API.
 pub(crate) struct Call<'a> {
     pub method: Method,
     pub path: &'a str,
@@ -62,7 +62,7 @@ pub(crate) struct Call<'a> {
     pub body: String,
 }
 
-/// A heartbeat without an id.
+/// A heartbeat without an id in the path.
 pub(crate) fn heartbeat(token: &str) -> Call<'_> {
     Call { method: Method::POST, path: "/api/v1/agent/heartbeat", token: Some(token), body: String::new() }
 }
@@ -84,7 +84,7 @@ impl Rig {
         Self { store, state, due: receiver, probes, tokens, router: router(Arc::new(api)) }
     }
 
-    /// An Agent that is ready, checked in and idle, and whose token is `<name>-token`; changed as the test says.
+    /// A Ready, checked-in and idle Agent with the token `<name>-token`, after `change`.
     pub(crate) fn agent(&self, name: &str, change: impl FnOnce(&mut Value)) {
         let condition = |kind: &str, status: &str, reason: &str| {
             json!({
@@ -128,7 +128,7 @@ impl Rig {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    /// Checks in with this token; the HTTP status.
+    /// Checks in with this token; returns the HTTP status.
     pub(crate) async fn checks_in(&self, token: &str) -> u16 {
         self.call(heartbeat(token)).await.status.as_u16()
     }

@@ -1,4 +1,4 @@
-//! Two tokens while one is replaced.
+//! Both tokens of a rotation.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{NS, Rig};
 
-/// An agent whose token `old` was replaced by `new`, which it has not used yet.
+/// An agent whose token `old` was replaced by `new`. The agent has not used `new` yet.
 fn rotating(valid_until: Option<&str>) -> impl FnOnce(&mut Value) {
     let mut previous = json!({ "sha256": sha256_hex("old") });
     if let Some(until) = valid_until {
@@ -21,17 +21,17 @@ fn rotating(valid_until: Option<&str>) -> impl FnOnce(&mut Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_tokens_work_until_the_new_one_is_used_and_then_only_that() {
+async fn both_tokens_work_until_the_first_use_of_the_new_token() {
     let rig = Rig::new();
     rig.agent("a", rotating(None));
     assert_eq!((rig.checks_in("old").await, rig.checks_in("old").await), (200, 200));
     assert_eq!(rig.checks_in("new").await, 200);
-    assert_eq!(rig.checks_in("old").await, 401, "the status does not say so yet");
+    assert_eq!(rig.checks_in("old").await, 401, "the old token is refused before the status changes");
     assert_eq!(rig.checks_in("new").await, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_previous_token_works_no_longer_than_its_time() {
+async fn the_previous_token_expires_at_valid_until() {
     let rig = Rig::new();
     rig.agent("a", rotating(Some("2026-01-01T00:10:00Z")));
     assert_eq!(rig.checks_in("old").await, 200);
@@ -41,7 +41,7 @@ async fn the_previous_token_works_no_longer_than_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_use_of_a_token_is_told_once_and_at_once() {
+async fn the_first_use_of_a_token_is_queued_once_without_delay() {
     let mut rig = Rig::new();
     rig.agent("a", rotating(None));
     rig.checks_in("old").await;

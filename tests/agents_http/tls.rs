@@ -1,4 +1,4 @@
-//! The certificate of the API, while it is replaced.
+//! Replacement of the API's certificate.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,15 +17,19 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-struct Pair {
+struct CertificatePair {
     der: CertificateDer<'static>,
     certificate: String,
     key: String,
 }
 
-fn pair() -> Pair {
+fn pair() -> CertificatePair {
     let made = rcgen::generate_simple_self_signed(["muster.test".to_owned()]).unwrap();
-    Pair { der: made.cert.der().clone(), certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
+    CertificatePair {
+        der: made.cert.der().clone(),
+        certificate: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
+    }
 }
 
 /// Writes both files into a new folder and swaps the link to it, as Kubernetes does.
@@ -41,8 +45,8 @@ fn files(folder: &Path) -> CertificateFiles {
     CertificateFiles { certificate: folder.join("data/tls.crt"), key: folder.join("data/tls.key") }
 }
 
-/// Serves with the certificate in `folder`, and follows it.
-async fn served(folder: &Path) -> SocketAddr {
+/// Serves with the certificate in `folder` and reloads it.
+async fn serve(folder: &Path) -> SocketAddr {
     let certificate = Certificate::load(files(folder)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +57,7 @@ async fn served(folder: &Path) -> SocketAddr {
     address
 }
 
-async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(address: SocketAddr, trusted: &[&CertificatePair]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for pair in trusted {
         roots.add(pair.der.clone()).unwrap();
@@ -66,7 +70,7 @@ async fn connect(address: SocketAddr, trusted: &[&Pair]) -> std::io::Result<TlsS
 }
 
 /// Whether a new connection is served with this certificate.
-async fn serves(address: SocketAddr, pair: &Pair) -> bool {
+async fn serves(address: SocketAddr, pair: &CertificatePair) -> bool {
     connect(address, &[pair]).await.is_ok()
 }
 
@@ -79,9 +83,9 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Lets the time pass after which files are read again. The clock runs on, because it would otherwise run ahead of the
+/// Passes the interval after which the files are read again. The clock runs on, because it would otherwise run ahead of the
 /// kernel.
-async fn look_again() {
+async fn pass_reload_interval() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(10)).await;
     tokio::time::resume();
@@ -92,29 +96,29 @@ async fn a_new_certificate_is_served_and_open_connections_stay() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second, third) = (pair(), pair(), pair());
     mount(folder.path(), "1", &first.certificate, &first.key);
-    let address = served(folder.path()).await;
+    let address = serve(folder.path()).await;
     let mut open = connect(address, &[&first]).await.unwrap();
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 
     mount(folder.path(), "2", &second.certificate, &third.key);
-    look_again().await;
-    assert!(serves(address, &first).await && !serves(address, &second).await, "the two do not fit");
+    pass_reload_interval().await;
+    assert!(serves(address, &first).await && !serves(address, &second).await, "a key that does not fit is not served");
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 
     mount(folder.path(), "3", &third.certificate, &third.key);
     while !serves(address, &third).await {
-        assert!(serves(address, &first).await || serves(address, &third).await, "one of them is always served");
-        assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "), "who was there before is served on");
-        look_again().await;
+        assert!(serves(address, &first).await || serves(address, &third).await, "no certificate is served");
+        assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "), "an open connection is cut off");
+        pass_reload_interval().await;
     }
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_shake_hands_is_cut_off() {
+async fn a_client_without_a_tls_handshake_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let pair = pair();
     mount(folder.path(), "1", &pair.certificate, &pair.key);
-    let mut stream = TcpStream::connect(served(folder.path()).await).await.unwrap();
+    let mut stream = TcpStream::connect(serve(folder.path()).await).await.unwrap();
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
 }

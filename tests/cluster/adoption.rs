@@ -1,16 +1,16 @@
-//! Adopting the agents that a gateway has already.
+//! Adoption of the agents that a gateway already has.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::SystemTime;
 
 use muster_harness::Failure;
-use raw::Raw;
+use raw::RawClient;
 use serde_json::{Value, json};
 
 use crate::stack::{Fleet, Stack, other_client, until_settled};
 
-#[allow(dead_code, reason = "a part of it is for the benchmark alone")]
+#[allow(dead_code, reason = "only the benchmark needs all of it")]
 #[path = "../../benches/provision/raw.rs"]
 mod raw;
 
@@ -19,10 +19,10 @@ const IDS: [&str; 2] = ["nova", "atlas_2"];
 /// The time of a file's last change and its content.
 type Content = (SystemTime, Vec<u8>);
 
-/// What the gateway has of its agents.
+/// The state of a gateway's agents.
 #[derive(Debug, PartialEq)]
-struct World {
-    /// Their config, as it stands on the disk.
+struct GatewaySnapshot {
+    /// The config of the agents on the disk.
     config: Value,
     /// Every file of their workspaces.
     files: BTreeMap<String, Content>,
@@ -30,7 +30,7 @@ struct World {
     sessions: Vec<(String, Option<String>)>,
 }
 
-async fn world(stack: &Stack) -> Result<World, Failure> {
+async fn snapshot(stack: &Stack) -> Result<GatewaySnapshot, Failure> {
     let mut files = BTreeMap::new();
     for folder in std::fs::read_dir(stack.openclaw.home().join("own"))? {
         let folder = folder?.path();
@@ -47,15 +47,15 @@ async fn world(stack: &Stack) -> Result<World, Failure> {
         let session = client.session(&session(id)).await?.ok_or("there is no session")?;
         sessions.push((session.id, session.label));
     }
-    Ok(World { config: stack.openclaw.config()?["agents"].clone(), files, sessions })
+    Ok(GatewaySnapshot { config: stack.openclaw.config()?["agents"].clone(), files, sessions })
 }
 
 fn session(id: &str) -> String {
     format!("agent:{id}:main")
 }
 
-/// Two agents that somebody made by hand, one of them with settings of its own: those that an Agent has a word for, and others.
-async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
+/// Two unmanaged agents. One has its own settings: some that the spec of an Agent has, and others.
+async fn create_by_hand(stack: &Stack) -> Result<(), Failure> {
     let client = other_client(&stack.openclaw).await?;
     for id in IDS {
         client.agent_create(id, &format!("~/own/{id}")).await?;
@@ -70,7 +70,7 @@ async fn made_by_hand(stack: &Stack) -> Result<(), Failure> {
         "heartbeat": { "every": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours, "lightContext": true },
         "tools": { "deny": ["browser"] },
     });
-    let mut by_hand = Raw::connect(&stack.openclaw).await?;
+    let mut by_hand = RawClient::connect(&stack.openclaw).await?;
     let config = by_hand.call("config.get", json!({})).await?;
     let patch = json!({ "agents": { "entries": { "nova": nova } } });
     by_hand.call("config.patch", json!({ "raw": patch.to_string(), "baseHash": config["hash"] })).await?;
@@ -83,19 +83,19 @@ async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
     command.args(["--api-url", &stack.operator.api_url()]);
     command.env("MUSTER_GATEWAY_TOKEN", stack.openclaw.token());
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    let said = String::from_utf8(output.stderr)?;
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("main: it is the gateway's own agent") && said.contains("2 agents of"), "{said}");
+    let messages = String::from_utf8(output.stderr)?;
+    assert!(output.status.success(), "{messages}");
+    assert!(messages.contains("main: it is the gateway's own agent") && messages.contains("2 agents of"), "{messages}");
     let manifests = String::from_utf8(output.stdout)?;
     assert!(!manifests.contains(stack.openclaw.token()), "the token is in no manifest");
     Ok(manifests)
 }
 
-pub(crate) async fn what_is_imported_is_adopted_as_it_is_and_stays_when_the_manifests_go(
+pub(crate) async fn imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
-    made_by_hand(stack).await?;
-    let before = world(stack).await?;
+    create_by_hand(stack).await?;
+    let before = snapshot(stack).await?;
     let fleet = stack.namespace("imported").await?;
     let manifests = import(stack, &fleet).await?;
     let gateway = stack.openclaw.url().replace("ws://", "gateway-").replace(['.', ':'], "-");
@@ -111,10 +111,10 @@ pub(crate) async fn what_is_imported_is_adopted_as_it_is_and_stays_when_the_mani
     let hours = json!({ "start": "09:00", "end": "24:00", "timezone": "Europe/Berlin" });
     let heartbeat = json!({ "interval": "45m", "target": "none", "prompt": "Look around.", "activeHours": hours });
     assert_eq!(spec["heartbeat"], heartbeat);
-    assert_eq!(world(stack).await?, before, "nothing is changed");
+    assert_eq!(snapshot(stack).await?, before, "the adoption changes nothing");
     fleet.run(&["delete", "agents", "--all"]).await?;
     fleet.delete().await?;
-    assert_eq!(world(stack).await?, before, "nothing is taken away");
+    assert_eq!(snapshot(stack).await?, before, "the deletion removes nothing");
     for id in IDS {
         other_client(&stack.openclaw).await?.agent_delete(id, true).await?;
     }

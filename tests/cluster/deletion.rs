@@ -1,13 +1,13 @@
-//! Deleting ends, in any order, and leaves nothing.
+//! Deletion finishes in any order and leaves nothing.
 
 use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 
-use crate::stack::{PATIENCE, Stack, asleep, board, manifest, worker};
+use crate::stack::{CONDITION_TIMEOUT, Stack, board, manifest, unwoken, worker};
 
-pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_deleted_agent_leaves_nothing(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("gone").await?;
-    fleet.apply(&[worker("one"), asleep("two")]).await?;
+    fleet.apply(&[worker("one"), unwoken("two")]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
     let (id, workspace) = (fleet.field("agent/one", ".status.agentId").await?, stack.workspace(&fleet, "one").await?);
     fleet.run(&["delete", "agent", "one", "--timeout=120s"]).await?;
@@ -16,7 +16,7 @@ pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut S
     let left: Vec<_> =
         std::fs::read_dir(&state).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
     assert!(left.is_empty(), "{left:?} is left in {}", state.display());
-    until("its Secret to go", PATIENCE, async || {
+    until("its Secret to go", CONDITION_TIMEOUT, async || {
         let secrets = fleet.run(&["get", "secrets", "-o", "name"]).await.map_err(|e| e.to_string())?;
         if secrets.contains("one-token") { Err(secrets) } else { Ok(()) }
     })
@@ -26,9 +26,9 @@ pub(crate) async fn an_agent_that_is_deleted_leaves_nothing_behind(stack: &mut S
     fleet.delete().await
 }
 
-pub(crate) async fn a_namespace_goes_with_the_gateway_and_its_secret_in_it(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_namespace_with_a_gateway_and_its_secret_can_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("doomed").await?;
-    fleet.apply(&[worker("one"), asleep("two"), asleep("three")]).await?;
+    fleet.apply(&[worker("one"), unwoken("two"), unwoken("three")]).await?;
     fleet.all_ready().await?;
     assert_eq!(stack.agents()?.len(), 3);
     let mut workspaces = Vec::new();
@@ -37,16 +37,16 @@ pub(crate) async fn a_namespace_goes_with_the_gateway_and_its_secret_in_it(stack
     }
     fleet.delete().await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
-    // Of these agents: the gateway may put the folder of one that was deleted in the middle of a run back (seen on 2026.9.6).
+    // Only these agents count: the gateway may restore the folder of an agent that was deleted during a run (seen on 2026.9.6).
     workspaces.retain(|path| path.exists());
     assert!(workspaces.is_empty(), "left: {workspaces:?}");
     Ok(())
 }
 
-pub(crate) async fn a_gateway_that_goes_first_still_lets_its_agents_go(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn agents_can_be_deleted_after_their_gateway(stack: &mut Stack) -> Result<(), Failure> {
     for order in [["agentgateway/gw", "board/ops", "agent/one"], ["board/ops", "agentgateway/gw", "agent/one"]] {
         let fleet = stack.fleet("orders").await?;
-        fleet.apply(&[asleep("one")]).await?;
+        fleet.apply(&[unwoken("one")]).await?;
         fleet.all_ready().await?;
         fleet.run(&["delete", "secret", "gw"]).await?;
         for object in order {
@@ -62,9 +62,9 @@ pub(crate) async fn a_gateway_that_goes_first_still_lets_its_agents_go(stack: &m
     Ok(())
 }
 
-pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_restored_namespace_can_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let from = stack.fleet("backed-up").await?;
-    from.apply(&[asleep("one")]).await?;
+    from.apply(&[unwoken("one")]).await?;
     from.all_ready().await?;
     let device = from.field("agentgateway/gw", ".status.deviceId").await?;
     let mut secrets = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut
     let fleet = stack.namespace("restored").await?;
     fleet.apply(&secrets).await?;
     fleet.secret("gw", stack.openclaw.token()).await?;
-    fleet.apply(&[stack.gateway(), board("ops"), asleep("one")]).await?;
+    fleet.apply(&[stack.gateway(), board("ops"), unwoken("one")]).await?;
     fleet.all_ready().await?;
     assert_eq!(fleet.field("agentgateway/gw", ".status.deviceId").await?, device);
     for (secret, owner) in [("gw-device", "AgentGateway gw"), ("one-token", "Agent one")] {
@@ -91,7 +91,7 @@ pub(crate) async fn a_namespace_that_was_restored_from_a_backup_ends(stack: &mut
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
+pub(crate) async fn a_gateway_without_its_finalizer_blocks_no_namespace_deletion(
     stack: &mut Stack,
 ) -> Result<(), Failure> {
     for running in [true, false] {
@@ -107,7 +107,7 @@ pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
         if !running {
             stack.operator.restart().await?;
         }
-        until("the device Secret to go", PATIENCE, async || {
+        until("the device Secret to go", CONDITION_TIMEOUT, async || {
             let secrets = fleet.run(&["get", "secrets", "-o", "name"]).await.map_err(|e| e.to_string())?;
             if secrets.contains("gw-device") { Err(secrets) } else { Ok(()) }
         })
@@ -117,11 +117,9 @@ pub(crate) async fn a_gateway_whose_finalizer_was_taken_away_holds_no_namespace(
     Ok(())
 }
 
-pub(crate) async fn an_agent_with_names_that_are_refused_today_can_still_be_deleted(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+pub(crate) async fn an_agent_with_a_name_refused_today_can_still_be_deleted(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("old-names").await?;
-    // As the resource was defined before.
+    // The former definition of the resource.
     let schema = "/spec/versions/0/schema/openAPIV3Schema";
     let secret_name = format!("{schema}/properties/spec/properties/token/properties/secretName/pattern");
     let before = json!([{ "op": "remove", "path": format!("{schema}/x-kubernetes-validations") },
@@ -130,14 +128,14 @@ pub(crate) async fn an_agent_with_names_that_are_refused_today_can_still_be_dele
     let name = "a".repeat(250);
     let mut old = manifest("Agent", &name, json!({ "boardRef": { "name": "ops" }, "token": { "secretName": "../x" } }));
     old["metadata"]["finalizers"] = json!(["muster.dev/agent"]);
-    until("the old definition to be served", PATIENCE, async || {
+    until("the old definition to be served", CONDITION_TIMEOUT, async || {
         fleet.apply(std::slice::from_ref(&old)).await.map_err(|e| e.to_string())
     })
     .await?;
     stack.cluster.install().await?;
-    // A name that was taken once is no new one.
+    // A name that was accepted once is not a new name.
     let mut lengths = (237..=253).cycle();
-    until("the new definition to be served", PATIENCE, async || {
+    until("the new definition to be served", CONDITION_TIMEOUT, async || {
         let long = "b".repeat(lengths.next().unwrap_or_default());
         let refused = manifest("Agent", &long, json!({ "boardRef": { "name": "ops" } }));
         fleet.refusal(&refused).await.map(|_| ()).map_err(|e| e.to_string())

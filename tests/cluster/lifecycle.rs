@@ -1,4 +1,4 @@
-//! The life of an agent on a real gateway: its token is replaced, its session is reset, it is paused.
+//! The lifecycle of an agent on a real gateway: token rotation, session reset, pause.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use crate::stack::{Fleet, PATIENCE, Stack, manifest, other_client, worker};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, manifest, other_client, worker};
 
 fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
@@ -17,7 +17,7 @@ async fn token(fleet: &Fleet) -> Result<String, Failure> {
     fleet.run(&["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"]).await
 }
 
-/// Makes a one-shot request as the docs say.
+/// Makes a one-shot request as the documentation says.
 async fn request(fleet: &Fleet, object: &str, kind: &str) -> Result<(), Failure> {
     let now = Command::new("date").args(["-u", "+%FT%TZ"]).output().await?;
     let now = String::from_utf8(now.stdout)?;
@@ -26,7 +26,7 @@ async fn request(fleet: &Fleet, object: &str, kind: &str) -> Result<(), Failure>
     Ok(())
 }
 
-/// The status of a GET with an agent's token.
+/// The HTTP status of a GET with an agent's token.
 async fn healthz(stack: &Stack, token: &str) -> Result<String, Failure> {
     let url = format!("{}/api/v1/agent/healthz", stack.operator.api_url());
     let header = format!("X-Agent-Token: {token}");
@@ -35,24 +35,24 @@ async fn healthz(stack: &Stack, token: &str) -> Result<String, Failure> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Waits until a field has a value that will do.
-async fn until_field(fleet: &Fleet, path: &str, will_do: impl Fn(&str) -> bool) -> Result<String, Failure> {
-    until(&format!("agent/one: {path}"), PATIENCE, async || {
+/// Waits until a field has an accepted value.
+async fn until_field(fleet: &Fleet, path: &str, accepts: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    until(&format!("agent/one: {path}"), CONDITION_TIMEOUT, async || {
         let value = fleet.field("agent/one", path).await.map_err(|e| e.to_string())?;
-        if will_do(&value) { Ok(value) } else { Err(value) }
+        if accepts(&value) { Ok(value) } else { Err(value) }
     })
     .await
 }
 
-/// Has the agent do what a wake message asks for.
-async fn send(stack: &Stack, fleet: &Fleet, key: &str) -> Result<(), Failure> {
+/// Sends the agent a message like a wake.
+async fn send_check_in_message(stack: &Stack, fleet: &Fleet, key: &str) -> Result<(), Failure> {
     let session = fleet.field("agent/one", ".status.sessionKey").await?;
     let client = other_client(&stack.openclaw).await?;
     client.chat_send(&session, "Read your files again, and check in once.", false, key).await?;
     Ok(())
 }
 
-fn used(stack: &Stack, token: &str) -> bool {
+fn token_was_used(stack: &Stack, token: &str) -> bool {
     stack.model.requests().iter().any(|run| run.command.as_ref().is_some_and(|command| command.contains(token)))
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
     until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;
     let old = token(&fleet).await?;
-    assert!(used(stack, &old), "the agent checked in with its first token");
+    assert!(token_was_used(stack, &old), "the agent checked in with its first token");
 
     request(&fleet, "board/ops", "rotate").await?;
     until_field(&fleet, ".status.token.previous.validUntil", |until| !until.is_empty()).await?;
@@ -72,14 +72,14 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     assert_ne!(new, old);
     assert!(stack.file(&fleet, "one", "AGENTS.md").await?.contains(&new));
     assert_eq!(fleet.field("agent/one", ".status.token.sha256").await?, sha256(&new));
-    assert_eq!(healthz(stack, &old).await?, "200", "the old token works until the new one was used");
+    assert_eq!(healthz(stack, &old).await?, "200", "the old token works until the first use of the new token");
 
-    send(stack, &fleet, "rotation-check").await?;
+    send_check_in_message(stack, &fleet, "rotation-check").await?;
     until_field(&fleet, ".status.token.confirmedAt", |at| !at.is_empty()).await?;
-    assert!(used(stack, &new), "the agent checked in with its new token");
+    assert!(token_was_used(stack, &new), "the agent checked in with its new token");
     assert_eq!((healthz(stack, &old).await?, healthz(stack, &new).await?), ("401".into(), "200".into()));
     let keys = ["get", "secret", "one-token", "-o", "go-template={{range $k, $_ := .data}}{{$k}} {{end}}"];
-    until("the old token to be gone from the Secret", PATIENCE, async || {
+    until("the old token to be gone from the Secret", CONDITION_TIMEOUT, async || {
         let keys = fleet.run(&keys).await.map_err(|e| e.to_string())?;
         if keys.trim() == "agent-id api-url token" { Ok(()) } else { Err(keys) }
     })
@@ -91,7 +91,7 @@ pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_
     fleet.delete().await
 }
 
-pub(crate) async fn runs_of_the_gateway_are_told_and_a_session_starts_anew(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn runs_are_reported_and_a_session_is_reset(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("sessions").await?;
     fleet.apply(&[worker("one")]).await?;
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
@@ -105,7 +105,7 @@ pub(crate) async fn runs_of_the_gateway_are_told_and_a_session_starts_anew(stack
     assert!(history.iter().all(|message| message.marks_reset), "{history:?}");
     let label = client.session(&session).await?.and_then(|s| s.label);
     assert_eq!(label.as_deref(), Some("one"));
-    send(stack, &fleet, "after-reset").await?;
+    send_check_in_message(stack, &fleet, "after-reset").await?;
     until_field(&fleet, ".status.lastRun.endedAt", |at| !at.is_empty() && at > first.as_str()).await?;
     fleet.delete().await
 }

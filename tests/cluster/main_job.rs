@@ -1,4 +1,4 @@
-//! The main job: what is applied is what the gateway has, and nothing is written twice.
+//! The main job: the gateway has what was applied, and nothing is written twice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,10 +8,10 @@ use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::stack::{Fleet, PATIENCE, Stack, asleep, board, manifest, other_client, worker};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, other_client, unwoken, worker};
 
-/// Methods that change something on a gateway.
-const WRITES: [&str; 7] = [
+/// The methods that change something on a gateway.
+const WRITE_METHODS: [&str; 7] = [
     "agents.create",
     "agents.delete",
     "agents.files.set",
@@ -86,7 +86,7 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
     fleet.delete().await
 }
 
-/// The writes that the API server counted on what the operator may write.
+/// The API server's count of writes to the resources that the operator may write.
 async fn api_writes(stack: &Stack) -> Result<BTreeMap<String, String>, Failure> {
     let text = stack.cluster.kubectl.run(&["get", "--raw", "/metrics"]).await?;
     let of_ours = |line: &&str| {
@@ -99,12 +99,12 @@ async fn api_writes(stack: &Stack) -> Result<BTreeMap<String, String>, Failure> 
     Ok(text.lines().filter(of_ours).filter_map(pair).collect())
 }
 
-/// Every file below a directory with the time of its last change.
-fn times(path: &Path, into: &mut BTreeMap<String, SystemTime>) -> Result<(), Failure> {
+/// Collects every file below a directory with the time of its last change.
+fn collect_times(path: &Path, into: &mut BTreeMap<String, SystemTime>) -> Result<(), Failure> {
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            times(&entry.path(), into)?;
+            collect_times(&entry.path(), into)?;
         } else {
             into.insert(entry.path().display().to_string(), entry.metadata()?.modified()?);
         }
@@ -112,11 +112,11 @@ fn times(path: &Path, into: &mut BTreeMap<String, SystemTime>) -> Result<(), Fai
     Ok(())
 }
 
-fn written(stack: &Stack) -> Result<BTreeMap<String, SystemTime>, Failure> {
+fn write_times(stack: &Stack) -> Result<BTreeMap<String, SystemTime>, Failure> {
     let mut found = BTreeMap::new();
     let config = stack.openclaw.home().join(".openclaw/openclaw.json");
     found.insert("openclaw.json".into(), config.metadata()?.modified()?);
-    times(&stack.openclaw.home().join("workspaces"), &mut found)?;
+    collect_times(&stack.openclaw.home().join("workspaces"), &mut found)?;
     Ok(found)
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
 ) -> Result<(), Failure> {
     let fleet = stack.fleet("twenty").await?;
     let of = |name: &str, role: &str, on: Value| {
-        // A run of the gateway's own heartbeat in the middle of this would write into a workspace.
+        // The gateway's own heartbeat would write into a workspace during the test.
         let mut spec = json!({ "role": role, "wake": { "enabled": false }, "heartbeat": { "interval": "24h" } });
         spec.as_object_mut().unwrap().extend(on.as_object().unwrap().clone());
         manifest("Agent", name, spec)
@@ -148,32 +148,32 @@ pub(crate) async fn twenty_agents_are_ready_with_few_config_writes_and_a_second_
         assert!(fleet.field(&format!("agent/{agent}"), ".status.agentId").await?.starts_with(name));
     }
 
-    until("the gateway's status to count them", PATIENCE, async || {
+    until("the gateway's status to count 20 agents", CONDITION_TIMEOUT, async || {
         let ready = fleet.field("agentgateway/gw", ".status.agents.ready").await.map_err(|e| e.to_string())?;
         if ready == "20" { Ok(()) } else { Err(ready) }
     })
     .await?;
     let objects = ["get", "agentgateways,boards,agents,events", "-o", "yaml"];
     let objects_before = fleet.run(&objects).await?;
-    let (api_before, gateway_before) = (api_writes(stack).await?, written(stack)?);
+    let (api_before, gateway_before) = (api_writes(stack).await?, write_times(stack)?);
     stack.operator.restart().await?;
-    until("every agent to have been looked at again", PATIENCE, async || {
+    until("every agent to be reconciled again", CONDITION_TIMEOUT, async || {
         let listed = requests(stack, "agents.files.list").await.map_err(|e| e.to_string())?;
         let active =
             stack.operator.metric("controller_runtime_active_workers", &[]).await.map_err(|e| e.to_string())?;
-        if listed >= 20.0 && active < 1.0 { Ok(()) } else { Err(format!("{listed} lists, {active} under way")) }
+        if listed >= 20.0 && active < 1.0 { Ok(()) } else { Err(format!("{listed} lists, {active} active reconciles")) }
     })
     .await?;
-    for method in WRITES {
-        assert!(requests(stack, method).await? < 1.0, "{method} of a run in which nothing had changed");
+    for method in WRITE_METHODS {
+        assert!(requests(stack, method).await? < 1.0, "{method} in a run without changes");
     }
     let api_after = api_writes(stack).await?;
     if api_after != api_before {
         let after = fleet.run(&objects).await?;
         let new = after.lines().filter(|line| !objects_before.contains(line)).collect::<Vec<_>>().join("\n");
-        panic!("API writes of a run in which nothing had changed: {api_before:?}\n{api_after:?}\n{new}");
+        panic!("API writes in a run without changes: {api_before:?}\n{api_after:?}\n{new}");
     }
-    assert_eq!(written(stack)?, gateway_before, "what the gateway's disk says");
+    assert_eq!(write_times(stack)?, gateway_before, "the files on the gateway's disk");
     fleet.delete().await?;
     assert!(stack.agents()?.is_empty(), "{:?}", stack.agents()?);
     Ok(())
@@ -188,10 +188,10 @@ pub(crate) async fn a_changed_agent_board_gateway_and_config_map_reach_the_files
         json!({ "boardRef": { "name": "ops" }, "displayName": name, "wake": { "enabled": false },
         "templates": { "configMapRef": { "name": "souls" } } })
     };
-    fleet.apply(&[manifest("Agent", "one", spec("First")), asleep("two")]).await?;
+    fleet.apply(&[manifest("Agent", "one", spec("First")), unwoken("two")]).await?;
     fleet.all_ready().await?;
     let until_file = async |agent: &str, file: &str, text: &str| {
-        until(&format!("{text:?} in {file} of {agent}"), PATIENCE, async || {
+        until(&format!("{text:?} in {file} of {agent}"), CONDITION_TIMEOUT, async || {
             let seen = stack.file(&fleet, agent, file).await.map_err(|e| e.to_string())?;
             if seen.contains(text) { Ok(()) } else { Err(seen) }
         })
@@ -206,7 +206,7 @@ pub(crate) async fn a_changed_agent_board_gateway_and_config_map_reach_the_files
     fleet.apply(&[manifest("Agent", "one", spec("Second"))]).await?;
     until_file("one", "SOUL.md", "Second soul of Second.").await?;
     let id = fleet.field("agent/one", ".status.agentId").await?;
-    until("its name on the gateway", PATIENCE, async || {
+    until("its name on the gateway", CONDITION_TIMEOUT, async || {
         let name = stack.openclaw.config().map_err(|e| e.to_string())?["agents"]["entries"][&id]["name"].clone();
         if name == "Second" { Ok(()) } else { Err(name.to_string()) }
     })
@@ -224,16 +224,14 @@ pub(crate) async fn a_changed_agent_board_gateway_and_config_map_reach_the_files
     fleet.delete().await
 }
 
-pub(crate) async fn what_is_lost_on_the_gateway_comes_back_with_the_next_resync(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+pub(crate) async fn losses_on_the_gateway_are_repaired_by_the_next_resync(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("repair").await?;
-    fleet.apply(&[asleep("one"), worker("two")]).await?;
+    fleet.apply(&[unwoken("one"), worker("two")]).await?;
     fleet.all_ready().await?;
     let file = stack.workspace(&fleet, "one").await?.join("AGENTS.md");
     let right = std::fs::read_to_string(&file)?;
     std::fs::write(&file, "")?;
-    until("the emptied file to be written again", PATIENCE, async || {
+    until("the emptied file to be written again", CONDITION_TIMEOUT, async || {
         let seen = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
         if seen == right { Ok(()) } else { Err(format!("{} bytes", seen.len())) }
     })
@@ -242,7 +240,7 @@ pub(crate) async fn what_is_lost_on_the_gateway_comes_back_with_the_next_resync(
     let id = fleet.field("agent/two", ".status.agentId").await?;
     let client = other_client(&stack.openclaw).await?;
     client.agent_delete(&id, true).await?;
-    until("the deleted agent to be registered again, with its files", PATIENCE, async || {
+    until("the deleted agent to be registered again, with its files", CONDITION_TIMEOUT, async || {
         let agents = stack.agents().map_err(|e| e.to_string())?;
         let file = stack.file(&fleet, "two", "AGENTS.md").await.map_err(|e| e.to_string())?;
         if agents.contains(&id) && file.contains("/heartbeat") { Ok(()) } else { Err(format!("{agents:?}")) }

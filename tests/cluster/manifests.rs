@@ -1,4 +1,4 @@
-//! What a person meets before anything runs: the schema, its messages, the account, the examples.
+//! The static parts: the schema, its messages, the ServiceAccount, the examples.
 
 use muster_harness::Failure;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn board(more: Value) -> Value {
     manifest("Board", "b", spec)
 }
 
-pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.namespace("manifests").await?;
     let refused: Vec<(Value, &[&str])> = vec![
         (manifest("Agent", "a", json!({})), &["spec", "a Worker or Lead needs boardRef"]),
@@ -104,7 +104,7 @@ pub(crate) async fn a_refused_manifest_says_which_field_and_why(stack: &mut Stac
     for (manifest, words) in refused {
         let message = fleet.refusal(&manifest).await?;
         for word in words {
-            assert!(message.contains(word), "{word:?} is not in what was said to {manifest}:\n{message}");
+            assert!(message.contains(word), "{word:?} is not in the refusal of {manifest}:\n{message}");
         }
     }
     fleet.apply(&[worker(json!({ "agentId": "one" })), board(json!({}))]).await?;
@@ -145,7 +145,7 @@ pub(crate) async fn every_resource_explains_its_fields(stack: &mut Stack) -> Res
     Ok(())
 }
 
-pub(crate) async fn the_shipped_account_may_do_what_it_needs_and_no_more(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_shipped_account_has_exactly_the_needed_permissions(stack: &mut Stack) -> Result<(), Failure> {
     let kubectl = &stack.cluster.kubectl;
     let account = "--as=system:serviceaccount:muster-system:muster";
     for (verb, what, allowed) in [
@@ -179,7 +179,7 @@ pub(crate) async fn the_shipped_account_may_do_what_it_needs_and_no_more(stack: 
     Ok(())
 }
 
-pub(crate) async fn the_examples_are_valid_as_they_are_shipped(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_shipped_examples_are_valid(stack: &mut Stack) -> Result<(), Failure> {
     let kubectl = &stack.cluster.kubectl;
     kubectl.run(&["apply", "-f", "deploy/examples/namespace.yaml"]).await?;
     let strict = ["apply", "-k", "deploy/examples", "--dry-run=server", "--validate=strict"];

@@ -2,21 +2,19 @@
 
 use muster_harness::{Failure, OpenClaw, until};
 
-use crate::stack::{PATIENCE, Stack, asleep, until_settled, worker};
+use crate::stack::{CONDITION_TIMEOUT, Stack, until_settled, unwoken, worker};
 
-/// What has to be seen before the next kill.
+/// Waits for the number of agents before the next kill.
 async fn until_agents(openclaw: &OpenClaw, what: &str, enough: impl Fn(usize) -> bool) -> Result<(), Failure> {
-    until(what, PATIENCE, async || {
+    until(what, CONDITION_TIMEOUT, async || {
         let agents = openclaw.agents().map_err(|e| e.to_string())?;
         if enough(agents.len()) { Ok(()) } else { Err(format!("{agents:?}")) }
     })
     .await
 }
 
-/// On a gateway of its own: one on which removals were cut off may not boot again.
-pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_agent(
-    stack: &mut Stack,
-) -> Result<(), Failure> {
+/// On a gateway of its own: after interrupted removals a gateway may not boot again.
+pub(crate) async fn repeated_operator_kills_create_no_second_agent(stack: &mut Stack) -> Result<(), Failure> {
     let own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("killed", &own).await?;
     let names: Vec<_> = (0..6).map(|n| format!("agent-{n}")).collect();
@@ -52,15 +50,15 @@ pub(crate) async fn an_operator_that_is_killed_again_and_again_makes_no_second_a
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_killed_gateway_is_reported_and_recovers(stack: &mut Stack) -> Result<(), Failure> {
     let mut own = OpenClaw::start(stack.model.url()).await?;
     let fleet = stack.fleet_on("outage", &own).await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     fleet.all_ready().await?;
     until_settled(&own).await?;
     own.kill();
     fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await?;
-    fleet.apply(&[asleep("two")]).await?;
+    fleet.apply(&[unwoken("two")]).await?;
     fleet.until_reason("agent/two", "Ready", "GatewayNotReady").await?;
     fleet.run(&["delete", "agent", "one", "--wait=false"]).await?;
     fleet.until_reason("agent/one", "Ready", "DeletionBlocked").await?;
@@ -71,13 +69,13 @@ pub(crate) async fn a_gateway_that_is_killed_is_told_and_heals(stack: &mut Stack
     fleet.delete().await
 }
 
-pub(crate) async fn a_gateway_that_freezes_is_noticed_and_heals(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_frozen_gateway_is_noticed_and_recovers(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("frozen").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     fleet.all_ready().await?;
     stack.openclaw.freeze();
-    // The connection stands and nobody answers: what is asked of it must not hang for ever.
-    fleet.apply(&[asleep("two")]).await?;
+    // The connection stays open and is silent: requests must not hang for ever.
+    fleet.apply(&[unwoken("two")]).await?;
     let noticed = fleet.until_reason("agentgateway/gw", "Reachable", "Unreachable").await;
     stack.openclaw.thaw();
     noticed?;
@@ -86,9 +84,9 @@ pub(crate) async fn a_gateway_that_freezes_is_noticed_and_heals(stack: &mut Stac
     fleet.delete().await
 }
 
-pub(crate) async fn an_operator_that_is_asked_to_end_ends_by_itself(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_terminated_operator_exits_gracefully(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("ending").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     fleet.all_ready().await?;
     stack.operator.terminate().await?;
     let log = stack.operator.log();

@@ -1,4 +1,4 @@
-//! People over HTTP, with the tokens of accounts and the document's own commands.
+//! The API for people, with ServiceAccount tokens and the documented commands.
 
 use std::process::Stdio;
 
@@ -6,7 +6,7 @@ use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::stack::{Fleet, PATIENCE, Stack, asleep};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, unwoken};
 
 const CREATE: &str = r#"curl -X POST http://localhost:8000/api/v1/agents \
 -H "Authorization: Bearer $TOKEN" \
@@ -51,7 +51,7 @@ const STREAM: &str = "/api/v1/agents/stream?board_id=<board-id>&since=2026-03-05
 const SYNC: &str = r#"curl -X POST "http://localhost:8000/api/v1/gateways/<gateway-id>/templates/sync?rotate_tokens=true&overwrite=true" \
 -H "Authorization: Bearer $TOKEN""#;
 
-/// A person at a shell.
+/// A shell with the variables of the documentation.
 struct Shell {
     dir: tempfile::TempDir,
     api: String,
@@ -69,7 +69,7 @@ impl Shell {
     /// A command with this shell's variables.
     fn sh(&self, script: &str) -> Command {
         let mut command = Command::new("sh");
-        // What curl says of a request beside the answer: the status, on a line of its own.
+        // curl also prints the HTTP status, on the last line.
         let curl = "curl() { command curl -sS -w '\\n%{http_code}' \"$@\"; }\n";
         command.args(["-euc", &format!("{curl}{}", self.fill(script))]).current_dir(self.dir.path());
         command.env("TOKEN", &self.token).env("AGENT_TOKEN", &self.agent_token);
@@ -77,9 +77,9 @@ impl Shell {
         command
     }
 
-    /// Status and body of what a command of the document asks.
+    /// The HTTP status and the body of a documented command.
     async fn run(&self, script: &str) -> Result<(u16, Value), Failure> {
-        let output = tokio::time::timeout(PATIENCE, self.sh(script).output()).await??;
+        let output = tokio::time::timeout(CONDITION_TIMEOUT, self.sh(script).output()).await??;
         let text = String::from_utf8(output.stdout)?;
         let (body, status) =
             text.rsplit_once('\n').ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
@@ -92,7 +92,7 @@ impl Shell {
     }
 }
 
-/// An account with this `ClusterRole` in the fleet's namespace, and its token.
+/// Creates an account with this `ClusterRole` in the fleet's namespace and returns its token.
 async fn account(fleet: &Fleet, name: &str, role: Option<&str>) -> Result<String, Failure> {
     fleet.run(&["create", "serviceaccount", name]).await?;
     if let Some(role) = role {
@@ -117,11 +117,11 @@ async fn shell(stack: &Stack, fleet: &Fleet, token: String) -> Result<Shell, Fai
     Ok(Shell { dir, api: stack.operator.api_url(), token, agent_token: String::new(), ids })
 }
 
-/// The document's update and heartbeat.
-async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -> Result<(), Failure> {
+/// The documented update and heartbeat.
+async fn update_and_heartbeat(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -> Result<(), Failure> {
     let (status, changed) = shell.run(UPDATE).await?;
     assert_eq!((status, &changed["name"]), (200, &json!("Senior DevOps Engineer")), "{changed}");
-    until("the new name in a file", PATIENCE, async || {
+    until("the new name in a file", CONDITION_TIMEOUT, async || {
         let file = stack.file(fleet, "devops-engineer", "IDENTITY.md").await.map_err(|e| e.to_string())?;
         if file.contains("Senior DevOps Engineer") { Ok(()) } else { Err(file) }
     })
@@ -131,7 +131,7 @@ async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -
     shell.agent_token = fleet.run(&secret).await?;
     let (status, seen) = shell.run(HEARTBEAT).await?;
     assert_eq!((status, &seen["ok"]), (200, &json!(true)), "{seen}");
-    until("the heartbeat to be told", PATIENCE, async || {
+    until("the heartbeat in the API", CONDITION_TIMEOUT, async || {
         let (_, agent) = shell.get("/api/v1/agents/<agent-id>").await.map_err(|e| e.to_string())?;
         if agent["current_task_id"] == "T-17" { Ok(()) } else { Err(agent.to_string()) }
     })
@@ -139,8 +139,8 @@ async fn changed_and_heard_of(stack: &Stack, fleet: &Fleet, shell: &mut Shell) -
     Ok(())
 }
 
-/// The document's template sync, and what was told meanwhile.
-async fn synced_and_told(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
+/// The documented template sync, and the events of the agent.
+async fn sync_and_read_events(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
     let (status, asked) = shell.run(SYNC).await?;
     assert_eq!(
         (status, &asked["kinds"], &asked["agents"]),
@@ -156,7 +156,7 @@ async fn synced_and_told(fleet: &Fleet, shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_documented_commands_work_unchanged(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("people").await?;
     fleet.wait("condition=Ready", &["agentgateway/gw"]).await?;
     let token = account(&fleet, "person", Some("muster-edit")).await?;
@@ -166,14 +166,14 @@ pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack)
     let (status, made) = shell.run(CREATE).await?;
     assert_eq!((status, &made["status"]), (201, &json!("provisioning")), "{made}");
     shell.ids.push(("<agent-id>", made["id"].as_str().unwrap().to_owned()));
-    assert_eq!(shell.get("/api/v1/agents/<agent-id>").await?.0, 200, "the id in the answer is good at once");
+    assert_eq!(shell.get("/api/v1/agents/<agent-id>").await?.0, 200, "the id in the response works at once");
     fleet.wait("condition=Ready", &["agent/devops-engineer"]).await?;
     let managers = "{.metadata.managedFields[*].manager}";
     let managers = fleet
         .run(&["get", "agent/devops-engineer", "-o", &format!("jsonpath={managers}"), "--show-managed-fields"])
         .await?;
     assert!(managers.contains("muster-http-api"), "{managers}");
-    assert_eq!(shell.run(CREATE).await?.0, 409, "a second one of this name");
+    assert_eq!(shell.run(CREATE).await?.0, 409, "a second agent with this name");
 
     let (status, list) = shell.get(LIST).await?;
     assert_eq!((status, &list["total"], &list["items"][0]["id"]), (200, &json!(1), &made["id"]), "{list}");
@@ -185,16 +185,16 @@ pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack)
     );
     let mut streaming = shell.sh(&stream).spawn()?;
 
-    changed_and_heard_of(stack, &fleet, &mut shell).await?;
-    synced_and_told(&fleet, &shell).await?;
+    update_and_heartbeat(stack, &fleet, &mut shell).await?;
+    sync_and_read_events(&fleet, &shell).await?;
 
     let (status, gone) = shell.run(DELETE).await?;
     assert_eq!((status, gone), (200, json!({ "ok": true })));
     fleet.wait("delete", &["agent/devops-engineer"]).await?;
-    until("the stream to have told all of it", PATIENCE, async || {
-        let told = std::fs::read_to_string(shell.dir.path().join("stream.txt")).map_err(|e| e.to_string())?;
+    until("the stream to contain all changes", CONDITION_TIMEOUT, async || {
+        let events = std::fs::read_to_string(shell.dir.path().join("stream.txt")).map_err(|e| e.to_string())?;
         let all = ["event: agent", "Senior DevOps Engineer", "\"status\":\"active\"", "\"status\":\"deleted\""];
-        if all.iter().all(|word| told.contains(word)) { Ok(()) } else { Err(told) }
+        if all.iter().all(|word| events.contains(word)) { Ok(()) } else { Err(events) }
     })
     .await?;
     streaming.kill().await?;
@@ -203,9 +203,9 @@ pub(crate) async fn the_documents_commands_work_as_they_stand(stack: &mut Stack)
     fleet.delete().await
 }
 
-pub(crate) async fn who_may_not_is_refused_with_the_right_that_is_missing(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn a_forbidden_user_gets_the_missing_permission(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("strangers").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     let id = fleet.field("agent/one", ".metadata.uid").await?;
     let viewer = account(&fleet, "viewer", Some("muster-view")).await?;
     let stranger = account(&fleet, "stranger", None).await?;
@@ -229,14 +229,14 @@ pub(crate) async fn who_may_not_is_refused_with_the_right_that_is_missing(stack:
     fleet.delete().await
 }
 
-pub(crate) async fn the_api_is_as_it_is_described(stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) async fn the_api_matches_its_openapi_document(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("described").await?;
-    fleet.apply(&[asleep("one")]).await?;
+    fleet.apply(&[unwoken("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;
     let token = account(&fleet, "person", Some("muster-edit")).await?;
     let secret = ["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"];
     let agent_token = fleet.run(&secret).await?;
-    // What is made up is to be taken by Kubernetes and refused by it, and is nothing for a gateway.
+    // Generated agents have to be accepted or refused by Kubernetes and must not reach a gateway.
     let mut gateway = stack.gateway();
     gateway["spec"]["suspend"] = json!(true);
     fleet.apply(&[gateway]).await?;

@@ -1,4 +1,4 @@
-//! The parts, and a namespace with a gateway in it.
+//! The real components, and a namespace with a gateway.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Scripte
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::authority::Authority;
+use crate::authority::CertificateAuthority;
 
-/// How long anything may take that needs no restart; most takes a second or two.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a condition may take to hold without a restart; usually a second or two.
+pub(crate) const CONDITION_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Everything that runs. It ends in this order.
+/// The running components, which stop in this order.
 pub(crate) struct Stack {
     pub(crate) operator: Operator,
     pub(crate) cluster: ControlPlane,
     pub(crate) openclaw: OpenClaw,
     pub(crate) model: ScriptedModel,
-    /// One that the operator's system trusts.
-    pub(crate) authority: Authority,
+    /// An authority that the operator's system trusts.
+    pub(crate) authority: CertificateAuthority,
     _authorities: NamedTempFile,
 }
 
@@ -31,7 +31,7 @@ impl Stack {
         let model = ScriptedModel::start().await?;
         let (cluster, openclaw) = futures::try_join!(ControlPlane::start(), OpenClaw::start(model.url()))?;
         cluster.install().await?;
-        let authority = Authority::new()?;
+        let authority = CertificateAuthority::new()?;
         let authorities = NamedTempFile::with_prefix("muster-authorities-")?;
         std::fs::write(authorities.path(), &authority.pem)?;
         let binary = Path::new(env!("CARGO_BIN_EXE_muster"));
@@ -57,7 +57,7 @@ impl Stack {
         self.fleet_on(name, &self.openclaw).await
     }
 
-    /// The same, and the gateway `gw` is another than the one that all tests share.
+    /// The same with another gateway than the shared one as `gw`.
     pub(crate) async fn fleet_on(&self, name: &str, openclaw: &OpenClaw) -> Result<Fleet, Failure> {
         let fleet = self.namespace(name).await?;
         fleet.secret("gw", openclaw.token()).await?;
@@ -111,8 +111,8 @@ pub(crate) fn worker(name: &str) -> Value {
     manifest("Agent", name, json!({ "boardRef": { "name": "ops" } }))
 }
 
-/// A worker that is not woken, for tests that are not about it.
-pub(crate) fn asleep(name: &str) -> Value {
+/// A worker without wakes.
+pub(crate) fn unwoken(name: &str) -> Value {
     manifest("Agent", name, json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false } }))
 }
 
@@ -133,17 +133,17 @@ impl Fleet {
         self.apply_text(&list.to_string()).await
     }
 
-    /// Applies manifests as they are written.
+    /// Applies manifests as text.
     pub(crate) async fn apply_text(&self, manifests: &str) -> Result<(), Failure> {
         let output = self.kubectl.try_run(&["-n", &self.namespace, "apply", "-f", "-"], manifests).await?;
         if output.ok { Ok(()) } else { Err(output.stderr.into()) }
     }
 
-    /// What the API server says to a manifest that it refuses.
+    /// The API server's refusal of a manifest.
     pub(crate) async fn refusal(&self, manifest: &Value) -> Result<String, Failure> {
         let args = ["-n", &self.namespace, "apply", "-f", "-"];
         let output = self.kubectl.try_run(&args, &manifest.to_string()).await?;
-        if output.ok { Err(format!("it was taken: {manifest}").into()) } else { Ok(output.stderr) }
+        if output.ok { Err(format!("the manifest was accepted: {manifest}").into()) } else { Ok(output.stderr) }
     }
 
     pub(crate) async fn secret(&self, name: &str, token: &str) -> Result<(), Failure> {
@@ -156,10 +156,11 @@ impl Fleet {
             .await
     }
 
-    /// Waits as a person does.
+    /// Waits with `kubectl wait`.
     pub(crate) async fn wait(&self, condition: &str, what: &[&str]) -> Result<(), Failure> {
-        let (condition, patience) = (format!("--for={condition}"), format!("--timeout={}s", PATIENCE.as_secs()));
-        match self.run(&[&["wait", &condition, &patience], what].concat()).await {
+        let (condition, timeout) =
+            (format!("--for={condition}"), format!("--timeout={}s", CONDITION_TIMEOUT.as_secs()));
+        match self.run(&[&["wait", &condition, &timeout], what].concat()).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 let path = "jsonpath={range .items[*]}{.kind} {.metadata.name}: {range .status.conditions[*]}{.type}={.status} {.reason} {.message}; {end}{\"\\n\"}{end}";
@@ -174,7 +175,7 @@ impl Fleet {
         for kind in ["agentgateways", "boards", "agents"] {
             self.wait("condition=Ready", &[kind, "--all"]).await?;
         }
-        // Sessions get their labels when all agents are Ready.
+        // Sessions get their labels once all agents are Ready.
         let none = self.run(&["get", "agents", "--no-headers"]).await?.is_empty();
         if none { Ok(()) } else { self.wait("condition=SessionReady", &["agents", "--all"]).await }
     }
@@ -190,9 +191,9 @@ impl Fleet {
         Ok((self.field(object, &path("reason")).await?, self.field(object, &path("message")).await?))
     }
 
-    /// Waits until a condition has this reason, and gives its message.
+    /// Waits until a condition has this reason and returns its message.
     pub(crate) async fn until_reason(&self, object: &str, kind: &str, reason: &str) -> Result<String, Failure> {
-        until(&format!("{object}: {kind} to be {reason}"), PATIENCE, async || {
+        until(&format!("{object}: {kind} to be {reason}"), CONDITION_TIMEOUT, async || {
             let (seen, message) = self.condition(object, kind).await.map_err(|e| e.to_string())?;
             if seen == reason { Ok(message) } else { Err(format!("{seen}: {message}")) }
         })
@@ -201,17 +202,17 @@ impl Fleet {
 
     /// Deletes the namespace and waits until it is gone.
     pub(crate) async fn delete(self) -> Result<(), Failure> {
-        // Agents are removed from a gateway one by one, each in up to six seconds (measured).
+        // The gateway removes agents one by one, each in up to six seconds (2026.9.6, docs/gateway-facts.md).
         self.kubectl.run(&["delete", "namespace", &self.namespace, "--timeout=5m"]).await?;
         Ok(())
     }
 }
 
-/// Waits until a gateway has applied its own last config. One that is killed before takes no changes for five minutes
-/// (measured).
+/// Waits until a gateway has applied its own last config. A gateway that is killed earlier accepts no changes for five minutes
+/// (2026.9.6, docs/gateway-facts.md).
 pub(crate) async fn until_settled(openclaw: &OpenClaw) -> Result<(), Failure> {
     let client = other_client(openclaw).await?;
-    until("the gateway to be settled", PATIENCE, async || {
+    until("the gateway to be settled", CONDITION_TIMEOUT, async || {
         client.resync().await;
         let settled = client.inventory().borrow().as_ref().is_some_and(|inventory| inventory.settled);
         if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
@@ -219,7 +220,7 @@ pub(crate) async fn until_settled(openclaw: &OpenClaw) -> Result<(), Failure> {
     .await
 }
 
-/// Another client of the gateway.
+/// A second client of the gateway.
 pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, Failure> {
     let settings = ConnectionSettings {
         url: openclaw.url().parse()?,
@@ -233,6 +234,6 @@ pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, F
     };
     let gateway = GatewayClient::open(settings, Arc::new(Network), Arc::new(()));
     let mut link = gateway.link();
-    tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
+    tokio::time::timeout(CONDITION_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
     Ok(gateway)
 }

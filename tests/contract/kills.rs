@@ -1,7 +1,7 @@
-//! Kills of the real 2026.9.6 in the middle of a request: what the client makes of it, and what is on the disk in the end.
+//! Kills of the real 2026.9.6 during a request: the client's error, and the final state on the disk.
 //!
-//! The times of the kills were chosen by measurement: a kill within the reload after a config write leaves the gateway
-//! unsettled for 300 s from the kill, beginning with the next write that it takes.
+//! The times of the kills were measured on 2026.9.6: a kill during the reload after a config write leaves the gateway unsettled
+//! for 300 s from the kill, beginning with the next write that the gateway accepts (docs/gateway-facts.md).
 
 use std::collections::BTreeSet;
 use std::future::ready;
@@ -16,42 +16,42 @@ use muster_harness::{Failure, OpenClaw, ScriptedModel, until};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::subject::{Subject, entry};
+use crate::subject::{Subject, new_entry};
 
-type Test = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failure>>;
+type KillTest = for<'a> fn(&'a mut OpenClaw) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
-/// How long anything may take. A removal that was cut off takes about a minute, since the lease of the killed process is held
-/// for 42 to 47 s; where the kill met the reload after the removal, it takes the 300 s of that lease (measured).
-const PATIENCE: Duration = Duration::from_mins(6);
-/// So long after its request the gateway has read it and has written nothing.
-const AT_ONCE: Duration = Duration::from_millis(10);
-/// So long the writer keeps entries back that may not be the last.
-const KEPT_BACK: Duration = Duration::from_millis(300);
-/// A connection is seen to be lost at once when the process on its other end is gone.
-const LOSS: Duration = Duration::from_secs(10);
-/// How often a kill may come at the wrong time.
-const TRIES: usize = 5;
-/// So long after its request a removal is in the middle of its work. A gateway that is killed then may boot by itself, and
-/// may not: both were seen, one as often as the other.
-const IN_A_REMOVAL: Duration = Duration::from_millis(250);
+/// The limit of a recovery. An interrupted removal takes about a minute, because the killed process holds its lease for 42 to
+/// 47 s. A kill during the reload after the removal takes the 300 s of that lease (2026.9.6, docs/gateway-facts.md).
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(6);
+/// At this time after the request, the gateway has read it and has written nothing.
+const EARLY_KILL: Duration = Duration::from_millis(10);
+/// The time for which the writer collects entries.
+const BATCH_WINDOW: Duration = Duration::from_millis(300);
+/// The time within which the client notices that the gateway's process is gone.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of kills before the test fails because none came in time.
+const MAX_KILLS: usize = 5;
+/// At this time after the request, the gateway is in the middle of a removal. After such a kill 2026.9.6 boots in about half of
+/// the cases (docs/gateway-facts.md).
+const LATE_KILL: Duration = Duration::from_millis(250);
 
 macro_rules! kills {
     ($($name:ident),+ $(,)?) => {
-        [$((stringify!($name), (|gateway| Box::pin($name(gateway))) as Test)),+]
+        [$((stringify!($name), (|gateway| Box::pin($name(gateway))) as KillTest)),+]
     };
 }
 
-const KILLS: [(&str, Test); 4] = kills![
-    a_config_write_that_a_kill_cut_off_is_made_once,
-    a_creation_that_a_kill_cut_off_makes_one_agent,
-    a_file_that_a_kill_cut_off_is_the_old_or_the_new_one,
-    a_removal_that_a_kill_cut_off_at_once_is_made,
+const KILLS: [(&str, KillTest); 4] = kills![
+    a_config_write_interrupted_by_a_kill_is_made_once,
+    a_creation_interrupted_by_a_kill_makes_one_agent,
+    a_file_write_interrupted_by_a_kill_leaves_the_old_or_the_new_file,
+    a_removal_interrupted_early_by_a_kill_is_completed,
 ];
 
-/// What leaves a gateway behind that is of no use for other tests for a while: five minutes, as a rule.
-const LATER_KILLS: [(&str, Test); 2] = kills![
-    a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applies_its_config_again,
-    a_removal_that_a_kill_cut_off_later_is_made_although_the_gateway_may_need_help,
+/// Tests after which the gateway is unusable for other tests, usually for five minutes.
+const SLOW_KILLS: [(&str, KillTest); 2] = kills![
+    a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config,
+    a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy,
 ];
 
 /// Tests that share a gateway.
@@ -59,15 +59,15 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     sharing(runtime, &KILLS)
 }
 
-/// Tests that have a gateway each and wait for it most of the time.
-pub(crate) fn waiting(runtime: &Arc<Runtime>) -> Vec<Trial> {
-    LATER_KILLS.iter().flat_map(|test| sharing(runtime, std::slice::from_ref(test))).collect()
+/// Tests with a gateway each, which mostly wait for it.
+pub(crate) fn slow_trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+    SLOW_KILLS.iter().flat_map(|test| sharing(runtime, std::slice::from_ref(test))).collect()
 }
 
 /// Tests that share a gateway.
-fn sharing(runtime: &Arc<Runtime>, tests: &[(&'static str, Test)]) -> Vec<Trial> {
+fn sharing(runtime: &Arc<Runtime>, tests: &[(&'static str, KillTest)]) -> Vec<Trial> {
     let shared = Arc::<Mutex<Option<(OpenClaw, ScriptedModel)>>>::default();
-    let trial = |(name, test): &(&str, Test)| {
+    let trial = |(name, test): &(&str, KillTest)| {
         let (runtime, shared, test) = (Arc::clone(runtime), Arc::clone(&shared), *test);
         Trial::test(format!("OpenClaw {}, killed: {name}", super::NEWEST), move || {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,8 +77,8 @@ fn sharing(runtime: &Arc<Runtime>, tests: &[(&'static str, Test)]) -> Vec<Trial>
     tests.iter().map(trial).collect()
 }
 
-fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: Test) -> Result<(), Failure> {
-    // A gateway that a failed test leaves behind is of no use to the next one.
+fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: KillTest) -> Result<(), Failure> {
+    // A gateway of a failed test is not reused.
     let mut parts = match shared.take() {
         Some(parts) => parts,
         None => runtime.block_on(async {
@@ -91,21 +91,22 @@ fn run(runtime: &Runtime, shared: &mut Option<(OpenClaw, ScriptedModel)>, test: 
     Ok(())
 }
 
-/// When a kill comes, counted from a request. It has to come between that and its answer.
-struct Aim {
+/// The time of the kill, counted from the request. The kill has to come before the response.
+struct KillTiming {
     after: Duration,
     left: usize,
 }
 
-impl Aim {
+impl KillTiming {
     fn at(after: Duration) -> Self {
-        Self { after, left: TRIES }
+        Self { after, left: MAX_KILLS }
     }
 
-    /// One try less.
+    /// Takes one of the remaining kills.
     fn next(&mut self) -> Result<Duration, Failure> {
         let Self { after, left } = self;
-        *left = left.checked_sub(1).ok_or_else(|| format!("no kill met the request, the last after {after:?}"))?;
+        *left =
+            left.checked_sub(1).ok_or_else(|| format!("no kill came during the request, the last after {after:?}"))?;
         Ok(*after)
     }
 
@@ -118,25 +119,25 @@ impl Aim {
     }
 }
 
-/// What a kill met.
+/// The effect of a kill.
 #[derive(PartialEq)]
-enum Kill {
-    /// A request that was sent and not answered. The gateway is down.
+enum KillResult {
+    /// The request was sent and not answered. The gateway is down.
     Request,
-    /// Nothing. The gateway is down.
+    /// The request was not interrupted. The gateway is down.
     Nothing,
-    /// It was not made: the answer had come.
+    /// There was no kill: the response came first.
     None,
 }
 
-/// Makes a request and kills the gateway so long after `sent`.
-async fn killed_in<T>(
+/// Makes a request and kills the gateway at the chosen time after `sent`.
+async fn kill_during<T>(
     gateway: &mut OpenClaw,
-    aim: &mut Aim,
+    timing: &mut KillTiming,
     sent: impl Future,
     request: impl Future<Output = Result<T, CallError>>,
-) -> Result<Kill, Failure> {
-    let after = aim.next()?;
+) -> Result<KillResult, Failure> {
+    let after = timing.next()?;
     tokio::pin!(request);
     let answered = async {
         tokio::select! {
@@ -147,24 +148,24 @@ async fn killed_in<T>(
     };
     if let Some(answer) = answered.await {
         answer?;
-        aim.earlier();
-        return Ok(Kill::None);
+        timing.earlier();
+        return Ok(KillResult::None);
     }
     gateway.kill();
     match request.await {
-        Err(CallError::Interrupted) => return Ok(Kill::Request),
-        // The answer was on its way.
-        Ok(_) => aim.earlier(),
-        Err(CallError::NotConnected) => aim.later(),
-        // What the client reads before or after it was cut off.
+        Err(CallError::Interrupted) => return Ok(KillResult::Request),
+        // The response came in time.
+        Ok(_) => timing.earlier(),
+        Err(CallError::NotConnected) => timing.later(),
+        // A read before or after the request was interrupted.
         Err(error) => assert!(error.is_transient(), "{error}"),
     }
-    Ok(Kill::Nothing)
+    Ok(KillResult::Nothing)
 }
 
-/// Makes a request again and again, as a reconcile does, until it is answered. Every failure has to be one that passes.
+/// Repeats a request, as a reconcile does, until it succeeds. Every error has to be transient.
 async fn retried<T>(what: &str, request: impl AsyncFn() -> Result<T, CallError>) -> Result<T, Failure> {
-    until(what, PATIENCE, async || {
+    until(what, RECOVERY_TIMEOUT, async || {
         request().await.map_err(|error| {
             assert!(error.is_transient(), "{what}: {error}");
             error.to_string()
@@ -173,93 +174,99 @@ async fn retried<T>(what: &str, request: impl AsyncFn() -> Result<T, CallError>)
     .await
 }
 
-/// A client of the gateway, once that has applied its own last config: a kill before that would be one within a reload.
-async fn quiet(gateway: &OpenClaw) -> Result<Subject, Failure> {
+/// A client of a gateway that has applied its last config: an earlier kill would be a kill during a reload.
+async fn settled_client(gateway: &OpenClaw) -> Result<Subject, Failure> {
     let subject = Subject::real(gateway).await?;
     settled(&subject).await?;
     Ok(subject)
 }
 
 async fn settled(subject: &Subject) -> Result<(), Failure> {
-    until("the gateway to be settled", PATIENCE, async || {
-        if look(subject).await?.settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
+    until("the gateway to be settled", RECOVERY_TIMEOUT, async || {
+        if read_inventory(subject).await?.settled {
+            Ok(())
+        } else {
+            Err("it has not applied its last config".to_owned())
+        }
     })
     .await
 }
 
-/// What the gateway has now.
-async fn look(subject: &Subject) -> Result<Arc<Inventory>, String> {
+/// The current inventory of the gateway.
+async fn read_inventory(subject: &Subject) -> Result<Arc<Inventory>, String> {
     subject.client.resync().await;
     let inventory = subject.client.inventory().borrow().clone();
     inventory.ok_or_else(|| "there is no connection".to_owned())
 }
 
-/// Where the gateway keeps the state of an agent.
-fn state(gateway: &OpenClaw, id: &str) -> PathBuf {
+/// The folder in which the gateway keeps the state of an agent.
+fn agent_state_folder(gateway: &OpenClaw, id: &str) -> PathBuf {
     gateway.home().join(".openclaw/agents").join(id)
 }
 
-async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
-    let subject = quiet(gateway).await?;
+async fn a_config_write_interrupted_by_a_kill_is_made_once(gateway: &mut OpenClaw) -> Result<(), Failure> {
+    let subject = settled_client(gateway).await?;
     let mut wanted: BTreeSet<_> = gateway.agents()?.into_iter().collect();
-    let mut aim = Aim::at(AT_ONCE);
+    let mut timing = KillTiming::at(EARLY_KILL);
     loop {
-        let after = KEPT_BACK + aim.next()?;
-        let (entries, written) = (entries(10), subject.count("config.patch"));
+        let after = BATCH_WINDOW + timing.next()?;
+        let (entries, written) = (new_entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
         let mut writes = subject.client.writes();
         for entry in &entries {
             subject.client.submit(entry.clone());
         }
-        // Any answer within that time is the end of the first patch.
+        // A finished patch in this time is the first patch.
         let answered = writes.wait_for(|_| subject.count("config.patch") > written);
         let answered = tokio::time::timeout(after, answered).await.is_ok();
         gateway.kill();
-        // The writer says so when its patch was sent and not answered.
+        // The writer reports INTERRUPTED when its patch was sent and not answered.
         let cut_off = writes.wait_for(|writes| writes.failed.as_ref().is_some_and(|f| f.code == "INTERRUPTED"));
-        let cut_off = !answered && tokio::time::timeout(LOSS, cut_off).await.is_ok();
+        let cut_off = !answered && tokio::time::timeout(DISCONNECT_TIMEOUT, cut_off).await.is_ok();
         gateway.boot().await?;
         settled(&subject).await?;
         subject.register(&entries).await?;
         let agents = gateway.agents()?;
-        assert_eq!(agents.len(), wanted.len(), "each is there once: {agents:?}");
+        assert_eq!(agents.len(), wanted.len(), "each agent exists once: {agents:?}");
         assert_eq!(agents.into_iter().collect::<BTreeSet<_>>(), wanted);
         let written = subject.count("config.patch") - written;
         assert!(written <= 3, "{written} config writes");
         if cut_off {
             return Ok(());
         }
-        if answered { aim.earlier() } else { aim.later() }
+        if answered { timing.earlier() } else { timing.later() }
     }
 }
 
-fn entries(count: usize) -> Vec<AgentEntry> {
-    std::iter::repeat_with(entry).take(count).collect()
+fn new_entries(count: usize) -> Vec<AgentEntry> {
+    std::iter::repeat_with(new_entry).take(count).collect()
 }
 
-async fn a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applies_its_config_again(
+async fn a_gateway_killed_during_a_reload_gets_no_writes_until_it_applies_its_config(
     gateway: &mut OpenClaw,
 ) -> Result<(), Failure> {
-    let subject = quiet(gateway).await?;
+    let subject = settled_client(gateway).await?;
     let mut wanted: BTreeSet<_> = gateway.agents()?.into_iter().collect();
-    for _ in 0..TRIES {
-        let [first, second, third] = [entry(), entry(), entry()];
+    for _ in 0..MAX_KILLS {
+        let [first, second, third] = [new_entry(), new_entry(), new_entry()];
         wanted.extend([&first, &second, &third].map(|entry| entry.id.clone()));
-        killed_in_a_reload(gateway, || subject.client.submit(first.clone())).await?;
+        kill_during_reload(gateway, || subject.client.submit(first.clone())).await?;
         gateway.boot().await?;
-        // It has booted with what was written. The next write is the one that it does not apply.
-        subject.until("the first", |seen| seen.settled && seen.entry_state(&first) == EntryState::Current).await?;
+        // The gateway has booted with the first entry. It does not apply the next write.
+        subject
+            .until("the first entry", |seen| seen.settled && seen.entry_state(&first) == EntryState::Current)
+            .await?;
         subject.client.submit(second.clone());
-        until("the second to be in its config", PATIENCE, async || {
-            let there = look(&subject).await?.entry_state(&second) == EntryState::Current;
-            if there { Ok(()) } else { Err("it is not".to_owned()) }
+        until("the second entry in the gateway's config", RECOVERY_TIMEOUT, async || {
+            let there = read_inventory(&subject).await?.entry_state(&second) == EntryState::Current;
+            if there { Ok(()) } else { Err("the entry is missing".to_owned()) }
         })
         .await?;
         let (began, written) = (Instant::now(), subject.count("config.patch"));
         subject.client.submit(third.clone());
-        until("the gateway to be settled again", PATIENCE, async || {
-            let settled = look(&subject).await?.settled;
-            // The patch with the second may be answered now.
+        until("the gateway to be settled again", RECOVERY_TIMEOUT, async || {
+            let settled = read_inventory(&subject).await?.settled;
+            // The patch with the second entry may be answered now.
             let more = subject.count("config.patch") - written;
             assert!(settled || more <= 1, "{more} config writes to a gateway that does not apply them");
             if settled { Ok(()) } else { Err("it has not applied its last config".to_owned()) }
@@ -268,9 +275,9 @@ async fn a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applie
         let unsettled = began.elapsed();
         subject.register(&[second, third]).await?;
         let agents = gateway.agents()?;
-        assert_eq!(agents.len(), wanted.len(), "each is there once: {agents:?}");
+        assert_eq!(agents.len(), wanted.len(), "each agent exists once: {agents:?}");
         assert_eq!(agents.into_iter().collect::<BTreeSet<_>>(), wanted);
-        // Any write takes a moment until it is applied.
+        // A gateway needs a moment to apply any write.
         if unsettled > Duration::from_mins(1) {
             return Ok(());
         }
@@ -278,9 +285,9 @@ async fn a_gateway_that_was_killed_within_a_reload_is_left_alone_until_it_applie
     Err("no kill left the gateway unsettled".into())
 }
 
-/// Kills the gateway when it has written its config and reads it again: it says so in its log, and takes 0.2 s and more
-/// (measured). A kill before that leaves nothing behind.
-async fn killed_in_a_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Result<(), Failure> {
+/// Kills the gateway during the reload after a config write. The gateway logs the reload, which takes 0.2 s or more on
+/// 2026.9.6. An earlier kill leaves nothing behind.
+async fn kill_during_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Result<(), Failure> {
     let log = gateway.home().join("openclaw.log");
     let reloads = || std::fs::read_to_string(&log).unwrap_or_default().matches("evaluating reload").count();
     let before = reloads();
@@ -291,25 +298,25 @@ async fn killed_in_a_reload(gateway: &mut OpenClaw, write: impl FnOnce()) -> Res
             look.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, begun).await.map_err(|_| "the gateway did not read its config again")?;
+    tokio::time::timeout(RECOVERY_TIMEOUT, begun).await.map_err(|_| "the gateway did not read its config again")?;
     gateway.kill();
     Ok(())
 }
 
-async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {
-    let subject = quiet(gateway).await?;
-    let (mut aim, mut inventory) = (Aim::at(AT_ONCE), subject.client.inventory());
+async fn a_creation_interrupted_by_a_kill_makes_one_agent(gateway: &mut OpenClaw) -> Result<(), Failure> {
+    let subject = settled_client(gateway).await?;
+    let (mut timing, mut inventory) = (KillTiming::at(EARLY_KILL), subject.client.inventory());
     loop {
-        let wanted = entry();
+        let wanted = new_entry();
         let before = gateway.agents()?.len();
         inventory.mark_unchanged();
-        // Config and roster are read just before it is sent.
+        // The client reads the config and the roster just before it sends the request.
         let create = subject.client.agent_create(&wanted.id, &wanted.workspace);
-        let kill = killed_in(gateway, &mut aim, inventory.changed(), create).await?;
-        if kill != Kill::None {
+        let kill = kill_during(gateway, &mut timing, inventory.changed(), create).await?;
+        if kill != KillResult::None {
             gateway.boot().await?;
         }
-        if kill != Kill::Request {
+        if kill != KillResult::Request {
             settled(&subject).await?;
             continue;
         }
@@ -323,20 +330,22 @@ async fn a_creation_that_a_kill_cut_off_makes_one_agent(gateway: &mut OpenClaw) 
     }
 }
 
-async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut OpenClaw) -> Result<(), Failure> {
-    let subject = quiet(gateway).await?;
+async fn a_file_write_interrupted_by_a_kill_leaves_the_old_or_the_new_file(
+    gateway: &mut OpenClaw,
+) -> Result<(), Failure> {
+    let subject = settled_client(gateway).await?;
     let id = subject.agent().await?.id;
     settled(&subject).await?;
     let (old, new) = ("old\n".repeat(300_000), "new\n".repeat(300_000));
-    let mut aim = Aim::at(AT_ONCE);
+    let mut timing = KillTiming::at(EARLY_KILL);
     loop {
         retried("the old file", async || subject.client.file_set(&id, "SOUL.md", &old, None).await).await?;
         let write = subject.client.file_set(&id, "SOUL.md", &new, None);
-        let kill = killed_in(gateway, &mut aim, ready(()), write).await?;
-        if kill != Kill::None {
+        let kill = kill_during(gateway, &mut timing, ready(()), write).await?;
+        if kill != KillResult::None {
             gateway.boot().await?;
         }
-        if kill != Kill::Request {
+        if kill != KillResult::Request {
             continue;
         }
         let kept = retried("the file", async || subject.client.file_get(&id, "SOUL.md").await).await?.unwrap().text;
@@ -347,53 +356,54 @@ async fn a_file_that_a_kill_cut_off_is_the_old_or_the_new_one(gateway: &mut Open
     }
 }
 
-async fn a_removal_that_a_kill_cut_off_at_once_is_made(gateway: &mut OpenClaw) -> Result<(), Failure> {
-    removed_in_spite_of_a_kill(gateway, AT_ONCE).await
+async fn a_removal_interrupted_early_by_a_kill_is_completed(gateway: &mut OpenClaw) -> Result<(), Failure> {
+    check_interrupted_removal(gateway, EARLY_KILL).await
 }
 
-async fn a_removal_that_a_kill_cut_off_later_is_made_although_the_gateway_may_need_help(
+async fn a_removal_interrupted_late_by_a_kill_is_completed_after_the_documented_remedy(
     gateway: &mut OpenClaw,
 ) -> Result<(), Failure> {
-    removed_in_spite_of_a_kill(gateway, IN_A_REMOVAL).await
+    check_interrupted_removal(gateway, LATE_KILL).await
 }
 
-async fn removed_in_spite_of_a_kill(gateway: &mut OpenClaw, after: Duration) -> Result<(), Failure> {
-    let subject = quiet(gateway).await?;
-    let mut aim = Aim::at(after);
+async fn check_interrupted_removal(gateway: &mut OpenClaw, after: Duration) -> Result<(), Failure> {
+    let subject = settled_client(gateway).await?;
+    let mut timing = KillTiming::at(after);
     loop {
         let id = subject.agent().await?.id;
         subject.client.session_label(&format!("agent:{id}:main"), "one").await?;
         settled(&subject).await?;
         let others = gateway.agents()?.len() - 1;
-        let kill = killed_in(gateway, &mut aim, ready(()), subject.client.agent_delete(&id, true)).await?;
-        if kill != Kill::None
+        let kill = kill_during(gateway, &mut timing, ready(()), subject.client.agent_delete(&id, true)).await?;
+        if kill != KillResult::None
             && let Err(error) = gateway.boot().await
         {
-            follow_the_advice(gateway, &id, &error).await?;
+            apply_remedy(gateway, &id, &error).await?;
         }
-        if kill != Kill::Request {
+        if kill != KillResult::Request {
             continue;
         }
         let deleted = retried("the removal", async || subject.client.agent_delete(&id, true).await).await?;
         assert!(matches!(deleted, Deleted::Removed(_) | Deleted::Absent));
         let agents = gateway.agents()?;
         assert!(!agents.contains(&id) && agents.len() == others, "{agents:?}");
-        let left: Vec<_> = std::fs::read_dir(state(gateway, &id)).into_iter().flatten().flatten().collect();
+        let left: Vec<_> =
+            std::fs::read_dir(agent_state_folder(gateway, &id)).into_iter().flatten().flatten().collect();
         assert!(left.is_empty(), "{left:?}");
         return Ok(());
     }
 }
 
-/// What the condition of the AgentGateway says that helps a gateway that exits with 78 at each boot, and how to tell.
-async fn follow_the_advice(gateway: &mut OpenClaw, id: &str, error: &Failure) -> Result<(), Failure> {
-    // Its end does not name the agent always: a line for each migration that was not made comes after the one that does.
+/// Takes the steps of docs/troubleshooting.md for a gateway that exits with status 78 at each boot.
+async fn apply_remedy(gateway: &mut OpenClaw, id: &str, error: &Failure) -> Result<(), Failure> {
+    // The end of the log may not name the agent: a line for each skipped migration follows the line with the agent.
     let log = std::fs::read_to_string(gateway.home().join("openclaw.log"))?;
-    let told =
+    let is_that_failure =
         log.contains("Skipped agent database migration") && log.contains(&format!("unavailable while agent {id} "));
-    assert!(told && error.to_string().contains("exit status: 78"), "{error}\n\nthe whole log:\n{log}");
+    assert!(is_that_failure && error.to_string().contains("exit status: 78"), "{error}\n\nthe whole log:\n{log}");
     let mut config = gateway.config()?;
     config["agents"]["entries"].as_object_mut().map(|entries| entries.remove(id));
     std::fs::write(gateway.home().join(".openclaw/openclaw.json"), config.to_string())?;
-    std::fs::rename(state(gateway, id), gateway.home().join(format!("moved-{id}")))?;
+    std::fs::rename(agent_state_folder(gateway, id), gateway.home().join(format!("moved-{id}")))?;
     gateway.boot().await
 }

@@ -17,8 +17,8 @@ use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{FileLink, Simulator};
 use url::Url;
 
-/// How long anything may take: for a minute older gateways may take no more config writes.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// The limit of a step. Older gateways may accept no config writes for a minute.
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Counts requests by method.
 #[derive(Debug, Default)]
@@ -34,9 +34,9 @@ impl Meter for Counts {
     }
 }
 
-struct Simulated(Simulator);
+struct SimulatorDial(Simulator);
 
-impl Dial for Simulated {
+impl Dial for SimulatorDial {
     fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         Box::pin(async { Ok(Box::new(self.0.connect()?) as Box<dyn ByteStream>) })
     }
@@ -51,26 +51,26 @@ pub(crate) struct Subject {
     host: Host,
 }
 
-/// Where the workspaces of a gateway are.
+/// The location of a gateway's workspaces.
 #[derive(Clone)]
 enum Host {
     Simulated(Simulator),
-    /// The home directory.
+    /// The home directory of the gateway.
     Real(PathBuf),
 }
 
 impl Subject {
     pub(crate) async fn simulated(simulator: Simulator) -> Result<Self, Failure> {
         let host = Host::Simulated(simulator.clone());
-        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(Simulated(simulator)), host).await
+        Self::connect("ws://simulator", Auth::Token("token".into()), Arc::new(SimulatorDial(simulator)), host).await
     }
 
     pub(crate) async fn real(gateway: &OpenClaw) -> Result<Self, Failure> {
-        Self::real_by(gateway, Auth::Token(gateway.token().into())).await
+        Self::real_with_auth(gateway, Auth::Token(gateway.token().into())).await
     }
 
-    /// The same, with what the gateway asks for.
-    pub(crate) async fn real_by(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
+    /// The same with this credential.
+    pub(crate) async fn real_with_auth(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
         let host = Host::Real(gateway.home().to_owned());
         Self::connect(&gateway.url(), auth, Arc::new(Network), host).await
     }
@@ -79,47 +79,47 @@ impl Subject {
         Self::open(settings(url, auth)?, dial, host).await
     }
 
-    /// Another client of the same gateway.
-    pub(crate) async fn another(&self) -> Result<Self, Failure> {
+    /// A second client of the same gateway.
+    pub(crate) async fn second_client(&self) -> Result<Self, Failure> {
         Self::open(self.settings.clone(), Arc::clone(&self.dial), self.host.clone()).await
     }
 
     async fn open(settings: ConnectionSettings, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
         let counts = Arc::new(Counts::default());
         let client = GatewayClient::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
-        // Other agents are left as they are.
+        // The heartbeats of other agents stay unchanged.
         client.claim_heartbeats(HeartbeatClaims::default());
         let mut link = client.link();
-        tokio::time::timeout(PATIENCE, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
+        tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial, host };
         subject.until("the roster", |_| true).await?;
         Ok(subject)
     }
 
-    /// Requests of a method so far.
+    /// The number of requests of a method so far.
     pub(crate) fn count(&self, method: &str) -> usize {
         self.counts.0.lock().unwrap().get(method).copied().unwrap_or_default()
     }
 
-    /// The inventory as it is now, or once the gateway is back from a restart.
+    /// The current inventory, or the first one after a restart.
     pub(crate) async fn inventory(&self) -> Result<Arc<Inventory>, Failure> {
         self.until("the roster", |_| true).await
     }
 
-    /// What the gateway has of an agent.
+    /// The inventory's row of an agent.
     pub(crate) async fn row(&self, id: &str) -> Result<AgentRow, Failure> {
         let row = self.inventory().await?.agents.get(id).cloned();
         Ok(row.ok_or_else(|| format!("the gateway does not have {id}"))?)
     }
 
-    /// Waits for something to be seen in the inventory.
+    /// Waits until the inventory matches.
     pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Inventory) -> bool) -> Result<Arc<Inventory>, Failure> {
-        let missing = || format!("{what}: not within {PATIENCE:?}: {:?}", self.client.inventory().borrow());
-        Ok(self.sees(PATIENCE, seen).await?.ok_or_else(missing)?)
+        let missing = || format!("{what}: not within {STEP_TIMEOUT:?}: {:?}", self.client.inventory().borrow());
+        Ok(self.seen_within(STEP_TIMEOUT, seen).await?.ok_or_else(missing)?)
     }
 
-    /// The inventory in which something is seen, if it is in this time.
-    pub(crate) async fn sees(
+    /// The inventory that matches within this time, if any.
+    pub(crate) async fn seen_within(
         &self,
         time: Duration,
         seen: impl Fn(&Inventory) -> bool,
@@ -132,7 +132,7 @@ impl Subject {
         }
     }
 
-    /// Leaves entries for the next config write and waits until the gateway has applied them.
+    /// Submits entries and waits until the gateway has applied them.
     pub(crate) async fn register(&self, entries: &[AgentEntry]) -> Result<(), Failure> {
         for entry in entries {
             self.client.submit(entry.clone());
@@ -146,7 +146,7 @@ impl Subject {
         })
         .await
         .map_err(|error| format!("{error}; {:?}", self.client.writes().borrow()))?;
-        // A new agent takes files a moment after the roster shows it.
+        // A new agent accepts files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;
         }
@@ -154,14 +154,14 @@ impl Subject {
     }
 
     async fn until_files(&self, id: &str) -> Result<(), Failure> {
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + STEP_TIMEOUT;
         loop {
             match self.client.files_list(id).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_not_found() && tokio::time::Instant::now() < end => {
                     self.client.resync().await;
                 }
-                // The config write that made the agent restarts an old gateway.
+                // On an old gateway, the config write with the new agent causes a restart.
                 Err(CallError::Interrupted | CallError::NotConnected) if tokio::time::Instant::now() < end => {
                     self.inventory().await?;
                 }
@@ -171,23 +171,23 @@ impl Subject {
     }
 
     /// Writes a file in an agent's workspace on the gateway's disk.
-    pub(crate) fn put(&self, agent: &AgentEntry, name: &str, content: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write_file(&self, agent: &AgentEntry, name: &str, content: &[u8]) -> Result<(), Failure> {
         match &self.host {
             Host::Simulated(simulator) => simulator.edit_bytes(&agent.id, name, Some(content)),
             Host::Real(home) => {
-                let path = Self::make_room(home, agent, name)?;
+                let path = Self::vacant_path(home, agent, name)?;
                 std::fs::write(path, content)?;
             }
         }
         Ok(())
     }
 
-    /// Puts a link in the place of a file in an agent's workspace.
-    pub(crate) fn link(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
+    /// Puts a link in place of a file in an agent's workspace.
+    pub(crate) fn link_file(&self, agent: &AgentEntry, name: &str, link: FileLink) -> Result<(), Failure> {
         match &self.host {
             Host::Simulated(simulator) => simulator.link_file(&agent.id, name, link),
             Host::Real(home) => {
-                let path = Self::make_room(home, agent, name)?;
+                let path = Self::vacant_path(home, agent, name)?;
                 let target = home.join(format!("outside-{}-{name}", agent.id));
                 std::fs::write(&target, "theirs")?;
                 match link {
@@ -199,8 +199,8 @@ impl Subject {
         Ok(())
     }
 
-    /// The path of a workspace file where nothing stands now.
-    fn make_room(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
+    /// The path of a workspace file, after a removal of what is there.
+    fn vacant_path(home: &Path, agent: &AgentEntry, name: &str) -> Result<PathBuf, Failure> {
         let path = home.join(agent.workspace.trim_start_matches("~/")).join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
@@ -208,9 +208,9 @@ impl Subject {
         }
     }
 
-    /// An agent that is registered.
+    /// A registered agent.
     pub(crate) async fn agent(&self) -> Result<AgentEntry, Failure> {
-        let entry = entry();
+        let entry = new_entry();
         self.register(std::slice::from_ref(&entry)).await?;
         Ok(entry)
     }
@@ -229,19 +229,19 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
     })
 }
 
-/// Why a real gateway does not let in who comes with this.
-pub(crate) async fn refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
+/// The refusal of a real gateway to a client with this credential.
+pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
     let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
     let mut link = client.link();
     let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
-    match &*tokio::time::timeout(PATIENCE, refused).await?? {
+    match &*tokio::time::timeout(STEP_TIMEOUT, refused).await?? {
         ConnectionState::Refused(refusal) => Ok(refusal.kind.clone()),
-        other => Err(format!("it was not refused: {other:?}").into()),
+        other => Err(format!("the connection was not refused: {other:?}").into()),
     }
 }
 
-/// The entry of an agent that no gateway has had yet.
-pub(crate) fn entry() -> AgentEntry {
+/// The entry of an agent with a new id.
+pub(crate) fn new_entry() -> AgentEntry {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let id = format!("mc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     AgentEntry {

@@ -1,4 +1,4 @@
-//! What the real gateways were seen to do, as the table of `docs/compatibility.md`.
+//! The observed behaviour of the real gateways, as the table of `docs/compatibility.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,12 +10,12 @@ use muster_harness::Failure;
 
 use crate::subject::Subject;
 
-/// Set to `write`, the table is written into the document and not compared with it.
-const VARIABLE: &str = "MUSTER_COMPATIBILITY";
+/// With the value `write`, the table is written into the document instead of compared with it.
+const WRITE_VARIABLE: &str = "MUSTER_COMPATIBILITY";
 const BEGIN: &str = "<!-- printed by the contract tests -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// What a gateway showed of itself.
+/// The observed properties of a gateway.
 #[derive(Clone, Debug, Default)]
 struct Facts {
     announced: String,
@@ -26,7 +26,7 @@ struct Facts {
     main_session_delete: bool,
 }
 
-/// Filled by the tests as they end.
+/// The results of the finished tests.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Mutex<Rows>);
 
@@ -37,8 +37,8 @@ struct Rows {
 }
 
 impl Table {
-    /// Takes what a gateway of this version has shown.
-    pub(crate) fn see(&self, version: &'static str, subject: &Subject) {
+    /// Records the properties of a gateway of this version.
+    pub(crate) fn record_facts(&self, version: &'static str, subject: &Subject) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = rows.facts.entry(version).or_default();
         if let ConnectionState::Up(hello) = &*subject.client.link().borrow() {
@@ -57,8 +57,8 @@ impl Table {
         }
     }
 
-    /// A test has passed on a gateway of this version.
-    pub(crate) fn pass(&self, version: &'static str, test: &'static str) {
+    /// Records that a test has passed on a gateway of this version.
+    pub(crate) fn record_pass(&self, version: &'static str, test: &'static str) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rows.passed.entry(test).or_default().insert(version);
     }
@@ -69,11 +69,11 @@ impl Table {
         println!("\n{}", rows.table(&[version], tests));
     }
 
-    /// Compares the table with the document, when every one of `tests` has passed on all of `versions`: a run of some of the
-    /// tests says nothing about the others.
+    /// Compares the table with the document if every one of `tests` has passed on all of `versions`: a partial run says nothing
+    /// about the other tests.
     ///
     /// # Errors
-    /// They differ; or the document has no place for the table.
+    /// The table differs from the document, or the document has no place for the table.
     pub(crate) fn compare(&self, versions: &[&'static str], tests: &[&'static str]) -> Result<(), Failure> {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = |test: &&'static str| {
@@ -92,10 +92,12 @@ impl Table {
             Some((head, old, tail))
         };
         let (head, old, tail) = place().ok_or("docs/compatibility.md has no place for the table")?;
-        if std::env::var(VARIABLE).is_ok_and(|value| value == "write") {
+        if std::env::var(WRITE_VARIABLE).is_ok_and(|value| value == "write") {
             std::fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}"))?;
         } else if old != table {
-            return Err(format!("docs/compatibility.md is not the table above; write it with {VARIABLE}=write").into());
+            return Err(
+                format!("docs/compatibility.md is not the table above; write it with {WRITE_VARIABLE}=write").into()
+            );
         }
         Ok(())
     }
@@ -112,13 +114,13 @@ impl Rows {
         row("OpenClaw", &str::to_owned);
         row("---", &|_| "---".to_owned());
         let of = |version: &str| self.facts.get(version).cloned().unwrap_or_default();
-        row("says that it is", &|v| of(v).announced);
+        row("announced version", &|v| of(v).announced);
         row("protocol", &|v| of(v).protocol.to_string());
-        row("roster in its config", &|v| of(v).roster.to_owned());
-        row("workspace files that it takes, of ten", &|v| of(v).accepted.len().to_string());
-        row("the others are folded into AGENTS.md", &|v| folded(&of(v).accepted));
-        row("gives hashes of files and takes them as a precondition", &|v| word(of(v).file_hashes));
-        row("an agent's main session is deleted on its own", &|v| word(of(v).main_session_delete));
+        row("roster in the config", &|v| of(v).roster.to_owned());
+        row("accepted workspace files, of ten", &|v| of(v).accepted.len().to_string());
+        row("files folded into AGENTS.md", &|v| folded(&of(v).accepted));
+        row("file hashes, also as a precondition", &|v| yes_no(of(v).file_hashes));
+        row("separate deletion of a main session", &|v| yes_no(of(v).main_session_delete));
         for test in tests {
             let passed = self.passed.get(test).cloned().unwrap_or_default();
             row(&test.replace('_', " "), &|version| if passed.contains(version) { "passed" } else { "" }.to_owned());
@@ -127,8 +129,8 @@ impl Rows {
     }
 }
 
-fn word(so: bool) -> String {
-    if so { "yes" } else { "no" }.to_owned()
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
 }
 
 fn folded(accepted: &BTreeSet<String>) -> String {

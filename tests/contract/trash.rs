@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::subject::Subject;
 use crate::{NEWEST, failed};
 
-const NAME: &str = "what_a_deletion_leaves_is_told_and_a_later_one_goes_through_with_it";
+const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
 
 pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
     let simulated = Trial::test(format!("simulator {NEWEST}: {NAME}"), || {
@@ -36,7 +36,7 @@ async fn on_simulator() -> Result<(), Failure> {
         simulator.repair_trash();
         Ok(())
     };
-    told(&subject, block, repair).await
+    check_leftovers(&subject, block, repair).await
 }
 
 async fn on_real() -> Result<(), Failure> {
@@ -44,10 +44,10 @@ async fn on_real() -> Result<(), Failure> {
     let gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
     let trash = gateway.home().join(".Trash");
     let block = || Ok(std::fs::write(&trash, "no folder")?);
-    told(&Subject::real(&gateway).await?, block, || Ok(std::fs::remove_file(&trash)?)).await
+    check_leftovers(&Subject::real(&gateway).await?, block, || Ok(std::fs::remove_file(&trash)?)).await
 }
 
-async fn told(
+async fn check_leftovers(
     gateway: &Subject,
     block: impl FnOnce() -> Result<(), Failure>,
     repair: impl FnOnce() -> Result<(), Failure>,
@@ -56,25 +56,25 @@ async fn told(
     gateway.client.file_set(&agent.id, "SOUL.md", "text", None).await?;
     gateway.client.session_label(&format!("agent:{}:main", agent.id), "A label").await?;
     block()?;
-    // The first time, and a second one that finds it gone from the config.
+    // The first deletion, and a second one after the config entry is gone.
     for _ in 0..2 {
-        let left = removed(gateway, &agent.id).await?;
+        let left = delete(gateway, &agent.id).await?;
         let workspace = left.paths.iter().find(|left| left.path.ends_with(agent.workspace.trim_start_matches('~')));
-        let workspace = workspace.ok_or_else(|| format!("{} is not named: {left:?}", agent.workspace))?;
+        let workspace = workspace.ok_or_else(|| format!("{} is not reported: {left:?}", agent.workspace))?;
         assert!(!workspace.reason.is_empty() && !left.sessions, "{left:?}");
     }
     let error = gateway.client.agent_create(&agent.id, &agent.workspace).await.unwrap_err();
     assert!(error.to_string().contains("deletion cleanup is still pending"), "{error}");
     repair()?;
-    let left = removed(gateway, &agent.id).await?;
+    let left = delete(gateway, &agent.id).await?;
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(gateway.client.agent_delete(&agent.id, true).await?, Deleted::Absent);
     Ok(())
 }
 
-async fn removed(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
+async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
     match gateway.client.agent_delete(id, true).await? {
         Deleted::Removed(left) => Ok(left),
-        Deleted::Absent => Err(format!("{id} was not there").into()),
+        Deleted::Absent => Err(format!("the gateway did not have {id}").into()),
     }
 }

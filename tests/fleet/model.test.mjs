@@ -1,4 +1,4 @@
-// What the page decides, by value.
+// The decisions of the page, by value.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -17,18 +17,18 @@ const matches = (item, query) => {
   return model.matchesRest(item, filter, model.searchText(item)) && model.matchesPhase(item, filter);
 };
 
-test('a filter survives the way through the address', () => {
+test('a filter survives a round trip through the URL', () => {
   for (const query of ['', '?phase=failed,active', '?board=b1&gateway=g1&role=Lead&q=a+b%26c', '?agent=u1&q=x']) {
     const id = new URLSearchParams(query).get('agent') ?? '';
     assert.equal(model.writeQuery(model.readFilter(query), id), query);
   }
 });
 
-test('a phase that does not exist is passed over', () => {
+test('an unknown phase is ignored', () => {
   assert.equal(model.isFiltered(model.readFilter('?phase=flying')), false);
 });
 
-test('each part of a filter counts, and so does every word of the text', () => {
+test('a filter requires each of its parts and every word of the text', () => {
   const item = agent({ current_task_id: 'T-7', message: 'Fix it' });
   for (const query of ['', '?phase=active', '?phase=idle,active', '?board=b1', '?gateway=g1', '?role=Worker', '?q=t-7+FIX', '?q=fleet/dev']) {
     assert.ok(matches(item, query), query);
@@ -38,7 +38,7 @@ test('each part of a filter counts, and so does every word of the text', () => {
   }
 });
 
-test('agents stand under their board, main agents under their gateway, lost ones by themselves', () => {
+test('agents are grouped by board, main agents by gateway, and agents without either by name', () => {
   const group = (more) => model.groupOf(agent(more));
   assert.deepEqual([group().kind, group().name], ['Board', 'Ops']);
   const main = group({ board_id: null, board_name: null, is_gateway_main: true });
@@ -50,12 +50,12 @@ test('agents stand under their board, main agents under their gateway, lost ones
   assert.deepEqual(sorted.map((g) => g.name), ['openclaw', 'Ops', 'elsewhere']);
 });
 
-test('the lead stands first, the others by name with numbers as numbers', () => {
+test('the lead comes first and the others by name in natural order', () => {
   const items = [agent({ name: 'a10' }), agent({ name: 'a9' }), agent({ name: 'z', is_board_lead: true })];
   assert.deepEqual(items.sort(model.compareAgents).map((i) => i.name), ['z', 'a9', 'a10']);
 });
 
-test('a time is told in the unit in which people think of it', () => {
+test('a time is shown in its natural unit', () => {
   const now = Date.parse('2026-05-01T12:00:00Z');
   const before = (seconds) => model.ago(new Date(now - seconds * 1000).toISOString(), now);
   assert.deepEqual([0, 12, 59, 60, 3599, 3600, 86_400 * 3, -90].map(before), [
@@ -64,7 +64,7 @@ test('a time is told in the unit in which people think of it', () => {
   assert.deepEqual([model.ago(null, now), model.ago('soon', now)], ['never', 'soon']);
 });
 
-test('what to do next is what is not well, the worst first, and each message once', () => {
+test('next steps list bad conditions by severity and each message once', () => {
   const steps = model.nextSteps([
     condition('Paused', 'False'),
     condition('SessionReady', 'Unknown'),
@@ -78,61 +78,61 @@ test('what to do next is what is not well, the worst first, and each message onc
   assert.deepEqual(steps.map((s) => s.type), ['Stalled', 'TokenIssued', 'SessionReady', 'CheckedIn']);
 });
 
-test('an agent that is well has nothing to do next', () => {
+test('a healthy agent has no next steps', () => {
   const well = ['Ready', 'Registered', 'CheckedIn'].map((type) => condition(type, 'True'));
   assert.deepEqual(model.nextSteps([...well, condition('Paused', 'False'), condition('CheckedIn', 'False', 'NotWoken')]), []);
 });
 
-test('being paused or at work is no failure', () => {
+test('Paused and Reconciling are no failures', () => {
   assert.deepEqual([condition('Paused', 'True'), condition('Reconciling', 'True'), condition('Stalled', 'True')].map(model.tone), [
     'note', 'note', 'bad',
   ]);
 });
 
-test('a file says what became of it, also in a state of a later version', () => {
+test('a file shows its state, even an unknown one', () => {
   assert.equal(model.fileState({ state: 'Folded', into: 'AGENTS.md' }).text, 'Folded into AGENTS.md');
   assert.equal(model.fileState({ state: 'TooLarge' }).tone, 'bad');
   assert.deepEqual(model.fileState({ state: 'Shiny' }), { text: 'Shiny', tone: 'unknown', hint: '' });
 });
 
-test('what the API says becomes a sentence', () => {
+test('an API message becomes a sentence', () => {
   assert.deepEqual(['the token has ended', 'Ended.'].map(model.sentence), ['The token has ended.', 'Ended.']);
 });
 
-test('a name cannot become a command', () => {
+test('a name in a command is quoted', () => {
   const texts = model.commands({ namespace: 'fleet', resource_name: "x'; rm -rf $HOME" }).map((c) => c.text);
   assert.equal(texts[0], `kubectl -n fleet describe agent 'x'\\''; rm -rf $HOME'`);
   const plain = model.commands({ namespace: 'fleet', resource_name: 'one' }).map((c) => c.text);
   assert.ok(plain.includes(`kubectl -n fleet annotate --overwrite agent one muster.dev/rotate-requested-at="$(date -u +%FT%TZ)"`));
 });
 
-test('settings are read as lines, and what is not set is left out', () => {
+test('settings become lines without unset fields', () => {
   const lines = model.settings({ role: 'Dev', tone: null, expertise: ['a', 'b'], extra: { team_name: 'X' }, activeHours: { start: '8' }, enabled: false });
   assert.deepEqual(lines.map((l) => `${l.label} = ${l.text}`), [
     'Role = Dev', 'Expertise = a, b', 'Extra: team name = X', 'Active hours: start = 8', 'Enabled = no',
   ]);
 });
 
-test('a token is taken as people paste it', () => {
+test('a pasted token is trimmed and validated', () => {
   assert.equal(readToken('  Bearer abc.def \n'), 'abc.def');
   assert.deepEqual(['', 'a b', 'ä'].map(readToken), [null, null, null]);
 });
 
-test('many changes are told once a frame, and what is deleted is gone', () => {
+test('changes are published once per frame and deleted agents are removed', () => {
   const frames = [];
-  const told = [];
-  const fleet = new Fleet((ids) => told.push([...ids]), (work) => frames.push(work));
+  const published = [];
+  const fleet = new Fleet((ids) => published.push([...ids]), (work) => frames.push(work));
   fleet.put(agent({ id: 'a' }));
   fleet.put(agent({ id: 'b' }));
   fleet.put(agent({ id: 'a', status: 'idle' }));
   assert.equal(frames.length, 1);
   frames.pop()();
-  assert.deepEqual(told.pop(), ['a', 'b']);
+  assert.deepEqual(published.pop(), ['a', 'b']);
   fleet.put(agent({ id: 'a', status: 'deleted' }));
   assert.deepEqual([...fleet.agents.keys()], ['b']);
 });
 
-test('a complete list says who is gone, an incomplete one does not', () => {
+test('only a complete list removes missing agents', () => {
   const fleet = new Fleet(() => {}, () => 1);
   fleet.put(agent({ id: 'a' }));
   fleet.list(new Map([['b', agent({ id: 'b' })]]), false);

@@ -1,4 +1,4 @@
-// The stream: events out of chunks, and connections out of connections.
+// The stream: events from chunks, and reconnects.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -16,7 +16,7 @@ test('an event has a type, an id and its data', () => {
   assert.deepEqual(parse('event: agent\nid: 7\ndata: {"a":1}\n\n'), [{ type: 'agent', id: '7', data: '{"a":1}' }]);
 });
 
-test('an event is the same wherever the chunks end', () => {
+test('chunk boundaries do not change an event', () => {
   for (const end of ['\n', '\r\n', '\r']) {
     const text = ['event: agent', 'id: 7', 'data: one', 'data: two', '', 'data:three', '', ''].join(end);
     const whole = parse(text);
@@ -28,36 +28,36 @@ test('an event is the same wherever the chunks end', () => {
   }
 });
 
-test('comments, unknown fields and events without data are passed over', () => {
+test('comments, unknown fields and events without data are ignored', () => {
   assert.deepEqual(parse(': keep-alive\n\nevent: agent\n\nretry: 5\nnonsense\ndata: x\n\n').map((e) => [e.type, e.data]), [
     ['message', 'x'],
   ]);
 });
 
-test('only the first space after the colon is no part of the data', () => {
+test('one space after the colon is removed', () => {
   assert.deepEqual(parse('data:  a: b\n\n').map((e) => e.data), [' a: b']);
 });
 
-test('the id stays until another one comes, and one with a NUL does not count', () => {
+test('an id lasts until the next id, and an id with a NUL is ignored', () => {
   assert.deepEqual(parse('id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\n').map((e) => e.id), ['1', '1', '1', '']);
 });
 
-test('what a broken connection left half-finished is forgotten, its id is not', () => {
+test('a reset discards the incomplete event and keeps the last id', () => {
   const events = [];
   const parser = new EventParser((event) => events.push(event));
   parser.push('id: 3\ndata: a\n\nid: 4\ndata: ha');
-  assert.equal(parser.lastEventId, '3', 'event 4 has not come');
+  assert.equal(parser.lastEventId, '3', 'event 4 is incomplete');
   parser.reset();
   parser.push('data: b\n\n');
   assert.deepEqual(events.map((e) => [e.id, e.data]), [['3', 'a'], ['3', 'b']]);
 });
 
-test('the wait grows, is never longer than 30 s, and is less by chance', () => {
+test('the backoff grows to 30 s, with up to 50 % jitter', () => {
   assert.deepEqual([0, 1, 2, 3, 4, 5, 50].map((n) => backoff(n, () => 1)), [1000, 2000, 4000, 8000, 16000, 30000, 30000]);
   assert.deepEqual([0, 50].map((n) => backoff(n, () => 0)), [500, 15000]);
 });
 
-/** Follows a script of attempts, each a list of chunks or an error, and tells what was seen. */
+/** Follows a script of attempts, each a list of chunks or an error, and returns what was seen. */
 async function play(attempts) {
   const stop = new AbortController();
   const seen = { ids: [], events: [], states: [], waits: [] };
@@ -78,7 +78,7 @@ async function play(attempts) {
   return { seen, following };
 }
 
-test('a stream that ends is opened again where it ended', async () => {
+test('an ended stream is reopened at its last event id', async () => {
   const { seen, following } = await play([['id: 1\ndata: a\n\n'], ['id: 2\ndata: b\n\n']]);
   await following;
   assert.deepEqual(seen.events, ['a', 'b']);
@@ -86,7 +86,7 @@ test('a stream that ends is opened again where it ended', async () => {
   assert.deepEqual(seen.states.slice(0, 4), ['connecting', 'live', 'waiting', 'connecting']);
 });
 
-test('the wait grows while nothing comes and begins anew when something does', async () => {
+test('the backoff grows without events and is reset by an event', async () => {
   const down = new Error('down');
   const { seen, following } = await play([down, down, [], ['data: a\n\n'], down]);
   await following;
@@ -94,19 +94,19 @@ test('the wait grows while nothing comes and begins anew when something does', a
   assert.ok(seen.states.includes('waiting: down'));
 });
 
-test('an error that is final ends it', async () => {
+test('a final error ends the stream', async () => {
   const { following } = await play([Object.assign(new Error('who?'), { final: true })]);
   await assert.rejects(following, /who\?/);
 });
 
-test('a character that two chunks share is one character', async () => {
+test('a character split over two chunks is decoded', async () => {
   const bytes = Buffer.from('data: é\n\n', 'utf8').toString('latin1');
   const { seen, following } = await play([[bytes.slice(0, 7), bytes.slice(7)]]);
   await following;
   assert.deepEqual(seen.events, ['é']);
 });
 
-test('a connection on which nothing comes is given up', async () => {
+test('a silent connection is closed', async () => {
   const stop = new AbortController();
   let opened = 0;
   await follow({

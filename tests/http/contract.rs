@@ -1,4 +1,4 @@
-//! The description of the API and the API say the same.
+//! The API matches `openapi.json`.
 
 use std::collections::BTreeSet;
 
@@ -7,36 +7,36 @@ use axum::http::{Request, StatusCode};
 use muster::http::people;
 use serde_json::{Value, json};
 
-use crate::access::Allowed;
 use crate::memory::MemoryStore;
+use crate::memory_rbac::MemoryRbac;
 use crate::rig::{ADMIN, Rig, answer};
 
-/// The routes that agents call.
-const OF_AGENTS: [&str; 3] = ["/api/v1/agents/{id}/heartbeat", "/api/v1/agent/heartbeat", "/api/v1/agent/healthz"];
+/// The routes of the API for agents.
+const AGENT_ROUTES: [&str; 3] = ["/api/v1/agents/{id}/heartbeat", "/api/v1/agent/heartbeat", "/api/v1/agent/healthz"];
 
 fn document() -> Value {
     serde_json::from_str(people::OPENAPI).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_document_has_every_route_with_every_method_and_no_other() {
+async fn the_openapi_document_lists_exactly_the_served_routes_and_methods() {
     let rig = Rig::new();
     let document = document();
     let described: BTreeSet<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let routed: BTreeSet<_> = people::paths::<MemoryStore, Allowed>().into_iter().chain(OF_AGENTS).collect();
+    let routed: BTreeSet<_> = people::paths::<MemoryStore, MemoryRbac>().into_iter().chain(AGENT_ROUTES).collect();
     assert_eq!(described, routed);
     for path in described {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let request = Request::builder().method(method).uri(path.replace("{id}", "x"));
             let status = rig.send(request.body(Body::empty()).unwrap()).await.status();
-            let there = document["paths"][path].get(method.to_lowercase()).is_some();
-            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, there, "{method} {path}: {status}");
+            let described_method = document["paths"][path].get(method.to_lowercase()).is_some();
+            assert_eq!(status != StatusCode::METHOD_NOT_ALLOWED, described_method, "{method} {path}: {status}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_document_is_served_to_anybody() {
+async fn the_openapi_document_is_served_without_authentication() {
     let rig = Rig::new();
     let served = answer(rig.send(Request::get("/openapi.json").body(Body::empty()).unwrap()).await).await;
     assert_eq!(
@@ -47,7 +47,7 @@ async fn the_document_is_served_to_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_has_the_fields_that_the_document_says() {
+async fn each_object_has_the_required_fields_of_its_schema() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let fields = |schema: &str| {
@@ -64,7 +64,7 @@ async fn an_agent_has_the_fields_that_the_document_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_is_wrong_the_answer_is_json() {
+async fn every_error_response_is_json() {
     let rig = Rig::new();
     for (method, path, status) in [
         ("GET", "/nothing", 404),

@@ -1,4 +1,4 @@
-//! Who sees what, and how it is narrowed.
+//! Visibility and filters of the lists.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use url::Url;
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER, answer};
 
 #[tokio::test(start_paused = true)]
-async fn without_a_token_that_kubernetes_knows_nobody_is_let_in() {
+async fn a_missing_or_unknown_token_gets_401() {
     let rig = Rig::new();
     for path in ["/api/v1/agents", "/api/v1/agents/stream", "/api/v1/agents/x", "/api/v1/boards", "/api/v1/gateways"] {
         let bare = answer(rig.send(Request::get(path).body(Body::empty()).unwrap()).await).await;
@@ -32,7 +32,7 @@ async fn without_a_token_that_kubernetes_knows_nobody_is_let_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_which_right_is_missing() {
+async fn a_forbidden_request_names_the_missing_permission() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let all = rig.get(STRANGER, "/api/v1/agents").await;
@@ -56,7 +56,7 @@ async fn who_may_not_is_told_which_right_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kubernetes_that_does_not_answer_is_told_in_time() {
+async fn a_silent_kubernetes_api_gets_503_in_time() {
     let rig = Rig::new();
     *rig.access.silent.lock().unwrap() = true;
     let late = rig.get(ADMIN, "/api/v1/agents").await;
@@ -64,7 +64,7 @@ async fn a_kubernetes_that_does_not_answer_is_told_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_has_the_namespaces_that_the_caller_may_list() {
+async fn a_list_shows_only_namespaces_that_the_user_may_list() {
     let rig = Rig::new();
     rig.worker("fleet", "mine");
     rig.worker("other", "theirs");
@@ -77,7 +77,7 @@ async fn a_list_has_the_namespaces_that_the_caller_may_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn boards_and_gateways_are_named_by_uid_by_name_or_by_both() {
+async fn a_filter_accepts_uid_name_and_namespaced_name() {
     let rig = Rig::new();
     rig.worker("fleet", "on-ops");
     rig.worker("other", "elsewhere");
@@ -122,7 +122,7 @@ async fn pages_follow_each_other_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_is_told_with_everything_but_its_secrets() {
+async fn an_agent_is_shown_with_every_field_and_no_secret() {
     let rig = Rig::new();
     let profile = json!({ "role": "SRE", "communicationStyle": "brief", "extra": { "team": "infra" } });
     let spec = json!({ "boardRef": { "name": "ops" }, "role": "Lead", "displayName": "Lead Agent",
@@ -176,42 +176,42 @@ async fn an_agent_is_told_with_everything_but_its_secrets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kubernetes_is_asked_once_in_ten_seconds_and_a_failure_is_no_answer() {
+async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     let rig = Rig::new();
     for _ in 0..5 {
         assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     }
-    assert_eq!(*rig.access.asked.lock().unwrap(), (1, 1));
+    assert_eq!(*rig.access.review_counts.lock().unwrap(), (1, 1));
     rig.access.users.lock().unwrap().remove(ADMIN);
     tokio::time::advance(Duration::from_secs(10)).await;
-    *rig.access.down.lock().unwrap() = true;
+    *rig.access.unavailable.lock().unwrap() = true;
     let down = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((down.status, &down.headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
-    *rig.access.down.lock().unwrap() = false;
+    *rig.access.unavailable.lock().unwrap() = false;
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_half_of_the_agents() {
+async fn no_partial_list_is_served_before_the_caches_are_synced() {
     let rig = Rig::new();
-    rig.synced(false);
+    rig.set_synced(false);
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((answer.status, &answer.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("starting")));
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_read_with_the_callers_own_token() {
+async fn events_are_read_with_the_users_own_token() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}/events", rig.uid::<muster::api::Agent>("fleet", "a"));
-    let told = rig.get(ADMIN, &path).await;
-    assert_eq!((told.status, &told.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
+    let events = rig.get(ADMIN, &path).await;
+    assert_eq!((events.status, &events.json["items"][0]["reason"]), (StatusCode::OK, &json!("Woken")));
     assert_eq!(rig.get(VIEWER, &path).await.status, StatusCode::FORBIDDEN);
 }
 
-struct One(Simulator);
+struct SingleGateway(Simulator);
 
-impl Dial for One {
+impl Dial for SingleGateway {
     fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, std::io::Result<Box<dyn ByteStream>>> {
         let simulator = self.0.clone();
         Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
@@ -219,12 +219,13 @@ impl Dial for One {
 }
 
 #[tokio::test(start_paused = true)]
-async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gateway() {
+async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     let rig = Rig::new();
     let simulator = Simulator::new(Profile::v2026_9_6().with_token("secret"));
     let state = State::new(rig.store.clone());
     let inventories = state.inventories.clone();
-    let gateways = GatewayPool::new(Arc::new(One(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
+    let gateways =
+        GatewayPool::new(Arc::new(SingleGateway(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
     let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
     let link = gateways.ensure(&key, "x", || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
@@ -253,7 +254,7 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
 }
 
 #[tokio::test(start_paused = true)]
-async fn made_up_tokens_are_turned_away_before_kubernetes_is_asked() {
+async fn unknown_tokens_are_rate_limited_before_a_token_review() {
     let rig = Rig::new();
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);
     let mut last = StatusCode::OK;
@@ -261,9 +262,9 @@ async fn made_up_tokens_are_turned_away_before_kubernetes_is_asked() {
         last = rig.get(&format!("made-up-{n}"), "/api/v1/agents").await.status;
     }
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
-    let asked = rig.access.asked.lock().unwrap().0;
+    let asked = rig.access.review_counts.lock().unwrap().0;
     assert!(asked <= 62, "{asked}");
-    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "who is known comes through");
+    assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK, "a known user is not limited");
     let early = rig.get(VIEWER, "/api/v1/agents").await;
     assert_eq!((early.status, &early.headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()));
     tokio::time::advance(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! The HTTP API for people over an in-memory API and simulated gateways, under a paused clock.
+//! The HTTP API for people over Kubernetes in memory and simulated gateways, under a paused clock.
 
 #![allow(
     clippy::panic,
@@ -7,12 +7,12 @@
     reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
 )]
 
-mod access;
 mod contract;
 mod list;
-#[path = "../operator/memory.rs"]
-#[allow(dead_code, reason = "it is shared with the tests of the reconcilers, which need more of it")]
+#[path = "../controllers/memory.rs"]
+#[allow(dead_code, reason = "this API needs a part of it")]
 mod memory;
+mod memory_rbac;
 mod rig;
 mod stream;
 mod write;

@@ -24,16 +24,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::access::Allowed;
 use crate::memory::{InMemory, MemoryStore};
+use crate::memory_rbac::MemoryRbac;
 
-/// May do everything everywhere.
+/// A user with all permissions in all namespaces.
 pub(crate) const ADMIN: &str = "admin-token";
-/// May read in the namespace `fleet`.
+/// A user who may read in the namespace `fleet`.
 pub(crate) const VIEWER: &str = "viewer-token";
-/// May read and write in the namespace `fleet`.
+/// A user who may read and write in the namespace `fleet`.
 pub(crate) const EDITOR: &str = "editor-token";
-/// May do nothing.
+/// A user without permissions.
 pub(crate) const STRANGER: &str = "stranger-token";
 
 const KINDS: [ResourceKind; 3] = [ResourceKind::Agent, ResourceKind::Board, ResourceKind::Gateway];
@@ -59,7 +59,7 @@ impl Answer {
 
 pub(crate) struct Rig {
     pub(crate) store: MemoryStore,
-    pub(crate) access: Allowed,
+    pub(crate) access: MemoryRbac,
     pub(crate) feed: Arc<ChangeFeed>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) router: Router,
@@ -69,7 +69,7 @@ impl Rig {
     /// In `fleet`: gateway `gw`, boards `ops` and `web`. In `other`: gateway `gw`, board `ops`.
     pub(crate) fn new() -> Self {
         let store = MemoryStore::new();
-        let access = Allowed::new(store.clone());
+        let access = MemoryRbac::new(store.clone());
         let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
         access.users.lock().unwrap().extend(named);
         access.allow("admin", &ALL, &KINDS, "*");
@@ -106,13 +106,13 @@ impl Rig {
         self.store.apply::<K>(serde_json::from_value(object).unwrap());
     }
 
-    /// An Agent, and the feed is told.
+    /// Applies an Agent and updates the feed.
     pub(crate) fn agent(&self, namespace: &str, name: &str, spec: Value) {
         self.apply::<Agent>(namespace, name, spec);
-        self.tell(namespace, name, false);
+        self.update_feed(namespace, name, false);
     }
 
-    /// A worker of the board `ops`.
+    /// Applies a worker of the board `ops`.
     pub(crate) fn worker(&self, namespace: &str, name: &str) {
         self.agent(namespace, name, json!({ "boardRef": { "name": "ops" } }));
     }
@@ -126,19 +126,19 @@ impl Rig {
         K::table(&mut state)[&ObjectKey::new(namespace, name)].meta().uid.clone().unwrap()
     }
 
-    /// Sets the status of an Agent, and the feed is told.
+    /// Sets the status of an Agent and updates the feed.
     pub(crate) fn status(&self, namespace: &str, name: &str, status: Value) {
         let status = serde_json::from_value(status).unwrap();
         self.store.state().agents.get_mut(&ObjectKey::new(namespace, name)).unwrap().status = Some(status);
-        self.tell(namespace, name, false);
+        self.update_feed(namespace, name, false);
     }
 
-    /// What the watch does.
-    pub(crate) fn tell(&self, namespace: &str, name: &str, gone: bool) {
+    /// Updates the feed as the watch does.
+    pub(crate) fn update_feed(&self, namespace: &str, name: &str, gone: bool) {
         self.feed.update(&self.stored(namespace, name), gone);
     }
 
-    pub(crate) fn synced(&self, synced: bool) {
+    pub(crate) fn set_synced(&self, synced: bool) {
         self.probes.synced.store(synced, Ordering::Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! Changes of agents as they are streamed.
+//! The stream of agent changes.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
 
-/// What a stream says next.
+/// The next item of a stream.
 #[derive(Debug, PartialEq)]
-enum Said {
+enum StreamItem {
     Agent { id: String, name: String, status: String },
-    Alive,
+    KeepAlive,
     End,
 }
 
@@ -32,17 +32,17 @@ impl Reader {
         Self(response.into_body().into_data_stream())
     }
 
-    async fn next(&mut self) -> Said {
-        let Some(chunk) = self.0.next().await else { return Said::End };
+    async fn next(&mut self) -> StreamItem {
+        let Some(chunk) = self.0.next().await else { return StreamItem::End };
         let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
         if text.starts_with(':') {
-            return Said::Alive;
+            return StreamItem::KeepAlive;
         }
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         assert_eq!(field("event:"), "agent", "{text}");
         let data: Value = serde_json::from_str(field("data:")).unwrap();
-        let word = |name: &str| data["agent"][name].as_str().unwrap().to_owned();
-        Said::Agent { id: field("id:").to_owned(), name: word("name"), status: word("status") }
+        let text_field = |name: &str| data["agent"][name].as_str().unwrap().to_owned();
+        StreamItem::Agent { id: field("id:").to_owned(), name: text_field("name"), status: text_field("status") }
     }
 
     /// The names and states of the next agents.
@@ -50,62 +50,62 @@ impl Reader {
         let mut found = Vec::new();
         while found.len() < number {
             match self.next().await {
-                Said::Agent { name, status, .. } => found.push(format!("{name} {status}")),
-                Said::Alive => {}
-                Said::End => panic!("the stream ended after {found:?}"),
+                StreamItem::Agent { name, status, .. } => found.push(format!("{name} {status}")),
+                StreamItem::KeepAlive => {}
+                StreamItem::End => panic!("the stream ended after {found:?}"),
             }
         }
         found
     }
 
-    /// Whether there is nothing to read now.
-    fn silent(&mut self) -> bool {
+    /// Whether no item is ready.
+    fn is_drained(&mut self) -> bool {
         self.0.next().now_or_never().is_none()
     }
 }
 
-fn phase(rig: &Rig, name: &str, phase: &str) {
+fn set_phase(rig: &Rig, name: &str, phase: &str) {
     rig.status("fleet", name, json!({ "phase": phase }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_state_of_all_comes_first_and_then_what_changes() {
+async fn a_stream_begins_with_all_agents_and_continues_with_changes() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     rig.worker("fleet", "b");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(2).await, ["a provisioning", "b provisioning"]);
-    assert!(reader.silent());
-    phase(&rig, "a", "Active");
+    assert!(reader.is_drained());
+    set_phase(&rig, "a", "Active");
     assert_eq!(reader.agents(1).await, ["a active"]);
-    phase(&rig, "a", "Active");
-    assert!(reader.silent(), "nothing changed");
-    rig.tell("fleet", "b", true);
+    set_phase(&rig, "a", "Active");
+    assert!(reader.is_drained(), "an unchanged agent is not sent");
+    rig.update_feed("fleet", "b", true);
     assert_eq!(reader.agents(1).await, ["b deleted"]);
-    assert_eq!(reader.next().await, Said::Alive);
+    assert_eq!(reader.next().await, StreamItem::KeepAlive);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_comes_back_goes_on_where_it_was() {
+async fn a_reconnected_reader_continues_at_its_last_event_id() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     rig.worker("fleet", "b");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     reader.agents(1).await;
-    let Said::Agent { id, .. } = reader.next().await else { panic!("no agent") };
+    let StreamItem::Agent { id, .. } = reader.next().await else { panic!("no agent") };
     drop(reader);
-    phase(&rig, "a", "Idle");
-    rig.tell("fleet", "b", true);
+    set_phase(&rig, "a", "Idle");
+    rig.update_feed("fleet", "b", true);
     let mut resumed = Reader::open(&rig, VIEWER, "", Some(&id)).await;
     assert_eq!(resumed.agents(2).await, ["a idle", "b deleted"]);
-    assert!(resumed.silent());
+    assert!(resumed.is_drained());
     let mut other_boot = Reader::open(&rig, VIEWER, "", Some("0123-1")).await;
     assert_eq!(other_boot.agents(1).await, ["a idle"]);
-    assert!(other_boot.silent());
+    assert!(other_boot.is_drained());
 }
 
 #[tokio::test(start_paused = true)]
-async fn since_leaves_out_what_is_older() {
+async fn since_omits_older_agents() {
     let rig = Rig::new();
     let seen = |at: &str| json!({ "phase": "Idle", "heartbeat": { "lastSeen": at } });
     rig.worker("fleet", "old");
@@ -114,13 +114,13 @@ async fn since_leaves_out_what_is_older() {
     rig.status("fleet", "new", seen("2026-03-05T13:00:00Z"));
     let mut reader = Reader::open(&rig, VIEWER, "since=2026-03-05T12:00:00Z", None).await;
     assert_eq!(reader.agents(1).await, ["new idle"]);
-    assert!(reader.silent());
+    assert!(reader.is_drained());
     rig.status("fleet", "old", json!({ "phase": "Offline" }));
-    assert_eq!(reader.agents(1).await, ["old offline"], "a change is told whatever its time");
+    assert_eq!(reader.agents(1).await, ["old offline"], "a change is sent whatever its time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_narrowed_by_board_gateway_and_namespace() {
+async fn a_stream_is_filtered_by_board_gateway_and_namespace() {
     let rig = Rig::new();
     rig.worker("other", "elsewhere");
     rig.agent("fleet", "on-web", json!({ "boardRef": { "name": "web" } }));
@@ -132,15 +132,15 @@ async fn a_stream_is_narrowed_by_board_gateway_and_namespace() {
     ] {
         let mut reader = Reader::open(&rig, ADMIN, query, None).await;
         assert_eq!(reader.agents(1).await, [expected]);
-        assert!(reader.silent(), "{query}");
+        assert!(reader.is_drained(), "{query}");
     }
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(2).await, ["on-web provisioning", "on-ops provisioning"]);
-    assert!(reader.silent(), "another namespace is not told");
+    assert!(reader.is_drained(), "an agent of another namespace is not sent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_skips_what_is_in_between() {
+async fn a_slow_reader_skips_intermediate_states() {
     let rig = Rig::new();
     for n in 0..100 {
         rig.worker("fleet", &format!("a{n}"));
@@ -149,56 +149,56 @@ async fn a_slow_reader_skips_what_is_in_between() {
     assert_eq!(reader.agents(1).await.len(), 1);
     for n in 0..1000 {
         for agent in 0..100 {
-            phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
+            set_phase(&rig, &format!("a{agent}"), if n % 2 == 0 { "Active" } else { "Idle" });
         }
     }
-    // What was taken before is at most one batch.
-    let mut told = 0;
-    while !reader.silent_or_count(&mut told) {}
-    assert!((100..=140).contains(&told), "{told} events of 100000 changes");
+    // The reader took at most one batch before.
+    let mut count = 0;
+    while !reader.drained_or_count(&mut count) {}
+    assert!((100..=140).contains(&count), "{count} events of 100000 changes");
 }
 
 impl Reader {
-    fn silent_or_count(&mut self, told: &mut usize) -> bool {
-        let said = self.0.next().now_or_never();
-        *told += usize::from(said.is_some());
-        said.is_none()
+    fn drained_or_count(&mut self, count: &mut usize) -> bool {
+        let item = self.0.next().now_or_never();
+        *count += usize::from(item.is_some());
+        item.is_none()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_whose_right_is_taken_away_is_cut_off() {
+async fn a_reader_without_its_permission_is_disconnected() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     assert_eq!(reader.agents(1).await, ["a provisioning"]);
-    assert_eq!(reader.next().await, Said::Alive);
+    assert_eq!(reader.next().await, StreamItem::KeepAlive);
     rig.access.rules.lock().unwrap().retain(|(user, ..)| *user != "viewer");
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_whose_token_expires_is_cut_off() {
+async fn a_reader_with_an_expired_token_is_disconnected() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     rig.access.users.lock().unwrap().remove(VIEWER);
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_stays_while_kubernetes_is_away_for_less_than_a_minute() {
+async fn a_reader_stays_connected_through_a_kubernetes_outage_below_one_minute() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     for down in [true, true, false, true, true, true, true] {
-        *rig.access.down.lock().unwrap() = down;
-        assert_eq!(reader.next().await, Said::Alive, "{down}");
+        *rig.access.unavailable.lock().unwrap() = down;
+        assert_eq!(reader.next().await, StreamItem::KeepAlive, "{down}");
     }
-    assert_eq!(reader.next().await, Said::End, "a minute is over");
+    assert_eq!(reader.next().await, StreamItem::End, "the outage lasts a minute");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_right_that_is_given_later_brings_what_was_there_before() {
+async fn a_later_permission_adds_the_existing_agents() {
     let rig = Rig::new();
     rig.worker("other", "theirs");
     rig.worker("fleet", "mine");
@@ -212,13 +212,13 @@ async fn a_right_that_is_given_later_brings_what_was_there_before() {
 async fn streams_end_when_the_operator_stops() {
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
-    assert!(reader.silent());
+    assert!(reader.is_drained());
     rig.feed.shutdown().cancel();
-    assert_eq!(reader.next().await, Said::End);
+    assert_eq!(reader.next().await, StreamItem::End);
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_only_so_many_streams() {
+async fn the_number_of_streams_per_user_is_limited() {
     let rig = Rig::new();
     let mut readers = Vec::new();
     for _ in 0..16 {
@@ -235,12 +235,12 @@ async fn there_are_only_so_many_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deletion_is_told_to_readers_of_a_board_that_is_gone_too() {
+async fn a_deletion_reaches_readers_filtered_by_a_deleted_board() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let mut reader = Reader::open(&rig, VIEWER, "board_id=ops", None).await;
     assert_eq!(reader.agents(1).await, ["a provisioning"]);
     rig.store.state().boards.remove(&ObjectKey::new("fleet", "ops"));
-    rig.tell("fleet", "a", true);
+    rig.update_feed("fleet", "a", true);
     assert_eq!(reader.agents(1).await, ["a deleted"]);
 }

@@ -1,4 +1,4 @@
-//! What people write, and what becomes of it: resources, in the caller's own name.
+//! Writes of people become resources, with the user's own token.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn create(rig: &Rig, token: &str, body: Value) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_documents_agents_become_resources() {
+async fn posted_agents_become_resources() {
     let rig = Rig::new();
     let (board, gateway) = (rig.uid::<Board>("fleet", "ops"), rig.uid::<AgentGateway>("fleet", "gw"));
     let worker = json!({
@@ -42,7 +42,7 @@ async fn the_documents_agents_become_resources() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_created_is_refused_with_the_field() {
+async fn an_invalid_agent_is_refused_with_the_field_name() {
     let rig = Rig::new();
     rig.worker("fleet", "taken");
     for (body, status, word) in [
@@ -65,7 +65,7 @@ async fn what_cannot_be_created_is_refused_with_the_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_only_read_writes_nothing() {
+async fn a_user_without_write_permission_writes_nothing() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
@@ -84,7 +84,7 @@ async fn who_may_only_read_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_changes_what_it_says_and_nothing_else() {
+async fn a_patch_changes_only_the_named_fields() {
     let rig = Rig::new();
     let profile = json!({ "role": "DevOps Engineer", "tone": "calm", "expertise": ["Ansible"] });
     rig.agent("fleet", "a", json!({ "boardRef": { "name": "ops" }, "identityProfile": profile, "emoji": "x" }));
@@ -115,7 +115,7 @@ async fn a_change_changes_what_it_says_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn force_asks_for_everything_to_be_written_again() {
+async fn force_requests_a_sync() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}?force=true", rig.uid::<Agent>("fleet", "a"));
@@ -125,7 +125,7 @@ async fn force_asks_for_everything_to_be_written_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_agent_is_left_to_its_controller() {
+async fn a_delete_request_deletes_the_resource() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
@@ -134,7 +134,7 @@ async fn a_deleted_agent_is_left_to_its_controller() {
     assert!(rig.store.state().agents.is_empty());
 }
 
-/// The annotations that requests make, by object.
+/// The annotations of one-shot requests, by object.
 fn requested(rig: &Rig) -> Vec<String> {
     let state = rig.store.state();
     let mut found = Vec::new();
@@ -151,7 +151,7 @@ fn requested(rig: &Rig) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_sync_is_asked_of_what_it_is_for() {
+async fn a_template_sync_annotates_the_narrowest_objects() {
     let now = "2026-01-01T00:00:00Z";
     for (query, agents, kinds, expected) in [
         (
@@ -195,7 +195,7 @@ async fn a_template_sync_is_asked_of_what_it_is_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_sync_of_single_agents_leaves_out_those_that_others_have_named_it_for() {
+async fn a_template_sync_skips_agents_that_the_gateway_does_not_admit() {
     let rig = Rig::new();
     rig.worker("fleet", "mine");
     let gateway_ref = json!({ "gatewayRef": { "name": "gw", "namespace": "fleet" } });
@@ -207,14 +207,14 @@ async fn a_template_sync_of_single_agents_leaves_out_those_that_others_have_name
     let path = "/api/v1/gateways/fleet%2Fgw/templates/sync?include_main=false";
     let answer = rig.call(EDITOR, "POST", path, None).await;
     let counts = (answer.status, answer.json["agents"].as_u64(), answer.json["skipped"].as_u64());
-    assert_eq!(counts, (StatusCode::OK, Some(1), Some(1)), "the admitted one is none that the editor may write");
+    assert_eq!(counts, (StatusCode::OK, Some(1), Some(1)), "the editor may not write the admitted agent");
     assert_eq!(requested(&rig), ["agent fleet/mine sync 2026-01-01T00:00:00Z"]);
     let all = rig.call(ADMIN, "POST", path, None).await;
     assert_eq!((all.json["agents"].as_u64(), all.json["skipped"].as_u64()), (Some(2), Some(0)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_template_sync_that_nobody_waits_for_any_more_is_done_to_its_end() {
+async fn a_template_sync_finishes_after_its_client_disconnected() {
     let rig = Rig::new();
     for n in 0..40 {
         rig.worker("fleet", &format!("agent-{n}"));
@@ -231,7 +231,7 @@ async fn a_template_sync_that_nobody_waits_for_any_more_is_done_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_an_agent_belongs_is_not_changed_by_half_a_name_or_by_nothing() {
+async fn a_patch_refuses_an_incomplete_or_empty_reference() {
     let rig = Rig::new();
     rig.worker("fleet", "a");
     let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));

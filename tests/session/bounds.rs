@@ -1,4 +1,4 @@
-//! How much is read from a gateway, and when.
+//! Limits of the messages that are read from a gateway.
 
 use std::io;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tokio_tungstenite::accept_async;
 use url::Url;
 
-use crate::{event, outputs, settings, up};
+use crate::{connected_session, event, outputs, settings};
 
 const MIB: usize = 1024 * 1024;
 
-/// JSON of about this length that takes a hundred times as much as a tree.
-fn bomb(size: usize) -> String {
+/// JSON of about this length whose parsed tree takes a hundred times as much memory.
+fn nested_json(size: usize) -> String {
     format!("[{}0]", r#"{"":0},"#.repeat(size / 7))
 }
 
@@ -31,29 +31,29 @@ fn challenge() -> String {
     json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } }).to_string()
 }
 
-/// The answer that lets a client in, with this beside what is read of it.
+/// The successful response to `connect`, with this snapshot.
 fn hello_with(snapshot: &str) -> String {
     format!(
         r#"{{"type":"res","id":"connect","ok":true,"payload":{{"type":"hello-ok","protocol":4,"server":{{"version":"2026.9.6"}},"snapshot":{snapshot}}}}}"#
     )
 }
 
-/// A gateway that says one thing after the other, each but the first when it has heard something.
+/// A gateway that sends its messages in order: the first at once, each other one after it has received a message.
 #[derive(Clone, Default)]
-struct Fake {
-    says: Arc<[String]>,
-    /// How many bytes of that went into the stream.
+struct ScriptedGateway {
+    messages: Arc<[String]>,
+    /// The number of bytes written to the stream.
     written: Arc<AtomicUsize>,
 }
 
-impl Fake {
-    fn new(says: impl IntoIterator<Item = String>) -> Self {
-        Self { says: says.into_iter().collect(), ..Self::default() }
+impl ScriptedGateway {
+    fn new(messages: impl IntoIterator<Item = String>) -> Self {
+        Self { messages: messages.into_iter().collect(), ..Self::default() }
     }
 
     async fn serve(self, stream: DuplexStream) {
         let mut socket = accept_async(stream).await.unwrap();
-        for text in &*self.says {
+        for text in &*self.messages {
             if self.write(socket.get_mut(), text).await.is_err() {
                 return;
             }
@@ -73,7 +73,7 @@ impl Fake {
     }
 }
 
-impl Dial for Fake {
+impl Dial for ScriptedGateway {
     fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
         let (here, there) = duplex(64 * 1024);
         tokio::spawn(self.clone().serve(there));
@@ -81,9 +81,9 @@ impl Dial for Fake {
     }
 }
 
-/// Why there is no connection to this gateway.
-async fn down(fake: &Fake) -> String {
-    let gateway = GatewayClient::open(settings(), Arc::new(fake.clone()), Arc::new(()));
+/// The error of a connection to this gateway.
+async fn connection_error(gateway_script: &ScriptedGateway) -> String {
+    let gateway = GatewayClient::open(settings(), Arc::new(gateway_script.clone()), Arc::new(()));
     let mut link = gateway.link();
     match &*link.wait_for(|link| matches!(link, ConnectionState::Down { .. })).await.unwrap() {
         ConnectionState::Down { error, .. } => error.to_string(),
@@ -92,34 +92,37 @@ async fn down(fake: &Fake) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bomb_before_the_login_is_not_read() {
-    let fake = Fake::new([event_with(&bomb(30 * MIB))]);
-    let why = down(&fake).await;
+async fn an_oversize_message_before_the_handshake_is_not_read() {
+    let gateway_script = ScriptedGateway::new([event_with(&nested_json(30 * MIB))]);
+    let why = connection_error(&gateway_script).await;
     assert!(why.contains("before the login Muster reads at most 65536 bytes"), "{why}");
-    assert!(fake.written.load(Ordering::Relaxed) < MIB, "{}", fake.written.load(Ordering::Relaxed));
+    assert!(gateway_script.written.load(Ordering::Relaxed) < MIB, "{}", gateway_script.written.load(Ordering::Relaxed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_connect_may_be_longer_and_not_of_any_length() {
-    let fake = Fake::new([challenge(), hello_with(&bomb(5 * MIB))]);
-    let why = down(&fake).await;
+async fn the_connect_response_has_a_higher_limit() {
+    let gateway_script = ScriptedGateway::new([challenge(), hello_with(&nested_json(5 * MIB))]);
+    let why = connection_error(&gateway_script).await;
     assert!(why.contains("in answer to the login Muster reads at most 4194304 bytes"), "{why}");
-    let gateway =
-        GatewayClient::open(settings(), Arc::new(Fake::new([challenge(), hello_with(&bomb(3 * MIB))])), Arc::new(()));
+    let gateway = GatewayClient::open(
+        settings(),
+        Arc::new(ScriptedGateway::new([challenge(), hello_with(&nested_json(3 * MIB))])),
+        Arc::new(()),
+    );
     gateway.link().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_login_a_message_is_bounded_too() {
-    let fake = Fake::new([challenge(), hello_with("{}"), event_with(&bomb(17 * MIB))]);
-    let why = down(&fake).await;
+async fn messages_after_the_handshake_are_limited() {
+    let gateway_script = ScriptedGateway::new([challenge(), hello_with("{}"), event_with(&nested_json(17 * MIB))]);
+    let why = connection_error(&gateway_script).await;
     assert!(why.contains("at any time Muster reads at most 16777216 bytes"), "{why}");
 }
 
 #[test]
-fn before_the_login_only_the_answer_to_connect_may_be_long() {
+fn only_the_connect_response_may_exceed_the_handshake_limit() {
     let now = Instant::now();
-    let long = event_with(&bomb(65 * 1024));
+    let long = event_with(&nested_json(65 * 1024));
     for after in [vec![], vec![challenge()]] {
         let mut session = Session::new(settings(), now);
         for text in &after {
@@ -132,7 +135,7 @@ fn before_the_login_only_the_answer_to_connect_may_be_long() {
         });
         assert!(why.is_some_and(|why| why.contains("at most 65536 bytes")));
     }
-    let mut session = up(now);
+    let mut session = connected_session(now);
     session.receive(&long, now);
     session.receive(&event(1, "config.changed"), now);
     assert_eq!(outputs(&mut session).len(), 2);

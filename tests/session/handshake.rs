@@ -1,4 +1,4 @@
-//! Being let in, or not, by gateways of four versions.
+//! Accepted and refused handshakes of gateways of four versions.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,29 +8,29 @@ use muster::openclaw::{Output, Session};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::{outputs, sent, settings};
+use crate::{outputs, sent_frames, settings};
 
 const RECORDINGS: [(&str, &str); 6] = [
     ("2026.3.2", include_str!("frames/2026.3.2.jsonl")),
     ("2026.5.28", include_str!("frames/2026.5.28.jsonl")),
     ("2026.7.1", include_str!("frames/2026.7.1.jsonl")),
     ("2026.9.6", include_str!("frames/2026.9.6.jsonl")),
-    ("2026.5.28 seen from elsewhere", include_str!("frames/2026.5.28-pairing.jsonl")),
-    ("2026.9.6 seen from elsewhere", include_str!("frames/2026.9.6-pairing.jsonl")),
+    ("2026.5.28 remote", include_str!("frames/2026.5.28-pairing.jsonl")),
+    ("2026.9.6 remote", include_str!("frames/2026.9.6-pairing.jsonl")),
 ];
 
 /// How a handshake ended.
 #[derive(Debug)]
-enum End {
+enum HandshakeOutcome {
     Up(Box<Hello>),
     Refused(Refusal),
 }
 
-/// Plays every handshake of a scene.
-fn play(recording: &str, scene: &str) -> Vec<End> {
+/// Plays every handshake of a recorded scene.
+fn play(recording: &str, scene: &str) -> Vec<HandshakeOutcome> {
     let frames = recording.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut session = None;
-    let mut ends = Vec::new();
+    let mut outcomes = Vec::new();
     for frame in frames.filter(|line| line["scene"] == scene) {
         let now = Instant::now();
         if frame["frame"]["event"] == "connect.challenge" {
@@ -40,14 +40,14 @@ fn play(recording: &str, scene: &str) -> Vec<End> {
         session.receive(&frame["frame"].to_string(), now);
         for output in outputs(session) {
             match output {
-                Output::Up(hello) => ends.push(End::Up(hello)),
-                Output::Refused(refusal) => ends.push(End::Refused(refusal)),
+                Output::Up(hello) => outcomes.push(HandshakeOutcome::Up(hello)),
+                Output::Refused(refusal) => outcomes.push(HandshakeOutcome::Refused(refusal)),
                 Output::Send(_) => {}
                 other => panic!("{scene}: {other:?}"),
             }
         }
     }
-    ends
+    outcomes
 }
 
 fn recorded(version: &str) -> &'static str {
@@ -55,10 +55,10 @@ fn recorded(version: &str) -> &'static str {
 }
 
 #[test]
-fn every_version_lets_in_who_has_the_scopes() {
+fn every_version_accepts_a_client_with_the_scopes() {
     for (version, protocol) in [("2026.3.2", 3), ("2026.5.28", 4), ("2026.7.1", 4), ("2026.9.6", 4)] {
-        let ends = play(recorded(version), "hello");
-        let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        let outcomes = play(recorded(version), "hello");
+        let [HandshakeOutcome::Up(hello)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert_eq!(hello.protocol, protocol, "{version}");
         let said = if version == "2026.3.2" { "dev" } else { version };
         assert_eq!(hello.server_version, said);
@@ -67,16 +67,16 @@ fn every_version_lets_in_who_has_the_scopes() {
 }
 
 #[test]
-fn a_wrong_token_is_a_wrong_token_in_every_version() {
+fn a_wrong_token_is_recognized_in_every_version() {
     for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
-        let ends = play(recorded(version), "wrong token");
-        let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        let outcomes = play(recorded(version), "wrong token");
+        let [HandshakeOutcome::Refused(refusal)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert_eq!((&refusal.kind, refusal.code.as_str()), (&RefusalKind::BadCredentials, "AUTH_TOKEN_MISMATCH"));
     }
 }
 
 #[test]
-fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
+fn missing_methods_refuse_the_gateway_by_their_names() {
     let hello = recorded("2026.9.6").lines().find(|line| line.contains("hello-ok")).unwrap();
     let mut frame: Value = serde_json::from_str::<Value>(hello).unwrap()["frame"].take();
     frame["payload"]["auth"]["scopes"] = serde_json::json!(["operator.admin"]);
@@ -87,7 +87,7 @@ fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
     let challenge =
         serde_json::json!({ "type": "event", "event": "connect.challenge", "payload": { "nonce": "n", "ts": 1 } });
     session.receive(&challenge.to_string(), now);
-    frame["id"] = sent(&outputs(&mut session))[0]["id"].clone();
+    frame["id"] = sent_frames(&outputs(&mut session))[0]["id"].clone();
     session.receive(&frame.to_string(), now);
     let refused = outputs(&mut session).into_iter().find_map(|output| match output {
         Output::Refused(refusal) => Some(refusal.kind),
@@ -98,46 +98,47 @@ fn a_gateway_that_lacks_methods_is_refused_by_their_names() {
 }
 
 #[test]
-fn a_protocol_that_is_not_shared_is_told_as_such_in_every_version() {
+fn a_protocol_mismatch_is_recognized_in_every_version() {
     for version in ["2026.3.2", "2026.5.28", "2026.7.1", "2026.9.6"] {
-        let ends = play(recorded(version), "protocol mismatch");
+        let outcomes = play(recorded(version), "protocol mismatch");
         assert!(
-            matches!(&ends[..], [End::Refused(Refusal { kind: RefusalKind::Protocol { .. }, .. })]),
-            "{version}: {ends:?}"
+            matches!(&outcomes[..], [HandshakeOutcome::Refused(Refusal { kind: RefusalKind::Protocol { .. }, .. })]),
+            "{version}: {outcomes:?}"
         );
     }
 }
 
 #[test]
-fn a_handshake_that_grants_too_little_is_a_refusal() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
-        let ends = play(recorded(version), "remote without device");
-        let [End::Refused(refusal)] = &ends[..] else { panic!("{version}: {ends:?}") };
+fn a_handshake_without_the_scopes_is_a_refusal() {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
+        let outcomes = play(recorded(version), "remote without device");
+        let [HandshakeOutcome::Refused(refusal)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert!(matches!(&refusal.kind, RefusalKind::ScopesMissing { .. }), "{version}: {refusal:?}");
         assert!(refusal.message.contains("operator.admin"), "{}", refusal.message);
     }
 }
 
 #[test]
-fn an_unknown_device_is_told_the_request_that_waits_for_approval() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
-        let ends = play(recorded(version), "remote, unknown device");
-        let [End::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &ends[..] else {
-            panic!("{version}: {ends:?}")
+fn an_unknown_device_gets_its_pairing_request() {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
+        let outcomes = play(recorded(version), "remote, unknown device");
+        let [HandshakeOutcome::Refused(Refusal { kind: RefusalKind::PairingRequired(request), .. })] = &outcomes[..]
+        else {
+            panic!("{version}: {outcomes:?}")
         };
         assert_eq!(
             (request.id.as_ref().map(|id| id.to_string().len()), request.reason.as_str()),
             (Some(36), "not-paired"),
             "{version}"
         );
-        let ends = play(recorded(version), "remote, approved device");
-        let [End::Up(hello)] = &ends[..] else { panic!("{version}: {ends:?}") };
+        let outcomes = play(recorded(version), "remote, approved device");
+        let [HandshakeOutcome::Up(hello)] = &outcomes[..] else { panic!("{version}: {outcomes:?}") };
         assert!(hello.device_token.is_some() && hello.scopes.contains("operator.admin"), "{version}");
     }
 }
 
 #[test]
-fn what_a_gateway_says_is_shown_without_what_drives_a_terminal() {
+fn gateway_messages_are_stripped_of_control_characters_and_limited() {
     let now = Instant::now();
     let refused = |error: &Value| {
         let mut session = Session::new(settings(), now);
@@ -162,14 +163,14 @@ fn what_a_gateway_says_is_shown_without_what_drives_a_terminal() {
 }
 
 #[test]
-fn a_revoked_device_is_told_and_asks_for_approval_again() {
-    for version in ["2026.5.28 seen from elsewhere", "2026.9.6 seen from elsewhere"] {
-        let ends = play(recorded(version), "after the revoke");
-        let kinds: Vec<_> = ends
+fn a_revoked_device_is_rejected_and_requests_approval_again() {
+    for version in ["2026.5.28 remote", "2026.9.6 remote"] {
+        let outcomes = play(recorded(version), "after the revoke");
+        let kinds: Vec<_> = outcomes
             .iter()
             .map(|end| match end {
-                End::Refused(refusal) => &refusal.kind,
-                End::Up(hello) => panic!("{version}: {hello:?}"),
+                HandshakeOutcome::Refused(refusal) => &refusal.kind,
+                HandshakeOutcome::Up(hello) => panic!("{version}: {hello:?}"),
             })
             .collect();
         assert!(
@@ -180,30 +181,30 @@ fn a_revoked_device_is_told_and_asks_for_approval_again() {
 }
 
 #[test]
-fn the_device_signs_what_the_gateway_will_check() {
+fn the_device_signs_the_payload_that_the_gateway_verifies() {
     let mut session = Session::new(settings(), Instant::now());
     let frame = recorded("2026.9.6").lines().next().unwrap();
     let frame: Value = serde_json::from_str(frame).unwrap();
     session.receive(&frame["frame"].to_string(), Instant::now());
-    let sent = sent(&outputs(&mut session));
-    let [request] = &sent[..] else { panic!("{sent:?}") };
+    let frames = sent_frames(&outputs(&mut session));
+    let [request] = &frames[..] else { panic!("{frames:?}") };
     let params = &request["params"];
     assert_eq!((&params["minProtocol"], &params["maxProtocol"]), (&3.into(), &4.into()));
     let (device, client) = (&params["device"], &params["client"]);
-    let words = |at: &Value| at.as_str().unwrap().to_owned();
-    let scopes: Vec<_> = params["scopes"].as_array().unwrap().iter().map(words).collect();
+    let text = |at: &Value| at.as_str().unwrap().to_owned();
+    let scopes: Vec<_> = params["scopes"].as_array().unwrap().iter().map(text).collect();
     let payload = format!(
         "v3|{}|{}|{}|{}|{}|{}|the-shared-token|{}|{}|",
-        words(&device["id"]),
-        words(&client["id"]),
-        words(&client["mode"]),
-        words(&params["role"]),
+        text(&device["id"]),
+        text(&client["id"]),
+        text(&client["mode"]),
+        text(&params["role"]),
         scopes.join(","),
         frame["frame"]["payload"]["ts"],
-        words(&frame["frame"]["payload"]["nonce"]),
-        words(&client["platform"]),
+        text(&frame["frame"]["payload"]["nonce"]),
+        text(&client["platform"]),
     );
-    let bytes = |at: &Value| URL_SAFE_NO_PAD.decode(words(at)).unwrap();
+    let bytes = |at: &Value| URL_SAFE_NO_PAD.decode(text(at)).unwrap();
     let key = VerifyingKey::from_bytes(&bytes(&device["publicKey"]).try_into().unwrap()).unwrap();
     let signature = Signature::from_slice(&bytes(&device["signature"])).unwrap();
     key.verify(payload.as_bytes(), &signature).unwrap();

@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// How long requests are allowed to take here.
-const ALLOWED: Duration = Duration::from_secs(10);
+/// The deadline of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn settings() -> ConnectionSettings {
     ConnectionSettings {
@@ -39,8 +39,8 @@ fn outputs(session: &mut Session) -> Vec<Output> {
     std::iter::from_fn(|| session.output()).collect()
 }
 
-/// What was sent, as JSON.
-fn sent(outputs: &[Output]) -> Vec<Value> {
+/// The sent frames, as JSON.
+fn sent_frames(outputs: &[Output]) -> Vec<Value> {
     let text = |output: &Output| match output {
         Output::Send(text) => Some(serde_json::from_str(text).unwrap()),
         _ => None,
@@ -48,8 +48,8 @@ fn sent(outputs: &[Output]) -> Vec<Value> {
     outputs.iter().filter_map(text).collect()
 }
 
-/// Tickets that ended, and whether well.
-fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
+/// The finished requests with their results.
+fn finished(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     let end = |output: &Output| match output {
         Output::Done { ticket, result } => Some((*ticket, result.clone())),
         _ => None,
@@ -57,8 +57,8 @@ fn done(outputs: &[Output]) -> Vec<(u64, Result<Box<RawValue>, CallError>)> {
     outputs.iter().filter_map(end).collect()
 }
 
-/// A session that was let in.
-fn up(now: Instant) -> Session {
+/// A session after a successful handshake.
+fn connected_session(now: Instant) -> Session {
     let mut session = Session::new(settings(), now);
     let challenge = json!({ "nonce": "n", "ts": 1 });
     session.receive(&json!({ "type": "event", "event": "connect.challenge", "payload": challenge }).to_string(), now);
@@ -72,7 +72,7 @@ fn up(now: Instant) -> Session {
     session
 }
 
-fn answer(id: &str, payload: &Value) -> String {
+fn response(id: &str, payload: &Value) -> String {
     json!({ "type": "res", "id": id, "ok": true, "payload": payload }).to_string()
 }
 

@@ -1,4 +1,4 @@
-//! Which certificates a gateway may show.
+//! Trust in the certificates of gateways.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ struct Server {
     pem: String,
 }
 
-/// A server with a certificate of its own making, for this host name.
+/// A server with a self-signed certificate for this host name.
 async fn server(host: &str) -> Server {
     let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
@@ -30,7 +30,7 @@ async fn server(host: &str) -> Server {
     let url = format!("wss://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // The client may not like what it sees.
+            // The client may refuse the certificate.
             let _ = acceptor.accept(stream).await;
         }
     });
@@ -43,7 +43,7 @@ async fn dial(server: &Server, trust: Trust) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_known_has_signed_is_refused_and_one_that_is_given_is_taken() {
+async fn an_untrusted_certificate_is_refused_and_a_configured_authority_is_accepted() {
     let ours = server("127.0.0.1").await;
     assert!(dial(&ours, Trust::Platform).await.unwrap_err().starts_with("TLS: "));
     assert_eq!(dial(&ours, Trust::Pem(ours.pem.clone().into_bytes())).await, Ok(()));
@@ -52,7 +52,7 @@ async fn a_certificate_that_nobody_known_has_signed_is_refused_and_one_that_is_g
 }
 
 #[tokio::test]
-async fn a_pinned_certificate_is_taken_for_any_host_and_no_other_is() {
+async fn only_the_pinned_certificate_is_accepted_for_any_host() {
     let ours = server("elsewhere.test").await;
     let fingerprint = Fingerprint::of(&ours.certificate);
     assert_eq!(dial(&ours, Trust::Pinned { fingerprint, pem: None }).await, Ok(()));
@@ -63,7 +63,7 @@ async fn a_pinned_certificate_is_taken_for_any_host_and_no_other_is() {
 }
 
 #[tokio::test]
-async fn with_a_pin_and_an_authority_both_have_to_hold() {
+async fn a_pin_and_an_authority_must_both_match() {
     let ours = server("127.0.0.1").await;
     let other = server("127.0.0.1").await;
     let fingerprint = Fingerprint::of(&ours.certificate);
@@ -73,10 +73,10 @@ async fn with_a_pin_and_an_authority_both_have_to_hold() {
     let misnamed = server("elsewhere.test").await;
     let fingerprint = Fingerprint::of(&misnamed.certificate);
     let trust = Trust::Pinned { fingerprint, pem: Some(misnamed.pem.clone().into_bytes()) };
-    assert!(dial(&misnamed, trust).await.is_err(), "an authority vouches for a host");
+    assert!(dial(&misnamed, trust).await.is_err(), "an authority's certificate must match the host");
 }
 
 #[tokio::test]
-async fn unchecked_takes_any_certificate() {
+async fn unchecked_trust_accepts_any_certificate() {
     assert_eq!(dial(&server("elsewhere.test").await, Trust::Unchecked).await, Ok(()));
 }

@@ -1,0 +1,66 @@
+//! Credentials that change in the Secret or at the gateway first.
+
+use std::time::Duration;
+
+use muster::api::object_key::ObjectKey;
+use muster::api::{AgentGateway, ConditionType};
+use muster_simulator::{Profile, Simulator};
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+/// Longer than the resync interval of ten minutes; each resync reads the Secret again.
+const RESYNC: Duration = Duration::from_mins(12);
+
+fn device_secret_value(rig: &Rig, key: &str) -> String {
+    let state = rig.store.state();
+    String::from_utf8(state.secrets[&ObjectKey::new(NS, "gw-device")].data.as_ref().unwrap()[key].0.clone()).unwrap()
+}
+
+async fn connected_with_one_agent() -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.until("the credential to be stored", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+    rig.run_for(Duration::from_secs(5)).await;
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_changed_before_the_gateway_loses_no_connection() {
+    let (mut rig, gateway) = connected_with_one_agent().await;
+    rig.secret("gw-auth", "token", "token-of-tomorrow");
+    let authenticated = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
+    rig.until("the use of the former credential to be reported", |rig| {
+        authenticated(rig).2.contains("what was in it before")
+    })
+    .await;
+    rig.run_for(RESYNC).await;
+    assert_eq!(authenticated(&rig).0, "True");
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
+    assert_eq!(device_secret_value(&rig, "last-good-credential"), "secret-token");
+    gateway.change_token("token-of-tomorrow");
+    gateway.drop_connections();
+    rig.until("the new credential to be stored", |rig| {
+        device_secret_value(rig, "last-good-credential") == "token-of-tomorrow"
+    })
+    .await;
+    rig.until("the use of the new credential to be reported", |rig| authenticated(rig).2.contains("granted")).await;
+    assert!(!rig.summary().contains("token-of-tomorrow"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_credential_is_never_sent_to_another_gateway() {
+    let (mut rig, _) = connected_with_one_agent().await;
+    let other = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    rig.host("other", &other);
+    rig.secret("gw-auth", "token", "token-of-the-other");
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["url"] = serde_json::json!("ws://other:18789");
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("BadCredentials", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).1 == "BadCredentials")
+        .await;
+    rig.run_for(RESYNC).await;
+    assert_eq!(rig.gateway_condition("gw", ConditionType::Authenticated).1, "BadCredentials");
+    assert_eq!(other.count("config.get"), 0);
+}

@@ -1,0 +1,325 @@
+//! From an applied Agent to a working one, and no write after that.
+
+use std::time::Duration;
+
+use muster::api::agent::Phase;
+use muster::api::object_key::ObjectKey;
+use muster::api::{Agent, AgentGateway, ConditionType};
+use muster::core::objects::Objects;
+use muster::state::heartbeats::HeartbeatReport;
+use muster::state::store::Store;
+use serde_json::json;
+
+use crate::rig::{NS, Rig, gateway_manifest};
+
+#[tokio::test(start_paused = true)]
+async fn an_applied_agent_becomes_ready_and_is_woken_once() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    assert!(gateway.agents().contains_key(&id));
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
+    let chats = gateway.chats();
+    assert_eq!(chats.len(), 1, "{chats:?}");
+    assert_eq!(chats[0].session_key, format!("agent:{id}:main"));
+    assert_eq!(rig.status("one").phase, Some(Phase::Ready));
+    assert_eq!(rig.condition("one", ConditionType::CheckedIn).1, "WaitingForCheckIn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_agents_of_all_roles_need_few_config_writes_and_then_none() {
+    let (mut rig, gateway) = Rig::new();
+    for board in ["ops", "web"] {
+        rig.board(board);
+        rig.agent(&format!("{board}-lead"), json!({ "role": "Lead", "boardRef": { "name": board } }));
+    }
+    rig.agent("main", json!({ "role": "Main", "gatewayRef": { "name": "gw" } }));
+    for n in 0..17 {
+        rig.worker(&format!("worker-{n}"));
+    }
+    rig.until_ready().await;
+    assert!(gateway.count("config.patch") <= 3, "{} config writes", gateway.count("config.patch"));
+    assert_eq!(gateway.agents().len(), 21, "20 and the gateway's own main");
+    check_in_all(&rig);
+    // Until the runs of the wakes have ended and the status shows it.
+    rig.run_for(Duration::from_mins(1)).await;
+    let before = (gateway.writes(), rig.write_counts());
+    rig.run_for(Duration::from_mins(4)).await;
+    assert_eq!((gateway.writes(), rig.write_counts()), before, "nothing changed, so nothing may be written");
+}
+
+/// Every agent checks in.
+fn check_in_all(rig: &Rig) {
+    let ctx = rig.ctx();
+    for agent in ctx.state.store.agents() {
+        let now = ctx.state.store.now().checked_add(Duration::from_secs(1)).unwrap();
+        ctx.state.heartbeats.record(&agent, HeartbeatReport::default(), now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_in_is_written_to_the_status_and_ends_the_wakes() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.wait_for_change(Duration::from_secs(2)).await;
+    check_in_all(&rig);
+    rig.until("the check-in", |rig| rig.condition("one", ConditionType::CheckedIn).0 == "True").await;
+    rig.run_for(Duration::from_mins(7)).await;
+    assert_eq!(gateway.chats().len(), 1, "a checked-in agent is not woken before two silent intervals");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_agent_is_woken_three_times() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    rig.until("MaxWakeAttempts", |rig| rig.condition("one", ConditionType::CheckedIn).1 == "MaxWakeAttempts").await;
+    rig.run_for(Duration::from_mins(15)).await;
+    let keys: std::collections::BTreeSet<_> = gateway.chats().iter().map(|c| c.idempotency_key.clone()).collect();
+    assert_eq!((gateway.chats().len(), keys.len()), (3, 3));
+    assert_eq!(rig.condition("one", ConditionType::Ready).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_spec_and_a_changed_board_reach_config_and_files() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "displayName": "Senior Engineer", "identityProfile": { "role": "SRE" } }));
+    rig.apply::<muster::api::Board>(json!({
+        "metadata": { "name": "ops" },
+        "spec": { "gatewayRef": { "name": "gw" }, "objective": "Keep the lights on" }
+    }));
+    rig.until_ready().await;
+    rig.until("the new name", |_| gateway.agents()[&id]["name"] == "Senior Engineer").await;
+    let session = format!("agent:{id}:main");
+    rig.until("the label", |_| gateway.sessions()[&session].label.as_deref() == Some("Senior Engineer")).await;
+    assert!(gateway.file(&id, "IDENTITY.md").unwrap().contains("SRE"));
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains("Keep the lights on"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_agent_has_no_heartbeat_and_is_not_woken() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "suspend": true }));
+    rig.until("paused and provisioned", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+    rig.run_for(Duration::from_mins(10)).await;
+    assert_eq!(rig.status("one").phase, Some(Phase::Paused));
+    assert_eq!(gateway.agents()[&rig.agent_id("one")]["heartbeat"]["every"], "0m");
+    assert!(gateway.chats().is_empty());
+    rig.agent("one", json!({ "boardRef": { "name": "ops" } }));
+    rig.until_ready().await;
+    assert_eq!(gateway.agents()[&rig.agent_id("one")]["heartbeat"]["every"], "5m");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moved_agent_leaves_nothing_on_its_first_gateway() {
+    let (mut rig, first) = Rig::new();
+    let second = rig.gateway("gw2");
+    rig.board("ops");
+    rig.apply::<muster::api::Board>(
+        json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }),
+    );
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    rig.agent("one", json!({ "boardRef": { "name": "far" } }));
+    rig.until("the move", |_| second.agents().contains_key(&id)).await;
+    rig.until_ready().await;
+    assert!(!first.agents().contains_key(&id) && first.orphans().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_gateway_blocks_no_agent_of_another_gateway() {
+    let (mut rig, first) = Rig::new();
+    let second = rig.gateway("gw2");
+    second.kill();
+    rig.board("ops");
+    rig.apply::<muster::api::Board>(
+        json!({ "metadata": { "name": "far" }, "spec": { "gatewayRef": { "name": "gw2" } } }),
+    );
+    rig.worker("near");
+    rig.agent("far", json!({ "boardRef": { "name": "far" } }));
+    rig.until("the agent of the reachable gateway to be Ready", |rig| {
+        rig.condition("near", ConditionType::Ready).0 == "True"
+    })
+    .await;
+    let (status, reason, message) = rig.condition("far", ConditionType::Ready);
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "GatewayNotReady"), "{message}");
+    second.start();
+    rig.until_ready().await;
+    assert!(first.agents().len() == 2 && second.agents().len() == 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_removed_at_the_gateway_is_created_again() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    gateway.remove_agent(&id);
+    assert!(!gateway.agents().contains_key(&id));
+    rig.until("the agent to be created again", |_| gateway.agents().contains_key(&id)).await;
+    rig.until("the files to be written again", |rig| {
+        gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one")))
+    })
+    .await;
+    rig.until_ready().await;
+    assert_eq!(gateway.count("agents.create"), 1, "a config write does not open an id that was deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chosen_id_can_be_used_again_after_its_agent_is_deleted() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for life in ["first", "second"] {
+        rig.agent(life, json!({ "boardRef": { "name": "ops" }, "agentId": "ops-bot" }));
+        rig.until_ready().await;
+        assert_eq!(gateway.agents()["ops-bot"]["name"], life);
+        let first = gateway.file("ops-bot", "BOOTSTRAP.md").unwrap();
+        assert!(first.starts_with("# First start"), "not the gateway's own first file: {first}");
+        rig.delete::<Agent>(life);
+        rig.until("the deletion to finish", |rig| rig.store.state().agents.is_empty()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_id_without_a_record_in_the_status_is_opened_again() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until("its id", |rig| rig.status("one").agent_id.is_some()).await;
+    // The id was used and deleted before, and no status shows that.
+    gateway.close_id(&rig.agent_id("one"));
+    rig.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_appears_in_status_events_or_errors() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let token = rig.token("one");
+    let state = rig.store.state();
+    let agent: &Agent = &state.agents[&ObjectKey::new(NS, "one")];
+    assert!(!serde_json::to_string(agent).unwrap().contains(&token));
+    assert!(!format!("{:?}", state.events).contains(&token));
+    assert!(!serde_json::to_string(&state.gateways.values().collect::<Vec<_>>()).unwrap().contains("secret-token"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
+    let (mut rig, _gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["maxInFlight"] = json!(1);
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.run_for(Duration::from_secs(10)).await;
+    for name in ["one", "two", "three", "four"] {
+        rig.worker(name);
+    }
+    let started = |rig: &Rig| rig.store.state().agents.values().filter(|a| a.status.is_some()).count();
+    let link = rig.link("gw");
+    let permit = link.agent_permit(&ObjectKey::new(NS, "other-agent"), false).unwrap();
+    rig.reconcile_all().await;
+    assert_eq!(started(&rig), 0, "the only permit is taken");
+    drop(permit);
+    rig.reconcile_queued_agents().await;
+    assert_eq!(started(&rig), 4, "the waiting agents were queued, although they had no id yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_permit_goes_to_the_next_waiting_agent() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.run_for(Duration::from_secs(10)).await;
+    let link = rig.link("gw");
+    let key = |name: &str| ObjectKey::new(NS, name);
+    let permits = [link.delete_permit(&key("first")).unwrap(), link.delete_permit(&key("second")).unwrap()];
+    assert!(link.delete_permit(&key("a")).is_none() && link.delete_permit(&key("b")).is_none());
+    let [first, second] = permits;
+    drop(first);
+    let unqueued = link.delete_permit(&key("b")).unwrap();
+    assert!(link.delete_permit(&key("c")).is_none());
+    drop(unqueued);
+    assert_eq!(rig.queued_agents(), ["a", "c"]);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_write_waits_for_another_new_agent_and_the_token_follows_the_entry() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.run_for(Duration::from_secs(10)).await;
+    let link = rig.link("gw");
+    let another = link.agent_permit(&ObjectKey::new(NS, "other-agent"), true).unwrap();
+    rig.worker("one");
+    rig.reconcile_all().await;
+    assert!(rig.status("one").binding.is_some(), "the agent is bound and its entry submitted");
+    assert!(!rig.store.state().secrets.contains_key(&ObjectKey::new(NS, "one-token")));
+    rig.wait_for_change(Duration::from_secs(3)).await;
+    assert_eq!(gateway.count("config.patch"), 0, "the write waits for the other new agent");
+    drop(another);
+    rig.until_ready().await;
+    assert_eq!((gateway.count("config.patch"), rig.token("one").len()), (1, 43));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_operator_writes_nothing_without_a_change() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    for name in ["one", "two"] {
+        rig.worker(name);
+    }
+    rig.until_ready().await;
+    rig.run_for(Duration::from_secs(30)).await;
+    let (written, calls) = (rig.write_counts(), gateway.writes());
+    rig.start();
+    rig.reconcile_all().await;
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(rig.write_counts(), written, "API writes and events");
+    assert_eq!(gateway.writes(), calls, "writing requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let (id, old) = (rig.agent_id("one"), rig.status("one").workspace_path.unwrap());
+    gateway.edit_file(&id, "MEMORY.md", Some("remember the milk"));
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["workspaceRoot"] = json!("/srv/agents");
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("the new workspace", |rig| rig.status("one").workspace_path.is_some_and(|p| p.starts_with("/srv"))).await;
+    rig.until_ready().await;
+    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
+    assert_eq!(gateway.count("agents.delete"), 0);
+    assert_eq!(gateway.workspace(&old)["MEMORY.md"], "remember the milk", "the former workspace is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recreated_agent_is_not_ready_before_its_files_are_written() {
+    let (mut rig, gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["resyncInterval"] = json!("24h");
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    gateway.remove_agent(&id);
+    rig.until("the loss to be seen", |rig| rig.condition("one", ConditionType::Ready).0 != "True").await;
+    rig.until("Ready", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+    assert!(gateway.file(&id, "AGENTS.md").is_some_and(|text| text.contains(&rig.token("one"))));
+}

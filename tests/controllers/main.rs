@@ -1,0 +1,40 @@
+//! The reconcilers over an in-memory API and simulated gateways, under a paused clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
+)]
+
+mod adoption;
+mod auth;
+mod bad_input;
+mod budget;
+mod crashes;
+mod credentials;
+mod deletion;
+mod disk;
+mod drift;
+mod entries;
+mod faults;
+mod files;
+mod finalizers;
+mod id_conflicts;
+mod inventory;
+mod irregular_files;
+mod labels;
+mod leftovers;
+mod lifecycle;
+mod lifecycle_matrix;
+mod memory;
+mod memory_directory;
+mod outages;
+mod phases;
+mod requests;
+mod rig;
+mod rotation;
+mod shared_heartbeats;
+mod soul_directory;
+mod templates;
+mod versions;
+mod wakes;
