@@ -19,9 +19,9 @@ pub(super) async fn inventory(
     dial: Arc<dyn Dial>,
     limit: Duration,
 ) -> Result<Arc<Inventory>, Failure> {
-    let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
+    let (url, identity) = (settings.url.clone(), Arc::clone(&settings.device_key));
     let gateway = GatewayClient::open(settings, dial, Arc::new(()));
-    let (mut link, mut inventory, mut unread) = (gateway.link(), gateway.inventory(), gateway.unread());
+    let (mut link, mut inventory, mut unread) = (gateway.connection(), gateway.inventory(), gateway.read_failure());
     let end = Instant::now() + limit;
     let mut told = String::new();
     let mut asked = false;
@@ -129,9 +129,9 @@ mod tests {
         let settings = ConnectionSettings {
             url: "ws://gateway".parse().unwrap(),
             auth: Auth::Token("secret".into()),
-            identity: Arc::new(DeviceKey::generate().unwrap()),
+            device_key: Arc::new(DeviceKey::generate().unwrap()),
             device_token: None,
-            former: None,
+            previous: None,
             trust: Trust::Platform,
             max_in_flight: 8,
             resync: Duration::from_hours(1),

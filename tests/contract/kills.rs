@@ -207,7 +207,7 @@ async fn a_config_write_that_a_kill_cut_off_is_made_once(gateway: &mut OpenClaw)
         let after = KEPT_BACK + aim.next()?;
         let (entries, written) = (entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
-        let mut writes = subject.client.writes();
+        let mut writes = subject.client.config_writes();
         for entry in &entries {
             subject.client.submit(entry.clone());
         }

@@ -149,7 +149,7 @@ impl Real {
         let mut left = ATTEMPTS;
         loop {
             let subject = self.subject().await?;
-            let mut link = subject.client.link();
+            let mut link = subject.client.connection();
             link.mark_unchanged();
             let outcome = run(test, &subject).await;
             self.table.see(self.version, &subject);

@@ -82,7 +82,7 @@ pub(crate) async fn a_model_name_that_the_gateway_stores_otherwise_is_accepted_a
     let written = gateway.count("config.patch");
     let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..entry() };
     gateway.client.submit(named.clone());
-    let mut writes = gateway.client.writes();
+    let mut writes = gateway.client.config_writes();
     let accepted = |writes: &ConfigWrites| writes.rewritten.contains_key(&named.id);
     let stored_so = |inventory: &Inventory| inventory.entry_state(&named) == EntryState::Current;
     // 2026.3.2 stores what it is sent.
@@ -334,7 +334,7 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
 
 /// Waits until a run of this id was heard to end, and no other goes on: the gateway may begin a heartbeat at any time.
 async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<AgentActivity, Failure> {
-    let (mut runs, mut link) = (gateway.client.runs(), gateway.client.link());
+    let (mut runs, mut link) = (gateway.client.activity(), gateway.client.connection());
     link.mark_unchanged();
     let at_rest = |activity: &AgentActivity| activity.has_ended(run) && !activity.is_running();
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(at_rest));
@@ -370,7 +370,7 @@ pub(crate) async fn a_run_is_heard_of_while_it_goes_on_and_when_it_ends(gateway:
         gateway.client.resync().await;
     }
     // Sessions of 2026.3.2 tell of no runs (measured).
-    let silent = matches!(&*gateway.client.link().borrow(), ConnectionState::Up(hello) if hello.protocol == 3);
+    let silent = matches!(&*gateway.client.connection().borrow(), ConnectionState::Up(hello) if hello.protocol == 3);
     if silent { Ok(()) } else { Err("the session does not tell that the run has ended".into()) }
 }
 

@@ -229,9 +229,9 @@ async fn agents_that_no_resource_declares_are_listed_for_who_may_read_their_gate
     let link = gateways.ensure(&key, "x", || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("secret".into()),
-        identity: Arc::new(DeviceKey::generate().unwrap()),
+        device_key: Arc::new(DeviceKey::generate().unwrap()),
         device_token: None,
-        former: None,
+        previous: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),

@@ -84,7 +84,7 @@ impl Dial for Fake {
 /// Why there is no connection to this gateway.
 async fn down(fake: &Fake) -> String {
     let gateway = GatewayClient::open(settings(), Arc::new(fake.clone()), Arc::new(()));
-    let mut link = gateway.link();
+    let mut link = gateway.connection();
     match &*link.wait_for(|link| matches!(link, ConnectionState::Down { .. })).await.unwrap() {
         ConnectionState::Down { error, .. } => error.to_string(),
         other => panic!("{other:?}"),
@@ -106,7 +106,7 @@ async fn the_answer_to_connect_may_be_longer_and_not_of_any_length() {
     assert!(why.contains("in answer to the login Muster reads at most 4194304 bytes"), "{why}");
     let gateway =
         GatewayClient::open(settings(), Arc::new(Fake::new([challenge(), hello_with(&bomb(3 * MIB))])), Arc::new(()));
-    gateway.link().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
+    gateway.connection().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

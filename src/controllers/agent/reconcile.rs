@@ -200,7 +200,7 @@ fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> Timestamp {
 /// Whether what was seen of the agent's workspace and session is not enough: a request is to be done to what is there now, and
 /// a session that is to end is told by when it last changed.
 fn looks_anew(link: &GatewayHandle, desired: &Desired, status: &AgentStatus) -> bool {
-    let runs = link.client().runs();
+    let runs = link.client().activity();
     let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
     let asked = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     asked.into_iter().any(|kind| desired.requests.due(kind).is_some())

@@ -20,7 +20,7 @@ use super::entry_queue::{EntryQueue, MOST, pause};
 use super::shared_blocks::SharedBlocks;
 use super::write_guard::{Write, WriteGuard};
 use super::write_lock::WriteLock;
-use crate::openclaw::channel::{CONFIG_WRITE, Change, Requester, resync};
+use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
 use crate::openclaw::model::rewritten::value_at;
 use crate::openclaw::model::{
     AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
@@ -180,7 +180,7 @@ impl ConfigWriter {
         self.gathering.send();
         self.shared.sent(patch.ids.is_empty());
         let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
-        let result = self.caller.call("config.patch", params, CONFIG_WRITE).await;
+        let result = self.caller.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
         // The answer has the whole config: it is not kept while the config is read again.
         let result = result.map(|answer| answer.peek().is_some_and(|Taken { noop }| noop));
         // Whatever the answer was, what the gateway has now is what counts; whoever has the next turn sees it.
