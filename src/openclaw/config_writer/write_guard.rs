@@ -32,8 +32,7 @@ impl Write {
 ///
 /// # Guarantees
 /// The same write is made at most [`IDENTICAL_WRITE_BURST`] times at once, and once in [`PACE`] after that. A write that was not
-/// made for
-/// `IDENTICAL_WRITE_BURST * PACE` is forgotten.
+/// made for `IDENTICAL_WRITE_BURST * PACE` is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct WriteGuard {
     /// When the allowance of a write is whole again.
