@@ -1,8 +1,8 @@
 //! The template engine: Jinja with variables, filters and tests alone.
 //!
-//! Any user with write access to a `ConfigMap` can write a template. So a template has no loader, no statement that names another
-//! template and no functions, and has limits for its source, its nesting, its work and its output. The work includes memory: the
-//! engine charges for each byte that a template produces.
+//! Any user with write access to a `ConfigMap` can write a template. So a template has no loader, no statement that names
+//! another template and no functions, and has limits for its source, its nesting, its work and its output. The work includes
+//! memory: the engine charges for each byte that a template produces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,8 @@ impl Default for Budget {
 /// - The time is proportional to the source and to the charged work.
 ///
 /// # Errors
-/// The template violates a rule or a limit, or uses a variable that is not in `variables`, also in an unused branch and under `default`.
+/// The template violates a rule or a limit, or uses a variable that is not in `variables`, also in an unused branch and under
+/// `default`.
 pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budget) -> Result<String, RenderError> {
     let failed =
         |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// A template that cannot be rendered.
 ///
-/// The text names the template, the line and the variable, if known, and says what to do. The text never contains the agent's token.
+/// The text names the template, the line and the variable, if known, and says what to do. The text never contains the agent's
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderError {
     /// The name of the template, from [`Template::name`](super::Template::name).

@@ -9,8 +9,8 @@ use crate::api::agent::Role;
 /// The name of one file in an agent's workspace.
 ///
 /// # Guarantees
-/// The name ends in `.md`, has 4 to 64 ASCII letters, digits, `-`, `_` and `.`, starts with a letter, a digit or `_`, and does not contain
-/// `..`. So the name is not a path and not hidden, and is safe in a log, a marker and a map key.
+/// The name ends in `.md`, has 4 to 64 ASCII letters, digits, `-`, `_` and `.`, starts with a letter, a digit or `_`, and does
+/// not contain `..`. So the name is not a path and not hidden, and is safe in a log, a marker and a map key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Cow<'static, str>);
 
@@ -156,7 +156,7 @@ pub fn standard_files(role: Role) -> &'static [FileName] {
 }
 
 /// The number of characters of a file that a gateway shows to its model. The gateway cuts a longer file
-/// (`docs/gateway-facts.md#config-values`).
+/// (`docs/templates.md`).
 pub fn injection_limit(name: &FileName) -> usize {
     if *name == FileName::USER { 4_000 } else { 20_000 }
 }

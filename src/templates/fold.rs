@@ -5,9 +5,10 @@ use super::file_name::FileName;
 /// Appends the refused files to AGENTS.md, each between two marker lines.
 ///
 /// # Guarantees
-/// Without refused files the text does not change. The sections have the order of the standard files, then of their names, whatever the
-/// order of `refused`. Neither AGENTS.md nor a section can forge a marker or leave a code block open. Headings move down one level, so
-/// that the title of a file becomes the title of its section. A file without a title gets its name as the title.
+/// Without refused files the text does not change. The sections have the order of the standard files, then of their names,
+/// whatever the order of `refused`. Neither AGENTS.md nor a section can forge a marker or leave a code block open. Headings
+/// move down one level, so that the title of a file becomes the title of its section. A file without a title gets its name as
+/// the title.
 pub fn fold(agents_md: &str, refused: &[(FileName, String)]) -> String {
     if refused.is_empty() {
         return agents_md.to_owned();
@@ -66,7 +67,8 @@ fn without_markers(text: &str) -> String {
     text.replace("muster:begin", "muster-begin").replace("muster:end", "muster-end")
 }
 
-/// An untrusted text for a Markdown file: without control characters, markers and comments, and with its last code block closed.
+/// An untrusted text for a Markdown file: without control characters, markers and comments, and with its last code block
+/// closed.
 pub fn untrusted(text: &str) -> String {
     let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();

@@ -1,8 +1,8 @@
 //! Templates and workspace files: values in, text out.
 //!
-//! This layer knows the names of workspace files, the variables of templates, the built-in templates in `templates/`, and the API types
-//! that give the variables their values. It does not know the Kubernetes client, the OpenClaw client or the source of a template. Pure:
-//! no I/O, no clock, no randomness. A template reads only its variables.
+//! This layer knows the names of workspace files, the variables of templates, the built-in templates in `templates/`, and the
+//! API types that give the variables their values. It does not know the Kubernetes client, the OpenClaw client or the source of
+//! a template. Pure: no I/O, no clock, no randomness. A template reads only its variables.
 
 mod built_in;
 mod engine;

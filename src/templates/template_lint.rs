@@ -1,9 +1,9 @@
 //! The checks of a template's tags before the engine parses the template.
 //!
-//! The engine charges for work and memory while it renders. Its parser, its compiler and its comparison recurse without a bound: a chain
-//! of some thousand operators would overflow the stack of the process, and a list that contains itself twice at each level would not
-//! end. Variables are strings, so that a template needs no lists, no maps and no arithmetic, and a tag needs few words. The lint refuses
-//! more than that, with a hint.
+//! The engine charges for work and memory while it renders. Its parser, its compiler and its comparison recurse without a
+//! bound: a chain of some thousand operators would overflow the stack of the process, and a list that contains itself twice at
+//! each level would not end. Variables are strings, so that a template needs no lists, no maps and no arithmetic, and a tag
+//! needs few words. The lint refuses more than that, with a hint.
 //!
 //! The lint reads each character a bounded number of times, whatever the template is.
 
@@ -44,8 +44,8 @@ pub(crate) struct LintError {
     pub(crate) message: String,
 }
 
-/// The tags of a template, in order, without comments and raw parts. A tag without its closing mark ends with the template; the engine
-/// reports the syntax error.
+/// The tags of a template, in order, without comments and raw parts. A tag without its closing mark ends with the template; the
+/// engine reports the syntax error.
 ///
 /// # Errors
 /// The template has more than [`MAX_TAGS`] tags.

@@ -40,8 +40,8 @@ pub struct SoulText {
 /// The values that a template may use, all of them strings.
 ///
 /// # Guarantees
-/// Each variable of the built-in templates exists from the start; an unknown value is empty. A blank value counts as empty. `Debug`
-/// does not show the token.
+/// Each variable of the built-in templates exists from the start; an unknown value is empty. A blank value counts as empty.
+/// `Debug` does not show the token.
 #[derive(Clone)]
 pub struct Variables {
     plain: BTreeMap<String, String>,
@@ -131,8 +131,8 @@ impl Variables {
         ])
     }
 
-    /// Sets `identity_*`. A key of `extra` becomes `identity_<key>` in snake case and replaces no other field. `emoji` applies to a
-    /// profile without an emoji.
+    /// Sets `identity_*`. A key of `extra` becomes `identity_<key>` in snake case and replaces no other field. `emoji` applies
+    /// to a profile without an emoji.
     #[must_use]
     pub fn with_identity(mut self, profile: &IdentityProfile, emoji: Option<&str>) -> Self {
         for (key, value) in &profile.extra {
@@ -218,8 +218,8 @@ fn flag(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-/// The key in snake case: `workingHours` and `working-hours` become `working_hours`. `_` replaces each character that is not an ASCII
-/// letter or digit.
+/// The key in snake case: `workingHours` and `working-hours` become `working_hours`. `_` replaces each character that is not an
+/// ASCII letter or digit.
 fn snake_case(key: &str) -> String {
     let mut name = String::with_capacity(key.len());
     let mut after_lower = false;
