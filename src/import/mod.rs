@@ -40,7 +40,8 @@ pub struct ImportOptions {
     /// File with the PEM certificates of the authority that signed the gateway's certificate. Default: the system's roots.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. No other certificate is taken.
+    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. Any other certificate is
+    /// refused.
     #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
     pub fingerprint: Option<Fingerprint>,
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
@@ -49,7 +50,7 @@ pub struct ImportOptions {
     /// Name of the AgentGateway. Default: `gateway-` and the gateway's address, as in gateway-openclaw-example-18789.
     #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub gateway_name: Option<String>,
-    /// Name of the Board that the agents are put on. Default: `imported-` and the gateway's address.
+    /// Name of the agents' Board. Default: `imported-` and the gateway's address.
     #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub board_name: Option<String>,
     /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
@@ -58,7 +59,7 @@ pub struct ImportOptions {
     /// Write the Agents alone: the AgentGateway and the Board exist already.
     #[arg(long)]
     pub only_agents: bool,
-    /// How long to wait for the gateway, in seconds; also for somebody to approve this device, where the gateway asks for it.
+    /// Timeout in seconds, the wait for a person who approves this device included.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub timeout: u64,
 }

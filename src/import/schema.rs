@@ -46,8 +46,8 @@ fn add_pattern_rules(schema: &mut Value) {
 /// Checks lengths in characters, as the API server does. The validator counts bytes.
 fn check_lengths(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     if let Some(text) = value.as_str() {
-        let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
-        if !(schema["minLength"].as_u64().unwrap_or(0)..=most).contains(&(text.chars().count() as u64)) {
+        let max = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+        if !(schema["minLength"].as_u64().unwrap_or(0)..=max).contains(&(text.chars().count() as u64)) {
             found.push(format!("{path}: length of {text:?}"));
         }
     }

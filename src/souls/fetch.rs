@@ -12,7 +12,7 @@ pub struct FetchRequest {
     pub url: Url,
     /// The kind of document, which bounds its media types and its length.
     pub kind: DocumentKind,
-    /// The ETag of the cached document.
+    /// The `ETag` of the cached document.
     pub etag: Option<String>,
     /// Whether loopback and private addresses are allowed.
     pub allow_private: bool,
@@ -27,7 +27,7 @@ pub enum Fetched {
     Text {
         /// The text.
         text: String,
-        /// The ETag, if the server sent one.
+        /// The `ETag`, if the server sent one.
         etag: Option<String>,
     },
     /// The document does not exist.

@@ -140,8 +140,8 @@ impl HttpClient {
                 found.map_err(|e| FetchError::new(format!("the name {name:?} was not resolved: {e}")))?
             }
         };
-        let most = if allow_private { Reach::Private } else { Reach::Public };
-        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| reach(a.ip()) <= most);
+        let widest = if allow_private { Reach::Private } else { Reach::Public };
+        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| reach(a.ip()) <= widest);
         match (allowed.is_empty(), refused.first().map(|a| reach(a.ip()))) {
             (false, _) => Ok(allowed),
             (true, None) => Err(FetchError::new("the name has no address")),

@@ -14,7 +14,7 @@ use super::fetch::{FetchError, FetchRequest, Fetched};
 /// The longest head of an answer, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// The longest ETag that is kept, in bytes.
+/// The longest `ETag` that is kept, in bytes.
 const MAX_ETAG_BYTES: usize = 256;
 
 /// The answer of a server.

@@ -146,7 +146,7 @@ pub(crate) struct SoulCache {
     changes: mpsc::UnboundedSender<GatewayChange>,
     state: Mutex<CacheState>,
     rounds: watch::Sender<()>,
-    wanted: Notify,
+    round_requested: Notify,
 }
 
 impl SoulCache {
@@ -157,7 +157,7 @@ impl SoulCache {
         changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
         let (rounds, _) = watch::channel(());
-        Self { gateway, settings, fetch, changes, state: Mutex::default(), rounds, wanted: Notify::new() }
+        Self { gateway, settings, fetch, changes, state: Mutex::default(), rounds, round_requested: Notify::new() }
     }
 
     pub(crate) fn settings(&self) -> &DirectorySettings {
@@ -186,7 +186,7 @@ impl SoulCache {
             if let Some(soul) = self.lock().answer(&self.settings.url, role) {
                 return soul;
             }
-            self.wanted.notify_one();
+            self.round_requested.notify_one();
             if !matches!(tokio::time::timeout_at(until, rounds.changed()).await, Ok(Ok(()))) {
                 return unknown(&self.settings.url, role);
             }
@@ -204,7 +204,7 @@ impl SoulCache {
             cache.publish(&before, scope, round);
             tokio::select! {
                 biased;
-                () = cache.wanted.notified() => {}
+                () = cache.round_requested.notified() => {}
                 () = tokio::time::sleep_until(schedule.next()) => {}
             }
         }

@@ -4,10 +4,10 @@ use super::*;
 
 /// A directory in memory: the souls by `handle/slug`, and the requested paths.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Held>>);
+struct Memory(Arc<Mutex<MemoryState>>);
 
 #[derive(Default)]
-struct Held {
+struct MemoryState {
     souls: BTreeMap<String, String>,
     asked: Vec<String>,
 }
@@ -24,7 +24,7 @@ impl Memory {
 
 impl Fetch for Memory {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
-        let Held { souls, asked } = &mut *self.0.lock().unwrap();
+        let MemoryState { souls, asked } = &mut *self.0.lock().unwrap();
         let path = request.url.path();
         asked.push(path.to_owned());
         let text = match path {
@@ -42,14 +42,14 @@ impl Fetch for Memory {
     }
 }
 
-struct Rig {
+struct CacheRig {
     cache: Arc<SoulCache>,
     memory: Memory,
     changes: mpsc::UnboundedReceiver<GatewayChange>,
     _worker: tokio_util::task::AbortOnDropHandle<()>,
 }
 
-impl Rig {
+impl CacheRig {
     fn new(souls: &[(&str, &str)]) -> Self {
         let memory = Memory::default();
         for (name, markdown) in souls {
@@ -99,7 +99,7 @@ fn text(soul: &RoleSoul) -> &str {
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_soul_is_reported_once_to_the_agents_of_its_role() {
-    let mut rig = Rig::new(&[("ann/sre", "Calm."), ("bob/writer", "Write.")]);
+    let mut rig = CacheRig::new(&[("ann/sre", "Calm."), ("bob/writer", "Write.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
     assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
     rig.changed();
@@ -115,7 +115,7 @@ async fn a_changed_soul_is_reported_once_to_the_agents_of_its_role() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_list_removes_no_soul() {
-    let mut rig = Rig::new(&[("ann/sre", "Calm.")]);
+    let mut rig = CacheRig::new(&[("ann/sre", "Calm.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
     rig.changed();
     rig.memory.0.lock().unwrap().souls.clear();
@@ -127,7 +127,7 @@ async fn an_empty_list_removes_no_soul() {
 
 #[tokio::test(start_paused = true)]
 async fn only_a_missing_soul_is_retried_and_at_growing_intervals() {
-    let rig = Rig::new(&[("ann/sre", ""), ("bob/writer", "Write.")]);
+    let rig = CacheRig::new(&[("ann/sre", ""), ("bob/writer", "Write.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "unknown");
     assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
     rig.memory.asked();

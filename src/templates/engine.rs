@@ -205,16 +205,16 @@ fn unknown_variable<'a>(
 /// The engine's error for a person. The details may contain values, and are left out when a value may be the token.
 fn explain(error: &Error, source: &str, may_show_values: bool) -> String {
     let code = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|code| !code.is_empty());
-    let place = code.map(|code| format!(" in `{}`", text_filters::line(&beginning(code)))).unwrap_or_default();
+    let location = code.map(|code| format!(" in `{}`", text_filters::line(&beginning(code)))).unwrap_or_default();
     let detail =
         error.detail().filter(|_| may_show_values).map(|detail| format!(": {}", beginning(detail))).unwrap_or_default();
     match error.kind() {
         ErrorKind::OutOfFuel => {
             "the template does too much work, or the agent's templates do together; make their loops shorter".to_owned()
         }
-        ErrorKind::UnknownFilter => format!("unknown filter{place}; the filters are {}", FILTERS.join(", ")),
-        ErrorKind::SyntaxError => format!("syntax error{place}{detail}"),
-        kind => format!("{kind}{place}{detail}"),
+        ErrorKind::UnknownFilter => format!("unknown filter{location}; the filters are {}", FILTERS.join(", ")),
+        ErrorKind::SyntaxError => format!("syntax error{location}{detail}"),
+        kind => format!("{kind}{location}{detail}"),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Tag {
 
 /// A word or a sign of a tag.
 #[derive(PartialEq, Eq)]
-enum Token<'a> {
+enum TagToken<'a> {
     Word(&'a str),
     Sign(char),
 }
@@ -106,23 +106,23 @@ pub(crate) fn check(tags: &[Tag]) -> Result<(), LintError> {
         if tokens.len() > MAX_TOKENS {
             return refuse(&format!("the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"));
         }
-        elifs += usize::from(tokens.first() == Some(&Token::Word("elif")));
+        elifs += usize::from(tokens.first() == Some(&TagToken::Word("elif")));
         depth = match tokens.first() {
-            Some(Token::Word(word)) if opens_block(word, &tokens) => depth + 1,
-            Some(Token::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
+            Some(TagToken::Word(word)) if opens_block(word, &tokens) => depth + 1,
+            Some(TagToken::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
             Some(_) | None => depth,
         };
-        let parentheses = tokens.iter().filter(|token| **token == Token::Sign('(')).count();
+        let parentheses = tokens.iter().filter(|token| **token == TagToken::Sign('(')).count();
         if depth > MAX_DEPTH || parentheses > MAX_DEPTH {
             return refuse(&format!("more than {MAX_DEPTH} blocks or parentheses stand in one another"));
         }
         if elifs > MAX_ELIF {
             return refuse(&format!("the template has more than {MAX_ELIF} `elif`"));
         }
-        if tokens.iter().any(|token| matches!(token, Token::Sign('[' | ']' | '{' | '}'))) || has_tuple(&tokens) {
+        if tokens.iter().any(|token| matches!(token, TagToken::Sign('[' | ']' | '{' | '}'))) || has_tuple(&tokens) {
             return refuse(r#"lists and maps are not allowed; compare one by one: `a == "x" or a == "y"`"#);
         }
-        if tokens.iter().any(|token| matches!(token, Token::Sign('+' | '*'))) {
+        if tokens.iter().any(|token| matches!(token, TagToken::Sign('+' | '*'))) {
             return refuse("`+` and `*` are not allowed; use `~` to join text");
         }
     }
@@ -135,13 +135,13 @@ pub(crate) fn first_use<'n>(tags: &[Tag], names: &BTreeSet<&'n str>) -> Option<(
 }
 
 impl Tag {
-    fn tokens(&self) -> Vec<Token<'_>> {
+    fn tokens(&self) -> Vec<TagToken<'_>> {
         let mut rest = strip_signs(&self.code);
         let mut tokens = Vec::new();
         while let Some((token, after)) = split_token(rest) {
             match token.chars().next() {
-                Some(first) if is_word(first) => tokens.push(Token::Word(token)),
-                Some(first) if !first.is_whitespace() => tokens.push(Token::Sign(first)),
+                Some(first) if is_word(first) => tokens.push(TagToken::Word(token)),
+                Some(first) if !first.is_whitespace() => tokens.push(TagToken::Sign(first)),
                 Some(_) | None => {}
             }
             rest = after;
@@ -176,24 +176,24 @@ fn split_token(text: &str) -> Option<(&str, &str)> {
     Some(text.split_at(length))
 }
 
-fn opens_block(word: &str, tokens: &[Token<'_>]) -> bool {
-    OPENING.contains(&word) && !(word == "set" && tokens.get(2) == Some(&Token::Sign('=')))
+fn opens_block(word: &str, tokens: &[TagToken<'_>]) -> bool {
+    OPENING.contains(&word) && !(word == "set" && tokens.get(2) == Some(&TagToken::Sign('=')))
 }
 
 /// Whether a tag has a comma outside the arguments of a call.
-fn has_tuple(tokens: &[Token<'_>]) -> bool {
+fn has_tuple(tokens: &[TagToken<'_>]) -> bool {
     let mut calls = Vec::new();
-    let mut previous: Option<&Token<'_>> = None;
+    let mut previous: Option<&TagToken<'_>> = None;
     for token in tokens {
         match token {
-            Token::Sign('(') => {
-                calls.push(matches!(previous, Some(Token::Word(word)) if !KEYWORDS.contains(word)));
+            TagToken::Sign('(') => {
+                calls.push(matches!(previous, Some(TagToken::Word(word)) if !KEYWORDS.contains(word)));
             }
-            Token::Sign(')') => {
+            TagToken::Sign(')') => {
                 calls.pop();
             }
-            Token::Sign(',') if calls.last() != Some(&true) => return true,
-            Token::Sign(_) | Token::Word(_) => {}
+            TagToken::Sign(',') if calls.last() != Some(&true) => return true,
+            TagToken::Sign(_) | TagToken::Word(_) => {}
         }
         previous = Some(token);
     }

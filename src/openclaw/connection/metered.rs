@@ -211,20 +211,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
     }
 
     /// Sets the position after a part of a frame, and ends the message after its last byte.
-    fn advance(&mut self, left: u64, header: Header) {
-        self.state =
-            if left > 0 { ReadState::Payload(left, header) } else { ReadState::Header(HeaderBytes::default()) };
-        if left == 0 && header.is_data && header.is_last {
+    fn advance(&mut self, remaining: u64, header: Header) {
+        self.state = if remaining > 0 {
+            ReadState::Payload(remaining, header)
+        } else {
+            ReadState::Header(HeaderBytes::default())
+        };
+        if remaining == 0 && header.is_data && header.is_last {
             self.complete = self.charge.take();
             self.message = 0;
             self.deadline = None;
         }
     }
 
-    /// Forwards at most `most` bytes and returns their number; 0 at the end of the stream.
-    fn poll_forward(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, most: u64) -> Poll<io::Result<usize>> {
+    /// Forwards at most `max_bytes` and returns their number; 0 at the end of the stream.
+    fn poll_forward(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, max_bytes: u64) -> Poll<io::Result<usize>> {
         let buffered = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
-        let part = buffered.len().min(out.remaining()).min(usize::try_from(most).unwrap_or(usize::MAX));
+        let part = buffered.len().min(out.remaining()).min(usize::try_from(max_bytes).unwrap_or(usize::MAX));
         out.put_slice(&buffered[..part]);
         Pin::new(&mut self.stream).consume(part);
         Poll::Ready(Ok(part))
@@ -287,9 +290,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                ReadState::Payload(left, header) => {
-                    let part = ready!(self.poll_forward(cx, out, left))?;
-                    self.advance(left - part as u64, header);
+                ReadState::Payload(remaining, header) => {
+                    let part = ready!(self.poll_forward(cx, out, remaining))?;
+                    self.advance(remaining - part as u64, header);
                     return Poll::Ready(Ok(()));
                 }
             }

@@ -226,8 +226,8 @@ impl Informer {
             ReadFailure { code: error.code().to_owned(), message: error.message(), transient: error.is_transient() };
         let before = self.read_failure.send_replace(Some(Arc::new(failure.clone())));
         let changed = before.is_none_or(|before| *before != failure);
-        let stale = since.elapsed() >= STALE_AFTER && self.inventory.send_replace(None).is_some();
-        if changed || stale {
+        let dropped = since.elapsed() >= STALE_AFTER && self.inventory.send_replace(None).is_some();
+        if changed || dropped {
             self.send(Change::Connection);
         }
     }

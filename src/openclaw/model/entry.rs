@@ -111,7 +111,7 @@ impl AgentEntry {
         let mut patch = Map::new();
         put(&mut patch, "name", text(self.name.as_ref()), entry.get("name"), rest);
         match entry.get("workspace").and_then(Value::as_str) {
-            Some(path) if same_path(&self.workspace, path) => {}
+            Some(workspace) if same_path(&self.workspace, workspace) => {}
             // The gateway has a default workspace for an entry without one.
             None if actual.is_some() && self.keeps_the_rest => {}
             Some(_) | None => {
@@ -374,6 +374,6 @@ mod tests {
         assert!(same_path("~/w/a", "/home/o/w/a") && same_path("/home/o/w/a", "~/w/a") && same_path("/w", "/w"));
         assert!(!same_path("~/w/a", "/home/o/w/b") && !same_path("~/w/a", "~/w/b") && !same_path("/w/a", "/x/w/a"));
         assert!(same_path("/w/a/", "/w/a") && same_path("~/w/", "/home/o/w"));
-        assert!(!same_path("~x/a", "/home/x/a"), "somebody else's home");
+        assert!(!same_path("~x/a", "/home/x/a"), "the home directory of another user");
     }
 }

@@ -136,7 +136,7 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
-    struct Read {
+    struct Sample {
         #[serde(deserialize_with = "lax")]
         word: Option<String>,
         #[serde(deserialize_with = "present")]
@@ -149,7 +149,7 @@ mod tests {
         named: Named<u8, 2>,
     }
 
-    fn read(text: &str) -> Result<Read, serde_json::Error> {
+    fn read(text: &str) -> Result<Sample, serde_json::Error> {
         serde_json::from_str(text)
     }
 

@@ -132,10 +132,10 @@ fn entries(
     agents: &AgentsConfig,
     shape: RosterShape,
 ) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
-    let mut left = limits::ENTRY_TREES;
+    let mut budget = limits::ENTRY_TREES;
     let mut read = BTreeMap::new();
     for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
-        left = left.checked_sub(cost(entry.get())).ok_or_else(|| {
+        budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
             serde_json::Error::custom(format_args!(
                 "the entries of its agents take more than {} MiB of memory",
                 limits::ENTRY_TREES / 1024 / 1024

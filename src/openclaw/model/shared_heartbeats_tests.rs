@@ -91,10 +91,11 @@ fn a_current_config_needs_no_change() {
 
 #[test]
 fn the_removal_of_the_last_agent_removes_the_blocks_and_then_the_record() {
-    let left = |main: Value| rule(&json!({ "entries": { "main": main } })).plan(&claims(&[], &["main"]), &set(&[]));
-    let plan = left(json!({ "heartbeat": {} }));
+    let after_removal =
+        |main: Value| rule(&json!({ "entries": { "main": main } })).plan(&claims(&[], &["main"]), &set(&[]));
+    let plan = after_removal(json!({ "heartbeat": {} }));
     assert_eq!((plan.remove, plan.record), (set(&["main"]), set(&["main"])));
-    assert_eq!(left(json!({})), HeartbeatPlan::default());
+    assert_eq!(after_removal(json!({})), HeartbeatPlan::default());
 }
 
 #[test]
