@@ -373,8 +373,10 @@ async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
     loop {
         tick.tick().await;
         let links = ctx.gateways.handles();
-        let up =
-            links.iter().filter(|(_, link)| matches!(*link.client().link().borrow(), ConnectionState::Up(_))).count();
+        let up = links
+            .iter()
+            .filter(|(_, link)| matches!(*link.client().connection().borrow(), ConnectionState::Up(_)))
+            .count();
         metrics.set_gateways(links.len(), up);
     }
 }

@@ -172,7 +172,7 @@ impl GatewayHandle {
     ///
     /// For a `new` agent the gateway's next config write is kept back for a moment.
     pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
-        let permit = self.permits.take(agent, new.then(|| self.gateway.arrival()))?;
+        let permit = self.permits.take(agent, new.then(|| self.gateway.expect_entry()))?;
         self.unready.fetch_add(1, Ordering::Relaxed);
         Some(AgentPermit { gateway: Arc::clone(self), permit: Some(permit), is_unready: AtomicBool::new(true) })
     }
@@ -191,10 +191,10 @@ impl GatewayHandle {
 
     /// Whether the gateway is away since so short a time that it may only have been restarted.
     pub(crate) fn is_briefly_away(&self) -> bool {
-        match &*self.gateway.link().borrow() {
+        match &*self.gateway.connection().borrow() {
             model::ConnectionState::Down { since, .. } => since.elapsed() < STARTUP_GRACE,
             model::ConnectionState::Up(_) => {
-                let runs = self.gateway.runs();
+                let runs = self.gateway.activity();
                 let connected = runs.borrow().connected;
                 let reading = self.gateway.inventory().borrow().is_none();
                 reading && connected.is_some_and(|since| since.elapsed() < STARTUP_GRACE)
@@ -205,7 +205,7 @@ impl GatewayHandle {
 
     /// How long there has been no connection to the gateway; `None` while there is one, or it is refused.
     pub(crate) fn away_for(&self) -> Option<Duration> {
-        match &*self.gateway.link().borrow() {
+        match &*self.gateway.connection().borrow() {
             model::ConnectionState::Down { since, .. } => Some(since.elapsed()),
             model::ConnectionState::Up(_) | model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => {
                 None
@@ -220,7 +220,7 @@ impl GatewayHandle {
 
     /// Whether the first connection, or the first reading of the roster, is under way since a short time.
     pub(crate) fn is_starting(&self) -> bool {
-        let under_way = match &*self.gateway.link().borrow() {
+        let under_way = match &*self.gateway.connection().borrow() {
             model::ConnectionState::Connecting => true,
             model::ConnectionState::Up(_) => self.gateway.inventory().borrow().is_none(),
             model::ConnectionState::Refused(_) | model::ConnectionState::Down { .. } => false,
@@ -230,7 +230,7 @@ impl GatewayHandle {
 
     /// What the gateway has, or why it cannot be asked.
     pub fn inventory(&self) -> Result<Arc<Inventory>, ReconcileError> {
-        let up = match &*self.gateway.link().borrow() {
+        let up = match &*self.gateway.connection().borrow() {
             model::ConnectionState::Up(_) => Ok(()),
             model::ConnectionState::Connecting => Err("the connection is being made".to_owned()),
             model::ConnectionState::Refused(refusal) => Err(format!("it refused the connection: {}", refusal.message)),
@@ -241,7 +241,7 @@ impl GatewayHandle {
             ReconcileError::transient(Reason::GatewayNotReady, message)
         };
         up.map_err(not_ready)?;
-        let why = || match &*self.gateway.unread().borrow() {
+        let why = || match &*self.gateway.read_failure().borrow() {
             Some(unread) => format!("its config and roster cannot be read: {}", unread.message),
             None => "its roster is being read".to_owned(),
         };

@@ -132,7 +132,7 @@ impl GatewayPool {
 /// Passes on what changes at one gateway.
 async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::UnboundedSender<GatewayChange>) {
     let mut stream = gateway.changes();
-    let mut links = gateway.link();
+    let mut links = gateway.connection();
     drop(gateway);
     loop {
         let scope = tokio::select! {

@@ -1,22 +1,21 @@
-//! What the flags may say: by the rules of the resources and of Kubernetes, so that nothing is written that the API server
-//! refuses. Pure.
+//! The rules of the flags' values, from the resources and from Kubernetes, so that the API server accepts the manifests. Pure.
 
 use url::Url;
 
-/// Most characters of a URL in a resource.
-const LONGEST_URL: usize = 512;
-/// Most characters of a name: Kubernetes' own limit, less the room for the `-device` of the Secret that an AgentGateway has.
-const LONGEST_NAME: usize = 253 - "-device".len();
+/// The longest URL in a resource, in characters.
+const MAX_URL_CHARS: usize = 512;
+/// The longest name, in characters: the limit of Kubernetes without the suffix `-device` of an AgentGateway's Secret.
+const MAX_NAME_CHARS: usize = 253 - "-device".len();
 
-/// The URL that a flag gives.
+/// Parses the URL of a flag.
 ///
 /// # Errors
-/// A sentence about the flag, which repeats no URL that may hold a credential.
+/// A sentence that names the flag, and does not repeat a URL that may contain a credential.
 pub(super) fn url(flag: &str, text: &str, schemes: [&str; 2]) -> Result<Url, String> {
     let begins = format!("{}:// or {}://", schemes[0], schemes[1]);
     if text.contains(['@', '?', '#']) {
         return Err(format!(
-            "{flag}: the URL stands in the manifest and must have no credentials, query or fragment; leave them out, and give \
+            "{flag}: the URL is written to the manifest and must have no credentials, query or fragment; leave them out, and give \
              the gateway's credential with --token-file or --password-file"
         ));
     }
@@ -24,16 +23,16 @@ pub(super) fn url(flag: &str, text: &str, schemes: [&str; 2]) -> Result<Url, Str
     if !schemes.contains(&url.scheme()) {
         return Err(format!("{flag} {url}: give a URL that begins with {begins}"));
     }
-    if url.as_str().len() > LONGEST_URL {
-        return Err(format!("{flag}: an AgentGateway takes at most {LONGEST_URL} characters; give a shorter URL"));
+    if url.as_str().len() > MAX_URL_CHARS {
+        return Err(format!("{flag}: an AgentGateway takes at most {MAX_URL_CHARS} characters; give a shorter URL"));
     }
     Ok(url)
 }
 
-/// The name of a namespace (an RFC 1123 label).
+/// Checks the name of a namespace (an RFC 1123 label).
 ///
 /// # Errors
-/// What such a name is.
+/// The rule for the name.
 pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
     if text.len() <= 63 && is_label(text) {
         return Ok(text.to_owned());
@@ -41,24 +40,24 @@ pub(super) fn namespace(text: &str) -> Result<String, &'static str> {
     Err("give at most 63 lower-case letters, digits and hyphens, with a letter or a digit at both ends")
 }
 
-/// The name of an object (an RFC 1123 subdomain).
+/// Checks the name of an object (an RFC 1123 subdomain).
 ///
 /// # Errors
-/// What such a name is.
+/// The rule for the name.
 pub(super) fn object(text: &str) -> Result<String, String> {
-    if text.len() <= LONGEST_NAME && text.split('.').all(is_label) {
+    if text.len() <= MAX_NAME_CHARS && text.split('.').all(is_label) {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "give at most {LONGEST_NAME} lower-case letters, digits, hyphens and dots, with a letter or a digit at both ends and on \
+        "give at most {MAX_NAME_CHARS} lower-case letters, digits, hyphens and dots, with a letter or a digit at both ends and on \
          both sides of each dot"
     ))
 }
 
-/// The name of an object of this gateway, so that objects of two gateways have different names.
+/// A name from the prefix and the URL of the gateway, so that objects of two gateways have different names.
 ///
 /// # Errors
-/// What to do where the URL gives none.
+/// The URL is too long for a name; the error names the flag to use.
 pub(super) fn derived(prefix: &str, flag: &str, url: &Url) -> Result<String, String> {
     let address = url.as_str().split_once("://").map_or("", |(_, address)| address).to_ascii_lowercase();
     let plain = address.replace(|c: char| !is_word(c), "-");
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_kubernetes_takes() {
+    fn names_follow_the_rules_of_kubernetes() {
         for name in ["a", "ops-2", "0"] {
             assert!(namespace(name).is_ok() && object(name).is_ok(), "{name}");
         }
@@ -94,14 +93,14 @@ mod tests {
     #[test]
     fn gateways_at_different_addresses_have_different_names() {
         let name = |text: &str| derived("gateway", "--gateway-name", &Url::parse(text).unwrap());
-        for (url, wanted) in [
+        for (url, expected) in [
             ("wss://gateway.example", "gateway-gateway-example"),
             ("ws://OpenClaw_1.example:18789/", "gateway-openclaw-1-example-18789"),
             ("ws://127.0.0.1:18790", "gateway-127-0-0-1-18790"),
             ("ws://[::1]:18789", "gateway----1--18789"),
             ("wss://gateway.example/Blue/", "gateway-gateway-example-blue"),
         ] {
-            assert_eq!(name(url).as_deref(), Ok(wanted));
+            assert_eq!(name(url).as_deref(), Ok(expected));
         }
         let long = format!("wss://gateway.example/{}", "p".repeat(250));
         assert!(name(&long).unwrap_err().ends_with("give --gateway-name"));

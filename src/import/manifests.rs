@@ -1,4 +1,4 @@
-//! From what a gateway has to manifests that adopt it. Pure.
+//! Manifests that adopt the agents of a gateway. Pure.
 
 use std::collections::BTreeSet;
 
@@ -16,63 +16,64 @@ use crate::openclaw::model::{
 };
 use crate::templates;
 
-/// The most characters of an interval in a spec.
-const LONGEST_INTERVAL: usize = 16;
+/// The longest interval in a spec, in characters.
+const MAX_INTERVAL_CHARS: usize = 16;
 
-/// How the objects are called.
+/// The names of the objects.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// The namespace of all of them; without one, it is that of whoever applies them.
+    /// The namespace of all objects; `None` leaves the namespace to `kubectl apply`.
     pub(super) namespace: Option<String>,
-    /// The AgentGateway.
+    /// The name of the AgentGateway.
     pub(super) gateway: String,
-    /// The Board that the agents are put on.
+    /// The name of the Board of the agents.
     pub(super) board: String,
 }
 
-/// What became of the agents of a gateway.
+/// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ImportedAgents {
-    /// An Agent for each, by id.
+    /// The Agent manifests, in the order of the agents' ids.
     pub(super) manifests: Vec<Value>,
-    /// Sentences about what is not in them.
+    /// Sentences about agents and settings without a manifest.
     pub(super) notes: Vec<String>,
 }
 
-/// An Agent for each agent that a gateway has.
+/// Builds an Agent manifest for each agent of a gateway.
 ///
 /// # Guarantees
-/// What an Agent names is what the gateway's config says, so that applying it changes nothing there. A setting that the
-/// resource has no word for is not named, and stays as it is. Every Agent is one that the API server takes.
+/// Each field of a manifest equals the gateway's config, so that `kubectl apply` changes nothing there. A setting that the
+/// resource cannot express is left out and stays as it is. The API server accepts each manifest.
 #[must_use]
 pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
-    let mut found = ImportedAgents::default();
+    let mut imported = ImportedAgents::default();
     let mut taken = BTreeSet::new();
     for row in inventory.agents.values() {
         let id = &row.id;
         match &row.entry {
             _ if id == "main" => {
-                found.notes.push("main: it is the gateway's own agent, which is never adopted".to_owned());
+                imported.notes.push("main: the gateway's own agent is never adopted".to_owned());
             }
             Some(entry) if is_adoptable(id) => {
                 if is_derived(id) {
-                    found.notes.push(format!(
-                        "{id}: Muster may have made it (Mission Control's agents have such ids too); leave it out where an Agent \
-                         stands for it already, whose own it stays otherwise too, with the reason AgentIdTaken here"
+                    imported.notes.push(format!(
+                        "{id}: Muster may have made this agent (Mission Control's agents have such ids too); leave its manifest out if \
+                         an Agent already owns it, or the new Agent gets the reason AgentIdTaken"
                     ));
                 }
                 let name = object_name(id, &mut taken);
-                let spec = Reader { inventory, row, entry, spec: Map::new(), notes: &mut found.notes }.spec(names);
-                found.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
+                let spec =
+                    SpecBuilder { inventory, row, entry, spec: Map::new(), notes: &mut imported.notes }.build(names);
+                imported.manifests.push(manifest("Agent", &name, names, &Value::Object(spec)));
             }
-            Some(_) => found.notes.push(format!("{id}: spec.agentId cannot be {id:?}, so that it is left out")),
-            None => found.notes.push(format!("{id}: it has no entry in the gateway's config, so that it is left out")),
+            Some(_) => imported.notes.push(format!("{id}: left out, because spec.agentId cannot be {id:?}")),
+            None => imported.notes.push(format!("{id}: left out, because the gateway's config has no entry for it")),
         }
     }
-    found
+    imported
 }
 
-/// A manifest.
+/// A manifest of a Muster resource.
 #[must_use]
 pub(super) fn manifest(kind: &str, name: &str, names: &Names, spec: &Value) -> Value {
     let mut metadata = json!({ "name": name });
@@ -82,7 +83,7 @@ pub(super) fn manifest(kind: &str, name: &str, names: &Names, spec: &Value) -> V
     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
 }
 
-/// Whether an id is one that Muster derives from the uid of an object, so that an Agent may stand for it already.
+/// Whether Muster could have derived the id from the uid of an object, so that an Agent may already own it.
 fn is_derived(id: &str) -> bool {
     let hexadecimal = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let is_uid = |text: &str| text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(hexadecimal);
@@ -91,7 +92,7 @@ fn is_derived(id: &str) -> bool {
     uid.is_some_and(|uid| roles.iter().any(|role| AgentIdentity::derive(*role, None, uid, "").agent_id == id))
 }
 
-/// Whether an id is one that `spec.agentId` may have.
+/// Whether `spec.agentId` accepts the id.
 fn is_adoptable(id: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     id.len() <= 64
@@ -100,7 +101,7 @@ fn is_adoptable(id: &str) -> bool {
         && !UNSUPPORTED_AGENT_IDS.contains(&id)
 }
 
-/// The name of the object for an id: the id, as far as Kubernetes takes it, and a number where another has that name.
+/// The name of the object for an id: the id in the form of Kubernetes, with a number if the name is taken.
 fn object_name(id: &str, taken: &mut BTreeSet<String>) -> String {
     let plain = id.replace('_', "-");
     let plain = plain.trim_end_matches('-');
@@ -111,8 +112,8 @@ fn object_name(id: &str, taken: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// Reads one agent.
-struct Reader<'a> {
+/// Builds the spec of one Agent.
+struct SpecBuilder<'a> {
     inventory: &'a Inventory,
     row: &'a AgentRow,
     entry: &'a Map<String, Value>,
@@ -120,8 +121,8 @@ struct Reader<'a> {
     notes: &'a mut Vec<String>,
 }
 
-impl Reader<'_> {
-    fn spec(mut self, names: &Names) -> Map<String, Value> {
+impl SpecBuilder<'_> {
+    fn build(mut self, names: &Names) -> Map<String, Value> {
         let files = templates::standard_files(Role::Worker).iter();
         let files: Vec<_> = files.map(|name| json!({ "name": name.as_str(), "policy": "Unmanaged" })).collect();
         let fixed = [
@@ -144,35 +145,35 @@ impl Reader<'_> {
         self.spec
     }
 
-    /// The text at a place of the entry.
-    fn at(&self, place: &str) -> Option<&Value> {
-        let mut value = self.entry.get(place.split('.').next()?)?;
-        for key in place.split('.').skip(1) {
+    /// The value at a path of the entry.
+    fn at(&self, path: &str) -> Option<&Value> {
+        let mut value = self.entry.get(path.split('.').next()?)?;
+        for key in path.split('.').skip(1) {
             value = value.get(key)?;
         }
-        // A model may also stand as an object with a primary one.
-        Some(value.get("primary").filter(|_| place.ends_with("model")).unwrap_or(value)).filter(|v| !v.is_null())
+        // A model is a string, or an object with a `primary` model.
+        Some(value.get("primary").filter(|_| path.ends_with("model")).unwrap_or(value)).filter(|v| !v.is_null())
     }
 
-    /// Names a text of the entry in the spec, if it fits there and naming it changes nothing. YAML escapes control characters,
-    /// and no format characters: a text that has some is not shown.
-    fn text(&mut self, field: &str, place: &str, most: usize, set: impl Fn(&mut AgentEntry, String)) {
-        let Some(value) = self.at(place) else { return };
+    /// Copies a text of the entry to a field of the spec, if the field accepts the text and the desired entry stays equal. A
+    /// text with format characters is left out, because YAML does not escape them.
+    fn text(&mut self, field: &str, path: &str, max_chars: usize, set: impl Fn(&mut AgentEntry, String)) {
+        let Some(value) = self.at(path) else { return };
         let fits = |text: &String| {
             let is_plain = field == "heartbeat.prompt" || one_line(text).as_deref() == Some(text);
-            is_plain && (1..=most).contains(&text.chars().count()) && !has_format_characters(text)
+            is_plain && (1..=max_chars).contains(&text.chars().count()) && !has_format_characters(text)
         };
         let text = value.as_str().and_then(literal).filter(fits);
         match text.filter(|text| self.changes_nothing(|entry| set(entry, text.clone()))) {
             Some(text) => self.put(field, json!(text)),
-            None => self.leave_out(place),
+            None => self.leave_out(path),
         }
     }
 
     fn heartbeat(&mut self) {
         if let Some(text) = self.at("heartbeat.every").and_then(Value::as_str).map(str::to_owned) {
-            // A longer one is none that the API server takes, and a very long time cannot be read.
-            let fits = text.len() <= LONGEST_INTERVAL;
+            // The API server refuses a longer text, and the parser fails on a very long duration.
+            let fits = text.len() <= MAX_INTERVAL_CHARS;
             let interval: Option<Interval> = fits.then(|| serde_json::from_value(json!(text)).ok()).flatten();
             match interval.map(Interval::get) {
                 Some(time) if time.is_zero() && config_duration(time) == text => {
@@ -203,11 +204,11 @@ impl Reader<'_> {
             return None;
         }
         let read = EntryActiveHours { start, end, timezone };
-        let same = self.changes_nothing(|entry| entry.heartbeat.active_hours = Some(read.clone()));
-        same.then(|| hours.clone())
+        let is_current = self.changes_nothing(|entry| entry.heartbeat.active_hours = Some(read.clone()));
+        is_current.then(|| hours.clone())
     }
 
-    /// Whether an entry that names this and nothing else is the one that is there.
+    /// Whether a desired entry with this field alone needs no write.
     fn changes_nothing(&self, set: impl FnOnce(&mut AgentEntry)) -> bool {
         let mut entry = AgentEntry {
             id: self.row.id.clone(),
@@ -232,18 +233,18 @@ impl Reader<'_> {
         }
     }
 
-    fn leave_out(&mut self, place: &str) {
+    fn leave_out(&mut self, path: &str) {
         let id = &self.row.id;
-        self.notes.push(format!("{id}: {place} is not in its manifest, and stays as it is on the gateway"));
+        self.notes.push(format!("{id}: {path} is not in its manifest, and stays as it is on the gateway"));
     }
 }
 
-/// Whether this is a time of day, `HH:MM`.
+/// Whether a text is a time of day, `HH:MM`.
 fn is_time(text: &str) -> bool {
-    let two = |text: &str, most: u8| {
-        text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n <= most)
+    let is_number = |text: &str, max: u8| {
+        text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u8>().is_ok_and(|n| n <= max)
     };
-    text.split_once(':').is_some_and(|(hour, minute)| two(hour, 23) && two(minute, 59))
+    text.split_once(':').is_some_and(|(hour, minute)| is_number(hour, 23) && is_number(minute, 59))
 }
 
 #[cfg(test)]

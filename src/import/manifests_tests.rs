@@ -35,14 +35,14 @@ fn imported(entries: &Value) -> ImportedAgents {
 }
 
 #[test]
-fn an_agent_is_named_as_the_gateway_has_it_and_nothing_of_it_is_managed() {
-    let found = imported(&json!({ "nova": {
+fn the_manifest_has_the_gateways_values_and_unmanaged_files() {
+    let imported = imported(&json!({ "nova": {
         "name": "Nova", "workspace": "/srv/nova", "model": { "primary": "acme/large", "fallbacks": [] },
         "identity": { "emoji": "🚀" },
         "heartbeat": { "every": "45m", "target": "last", "activeHours": { "start": "09:00", "end": "24:00" } },
     } }));
-    assert!(found.notes.is_empty(), "{:?}", found.notes);
-    let spec = &found.manifests[0]["spec"];
+    assert!(imported.notes.is_empty(), "{:?}", imported.notes);
+    let spec = &imported.manifests[0]["spec"];
     assert_eq!((&spec["agentId"], &spec["adoptionPolicy"]), (&json!("nova"), &json!("IfExists")));
     assert_eq!(
         (&spec["displayName"], &spec["model"], &spec["emoji"]),
@@ -53,72 +53,74 @@ fn an_agent_is_named_as_the_gateway_has_it_and_nothing_of_it_is_managed() {
     assert_eq!((&spec["wake"]["enabled"], &spec["deletionPolicy"]), (&json!(false), &json!("Orphan")));
     let files = spec["files"].as_array().unwrap();
     assert!(files.len() == 8 && files.iter().all(|file| file["policy"] == "Unmanaged"), "{files:?}");
-    let read: Agent = serde_json::from_value(found.manifests[0].clone()).unwrap();
+    let read: Agent = serde_json::from_value(imported.manifests[0].clone()).unwrap();
     assert_eq!(read.spec.agent_id.as_deref(), Some("nova"));
 }
 
 #[test]
-fn what_the_resource_has_no_word_for_is_left_out_and_said() {
-    let found = imported(&json!({ "nova": {
+fn values_that_the_resource_cannot_express_are_left_out_with_a_note() {
+    let imported = imported(&json!({ "nova": {
         "name": "n".repeat(200), "identity": { "avatar": 7 },
         "heartbeat": { "every": "1d", "prompt": "", "activeHours": { "start": "9", "end": "17:00" } },
     } }));
-    let spec = &found.manifests[0]["spec"];
+    let spec = &imported.manifests[0]["spec"];
     assert!(["displayName", "avatar", "heartbeat"].iter().all(|field| spec.get(field).is_none()), "{spec}");
-    let places = ["name", "identity.avatar", "heartbeat.every", "heartbeat.prompt", "heartbeat.activeHours"];
-    let said: Vec<_> = found.notes.iter().map(|note| note.split_whitespace().nth(1).unwrap()).collect();
-    assert_eq!(said, places);
+    let paths = ["name", "identity.avatar", "heartbeat.every", "heartbeat.prompt", "heartbeat.activeHours"];
+    let left_out: Vec<_> = imported.notes.iter().map(|note| note.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(left_out, paths);
 }
 
 #[test]
-fn a_name_that_the_identity_does_not_share_is_left_out() {
-    let found = imported(&json!({ "nova": { "name": "Nova", "identity": { "name": "The Nova" } } }));
-    assert_eq!(found.manifests[0]["spec"].get("displayName"), None);
+fn a_name_that_differs_from_the_identitys_name_is_left_out() {
+    let imported = imported(&json!({ "nova": { "name": "Nova", "identity": { "name": "The Nova" } } }));
+    assert_eq!(imported.manifests[0]["spec"].get("displayName"), None);
 }
 
 #[test]
 fn heartbeats_that_are_off_stay_off() {
-    let found = imported(&json!({ "nova": { "heartbeat": { "every": "0m" } } }));
-    assert_eq!(found.manifests[0]["spec"]["heartbeat"], json!({ "enabled": false }));
+    let imported = imported(&json!({ "nova": { "heartbeat": { "every": "0m" } } }));
+    assert_eq!(imported.manifests[0]["spec"]["heartbeat"], json!({ "enabled": false }));
 }
 
 #[test]
-fn names_are_what_kubernetes_takes_and_no_two_are_the_same() {
-    let found = imported(&json!({ "a-b": {}, "a_b": {}, "a_b_": {}, "main": {}, "Big": {}, "constructor": {} }));
-    let names: Vec<_> = found.manifests.iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
+fn object_names_are_valid_and_unique() {
+    let imported = imported(&json!({ "a-b": {}, "a_b": {}, "a_b_": {}, "main": {}, "Big": {}, "constructor": {} }));
+    let names: Vec<_> = imported.manifests.iter().map(|m| m["metadata"]["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a-b", "a-b-2", "a-b-3"]);
-    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
+    assert_eq!(imported.notes.len(), 3, "{:?}", imported.notes);
 }
 
 #[test]
-fn agents_that_muster_may_have_made_are_said() {
+fn agents_that_muster_may_have_made_get_a_note() {
     let uid = "0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f12";
     let made = ["mc", "lead", "mc-gateway"].map(|prefix| format!("{prefix}-{uid}"));
     let theirs = ["mc-ops", "lead-0f8c2e1a", uid, &format!("ops-{uid}"), "mc-0f8c2e1a-5b7d-4c3e-9a10-2b4c6d8e0f1g"];
     let entries = made.iter().map(String::as_str).chain(theirs).map(|id| (id.to_owned(), json!({}))).collect();
-    let found = imported(&Value::Object(entries));
-    assert_eq!(found.manifests.len(), made.len() + theirs.len());
-    let noted = |id: &str| found.notes.iter().any(|said| said.starts_with(&format!("{id}: Muster may have made it")));
-    assert!(made.iter().all(|id| noted(id)) && !theirs.iter().any(|id| noted(id)), "{:?}", found.notes);
+    let imported = imported(&Value::Object(entries));
+    assert_eq!(imported.manifests.len(), made.len() + theirs.len());
+    let noted = |id: &str| {
+        imported.notes.iter().any(|note| note.starts_with(&format!("{id}: Muster may have made this agent")))
+    };
+    assert!(made.iter().all(|id| noted(id)) && !theirs.iter().any(|id| noted(id)), "{:?}", imported.notes);
 }
 
 #[test]
-fn hours_that_the_resource_does_not_take_are_left_out_and_said() {
+fn invalid_active_hours_are_left_out_with_a_note() {
     let times = [("24:00", "24:00"), ("+1:00", "17:00"), ("09:00", "1:+5")];
     let zones = [String::new(), "z".repeat(65)];
     let hours = times.map(|(start, end)| json!({ "start": start, "end": end })).into_iter();
     let hours = hours.chain(zones.map(|zone| json!({ "start": "09:00", "end": "17:00", "timezone": zone })));
     for hours in hours {
-        let found = imported(&json!({ "nova": { "heartbeat": { "activeHours": hours } } }));
-        assert_eq!(found.manifests[0]["spec"].get("heartbeat"), None, "{hours}");
+        let imported = imported(&json!({ "nova": { "heartbeat": { "activeHours": hours } } }));
+        assert_eq!(imported.manifests[0]["spec"].get("heartbeat"), None, "{hours}");
         assert_eq!(
-            found.notes,
+            imported.notes,
             ["nova: heartbeat.activeHours is not in its manifest, and stays as it is on the gateway"]
         );
     }
 }
 
-/// A text, mostly one that a field takes or nearly takes.
+/// A value for a text field, mostly one near the bounds of the field.
 fn text() -> impl Strategy<Value = Value> {
     let long = (0..9000_usize).prop_map(|count| json!("é".repeat(count)));
     let other = prop_oneof![Just(Value::Null), Just(json!(true)), any::<i32>().prop_map(|number| json!(number))];
@@ -155,14 +157,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_an_agent_is_its_manifest_is_one_that_the_api_server_takes(
+    fn the_api_server_accepts_the_manifest_of_any_agent(
         id in "[a-zA-Z0-9_.-]{1,70}", texts in [text(), text(), text(), text()], heartbeat in heartbeat(),
     ) {
         let [name, model, emoji, avatar] = texts;
         let identity = json!({ "name": name, "emoji": emoji, "avatar": avatar });
         let entry = json!({ "name": name, "model": { "primary": model }, "identity": identity, "heartbeat": heartbeat });
         for manifest in imported(&json!({ id: entry })).manifests {
-            prop_assert_eq!(schema::refused(&manifest), Vec::<String>::new());
+            prop_assert_eq!(schema::validation_errors(&manifest), Vec::<String>::new());
             let yaml = serde_saphyr::to_string(&manifest).unwrap();
             prop_assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), manifest);
         }
@@ -170,12 +172,12 @@ proptest! {
 }
 
 #[test]
-fn a_manifest_drives_no_terminal() {
+fn a_manifest_has_no_control_or_format_characters() {
     let prompt = "a\u{1b}[2Jb\u{9b}c\u{2028}d";
     let heartbeat = json!({ "every": "5200000000000000h", "prompt": prompt, "target": "\u{200b}last" });
-    let found = imported(&json!({ "nova": { "name": "one\u{202e}two", "heartbeat": heartbeat } }));
-    assert_eq!(found.notes.len(), 3, "{:?}", found.notes);
-    let text = serde_saphyr::to_string(&found.manifests[0]).unwrap();
+    let imported = imported(&json!({ "nova": { "name": "one\u{202e}two", "heartbeat": heartbeat } }));
+    assert_eq!(imported.notes.len(), 3, "{:?}", imported.notes);
+    let text = serde_saphyr::to_string(&imported.manifests[0]).unwrap();
     assert!(text.lines().all(|line| crate::openclaw::model::clean(line) == line), "{text:?}");
     let read: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!((&read["spec"]["heartbeat"], read["spec"].get("displayName")), (&json!({ "prompt": prompt }), None));

@@ -1,4 +1,4 @@
-//! `muster import`: manifests for the agents that a gateway has already. It reads, and changes nothing.
+//! `muster import`: writes manifests for the existing agents of a gateway. The command only reads from the gateway.
 
 mod args;
 mod manifests;
@@ -19,16 +19,16 @@ use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Fingerprint, Network,
 
 type Failure = Box<dyn std::error::Error>;
 
-/// How often the gateway is asked again by itself; nothing here takes as long.
+/// The read interval of the client, longer than any import.
 const RESYNC: Duration = Duration::from_hours(1);
-/// Most requests at one time.
-const MOST_IN_FLIGHT: usize = 8;
+/// Most pending requests.
+const MAX_IN_FLIGHT: usize = 8;
 
-/// What is imported, and how the objects are called.
+/// The options of `muster import`.
 #[derive(Debug, clap::Args)]
 pub struct ImportOptions {
     /// The gateway, `ws://` or `wss://`, without credentials.
-    // Not parsed by clap, whose complaint would repeat it as it is.
+    // Not parsed by clap, whose error would repeat a credential in the URL.
     #[arg(long, value_name = "URL")]
     pub gateway: String,
     /// File with the gateway's token. Without it, and without --password-file, `MUSTER_GATEWAY_TOKEN` has the token.
@@ -40,7 +40,8 @@ pub struct ImportOptions {
     /// File with the PEM certificates of the authority that signed the gateway's certificate. Default: the system's roots.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. No other certificate is taken.
+    /// The SHA-256 of the gateway's certificate, 64 hexadecimal digits with or without colons. Any other certificate is
+    /// refused.
     #[arg(long, value_name = "SHA256", value_parser = fingerprint)]
     pub fingerprint: Option<Fingerprint>,
     /// Namespace that is written into the manifests. Default: none, so that kubectl's applies.
@@ -49,7 +50,7 @@ pub struct ImportOptions {
     /// Name of the AgentGateway. Default: `gateway-` and the gateway's address, as in gateway-openclaw-example-18789.
     #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub gateway_name: Option<String>,
-    /// Name of the Board that the agents are put on. Default: `imported-` and the gateway's address.
+    /// Name of the agents' Board. Default: `imported-` and the gateway's address.
     #[arg(long, value_name = "NAME", value_parser = args::object)]
     pub board_name: Option<String>,
     /// Base URL of Muster's HTTP API as the agents reach it, for the AgentGateway.
@@ -58,20 +59,20 @@ pub struct ImportOptions {
     /// Write the Agents alone: the AgentGateway and the Board exist already.
     #[arg(long)]
     pub only_agents: bool,
-    /// How long to wait for the gateway, in seconds; also for somebody to approve this device, where the gateway asks for it.
+    /// Timeout in seconds, the wait for a person who approves this device included.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     pub timeout: u64,
 }
 
-/// What the flags ask for, once they are checked.
-struct Wanted<'a> {
+/// The checked options of an import.
+struct ImportRequest<'a> {
     options: &'a ImportOptions,
     url: Url,
     api_url: Url,
     names: Names,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> ImportRequest<'a> {
     fn read(options: &'a ImportOptions) -> Result<Self, Failure> {
         let url = args::url("--gateway", &options.gateway, ["ws", "wss"])?;
         let name = |given: &Option<String>, prefix, flag| match given {
@@ -88,23 +89,23 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Writes the manifests to standard output, and what there is to say about them to standard error.
+/// Writes the manifests to standard output, and the notes about them to standard error.
 ///
 /// # Errors
-/// A sentence about the flag, the file or the gateway, and what to do.
+/// A sentence that names the flag, the file or the gateway, and says what to do.
 pub fn main(options: &ImportOptions) -> Result<(), Failure> {
-    let wanted = Wanted::read(options)?;
-    let settings = settings(&wanted)?;
+    let request = ImportRequest::read(options)?;
+    let settings = settings(&request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limit = Duration::from_secs(options.timeout);
     let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network), limit))?;
-    let found = agents(&inventory, &wanted.names);
-    let text = text(&wanted, &found)?;
+    let imported = agents(&inventory, &request.names);
+    let text = text(&request, &imported)?;
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    for note in &found.notes {
+    for note in &imported.notes {
         eprintln!("{note}");
     }
-    eprintln!("{} agents of {}", found.manifests.len(), wanted.url);
+    eprintln!("{} agents of {}", imported.manifests.len(), request.url);
     Ok(())
 }
 
@@ -112,7 +113,7 @@ fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {
     Fingerprint::parse(text).ok_or("give the SHA-256 of the certificate: 64 hexadecimal digits, with or without colons")
 }
 
-fn settings(Wanted { options, url, .. }: &Wanted) -> Result<ConnectionSettings, Failure> {
+fn settings(ImportRequest { options, url, .. }: &ImportRequest) -> Result<ConnectionSettings, Failure> {
     if url.scheme() == "ws" && (options.ca_file.is_some() || options.fingerprint.is_some()) {
         return Err(format!("--gateway {url}: only wss:// has a certificate for --ca-file or --fingerprint").into());
     }
@@ -122,15 +123,15 @@ fn settings(Wanted { options, url, .. }: &Wanted) -> Result<ConnectionSettings, 
         (None, Some(pem)) => Trust::Pem(pem),
         (None, None) => Trust::Platform,
     };
-    let identity = DeviceKey::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
+    let device_key = DeviceKey::generate().map_err(|e| format!("no randomness for a device identity: {e}"))?;
     Ok(ConnectionSettings {
         url: url.clone(),
         auth: auth(options)?,
-        identity: Arc::new(identity),
+        device_key: Arc::new(device_key),
         device_token: None,
-        former: None,
+        previous: None,
         trust,
-        max_in_flight: MOST_IN_FLIGHT,
+        max_in_flight: MAX_IN_FLIGHT,
         resync: RESYNC,
     })
 }
@@ -153,22 +154,23 @@ fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
 }
 
 /// The manifests as one YAML stream.
-fn text(wanted: &Wanted, found: &ImportedAgents) -> Result<String, Failure> {
-    let names = &wanted.names;
+fn text(request: &ImportRequest, imported: &ImportedAgents) -> Result<String, Failure> {
+    let names = &request.names;
     let mut objects = Vec::new();
-    if !wanted.options.only_agents {
-        objects.push(gateway(wanted));
+    if !request.options.only_agents {
+        objects.push(gateway(request));
         objects.push(manifest("Board", &names.board, names, &json!({ "gatewayRef": { "name": names.gateway } })));
     }
-    let mut text = head(wanted, found.manifests.len());
-    for object in objects.iter().chain(&found.manifests) {
+    let mut text = comments(request, imported.manifests.len());
+    for object in objects.iter().chain(&imported.manifests) {
         text.push_str("---\n");
         text.push_str(&serde_saphyr::to_string(object)?);
     }
     Ok(text)
 }
 
-fn head(Wanted { options, url, names, .. }: &Wanted, count: usize) -> String {
+/// The comments at the top of the YAML stream.
+fn comments(ImportRequest { options, url, names, .. }: &ImportRequest, count: usize) -> String {
     let (name, key) = (&names.gateway, key(options));
     let mut lines = vec![format!("# {count} agents of {url}. Applying this adopts them and changes nothing there.")];
     if !options.only_agents {
@@ -181,18 +183,18 @@ fn head(Wanted { options, url, names, .. }: &Wanted, count: usize) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The Secret key of the credential.
+/// The key of the credential in its Secret.
 fn key(options: &ImportOptions) -> &'static str {
     if options.password_file.is_some() { "password" } else { "token" }
 }
 
 /// The AgentGateway.
-fn gateway(Wanted { options, url, api_url, names }: &Wanted) -> Value {
+fn gateway(ImportRequest { options, url, api_url, names }: &ImportRequest) -> Value {
     let (name, key) = (&names.gateway, key(options));
     let mut spec = json!({
         "url": url.as_str(),
         "auth": { format!("{key}SecretRef"): { "name": format!("{name}-auth"), "key": key } },
-        // Where OpenClaw itself puts workspaces. Agents that are adopted stay where they are.
+        // OpenClaw's own default. Adopted agents keep their workspaces.
         "workspaceRoot": "~/.openclaw",
         "apiUrl": api_url.as_str().trim_end_matches('/'),
     });
@@ -215,11 +217,11 @@ mod tests {
         options: ImportOptions,
     }
 
-    /// What the command line says to these arguments.
-    fn said(arguments: &[&str]) -> String {
+    /// The answer of the command line to these arguments: the trust, or the error.
+    fn answer(arguments: &[&str]) -> String {
         match <Line as clap::Parser>::try_parse_from([&["import"], arguments].concat()) {
             Ok(line) => {
-                let settings = Wanted::read(&line.options).and_then(|wanted| settings(&wanted));
+                let settings = ImportRequest::read(&line.options).and_then(|request| settings(&request));
                 settings.map_or_else(|e| e.to_string(), |settings| format!("{:?}", settings.trust))
             }
             Err(error) => error.to_string(),
@@ -231,7 +233,7 @@ mod tests {
         let empty = tempfile::NamedTempFile::new().unwrap();
         let empty = empty.path().to_str().unwrap();
         let pin = "ab".repeat(32);
-        for (arguments, wanted) in [
+        for (arguments, expected) in [
             (
                 &["--gateway", "https://gateway"][..],
                 "--gateway https://gateway/: give a URL that begins with ws:// or wss://",
@@ -248,16 +250,19 @@ mod tests {
             (&["--gateway", "wss://gateway", "--password-file", empty], "it is empty"),
             (&["--gateway", "wss://gateway", "--ca-file", empty], "--ca-file"),
         ] {
-            let said = said(arguments);
-            assert!(said.contains(wanted), "{arguments:?}: {said}");
+            let answer = answer(arguments);
+            assert!(answer.contains(expected), "{arguments:?}: {answer}");
         }
     }
 
     #[test]
-    fn names_that_kubernetes_does_not_take_are_refused_with_the_flag() {
+    fn names_that_kubernetes_refuses_are_refused_with_the_flag() {
         for (flag, name) in [("--namespace", "a.b"), ("--gateway-name", "My_Gateway"), ("--board-name", "")] {
-            let said = said(&["--gateway", "ws://gateway", flag, name]);
-            assert!(said.contains(&format!("for '{flag} <")) && said.contains("lower-case letters, digits"), "{said}");
+            let answer = answer(&["--gateway", "ws://gateway", flag, name]);
+            assert!(
+                answer.contains(&format!("for '{flag} <")) && answer.contains("lower-case letters, digits"),
+                "{answer}"
+            );
         }
     }
 
@@ -265,34 +270,34 @@ mod tests {
     fn a_url_that_may_hold_a_credential_is_refused_and_not_repeated() {
         for url in ["wss://me:hush@gateway", "wss://gateway?token=hush", "wss://gateway#hush", "hush@gateway"] {
             for arguments in [&["--gateway", url][..], &["--gateway", "ws://gateway", "--api-url", url]] {
-                let said = said(arguments);
-                assert!(said.contains("no credentials, query or fragment; leave them out"), "{said}");
-                assert!(!said.contains("hush"), "{said}");
+                let answer = answer(arguments);
+                assert!(answer.contains("no credentials, query or fragment; leave them out"), "{answer}");
+                assert!(!answer.contains("hush"), "{answer}");
             }
         }
     }
 
-    /// The AgentGateway that a command line gives.
+    /// The AgentGateway of a command line.
     fn imported(line: &str) -> Value {
         let line = <Line as clap::Parser>::parse_from(line.split(' '));
-        gateway(&Wanted::read(&line.options).unwrap())
+        gateway(&ImportRequest::read(&line.options).unwrap())
     }
 
     #[test]
-    fn a_pinned_gateway_is_pinned_in_its_manifest_too() {
+    fn the_manifest_has_the_pinned_fingerprint() {
         let pin = "ab".repeat(32);
         let gateway = imported(&format!("import --gateway wss://gateway --ca-file ca.pem --fingerprint {pin}"));
         let pin = Fingerprint::parse(&pin).unwrap().to_string();
         let ca = json!({ "name": "gateway-gateway-ca", "key": "ca.crt" });
         assert_eq!(gateway["spec"]["tls"], json!({ "fingerprint": pin, "caSecretRef": ca }));
-        assert_eq!(schema::refused(&gateway), Vec::<String>::new());
+        assert_eq!(schema::validation_errors(&gateway), Vec::<String>::new());
     }
 
     #[test]
-    fn two_gateways_in_one_namespace_do_not_meet() {
+    fn objects_of_two_gateways_have_different_names() {
         let names = |line: &str| {
             let line = <Line as clap::Parser>::parse_from(line.split(' '));
-            let Names { gateway, board, .. } = Wanted::read(&line.options).unwrap().names;
+            let Names { gateway, board, .. } = ImportRequest::read(&line.options).unwrap().names;
             (gateway, board)
         };
         let first = names("import --gateway ws://one.example:18789");
@@ -304,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_that_is_written_is_one_that_the_api_server_takes() {
+    fn the_api_server_accepts_the_agent_gateway() {
         for line in
             ["import --gateway ws://[::1]:18789/a --password-file p", "import --gateway wss://g --api-url http://m/"]
         {
-            assert_eq!(schema::refused(&imported(line)), Vec::<String>::new(), "{line}");
+            assert_eq!(schema::validation_errors(&imported(line)), Vec::<String>::new(), "{line}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a gateway, and tells meanwhile on standard error what is in the way and what helps.
+//! Reads a gateway, and reports obstacles and their remedies on standard error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,65 +13,66 @@ use crate::openclaw::{ConnectionSettings, Dial, GatewayClient};
 /// Reads roster and config.
 ///
 /// # Errors
-/// The gateway refuses this client, or nothing was read within the limit; with what was in the way.
+/// The gateway refused this client, or the read did not succeed within `limit`. The error names the last obstacle.
 pub(super) async fn inventory(
     settings: ConnectionSettings,
     dial: Arc<dyn Dial>,
     limit: Duration,
 ) -> Result<Arc<Inventory>, Failure> {
-    let (url, identity) = (settings.url.clone(), Arc::clone(&settings.identity));
+    let (url, device_key) = (settings.url.clone(), Arc::clone(&settings.device_key));
     let gateway = GatewayClient::open(settings, dial, Arc::new(()));
-    let (mut link, mut inventory, mut unread) = (gateway.link(), gateway.inventory(), gateway.unread());
+    let (mut connection, mut inventory, mut failure) =
+        (gateway.connection(), gateway.inventory(), gateway.read_failure());
     let end = Instant::now() + limit;
-    let mut told = String::new();
-    let mut asked = false;
+    let mut reported = String::new();
+    let mut was_unpaired = false;
     let read = loop {
         if let Some(known) = inventory.borrow_and_update().clone() {
             break Ok(known);
         }
-        let state = link.borrow_and_update().clone();
-        let news = match &state {
+        let state = connection.borrow_and_update().clone();
+        let obstacle = match &state {
             ConnectionState::Connecting => String::new(),
-            ConnectionState::Up(_) => unread.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
+            ConnectionState::Up(_) => failure.borrow_and_update().as_deref().map(unreadable).unwrap_or_default(),
             ConnectionState::Down { error, .. } => format!("{url} cannot be reached: {error}; trying again"),
             ConnectionState::Refused(refusal) => {
-                asked |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
-                refused(&url, refusal, identity.device_id())?
+                was_unpaired |= matches!(refusal.kind, RefusalKind::PairingRequired(_));
+                refused(&url, refusal, device_key.device_id())?
             }
         };
-        if !news.is_empty() && news != told {
-            eprintln!("{news}");
-            told = news;
+        if !obstacle.is_empty() && obstacle != reported {
+            eprintln!("{obstacle}");
+            reported = obstacle;
         }
         // Each branch is cancel-safe: watches and a timer.
         tokio::select! {
             biased;
             changed = inventory.changed() => changed?,
-            changed = link.changed() => changed?,
-            changed = unread.changed() => changed?,
-            () = tokio::time::sleep_until(end) => break Err(late(&url, limit, &told)),
+            changed = connection.changed() => changed?,
+            changed = failure.changed() => changed?,
+            () = tokio::time::sleep_until(end) => break Err(timed_out(&url, limit, &reported)),
         }
     };
-    if asked && matches!(*link.borrow(), ConnectionState::Up(_)) {
-        let id = identity.device_id();
-        eprintln!("this device is of no more use; run this where the gateway runs: openclaw devices remove {id}");
+    if was_unpaired && matches!(*connection.borrow(), ConnectionState::Up(_)) {
+        let id = device_key.device_id();
+        eprintln!("this device is no longer used; run this where the gateway runs: openclaw devices remove {id}");
     }
     Ok(read?)
 }
 
-fn unreadable(unread: &ReadFailure) -> String {
-    format!("the gateway's config and roster cannot be read: {} ({}); trying again", unread.message, unread.code)
+fn unreadable(failure: &ReadFailure) -> String {
+    format!("the gateway's config and roster cannot be read: {} ({}); trying again", failure.message, failure.code)
 }
 
-fn late(url: &Url, limit: Duration, told: &str) -> String {
-    let last = if told.is_empty() { String::new() } else { format!("; the last that was seen: {told}") };
+fn timed_out(url: &Url, limit: Duration, reported: &str) -> String {
+    let last = if reported.is_empty() { String::new() } else { format!("; the last report: {reported}") };
     format!("--gateway {url}: there was no answer within {} s; see --timeout{last}", limit.as_secs())
 }
 
-/// What somebody can do about a refusal while this waits.
+/// The remedy for a refusal that a person can resolve while the import waits.
 ///
 /// # Errors
-/// The refusal, where waiting does not help, and what does.
+/// Any other refusal, with its remedy.
 fn refused(url: &Url, refusal: &Refusal, device_id: &str) -> Result<String, String> {
     let listed = |words: &std::collections::BTreeSet<String>| words.iter().cloned().collect::<Vec<_>>().join(", ");
     let advice = match &refusal.kind {
@@ -89,7 +90,7 @@ fn refused(url: &Url, refusal: &Refusal, device_id: &str) -> Result<String, Stri
         }
         RefusalKind::Protocol { .. } => "Muster speaks protocol 3 and 4; use a gateway version that does".to_owned(),
         RefusalKind::Incompatible => {
-            "it takes another form of connect; use a gateway version that Muster works with".to_owned()
+            "it accepts another form of connect; use a gateway version that Muster supports".to_owned()
         }
         RefusalKind::RateLimited { retry_after: Some(time) } => {
             format!("check the credential and run this again in {} s", time.as_secs())
@@ -97,7 +98,7 @@ fn refused(url: &Url, refusal: &Refusal, device_id: &str) -> Result<String, Stri
         RefusalKind::RateLimited { retry_after: None } => {
             "check the credential and run this again in some minutes".to_owned()
         }
-        RefusalKind::DeviceRejected => "run this again, which makes a new device".to_owned(),
+        RefusalKind::DeviceRejected => "run this again with a new device, which each run makes".to_owned(),
         RefusalKind::Other => "see the gateway's log".to_owned(),
     };
     Err(format!("{url} refused: {} ({}); {advice}", refusal.message, refusal.code))
@@ -114,29 +115,32 @@ mod tests {
     use crate::openclaw::model::{PairingRequest, PairingRequestId};
     use crate::openclaw::{Auth, ByteStream, DeviceKey, Trust};
 
+    /// Dials a simulator.
     #[derive(Debug)]
-    struct One(Simulator);
+    struct SimulatorDial(Simulator);
 
-    impl Dial for One {
+    impl Dial for SimulatorDial {
         fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
             let simulator = self.0.clone();
             Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
         }
     }
 
-    /// What reading a simulated gateway ends in.
+    /// Reads a simulated gateway.
     async fn read(simulator: &Simulator) -> Result<Arc<Inventory>, String> {
         let settings = ConnectionSettings {
             url: "ws://gateway".parse().unwrap(),
             auth: Auth::Token("secret".into()),
-            identity: Arc::new(DeviceKey::generate().unwrap()),
+            device_key: Arc::new(DeviceKey::generate().unwrap()),
             device_token: None,
-            former: None,
+            previous: None,
             trust: Trust::Platform,
             max_in_flight: 8,
             resync: Duration::from_hours(1),
         };
-        inventory(settings, Arc::new(One(simulator.clone())), Duration::from_mins(2)).await.map_err(|e| e.to_string())
+        inventory(settings, Arc::new(SimulatorDial(simulator.clone())), Duration::from_mins(2))
+            .await
+            .map_err(|e| e.to_string())
     }
 
     fn simulator() -> Simulator {
@@ -144,34 +148,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gateway_is_read_although_it_does_not_answer_at_first() {
+    async fn a_gateway_is_read_after_a_transient_error() {
         let simulator = simulator();
         simulator.inject(Fault::on("config.get").error("UNAVAILABLE", "not now", true));
         assert!(read(&simulator).await.unwrap().agents.contains_key("main"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_roster_that_cannot_be_read_is_told_with_what_the_gateway_answered() {
+    async fn an_unreadable_roster_is_reported_with_the_gateways_answer() {
         let simulator = simulator();
         let broken = Fault::on("config.get").error("INVALID_REQUEST", "the config is broken", false);
         simulator.inject(broken.lasting(Duration::from_hours(1)));
-        let wanted = "--gateway ws://gateway/: there was no answer within 120 s; see --timeout; the last that was seen: \
+        let expected = "--gateway ws://gateway/: there was no answer within 120 s; see --timeout; the last report: \
                       the gateway's config and roster cannot be read: the config is broken (INVALID_REQUEST); trying again";
-        assert_eq!(read(&simulator).await.unwrap_err(), wanted);
+        assert_eq!(read(&simulator).await.unwrap_err(), expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gateway_that_is_away_is_told_with_what_is_in_the_way() {
+    async fn an_unreachable_gateway_is_reported_with_the_cause() {
         let simulator = simulator();
         simulator.lose_host();
-        let said = read(&simulator).await.unwrap_err();
-        assert!(said.contains("ws://gateway/ cannot be reached: "), "{said}");
+        let error = read(&simulator).await.unwrap_err();
+        assert!(error.contains("ws://gateway/ cannot be reached: "), "{error}");
     }
 
     #[test]
-    fn each_refusal_says_what_to_do() {
+    fn each_refusal_is_reported_with_its_remedy() {
         let missing = || ["x.y".to_owned()].into();
-        let said = |kind| {
+        let report = |kind| {
             let refusal = Refusal { code: "CODE".into(), message: "no".into(), kind };
             refused(&"ws://gateway".parse().unwrap(), &refusal, "d1")
         };
@@ -186,13 +190,13 @@ mod tests {
             (RefusalKind::DeviceRejected, "run this again"),
             (RefusalKind::Other, "see the gateway's log"),
         ] {
-            let error = said(kind).unwrap_err();
+            let error = report(kind).unwrap_err();
             assert!(error.starts_with("ws://gateway/ refused: no (CODE); ") && error.contains(advice), "{error}");
         }
         let request = PairingRequest { id: PairingRequestId::parse("r1"), ..PairingRequest::default() };
-        let news = said(RefusalKind::PairingRequired(request)).unwrap();
-        assert_eq!(news, "run this where the gateway runs: openclaw devices approve r1");
-        let news = said(RefusalKind::PairingRequired(PairingRequest::default())).unwrap();
-        assert!(news.contains("openclaw devices list") && news.contains("device d1"), "{news}");
+        let advice = report(RefusalKind::PairingRequired(request)).unwrap();
+        assert_eq!(advice, "run this where the gateway runs: openclaw devices approve r1");
+        let advice = report(RefusalKind::PairingRequired(PairingRequest::default())).unwrap();
+        assert!(advice.contains("openclaw devices list") && advice.contains("device d1"), "{advice}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the API server would say to a manifest: by the schemas of the resources, their bounds and their rules in CEL.
+//! The API server's validation of a manifest: the schemas of the resources, their bounds and their CEL rules.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use crate::api::crds;
 static SCHEMAS: LazyLock<BTreeMap<String, (Value, CompiledSchema)>> = LazyLock::new(|| {
     let schema = |(_, crd): (_, CustomResourceDefinition)| {
         let mut schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap()["openAPIV3Schema"].take();
-        say_patterns_as_rules(&mut schema);
+        add_pattern_rules(&mut schema);
         let compiled = compile_schema(&schema);
         assert!(!compiled.has_errors(), "{:?}", compiled.compilation_errors());
         (crd.spec.names.kind, (schema, compiled))
@@ -20,8 +20,8 @@ static SCHEMAS: LazyLock<BTreeMap<String, (Value, CompiledSchema)>> = LazyLock::
     crds::all().into_iter().map(schema).collect()
 });
 
-/// What is wrong with a manifest.
-pub(super) fn refused(manifest: &Value) -> Vec<String> {
+/// The validation errors of a manifest.
+pub(super) fn validation_errors(manifest: &Value) -> Vec<String> {
     let (schema, compiled) = &SCHEMAS[manifest["kind"].as_str().unwrap()];
     let mut found = Vec::new();
     check_lengths(schema, manifest, "", &mut found);
@@ -30,8 +30,8 @@ pub(super) fn refused(manifest: &Value) -> Vec<String> {
     found
 }
 
-/// The validator knows rules and no patterns.
-fn say_patterns_as_rules(schema: &mut Value) {
+/// Adds rules for patterns and enums, which the validator does not check.
+fn add_pattern_rules(schema: &mut Value) {
     let bound = |key: &str, rule: &str| Some(json!({ "rule": format!("{rule}({})", schema.get(key)?) }));
     let mut rules = schema["x-kubernetes-validations"].as_array().cloned().unwrap_or_default();
     rules.extend([bound("pattern", "self.matches"), bound("enum", "self in ")].into_iter().flatten());
@@ -39,15 +39,15 @@ fn say_patterns_as_rules(schema: &mut Value) {
         schema["x-kubernetes-validations"] = json!(rules);
     }
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
-    properties.into_iter().flatten().for_each(|(_, below)| say_patterns_as_rules(below));
-    schema.get_mut("items").into_iter().for_each(say_patterns_as_rules);
+    properties.into_iter().flatten().for_each(|(_, below)| add_pattern_rules(below));
+    schema.get_mut("items").into_iter().for_each(add_pattern_rules);
 }
 
-/// Its lengths count bytes, and those of the API server characters.
+/// Checks lengths in characters, as the API server does. The validator counts bytes.
 fn check_lengths(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     if let Some(text) = value.as_str() {
-        let most = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
-        if !(schema["minLength"].as_u64().unwrap_or(0)..=most).contains(&(text.chars().count() as u64)) {
+        let max = schema["maxLength"].as_u64().unwrap_or(u64::MAX);
+        if !(schema["minLength"].as_u64().unwrap_or(0)..=max).contains(&(text.chars().count() as u64)) {
             found.push(format!("{path}: length of {text:?}"));
         }
     }
@@ -63,30 +63,30 @@ fn check_lengths(schema: &Value, value: &Value, path: &str, found: &mut Vec<Stri
 fn lengths_patterns_and_rules_are_checked() {
     let agent = |spec: Value| json!({ "kind": "Agent", "metadata": { "name": "one" }, "spec": spec });
     let board = json!({ "name": "ops" });
-    assert_eq!(refused(&agent(json!({ "boardRef": board, "emoji": "é".repeat(16) }))), Vec::<String>::new());
+    assert_eq!(validation_errors(&agent(json!({ "boardRef": board, "emoji": "é".repeat(16) }))), Vec::<String>::new());
     for (field, value) in
         [("emoji", json!("e".repeat(17))), ("agentId", json!("Ops")), ("heartbeat", json!({ "interval": "1s" }))]
     {
-        let said = refused(&agent(json!({ "boardRef": board, field: value })));
-        assert!(said.len() == 1 && said[0].contains(field), "{said:?}");
+        let errors = validation_errors(&agent(json!({ "boardRef": board, field: value })));
+        assert!(errors.len() == 1 && errors[0].contains(field), "{errors:?}");
     }
 }
 
 #[test]
-fn texts_of_one_line_have_no_blanks_at_their_ends_and_no_line_breaks() {
+fn one_line_texts_have_no_blanks_at_their_ends_and_no_line_breaks() {
     let agent = |spec: Value| json!({ "kind": "Agent", "metadata": { "name": "one" }, "spec": spec });
     for text in ["a ", " a", "\u{a0}a", "a\u{feff}", "a\u{3000}", "a\n", "a\nb", "a\u{2028}b", "\ta"] {
         for field in ["displayName", "model", "emoji", "avatar"] {
-            let said = refused(&agent(json!({ "boardRef": { "name": "ops" }, field: text })));
-            assert!(said.len() == 1 && said[0].contains(field), "{field} {text:?}: {said:?}");
+            let errors = validation_errors(&agent(json!({ "boardRef": { "name": "ops" }, field: text })));
+            assert!(errors.len() == 1 && errors[0].contains(field), "{field} {text:?}: {errors:?}");
         }
         let inside = json!({ "target": text, "model": text, "prompt": text });
         let spec = json!({ "boardRef": { "name": "ops" }, "heartbeat": inside, "identityProfile": { "emoji": text } });
-        assert_eq!(refused(&agent(spec)).len(), 3, "{text:?}: a prompt has several lines");
+        assert_eq!(validation_errors(&agent(spec)).len(), 3, "{text:?}: a prompt has several lines");
         let spec = json!({ "gatewayRef": { "name": "gw" }, "displayName": text });
         let board = json!({ "kind": "Board", "metadata": { "name": "ops" }, "spec": spec });
-        assert_eq!(refused(&board).len(), 1, "{text:?}");
+        assert_eq!(validation_errors(&board).len(), 1, "{text:?}");
     }
     let spec = json!({ "boardRef": { "name": "ops" }, "displayName": "Öps \u{a0}👩\u{200d}🚀\u{fe0f}" });
-    assert_eq!(refused(&agent(spec)), Vec::<String>::new());
+    assert_eq!(validation_errors(&agent(spec)), Vec::<String>::new());
 }

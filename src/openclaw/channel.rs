@@ -1,4 +1,4 @@
-//! What the tasks of one gateway say to one another.
+//! The messages between the tasks of one gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,43 +11,44 @@ use super::connection::payload::Payload;
 use super::inventory::event::GatewayEvent;
 use super::model::CallError;
 
-/// The deadline of ordinary requests.
-pub(crate) const ORDINARY: Duration = Duration::from_secs(15);
-/// The deadline of a config write: measured 54 s for 200 agents.
-pub(crate) const CONFIG_WRITE: Duration = Duration::from_mins(2);
+/// The timeout of ordinary requests.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// The timeout of a config write. A write of 200 agents takes 54 s (2026.9.6,
+/// `docs/gateway-facts.md#duration-of-config-writes`).
+pub(crate) const CONFIG_WRITE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Something changed at the gateway.
+/// A change on the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The connection.
+    /// The connection or the inventory was lost, or the read failure changed.
     Connection,
-    /// Anything: look at everything again.
+    /// An unspecified change. The receiver has to check all agents.
     Roster,
-    /// What the config says about heartbeats.
+    /// The heartbeat rule of the config.
     Heartbeats,
-    /// An agent's row, or what became of its entry.
+    /// The row of an agent, or the state of its config write.
     Agent(String),
-    /// A run of an agent began or ended.
+    /// The start or the end of a run of an agent.
     Run(String),
 }
 
-/// Told of every request that ended.
+/// Counts requests to gateways.
 pub trait Meter: std::fmt::Debug + Send + Sync {
-    /// A request of this method was answered (`ok`), or was refused, ran out of time or lost its connection.
+    /// Counts a completed request. `ok` is `false` after an error answer, a timeout or a lost connection.
     fn requested(&self, method: &'static str, ok: bool);
 
-    /// A write was held back, since the same one was made too often.
+    /// Counts a write that the write guard delayed.
     fn held_back(&self, method: &'static str);
 }
 
-/// Counts nothing.
+/// A meter that counts nothing.
 impl Meter for () {
     fn requested(&self, _: &'static str, _: bool) {}
 
     fn held_back(&self, _: &'static str) {}
 }
 
-/// Makes requests. The tasks behind a handle have one too.
+/// Sends requests to the connection task.
 #[derive(Clone, Debug)]
 pub(crate) struct Requester {
     pub(crate) calls: mpsc::Sender<Call>,
@@ -55,15 +56,18 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Makes a request. It is dropped when the future is, unless it was sent already.
+    /// Sends a request and waits for its answer. Dropping the future withdraws a request that is still queued.
+    ///
+    /// # Errors
+    /// See [`CallError`].
     pub(crate) async fn call(
         &self,
         method: &'static str,
         params: Value,
-        allowed: Duration,
+        timeout: Duration,
     ) -> Result<Payload, CallError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.calls.send(Call { method, params, allowed, reply }).await;
+        let sent = self.calls.send(Call { method, params, timeout, reply }).await;
         let result = match sent {
             Err(_) => Err(CallError::NotConnected),
             Ok(()) => answer.await.unwrap_or(Err(CallError::Interrupted)),
@@ -72,41 +76,45 @@ impl Requester {
         result
     }
 
-    /// Makes a request and reads its answer as soon as it is there: no answer is kept while another is awaited.
+    /// Sends a request and reads its answer at once, so that the answer holds no budget while the caller waits for another
+    /// answer.
+    ///
+    /// # Errors
+    /// See [`CallError`].
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         method: &'static str,
         params: Value,
-        allowed: Duration,
+        timeout: Duration,
     ) -> Result<T, CallError> {
-        self.call(method, params, allowed).await?.read(method)
+        self.call(method, params, timeout).await?.read(method)
     }
 }
 
-/// Has roster and config read, and waits for it. False when they could not be read.
-pub(crate) async fn resync(wanted: &mpsc::UnboundedSender<oneshot::Sender<bool>>) -> bool {
-    let (done, wait) = oneshot::channel();
-    wanted.send(done).is_ok() && wait.await.unwrap_or(false)
+/// Requests a read of roster and config, and waits for its end. Returns `false` after a failed read.
+pub(crate) async fn resync(requests: &mpsc::UnboundedSender<oneshot::Sender<bool>>) -> bool {
+    let (reply, answer) = oneshot::channel();
+    requests.send(reply).is_ok() && answer.await.unwrap_or(false)
 }
 
-/// A request on its way to the connection.
+/// A request for the connection task.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: &'static str,
     pub(crate) params: Value,
-    pub(crate) allowed: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) reply: oneshot::Sender<Result<Payload, CallError>>,
 }
 
-/// Something that the gateway told, for the informer.
+/// An event of the connection task for the informer.
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
-    /// The connection stands; everything has to be read.
+    /// The connection is open. The informer has to read everything.
     Up,
-    /// The connection is gone.
+    /// The connection ended.
     Down,
     /// Events were lost.
     Gap,
-    /// What an event says, and its place in the queue.
+    /// An event of the gateway, and its share of the event queue.
     Event { event: GatewayEvent, _permit: OwnedSemaphorePermit },
 }

@@ -1,27 +1,24 @@
-//! The bounds of what is taken from gateways.
+//! The bounds of everything that a gateway sends.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-/// How far the conversation with a gateway is.
+/// The progress of a connection, which decides how long a message may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The gateway has not sent its challenge.
     Challenge,
-    /// `connect` was sent. Its answer has 57 KB at 101 agents (2026.9.6, measured).
+    /// The client has sent `connect`. The answer has 57 KB at 101 agents (2026.9.6, `docs/gateway-facts.md#handshake`).
     Connect,
-    /// The gateway has let this client in.
+    /// The gateway has accepted the client.
     Open,
 }
 
 impl Stage {
-    /// The longest message that is read, in bytes.
+    /// The longest accepted message, in bytes.
     pub(crate) fn longest(self) -> usize {
         match self {
-            Self::Challenge => EARLY_MESSAGE,
+            Self::Challenge => PRE_AUTH_MESSAGE,
             Self::Connect => CONNECT_ANSWER,
             Self::Open => MESSAGE,
         }
@@ -38,64 +35,60 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The longest message before the gateway has let this client in, in bytes, the answer to `connect` excepted.
-pub(crate) const EARLY_MESSAGE: usize = 64 * 1024;
+/// The longest message before the gateway has accepted the client, in bytes. The answer to `connect` has its own bound.
+pub(crate) const PRE_AUTH_MESSAGE: usize = 64 * 1024;
 /// The longest answer to `connect`, in bytes.
 const CONNECT_ANSWER: usize = 4 * 1024 * 1024;
 /// The longest message, in bytes.
 pub(crate) const MESSAGE: usize = 16 * 1024 * 1024;
-/// The longest payload of a ping, a pong or a close frame, in bytes, by RFC 6455.
+/// The longest payload of a ping, pong or close frame, in bytes, by RFC 6455.
 pub(crate) const CONTROL_FRAME: u64 = 125;
-/// How much is read from a socket at one time, in bytes.
-pub(crate) const READ_AHEAD: usize = 16 * 1024;
-/// The longest time that a message may take from its first byte to its last, the wait for memory included.
-pub(crate) const MESSAGE_TIME: Duration = Duration::from_secs(30);
-/// The longest message that takes nothing from [`BUDGET`], in bytes: long messages of one gateway do not hold up the ticks of
-/// another. What short ones take is bounded all the same: a connection has one message under way, and one unread answer for each
-/// request of Muster's; how many connections there are is decided by the users of the cluster, not by the gateways.
-pub(crate) const SHORT: u64 = 64 * 1024;
-/// The bytes of all messages of all connections that are longer than [`SHORT`] and are under way, or that their readers have not
-/// read.
-pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
-/// The memory that the events of one connection take which the informer has not taken up, by estimate, in bytes.
-pub(crate) const EVENTS: usize = 2 * 1024 * 1024;
+/// The size of a socket's read buffer, in bytes.
+pub(crate) const READ_BUFFER: usize = 16 * 1024;
+/// The longest time from the first byte of a message to its last, the wait for the budget included.
+pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest message that takes nothing from [`MESSAGE_BUDGET`], in bytes, so that long messages of one gateway do not delay
+/// the ticks of another.
+///
+/// Short messages are bounded all the same: a connection reads one message at a time and holds one unread answer per request.
+/// The users of the cluster decide the number of connections, the gateways do not.
+pub(crate) const UNCHARGED_MESSAGE: u64 = 64 * 1024;
+/// The bytes of all messages of all connections that are longer than [`UNCHARGED_MESSAGE`] and that are being received or wait
+/// for their reader.
+pub(crate) const MESSAGE_BUDGET: usize = 64 * 1024 * 1024;
+/// The estimated memory of the events of one connection that wait for the informer, in bytes.
+pub(crate) const EVENT_QUEUE: usize = 2 * 1024 * 1024;
 
-/// What is left of [`BUDGET`]: the one of this process.
-pub(crate) fn budget() -> Arc<Semaphore> {
-    static LEFT: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BUDGET)));
-    Arc::clone(&LEFT)
-}
-
-/// The most characters of a gateway's text that are shown.
+/// The longest text of a gateway that is shown, in characters.
 pub(crate) const TEXT: usize = 512;
-/// The most characters of a gateway's code for an error, or of another short word, that are shown.
+/// The longest error code, or other short word, of a gateway that is shown, in characters.
 pub(crate) const CODE: usize = 64;
-/// The longest time for which a gateway may ask to be left alone.
-pub(crate) const WAIT: Duration = Duration::from_hours(24);
-/// The longest time that a gateway may leave between two ticks.
-pub(crate) const TICK: Duration = Duration::from_mins(10);
+/// The longest wait that a gateway may ask for.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_hours(24);
+/// The longest interval between two ticks that a gateway may announce.
+pub(crate) const TICK_INTERVAL: Duration = Duration::from_mins(10);
 /// Most agents of one gateway.
 pub(crate) const AGENTS: usize = 10_000;
-/// Most methods that a gateway says that it offers. OpenClaw 2026.9.6 offers 466 (measured).
+/// Most methods in a hello. OpenClaw 2026.9.6 offers 466 (`docs/gateway-facts.md#versions`).
 pub(crate) const METHODS: usize = 4_096;
-/// Most scopes that a gateway grants.
+/// Most scopes in a hello.
 pub(crate) const SCOPES: usize = 64;
 /// Most workspace files in a list.
 pub(crate) const FILES: usize = 1_000;
-/// Most paths that a deletion left. A real gateway names seven at most.
+/// Most paths in the answer to a deletion. A real gateway names at most seven.
 pub(crate) const LEFTOVERS: usize = 1_000;
-/// Most sessions in a list. 100 are asked for.
+/// Most sessions in a list. Muster asks for 100.
 pub(crate) const SESSIONS: usize = 1_000;
-/// Most messages of a session's history.
+/// Most messages in the history of a session.
 pub(crate) const MESSAGES: usize = 5_000;
 /// Most parts of a message.
 pub(crate) const PARTS: usize = 1_000;
-/// Most runs of an agent that go on at one time.
-pub(crate) const RUNS: usize = 64;
-/// The longest label of a session that an event tells, in bytes.
+/// Most active runs of one agent.
+pub(crate) const ACTIVE_RUNS: usize = 64;
+/// The longest session label in an event, in bytes.
 pub(crate) const LABEL: usize = 4096;
-/// The most memory that the entries of a gateway's agents take as trees, by a generous estimate, in bytes. An entry with ten
-/// objects in it counts for about 10 KiB.
-pub(crate) const ENTRIES_COST: usize = 32 * 1024 * 1024;
-/// How often the same write is made without a pause.
-pub(crate) const FREE: u32 = 5;
+/// The estimated memory of the config entries of all agents as trees, in bytes. The estimate is high: an entry with ten objects
+/// counts for about 10 KiB.
+pub(crate) const ENTRY_TREES: usize = 32 * 1024 * 1024;
+/// How often an identical write is sent before the write guard slows it down.
+pub(crate) const IDENTICAL_WRITE_BURST: u32 = 5;

@@ -1,14 +1,13 @@
 //! The client of one OpenClaw gateway.
 //!
-//! This folder knows the gateway's WebSocket RPC and nothing else: not Kubernetes, not the Agent resource. A [`GatewayClient`]
-//! is a handle to three tasks: `connection` owns the socket, `inventory` keeps what the gateway has, `config_writer` is the one
-//! writer of the gateway's config. Facts about gateways are measured; `docs/gateway-facts.md` has them by version and date.
+//! This folder knows the gateway's WebSocket RPC, and neither Kubernetes nor the Agent resource. A [`GatewayClient`] is a
+//! handle to three tasks: `connection` owns the socket, `inventory` keeps the roster and the config current, `config_writer` is
+//! the only writer of the gateway's config. `docs/gateway-facts.md` has the facts about gateways, with versions and dates.
 //!
-//! - [`model`]: what a gateway has and answers, as values. Pure: `core` decides by these types.
-//! - `client`, `rpc`: the handle and its typed requests. `channel`: what the tasks send to one another. `settings`: what a
-//!   connection needs. `limits`: the bounds of everything that a gateway sends.
+//! - [`model`]: the state and the answers of a gateway as values. Pure: `core` decides by these types.
+//! - `client`, `rpc`: the handle and its typed requests. `channel`: the messages between the tasks. `settings`: the input of a
+//!   connection. `limits`: the bounds of everything that a gateway sends.
 
-mod backoff;
 mod channel;
 mod client;
 mod config_writer;

@@ -1,4 +1,4 @@
-//! The requests that Muster makes, typed.
+//! The typed requests of a [`GatewayClient`].
 
 use std::time::Duration;
 
@@ -6,20 +6,22 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::channel::{CONFIG_WRITE, ORDINARY};
+use super::channel::{CONFIG_WRITE_TIMEOUT, REQUEST_TIMEOUT};
 use super::client::GatewayClient;
 use super::model::deletion::RawDeleted;
 use super::model::message::{self, MessageMark};
 use super::model::readers::{List, lax};
-use super::model::session_info::{Patched, Sessions};
+use super::model::session_info::{PatchedSession, SessionList};
 use super::model::text::word;
 use super::model::{CallError, Deleted, FileContent, FileInfo, SessionInfo, UnlistedFile};
 use crate::openclaw::limits;
 use crate::openclaw::model::ChatMessage;
 
-/// The deadline of a deletion: measured 3 to 6 s each with 20 agents that have sessions, and more behind others.
-const DELETE: Duration = Duration::from_secs(90);
+/// The timeout of a deletion. A deletion takes 3 to 6 s with 20 agents that have sessions, and the gateway serialises
+/// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
+const DELETE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// A workspace file in an answer of `agents.files.*` and `agents.workspace.get`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawFile {
@@ -42,28 +44,33 @@ impl RawFile {
     }
 }
 
+/// The answer of a method about one file.
 #[derive(Deserialize)]
-struct OneFile {
+struct FileAnswer {
     file: RawFile,
 }
 
+/// The answer of `agents.files.list`.
 #[derive(Deserialize)]
-struct Files {
+struct FileList {
     files: List<RawFile, { limits::FILES }>,
 }
 
+/// The workspace in the answer of `agents.files.list`.
 #[derive(Deserialize)]
-struct Workspace {
+struct WorkspaceAnswer {
     #[serde(default, deserialize_with = "word")]
     workspace: Option<String>,
 }
 
+/// The answer of `chat.history`.
 #[derive(Deserialize)]
-struct History {
+struct HistoryAnswer {
     #[serde(default)]
     messages: List<RawMessage, { limits::MESSAGES }>,
 }
 
+/// A message in the answer of `chat.history`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawMessage {
@@ -79,72 +86,77 @@ struct RawMessage {
     mark: Option<MessageMark>,
 }
 
+/// The answer of `sessions.delete`.
 #[derive(Deserialize)]
-struct SessionDeleted {
+struct SessionDeleteAnswer {
     #[serde(default, deserialize_with = "lax")]
     deleted: Option<bool>,
 }
 
 impl GatewayClient {
-    /// The workspace files of an agent. 2026.9.6 leaves IDENTITY.md out (measured); [`Self::file_get`] shows it.
+    /// The workspace files of an agent. 2026.9.6 leaves out IDENTITY.md (`docs/gateway-facts.md#workspace-files`);
+    /// [`Self::file_get`] returns it.
     ///
     /// # Errors
-    /// See [`CallError`]; "not found" while the agent is not visible yet.
+    /// See [`CallError`]; [`CallError::is_not_found`] while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
-        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        Ok(payload.read::<Files>("agents.files.list")?.files.0.iter().map(RawFile::info).collect())
+        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
+        Ok(payload.read::<FileList>("agents.files.list")?.files.0.iter().map(RawFile::info).collect())
     }
 
-    /// Where an agent works, for one whose entry does not say: 2026.3.2 does not tell it in its roster either.
+    /// The path of an agent's workspace, for an agent whose entry and row in the roster have none, as on 2026.3.2
+    /// (`docs/gateway-facts.md#agents`).
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
-        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), ORDINARY).await?;
-        let told = payload.read::<Workspace>("agents.files.list")?.workspace;
-        told.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
+        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
+        let workspace = payload.read::<WorkspaceAnswer>("agents.files.list")?.workspace;
+        workspace.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
     }
 
-    /// A workspace file; `None` when it is not there.
+    /// A workspace file; `None` when the file does not exist.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn file_get(&self, agent_id: &str, name: &str) -> Result<Option<FileContent>, CallError> {
-        let payload = self.call("agents.files.get", json!({ "agentId": agent_id, "name": name }), ORDINARY).await?;
-        let file = payload.read::<OneFile>("agents.files.get")?.file;
+        let payload =
+            self.call("agents.files.get", json!({ "agentId": agent_id, "name": name }), REQUEST_TIMEOUT).await?;
+        let file = payload.read::<FileAnswer>("agents.files.get")?.file;
         if file.missing {
             return Ok(None);
         }
         Ok(Some(FileContent { info: file.info(), text: file.content.unwrap_or_default(), hash: file.hash }))
     }
 
-    /// A workspace file that the list leaves out, without the content of a long one: in one message with that the gateway would
-    /// close the connection. 2026.9.6 shows files of up to 256 KiB in this way, and a link as missing (read in its source).
+    /// A workspace file that the file list leaves out. A long file comes without its text, because the text could exceed the
+    /// longest message. 2026.9.6 returns the text of files of up to 256 KiB, and reports a link as missing (source,
+    /// `docs/gateway-facts.md#workspace-files`).
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn unlisted_file(&self, agent_id: &str, name: &str) -> Result<UnlistedFile, CallError> {
         let params = json!({ "agentId": agent_id, "path": name });
-        match self.call("agents.workspace.get", params, ORDINARY).await {
+        match self.call("agents.workspace.get", params, REQUEST_TIMEOUT).await {
             Ok(payload) => {
-                let file = payload.read::<OneFile>("agents.workspace.get")?.file;
+                let file = payload.read::<FileAnswer>("agents.workspace.get")?.file;
                 let (info, text) = (file.info(), file.content.unwrap_or_default());
                 Ok(UnlistedFile::Read(FileContent { info, text, hash: None }))
             }
-            Err(error) => match error.unshown_file(name) {
-                Some(unshown) => Ok(unshown),
-                // Text that is not UTF-8, or a gateway without this method.
+            Err(error) => match error.unlisted_file(name) {
+                Some(file) => Ok(file),
+                // The file is not UTF-8, or the gateway does not have the method.
                 None if error.is_transient() => Err(error),
                 None => Ok(self.file_get(agent_id, name).await?.map_or(UnlistedFile::Missing, UnlistedFile::Read)),
             },
         }
     }
 
-    /// Writes a workspace file. With `expected`, the SHA-256 of what is to be replaced, only while it is still that. Older
-    /// gateways take no such precondition: there the file is read and compared just before.
+    /// Writes a workspace file. `expected` is the SHA-256 of the current content, in hexadecimal, and makes the write
+    /// conditional. On gateways without `expectedHash` the client reads and compares the file before the write.
     ///
     /// # Errors
-    /// See [`CallError`]; [`CallError::is_conflict`] when the file changed meanwhile.
+    /// See [`CallError`]; [`CallError::is_conflict`] when the current content differs.
     pub async fn file_set(
         &self,
         agent_id: &str,
@@ -153,20 +165,20 @@ impl GatewayClient {
         expected: Option<&str>,
     ) -> Result<FileInfo, CallError> {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
-        if let Some(expected) = expected.filter(|_| !self.hashes()) {
-            let there = self.file_get(agent_id, name).await?;
-            if there.is_none_or(|file| file.sha256() != expected) {
+        if let Some(expected) = expected.filter(|_| !self.has_file_hashes()) {
+            let current = self.file_get(agent_id, name).await?;
+            if current.is_none_or(|file| file.sha256() != expected) {
                 return Err(CallError::Changed(name.to_owned()));
             }
         }
-        if let Some(expected) = expected.filter(|_| self.hashes()) {
+        if let Some(expected) = expected.filter(|_| self.has_file_hashes()) {
             params["expectedHash"] = json!(expected);
         }
-        let payload = self.write("agents.files.set", params, ORDINARY, "").await?;
-        Ok(payload.read::<OneFile>("agents.files.set")?.file.info())
+        let payload = self.write("agents.files.set", params, REQUEST_TIMEOUT, "").await?;
+        Ok(payload.read::<FileAnswer>("agents.files.set")?.file.info())
     }
 
-    /// A session, when there is one.
+    /// The session of a key; `None` without a session.
     ///
     /// # Errors
     /// See [`CallError`].
@@ -175,44 +187,50 @@ impl GatewayClient {
         if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
             params["agentId"] = json!(agent_id);
         }
-        let payload = self.call_again("sessions.list", params, ORDINARY).await?;
-        Ok(payload.read::<Sessions>("sessions.list")?.of(key, Instant::now()))
+        let payload = self.call_with_retries("sessions.list", params, REQUEST_TIMEOUT).await?;
+        Ok(payload.read::<SessionList>("sessions.list")?.of(key, Instant::now()))
     }
 
-    /// Puts a label on a session, and makes the session when there is none. Gives the session as it is then, without its
-    /// runs. On an unknown agent this leaves an orphan (measured on all versions): call it only for an agent that the roster
-    /// shows.
+    /// Sets the label of a session, and creates a missing session. Returns the session without its runs.
+    ///
+    /// # Assumptions
+    /// The roster shows the agent. For an unknown agent the gateway leaves an orphan store
+    /// (`docs/gateway-facts.md#sessions-and-messages`).
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
         let params = json!({ "key": key, "label": label });
-        let patched: Patched = self.write("sessions.patch", params, ORDINARY, "").await?.read("sessions.patch")?;
-        Ok(patched.of(key))
+        let patched: PatchedSession =
+            self.write("sessions.patch", params, REQUEST_TIMEOUT, "").await?.read("sessions.patch")?;
+        Ok(patched.with_key(key))
     }
 
-    /// Ends the session that had this mark and starts it anew: what was said in it is no longer passed on to the model. One that is missing is made
-    /// (measured on all versions).
+    /// Resets a session, so that the model no longer gets the earlier messages. The gateway creates a missing session
+    /// (`docs/gateway-facts.md#sessions-and-messages`). `mark` is the version of the session before the reset; the write guard
+    /// counts resets of the same version alone.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn session_reset(&self, key: &str, mark: &str) -> Result<(), CallError> {
-        self.write("sessions.reset", json!({ "key": key }), ORDINARY, mark).await.map(|_| ())
+        self.write("sessions.reset", json!({ "key": key }), REQUEST_TIMEOUT, mark).await.map(|_| ())
     }
 
-    /// Deletes a session. False where the gateway keeps main sessions as long as their agent (from 2026.8.1).
+    /// Deletes a session. Returns `false` for a missing session, and for a main session from 2026.8.1 on, which the gateway
+    /// keeps until the deletion of its agent (`docs/gateway-facts.md#version-boundaries`).
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
-        match self.call("sessions.delete", json!({ "key": key }), ORDINARY).await {
-            Ok(payload) => Ok(payload.read::<SessionDeleted>("sessions.delete")?.deleted.unwrap_or(true)),
+        match self.call("sessions.delete", json!({ "key": key }), REQUEST_TIMEOUT).await {
+            Ok(payload) => Ok(payload.read::<SessionDeleteAnswer>("sessions.delete")?.deleted.unwrap_or(true)),
             Err(error) if error.is_main_session_refusal() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends a message into a session. The gateway runs a key once, as long as it does not restart.
+    /// Sends a message to a session. The gateway runs a message with the same `idempotency_key` once until its next restart
+    /// (`docs/gateway-facts.md#idempotency-of-messages`).
     ///
     /// # Errors
     /// See [`CallError`].
@@ -225,7 +243,7 @@ impl GatewayClient {
     ) -> Result<(), CallError> {
         let params =
             json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
-        self.write("chat.send", params, ORDINARY, "").await.map(|_| ())
+        self.write("chat.send", params, REQUEST_TIMEOUT, "").await.map(|_| ())
     }
 
     /// The messages of a session.
@@ -233,7 +251,7 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`].
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
-        let payload = self.call_again("chat.history", json!({ "sessionKey": key }), ORDINARY).await?;
+        let payload = self.call_with_retries("chat.history", json!({ "sessionKey": key }), REQUEST_TIMEOUT).await?;
         let message = |m: RawMessage| ChatMessage {
             text: m.content,
             role: m.role,
@@ -241,29 +259,32 @@ impl GatewayClient {
             marks_reset: m.mark.is_some_and(|mark| mark.kind == "reset"),
             written_ms: m.timestamp,
         };
-        Ok(payload.read::<History>("chat.history")?.messages.0.into_iter().map(message).collect())
+        Ok(payload.read::<HistoryAnswer>("chat.history")?.messages.0.into_iter().map(message).collect())
     }
 
-    /// Creates an agent whose name is its id, or finds that it is there.
+    /// Creates an agent with its id as the name. An existing agent is a success.
     ///
-    /// A config write registers many agents at once, but it does not open an id that was deleted before: 2026.9.6 then
-    /// restarts itself, and refuses every session of the agent with `UNAVAILABLE` until this is called (measured).
-    /// The gateway also puts its own first files into an empty workspace.
+    /// A config write registers many agents at once, but cannot register an id that was deleted before: 2026.9.6 then restarts
+    /// itself and refuses each session of the agent with `UNAVAILABLE` until `agents.create`
+    /// (`docs/gateway-facts.md#ids-that-were-deleted`). The gateway puts its own first files into an empty workspace.
     ///
-    /// A gateway whose config file is not valid at this moment would put one in its place that has this agent and nothing else
-    /// (measured on 2026.5.28, 2026.7.1 and 2026.9.6); it tells nobody that the file broke, so that it is read just before.
+    /// While the config file is invalid, `agents.create` replaces the file by a file with the new agent alone, and no event
+    /// reports the invalid file (2026.5.28, 2026.7.1 and 2026.9.6, `docs/gateway-facts.md#invalid-config-file`). So the client
+    /// reads the config before the request.
     ///
     /// # Errors
-    /// See [`CallError`].
+    /// See [`CallError`]; [`CallError::Unsettled`] when the read of the config failed.
     pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
-        let turn = self.config_turn().await;
+        let lock = self.lock_config().await;
         if !self.resync().await {
-            return Err(CallError::Unsettled("the gateway's config could not be read just before".into()));
+            return Err(CallError::Unsettled(
+                "the gateway's config could not be read before the agent was created".into(),
+            ));
         }
         let params = json!({ "name": agent_id, "workspace": workspace });
-        let result = self.write("agents.create", params, CONFIG_WRITE, "").await;
+        let result = self.write("agents.create", params, CONFIG_WRITE_TIMEOUT, "").await;
         self.resync().await;
-        drop(turn);
+        drop(lock);
         match result {
             Ok(_) => Ok(()),
             Err(error) if error.is_already_there() => Ok(()),
@@ -271,22 +292,22 @@ impl GatewayClient {
         }
     }
 
-    /// Removes an agent, one at a time and never beside a config write.
+    /// Deletes an agent. The client sends one deletion at a time, and none during a config write.
     ///
     /// # Errors
-    /// See [`CallError`]. "Not found" is believed only when the config shows the id absent and the gateway has applied its
-    /// last config; until then it is [`CallError::Unsettled`].
+    /// See [`CallError`]. "Not found" is [`CallError::Unsettled`] until the gateway has applied its last config and the config
+    /// has no such id (`docs/gateway-facts.md#roster-visibility`).
     pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
-        let turn = self.config_turn().await;
+        let lock = self.lock_config().await;
         let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
-        let result = self.call("agents.delete", params, DELETE).await;
+        let result = self.call("agents.delete", params, DELETE_TIMEOUT).await;
         let resynced = self.resync().await;
-        drop(turn);
+        drop(lock);
         match result {
-            Ok(_) if self.is_written(agent_id) => {
-                Err(CallError::Unsettled(format!("the gateway removed agent {agent_id} and its config still has it")))
-            }
-            // It is removed in any case. What cannot be read of the answer is logged where it is read.
+            Ok(_) if self.is_configured(agent_id) => Err(CallError::Unsettled(format!(
+                "the gateway deleted agent {agent_id}, and its config still has the agent"
+            ))),
+            // An `ok` means that the agent is deleted. The reader of the answer logs an unreadable part.
             Ok(payload) => {
                 Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().leftovers()))
             }
@@ -295,20 +316,21 @@ impl GatewayClient {
         }
     }
 
-    /// Whether the config, as it was last read, has an entry of this id.
-    fn is_written(&self, agent_id: &str) -> bool {
+    /// Whether the last read of the config has an entry with this id.
+    fn is_configured(&self, agent_id: &str) -> bool {
         let inventory = self.inventory().borrow().clone();
         inventory.is_some_and(|i| i.agents.get(agent_id).is_some_and(|row| row.entry.is_some()))
     }
 
-    /// Believes that an agent is not there when the config, which was `read` after the gateway said so, agrees.
+    /// Confirms "not found" by the config. `read` says whether the config was read after the answer.
     fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
         let absent = |i: &super::model::Inventory| read && i.settled && !i.agents.contains_key(agent_id);
         if self.inventory().borrow().as_ref().is_some_and(|i| absent(i)) {
             return Ok(Deleted::Absent);
         }
-        let message =
-            format!("the gateway says that agent {agent_id} is not there, and its config does not confirm that yet");
+        let message = format!(
+            "the gateway answered that agent {agent_id} does not exist, and its config does not confirm that yet"
+        );
         Err(CallError::Unsettled(message))
     }
 }

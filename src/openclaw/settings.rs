@@ -1,4 +1,4 @@
-//! What a connection to a gateway needs, and what it presents.
+//! The settings and the credentials of a connection to a gateway.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,32 +10,33 @@ use url::Url;
 use super::connection::device_key::DeviceKey;
 use super::connection::tls::Trust;
 
-/// Everything that a connection needs.
+/// The settings of a connection to a gateway.
 #[derive(Clone)]
 pub struct ConnectionSettings {
-    /// Where the gateway listens, `ws` or `wss`.
+    /// The URL of the gateway, `ws` or `wss`.
     pub url: Url,
     /// The shared credential.
     pub auth: Auth,
-    /// This device.
-    pub identity: Arc<DeviceKey>,
-    /// What the gateway issued for this device earlier.
+    /// The key of this device.
+    pub device_key: Arc<DeviceKey>,
+    /// The token that the gateway issued for this device on an earlier connection.
     pub device_token: Option<SecretString>,
-    /// The shared credential that this gateway took last, when it is another one: the gateway may learn of a change later.
-    pub former: Option<Auth>,
-    /// How the gateway's certificate is checked.
+    /// The shared credential that this gateway accepted last, if it differs from `auth`. The gateway may get a new credential
+    /// later than Muster.
+    pub previous: Option<Auth>,
+    /// The rule for the verification of the gateway's certificate.
     pub trust: Trust,
-    /// Most requests open at one time.
+    /// Most pending requests.
     pub max_in_flight: usize,
-    /// How often roster and config are read although nothing seems to have changed.
+    /// The interval between two reads of roster and config without an event.
     pub resync: Duration,
 }
 
 impl fmt::Debug for ConnectionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("ConnectionSettings")
             .field("url", &self.url.as_str())
-            .field("identity", &self.identity)
+            .field("device_key", &self.device_key)
             .finish_non_exhaustive()
     }
 }
@@ -49,9 +50,9 @@ pub enum Auth {
     Password(SecretString),
 }
 
-/// A credential, as it is presented.
+/// The credential in a `connect`.
 #[derive(Clone, Debug)]
-pub(crate) enum Presented {
+pub(crate) enum PresentedCredential {
     /// A shared token or password.
     Shared(Auth),
     /// The token of this device.

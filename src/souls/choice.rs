@@ -1,20 +1,24 @@
-//! Which soul of a directory fits a role.
+//! The choice of a soul for a role.
 
-/// A soul as it is listed: who wrote it, and its name.
+/// The name of a soul in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoulName<'a> {
-    /// Who wrote it.
+    /// The handle of the author.
     pub handle: &'a str,
-    /// Its name.
+    /// The name of the soul.
     pub slug: &'a str,
 }
 
-/// The place in `souls` of the one that fits a role best; `None` when none does.
+/// The index in `souls` of the best soul for a role; `None` without a match.
 ///
-/// A chain of which the first rule that finds one decides: the role is its name; its name begins with the role; its name
-/// contains the role; at least two of the role's words are in it, and as many as possible. Of several the one with the
-/// shortest name is taken, then the first in the order of names and of handles, so that the order of the list does not
-/// matter.
+/// The first rule with a match decides:
+/// 1. The slug equals the role.
+/// 2. The slug begins with the role.
+/// 3. The slug contains the role.
+/// 4. Handle and slug contain at least two words of the role; most words win.
+///
+/// Among several matches the shortest slug wins, then the first slug and the first handle in alphabetical order. So the order
+/// of the list does not matter.
 #[must_use]
 pub fn select(souls: &[SoulName<'_>], role: &str) -> Option<usize> {
     let role = slug(role);
@@ -30,15 +34,16 @@ pub fn select(souls: &[SoulName<'_>], role: &str) -> Option<usize> {
     rules.into_iter().find_map(|score| best(souls, score))
 }
 
-/// The place of the soul with the highest score above zero.
+/// The index of the soul with the highest score above zero.
 fn best(souls: &[SoulName<'_>], score: &dyn Fn(&SoulName<'_>) -> usize) -> Option<usize> {
-    let scored = souls.iter().enumerate().map(|(at, soul)| (score(soul), at, soul)).filter(|(score, ..)| *score > 0);
-    let first =
+    let scored =
+        souls.iter().enumerate().map(|(index, soul)| (score(soul), index, soul)).filter(|(score, ..)| *score > 0);
+    let best =
         scored.min_by_key(|(score, _, soul)| (std::cmp::Reverse(*score), soul.slug.len(), soul.slug, soul.handle));
-    first.map(|(_, at, _)| at)
+    best.map(|(_, index, _)| index)
 }
 
-/// How many of the role's words are in a soul's handle and name; fewer than two do not count.
+/// The number of words of the role in a soul's handle and slug; 0 for fewer than two words.
 fn common_words(soul: &SoulName<'_>, role: &str) -> usize {
     let name = format!("{}/{}", soul.handle, soul.slug).to_ascii_lowercase();
     let mut words: Vec<_> = role.split('-').collect();
@@ -48,7 +53,7 @@ fn common_words(soul: &SoulName<'_>, role: &str) -> usize {
     if hits >= 2 { hits } else { 0 }
 }
 
-/// A role as a name in a URL: `DevOps Engineer` as `devops-engineer`.
+/// The role as a slug: `devops-engineer` for `DevOps Engineer`.
 fn slug(role: &str) -> String {
     let words = role.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
@@ -59,7 +64,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The soul that is chosen from `handle/slug`s, in this order and in the reverse one.
+    /// The choice from `handle/slug`s, which must be the same for the reverse order.
     fn chosen<'a>(souls: &[&'a str], role: &str) -> Option<&'a str> {
         let of = |souls: &[&'a str]| {
             let names: Vec<_> = souls
@@ -88,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn two_words_of_the_role_are_enough_and_one_is_not() {
+    fn two_words_of_the_role_match_and_one_word_does_not() {
         let souls = ["a/devops-guru", "b/engineer-for-devops", "c/platform-engineer"];
         assert_eq!(chosen(&souls, "DevOps Engineer"), Some("b/engineer-for-devops"));
         assert_eq!(chosen(&["a/devops-guru"], "DevOps Engineer"), None);
@@ -104,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn no_role_and_no_list_give_nothing() {
+    fn an_empty_role_and_an_empty_list_have_no_match() {
         assert_eq!(chosen(&["a/sre"], ""), None);
         assert_eq!(chosen(&["a/sre"], " — "), None);
         assert_eq!(chosen(&[], "sre"), None);

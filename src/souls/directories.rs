@@ -1,4 +1,4 @@
-//! The directories of souls that are in use, one for each AgentGateway: what is known of them, and who is told of a change.
+//! The soul directories in use, at most one per AgentGateway: their caches and the reports of their changes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,32 +18,33 @@ use crate::api::soul::SoulDirectoryStatus;
 use crate::core::agent::soul_files::RoleSoul;
 use crate::state::changes::GatewayChange;
 
-/// The directories that are in use.
+/// The soul directories in use.
 pub struct SoulDirectories {
     fetch: Arc<dyn Fetch>,
     changes: mpsc::UnboundedSender<GatewayChange>,
-    open: Mutex<HashMap<ObjectKey, Open>>,
+    open: Mutex<HashMap<ObjectKey, OpenDirectory>>,
 }
 
-struct Open {
-    shelf: Arc<SoulCache>,
+/// The cache of a directory and its worker task.
+struct OpenDirectory {
+    cache: Arc<SoulCache>,
     _worker: AbortOnDropHandle<()>,
 }
 
 impl fmt::Debug for SoulDirectories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Souls").finish_non_exhaustive()
+        f.debug_struct("SoulDirectories").finish_non_exhaustive()
     }
 }
 
 impl SoulDirectories {
-    /// No directory yet. What changes is told to `changes`.
+    /// No directories. Later changes are sent to `changes`.
     #[must_use]
     pub fn new(fetch: Arc<dyn Fetch>, changes: mpsc::UnboundedSender<GatewayChange>) -> Self {
         Self { fetch, changes, open: Mutex::default() }
     }
 
-    /// What the directory of an agent's gateway has for its role.
+    /// The soul for an agent's role in the directory of its gateway.
     ///
     /// # Guarantees
     /// It waits only while the directory is asked for the first time, and then a few seconds at most.
@@ -59,7 +60,7 @@ impl SoulDirectories {
         }
     }
 
-    /// What the status of an AgentGateway says about its directory.
+    /// The directory in the status of an AgentGateway.
     #[must_use]
     pub fn status(
         &self,
@@ -87,31 +88,31 @@ impl SoulDirectories {
         Some(new)
     }
 
-    /// Closes the directory of a gateway that is gone.
+    /// Closes the directory of a deleted gateway.
     pub fn close(&self, key: &ObjectKey) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Forgets an agent that is gone.
+    /// Removes the role of a deleted agent.
     pub fn forget(&self, agent: &ObjectKey) {
         for open in self.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            open.shelf.forget(agent);
+            open.cache.forget(agent);
         }
     }
 
-    /// The directory of a gateway, as its spec says. One that is not wanted any more is closed.
+    /// Opens the directory in the spec of a gateway, or closes the directory that the spec no longer has.
     fn ensure(&self, key: &ObjectKey, gateway: &AgentGateway) -> Option<Arc<SoulCache>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Ok(settings)) = DirectorySettings::of(gateway) else {
             open.remove(key);
             return None;
         };
-        if let Some(open) = open.get(key).filter(|open| *open.shelf.settings() == settings) {
-            return Some(Arc::clone(&open.shelf));
+        if let Some(open) = open.get(key).filter(|open| *open.cache.settings() == settings) {
+            return Some(Arc::clone(&open.cache));
         }
         let directory = Arc::new(SoulCache::new(key.clone(), settings, Arc::clone(&self.fetch), self.changes.clone()));
         let worker = AbortOnDropHandle::new(tokio::spawn(SoulCache::run(Arc::clone(&directory))));
-        open.insert(key.clone(), Open { shelf: Arc::clone(&directory), _worker: worker });
+        open.insert(key.clone(), OpenDirectory { cache: Arc::clone(&directory), _worker: worker });
         Some(directory)
     }
 }

@@ -1,61 +1,64 @@
-//! The port to the web.
+//! The interface of the HTTP client.
 
 use futures::future::BoxFuture;
 use url::Url;
 
 use super::urls::DocumentKind;
 
-/// One thing to be fetched.
+/// A request for one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchRequest {
-    /// Where it is.
+    /// The URL of the document.
     pub url: Url,
-    /// What it is: that says what types and how many bytes are taken.
+    /// The kind of document, which bounds its media types and its length.
     pub kind: DocumentKind,
-    /// The mark of what one has already.
+    /// The `ETag` of the cached document.
     pub etag: Option<String>,
-    /// Whether loopback and private addresses may be asked.
+    /// Whether loopback and private addresses are allowed.
     pub allow_private: bool,
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// It is what one has already.
+    /// The cached document is current.
     NotModified,
-    /// The text.
+    /// The document.
     Text {
-        /// What was sent.
+        /// The text.
         text: String,
-        /// Its mark, when the server gave one.
+        /// The `ETag`, if the server sent one.
         etag: Option<String>,
     },
-    /// There is no such thing.
+    /// The document does not exist.
     Missing,
 }
 
-/// The most characters of an error.
-const LONGEST: usize = 512;
+/// The longest error, in characters.
+const MAX_ERROR_CHARS: usize = 512;
 
-/// Why something could not be fetched: a phrase for the person who set the directory up.
+/// The error of a fetch: a phrase for the person who configured the directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FetchError(String);
 
 impl FetchError {
-    /// An error. What is longer than a sentence is cut: a server may have put something long into it.
+    /// An error. A text of more than 512 characters is cut, because it may contain text of a server.
     #[must_use]
-    pub fn new(what: impl Into<String>) -> Self {
-        let what: String = what.into();
-        Self(what.chars().filter(|c| !c.is_control()).take(LONGEST).collect())
+    pub fn new(message: impl Into<String>) -> Self {
+        let message: String = message.into();
+        Self(message.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect())
     }
 }
 
-/// Fetches over HTTP. Tests hand in a directory in memory.
+/// Fetches documents over HTTP. Tests use a directory in memory.
 pub trait Fetch: Send + Sync + 'static {
-    /// Fetches one thing.
+    /// Fetches a document.
     ///
     /// # Guarantees
-    /// It ends, by a deadline of its own, and holds no more than the most bytes of the request's kind.
+    /// The fetch ends by its own timeout, and holds at most [`DocumentKind::max_bytes`] of the document.
+    ///
+    /// # Errors
+    /// The address is not allowed, the connection failed, or the answer is not a document of the kind.
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>>;
 }

@@ -1,4 +1,4 @@
-//! The client: resolves, checks, connects, follows.
+//! The HTTP client: it resolves a name, checks the addresses, connects, and follows redirects.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,88 +17,94 @@ use super::fetch::{Fetch, FetchError, FetchRequest, Fetched};
 use super::http_exchange::{Answer, ask};
 use super::ip_filter::{Reach, reach};
 
-/// How long a request may take, redirects and body included.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// The timeout of a fetch, redirects and body included.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How many redirects are followed.
-const MOST_REDIRECTS: usize = 3;
+/// Most redirects of a fetch.
+const MAX_REDIRECTS: usize = 3;
 
-/// How many requests are under way at one time.
-const AT_ONCE: usize = 4;
+/// Most concurrent fetches of the process.
+const MAX_CONCURRENT_FETCHES: usize = 4;
 
-/// Says which addresses a name has, and connects to them.
+/// Resolves names and connects to addresses.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of a host's name.
+    /// Resolves the name of a host.
+    ///
+    /// # Errors
+    /// The resolver failed.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// A connection to one of these addresses.
+    /// Connects to one of these addresses.
+    ///
+    /// # Errors
+    /// No address accepted the connection.
     fn connect<'a>(&'a self, addresses: &'a [SocketAddr]) -> BoxFuture<'a, io::Result<TcpStream>> {
         Box::pin(TcpStream::connect(addresses))
     }
 }
 
-/// The resolver of the system.
+/// The system's resolver.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+pub struct SystemResolver;
 
-impl Resolve for System {
+impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 }
 
-/// HTTP and HTTPS, straight to the server: no proxy, no cookies, no credentials.
+/// A client of HTTP and HTTPS without proxy, cookies and credentials.
 ///
 /// # Guarantees
-/// The address that is checked is the one that is connected to: a name is resolved once for each request, and anew, with
-/// the same check, for each redirect.
+/// The client connects only to addresses that it has checked. It resolves a name once per request, and resolves and checks the
+/// name of each redirect again.
 pub struct HttpClient {
     resolver: Arc<dyn Resolve>,
-    places: Semaphore,
-    deadline: Duration,
+    permits: Semaphore,
+    timeout: Duration,
 }
 
 impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Web").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
 impl Default for HttpClient {
     fn default() -> Self {
-        Self::new(Arc::new(System), DEADLINE)
+        Self::new(Arc::new(SystemResolver), FETCH_TIMEOUT)
     }
 }
 
 impl Fetch for HttpClient {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            let late = || FetchError::new(format!("there was no whole answer within {:?}", self.deadline));
-            let _place = self.places.acquire().await.map_err(|_| FetchError::new("the operator is stopping"))?;
-            tokio::time::timeout(self.deadline, self.follow(request)).await.map_err(|_| late())?
+            let timed_out = || FetchError::new(format!("there was no complete answer within {:?}", self.timeout));
+            let _permit = self.permits.acquire().await.map_err(|_| FetchError::new("the operator is stopping"))?;
+            tokio::time::timeout(self.timeout, self.follow(request)).await.map_err(|_| timed_out())?
         })
     }
 }
 
 impl HttpClient {
-    /// A client with its resolver and the time that a request may take.
+    /// A client with this resolver and this timeout of a fetch.
     #[must_use]
-    pub fn new(resolver: Arc<dyn Resolve>, deadline: Duration) -> Self {
-        Self { resolver, places: Semaphore::new(AT_ONCE), deadline }
+    pub fn new(resolver: Arc<dyn Resolve>, timeout: Duration) -> Self {
+        Self { resolver, permits: Semaphore::new(MAX_CONCURRENT_FETCHES), timeout }
     }
 
     async fn follow(&self, request: &FetchRequest) -> Result<Fetched, FetchError> {
         let mut url = request.url.clone();
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             match self.once(&url, request).await? {
                 Answer::Done(fetched) => return Ok(fetched),
-                Answer::Elsewhere(to) if url.scheme() == "https" && to.scheme() != "https" => {
-                    return Err(FetchError::new("it was redirected from https to a plain address"));
+                Answer::Redirect(to) if url.scheme() == "https" && to.scheme() != "https" => {
+                    return Err(FetchError::new("the server redirected from https to http"));
                 }
-                Answer::Elsewhere(to) => url = to,
+                Answer::Redirect(to) => url = to,
             }
         }
-        Err(FetchError::new(format!("it was redirected more than {MOST_REDIRECTS} times")))
+        Err(FetchError::new(format!("the servers redirected more than {MAX_REDIRECTS} times")))
     }
 
     async fn once(&self, url: &Url, request: &FetchRequest) -> Result<Answer, FetchError> {
@@ -106,7 +112,7 @@ impl HttpClient {
             return Err(FetchError::new(format!("{:?} is neither http nor https", url.scheme())));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(FetchError::new("the address carries credentials"));
+            return Err(FetchError::new("the URL contains credentials"));
         }
         let addresses = self.addresses(url, request.allow_private).await?;
         let tcp = self.resolver.connect(&addresses).await;
@@ -122,11 +128,11 @@ impl HttpClient {
         ask(stream, url, request).await
     }
 
-    /// The addresses of a host that may be reached.
+    /// The allowed addresses of a host.
     async fn addresses(&self, url: &Url, allow_private: bool) -> Result<Vec<SocketAddr>, FetchError> {
-        let port = url.port_or_known_default().ok_or_else(|| FetchError::new("the address has no port"))?;
+        let port = url.port_or_known_default().ok_or_else(|| FetchError::new("the URL has no port"))?;
         let found = match url.host() {
-            None => return Err(FetchError::new("the address has no host")),
+            None => return Err(FetchError::new("the URL has no host")),
             Some(Host::Ipv4(v4)) => vec![SocketAddr::new(IpAddr::V4(v4), port)],
             Some(Host::Ipv6(v6)) => vec![SocketAddr::new(IpAddr::V6(v6), port)],
             Some(Host::Domain(name)) => {
@@ -134,16 +140,16 @@ impl HttpClient {
                 found.map_err(|e| FetchError::new(format!("the name {name:?} was not resolved: {e}")))?
             }
         };
-        let most = if allow_private { Reach::Private } else { Reach::Public };
-        let (may, may_not): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| reach(a.ip()) <= most);
-        match (may.is_empty(), may_not.first().map(|a| reach(a.ip()))) {
-            (false, _) => Ok(may),
+        let widest = if allow_private { Reach::Private } else { Reach::Public };
+        let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| reach(a.ip()) <= widest);
+        match (allowed.is_empty(), refused.first().map(|a| reach(a.ip()))) {
+            (false, _) => Ok(allowed),
             (true, None) => Err(FetchError::new("the name has no address")),
-            (true, Some(Reach::Never)) => {
-                Err(FetchError::new("it leads to a link-local or multicast address, which is never asked"))
-            }
+            (true, Some(Reach::Never)) => Err(FetchError::new(
+                "the name leads to a link-local or multicast address, which Muster never connects to",
+            )),
             (true, Some(Reach::Private | Reach::Public)) => Err(FetchError::new(
-                "it leads to a loopback or private address; set spec.soulDirectory.allowPrivateAddresses if that is meant",
+                "the name leads to a loopback or private address; set spec.soulDirectory.allowPrivateAddresses to allow this",
             )),
         }
     }
@@ -160,4 +166,4 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
 
 #[cfg(test)]
 #[path = "http_client_tests.rs"]
-mod web_tests;
+mod tests;

@@ -8,13 +8,13 @@ use super::*;
 use crate::souls::sitemap;
 use crate::souls::urls::{self, DocumentKind};
 
-/// Takes connections for ever: reads the head of a request, gives the head and the endless rest of an answer.
+/// A server that records the heads of its requests.
 struct Server {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-/// A server that answers each request with what `answer` gives, and, when `endless`, with more and more after it.
+/// A server that answers each request with `answer`, followed by endless bytes if `endless`.
 async fn server(answer: impl Fn(&str) -> String + Send + Sync + 'static, endless: bool) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -67,20 +67,20 @@ async fn error(request: &FetchRequest) -> String {
     get(request).await.unwrap_err()
 }
 
-/// Gives one list of addresses after the other, and the last one for ever.
-struct Changing(Vec<SocketAddr>, AtomicUsize);
+/// Resolves to one address after the other, and then to the last address.
+struct ChangingResolver(Vec<SocketAddr>, AtomicUsize);
 
-impl Resolve for Changing {
+impl Resolve for ChangingResolver {
     fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let at = self.1.fetch_add(1, Ordering::Relaxed).min(self.0.len() - 1);
         Box::pin(async move { Ok(vec![self.0[at]]) })
     }
 }
 
-/// The same names, and whatever address is asked, it is this server that answers.
-struct Led(Changing, SocketAddr);
+/// Resolves like [`ChangingResolver`], and connects each address to one server.
+struct RedirectedResolver(ChangingResolver, SocketAddr);
 
-impl Resolve for Led {
+impl Resolve for RedirectedResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         self.0.resolve(host, port)
     }
@@ -91,7 +91,7 @@ impl Resolve for Led {
 }
 
 #[tokio::test]
-async fn a_text_is_fetched_with_its_mark_and_asked_for_by_it_the_next_time() {
+async fn the_next_request_sends_the_etag_of_the_last_answer() {
     let not_modified = "HTTP/1.1 304 Not Modified\r\n\r\n";
     let server = server(
         move |head| {
@@ -135,7 +135,7 @@ async fn a_directory_is_read_from_its_list_to_a_soul() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_missing_and_another_status_is_an_error() {
+async fn a_404_is_missing_and_another_status_is_an_error() {
     let gone = server(|_| "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into(), false).await;
     assert_eq!(get(&soul(&format!("http://{}/", gone.address))).await, Ok(Fetched::Missing));
     let broken = server(|_| "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".into(), false).await;
@@ -143,7 +143,7 @@ async fn what_is_not_there_is_missing_and_another_status_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_private_address_is_not_asked_unless_that_is_allowed() {
+async fn a_private_address_needs_a_permission() {
     let server = server(|_| ok("text/plain", "x"), false).await;
     let port = server.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost", "2130706433", "0x7f.1"] {
@@ -154,9 +154,9 @@ async fn a_private_address_is_not_asked_unless_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_link_local_address_is_never_asked() {
+async fn a_link_local_address_is_never_connected_to() {
     for host in ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "0.0.0.0", "[::]", "224.0.0.1"] {
-        assert!(error(&soul(&format!("http://{host}/"))).await.contains("never asked"), "{host}");
+        assert!(error(&soul(&format!("http://{host}/"))).await.contains("never connects"), "{host}");
     }
 }
 
@@ -169,9 +169,9 @@ async fn a_redirect_is_followed_and_checked_like_the_first_address() {
     let fetched = get(&FetchRequest { etag: Some("\"mine\"".into()), ..soul(&url) }).await.unwrap();
     assert!(matches!(fetched, Fetched::Text { text, .. } if text == "there"));
     assert!(begin.heads.lock().unwrap()[0].contains("if-none-match"));
-    assert!(!end.heads.lock().unwrap()[0].contains("if-none-match"), "another server is told no mark");
+    assert!(!end.heads.lock().unwrap()[0].contains("if-none-match"), "another server gets no ETag");
     for (to, what) in [
-        ("http://169.254.169.254/latest/meta-data", "never asked"),
+        ("http://169.254.169.254/latest/meta-data", "never connects"),
         ("http://user:pw@127.0.0.1/", "credentials"),
         ("file:///etc/passwd", "neither http nor https"),
         ("http://[", "no address"),
@@ -182,37 +182,40 @@ async fn a_redirect_is_followed_and_checked_like_the_first_address() {
 }
 
 #[tokio::test]
-async fn redirects_end() {
+async fn redirects_are_bounded() {
     let begin = server(|_| redirect("/again"), false).await;
     assert!(error(&soul(&format!("http://{}/", begin.address))).await.contains("more than 3 times"));
     assert_eq!(begin.heads.lock().unwrap().len(), 4);
 }
 
 #[tokio::test]
-async fn a_name_is_checked_anew_after_a_redirect_and_its_checked_address_is_the_one_that_is_asked() {
+async fn a_name_is_resolved_and_checked_again_after_a_redirect() {
     let server = server(|_| redirect("/next"), false).await;
     let answers = vec![server.address, "169.254.169.254:80".parse().unwrap()];
-    let web = HttpClient::new(Arc::new(Changing(answers, AtomicUsize::new(0))), DEADLINE);
+    let client = HttpClient::new(Arc::new(ChangingResolver(answers, AtomicUsize::new(0))), FETCH_TIMEOUT);
     let request = soul("http://souls.example/");
-    assert!(web.fetch(&request).await.unwrap_err().to_string().contains("never asked"));
+    assert!(client.fetch(&request).await.unwrap_err().to_string().contains("never connects"));
     assert_eq!(server.heads.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_public_address_does_not_lead_to_a_private_one_by_a_redirect_or_by_a_name_that_changes() {
+async fn a_public_address_cannot_lead_to_a_private_address() {
     let (public, private) = ("93.184.216.34:80".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
     for (to, answers) in [("http://10.0.0.1/", vec![public]), ("/next", vec![public, private])] {
         let server = server(move |_| redirect(to), false).await;
-        let web = HttpClient::new(Arc::new(Led(Changing(answers, AtomicUsize::new(0)), server.address)), DEADLINE);
+        let client = HttpClient::new(
+            Arc::new(RedirectedResolver(ChangingResolver(answers, AtomicUsize::new(0)), server.address)),
+            FETCH_TIMEOUT,
+        );
         let request = FetchRequest { allow_private: false, ..soul("http://souls.example/") };
-        let error = web.fetch(&request).await.unwrap_err().to_string();
+        let error = client.fetch(&request).await.unwrap_err().to_string();
         assert!(error.contains("loopback or private"), "{to}: {error}");
         assert_eq!(server.heads.lock().unwrap().len(), 1, "{to}");
     }
 }
 
 #[tokio::test]
-async fn an_endless_body_and_a_long_one_are_cut_off() {
+async fn an_endless_body_and_a_long_body_are_refused() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n";
     let endless = server(move |_| format!("{head}\r\n"), true).await;
     assert!(error(&soul(&format!("http://{}/", endless.address))).await.contains("longer than 65536 bytes"));
@@ -223,16 +226,16 @@ async fn an_endless_body_and_a_long_one_are_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_ends_at_the_deadline() {
+async fn a_missing_body_ends_at_the_timeout() {
     let silent =
         server(|_| "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nab".into(), false).await;
-    let web = HttpClient::new(Arc::new(System), Duration::from_millis(200));
-    let error = web.fetch(&soul(&format!("http://{}/", silent.address))).await.unwrap_err();
-    assert!(error.to_string().contains("no whole answer within 200ms"));
+    let client = HttpClient::new(Arc::new(SystemResolver), Duration::from_millis(200));
+    let error = client.fetch(&soul(&format!("http://{}/", silent.address))).await.unwrap_err();
+    assert!(error.to_string().contains("no complete answer within 200ms"));
 }
 
 #[tokio::test]
-async fn another_type_a_compressed_body_and_no_utf_8_are_refused() {
+async fn another_type_and_a_compressed_body_are_refused() {
     let page = server(|_| ok("text/html", "<html>"), false).await;
     assert!(error(&soul(&format!("http://{}/", page.address))).await.contains("\"text/html\""));
     let zipped = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx";

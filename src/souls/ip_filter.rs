@@ -1,30 +1,30 @@
-//! Which addresses a directory may have.
+//! The allowed IP addresses of a directory.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What stands against an address.
+/// The class of an address, which decides whether Muster connects to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     /// An address of the internet.
     Public,
-    /// Loopback, or a network of one's own: reached only where that is allowed.
+    /// A loopback address or an address of a private network, which needs a permission.
     Private,
-    /// Link-local and the other addresses where clouds keep their credentials, multicast, or no address of one host: never
-    /// reached.
+    /// A link-local address, an address of a cloud's metadata service, a multicast address, or an address of no single host.
+    /// Muster never connects to it.
     Never,
 }
 
-/// What stands against an address. An IPv6 address that carries an IPv4 address counts as that one.
+/// The class of an address. An IPv6 address with an embedded IPv4 address has the class of the IPv4 address.
 #[must_use]
 pub fn reach(address: IpAddr) -> Reach {
     match address {
         IpAddr::V4(v4) => of_v4(v4),
-        IpAddr::V6(v6) => carried(v6).map_or_else(|| of_v6(v6), of_v4),
+        IpAddr::V6(v6) => embedded_v4(v6).map_or_else(|| of_v6(v6), of_v4),
     }
 }
 
-/// Where clouds answer machines with their credentials, outside of the link-local network: Azure, Alibaba Cloud and Oracle
-/// Cloud, and AWS and Google Cloud over IPv6, as their own documentation of instance metadata names them.
+/// The addresses of metadata services outside the link-local network, from the clouds' own documentation: Azure, Alibaba Cloud
+/// and Oracle Cloud over IPv4, AWS and Google Cloud over IPv6.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
 const METADATA_V6: [Ipv6Addr; 2] =
@@ -40,7 +40,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         | (100, 64..=127, _)
         | (172, 16..=31, _)
         | (192, 168, _)
-        // Protocol assignments, documentation, the old 6to4 relays, and networks of benchmarks.
+        // Protocol assignments, documentation, the old 6to4 relays, and benchmark networks.
         | (192, 0, 0 | 2)
         | (192, 88, 99)
         | (198, 18..=19, _)
@@ -57,19 +57,19 @@ fn of_v6(address: Ipv6Addr) -> Reach {
         _ if METADATA_V6.contains(&address) => Reach::Never,
         // Unique local, and the retired site-local.
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, _)
-        // Local-use NAT64, Teredo, other assignments of protocols, and documentation.
+        // Local-use NAT64, Teredo, other protocol assignments, and documentation.
         | (0x64, 0xff9b)
         | (0x2001, 0..=0x1ff | 0xdb8)
         | (0x3fff, 0..=0xfff) => Reach::Private,
         // Global unicast is 2000::/3.
         (0x2000..=0x3fff, _) => Reach::Public,
-        // Link-local, multicast, unspecified, and what is not assigned.
+        // Link-local, multicast, unspecified and unassigned.
         _ => Reach::Never,
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 (well-known and local-use) and 6to4.
-fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address inside an IPv6 address: mapped, compatible, NAT64 (well-known and local-use) and 6to4.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_networks_of_ones_own_are_private_in_every_spelling() {
+    fn loopback_and_private_networks_are_private_in_each_notation() {
         for address in [
             "127.0.0.1",
             "127.9.9.9",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn link_local_multicast_and_no_address_are_never_reached() {
+    fn link_local_multicast_and_unspecified_addresses_are_never_allowed() {
         for address in [
             "169.254.169.254",
             "0.0.0.0",

@@ -1,10 +1,12 @@
-//! The directories of souls on the web: how a list and its souls are fetched and read (`fetch`, `http_client`, `ip_filter`, `sitemap`,
-//! `urls`), which soul fits a role (`choice`), and what is kept of a directory (`soul_cache`, `directories`).
+//! Soul directories on the web.
 //!
-//! The client knows HTTP and the shape of such a directory, and keeps nothing. What comes from a directory is text of strangers.
+//! - `fetch`, `http_client`, `http_exchange`, `ip_filter`, `sitemap`, `urls`: the client. It knows HTTP and the form of a
+//!   directory, and keeps no state. Its texts are untrusted.
+//! - `choice`: the choice of a soul for a role.
+//! - `soul_cache`, `directories`: the cached content of the directories in use.
 //!
-//! A directory at `https://souls.example` has a sitemap at `/sitemap.xml`, which names pages `/souls/<handle>/<slug>`, and
-//! the Markdown of each at `/api/souls/<handle>/<slug>.md`.
+//! A directory at `https://souls.example` has a sitemap at `/sitemap.xml` with the pages `/souls/<handle>/<slug>`, and the
+//! Markdown of each soul at `/api/souls/<handle>/<slug>.md`.
 
 pub mod choice;
 pub mod directories;

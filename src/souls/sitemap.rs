@@ -1,4 +1,4 @@
-//! The list of a directory: its sitemap.
+//! The sitemap of a directory, which lists its souls.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use url::Url;
 use super::fetch::FetchError;
 use super::urls::{ListedSoul, pages};
 
-/// The most souls of one directory that are looked at.
-pub const MOST_LISTED: usize = 20_000;
+/// Most souls that are read from a sitemap.
+pub const MAX_LISTED: usize = 20_000;
 
-/// The longest address that is looked at.
-const LONGEST_LOCATION: usize = 1024;
+/// The longest URL that is read from a sitemap, in bytes.
+const MAX_LOCATION_BYTES: usize = 1024;
 
-/// The souls that a sitemap names, in the order of their names. Pages that are not souls of this directory are passed
-/// over, and so are those of another origin.
+/// The souls of a sitemap, in the order of their names. Other pages of the directory, and pages of another origin, are ignored.
 ///
-/// Guarantees: the work is bounded by the length of the text; no entity but XML's own five and character references is
-/// resolved, so that a document cannot make itself longer or refer to anything.
+/// # Guarantees
+/// The work is bounded by the length of the text. The reader resolves no entity, so that a document cannot expand itself or
+/// refer to other documents.
 ///
 /// # Errors
-/// The text is no XML, ends too early, or is no sitemap.
+/// The text is not XML, is incomplete, or is not a sitemap.
 pub fn read(directory: &Url, xml: &str) -> Result<Vec<ListedSoul>, FetchError> {
     let mut reader = quick_xml::Reader::from_str(xml);
     let root = pages(directory);
@@ -30,7 +30,7 @@ pub fn read(directory: &Url, xml: &str) -> Result<Vec<ListedSoul>, FetchError> {
     let mut is_sitemap = false;
     let mut open = 0_usize;
     loop {
-        match reader.read_event().map_err(|e| FetchError::new(format!("the sitemap is no XML: {e}")))? {
+        match reader.read_event().map_err(|e| FetchError::new(format!("the sitemap is not XML: {e}")))? {
             Event::Start(tag) => {
                 open += 1;
                 let name = tag.local_name();
@@ -45,35 +45,35 @@ pub fn read(directory: &Url, xml: &str) -> Result<Vec<ListedSoul>, FetchError> {
             }
             Event::Text(text) => push(&mut location, text.as_ref()),
             Event::CData(text) => push(&mut location, text.as_ref()),
-            // No handle or slug needs one, so that an address that has one is not of a soul.
+            // No URL of a soul needs a reference.
             Event::GeneralRef(_) => location = None,
-            Event::Eof if open > 0 => return Err(FetchError::new("the sitemap is cut off")),
+            Event::Eof if open > 0 => return Err(FetchError::new("the sitemap is incomplete")),
             Event::Eof => break,
             Event::Empty(tag) => is_sitemap |= tag.local_name().as_ref() == "urlset",
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
         }
-        if listed.len() == MOST_LISTED {
+        if listed.len() == MAX_LISTED {
             break;
         }
     }
     if is_sitemap {
         Ok(listed.into_iter().collect())
     } else {
-        Err(FetchError::new("what was answered is no sitemap: it has no urlset (a sitemap index is not followed)"))
+        Err(FetchError::new("the answer is not a sitemap, because it has no urlset (a sitemap index is not followed)"))
     }
 }
 
 fn push(location: &mut Option<String>, text: &str) {
-    if let Some(so_far) = location {
-        if so_far.len() + text.len() > LONGEST_LOCATION {
+    if let Some(url) = location {
+        if url.len() + text.len() > MAX_LOCATION_BYTES {
             *location = None;
         } else {
-            so_far.push_str(text);
+            url.push_str(text);
         }
     }
 }
 
-/// The soul whose page this is.
+/// The soul of a page.
 fn soul(root: &Url, location: &str) -> Option<ListedSoul> {
     let page = Url::parse(location).ok().filter(|page| page.origin() == root.origin())?;
     let mut names = page.path().strip_prefix(root.path())?.split('/').filter(|name| !name.is_empty());
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_soul_of_this_directory_is_passed_over() {
+    fn other_pages_are_ignored() {
         for location in [
             "https://souls.example/about",
             "https://souls.example/souls/ann",
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sitemap_is_an_error_and_an_empty_one_is_not() {
+    fn another_document_is_an_error_and_an_empty_sitemap_is_not() {
         assert_eq!(names("<urlset/>").unwrap(), [""; 0]);
         assert_eq!(names("<urlset></urlset>").unwrap(), [""; 0]);
         assert!(names("<html><body>hello</body></html>").is_err());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sitemap_that_is_cut_off_is_an_error_and_not_a_shorter_list() {
+    fn an_incomplete_sitemap_is_an_error_and_not_a_shorter_list() {
         let whole = "<urlset><url><loc>https://souls.example/souls/ann/sre</loc></url></urlset>";
         assert_eq!(names(whole).unwrap(), ["ann/sre"]);
         for end in [whole.len() - "</urlset>".len(), whole.len() - "</url></urlset>".len(), "<urlset>".len()] {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entity_of_the_documents_own_is_not_resolved() {
+    fn entities_of_the_document_are_not_resolved() {
         let xml =
             "<!DOCTYPE urlset [<!ENTITY x \"https://souls.example/souls/ann/sre\">]><urlset><loc>&x;</loc></urlset>";
         assert_eq!(names(xml).unwrap(), [""; 0]);

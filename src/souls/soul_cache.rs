@@ -1,4 +1,4 @@
-//! What is known of one directory of souls, and the task that keeps it current.
+//! The cache of one soul directory, and the task that keeps the cache current.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,17 +21,16 @@ use crate::souls::{sitemap, urls};
 use crate::state::changes::{ChangeScope, GatewayChange};
 use crate::templates;
 
-/// How long a reconcile waits for the first answer of a directory.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// When a directory is asked again that did not answer well; doubled each time for a soul that is not to be had, up to
-/// the time after which all is asked for again.
-const RETRY: Duration = Duration::from_mins(5);
-/// The most souls of one directory that are kept.
-const MOST_SOULS: usize = 256;
-/// How many souls of one directory are fetched at one time.
-const AT_ONCE: usize = 2;
+/// The longest wait of a reconcile for the first answer of a directory.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The wait before a failed fetch is retried. For a soul the wait doubles per failure, up to the refresh interval.
+const RETRY_BACKOFF: Duration = Duration::from_mins(5);
+/// Most souls in the cache of one directory.
+const MAX_SOULS: usize = 256;
+/// Most concurrent fetches of souls of one directory.
+const MAX_CONCURRENT_FETCHES: usize = 2;
 
-/// How a directory is used.
+/// The settings of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DirectorySettings {
     url: Url,
@@ -40,12 +39,12 @@ pub(crate) struct DirectorySettings {
 }
 
 impl DirectorySettings {
-    /// Where the directory is.
+    /// The URL of the directory.
     pub(crate) fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// Those of a gateway that has a directory and is to stay; or what is wrong with them.
+    /// The settings in the spec of a gateway, or their error; `None` without a directory, and for a gateway in deletion.
     pub(crate) fn of(gateway: &AgentGateway) -> Option<Result<Self, String>> {
         let spec = gateway.spec.soul_directory.as_ref()?;
         let used = spec.enabled && gateway.metadata.deletion_timestamp.is_none();
@@ -56,7 +55,7 @@ impl DirectorySettings {
     }
 }
 
-/// What the last look at a directory gave.
+/// The result of the last fetch round of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DirectoryReport {
     pub(crate) souls: i32,
@@ -64,65 +63,68 @@ pub(crate) struct DirectoryReport {
     pub(crate) error: Option<String>,
 }
 
+/// A fetched soul.
 struct CachedSoul {
     markdown: String,
     sha256: String,
     etag: Option<String>,
 }
 
+/// The content of the cache.
 #[derive(Default)]
-struct State {
+struct CacheState {
+    /// The souls of the directory's list; `None` before the first list.
     listed: Option<Vec<ListedSoul>>,
     etag: Option<String>,
-    /// By name; `None` when it could not be fetched.
+    /// The souls by name; `None` for a soul whose fetch failed.
     souls: HashMap<ListedSoul, Option<CachedSoul>>,
-    /// Those that could not be fetched the last time.
+    /// The souls whose last fetch failed.
     failed: BTreeSet<ListedSoul>,
-    /// The role that each agent asked for.
-    asked: BTreeMap<ObjectKey, String>,
-    /// The soul that was chosen for each of these roles.
+    /// The role of each agent.
+    roles: BTreeMap<ObjectKey, String>,
+    /// The choice for each role.
     chosen: HashMap<String, Option<ListedSoul>>,
     report: Option<DirectoryReport>,
 }
 
-/// How much of a directory is asked for in one round.
+/// The scope of a fetch round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// The souls that nobody asked for before.
+enum FetchScope {
+    /// The souls that have never been fetched.
     New,
-    /// Those and the ones that could not be fetched.
+    /// The souls that have never been fetched, and the souls whose last fetch failed.
     Failed,
-    /// The list and all souls that are asked for.
+    /// The list and all chosen souls.
     All,
 }
 
-/// When how much of a directory is asked for again.
-struct Due {
+/// The times of the next fetch rounds.
+struct Schedule {
     all: Instant,
     failed: Option<Instant>,
-    /// How often in a row a soul could not be fetched.
+    /// The number of rounds in a row with a failed soul.
     failures: u32,
 }
 
-impl Due {
-    fn extent(&self, now: Instant) -> Extent {
+impl Schedule {
+    fn scope(&self, now: Instant) -> FetchScope {
         match self.failed {
-            _ if self.all <= now => Extent::All,
-            Some(failed) if failed <= now => Extent::Failed,
-            Some(_) | None => Extent::New,
+            _ if self.all <= now => FetchScope::All,
+            Some(failed) if failed <= now => FetchScope::Failed,
+            Some(_) | None => FetchScope::New,
         }
     }
 
-    fn after(&mut self, extent: Extent, round: &FetchRound, refresh: Duration, now: Instant) {
-        if extent == Extent::All {
-            self.all = now + if round.list.is_ok() { refresh } else { RETRY };
+    fn reschedule(&mut self, scope: FetchScope, round: &FetchRound, refresh: Duration, now: Instant) {
+        if scope == FetchScope::All {
+            self.all = now + if round.list.is_ok() { refresh } else { RETRY_BACKOFF };
         }
         if round.souls.is_ok() {
-            (self.failed, self.failures) = (self.failed.filter(|_| extent == Extent::New), 0);
+            (self.failed, self.failures) = (self.failed.filter(|_| scope == FetchScope::New), 0);
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        self.failed = Some(now + doubled(RETRY, refresh, self.failures));
+        self.failed = Some(now + doubled(RETRY_BACKOFF, refresh, self.failures));
     }
 
     fn next(&self) -> Instant {
@@ -130,21 +132,21 @@ impl Due {
     }
 }
 
-/// How a round ended.
+/// The result of a fetch round.
 struct FetchRound {
     list: Result<(), FetchError>,
     souls: Result<(), FetchError>,
 }
 
-/// What is known of one directory.
+/// The cache of one soul directory.
 pub(crate) struct SoulCache {
     gateway: ObjectKey,
     settings: DirectorySettings,
     fetch: Arc<dyn Fetch>,
     changes: mpsc::UnboundedSender<GatewayChange>,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
     rounds: watch::Sender<()>,
-    wanted: Notify,
+    round_requested: Notify,
 }
 
 impl SoulCache {
@@ -155,79 +157,79 @@ impl SoulCache {
         changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
         let (rounds, _) = watch::channel(());
-        Self { gateway, settings, fetch, changes, state: Mutex::default(), rounds, wanted: Notify::new() }
+        Self { gateway, settings, fetch, changes, state: Mutex::default(), rounds, round_requested: Notify::new() }
     }
 
     pub(crate) fn settings(&self) -> &DirectorySettings {
         &self.settings
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the last look gave; `None` before the first one has ended.
+    /// The result of the last fetch round; `None` before the end of the first round.
     pub(crate) fn report(&self) -> Option<DirectoryReport> {
         self.lock().report.clone()
     }
 
     pub(crate) fn forget(&self, agent: &ObjectKey) {
-        self.lock().asked.remove(agent);
+        self.lock().roles.remove(agent);
     }
 
-    /// The soul for an agent's role. Waits for the first answer about it.
+    /// The soul for an agent's role. Waits for the first answer about the role, at most 3 s.
     pub(crate) async fn ask(&self, agent: ObjectKey, role: &str) -> RoleSoul {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + FIRST_ANSWER_TIMEOUT;
         let mut rounds = self.rounds.subscribe();
-        self.lock().asked.insert(agent, role.to_owned());
+        self.lock().roles.insert(agent, role.to_owned());
         loop {
             if let Some(soul) = self.lock().answer(&self.settings.url, role) {
                 return soul;
             }
-            self.wanted.notify_one();
+            self.round_requested.notify_one();
             if !matches!(tokio::time::timeout_at(until, rounds.changed()).await, Ok(Ok(()))) {
                 return unknown(&self.settings.url, role);
             }
         }
     }
 
-    /// Keeps the shelf current, for as long as it is polled.
-    pub(crate) async fn run(shelf: Arc<Self>) {
-        let mut due = Due { all: Instant::now(), failed: None, failures: 0 };
+    /// Keeps the cache current until the future is dropped.
+    pub(crate) async fn run(cache: Arc<Self>) {
+        let mut schedule = Schedule { all: Instant::now(), failed: None, failures: 0 };
         loop {
-            let before = shelf.lock().answers(&shelf.settings.url);
-            let extent = due.extent(Instant::now());
-            let round = shelf.round(extent).await;
-            due.after(extent, &round, shelf.settings.refresh, Instant::now());
-            shelf.tell(&before, extent, round);
+            let before = cache.lock().answers(&cache.settings.url);
+            let scope = schedule.scope(Instant::now());
+            let round = cache.round(scope).await;
+            schedule.reschedule(scope, &round, cache.settings.refresh, Instant::now());
+            cache.publish(&before, scope, round);
             tokio::select! {
                 biased;
-                () = shelf.wanted.notified() => {}
-                () = tokio::time::sleep_until(due.next()) => {}
+                () = cache.round_requested.notified() => {}
+                () = tokio::time::sleep_until(schedule.next()) => {}
             }
         }
     }
 
-    /// Records the end of a round and tells whom it scope.
-    fn tell(&self, before: &BTreeMap<ObjectKey, Option<RoleSoul>>, extent: Extent, round: FetchRound) {
+    /// Records the result of a round, and reports changes to the gateway and to the affected agents.
+    fn publish(&self, before: &BTreeMap<ObjectKey, Option<RoleSoul>>, scope: FetchScope, round: FetchRound) {
         let mut state = self.lock();
         let mut report = state.report.clone().unwrap_or_default();
         report.souls = state.listed.as_ref().map_or(0, |l| i32::try_from(l.len()).unwrap_or(i32::MAX));
         let result = round.list.and(round.souls);
-        if extent != Extent::New || result.is_err() {
+        if scope != FetchScope::New || result.is_err() {
             report.error = result.err().map(|e| e.to_string());
         }
         report.list_sha256 = state.listed.as_ref().map(|listed| hash(listed));
-        let news = state.report.as_ref() != Some(&report);
+        let changed = state.report.as_ref() != Some(&report);
         state.report = Some(report);
         let after = state.answers(&self.settings.url);
         drop(state);
         self.rounds.send_replace(());
         let send = |scope| {
-            // Nobody listens any more when the operator stops.
+            // The send fails while the operator stops.
             let _ = self.changes.send(GatewayChange { gateway: self.gateway.clone(), scope });
         };
-        if news {
+        if changed {
             send(ChangeScope::GatewayOnly);
         }
         for (agent, _) in after.into_iter().filter(|(agent, soul)| before.get(agent) != Some(soul)) {
@@ -235,19 +237,19 @@ impl SoulCache {
         }
     }
 
-    /// Fetches the list, where it is due, and souls that are asked for. A directory whose list is not to be had is asked for
-    /// no soul again.
-    async fn round(&self, extent: Extent) -> FetchRound {
-        let list = if extent == Extent::All { self.list().await } else { Ok(()) };
-        let extent = if list.is_ok() { extent } else { Extent::New };
-        let (wanted, over) = self.lock().wanted(extent);
-        let mut fetched =
-            futures::stream::iter(wanted).map(|soul| async move { self.soul(soul).await }).buffer_unordered(AT_ONCE);
+    /// Fetches the documents of a scope. After a failed fetch of the list, the round fetches new souls alone.
+    async fn round(&self, scope: FetchScope) -> FetchRound {
+        let list = if scope == FetchScope::All { self.list().await } else { Ok(()) };
+        let scope = if list.is_ok() { scope } else { FetchScope::New };
+        let (planned, over) = self.lock().plan_round(scope);
+        let mut fetched = futures::stream::iter(planned)
+            .map(|soul| async move { self.soul(soul).await })
+            .buffer_unordered(MAX_CONCURRENT_FETCHES);
         let mut souls = Ok(());
         while let Some(result) = fetched.next().await {
             souls = souls.and(result);
         }
-        let too_many = || format!("{} souls are asked for, of which {MOST_SOULS} are kept", MOST_SOULS + over);
+        let too_many = || format!("the agents' roles need {} souls, and Muster keeps {MAX_SOULS}", MAX_SOULS + over);
         let souls = if over > 0 { souls.and(Err(FetchError::new(too_many()))) } else { souls };
         FetchRound { list, souls }
     }
@@ -266,7 +268,7 @@ impl SoulCache {
             Fetched::Missing => Err(FetchError::new(format!("there is no {url}"))),
             Fetched::Text { text, etag } => {
                 let listed = sitemap::read(&self.settings.url, &text)?;
-                // A directory that is being set up anew must not take everybody's soul.
+                // An empty list, as of a directory during its setup, must not remove the souls of all agents.
                 if listed.is_empty() {
                     return Err(FetchError::new(format!("{url} names no soul of this directory")));
                 }
@@ -312,19 +314,19 @@ impl SoulCache {
     }
 }
 
-/// A hash of what is listed, so that the same list is known again after a restart.
+/// A hash of the list, by which Muster recognises an unchanged list after a restart.
 fn hash(listed: &[ListedSoul]) -> String {
     let lines: Vec<_> = listed.iter().map(|l| format!("{}/{}\n", l.handle, l.slug)).collect();
     sha256_hex(lines.concat())
 }
 
-/// What is said of a role while the directory has said nothing about it.
+/// The answer for a role before the directory has answered.
 fn unknown(directory: &Url, role: &str) -> RoleSoul {
     RoleSoul::Unknown { role: role.to_owned(), pages: urls::pages(directory) }
 }
 
-impl State {
-    /// The soul that is chosen for a role; none while nothing is listed.
+impl CacheState {
+    /// The choice for a role; `None` without a match, and before the first list.
     fn choose(&mut self, role: &str) -> Option<ListedSoul> {
         let listed = self.listed.as_ref()?;
         if let Some(chosen) = self.chosen.get(role) {
@@ -332,15 +334,15 @@ impl State {
         }
         let names: Vec<_> = listed.iter().map(|l| SoulName { handle: &l.handle, slug: &l.slug }).collect();
         let chosen = select(&names, role).map(|at| listed[at].clone());
-        if self.chosen.len() >= MOST_SOULS {
-            let asked: BTreeSet<_> = self.asked.values().collect();
-            self.chosen.retain(|role, _| asked.contains(role));
+        if self.chosen.len() >= MAX_SOULS {
+            let roles: BTreeSet<_> = self.roles.values().collect();
+            self.chosen.retain(|role, _| roles.contains(role));
         }
         self.chosen.insert(role.to_owned(), chosen.clone());
         chosen
     }
 
-    /// What is known for a role; `None` when it has to be asked for.
+    /// The answer for a role; `None` when a fetch has to come first.
     fn answer(&mut self, directory: &Url, role: &str) -> Option<RoleSoul> {
         if self.listed.is_none() {
             return self.report.is_some().then(|| unknown(directory, role));
@@ -358,24 +360,25 @@ impl State {
     }
 
     fn answers(&mut self, directory: &Url) -> BTreeMap<ObjectKey, Option<RoleSoul>> {
-        let asked = self.asked.clone();
-        asked.into_iter().map(|(agent, role)| (agent, self.answer(directory, &role))).collect()
+        let roles = self.roles.clone();
+        roles.into_iter().map(|(agent, role)| (agent, self.answer(directory, &role))).collect()
     }
 
-    /// The souls to be fetched, and how many more there are than are kept. Those that nobody asks for any more are let go of.
-    fn wanted(&mut self, extent: Extent) -> (Vec<ListedSoul>, usize) {
-        let roles: BTreeSet<_> = self.asked.values().cloned().collect();
+    /// The souls to fetch in a round, and the number of souls beyond [`MAX_SOULS`]. Removes the souls that no role needs any
+    /// more.
+    fn plan_round(&mut self, scope: FetchScope) -> (Vec<ListedSoul>, usize) {
+        let roles: BTreeSet<_> = self.roles.values().cloned().collect();
         let chosen: BTreeSet<_> = roles.iter().filter_map(|role| self.choose(role)).collect();
         self.souls.retain(|soul, _| chosen.contains(soul));
         self.failed.retain(|soul| chosen.contains(soul));
         let mut kept: Vec<_> = chosen.into_iter().collect();
-        let over = kept.split_off(kept.len().min(MOST_SOULS));
+        let over = kept.split_off(kept.len().min(MAX_SOULS));
         let more = over.len();
         self.souls.extend(over.into_iter().map(|soul| (soul, None)));
-        kept.retain(|soul| match extent {
-            Extent::All => true,
-            Extent::Failed => self.failed.contains(soul) || !self.souls.contains_key(soul),
-            Extent::New => !self.souls.contains_key(soul),
+        kept.retain(|soul| match scope {
+            FetchScope::All => true,
+            FetchScope::Failed => self.failed.contains(soul) || !self.souls.contains_key(soul),
+            FetchScope::New => !self.souls.contains_key(soul),
         });
         (kept, more)
     }

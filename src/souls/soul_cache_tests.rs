@@ -2,12 +2,12 @@ use futures::future::BoxFuture;
 
 use super::*;
 
-/// A directory in memory: souls by `handle/slug`, and what was asked for.
+/// A directory in memory: the souls by `handle/slug`, and the requested paths.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Held>>);
+struct Memory(Arc<Mutex<MemoryState>>);
 
 #[derive(Default)]
-struct Held {
+struct MemoryState {
     souls: BTreeMap<String, String>,
     asked: Vec<String>,
 }
@@ -24,7 +24,7 @@ impl Memory {
 
 impl Fetch for Memory {
     fn fetch<'a>(&'a self, request: &'a FetchRequest) -> BoxFuture<'a, Result<Fetched, FetchError>> {
-        let Held { souls, asked } = &mut *self.0.lock().unwrap();
+        let MemoryState { souls, asked } = &mut *self.0.lock().unwrap();
         let path = request.url.path();
         asked.push(path.to_owned());
         let text = match path {
@@ -35,56 +35,56 @@ impl Fetch for Memory {
             }
             path => souls.get(path.trim_start_matches("/api/souls/").trim_end_matches(".md")).cloned(),
         };
-        // A soul without a word is listed and not there.
+        // An empty soul is listed and missing.
         let text = text.filter(|text| !text.is_empty());
         let fetched = text.map_or(Fetched::Missing, |text| Fetched::Text { text, etag: None });
         Box::pin(async { Ok(fetched) })
     }
 }
 
-struct Rig {
-    shelf: Arc<SoulCache>,
+struct CacheRig {
+    cache: Arc<SoulCache>,
     memory: Memory,
     changes: mpsc::UnboundedReceiver<GatewayChange>,
     _worker: tokio_util::task::AbortOnDropHandle<()>,
 }
 
-impl Rig {
+impl CacheRig {
     fn new(souls: &[(&str, &str)]) -> Self {
         let memory = Memory::default();
         for (name, markdown) in souls {
             memory.put(name, markdown);
         }
-        let (told, changes) = mpsc::unbounded_channel();
+        let (sender, changes) = mpsc::unbounded_channel();
         let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
         let url = "https://souls.test".parse().unwrap();
         let settings = DirectorySettings { url, allow_private: false, refresh: Duration::from_hours(1) };
-        let shelf = Arc::new(SoulCache::new(key, settings, Arc::new(memory.clone()), told));
-        let worker = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(SoulCache::run(Arc::clone(&shelf))));
-        Self { shelf, memory, changes, _worker: worker }
+        let cache = Arc::new(SoulCache::new(key, settings, Arc::new(memory.clone()), sender));
+        let worker = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(SoulCache::run(Arc::clone(&cache))));
+        Self { cache, memory, changes, _worker: worker }
     }
 
     async fn ask(&self, agent: &str, role: &str) -> RoleSoul {
-        self.shelf.ask(ObjectKey::new("fleet", agent), role).await
+        self.cache.ask(ObjectKey::new("fleet", agent), role).await
     }
 
     async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    /// The agents that were told of since the last time.
-    fn told(&mut self) -> Vec<String> {
-        let mut told = Vec::new();
+    /// The agents with a reported change since the last call.
+    fn changed(&mut self) -> Vec<String> {
+        let mut changed = Vec::new();
         while let Ok(change) = self.changes.try_recv() {
             if let ChangeScope::Agent(key) = change.scope {
-                told.push(key.name);
+                changed.push(key.name);
             }
         }
-        told
+        changed
     }
 
     fn error(&self) -> String {
-        self.shelf.report().and_then(|report| report.error).unwrap_or_default()
+        self.cache.report().and_then(|report| report.error).unwrap_or_default()
     }
 }
 
@@ -98,42 +98,42 @@ fn text(soul: &RoleSoul) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_changed_soul_is_told_to_the_agents_of_its_role_and_to_nobody_twice() {
-    let mut rig = Rig::new(&[("ann/sre", "Calm."), ("bob/writer", "Write.")]);
+async fn a_changed_soul_is_reported_once_to_the_agents_of_its_role() {
+    let mut rig = CacheRig::new(&[("ann/sre", "Calm."), ("bob/writer", "Write.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
     assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
-    rig.told();
+    rig.changed();
     rig.pass(Duration::from_mins(61)).await;
-    assert_eq!(rig.told(), [""; 0], "nothing changed");
+    assert_eq!(rig.changed(), [""; 0], "nothing changed");
     rig.memory.put("ann/sre", "Calmer.");
     rig.pass(Duration::from_mins(61)).await;
-    assert_eq!(rig.told(), ["one"]);
+    assert_eq!(rig.changed(), ["one"]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calmer.");
     rig.pass(Duration::from_mins(61)).await;
-    assert_eq!(rig.told(), [""; 0]);
+    assert_eq!(rig.changed(), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_has_become_empty_takes_nobodys_soul() {
-    let mut rig = Rig::new(&[("ann/sre", "Calm.")]);
+async fn an_empty_list_removes_no_soul() {
+    let mut rig = CacheRig::new(&[("ann/sre", "Calm.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
-    rig.told();
+    rig.changed();
     rig.memory.0.lock().unwrap().souls.clear();
     rig.pass(Duration::from_mins(61)).await;
     assert_eq!(text(&rig.ask("one", "SRE").await), "Calm.");
-    assert_eq!(rig.told(), [""; 0]);
+    assert_eq!(rig.changed(), [""; 0]);
     assert!(rig.error().contains("sitemap.xml names no soul"), "{}", rig.error());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soul_that_is_listed_and_not_there_is_asked_for_again_more_and_more_slowly_and_nothing_else_is() {
-    let rig = Rig::new(&[("ann/sre", ""), ("bob/writer", "Write.")]);
+async fn only_a_missing_soul_is_retried_and_at_growing_intervals() {
+    let rig = CacheRig::new(&[("ann/sre", ""), ("bob/writer", "Write.")]);
     assert_eq!(text(&rig.ask("one", "SRE").await), "unknown");
     assert_eq!(text(&rig.ask("two", "Writer").await), "Write.");
     rig.memory.asked();
     rig.pass(Duration::from_mins(55)).await;
     let asked = rig.memory.asked();
     assert!(asked.iter().all(|path| path == "/api/souls/ann/sre.md"), "{asked:?}");
-    assert!((2..=4).contains(&asked.len()), "after 5, 15 and 35 minutes: {asked:?}");
+    assert!((2..=4).contains(&asked.len()), "retries after 5, 15 and 35 minutes: {asked:?}");
     assert!(rig.error().contains("there is no https://souls.test/api/souls/ann/sre.md"), "{}", rig.error());
 }

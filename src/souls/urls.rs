@@ -1,11 +1,11 @@
-//! Where things are in a directory.
+//! The URLs of a directory.
 
 use url::Url;
 
-/// The longest handle or slug that is taken.
-const LONGEST_NAME: usize = 128;
+/// The longest handle or slug, in bytes.
+const MAX_NAME_BYTES: usize = 128;
 
-/// What is fetched from a directory.
+/// The kind of a document in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DocumentKind {
     /// The list of souls.
@@ -15,16 +15,16 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// The most bytes that are taken.
+    /// The longest accepted document, in bytes.
     #[must_use]
-    pub fn most_bytes(self) -> usize {
+    pub fn max_bytes(self) -> usize {
         match self {
             DocumentKind::Sitemap => 4 << 20,
             DocumentKind::Soul => 64 << 10,
         }
     }
 
-    /// What is asked for.
+    /// The value of the header `Accept`.
     #[must_use]
     pub fn accept(self) -> &'static str {
         match self {
@@ -33,9 +33,9 @@ impl DocumentKind {
         }
     }
 
-    /// Whether a content type, without its parameters and in lower case, is one of it.
+    /// Whether a media type, in lower case and without parameters, is accepted.
     #[must_use]
-    pub fn takes(self, content_type: &str) -> bool {
+    pub fn accepts_type(self, content_type: &str) -> bool {
         match self {
             DocumentKind::Sitemap => matches!(content_type, "application/xml" | "text/xml"),
             DocumentKind::Soul => matches!(content_type, "text/markdown" | "text/x-markdown" | "text/plain"),
@@ -43,57 +43,58 @@ impl DocumentKind {
     }
 }
 
-/// A soul that a directory lists.
+/// A soul in the list of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListedSoul {
-    /// Who wrote it.
+    /// The handle of the author.
     pub handle: String,
-    /// Its name.
+    /// The name of the soul.
     pub slug: String,
 }
 
 impl ListedSoul {
-    /// A listed soul, if both are plain names.
+    /// A listed soul; `None` unless handle and slug have 1 to 128 ASCII letters, digits, `-`, `_` and `.`, without `.` at the
+    /// start.
     #[must_use]
     pub fn parse(handle: &str, slug: &str) -> Option<Self> {
-        let plain = |name: &str| {
-            (1..=LONGEST_NAME).contains(&name.len())
+        let is_plain = |name: &str| {
+            (1..=MAX_NAME_BYTES).contains(&name.len())
                 && !name.starts_with('.')
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         };
         let listed = Self { handle: handle.to_owned(), slug: slug.to_owned() };
-        (plain(handle) && plain(slug)).then_some(listed)
+        (is_plain(handle) && is_plain(slug)).then_some(listed)
     }
 
-    /// The page of the soul.
+    /// The URL of the soul's page.
     #[must_use]
     pub fn page(&self, directory: &Url) -> Url {
         below(directory, &format!("{PAGES}{}/{}", self.handle, self.slug))
     }
 
-    /// The Markdown of the soul.
+    /// The URL of the soul's Markdown.
     #[must_use]
     pub fn markdown(&self, directory: &Url) -> Url {
         below(directory, &format!("api/souls/{}/{}.md", self.handle, self.slug))
     }
 }
 
-/// Where the pages of a directory's souls are, below it.
+/// The path of the souls' pages, relative to the directory.
 const PAGES: &str = "souls/";
 
-/// Where the pages of a directory's souls are.
+/// The URL of the folder of the souls' pages.
 #[must_use]
 pub fn pages(directory: &Url) -> Url {
     below(directory, PAGES)
 }
 
-/// The list of a directory.
+/// The URL of a directory's sitemap.
 #[must_use]
 pub fn sitemap(directory: &Url) -> Url {
     below(directory, "sitemap.xml")
 }
 
-/// A path below the directory's own, on its origin.
+/// The URL of a path relative to the directory, on the directory's origin.
 fn below(directory: &Url, path: &str) -> Url {
     let mut url = directory.clone();
     url.set_path(&format!("{}/{path}", directory.path().trim_end_matches('/')));
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_below_the_directory_on_its_origin() {
+    fn all_urls_are_below_the_directory_on_its_origin() {
         for (directory, page) in [
             ("https://souls.example", "https://souls.example/souls/ann/sre"),
             ("http://h:8080/mirror/?q#f", "http://h:8080/mirror/souls/ann/sre"),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_would_lead_elsewhere_is_none() {
+    fn a_name_that_would_change_the_url_is_refused() {
         for name in ["", "..", ".x", "a/b", "a%2fb", "a?b", "a b", "é", "a\nb"] {
             assert_eq!(ListedSoul::parse(name, "sre"), None, "{name:?}");
             assert_eq!(ListedSoul::parse("ann", name), None, "{name:?}");

@@ -1,10 +1,10 @@
-//! The templates that an agent gets when nobody gives it others.
+//! The built-in templates, which apply where no other template is set.
 
 use super::engine::Template;
 use super::file_name::{FileName, standard_files};
 use crate::api::agent::Role;
 
-/// One template for all kinds, with a name for each kind.
+/// One template for all roles, with a name for each role.
 struct BuiltIn {
     file: FileName,
     worker: &'static str,
@@ -38,13 +38,13 @@ static BUILT_IN: [BuiltIn; 10] = [
     built_in!(APPROVALS, "APPROVALS.md"),
 ];
 
-/// The built-in template of a file for a kind of agent, for the files of [`standard_files`].
-pub fn built_in(kind: Role, name: &FileName) -> Option<Template<'static>> {
-    if !standard_files(kind).contains(name) {
+/// The built-in template of a file for a role; `None` for a file outside [`standard_files`].
+pub fn built_in(role: Role, name: &FileName) -> Option<Template<'static>> {
+    if !standard_files(role).contains(name) {
         return None;
     }
     let built_in = BUILT_IN.iter().find(|built_in| built_in.file == *name)?;
-    let name = match kind {
+    let name = match role {
         Role::Worker => built_in.worker,
         Role::Lead => built_in.lead,
         Role::Main => built_in.main,

@@ -1,18 +1,17 @@
-//! What the built-in templates tell an agent.
+//! The content of the built-in templates.
 
 use super::*;
-use crate::templates::facts::BoardFacts;
 use crate::templates::file_name::injection_limit;
-use crate::templates::test_support::{HOSTILE, KINDS, file, files, folded, variables};
-use crate::templates::variables::Variables;
+use crate::templates::test_support::{HOSTILE, ROLES, file, files, folded, variables};
+use crate::templates::variables::{Variables, no_board};
 
 #[test]
-fn every_file_of_every_kind_renders_with_ordinary_missing_and_hostile_values() {
-    for kind in KINDS {
-        let mut cases = vec![variables(kind, None), Variables::new(kind)];
-        cases.extend(HOSTILE.iter().map(|text| variables(kind, Some(text))));
+fn each_file_of_each_role_renders_with_ordinary_missing_and_hostile_values() {
+    for role in ROLES {
+        let mut cases = vec![variables(role, None), Variables::new(role)];
+        cases.extend(HOSTILE.iter().map(|text| variables(role, Some(text))));
         for variables in cases {
-            for (name, text) in files(kind, &variables) {
+            for (name, text) in files(role, &variables) {
                 assert!(text.starts_with("# "), "{name} has no title");
                 assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{name}");
                 assert!(!text.contains("\n\n\n"), "{name} has holes:\n{text}");
@@ -23,8 +22,8 @@ fn every_file_of_every_kind_renders_with_ordinary_missing_and_hostile_values() {
 }
 
 #[test]
-fn each_kind_is_told_what_it_is_and_no_other_kind_is() {
-    let agents = |kind| file(kind, &variables(kind, None), &FileName::AGENTS);
+fn each_role_has_its_own_text_in_agents_md() {
+    let agents = |role| file(role, &variables(role, None), &FileName::AGENTS);
     assert!(agents(Role::Worker).contains("Ada, a worker on the board Infrastructure"));
     assert!(agents(Role::Lead).contains("Ada, lead of the board Infrastructure"));
     assert!(agents(Role::Main).contains("Ada, the main agent of this gateway"));
@@ -33,9 +32,9 @@ fn each_kind_is_told_what_it_is_and_no_other_kind_is() {
 }
 
 #[test]
-fn a_worker_and_a_lead_know_objective_and_rules_of_their_board() {
-    for (kind, name) in [(Role::Worker, FileName::AGENTS), (Role::Lead, FileName::BOARD)] {
-        let text = file(kind, &variables(kind, None), &name);
+fn files_of_workers_and_leads_have_the_boards_objective_and_rules() {
+    for (role, name) in [(Role::Worker, FileName::AGENTS), (Role::Lead, FileName::BOARD)] {
+        let text = file(role, &variables(role, None), &name);
         for part in ["> Maintain production systems", "> 99.9 % in June", "2027-01-01", "review", "approv"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
@@ -43,9 +42,9 @@ fn a_worker_and_a_lead_know_objective_and_rules_of_their_board() {
 }
 
 #[test]
-fn a_rule_that_does_not_hold_is_not_told() {
+fn only_active_rules_are_in_agents_md() {
     let with = variables(Role::Worker, None);
-    let without = with.clone().with_board(&BoardFacts::default());
+    let without = with.clone().with_board(&no_board());
     let agents = |variables| file(Role::Worker, variables, &FileName::AGENTS);
     for rule in [
         "Only the lead changes the state",
@@ -59,7 +58,7 @@ fn a_rule_that_does_not_hold_is_not_told() {
 }
 
 #[test]
-fn every_identity_value_and_the_soul_of_the_directory_reach_a_file() {
+fn each_identity_value_and_the_soul_of_the_directory_are_in_a_file() {
     for name in [
         "identity_role",
         "identity_expertise",
@@ -93,26 +92,26 @@ fn every_identity_value_and_the_soul_of_the_directory_reach_a_file() {
 }
 
 #[test]
-fn the_identity_file_keeps_the_name_where_the_gateway_looks_for_it() {
-    for kind in KINDS {
-        let identity = file(kind, &variables(kind, None), &FileName::IDENTITY);
+fn the_identity_file_has_the_name_in_the_form_that_the_gateway_parses() {
+    for role in ROLES {
+        let identity = file(role, &variables(role, None), &FileName::IDENTITY);
         assert_eq!(identity.lines().filter(|line| *line == "- Name: Ada").count(), 1);
     }
 }
 
 #[test]
-fn every_file_stays_well_under_what_the_gateway_shows_to_the_model() {
-    for kind in KINDS {
-        for (name, text) in folded(kind, &variables(kind, None)) {
+fn each_file_is_much_shorter_than_the_gateways_limit_for_the_model() {
+    for role in ROLES {
+        for (name, text) in folded(role, &variables(role, None)) {
             let limit = if name == FileName::AGENTS { 14_000 } else { injection_limit(&name) / 2 };
             let length = text.chars().count();
-            assert!(length < limit, "{kind:?} {name} has {length} characters");
+            assert!(length < limit, "{role:?} {name} has {length} characters");
         }
     }
 }
 
 #[test]
-fn a_template_is_named_by_its_kind_and_exists_only_for_the_files_of_the_kind() {
+fn a_template_is_named_by_its_role_and_exists_only_for_the_files_of_the_role() {
     assert_eq!(built_in(Role::Lead, &FileName::SOUL).unwrap().name, "built-in lead/SOUL.md");
     assert!(built_in(Role::Worker, &FileName::BOARD).is_none());
     assert!(built_in(Role::Main, &FileName::BOOTSTRAP).is_none());

@@ -1,9 +1,9 @@
-//! The one command of an agent's files, and values that try to become another one.
+//! The only command of an agent's files, and values that try to become another command.
 
 use secrecy::SecretString;
 
 use super::file_name::FileName;
-use super::test_support::{HOSTILE, KINDS, TOKEN, file, files, folded, variables};
+use super::test_support::{HOSTILE, ROLES, TOKEN, file, files, folded, variables};
 use crate::api::agent::Role;
 
 /// The contents of the code blocks of a text.
@@ -22,7 +22,7 @@ fn code_blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// The words of a command as a shell reads them; only what the templates use.
+/// The words of a command by the rules of a shell, for the syntax of the templates alone.
 fn shell_words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -55,7 +55,7 @@ fn shell_words(command: &str) -> Vec<String> {
     words
 }
 
-/// The one heartbeat command among the files.
+/// The only heartbeat command in the files.
 fn heartbeat_command(files: &[(FileName, String)]) -> Option<Vec<String>> {
     let blocks: Vec<String> = files.iter().flat_map(|(_, text)| code_blocks(text)).collect();
     assert!(blocks.len() <= 1, "{blocks:?}");
@@ -63,11 +63,11 @@ fn heartbeat_command(files: &[(FileName, String)]) -> Option<Vec<String>> {
 }
 
 #[test]
-fn an_agent_has_exactly_one_heartbeat_command_that_goes_to_its_own_url() {
-    for kind in KINDS {
+fn each_agent_has_exactly_one_heartbeat_command_with_its_own_url() {
+    for role in ROLES {
         for text in [None].into_iter().chain(HOSTILE.map(Some)) {
-            let variables = variables(kind, text);
-            for files in [files(kind, &variables), folded(kind, &variables)] {
+            let variables = variables(role, text);
+            for files in [files(role, &variables), folded(role, &variables)] {
                 let words = heartbeat_command(&files).unwrap();
                 let url =
                     "http://muster.muster-system:8080/api/v1/agents/mc-c91361ef-6d85-439c-82e1-8f388a302e6a/heartbeat";
@@ -85,7 +85,7 @@ fn an_agent_has_exactly_one_heartbeat_command_that_goes_to_its_own_url() {
 }
 
 #[test]
-fn a_hostile_address_id_or_token_stays_one_word_of_the_command() {
+fn a_hostile_url_id_or_token_is_one_word_of_the_command() {
     for hostile in HOSTILE {
         let mut variables = variables(Role::Worker, None);
         for name in ["base_url", "agent_id", "auth_token"] {
@@ -98,16 +98,16 @@ fn a_hostile_address_id_or_token_stays_one_word_of_the_command() {
 }
 
 #[test]
-fn the_token_stands_in_the_tools_and_nowhere_else() {
-    for kind in KINDS {
-        for (name, text) in files(kind, &variables(kind, None)) {
+fn only_the_tools_file_has_the_token() {
+    for role in ROLES {
+        for (name, text) in files(role, &variables(role, None)) {
             assert_eq!(text.matches(TOKEN).count(), usize::from(name == FileName::TOOLS), "{name}");
         }
     }
 }
 
 #[test]
-fn a_token_that_is_not_delivered_is_taken_from_its_mounted_file_or_from_the_environment() {
+fn without_a_token_the_command_reads_the_mounted_file_or_the_environment() {
     let variables = variables(Role::Worker, None).with_token(&SecretString::from(""));
     let tools = file(Role::Worker, &variables, &FileName::TOOLS);
     let header =
@@ -116,29 +116,29 @@ fn a_token_that_is_not_delivered_is_taken_from_its_mounted_file_or_from_the_envi
 }
 
 #[test]
-fn without_an_address_there_is_no_command_and_the_agent_is_told() {
-    for kind in KINDS {
-        let mut variables = variables(kind, None);
+fn without_a_base_url_the_tools_file_says_that_the_agent_cannot_check_in() {
+    for role in ROLES {
+        let mut variables = variables(role, None);
         variables.set("base_url", "");
-        let files = files(kind, &variables);
+        let files = files(role, &variables);
         assert_eq!(heartbeat_command(&files), None);
         assert!(files.iter().all(|(_, text)| !text.contains(TOKEN)));
-        assert!(file(kind, &variables, &FileName::TOOLS).contains("cannot check in"));
+        assert!(file(role, &variables, &FileName::TOOLS).contains("cannot check in"));
     }
 }
 
 #[test]
-fn a_value_can_make_neither_a_heading_nor_a_marker() {
-    for kind in KINDS {
+fn a_value_cannot_create_a_heading_or_a_marker() {
+    for role in ROLES {
         let headings = |files: &[(FileName, String)]| -> Vec<String> {
             let lines = files.iter().flat_map(|(_, text)| text.lines());
             lines.filter(|line| line.starts_with('#') || line.contains("muster:")).map(str::to_owned).collect()
         };
-        let ordinary = headings(&folded(kind, &variables(kind, None)));
+        let ordinary = headings(&folded(role, &variables(role, None)));
         for hostile in &HOSTILE[..5] {
-            let hostile = variables(kind, Some(hostile));
+            let hostile = variables(role, Some(hostile));
             let own: Vec<String> =
-                headings(&folded(kind, &hostile)).into_iter().filter(|line| !line.starts_with("- ")).collect();
+                headings(&folded(role, &hostile)).into_iter().filter(|line| !line.starts_with("- ")).collect();
             let forged: Vec<_> = own.iter().filter(|line| line.starts_with('#') && !ordinary.contains(line)).collect();
             assert!(forged.is_empty(), "{forged:?}");
             let markers = own.iter().filter(|line| line.starts_with("<!-- muster:")).count();

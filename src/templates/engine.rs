@@ -1,31 +1,31 @@
-//! The template engine: Jinja with variables, filters and tests, and nothing else.
+//! The template engine: Jinja with variables, filters and tests alone.
 //!
-//! A template comes from whoever may write a `ConfigMap`, so it is bounded in every direction: no loader, no statement
-//! that names another template, no functions; a limit for the source, its nesting, its work and its output. Work includes
-//! memory: the engine charges for each byte that a template makes.
+//! Any user with write access to a `ConfigMap` can write a template. So a template has no loader, no statement that names
+//! another template and no functions, and has limits for its source, its nesting, its work and its output. The work includes
+//! memory: the engine charges for each byte that a template produces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, filters, tests};
 
-use super::error::{RenderError, beginning, near_names};
+use super::error::{RenderError, beginning, similar_names};
 use super::template_lint::Tag;
 use super::variables::{AUTH_TOKEN, Variables};
-use crate::templates::{filters as ours, template_lint};
+use crate::templates::{filters as text_filters, template_lint};
 
-/// The largest output of a template. A gateway shows much less of a file to its model.
+/// The largest output of a template, in bytes. A gateway shows at most 20,000 characters of a file to its model.
 pub const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 
-/// The largest template.
+/// The largest template, in bytes.
 const MAX_SOURCE_BYTES: usize = 128 * 1024;
-/// One unit pays for an instruction or for 64 bytes, so this is at most 6.4 MB of data.
-const FUEL: u64 = 100_000;
-/// What all templates of an agent may have together.
-const FUEL_OF_ALL: u64 = 2 * FUEL;
-/// The most source that all templates of an agent may have together.
-const SOURCE_OF_ALL: usize = 8 * MAX_SOURCE_BYTES;
+/// The work of one template. A unit pays for an instruction or for 64 bytes, so that the limit is 6.4 MB of data.
+const TEMPLATE_FUEL: u64 = 100_000;
+/// The work of all templates of an agent.
+const AGENT_FUEL: u64 = 2 * TEMPLATE_FUEL;
+/// The source of all templates of an agent, in bytes.
+const AGENT_SOURCE_BYTES: usize = 8 * MAX_SOURCE_BYTES;
 const MAX_RECURSION: usize = 64;
-/// The names of all filters, for a person who looks for one.
+/// The names of all filters, for the error about an unknown filter.
 const FILTERS: [&str; 23] = [
     "bool",
     "capitalize",
@@ -52,16 +52,16 @@ const FILTERS: [&str; 23] = [
     "upper",
 ];
 
-/// A template and where it came from.
+/// A template and its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Template<'a> {
-    /// The place to name in errors: `ConfigMap team/templates key SOUL.md` or `built-in worker/SOUL.md`.
+    /// The origin for errors, such as `ConfigMap team/templates key SOUL.md` or `built-in worker/SOUL.md`.
     pub name: &'a str,
     /// The text.
     pub source: &'a str,
 }
 
-/// What the templates of one agent may still cost together, so that looking at an agent is cheap whatever its templates are.
+/// The remaining work and source of the templates of one agent. The budget bounds the cost of a reconcile.
 #[derive(Debug)]
 pub struct Budget {
     fuel: u64,
@@ -70,16 +70,21 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { fuel: FUEL_OF_ALL, source: SOURCE_OF_ALL }
+        Self { fuel: AGENT_FUEL, source: AGENT_SOURCE_BYTES }
     }
 }
 
-/// Renders a template at the cost of `budget`.
+/// Renders a template, and charges `budget` for its source and its work.
 ///
-/// Guarantees: a variable that is not in `variables` is an error wherever it stands, also in a branch that is not taken and
-/// under `default`; values are never read as templates; the output ends in exactly one newline, unless it is empty, and has at
-/// most [`MAX_OUTPUT_BYTES`]; an error never holds the token. The time that it takes grows in proportion to the source and
-/// to the work that the budget pays for.
+/// # Guarantees
+/// - The engine never parses values as templates.
+/// - The output is empty or ends in exactly one newline, and has at most [`MAX_OUTPUT_BYTES`].
+/// - An error never contains the token.
+/// - The time is proportional to the source and to the charged work.
+///
+/// # Errors
+/// The template violates a rule or a limit, or uses a variable that is not in `variables`, also in an unused branch and under
+/// `default`.
 pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budget) -> Result<String, RenderError> {
     let failed =
         |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };
@@ -88,14 +93,16 @@ pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budge
         return Err(failed(None, message));
     }
     budget.source = budget.source.checked_sub(template.source.len()).ok_or_else(|| {
-        let message =
-            format!("the templates of this agent have more than {} KiB together; shorten them", SOURCE_OF_ALL / 1024);
+        let message = format!(
+            "the templates of this agent have more than {} KiB together; shorten them",
+            AGENT_SOURCE_BYTES / 1024
+        );
         failed(None, message)
     })?;
     let tags = template_lint::tags(template.source).and_then(|tags| template_lint::check(&tags).map(|()| tags));
     let tags = tags.map_err(|refused| failed(Some(refused.line), refused.message))?;
 
-    let environment = environment(budget.fuel.min(FUEL));
+    let environment = environment(budget.fuel.min(TEMPLATE_FUEL));
     let compiled = environment
         .template_from_str(template.source)
         .map_err(|error| failed(error.line(), explain(&error, template.source, true)))?;
@@ -105,10 +112,10 @@ pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budge
     }
 
     let context: BTreeMap<&str, Value> = variables.exposed().map(|(name, value)| (name, Value::from(value))).collect();
-    let may_tell_values = !used.contains(AUTH_TOKEN);
+    let may_show_values = !used.contains(AUTH_TOKEN);
     let rendered = compiled
         .render_captured(Value::from(context))
-        .map_err(|error| failed(error.line(), explain(&error, template.source, may_tell_values)))?;
+        .map_err(|error| failed(error.line(), explain(&error, template.source, may_show_values)))?;
     let used_up = rendered.state().fuel_levels().map_or(0, |(consumed, _)| consumed);
     budget.fuel = budget.fuel.saturating_sub(used_up);
     let text = rendered.into_output();
@@ -130,11 +137,11 @@ fn environment(fuel: u64) -> Environment<'static> {
     environment
 }
 
-/// Filters that take and give text, and the lists of text that `for` runs through.
+/// Adds the filters of texts, and of the lists of texts that `for` iterates over.
 fn add_filters(environment: &mut Environment<'static>) {
-    environment.add_filter("line", |value: String| ours::line(&value));
-    environment.add_filter("quote", |value: String| ours::quote(&value));
-    environment.add_filter("shell", |value: String| ours::shell(&value));
+    environment.add_filter("line", |value: String| text_filters::line(&value));
+    environment.add_filter("quote", |value: String| text_filters::quote(&value));
+    environment.add_filter("shell", |value: String| text_filters::shell(&value));
     environment.add_filter("bool", filters::bool);
     environment.add_filter("capitalize", filters::capitalize);
     environment.add_filter("d", filters::default);
@@ -181,7 +188,7 @@ fn unknown_variable<'a>(
         Some((line, name)) => (Some(line), name),
         None => (None, *unknown.first()?),
     };
-    let near = near_names(variable, variables.names());
+    let near = similar_names(variable, variables.names());
     let advice = if near.is_empty() {
         "remove it, or give it a value with `set`; names begin with agent_, board_, identity_ or user_".to_owned()
     } else {
@@ -195,19 +202,19 @@ fn unknown_variable<'a>(
     })
 }
 
-/// What the engine found, for a person. Its details may hold values, so they are left out where these may be the token.
-fn explain(error: &Error, source: &str, may_tell_values: bool) -> String {
+/// The engine's error for a person. The details may contain values, and are left out when a value may be the token.
+fn explain(error: &Error, source: &str, may_show_values: bool) -> String {
     let code = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|code| !code.is_empty());
-    let place = code.map(|code| format!(" in `{}`", ours::line(&beginning(code)))).unwrap_or_default();
+    let location = code.map(|code| format!(" in `{}`", text_filters::line(&beginning(code)))).unwrap_or_default();
     let detail =
-        error.detail().filter(|_| may_tell_values).map(|detail| format!(": {}", beginning(detail))).unwrap_or_default();
+        error.detail().filter(|_| may_show_values).map(|detail| format!(": {}", beginning(detail))).unwrap_or_default();
     match error.kind() {
         ErrorKind::OutOfFuel => {
             "the template does too much work, or the agent's templates do together; make their loops shorter".to_owned()
         }
-        ErrorKind::UnknownFilter => format!("unknown filter{place}; the filters are {}", FILTERS.join(", ")),
-        ErrorKind::SyntaxError => format!("syntax error{place}{detail}"),
-        kind => format!("{kind}{place}{detail}"),
+        ErrorKind::UnknownFilter => format!("unknown filter{location}; the filters are {}", FILTERS.join(", ")),
+        ErrorKind::SyntaxError => format!("syntax error{location}{detail}"),
+        kind => format!("{kind}{location}{detail}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a template may do, and what it is told when it may not.
+//! The abilities of a template, and the errors beyond them.
 
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -25,7 +25,7 @@ fn error(source: &str) -> RenderError {
 }
 
 #[test]
-fn values_are_put_in_and_never_read_as_templates() {
+fn values_are_inserted_and_never_parsed_as_templates() {
     assert_eq!(
         rendered("{{ agent_name }}: {{ board_objective }}").unwrap(),
         "Ada: Keep {{ agent_name }} and {% raw %} as they are\n"
@@ -33,7 +33,7 @@ fn values_are_put_in_and_never_read_as_templates() {
 }
 
 #[test]
-fn text_is_not_escaped_whatever_the_template_is_called() {
+fn text_is_not_escaped_whatever_the_name_of_the_template() {
     let mut variables = variables();
     variables.set("agent_name", "<Ada> & 'co'");
     let template = Template { name: "x.html", source: "{{ agent_name }}" };
@@ -55,7 +55,7 @@ fn choices_loops_and_filters_work() {
 }
 
 #[test]
-fn every_filter_that_is_named_to_people_exists() {
+fn each_filter_of_the_error_exists() {
     for filter in FILTERS {
         let source = match filter {
             "replace" => "{{ agent_name | replace('A', 'a') }}".to_owned(),
@@ -68,7 +68,7 @@ fn every_filter_that_is_named_to_people_exists() {
 }
 
 #[test]
-fn an_unknown_variable_is_named_with_its_file_and_line_and_its_neighbours() {
+fn an_unknown_variable_is_reported_with_file_line_and_similar_names() {
     let error = error("one\n{{ agent_name }}\n{{ agnet_name }}\n");
     assert_eq!(error.line, Some(3));
     assert_eq!(error.variable.as_deref(), Some("agnet_name"));
@@ -79,7 +79,7 @@ fn an_unknown_variable_is_named_with_its_file_and_line_and_its_neighbours() {
 }
 
 #[test]
-fn an_unknown_variable_is_found_in_a_branch_that_is_not_taken_and_under_default() {
+fn an_unknown_variable_is_found_in_an_unused_branch_and_under_default() {
     for source in [
         "a\n{% if is_board_lead == 'true' %}{{ nobody }}{% endif %}",
         "a\n{{ nobody | default('x') }}",
@@ -92,12 +92,12 @@ fn an_unknown_variable_is_found_in_a_branch_that_is_not_taken_and_under_default(
 }
 
 #[test]
-fn of_two_unknown_variables_the_first_is_told() {
+fn the_first_of_two_unknown_variables_is_reported() {
     assert_eq!(error("{{ zzz_one }}\n{{ aaa_two }}").variable.as_deref(), Some("zzz_one"));
 }
 
 #[test]
-fn a_syntax_error_and_an_unknown_filter_are_told_with_their_line() {
+fn a_syntax_error_and_an_unknown_filter_are_reported_with_their_line() {
     let syntax = error("a\n{% if agent_name %}\nb");
     assert!(syntax.line.is_some() && syntax.to_string().contains("syntax error"), "{syntax}");
     let filter = error("a\n{{ agent_name | shout }}");
@@ -106,7 +106,7 @@ fn a_syntax_error_and_an_unknown_filter_are_told_with_their_line() {
 }
 
 #[test]
-fn a_template_reaches_nothing_but_its_variables() {
+fn a_template_can_access_only_its_variables() {
     for source in [
         "{% include 'x' %}",
         "{% import 'x' as y %}",
@@ -155,7 +155,7 @@ fn work_memory_nesting_and_output_are_bounded() {
 }
 
 #[test]
-fn one_tag_too_many_is_told_with_its_line() {
+fn too_many_tags_are_reported_with_the_line() {
     let source = "{{ agent_name }}\n".repeat(template_lint::MAX_TAGS);
     assert!(rendered(&source).is_ok());
     let error = error(&format!("{source}{{{{ agent_name }}}}"));
@@ -164,7 +164,7 @@ fn one_tag_too_many_is_told_with_its_line() {
 }
 
 #[test]
-fn a_text_that_is_as_long_as_a_template_is_not_quoted_whole() {
+fn long_quotes_are_shortened() {
     let name = "x".repeat(100_000);
     for source in [format!("{{{{ {name} }}}}"), format!("{{{{ '{name}' | int }}}}"), format!("{{{{ 1 {name} }}}}")] {
         let error = error(&source);
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn plain_text_comes_out_as_it_went_in(text in "[a-zA-Z0-9 .,:#*<>&'\"\n-]{0,200}") {
+    fn plain_text_is_unchanged(text in "[a-zA-Z0-9 .,:#*<>&'\"\n-]{0,200}") {
         let output = rendered(&text).unwrap();
         prop_assert_eq!(output.trim_end_matches('\n'), text.trim_end_matches('\n'));
     }

@@ -1,20 +1,20 @@
-//! What can be wrong with a template, told to the person who wrote it.
+//! The errors of templates, for the author of the template.
 
 use std::fmt;
 
 /// A template that cannot be rendered.
 ///
-/// The text names the template, the line and, where there is one, the variable, and says what to do. It never holds the
-/// agent's token.
+/// The text names the template, the line and the variable, if known, and says what to do. The text never contains the agent's
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderError {
-    /// The template, by the name that it was given.
+    /// The name of the template, from [`Template::name`](super::Template::name).
     pub template: String,
-    /// The line in the template, from 1, where it is known.
+    /// The line in the template, counted from 1, if known.
     pub line: Option<usize>,
-    /// The variable, when an unknown one is the cause.
+    /// The unknown variable, if that is the cause.
     pub variable: Option<String>,
-    /// What is wrong and what to do.
+    /// The cause and the remedy.
     pub message: String,
 }
 
@@ -30,22 +30,22 @@ impl fmt::Display for RenderError {
 
 impl std::error::Error for RenderError {}
 
-/// The most of a template that an error quotes, in characters.
-const LONGEST_QUOTE: usize = 200;
-/// The longest name that is compared with others, in bytes.
-const LONGEST_NAME: usize = 128;
+/// The longest quote of a template in an error, in characters.
+const MAX_QUOTE_CHARS: usize = 200;
+/// The longest name for which similar names are searched, in bytes.
+const MAX_COMPARED_BYTES: usize = 128;
 
-/// The beginning of a text that may be as long as a template.
+/// The first 200 characters of a text.
 pub(crate) fn beginning(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_QUOTE) {
+    match text.char_indices().nth(MAX_QUOTE_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// The names out of `known` that look most like `name`, best first, at most three.
-pub(crate) fn near_names<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    if name.len() > LONGEST_NAME {
+/// At most three names of `known` that are similar to `name`, the most similar name first.
+pub(crate) fn similar_names<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    if name.len() > MAX_COMPARED_BYTES {
         return Vec::new();
     }
     let limit = 1 + name.chars().count() / 4;
@@ -58,7 +58,7 @@ pub(crate) fn near_names<'a>(name: &str, known: impl Iterator<Item = &'a str>) -
     near.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// Whether one name is the other one with a prefix or suffix, as `objective` and `board_objective` are.
+/// Whether one name is the other name with a prefix or suffix, such as `objective` and `board_objective`.
 fn is_part(name: &str, candidate: &str) -> bool {
     let (short, long) = if name.len() < candidate.len() { (name, candidate) } else { (candidate, name) };
     let ends = |rest: Option<&str>, at_underscore: fn(&str) -> bool| rest.is_some_and(at_underscore);
@@ -67,7 +67,7 @@ fn is_part(name: &str, candidate: &str) -> bool {
             || ends(long.strip_prefix(short), |rest| rest.starts_with('_')))
 }
 
-/// How many characters must be added, removed or replaced to make one text the other.
+/// The Levenshtein distance of two texts, in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -90,11 +90,11 @@ mod tests {
     const KNOWN: [&str; 5] = ["agent_id", "agent_name", "board_name", "board_objective", "user_name"];
 
     fn near(name: &str) -> Vec<&'static str> {
-        near_names(name, KNOWN.into_iter())
+        similar_names(name, KNOWN.into_iter())
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_recognised() {
+    fn a_typing_error_is_recognised() {
         assert_eq!(near("agnet_name"), ["agent_name"]);
         assert_eq!(near("agentname"), ["agent_name"]);
         assert_eq!(near("agent_ID").first(), Some(&"agent_id"));
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_like_no_other_gets_no_suggestion() {
+    fn a_name_without_similar_names_gets_no_suggestion() {
         assert!(near("quarterly_budget").is_empty());
         assert!(near("").is_empty());
         assert!(near(&"agent_name".repeat(100)).is_empty());
     }
 
     #[test]
-    fn the_text_of_an_error_begins_with_the_place() {
+    fn the_text_of_an_error_begins_with_template_and_line() {
         let error = RenderError {
             template: "ConfigMap team/templates key SOUL.md".to_owned(),
             line: Some(3),

@@ -8,8 +8,9 @@ use crate::api::agent::Role;
 
 /// The name of one file in an agent's workspace.
 ///
-/// Guarantees: one plain name that ends in `.md`, 4 to 64 ASCII letters, digits, `-`, `_` and `.`, starting with a letter,
-/// a digit or `_`, and without `..`. So it is never a path, never hidden, and safe in a log, a marker or a map key.
+/// # Guarantees
+/// The name ends in `.md`, has 4 to 64 ASCII letters, digits, `-`, `_` and `.`, starts with a letter, a digit or `_`, and does
+/// not contain `..`. So the name is not a path and not hidden, and is safe in a log, a marker and a map key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Cow<'static, str>);
 
@@ -35,28 +36,31 @@ pub enum InvalidFileName {
 impl FileName {
     /// The longest name, in bytes.
     pub const MAX_BYTES: usize = 64;
-    /// How to reach the API, and the heartbeat command.
+    /// The API and the heartbeat command.
     pub const TOOLS: Self = Self(Cow::Borrowed("TOOLS.md"));
-    /// Who the agent is.
+    /// The agent's identity.
     pub const IDENTITY: Self = Self(Cow::Borrowed("IDENTITY.md"));
-    /// How the agent behaves.
+    /// The agent's behaviour.
     pub const SOUL: Self = Self(Cow::Borrowed("SOUL.md"));
-    /// What to do at each heartbeat.
+    /// The steps of each heartbeat.
     pub const HEARTBEAT: Self = Self(Cow::Borrowed("HEARTBEAT.md"));
-    /// What to do on the first start.
+    /// The steps of the first start.
     pub const BOOTSTRAP: Self = Self(Cow::Borrowed("BOOTSTRAP.md"));
     /// The agent's own notes.
     pub const MEMORY: Self = Self(Cow::Borrowed("MEMORY.md"));
-    /// Whom the agent works for.
+    /// The person for whom the agent works.
     pub const USER: Self = Self(Cow::Borrowed("USER.md"));
-    /// How to work here; files that the gateway refuses are folded into it.
+    /// The way of working. Files that the gateway refuses become sections of this file.
     pub const AGENTS: Self = Self(Cow::Borrowed("AGENTS.md"));
     /// The board, for its lead.
     pub const BOARD: Self = Self(Cow::Borrowed("BOARD.md"));
-    /// How a lead decides.
+    /// The decisions of a lead.
     pub const APPROVALS: Self = Self(Cow::Borrowed("APPROVALS.md"));
 
     /// Parses a name.
+    ///
+    /// # Errors
+    /// The text is not the name of a workspace file.
     pub fn parse(name: &str) -> Result<Self, InvalidFileName> {
         if name.is_empty() {
             return Err(InvalidFileName::Empty);
@@ -84,7 +88,7 @@ impl FileName {
         self.0.strip_suffix(".md").unwrap_or(&self.0)
     }
 
-    /// The place among all standard files; other names come after them.
+    /// The position among the standard files. Other names come after them.
     pub(crate) fn rank(&self) -> usize {
         standard_files(Role::Lead).iter().position(|standard| standard == self).unwrap_or(usize::MAX)
     }
@@ -142,16 +146,17 @@ const MAIN: [FileName; 7] = [
     FileName::AGENTS,
 ];
 
-/// The files that every agent of a kind gets, in the order in which they are written.
-pub fn standard_files(kind: Role) -> &'static [FileName] {
-    match kind {
+/// The files of each agent of a role, in the order of the writes.
+pub fn standard_files(role: Role) -> &'static [FileName] {
+    match role {
         Role::Worker => &WORKER,
         Role::Lead => &LEAD,
         Role::Main => &MAIN,
     }
 }
 
-/// How many characters of the file a gateway puts before the model; it cuts what is longer.
+/// The number of characters of a file that a gateway shows to its model. The gateway cuts a longer file
+/// (`docs/templates.md`).
 pub fn injection_limit(name: &FileName) -> usize {
     if *name == FileName::USER { 4_000 } else { 20_000 }
 }
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_a_hidden_name_or_an_odd_character_is_refused() {
+    fn a_path_a_hidden_name_and_a_special_character_are_refused() {
         for name in [
             "",
             ".md",
@@ -205,21 +210,21 @@ mod tests {
 
     #[test]
     fn a_lead_has_board_and_approvals_and_a_main_agent_has_no_bootstrap() {
-        let has = |kind, name| standard_files(kind).contains(&name);
+        let has = |role, name| standard_files(role).contains(&name);
         assert!(has(Role::Lead, FileName::BOARD) && has(Role::Lead, FileName::APPROVALS));
         assert!(!has(Role::Worker, FileName::BOARD) && !has(Role::Main, FileName::APPROVALS));
         assert!(has(Role::Worker, FileName::BOOTSTRAP) && !has(Role::Main, FileName::BOOTSTRAP));
     }
 
     #[test]
-    fn the_user_file_has_a_limit_of_its_own() {
+    fn the_user_file_has_its_own_limit() {
         assert_eq!(injection_limit(&FileName::USER), 4_000);
         assert_eq!(injection_limit(&FileName::AGENTS), 20_000);
     }
 
     proptest! {
         #[test]
-        fn what_parses_is_never_a_path(name in "\\PC{0,70}") {
+        fn a_parsed_name_is_never_a_path(name in "\\PC{0,70}") {
             if let Ok(parsed) = FileName::parse(&name) {
                 prop_assert!(!parsed.as_str().contains(['/', '\\', '\0']));
                 prop_assert!(!parsed.as_str().contains(".."));

@@ -1,16 +1,15 @@
-//! Filters that put a value written by a person into Markdown or into a shell command without breaking either.
+//! Filters that insert a value of a person into Markdown or into a shell command without breaking either.
 //!
-//! All of them take the sting out of code fences, so that a value can never open or close a code block: the one command
-//! that an agent is told to run stands in such a block.
+//! Each filter replaces code fences, so that a value cannot open or close a code block. The agent's command is in a code block.
 
-/// One line: every run of white space and control characters becomes one space.
+/// The value on one line. One space replaces each run of white space and control characters.
 pub(crate) fn line(value: &str) -> String {
     let spaced: String = value.chars().map(|c| if c.is_control() || is_line_break(c) { ' ' } else { c }).collect();
     let words: Vec<&str> = spaced.split_whitespace().collect();
     without_fences(&words.join(" "))
 }
 
-/// A Markdown block quote, line by line, blank lines at both ends dropped.
+/// The value as a Markdown block quote, without blank lines at both ends.
 pub(crate) fn quote(value: &str) -> String {
     let quoted = value
         .replace("\r\n", "\n")
@@ -24,16 +23,16 @@ pub(crate) fn quote(value: &str) -> String {
         .map(|line| if line.is_empty() { ">".to_owned() } else { format!("> {line}") })
         .collect::<Vec<_>>()
         .join("\n");
-    // Last, since a dropped character may have stood within a fence.
+    // The last step, because the removal of a control character can create a fence.
     without_fences(&quoted)
 }
 
-/// One word of a POSIX shell, in single quotes, without white space other than the space and without control characters.
+/// The value as one word of a POSIX shell, in single quotes. A space replaces other white space and control characters.
 pub(crate) fn shell(value: &str) -> String {
     format!("'{}'", line(value).replace('\'', r"'\''"))
 }
 
-/// Line and paragraph separators, next line, vertical tab and form feed: what some reader takes for the end of a line.
+/// Whether some reader treats a character as a line end: line and paragraph separator, next line, vertical tab and form feed.
 fn is_line_break(c: char) -> bool {
     matches!(c, '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -59,20 +58,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_with_a_control_character_in_it_is_none_either() {
+    fn a_fence_with_a_control_character_is_replaced() {
         assert_eq!(quote("``\0`\n~\u{7}~~"), "> '''\n> ---");
         assert_eq!(line("``\0`"), "`` `");
     }
 
     #[test]
-    fn a_shell_word_is_closed_only_by_us() {
+    fn a_value_cannot_close_its_shell_word() {
         assert_eq!(shell("a'b $(c)\nd"), r"'a'\''b $(c) d'");
         assert_eq!(shell(""), "''");
     }
 
     proptest! {
         #[test]
-        fn no_value_escapes_its_place(value in "(\\PC|[\n\r'`~>\u{2028}\u{0}]){0,60}") {
+        fn no_value_breaks_out_of_its_context(value in "(\\PC|[\n\r'`~>\u{2028}\u{0}]){0,60}") {
             prop_assert!(!line(&value).contains(['\n', '\r']));
             prop_assert!(quote(&value).lines().all(|line| line.starts_with('>')));
             for text in [line(&value), quote(&value), shell(&value)] {

@@ -1,54 +1,57 @@
-//! A look at a template's tags before the engine parses it.
+//! The checks of a template's tags before the engine parses the template.
 //!
-//! The engine charges for work and memory while it renders, but it parses, compiles and compares by recursion with no
-//! bound of its own, so that a chain of some thousand operators, or a list that holds itself in twos, would overflow the
-//! stack of the whole process or never end. Variables are strings; so a template needs neither lists nor maps nor
-//! arithmetic, and a tag needs few words. What goes beyond that is refused here, with a hint.
+//! The engine charges for work and memory while it renders. Its parser, its compiler and its comparison recurse without a
+//! bound: a chain of some thousand operators would overflow the stack of the process, and a list that contains itself twice at
+//! each level would not end. Variables are strings, so that a template needs no lists, no maps and no arithmetic, and a tag
+//! needs few words. The lint refuses more than that, with a hint.
 //!
-//! Each character is looked at a bounded number of times, whatever the template is: lines are counted along the way.
+//! The lint reads each character a bounded number of times, whatever the template is.
 
 use std::collections::BTreeSet;
 
-/// The most tags, comments included, in one template.
+/// Most tags of a template, comments included.
 pub(crate) const MAX_TAGS: usize = 2_000;
-/// The most words and signs in one tag.
+/// Most words and signs of a tag.
 const MAX_TOKENS: usize = 200;
-/// The most `elif` in one template: each one nests in the one before.
+/// Most `elif` of a template. The parser nests each `elif` in the previous one.
 const MAX_ELIF: usize = 32;
-/// How deep blocks, and parentheses in a tag, may stand in one another.
+/// The deepest nesting of blocks, and most opening parentheses of a tag.
 const MAX_DEPTH: usize = 16;
-/// The statements that open a block; `set` does when it has no `=`.
+/// The statements that open a block. `set` with `=` opens none.
 const OPENING: [&str; 6] = ["autoescape", "filter", "for", "if", "set", "with"];
-/// Words before a parenthesis that do not make it a call.
+/// Words before a parenthesis that is not a call.
 const KEYWORDS: [&str; 9] = ["and", "elif", "else", "if", "in", "is", "not", "or", "set"];
 
-/// One `{{ }}` or `{% %}` of a template.
+/// A tag `{{ }}` or `{% %}` of a template.
 pub(crate) struct Tag {
-    /// The line on which it starts, from 1.
+    /// The first line, counted from 1.
     line: usize,
-    /// What stands between the marks, the insides of strings replaced by `_`.
+    /// The code between the marks. `_` replaces the characters of strings.
     code: String,
 }
 
 /// A word or a sign of a tag.
 #[derive(PartialEq, Eq)]
-enum Token<'a> {
+enum TagToken<'a> {
     Word(&'a str),
     Sign(char),
 }
 
-/// Something in a template that is not allowed.
+/// A violation of the rules of the lint.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LintError {
     pub(crate) line: usize,
     pub(crate) message: String,
 }
 
-/// The tags of a template, in order. Comments and raw parts have none; the last one is cut short where a mark is missing,
-/// which the engine reports as a syntax error. Nothing is read after one tag too many.
+/// The tags of a template, in order, without comments and raw parts. A tag without its closing mark ends with the template; the
+/// engine reports the syntax error.
+///
+/// # Errors
+/// The template has more than [`MAX_TAGS`] tags.
 pub(crate) fn tags(source: &str) -> Result<Vec<Tag>, LintError> {
     let mut tags = Vec::new();
-    let mut lines = Lines { source, counted: 0, line: 1 };
+    let mut lines = LineCounter { source, counted: 0, line: 1 };
     let (mut at, mut found) = (0, 0);
     while let Some(start) = next_mark(source, at) {
         let line = lines.at(start);
@@ -73,17 +76,17 @@ pub(crate) fn tags(source: &str) -> Result<Vec<Tag>, LintError> {
     Ok(tags)
 }
 
-/// The lines of a text, counted from one place to the next.
-struct Lines<'a> {
+/// Counts the lines of a text from one position to the next.
+struct LineCounter<'a> {
     source: &'a str,
-    /// As far as they are counted.
+    /// The position of the last count, in bytes.
     counted: usize,
-    /// The line of that place, from 1.
+    /// The line of that position, counted from 1.
     line: usize,
 }
 
-impl Lines<'_> {
-    /// The line of a place that is not before the last one.
+impl LineCounter<'_> {
+    /// The line of a position, which must not be before the position of the last call.
     fn at(&mut self, at: usize) -> usize {
         self.line += newlines(&self.source[self.counted..at]);
         self.counted = at;
@@ -91,7 +94,10 @@ impl Lines<'_> {
     }
 }
 
-/// Refuses what the engine could not take safely.
+/// Checks the rules of the lint.
+///
+/// # Errors
+/// The first violation.
 pub(crate) fn check(tags: &[Tag]) -> Result<(), LintError> {
     let (mut elifs, mut depth) = (0, 0_usize);
     for tag in tags {
@@ -100,42 +106,42 @@ pub(crate) fn check(tags: &[Tag]) -> Result<(), LintError> {
         if tokens.len() > MAX_TOKENS {
             return refuse(&format!("the tag has more than {MAX_TOKENS} words and signs; split it with `set` or `if`"));
         }
-        elifs += usize::from(tokens.first() == Some(&Token::Word("elif")));
+        elifs += usize::from(tokens.first() == Some(&TagToken::Word("elif")));
         depth = match tokens.first() {
-            Some(Token::Word(word)) if opens_block(word, &tokens) => depth + 1,
-            Some(Token::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
+            Some(TagToken::Word(word)) if opens_block(word, &tokens) => depth + 1,
+            Some(TagToken::Word(word)) if word.starts_with("end") => depth.saturating_sub(1),
             Some(_) | None => depth,
         };
-        let parentheses = tokens.iter().filter(|token| **token == Token::Sign('(')).count();
+        let parentheses = tokens.iter().filter(|token| **token == TagToken::Sign('(')).count();
         if depth > MAX_DEPTH || parentheses > MAX_DEPTH {
             return refuse(&format!("more than {MAX_DEPTH} blocks or parentheses stand in one another"));
         }
         if elifs > MAX_ELIF {
             return refuse(&format!("the template has more than {MAX_ELIF} `elif`"));
         }
-        if tokens.iter().any(|token| matches!(token, Token::Sign('[' | ']' | '{' | '}'))) || has_tuple(&tokens) {
+        if tokens.iter().any(|token| matches!(token, TagToken::Sign('[' | ']' | '{' | '}'))) || has_tuple(&tokens) {
             return refuse(r#"lists and maps are not allowed; compare one by one: `a == "x" or a == "y"`"#);
         }
-        if tokens.iter().any(|token| matches!(token, Token::Sign('+' | '*'))) {
+        if tokens.iter().any(|token| matches!(token, TagToken::Sign('+' | '*'))) {
             return refuse("`+` and `*` are not allowed; use `~` to join text");
         }
     }
     Ok(())
 }
 
-/// The first use of one of these variables: its line and its name.
+/// The line and the name of the first use of one of these variables.
 pub(crate) fn first_use<'n>(tags: &[Tag], names: &BTreeSet<&'n str>) -> Option<(usize, &'n str)> {
     tags.iter().find_map(|tag| tag.first_use(names))
 }
 
 impl Tag {
-    fn tokens(&self) -> Vec<Token<'_>> {
+    fn tokens(&self) -> Vec<TagToken<'_>> {
         let mut rest = strip_signs(&self.code);
         let mut tokens = Vec::new();
         while let Some((token, after)) = split_token(rest) {
             match token.chars().next() {
-                Some(first) if is_word(first) => tokens.push(Token::Word(token)),
-                Some(first) if !first.is_whitespace() => tokens.push(Token::Sign(first)),
+                Some(first) if is_word(first) => tokens.push(TagToken::Word(token)),
+                Some(first) if !first.is_whitespace() => tokens.push(TagToken::Sign(first)),
                 Some(_) | None => {}
             }
             rest = after;
@@ -147,7 +153,7 @@ impl Tag {
         let (mut line, mut before) = (self.line, None);
         let mut rest = self.code.as_str();
         while let Some((token, after)) = split_token(rest) {
-            // After `.` stands an attribute, after `|` a filter.
+            // A word after `.` is an attribute, and after `|` a filter.
             if !matches!(before, Some("." | "|"))
                 && let Some(name) = names.get(token)
             {
@@ -163,44 +169,44 @@ impl Tag {
     }
 }
 
-/// The first word or sign of a text, and what follows it.
+/// The first word or sign of a text, and the rest of the text.
 fn split_token(text: &str) -> Option<(&str, &str)> {
     let first = text.chars().next()?;
     let length = if is_word(first) { text.find(|c| !is_word(c)).unwrap_or(text.len()) } else { first.len_utf8() };
     Some(text.split_at(length))
 }
 
-fn opens_block(word: &str, tokens: &[Token<'_>]) -> bool {
-    OPENING.contains(&word) && !(word == "set" && tokens.get(2) == Some(&Token::Sign('=')))
+fn opens_block(word: &str, tokens: &[TagToken<'_>]) -> bool {
+    OPENING.contains(&word) && !(word == "set" && tokens.get(2) == Some(&TagToken::Sign('=')))
 }
 
-/// Whether a comma stands anywhere but between the arguments of a call.
-fn has_tuple(tokens: &[Token<'_>]) -> bool {
+/// Whether a tag has a comma outside the arguments of a call.
+fn has_tuple(tokens: &[TagToken<'_>]) -> bool {
     let mut calls = Vec::new();
-    let mut previous: Option<&Token<'_>> = None;
+    let mut previous: Option<&TagToken<'_>> = None;
     for token in tokens {
         match token {
-            Token::Sign('(') => {
-                calls.push(matches!(previous, Some(Token::Word(word)) if !KEYWORDS.contains(word)));
+            TagToken::Sign('(') => {
+                calls.push(matches!(previous, Some(TagToken::Word(word)) if !KEYWORDS.contains(word)));
             }
-            Token::Sign(')') => {
+            TagToken::Sign(')') => {
                 calls.pop();
             }
-            Token::Sign(',') if calls.last() != Some(&true) => return true,
-            Token::Sign(_) | Token::Word(_) => {}
+            TagToken::Sign(',') if calls.last() != Some(&true) => return true,
+            TagToken::Sign(_) | TagToken::Word(_) => {}
         }
         previous = Some(token);
     }
     false
 }
 
-/// Where the next `{{`, `{%` or `{#` stands.
+/// The position of the next `{{`, `{%` or `{#`.
 fn next_mark(source: &str, from: usize) -> Option<usize> {
     let bytes = source.as_bytes();
     (from..bytes.len().saturating_sub(1)).find(|&at| bytes[at] == b'{' && matches!(bytes[at + 1], b'{' | b'%' | b'#'))
 }
 
-/// The code of a tag with its strings blanked, and where the text goes on after the closing mark.
+/// The code of a tag with `_` in its strings, and the position after the closing mark.
 fn read_tag(text: &str, close: &str) -> (String, usize) {
     let mut code = String::new();
     let mut quote = None;
@@ -225,12 +231,12 @@ fn read_tag(text: &str, close: &str) -> (String, usize) {
     (code, text.len())
 }
 
-/// Where the text goes on after `close`.
+/// The position after `close`.
 fn end_of(source: &str, from: usize, close: &str) -> usize {
     source[from..].find(close).map_or(source.len(), |at| from + at + close.len())
 }
 
-/// Where the text goes on after the end of a raw part. Between one `%}` and the next only the last `{%` can begin it.
+/// The position after the end of a raw part. Only the last `{%` before a `%}` can begin `endraw`.
 fn end_of_raw(source: &str, from: usize) -> usize {
     let mut at = from;
     while let Some(length) = source[at..].find("%}") {
@@ -243,7 +249,7 @@ fn end_of_raw(source: &str, from: usize) -> usize {
     source.len()
 }
 
-/// Without the signs for white space next to the marks: `{%- if +%}`.
+/// The code without the white-space signs next to the marks, as in `{%- if +%}`.
 fn strip_signs(code: &str) -> &str {
     let code = code.strip_prefix(['-', '+']).unwrap_or(code);
     code.strip_suffix(['-', '+']).unwrap_or(code)
@@ -280,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_hold_values_are_refused() {
+    fn lists_and_maps_are_refused() {
         for source in [
             "{{ [a] }}",
             "{{ {'a': 1} }}",
@@ -304,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_or_a_deep_nest_is_refused() {
+    fn long_chains_and_deep_nesting_are_refused() {
         assert!(refused(&"{% if a %}".repeat(17)).is_some());
         assert!(refused(&"{% set x | default(value='a') %}".repeat(17)).is_some());
         assert!(refused(&"{% set x = a %}{% if a %}{% endif %}".repeat(100)).is_none());
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tag_too_many_is_refused_on_its_line_and_a_comment_is_one() {
+    fn too_many_tags_are_refused_and_comments_count() {
         let full = "{{ a }}\n{# b #}\n".repeat(MAX_TAGS / 2);
         assert_eq!(refused(&full), None);
         for more in ["{{ a }}", "{% if a %}", "{# a #}"] {
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_is_found_on_its_line_and_not_in_text_strings_comments_or_names() {
+    fn the_first_use_of_a_variable_is_not_in_text_strings_comments_or_longer_names() {
         let source =
             "foo {# foo #}\n{{ 'foo' }}{{ a.foo }}{{ a | foo }}{{ foot }}\n{% if\n  foo %}{% endif %}\n{{ oof }}";
         let tags = tags(source).unwrap();

@@ -1,17 +1,47 @@
-//! The variables that a template may use.
+//! The variables of templates.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::facts::{AgentFacts, BoardFacts, GatewayFacts, IdentityFacts, SoulText, UserFacts};
 use crate::api::agent::Role;
+use crate::api::profile::IdentityProfile;
+use crate::api::shared::UserProfile;
+use crate::api::text::one_line;
+use crate::api::{AgentGateway, Board};
+
+/// The values of the agent itself.
+#[derive(Clone, Debug, Default)]
+pub struct AgentVariables {
+    /// The agent's id in the paths of the HTTP API.
+    pub id: String,
+    /// The display name.
+    pub name: String,
+    /// The key of the main session.
+    pub session_key: String,
+    /// The path of the workspace on the gateway's host.
+    pub workspace_path: String,
+    /// The heartbeat interval, such as `5m`.
+    pub heartbeat_interval: String,
+    /// The path of the mounted token, for an agent whose files do not contain the token.
+    pub token_file: String,
+}
+
+/// A soul of the directory for the agent's role.
+#[derive(Clone, Debug, Default)]
+pub struct SoulText {
+    /// The Markdown text.
+    pub markdown: String,
+    /// The URL of the soul's page.
+    pub source_url: String,
+}
 
 /// The values that a template may use, all of them strings.
 ///
-/// Guarantees: every variable that the built-in templates use is present from the start, empty when its value is unknown; a
-/// value of white space alone counts as empty; the token does not show in `Debug`.
+/// # Guarantees
+/// Each variable of the built-in templates exists from the start; an unknown value is empty. A blank value counts as empty.
+/// `Debug` does not show the token.
 #[derive(Clone)]
 pub struct Variables {
     plain: BTreeMap<String, String>,
@@ -22,121 +52,127 @@ pub struct Variables {
 pub(crate) const AUTH_TOKEN: &str = "auth_token";
 
 impl Variables {
-    /// The variables of an agent of which nothing is known but its kind. Further facts are added with the `with_` methods.
-    pub fn new(kind: Role) -> Self {
-        let mut variables = Self { plain: BTreeMap::new(), auth_token: SecretString::default() };
-        variables.set("is_board_lead", flag(kind == Role::Lead));
-        variables.set("is_main_agent", flag(kind == Role::Main));
+    /// The variables of an agent of which only the role is known. The methods `with_*` set further values.
+    pub fn new(role: Role) -> Self {
+        let variables = Self { plain: BTreeMap::new(), auth_token: SecretString::default() };
         variables
-            .with_agent(&AgentFacts::default())
-            .with_gateway(&GatewayFacts::default())
-            .with_board(&BoardFacts::default())
-            .with_user(&UserFacts::default())
-            .with_identity(&IdentityFacts::default())
+            .with([
+                ("is_board_lead", Some(flag(role == Role::Lead))),
+                ("is_main_agent", Some(flag(role == Role::Main))),
+                ("base_url", None),
+                ("workspace_root", None),
+                ("main_session_key", None),
+            ])
+            .with_agent(&AgentVariables::default())
+            .with_board(&no_board())
+            .with_user(&UserProfile::default())
+            .with_identity(&IdentityProfile::default(), None)
             .with_role_soul(&SoulText::default())
     }
 
     /// Sets `agent_*`, `session_key`, `workspace_path`, `heartbeat_interval` and `auth_token_file`.
     #[must_use]
-    pub fn with_agent(self, agent: &AgentFacts) -> Self {
-        self.with(&[
-            ("agent_id", &agent.id),
-            ("agent_name", &agent.name),
-            ("session_key", &agent.session_key),
-            ("workspace_path", &agent.workspace_path),
-            ("heartbeat_interval", &agent.heartbeat_interval),
-            ("auth_token_file", &agent.token_file),
+    pub fn with_agent(self, agent: &AgentVariables) -> Self {
+        self.with([
+            ("agent_id", Some(agent.id.as_str())),
+            ("agent_name", Some(&agent.name)),
+            ("session_key", Some(&agent.session_key)),
+            ("workspace_path", Some(&agent.workspace_path)),
+            ("heartbeat_interval", Some(&agent.heartbeat_interval)),
+            ("auth_token_file", Some(&agent.token_file)),
         ])
     }
 
-    /// Sets `base_url`, `workspace_root` and `main_session_key`.
+    /// Sets `base_url`, `workspace_root` and `main_session_key`. `main_session_key` is the session of the gateway's main agent.
     #[must_use]
-    pub fn with_gateway(self, gateway: &GatewayFacts) -> Self {
-        self.with(&[
-            ("base_url", gateway.base_url.trim().trim_end_matches('/')),
-            ("workspace_root", &gateway.workspace_root),
-            ("main_session_key", &gateway.main_session_key),
+    pub fn with_gateway(self, gateway: &AgentGateway, main_session_key: &str) -> Self {
+        self.with([
+            ("base_url", Some(gateway.spec.api_url.trim().trim_end_matches('/'))),
+            ("workspace_root", Some(&gateway.spec.workspace_root)),
+            ("main_session_key", Some(main_session_key)),
         ])
     }
 
-    /// Sets `board_*`.
+    /// Sets `board_*`. The board's name is its display name, or else the name of the object.
     #[must_use]
-    pub fn with_board(self, board: &BoardFacts) -> Self {
-        let rules = &board.rules;
-        self.with(&[
-            ("board_id", &board.id),
-            ("board_name", &board.name),
-            ("board_type", &board.board_type),
-            ("board_description", &board.description),
-            ("board_objective", &board.objective),
-            ("board_success_metrics", &board.success_metrics),
-            ("board_target_date", &board.target_date),
-            ("board_goal_confirmed", flag(board.goal_confirmed)),
-            ("board_rule_require_approval_for_done", flag(rules.require_approval_for_done)),
-            ("board_rule_require_review_before_done", flag(rules.require_review_before_done)),
-            ("board_rule_comment_required_for_review", flag(rules.comment_required_for_review)),
+    pub fn with_board(self, board: &Board) -> Self {
+        let (spec, rules) = (&board.spec, &board.spec.rules);
+        let display_name = spec.display_name.as_deref().and_then(one_line);
+        self.with([
+            ("board_id", board.metadata.uid.as_deref()),
+            ("board_name", display_name.as_deref().or(board.metadata.name.as_deref())),
+            ("board_type", Some(&spec.board_type)),
+            ("board_description", spec.description.as_deref()),
+            ("board_objective", spec.objective.as_deref()),
+            ("board_success_metrics", spec.success_metrics.as_deref()),
+            ("board_target_date", spec.target_date.as_deref()),
+            ("board_goal_confirmed", Some(flag(spec.goal_confirmed))),
+            ("board_rule_require_approval_for_done", Some(flag(rules.require_approval_for_done))),
+            ("board_rule_require_review_before_done", Some(flag(rules.require_review_before_done))),
+            ("board_rule_comment_required_for_review", Some(flag(rules.comment_required_for_review))),
             (
                 "board_rule_block_status_changes_with_pending_approval",
-                flag(rules.block_status_changes_with_pending_approval),
+                Some(flag(rules.block_status_changes_with_pending_approval)),
             ),
-            ("board_rule_only_lead_can_change_status", flag(rules.only_lead_can_change_status)),
+            ("board_rule_only_lead_can_change_status", Some(flag(rules.only_lead_can_change_status))),
         ])
     }
 
     /// Sets `user_*`.
     #[must_use]
-    pub fn with_user(self, user: &UserFacts) -> Self {
-        self.with(&[
-            ("user_name", &user.name),
-            ("user_preferred_name", &user.preferred_name),
-            ("user_pronouns", &user.pronouns),
-            ("user_timezone", &user.timezone),
-            ("user_notes", &user.notes),
-            ("user_context", &user.context),
+    pub fn with_user(self, user: &UserProfile) -> Self {
+        self.with([
+            ("user_name", user.name.as_deref()),
+            ("user_preferred_name", user.preferred_name.as_deref()),
+            ("user_pronouns", user.pronouns.as_deref()),
+            ("user_timezone", user.timezone.as_deref()),
+            ("user_notes", user.notes.as_deref()),
+            ("user_context", user.context.as_deref()),
         ])
     }
 
-    /// Sets `identity_*`.
+    /// Sets `identity_*`. A key of `extra` becomes `identity_<key>` in snake case and replaces no other field. `emoji` applies
+    /// to a profile without an emoji.
     #[must_use]
-    pub fn with_identity(mut self, identity: &IdentityFacts) -> Self {
-        for (key, value) in &identity.extra {
+    pub fn with_identity(mut self, profile: &IdentityProfile, emoji: Option<&str>) -> Self {
+        for (key, value) in &profile.extra {
             self.set(&format!("identity_{}", snake_case(key)), value);
         }
-        self.with(&[
-            ("identity_role", &identity.role),
-            ("identity_expertise", &joined(&identity.expertise)),
-            ("identity_tone", &identity.tone),
-            ("identity_communication_style", &identity.communication_style),
-            ("identity_constraints", &joined(&identity.constraints)),
-            ("identity_working_hours", &identity.working_hours),
-            ("identity_emoji", &identity.emoji),
-            ("identity_autonomy_level", &identity.autonomy_level),
-            ("identity_verbosity", &identity.verbosity),
-            ("identity_output_format", &identity.output_format),
-            ("identity_update_cadence", &identity.update_cadence),
-            ("identity_purpose", &identity.purpose),
-            ("identity_personality", &identity.personality),
-            ("identity_custom_instructions", &identity.custom_instructions),
+        self.with([
+            ("identity_role", profile.role.as_deref()),
+            ("identity_expertise", Some(&profile.expertise.join(", "))),
+            ("identity_tone", profile.tone.as_deref()),
+            ("identity_communication_style", profile.communication_style.as_deref()),
+            ("identity_constraints", Some(&profile.constraints.join(", "))),
+            ("identity_working_hours", profile.working_hours.as_deref()),
+            ("identity_emoji", profile.emoji.as_deref().or(emoji)),
+            ("identity_autonomy_level", profile.autonomy_level.as_deref()),
+            ("identity_verbosity", profile.verbosity.as_deref()),
+            ("identity_output_format", profile.output_format.as_deref()),
+            ("identity_update_cadence", profile.update_cadence.as_deref()),
+            ("identity_purpose", profile.purpose.as_deref()),
+            ("identity_personality", profile.personality.as_deref()),
+            ("identity_custom_instructions", profile.custom_instructions.as_deref()),
         ])
     }
 
     /// Sets `directory_role_soul_*`.
     #[must_use]
     pub fn with_role_soul(self, soul: &SoulText) -> Self {
-        self.with(&[
-            ("directory_role_soul_markdown", &soul.markdown),
-            ("directory_role_soul_source_url", &soul.source_url),
+        self.with([
+            ("directory_role_soul_markdown", Some(soul.markdown.as_str())),
+            ("directory_role_soul_source_url", Some(&soul.source_url)),
         ])
     }
 
-    /// Sets `auth_token`. Leave it out where the workspace is not to hold the token.
+    /// Sets `auth_token`. The caller leaves the token out when the workspace must not contain it.
     #[must_use]
     pub fn with_token(mut self, token: &SecretString) -> Self {
         self.auth_token = token.clone();
         self
     }
 
-    /// Sets one variable, known or new.
+    /// Sets one variable, which may be new.
     pub fn set(&mut self, name: &str, value: &str) {
         let value = if value.trim().is_empty() { "" } else { value };
         if name == AUTH_TOKEN {
@@ -151,18 +187,25 @@ impl Variables {
         std::iter::once(AUTH_TOKEN).chain(self.plain.keys().map(String::as_str))
     }
 
-    /// Names and values, the token with them.
+    /// The names and the values of all variables, with the token in plain text.
     pub(crate) fn exposed(&self) -> impl Iterator<Item = (&str, &str)> {
         let plain = self.plain.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         std::iter::once((AUTH_TOKEN, self.auth_token.expose_secret())).chain(plain)
     }
 
-    fn with(mut self, values: &[(&str, &str)]) -> Self {
+    fn with<'v>(mut self, values: impl IntoIterator<Item = (&'static str, Option<&'v str>)>) -> Self {
         for (name, value) in values {
-            self.set(name, value);
+            self.set(name, value.unwrap_or_default());
         }
         self
     }
+}
+
+/// A board without values and without rules.
+pub(super) fn no_board() -> Board {
+    let mut board = Board::default();
+    board.spec.rules.require_approval_for_done = false;
+    board
 }
 
 impl fmt::Debug for Variables {
@@ -175,11 +218,8 @@ fn flag(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-fn joined(items: &[String]) -> String {
-    items.join(", ")
-}
-
-/// `workingHours` and `working-hours` as `working_hours`; what is no letter or digit becomes `_`.
+/// The key in snake case: `workingHours` and `working-hours` become `working_hours`. `_` replaces each character that is not an
+/// ASCII letter or digit.
 fn snake_case(key: &str) -> String {
     let mut name = String::with_capacity(key.len());
     let mut after_lower = false;
@@ -196,13 +236,14 @@ fn snake_case(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::templates::test_support::gateway;
 
     fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
         variables.exposed().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     #[test]
-    fn every_variable_of_the_document_is_there_when_nothing_is_known() {
+    fn every_documented_variable_exists_without_values() {
         let variables = Variables::new(Role::Worker);
         for name in [
             "agent_name",
@@ -232,18 +273,18 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_told_by_two_flags() {
-        for (kind, lead, main) in
+    fn two_flags_show_the_role() {
+        for (role, lead, main) in
             [(Role::Worker, "false", "false"), (Role::Lead, "true", "false"), (Role::Main, "false", "true")]
         {
-            let variables = Variables::new(kind);
+            let variables = Variables::new(role);
             assert_eq!(value(&variables, "is_board_lead"), Some(lead));
             assert_eq!(value(&variables, "is_main_agent"), Some(main));
         }
     }
 
     #[test]
-    fn the_token_does_not_show_in_debug_however_it_was_set() {
+    fn debug_never_shows_the_token() {
         let mut variables = Variables::new(Role::Worker).with_token(&SecretString::from("s3cret-one"));
         assert!(!format!("{variables:?}").contains("s3cret"));
         variables.set("auth_token", "s3cret-two");
@@ -253,29 +294,37 @@ mod tests {
 
     #[test]
     fn a_list_is_joined_and_an_extra_key_becomes_a_variable() {
-        let identity = IdentityFacts {
-            role: "Engineer".to_owned(),
+        let identity = IdentityProfile {
+            role: Some("Engineer".to_owned()),
             expertise: vec!["Rust".to_owned(), "SQL".to_owned()],
             extra: [("onCall", "yes"), ("home-office", "no"), ("Role", "forged")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
-            ..IdentityFacts::default()
+            ..IdentityProfile::default()
         };
-        let variables = Variables::new(Role::Worker).with_identity(&identity);
+        let variables = Variables::new(Role::Worker).with_identity(&identity, Some("*"));
         assert_eq!(value(&variables, "identity_expertise"), Some("Rust, SQL"));
         assert_eq!(value(&variables, "identity_on_call"), Some("yes"));
         assert_eq!(value(&variables, "identity_home_office"), Some("no"));
         assert_eq!(value(&variables, "identity_role"), Some("Engineer"));
+        assert_eq!(value(&variables, "identity_emoji"), Some("*"));
     }
 
     #[test]
-    fn a_blank_value_counts_as_empty_and_a_base_url_loses_its_last_slash() {
-        let gateway = GatewayFacts {
-            base_url: "http://muster:8080/".to_owned(),
-            workspace_root: " \n".to_owned(),
-            ..GatewayFacts::default()
-        };
-        let variables = Variables::new(Role::Main).with_gateway(&gateway);
+    fn a_boards_name_is_its_display_name_on_one_line_or_else_its_objects_name() {
+        let mut board = Board::default();
+        board.metadata.name = Some("ops".to_owned());
+        for (display_name, name) in [(Some("Ops \n Team"), "Ops Team"), (Some(" "), "ops"), (None, "ops")] {
+            board.spec.display_name = display_name.map(str::to_owned);
+            let variables = Variables::new(Role::Worker).with_board(&board);
+            assert_eq!(value(&variables, "board_name"), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_blank_value_counts_as_empty_and_a_base_url_loses_its_trailing_slash() {
+        let gateway = gateway("http://muster:8080/", " \n");
+        let variables = Variables::new(Role::Main).with_gateway(&gateway, "");
         assert_eq!(value(&variables, "base_url"), Some("http://muster:8080"));
         assert_eq!(value(&variables, "workspace_root"), Some(""));
     }

@@ -225,15 +225,15 @@ pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, F
     let settings = ConnectionSettings {
         url: openclaw.url().parse()?,
         auth: Auth::Token(openclaw.token().into()),
-        identity: Arc::new(DeviceKey::generate()?),
+        device_key: Arc::new(DeviceKey::generate()?),
         device_token: None,
-        former: None,
+        previous: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),
     };
     let gateway = GatewayClient::open(settings, Arc::new(Network), Arc::new(()));
-    let mut link = gateway.link();
+    let mut link = gateway.connection();
     tokio::time::timeout(CONDITION_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
     Ok(gateway)
 }

@@ -212,7 +212,7 @@ async fn a_config_write_interrupted_by_a_kill_is_made_once(gateway: &mut OpenCla
         let after = BATCH_WINDOW + timing.next()?;
         let (entries, written) = (new_entries(10), subject.count("config.patch"));
         wanted.extend(entries.iter().map(|entry| entry.id.clone()));
-        let mut writes = subject.client.writes();
+        let mut writes = subject.client.config_writes();
         for entry in &entries {
             subject.client.submit(entry.clone());
         }

@@ -149,7 +149,7 @@ impl RealGateway {
         let mut left = ATTEMPTS;
         loop {
             let subject = self.subject().await?;
-            let mut link = subject.client.link();
+            let mut link = subject.client.connection();
             link.mark_unchanged();
             let outcome = run(test, &subject).await;
             self.table.record_facts(self.version, &subject);

@@ -89,7 +89,7 @@ impl Subject {
         let client = GatewayClient::open(settings.clone(), Arc::clone(&dial), Arc::clone(&counts) as Arc<dyn Meter>);
         // The heartbeats of other agents stay unchanged.
         client.claim_heartbeats(HeartbeatClaims::default());
-        let mut link = client.link();
+        let mut link = client.connection();
         tokio::time::timeout(STEP_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
         let subject = Self { client, counts, settings, dial, host };
         subject.until("the roster", |_| true).await?;
@@ -145,7 +145,7 @@ impl Subject {
                 })
         })
         .await
-        .map_err(|error| format!("{error}; {:?}", self.client.writes().borrow()))?;
+        .map_err(|error| format!("{error}; {:?}", self.client.config_writes().borrow()))?;
         // A new agent accepts files a moment after the roster shows it.
         for entry in entries {
             self.until_files(&entry.id).await?;
@@ -220,9 +220,9 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
     Ok(ConnectionSettings {
         url: url.parse()?,
         auth,
-        identity: Arc::new(DeviceKey::generate()?),
+        device_key: Arc::new(DeviceKey::generate()?),
         device_token: None,
-        former: None,
+        previous: None,
         trust: Trust::Platform,
         max_in_flight: 16,
         resync: Duration::from_mins(10),
@@ -232,7 +232,7 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
 /// The refusal of a real gateway to a client with this credential.
 pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
     let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
-    let mut link = client.link();
+    let mut link = client.connection();
     let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
     match &*tokio::time::timeout(STEP_TIMEOUT, refused).await?? {
         ConnectionState::Refused(refusal) => Ok(refusal.kind.clone()),

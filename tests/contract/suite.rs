@@ -80,7 +80,7 @@ pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_wr
     let written = gateway.count("config.patch");
     let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..new_entry() };
     gateway.client.submit(named.clone());
-    let mut writes = gateway.client.writes();
+    let mut writes = gateway.client.config_writes();
     let accepted = |writes: &ConfigWrites| writes.rewritten.contains_key(&named.id);
     let stored_so = |inventory: &Inventory| inventory.entry_state(&named) == EntryState::Current;
     // 2026.3.2 stores the model as it was sent.
@@ -326,7 +326,7 @@ async fn create(gateway: &Subject, id: &str, workspace: &str) -> Result<(), Call
 
 /// Waits until this run has ended and no other is active: the gateway may begin a heartbeat at any time.
 async fn run_ended(gateway: &Subject, id: &str, run: &str) -> Result<AgentActivity, Failure> {
-    let (mut runs, mut link) = (gateway.client.runs(), gateway.client.link());
+    let (mut runs, mut link) = (gateway.client.activity(), gateway.client.connection());
     link.mark_unchanged();
     let at_rest = |activity: &AgentActivity| activity.has_ended(run) && !activity.is_running();
     let ended = runs.wait_for(|runs| runs.of(id).is_some_and(at_rest));
@@ -362,7 +362,7 @@ pub(crate) async fn a_run_is_reported_at_its_start_and_its_end(gateway: &Subject
         gateway.client.resync().await;
     }
     // Sessions of 2026.3.2 show no runs (docs/gateway-facts.md).
-    let silent = matches!(&*gateway.client.link().borrow(), ConnectionState::Up(hello) if hello.protocol == 3);
+    let silent = matches!(&*gateway.client.connection().borrow(), ConnectionState::Up(hello) if hello.protocol == 3);
     if silent { Ok(()) } else { Err("the session does not show the end of the run".into()) }
 }
 

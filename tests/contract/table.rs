@@ -41,7 +41,7 @@ impl Table {
     pub(crate) fn record_facts(&self, version: &'static str, subject: &Subject) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = rows.facts.entry(version).or_default();
-        if let ConnectionState::Up(hello) = &*subject.client.link().borrow() {
+        if let ConnectionState::Up(hello) = &*subject.client.connection().borrow() {
             facts.announced.clone_from(&hello.server_version);
             facts.protocol = hello.protocol;
         }

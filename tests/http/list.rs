@@ -230,9 +230,9 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     let link = gateways.ensure(&key, "x", || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("secret".into()),
-        identity: Arc::new(DeviceKey::generate().unwrap()),
+        device_key: Arc::new(DeviceKey::generate().unwrap()),
         device_token: None,
-        former: None,
+        previous: None,
         trust: Trust::Platform,
         max_in_flight: 4,
         resync: Duration::from_mins(10),

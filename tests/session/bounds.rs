@@ -84,7 +84,7 @@ impl Dial for ScriptedGateway {
 /// The error of a connection to this gateway.
 async fn connection_error(gateway_script: &ScriptedGateway) -> String {
     let gateway = GatewayClient::open(settings(), Arc::new(gateway_script.clone()), Arc::new(()));
-    let mut link = gateway.link();
+    let mut link = gateway.connection();
     match &*link.wait_for(|link| matches!(link, ConnectionState::Down { .. })).await.unwrap() {
         ConnectionState::Down { error, .. } => error.to_string(),
         other => panic!("{other:?}"),
@@ -109,7 +109,7 @@ async fn the_connect_response_has_a_higher_limit() {
         Arc::new(ScriptedGateway::new([challenge(), hello_with(&nested_json(3 * MIB))])),
         Arc::new(()),
     );
-    gateway.link().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
+    gateway.connection().wait_for(|link| matches!(link, ConnectionState::Up(_))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,9 +26,9 @@ fn settings() -> ConnectionSettings {
     ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("the-shared-token".into()),
-        identity: Arc::new(DeviceKey::from_seed(&[7; 32])),
+        device_key: Arc::new(DeviceKey::from_seed(&[7; 32])),
         device_token: None,
-        former: None,
+        previous: None,
         trust: Trust::Platform,
         max_in_flight: 8,
         resync: Duration::from_mins(10),

@@ -53,7 +53,7 @@ impl GatewayHandle {
         let session_key = &desired.identity.session_key;
         let view =
             self.look(id, session_key).await.map_err(|e| ReconcileError::gateway("to look at its workspace", &e))?;
-        let runs = self.gateway.runs();
+        let runs = self.gateway.activity();
         let runs = runs.borrow();
         observed.connected_at = runs.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
         observed.activity = activity(runs.of(id), view.session.as_ref(), (runs.clock, now));
@@ -66,7 +66,7 @@ impl GatewayHandle {
         let id = desired.identity.agent_id.as_str();
         let row = inventory.agents.get(id);
         let visible = row.is_some_and(|row| row.in_roster);
-        let writes = self.gateway.writes();
+        let writes = self.gateway.config_writes();
         let writes = writes.borrow();
         let mut want = desired.entry.clone();
         want.rewritten.extend(writes.rewritten.get(id).into_iter().flatten().cloned());
@@ -95,7 +95,7 @@ impl GatewayHandle {
     /// What is known of an agent's workspace and session, as far as it still holds; the rest is asked for.
     async fn look(&self, id: &str, session_key: &str) -> Result<CachedWorkspace, CallError> {
         let heard = self.heard(id);
-        let activity = self.gateway.runs().borrow().of(id).cloned();
+        let activity = self.gateway.activity().borrow().of(id).cloned();
         let labelled = activity.as_ref().and_then(|activity| activity.labelled.clone());
         let unborn = self.unborn.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let known = self.views.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
@@ -134,7 +134,7 @@ impl GatewayHandle {
 
     /// Whether an agent runs at this moment, by what was heard.
     pub(crate) fn runs_now(&self, id: &str, now: Timestamp) -> bool {
-        let runs = self.gateway.runs();
+        let runs = self.gateway.activity();
         let runs = runs.borrow();
         let activity = Observed { activity: activity(runs.of(id), None, (runs.clock, now)), ..Observed::default() };
         Liveness::of(None, &AgentStatus::default(), Some(&activity)).running_until(now).is_some()
@@ -142,7 +142,7 @@ impl GatewayHandle {
 
     /// How much was heard of an agent's session. A gateway that tells of none has it read once for each connection.
     fn heard(&self, id: &str) -> EventEpoch {
-        let runs = self.gateway.runs();
+        let runs = self.gateway.activity();
         let runs = runs.borrow();
         let changes = runs.of(id).map_or(0, |activity| activity.session_changes);
         EventEpoch { epoch: runs.epoch, changes }
@@ -293,7 +293,7 @@ fn activity(
 
 /// Whether a session's run goes on by what was read, and nothing was heard of it.
 fn is_unheard(run: &Run, heard: Option<&model::AgentActivity>) -> bool {
-    run.ended_ms.is_none() && !heard.is_some_and(|heard| heard.knows(&run.id))
+    run.ended_ms.is_none() && !heard.is_some_and(|heard| heard.has_seen(&run.id))
 }
 
 fn is_refused(file: &ObservedFile) -> bool {

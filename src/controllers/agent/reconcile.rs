@@ -129,7 +129,7 @@ fn planned<S: Store>(
 /// a session that is to end is known by the time of its last change.
 fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &mut Work) {
     let status = work.agent.status.clone().unwrap_or_default();
-    let runs = gateway.client().runs();
+    let runs = gateway.client().activity();
     let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
     let mut kinds = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     let is_needed = kinds.any(|kind| desired.requests.due(kind).is_some())

@@ -253,7 +253,7 @@ pub async fn keep<S: Store>(
         Credential::Shared => {
             vec![(keys::LAST_GOOD_KEY, value), (keys::LAST_GOOD_KIND_KEY, kind), (keys::LAST_GOOD_URL_KEY, url)]
         }
-        Credential::Device | Credential::Former => Vec::new(),
+        Credential::Device | Credential::Previous => Vec::new(),
     };
     if let Some(issued) = &hello.device_token {
         wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));

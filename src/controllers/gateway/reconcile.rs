@@ -78,7 +78,7 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     if told && ctx.gateways.is_starting(key) {
         return Ok(Requeue::after(STARTUP_GRACE));
     }
-    let state = link.client().link().borrow().clone();
+    let state = link.client().connection().borrow().clone();
     if let model::ConnectionState::Up(hello) = &state {
         credentials::keep(&ctx.state.store, gateway, &credentials, hello).await?;
     }
@@ -117,9 +117,9 @@ async fn connect<S: Store>(
     let settings = ConnectionSettings {
         url,
         auth: credentials.auth.clone(),
-        identity: Arc::clone(&credentials.device.identity),
+        device_key: Arc::clone(&credentials.device.identity),
         device_token: credentials.device.token.clone(),
-        former: credentials.former.clone(),
+        previous: credentials.former.clone(),
         trust: credentials.trust.clone(),
         max_in_flight: gateway.spec.max_in_flight(),
         resync: gateway.spec.resync_interval(),
@@ -181,11 +181,11 @@ fn seen<S: Store>(
         SharedHeartbeatPlan::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
     };
     ObservedConnection {
-        link: client.link().borrow().clone(),
+        link: client.connection().borrow().clone(),
         shared: inventory.as_deref().map(look),
         inventory,
-        unread: client.unread().borrow().clone(),
-        writes: client.writes().borrow().clone(),
+        unread: client.read_failure().borrow().clone(),
+        writes: client.config_writes().borrow().clone(),
         device_id: None,
         cut_off: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
     }

@@ -192,7 +192,7 @@ fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdat
             "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by the token of its own device, with {}; put the Secret right",
             scopes.join(", ")
         ),
-        Credential::Former => format!(
+        Credential::Previous => format!(
             "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by what was in it before, with {}; give the gateway the new one, or put the Secret right",
             scopes.join(", ")
         ),

@@ -14,7 +14,7 @@ use crate::core::agent::binding::Binding;
 use crate::core::event::Event;
 use crate::core::gateway_ref::is_same_gateway;
 use crate::core::objects::Objects;
-use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MOST_KEPT};
+use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MAX_KEPT_HEARTBEATS};
 
 /// Most agents that one message names.
 const MOST_NAMED: usize = 10;
@@ -94,7 +94,7 @@ impl SharedHeartbeatPlan {
         }
         let advice = if self.claims.keep {
             format!(
-                "Muster keeps at most {MOST_KEPT}: give the entries of the others in the gateway's config a heartbeat block"
+                "Muster keeps at most {MAX_KEPT_HEARTBEATS}: give the entries of the others in the gateway's config a heartbeat block"
             )
         } else {
             "set spec.configPolicy.sharedHeartbeats to Keep, or give their entries in the gateway's config a heartbeat block"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::halving::Halving;
-use crate::openclaw::backoff::doubled;
+use crate::backoff::doubled;
 use crate::openclaw::model::{AgentEntry, WriteRefusal};
 
 /// Most entries in one patch: one of 60 took 5 to 7 s and one of 200 took 54 s, in which nothing else could be written
@@ -17,7 +17,7 @@ const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::f
 
 /// The pause after so many failures, from 1.
 pub(crate) fn pause(failures: u32) -> Duration {
-    doubled(AFTER_FAILURE, failures)
+    doubled(AFTER_FAILURE.0, AFTER_FAILURE.1, failures)
 }
 
 /// What is known of one entry.

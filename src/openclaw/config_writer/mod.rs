@@ -1,8 +1,10 @@
 //! The one writer of a gateway's config: entries that wait go out together in one `config.patch`.
 //!
-//! `batch_window`: how long a write waits for further entries. `entry_queue`, `halving`: what goes out together. `config_patch`: the
-//! patch itself. `taken`: what became of an entry. `writer_state`: the states between two writes. `shared_blocks`: the heartbeats of agents that Muster did not make. `write_guard`: a limit for repeated writes.
-//! `write_lock`: one write at a time. `writer`: the task.
+//! - `writer`: the task, and `writer_state`: its states between two writes;
+//! - `entry_queue` and `halving`: which entries go out together, `batch_window`: how long a patch waits for them;
+//! - `config_patch`: the composition of a patch, `shared_blocks`: the part of it that keeps the heartbeats of other agents;
+//! - `taken`: the effect of a patch on each entry;
+//! - `write_guard`: a limit for identical writes, `write_lock`: one write at a time.
 
 pub(crate) mod batch_window;
 pub(crate) mod config_patch;

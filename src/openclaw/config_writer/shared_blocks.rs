@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::openclaw::backoff::doubled;
+use crate::backoff::doubled;
 use crate::openclaw::model::{AgentEntry, HeartbeatClaims, Inventory};
 
 /// How long to wait between two patches of such blocks alone; doubled each time, up to the second. A gateway that takes them
@@ -60,7 +60,7 @@ impl SharedBlocks {
     pub(crate) fn sent(&mut self, alone: bool) {
         if alone {
             self.sent = self.sent.saturating_add(1);
-            self.not_before = Some(Instant::now() + doubled(ALONE, self.sent));
+            self.not_before = Some(Instant::now() + doubled(ALONE.0, ALONE.1, self.sent));
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::openclaw::limits::FREE;
+use crate::openclaw::limits::IDENTICAL_WRITE_BURST;
 
 /// The time in which it may be made once more after that.
 pub(crate) const PACE: Duration = Duration::from_mins(5);
@@ -31,8 +31,8 @@ impl Write {
 /// The writes that were made lately.
 ///
 /// # Guarantees
-/// The same write is made at most [`FREE`] times at once, and once in [`PACE`] after that. A write that was not made for
-/// `FREE * PACE` is forgotten.
+/// The same write is made at most [`IDENTICAL_WRITE_BURST`] times at once, and once in [`PACE`] after that. A write that was not
+/// made for `IDENTICAL_WRITE_BURST * PACE` is forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct WriteGuard {
     /// When the allowance of a write is whole again.
@@ -42,7 +42,7 @@ pub(crate) struct WriteGuard {
 impl WriteGuard {
     /// When this write may be made; `None` when it may be made now.
     pub(crate) fn held_back(&self, write: Write, now: Instant) -> Option<Instant> {
-        let allowance = PACE * (FREE - 1);
+        let allowance = PACE * (IDENTICAL_WRITE_BURST - 1);
         self.whole.get(&write).filter(|whole| **whole > now + allowance).map(|whole| *whole - allowance)
     }
 
@@ -71,13 +71,13 @@ mod tests {
                 made += 1;
             }
         }
-        assert_eq!(made, FREE + 11, "five at once and one in five minutes of the hour");
+        assert_eq!(made, IDENTICAL_WRITE_BURST + 11, "five at once and one in five minutes of the hour");
     }
 
     #[test]
     fn a_write_that_is_held_back_is_held_back_until_it_may_be_made() {
         let (mut guard, write, now) = (WriteGuard::default(), Write::of("a"), Instant::now());
-        for _ in 0..FREE {
+        for _ in 0..IDENTICAL_WRITE_BURST {
             assert_eq!(guard.held_back(write, now), None);
             guard.made(write, now);
         }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn two_writes_by_turns_are_both_counted_and_others_are_free() {
         let (mut guard, now) = (WriteGuard::default(), Instant::now());
-        for _ in 0..FREE {
+        for _ in 0..IDENTICAL_WRITE_BURST {
             guard.made(Write::of("a"), now);
             guard.made(Write::of("b"), now);
         }

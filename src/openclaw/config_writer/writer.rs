@@ -22,7 +22,7 @@ use super::taken::{SentEntry, Taken};
 use super::write_guard::{Write, WriteGuard};
 use super::write_lock::WriteLock;
 use super::writer_state::WriterState;
-use crate::openclaw::channel::{CONFIG_WRITE, Change, Requester, resync};
+use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
 use crate::openclaw::model::{
     AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
 };
@@ -43,7 +43,7 @@ pub(crate) struct ConfigWriter {
     pub(crate) requester: Requester,
     pub(crate) commands: mpsc::UnboundedReceiver<WriteCommand>,
     pub(crate) inventory: watch::Receiver<Option<Arc<Inventory>>>,
-    pub(crate) wanted: mpsc::UnboundedSender<oneshot::Sender<bool>>,
+    pub(crate) resync_requests: mpsc::UnboundedSender<oneshot::Sender<bool>>,
     pub(crate) writes: watch::Sender<Arc<ConfigWrites>>,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) lock: Arc<WriteLock>,
@@ -173,11 +173,11 @@ impl ConfigWriter {
         self.window.send();
         self.parts.shared.sent(patch.ids.is_empty());
         let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
-        let result = self.requester.call("config.patch", params, CONFIG_WRITE).await;
+        let result = self.requester.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
         // The answer has the whole config: it is not kept while the config is read again.
         let result = result.map(|answer| answer.peek().is_some_and(|PatchAnswer { noop }| noop));
         // The config is read again whatever the answer was, and before the next holder of the lock looks at it.
-        let is_read = resync(&self.wanted).await;
+        let is_read = resync(&self.resync_requests).await;
         drop(guard);
         // Of entries that are refused together the others are sent again beside fewer.
         let alone = writes.len() == 1;

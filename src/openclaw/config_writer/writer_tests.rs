@@ -66,7 +66,7 @@ struct Rig {
     commands: mpsc::UnboundedSender<WriteCommand>,
     writes: watch::Receiver<Arc<ConfigWrites>>,
     patches: Arc<Mutex<Vec<(Instant, usize)>>>,
-    arrivals: ExpectedEntries,
+    expected: ExpectedEntries,
 }
 
 fn inventory(roster: RosterShape) -> Inventory {
@@ -111,19 +111,19 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
     let (calls, mut called) = mpsc::channel::<Call>(8);
     let (commands, commands_rx) = mpsc::unbounded_channel();
     let (have, inventory_rx) = watch::channel(Some(Arc::new(inventory(roster))));
-    let (wanted, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
+    let (resync_requests, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
     let (writes, writes_rx) = watch::channel(Arc::new(ConfigWrites::default()));
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
-    let arrivals = ExpectedEntries::default();
+    let expected = ExpectedEntries::default();
     let task = ConfigWriter {
         requester: Requester { calls, meter: Arc::new(()) },
         commands: commands_rx,
         inventory: inventory_rx,
-        wanted,
+        resync_requests,
         writes,
         changes: broadcast::channel(64).0,
         lock: Arc::default(),
-        window: arrivals.gathering(),
+        window: expected.window(),
         parts: WriterParts::default(),
     };
     tokio::spawn(task.run());
@@ -153,7 +153,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
             }
         }
     });
-    Rig { commands, writes: writes_rx, patches, arrivals }
+    Rig { commands, writes: writes_rx, patches, expected }
 }
 
 impl Rig {
@@ -332,7 +332,7 @@ async fn nobody_is_kept_back_for_ever_by_those_who_come_later_or_when_a_patch_is
 #[tokio::test(start_paused = true)]
 async fn who_is_on_the_way_is_waited_for_however_long_the_pause_but_not_for_ever() {
     let rig = rig(RosterShape::Entries, Gateway::Keeps);
-    let (began, slow, lost) = (Instant::now(), rig.arrivals.one(), rig.arrivals.one());
+    let (began, slow, lost) = (Instant::now(), rig.expected.expect(), rig.expected.expect());
     rig.submit(0);
     for _ in 0..4 {
         pass(Duration::from_secs(1)).await;

@@ -1,18 +1,18 @@
-//! Which credential a connection presents: the shared one, or, when the gateway does not take that, another that it may take.
+//! The choice of the credential that a connection presents: the shared credential, or a fallback after the gateway refused it.
 
 use secrecy::SecretString;
 
 use crate::openclaw::model::{Credential, Refusal, RefusalKind};
-use crate::openclaw::settings::{Auth, ConnectionSettings, Presented};
+use crate::openclaw::settings::{Auth, ConnectionSettings, PresentedCredential};
 
-/// What the next connection presents, and what was learned from those before.
+/// The credential of the next connection, and the results of the previous connections.
 #[derive(Debug)]
 pub(crate) struct CredentialFallback {
     next: Credential,
     shared: Auth,
     device_token: Option<SecretString>,
-    former: Option<Auth>,
-    /// Why the shared credential was refused.
+    previous: Option<Auth>,
+    /// The refusal of the shared credential.
     refusal: Option<Refusal>,
 }
 
@@ -22,24 +22,24 @@ impl CredentialFallback {
             next: Credential::Shared,
             shared: settings.auth.clone(),
             device_token: settings.device_token.clone(),
-            former: settings.former.clone(),
+            previous: settings.previous.clone(),
             refusal: None,
         }
     }
 
-    /// What the next connection presents.
-    pub(crate) fn presented(&self) -> Presented {
-        match (self.next, &self.device_token, &self.former) {
-            (Credential::Device, Some(token), _) => Presented::Device(token.clone()),
-            (Credential::Former, _, Some(former)) => Presented::Shared(former.clone()),
-            (Credential::Shared | Credential::Device | Credential::Former, _, _) => {
-                Presented::Shared(self.shared.clone())
+    /// The credential of the next connection.
+    pub(crate) fn presented(&self) -> PresentedCredential {
+        match (self.next, &self.device_token, &self.previous) {
+            (Credential::Device, Some(token), _) => PresentedCredential::Device(token.clone()),
+            (Credential::Previous, _, Some(previous)) => PresentedCredential::Shared(previous.clone()),
+            (Credential::Shared | Credential::Device | Credential::Previous, _, _) => {
+                PresentedCredential::Shared(self.shared.clone())
             }
         }
     }
 
-    /// The gateway let the client in; by what. The shared credential is tried first again the next time, since somebody may
-    /// have put it right.
+    /// Records that the gateway accepted the client, and returns the accepted credential. The next connection starts with the
+    /// shared credential, which a person may have corrected.
     pub(crate) fn accepted(&mut self, issued: Option<&SecretString>) -> Credential {
         if let Some(issued) = issued {
             self.device_token = Some(issued.clone());
@@ -48,15 +48,15 @@ impl CredentialFallback {
         std::mem::take(&mut self.next)
     }
 
-    /// The gateway did not let the client in. What that comes to; `None` when another credential is to be tried at once.
+    /// Records a refusal. Returns the refusal to report; `None` when the next connection presents another credential at once.
     pub(crate) fn refused(&mut self, refusal: Refusal) -> Option<Refusal> {
-        let tried = std::mem::take(&mut self.next);
-        if tried == Credential::Device && refusal.kind == RefusalKind::DeviceRejected {
+        let refused = std::mem::take(&mut self.next);
+        if refused == Credential::Device && refusal.kind == RefusalKind::DeviceRejected {
             self.device_token = None;
         }
-        // What a person can put right is the shared credential.
+        // The report names the refusal of the shared credential, which a person can correct.
         let first = self.refusal.take().unwrap_or(refusal);
-        match self.other(tried, &first.kind) {
+        match self.next_after(refused, &first.kind) {
             Some(other) => {
                 self.next = other;
                 self.refusal = Some(first);
@@ -66,16 +66,17 @@ impl CredentialFallback {
         }
     }
 
-    /// What is tried after a credential was refused, where the shared one was refused so. Too many wrong credentials close the
-    /// way for shared ones, and not for the tokens of devices (read in the source of 2026.9.6).
-    fn other(&self, tried: Credential, why: &RefusalKind) -> Option<Credential> {
-        let (bad, limited) = (*why == RefusalKind::BadCredentials, matches!(why, RefusalKind::RateLimited { .. }));
+    /// The credential after `refused`, given the refusal of the shared credential. The rate limit of wrong credentials blocks
+    /// shared credentials and not device tokens (source of 2026.9.6, `docs/gateway-facts.md#refused-connections`).
+    fn next_after(&self, refused: Credential, shared: &RefusalKind) -> Option<Credential> {
+        let (bad, limited) =
+            (*shared == RefusalKind::BadCredentials, matches!(shared, RefusalKind::RateLimited { .. }));
         let device = self.device_token.is_some().then_some(Credential::Device).filter(|_| bad || limited);
-        let former = self.former.is_some().then_some(Credential::Former).filter(|_| bad);
-        match tried {
-            Credential::Shared => device.or(former),
-            Credential::Device => former,
-            Credential::Former => None,
+        let previous = self.previous.is_some().then_some(Credential::Previous).filter(|_| bad);
+        match refused {
+            Credential::Shared => device.or(previous),
+            Credential::Device => previous,
+            Credential::Previous => None,
         }
     }
 }
@@ -88,21 +89,20 @@ mod tests {
 
     use super::*;
 
-    fn login(device_token: Option<&str>, former: Option<&str>) -> CredentialFallback {
+    fn fallback(device_token: Option<&str>, previous: Option<&str>) -> CredentialFallback {
         CredentialFallback {
             next: Credential::Shared,
             shared: Auth::Token("shared".into()),
             device_token: device_token.map(SecretString::from),
-            former: former.map(|former| Auth::Token(former.into())),
+            previous: previous.map(|previous| Auth::Token(previous.into())),
             refusal: None,
         }
     }
 
-    fn presented(login: &CredentialFallback) -> String {
-        match login.presented() {
-            Presented::Shared(Auth::Token(secret) | Auth::Password(secret)) | Presented::Device(secret) => {
-                secret.expose_secret().to_owned()
-            }
+    fn presented(fallback: &CredentialFallback) -> String {
+        match fallback.presented() {
+            PresentedCredential::Shared(Auth::Token(secret) | Auth::Password(secret))
+            | PresentedCredential::Device(secret) => secret.expose_secret().to_owned(),
         }
     }
 
@@ -111,61 +111,61 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_has_a_token_presents_it_when_the_shared_credential_is_refused() {
-        let mut login = login(Some("device"), Some("former"));
-        assert_eq!(presented(&login), "shared", "the shared one comes first");
-        assert_eq!(login.refused(refusal(RefusalKind::BadCredentials)), None);
-        assert_eq!(presented(&login), "device");
-        assert_eq!(login.accepted(None), Credential::Device);
-        assert_eq!(presented(&login), "shared", "and first again the next time");
+    fn after_a_refusal_of_the_shared_credential_the_device_token_is_presented() {
+        let mut fallback = fallback(Some("device"), Some("previous"));
+        assert_eq!(presented(&fallback), "shared", "the shared credential comes first");
+        assert_eq!(fallback.refused(refusal(RefusalKind::BadCredentials)), None);
+        assert_eq!(presented(&fallback), "device");
+        assert_eq!(fallback.accepted(None), Credential::Device);
+        assert_eq!(presented(&fallback), "shared", "the next connection starts with the shared credential");
     }
 
     #[test]
-    fn what_worked_last_is_presented_when_nothing_else_is_taken() {
-        let mut login = login(Some("device"), Some("former"));
-        assert_eq!(login.refused(refusal(RefusalKind::BadCredentials)), None);
-        assert_eq!(login.refused(refusal(RefusalKind::DeviceRejected)), None);
-        assert_eq!(presented(&login), "former");
-        assert_eq!(login.accepted(None), Credential::Former);
-        assert_eq!(presented(&login), "shared");
+    fn after_a_refusal_of_both_the_previous_credential_is_presented() {
+        let mut fallback = fallback(Some("device"), Some("previous"));
+        assert_eq!(fallback.refused(refusal(RefusalKind::BadCredentials)), None);
+        assert_eq!(fallback.refused(refusal(RefusalKind::DeviceRejected)), None);
+        assert_eq!(presented(&fallback), "previous");
+        assert_eq!(fallback.accepted(None), Credential::Previous);
+        assert_eq!(presented(&fallback), "shared");
     }
 
     #[test]
-    fn where_shared_credentials_are_limited_only_the_devices_token_is_tried() {
+    fn under_a_rate_limit_only_the_device_token_is_presented() {
         let limited = refusal(RefusalKind::RateLimited { retry_after: Some(Duration::from_mins(5)) });
-        let mut both = login(Some("device"), Some("former"));
+        let mut both = fallback(Some("device"), Some("previous"));
         assert_eq!(both.refused(limited.clone()), None);
         assert_eq!(presented(&both), "device");
         assert_eq!(
             both.refused(refusal(RefusalKind::Other)),
             Some(limited.clone()),
-            "what the gateway asks for is kept to"
+            "the wait of the rate limit is reported"
         );
-        assert_eq!(login(None, Some("former")).refused(limited.clone()), Some(limited));
+        assert_eq!(fallback(None, Some("previous")).refused(limited.clone()), Some(limited));
     }
 
     #[test]
-    fn without_another_credential_and_for_other_refusals_there_is_nothing_else_to_try() {
+    fn without_a_fallback_and_for_other_refusals_the_refusal_is_reported() {
         let bad = refusal(RefusalKind::BadCredentials);
-        assert_eq!(login(None, None).refused(bad.clone()), Some(bad));
+        assert_eq!(fallback(None, None).refused(bad.clone()), Some(bad));
         let other = refusal(RefusalKind::DeviceRejected);
-        assert_eq!(login(Some("device"), Some("former")).refused(other.clone()), Some(other));
+        assert_eq!(fallback(Some("device"), Some("previous")).refused(other.clone()), Some(other));
     }
 
     #[test]
-    fn when_all_are_refused_the_shared_one_is_told_and_the_tokens_end_is_remembered() {
-        let mut login = login(Some("device"), None);
+    fn after_a_refusal_of_all_the_shared_credential_is_reported_and_the_token_is_dropped() {
+        let mut fallback = fallback(Some("device"), None);
         let bad = refusal(RefusalKind::BadCredentials);
-        assert_eq!(login.refused(bad.clone()), None);
-        assert_eq!(login.refused(refusal(RefusalKind::DeviceRejected)), Some(bad.clone()));
-        assert_eq!(login.refused(bad.clone()), Some(bad), "it is not presented again");
+        assert_eq!(fallback.refused(bad.clone()), None);
+        assert_eq!(fallback.refused(refusal(RefusalKind::DeviceRejected)), Some(bad.clone()));
+        assert_eq!(fallback.refused(bad.clone()), Some(bad), "the dropped token is not presented again");
     }
 
     #[test]
-    fn a_token_that_is_issued_replaces_the_one_before() {
-        let mut login = login(None, None);
-        assert_eq!(login.accepted(Some(&"new".into())), Credential::Shared);
-        assert_eq!(login.refused(refusal(RefusalKind::BadCredentials)), None);
-        assert_eq!(presented(&login), "new");
+    fn an_issued_token_replaces_the_stored_token() {
+        let mut fallback = fallback(None, None);
+        assert_eq!(fallback.accepted(Some(&"new".into())), Credential::Shared);
+        assert_eq!(fallback.refused(refusal(RefusalKind::BadCredentials)), None);
+        assert_eq!(presented(&fallback), "new");
     }
 }

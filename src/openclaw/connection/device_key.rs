@@ -1,4 +1,4 @@
-//! The device identity: an Ed25519 key by which a gateway knows this client again.
+//! The device key: an Ed25519 key that identifies this client to a gateway.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use crate::hash::sha256_hex;
 
-/// A device identity.
+/// The Ed25519 key of a device, and the device id that follows from it (`docs/gateway-facts.md#devices-and-pairing`).
 pub struct DeviceKey {
     key: SigningKey,
     device_id: String,
@@ -14,11 +14,12 @@ pub struct DeviceKey {
 
 impl std::fmt::Debug for DeviceKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("device_id", &self.device_id).finish_non_exhaustive()
+        f.debug_struct("DeviceKey").field("device_id", &self.device_id).finish_non_exhaustive()
     }
 }
 
-/// What a device signs when it connects (payload version 3, accepted by all measured versions that pair).
+/// The claim that a device signs in `connect`: payload version 3, which all versions that pair accept
+/// (`docs/gateway-facts.md#devices-and-pairing`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectClaim<'a> {
     pub(crate) client_id: &'a str,
@@ -32,17 +33,17 @@ pub(crate) struct ConnectClaim<'a> {
 }
 
 impl DeviceKey {
-    /// A new identity.
+    /// Generates a key.
     ///
     /// # Errors
-    /// The system gives no randomness.
+    /// The system has no random source.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut seed = [0_u8; 32];
         getrandom::fill(&mut seed)?;
         Ok(Self::from_seed(&seed))
     }
 
-    /// The identity that was generated with this seed.
+    /// The key with this seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
@@ -50,7 +51,7 @@ impl DeviceKey {
         Self { key, device_id }
     }
 
-    /// The seed. Whoever has it is this device.
+    /// The seed, which is the secret of the key.
     #[must_use]
     pub fn seed(&self) -> [u8; 32] {
         self.key.to_bytes()
@@ -62,7 +63,7 @@ impl DeviceKey {
         &self.device_id
     }
 
-    /// The public key, base64url without padding.
+    /// The public key in base64url without padding.
     #[must_use]
     pub fn public_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes())
@@ -85,16 +86,16 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_device() {
-        let identity = DeviceKey::generate().unwrap();
-        let again = DeviceKey::from_seed(&identity.seed());
-        assert_eq!(identity.device_id(), again.device_id());
-        assert_eq!(identity.public_key(), again.public_key());
-        assert_eq!(identity.device_id().len(), 64);
+        let key = DeviceKey::generate().unwrap();
+        let restored = DeviceKey::from_seed(&key.seed());
+        assert_eq!(key.device_id(), restored.device_id());
+        assert_eq!(key.public_key(), restored.public_key());
+        assert_eq!(key.device_id().len(), 64);
     }
 
     #[test]
-    fn a_debug_print_does_not_show_the_key() {
-        let identity = DeviceKey::from_seed(&[7; 32]);
-        assert!(!format!("{identity:?}").contains("7, 7"));
+    fn debug_does_not_show_the_key() {
+        let key = DeviceKey::from_seed(&[7; 32]);
+        assert!(!format!("{key:?}").contains("7, 7"));
     }
 }

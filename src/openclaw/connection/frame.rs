@@ -1,4 +1,4 @@
-//! The frames of the protocol: requests out; responses and events in.
+//! The frames of the gateway's protocol: requests, responses and events.
 
 use std::borrow::Cow;
 
@@ -8,19 +8,20 @@ use serde_json::value::RawValue;
 
 use crate::openclaw::model::error::ErrorShape;
 
-/// A frame from the gateway, its payload unread.
+/// A frame from the gateway, with its payload as raw JSON.
 #[derive(Debug)]
 pub(crate) enum Incoming<'a> {
     /// The answer to a request.
     Response { id: String, result: Result<&'a RawValue, ErrorShape> },
-    /// An event; numbered per connection, some (ticks) not at all.
+    /// An event. `seq` counts the events of a connection; ticks have no `seq` (`docs/gateway-facts.md#events`).
     Event { name: Cow<'a, str>, payload: &'a RawValue, seq: Option<u64> },
     /// A frame of a kind that this client does not know.
     Unknown,
 }
 
+/// A frame from the gateway with the fields of all kinds.
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawFrame<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Cow<'a, str>,
     #[serde(default)]
@@ -37,9 +38,9 @@ struct Raw<'a> {
     seq: Option<u64>,
 }
 
-/// Reads a frame.
+/// Parses a frame.
 pub(crate) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
-    let raw: Raw<'_> = serde_json::from_str(text)?;
+    let raw: RawFrame<'_> = serde_json::from_str(text)?;
     let payload = raw.payload.unwrap_or(RawValue::NULL);
     Ok(match (raw.kind.as_ref(), raw.id, raw.event) {
         ("res", Some(id), _) if raw.ok => Incoming::Response { id, result: Ok(payload) },
@@ -49,6 +50,7 @@ pub(crate) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
     })
 }
 
+/// A request to the gateway.
 #[derive(Serialize)]
 struct Request<'a> {
     #[serde(rename = "type")]
@@ -58,9 +60,9 @@ struct Request<'a> {
     params: &'a Value,
 }
 
-/// Writes a request.
+/// The text of a request.
 pub(crate) fn request(id: &str, method: &str, params: &Value) -> String {
     let frame = Request { kind: "req", id, method, params };
-    // A Value and three strings always serialize.
+    // The serialization of a Value and three strings cannot fail.
     serde_json::to_string(&frame).unwrap_or_default()
 }

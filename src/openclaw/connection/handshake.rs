@@ -1,21 +1,27 @@
-//! The `connect` request: how the client introduces itself.
+//! The `connect` request.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::device_key::ConnectClaim;
-use crate::openclaw::settings::{Auth, ConnectionSettings, Presented};
+use crate::openclaw::settings::{Auth, ConnectionSettings, PresentedCredential};
 
-/// The lowest and the highest protocol version that are offered.
+/// The lowest and the highest protocol version that Muster offers (`docs/gateway-facts.md#versions`).
 const PROTOCOLS: (u32, u32) = (3, 4);
 const CLIENT_ID: &str = "gateway-client";
 const CLIENT_MODE: &str = "backend";
 const ROLE: &str = "operator";
 const PLATFORM: &str = "linux";
-/// Reading, waking, and all that changes agents. `operator.admin` implies the others on every measured version.
+/// The scopes for reads, messages and changes of agents. `operator.admin` implies the others (`docs/gateway-facts.md#scopes`).
 const SCOPES: [&str; 3] = ["operator.read", "operator.write", "operator.admin"];
-/// The parameters of `connect`, with this credential.
-pub(crate) fn connect(settings: &ConnectionSettings, presented: &Presented, nonce: &str, challenge_ms: i64) -> Value {
+
+/// The parameters of `connect` with this credential.
+pub(crate) fn connect(
+    settings: &ConnectionSettings,
+    presented: &PresentedCredential,
+    nonce: &str,
+    challenge_ms: i64,
+) -> Value {
     let (auth, token) = auth(presented);
     let claim = ConnectClaim {
         client_id: CLIENT_ID,
@@ -36,21 +42,23 @@ pub(crate) fn connect(settings: &ConnectionSettings, presented: &Presented, nonc
         "auth": auth,
         "caps": [],
         "device": {
-            "id": settings.identity.device_id(),
-            "publicKey": settings.identity.public_key(),
-            "signature": settings.identity.sign(&claim),
+            "id": settings.device_key.device_id(),
+            "publicKey": settings.device_key.public_key(),
+            "signature": settings.device_key.sign(&claim),
             "signedAt": challenge_ms,
             "nonce": nonce,
         },
     })
 }
 
-/// The credential as the gateway takes it, and the token that the device signs with it.
-fn auth(presented: &Presented) -> (Value, String) {
+/// The field `auth` of `connect`, and the token in the signed claim.
+fn auth(presented: &PresentedCredential) -> (Value, String) {
     let signed = |secret: &SecretString| secret.expose_secret().to_owned();
     match presented {
-        Presented::Device(token) => (json!({ "deviceToken": token.expose_secret() }), signed(token)),
-        Presented::Shared(Auth::Token(token)) => (json!({ "token": token.expose_secret() }), signed(token)),
-        Presented::Shared(Auth::Password(password)) => (json!({ "password": password.expose_secret() }), String::new()),
+        PresentedCredential::Device(token) => (json!({ "deviceToken": token.expose_secret() }), signed(token)),
+        PresentedCredential::Shared(Auth::Token(token)) => (json!({ "token": token.expose_secret() }), signed(token)),
+        PresentedCredential::Shared(Auth::Password(password)) => {
+            (json!({ "password": password.expose_secret() }), String::new())
+        }
     }
 }

@@ -1,12 +1,12 @@
-//! The stream below the WebSocket: it looks at the head of each frame before the frame is read, so that what is too long is not
-//! read at all, and what is long waits until there is memory for it.
+//! The stream below the WebSocket. The stream checks the header of each frame before it reads the payload: it refuses a message
+//! that is too long, and delays a long message until the budget of all connections has room.
 //!
-//! The WebSocket has bounds of its own, which are the same from the first frame to the last and know nothing of other
-//! connections. Only one frame is passed on at a time: whatever the WebSocket has read ahead is of the message under way.
+//! The WebSocket's own bounds do not depend on the stage of the connection and do not include other connections. The stream
+//! forwards one frame per read, so that the bytes in the WebSocket's read buffer belong to the current message.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -16,100 +16,107 @@ use tokio_util::sync::PollSemaphore;
 
 use crate::openclaw::limits::{self, Stage};
 
-/// The bytes of a message in the budget of all connections, until it is dropped.
+/// The share of a message in the budget of all connections. Dropping the charge returns the share.
 pub(crate) type Charge = OwnedSemaphorePermit;
 
-/// A bound, or a rule of the upgrade, that a gateway does not keep to.
+/// The budget of all connections of this process: [`limits::MESSAGE_BUDGET`] bytes.
+pub(crate) fn shared_budget() -> Arc<Semaphore> {
+    static BUDGET: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(limits::MESSAGE_BUDGET)));
+    Arc::clone(&BUDGET)
+}
+
+/// A bound, or a rule of the WebSocket upgrade, that a gateway violates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Exceeded {
+pub(crate) enum Violation {
     /// A message is too long.
     #[error("the gateway sent a message of {size} bytes, and {stage} Muster reads at most {} bytes", stage.longest())]
     Length { size: u64, stage: Stage },
-    /// A ping, a pong or a close frame is longer than WebSocket allows.
+    /// A ping, pong or close frame is longer than WebSocket allows.
     #[error("the gateway sent a control frame of {0} bytes, and WebSocket allows {limit} bytes", limit = limits::CONTROL_FRAME)]
     Control(u64),
-    /// A message takes too long.
-    #[error("a message of the gateway was not read within {} s", limits::MESSAGE_TIME.as_secs())]
+    /// A message did not arrive in time.
+    #[error("a message of the gateway was not read within {} s", limits::MESSAGE_TIMEOUT.as_secs())]
     Time,
-    /// There was no memory for a message.
+    /// The budget had no room for a message.
     #[error(
-        "a message of {size} bytes waited for {} s until those of all gateways together have less than {} bytes",
-        limits::MESSAGE_TIME.as_secs(),
-        limits::BUDGET
+        "a message of {size} bytes waited for {} s, and the messages of all gateways still take the {} bytes that Muster allows",
+        limits::MESSAGE_TIMEOUT.as_secs(),
+        limits::MESSAGE_BUDGET
     )]
     Budget { size: u64 },
-    /// What answers the upgrade does not speak HTTP.
+    /// The answer to the upgrade is not HTTP.
     #[error(
-        "the answer to the WebSocket upgrade is not HTTP; the address may be that of another server, or one with TLS"
+        "the answer to the WebSocket upgrade is not HTTP; the address may belong to another server, or to a server with TLS"
     )]
     NotHttp,
-    /// A line of the answer to the upgrade ends with a line feed alone. The WebSocket would take that as the end of a line, and
-    /// could find the end of the answer where this stream does not see it.
+    /// A line of the answer to the upgrade ends with a line feed alone. The WebSocket accepts such a line end, and could find
+    /// the end of the answer at another byte than this stream.
     #[error("a line in the answer to the WebSocket upgrade ends without a carriage return, which HTTP requires")]
     LineEnd,
 }
 
-impl From<Exceeded> for io::Error {
-    fn from(exceeded: Exceeded) -> Self {
-        Self::other(exceeded)
+impl From<Violation> for io::Error {
+    fn from(violation: Violation) -> Self {
+        Self::other(violation)
     }
 }
 
-/// Where in what the gateway sends the stream is.
+/// The position of the stream in the gateway's bytes.
 #[derive(Clone, Copy, Debug)]
-enum At {
+enum ReadState {
     /// Before the answer to the upgrade.
-    Start,
-    /// In the answer to the upgrade, with so many bytes of the blank line at its end seen.
+    BeforeUpgrade,
+    /// In the answer to the upgrade. The number counts the bytes of the final blank line that have been read.
     Upgrade(usize),
-    /// In the head of a frame.
-    Head(Head),
-    /// Before a frame's payload, which waits for its part of the budget.
-    Budget(Head, Frame),
-    /// Passing on the head, from this byte.
-    Passing(Head, usize, Frame),
-    /// In the payload, with so many bytes left.
-    Payload(u64, Frame),
+    /// In the header of a frame.
+    Header(HeaderBytes),
+    /// Before the payload of a frame, while the message waits for its share of the budget.
+    AwaitingBudget(HeaderBytes, Header),
+    /// Forwarding the header, from this byte.
+    ForwardingHeader(HeaderBytes, usize, Header),
+    /// In the payload, with this number of bytes left.
+    Payload(u64, Header),
 }
 
-/// A frame's head, as far as it was read.
+/// The header of a frame, as far as it has been read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Head {
+struct HeaderBytes {
     bytes: [u8; 14],
     len: usize,
 }
 
-/// What a head says.
+/// The header of a WebSocket frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
+struct Header {
+    /// The length of the payload, in bytes.
     size: u64,
-    /// Whether it is part of a message, and not a ping, a pong or the end.
-    data: bool,
-    last: bool,
+    /// Whether the frame is part of a message, and not a ping, pong or close frame.
+    is_data: bool,
+    is_last: bool,
 }
 
-impl Head {
-    /// How many bytes are missing.
+impl HeaderBytes {
+    /// The number of bytes that are missing. The first two bytes decide the length of the header.
     fn missing(&self) -> usize {
-        let wanted = match self.bytes[1] & 0x7f {
+        let unmasked = match self.bytes[1] & 0x7f {
             _ if self.len < 2 => 2,
             126 => 4,
             127 => 10,
             _ => 2,
         };
-        // A gateway masks nothing. One that does is refused by the WebSocket.
+        // The WebSocket refuses a masked frame of a gateway.
         let mask = if self.len >= 2 && self.bytes[1] & 0x80 != 0 { 4 } else { 0 };
-        wanted + mask - self.len
+        unmasked + mask - self.len
     }
 
-    fn frame(&self) -> Frame {
-        let long = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    fn parse(&self) -> Header {
+        let big_endian = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         let size = match self.bytes[1] & 0x7f {
-            126 => long(&self.bytes[2..4]),
-            127 => long(&self.bytes[2..10]),
+            126 => big_endian(&self.bytes[2..4]),
+            127 => big_endian(&self.bytes[2..10]),
             short => u64::from(short),
         };
-        Frame { size, data: self.bytes[0] & 0x08 == 0, last: self.bytes[0] & 0x80 != 0 }
+        Header { size, is_data: self.bytes[0] & 0x08 == 0, is_last: self.bytes[0] & 0x80 != 0 }
     }
 }
 
@@ -117,83 +124,84 @@ impl Head {
 #[derive(Debug)]
 pub(crate) struct Metered<S> {
     stream: BufReader<S>,
-    at: At,
+    state: ReadState,
     stage: Stage,
-    /// The bytes of the message under way.
+    /// The announced length of the current message, in bytes.
     message: u64,
     budget: PollSemaphore,
+    /// The budget share of the current message.
     charge: Option<Charge>,
-    /// The part of the budget that belongs to the message that was read last.
+    /// The budget share of the last complete message.
     complete: Option<Charge>,
-    /// When the message under way has to be there.
-    end: Option<Pin<Box<Sleep>>>,
+    /// The deadline of the current message.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
-    /// Before the answer to the WebSocket's upgrade.
+    /// A stream before the answer to the WebSocket upgrade.
     pub(crate) fn new(stream: S, budget: Arc<Semaphore>) -> Self {
         Self {
-            stream: BufReader::with_capacity(limits::READ_AHEAD, stream),
-            at: At::Start,
+            stream: BufReader::with_capacity(limits::READ_BUFFER, stream),
+            state: ReadState::BeforeUpgrade,
             stage: Stage::Challenge,
             message: 0,
             budget: PollSemaphore::new(budget),
             charge: None,
             complete: None,
-            end: None,
+            deadline: None,
         }
     }
 
-    /// How far the conversation is: that decides how long a message may be.
+    /// Sets the stage of the connection, which bounds the length of a message.
     pub(crate) fn set_stage(&mut self, stage: Stage) {
         self.stage = stage;
     }
 
-    /// The part of the budget that belongs to the message that was read last.
+    /// Takes the budget share of the last complete message.
     pub(crate) fn take_charge(&mut self) -> Option<Charge> {
         self.complete.take()
     }
 
-    /// Fills the head. `None` at the end of the stream.
-    fn poll_head(&mut self, cx: &mut Context<'_>, mut head: Head) -> Poll<io::Result<Option<Head>>> {
-        while head.missing() > 0 {
-            self.at = At::Head(head);
-            let ahead = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
-            if ahead.is_empty() {
+    /// Reads the header. `None` at the end of the stream.
+    fn poll_header(&mut self, cx: &mut Context<'_>, mut bytes: HeaderBytes) -> Poll<io::Result<Option<HeaderBytes>>> {
+        while bytes.missing() > 0 {
+            self.state = ReadState::Header(bytes);
+            let buffered = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
+            if buffered.is_empty() {
                 return Poll::Ready(Ok(None));
             }
-            let part = head.missing().min(ahead.len());
-            head.bytes[head.len..head.len + part].copy_from_slice(&ahead[..part]);
-            head.len += part;
+            let part = bytes.missing().min(buffered.len());
+            bytes.bytes[bytes.len..bytes.len + part].copy_from_slice(&buffered[..part]);
+            bytes.len += part;
             Pin::new(&mut self.stream).consume(part);
         }
-        Poll::Ready(Ok(Some(head)))
+        Poll::Ready(Ok(Some(bytes)))
     }
 
-    /// Begins a frame, when it is not too long.
-    fn begin(&mut self, head: Head) -> Result<(), Exceeded> {
-        let frame = head.frame();
-        self.at = At::Budget(head, frame);
-        if !frame.data {
-            return if frame.size > limits::CONTROL_FRAME { Err(Exceeded::Control(frame.size)) } else { Ok(()) };
+    /// Checks the bounds of a frame whose header is complete.
+    fn begin_frame(&mut self, bytes: HeaderBytes) -> Result<(), Violation> {
+        let header = bytes.parse();
+        self.state = ReadState::AwaitingBudget(bytes, header);
+        if !header.is_data {
+            return if header.size > limits::CONTROL_FRAME { Err(Violation::Control(header.size)) } else { Ok(()) };
         }
-        self.message = self.message.saturating_add(frame.size);
+        self.message = self.message.saturating_add(header.size);
         if self.message > self.stage.longest() as u64 {
-            return Err(Exceeded::Length { size: self.message, stage: self.stage });
+            return Err(Violation::Length { size: self.message, stage: self.stage });
         }
-        // A timer is asked only when there is nothing to read: fragments without a byte could go on for ever.
-        let end = self.end.get_or_insert_with(|| Box::pin(sleep(limits::MESSAGE_TIME)));
-        if end.deadline() <= Instant::now() { Err(Exceeded::Time) } else { Ok(()) }
+        // `poll_read` checks the timer only when the stream has nothing to read. Endless empty fragments would never reach it.
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limits::MESSAGE_TIMEOUT)));
+        if deadline.deadline() <= Instant::now() { Err(Violation::Time) } else { Ok(()) }
     }
 
-    /// Takes what the message has with this frame from the budget, less what it has taken already; nothing for a short one.
-    fn poll_budget(&mut self, cx: &mut Context<'_>, frame: Frame) -> Poll<()> {
+    /// Raises the message's budget share to its length with this frame. A short message takes no share.
+    fn poll_budget(&mut self, cx: &mut Context<'_>, header: Header) -> Poll<()> {
         let taken = self.charge.as_ref().map_or(0, Charge::num_permits) as u64;
         let missing = u32::try_from(self.message.saturating_sub(taken)).unwrap_or(u32::MAX);
-        if !frame.data || self.message <= limits::SHORT || missing == 0 {
+        if !header.is_data || self.message <= limits::UNCHARGED_MESSAGE || missing == 0 {
             return Poll::Ready(());
         }
-        // The budget is never closed.
+        // Nothing closes the budget.
         let Some(part) = ready!(self.budget.poll_acquire_many(cx, missing)) else { return Poll::Ready(()) };
         match &mut self.charge {
             Some(charge) => charge.merge(part),
@@ -202,42 +210,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         Poll::Ready(())
     }
 
-    /// After a byte of a frame's payload, or its head when it has none: whether it is the last one.
-    fn go_on(&mut self, left: u64, frame: Frame) {
-        self.at = if left > 0 { At::Payload(left, frame) } else { At::Head(Head::default()) };
-        if left == 0 && frame.data && frame.last {
+    /// Sets the position after a part of a frame, and ends the message after its last byte.
+    fn advance(&mut self, remaining: u64, header: Header) {
+        self.state = if remaining > 0 {
+            ReadState::Payload(remaining, header)
+        } else {
+            ReadState::Header(HeaderBytes::default())
+        };
+        if remaining == 0 && header.is_data && header.is_last {
             self.complete = self.charge.take();
             self.message = 0;
-            self.end = None;
+            self.deadline = None;
         }
     }
 
-    /// Passes on at most so many bytes. Gives how many; none at the end of the stream.
-    fn poll_pass(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, most: u64) -> Poll<io::Result<usize>> {
-        let ahead = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
-        let part = ahead.len().min(out.remaining()).min(usize::try_from(most).unwrap_or(usize::MAX));
-        out.put_slice(&ahead[..part]);
+    /// Forwards at most `max_bytes` and returns their number; 0 at the end of the stream.
+    fn poll_forward(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, max_bytes: u64) -> Poll<io::Result<usize>> {
+        let buffered = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
+        let part = buffered.len().min(out.remaining()).min(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+        out.put_slice(&buffered[..part]);
         Pin::new(&mut self.stream).consume(part);
         Poll::Ready(Ok(part))
     }
 
-    /// Looks at the first byte of the answer to the upgrade. The WebSocket would skip empty lines before it.
+    /// Checks the first byte of the answer to the upgrade. The WebSocket would skip empty lines before the answer.
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?.first() {
             Some(b'H') | None => Poll::Ready(Ok(())),
-            Some(_) => Poll::Ready(Err(Exceeded::NotHttp.into())),
+            Some(_) => Poll::Ready(Err(Violation::NotHttp.into())),
         }
     }
 
-    /// Passes on the answer to the upgrade, up to its end.
+    /// Forwards the answer to the upgrade, up to its end.
     fn poll_upgrade(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, seen: usize) -> Poll<io::Result<()>> {
         const END: &[u8] = b"\r\n\r\n";
-        let ahead = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
+        let buffered = ready!(Pin::new(&mut self.stream).poll_fill_buf(cx))?;
         let (mut seen, mut part) = (seen, 0);
-        for byte in &ahead[..ahead.len().min(out.remaining())] {
-            // Bytes of `END` that were seen: an odd number when the last one was a carriage return.
+        for byte in &buffered[..buffered.len().min(out.remaining())] {
+            // An odd number of bytes of `END` means that the last byte was a carriage return.
             if *byte == b'\n' && seen % 2 == 0 {
-                return Poll::Ready(Err(Exceeded::LineEnd.into()));
+                return Poll::Ready(Err(Violation::LineEnd.into()));
             }
             seen = if *byte == END[seen] { seen + 1 } else { usize::from(*byte == END[0]) };
             part += 1;
@@ -245,41 +257,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
                 break;
             }
         }
-        out.put_slice(&ahead[..part]);
+        out.put_slice(&buffered[..part]);
         Pin::new(&mut self.stream).consume(part);
-        self.at = if seen == END.len() { At::Head(Head::default()) } else { At::Upgrade(seen) };
+        self.state =
+            if seen == END.len() { ReadState::Header(HeaderBytes::default()) } else { ReadState::Upgrade(seen) };
         Poll::Ready(Ok(()))
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            match self.at {
-                At::Start => {
+            match self.state {
+                ReadState::BeforeUpgrade => {
                     ready!(self.poll_start(cx))?;
-                    self.at = At::Upgrade(0);
+                    self.state = ReadState::Upgrade(0);
                 }
-                At::Upgrade(seen) => return self.poll_upgrade(cx, out, seen),
-                At::Head(head) => match ready!(self.poll_head(cx, head))? {
-                    Some(head) => self.begin(head)?,
+                ReadState::Upgrade(seen) => return self.poll_upgrade(cx, out, seen),
+                ReadState::Header(bytes) => match ready!(self.poll_header(cx, bytes))? {
+                    Some(bytes) => self.begin_frame(bytes)?,
                     None => return Poll::Ready(Ok(())),
                 },
-                At::Budget(head, frame) => {
-                    ready!(self.poll_budget(cx, frame));
-                    self.at = At::Passing(head, 0, frame);
+                ReadState::AwaitingBudget(bytes, header) => {
+                    ready!(self.poll_budget(cx, header));
+                    self.state = ReadState::ForwardingHeader(bytes, 0, header);
                 }
-                At::Passing(head, from, frame) => {
-                    let part = out.remaining().min(head.len - from);
-                    out.put_slice(&head.bytes[from..from + part]);
-                    if from + part < head.len {
-                        self.at = At::Passing(head, from + part, frame);
+                ReadState::ForwardingHeader(bytes, from, header) => {
+                    let part = out.remaining().min(bytes.len - from);
+                    out.put_slice(&bytes.bytes[from..from + part]);
+                    if from + part < bytes.len {
+                        self.state = ReadState::ForwardingHeader(bytes, from + part, header);
                     } else {
-                        self.go_on(frame.size, frame);
+                        self.advance(header.size, header);
                     }
                     return Poll::Ready(Ok(()));
                 }
-                At::Payload(left, frame) => {
-                    let part = ready!(self.poll_pass(cx, out, left))?;
-                    self.go_on(left - part as u64, frame);
+                ReadState::Payload(remaining, header) => {
+                    let part = ready!(self.poll_forward(cx, out, remaining))?;
+                    self.advance(remaining - part as u64, header);
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -292,15 +305,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
         if let Poll::Ready(done) = self.poll_bytes(cx, out) {
             return Poll::Ready(done);
         }
-        match &mut self.end {
-            Some(end) => ready!(end.as_mut().poll(cx)),
+        match &mut self.deadline {
+            Some(deadline) => ready!(deadline.as_mut().poll(cx)),
             None => return Poll::Pending,
         }
-        let exceeded = match self.at {
-            At::Budget(..) => Exceeded::Budget { size: self.message },
-            At::Start | At::Upgrade(_) | At::Head(_) | At::Passing(..) | At::Payload(..) => Exceeded::Time,
+        let violation = match self.state {
+            ReadState::AwaitingBudget(..) => Violation::Budget { size: self.message },
+            ReadState::BeforeUpgrade
+            | ReadState::Upgrade(_)
+            | ReadState::Header(_)
+            | ReadState::ForwardingHeader(..)
+            | ReadState::Payload(..) => Violation::Time,
         };
-        Poll::Ready(Err(exceeded.into()))
+        Poll::Ready(Err(violation.into()))
     }
 }
 

@@ -1,7 +1,9 @@
-//! The connection to a gateway: from the bytes below the WebSocket to the requests that wait for an answer.
+//! The connection to a gateway, from the bytes below the WebSocket to the pending requests.
 //!
-//! `transport`, `tls`, `socket`, `metered`: the bytes, and the bounds of what is read. `frame`, `session`, `handshake`: the
-//! conversation, without I/O. `device_key`, `credential_fallback`: what the client presents. `task`: the one owner of the socket.
+//! - `transport`, `tls`, `socket`, `metered`: the byte stream and the bounds of its messages.
+//! - `frame`, `session`, `handshake`: the protocol, without I/O.
+//! - `device_key`, `credential_fallback`: the credentials of the client.
+//! - `task`: the only owner of the socket.
 
 pub(crate) mod credential_fallback;
 pub(crate) mod device_key;

@@ -1,4 +1,4 @@
-//! The payload of an answer: text, until its reader has read it into a type of its own.
+//! The payload of an answer, as raw JSON.
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::metered::Charge;
 use crate::openclaw::model::CallError;
 
-/// The payload of an answer. It counts in the budget of all connections until it is read or dropped.
+/// The payload of an answer. A long payload holds its share of the message budget until it is read or dropped.
 #[derive(Debug)]
 pub(crate) struct Payload {
     raw: Box<RawValue>,
@@ -18,12 +18,15 @@ impl Payload {
         Self { raw, _charge: charge }
     }
 
-    /// Reads it as the answer of this method.
+    /// Reads the payload as the answer of this method.
+    ///
+    /// # Errors
+    /// [`CallError::Unreadable`].
     pub(crate) fn read<T: DeserializeOwned>(self, method: &'static str) -> Result<T, CallError> {
         serde_json::from_str(self.raw.get()).map_err(|e| CallError::unreadable(method, &e))
     }
 
-    /// Reads a part of it that may be there.
+    /// Reads an optional part of the payload and keeps the payload; `None` when the payload does not have the form of `T`.
     pub(crate) fn peek<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.raw.get()).ok()
     }

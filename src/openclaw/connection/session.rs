@@ -1,7 +1,7 @@
-//! One connection's conversation, without I/O: handshake, ids, the table of pending requests, deadlines, gaps.
+//! The protocol of one connection, without I/O: handshake, ids, pending requests, deadlines, gaps.
 //!
-//! Bytes go in as text, time as an [`Instant`]; what is to be done comes out as [`Output`]s. So every order of frames
-//! can be tested without a socket and without a runtime.
+//! The inputs are texts and the time as an [`Instant`]; the outputs are [`Output`]s. So tests can check each order of frames
+//! without a socket and without a runtime.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,184 +14,187 @@ use tokio::time::Instant;
 use super::frame::Incoming;
 use super::handshake::connect;
 use crate::openclaw::connection::frame;
-use crate::openclaw::limits::{EARLY_MESSAGE, Stage};
+use crate::openclaw::limits::{PRE_AUTH_MESSAGE, Stage};
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::{CallError, Hello, Refusal};
-use crate::openclaw::settings::{ConnectionSettings, Presented};
+use crate::openclaw::settings::{ConnectionSettings, PresentedCredential};
 
-/// How long the gateway has from the opened socket to the end of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(15);
+/// The timeout of the handshake, from the opened socket to the hello.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is to be done.
+/// An action for the owner of the session.
 #[derive(Debug)]
 pub enum Output {
     /// Send this text.
     Send(String),
-    /// The gateway let this client in.
+    /// The gateway accepted this client.
     Up(Box<Hello>),
-    /// The gateway did not let this client in.
+    /// The gateway refused this client.
     Refused(Refusal),
     /// The request with this ticket ended.
     Done {
-        /// The number that [`Session::request`] gave.
+        /// The ticket that the caller gave to [`Session::request`].
         ticket: u64,
-        /// The answer, unread.
+        /// The answer as raw JSON.
         result: Result<Box<RawValue>, CallError>,
     },
-    /// The gateway told something.
+    /// The gateway sent an event.
     Event {
-        /// Its name.
+        /// The name of the event.
         name: String,
-        /// What it says, unread.
+        /// The payload as raw JSON.
         payload: Box<RawValue>,
     },
-    /// Events were lost: everything that is known has to be read again.
+    /// Events were lost. The client has to read everything again.
     Gap,
-    /// The connection is of no use any more; why.
+    /// The connection has to be closed, for this cause.
     Close(String),
 }
 
+/// The state of the handshake.
 #[derive(Debug)]
-enum State {
-    /// The socket is open; the gateway's challenge has not come.
-    Waiting,
-    /// `connect` was sent.
-    Introduced,
-    /// The handshake is done.
+enum SessionState {
+    /// The socket is open.
+    AwaitingChallenge,
+    /// The client has sent `connect`.
+    AwaitingHello,
+    /// The handshake is complete.
     Up,
-    /// Nothing more is said.
+    /// The session sends and accepts no more frames.
     Closed,
 }
 
-/// With what the gateway begins.
+/// The payload of `connect.challenge`, the gateway's first event.
 #[derive(Deserialize)]
 struct Challenge {
     nonce: String,
     ts: i64,
 }
 
+/// A request without an answer.
 #[derive(Debug)]
-struct Pending {
+struct PendingRequest {
     ticket: u64,
-    allowed: Duration,
+    timeout: Duration,
     deadline: Instant,
 }
 
-/// One connection's conversation.
+/// The protocol state of one connection.
 #[derive(Debug)]
 pub struct Session {
     settings: ConnectionSettings,
-    presented: Presented,
-    state: State,
-    pending: BTreeMap<String, Pending>,
-    next: u64,
-    handshake_until: Instant,
-    heard: Instant,
+    presented: PresentedCredential,
+    state: SessionState,
+    pending: BTreeMap<String, PendingRequest>,
+    last_id: u64,
+    handshake_deadline: Instant,
+    last_received: Instant,
     tick: Duration,
     last_seq: Option<u64>,
-    longest: usize,
+    /// The gateway's limit for a request, in bytes.
+    max_request: usize,
     outputs: VecDeque<Output>,
 }
 
 impl Session {
-    /// A conversation over a socket that was just opened, begun with the shared credential.
+    /// A session over a socket that was just opened, with the shared credential.
     #[must_use]
     pub fn new(settings: ConnectionSettings, now: Instant) -> Self {
-        let shared = Presented::Shared(settings.auth.clone());
+        let shared = PresentedCredential::Shared(settings.auth.clone());
         Self::with(settings, shared, now)
     }
 
-    /// A conversation that is begun with this credential.
+    /// A session with this credential.
     #[must_use]
-    pub(crate) fn with(settings: ConnectionSettings, presented: Presented, now: Instant) -> Self {
+    pub(crate) fn with(settings: ConnectionSettings, presented: PresentedCredential, now: Instant) -> Self {
         Self {
             settings,
             presented,
-            state: State::Waiting,
+            state: SessionState::AwaitingChallenge,
             pending: BTreeMap::new(),
-            next: 0,
-            handshake_until: now + HANDSHAKE,
-            heard: now,
+            last_id: 0,
+            handshake_deadline: now + HANDSHAKE_TIMEOUT,
+            last_received: now,
             tick: Duration::from_secs(30),
             last_seq: None,
-            longest: 512 * 1024,
+            max_request: 512 * 1024,
             outputs: VecDeque::new(),
         }
     }
 
-    /// The next thing to be done.
+    /// Takes the next output.
     pub fn output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Whether there is something to be done.
+    /// Whether an output is ready.
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()
     }
 
-    /// Asks something. The answer comes as [`Output::Done`] with the ticket.
-    pub fn request(&mut self, ticket: u64, method: &str, params: &Value, allowed: Duration, now: Instant) {
-        if !matches!(self.state, State::Up) {
+    /// Sends a request. [`Output::Done`] with the ticket follows, at the latest after `timeout`.
+    pub fn request(&mut self, ticket: u64, method: &str, params: &Value, timeout: Duration, now: Instant) {
+        if !matches!(self.state, SessionState::Up) {
             self.outputs.push_back(Output::Done { ticket, result: Err(CallError::NotConnected) });
             return;
         }
-        self.next += 1;
-        let id = self.next.to_string();
+        self.last_id += 1;
+        let id = self.last_id.to_string();
         let text = frame::request(&id, method, params);
-        if text.len() > self.longest {
-            let error = CallError::TooLarge { size: text.len(), limit: self.longest };
+        if text.len() > self.max_request {
+            let error = CallError::TooLarge { size: text.len(), limit: self.max_request };
             self.outputs.push_back(Output::Done { ticket, result: Err(error) });
             return;
         }
-        self.pending.insert(id, Pending { ticket, allowed, deadline: now + allowed });
+        self.pending.insert(id, PendingRequest { ticket, timeout, deadline: now + timeout });
         self.outputs.push_back(Output::Send(text));
     }
 
-    /// Takes a text from the gateway.
+    /// Receives a text from the gateway.
     pub fn receive(&mut self, text: &str, now: Instant) {
-        if matches!(self.state, State::Closed) {
+        if matches!(self.state, SessionState::Closed) {
             return;
         }
-        self.heard = now;
+        self.last_received = now;
         let frame = frame::parse(text);
-        let answers_connect = matches!(self.state, State::Introduced)
+        let answers_connect = matches!(self.state, SessionState::AwaitingHello)
             && matches!(&frame, Ok(Incoming::Response { id, .. }) if id == CONNECT_ID);
-        if text.len() > EARLY_MESSAGE && !matches!(self.state, State::Up) && !answers_connect {
+        if text.len() > PRE_AUTH_MESSAGE && !matches!(self.state, SessionState::Up) && !answers_connect {
             let size = text.len();
             return self.close(format!(
-                "the gateway sent a message of {size} bytes, and before the login Muster reads at most {EARLY_MESSAGE} bytes"
+                "the gateway sent a message of {size} bytes, and before the login Muster reads at most {PRE_AUTH_MESSAGE} bytes"
             ));
         }
         match frame {
             Ok(Incoming::Response { id, result }) => self.response(&id, result),
             Ok(Incoming::Event { name, payload, seq }) => self.event(&name, payload, seq),
             Ok(Incoming::Unknown) => {}
-            Err(error) => self.close(format!("the gateway sent something that is no frame: {error}")),
+            Err(error) => self.close(format!("the gateway sent a text that is not a frame: {error}")),
         }
     }
 
     fn response(&mut self, id: &str, result: Result<&RawValue, ErrorShape>) {
         match self.state {
-            State::Introduced if id == CONNECT_ID => self.introduced(result),
-            State::Up => {
-                // An answer that comes twice, or after its deadline, belongs to nobody any more.
+            SessionState::AwaitingHello if id == CONNECT_ID => self.finish_handshake(result),
+            SessionState::Up => {
+                // A second answer, and an answer after the deadline, match no pending request.
                 if let Some(pending) = self.pending.remove(id) {
                     let result = result.map(ToOwned::to_owned).map_err(|e| CallError::Gateway(Box::new(e)));
                     self.outputs.push_back(Output::Done { ticket: pending.ticket, result });
                 }
             }
-            State::Waiting | State::Introduced | State::Closed => {}
+            SessionState::AwaitingChallenge | SessionState::AwaitingHello | SessionState::Closed => {}
         }
     }
 
-    fn introduced(&mut self, result: Result<&RawValue, ErrorShape>) {
+    fn finish_handshake(&mut self, result: Result<&RawValue, ErrorShape>) {
         let refusal = match result {
             Ok(payload) => match Hello::read(payload) {
                 Ok(hello) => {
-                    self.state = State::Up;
+                    self.state = SessionState::Up;
                     self.tick = hello.tick.max(Duration::from_secs(1));
-                    self.longest = hello.max_payload;
+                    self.max_request = hello.max_payload;
                     self.outputs.push_back(Output::Up(Box::new(hello)));
                     return;
                 }
@@ -203,16 +206,16 @@ impl Session {
             },
         };
         if let Some(refusal) = refusal {
-            self.state = State::Closed;
+            self.state = SessionState::Closed;
             self.outputs.push_back(Output::Refused(refusal));
         }
     }
 
     fn event(&mut self, name: &str, payload: &RawValue, seq: Option<u64>) {
-        if let (State::Waiting, "connect.challenge") = (&self.state, name) {
-            return self.introduce(payload);
+        if let (SessionState::AwaitingChallenge, "connect.challenge") = (&self.state, name) {
+            return self.answer_challenge(payload);
         }
-        if !matches!(self.state, State::Up) {
+        if !matches!(self.state, SessionState::Up) {
             return;
         }
         if let Some(seq) = seq {
@@ -226,67 +229,68 @@ impl Session {
         self.outputs.push_back(Output::Event { name: name.to_owned(), payload: payload.to_owned() });
     }
 
-    fn introduce(&mut self, challenge: &RawValue) {
+    fn answer_challenge(&mut self, challenge: &RawValue) {
         let Ok(Challenge { nonce, ts }) = serde_json::from_str(challenge.get()) else {
             return self.close("the gateway's challenge has no nonce or no time".into());
         };
         let params = connect(&self.settings, &self.presented, &nonce, ts);
         self.outputs.push_back(Output::Send(frame::request(CONNECT_ID, "connect", &params)));
-        self.state = State::Introduced;
+        self.state = SessionState::AwaitingHello;
     }
 
-    /// How far the conversation is.
+    /// The stage of the connection, which bounds the length of messages.
     #[must_use]
     pub(crate) fn stage(&self) -> Stage {
         match self.state {
-            State::Waiting => Stage::Challenge,
-            State::Introduced => Stage::Connect,
-            State::Up | State::Closed => Stage::Open,
+            SessionState::AwaitingChallenge => Stage::Challenge,
+            SessionState::AwaitingHello => Stage::Connect,
+            SessionState::Up | SessionState::Closed => Stage::Open,
         }
     }
 
-    /// When [`Self::tick`] is to be called at the latest.
+    /// The latest time for the next call of [`Self::tick`].
     #[must_use]
     pub fn wakeup(&self) -> Instant {
         let base = match self.state {
-            State::Up | State::Closed => self.heard + self.tick * 2,
-            State::Waiting | State::Introduced => self.handshake_until,
+            SessionState::Up | SessionState::Closed => self.last_received + self.tick * 2,
+            SessionState::AwaitingChallenge | SessionState::AwaitingHello => self.handshake_deadline,
         };
         self.pending.values().map(|p| p.deadline).fold(base, Instant::min)
     }
 
-    /// Ends what is overdue.
+    /// Ends overdue requests, an overdue handshake, and a connection without messages for two tick intervals.
     pub fn tick(&mut self, now: Instant) {
         let overdue: Vec<_> =
             self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(id, _)| id.clone()).collect();
         for pending in overdue.iter().filter_map(|id| self.pending.remove(id)) {
-            let result = Err(CallError::Deadline(pending.allowed));
+            let result = Err(CallError::Deadline(pending.timeout));
             self.outputs.push_back(Output::Done { ticket: pending.ticket, result });
         }
         match self.state {
-            State::Waiting | State::Introduced if self.handshake_until <= now => {
-                self.close(format!("no handshake within {} s", HANDSHAKE.as_secs()));
+            SessionState::AwaitingChallenge | SessionState::AwaitingHello if self.handshake_deadline <= now => {
+                self.close(format!("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()));
             }
-            State::Up if self.heard + self.tick * 2 <= now => {
-                self.close(format!("nothing was heard for {} s", (self.tick * 2).as_secs()));
+            SessionState::Up if self.last_received + self.tick * 2 <= now => {
+                self.close(format!("the gateway sent nothing for {} s", (self.tick * 2).as_secs()));
             }
-            State::Waiting | State::Introduced | State::Up | State::Closed => {}
+            SessionState::AwaitingChallenge | SessionState::AwaitingHello | SessionState::Up | SessionState::Closed => {
+            }
         }
     }
 
-    /// The connection is gone: every pending request ends with an unknown outcome.
+    /// Ends the session after the loss of its connection. The pending requests end with an unknown outcome.
     pub fn lost(&mut self) {
-        self.state = State::Closed;
+        self.state = SessionState::Closed;
         for (_, pending) in std::mem::take(&mut self.pending) {
             self.outputs.push_back(Output::Done { ticket: pending.ticket, result: Err(CallError::Interrupted) });
         }
     }
 
     fn close(&mut self, why: String) {
-        self.state = State::Closed;
+        self.state = SessionState::Closed;
         self.outputs.push_back(Output::Close(why));
     }
 }
 
-/// The id of the `connect` request; those of others are numbers.
+/// The id of the `connect` request. Other requests have numbers.
 const CONNECT_ID: &str = "connect";

@@ -1,4 +1,4 @@
-//! The one task that owns the connection: it dials, speaks, and dials again.
+//! The task that owns the connection: it dials the gateway, serves the connection, and dials again after its end.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,72 +19,72 @@ use super::payload::Payload;
 use super::session::{Output, Session};
 use super::socket::{Socket, incoming, open};
 use super::transport::Dial;
-use crate::openclaw::backoff::doubled;
+use crate::backoff::doubled;
 use crate::openclaw::channel::{Call, ConnectionEvent};
 use crate::openclaw::inventory::event::GatewayEvent;
 use crate::openclaw::model::{CallError, ConnectionState, Hello, Refusal, RefusalKind, clean};
 use crate::openclaw::settings::ConnectionSettings;
 
-/// How long a stream may take to open, the WebSocket included.
-const DIAL: Duration = Duration::from_secs(10);
-/// How long the gateway may take to accept what is sent to it.
-const SEND: Duration = Duration::from_secs(15);
-/// The first and the longest wait before dialling again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// The longest wait in the first time after the connection was lost, so that a gateway that was merely restarted is found
-/// again before anybody makes something of it.
-const AT_FIRST: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(4));
-/// How long to wait after a refusal, which only a person can end.
-const AFTER_REFUSAL: Duration = Duration::from_secs(30);
-/// How long to wait while a person is asked to approve this device.
-const WHILE_PAIRING: Duration = Duration::from_secs(5);
+/// The timeout of a dial, the WebSocket upgrade included.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of a write to the socket.
+const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+/// The first and the longest wait before the next dial.
+const DIAL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The time after the loss of a connection in which the waits are shorter, and the longest wait in that time. The client finds
+/// a restarted gateway again before an outage is reported; a restart takes 3.4 to 20 s (2026.9.6,
+/// `docs/gateway-facts.md#restarts`).
+const EARLY_DIAL_BACKOFF: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(4));
+/// The wait after a refusal that a person has to correct.
+const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// The wait while a person has to approve this device.
+const PAIRING_RETRY: Duration = Duration::from_secs(5);
 
-/// What the task works with.
+/// The task that owns the connection.
 pub(crate) struct ConnectionTask {
     pub(crate) settings: ConnectionSettings,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) calls: mpsc::Receiver<Call>,
-    pub(crate) told: mpsc::UnboundedSender<ConnectionEvent>,
-    pub(crate) link: watch::Sender<ConnectionState>,
+    pub(crate) events: mpsc::UnboundedSender<ConnectionEvent>,
+    pub(crate) state: watch::Sender<ConnectionState>,
     pub(crate) closing: CancellationToken,
-    /// The places of `limits::EVENTS` that are free in the queue.
-    pub(crate) places: Arc<Semaphore>,
-    /// Whether an event found no place, and none has found one since.
-    pub(crate) full: bool,
-    /// Whether the gateway was seen to hash files.
-    pub(crate) hashes: Arc<AtomicBool>,
-    /// What the gateway said when it let this client in last.
-    pub(crate) last: Option<Arc<Hello>>,
-    /// What it presents.
-    pub(crate) login: CredentialFallback,
+    /// The free bytes of the event queue, out of [`EVENT_QUEUE`](crate::openclaw::limits::EVENT_QUEUE).
+    pub(crate) event_permits: Arc<Semaphore>,
+    /// Whether the last event found no room in the queue.
+    pub(crate) queue_full: bool,
+    /// Whether an answer of the gateway had a file hash.
+    pub(crate) file_hashes: Arc<AtomicBool>,
+    /// The hello of the last connection.
+    pub(crate) last_hello: Option<Arc<Hello>>,
+    pub(crate) credential_fallback: CredentialFallback,
 }
 
-/// How one connection ended.
-enum End {
+/// The end of a connection.
+enum ConnectionEnd {
     Refused(Refusal),
     Lost(String),
     Closing,
 }
 
 impl ConnectionTask {
-    /// Runs until it is told to close, or until the last handle is gone.
+    /// Runs until `closing` is cancelled, or until the last handle is dropped.
     pub(crate) async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
-            let begun = Instant::now();
-            let end = self.once().await;
-            let was_up = matches!(*self.link.borrow(), ConnectionState::Up(_));
+            let started = Instant::now();
+            let end = self.connect_once().await;
+            let was_up = matches!(*self.state.borrow(), ConnectionState::Up(_));
             // The informer ends with this task.
-            let _ = self.told.send(ConnectionEvent::Down);
-            failures = if was_up && begun.elapsed() > BACKOFF.1 { 1 } else { failures.saturating_add(1) };
+            let _ = self.events.send(ConnectionEvent::Down);
+            failures = if was_up && started.elapsed() > DIAL_BACKOFF.1 { 1 } else { failures.saturating_add(1) };
             let wait = match end {
-                End::Closing => return,
-                End::Refused(refusal) => match self.login.refused(refusal) {
+                ConnectionEnd::Closing => return,
+                ConnectionEnd::Refused(refusal) => match self.credential_fallback.refused(refusal) {
                     Some(refusal) => self.refused(refusal),
-                    // The other credential is tried at once.
+                    // The next connection presents the fallback at once.
                     None => Duration::ZERO,
                 },
-                End::Lost(error) => self.lost(&error, failures),
+                ConnectionEnd::Lost(error) => self.lost(&error, failures),
             };
             if !self.pause(wait).await {
                 return;
@@ -92,31 +92,33 @@ impl ConnectionTask {
         }
     }
 
+    /// Publishes a refusal. Returns the wait before the next dial.
     fn refused(&self, refusal: Refusal) -> Duration {
         let wait = match &refusal.kind {
-            RefusalKind::PairingRequired(_) => jittered(WHILE_PAIRING),
-            // What the gateway asks for is the least: a try before its end begins the time anew.
-            RefusalKind::RateLimited { retry_after } => retry_after.unwrap_or_default() + jittered(AFTER_REFUSAL),
+            RefusalKind::PairingRequired(_) => jittered(PAIRING_RETRY),
+            // An attempt before the end of the rate limit restarts the limit.
+            RefusalKind::RateLimited { retry_after } => retry_after.unwrap_or_default() + jittered(REFUSED_RETRY),
             RefusalKind::BadCredentials
             | RefusalKind::ScopesMissing { .. }
             | RefusalKind::MethodsMissing { .. }
             | RefusalKind::Incompatible
             | RefusalKind::Protocol { .. }
             | RefusalKind::DeviceRejected
-            | RefusalKind::Other => jittered(AFTER_REFUSAL),
+            | RefusalKind::Other => jittered(REFUSED_RETRY),
         };
-        let same = matches!(&*self.link.borrow(), ConnectionState::Refused(old) if old.is_the_same_as(&refusal));
+        let same = matches!(&*self.state.borrow(), ConnectionState::Refused(old) if old.same_cause_as(&refusal));
         if !same {
             warn!(url = %self.settings.url, code = refusal.code, message = refusal.message, "the gateway refused the connection");
-            self.link.send_replace(ConnectionState::Refused(Arc::new(refusal)));
+            self.state.send_replace(ConnectionState::Refused(Arc::new(refusal)));
         }
         wait
     }
 
-    /// Takes note that there is no connection. The reason may hold words of whatever answers at the address.
+    /// Publishes a lost connection or a failed dial. Returns the wait before the next dial. The error is cleaned, because it
+    /// may contain text of the server at the address.
     fn lost(&self, error: &str, failures: u32) -> Duration {
         let error = clean(error);
-        let (same, since) = match &*self.link.borrow() {
+        let (same, since) = match &*self.state.borrow() {
             ConnectionState::Down { error: old, since, .. } => (**old == *error, *since),
             ConnectionState::Connecting | ConnectionState::Up(_) | ConnectionState::Refused(_) => {
                 (false, Instant::now())
@@ -124,13 +126,14 @@ impl ConnectionTask {
         };
         if !same {
             warn!(url = %self.settings.url, error, "no connection to the gateway");
-            self.link.send_replace(ConnectionState::Down { error: error.into(), attempts: failures, since });
+            self.state.send_replace(ConnectionState::Down { error: error.into(), attempts: failures, since });
         }
-        let longest = if since.elapsed() < AT_FIRST.0 { AT_FIRST.1 } else { BACKOFF.1 };
-        jittered(doubled((BACKOFF.0, longest), failures))
+        let (early, longest_early) = EARLY_DIAL_BACKOFF;
+        let longest = if since.elapsed() < early { longest_early } else { DIAL_BACKOFF.1 };
+        jittered(doubled(DIAL_BACKOFF.0, longest, failures))
     }
 
-    /// Waits before dialling again; requests are answered at once meanwhile. False when there is nothing left to do.
+    /// Waits before the next dial, and answers requests with an error meanwhile. Returns `false` when the task has to end.
     async fn pause(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         loop {
@@ -138,7 +141,7 @@ impl ConnectionTask {
                 biased;
                 () = self.closing.cancelled() => return false,
                 call = self.calls.recv() => match call {
-                    // Nobody waits any more when this fails.
+                    // The send fails when the caller has dropped its future.
                     Some(call) => { let _ = call.reply.send(Err(CallError::NotConnected)); }
                     None => return false,
                 },
@@ -147,144 +150,146 @@ impl ConnectionTask {
         }
     }
 
-    /// One connection, from the dial to its end.
-    async fn once(&mut self) -> End {
+    /// Opens one connection and serves it until its end.
+    async fn connect_once(&mut self) -> ConnectionEnd {
         let opened = tokio::select! {
             biased;
-            () = self.closing.cancelled() => return End::Closing,
-            opened = tokio::time::timeout(DIAL, open(&*self.dial, &self.settings)) => opened,
+            () = self.closing.cancelled() => return ConnectionEnd::Closing,
+            opened = tokio::time::timeout(DIAL_TIMEOUT, open(&*self.dial, &self.settings)) => opened,
         };
         let socket = match opened {
-            Err(_) => return End::Lost(format!("no connection within {} s", DIAL.as_secs())),
-            Ok(Err(error)) => return End::Lost(error),
+            Err(_) => return ConnectionEnd::Lost(format!("no connection within {} s", DIAL_TIMEOUT.as_secs())),
+            Ok(Err(error)) => return ConnectionEnd::Lost(error),
             Ok(Ok(socket)) => socket,
         };
-        let mut talk = Talk {
+        let mut connection = ActiveConnection {
             socket,
-            session: Session::with(self.settings.clone(), self.login.presented(), Instant::now()),
+            session: Session::with(self.settings.clone(), self.credential_fallback.presented(), Instant::now()),
             waiting: HashMap::new(),
             queue: VecDeque::new(),
             ticket: 0,
             charge: None,
             held: None,
         };
-        let end = self.talk(&mut talk).await;
-        talk.session.lost();
-        talk.finish();
+        let end = self.serve(&mut connection).await;
+        // The pending requests end with an unknown outcome.
+        connection.session.lost();
+        connection.finish();
         end
     }
 
-    async fn talk(&mut self, talk: &mut Talk) -> End {
+    async fn serve(&mut self, connection: &mut ActiveConnection) -> ConnectionEnd {
         loop {
-            match self.drain(talk).await {
+            match self.drain(connection).await {
                 Ok(()) => {}
                 Err(end) => return end,
             }
-            talk.charge = None;
-            talk.fill(self.settings.max_in_flight);
-            if talk.has_output() {
+            connection.charge = None;
+            connection.fill(self.settings.max_in_flight);
+            if connection.has_output() {
                 continue;
             }
-            let wakeup = talk.session.wakeup();
-            talk.socket.get_mut().set_stage(talk.session.stage());
+            let wakeup = connection.session.wakeup();
+            connection.socket.get_mut().set_stage(connection.session.stage());
             // Each branch is cancel-safe: a token, a channel, a WebSocket stream and a timer lose nothing when dropped.
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => {
-                    // Best effort: the gateway notices a closed socket as well.
-                    let _ = tokio::time::timeout(SEND, talk.socket.close(None)).await;
-                    return End::Closing;
+                    // Best effort: the gateway notices the closed socket as well.
+                    let _ = tokio::time::timeout(SEND_TIMEOUT, connection.socket.close(None)).await;
+                    return ConnectionEnd::Closing;
                 }
-                message = talk.message() => match incoming(message) {
-                    Ok(text) => talk.receive(text),
-                    Err(why) => return End::Lost(why),
+                message = connection.message() => match incoming(message) {
+                    Ok(text) => connection.receive(text),
+                    Err(why) => return ConnectionEnd::Lost(why),
                 },
                 call = self.calls.recv() => match call {
-                    Some(call) => talk.queue.push_back(call),
-                    None => return End::Closing,
+                    Some(call) => connection.queue.push_back(call),
+                    None => return ConnectionEnd::Closing,
                 },
-                () = tokio::time::sleep_until(wakeup) => talk.session.tick(Instant::now()),
+                () = tokio::time::sleep_until(wakeup) => connection.session.tick(Instant::now()),
             }
         }
     }
 
-    /// Does what the session wants done.
-    async fn drain(&mut self, talk: &mut Talk) -> Result<(), End> {
-        while let Some(output) = talk.next_output() {
+    /// Executes the outputs of the session.
+    async fn drain(&mut self, connection: &mut ActiveConnection) -> Result<(), ConnectionEnd> {
+        while let Some(output) = connection.next_output() {
             match output {
                 Output::Send(text) => {
-                    let sending = tokio::time::timeout(SEND, talk.socket.send(Message::text(text)));
-                    let stuck = |_| End::Lost(format!("the gateway took nothing for {} s", SEND.as_secs()));
-                    sending.await.map_err(stuck)?.map_err(|e| End::Lost(e.to_string()))?;
+                    let write = tokio::time::timeout(SEND_TIMEOUT, connection.socket.send(Message::text(text)));
+                    let stuck =
+                        |_| ConnectionEnd::Lost(format!("the gateway took nothing for {} s", SEND_TIMEOUT.as_secs()));
+                    write.await.map_err(stuck)?.map_err(|e| ConnectionEnd::Lost(e.to_string()))?;
                 }
                 Output::Up(hello) => {
                     info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");
-                    let credential = self.login.accepted(hello.device_token.as_ref());
+                    let credential = self.credential_fallback.accepted(hello.device_token.as_ref());
                     let hello = Arc::new(Hello { credential, ..*hello });
-                    // An older version in its place refuses the precondition that the newer one took.
-                    if self.last.replace(Arc::clone(&hello)).is_some_and(|last| !last.is_of_the_version_of(&hello)) {
-                        self.hashes.store(false, Ordering::Relaxed);
+                    // An older version at the same address may refuse the precondition that the newer version accepted.
+                    if self.last_hello.replace(Arc::clone(&hello)).is_some_and(|last| !last.same_version_as(&hello)) {
+                        self.file_hashes.store(false, Ordering::Relaxed);
                     }
-                    // Told first: who sees the link up may ask at once for what the gateway has.
-                    self.tell(ConnectionEvent::Up);
-                    self.link.send_replace(ConnectionState::Up(hello));
+                    // The event is sent first: a caller that sees `Up` may request a resync at once.
+                    self.send(ConnectionEvent::Up);
+                    self.state.send_replace(ConnectionState::Up(hello));
                 }
-                Output::Refused(refusal) => return Err(End::Refused(refusal)),
-                Output::Done { ticket, result } => talk.answer(ticket, result),
-                Output::Event { name, payload } => self.hear(&name, &payload),
-                Output::Gap => self.tell(ConnectionEvent::Gap),
-                Output::Close(why) => return Err(End::Lost(why)),
+                Output::Refused(refusal) => return Err(ConnectionEnd::Refused(refusal)),
+                Output::Done { ticket, result } => connection.answer(ticket, result),
+                Output::Event { name, payload } => self.forward_event(&name, &payload),
+                Output::Gap => self.send(ConnectionEvent::Gap),
+                Output::Close(why) => return Err(ConnectionEnd::Lost(why)),
             }
         }
         Ok(())
     }
 
-    /// Passes on what an event says. When there is no place for it, everything is read anew instead.
-    fn hear(&mut self, name: &str, payload: &RawValue) {
+    /// Sends an event to the informer. Without room in the queue the informer gets a gap instead and reads everything again.
+    fn forward_event(&mut self, name: &str, payload: &RawValue) {
         let Some(event) = GatewayEvent::read(name, payload) else { return };
         let size = u32::try_from(event.size()).unwrap_or(u32::MAX);
-        match Arc::clone(&self.places).try_acquire_many_owned(size) {
+        match Arc::clone(&self.event_permits).try_acquire_many_owned(size) {
             Ok(permit) => {
-                self.full = false;
-                self.tell(ConnectionEvent::Event { event, _permit: permit });
+                self.queue_full = false;
+                self.send(ConnectionEvent::Event { event, _permit: permit });
             }
-            Err(_) if self.full => {}
+            Err(_) if self.queue_full => {}
             Err(_) => {
-                self.full = true;
-                self.tell(ConnectionEvent::Gap);
+                self.queue_full = true;
+                self.send(ConnectionEvent::Gap);
             }
         }
     }
 
-    fn tell(&self, told: ConnectionEvent) {
+    fn send(&self, event: ConnectionEvent) {
         // The informer ends with this task.
-        let _ = self.told.send(told);
+        let _ = self.events.send(event);
     }
 }
 
-/// One connection's socket, conversation and requests.
-struct Talk {
+/// The socket, the session and the requests of one connection.
+struct ActiveConnection {
     socket: Socket,
     session: Session,
     waiting: HashMap<u64, oneshot::Sender<Result<Payload, CallError>>>,
     queue: VecDeque<Call>,
     ticket: u64,
-    /// The part of the budget that belongs to the message at hand.
+    /// The budget share of the current message.
     charge: Option<Charge>,
-    /// The message before, until the socket was looked at again.
+    /// The previous message, until the next poll of the socket.
     held: Option<Utf8Bytes>,
 }
 
-impl Talk {
-    /// The next message. Cancel-safe: nothing is awaited once there is one.
+impl ActiveConnection {
+    /// The next message. Cancel-safe: the future ends with the message and awaits nothing after it.
     ///
-    /// The WebSocket reads into the memory of the message before when nobody else has it, and would keep as much as the
-    /// longest message had.
+    /// The WebSocket reuses the buffer of the previous message unless another owner holds it, and would keep a buffer of the
+    /// longest message. So the task holds the previous message during the poll.
     async fn message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         let held = self.held.take();
-        let at_once = self.socket.next().now_or_never();
+        let ready = self.socket.next().now_or_never();
         drop(held);
-        match at_once {
+        match ready {
             Some(message) => message,
             None => self.socket.next().await,
         }
@@ -298,16 +303,16 @@ impl Talk {
         self.held = text;
     }
 
-    /// Passes queued requests on, as many as may be open at one time. One whose asker has gone is not sent.
-    fn fill(&mut self, most: usize) {
-        while self.waiting.len() < most {
+    /// Sends queued requests up to `max_in_flight` pending requests. A request whose caller has dropped its future is not sent.
+    fn fill(&mut self, max_in_flight: usize) {
+        while self.waiting.len() < max_in_flight {
             let Some(call) = self.queue.pop_front() else { return };
             if call.reply.is_closed() {
                 continue;
             }
             self.ticket += 1;
             self.waiting.insert(self.ticket, call.reply);
-            self.session.request(self.ticket, call.method, &call.params, call.allowed, Instant::now());
+            self.session.request(self.ticket, call.method, &call.params, call.timeout, Instant::now());
         }
     }
 
@@ -321,12 +326,12 @@ impl Talk {
 
     fn answer(&mut self, ticket: u64, result: Result<Box<RawValue>, CallError>) {
         if let Some(reply) = self.waiting.remove(&ticket) {
-            // Nobody waits any more when this fails.
+            // The send fails when the caller has dropped its future.
             let _ = reply.send(result.map(|raw| Payload::new(raw, self.charge.take())));
         }
     }
 
-    /// Answers everybody who still waits.
+    /// Answers all requests that still wait.
     fn finish(&mut self) {
         while let Some(output) = self.session.output() {
             if let Output::Done { ticket, result } = output {
@@ -339,7 +344,7 @@ impl Talk {
     }
 }
 
-/// Between half of the time and all of it, so that clients of one gateway do not come back together.
+/// The time less up to 50 % of jitter, so that the clients of one gateway do not reconnect together.
 fn jittered(time: Duration) -> Duration {
     let mut byte = [0_u8];
     let part = getrandom::fill(&mut byte).map_or(1.0, |()| f64::from(byte[0]) / 255.0);

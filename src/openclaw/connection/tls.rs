@@ -1,4 +1,4 @@
-//! How a gateway's certificate is checked.
+//! The verification of a gateway's certificate.
 
 use std::sync::Arc;
 use std::{fmt, io};
@@ -12,21 +12,22 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_platform_verifier::BuilderVerifierExt;
 use sha2::{Digest, Sha256};
 
-/// How a gateway's certificate is checked.
+/// The rule for the verification of a gateway's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// With the roots of the system.
+    /// The system's roots must have signed the certificate.
     Platform,
-    /// With these PEM certificates and no others.
+    /// The authorities of these PEM certificates must have signed the certificate.
     Pem(Vec<u8>),
-    /// It has to be this one; where there are PEM certificates, they have to have signed it for this host as well.
+    /// The certificate must have this fingerprint. With `pem`, the authorities must also have signed the certificate for this
+    /// host.
     Pinned {
-        /// The certificate's fingerprint.
+        /// The fingerprint of the certificate.
         fingerprint: Fingerprint,
-        /// Certificates of an authority.
+        /// The PEM certificates of the authorities.
         pem: Option<Vec<u8>>,
     },
-    /// Not at all. Whoever stands in between can read everything.
+    /// No verification. A machine between Muster and the gateway can read and change all messages.
     Unchecked,
 }
 
@@ -35,7 +36,7 @@ pub enum Trust {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Reads 64 hexadecimal digits, with or without colons between the bytes.
+    /// Parses 64 hexadecimal digits, with or without colons between the bytes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(|c| *c != ':').collect();
@@ -49,7 +50,7 @@ impl Fingerprint {
         Some(Self(bytes))
     }
 
-    /// That of a certificate.
+    /// The fingerprint of a certificate.
     #[must_use]
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(Sha256::digest(certificate).into())
@@ -69,16 +70,16 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The TLS settings for a trust.
+/// The TLS configuration for a rule.
 ///
 /// # Errors
-/// What is wrong with the certificates.
+/// The PEM certificates are invalid, or TLS cannot be set up.
 pub(crate) fn client_config(trust: &Trust) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| invalid(&e.to_string()))?;
-    let own = |verifier: Own| {
+    let custom = |verifier: FingerprintVerifier| {
         let builder = builder.clone().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         builder.with_no_client_auth()
     };
@@ -87,13 +88,13 @@ pub(crate) fn client_config(trust: &Trust) -> io::Result<ClientConfig> {
             builder.clone().with_platform_verifier().map_err(|e| invalid(&e.to_string()))?.with_no_client_auth()
         }
         Trust::Pem(pem) => builder.clone().with_root_certificates(roots(pem)?).with_no_client_auth(),
-        Trust::Unchecked => own(Own { fingerprint: None, authority: None, provider }),
+        Trust::Unchecked => custom(FingerprintVerifier { fingerprint: None, authority: None, provider }),
         Trust::Pinned { fingerprint, pem } => {
             let authority = match pem {
                 None => None,
                 Some(pem) => Some(authority(pem, &provider)?),
             };
-            own(Own { fingerprint: Some(*fingerprint), authority, provider })
+            custom(FingerprintVerifier { fingerprint: Some(*fingerprint), authority, provider })
         }
     })
 }
@@ -119,16 +120,16 @@ fn roots(pem: &[u8]) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Compares the certificate with a fingerprint, and asks an authority, as far as there are such. That the other side has the
-/// certificate's key is checked in any case.
+/// Checks the fingerprint and the authority of a certificate, each if set. The handshake always checks that the server has the
+/// certificate's key.
 #[derive(Debug)]
-struct Own {
+struct FingerprintVerifier {
     fingerprint: Option<Fingerprint>,
     authority: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Own {
+impl ServerCertVerifier for FingerprintVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -138,9 +139,10 @@ impl ServerCertVerifier for Own {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let seen = Fingerprint::of(end_entity);
-        if let Some(wanted) = self.fingerprint.filter(|wanted| *wanted != seen) {
+        if let Some(expected) = self.fingerprint.filter(|expected| *expected != seen) {
             return Err(rustls::Error::General(format!(
-                "its certificate has the SHA-256 fingerprint {seen}, and {wanted} is expected; if the certificate was replaced on purpose, change the fingerprint"
+                "its certificate has the SHA-256 fingerprint {seen}, and {expected} is expected; if the certificate was replaced on \
+                 purpose, change the fingerprint"
             )));
         }
         match &self.authority {
@@ -172,7 +174,7 @@ impl ServerCertVerifier for Own {
     }
 }
 
-/// What a failed handshake says to a person.
+/// The text of a failed handshake, for a person.
 pub(crate) fn explained(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::General(text)) => io::Error::new(error.kind(), text.clone()),

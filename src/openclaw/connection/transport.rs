@@ -1,4 +1,4 @@
-//! The bytes below the WebSocket.
+//! The byte streams below the WebSocket.
 
 use std::io;
 use std::sync::Arc;
@@ -12,18 +12,21 @@ use url::Url;
 
 use super::tls::{Trust, client_config, explained};
 
-/// A stream of bytes, both ways.
+/// A duplex stream of bytes.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Opens streams to gateways. Tests hand in one that leads to a simulated gateway in the same process.
+/// Opens byte streams to gateways. Tests connect to a simulated gateway in the same process.
 pub trait Dial: Send + Sync + 'static {
     /// Opens a stream to the host and port of `url`.
+    ///
+    /// # Errors
+    /// The connection or the TLS handshake failed, or `url` or `trust` is invalid.
     fn dial<'a>(&'a self, url: &'a Url, trust: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>>;
 }
 
-/// TCP, and TLS for `wss`.
+/// Dials with TCP, and with TLS for `wss`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Network;
 

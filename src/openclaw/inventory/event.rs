@@ -1,4 +1,4 @@
-//! What an event of the gateway says to the informer. It is read at the connection, so that no long event waits in a queue.
+//! The gateway's events for the informer. The connection task parses them, so that no long payload waits in the queue.
 
 use std::collections::BTreeSet;
 
@@ -12,65 +12,69 @@ use crate::openclaw::model::readers::List;
 use crate::openclaw::model::run_event::RunEvent;
 use crate::openclaw::model::text::word;
 
-/// What an event says.
+/// An event of the gateway.
 #[derive(Debug)]
 pub(crate) enum GatewayEvent {
-    /// The config has changed.
+    /// The config changed.
     Config,
     /// The config may have changed.
     Hint,
-    /// The agents that the gateway's health names.
+    /// The ids of the agents in the gateway's `health` event.
     Health(BTreeSet<String>),
-    /// Something happened to a session or a run.
+    /// An event about a session or a run.
     Run(RunEvent),
-    /// What the gateway's clock shows, as each tick says it.
+    /// The gateway's clock in a `tick`.
     Clock(GatewayClock),
 }
 
+/// The payload of `tick`.
 #[derive(Deserialize)]
-struct Tick {
+struct RawTick {
     ts: i64,
 }
 
+/// The payload of `health`.
 #[derive(Deserialize)]
-struct Health {
-    agents: List<HealthOfAgent, { limits::AGENTS }>,
+struct RawHealth {
+    agents: List<RawAgentHealth, { limits::AGENTS }>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct HealthOfAgent {
+struct RawAgentHealth {
     #[serde(deserialize_with = "word")]
     agent_id: Option<String>,
 }
 
 impl GatewayEvent {
-    /// Reads an event; `None` for one that the informer does not need.
+    /// Reads an event; `None` for an event that the informer does not need.
     pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
         match event {
             "config.changed" => Some(Self::Config),
             "chat.metadata.changed" => Some(Self::Hint),
             "tick" => serde_json::from_str(payload.get())
                 .ok()
-                .map(|Tick { ts }| Self::Clock(GatewayClock::shows(ts, Instant::now()))),
-            "health" => named(payload).map(Self::Health),
+                .map(|RawTick { ts }| Self::Clock(GatewayClock::observed(ts, Instant::now()))),
+            "health" => agents_of_health(payload).map(Self::Health),
             _ => RunEvent::read(event, payload).map(Self::Run),
         }
     }
 
-    /// About the memory that it takes, in bytes.
+    /// The estimated memory of the event, in bytes.
     pub(crate) fn size(&self) -> usize {
-        const EACH: usize = 256;
-        EACH + match self {
-            Self::Config | Self::Hint | Self::Clock(_) => 0,
-            Self::Health(agents) => agents.iter().map(|id| 64 + id.len()).sum(),
-            Self::Run(event) => event.size(),
-        }
+        const PER_EVENT: usize = 256;
+        const PER_AGENT: usize = 64;
+        PER_EVENT
+            + match self {
+                Self::Config | Self::Hint | Self::Clock(_) => 0,
+                Self::Health(agents) => agents.iter().map(|id| PER_AGENT + id.len()).sum(),
+                Self::Run(event) => event.size(),
+            }
     }
 }
 
-/// The agents that a word of the gateway's health names.
-pub(crate) fn named(health: &RawValue) -> Option<BTreeSet<String>> {
-    let health: Health = serde_json::from_str(health.get()).ok()?;
+/// The ids of the agents in a `health` event.
+fn agents_of_health(health: &RawValue) -> Option<BTreeSet<String>> {
+    let health: RawHealth = serde_json::from_str(health.get()).ok()?;
     Some(health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect())
 }

@@ -1,4 +1,4 @@
-//! The informer: it keeps the inventory current.
+//! The informer task: it keeps the inventory current.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,145 +11,152 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::event::GatewayEvent;
-use crate::openclaw::backoff::doubled;
-use crate::openclaw::channel::{Change, ConnectionEvent, ORDINARY, Requester};
-use crate::openclaw::model::file::OfFile;
+use crate::backoff::doubled;
+use crate::openclaw::channel::{Change, ConnectionEvent, REQUEST_TIMEOUT, Requester};
+use crate::openclaw::model::file::FileHashProbe;
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::run_event::RunEvent;
 use crate::openclaw::model::{CallError, GatewayActivity, Inventory, ReadFailure, WORKSPACE_FILES};
 
-/// How often a gateway is looked at that has not applied its last config.
-const WHILE_UNSETTLED: Duration = Duration::from_secs(2);
-/// How often that is done when only the roster lags behind the config, which older gateways tell in no other way.
-const MOST_DISAGREEMENTS: u32 = 30;
-/// How long after a hint at a change a gateway is looked at: some show the config of before for a moment (2026.9.3, measured).
-const AFTER_HINT: Duration = Duration::from_secs(1);
-/// How long to wait before a failed look is tried again; doubled each time, up to the second.
-const AFTER_FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
-/// How many looks have to fail in a row before that is told.
-const FAILURES_TOLD: u32 = 3;
-/// How long what was read last counts as current while every look fails.
+/// The read interval while the gateway has not applied its last config.
+const UNSETTLED_INTERVAL: Duration = Duration::from_secs(2);
+/// Most reads in a row at that interval while roster and config name different agents. Older gateways report an unapplied
+/// config in no other way.
+const MAX_MISMATCHES: u32 = 30;
+/// The delay of the read after a hint at a change. 2026.9.3 shows the previous config for up to 1 s after a change
+/// (`docs/gateway-facts.md#roster-visibility`).
+const HINT_DELAY: Duration = Duration::from_secs(1);
+/// The first and the longest wait before a failed read is retried.
+const READ_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// The number of failed reads in a row from which on the informer reports the failure.
+const REPORTED_FAILURES: u32 = 3;
+/// The time without a successful read after which the inventory is dropped.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
-/// The task that keeps the inventory.
+/// The task that keeps the inventory current.
 pub(crate) struct Informer {
-    pub(crate) caller: Requester,
-    pub(crate) told: mpsc::UnboundedReceiver<ConnectionEvent>,
-    pub(crate) wanted: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,
+    pub(crate) requester: Requester,
+    pub(crate) events: mpsc::UnboundedReceiver<ConnectionEvent>,
+    pub(crate) resync_requests: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,
     pub(crate) inventory: watch::Sender<Option<Arc<Inventory>>>,
-    pub(crate) unread: watch::Sender<Option<Arc<ReadFailure>>>,
-    pub(crate) runs: watch::Sender<GatewayActivity>,
+    pub(crate) read_failure: watch::Sender<Option<Arc<ReadFailure>>>,
+    pub(crate) activity: watch::Sender<GatewayActivity>,
     pub(crate) changes: broadcast::Sender<Change>,
-    pub(crate) hashes: Arc<AtomicBool>,
+    /// Whether an answer of the gateway had a file hash.
+    pub(crate) file_hashes: Arc<AtomicBool>,
     pub(crate) resync: Duration,
 }
 
-/// What the informer knows between two looks.
+/// The state of the informer between two reads.
 #[derive(Default)]
-struct Memory {
+struct InformerState {
     up: bool,
+    /// The workspace files that the gateway accepts.
     accepted: Option<BTreeSet<String>>,
-    /// Whether session events were asked for, and the answer will stay the same.
+    /// Whether the subscription to session events succeeded or failed permanently.
     subscribed: bool,
-    asked: Vec<oneshot::Sender<bool>>,
-    due: Option<Instant>,
-    /// When to look although the last look, which may have come too early, showed nothing new.
+    /// The callers of a resync that wait for the next read.
+    waiting: Vec<oneshot::Sender<bool>>,
+    next_read: Option<Instant>,
+    /// The time of a read after a hint. An earlier read may not show the change yet.
     hinted: Option<Instant>,
-    /// The agents that the gateway's last word of its health named.
+    /// The agents in the gateway's last `health` event.
     healthy: Option<BTreeSet<String>>,
-    /// Looks that failed in a row, and when the first of them did.
+    /// The number of failed reads in a row, and the time of the first of them.
     failed: Option<(u32, Instant)>,
-    /// The roster, with the hash of the config that it was read with, while nothing says that it has changed.
+    /// The last roster with the hash of its config, while no event reports a change.
     roster: Option<(Option<String>, RosterAnswer)>,
-    /// How often in a row roster and config did not agree.
-    disagreed: u32,
+    /// The number of reads in a row in which roster and config named different agents.
+    mismatches: u32,
 }
 
-impl Memory {
-    /// 2026.9 says so whenever it has taken up another config, and about half of the time nothing else on 2026.9.3 and 2026.9.4
-    /// (measured). It also says so at other times: the roster is read again only with another config.
+impl InformerState {
+    /// Schedules a read after `chat.metadata.changed`. 2026.9 sends this event after each config change, and also at other
+    /// times. 2026.9.3 and 2026.9.4 send no other event for about half of the changes (`docs/gateway-facts.md#config-changes`).
+    /// The read fetches the roster only if the config changed.
     fn hint(&mut self, now: Instant) {
-        self.hinted = Some(now + AFTER_HINT);
-        self.due = self.due.min(self.hinted).or(self.hinted);
+        self.hinted = Some(now + HINT_DELAY);
+        self.next_read = self.next_read.min(self.hinted).or(self.hinted);
     }
 
-    /// After a look: the next one is due after this time, or when something has hinted at a change.
-    fn next_look(&mut self, now: Instant, wait: Duration) {
+    /// Schedules the next read after a read at `now`: after `wait`, or earlier at a hinted time.
+    fn schedule(&mut self, now: Instant, wait: Duration) {
         self.hinted = self.hinted.filter(|at| *at > now);
-        self.due = Some(self.hinted.map_or(now + wait, |at| at.min(now + wait)));
+        self.next_read = Some(self.hinted.map_or(now + wait, |at| at.min(now + wait)));
     }
 
-    /// Whether these agents are others than the last time, and than those that are known: what is said again, and known to be
-    /// otherwise, is the gateway's own way of counting.
-    fn hears_of(&mut self, named: BTreeSet<String>, known: Option<&BTreeSet<String>>) -> bool {
+    /// Records the agents of a `health` event. Returns whether they differ from the previous event and from the inventory. The
+    /// `health` event may permanently name other agents than the roster, so that a difference from the inventory alone is no
+    /// change.
+    fn health_changed(&mut self, named: BTreeSet<String>, served: Option<&BTreeSet<String>>) -> bool {
         let before = self.healthy.replace(named);
-        before.is_some() && before != self.healthy && known.is_some_and(|known| Some(known) != self.healthy.as_ref())
+        before.is_some() && before != self.healthy && served.is_some_and(|served| Some(served) != self.healthy.as_ref())
     }
 
-    /// There is a connection. What was known of an earlier one is not known of this one; who asked meanwhile is answered by it.
+    /// Resets the state for a new connection. Its first read answers the waiting callers.
     fn connected(&mut self) {
-        *self = Self { up: true, asked: std::mem::take(&mut self.asked), ..Self::default() };
-        self.suspect();
+        *self = Self { up: true, waiting: std::mem::take(&mut self.waiting), ..Self::default() };
+        self.read_now();
     }
 
-    /// Something may have changed: roster and config are read now.
-    fn suspect(&mut self) {
-        self.due = Some(Instant::now());
+    /// Schedules an immediate read of roster and config.
+    fn read_now(&mut self) {
+        self.next_read = Some(Instant::now());
         self.roster = None;
     }
 }
 
 impl Informer {
-    /// Runs until the connection's task has ended.
+    /// Runs until the connection task has ended.
     pub(crate) async fn run(mut self) {
-        let mut memory = Memory::default();
+        let mut state = InformerState::default();
         loop {
-            let due = memory.due;
+            let next_read = state.next_read;
             // Both branches are cancel-safe: channels and a timer.
             tokio::select! {
                 biased;
-                told = self.told.recv() => match told {
-                    Some(told) => self.hear(told, &mut memory),
+                event = self.events.recv() => match event {
+                    Some(event) => self.apply(event, &mut state),
                     None => return,
                 },
-                Some(asker) = self.wanted.recv() => {
-                    memory.asked.push(asker);
-                    memory.suspect();
+                Some(reply) = self.resync_requests.recv() => {
+                    state.waiting.push(reply);
+                    state.read_now();
                 }
-                () = until(due) => self.look(&mut memory).await,
+                () = until(next_read) => self.refresh(&mut state).await,
             }
         }
     }
 
-    fn hear(&self, told: ConnectionEvent, memory: &mut Memory) {
-        match told {
+    fn apply(&self, event: ConnectionEvent, state: &mut InformerState) {
+        match event {
             ConnectionEvent::Up => {
-                memory.connected();
-                self.runs.send_modify(|runs| runs.connected(Instant::now()));
+                state.connected();
+                self.activity.send_modify(|activity| activity.connected(Instant::now()));
             }
             ConnectionEvent::Down => {
-                // Who asked learns that nothing was read.
-                *memory = Memory::default();
-                self.unread.send_replace(None);
+                // The reset drops the waiting replies, which the callers see as a failed read.
+                *state = InformerState::default();
+                self.read_failure.send_replace(None);
                 if self.inventory.send_replace(None).is_some() {
-                    self.tell(Change::Connection);
+                    self.send(Change::Connection);
                 }
             }
             ConnectionEvent::Gap => {
-                memory.suspect();
-                self.runs.send_modify(GatewayActivity::forget);
-                self.tell(Change::Roster);
+                state.read_now();
+                self.activity.send_modify(GatewayActivity::reset);
+                self.send(Change::Roster);
             }
             ConnectionEvent::Event { event, .. } => match event {
-                GatewayEvent::Config => memory.suspect(),
-                GatewayEvent::Hint => memory.hint(Instant::now()),
-                GatewayEvent::Health(agents) => self.hear_of_health(agents, memory),
-                GatewayEvent::Run(event) => self.hear_of_run(event),
+                GatewayEvent::Config => state.read_now(),
+                GatewayEvent::Hint => state.hint(Instant::now()),
+                GatewayEvent::Health(agents) => self.apply_health(agents, state),
+                GatewayEvent::Run(event) => self.apply_run_event(event),
                 GatewayEvent::Clock(clock) => {
-                    // Nobody waits for it.
-                    self.runs.send_if_modified(|runs| {
-                        runs.clock = Some(clock);
+                    // A clock reading wakes no receiver of the watch.
+                    self.activity.send_if_modified(|activity| {
+                        activity.clock = Some(clock);
                         false
                     });
                 }
@@ -157,165 +164,163 @@ impl Informer {
         }
     }
 
-    /// Each minute a gateway names its agents. Versions before 2026.9 tell of no change of the config, and 2026.9.6 of some
-    /// changes that come while it takes another one up (measured): that an agent came or went shows here.
-    fn hear_of_health(&self, named: BTreeSet<String>, memory: &mut Memory) {
-        let known = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
-        if memory.hears_of(named, known.as_ref()) {
-            memory.suspect();
+    /// Reads again when the `health` event of each minute shows a change. Versions up to 2026.7 send no other event for a
+    /// config change, and 2026.9.6 sends none for some changes (`docs/gateway-facts.md#config-changes`).
+    fn apply_health(&self, named: BTreeSet<String>, state: &mut InformerState) {
+        let served = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
+        if state.health_changed(named, served.as_ref()) {
+            state.read_now();
         }
     }
 
-    fn hear_of_run(&self, event: RunEvent) {
+    fn apply_run_event(&self, event: RunEvent) {
         let mut agent = None;
-        self.runs.send_if_modified(|runs| {
-            agent = runs.take(event);
+        self.activity.send_if_modified(|activity| {
+            agent = activity.apply(event);
             agent.is_some()
         });
         if let Some(agent) = agent {
-            self.tell(Change::Run(agent));
+            self.send(Change::Run(agent));
         }
     }
 
-    async fn look(&self, memory: &mut Memory) {
-        let asked = std::mem::take(&mut memory.asked);
-        if !memory.up {
-            memory.due = None;
+    async fn refresh(&self, state: &mut InformerState) {
+        let waiting = std::mem::take(&mut state.waiting);
+        if !state.up {
+            state.next_read = None;
             return;
         }
-        let result = self.read(memory).await;
+        let result = self.read(state).await;
         let read = result.is_ok();
         match result {
-            Ok(inventory) => self.succeeded(inventory, memory),
-            Err(error) => self.failed(&error, memory),
+            Ok(inventory) => self.succeeded(inventory, state),
+            Err(error) => self.failed(&error, state),
         }
-        // Who asked and went away does not mind.
-        for asker in asked {
-            let _ = asker.send(read);
+        for reply in waiting {
+            // The send fails when the caller has dropped its future.
+            let _ = reply.send(read);
         }
     }
 
-    fn succeeded(&self, inventory: Inventory, memory: &mut Memory) {
-        memory.disagreed = if inventory.agrees() { 0 } else { memory.disagreed.saturating_add(1) };
-        let unsettled = !inventory.settled || (1..=MOST_DISAGREEMENTS).contains(&memory.disagreed);
-        memory.roster = memory.roster.take().filter(|_| inventory.settled && inventory.agrees());
-        memory.next_look(Instant::now(), if unsettled { WHILE_UNSETTLED } else { self.resync });
-        memory.failed = None;
-        self.unread.send_replace(None);
+    fn succeeded(&self, inventory: Inventory, state: &mut InformerState) {
+        state.mismatches = if inventory.agrees() { 0 } else { state.mismatches.saturating_add(1) };
+        let unsettled = !inventory.settled || (1..=MAX_MISMATCHES).contains(&state.mismatches);
+        state.roster = state.roster.take().filter(|_| inventory.settled && inventory.agrees());
+        state.schedule(Instant::now(), if unsettled { UNSETTLED_INTERVAL } else { self.resync });
+        state.failed = None;
+        self.read_failure.send_replace(None);
         self.publish(inventory);
     }
 
-    /// A look failed. That is told when it happens again and again, and what was read before does not count for ever.
-    fn failed(&self, error: &CallError, memory: &mut Memory) {
+    /// Schedules a retry after a failed read. Repeated failures are reported, and a stale inventory is dropped.
+    fn failed(&self, error: &CallError, state: &mut InformerState) {
         warn!(%error, "the gateway's roster could not be read");
-        let (before, since) = memory.failed.unwrap_or((0, Instant::now()));
+        let (before, since) = state.failed.unwrap_or((0, Instant::now()));
         let failures = before.saturating_add(1);
-        memory.failed = Some((failures, since));
-        memory.due = Some(Instant::now() + doubled(AFTER_FAILURE, failures));
-        if failures < FAILURES_TOLD {
+        state.failed = Some((failures, since));
+        state.next_read = Some(Instant::now() + doubled(READ_BACKOFF.0, READ_BACKOFF.1, failures));
+        if failures < REPORTED_FAILURES {
             return;
         }
-        let unread =
+        let failure =
             ReadFailure { code: error.code().to_owned(), message: error.message(), transient: error.is_transient() };
-        let news = self.unread.send_replace(Some(Arc::new(unread.clone()))).is_none_or(|before| *before != unread);
-        let stale = since.elapsed() >= STALE_AFTER && self.inventory.send_replace(None).is_some();
-        if news || stale {
-            self.tell(Change::Connection);
+        let before = self.read_failure.send_replace(Some(Arc::new(failure.clone())));
+        let changed = before.is_none_or(|before| *before != failure);
+        let dropped = since.elapsed() >= STALE_AFTER && self.inventory.send_replace(None).is_some();
+        if changed || dropped {
+            self.send(Change::Connection);
         }
     }
 
-    async fn read(&self, memory: &mut Memory) -> Result<Inventory, CallError> {
-        if !memory.subscribed {
-            // Without it there are no session events, which only makes their news later.
-            let subscribed = self.caller.call("sessions.subscribe", json!({}), ORDINARY).await;
+    async fn read(&self, state: &mut InformerState) -> Result<Inventory, CallError> {
+        if !state.subscribed {
+            // Without the subscription the gateway sends no session events. Muster then sees the changes later, by reads.
+            let subscribed = self.requester.call("sessions.subscribe", json!({}), REQUEST_TIMEOUT).await;
             if let Err(error) = &subscribed {
-                warn!(%error, "no session events");
+                warn!(%error, "the subscription to session events failed");
             }
-            memory.subscribed = subscribed.as_ref().map_or_else(|error| !error.is_transient(), |_| true);
+            state.subscribed = subscribed.as_ref().map_or_else(|error| !error.is_transient(), |_| true);
         }
-        let (config, roster) = self.config_and_roster(memory).await?;
-        let accepted = match &memory.accepted {
+        let (config, roster) = self.config_and_roster(state).await?;
+        let accepted = match &state.accepted {
             Some(accepted) => accepted.clone(),
             None => self.probe(&roster).await?,
         };
-        memory.accepted = Some(accepted.clone());
-        Ok(assemble(config, &roster, &accepted, self.hashes.load(Ordering::Relaxed)))
+        state.accepted = Some(accepted.clone());
+        Ok(assemble(config, &roster, &accepted, self.file_hashes.load(Ordering::Relaxed)))
     }
 
-    /// The config, and the roster: again only when the config is another one, or something says that it may be.
-    async fn config_and_roster(&self, memory: &mut Memory) -> Result<(ConfigAnswer, RosterAnswer), CallError> {
-        let config = self.caller.ask::<ConfigAnswer>("config.get", json!({}), ORDINARY);
-        let roster = || self.caller.ask::<RosterAnswer>("agents.list", json!({}), ORDINARY);
-        let (config, roster) = match memory.roster.take() {
+    /// Reads the config, and the roster if the config changed or an event reports a possible change.
+    async fn config_and_roster(&self, state: &mut InformerState) -> Result<(ConfigAnswer, RosterAnswer), CallError> {
+        let config = self.requester.ask::<ConfigAnswer>("config.get", json!({}), REQUEST_TIMEOUT);
+        let roster = || self.requester.ask::<RosterAnswer>("agents.list", json!({}), REQUEST_TIMEOUT);
+        let (config, roster) = match state.roster.take() {
             None => futures::try_join!(config, roster())?,
-            Some((hash, known)) => {
+            Some((hash, last)) => {
                 let config = config.await?;
-                let known = if config.hash == hash { known } else { roster().await? };
-                (config, known)
+                let roster = if config.hash == hash { last } else { roster().await? };
+                (config, roster)
             }
         };
         if let Some(invalid) = config.invalid {
             return Err(CallError::Unsettled(invalid));
         }
-        memory.roster = Some((config.hash.clone(), roster.clone()));
+        state.roster = Some((config.hash.clone(), roster.clone()));
         Ok((config, roster))
     }
 
-    /// Which workspace files the gateway accepts: reading one that it does not accept is `unsupported file`. It looks at the
-    /// name first, so that whatever else is wrong with a file that is there, its name is taken.
+    /// The workspace files that the gateway accepts. A read of an unaccepted name gets `unsupported file`. The gateway checks
+    /// the name first, so that any other error means an accepted name (`docs/gateway-facts.md#versions`).
     async fn probe(&self, roster: &RosterAnswer) -> Result<BTreeSet<String>, CallError> {
         let first = || roster.agents.0.first()?.id.as_deref();
-        let some = roster.default_id.as_deref().or_else(first).unwrap_or("main");
-        let ask = |name: &'static str| async move {
-            match self
-                .caller
-                .ask::<OfFile>("agents.files.get", json!({ "agentId": some, "name": name }), ORDINARY)
-                .await
-            {
+        let agent_id = roster.default_id.as_deref().or_else(first).unwrap_or("main");
+        let probe_name = |name: &'static str| async move {
+            let params = json!({ "agentId": agent_id, "name": name });
+            match self.requester.ask::<FileHashProbe>("agents.files.get", params, REQUEST_TIMEOUT).await {
                 Ok(answer) => {
-                    if answer.tells_hash() {
-                        self.hashes.store(true, Ordering::Relaxed);
+                    if answer.has_hash() {
+                        self.file_hashes.store(true, Ordering::Relaxed);
                     }
                     Ok(Some(name))
                 }
                 Err(error) if error.is_unsupported_file() => Ok(None),
                 Err(error) if error.is_transient() => Err(error),
                 Err(error) => {
-                    warn!(%error, file = name, "a file of the gateway's own agent cannot be read");
+                    warn!(%error, file = name, "the gateway did not return a file of its default agent");
                     Ok(Some(name))
                 }
             }
         };
-        let accepted = futures::future::try_join_all(WORKSPACE_FILES.map(ask)).await?;
+        let accepted = futures::future::try_join_all(WORKSPACE_FILES.map(probe_name)).await?;
         Ok(accepted.into_iter().flatten().map(str::to_owned).collect())
     }
 
     fn publish(&self, new: Inventory) {
         let new = Arc::new(new);
         let old = self.inventory.send_replace(Some(Arc::clone(&new)));
-        let Some(old) = old else { return self.tell(Change::Roster) };
+        let Some(old) = old else { return self.send(Change::Roster) };
         if old.settled != new.settled || old.capabilities != new.capabilities {
-            return self.tell(Change::Roster);
+            return self.send(Change::Roster);
         }
         if old.heartbeats != new.heartbeats {
-            self.tell(Change::Heartbeats);
+            self.send(Change::Heartbeats);
         }
         let ids: BTreeSet<_> = old.agents.keys().chain(new.agents.keys()).collect();
         for id in ids.into_iter().filter(|id| old.agents.get(*id) != new.agents.get(*id)) {
-            self.tell(Change::Agent(id.clone()));
+            self.send(Change::Agent(id.clone()));
         }
     }
 
-    fn tell(&self, change: Change) {
-        // Nobody has to listen.
+    fn send(&self, change: Change) {
+        // The send fails without a receiver.
         let _ = self.changes.send(change);
     }
 }
 
-/// Waits until then; for ever without a time.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
+/// Waits until a time; forever without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }
@@ -325,36 +330,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_just_before_the_connection_is_told_is_answered_by_it() {
+    fn a_resync_request_before_the_event_of_its_connection_is_answered_by_that_connection() {
         let (done, mut wait) = oneshot::channel();
-        let mut memory = Memory { disagreed: 3, asked: vec![done], ..Memory::default() };
-        memory.connected();
+        let mut state = InformerState { mismatches: 3, waiting: vec![done], ..InformerState::default() };
+        state.connected();
         assert_eq!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        assert_eq!((memory.asked.len(), memory.disagreed, memory.due.is_some()), (1, 0, true));
+        assert_eq!((state.waiting.len(), state.mismatches, state.next_read.is_some()), (1, 0, true));
     }
 
     #[test]
-    fn a_hint_makes_for_one_more_look_a_moment_later_whatever_was_seen_before() {
+    fn a_hint_schedules_one_more_read_after_its_delay() {
         let (now, resync) = (Instant::now(), Duration::from_mins(10));
-        let after = |memory: &Memory| memory.due.unwrap() - now;
-        let mut memory = Memory { due: Some(now + resync), ..Memory::default() };
-        memory.hint(now);
-        assert_eq!(after(&memory), AFTER_HINT);
-        memory.next_look(now, resync);
-        assert_eq!(after(&memory), AFTER_HINT, "that look may have come too early");
-        memory.next_look(now + AFTER_HINT, resync);
-        assert_eq!(after(&memory), AFTER_HINT + resync);
+        let after = |state: &InformerState| state.next_read.unwrap() - now;
+        let mut state = InformerState { next_read: Some(now + resync), ..InformerState::default() };
+        state.hint(now);
+        assert_eq!(after(&state), HINT_DELAY);
+        state.schedule(now, resync);
+        assert_eq!(after(&state), HINT_DELAY, "the read may have been too early");
+        state.schedule(now + HINT_DELAY, resync);
+        assert_eq!(after(&state), HINT_DELAY + resync);
     }
 
     #[test]
-    fn an_agent_that_is_missing_in_the_gateways_health_is_looked_for_once() {
+    fn a_missing_agent_in_the_health_event_causes_one_read() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let known = set(&["main", "mc-1"]);
-        let mut memory = Memory::default();
-        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "as it is known");
-        assert!(memory.hears_of(set(&["main"]), Some(&known)), "one has gone");
-        assert!(!memory.hears_of(set(&["main"]), Some(&known)), "it was looked for");
-        assert!(!memory.hears_of(set(&["main", "mc-1"]), Some(&known)), "what is known again");
-        assert!(!memory.hears_of(set(&[]), None));
+        let served = set(&["main", "mc-1"]);
+        let mut state = InformerState::default();
+        assert!(!state.health_changed(set(&["main", "mc-1"]), Some(&served)), "equal to the inventory");
+        assert!(state.health_changed(set(&["main"]), Some(&served)), "an agent is missing");
+        assert!(!state.health_changed(set(&["main"]), Some(&served)), "the same event again");
+        assert!(!state.health_changed(set(&["main", "mc-1"]), Some(&served)), "equal to the inventory again");
+        assert!(!state.health_changed(set(&[]), None));
     }
 }

@@ -1,4 +1,5 @@
-//! The informer of a gateway: it keeps the [`Inventory`](super::model::Inventory) and the runs current, from events and by reading.
+//! The informer of a gateway: it keeps the [`Inventory`](super::model::Inventory) and the activity current, by events and by
+//! reads.
 
 pub(crate) mod event;
 pub(crate) mod informer;

@@ -1,4 +1,4 @@
-//! Which agents are at work, from the gateway's events. Without I/O.
+//! The runs of a gateway's agents, from the gateway's events. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -8,27 +8,28 @@ use tokio::time::Instant;
 use super::run_event::{LabelEvent, RunEvent, RunEventKind, RunPhase};
 use crate::openclaw::limits;
 
-/// How many runs of an agent are remembered as ended. Events of one run come by several ways and not always in order.
-const REMEMBERED: usize = 16;
+/// Most ended runs that are kept per agent. The gateway reports a run by several events, whose order varies; a late event must
+/// not start an ended run again.
+const MAX_ENDED_RUNS: usize = 16;
 
-/// What a gateway's clock showed, and when. It need not go as ours does.
+/// A reading of a gateway's clock, which may differ from Muster's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewayClock {
-    at: Instant,
+    read_at: Instant,
     ms: i64,
 }
 
 impl GatewayClock {
-    /// A clock that showed this time, in milliseconds since 1970, at `at`.
+    /// A clock that showed `ms`, in milliseconds since 1970, at `read_at`.
     #[must_use]
-    pub fn shows(ms: i64, at: Instant) -> Self {
-        Self { at, ms }
+    pub fn observed(ms: i64, read_at: Instant) -> Self {
+        Self { read_at, ms }
     }
 
-    /// How long before `now` it showed this time.
+    /// The time from `ms`, in milliseconds since 1970 by the gateway's clock, to `now`.
     #[must_use]
     pub fn age(&self, ms: i64, now: Instant) -> Duration {
-        now.saturating_duration_since(self.at)
+        now.saturating_duration_since(self.read_at)
             + Duration::from_millis(u64::try_from(self.ms.saturating_sub(ms)).unwrap_or(0))
     }
 }
@@ -36,28 +37,28 @@ impl GatewayClock {
 /// A run of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
-    /// Its id: the idempotency key of the message that began it, or one that the gateway made.
+    /// The id: the idempotency key of the message that started the run, or an id that the gateway made.
     pub id: String,
-    /// When it began, in milliseconds since 1970 by the gateway's clock.
+    /// The start, in milliseconds since 1970 by the gateway's clock.
     pub started_ms: i64,
-    /// When it ended; `None` while it goes on.
+    /// The end, in milliseconds since 1970 by the gateway's clock; `None` while the run is active.
     pub ended_ms: Option<i64>,
 }
 
-/// What was heard of one agent since the connection stands.
+/// The activity of one agent since the connection was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentActivity {
     active: BTreeMap<String, i64>,
     ended: VecDeque<String>,
     last: Option<Run>,
-    /// Counts how often its session was reset or deleted, or changed in a way that was not told, by whomever.
+    /// The number of resets, deletions and unspecified changes of the agent's sessions, by any client.
     pub session_changes: u64,
-    /// The session that was labelled last, as it was told. Whoever has seen it so has missed nothing.
+    /// The last label event. A caller whose view of the session equals the event has missed no change.
     pub labelled: Option<LabelEvent>,
 }
 
 impl AgentActivity {
-    /// Whether a run goes on.
+    /// Whether a run is active.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.active.is_empty()
@@ -69,38 +70,38 @@ impl AgentActivity {
         self.last.as_ref()
     }
 
-    /// When the runs that go on began, in milliseconds since 1970 by the gateway's clock.
+    /// The starts of the active runs, in milliseconds since 1970 by the gateway's clock.
     pub fn began_ms(&self) -> impl Iterator<Item = i64> {
         self.active.values().copied()
     }
 
-    /// The run that goes on since the longest time, or else the one that ended last.
+    /// The active run with the earliest start, or else the run that ended last.
     #[must_use]
     pub fn run(&self) -> Option<Run> {
-        let going_on = self.active.iter().min_by_key(|(_, started)| **started);
-        let going_on = going_on.map(|(id, started)| Run { id: id.clone(), started_ms: *started, ended_ms: None });
-        going_on.or_else(|| self.last.clone())
+        let oldest = self.active.iter().min_by_key(|(_, started)| **started);
+        let oldest = oldest.map(|(id, started)| Run { id: id.clone(), started_ms: *started, ended_ms: None });
+        oldest.or_else(|| self.last.clone())
     }
 
-    /// Whether a run of this id was heard of.
+    /// Whether an event reported a run of this id.
     #[must_use]
-    pub fn knows(&self, run: &str) -> bool {
+    pub fn has_seen(&self, run: &str) -> bool {
         self.active.contains_key(run) || self.has_ended(run)
     }
 
-    /// Whether a run of this id was seen to end.
+    /// Whether an event reported the end of a run of this id.
     #[must_use]
     pub fn has_ended(&self, run: &str) -> bool {
         self.ended.iter().any(|id| id == run)
     }
 
-    /// The runs that were seen to end, as far as they are remembered.
+    /// The ids of the last ended runs, oldest first, at most 16.
     pub fn ended(&self) -> impl Iterator<Item = &str> {
         self.ended.iter().map(String::as_str)
     }
 
     fn start(&mut self, run: &str, at_ms: i64) {
-        if !self.has_ended(run) && self.active.len() < limits::RUNS {
+        if !self.has_ended(run) && self.active.len() < limits::ACTIVE_RUNS {
             self.active.entry(run.to_owned()).or_insert(at_ms);
         }
     }
@@ -111,7 +112,7 @@ impl AgentActivity {
             return;
         }
         self.ended.push_back(run.to_owned());
-        if self.ended.len() > REMEMBERED {
+        if self.ended.len() > MAX_ENDED_RUNS {
             self.ended.pop_front();
         }
         if self.last.as_ref().is_none_or(|last| last.ended_ms <= Some(at_ms)) {
@@ -120,47 +121,47 @@ impl AgentActivity {
     }
 }
 
-/// What was heard of all agents of a gateway.
+/// The activity of all agents of a gateway since the connection was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayActivity {
     agents: BTreeMap<String, AgentActivity>,
-    /// Counts how often everything was forgotten. What was read in an earlier epoch may have changed unheard.
+    /// The number of event losses and connections. A value that was read in an earlier epoch may have changed without an event.
     pub epoch: u64,
-    /// Since when the connection stands.
+    /// The time at which the connection was opened.
     pub connected: Option<Instant>,
-    /// The gateway's clock as it was last reported.
+    /// The last reading of the gateway's clock.
     pub clock: Option<GatewayClock>,
 }
 
 impl GatewayActivity {
-    /// What was heard of an agent; `None` when nothing was.
+    /// The activity of an agent; `None` without an event of the agent.
     #[must_use]
     pub fn of(&self, agent_id: &str) -> Option<&AgentActivity> {
         self.agents.get(agent_id)
     }
 
-    /// Forgets everything: events may have been lost.
-    pub(crate) fn forget(&mut self) {
+    /// Starts a new epoch, because events may have been lost.
+    pub(crate) fn reset(&mut self) {
         self.agents.clear();
         self.epoch += 1;
     }
 
-    /// The same, since there is a new connection.
+    /// Starts a new epoch with a new connection.
     pub(crate) fn connected(&mut self, now: Instant) {
-        self.forget();
+        self.reset();
         self.clock = None;
         self.connected = Some(now);
     }
 
-    /// Takes an event. Gives the agent whose activity it changed.
-    pub(crate) fn take(&mut self, event: RunEvent) -> Option<String> {
+    /// Applies an event. Returns the agent whose activity changed.
+    pub(crate) fn apply(&mut self, event: RunEvent) -> Option<String> {
         let agent = event.agent;
         if !self.agents.contains_key(&agent) && self.agents.len() == limits::AGENTS {
             return None;
         }
         let activity = self.agents.entry(agent.clone()).or_default();
-        match event.what {
-            RunEventKind::LabelEvent(labelled) => {
+        match event.kind {
+            RunEventKind::Labelled(labelled) => {
                 activity.labelled = Some(labelled);
                 Some(agent)
             }
@@ -174,7 +175,8 @@ impl GatewayActivity {
                 match (phase, job) {
                     (RunPhase::Start, _) => activity.start(&id, at_ms),
                     (RunPhase::End, false) => activity.end(&id, at_ms),
-                    // A job keeps its id for all its runs; the run within it is told by the session.
+                    // A job has one id for all its runs, and must not count as ended. The session reports the run within the
+                    // job.
                     (RunPhase::End, true) => {
                         activity.active.remove(&id);
                     }
@@ -193,8 +195,8 @@ mod tests {
     use crate::openclaw::model::readers::raw;
 
     impl GatewayActivity {
-        fn hear(&mut self, event: &str, payload: &Value) -> Option<String> {
-            self.take(RunEvent::read(event, &raw(payload))?)
+        fn apply_raw(&mut self, event: &str, payload: &Value) -> Option<String> {
+            self.apply(RunEvent::read(event, &raw(payload))?)
         }
     }
 
@@ -213,84 +215,84 @@ mod tests {
 
     #[test]
     fn a_run_lasts_from_its_start_to_its_end() {
-        let mut runs = GatewayActivity::default();
-        assert_eq!(runs.hear("agent", &lifecycle("start", "r", 5)).as_deref(), Some("mc-1"));
-        assert!(runs.of("mc-1").unwrap().is_running());
-        assert_eq!(runs.hear("agent", &lifecycle("end", "r", 9)).as_deref(), Some("mc-1"));
-        let activity = runs.of("mc-1").unwrap();
-        assert!(!activity.is_running() && activity.has_ended("r"));
-        assert_eq!(activity.run(), Some(Run { id: "r".into(), started_ms: 5, ended_ms: Some(9) }));
+        let mut activity = GatewayActivity::default();
+        assert_eq!(activity.apply_raw("agent", &lifecycle("start", "r", 5)).as_deref(), Some("mc-1"));
+        assert!(activity.of("mc-1").unwrap().is_running());
+        assert_eq!(activity.apply_raw("agent", &lifecycle("end", "r", 9)).as_deref(), Some("mc-1"));
+        let agent = activity.of("mc-1").unwrap();
+        assert!(!agent.is_running() && agent.has_ended("r"));
+        assert_eq!(agent.run(), Some(Run { id: "r".into(), started_ms: 5, ended_ms: Some(9) }));
     }
 
     #[test]
-    fn news_of_a_run_that_comes_after_its_end_changes_nothing() {
-        let mut runs = GatewayActivity::default();
-        runs.hear("agent", &lifecycle("start", "r", 5));
-        runs.hear("agent", &lifecycle("end", "r", 9));
-        assert_eq!(runs.hear("sessions.changed", &changed("start", "r", 5)), None);
-        assert_eq!(runs.hear("sessions.changed", &changed("end", "r", 9)), None);
-        assert!(!runs.of("mc-1").unwrap().is_running());
+    fn a_late_event_of_an_ended_run_changes_nothing() {
+        let mut activity = GatewayActivity::default();
+        activity.apply_raw("agent", &lifecycle("start", "r", 5));
+        activity.apply_raw("agent", &lifecycle("end", "r", 9));
+        assert_eq!(activity.apply_raw("sessions.changed", &changed("start", "r", 5)), None);
+        assert_eq!(activity.apply_raw("sessions.changed", &changed("end", "r", 9)), None);
+        assert!(!activity.of("mc-1").unwrap().is_running());
     }
 
     #[test]
-    fn an_agent_is_at_work_while_the_gateways_heartbeat_job_is() {
-        let mut runs = GatewayActivity::default();
-        runs.hear("cron", &job("started"));
-        assert!(runs.of("mc-1").unwrap().is_running());
-        runs.hear("sessions.changed", &changed("start", "r", 6));
-        runs.hear("sessions.changed", &changed("end", "r", 7));
-        runs.hear("cron", &job("finished"));
-        let activity = runs.of("mc-1").unwrap();
-        assert_eq!((activity.is_running(), activity.run().map(|r| r.id)), (false, Some("r".into())));
-        runs.hear("cron", &job("started"));
-        assert!(runs.of("mc-1").unwrap().is_running(), "the job has the same id the next time");
+    fn an_agent_is_running_while_the_gateways_heartbeat_job_is() {
+        let mut activity = GatewayActivity::default();
+        activity.apply_raw("cron", &job("started"));
+        assert!(activity.of("mc-1").unwrap().is_running());
+        activity.apply_raw("sessions.changed", &changed("start", "r", 6));
+        activity.apply_raw("sessions.changed", &changed("end", "r", 7));
+        activity.apply_raw("cron", &job("finished"));
+        let agent = activity.of("mc-1").unwrap();
+        assert_eq!((agent.is_running(), agent.run().map(|r| r.id)), (false, Some("r".into())));
+        activity.apply_raw("cron", &job("started"));
+        assert!(activity.of("mc-1").unwrap().is_running(), "the next run of the job has the same id");
     }
 
     #[test]
-    fn what_was_heard_is_forgotten_when_events_may_have_been_lost() {
-        let mut runs = GatewayActivity::default();
-        runs.hear("agent", &lifecycle("start", "r", 5));
-        runs.forget();
-        assert_eq!((runs.of("mc-1"), runs.epoch), (None, 1));
+    fn a_loss_of_events_starts_a_new_epoch() {
+        let mut activity = GatewayActivity::default();
+        activity.apply_raw("agent", &lifecycle("start", "r", 5));
+        activity.reset();
+        assert_eq!((activity.of("mc-1"), activity.epoch), (None, 1));
     }
 
     #[test]
-    fn what_was_done_to_a_session_is_counted() {
-        let mut runs = GatewayActivity::default();
+    fn changes_of_a_session_are_counted() {
+        let mut activity = GatewayActivity::default();
         for reason in ["patch", "reset", "delete"] {
-            let told = json!({ "sessionKey": "agent:mc-1:main", "reason": reason, "ts": 1 });
-            assert_eq!(runs.hear("sessions.changed", &told).as_deref(), Some("mc-1"));
+            let payload = json!({ "sessionKey": "agent:mc-1:main", "reason": reason, "ts": 1 });
+            assert_eq!(activity.apply_raw("sessions.changed", &payload).as_deref(), Some("mc-1"));
         }
-        assert_eq!(runs.of("mc-1").map(|a| a.session_changes), Some(3));
+        assert_eq!(activity.of("mc-1").map(|a| a.session_changes), Some(3));
     }
 
     #[test]
-    fn a_label_is_taken_as_it_is_told_in_the_words_of_old_and_new_gateways() {
-        let mut runs = GatewayActivity::default();
+    fn a_label_event_is_read_in_the_forms_of_old_and_new_gateways() {
+        let mut activity = GatewayActivity::default();
         let labelled = LabelEvent { key: "agent:mc-1:main".into(), id: "s1".into(), label: Some("Ops".into()) };
         let session = json!({ "sessionId": "s1", "label": "Ops" });
         let mut old = json!({ "sessionKey": labelled.key, "reason": "patch", "sessionId": "s1", "label": "Ops" });
-        for told in [json!({ "sessionKey": labelled.key, "reason": "patch", "session": session }), old.clone()] {
-            runs.hear("sessions.changed", &told);
-            let activity = runs.of("mc-1").unwrap();
-            assert_eq!((activity.labelled.as_ref(), activity.session_changes), (Some(&labelled), 0));
+        for payload in [json!({ "sessionKey": labelled.key, "reason": "patch", "session": session }), old.clone()] {
+            activity.apply_raw("sessions.changed", &payload);
+            let agent = activity.of("mc-1").unwrap();
+            assert_eq!((agent.labelled.as_ref(), agent.session_changes), (Some(&labelled), 0));
         }
         old["reason"] = json!("reset");
-        runs.hear("sessions.changed", &old);
-        assert_eq!(runs.of("mc-1").map(|a| (a.labelled.clone(), a.session_changes)), Some((None, 1)));
+        activity.apply_raw("sessions.changed", &old);
+        assert_eq!(activity.of("mc-1").map(|a| (a.labelled.clone(), a.session_changes)), Some((None, 1)));
     }
 
     #[test]
-    fn what_says_nothing_of_a_run_is_passed_over() {
-        let mut runs = GatewayActivity::default();
-        let told = [
+    fn events_without_a_run_are_ignored() {
+        let mut activity = GatewayActivity::default();
+        let events = [
             ("sessions.changed", json!({ "sessionKey": "agent:mc-1:main", "reason": "participants", "ts": 1 })),
             ("agent", json!({ "agentId": "mc-1", "runId": "r", "stream": "assistant", "data": { "phase": "start" } })),
             ("cron", json!({ "jobId": "j", "action": "started", "job": { "declarationKey": "other:mc-1" } })),
             ("tick", json!({ "ts": 1 })),
         ];
-        for (event, payload) in told {
-            assert_eq!(runs.hear(event, &payload), None, "{event}");
+        for (event, payload) in events {
+            assert_eq!(activity.apply_raw(event, &payload), None, "{event}");
         }
     }
 }

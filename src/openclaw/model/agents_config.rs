@@ -1,4 +1,4 @@
-//! `agents` of a gateway's config, its parts unread.
+//! The field `agents` of a gateway's config, as raw JSON.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,13 +10,13 @@ use crate::openclaw::limits;
 /// The shape of the roster in the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RosterShape {
-    /// `agents.list[]`, up to 2026.7.
+    /// `agents.list[]`, up to 2026.7 (`docs/gateway-facts.md#version-boundaries`).
     List,
-    /// `agents.entries{}`, from 2026.8.1.
+    /// `agents.entries{}`, from 2026.8.1 on (`docs/gateway-facts.md#version-boundaries`).
     Entries,
 }
 
-/// `agents` of a config.
+/// The field `agents` of a config.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AgentsConfig {
@@ -27,16 +27,19 @@ pub(crate) struct AgentsConfig {
     pub(crate) ownership: Option<String>,
 }
 
+/// The id of an item of `agents.list`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Id {
+struct RawId {
     #[serde(deserialize_with = "word")]
     id: Option<String>,
 }
 
 impl AgentsConfig {
-    /// The agents' entries by id, unread, those of a list in its order. More than [`limits::AGENTS`] are an error, since entries
-    /// that are left out would count as absent.
+    /// The agents' entries as raw JSON with their ids; the items of a list in the order of the list.
+    ///
+    /// # Errors
+    /// The roster has more than [`limits::AGENTS`] entries. A shortened roster would show the other agents as absent.
     pub(crate) fn roster(&self, shape: RosterShape) -> Result<Vec<(String, &RawValue)>, serde_json::Error> {
         let raw = match shape {
             RosterShape::Entries => self.entries.as_deref(),
@@ -50,7 +53,7 @@ impl AgentsConfig {
             }
             RosterShape::List if raw.starts_with('[') => {
                 let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
-                let id = |entry: &RawValue| serde_json::from_str::<Id>(entry.get()).ok()?.id;
+                let id = |entry: &RawValue| serde_json::from_str::<RawId>(entry.get()).ok()?.id;
                 Ok(list.0.into_iter().filter_map(|entry| Some((id(entry)?, entry))).collect())
             }
             RosterShape::Entries | RosterShape::List => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! What a gateway says of an agent that was deleted.
+//! The gateway's answer to the deletion of an agent.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -9,52 +9,53 @@ use super::readers::{List, lax};
 use super::text::clean;
 use crate::openclaw::limits;
 
-/// Most paths that are passed on. A real gateway names seven at most.
-const MOST_PATHS: usize = 16;
+/// Most paths in [`Leftovers`]. A real gateway names at most seven.
+const MAX_PATHS: usize = 16;
 
-/// What became of an agent that was to be deleted.
+/// The result of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// It was removed from the config, and all that was to go with it went but this.
+    /// The gateway removed the agent from its config, and left these files and sessions.
     Removed(Leftovers),
-    /// It was not there.
+    /// The gateway had no such agent.
     Absent,
 }
 
-/// What a deletion left on the gateway's disk although it was to go. Only 2026.9 tells it (measured: 2026.3.2 leaves the same
-/// and says nothing).
+/// Files and sessions that a deletion should have removed. 2026.9.6 reports leftovers; 2026.3.2 leaves the same files and
+/// reports nothing (`docs/gateway-facts.md#deletion`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Paths that could not be moved to the trash.
+    /// Paths that the gateway could not move to the trash.
     pub paths: Vec<Leftover>,
-    /// Whether the sessions could not be purged. The gateway does not touch the files then.
+    /// Whether the gateway could not purge the sessions. The gateway then keeps the files as well.
     pub sessions: bool,
 }
 
 impl Leftovers {
-    /// Whether nothing was left.
+    /// Whether the deletion was complete.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty() && !self.sessions
     }
 }
 
-/// A path that a deletion left.
+/// A path that a deletion left on the gateway's disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it is, on the gateway's host.
+    /// The path on the gateway's host.
     pub path: String,
-    /// Why it is still there, in the gateway's words.
+    /// The reason that the gateway gives.
     pub reason: String,
 }
 
-/// The part of the answer that is read. Old gateways have none of it.
+/// The answer of `agents.delete`. Versions before 2026.9 report no leftovers.
 #[derive(Default)]
 pub(crate) struct RawDeleted(Leftovers);
 
+/// `failed` of the answer of `agents.delete`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Failed {
+struct RawFailed {
     failed: List<RawLeftover, { limits::LEFTOVERS }>,
 }
 
@@ -67,14 +68,14 @@ struct RawLeftover {
     reason: Option<String>,
 }
 
+/// `purgeFailed` of the answer of `agents.delete`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Purge {
+struct RawPurge {
     purge_failed: bool,
 }
 
 impl RawDeleted {
-    /// What was left.
     pub(crate) fn leftovers(self) -> Leftovers {
         self.0
     }
@@ -82,26 +83,26 @@ impl RawDeleted {
 
 impl<'de> Deserialize<'de> for RawDeleted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (left, flaw) = read(<&RawValue>::deserialize(deserializer)?.get());
-        if let Some(flaw) = flaw {
-            let error = clean(&flaw.to_string());
+        let (leftovers, error) = read(<&RawValue>::deserialize(deserializer)?.get());
+        if let Some(error) = error {
+            let error = clean(&error.to_string());
             warn!(
                 error,
                 "the answer of agents.delete could not be read; files of the agent may be left on the gateway"
             );
         }
-        Ok(Self(left))
+        Ok(Self(leftovers))
     }
 }
 
-/// What can be read of an answer, and why the rest cannot.
+/// The readable parts of an answer, and the first error of the other parts.
 fn read(text: &str) -> (Leftovers, Option<serde_json::Error>) {
-    let (failed, unread) = part::<Failed>(text);
-    let (purge, flaw) = part::<Purge>(text);
+    let (failed, failed_error) = part::<RawFailed>(text);
+    let (purge, purge_error) = part::<RawPurge>(text);
     let cleaned = |text: Option<String>| clean(&text.unwrap_or_default());
-    let path = |left: RawLeftover| Leftover { path: cleaned(left.path), reason: cleaned(left.reason) };
-    let paths = failed.failed.0.into_iter().take(MOST_PATHS).map(path).collect();
-    (Leftovers { paths, sessions: purge.purge_failed }, unread.or(flaw))
+    let path = |raw: RawLeftover| Leftover { path: cleaned(raw.path), reason: cleaned(raw.reason) };
+    let paths = failed.failed.0.into_iter().take(MAX_PATHS).map(path).collect();
+    (Leftovers { paths, sessions: purge.purge_failed }, failed_error.or(purge_error))
 }
 
 fn part<T: Default + DeserializeOwned>(text: &str) -> (T, Option<serde_json::Error>) {
@@ -113,48 +114,48 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// What is read of an answer that can be read wholly.
-    fn left(payload: &Value) -> Leftovers {
-        let (left, flaw) = read(&payload.to_string());
-        assert!(flaw.is_none(), "{flaw:?}");
-        assert_eq!(serde_json::from_str::<RawDeleted>(&payload.to_string()).unwrap().leftovers(), left);
-        left
+    /// The leftovers of an answer that is readable as a whole.
+    fn leftovers(payload: &Value) -> Leftovers {
+        let (leftovers, error) = read(&payload.to_string());
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(serde_json::from_str::<RawDeleted>(&payload.to_string()).unwrap().leftovers(), leftovers);
+        leftovers
     }
 
     #[test]
-    fn what_could_not_be_removed_is_read_and_an_old_gateway_tells_nothing() {
-        let told = left(&json!({ "ok": true, "agentId": "a", "removedBindings": 0, "removed": [],
+    fn leftovers_are_read_and_an_old_gateway_reports_none() {
+        let read = leftovers(&json!({ "ok": true, "agentId": "a", "removedBindings": 0, "removed": [],
             "failed": [{ "path": "/w/a", "reason": "EEXIST", "more": {} }], "purgeFailed": true }));
-        assert_eq!(told.paths, [Leftover { path: "/w/a".into(), reason: "EEXIST".into() }]);
-        assert!(told.sessions);
-        assert!(left(&json!({ "ok": true, "agentId": "a", "removedBindings": 0 })).is_empty());
+        assert_eq!(read.paths, [Leftover { path: "/w/a".into(), reason: "EEXIST".into() }]);
+        assert!(read.sessions);
+        assert!(leftovers(&json!({ "ok": true, "agentId": "a", "removedBindings": 0 })).is_empty());
     }
 
     #[test]
-    fn the_words_of_a_gateway_are_cleaned_and_bounded() {
+    fn texts_of_a_gateway_are_cleaned_and_bounded() {
         let failure = json!({ "path": format!("/w/\u{1b}[2J\u{202e}\u{180e}{}", "x".repeat(1000)), "reason": 7 });
-        let told = left(&json!({ "failed": vec![failure; 100] }));
-        assert_eq!(told.paths.len(), MOST_PATHS);
-        assert!(told.paths[0].path.starts_with("/w/[2Jxxx") && told.paths[0].path.chars().count() == 512);
-        assert_eq!(told.paths[0].reason, "");
+        let read = leftovers(&json!({ "failed": vec![failure; 100] }));
+        assert_eq!(read.paths.len(), MAX_PATHS);
+        assert!(read.paths[0].path.starts_with("/w/[2Jxxx") && read.paths[0].path.chars().count() == 512);
+        assert_eq!(read.paths[0].reason, "");
     }
 
     #[test]
-    fn an_answer_of_another_shape_is_not_taken_for_one_that_tells_of_nothing() {
+    fn an_answer_of_another_shape_is_an_error_and_its_readable_parts_count() {
         for other in ["null", "7", r#"{"failed": 1}"#, r#"{"failed": [1]}"#, r#"{"purgeFailed": 1}"#] {
-            let (left, flaw) = read(other);
-            assert!(left.is_empty() && flaw.is_some(), "{other}");
-            assert!(serde_json::from_str::<RawDeleted>(other).unwrap().leftovers().is_empty(), "it was deleted");
+            let (leftovers, error) = read(other);
+            assert!(leftovers.is_empty() && error.is_some(), "{other}");
+            assert!(serde_json::from_str::<RawDeleted>(other).unwrap().leftovers().is_empty(), "the deletion counts");
         }
-        let (left, flaw) = read(r#"{"failed": [{"path": "/w"}], "purgeFailed": "yes"}"#);
-        assert!(left.paths.len() == 1 && flaw.is_some(), "the rest is read");
+        let (leftovers, error) = read(r#"{"failed": [{"path": "/w"}], "purgeFailed": "yes"}"#);
+        assert!(leftovers.paths.len() == 1 && error.is_some(), "the readable part counts");
     }
 
     #[test]
-    fn a_list_of_leftovers_without_end_is_not_read() {
+    fn a_list_of_leftovers_beyond_the_bound_is_an_error() {
         let many = format!(r#"{{"failed": [{}{{}}], "purgeFailed": true}}"#, r#"{"":0},"#.repeat(limits::LEFTOVERS));
-        let (left, flaw) = read(&many);
-        assert!(left.paths.is_empty() && left.sessions);
-        assert!(flaw.unwrap().to_string().contains("more than 1000 items"));
+        let (leftovers, error) = read(&many);
+        assert!(leftovers.paths.is_empty() && leftovers.sessions);
+        assert!(error.unwrap().to_string().contains("more than 1000 items"));
     }
 }

@@ -1,4 +1,4 @@
-//! An agent's entry in the gateway's config: what it should be, what it is, and the patch between the two.
+//! An agent's entry in the gateway's config: the desired entry, the actual entry, and the patch between the two.
 
 use std::time::Duration;
 
@@ -7,54 +7,55 @@ use serde_json::{Map, Value, json};
 use super::env_refs::escaped;
 use super::rewritten::{Rewritten, without};
 
-/// What an agent's entry should be. Keys that have no field here belong to others and are left alone.
+/// The desired entry of an agent. Muster leaves keys alone that have no field here, because they belong to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentEntry {
     /// The agent's id.
     pub id: String,
-    /// Its name as people read it.
+    /// The display name.
     pub name: Option<String>,
-    /// Its workspace.
+    /// The path of the workspace on the gateway's host.
     pub workspace: String,
-    /// Its model; the gateway's default without one.
+    /// The model; `None` selects the gateway's default.
     pub model: Option<String>,
-    /// Its identity.
+    /// The identity.
     pub identity: EntryIdentity,
-    /// Its heartbeat.
+    /// The heartbeat.
     pub heartbeat: HeartbeatEntry,
-    /// Whether what is `None` here stays as it is, and is not to be absent.
+    /// Whether a field that is `None` keeps its current value. Otherwise the patch removes the value.
     pub keeps_the_rest: bool,
-    /// Values that the gateway is known to store otherwise than they are sent.
+    /// Values that the gateway is known to store in another form than they are sent.
     pub rewritten: Vec<Rewritten>,
 }
 
 /// An agent's identity in the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryIdentity {
-    /// Name.
+    /// The name.
     pub name: Option<String>,
-    /// Emoji.
+    /// The emoji.
     pub emoji: Option<String>,
-    /// Picture.
+    /// The picture.
     pub avatar: Option<String>,
 }
 
 /// An agent's heartbeat in the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatEntry {
-    /// Time between two runs, `5m`; `0m` turns them off.
+    /// The time between two runs, such as `5m`; `0m` turns heartbeats off.
     pub every: Option<String>,
-    /// Where the text of a run is delivered.
+    /// The channel that gets the text of a run.
     pub target: Option<String>,
     /// The prompt of a run.
     pub prompt: Option<String>,
     /// The model of a run.
     pub model: Option<String>,
-    /// The hours in which there are runs.
+    /// The hours in which the gateway runs heartbeats.
     pub active_hours: Option<EntryActiveHours>,
 }
 
-/// A length of time as Muster writes it into the gateway's config; `0m` turns heartbeats off.
+/// A duration in the form of the gateway's config: minutes or seconds, such as `5m` and `90s`. Zero is `0m`, which turns
+/// heartbeats off.
 #[must_use]
 pub fn config_duration(time: Duration) -> String {
     match time.as_secs() {
@@ -67,142 +68,142 @@ pub fn config_duration(time: Duration) -> String {
 /// A daily window of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryActiveHours {
-    /// `HH:MM`.
+    /// The first minute, `HH:MM`.
     pub start: String,
-    /// `HH:MM`.
+    /// The end, `HH:MM`.
     pub end: String,
-    /// IANA name of the time zone.
+    /// The IANA name of the time zone.
     pub timezone: Option<String>,
 }
 
-/// An agent's entry, compared with what it should be.
+/// The difference between the actual and the desired entry of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryState {
-    /// There is none.
+    /// The config has no entry.
     Absent,
-    /// It differs.
+    /// The entry differs.
     Outdated,
-    /// There is nothing to write.
+    /// The entry needs no write.
     Current,
 }
 
 impl AgentEntry {
-    /// The JSON merge patch (RFC 7386) that makes `is` what it should be; `None` when there is nothing to change. What the
-    /// gateway is known to store otherwise counts as what it should be.
-    pub(crate) fn patch(&self, is: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
-        let patch = match is {
-            Some(there) => without(self.differences(is), there, &self.rewritten),
-            None => self.differences(is),
+    /// The JSON merge patch (RFC 7386) from `actual` to the desired entry; `None` when the patch would be empty. Values that
+    /// the gateway is known to rewrite count as equal.
+    pub(crate) fn patch(&self, actual: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
+        let patch = match actual {
+            Some(entry) => without(self.differences(actual), entry, &self.rewritten),
+            None => self.differences(None),
         };
         (!patch.is_empty()).then_some(patch)
     }
 
-    /// The values in which an entry that the gateway has just taken differs from this one.
-    pub(crate) fn rewrites(&self, there: &Map<String, Value>) -> Vec<Rewritten> {
-        Rewritten::all(&self.differences(Some(there)), there)
+    /// The values in which an entry that the gateway has just stored differs from this entry.
+    pub(crate) fn rewrites(&self, stored: &Map<String, Value>) -> Vec<Rewritten> {
+        Rewritten::all(&self.differences(Some(stored)), stored)
     }
 
-    /// The merge patch, with nothing taken as equal that is not.
-    fn differences(&self, is: Option<&Map<String, Value>>) -> Map<String, Value> {
+    /// The merge patch, rewritten values included.
+    fn differences(&self, actual: Option<&Map<String, Value>>) -> Map<String, Value> {
         let empty = Map::new();
-        let there = is.unwrap_or(&empty);
+        let entry = actual.unwrap_or(&empty);
         let rest = if self.keeps_the_rest { Rest::Kept } else { Rest::Removed };
         let mut patch = Map::new();
-        put(&mut patch, "name", text(self.name.as_ref()), there.get("name"), rest);
-        match there.get("workspace").and_then(Value::as_str) {
-            Some(is) if same_path(&self.workspace, is) => {}
-            // The gateway has a place for an agent whose entry names none.
-            None if is.is_some() && self.keeps_the_rest => {}
+        put(&mut patch, "name", text(self.name.as_ref()), entry.get("name"), rest);
+        match entry.get("workspace").and_then(Value::as_str) {
+            Some(workspace) if same_path(&self.workspace, workspace) => {}
+            // The gateway has a default workspace for an entry without one.
+            None if actual.is_some() && self.keeps_the_rest => {}
             Some(_) | None => {
                 patch.insert("workspace".into(), json!(self.workspace));
             }
         }
-        // A model may also stand as an object with a primary one.
-        let model = there.get("model").map(|m| m.get("primary").unwrap_or(m));
+        // A model is a string, or an object with a `primary` model.
+        let model = entry.get("model").map(|m| m.get("primary").unwrap_or(m));
         put(&mut patch, "model", text(self.model.as_ref()), model, rest);
-        let mut identity = self.identity.wanted();
-        if rest == Rest::Kept && there.get("identity").is_none_or(|is| is.get("name").is_none()) {
-            // The gateway goes by the entry's own name then.
+        let mut identity = self.identity.desired();
+        if rest == Rest::Kept && entry.get("identity").is_none_or(|identity| identity.get("name").is_none()) {
+            // Without `identity.name` the gateway shows the entry's `name`.
             identity.retain(|(key, _)| *key != "name");
         }
-        nested(&mut patch, "identity", identity, there.get("identity"), rest);
-        let heartbeat = there.get("heartbeat");
+        nested(&mut patch, "identity", identity, entry.get("identity"), rest);
+        let heartbeat = entry.get("heartbeat");
         if rest == Rest::Removed {
-            remove_foreign(&mut patch, "heartbeat", &self.heartbeat.wanted(), heartbeat);
+            remove_foreign(&mut patch, "heartbeat", &self.heartbeat.desired(), heartbeat);
         }
-        nested(&mut patch, "heartbeat", self.heartbeat.wanted(), heartbeat, rest);
+        nested(&mut patch, "heartbeat", self.heartbeat.desired(), heartbeat, rest);
         patch
     }
 }
 
-/// What becomes of what an entry has and is not named.
+/// The treatment of fields that are `None` in the desired entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     Removed,
     Kept,
 }
 
-/// A text as it stands in the config.
+/// A text in the form of the config.
 fn text(value: Option<&String>) -> Option<Value> {
     value.map(|value| json!(escaped(value)))
 }
 
-/// Whether two paths on the gateway's host are the same. Gateways up to 2026.7 write a path that begins with `~/` out in
-/// full (measured); nobody else knows their home.
+/// Whether two paths on the gateway's host are the same. Gateways up to 2026.7 store a path that begins with `~/` in full
+/// length (`docs/gateway-facts.md#agents`). Muster does not know the gateway's home directory and compares the part after `~`.
 #[must_use]
 pub fn same_path(one: &str, other: &str) -> bool {
-    let in_full = |short: &str, full: &str| {
+    let expands_to = |short: &str, full: &str| {
         short
             .strip_prefix('~')
             .is_some_and(|rest| rest.starts_with('/') && full.starts_with('/') && full.ends_with(rest))
     };
     let (one, other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
-    one == other || in_full(one, other) || in_full(other, one)
+    one == other || expands_to(one, other) || expands_to(other, one)
 }
 
-/// Adds what makes one key what it should be.
-fn put(patch: &mut Map<String, Value>, key: &str, want: Option<Value>, is: Option<&Value>, rest: Rest) {
-    match want {
-        Some(want) if is != Some(&want) => {
-            patch.insert(key.into(), difference(want, is));
+/// Adds the patch of one key.
+fn put(patch: &mut Map<String, Value>, key: &str, desired: Option<Value>, actual: Option<&Value>, rest: Rest) {
+    match desired {
+        Some(desired) if actual != Some(&desired) => {
+            patch.insert(key.into(), difference(desired, actual));
         }
-        None if rest == Rest::Removed && is.is_some_and(|v| !v.is_null()) => {
+        None if rest == Rest::Removed && actual.is_some_and(|v| !v.is_null()) => {
             patch.insert(key.into(), Value::Null);
         }
         Some(_) | None => {}
     }
 }
 
-/// What makes one value another one: a merge patch keeps the keys of an object that it does not name.
-fn difference(want: Value, is: Option<&Value>) -> Value {
-    match (want, is) {
-        (Value::Object(mut want), Some(Value::Object(is))) => {
-            for key in is.keys() {
-                want.entry(key.clone()).or_insert(Value::Null);
+/// The patch between two values. A merge patch keeps unnamed keys of an object, so that the patch sets them to null.
+fn difference(desired: Value, actual: Option<&Value>) -> Value {
+    match (desired, actual) {
+        (Value::Object(mut desired), Some(Value::Object(actual))) => {
+            for key in actual.keys() {
+                desired.entry(key.clone()).or_insert(Value::Null);
             }
-            want.retain(|key, value| is.get(key) != Some(value));
-            Value::Object(want)
+            desired.retain(|key, value| actual.get(key) != Some(value));
+            Value::Object(desired)
         }
-        (want, _) => want,
+        (desired, _) => desired,
     }
 }
 
-/// What the keys of an object should be.
-type Wanted = Vec<(&'static str, Option<Value>)>;
+/// The desired values of the keys of an object.
+type DesiredKeys = Vec<(&'static str, Option<Value>)>;
 
-/// Adds what makes the named keys of an object what they should be.
-fn nested(patch: &mut Map<String, Value>, key: &str, want: Wanted, is: Option<&Value>, rest: Rest) {
+/// Adds the patches of the keys of an object.
+fn nested(patch: &mut Map<String, Value>, key: &str, desired: DesiredKeys, actual: Option<&Value>, rest: Rest) {
     let mut inner = Map::new();
-    for (name, value) in want {
-        put(&mut inner, name, value, is.and_then(|is| is.get(name)), rest);
+    for (name, value) in desired {
+        put(&mut inner, name, value, actual.and_then(|object| object.get(name)), rest);
     }
     extend(patch, key, inner);
 }
 
-/// Removes the keys of an object that are not named.
-fn remove_foreign(patch: &mut Map<String, Value>, key: &str, want: &Wanted, is: Option<&Value>) {
-    let keys = is.and_then(Value::as_object).into_iter().flat_map(Map::keys);
-    let foreign = keys.filter(|k| !want.iter().any(|(name, _)| name == k));
+/// Adds the removal of the keys that Muster does not know.
+fn remove_foreign(patch: &mut Map<String, Value>, key: &str, desired: &DesiredKeys, actual: Option<&Value>) {
+    let keys = actual.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let foreign = keys.filter(|k| !desired.iter().any(|(name, _)| name == k));
     extend(patch, key, foreign.map(|key| (key.clone(), Value::Null)).collect());
 }
 
@@ -214,7 +215,7 @@ fn extend(patch: &mut Map<String, Value>, key: &str, more: Map<String, Value>) {
 }
 
 impl EntryIdentity {
-    fn wanted(&self) -> Wanted {
+    fn desired(&self) -> DesiredKeys {
         vec![
             ("name", text(self.name.as_ref())),
             ("emoji", text(self.emoji.as_ref())),
@@ -224,7 +225,7 @@ impl EntryIdentity {
 }
 
 impl HeartbeatEntry {
-    fn wanted(&self) -> Wanted {
+    fn desired(&self) -> DesiredKeys {
         let hours = self.active_hours.as_ref().map(|h| {
             let mut hours = json!({ "start": escaped(&h.start), "end": escaped(&h.end) });
             if let Some(timezone) = &h.timezone {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateways_environment_is_never_taken_for_a_part_of_the_spec() {
+    fn references_to_the_gateways_environment_are_escaped_in_each_field() {
         let leak = Some("x ${OPENCLAW_GATEWAY_TOKEN}".to_owned());
         let identity = EntryIdentity { name: leak.clone(), emoji: leak.clone(), avatar: leak.clone() };
         let hours = EntryActiveHours { start: "${S}".into(), end: "${E}".into(), timezone: Some("${Z}".into()) };
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_written_before_references_were_escaped_is_put_right() {
+    fn an_unescaped_reference_in_an_old_entry_is_replaced() {
         let want = AgentEntry { name: Some("${A}".into()), ..entry() };
         let is = |name: &str| {
             object(&json!({"name": name, "workspace": "/w/mc-1", "identity": {"name": "Ops"},
@@ -304,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_as_it_should_be_needs_no_patch_whatever_else_stands_in_it() {
+    fn a_current_entry_needs_no_patch_whatever_foreign_keys_it_has() {
         let is = object(&json!({"name": "Ops", "workspace": "/w/mc-1", "agentDir": "/x", "tools": {"allow": ["exec"]},
             "identity": {"name": "Ops", "theme": "dark"}, "heartbeat": {"every": "5m", "target": "none"}}));
         assert_eq!(entry().patch(Some(&is)), None);
     }
 
     #[test]
-    fn only_what_differs_is_patched_and_what_we_no_longer_want_is_removed() {
+    fn only_differences_are_patched_and_undesired_values_are_removed() {
         let is = object(&json!({"name": "Ops", "workspace": "/w/mc-1", "model": {"primary": "a/b"},
             "identity": {"name": "Ops", "emoji": "x"}, "heartbeat": {"every": "1m", "target": "none", "prompt": "old"}}));
         let patch = entry().patch(Some(&is)).unwrap();
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_zone_that_is_no_longer_wanted_is_taken_out_of_the_active_hours() {
+    fn an_undesired_time_zone_is_removed_from_the_active_hours() {
         let hours = EntryActiveHours { start: "08:00".into(), end: "18:00".into(), timezone: None };
         let heartbeat = HeartbeatEntry { active_hours: Some(hours), ..entry().heartbeat };
         let want = AgentEntry { heartbeat, ..entry() };
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_keeps_the_rest_is_changed_only_where_something_else_is_named() {
+    fn an_entry_that_keeps_the_rest_is_changed_only_in_the_named_fields() {
         let nothing = AgentEntry {
             name: None,
             identity: EntryIdentity::default(),
@@ -369,10 +370,10 @@ mod tests {
     }
 
     #[test]
-    fn a_path_below_the_home_is_known_again_when_it_is_written_out() {
+    fn a_path_below_the_home_directory_equals_its_full_form() {
         assert!(same_path("~/w/a", "/home/o/w/a") && same_path("/home/o/w/a", "~/w/a") && same_path("/w", "/w"));
         assert!(!same_path("~/w/a", "/home/o/w/b") && !same_path("~/w/a", "~/w/b") && !same_path("/w/a", "/x/w/a"));
         assert!(same_path("/w/a/", "/w/a") && same_path("~/w/", "/home/o/w"));
-        assert!(!same_path("~x/a", "/home/x/a"), "somebody else's home");
+        assert!(!same_path("~x/a", "/home/x/a"), "the home directory of another user");
     }
 }

@@ -1,11 +1,11 @@
 //! References to the gateway's environment in its config.
 //!
-//! Whenever OpenClaw reads its config it replaces `${NAME}` in every string by the variable `NAME` of its own environment, and
-//! `$${NAME}` by the text `${NAME}`. `NAME` matches `[A-Z_][A-Z0-9_]*`; everything else stays as it is. Measured on
-//! 2026-11-28 with 2026.3.2, 2026.5.28, 2026.7.1 and 2026.9.6, which agree: `parsed` of `config.get` shows a string as it
-//! stands in the file, later writes of the gateway keep the escape, and `agents.create` writes what it is given unescaped.
+//! When OpenClaw reads its config, it replaces `${NAME}` in every string by the variable `NAME` of its own environment, and
+//! `$${NAME}` by the text `${NAME}`. `NAME` matches `[A-Z_][A-Z0-9_]*`. `parsed` of `config.get` shows a string as in the file,
+//! later writes of the gateway keep the escape, and `agents.create` adds no escape (2026.3.2 to 2026.9.6,
+//! `docs/gateway-facts.md#config-values`).
 
-/// The text as it has to stand in the config for the gateway to read `text`.
+/// The string that the config needs so that the gateway reads `text`.
 pub(crate) fn escaped(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     let mut rest = text;
@@ -16,7 +16,7 @@ pub(crate) fn escaped(text: &str) -> String {
         if length.is_some() {
             written.push('$');
         }
-        // A `$` that begins no reference stands for itself.
+        // A `$` outside a reference needs no escape.
         let taken = length.unwrap_or(1);
         written.push_str(&reference[..taken]);
         rest = &reference[taken..];
@@ -24,7 +24,7 @@ pub(crate) fn escaped(text: &str) -> String {
     written + rest
 }
 
-/// The text that the gateway reads from a string of its config; `None` when its environment is part of that.
+/// The text that the gateway reads from a string of its config; `None` when the text depends on the gateway's environment.
 #[must_use]
 pub fn literal(stored: &str) -> Option<String> {
     let mut text = String::with_capacity(stored.len());
@@ -44,7 +44,7 @@ pub fn literal(stored: &str) -> Option<String> {
     Some(text + rest)
 }
 
-/// The length of the reference `${NAME}` at the start of a text that begins with `${`, if it is one.
+/// The length in bytes of the reference `${NAME}` at the start of a text that begins with `${`; `None` without a valid name.
 fn reference_length(text: &str) -> Option<usize> {
     let name = &text[2..text.find('}')?];
     let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_takes_from_the_environment_has_no_text_of_its_own() {
+    fn a_string_with_an_unescaped_reference_has_no_literal_text() {
         assert_eq!(literal("x ${HOME} y"), None);
         assert_eq!(literal("$${A} ${B}"), None);
     }
 
     proptest! {
         #[test]
-        fn what_was_escaped_is_read_as_it_was_meant(text in "([$]|[$][{]|[}]|[A-Z_]|[a-z0-9]| |\u{e9}){0,24}") {
+        fn an_escaped_text_is_read_unchanged(text in "([$]|[$][{]|[}]|[A-Z_]|[a-z0-9]| |\u{e9}){0,24}") {
             prop_assert_eq!(literal(&escaped(&text)), Some(text));
         }
     }

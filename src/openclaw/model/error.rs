@@ -1,4 +1,4 @@
-//! Why a request to the gateway did not give its answer.
+//! The errors of requests to the gateway.
 
 use std::time::Duration;
 
@@ -9,47 +9,47 @@ use super::readers::lax;
 use super::text::{clean, cleaned, code, lax_code};
 use crate::openclaw::limits;
 
-/// An error as the gateway writes it.
+/// An error in the gateway's form.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorShape {
     /// `INVALID_REQUEST`, `UNAVAILABLE`, `FORBIDDEN`, `NOT_PAIRED`.
     #[serde(default, deserialize_with = "code")]
     pub code: String,
-    /// A sentence.
+    /// The text for people.
     #[serde(default, deserialize_with = "cleaned")]
     pub message: String,
-    /// Further facts, among them often a finer `code`.
+    /// Details, often with a more specific `code`.
     #[serde(default, deserialize_with = "lax")]
     pub details: Option<ErrorDetails>,
-    /// Whether the gateway itself says that it may work later.
+    /// Whether the gateway marks the error as retryable.
     #[serde(default)]
     pub retryable: bool,
-    /// How long it asks to wait, in milliseconds.
+    /// The requested wait, in milliseconds.
     #[serde(default)]
     pub retry_after_ms: Option<u64>,
 }
 
-/// What is read of the further facts of an error.
+/// The details of an error that Muster reads.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorDetails {
-    /// A finer code.
+    /// A more specific code.
     #[serde(deserialize_with = "lax_code")]
     pub code: Option<String>,
-    /// A word for what happened.
+    /// The type of the error, such as `agent_file_conflict`.
     #[serde(rename = "type", deserialize_with = "lax_code")]
     pub kind: Option<String>,
-    /// The request for approval of this device.
+    /// The id of the pairing request of this device.
     #[serde(deserialize_with = "lax")]
     pub request_id: Option<String>,
-    /// Why that is needed.
+    /// The reason of the pairing request.
     #[serde(deserialize_with = "lax_code")]
     pub reason: Option<String>,
     /// The protocol version that the gateway expects.
     #[serde(deserialize_with = "lax")]
     pub expected_protocol: Option<u64>,
-    /// How long it asks to wait, in milliseconds.
+    /// The requested wait, in milliseconds.
     #[serde(deserialize_with = "lax")]
     pub retry_after_ms: Option<u64>,
     /// The size of a file, in bytes.
@@ -58,29 +58,29 @@ pub struct ErrorDetails {
 }
 
 impl ErrorShape {
-    /// How long the gateway asks to wait.
+    /// The wait that the gateway asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let told = self.retry_after_ms.or_else(|| self.details.as_ref()?.retry_after_ms);
-        told.map(|time| Duration::from_millis(time).min(limits::WAIT))
+        let requested = self.retry_after_ms.or_else(|| self.details.as_ref()?.retry_after_ms);
+        requested.map(|time| Duration::from_millis(time).min(limits::RETRY_AFTER))
     }
 }
 
-/// What became of a request that failed.
+/// The effect of a failed request on the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// It had no effect.
+    /// The request had no effect.
     NotApplied,
-    /// Nobody knows. It is never repeated blindly: look first.
+    /// The effect is unknown. The caller must read the state before it repeats the request.
     Unknown,
 }
 
-/// Why a request to the gateway did not give its answer.
+/// The error of a request to the gateway.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CallError {
     /// The gateway answered with an error.
     #[error("the gateway answered {}: {}", .0.code, .0.message)]
     Gateway(Box<ErrorShape>),
-    /// There is no connection; the request was not sent.
+    /// There is no connection. The request was not sent.
     #[error("there is no connection")]
     NotConnected,
     /// The connection was lost before the answer came.
@@ -89,43 +89,44 @@ pub enum CallError {
     /// The answer did not come in time.
     #[error("no answer within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// The request is longer than the gateway takes.
+    /// The request exceeds the gateway's limit. The request was not sent.
     #[error("the request has {size} bytes and the gateway takes at most {limit}")]
     TooLarge {
-        /// Its length in bytes.
+        /// The length of the request, in bytes.
         size: usize,
-        /// The gateway's limit in bytes.
+        /// The gateway's limit, in bytes.
         limit: usize,
     },
-    /// The answer is not what this method answers.
+    /// The answer does not have the form of the method's answers.
     #[error("the answer of {method} could not be read: {detail}")]
     Unreadable {
         /// The method.
         method: &'static str,
-        /// What is wrong with the answer.
+        /// The error of the reader.
         detail: String,
     },
-    /// A file of a gateway that takes no preconditions is not what it was read as.
-    #[error("{0} is not what it was read as")]
+    /// A workspace file changed since it was read. Muster compares the file itself on gateways without `expectedHash`.
+    #[error("{0} changed since it was read")]
     Changed(String),
-    /// The same write was made as often as it may be, and is held back.
+    /// The write guard delays a write that was sent too often.
     #[error(
-        "the same {method} was sent {} times and did not last; find what undoes it on the gateway. It is made once in five minutes until then",
-        crate::openclaw::limits::FREE
+        "the same {method} was sent {} times and did not last; find what undoes the write on the gateway. Until then the write is sent \
+         once in 5 minutes",
+        crate::openclaw::limits::IDENTICAL_WRITE_BURST
     )]
     Repeated {
         /// The method.
         method: &'static str,
-        /// How long it is held back.
+        /// The delay of the write.
         wait: Duration,
     },
-    /// The gateway says something that its config contradicts, so that it has to be asked again.
+    /// The gateway's answer contradicts its config. The caller has to repeat the request later.
     #[error("{0}")]
     Unsettled(String),
 }
 
 impl CallError {
-    /// The gateway's own code, or a word of ours.
+    /// The gateway's most specific code, or a code of Muster.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
@@ -141,7 +142,7 @@ impl CallError {
         }
     }
 
-    /// What the gateway said, or what happened.
+    /// The gateway's message, or the text of the error.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
@@ -150,7 +151,7 @@ impl CallError {
         }
     }
 
-    /// Whether the same request may work later although nobody changes anything.
+    /// Whether the same request may succeed later without a change by a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -171,7 +172,8 @@ impl CallError {
         }
     }
 
-    /// What became of the request. A restart of the gateway cuts requests off with `UNAVAILABLE` (measured).
+    /// The effect of the request. A restart of the gateway ends requests with `UNAVAILABLE`, whatever their effect (2026.9.6,
+    /// `docs/gateway-facts.md#restarts`).
     #[must_use]
     pub fn outcome(&self) -> CallOutcome {
         match self {
@@ -189,21 +191,22 @@ impl CallError {
         }
     }
 
-    fn said(&self) -> Option<&str> {
+    fn gateway_message(&self) -> Option<&str> {
         match self {
             Self::Gateway(error) => Some(&error.message),
             _ => None,
         }
     }
 
-    /// The agent is not known: `agent "X" not found`, on older gateways also `unknown agent id`.
+    /// Whether the gateway does not know the agent: `agent "X" not found`, up to 2026.7 also `unknown agent id`
+    /// (`docs/gateway-facts.md#versions`).
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.said()
+        self.gateway_message()
             .is_some_and(|m| m.starts_with("agent \"") && m.ends_with("not found") || m.contains("unknown agent id"))
     }
 
-    /// The file changed since it was read.
+    /// Whether a workspace file changed since it was read.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
@@ -215,8 +218,8 @@ impl CallError {
         }
     }
 
-    /// What the gateway says of a workspace file that it does not show: it is missing, or too long.
-    pub(crate) fn unshown_file(&self, name: &str) -> Option<UnlistedFile> {
+    /// A workspace file that `agents.workspace.get` does not return, because the file is missing or too long.
+    pub(crate) fn unlisted_file(&self, name: &str) -> Option<UnlistedFile> {
         let Self::Gateway(error) = self else { return None };
         let details = error.details.as_ref()?;
         match details.kind.as_deref()? {
@@ -228,52 +231,52 @@ impl CallError {
         }
     }
 
-    /// The config changed since it was read.
+    /// Whether the config changed since it was read.
     #[must_use]
     pub fn is_stale_config(&self) -> bool {
-        self.said().is_some_and(|m| {
+        self.gateway_message().is_some_and(|m| {
             m.starts_with("config changed since last load") || m.starts_with("config base hash required")
         })
     }
 
-    /// The gateway takes no file of that name.
+    /// Whether the gateway refuses the name of a workspace file.
     #[must_use]
     pub fn is_unsupported_file(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("unsupported file"))
+        self.gateway_message().is_some_and(|m| m.starts_with("unsupported file"))
     }
 
-    /// The gateway neither reads nor writes what stands in the place of a file: a link, a file with a second name, no plain
-    /// file, or a file that is too large to be read.
+    /// Whether the gateway refuses to read and write a workspace file, because it is a link, has a second name, is not a
+    /// regular file or is too large (`docs/gateway-facts.md#workspace-files`).
     #[must_use]
     pub fn is_unsafe_file(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("unsafe workspace file"))
+        self.gateway_message().is_some_and(|m| m.starts_with("unsafe workspace file"))
     }
 
-    /// The gateway does not delete main sessions (from 2026.8.1).
+    /// Whether the gateway refuses to delete a main session (from 2026.8.1 on, `docs/gateway-facts.md#sessions-and-messages`).
     #[must_use]
     pub fn is_main_session_refusal(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("Cannot delete the main session"))
+        self.gateway_message().is_some_and(|m| m.starts_with("Cannot delete the main session"))
     }
 
-    /// An agent of that id is there.
+    /// Whether the gateway already has an agent of this id.
     #[must_use]
     pub fn is_already_there(&self) -> bool {
-        self.said().is_some_and(|m| m.starts_with("agent \"") && m.ends_with("already exists"))
+        self.gateway_message().is_some_and(|m| m.starts_with("agent \"") && m.ends_with("already exists"))
     }
 
-    /// The gateway could not do it, and says no more than that: `UNAVAILABLE`.
+    /// Whether the gateway answered `UNAVAILABLE` without a more specific code.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.code() == "UNAVAILABLE"
     }
 
-    /// The gateway asks to be asked again at once, and has done nothing: 2026.9.6 does not read sessions in the moment in
-    /// which the store of another agent is made.
-    pub(crate) fn asks_again(&self) -> bool {
-        self.is_unavailable() && self.said().is_some_and(|text| text.ends_with("Retry the request."))
+    /// Whether the gateway did nothing and asks for an immediate retry. 2026.9.6 does so for reads of sessions while it makes
+    /// the store of another agent (`docs/gateway-facts.md#sessions-and-messages`).
+    pub(crate) fn asks_for_retry(&self) -> bool {
+        self.is_unavailable() && self.gateway_message().is_some_and(|text| text.ends_with("Retry the request."))
     }
 
-    /// How long the gateway asks to wait.
+    /// The wait that the gateway asks for, at most 24 h.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -291,37 +294,37 @@ impl CallError {
 mod tests {
     use super::*;
 
-    fn said(code: &str, message: &str) -> CallError {
+    fn gateway_error(code: &str, message: &str) -> CallError {
         CallError::Gateway(Box::new(ErrorShape { code: code.into(), message: message.into(), ..ErrorShape::default() }))
     }
 
     #[test]
-    fn an_unknown_agent_is_recognised_in_the_words_of_every_version() {
-        assert!(said("INVALID_REQUEST", "agent \"mc-1\" not found").is_not_found());
-        assert!(said("INVALID_REQUEST", "unknown agent id \"mc-1\"").is_not_found());
-        assert!(!said("INVALID_REQUEST", "agent \"mc-1\" already exists").is_not_found());
+    fn an_unknown_agent_is_recognised_on_all_versions() {
+        assert!(gateway_error("INVALID_REQUEST", "agent \"mc-1\" not found").is_not_found());
+        assert!(gateway_error("INVALID_REQUEST", "unknown agent id \"mc-1\"").is_not_found());
+        assert!(!gateway_error("INVALID_REQUEST", "agent \"mc-1\" already exists").is_not_found());
     }
 
     #[test]
-    fn an_unsafe_file_is_recognised_in_the_words_of_every_version_and_does_not_pass_by_itself() {
+    fn an_unsafe_file_is_recognised_on_all_versions_and_is_not_transient() {
         for words in ["unsafe workspace file \"SOUL.md\"", "unsafe workspace file \"SOUL.md\" (hardlinked path)"] {
-            let error = said("INVALID_REQUEST", words);
+            let error = gateway_error("INVALID_REQUEST", words);
             assert!(error.is_unsafe_file() && !error.is_transient(), "{words}");
         }
-        assert!(!said("INVALID_REQUEST", "unsupported file \"SOUL.md\"").is_unsafe_file());
+        assert!(!gateway_error("INVALID_REQUEST", "unsupported file \"SOUL.md\"").is_unsafe_file());
     }
 
     #[test]
-    fn what_a_restart_cut_off_has_an_unknown_outcome_and_a_rate_limit_has_none() {
+    fn a_request_in_a_restart_has_an_unknown_outcome_and_a_rate_limited_request_has_no_effect() {
         assert_eq!(
-            said("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(),
+            gateway_error("UNAVAILABLE", "agents.create unavailable during gateway restart").outcome(),
             CallOutcome::Unknown
         );
         assert_eq!(
-            said("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(),
+            gateway_error("UNAVAILABLE", "rate limit exceeded for config.patch; retry after 9s").outcome(),
             CallOutcome::NotApplied
         );
         assert_eq!(CallError::Interrupted.outcome(), CallOutcome::Unknown);
-        assert_eq!(said("INVALID_REQUEST", "x").outcome(), CallOutcome::NotApplied);
+        assert_eq!(gateway_error("INVALID_REQUEST", "x").outcome(), CallOutcome::NotApplied);
     }
 }

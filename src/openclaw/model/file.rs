@@ -1,4 +1,4 @@
-//! Workspace files as the gateway shows them.
+//! Workspace files in the gateway's form.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use super::readers::lax;
 use crate::hash::sha256_hex;
 
-/// Names of workspace files that some version accepts.
+/// Names of workspace files that at least one version may accept. The informer probes each name.
 pub const WORKSPACE_FILES: [&str; 10] = [
     "AGENTS.md",
     "SOUL.md",
@@ -20,16 +20,16 @@ pub const WORKSPACE_FILES: [&str; 10] = [
     "APPROVALS.md",
 ];
 
-/// A workspace file as the gateway lists it.
+/// A row of the gateway's file list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileInfo {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Whether it is not there.
+    /// Whether the file does not exist.
     pub missing: bool,
-    /// Its size in bytes.
+    /// The size, in bytes.
     pub size: i64,
-    /// Time of its last change, in milliseconds since 1970.
+    /// The time of the last change, in milliseconds since 1970 by the gateway's clock.
     pub modified_ms: i64,
 }
 
@@ -38,47 +38,48 @@ pub struct FileInfo {
 pub struct FileContent {
     /// The file.
     pub info: FileInfo,
-    /// Its text; what is not UTF-8 is replaced in it.
+    /// The text. The gateway replaces bytes that are not UTF-8.
     pub text: String,
-    /// The SHA-256 of its bytes, where the gateway gives it.
+    /// The SHA-256 of the bytes, in hexadecimal, on gateways that return hashes (`docs/gateway-facts.md#version-boundaries`).
     pub hash: Option<String>,
 }
 
-/// A workspace file that the list leaves out.
+/// A workspace file that the gateway's file list leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnlistedFile {
-    /// It is not there.
+    /// The file does not exist.
     Missing,
-    /// It was read.
+    /// The file with its text.
     Read(FileContent),
-    /// It is too long to be read.
+    /// The file is too long for the gateway to return its text.
     Long(FileInfo),
 }
 
 impl FileContent {
-    /// The SHA-256 of its bytes: the gateway's own word, or else that of the text, which differs for what is not UTF-8.
+    /// The SHA-256 in hexadecimal: of the bytes where the gateway returns it, otherwise of the text. The two differ for a file
+    /// that is not UTF-8.
     #[must_use]
     pub fn sha256(&self) -> String {
         self.hash.clone().unwrap_or_else(|| sha256_hex(self.text.as_bytes()))
     }
 }
 
-/// An answer about a workspace file: newer gateways hash it.
+/// The presence of a hash in the answer of a method `agents.files.*`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct OfFile {
+pub(crate) struct FileHashProbe {
     #[serde(deserialize_with = "lax")]
-    file: Option<Hashed>,
+    file: Option<RawHashedFile>,
 }
 
 #[derive(Deserialize)]
-struct Hashed {
+struct RawHashedFile {
     #[serde(rename = "hash")]
     _hash: IgnoredAny,
 }
 
-impl OfFile {
-    pub(crate) fn tells_hash(&self) -> bool {
+impl FileHashProbe {
+    pub(crate) fn has_hash(&self) -> bool {
         self.file.is_some()
     }
 }

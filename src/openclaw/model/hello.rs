@@ -1,4 +1,4 @@
-//! How the client introduces itself and what the gateway makes of it.
+//! The gateway's answer to `connect`: a hello or a refusal.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use super::readers::{lax, words};
 use super::text::{clean, is_clean, lax_code};
 use crate::openclaw::limits;
 
-/// The scope without which nothing works.
-const NEEDED: &str = "operator.admin";
-/// The methods that no agent can be set up and removed without. Those that only some versions have, and those whose lack
-/// makes news later, are not here.
-const METHODS: [&str; 12] = [
+/// The scope that Muster's requests need.
+const REQUIRED_SCOPE: &str = "operator.admin";
+/// The methods that the setup and the removal of an agent need. Methods that only some versions have, and methods whose absence
+/// only delays events, are not in the list.
+const REQUIRED_METHODS: [&str; 12] = [
     "agents.list",
     "agents.create",
     "agents.delete",
@@ -32,7 +32,7 @@ const METHODS: [&str; 12] = [
     "chat.history",
 ];
 
-/// What a connection presents.
+/// The kind of credential that a connection presents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Credential {
     /// The shared token or password.
@@ -40,57 +40,61 @@ pub enum Credential {
     Shared,
     /// The token that the gateway issued for this device.
     Device,
-    /// The shared token or password that worked last.
-    Former,
+    /// The shared token or password that the gateway accepted last.
+    Previous,
 }
 
-/// What the gateway says when it lets a client in.
+/// The gateway's answer to an accepted `connect`.
 #[derive(Clone, Debug, Default)]
 pub struct Hello {
     /// The protocol version in use.
     pub protocol: u32,
-    /// The gateway's version; 2026.3.2 says `dev`.
+    /// The gateway's version; `dev` on 2026.3.2 (`docs/gateway-facts.md#versions`).
     pub server_version: String,
-    /// The methods that it offers.
+    /// The methods that the gateway offers.
     pub methods: BTreeSet<String>,
-    /// The scopes that it granted.
+    /// The granted scopes.
     pub scopes: BTreeSet<String>,
-    /// What it issued for this device.
+    /// The token that the gateway issued for this device.
     pub device_token: Option<SecretString>,
-    /// By what it let the client in.
+    /// The credential that the gateway accepted.
     pub credential: Credential,
-    /// The longest frame that it takes, in bytes.
+    /// The longest frame that the gateway accepts, in bytes.
     pub max_payload: usize,
-    /// How often it sends a tick.
+    /// The interval between two ticks.
     pub tick: Duration,
 }
 
 impl Hello {
-    /// Reads the answer to `connect`; a grant or a gateway that lacks what is needed is a refusal.
+    /// Reads the answer to `connect`.
+    ///
+    /// # Errors
+    /// The answer is unreadable, or lacks the scope or a method that Muster needs.
     pub(crate) fn read(payload: &RawValue) -> Result<Self, Refusal> {
-        let said: Said = serde_json::from_str(payload.get()).map_err(|error| Refusal {
+        let raw: RawHello = serde_json::from_str(payload.get()).map_err(|error| Refusal {
             code: "UNREADABLE_ANSWER".into(),
             message: clean(&format!("the answer to connect could not be read: {error}")),
             kind: RefusalKind::Other,
         })?;
-        let tells_scopes = said.auth.scopes.is_some();
+        let lists_scopes = raw.auth.scopes.is_some();
         let hello = Self {
-            protocol: said.protocol.unwrap_or_default(),
-            server_version: said.server.version.unwrap_or_default(),
-            methods: said.features.methods.unwrap_or_default(),
-            scopes: said.auth.scopes.unwrap_or_default().into_iter().filter(|scope| is_clean(scope)).collect(),
+            protocol: raw.protocol.unwrap_or_default(),
+            server_version: raw.server.version.unwrap_or_default(),
+            methods: raw.features.methods.unwrap_or_default(),
+            scopes: raw.auth.scopes.unwrap_or_default().into_iter().filter(|scope| is_clean(scope)).collect(),
             credential: Credential::Shared,
-            device_token: said.auth.device_token.map(SecretString::from),
-            max_payload: said.policy.max_payload.unwrap_or(512 * 1024),
-            tick: Duration::from_millis(said.policy.tick_interval_ms.unwrap_or(30_000)).min(limits::TICK),
+            device_token: raw.auth.device_token.map(SecretString::from),
+            max_payload: raw.policy.max_payload.unwrap_or(512 * 1024),
+            tick: Duration::from_millis(raw.policy.tick_interval_ms.unwrap_or(30_000)).min(limits::TICK_INTERVAL),
         };
-        // 2026.3.2 says nothing about scopes to a client without a paired device and grants all of them (measured).
-        if tells_scopes && !hello.scopes.contains(NEEDED) {
+        // 2026.3.2 lists no scopes for a client without a paired device and grants all scopes
+        // (docs/gateway-facts.md#authentication).
+        if lists_scopes && !hello.scopes.contains(REQUIRED_SCOPE) {
             let granted: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
             return Err(Refusal {
                 code: "MISSING_SCOPE".into(),
-                message: clean(&format!("the scopes that it granted, [{}], lack {NEEDED}", granted.join(", "))),
-                kind: RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
+                message: clean(&format!("the granted scopes [{}] lack {REQUIRED_SCOPE}", granted.join(", "))),
+                kind: RefusalKind::ScopesMissing { missing: [REQUIRED_SCOPE.to_owned()].into() },
             });
         }
         let missing = hello.missing_methods();
@@ -104,49 +108,49 @@ impl Hello {
         })
     }
 
-    /// Whether the same version said this; one that says `dev` is known by its methods.
-    pub(crate) fn is_of_the_version_of(&self, other: &Self) -> bool {
+    /// Whether both hellos come from the same version. The methods tell versions apart that announce `dev`.
+    pub(crate) fn same_version_as(&self, other: &Self) -> bool {
         (self.protocol, &self.server_version, &self.methods) == (other.protocol, &other.server_version, &other.methods)
     }
 
-    /// What it lacks of what is needed. One that lists no methods at all does not tell.
+    /// The required methods that the gateway does not offer; empty when the hello lists no methods.
     fn missing_methods(&self) -> BTreeSet<String> {
         if self.methods.is_empty() {
             return BTreeSet::new();
         }
-        METHODS.into_iter().filter(|method| !self.methods.contains(*method)).map(str::to_owned).collect()
+        REQUIRED_METHODS.into_iter().filter(|method| !self.methods.contains(*method)).map(str::to_owned).collect()
     }
 }
 
-/// What is read of the answer to `connect`.
+/// The fields of a hello that Muster reads.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct RawHello {
     #[serde(deserialize_with = "lax")]
     protocol: Option<u32>,
-    server: SaidServer,
-    features: SaidFeatures,
-    auth: SaidAuth,
-    policy: SaidPolicy,
+    server: RawServer,
+    features: RawFeatures,
+    auth: RawAuth,
+    policy: RawPolicy,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct SaidServer {
+struct RawServer {
     #[serde(deserialize_with = "lax_code")]
     version: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct SaidFeatures {
+struct RawFeatures {
     #[serde(deserialize_with = "words::<_, { limits::METHODS }>")]
     methods: Option<BTreeSet<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SaidAuth {
+struct RawAuth {
     #[serde(deserialize_with = "words::<_, { limits::SCOPES }>")]
     scopes: Option<BTreeSet<String>>,
     #[serde(deserialize_with = "lax")]
@@ -155,67 +159,67 @@ struct SaidAuth {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SaidPolicy {
+struct RawPolicy {
     #[serde(deserialize_with = "lax")]
     max_payload: Option<usize>,
     #[serde(deserialize_with = "lax")]
     tick_interval_ms: Option<u64>,
 }
 
-/// Why the gateway did not let this client in.
+/// The gateway's refusal of this client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The gateway's own code, the finer one where there are two.
+    /// The gateway's most specific code, or a code of Muster.
     pub code: String,
-    /// What it said.
+    /// The gateway's message, or the text of the error.
     pub message: String,
-    /// What that means.
+    /// The kind of refusal.
     pub kind: RefusalKind,
 }
 
-/// What a refusal means.
+/// The kind of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
     /// The shared credential is wrong or missing.
     BadCredentials,
-    /// This device has to be approved first.
+    /// A person has to approve this device first.
     PairingRequired(PairingRequest),
-    /// The credential is right and the scopes granted are too few.
+    /// The credential is correct and grants too few scopes.
     ScopesMissing {
         /// The scopes that are missing.
         missing: BTreeSet<String>,
     },
-    /// The gateway does not offer methods that are needed.
+    /// The gateway does not offer methods that Muster needs.
     MethodsMissing {
-        /// Their names.
+        /// The names of the missing methods.
         missing: BTreeSet<String>,
     },
-    /// The gateway takes another form of `connect`.
+    /// The gateway does not accept the form of Muster's `connect`.
     Incompatible,
-    /// No protocol version is common.
+    /// The gateway and Muster have no protocol version in common.
     Protocol {
         /// The version that the gateway expects.
         expected: Option<u64>,
     },
-    /// Too many wrong credentials came from this address.
+    /// The gateway received too many wrong credentials from this address.
     RateLimited {
-        /// How long the gateway asks to wait.
+        /// The wait that the gateway asks for.
         retry_after: Option<Duration>,
     },
-    /// This device, its signature or its token is not accepted.
+    /// The gateway does not accept this device, its signature or its token.
     DeviceRejected,
-    /// Something else.
+    /// Any other refusal.
     Other,
 }
 
 impl Refusal {
-    /// Whether it says the same: how long a limit still lasts is another number each time.
-    pub(crate) fn is_the_same_as(&self, other: &Self) -> bool {
+    /// Whether both refusals have the same cause. The remaining time of a rate limit differs in each answer.
+    pub(crate) fn same_cause_as(&self, other: &Self) -> bool {
         let limited = |refusal: &Self| matches!(refusal.kind, RefusalKind::RateLimited { .. });
         self == other || limited(self) && limited(other)
     }
 
-    /// Reads the error of `connect`; `None` when it says that the gateway is not ready, which is no refusal.
+    /// Reads the error of `connect`; `None` for `UNAVAILABLE`, which is a gateway that is not ready.
     pub(crate) fn read(error: &ErrorShape) -> Option<Self> {
         if error.code == "UNAVAILABLE" {
             return None;
@@ -235,7 +239,7 @@ impl Refusal {
             code if code.starts_with("DEVICE_AUTH_") || code == "AUTH_DEVICE_TOKEN_MISMATCH" => {
                 RefusalKind::DeviceRejected
             }
-            "AUTH_SCOPE_MISMATCH" => RefusalKind::ScopesMissing { missing: [NEEDED.to_owned()].into() },
+            "AUTH_SCOPE_MISMATCH" => RefusalKind::ScopesMissing { missing: [REQUIRED_SCOPE.to_owned()].into() },
             "CLIENT_VERSION_MISMATCH" => RefusalKind::Incompatible,
             _ if error.message.starts_with("invalid connect params") => RefusalKind::Incompatible,
             _ if error.message.starts_with("protocol mismatch") => RefusalKind::Protocol { expected: None },

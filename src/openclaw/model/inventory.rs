@@ -1,4 +1,4 @@
-//! What a gateway has, as its config and its roster say.
+//! The inventory of a gateway: its agents, from its config and its roster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,72 +11,73 @@ use super::roster::{ConfigAnswer, RosterAnswer};
 use super::shared_heartbeats::HeartbeatRule;
 use super::text::is_clean;
 
-/// What a gateway has.
+/// The agents and the capabilities of a gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inventory {
-    /// What the gateway can do.
+    /// The capabilities of the gateway.
     pub capabilities: Capabilities,
-    /// Its agents by id.
+    /// The agents by id.
     pub agents: BTreeMap<String, AgentRow>,
-    /// The hash by which a config write says what it is based on.
+    /// The hash of the config, which a config write sends as its base.
     pub config_hash: String,
-    /// Whether the config says that entries own their agents, which 2026.9.6 asks for.
+    /// Whether the config has `agents.ownership: "explicit"`, which 2026.9.6 requires (`docs/gateway-facts.md#config-writes`).
     pub explicit_ownership: bool,
-    /// What its config says about heartbeats.
+    /// The heartbeat rule of the config.
     pub heartbeats: HeartbeatRule,
-    /// Whether the gateway has applied its last config. Always so on versions that do not tell.
+    /// Whether the gateway has applied its last config; always `true` on versions that do not report this.
     pub settled: bool,
 }
 
-/// Why roster and config cannot be read.
+/// The cause of repeated failures to read the roster and the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFailure {
-    /// The gateway's code, or a word of ours.
+    /// The gateway's most specific code, or a code of Muster.
     pub code: String,
-    /// What it said.
+    /// The gateway's message, or the text of the error.
     pub message: String,
-    /// Whether it may pass although nobody changes the gateway's version.
+    /// Whether a retry may succeed with the same version of the gateway.
     pub transient: bool,
 }
 
-/// One agent of a gateway.
+/// An agent of a gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentRow {
-    /// Its id.
+    /// The agent's id.
     pub id: String,
-    /// Its workspace, as the roster or else the config says.
+    /// The path of the workspace, from the config or else from the roster.
     pub workspace: Option<String>,
-    /// Its entry in the config.
+    /// The entry in the config.
     pub entry: Option<Map<String, Value>>,
-    /// Whether the roster shows it: then the gateway serves it.
+    /// Whether the roster shows the agent. The gateway serves the agents of its roster.
     pub in_roster: bool,
 }
 
-/// What a gateway can do, found out by reading only.
+/// The capabilities of a gateway, detected by reads alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// The shape of the roster.
     pub roster: RosterShape,
-    /// The workspace files that it accepts.
+    /// The names of the workspace files that the gateway accepts.
     pub accepted_files: BTreeSet<String>,
-    /// Whether it hashes files and takes a hash as a precondition.
+    /// Whether the gateway returns file hashes and accepts a hash as a precondition.
     pub file_hashes: bool,
-    /// Whether it deletes an agent's main session by itself.
+    /// Whether `sessions.delete` deletes an agent's main session.
     pub main_session_delete: bool,
 }
 
 impl Inventory {
-    /// Whether the roster shows the agents that the config has. Its own `main` needs no entry.
+    /// Whether roster and config name the same agents. The gateway's own `main` needs no entry.
     pub(crate) fn agrees(&self) -> bool {
         self.agents.values().all(|row| row.in_roster == row.entry.is_some() || row.id == "main")
     }
 
-    /// The agents that the roster shows.
+    /// The ids of the agents in the roster.
     pub(crate) fn served(&self) -> BTreeSet<String> {
         self.agents.values().filter(|row| row.in_roster).map(|row| row.id.clone()).collect()
     }
 
-    /// Whether one of two config writes in a second can be lost, as on gateways with a roster that is a list.
+    /// Whether the gateway can lose one of two config writes within a second, which versions with `agents.list` may do
+    /// (`docs/gateway-facts.md#lost-writes`).
     #[must_use]
     pub fn loses_writes(&self) -> bool {
         self.capabilities.roster == RosterShape::List
@@ -87,18 +88,18 @@ impl Inventory {
         self.agents.get(id).and_then(|row| row.entry.as_ref())
     }
 
-    /// The values in which an agent's entry differs from what was sent. All of them are known when the entry is as it should be.
+    /// The values in which an agent's stored entry differs from the desired entry. Each of them is a known rewrite when
+    /// [`Self::entry_state`] is [`EntryState::Current`].
     #[must_use]
-    pub fn rewrites(&self, want: &AgentEntry) -> Vec<Rewritten> {
-        let entry = self.entry(&want.id);
-        entry.map(|there| want.rewrites(there)).unwrap_or_default()
+    pub fn rewrites(&self, desired: &AgentEntry) -> Vec<Rewritten> {
+        self.entry(&desired.id).map(|entry| desired.rewrites(entry)).unwrap_or_default()
     }
 
-    /// An agent's entry, compared with what it should be; by the same rule as the config writer's.
+    /// The state of an agent's entry, by the rule of the config writer.
     #[must_use]
-    pub fn entry_state(&self, want: &AgentEntry) -> EntryState {
-        let entry = self.entry(&want.id);
-        match (entry, want.patch(entry)) {
+    pub fn entry_state(&self, desired: &AgentEntry) -> EntryState {
+        let entry = self.entry(&desired.id);
+        match (entry, desired.patch(entry)) {
             (None, _) => EntryState::Absent,
             (Some(_), Some(_)) => EntryState::Outdated,
             (Some(_), None) => EntryState::Current,
@@ -106,7 +107,7 @@ impl Inventory {
     }
 }
 
-/// Joins the roster and the config.
+/// Builds the inventory from the config and the roster.
 pub(crate) fn assemble(
     config: ConfigAnswer,
     roster: &RosterAnswer,
@@ -119,15 +120,15 @@ pub(crate) fn assemble(
         let workspace = entry.get("workspace").and_then(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned);
         agents.insert(id.clone(), AgentRow { id, workspace, entry: Some(entry), in_roster: false });
     }
-    for shown in &roster.agents.0 {
-        let Some(id) = &shown.id else { continue };
+    for agent in &roster.agents.0 {
+        let Some(id) = &agent.id else { continue };
         let row = agents.entry(id.clone()).or_insert_with(|| AgentRow { id: id.clone(), ..AgentRow::default() });
-        let shown_in = shown.workspace.as_deref();
-        // An entry with another workspace than the roster shows is on its way: files would go to the old one.
-        let moves = row.workspace.as_deref().zip(shown_in).is_some_and(|(new, old)| !same_path(new, old));
+        let served_from = agent.workspace.as_deref();
+        // Until the config is applied, the gateway writes the files of a moved agent into the old workspace.
+        let moves = row.workspace.as_deref().zip(served_from).is_some_and(|(new, old)| !same_path(new, old));
         row.in_roster = config.settled || !moves;
         if row.workspace.is_none() {
-            row.workspace = shown_in.map(str::to_owned);
+            row.workspace = served_from.map(str::to_owned);
         }
     }
     Inventory {
@@ -156,7 +157,8 @@ mod tests {
         super::assemble(config, &serde_json::from_str(&roster.to_string()).unwrap(), accepted_files, file_hashes)
     }
 
-    fn nine() -> Value {
+    /// A config of 2026.9 that the gateway has not applied.
+    fn unsettled_config() -> Value {
         json!({
             "parsed": {"agents": {"ownership": "explicit", "entries": {"mc-1": {"name": "A", "workspace": "~/w"}}}},
             "config": {"agents": {"entries": {"mc-1": {"name": "A", "workspace": "~/w"}, "main": {}}}},
@@ -165,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn the_config_as_written_and_the_roster_are_joined_by_id() {
+    fn the_config_file_and_the_roster_are_joined_by_id() {
         let roster = json!({"agents": [{"id": "main", "workspace": "/m"}, {"id": "mc-1", "workspace": "/home/o/w"}]});
-        let inventory = assemble(&nine(), &roster, &BTreeSet::new(), true);
+        let inventory = assemble(&unsettled_config(), &roster, &BTreeSet::new(), true);
         assert_eq!(inventory.agents["mc-1"].workspace.as_deref(), Some("~/w"));
         assert!(inventory.agents["mc-1"].in_roster && inventory.agents["main"].in_roster);
         assert!(inventory.agents["main"].entry.is_none());
@@ -176,25 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_moves_is_not_served_from_its_new_workspace_before_the_config_is_applied() {
+    fn a_moved_agent_is_not_served_before_the_config_is_applied() {
         let roster = json!({"agents": [{"id": "mc-1", "workspace": "/home/o/before"}]});
-        assert!(!assemble(&nine(), &roster, &BTreeSet::new(), true).agents["mc-1"].in_roster);
-        let mut applied = nine();
+        assert!(!assemble(&unsettled_config(), &roster, &BTreeSet::new(), true).agents["mc-1"].in_roster);
+        let mut applied = unsettled_config();
         applied["appliedConfigHash"] = json!("y");
         assert!(
             assemble(&applied, &roster, &BTreeSet::new(), true).agents["mc-1"].in_roster,
-            "paths may be written otherwise"
+            "the forms of a path may differ"
         );
     }
 
     #[test]
-    fn an_entry_that_the_roster_does_not_show_yet_is_known_as_such() {
-        let inventory = assemble(&nine(), &json!({"agents": []}), &BTreeSet::new(), true);
+    fn an_entry_without_a_row_in_the_roster_is_not_served() {
+        let inventory = assemble(&unsettled_config(), &json!({"agents": []}), &BTreeSet::new(), true);
         assert!(!inventory.agents["mc-1"].in_roster);
     }
 
     #[test]
-    fn older_gateways_keep_a_list_and_do_not_tell_whether_they_are_settled() {
+    fn an_older_gateway_has_a_list_and_counts_as_settled() {
         let config = json!({"parsed": {"agents": {"list": [{"id": "a", "workspace": "/w"}]}}, "config": {"agents": {"list": []}}, "hash": "h"});
         let inventory = assemble(&config, &json!({"agents": []}), &BTreeSet::new(), false);
         assert_eq!(inventory.capabilities.roster, RosterShape::List);
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_tells_its_hashes_is_settled_only_when_both_are_there_and_the_same() {
+    fn a_gateway_that_reports_its_hashes_is_settled_when_both_are_equal_strings() {
         let with = |applied: Value, revision: Value| {
             let config = json!({"config": {}, "appliedConfigHash": applied, "configRevisionHash": revision});
             assemble(&config, &json!({}), &BTreeSet::new(), true).settled

@@ -1,9 +1,10 @@
-//! What a gateway has and answers, as values: the roster, the entries of its config, files, sessions, runs, errors.
+//! The state and the answers of a gateway as values: roster, config entries, files, sessions, runs, errors.
 //!
-//! Pure: no I/O, no async, no clock. A time is an argument, or was taken by the task that read the value.
+//! Pure: no I/O, no async, no clock. A time is an argument, or comes from the task that read the value.
 
 pub(crate) mod activity;
 pub(crate) mod agents_config;
+pub(crate) mod connection_state;
 pub(crate) mod deletion;
 pub(crate) mod entry;
 pub(crate) mod env_refs;
@@ -11,7 +12,6 @@ pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod hello;
 pub(crate) mod inventory;
-pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod pairing;
 pub(crate) mod readers;
@@ -25,6 +25,7 @@ pub(crate) mod writes;
 
 pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
 pub use agents_config::RosterShape;
+pub use connection_state::ConnectionState;
 pub use deletion::{Deleted, Leftover, Leftovers};
 pub use entry::{AgentEntry, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, config_duration, same_path};
 pub use env_refs::literal;
@@ -32,12 +33,11 @@ pub use error::{CallError, CallOutcome};
 pub use file::{FileContent, FileInfo, UnlistedFile, WORKSPACE_FILES};
 pub use hello::{Credential, Hello, Refusal, RefusalKind};
 pub use inventory::{AgentRow, Capabilities, Inventory, ReadFailure};
-pub use link::ConnectionState;
 pub use message::ChatMessage;
 pub use pairing::{PairingRequest, PairingRequestId};
 pub use rewritten::Rewritten;
 pub use run_event::LabelEvent;
 pub use session_info::SessionInfo;
-pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MOST_KEPT};
+pub use shared_heartbeats::{HeartbeatClaims, HeartbeatPlan, HeartbeatRule, MAX_KEPT_HEARTBEATS};
 pub use text::{clean, has_format_characters};
 pub use writes::{ConfigWrites, WriteRefusal};

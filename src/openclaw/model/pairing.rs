@@ -1,31 +1,31 @@
-//! A request for the approval of this device, and the command that approves it.
+//! A pairing request: the gateway's request that a person approves this device.
 
 use std::fmt;
 
-/// A request for approval that waits at the gateway, for five minutes.
+/// A pairing request that waits at the gateway, for 5 minutes (`docs/gateway-facts.md#devices-and-pairing`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PairingRequest {
-    /// Its id; `None` when the gateway names none, or one that may not stand in a command.
+    /// The id; `None` when the gateway names no id, or an id that is not safe in a command.
     pub id: Option<PairingRequestId>,
-    /// Why it is needed: `not-paired`, `scope-upgrade`, `role-upgrade`.
+    /// The gateway's reason: `not-paired`, `scope-upgrade` or `role-upgrade`.
     pub reason: String,
 }
 
-/// The id of such a request: `[A-Za-z0-9_-]{1,64}`, not with a hyphen first. People paste it into a shell, and `openclaw` would
-/// take one that begins with a hyphen for an option.
+/// The id of a pairing request: `[A-Za-z0-9_-]{1,64}` without a hyphen at the start. People paste the id into a shell, and
+/// `openclaw` would read a leading hyphen as an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairingRequestId(String);
 
 impl PairingRequestId {
-    /// Reads an id.
+    /// Parses an id; `None` for a text that is not safe in a command.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        let good = (1..=64).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain);
-        good.then(|| Self(text.to_owned()))
+        let is_safe = (1..=64).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain);
+        is_safe.then(|| Self(text.to_owned()))
     }
 
-    /// The command that approves the request, to be run where the gateway runs.
+    /// The command that approves the request on the gateway's host.
     #[must_use]
     pub fn command(&self) -> String {
         format!("openclaw devices approve {self}")
@@ -39,13 +39,13 @@ impl fmt::Display for PairingRequestId {
 }
 
 impl PairingRequest {
-    /// What a person does where the gateway runs, so that it lets this device in.
+    /// The instruction for a person who approves this device on the gateway's host.
     #[must_use]
     pub fn advice(&self, device_id: &str) -> String {
         match &self.id {
             Some(id) => format!("run this where the gateway runs: {}", id.command()),
             None => format!(
-                "run this where the gateway runs: openclaw devices list; approve there the request of device {device_id}"
+                "run this where the gateway runs: openclaw devices list; then approve the request of device {device_id}"
             ),
         }
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_id_stands_in_a_command() {
+    fn only_a_safe_id_is_part_of_a_command() {
         let long = "a".repeat(65);
         for bad in ["", "3f0c9d1e; touch pwned #", "--latest", "-", "a b", "a\n", "$(id)", "`id`", "ä", "a.b", &long] {
             assert_eq!(PairingRequestId::parse(bad), None, "{bad}");
@@ -68,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_the_list_and_the_device_are_named() {
-        let said = PairingRequest::default().advice("d1");
-        assert!(said.contains("openclaw devices list") && said.contains("device d1"), "{said}");
+    fn without_an_id_the_advice_names_the_list_and_the_device() {
+        let advice = PairingRequest::default().advice("d1");
+        assert!(advice.contains("openclaw devices list") && advice.contains("device d1"), "{advice}");
     }
 }

@@ -1,7 +1,7 @@
-//! Readers of fields that hold what a gateway chose.
+//! Readers of fields whose content the gateway controls.
 //!
-//! A JSON tree takes up to a hundred times the memory of its text, and the gateway decides what stands in it. So no payload
-//! becomes a tree: a reader's type names the fields that are used, and all others are skipped.
+//! A JSON tree takes up to 100 times the memory of its text. So no payload becomes a tree: the type of a reader names the
+//! fields that Muster uses, and serde skips the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visit
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A list of at most `N` items. A longer one is an error: its items may take far more memory than their text.
+/// A list of at most `N` items. A longer list is an error, because its items may take far more memory than their text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct List<T, const N: usize>(pub(crate) Vec<T>);
 
@@ -46,7 +46,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
     }
 }
 
-/// An object of at most `N` keys. One that has more is an error: its values may take far more memory than their text.
+/// An object of at most `N` keys. A larger object is an error, because its values may take far more memory than their text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Named<T, const N: usize>(pub(crate) BTreeMap<String, T>);
 
@@ -81,18 +81,18 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Named<T, N> 
     }
 }
 
-/// Reads a field; `None` where something else stands in it.
+/// Reads a field; `None` for a value of another type.
 pub(crate) fn lax<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
-/// Takes a field that is there, unread, `null` too.
+/// Reads a field as raw JSON. `null` counts as present.
 pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// Reads the words of a list of at most `N` items; `None` where no list stands.
+/// Reads the strings of a list of at most `N` items; `None` for a value of another type.
 pub(crate) fn words<'de, D: Deserializer<'de>, const N: usize>(
     deserializer: D,
 ) -> Result<Option<BTreeSet<String>>, D::Error> {
@@ -104,7 +104,7 @@ pub(crate) fn words<'de, D: Deserializer<'de>, const N: usize>(
     Ok(Some(items.0.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect()))
 }
 
-/// Reads the first item of a list, and skips the others; `None` where no list stands.
+/// Reads the first item of a list and skips the others; `None` for a value of another type.
 pub(crate) fn first<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     struct First<T>(PhantomData<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for First<T> {
@@ -124,7 +124,7 @@ pub(crate) fn first<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer
     Ok(serde_json::Deserializer::from_str(raw.get()).deserialize_seq(First(PhantomData)).ok().flatten())
 }
 
-/// A value as the text that the readers take; what tests compare with.
+/// A value as raw JSON, for tests.
 #[cfg(test)]
 pub(crate) fn raw(value: &serde_json::Value) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).unwrap()
@@ -136,11 +136,11 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(default)]
-    struct Read {
+    struct Sample {
         #[serde(deserialize_with = "lax")]
         word: Option<String>,
         #[serde(deserialize_with = "present")]
-        told: Option<Box<RawValue>>,
+        raw: Option<Box<RawValue>>,
         #[serde(deserialize_with = "words::<_, 2>")]
         words: Option<BTreeSet<String>>,
         #[serde(deserialize_with = "first")]
@@ -149,30 +149,30 @@ mod tests {
         named: Named<u8, 2>,
     }
 
-    fn read(text: &str) -> Result<Read, serde_json::Error> {
+    fn read(text: &str) -> Result<Sample, serde_json::Error> {
         serde_json::from_str(text)
     }
 
     #[test]
-    fn a_field_that_holds_something_else_counts_as_absent() {
+    fn a_field_of_another_type_counts_as_absent() {
         let other = read(r#"{"word": [1], "words": {}, "first": "x", "more": {"": [0]}}"#).unwrap();
         assert_eq!((other.word, other.words, other.first, other.list), (None, None, None, List(vec![])));
-        assert!(other.told.is_none() && read(r#"{"told": null}"#).unwrap().told.is_some());
+        assert!(other.raw.is_none() && read(r#"{"raw": null}"#).unwrap().raw.is_some());
         let given = read(r#"{"word": "a", "words": ["b", 1], "first": ["c", {}], "list": [1, 2]}"#).unwrap();
         assert_eq!((given.word.as_deref(), given.first.as_deref()), (Some("a"), Some("c")));
         assert_eq!((given.words, given.list), (Some(["b".to_owned()].into()), List(vec![1, 2])));
     }
 
     #[test]
-    fn an_object_with_too_many_keys_is_an_error_that_names_the_bound() {
+    fn too_many_keys_are_an_error_that_names_the_bound() {
         let named = read(r#"{"named": {"a": 1, "b": 2}}"#).unwrap().named;
         assert_eq!(named.0, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)]));
-        let error = read(r#"{"named": {"a": 1, "b": 2, "c": "not read any more"}}"#).unwrap_err();
+        let error = read(r#"{"named": {"a": 1, "b": 2, "c": "not read"}}"#).unwrap_err();
         assert!(error.to_string().contains("more than 2 keys"), "{error}");
     }
 
     #[test]
-    fn a_list_that_is_too_long_is_an_error_that_names_the_bound() {
+    fn too_many_items_are_an_error_that_names_the_bound() {
         for long in [r#"{"list": [1, 2, 3]}"#, r#"{"words": ["a", "b", "c"]}"#] {
             assert!(read(long).unwrap_err().to_string().contains("more than 2 items"), "{long}");
         }

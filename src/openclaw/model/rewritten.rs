@@ -1,51 +1,51 @@
-//! Values of an agent's entry that the gateway stores otherwise than they are sent.
+//! Values of an agent's entry that the gateway stores in another form than they are sent.
 //!
-//! OpenClaw rewrites some values when it takes a config: retired model names become those of their successors, and the
-//! provider of a model becomes lower case (measured with 2026.5.28, 2026.7.1 and 2026.9.6; 2026.3.2 stores what it is
-//! sent). It answers `ok`. So what it stores is taken as what was asked for, as long as it stays as it is.
+//! OpenClaw rewrites some values in a config write and answers `ok`: it replaces the names of retired models by those of their
+//! successors, and writes the provider of a model in lower case. 2026.5.28, 2026.7.1 and 2026.9.6 do so, 2026.3.2 does not
+//! (`docs/gateway-facts.md#config-values`). Muster accepts the stored value as the desired one until the stored value changes.
 
 use serde_json::{Map, Value};
 
 use super::text::is_clean;
 use crate::hash::sha256_hex;
 
-/// The longest value that is kept as it is, in characters. Of a longer one its hash is kept, and of one that would not be shown as
-/// it stands.
-const LONGEST: usize = 256;
+/// The longest value that is kept as JSON, in characters. A hash replaces a longer value, and a value with control or format
+/// characters.
+const MAX_VALUE_CHARS: usize = 256;
 
-/// A value that the gateway stores otherwise than it was sent.
+/// A value that the gateway stores in another form than it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
-    /// Its place in the entry, as `heartbeat.model`.
+    /// The path in the entry, such as `heartbeat.model`.
     pub field: String,
-    /// What was sent, as JSON, or `sha256:` and its hash where that has more than 256 characters, or control or format characters;
-    /// `null` for a removal.
+    /// The sent value as JSON; `null` for a removal. `sha256:` and a hash replaces a value of more than 256 characters, and a
+    /// value with control or format characters.
     pub sent: String,
-    /// What the gateway stores, in the same form; `null` for nothing.
+    /// The stored value in the same form; `null` without a value.
     pub stored: String,
 }
 
 impl Rewritten {
-    /// What a patch would change in an entry, value by value.
-    pub(crate) fn all(patch: &Map<String, Value>, there: &Map<String, Value>) -> Vec<Self> {
+    /// The values that a patch would change in an entry.
+    pub(crate) fn all(patch: &Map<String, Value>, entry: &Map<String, Value>) -> Vec<Self> {
         let rewrite = |(field, sent): (String, &Value)| {
-            let stored = value_at(there, &field).map_or_else(|| shown(&Value::Null), shown);
-            Self { field, sent: shown(sent), stored }
+            let stored = value_at(entry, &field).map_or_else(|| recorded(&Value::Null), recorded);
+            Self { field, sent: recorded(sent), stored }
         };
         values(patch).into_iter().map(rewrite).collect()
     }
 }
 
-/// The patch without the values that stand in the entry as the gateway is known to store them.
+/// The patch without the values that the entry has in their known stored form.
 pub(crate) fn without(
     mut patch: Map<String, Value>,
-    there: &Map<String, Value>,
+    entry: &Map<String, Value>,
     known: &[Rewritten],
 ) -> Map<String, Value> {
     if known.is_empty() {
         return patch;
     }
-    for rewrite in Rewritten::all(&patch, there).iter().filter(|rewrite| known.contains(rewrite)) {
+    for rewrite in Rewritten::all(&patch, entry).iter().filter(|rewrite| known.contains(rewrite)) {
         match rewrite.field.split_once('.') {
             None => {
                 patch.remove(&rewrite.field);
@@ -64,7 +64,7 @@ pub(crate) fn without(
     patch
 }
 
-/// The value at a place of an entry.
+/// The value at a path of an entry.
 pub(crate) fn value_at<'a>(entry: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     match field.split_once('.') {
         None => entry.get(field),
@@ -72,7 +72,7 @@ pub(crate) fn value_at<'a>(entry: &'a Map<String, Value>, field: &str) -> Option
     }
 }
 
-/// The values of a patch with their places: those of `identity` and `heartbeat` each by itself.
+/// The values of a patch with their paths. Each value of `identity` and `heartbeat` counts by itself.
 fn values(patch: &Map<String, Value>) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
     for (key, value) in patch {
@@ -86,9 +86,9 @@ fn values(patch: &Map<String, Value>) -> Vec<(String, &Value)> {
     found
 }
 
-fn shown(value: &Value) -> String {
+fn recorded(value: &Value) -> String {
     let json = value.to_string();
-    if is_clean(&json) && json.chars().count() <= LONGEST {
+    if is_clean(&json) && json.chars().count() <= MAX_VALUE_CHARS {
         json
     } else {
         format!("sha256:{}", sha256_hex(json.as_bytes()))
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateway_is_known_to_store_otherwise_is_not_sent_again() {
+    fn a_known_rewrite_is_not_sent_again() {
         let there = object(&json!({"model": "google/b", "heartbeat": {"model": "x/b", "every": "5m"}}));
         let known = Rewritten::all(&patch(), &there);
         assert_eq!(known.len(), 3);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_changed_on_the_gateway_since_is_sent_again() {
+    fn a_stored_value_that_changed_is_sent_again() {
         let there = object(&json!({"model": "google/b"}));
         let known = Rewritten::all(&object(&json!({"model": "Google/a"})), &there);
         let moved = object(&json!({"model": "google/c"}));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn another_value_that_is_asked_for_is_sent() {
+    fn another_desired_value_is_sent() {
         let there = object(&json!({"model": "google/b"}));
         let known = Rewritten::all(&object(&json!({"model": "Google/a"})), &there);
         let other = object(&json!({"model": "Google/z"}));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_value_and_of_one_that_hides_text_the_hash_is_kept() {
+    fn a_hash_replaces_a_long_value_and_a_value_with_format_characters() {
         let long = "p".repeat(5000);
         let known = Rewritten::all(&object(&json!({"heartbeat": {"prompt": long}})), &Map::new());
         assert_eq!(known[0].field, "heartbeat.prompt");

@@ -1,4 +1,4 @@
-//! The gateway's answers about its config and its roster, as they are read.
+//! The answers of `config.get` and `agents.list`.
 
 use std::collections::BTreeMap;
 
@@ -13,58 +13,59 @@ use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, word};
 use crate::openclaw::limits;
 
-/// What is read of `config.get`.
+/// The answer of `config.get`.
 #[derive(Debug)]
 pub(crate) struct ConfigAnswer {
-    /// What is wrong with the config file, when the gateway cannot read it: it goes on with the one before, and shows none.
+    /// The error of an invalid config file. The gateway then runs with the previous config and shows none
+    /// (`docs/gateway-facts.md#invalid-config-file`).
     pub(crate) invalid: Option<String>,
     pub(crate) hash: Option<String>,
     pub(crate) shape: RosterShape,
-    /// The agents' entries as they stand in the file, by id.
+    /// The agents' entries of the config file, by id.
     pub(crate) entries: BTreeMap<String, Map<String, Value>>,
     pub(crate) explicit_ownership: bool,
-    /// Which agents beat.
     pub(crate) heartbeats: HeartbeatRule,
     /// Whether the gateway has applied its last config.
     pub(crate) settled: bool,
 }
 
-/// What is read of `agents.list`.
+/// The answer of `agents.list`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct RosterAnswer {
     #[serde(deserialize_with = "word")]
     pub(crate) default_id: Option<String>,
-    pub(crate) agents: List<RosterAgent, { limits::AGENTS }>,
+    pub(crate) agents: List<RawRosterAgent, { limits::AGENTS }>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct RosterAgent {
+pub(crate) struct RawRosterAgent {
     #[serde(deserialize_with = "word")]
     pub(crate) id: Option<String>,
     #[serde(deserialize_with = "word")]
     pub(crate) workspace: Option<String>,
 }
 
+/// The fields of `config.get` that Muster reads.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Fields {
+struct RawConfigAnswer {
     #[serde(deserialize_with = "lax")]
     valid: Option<bool>,
     #[serde(deserialize_with = "first")]
     issues: Option<Box<RawValue>>,
     #[serde(deserialize_with = "lax")]
     hash: Option<String>,
-    /// What stands in the file.
+    /// The file as it is.
     #[serde(deserialize_with = "lax")]
-    parsed: Option<File>,
-    /// The file after `$include`, before the gateway's own defaults.
+    parsed: Option<RawConfigFile>,
+    /// The file after `$include`, without the gateway's defaults.
     #[serde(deserialize_with = "lax")]
-    resolved: Option<File>,
-    /// The same with defaults filled in.
+    resolved: Option<RawConfigFile>,
+    /// The file after `$include`, with the gateway's defaults.
     #[serde(deserialize_with = "lax")]
-    config: Option<File>,
+    config: Option<RawConfigFile>,
     #[serde(deserialize_with = "present")]
     source_config: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
@@ -75,14 +76,14 @@ struct Fields {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct File {
+struct RawConfigFile {
     #[serde(deserialize_with = "lax")]
     agents: Option<AgentsConfig>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Issue {
+struct RawIssue {
     #[serde(deserialize_with = "lax")]
     path: Option<String>,
     #[serde(deserialize_with = "lax")]
@@ -91,22 +92,22 @@ struct Issue {
 
 impl ConfigAnswer {
     pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
-        let fields: Fields = serde_json::from_str(text)?;
-        let config = fields.config.and_then(|file| file.agents).unwrap_or_default();
+        let raw: RawConfigAnswer = serde_json::from_str(text)?;
+        let config = raw.config.and_then(|file| file.agents).unwrap_or_default();
         let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
-        let written = fields.parsed.map_or(config, |file| file.agents.unwrap_or_default());
-        let resolved = fields.resolved.map(|file| file.agents.unwrap_or_default());
+        let written = raw.parsed.map_or(config, |file| file.agents.unwrap_or_default());
+        let resolved = raw.resolved.map(|file| file.agents.unwrap_or_default());
         let heartbeats = resolved.as_ref().unwrap_or(&written);
-        let heartbeats = HeartbeatRule::read(heartbeats, shape, fields.source_config.is_some())?;
-        // Versions that know the two tell both, and null for a config that they cannot read.
-        let settled = match (&fields.applied_config_hash, &fields.config_revision_hash) {
+        let heartbeats = HeartbeatRule::read(heartbeats, shape, raw.source_config.is_some())?;
+        // Versions that have the two fields send both, with null for a config that they cannot read.
+        let settled = match (&raw.applied_config_hash, &raw.config_revision_hash) {
             (None, None) => true,
             (Some(applied), Some(revision)) => applied.get() == revision.get() && applied.get().starts_with('"'),
             (Some(_), None) | (None, Some(_)) => false,
         };
         Ok(Self {
-            invalid: (fields.valid == Some(false)).then(|| invalid(fields.issues.as_deref())),
-            hash: fields.hash,
+            invalid: (raw.valid == Some(false)).then(|| invalid(raw.issues.as_deref())),
+            hash: raw.hash,
             shape,
             explicit_ownership: written.ownership.as_deref() == Some("explicit"),
             entries: entries(&written, shape)?,
@@ -123,19 +124,21 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
     }
 }
 
-/// The agents' entries by id. They are kept as trees: one that would take too much memory is an error, since an entry that is
-/// left out would count as absent.
+/// The agents' entries by id, as trees.
+///
+/// # Errors
+/// The trees exceed [`limits::ENTRY_TREES`]. A shortened map would show the other agents as absent.
 fn entries(
     agents: &AgentsConfig,
     shape: RosterShape,
 ) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
-    let mut left = limits::ENTRIES_COST;
+    let mut budget = limits::ENTRY_TREES;
     let mut read = BTreeMap::new();
     for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
-        left = left.checked_sub(cost(entry.get())).ok_or_else(|| {
+        budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
             serde_json::Error::custom(format_args!(
                 "the entries of its agents take more than {} MiB of memory",
-                limits::ENTRIES_COST / 1024 / 1024
+                limits::ENTRY_TREES / 1024 / 1024
             ))
         })?;
         read.insert(id, serde_json::from_str(entry.get())?);
@@ -143,8 +146,8 @@ fn entries(
     Ok(read)
 }
 
-/// About the memory that the tree of a JSON text takes, in bytes, and rather more: the map of an object takes as much as eleven
-/// of its fields at once. A string takes what its text has.
+/// An upper estimate of the memory of the tree of a JSON text, in bytes. The map of an object allocates the memory of eleven
+/// fields at once. A string takes the bytes of its text.
 fn cost(text: &str) -> usize {
     let (mut in_string, mut escaped) = (false, false);
     let byte = |byte: u8| {
@@ -163,16 +166,17 @@ fn cost(text: &str) -> usize {
     text.bytes().map(byte).sum()
 }
 
-/// What is wrong with a config file that the gateway cannot read.
+/// The error of an invalid config file, with the gateway's first issue.
 fn invalid(issue: Option<&RawValue>) -> String {
     let raw = issue.map_or("", RawValue::get);
-    let issue: Issue = serde_json::from_str(raw).unwrap_or_default();
-    let said = issue.message.or_else(|| serde_json::from_str(raw).ok());
-    let said = said.unwrap_or_else(|| "no reason was given".to_owned());
+    let issue: RawIssue = serde_json::from_str(raw).unwrap_or_default();
+    let message = issue.message.or_else(|| serde_json::from_str(raw).ok());
+    let message = message.unwrap_or_else(|| "the gateway gives no reason".to_owned());
     let path = issue.path.filter(|path| !path.is_empty()).map(|path| format!("{path}: ")).unwrap_or_default();
-    let flaw = clean(&format!("{path}{said}"));
+    let issue = clean(&format!("{path}{message}"));
     format!(
-        "the gateway's openclaw.json is not valid ({flaw}); put it right where the gateway runs, until then its agents cannot be looked after"
+        "the gateway's openclaw.json is not valid ({issue}); correct the file where the gateway runs. Until then Muster cannot manage its \
+         agents"
     )
 }
 
@@ -187,18 +191,19 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file_that_is_not_valid_is_told_with_its_first_flaw() {
-        let said = |config: Value| read(&config).invalid.unwrap();
-        let flawed = said(json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}, 1]}));
-        assert!(flawed.contains("openclaw.json is not valid (agents: Expected object)"), "{flawed}");
-        assert!(said(json!({"valid": false, "issues": ["a word"]})).contains("(a word)"));
-        assert!(said(json!({"valid": false})).contains("no reason was given"));
+    fn an_invalid_config_file_is_reported_with_its_first_issue() {
+        let invalid = |config: Value| read(&config).invalid.unwrap();
+        let message =
+            invalid(json!({"valid": false, "issues": [{"path": "agents", "message": "Expected\nobject"}, 1]}));
+        assert!(message.contains("openclaw.json is not valid (agents: Expected object)"), "{message}");
+        assert!(invalid(json!({"valid": false, "issues": ["a word"]})).contains("(a word)"));
+        assert!(invalid(json!({"valid": false})).contains("gives no reason"));
         assert_eq!(read(&json!({"valid": true})).invalid, None);
     }
 
     #[test]
-    fn entries_that_would_take_too_much_memory_are_an_error() {
-        let bomb = format!("[{}{{}}]", r#"{"":0},"#.repeat(limits::ENTRIES_COST / 640));
+    fn entries_beyond_the_memory_bound_are_an_error() {
+        let bomb = format!("[{}{{}}]", r#"{"":0},"#.repeat(limits::ENTRY_TREES / 640));
         for agents in
             [format!(r#"{{"entries":{{"a":{{"x":{bomb}}}}}}}"#), format!(r#"{{"list":[{{"id":"a","x":{bomb}}}]}}"#)]
         {
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_string_costs_what_its_text_has() {
+    fn a_string_costs_the_bytes_of_its_text() {
         let prompt = r#"\"{["#.to_owned() + &"{".repeat(8192) + r"\\";
         let entries: Map<String, Value> =
             (0..10).map(|n| (format!("a{n}"), json!({ "heartbeat": { "prompt": prompt } }))).collect();
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn more_entries_than_a_gateway_may_have_are_an_error_whatever_their_names() {
+    fn too_many_entries_are_an_error_whatever_their_ids() {
         for name in ["a", "\\n"] {
             let many: Vec<_> = (0..=limits::AGENTS).map(|n| format!("\"{name}{n}\":{{}}")).collect();
             let many = format!(r#"{{"agents":{{"entries":{{{}}}}}}}"#, many.join(","));

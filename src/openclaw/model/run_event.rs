@@ -1,4 +1,4 @@
-//! The gateway's events about sessions, runs and jobs, as they are read.
+//! The gateway's events about sessions, runs and jobs.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -7,26 +7,26 @@ use super::readers::lax;
 use super::text::word;
 use crate::openclaw::limits;
 
-/// Something that happened to an agent's session, or to a run of it.
+/// An event about a session or a run of an agent.
 #[derive(Debug)]
 pub(crate) struct RunEvent {
     pub(crate) agent: String,
-    pub(crate) what: RunEventKind,
+    pub(crate) kind: RunEventKind,
 }
 
-/// What happened.
+/// The kind of a [`RunEvent`].
 #[derive(Debug)]
 pub(crate) enum RunEventKind {
-    /// A session was labelled.
-    LabelEvent(LabelEvent),
-    /// A session was reset or deleted, or changed in a way that the event does not tell.
+    /// A client labelled a session.
+    Labelled(LabelEvent),
+    /// A client reset or deleted a session, or the event does not specify the change.
     SessionChanged,
-    /// A run began or ended.
+    /// A run started or ended.
     Run {
         id: String,
         phase: RunPhase,
         at_ms: i64,
-        /// Whether it is one of the gateway's own heartbeat job.
+        /// Whether the run belongs to the gateway's heartbeat job.
         job: bool,
     },
 }
@@ -37,21 +37,21 @@ pub(crate) enum RunPhase {
     End,
 }
 
-/// A session that somebody has labelled.
+/// The label of a session after a client set it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelEvent {
-    /// Its key.
+    /// The session's key.
     pub key: String,
-    /// Its id.
+    /// The session's id.
     pub id: String,
-    /// Its label.
+    /// The session's label.
     pub label: Option<String>,
 }
 
-/// The fields of such an event that are read.
+/// The fields of `sessions.changed`, `agent` and `cron` that Muster reads.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Fields {
+struct RawEvent {
     #[serde(deserialize_with = "word")]
     agent_id: Option<String>,
     #[serde(deserialize_with = "word")]
@@ -61,7 +61,7 @@ struct Fields {
     #[serde(deserialize_with = "lax")]
     label: Option<String>,
     #[serde(deserialize_with = "lax")]
-    session: Option<SessionFields>,
+    session: Option<RawSessionFields>,
     #[serde(deserialize_with = "lax")]
     reason: Option<String>,
     #[serde(deserialize_with = "lax")]
@@ -73,20 +73,20 @@ struct Fields {
     #[serde(deserialize_with = "lax")]
     stream: Option<String>,
     #[serde(deserialize_with = "lax")]
-    data: Option<LifecycleFields>,
+    data: Option<RawLifecycle>,
     #[serde(deserialize_with = "lax")]
     action: Option<String>,
     #[serde(deserialize_with = "word")]
     job_id: Option<String>,
     #[serde(deserialize_with = "lax")]
-    job: Option<JobFields>,
+    job: Option<RawJob>,
     #[serde(deserialize_with = "lax")]
     run_at_ms: Option<i64>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SessionFields {
+struct RawSessionFields {
     #[serde(deserialize_with = "word")]
     session_id: Option<String>,
     #[serde(deserialize_with = "lax")]
@@ -95,7 +95,7 @@ struct SessionFields {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct LifecycleFields {
+struct RawLifecycle {
     #[serde(deserialize_with = "lax")]
     phase: Option<String>,
     #[serde(deserialize_with = "lax")]
@@ -106,15 +106,15 @@ struct LifecycleFields {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct JobFields {
+struct RawJob {
     #[serde(deserialize_with = "word")]
     declaration_key: Option<String>,
 }
 
 impl RunEvent {
-    /// Reads an event; `None` for one that says nothing of these.
+    /// Reads an event; `None` for an event without a session change or a run.
     pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
-        let read = || serde_json::from_str::<Fields>(payload.get()).ok();
+        let read = || serde_json::from_str::<RawEvent>(payload.get()).ok();
         match event {
             "sessions.changed" => read()?.session_event(),
             "agent" => read()?.lifecycle(),
@@ -123,11 +123,11 @@ impl RunEvent {
         }
     }
 
-    /// About the memory that its words take, in bytes.
+    /// The estimated memory of the event's strings, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.agent.len()
-            + match &self.what {
-                RunEventKind::LabelEvent(LabelEvent { key, id, label }) => {
+            + match &self.kind {
+                RunEventKind::Labelled(LabelEvent { key, id, label }) => {
                     key.len() + id.len() + label.as_ref().map_or(0, String::len)
                 }
                 RunEventKind::SessionChanged => 0,
@@ -136,8 +136,8 @@ impl RunEvent {
     }
 }
 
-impl Fields {
-    /// The agent that it is about; older gateways say only the key of its session.
+impl RawEvent {
+    /// The agent of the event. Older gateways send only the session key.
     fn agent(&self) -> Option<String> {
         let from_key = || self.session_key.as_deref()?.strip_prefix("agent:")?.split(':').next();
         self.agent_id.as_deref().or_else(from_key).map(str::to_owned)
@@ -149,13 +149,13 @@ impl Fields {
             let labelled = self.labelled().filter(|_| self.reason.as_deref() == Some("patch"));
             return Some(RunEvent {
                 agent,
-                what: labelled.map_or(RunEventKind::SessionChanged, RunEventKind::LabelEvent),
+                kind: labelled.map_or(RunEventKind::SessionChanged, RunEventKind::Labelled),
             });
         }
         self.run(self.phase.as_deref()?, self.ts)
     }
 
-    /// The session as it was labelled: in a part of its own, or, on older gateways, beside everything else.
+    /// The label of the session: in the field `session`, or on older gateways at the top of the payload.
     fn labelled(&self) -> Option<LabelEvent> {
         let (id, label) = match &self.session {
             Some(session) => (&session.session_id, &session.label),
@@ -178,8 +178,8 @@ impl Fields {
             "end" | "error" => RunPhase::End,
             _ => return None,
         };
-        let what = RunEventKind::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
-        Some(RunEvent { agent: self.agent()?, what })
+        let kind = RunEventKind::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
+        Some(RunEvent { agent: self.agent()?, kind })
     }
 
     fn job(self) -> Option<RunEvent> {
@@ -192,7 +192,7 @@ impl Fields {
         let id = format!("cron:{}", self.job_id.as_deref()?);
         Some(RunEvent {
             agent,
-            what: RunEventKind::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
+            kind: RunEventKind::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions as a gateway shows them.
+//! Sessions in the gateway's form.
 
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,43 +11,45 @@ use crate::openclaw::limits;
 /// A session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionInfo {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its label.
+    /// The label.
     pub label: Option<String>,
-    /// Its id. A reset changes it before 2026.9, and not on 2026.9.6.
+    /// The id. A reset changes the id before 2026.9, and not on 2026.9.6 (`docs/gateway-facts.md#sessions-and-messages`).
     pub id: String,
-    /// Time of its last change, in milliseconds since 1970.
+    /// The time of the last change, in milliseconds since 1970 by the gateway's clock.
     pub updated_ms: i64,
-    /// Its latest run, if there was one since the last reset.
+    /// The latest run since the last reset.
     pub run: Option<Run>,
-    /// The gateway's clock when it listed the session.
+    /// The gateway's clock at the time of the list.
     pub clock: Option<GatewayClock>,
 }
 
+/// The answer of `sessions.list`.
 #[derive(Deserialize)]
-pub(crate) struct Sessions {
+pub(crate) struct SessionList {
     #[serde(default)]
     ts: Option<i64>,
     sessions: List<RawSession, { limits::SESSIONS }>,
 }
 
+/// The answer of `sessions.patch`.
 #[derive(Deserialize)]
-pub(crate) struct Patched {
+pub(crate) struct PatchedSession {
     entry: RawSession,
 }
 
-impl Sessions {
-    /// The session of a key, as the gateway listed it at `now`.
+impl SessionList {
+    /// The session of a key in a list that was read at `now`.
     pub(crate) fn of(self, key: &str, now: Instant) -> Option<SessionInfo> {
         let found = self.sessions.0.into_iter().find(|session| session.key == key)?;
-        Some(SessionInfo { clock: self.ts.map(|ts| GatewayClock::shows(ts, now)), ..found.info() })
+        Some(SessionInfo { clock: self.ts.map(|ts| GatewayClock::observed(ts, now)), ..found.info() })
     }
 }
 
-impl Patched {
-    /// The session. The answer does not carry its key.
-    pub(crate) fn of(self, key: &str) -> SessionInfo {
+impl PatchedSession {
+    /// The session. The answer does not contain the key.
+    pub(crate) fn with_key(self, key: &str) -> SessionInfo {
         RawSession { key: key.to_owned(), ..self.entry }.info()
     }
 }
@@ -79,7 +81,7 @@ impl RawSession {
     fn info(self) -> SessionInfo {
         let active = self.has_active_run;
         let run_id = if active { self.active_run_id.filter(|id| is_clean(id)) } else { self.last_run_id };
-        // 2026.9.6 lists a run that prepares without its id and its start (measured 2026-11-28).
+        // 2026.9.6 lists a run in preparation without its id and its start (docs/gateway-facts.md#runs).
         let run = self.started_at.or(active.then_some(self.updated_at)).map(|started_ms| Run {
             id: run_id.unwrap_or_default(),
             started_ms,
@@ -98,11 +100,11 @@ mod tests {
 
     fn listed(row: &serde_json::Value) -> SessionInfo {
         let answer = json!({ "ts": 9_000, "sessions": [{ "key": "other" }, row] });
-        serde_json::from_str::<Sessions>(&answer.to_string()).unwrap().of("k", Instant::now()).unwrap()
+        serde_json::from_str::<SessionList>(&answer.to_string()).unwrap().of("k", Instant::now()).unwrap()
     }
 
     #[test]
-    fn a_run_that_goes_on_is_seen_before_its_id_and_its_start_are_listed() {
+    fn an_active_run_is_read_before_its_id_and_its_start_are_listed() {
         let row = json!({ "key": "k", "updatedAt": 8_000, "hasActiveRun": true, "lastRunId": "before" });
         let run = listed(&row).run.unwrap();
         assert_eq!((run.id.as_str(), run.started_ms, run.ended_ms), ("", 8_000, None));

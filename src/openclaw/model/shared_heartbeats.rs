@@ -1,8 +1,8 @@
-//! The heartbeats of agents that Muster did not make.
+//! The heartbeats of agents that Muster did not create.
 //!
-//! As soon as one entry of a gateway's config has a `heartbeat` block, agents without a block have no heartbeat, and each of
-//! Muster's entries has one. An empty block inherits the defaults key by key, so it keeps an agent beating as before.
-//! All of this was measured on 2026.3.2, 2026.5.28, 2026.7.1 and 2026.9.6 (2026-11-28, `docs/compatibility.md`).
+//! As soon as one entry of a gateway's config has a `heartbeat` block, agents without a block have no heartbeat. Each of
+//! Muster's entries has a block. An empty block inherits the defaults key by key and keeps the heartbeat of its agent as
+//! before. These facts hold on 2026.3.2, 2026.5.28, 2026.7.1 and 2026.9.6 (`docs/gateway-facts.md#heartbeats`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,101 +13,107 @@ use serde_json::value::RawValue;
 use super::agents_config::{AgentsConfig, RosterShape};
 use super::readers::lax;
 
-/// Most blocks that Muster makes for others at one gateway. They have to be in one config write, and one of 200 entries took
-/// 54 s (measured).
-pub const MOST_KEPT: usize = 200;
-/// The longest id of an agent that a gateway takes.
-const LONGEST_ID: usize = 64;
-/// The agent that a gateway has without an entry.
+/// Most blocks that Muster writes for agents of others on one gateway. One config write must hold all of them, and a write of
+/// 200 entries takes 54 s (2026.9.6, `docs/gateway-facts.md#duration-of-config-writes`).
+pub const MAX_KEPT_HEARTBEATS: usize = 200;
+/// The longest agent id that a gateway accepts, in bytes.
+const MAX_ID_BYTES: usize = 64;
+/// The implicit agent of a gateway without entries.
 const MAIN: &str = "main";
 
 /// A `heartbeat` block in an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
-    /// It inherits everything.
+enum HeartbeatBlock {
+    /// `{}`: the block inherits all defaults.
     Empty,
-    /// It sets something.
+    /// The block sets at least one key.
     Filled,
 }
 
-/// Which agents beat while no entry has a block.
+/// The agents that have a heartbeat while no entry has a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Enrolment {
-    /// None: the defaults turn heartbeats off.
+    /// No agent: the defaults turn heartbeats off.
     #[default]
-    Nobody,
-    /// All: the defaults have a block.
-    Everybody,
+    NoAgent,
+    /// All agents: the defaults have a block.
+    AllAgents,
     /// The agent that the defaults name.
     Named(String),
-    /// The ambient agent: the first of these, or else the only one that there is.
+    /// The ambient agent: the first of these candidates, or else the only agent of the gateway.
     Ambient(Vec<String>),
 }
 
-/// What a gateway's config says about heartbeats.
+/// The heartbeats of a gateway's config: the agents, their blocks, and the agents with a heartbeat without blocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatRule {
     enrolment: Enrolment,
     agents: BTreeSet<String>,
-    blocks: BTreeMap<String, Block>,
+    blocks: BTreeMap<String, HeartbeatBlock>,
 }
 
-/// What Muster has at a gateway, and what it may do there for others.
+/// Muster's agents on a gateway, and the permission to write blocks for the other agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatClaims {
-    /// Whether agents of others keep their heartbeats.
+    /// Whether Muster keeps the heartbeats of the other agents.
     pub keep: bool,
-    /// Ids of the agents that Muster made.
+    /// Ids of the agents that Muster created.
     pub made: BTreeSet<String>,
-    /// Ids of the agents that Muster took over.
+    /// Ids of the agents that Muster adopted.
     pub adopted: BTreeSet<String>,
-    /// Ids of agents that Muster did not make and whose block counts as Muster's.
+    /// Ids of the agents that Muster did not create and whose block is recorded as Muster's.
     pub recorded: BTreeSet<String>,
 }
 
-/// What follows for the agents of others.
+/// The changes for the agents that Muster did not create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeartbeatPlan {
     /// Agents that get an empty block.
     pub add: BTreeSet<String>,
-    /// Agents whose empty block is taken away.
+    /// Agents that lose their empty block.
     pub remove: BTreeSet<String>,
-    /// What the record has to be before anything is written.
+    /// The ids that must be recorded before a write.
     pub record: BTreeSet<String>,
-    /// Agents that would beat if Muster had no agent at this gateway, and do not.
+    /// Agents that have no heartbeat because of Muster's agents.
     pub stopped: BTreeSet<String>,
 }
 
 impl HeartbeatRule {
-    /// Reads the rule from `agents` of a config. With `everybody`, a block in the defaults makes all agents beat; on 2026.3.2 it is
-    /// for the default agent alone.
-    pub(crate) fn read(agents: &AgentsConfig, shape: RosterShape, everybody: bool) -> Result<Self, serde_json::Error> {
-        let defaults: Defaults = agents.defaults.as_deref().and_then(read).unwrap_or_default();
-        let entries = marks(agents, shape)?;
+    /// Reads the rule from `agents` of a config.
+    ///
+    /// `defaults_enrol_all` says whether a block in the defaults gives all agents a heartbeat. On 2026.3.2 only the default
+    /// agent has a heartbeat by that block (`docs/gateway-facts.md#heartbeats`).
+    pub(crate) fn read(
+        agents: &AgentsConfig,
+        shape: RosterShape,
+        defaults_enrol_all: bool,
+    ) -> Result<Self, serde_json::Error> {
+        let defaults: RawDefaults = agents.defaults.as_deref().and_then(read).unwrap_or_default();
+        let entries = entries(agents, shape)?;
         let mut ids: BTreeSet<_> = entries.iter().map(|(id, _)| id.clone()).collect();
         if ids.is_empty() {
             ids.insert(MAIN.to_owned());
         }
-        let blocks = entries.iter().filter_map(|(id, mark)| Some((id.clone(), block(mark.heartbeat.as_deref()?)?)));
+        let blocks = entries.iter().filter_map(|(id, entry)| Some((id.clone(), block(entry.heartbeat.as_deref()?)?)));
         let blocks = blocks.collect();
-        let marked = entries.iter().find(|(_, mark)| mark.default == Some(true)).map(|(id, _)| id.clone());
+        let default = entries.iter().find(|(_, entry)| entry.default == Some(true)).map(|(id, _)| id.clone());
         let ambient: Vec<String> = match shape {
-            RosterShape::List => marked.into_iter().chain(entries.into_iter().map(|(id, _)| id)).collect(),
+            RosterShape::List => default.into_iter().chain(entries.into_iter().map(|(id, _)| id)).collect(),
             RosterShape::Entries => {
-                let system = defaults.system_agent.and_then(|system| named(&system.agent_id?));
-                system.into_iter().chain(marked).collect()
+                let system = defaults.system_agent.and_then(|system| trimmed(&system.agent_id?));
+                system.into_iter().chain(default).collect()
             }
         };
-        Ok(Self { enrolment: enrolment(defaults.heartbeat, ambient, shape, everybody), blocks, agents: ids })
+        Ok(Self { enrolment: enrolment(defaults.heartbeat, ambient, shape, defaults_enrol_all), blocks, agents: ids })
     }
 
-    /// The agents that beat by the gateway's own rule while no entry has a block and these agents are not there.
-    fn beating_without(&self, made: &BTreeSet<String>) -> BTreeSet<String> {
+    /// The agents that have a heartbeat by the gateway's rule if no entry has a block and these agents do not exist.
+    fn enrolled_without(&self, made: &BTreeSet<String>) -> BTreeSet<String> {
         let others = || self.agents.difference(made).cloned();
         let only = |id: &String| others().filter(|other| other == id).collect();
         match &self.enrolment {
-            Enrolment::Nobody => BTreeSet::new(),
-            Enrolment::Everybody => others().collect(),
+            Enrolment::NoAgent => BTreeSet::new(),
+            Enrolment::AllAgents => others().collect(),
             Enrolment::Named(id) => only(id),
             Enrolment::Ambient(candidates) => {
                 let first = candidates.iter().find(|id| !made.contains(*id)).cloned();
@@ -117,64 +123,72 @@ impl HeartbeatRule {
         }
     }
 
-    /// Decides about the agents of others. `giving` are the agents to whose entries Muster is about to give a block.
+    /// Plans the blocks of the agents that Muster did not create. `giving` are the agents whose entries get a block in the next
+    /// write.
     ///
     /// # Guarantees
-    /// No block is added that is not recorded. Only empty blocks that are recorded are taken away. A block that somebody else
-    /// made ends no heartbeat that was kept before, and the last agent of Muster takes none away while such a block is there.
+    /// The plan adds only recorded blocks, and removes only recorded empty blocks. A foreign block ends no heartbeat that
+    /// Muster kept before, and while a foreign block exists, the removal of Muster's last agent removes no block.
     #[must_use]
     pub fn plan(&self, claims: &HeartbeatClaims, giving: &BTreeSet<String>) -> HeartbeatPlan {
         let HeartbeatClaims { keep, made, adopted, recorded } = claims;
         let made: BTreeSet<_> = giving.difference(adopted).chain(made).cloned().collect();
-        let is = |id: &String, block: Option<Block>| self.blocks.get(id).copied() == block;
-        let is_ours = |id: &String| recorded.contains(id) && (adopted.contains(id) || is(id, Some(Block::Empty)));
-        let somebody_elses = self.blocks.keys().any(|id| !made.contains(id) && !is_ours(id));
+        let has = |id: &String, block: Option<HeartbeatBlock>| self.blocks.get(id).copied() == block;
+        let is_ours =
+            |id: &String| recorded.contains(id) && (adopted.contains(id) || has(id, Some(HeartbeatBlock::Empty)));
+        let has_foreign = self.blocks.keys().any(|id| !made.contains(id) && !is_ours(id));
         let has_agents = !made.is_empty() || !adopted.is_empty();
         let gives = !giving.is_empty()
             || self.blocks.iter().any(|(id, block)| {
-                made.contains(id) || (adopted.contains(id) && is_ours(id) && *block == Block::Filled)
+                made.contains(id) || (adopted.contains(id) && is_ours(id) && *block == HeartbeatBlock::Filled)
             });
-        let beating = if somebody_elses { BTreeSet::new() } else { self.beating_without(&made) };
-        let empty = || recorded.iter().filter(|id| is(id, Some(Block::Empty)));
-        let wanted: BTreeSet<String> = match (*keep && has_agents, somebody_elses) {
+        let enrolled = if has_foreign { BTreeSet::new() } else { self.enrolled_without(&made) };
+        let empty = || recorded.iter().filter(|id| has(id, Some(HeartbeatBlock::Empty)));
+        let kept: BTreeSet<String> = match (*keep && has_agents, has_foreign) {
             (false, _) => BTreeSet::new(),
             (true, true) => empty().cloned().collect(),
-            (true, false) => at_most(beating.iter().filter(|id| !is(id, Some(Block::Filled))), recorded),
+            (true, false) => at_most(enrolled.iter().filter(|id| !has(id, Some(HeartbeatBlock::Filled))), recorded),
         };
-        let leaves = *keep && !has_agents && somebody_elses;
-        let remove: BTreeSet<_> = empty().filter(|id| !leaves && !wanted.contains(*id)).cloned().collect();
+        let leaves = *keep && !has_agents && has_foreign;
+        let remove: BTreeSet<_> = empty().filter(|id| !leaves && !kept.contains(*id)).cloned().collect();
         let without_block =
-            |ids: &BTreeSet<String>| -> BTreeSet<String> { ids.iter().filter(|id| is(id, None)).cloned().collect() };
+            |ids: &BTreeSet<String>| -> BTreeSet<String> { ids.iter().filter(|id| has(id, None)).cloned().collect() };
         let mut record: BTreeSet<_> = recorded.intersection(adopted).cloned().collect();
-        record.extend(remove.iter().chain(&wanted).cloned());
+        record.extend(remove.iter().chain(&kept).cloned());
         record.extend(without_block(adopted).into_iter().filter(|id| self.agents.contains(id)));
-        let stopped = if gives { without_block(&beating) } else { BTreeSet::new() };
+        let stopped = if gives { without_block(&enrolled) } else { BTreeSet::new() };
         HeartbeatPlan {
-            add: if gives { without_block(&wanted) } else { BTreeSet::new() }.intersection(recorded).cloned().collect(),
-            stopped: stopped.difference(&wanted).filter(|id| !giving.contains(*id)).cloned().collect(),
+            add: if gives { without_block(&kept) } else { BTreeSet::new() }.intersection(recorded).cloned().collect(),
+            stopped: stopped.difference(&kept).filter(|id| !giving.contains(*id)).cloned().collect(),
             remove,
             record,
         }
     }
 }
 
-/// As many as may be kept, those first that are kept already.
+/// At most [`MAX_KEPT_HEARTBEATS`] ids, recorded ids first.
 fn at_most<'a>(ids: impl Iterator<Item = &'a String>, recorded: &BTreeSet<String>) -> BTreeSet<String> {
-    let (kept, new): (Vec<_>, Vec<_>) = ids.filter(|id| id.len() <= LONGEST_ID).partition(|id| recorded.contains(*id));
-    kept.into_iter().chain(new).take(MOST_KEPT).cloned().collect()
+    let (kept, new): (Vec<_>, Vec<_>) =
+        ids.filter(|id| id.len() <= MAX_ID_BYTES).partition(|id| recorded.contains(*id));
+    kept.into_iter().chain(new).take(MAX_KEPT_HEARTBEATS).cloned().collect()
 }
 
-/// Which agents beat by the defaults, or else by themselves.
-fn enrolment(block: Option<DefaultBlock>, ambient: Vec<String>, shape: RosterShape, everybody: bool) -> Enrolment {
+/// The agents with a heartbeat by the defaults, or else the ambient agent.
+fn enrolment(
+    block: Option<RawDefaultBlock>,
+    ambient: Vec<String>,
+    shape: RosterShape,
+    defaults_enrol_all: bool,
+) -> Enrolment {
     let is_set = block.is_some();
-    let DefaultBlock { every, agent_id } = block.unwrap_or_default();
-    // A time without a digit from 1 to 9 is none, and turns heartbeats off.
+    let RawDefaultBlock { every, agent_id } = block.unwrap_or_default();
+    // An interval without a digit from 1 to 9, such as `0m`, turns heartbeats off.
     if every.is_some_and(|every| !every.contains(|digit| ('1'..='9').contains(&digit))) {
-        return Enrolment::Nobody;
+        return Enrolment::NoAgent;
     }
-    match agent_id.as_deref().and_then(named).filter(|_| shape == RosterShape::Entries) {
+    match agent_id.as_deref().and_then(trimmed).filter(|_| shape == RosterShape::Entries) {
         Some(id) => Enrolment::Named(id),
-        None if is_set && everybody => Enrolment::Everybody,
+        None if is_set && defaults_enrol_all => Enrolment::AllAgents,
         None => Enrolment::Ambient(ambient),
     }
 }
@@ -182,43 +196,43 @@ fn enrolment(block: Option<DefaultBlock>, ambient: Vec<String>, shape: RosterSha
 /// `agents.defaults` of a config.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Defaults {
+struct RawDefaults {
     #[serde(deserialize_with = "lax")]
-    heartbeat: Option<DefaultBlock>,
+    heartbeat: Option<RawDefaultBlock>,
     #[serde(deserialize_with = "lax")]
-    system_agent: Option<DefaultBlock>,
+    system_agent: Option<RawDefaultBlock>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct DefaultBlock {
+struct RawDefaultBlock {
     #[serde(deserialize_with = "lax")]
     every: Option<String>,
     #[serde(deserialize_with = "lax")]
     agent_id: Option<String>,
 }
 
-/// What is read of an agent's entry.
+/// The fields of an agent's entry that decide about heartbeats.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Mark {
+struct RawEntryMarks {
     #[serde(deserialize_with = "lax")]
     default: Option<bool>,
     heartbeat: Option<Box<RawValue>>,
 }
 
-/// The entries by id, those of a list in its order.
-fn marks(agents: &AgentsConfig, shape: RosterShape) -> Result<Vec<(String, Mark)>, serde_json::Error> {
+/// The entries with their ids; the items of a list in the order of the list.
+fn entries(agents: &AgentsConfig, shape: RosterShape) -> Result<Vec<(String, RawEntryMarks)>, serde_json::Error> {
     let known = |(id, raw): (String, &RawValue)| Some((id, read(raw)?));
     Ok(agents.roster(shape)?.into_iter().filter_map(known).collect())
 }
 
-/// What a `heartbeat` of an entry is.
-fn block(raw: &RawValue) -> Option<Block> {
+/// The block in the field `heartbeat` of an entry.
+fn block(raw: &RawValue) -> Option<HeartbeatBlock> {
     match raw.get() {
         "null" | "false" => None,
-        text if text.starts_with('{') && text[1..].trim_start() == "}" => Some(Block::Empty),
-        _ => Some(Block::Filled),
+        text if text.starts_with('{') && text[1..].trim_start() == "}" => Some(HeartbeatBlock::Empty),
+        _ => Some(HeartbeatBlock::Filled),
     }
 }
 
@@ -226,7 +240,7 @@ fn read<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-fn named(text: &str) -> Option<String> {
+fn trimmed(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }

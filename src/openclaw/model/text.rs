@@ -1,7 +1,7 @@
-//! Text of a gateway, as it may reach a status, an event, a log or a terminal.
+//! Texts of a gateway that reach a status, an event, a log or a terminal.
 //!
-//! The gateway decides what stands in it. A control character can drive a terminal, a format character can show text in another
-//! order than it stands in, or hide it. What is written back to the gateway is not cleaned.
+//! The gateway controls these texts. A control character can drive a terminal; a format character can reorder or hide text.
+//! Values that Muster writes back to the gateway are not cleaned.
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
@@ -10,18 +10,18 @@ use serde_json::value::RawValue;
 
 use crate::openclaw::limits;
 
-/// The text without control and format characters, and at most 512 characters of it. A line break becomes a blank.
+/// The first 512 characters of the text without control and format characters. A line break becomes a space.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    cut(text, limits::TEXT)
+    clean_to(text, limits::TEXT)
 }
 
-fn cut(text: &str, most: usize) -> String {
-    text.chars().filter_map(shown).take(most).collect()
+fn clean_to(text: &str, max_chars: usize) -> String {
+    text.chars().filter_map(cleaned_char).take(max_chars).collect()
 }
 
-/// What is shown of a character.
-fn shown(c: char) -> Option<char> {
+/// The replacement of a character; `None` removes the character.
+fn cleaned_char(c: char) -> Option<char> {
     match CodePointMapData::<GeneralCategory>::new().get(c) {
         GeneralCategory::Control if c.is_whitespace() => Some(' '),
         GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => Some(' '),
@@ -30,34 +30,35 @@ fn shown(c: char) -> Option<char> {
     }
 }
 
-/// Whether a text is shown as it stands.
+/// Whether [`clean`] keeps the text unchanged.
 pub(crate) fn is_clean(text: &str) -> bool {
-    text.chars().zip(1..).all(|(c, count)| count <= limits::TEXT && shown(c) == Some(c))
+    text.chars().zip(1..).all(|(c, count)| count <= limits::TEXT && cleaned_char(c) == Some(c))
 }
 
-/// Whether a text has characters that reorder or hide what stands beside them.
+/// Whether a text has characters that reorder or hide other characters.
 #[must_use]
 pub fn has_format_characters(text: &str) -> bool {
     text.chars().any(|c| CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::Format)
 }
 
-/// Reads a text, cleaned.
+/// Reads a text and cleans it.
 pub(crate) fn cleaned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| clean(&text))
 }
 
-/// Reads a code, cleaned: at most 64 characters.
+/// Reads a code and cleans it to at most 64 characters.
 pub(crate) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer).map(|text| cut(&text, limits::CODE))
+    String::deserialize(deserializer).map(|text| clean_to(&text, limits::CODE))
 }
 
-/// The same for a field in which something else may stand.
+/// Reads a code like [`code`]; `None` for a value of another type.
 pub(crate) fn lax_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str::<String>(raw.get()).ok().map(|text| cut(&text, limits::CODE)))
+    Ok(serde_json::from_str::<String>(raw.get()).ok().map(|text| clean_to(&text, limits::CODE)))
 }
 
-/// Reads a word that names something, and that would name nothing if it were cleaned; `None` for one that is not clean.
+/// Reads a name, such as an id or a path; `None` for a name that is not clean, because a cleaned name would name something
+/// else.
 pub(crate) fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str::<String>(raw.get()).ok().filter(|text| is_clean(text)))
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_drives_a_terminal_or_hides_text_is_taken_out() {
+    fn control_and_format_characters_are_removed() {
         assert_eq!(clean("\u{1b}[31mred\u{1b}[0m \u{9b}2J\u{7}\u{7f}"), "[31mred[0m 2J");
         assert_eq!(clean("a\u{202e}b\u{2066}c\u{200b}d\u{feff}e\u{ad}f\u{e0041}g\u{61c}h"), "abcdefgh");
         assert_eq!(clean("one\ntwo\r\nthree\tfour\u{2028}five\u{85}six"), "one two  three four five six");

@@ -1,4 +1,4 @@
-//! The state of a gateway's config writes.
+//! The state of the config writes to a gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,29 +7,29 @@ use tokio::time::Instant;
 use super::error::CallError;
 use super::rewritten::Rewritten;
 
-/// The state of the config writes.
+/// The state of the config writes to a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigWrites {
-    /// Ids whose entries wait.
+    /// The ids of the agents whose entries wait for a write.
     pub pending: BTreeSet<String>,
-    /// Entries that the gateway refuses, by id.
+    /// The entries that the gateway refuses, by agent id.
     pub refused: BTreeMap<String, WriteRefusal>,
-    /// Entries that came to nothing and go out again later, by id: the last reason.
+    /// The entries whose write had no effect and is retried later, with the last cause, by agent id.
     pub delayed: BTreeMap<String, WriteRefusal>,
-    /// What the gateway took and stores otherwise, by id of the agent.
+    /// The values that the gateway stores in another form than they were sent, by agent id.
     pub rewritten: BTreeMap<String, Vec<Rewritten>>,
-    /// When the gateway takes config writes again, while its limit is used up.
+    /// The time at which the gateway accepts config writes again, while its rate limit is used up.
     pub budget_until: Option<Instant>,
-    /// Why the last config write failed, while it is tried again.
+    /// The cause of the last failed config write, while the write is retried.
     pub failed: Option<WriteRefusal>,
 }
 
 /// The gateway's refusal of an entry, or of a config write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteRefusal {
-    /// The gateway's code.
+    /// The gateway's code, or a code of Muster.
     pub code: String,
-    /// What it said.
+    /// The gateway's message, or the text of the error.
     pub message: String,
 }
 
