@@ -1,7 +1,7 @@
 //! One gateway as the reconcilers see it: the only place, beside [`crate::controllers::gateway_pool`], that speaks the gateway
 //! client's words.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,12 @@ use futures::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::workspace_cache::{
-    CachedWorkspace, ContentCheck, SessionVersion, content_seen, observed_file, observed_session, refused_file,
-};
+use super::workspace_cache::WorkspaceCache;
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::BOOTS_WITHIN;
 use crate::core::agent::desired::Desired;
-use crate::core::agent::observed::{Observed, ObservedFile};
+use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionMark};
 use crate::core::agent::plan::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
@@ -36,12 +34,7 @@ pub struct GatewayHandle {
     removals: Permits,
     /// The number of Agents with a permit that may not be Ready yet.
     unready: AtomicUsize,
-    pub(crate) views: Mutex<HashMap<String, CachedWorkspace>>,
-    /// Agents that the gateway did not have when it was last asked: they have no session.
-    pub(crate) unborn: Mutex<BTreeSet<String>>,
-    /// When the contents of an agent's files are compared next.
-    pub(crate) checks: Mutex<HashMap<String, ContentCheck>>,
-    pub(crate) resync: Duration,
+    pub(crate) cache: WorkspaceCache,
     changes: mpsc::UnboundedSender<GatewayChange>,
 }
 
@@ -124,7 +117,7 @@ impl Drop for AgentPermit {
 
 impl fmt::Debug for GatewayHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("GatewayHandle").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -146,10 +139,7 @@ impl GatewayHandle {
             permits: Permits::new(max_in_flight),
             removals: Permits::new(MAX_REMOVALS),
             unready: AtomicUsize::new(0),
-            views: Mutex::default(),
-            unborn: Mutex::default(),
-            checks: Mutex::default(),
-            resync,
+            cache: WorkspaceCache::new(resync),
             changes,
         }
     }
@@ -257,9 +247,11 @@ impl GatewayHandle {
                 match self.gateway.file_set(id, &name, content.expose(), expected.as_deref()).await {
                     Ok(info) => {
                         let sha256 = Some(content.sha256.clone());
-                        Ok((name, ObservedFile { sha256, ..observed_file(&info) }))
+                        Ok((name, ObservedFile { sha256, ..ObservedFile::from(&info) }))
                     }
-                    Err(error) => refused_file(error).map(|file| (name.clone(), file)).map_err(|error| (name, error)),
+                    Err(error) => {
+                        ObservedFile::refused(error).map(|file| (name.clone(), file)).map_err(|error| (name, error))
+                    }
                 }
             }
         };
@@ -268,9 +260,9 @@ impl GatewayHandle {
             observed.files.insert(name.clone(), file.clone());
         }
         if written.iter().any(Result::is_err) {
-            self.forget(id);
+            self.cache.forget(id);
         } else {
-            self.update(id, observed);
+            self.cache.set_files(id, &observed.files);
         }
         written
     }
@@ -289,11 +281,13 @@ impl GatewayHandle {
         let file = match self.gateway.file_get(id, name).await {
             Ok(None) => return Ok(Some(None)),
             Ok(Some(file)) if file.info.size == 0 => return Ok(Some(Some(file.sha256()))),
-            Ok(Some(file)) => content_seen(&file),
-            Err(error) => refused_file(error).map_err(|e| ReconcileError::gateway(&format!("to read {name}"), &e))?,
+            Ok(Some(file)) => ObservedFile::from(&file),
+            Err(error) => {
+                ObservedFile::refused(error).map_err(|e| ReconcileError::gateway(&format!("to read {name}"), &e))?
+            }
         };
         observed.files.insert(name.to_owned(), file);
-        self.update(id, observed);
+        self.cache.set_files(id, &observed.files);
         Ok(None)
     }
 
@@ -314,9 +308,9 @@ impl GatewayHandle {
             }
             labelled => labelled?,
         };
-        observed.session = Some(observed_session(&session));
+        observed.session = Some(ObservedSession::from(&session));
         let stored = session.label.clone();
-        self.labelled(&identity.agent_id, session);
+        self.cache.set_session(&identity.agent_id, session);
         Ok(stored)
     }
 
@@ -324,17 +318,17 @@ impl GatewayHandle {
     pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
         let key = &desired.identity.session_key;
         let done = match self.gateway.session(key).await? {
-            Some(session) if SessionVersion::of(&session).id != SessionVersion::parse(mark).id => true,
+            Some(session) if SessionMark::of(&session).id != SessionMark::parse(mark).id => true,
             Some(_) => {
                 let history = self.gateway.chat_history(key).await?;
-                history.iter().any(|m| m.marks_reset && m.written_ms > SessionVersion::parse(mark).updated_ms)
+                history.iter().any(|m| m.marks_reset && m.written_ms > SessionMark::parse(mark).updated_ms)
             }
             None => false,
         };
         if !done {
             self.gateway.session_reset(key, mark).await?;
         }
-        self.forget(&desired.identity.agent_id);
+        self.cache.forget(&desired.identity.agent_id);
         Ok(())
     }
 }

@@ -1,94 +1,163 @@
-//! What was last seen of agents' workspaces and sessions.
+//! The cache of the workspaces and sessions on one gateway.
+//!
+//! Files change without any event, so a listing is valid for the resync interval. Sessions change with events, so a session is valid
+//! until the next event about it.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::agent::observed::{ObservedFile, ObservedSession};
-use crate::openclaw::model::{self, CallError, LabelEvent, SessionInfo};
+use crate::core::agent::activity::is_run_without_events;
+use crate::core::agent::observed::ObservedFile;
+use crate::openclaw::model::{AgentActivity, LabelEvent, SessionInfo};
 
-/// What was last seen of an agent's workspace and session, which change without any event.
+/// How long a listing is as good as a new one.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
+/// The workspace and the session of one agent.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedWorkspace {
     /// When the files were listed.
     pub(crate) files_at: Instant,
     pub(crate) files: BTreeMap<String, ObservedFile>,
     pub(crate) session: Option<SessionInfo>,
-    pub(crate) heard: EventEpoch,
+    /// The epoch in which the session was read.
+    pub(crate) epoch: EventEpoch,
 }
 
-/// When the contents of an agent's files are compared next: after a part of the interval, which may change meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ContentCheck {
-    pub(crate) since: Instant,
-    pub(crate) thousandths: u32,
-}
-
-/// How much of the gateway's news was heard when a session was read.
+/// Counts the events about a session: a session that was read in an earlier epoch is outdated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventEpoch {
-    pub(crate) epoch: u64,
+    /// The number of the connection to the gateway.
+    pub(crate) connection: u64,
+    /// The number of events about the session.
     pub(crate) changes: u64,
 }
 
-/// What tells one life of a session from the next: its id, which resets change before 2026.9, and the time of its last
-/// change, which every entry of its history since is later than.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SessionVersion {
-    /// The session's id.
-    pub(crate) id: String,
-    /// Milliseconds since 1970 by the gateway's clock.
-    pub(crate) updated_ms: i64,
+/// The last comparison of an agent's file contents.
+#[derive(Clone, Copy, Debug)]
+struct ContentCheck {
+    at: Instant,
+    /// The share of the interval until the next comparison.
+    thousandths: u32,
 }
 
-impl SessionVersion {
-    pub(crate) fn of(session: &SessionInfo) -> Self {
-        Self { id: session.id.clone(), updated_ms: session.updated_ms }
-    }
-
-    pub(crate) fn parse(text: &str) -> Self {
-        let (id, time) = text.rsplit_once('@').unwrap_or((text, "0"));
-        Self { id: id.to_owned(), updated_ms: time.parse().unwrap_or_default() }
-    }
+/// The cache of the workspaces and sessions on one gateway, by agent id.
+#[derive(Debug)]
+pub(crate) struct WorkspaceCache {
+    resync: Duration,
+    entries: Mutex<Entries>,
 }
 
-impl fmt::Display for SessionVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.id, self.updated_ms)
+#[derive(Debug, Default)]
+struct Entries {
+    workspaces: HashMap<String, CachedWorkspace>,
+    /// The agents that were absent at the last look. They have no session.
+    absent: BTreeSet<String>,
+    content_checks: HashMap<String, ContentCheck>,
+}
+
+impl WorkspaceCache {
+    /// `resync`: how long a listing of files is valid.
+    pub(crate) fn new(resync: Duration) -> Self {
+        Self { resync, entries: Mutex::default() }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The workspace of an agent, if it was read over this connection, and whether the agent was absent until now.
+    pub(crate) fn get(&self, id: &str, epoch: EventEpoch) -> (Option<CachedWorkspace>, bool) {
+        let mut entries = self.entries();
+        let was_absent = entries.absent.remove(id);
+        let cached = entries.workspaces.get(id).filter(|cached| cached.epoch.connection == epoch.connection);
+        (cached.cloned(), was_absent)
+    }
+
+    /// Whether the listing of a cached workspace is still valid.
+    pub(crate) fn has_valid_files(&self, cached: &CachedWorkspace) -> bool {
+        cached.files_at.elapsed() < self.resync
+    }
+
+    pub(crate) fn insert(&self, id: &str, workspace: CachedWorkspace) {
+        self.entries().workspaces.insert(id.to_owned(), workspace);
+    }
+
+    /// Removes an agent's workspace, so that it is read again.
+    pub(crate) fn forget(&self, id: &str) {
+        self.entries().workspaces.remove(id);
+    }
+
+    /// Removes an unregistered agent: a later agent of this id has a workspace and a session of its own.
+    pub(crate) fn forget_unregistered(&self, id: &str, is_absent: bool) {
+        let mut entries = self.entries();
+        entries.workspaces.remove(id);
+        entries.content_checks.remove(id);
+        if is_absent {
+            entries.absent.insert(id.to_owned());
+        }
+    }
+
+    /// Replaces the files of a cached workspace after a write of ours.
+    pub(crate) fn set_files(&self, id: &str, files: &BTreeMap<String, ObservedFile>) {
+        if let Some(cached) = self.entries().workspaces.get_mut(id) {
+            cached.files.clone_from(files);
+        }
+    }
+
+    /// Replaces the session of a cached workspace after a label of ours. The answer to a label has no run.
+    pub(crate) fn set_session(&self, id: &str, session: SessionInfo) {
+        if let Some(cached) = self.entries().workspaces.get_mut(id) {
+            let (run, clock) = cached.session.take().map(|before| (before.run, before.clock)).unwrap_or_default();
+            cached.session = Some(SessionInfo { run, clock, ..session });
+        }
+    }
+
+    /// Whether the files of an agent were listed within the last two seconds.
+    pub(crate) fn were_files_just_listed(&self, id: &str) -> bool {
+        self.entries().workspaces.get(id).is_some_and(|cached| cached.files_at.elapsed() < JUST_NOW)
+    }
+
+    /// Whether the contents of an agent's files are to be compared, independently of size and time. The first comparison is at a
+    /// point of the interval that follows from the id, so that the agents of a gateway are spread over the interval.
+    pub(crate) fn is_content_check_due(&self, id: &str, interval: Duration) -> bool {
+        let mut entries = self.entries();
+        let check = entries.content_checks.entry(id.to_owned()).or_insert_with(|| {
+            let mut hasher = DefaultHasher::new();
+            id.hash(&mut hasher);
+            let thousandths = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+            ContentCheck { at: Instant::now(), thousandths }
+        });
+        check.at.elapsed() >= interval * check.thousandths / 1000
+    }
+
+    /// Records that the contents were compared now.
+    pub(crate) fn record_content_check(&self, id: &str) {
+        let check = ContentCheck { at: Instant::now(), thousandths: 1000 };
+        self.entries().content_checks.insert(id.to_owned(), check);
     }
 }
 
 impl CachedWorkspace {
-    /// Whether the session is as it was told.
-    pub(crate) fn shows(&self, told: &LabelEvent) -> bool {
-        self.session.as_ref().is_some_and(|session| session.id == told.id && session.label == told.label)
+    /// Whether the session is still as it was read.
+    pub(crate) fn has_valid_session(
+        &self,
+        session_key: &str,
+        epoch: EventEpoch,
+        activity: Option<&AgentActivity>,
+    ) -> bool {
+        let label = activity.and_then(|activity| activity.labelled.as_ref());
+        let missed_label = label.is_some_and(|event| event.key == session_key && !self.shows(event));
+        let run = self.session.as_ref().and_then(|session| session.run.as_ref());
+        let missed_run = run.is_some_and(|run| is_run_without_events(run, activity));
+        self.epoch == epoch && !missed_label && !missed_run
     }
-}
 
-pub(crate) fn observed_session(session: &SessionInfo) -> ObservedSession {
-    ObservedSession {
-        label: session.label.clone(),
-        shown_label: session.label.as_deref().map(model::clean),
-        mark: SessionVersion::of(session).to_string(),
+    fn shows(&self, event: &LabelEvent) -> bool {
+        self.session.as_ref().is_some_and(|session| session.id == event.id && session.label == event.label)
     }
-}
-
-pub(crate) fn content_seen(content: &model::FileContent) -> ObservedFile {
-    ObservedFile { sha256: Some(content.sha256()), ..observed_file(&content.info) }
-}
-
-pub(crate) fn observed_file(info: &model::FileInfo) -> ObservedFile {
-    ObservedFile { size: info.size, modified_ms: info.modified_ms, ..ObservedFile::default() }
-}
-
-/// A file in whose place stands something that the gateway neither reads nor writes.
-///
-/// # Errors
-/// The error, when it is another one.
-pub(crate) fn refused_file(error: CallError) -> Result<ObservedFile, CallError> {
-    if !error.is_unsafe_file() {
-        return Err(error);
-    }
-    Ok(ObservedFile { refused: Some(error.message()), ..ObservedFile::default() })
 }

@@ -123,7 +123,7 @@ async fn write_files<S: Store>(
     let id = step.desired.identity.agent_id.as_str();
     let mut writes = Vec::new();
     for file in files {
-        let is_checked = file.expected.is_some() || step.gateway.were_just_listed(id);
+        let is_checked = file.expected.is_some() || step.gateway.cache.were_files_just_listed(id);
         if !file.only_if_missing || is_checked {
             writes.push(file.clone());
         } else if let Some(expected) = step.gateway.still_missing(id, &file.name, observed).await? {

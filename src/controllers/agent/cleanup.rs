@@ -155,7 +155,7 @@ async fn remove(
             .await
             .map_err(|e| ReconcileError::gateway("to delete its session", &e))?;
     }
-    link.forget(id);
+    link.cache.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
     let kept = kept.then(|| {
         format!(

@@ -5,7 +5,6 @@ pub(crate) mod apply;
 pub(crate) mod cleanup;
 pub(crate) mod dereference;
 mod gateway_access;
-mod gateway_view;
 pub mod heartbeat_writer;
 pub(crate) mod observe;
 mod reconcile;

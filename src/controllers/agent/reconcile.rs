@@ -136,7 +136,7 @@ fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &m
         || session::change(desired, &status, is_running) == SessionChange::Begin;
     if is_needed && !work.is_relisted {
         work.is_relisted = true;
-        gateway.forget(&desired.identity.agent_id);
+        gateway.cache.forget(&desired.identity.agent_id);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One agent: what it is to be (`build`, `desired`), what was seen (`observed`), what follows (`plan`), and what its status says
 //! (`status`, `conditions`, `events`).
 
+pub mod activity;
 pub mod admission;
 pub mod binding;
 pub mod blocked;
