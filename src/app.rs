@@ -23,7 +23,7 @@ use crate::controllers::gateway::{self, orphaned_secrets};
 use crate::controllers::gateway_pool::GatewayPool;
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, board};
-use crate::core::gateway::cleanup::GoneGateway;
+use crate::core::gateway::cleanup::DeletedGateway;
 use crate::http::api::AgentApi;
 use crate::http::change_feed::ChangeFeed;
 use crate::http::people::{self, PeopleApi};
@@ -301,7 +301,7 @@ struct Controllers {
     caches: Caches,
     probes: Arc<Probes>,
     receivers: Receivers,
-    deleted_gateways: UnboundedReceiver<GoneGateway>,
+    deleted_gateways: UnboundedReceiver<DeletedGateway>,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 }
@@ -322,21 +322,21 @@ impl Controllers {
             name: "agent",
             cache: caches.agents,
             queue: receivers.agents,
-            gather: Duration::ZERO,
+            window: Duration::ZERO,
             metrics: Arc::clone(&metrics),
         };
         let boards = Controller {
             name: "board",
             cache: caches.boards,
             queue: receivers.boards,
-            gather: BATCH_WINDOW,
+            window: BATCH_WINDOW,
             metrics: Arc::clone(&metrics),
         };
         let gateways = Controller {
             name: "agentgateway",
             cache: caches.gateways,
             queue: receivers.gateways,
-            gather: BATCH_WINDOW,
+            window: BATCH_WINDOW,
             metrics,
         };
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));

@@ -1,4 +1,4 @@
-//! The connections to gateways, one for each AgentGateway.
+//! The connections to gateways, one per AgentGateway.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,14 +20,14 @@ pub struct GatewayPool {
     created: Instant,
     dial: Arc<dyn Dial>,
     meter: Arc<dyn Meter>,
-    links: Mutex<HashMap<ObjectKey, Open>>,
+    handles: Mutex<HashMap<ObjectKey, Open>>,
     changes: mpsc::UnboundedSender<GatewayChange>,
     inventories: Inventories,
 }
 
 struct Open {
     fingerprint: String,
-    link: Arc<GatewayHandle>,
+    handle: Arc<GatewayHandle>,
     forwarder: AbortHandle,
 }
 
@@ -44,8 +44,8 @@ impl fmt::Debug for GatewayPool {
 }
 
 impl GatewayPool {
-    /// A pool without a connection. It counts requests in `meter`, sends what changes on gateways to `changes`, and publishes in
-    /// `inventories` what the gateways have.
+    /// A pool without connections. It counts requests in `meter`, sends the changes on gateways to `changes`, and publishes the
+    /// inventories of the gateways in `inventories`.
     #[must_use]
     pub fn new(
         dial: Arc<dyn Dial>,
@@ -53,43 +53,43 @@ impl GatewayPool {
         changes: mpsc::UnboundedSender<GatewayChange>,
         inventories: Inventories,
     ) -> Self {
-        Self { created: Instant::now(), dial, meter, links: Mutex::default(), changes, inventories }
+        Self { created: Instant::now(), dial, meter, handles: Mutex::default(), changes, inventories }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Open>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to a gateway, if one is open.
+    /// The handle of a gateway, if its connection was opened.
     #[must_use]
     pub fn handle(&self, key: &ObjectKey) -> Option<Arc<GatewayHandle>> {
-        self.lock().get(key).map(|open| Arc::clone(&open.link))
+        self.lock().get(key).map(|open| Arc::clone(&open.handle))
     }
 
-    /// Whether the connection to a gateway is being made since so short a time that nothing can be said of it yet: what
-    /// was last seen of the gateway and its agents stands, so that a restart of the operator changes no status.
+    /// Whether the connection to a gateway has been opening for less than [`STARTUP_GRACE`]. Meanwhile the recorded status stays, so
+    /// that a restart of the operator changes no status.
     #[must_use]
     pub fn is_starting(&self, key: &ObjectKey) -> bool {
         match self.handle(key) {
-            Some(link) => link.is_starting(),
+            Some(handle) => handle.is_starting(),
             None => self.created.elapsed() < STARTUP_GRACE,
         }
     }
 
-    /// Whether nothing can be said of the agents of a gateway yet: its connection is being made, or was lost a moment
-    /// ago. What was last seen of them stands meanwhile, so that a restart of the gateway does not make them flap.
+    /// Whether the connection to a gateway is opening, or was lost less than [`STARTUP_GRACE`] ago. Meanwhile the recorded status of
+    /// its agents stays, so that a restart of the gateway changes no condition of theirs.
     #[must_use]
     pub fn is_settling(&self, key: &ObjectKey) -> bool {
-        self.is_starting(key) || self.handle(key).is_some_and(|link| link.is_briefly_away())
+        self.is_starting(key) || self.handle(key).is_some_and(|handle| handle.is_briefly_away())
     }
 
-    /// Every open connection.
+    /// The handles of all gateways.
     #[must_use]
     pub fn handles(&self) -> Vec<(ObjectKey, Arc<GatewayHandle>)> {
-        self.lock().iter().map(|(key, open)| (key.clone(), Arc::clone(&open.link))).collect()
+        self.lock().iter().map(|(key, open)| (key.clone(), Arc::clone(&open.handle))).collect()
     }
 
-    /// Opens the connection, or replaces it when `fingerprint` says that its settings are other ones.
+    /// Opens the connection, or replaces it when `fingerprint` differs from that of the open connection.
     ///
     /// Must be called within a tokio runtime.
     pub fn ensure(
@@ -98,20 +98,21 @@ impl GatewayPool {
         fingerprint: &str,
         settings: impl FnOnce() -> ConnectionSettings,
     ) -> Arc<GatewayHandle> {
-        let mut links = self.lock();
-        if let Some(open) = links.get(key).filter(|open| open.fingerprint == fingerprint) {
-            return Arc::clone(&open.link);
+        let mut handles = self.lock();
+        if let Some(open) = handles.get(key).filter(|open| open.fingerprint == fingerprint) {
+            return Arc::clone(&open.handle);
         }
         let settings = settings();
-        let slots = settings.max_in_flight;
+        let max_in_flight = settings.max_in_flight;
         let resync = settings.resync;
         let gateway = GatewayClient::open(settings, Arc::clone(&self.dial), Arc::clone(&self.meter));
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
-        let link = Arc::new(GatewayHandle::new(key.clone(), gateway, slots, resync, self.changes.clone()));
-        let reader = Arc::downgrade(&link);
+        let handle = Arc::new(GatewayHandle::new(key.clone(), gateway, max_in_flight, resync, self.changes.clone()));
+        let reader = Arc::downgrade(&handle);
         self.inventories.add(key.clone(), Arc::new(move || reader.upgrade()?.inventory().ok()));
-        links.insert(key.clone(), Open { fingerprint: fingerprint.to_owned(), link: Arc::clone(&link), forwarder });
-        link
+        handles
+            .insert(key.clone(), Open { fingerprint: fingerprint.to_owned(), handle: Arc::clone(&handle), forwarder });
+        handle
     }
 
     /// Closes the connection to a gateway.
@@ -122,22 +123,22 @@ impl GatewayPool {
 
     /// Closes all connections.
     pub fn close_all(&self) {
-        let mut links = self.lock();
-        for (key, _) in links.drain() {
+        let mut handles = self.lock();
+        for (key, _) in handles.drain() {
             self.inventories.remove(&key);
         }
     }
 }
 
-/// Passes on what changes at one gateway.
+/// Forwards the changes of one gateway.
 async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::UnboundedSender<GatewayChange>) {
     let mut stream = gateway.changes();
-    let mut links = gateway.connection();
+    let mut connection = gateway.connection();
     drop(gateway);
     loop {
         let scope = tokio::select! {
             biased;
-            link = links.changed() => match link {
+            state = connection.changed() => match state {
                 Ok(()) => ChangeScope::AllAgents,
                 Err(_) => return,
             },

@@ -23,10 +23,10 @@ use crate::core::requeue::Requeue;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::state::Cache;
 
-/// How long a reconcile may take. The slowest request to a gateway, a deletion, has 90 s.
+/// The longest duration of a reconcile. The slowest request to a gateway, a deletion, has a timeout of 90 s.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// What a controller is made of.
+/// The parts of a controller.
 pub struct Controller<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -35,10 +35,10 @@ where
     pub name: &'static str,
     /// The cache of its kind.
     pub cache: Cache<K>,
-    /// The keys that it is to look at.
+    /// The keys of the objects to reconcile.
     pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long keys are gathered before they are looked at, from the first one on.
-    pub gather: Duration,
+    /// How long keys are collected after the first one, so that several triggers of an object lead to one reconcile.
+    pub window: Duration,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -49,7 +49,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> std::fmt::Debug for Contro
     }
 }
 
-/// What guards one reconcile.
+/// Isolates reconciles from one another, and counts their failures.
 struct Guard {
     name: &'static str,
     metrics: Arc<Metrics>,
@@ -59,20 +59,20 @@ struct Guard {
 /// Runs a controller, whose caches are in sync, until `shutdown`, and then until the reconciles under way have ended.
 ///
 /// # Guarantees
-/// At most one reconcile of an object is under way. A panic, an error or a deadline ends one reconcile and no other, and
-/// its object is retried after a wait that grows. Each is a task of its own, so that one that computes for long holds
-/// up no other. How many run side by side is bounded where they meet something
-/// bounded: by the requests to the API server, and by each gateway's `maxInFlight`; so that the agents of a slow gateway
-/// hold no place that another's could use.
+/// - At most one reconcile of an object runs at a time.
+/// - A panic, an error or a deadline ends only its own reconcile. The object is retried with backoff.
+/// - Each reconcile is a task, so that a long computation delays no other reconcile.
+/// - The number of concurrent reconciles is limited by the requests to the API server and by each gateway's `maxInFlight`, so that the
+///   agents of a slow gateway delay no agent of another gateway.
 pub async fn run<K, F, Fut>(controller: Controller<K>, shutdown: CancellationToken, reconcile: F)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Requeue> + Send + 'static,
 {
-    let Controller { name, cache, queue, gather, metrics } = controller;
+    let Controller { name, cache, queue, window, metrics } = controller;
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
-    let keys = keys::<K>(queue, gather).take_until(shutdown.cancelled_owned());
+    let keys = keys::<K>(queue, window).take_until(shutdown.cancelled_owned());
     let ends = applier(
         move |object: Arc<DeserializeGuard<K>>, guard: Arc<Guard>| {
             let reconcile = reconcile.clone();
@@ -92,16 +92,16 @@ where
     }
 }
 
-/// The keys of the queue, each once in a window of time. The window begins with a key and does not move, so that keys
-/// that keep coming hold nothing up.
+/// The keys of the queue, each once per window. The window begins with a key and is not extended, so that frequent keys delay
+/// nothing.
 fn keys<K: Resource<DynamicType = ()> + Clone + 'static>(
     queue: UnboundedReceiver<ObjectKey>,
-    gather: Duration,
+    window: Duration,
 ) -> impl Stream<Item = Result<ObjectRef<DeserializeGuard<K>>, Infallible>> {
     let windows = futures::stream::unfold(queue, move |mut queue| async move {
         let mut keys = BTreeSet::from([queue.recv().await?]);
-        if !gather.is_zero() {
-            tokio::time::sleep(gather).await;
+        if !window.is_zero() {
+            tokio::time::sleep(window).await;
         }
         while let Ok(key) = queue.try_recv() {
             keys.insert(key);
@@ -124,9 +124,9 @@ where
     // The task ends when this future is dropped.
     let task = AbortOnDropHandle::new(tokio::spawn(reconcile(Arc::new(readable.clone())).in_current_span()));
     let (next, ended) = match tokio::time::timeout(DEADLINE, task).await {
-        Ok(Ok(next)) => (next, ended(next)),
+        Ok(Ok(next)) => (next, result_of(next)),
         Ok(Err(failed)) => {
-            let panic = failed.try_into_panic().map(said).unwrap_or_default();
+            let panic = failed.try_into_panic().map(panic_message).unwrap_or_default();
             error!(controller = guard.name, object = %key, panic, "reconcile panicked");
             (Requeue::retry(), ReconcileResult::Panic)
         }
@@ -140,14 +140,14 @@ where
 }
 
 /// The message of a panic.
-fn said(panic: Box<dyn Any + Send>) -> String {
+fn panic_message(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => other.downcast::<&str>().map(|text| (*text).to_owned()).unwrap_or_default(),
     }
 }
 
-fn ended(next: Requeue) -> ReconcileResult {
+fn result_of(next: Requeue) -> ReconcileResult {
     match next {
         Requeue { failed: true, .. } => ReconcileResult::Error,
         Requeue { after: Some(_), .. } => ReconcileResult::RequeueAfter,
@@ -165,12 +165,12 @@ impl Guard {
             return Action::requeue(next.after.map_or(wait, |most| most.min(wait)));
         }
         failures.remove(key);
-        // A tenth of jitter, so that objects made together are not looked at together for ever.
+        // 10 % of jitter, so that objects that were created together are not reconciled together for ever.
         next.after.map_or_else(Action::await_change, |time| Action::requeue(time.mul_f64(1.0 + 0.1 * jitter())))
     }
 }
 
-/// A number between 0 and 1; without randomness, none.
+/// A random number from 0 to 1; 0 without a source of randomness.
 fn jitter() -> f64 {
     let mut byte = [0_u8];
     getrandom::fill(&mut byte).map_or(0.0, |()| f64::from(byte[0]) / 255.0)
@@ -186,7 +186,7 @@ mod tests {
     use crate::api::Board;
 
     #[test]
-    fn what_fails_is_looked_at_again_later_each_time_and_never_later_than_it_asks_for() {
+    fn a_failing_object_is_retried_with_backoff_and_within_the_wait_it_asks_for() {
         let guard = Guard { name: "agent", metrics: Arc::default(), failures: Mutex::default() };
         let (key, soon) = (ObjectKey::new("fleet", "one"), Duration::from_secs(3));
         for _ in 0..10 {
@@ -197,7 +197,7 @@ mod tests {
         assert_ne!(guard.action(&key, Requeue::retry().within(None)), Action::requeue(soon));
     }
 
-    /// A controller of these Boards, and what brings it keys.
+    /// A controller of these Boards, and the sender of its queue.
     fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
         let (cache, mut writer) = reflector::store();
         writer.apply_watcher_event(&watcher::Event::Init);
@@ -209,24 +209,25 @@ mod tests {
         }
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let (sender, queue) = mpsc::unbounded_channel();
-        (Controller { name: "board", cache, queue, gather: Duration::ZERO, metrics: Arc::default() }, sender)
+        (Controller { name: "board", cache, queue, window: Duration::ZERO, metrics: Arc::default() }, sender)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_reconcile_that_computes_for_long_holds_up_no_other() {
+    async fn a_long_computation_delays_no_other_reconcile() {
         let (controller, keys) = controller(&["slow", "quick"]);
         let (begun, mut has_begun) = mpsc::unbounded_channel();
         let (done, is_done) = std::sync::mpsc::channel();
         let is_done = Arc::new(Mutex::new(is_done));
-        let (told, mut tells) = mpsc::unbounded_channel();
+        let (results_sender, mut results) = mpsc::unbounded_channel();
         let reconcile = move |board: Arc<Board>| {
-            let (begun, done, is_done, told) = (begun.clone(), done.clone(), Arc::clone(&is_done), told.clone());
+            let (begun, done, is_done, results_sender) =
+                (begun.clone(), done.clone(), Arc::clone(&is_done), results_sender.clone());
             async move {
                 if board.metadata.name.as_deref() == Some("slow") {
                     begun.send(()).unwrap();
-                    // It gives its thread back only when the other one has ended.
+                    // It blocks its thread until the other reconcile has ended.
                     let ended = is_done.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok();
-                    told.send(ended).unwrap();
+                    results_sender.send(ended).unwrap();
                 } else {
                     done.send(()).unwrap();
                 }
@@ -238,7 +239,7 @@ mod tests {
         keys.send(ObjectKey::new("fleet", "slow")).unwrap();
         has_begun.recv().await.unwrap();
         keys.send(ObjectKey::new("fleet", "quick")).unwrap();
-        assert_eq!(tells.recv().await, Some(true));
+        assert_eq!(results.recv().await, Some(true));
         stop.cancel();
         running.await.unwrap();
     }
@@ -253,21 +254,21 @@ mod tests {
         }
         let (controller, keys) = controller(&["one"]);
         let metrics = Arc::clone(&controller.metrics);
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let round = Arc::new(Mutex::new(0));
+        let (events, mut received) = mpsc::unbounded_channel();
+        let attempts = Arc::new(Mutex::new(0));
         let reconcile = move |_: Arc<Board>| {
-            let (tell, round) = (tell.clone(), Arc::clone(&round));
+            let (events, attempts) = (events.clone(), Arc::clone(&attempts));
             async move {
-                let now = {
-                    let mut round = round.lock().unwrap();
-                    *round += 1;
-                    *round
+                let attempt = {
+                    let mut attempts = attempts.lock().unwrap();
+                    *attempts += 1;
+                    *attempts
                 };
-                let _ended = Dropped(tell.clone());
-                match now {
+                let _ended = Dropped(events.clone());
+                match attempt {
                     1 => panic!("on purpose"),
                     2 => std::future::pending().await,
-                    _ => tell.send("done").unwrap(),
+                    _ => events.send("done").unwrap(),
                 }
                 Requeue::on_change()
             }
@@ -276,7 +277,7 @@ mod tests {
         let running = tokio::spawn(run(controller, stop.clone(), reconcile));
         keys.send(ObjectKey::new("fleet", "one")).unwrap();
         for expected in ["ended", "ended", "done", "ended"] {
-            assert_eq!(told.recv().await, Some(expected));
+            assert_eq!(received.recv().await, Some(expected));
         }
         stop.cancel();
         running.await.unwrap();
@@ -286,10 +287,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reconcile_that_nobody_waits_for_any_more_ends() {
+    async fn a_reconcile_ends_when_its_controller_is_dropped() {
         let (controller, keys) = controller(&["one"]);
         let (begun, mut has_begun) = mpsc::unbounded_channel();
-        // The sender goes with the reconcile.
+        // The sender is dropped with the reconcile.
         let reconcile = move |_: Arc<Board>| {
             let begun = begun.clone();
             async move {
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_that_keep_coming_hold_nothing_up() {
+    async fn frequent_keys_delay_nothing() {
         let (sender, queue) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {

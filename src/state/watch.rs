@@ -19,7 +19,7 @@ use super::store::Store;
 use super::triggers::{Generations, Triggers};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
-use crate::core::gateway::cleanup::GoneGateway;
+use crate::core::gateway::cleanup::DeletedGateway;
 
 /// An event of a watch about one object.
 pub enum WatchEvent<K> {
@@ -143,7 +143,7 @@ pub async fn boards<S: Store>(stream: impl Stream<Item = WatchEvent<DeserializeG
 pub async fn gateways<S: Store>(
     stream: impl Stream<Item = WatchEvent<DeserializeGuard<AgentGateway>>>,
     triggers: Triggers<S>,
-    on_deleted: impl Fn(GoneGateway),
+    on_deleted: impl Fn(DeletedGateway),
 ) {
     pin_mut!(stream);
     let mut generations = Generations::default();
@@ -155,13 +155,13 @@ pub async fn gateways<S: Store>(
             }
             WatchEvent::Deleted(DeserializeGuard(Ok(gateway))) => {
                 generations.forget(&gateway.metadata);
-                on_deleted(GoneGateway::seen(&gateway));
+                on_deleted(DeletedGateway::last_seen(&gateway));
                 triggers.gateway(&gateway, true);
             }
             WatchEvent::Applied(DeserializeGuard(Err(invalid))) => {
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
-            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_deleted(GoneGateway::known(&invalid.metadata)),
+            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_deleted(DeletedGateway::known(&invalid.metadata)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Removing an agent from its gateway: when its resource is deleted, and when it stands for another agent now.
+//! Removes an agent from its gateway: after the deletion of its Agent, and after a change of its identity or gateway.
 
 use tracing::{info, warn};
 
@@ -6,6 +6,7 @@ use crate::api::agent::{Agent, Phase};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::Context;
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, write_agent, write_binding};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
@@ -17,15 +18,15 @@ use crate::core::agent::conclude::WITHOUT_PERMIT;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
-use crate::core::ownership::has_finalizer;
+use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::{Deleted, Inventory};
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
-/// The reason of the event that names what a gateway left of an agent although it was to go.
+/// The reason of the event that names the remains of an agent that the gateway did not remove.
 const LEFT_BEHIND: &str = "LeftBehind";
 
-/// What there is of the gateway that a binding names.
+/// The presence of the gateway that a binding names.
 pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
     match store.gateway(&binding.gateway) {
         None => Presence::Absent,
@@ -36,10 +37,10 @@ pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
     }
 }
 
-/// Removes what a binding stands for from its gateway.
+/// Removes the bound agent from its gateway.
 ///
 /// # Errors
-/// Why it cannot be removed now. Nothing is forgotten then.
+/// The agent cannot be removed now. The binding stays.
 async fn from_gateway<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
@@ -50,70 +51,70 @@ async fn from_gateway<S: Store>(
             "agent {} stays on gateway {}: another Agent stands for it too",
             binding.identity.agent_id, binding.gateway
         );
-        tell_of_leaving(ctx, agent, message, true).await;
+        report_left(ctx, agent, message, true).await;
         return Ok(());
     }
     let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
-    let link = binding.and_then(|b| ctx.gateways.handle(&b.gateway));
-    let reachable = match &link {
-        Some(link) => link.inventory().map(|_| ()),
+    let handle = binding.and_then(|b| ctx.gateways.handle(&b.gateway));
+    let reachability = match &handle {
+        Some(handle) => handle.inventory().map(|_| ()),
         None => Err(ReconcileError::transient(
             Reason::GatewayNotReady,
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), ctx.state.store.now()) {
+    match removal(binding, agent.spec.deletion_policy, gateway, reachability.as_ref().copied(), ctx.state.store.now()) {
         CleanupDecision::Nothing => Ok(()),
         CleanupDecision::Leave { message, asked } => {
-            if let (Some(link), Some(binding)) = (&link, binding) {
-                link.client().withdraw(&binding.identity.agent_id);
+            if let (Some(handle), Some(binding)) = (&handle, binding) {
+                handle.client().withdraw(&binding.identity.agent_id);
             }
-            tell_of_leaving(ctx, agent, message, asked).await;
+            report_left(ctx, agent, message, asked).await;
             Ok(())
         }
-        CleanupDecision::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
+        CleanupDecision::Wait(error) => Err(with_advice(ctx, agent, binding, error)),
         CleanupDecision::Remove { delete_files } => {
-            let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
-            if link.inventory().is_ok_and(|inventory| is_of_somebody_else(&inventory, agent, binding)) {
+            let (Some(handle), Some(binding)) = (handle, binding) else { return Ok(()) };
+            if handle.inventory().is_ok_and(|inventory| is_of_somebody_else(&inventory, agent, binding)) {
                 let id = &binding.identity.agent_id;
                 let message = format!(
                     "agent {id} stays on gateway {}: somebody else made it before this Agent could",
                     binding.gateway
                 );
-                tell_of_leaving(ctx, agent, message, true).await;
+                report_left(ctx, agent, message, true).await;
                 return Ok(());
             }
-            let Some(_permit) = link.delete_permit(&ObjectKey::of(&agent.metadata)) else {
+            let Some(_permit) = handle.delete_permit(&ObjectKey::of(&agent.metadata)) else {
                 return Err(ReconcileError::transient(
                     Reason::Deleting,
                     "the gateway removes one agent at a time; this removal waits for its turn",
                 ));
             };
-            let Removed { kept, left } = remove(&link, binding, delete_files).await?;
+            let Removed { kept, left } = remove(&handle, binding, delete_files).await?;
             if let Some(message) = kept {
-                tell_of_leaving(ctx, agent, message, false).await;
+                report_left(ctx, agent, message, false).await;
             }
             if let Some(message) = left {
-                warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "removed by half");
-                let note = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
-                ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
+                warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "the gateway removed a part of the agent");
+                let event = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
+                ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
             }
             Ok(())
         }
     }
 }
 
-async fn tell_of_leaving<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, asked: bool) {
-    // A namespace that is being deleted takes no event: the log has it in any case.
-    if !asked {
+async fn report_left<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, requested: bool) {
+    // A namespace that is being deleted accepts no events, so the message is logged too.
+    if !requested {
         warn!(agent = %ObjectKey::of(&agent.metadata), left = message, "left on the gateway");
     }
-    let note = Event { warning: !asked, reason: Reason::Deleting.to_string(), action: "Release", message };
-    ctx.state.store.publish(EventTarget::Agent(agent), &note).await;
+    let event = Event { warning: !requested, reason: Reason::Deleting.to_string(), action: "Release", message };
+    ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
 }
 
-/// Says beside what the removal waits for what helps, where the gateway may have been killed in the middle of it.
-fn advised<S: Store>(
+/// Adds the remedy to the message of a removal that the gateway may have been killed in.
+fn with_advice<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
     binding: Option<&Binding>,
@@ -126,36 +127,31 @@ fn advised<S: Store>(
     }
 }
 
-/// What is reported of an agent that was removed.
+/// The messages about a removed agent.
 struct Removed {
-    /// Its workspace stays on purpose.
+    /// Its workspace is kept.
     kept: Option<String>,
-    /// The gateway could not remove all that was to go.
+    /// The gateway did not remove all of it.
     left: Option<String>,
 }
 
-/// Removes the agent; says what was left although it was to go.
-async fn remove(
-    link: &crate::controllers::gateway_handle::GatewayHandle,
-    binding: &Binding,
-    delete_files: bool,
-) -> Result<Removed, ReconcileError> {
+async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -> Result<Removed, ReconcileError> {
     let id = binding.identity.agent_id.as_str();
-    let client = link.client();
+    let client = handle.client();
     client.withdraw(id);
-    let kept = delete_files && link.inventory().map_or(true, |inventory| is_workspace_shared(&inventory, binding));
+    let kept = delete_files && handle.inventory().map_or(true, |inventory| is_workspace_shared(&inventory, binding));
     let delete_files = delete_files && !kept;
     let deleted =
         client.agent_delete(id, delete_files).await.map_err(|e| ReconcileError::gateway("to remove the agent", &e))?;
-    // From 2026.8.1 on the session goes with the agent.
-    let outlives = |inventory: &Inventory| inventory.capabilities.main_session_delete;
-    if client.inventory().borrow().as_deref().is_none_or(outlives) {
+    // From 2026.8.1 on the gateway deletes the session with the agent.
+    let keeps_session = |inventory: &Inventory| inventory.capabilities.main_session_delete;
+    if client.inventory().borrow().as_deref().is_none_or(keeps_session) {
         client
             .session_delete(&binding.identity.session_key)
             .await
             .map_err(|e| ReconcileError::gateway("to delete its session", &e))?;
     }
-    link.cache.forget(id);
+    handle.cache.forget(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
     let kept = kept.then(|| {
         format!(
@@ -170,14 +166,14 @@ async fn remove(
     Ok(Removed { kept, left })
 }
 
-/// The Step that undoes an earlier binding.
+/// Step `Step::Release`: removes the agent of an earlier binding.
 ///
 /// # Guarantees
-/// An agent that goes on elsewhere does so with another token: the files that it had may stay where they are, by its
-/// deletion policy or because the gateway did not remove them. The old one is refused before the binding is forgotten.
+/// The Agent gets a new token, because its former files may stay, by its deletion policy or because the gateway did not remove them.
+/// The former token is refused before the binding is removed.
 ///
 /// # Errors
-/// Why it cannot be undone now.
+/// The agent cannot be removed now.
 pub(crate) async fn release<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
@@ -194,20 +190,20 @@ pub(crate) async fn release<S: Store>(
 
 /// Reconciles an Agent that is being deleted.
 pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
-    let held = |agent: &Agent| has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
-    if !held(agent) {
+    let has_finalizer = |agent: &Agent| ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
+    if !has_finalizer(agent) {
         return Requeue::on_change();
     }
-    // The cache may lag behind a removal that has just been made: to make it again would wait for the gateway in vain.
+    // The cache may lag behind a completed removal. A second removal would wait for the gateway in vain.
     let agent = match ctx.state.store.fresh_agent(&ObjectKey::of(&agent.metadata)).await {
-        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && held(&now) => now,
+        Ok(Some(now)) if now.metadata.uid == agent.metadata.uid && has_finalizer(&now) => now,
         Ok(_) => return Requeue::on_change(),
         Err(_) => return Requeue::retry(),
     };
-    let said = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
-    let told = if said { None } else { show_deleting(ctx, &agent, None).await };
-    let agent = told.as_ref().unwrap_or(&agent);
-    let starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
+    let is_shown = agent.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Deleting));
+    let written = if is_shown { None } else { show_deleting(ctx, &agent, None).await };
+    let agent = written.as_ref().unwrap_or(&agent);
+    let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
     match detach(ctx, agent).await {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
@@ -215,17 +211,17 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
             }
             Requeue::on_change()
         }
-        Err(trouble) if trouble.reason == Reason::DeletionBlocked && starting => Requeue::retry(),
-        Err(trouble) => {
-            show_deleting(ctx, agent, Some(&trouble)).await;
-            let link = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
-            let advice = link.and_then(|link| link.advice_due());
-            if waits_for_permit(&trouble) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
+        Err(error) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
+        Err(error) => {
+            show_deleting(ctx, agent, Some(&error)).await;
+            let handle = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
+            let advice = handle.and_then(|handle| handle.advice_due());
+            if waits_for_permit(&error) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
         }
     }
 }
 
-/// Shows in the status that the agent is being removed, and what the removal waits for. Returns the Agent as it was written.
+/// Writes the phase Deleting, and why the removal waits. Returns the written Agent.
 async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<&ReconcileError>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
     let generation = agent.metadata.generation.unwrap_or_default();
@@ -253,14 +249,14 @@ async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Reconci
     }
 }
 
-/// The ids of those of these agents of a gateway in the middle of whose removal it may have been killed: it is away for
-/// longer than it takes to boot.
+/// The ids of the agents during whose removal the gateway may have been killed: it has had no connection for longer than a boot
+/// takes.
 pub(crate) fn cut_off<'a, S: Store>(
     ctx: &Context<S>,
     key: &ObjectKey,
     agents: impl IntoIterator<Item = &'a Agent>,
 ) -> Vec<String> {
-    let away = ctx.gateways.handle(key).and_then(|link| link.away_for());
+    let away = ctx.gateways.handle(key).and_then(|handle| handle.away_for());
     let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| ctx.state.store.gateway(key));
     gateway.map(|gateway| cleanup::cut_off(&gateway, agents)).unwrap_or_default()
 }

@@ -1,7 +1,8 @@
-//! What an AgentGateway leaves that goes without our leave: somebody took its finalizer away.
+//! The device Secrets of an AgentGateway that was deleted without its finalizer: somebody removed the finalizer.
 //!
-//! No reconcile sees it any more, and its device Secret carries a finalizer of ours. Secrets are never listed, so that the
-//! names come from what was last seen of it. What went while no operator ran is found by those who still refer to it.
+//! No reconcile sees such an AgentGateway, and its device Secret carries a finalizer of Muster. Muster never lists Secrets, so the
+//! names come from the last state of the AgentGateway. One that was deleted while no operator ran is found by the Agents and Boards
+//! that still refer to it.
 
 use std::time::Duration;
 
@@ -14,65 +15,64 @@ use crate::backoff;
 use crate::controllers::Context;
 use crate::controllers::gateway::{credentials, reconcile};
 use crate::core::error::ReconcileError;
-use crate::core::gateway::cleanup::{GoneGateway, missing};
+use crate::core::gateway::cleanup::{DeletedGateway, missing};
 use crate::state::store::Store;
 
-/// How long a farewell that failed waits for the next attempt: the first time, and at most.
+/// The wait after the first failed release, and the longest wait.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
-/// Ends what is open for an AgentGateway that is gone, and lets go of its device Secrets, unless another AgentGateway uses
-/// them. Kubernetes deletes them with their owner.
+/// Closes the connection of a deleted AgentGateway, and releases its device Secrets, unless another AgentGateway uses them.
+/// Kubernetes deletes released Secrets with their owner.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub async fn take_leave<S: Store>(ctx: &Context<S>, gone: &GoneGateway) -> Result<(), ReconcileError> {
-    if ctx.state.store.gateway(&gone.key).is_none() {
-        reconcile::close(ctx, &gone.key);
+pub async fn release<S: Store>(ctx: &Context<S>, deleted: &DeletedGateway) -> Result<(), ReconcileError> {
+    if ctx.state.store.gateway(&deleted.key).is_none() {
+        reconcile::close(ctx, &deleted.key);
     }
-    let holder = SecretHolder { namespace: &gone.key.namespace, uid: gone.uid.as_deref() };
-    for name in &gone.secrets {
+    let holder = SecretHolder { namespace: &deleted.key.namespace, uid: deleted.uid.as_deref() };
+    for name in &deleted.secrets {
         credentials::discard(&ctx.state.store, holder, name).await?;
     }
     Ok(())
 }
 
-/// A farewell that is due.
-struct Due {
-    gone: GoneGateway,
+/// A release that is still to be done.
+struct PendingRelease {
+    deleted: DeletedGateway,
     failures: u32,
     at: Instant,
 }
 
-impl Due {
-    fn now(gone: GoneGateway) -> Self {
-        Self { gone, failures: 0, at: Instant::now() }
+impl PendingRelease {
+    fn now(deleted: DeletedGateway) -> Self {
+        Self { deleted, failures: 0, at: Instant::now() }
     }
 
-    /// After a failure, with a wait that grows.
-    fn later(self) -> Self {
+    fn after_failure(self) -> Self {
         let failures = self.failures.saturating_add(1);
         Self { failures, at: Instant::now() + backoff::doubled(FIRST_WAIT, LONGEST_WAIT, failures), ..self }
     }
 }
 
-/// Takes leave of each AgentGateway that goes, and retries until it succeeds; at first of those that went while no operator ran.
-/// The caches must be in sync. Ends with the senders.
-pub async fn run<S: Store>(ctx: &Context<S>, mut gone: UnboundedReceiver<GoneGateway>) {
-    let mut waiting: Vec<_> = missing(&ctx.state.store).into_iter().map(Due::now).collect();
+/// Releases the Secrets of each deleted AgentGateway, and retries until it succeeds. It begins with the AgentGateways that were deleted
+/// while no operator ran. The caches must be in sync. Ends with the senders.
+pub async fn run<S: Store>(ctx: &Context<S>, mut deleted: UnboundedReceiver<DeletedGateway>) {
+    let mut pending: Vec<_> = missing(&ctx.state.store).into_iter().map(PendingRelease::now).collect();
     loop {
         let now = Instant::now();
-        for due in std::mem::take(&mut waiting) {
-            waiting.extend(if due.at <= now { attempt(ctx, due).await } else { Some(due) });
+        for release in std::mem::take(&mut pending) {
+            pending.extend(if release.at <= now { attempt(ctx, release).await } else { Some(release) });
         }
-        let next = match waiting.iter().map(|due| due.at).min() {
-            Some(at) => tokio::time::timeout_at(at, gone.recv()).await,
-            None => Ok(gone.recv().await),
+        let next = match pending.iter().map(|release| release.at).min() {
+            Some(at) => tokio::time::timeout_at(at, deleted.recv()).await,
+            None => Ok(deleted.recv().await),
         };
         match next {
-            Ok(Some(gone)) => {
-                waiting.retain(|due| !due.gone.is_same_object(&gone));
-                waiting.push(Due::now(gone));
+            Ok(Some(deleted)) => {
+                pending.retain(|release| !release.deleted.is_same_object(&deleted));
+                pending.push(PendingRelease::now(deleted));
             }
             Ok(None) => return,
             Err(_) => {}
@@ -80,11 +80,11 @@ pub async fn run<S: Store>(ctx: &Context<S>, mut gone: UnboundedReceiver<GoneGat
     }
 }
 
-/// One attempt; what is left to do of it.
-async fn attempt<S: Store>(ctx: &Context<S>, due: Due) -> Option<Due> {
-    let trouble = take_leave(ctx, &due.gone).await.err()?;
-    let due = due.later();
-    let seconds = due.at.duration_since(Instant::now()).as_secs();
-    warn!(gateway = %due.gone.key, %trouble, seconds, "is gone, and its device Secret could not be let go of yet");
-    Some(due)
+/// Attempts a release. Returns it after a failure.
+async fn attempt<S: Store>(ctx: &Context<S>, pending: PendingRelease) -> Option<PendingRelease> {
+    let error = release(ctx, &pending.deleted).await.err()?;
+    let pending = pending.after_failure();
+    let seconds = pending.at.duration_since(Instant::now()).as_secs();
+    warn!(gateway = %pending.deleted.key, %error, seconds, "cannot release the device Secret of a deleted AgentGateway");
+    Some(pending)
 }

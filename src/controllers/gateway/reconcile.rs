@@ -1,4 +1,4 @@
-//! The reconcile of an AgentGateway: its connection, its conditions, its end.
+//! The reconcile of an AgentGateway: its connection, its conditions, its deletion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, publish_gateway_events, write_gateway};
 use crate::core::error::ReconcileError;
-use crate::core::gateway::census::{Census, bound, undeclared};
+use crate::core::gateway::census::{self, Census, bound};
 use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
 use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
@@ -25,34 +25,34 @@ use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
-/// How often a gateway that is being deleted is looked at while agents are still bound to it.
+/// The requeue of an AgentGateway that is being deleted while Agents are bound to it.
 const WHILE_BOUND: Duration = Duration::from_secs(5);
 
-/// How often the credentials are read again while the gateway refuses them.
+/// The requeue while the gateway refuses the credentials. Secrets are not watched, so they are read again.
 const WHILE_REFUSED: Duration = Duration::from_secs(30);
 
-/// Brings the connection to a gateway in line with its AgentGateway and says how it is.
+/// Opens or replaces the connection to a gateway, and records its state.
 ///
 /// # Guarantees
-/// A Secret that is missing never closes a connection that stands. The AgentGateway keeps its finalizer, and its device
-/// Secret, until no Agent is bound to it.
+/// A missing Secret never closes an open connection. The AgentGateway keeps its finalizer and its device Secret until no Agent is
+/// bound to it.
 pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Requeue {
     let key = ObjectKey::of(&gateway.metadata);
-    match step(ctx, gateway, &key).await {
+    match pass(ctx, gateway, &key).await {
         Ok(next) => next,
-        Err(trouble) => {
-            record(ctx, gateway, &key, &GatewayObservation::Error(&trouble)).await;
-            match trouble.reason {
-                // A person is about to make it, and Secrets are not watched.
+        Err(error) => {
+            record(ctx, gateway, &key, &GatewayObservation::Error(&error)).await;
+            match error.reason {
+                // A person is about to create it, and Secrets are not watched.
                 Reason::SecretNotFound | Reason::SecretInvalid => Requeue::after(WHILE_REFUSED),
-                _ if trouble.transient => Requeue::retry(),
+                _ if error.transient => Requeue::retry(),
                 _ => Requeue::after(gateway.spec.resync_interval()),
             }
         }
     }
 }
 
-async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
+async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
     if gateway.metadata.deletion_timestamp.is_some() {
         return deleting(ctx, gateway, key).await;
     }
@@ -68,35 +68,35 @@ async fn step<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
         claimed = ctx.state.store.patch_gateway_finalizers(gateway, &claim).await?;
         gateway = &claimed;
     }
-    let (credentials, link) = connect(ctx, gateway, key).await?;
-    link.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
+    let (credentials, handle) = connect(ctx, gateway, key).await?;
+    handle.client().claim_heartbeats(shared_heartbeats::claims(&ctx.state.store, gateway, key));
     let before = gateway.status.as_ref().and_then(|status| status.device_secret.as_deref());
     if let Some(name) = before.filter(|name| *name != gateway.device_secret_name()) {
         credentials::discard(&ctx.state.store, SecretHolder::of(gateway), name).await?;
     }
-    let told = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
-    if told && ctx.gateways.is_starting(key) {
+    let is_observed = gateway.status.as_ref().map(|status| status.observed_generation) == gateway.metadata.generation;
+    if is_observed && ctx.gateways.is_starting(key) {
         return Ok(Requeue::after(STARTUP_GRACE));
     }
-    let state = link.client().connection().borrow().clone();
+    let state = handle.client().connection().borrow().clone();
     if let model::ConnectionState::Up(hello) = &state {
         credentials::keep(&ctx.state.store, gateway, &credentials, hello).await?;
     }
     let connection = ObservedConnection {
         device_id: Some(credentials.device.identity.device_id().to_owned()),
-        ..seen(ctx, gateway, key, &link)
+        ..observe(ctx, gateway, key, &handle)
     };
     let next = record(ctx, gateway, key, &GatewayObservation::Connection(connection)).await;
-    // A Secret that was put right is seen by reading it: Secrets are not watched.
+    // A repaired Secret is found by reading it: Secrets are not watched.
     let refused = match &state {
         model::ConnectionState::Refused(_) => true,
         model::ConnectionState::Up(hello) => hello.credential != Credential::Shared,
-        // A certificate that the Secret's authority did not issue looks like this.
+        // A certificate that the CA in the Secret did not issue ends the connection as well.
         model::ConnectionState::Down { .. } => gateway.spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()),
         model::ConnectionState::Connecting => false,
     };
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
-    let advice = link.advice_due().unwrap_or(Duration::MAX);
+    let advice = handle.advice_due().unwrap_or(Duration::MAX);
     let after = gateway.spec.resync_interval().min(most).min(advice);
     Ok(if next.failed { next } else { Requeue::after(after) })
 }
@@ -125,8 +125,8 @@ async fn connect<S: Store>(
         resync: gateway.spec.resync_interval(),
     };
     let fingerprint = credentials.fingerprint(gateway);
-    let link = ctx.gateways.ensure(key, &fingerprint, || settings);
-    Ok((credentials, link))
+    let handle = ctx.gateways.ensure(key, &fingerprint, || settings);
+    Ok((credentials, handle))
 }
 
 async fn deleting<S: Store>(
@@ -138,19 +138,19 @@ async fn deleting<S: Store>(
     let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
-            && let Err(trouble) = connect(ctx, gateway, key).await
+            && let Err(error) = connect(ctx, gateway, key).await
         {
-            warn!(gateway = %key, %trouble, "no connection for the cleanup");
+            warn!(gateway = %key, %error, "no connection for the cleanup");
         }
-        let seen = ctx.gateways.handle(key).map(|link| seen(ctx, gateway, key, &link));
-        record(ctx, gateway, key, &GatewayObservation::Bound(bound, seen)).await;
+        let observed = ctx.gateways.handle(key).map(|handle| observe(ctx, gateway, key, &handle));
+        record(ctx, gateway, key, &GatewayObservation::Bound(bound, observed)).await;
         return Ok(Requeue::after(WHILE_BOUND));
     }
     close(ctx, key);
     for name in gateway.device_secrets() {
         credentials::discard(&ctx.state.store, SecretHolder::of(gateway), &name).await?;
     }
-    // Somebody took it away, and another one still holds the object.
+    // Somebody removed the finalizer, and another finalizer keeps the object.
     if !has_finalizer(gateway) {
         return Ok(Requeue::on_change());
     }
@@ -159,8 +159,8 @@ async fn deleting<S: Store>(
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    info!(gateway = %key, "let go");
-    // Each step before may be repeated, and this event is to come once.
+    info!(gateway = %key, "finalizer removed");
+    // The steps above may be repeated. This event is published once.
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
         ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
@@ -168,15 +168,15 @@ async fn deleting<S: Store>(
     Ok(Requeue::on_change())
 }
 
-/// What is seen of a gateway by its connection.
-fn seen<S: Store>(
+/// The observed state of a gateway with a connection.
+fn observe<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
     key: &ObjectKey,
-    link: &GatewayHandle,
+    handle: &GatewayHandle,
 ) -> ObservedConnection {
-    let client = link.client();
-    let inventory = link.inventory().ok();
+    let client = handle.client();
+    let inventory = handle.inventory().ok();
     let look = |inventory: &Inventory| {
         SharedHeartbeatPlan::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
     };
@@ -191,7 +191,7 @@ fn seen<S: Store>(
     }
 }
 
-/// Ends what is open for a gateway that goes.
+/// Closes the connections for a gateway that is deleted.
 pub(crate) fn close<S: Store>(ctx: &Context<S>, key: &ObjectKey) {
     ctx.gateways.close(key);
     ctx.souls.close(key);
@@ -202,42 +202,42 @@ async fn record<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
     key: &ObjectKey,
-    seen: &GatewayObservation<'_>,
+    observed: &GatewayObservation<'_>,
 ) -> Requeue {
     let (store, now) = (&ctx.state.store, ctx.state.store.now());
     let old = gateway.status.clone().unwrap_or_default();
-    let found = match seen {
+    let undeclared = match observed {
         GatewayObservation::Connection(connection) => {
-            connection.inventory.as_deref().map(|inventory| undeclared(store, key, inventory))
+            connection.inventory.as_deref().map(|inventory| census::undeclared(store, key, inventory))
         }
         GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Bound(..) => None,
     };
     let last = Census { counts: old.agents.unwrap_or_default(), unmanaged: old.unmanaged };
     let bound = bound(store, key);
     let facts = GatewayFacts {
-        census: Census::of(&bound, found, &last),
+        census: Census::of(&bound, undeclared, &last),
         bound: &bound,
         soul_directory: ctx.souls.status(gateway, old.soul_directory.as_ref(), now),
         now,
     };
-    let new = status(gateway, seen, facts); // pure
+    let new = status(gateway, observed, facts); // pure
     let written = write_gateway(ctx, gateway, &new).await;
     if matches!(written, Written::Failed) {
         return Requeue::retry();
     }
-    claim(ctx, key, seen);
+    claim_heartbeats(ctx, key, observed);
     if matches!(written, Written::Now(_)) {
         publish_gateway_events(ctx, gateway, &new).await;
     }
     Requeue::on_change()
 }
 
-/// Lets the config writer do for others what is recorded.
-fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &GatewayObservation<'_>) {
-    let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = seen else {
+/// Permits the config writer to write the heartbeat blocks that the status records.
+fn claim_heartbeats<S: Store>(ctx: &Context<S>, key: &ObjectKey, observed: &GatewayObservation<'_>) {
+    let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = observed else {
         return;
     };
-    if let (Some(link), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
-        link.client().claim_heartbeats(shared.recorded());
+    if let (Some(handle), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
+        handle.client().claim_heartbeats(shared.recorded());
     }
 }

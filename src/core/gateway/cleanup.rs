@@ -1,4 +1,4 @@
-//! What an AgentGateway leaves that is gone.
+//! Deleted AgentGateways whose device Secrets remain.
 
 use std::collections::BTreeSet;
 
@@ -10,46 +10,46 @@ use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::core::objects::Objects;
 
-/// An AgentGateway that does not exist any more.
+/// An AgentGateway that does not exist any more, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoneGateway {
+pub struct DeletedGateway {
     /// Its key.
     pub key: ObjectKey,
-    /// Its uid, as far as that is known.
+    /// Its uid; `None` if it was deleted while no operator ran.
     pub uid: Option<String>,
     /// The names of its device Secrets.
     pub secrets: BTreeSet<String>,
 }
 
-impl GoneGateway {
-    /// One that was last seen so.
+impl DeletedGateway {
+    /// An AgentGateway with this last state.
     #[must_use]
-    pub fn seen(gateway: &AgentGateway) -> Self {
+    pub fn last_seen(gateway: &AgentGateway) -> Self {
         let secrets = gateway.device_secrets();
         Self { secrets, ..Self::known(&gateway.metadata) }
     }
 
-    /// One of which only the metadata could be read.
+    /// An AgentGateway of which only the metadata could be read.
     #[must_use]
     pub fn known(meta: &ObjectMeta) -> Self {
         Self { uid: meta.uid.clone(), ..Self::named(ObjectKey::of(meta)) }
     }
 
-    /// Whether both are about one object: one key and one uid.
+    /// Whether both are the same object, with the same key and uid.
     #[must_use]
     pub fn is_same_object(&self, other: &Self) -> bool {
         (&self.key, &self.uid) == (&other.key, &other.uid)
     }
 
-    /// One of which only the name is known: its device Secret has the name that it has without `spec.device.secretName`.
+    /// An AgentGateway of which only the name is known. Its device Secret has the default name.
     fn named(key: ObjectKey) -> Self {
         let secrets = [AgentGateway::default_device_secret(&key.name)].into();
         Self { key, uid: None, secrets }
     }
 }
 
-/// The AgentGateways that Agents or Boards refer to and that do not exist.
-pub fn missing<O: Objects>(objects: &O) -> Vec<GoneGateway> {
+/// The AgentGateways that do not exist although Agents or Boards refer to them.
+pub fn missing<O: Objects>(objects: &O) -> Vec<DeletedGateway> {
     let mut keys = BTreeSet::new();
     for agent in objects.agents() {
         let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
@@ -59,5 +59,5 @@ pub fn missing<O: Objects>(objects: &O) -> Vec<GoneGateway> {
     keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
     let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
     keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
-    keys.into_iter().map(GoneGateway::named).collect()
+    keys.into_iter().map(DeletedGateway::named).collect()
 }
