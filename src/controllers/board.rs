@@ -1,4 +1,4 @@
-//! The reconcile of a Board: it counts its Agents and shows their state.
+//! The reconcile of a Board: the state of its gateway and of its Agents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::core::objects::Objects;
 use crate::core::requeue::Requeue;
 use crate::state::store::Store;
 
-/// The time between two looks at a Board that no change of an Agent triggers: an Agent that moves away triggers none.
+/// The requeue of a Board. An Agent that leaves the Board triggers no reconcile of it.
 const RESYNC: Duration = Duration::from_mins(10);
 
-/// Writes the status of a Board, when it changed.
+/// Writes the status of a Board if it changed.
 pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     if board.metadata.deletion_timestamp.is_some() {
         return Requeue::on_change();
@@ -37,7 +37,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     }
 }
 
-/// The Agents of a board, the oldest first.
+/// The Agents of a Board, the oldest first.
 fn agents<O: Objects>(objects: &O, board: &Board) -> Vec<Arc<Agent>> {
     let name = board.metadata.name.as_deref();
     let mut agents = objects.agents();

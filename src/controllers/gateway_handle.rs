@@ -1,5 +1,4 @@
-//! One gateway as the reconcilers see it: the only place, beside [`crate::controllers::gateway_pool`], that speaks the gateway
-//! client's words.
+//! The handle of one gateway: its client, the permits of its reconciles, and the cache of its workspaces.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,14 +22,14 @@ use crate::openclaw::model::{self, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};
 use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 
-/// One gateway as the reconcilers see it.
+/// The handle of one gateway.
 pub struct GatewayHandle {
-    /// Its AgentGateway.
+    /// The key of the AgentGateway.
     pub key: ObjectKey,
     pub(crate) gateway: GatewayClient,
     opened: Instant,
     permits: Permits,
-    /// The permits of removals, which wait for one another and would hold all the other permits.
+    /// Removals have permits of their own: they wait for one another and would otherwise hold all permits.
     removals: Permits,
     /// The number of Agents with a permit that may not be Ready yet.
     unready: AtomicUsize,
@@ -38,10 +37,10 @@ pub struct GatewayHandle {
     changes: mpsc::UnboundedSender<GatewayChange>,
 }
 
-/// The number of removals of one gateway that are under way: one is made, and the next one is ready.
+/// The most concurrent removals on a gateway: one runs, and the next one is ready.
 const MAX_REMOVALS: usize = 2;
 
-/// The permits of a gateway, and the Agents that wait for one. The gateway's next config write is to know of new Agents that wait.
+/// The permits of a gateway, and the Agents that wait for one. The next config write of the gateway expects the entries of new Agents.
 struct Permits {
     free: Arc<Semaphore>,
     waiting: Mutex<BTreeMap<ObjectKey, Option<ExpectedEntry>>>,
@@ -56,9 +55,9 @@ impl Permits {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A permit, or `None` when all are taken; a released permit triggers the Agent.
+    /// A permit, or `None` if all are taken. A released permit triggers a waiting Agent.
     fn take(&self, agent: &ObjectKey, expected: Option<ExpectedEntry>) -> Option<Permit> {
-        // A waiting Agent may come before it is triggered. A permit that is released meanwhile is offered to it, or is free.
+        // The Agent is queued first, so that a permit that is released meanwhile is either free or triggers the Agent.
         self.waiting().insert(agent.clone(), expected);
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         let expected = self.waiting().remove(agent).flatten();
@@ -66,21 +65,21 @@ impl Permits {
     }
 }
 
-/// A permit, held.
+/// A taken permit.
 struct Permit {
     _permit: OwnedSemaphorePermit,
     _expected: Option<ExpectedEntry>,
 }
 
-/// A reconcile's permit to work at a gateway. Its release triggers the next Agent that waits for one.
+/// The permit of a reconcile. Its release triggers the next waiting Agent.
 pub struct AgentPermit {
     gateway: Arc<GatewayHandle>,
     permit: Option<Permit>,
-    /// Whether its agent may not be Ready yet.
+    /// Whether the agent may not be Ready yet.
     is_unready: AtomicBool,
 }
 
-/// A removal's permit to work at a gateway. Its release triggers the next removal that waits for one.
+/// The permit of a removal. Its release triggers the next waiting removal.
 pub struct DeletePermit {
     gateway: Arc<GatewayHandle>,
     permit: Option<Permit>,
@@ -94,12 +93,12 @@ impl Drop for DeletePermit {
 }
 
 impl AgentPermit {
-    /// Whether the permit is of this gateway, over this connection.
+    /// Whether the permit is of this handle.
     pub fn is_of(&self, gateway: &Arc<GatewayHandle>) -> bool {
         Arc::ptr_eq(&self.gateway, gateway)
     }
 
-    /// The agent is Ready: no peer waits for it.
+    /// Records that the agent is Ready, so that no peer waits for it.
     pub fn mark_ready(&self) {
         if self.is_unready.swap(false, Ordering::Relaxed) {
             self.gateway.unready.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +120,7 @@ impl fmt::Debug for GatewayHandle {
     }
 }
 
-/// What became of one file that was to be written.
+/// The result of one file write.
 pub type FileWriteResult = Result<(String, ObservedFile), (String, CallError)>;
 
 impl GatewayHandle {
@@ -158,34 +157,33 @@ impl GatewayHandle {
         }
     }
 
-    /// A permit for one reconcile, or `None` when the gateway has as many as it may have; a released permit triggers the Agent.
+    /// A permit for one reconcile, or `None` if all are taken. A released permit triggers a waiting Agent.
     ///
-    /// For a `new` agent the gateway's next config write is kept back for a moment.
+    /// The next config write waits a moment for the entry of a `new` agent.
     pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
         let permit = self.permits.take(agent, new.then(|| self.gateway.expect_entry()))?;
         self.unready.fetch_add(1, Ordering::Relaxed);
         Some(AgentPermit { gateway: Arc::clone(self), permit: Some(permit), is_unready: AtomicBool::new(true) })
     }
 
-    /// A permit for one removal, or `None` while others are under way; a released permit triggers the Agent.
+    /// A permit for one removal, or `None` if all are taken. A released permit triggers a waiting Agent.
     pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
         let permit = self.removals.take(agent, None)?;
         Some(DeletePermit { gateway: Arc::clone(self), permit: Some(permit) })
     }
 
-    /// Whether other Agents that may not be Ready yet are at work here, or wait for a permit.
+    /// Whether other Agents that may not be Ready yet have a permit or wait for one.
     pub fn has_unready_peers(&self, permit: &AgentPermit) -> bool {
         let own = usize::from(permit.is_unready.load(Ordering::Relaxed));
         self.unready.load(Ordering::Relaxed) > own || !self.permits.waiting().is_empty()
     }
 
-    /// Whether the gateway is away since so short a time that it may only have been restarted.
+    /// Whether the connection was lost, or opened again, less than [`STARTUP_GRACE`] ago: the gateway may have restarted.
     pub(crate) fn is_briefly_away(&self) -> bool {
         match &*self.gateway.connection().borrow() {
             model::ConnectionState::Down { since, .. } => since.elapsed() < STARTUP_GRACE,
             model::ConnectionState::Up(_) => {
-                let runs = self.gateway.activity();
-                let connected = runs.borrow().connected;
+                let connected = self.gateway.activity().borrow().connected;
                 let reading = self.gateway.inventory().borrow().is_none();
                 reading && connected.is_some_and(|since| since.elapsed() < STARTUP_GRACE)
             }
@@ -193,7 +191,7 @@ impl GatewayHandle {
         }
     }
 
-    /// How long there has been no connection to the gateway; `None` while there is one, or it is refused.
+    /// How long the connection has been lost; `None` with a connection, and while it is refused.
     pub(crate) fn away_for(&self) -> Option<Duration> {
         match &*self.gateway.connection().borrow() {
             model::ConnectionState::Down { since, .. } => Some(since.elapsed()),
@@ -203,22 +201,25 @@ impl GatewayHandle {
         }
     }
 
-    /// When there is more to be said of a gateway that is away: it should have booted by then.
+    /// The time until a gateway without a connection should have booted; `None` afterwards, and with a connection.
     pub(crate) fn advice_due(&self) -> Option<Duration> {
         self.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away))
     }
 
-    /// Whether the first connection, or the first reading of the roster, is under way since a short time.
+    /// Whether the first connection, or the first read of the roster, has been running for less than [`STARTUP_GRACE`].
     pub(crate) fn is_starting(&self) -> bool {
-        let under_way = match &*self.gateway.connection().borrow() {
+        let is_first = match &*self.gateway.connection().borrow() {
             model::ConnectionState::Connecting => true,
             model::ConnectionState::Up(_) => self.gateway.inventory().borrow().is_none(),
             model::ConnectionState::Refused(_) | model::ConnectionState::Down { .. } => false,
         };
-        under_way && self.opened.elapsed() < STARTUP_GRACE
+        is_first && self.opened.elapsed() < STARTUP_GRACE
     }
 
-    /// What the gateway has, or why it cannot be asked.
+    /// The inventory of the gateway.
+    ///
+    /// # Errors
+    /// `GatewayNotReady`: there is no connection, or the roster is not read.
     pub fn inventory(&self) -> Result<Arc<Inventory>, ReconcileError> {
         let up = match &*self.gateway.connection().borrow() {
             model::ConnectionState::Up(_) => Ok(()),
@@ -232,14 +233,14 @@ impl GatewayHandle {
         };
         up.map_err(not_ready)?;
         let why = || match &*self.gateway.read_failure().borrow() {
-            Some(unread) => format!("its config and roster cannot be read: {}", unread.message),
+            Some(failure) => format!("its config and roster cannot be read: {}", failure.message),
             None => "its roster is being read".to_owned(),
         };
         self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
     }
 
-    /// Writes files side by side, and returns the outcome of each. A file that the gateway does not touch, for what stands in its
-    /// place, is no failure: it is seen as refused.
+    /// Writes files concurrently, and returns the result of each. A file that the gateway refuses because its path is not a regular
+    /// file counts as written, and is observed as refused.
     pub async fn write(&self, id: &str, files: &[FileWrite], observed: &mut Observed) -> Vec<FileWriteResult> {
         let write = |file: &FileWrite| {
             let FileWrite { name, content, expected, .. } = file.clone();
@@ -267,8 +268,8 @@ impl GatewayHandle {
         written
     }
 
-    /// Reads a file that was missing, or empty, when the workspace was last listed: its agent may have made it since. Gives the
-    /// precondition of a write, or `None` when there is something by now.
+    /// Reads a file that was missing or empty in the last listing: the agent may have created it since. Returns the precondition of a
+    /// write, or `None` if the file has content now.
     ///
     /// # Errors
     /// The request that failed.
@@ -291,9 +292,10 @@ impl GatewayHandle {
         Ok(None)
     }
 
-    /// Puts a label on a session. Gives the label that the gateway stored.
+    /// Labels a session. Returns the stored label.
     ///
-    /// A gateway that cannot may have had an agent of this id before; then the id is opened again.
+    /// A gateway that had an agent of this id before may refuse the label. The agent is then created once more
+    /// (`docs/gateway-facts.md#ids-that-were-deleted`).
     pub async fn label(
         &self,
         desired: &Desired,
@@ -314,10 +316,10 @@ impl GatewayHandle {
         Ok(stored)
     }
 
-    /// Starts a session anew, unless that was done since it had this mark.
+    /// Resets a session, unless it was reset since it had this mark.
     pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
         let key = &desired.identity.session_key;
-        let done = match self.gateway.session(key).await? {
+        let is_done = match self.gateway.session(key).await? {
             Some(session) if SessionMark::of(&session).id != SessionMark::parse(mark).id => true,
             Some(_) => {
                 let history = self.gateway.chat_history(key).await?;
@@ -325,7 +327,7 @@ impl GatewayHandle {
             }
             None => false,
         };
-        if !done {
+        if !is_done {
             self.gateway.session_reset(key, mark).await?;
         }
         self.cache.forget(&desired.identity.agent_id);

@@ -1,7 +1,7 @@
-//! The controllers: one reconcile for each resource, and what runs them.
+//! The controllers: one reconcile per resource, and the runner.
 //!
-//! Only here is a gateway met. A reconcile does I/O in the order dereference, build, observe, plan, apply, update status; it decides
-//! nothing that `core` can decide.
+//! Only this folder uses gateway connections. A reconcile does I/O in the order dereference, build, observe, plan, apply, update status.
+//! All decisions are in `core`.
 
 pub mod agent;
 pub mod board;
@@ -19,10 +19,10 @@ use gateway_pool::GatewayPool;
 use crate::souls::directories::SoulDirectories;
 use crate::state::State;
 
-/// The handles that a reconcile works with.
+/// The handles of a reconcile.
 #[derive(Debug)]
 pub struct Context<S> {
-    /// What the HTTP API shares: objects, heartbeats, inventories.
+    /// The state that is shared with the HTTP API: objects, heartbeats, inventories.
     pub state: Arc<State<S>>,
     /// The connections to gateways.
     pub gateways: GatewayPool,

@@ -1,5 +1,4 @@
-//! Writes the status of an object when it changed, and publishes the events that follow from the change. No other code writes a
-//! status, except for the binding and the time of a heartbeat.
+//! Writes a changed status, and publishes the events of the change. No other code writes a status, except for the time of a heartbeat.
 
 use std::fmt::Debug;
 
@@ -15,14 +14,14 @@ use crate::core::error::ReconcileError;
 use crate::core::{agent, gateway};
 use crate::state::store::{EventTarget, Store, StoreError};
 
-/// What became of a status.
+/// The result of a status write.
 #[derive(Debug)]
 pub(crate) enum Written<K> {
-    /// The recorded status says the same.
+    /// The status is unchanged.
     Unchanged,
-    /// It was written; the object as it is now.
+    /// The status was written. The value is the written object.
     Now(Box<K>),
-    /// It could not be written, which is logged.
+    /// The write failed and was logged.
     Failed,
 }
 
@@ -59,7 +58,7 @@ pub(crate) async fn write_board<S: Store>(ctx: &Context<S>, board: &Board, new: 
     Written::of("Board", &board.metadata, ctx.state.store.replace_board_status(board, new).await)
 }
 
-/// Writes the status of an AgentGateway. Its events come after what follows the write, see [`publish_gateway_events`].
+/// Writes the status of an AgentGateway. [`publish_gateway_events`] publishes its events.
 pub(crate) async fn write_gateway<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
@@ -71,7 +70,7 @@ pub(crate) async fn write_gateway<S: Store>(
     Written::of("AgentGateway", &gateway.metadata, ctx.state.store.replace_gateway_status(gateway, new).await)
 }
 
-/// Publishes the events that follow from a change of an AgentGateway's status.
+/// Publishes the events of a changed AgentGateway status.
 pub(crate) async fn publish_gateway_events<S: Store>(
     ctx: &Context<S>,
     gateway: &AgentGateway,
@@ -83,7 +82,7 @@ pub(crate) async fn publish_gateway_events<S: Store>(
     }
 }
 
-/// Records in the status what may be on a gateway because of this Agent.
+/// Writes the binding: the agent that may exist on a gateway because of this Agent.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
@@ -97,7 +96,7 @@ pub(crate) async fn write_binding<S: Store>(
     Ok(store.replace_agent_status(agent, &status).await?)
 }
 
-/// Logs that a status could not be written. An object that changed meanwhile, or is gone, is ordinary: it is read again.
+/// Logs a failed status write. A conflict, and a deleted object, are normal and logged at level debug.
 pub(crate) fn log_failed(kind: &str, meta: &ObjectMeta, error: &StoreError) {
     let object = ObjectKey::of(meta);
     match error {

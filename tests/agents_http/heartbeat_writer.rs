@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::api::object_key::ObjectKey;
-use muster::controllers::agent::heartbeat_writer::{self, HeartbeatOutcome, pass_on};
+use muster::controllers::agent::heartbeat_writer::{self, HeartbeatOutcome, process};
 use muster::state::store::Store;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ async fn an_unchanged_heartbeat_is_written_at_most_once_in_thirty_seconds() {
     for _ in 0..7 {
         rig.checks_in("a-token").await;
         while let Ok(key) = rig.due.try_recv() {
-            assert_eq!(pass_on(&rig.state, &key).await, HeartbeatOutcome::Written);
+            assert_eq!(process(&rig.state, &key).await, HeartbeatOutcome::Written);
         }
         tokio::time::advance(Duration::from_secs(10)).await;
     }
@@ -54,7 +54,7 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_a_deleted_agent_writes_nothing() {
     let rig = Rig::new();
-    assert_eq!(pass_on(&rig.state, &key()).await, HeartbeatOutcome::Nothing);
+    assert_eq!(process(&rig.state, &key()).await, HeartbeatOutcome::Nothing);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Taking over an agent that a gateway has already.
+//! The adoption of an agent that exists on its gateway.
 
 use std::sync::Arc;
 
@@ -10,35 +10,35 @@ use crate::core::agent::references::References;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::Inventory;
 
-/// What the gateway has. It is read anew before a chosen id is bound, since what was read before may not show an agent that
-/// somebody has just made, which would then be taken for our own.
+/// The inventory of the gateway. Before an Agent with `spec.agentId` is bound, the inventory is read again: an older one may lack an
+/// agent that another client has just created, which Muster would then take for its own.
 ///
 /// # Errors
-/// Why the gateway cannot be asked.
-pub(crate) async fn inventory(link: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
-    if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && link.inventory().is_ok() {
-        let read = link.client().resync().await;
-        let again =
+/// `GatewayNotReady`.
+pub(crate) async fn inventory(gateway: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
+    if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && gateway.inventory().is_ok() {
+        let is_read = gateway.client().resync().await;
+        let not_read =
             || ReconcileError::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
-        return link.inventory().and_then(|inventory| if read { Ok(inventory) } else { Err(again()) });
+        return gateway.inventory().and_then(|inventory| if is_read { Ok(inventory) } else { Err(not_read()) });
     }
-    link.inventory()
+    gateway.inventory()
 }
 
-/// Takes the agent that the gateway has under the chosen id for the one that is meant, when the Agent asks for that and
-/// stands for nothing yet.
+/// Replaces the derived identity with that of the existing agent of the id `spec.agentId`, if the adoption policy is `IfExists` and the
+/// Agent is not bound.
 ///
 /// # Errors
-/// Why the gateway cannot be asked.
+/// The request to the gateway that failed.
 pub(super) async fn settle(
     references: References,
     agent: &Agent,
     known: Option<(&Arc<GatewayHandle>, &Arc<Inventory>)>,
 ) -> Result<References, ReconcileError> {
     let Some((gateway, inventory)) = known else { return Ok(references) };
-    let asks = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
+    let may_adopt = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
     let id = references.identity.agent_id.as_str();
-    let row = inventory.agents.get(id).filter(|row| asks && row.entry.is_some() && Binding::of(agent).is_none());
+    let row = inventory.agents.get(id).filter(|row| may_adopt && row.entry.is_some() && Binding::of(agent).is_none());
     let Some(row) = row else { return Ok(references) };
     let workspace = if let Some(workspace) = &row.workspace {
         workspace.clone()

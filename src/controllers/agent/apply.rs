@@ -1,4 +1,4 @@
-//! Does the Steps of a plan.
+//! Applies the Steps of a plan.
 
 use tracing::info;
 
@@ -20,8 +20,8 @@ use crate::core::ownership::has_finalizer;
 use crate::openclaw::model::{CallError, clean};
 use crate::state::store::{FinalizerChange, Store};
 
-/// Does the Steps in their order, up to the first failure, which that of a label is not. What a Step changed is carried on in `work` and
-/// `observed`.
+/// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
+/// `work` and `observed`.
 pub(crate) async fn run<S: Store>(
     step: &StepContext<'_, S>,
     work: &mut Work,
@@ -63,7 +63,7 @@ async fn apply<S: Store>(
         Step::Bind(binding) => work.agent = bind(&ctx.state.store, &work.agent, binding).await?,
         Step::Token(change) => change_token(step, work, *change).await?,
         Step::Create(identity) => {
-            // An entry that was left before would be written beside it.
+            // A queued entry would be written concurrently.
             gateway.client().withdraw(&identity.agent_id);
             let created = gateway.client().agent_create(&identity.agent_id, &identity.workspace).await;
             created.map_err(|e| ReconcileError::gateway("to create the agent", &e))?;
@@ -83,7 +83,7 @@ async fn apply<S: Store>(
     Ok(())
 }
 
-/// Changes the token Secret, and carries on what is in it then.
+/// Changes the token Secret, and records its new content.
 async fn change_token<S: Store>(
     step: &StepContext<'_, S>,
     work: &mut Work,
@@ -96,7 +96,7 @@ async fn change_token<S: Store>(
     Ok(())
 }
 
-/// Why a label was not put on the session: the gateway's own words, unless it may take the same label later.
+/// The error of a refused label: the message of the gateway, unless the gateway may accept the same label later.
 fn label_refusal(error: &CallError) -> ReconcileError {
     if error.is_transient() {
         return ReconcileError::gateway("to label its session", error);
@@ -104,7 +104,7 @@ fn label_refusal(error: &CallError) -> ReconcileError {
     ReconcileError::permanent(Reason::GatewayError, error.message()).with_code(error.code())
 }
 
-/// Adds the finalizer first: a binding that could not be cleaned up would be of no use.
+/// Adds the finalizer, and then the binding, so that each binding can be cleaned up.
 async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, ReconcileError> {
     let add = FinalizerChange { add_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
     let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {

@@ -1,4 +1,4 @@
-//! An agent's way to its gateway: the connection, what the gateway has, and a permit to work there.
+//! The access of a reconcile to a gateway: the handle, the inventory, and a permit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::core::requeue::Requeue;
 use crate::openclaw::model::Inventory;
 use crate::state::store::Store;
 
-/// An agent's way to its gateway.
+/// The access of an Agent's reconcile to its gateway.
 pub(super) struct GatewayAccess {
-    /// Whether the connection is being made, or was lost a moment ago: what was last seen of the agent stands meanwhile.
+    /// Whether the connection is opening, or was just lost. Meanwhile the recorded status stays.
     pub(super) is_settling: bool,
     gateway: Option<Arc<GatewayHandle>>,
     inventory: Option<Result<Arc<Inventory>, ReconcileError>>,
 }
 
 impl GatewayAccess {
-    /// The way of an Agent to this gateway.
+    /// The access to this gateway.
     pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, agent: &Agent) -> Self {
-        // Read first: a connection that is made a moment later triggers another reconcile.
+        // Read first: a connection that opens afterwards triggers another reconcile.
         let is_settling = ctx.gateways.is_settling(key);
         let gateway = ctx.gateways.handle(key);
         let inventory = match &gateway {
@@ -41,7 +41,7 @@ impl GatewayAccess {
         Self { is_settling, gateway, inventory }
     }
 
-    /// The connection and what the gateway has, when both are known.
+    /// The handle and the inventory, if both are known.
     pub(super) fn known(&self) -> Option<(&Arc<GatewayHandle>, &Arc<Inventory>)> {
         self.gateway.as_ref().zip(self.inventory.as_ref()?.as_ref().ok())
     }
@@ -51,15 +51,15 @@ impl GatewayAccess {
         self.known().is_some()
     }
 
-    /// The names of the files that the gateway accepts, when that is known.
+    /// The names of the files that the gateway accepts, if they are known.
     pub(super) fn accepted_files(&self) -> Option<&BTreeSet<String>> {
         self.known().map(|(_, inventory)| &inventory.capabilities.accepted_files)
     }
 
-    /// The connection and what the gateway has.
+    /// The handle and the inventory.
     ///
     /// # Errors
-    /// `GatewayNotReady`, and why.
+    /// `GatewayNotReady`.
     pub(super) fn ready(&self, key: &ObjectKey) -> Result<(Arc<GatewayHandle>, Arc<Inventory>), ReconcileError> {
         match (&self.gateway, &self.inventory) {
             (Some(gateway), Some(Ok(inventory))) => Ok((Arc::clone(gateway), Arc::clone(inventory))),
@@ -73,7 +73,7 @@ impl GatewayAccess {
     }
 }
 
-/// A permit to work at the gateway: the early permit if it is of this connection, or else another.
+/// A permit for the gateway: the early permit if it is of this handle, or else a new one.
 ///
 /// # Errors
 /// The end of a pass without a permit.

@@ -1,7 +1,7 @@
-//! The cheap way of a heartbeat into the status.
+//! Writes the time of a heartbeat into the status without a reconcile.
 //!
-//! A reconcile asks the gateway and reads Secrets. An agent that only says again what it said before needs none of that:
-//! its status gets the new time, and nothing else is looked at.
+//! A reconcile sends requests to the gateway and reads Secrets. A heartbeat that reports the same status and task as the one before
+//! needs neither: only its time is written.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,43 +20,46 @@ use crate::controllers::status_writer::log_failed;
 use crate::state::State;
 use crate::state::store::{Store, StoreError};
 
-/// How many heartbeats are passed on side by side.
+/// The number of heartbeats that are processed concurrently.
 const WORKERS: usize = 8;
-/// How long to wait before a write that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
-/// How many agents may be on their way into the queue.
+/// The wait before a failed write is retried.
+const RETRY_WAIT: Duration = Duration::from_secs(5);
+/// The capacity of the queue, in agents.
 pub const BACKLOG: usize = 1024;
 
-/// What became of a heartbeat.
+/// The result of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeartbeatOutcome {
-    /// The status holds it already, or the agent is gone.
+    /// The status contains the heartbeat, or the Agent was deleted.
     Nothing,
-    /// Its time was written into the status.
+    /// The time was written into the status.
     Written,
-    /// It could not be written now, and is tried again.
+    /// The write failed and is retried.
     NotWritten,
-    /// It may change more than a time: a reconcile has to look.
+    /// The heartbeat may change more than its time, so the Agent is reconciled.
     Reconcile,
 }
 
-/// Passes heartbeats on: the quiet ones into the status, the others to the agent controller.
+/// Processes heartbeats: an unchanged one goes into the status, each other one triggers a reconcile.
 ///
 /// # Guarantees
-/// An agent waits at most once, in the order in which the first of its heartbeats came. What could not be written is tried
-/// again after a while. A panic ends one heartbeat and no other. Ends when all senders are gone.
+/// - An Agent is queued at most once, in the order of its first heartbeat.
+/// - A failed write is retried.
+/// - A panic ends only its own heartbeat.
+///
+/// The function returns when all senders are dropped.
 pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, controller: UnboundedSender<ObjectKey>) {
     let mut waiting = Waiting::default();
     let mut workers = JoinSet::new();
-    // In the order of their times, since all wait equally long.
-    let mut again: VecDeque<(Instant, ObjectKey)> = VecDeque::new();
+    // In the order of their times, because all waits are equal.
+    let mut retries: VecDeque<(Instant, ObjectKey)> = VecDeque::new();
     loop {
         while workers.len() < WORKERS
             && let Some(key) = waiting.next()
         {
             let (state, controller) = (Arc::clone(&state), controller.clone());
             workers.spawn(async move {
-                match pass_on(&state, &key).await {
+                match process(&state, &key).await {
                     HeartbeatOutcome::Reconcile => {
                         // The receiver ends only when the operator does.
                         let _ = controller.send(key);
@@ -67,15 +70,15 @@ pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, c
                 }
             });
         }
-        let next = again.front().map(|(at, _)| *at);
-        // All branches are cancel-safe. Not biased: none may keep the others waiting.
+        let next = retries.front().map(|(at, _)| *at);
+        // All branches are cancel-safe. Not biased, so that no branch starves the others.
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
-                Ok(failed) => again.extend(failed.map(|key| (Instant::now() + AGAIN, key))),
-                Err(error) => error!(%error, "passing on a heartbeat panicked"),
+                Ok(failed) => retries.extend(failed.map(|key| (Instant::now() + RETRY_WAIT, key))),
+                Err(error) => error!(%error, "the processing of a heartbeat panicked"),
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                if let Some((_, key)) = again.pop_front() {
+                if let Some((_, key)) = retries.pop_front() {
                     waiting.put(key);
                 }
             }
@@ -87,7 +90,7 @@ pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, c
     }
 }
 
-/// Agents whose heartbeat is to be passed on, each once. There are never more than Agents.
+/// The queued Agents, each once.
 #[derive(Debug, Default)]
 struct Waiting {
     order: VecDeque<ObjectKey>,
@@ -108,10 +111,8 @@ impl Waiting {
     }
 }
 
-/// Passes on what an agent reported last.
-///
-/// A write that is refused, or comes too late for an agent that is going, is not repeated.
-pub async fn pass_on<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOutcome {
+/// Processes the latest heartbeat of an Agent. A refused write, and a write to an Agent that is being deleted, are not retried.
+pub async fn process<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOutcome {
     let Some(agent) = state.store.agent(key) else { return HeartbeatOutcome::Nothing };
     let reported = state.heartbeats.newer_than_status(&agent);
     match decide(&agent, reported) {
@@ -139,20 +140,22 @@ enum Decision {
 }
 
 fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
-    let Some(status) = agent.status.as_ref().filter(|status| quiet(agent, status)) else { return Decision::Reconcile };
+    let Some(status) = agent.status.as_ref().filter(|status| is_settled(agent, status)) else {
+        return Decision::Reconcile;
+    };
     let Some(reported) = reported else { return Decision::Nothing };
     let same = status
         .heartbeat
         .as_ref()
         .is_some_and(|h| (h.status, &h.current_task) == (reported.status, &reported.current_task));
-    if same && phase_stays(status.phase, reported.status) {
+    if same && keeps_phase(status.phase, reported.status) {
         return Decision::Write(Box::new(AgentStatus { heartbeat: Some(reported), ..status.clone() }));
     }
     Decision::Reconcile
 }
 
-/// Whether nothing is under way that a call of the agent could move.
-fn quiet(agent: &Agent, status: &AgentStatus) -> bool {
+/// Whether the Agent is settled: no condition, request or rotation waits for a call of the agent.
+fn is_settled(agent: &Agent, status: &AgentStatus) -> bool {
     agent.metadata.deletion_timestamp.is_none()
         && Some(status.observed_generation) == agent.metadata.generation
         && is_true(&status.conditions, ConditionType::Ready)
@@ -160,13 +163,13 @@ fn quiet(agent: &Agent, status: &AgentStatus) -> bool {
         && status.token.as_ref().is_some_and(|token| token.confirmed_at.is_some() && token.previous.is_none())
 }
 
-/// Whether this is the phase of an agent that reports this.
-fn phase_stays(phase: Option<Phase>, reported: Option<CheckIn>) -> bool {
+/// Whether an agent in this phase stays in it with this report.
+fn keeps_phase(phase: Option<Phase>, reported: Option<CheckIn>) -> bool {
     match phase {
         Some(Phase::Active) => reported == Some(CheckIn::Active),
         Some(Phase::Idle) => reported == Some(CheckIn::Idle),
         Some(Phase::Ready) => reported.is_none(),
-        // Whatever it says, it stays paused.
+        // A paused agent stays paused with any report.
         Some(Phase::Paused) => true,
         None | Some(Phase::Provisioning | Phase::Offline | Phase::Failed | Phase::Deleting) => false,
     }

@@ -102,5 +102,5 @@ fn an_agent_waits_once_and_in_its_turn() {
     let order: Vec<_> = std::iter::from_fn(|| waiting.next()).map(|key| key.name).collect();
     assert_eq!(order, ["b", "a"]);
     waiting.put(ObjectKey::new("ns", "b"));
-    assert_eq!(waiting.next(), Some(ObjectKey::new("ns", "b")), "who had its turn may wait again");
+    assert_eq!(waiting.next(), Some(ObjectKey::new("ns", "b")), "an Agent can be queued again after its heartbeat");
 }

@@ -32,14 +32,15 @@ use crate::openclaw::model::AgentActivity;
 use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::Store;
 
-/// A reconcile makes at most this many passes; it leaves the rest to the next reconcile.
+/// The most passes of one reconcile. The next reconcile does the rest.
 const MAX_PASSES: usize = 6;
 
-/// Brings one Agent nearer to what its spec asks for.
+/// Brings an Agent closer to its desired state.
 ///
 /// # Guarantees
-/// Nothing is remembered from one call to the next. Every failure ends up in the Agent's status. When all is as it
-/// should be, nothing is written.
+/// - No state is kept from one call to the next.
+/// - Each failure is recorded in the status of the Agent.
+/// - An Agent in its desired state causes no write.
 pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
     if agent.metadata.deletion_timestamp.is_some() {
         return Box::pin(cleanup::deleting(ctx, agent)).await;
@@ -62,7 +63,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
     Requeue::retry()
 }
 
-/// What a pass has found out so far.
+/// The results of a pass so far.
 #[derive(Default)]
 struct Facts {
     token: Option<TokenState>,
@@ -70,7 +71,7 @@ struct Facts {
     observed: Option<Observed>,
 }
 
-/// One pass: dereference, build, observe, plan, apply. A step that cannot go on ends it early.
+/// One pass: dereference, build, observe, plan, apply. The first step that fails ends the pass.
 async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
     release_lost_gateway(ctx, work).await?; // I/O
     let early_permit = try_permit(ctx, &work.agent)?; // pure
@@ -99,7 +100,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
 }
 
-/// Undoes a binding to an AgentGateway that is gone or being deleted.
+/// Removes the agent of a binding to an AgentGateway that is deleted or being deleted.
 async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
     let binding = Binding::of(&work.agent);
     let Some(binding) = binding.filter(|b| cleanup::presence(&ctx.state.store, b) != Presence::Present) else {
@@ -125,12 +126,12 @@ fn planned<S: Store>(
     plan
 }
 
-/// Forgets what was seen of the agent's workspace and session where that is not enough: a request is done to what is there now, and
-/// a session that is to end is known by the time of its last change.
+/// Removes the agent from the cache if its present state is needed: for a request, and for the reset of a session, which is identified
+/// by the time of its last change.
 fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &mut Work) {
     let status = work.agent.status.clone().unwrap_or_default();
-    let runs = gateway.client().activity();
-    let is_running = runs.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
+    let activity = gateway.client().activity();
+    let is_running = activity.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
     let mut kinds = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     let is_needed = kinds.any(|kind| desired.requests.due(kind).is_some())
         || session::change(desired, &status, is_running) == SessionChange::Begin;
@@ -140,8 +141,8 @@ fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &m
     }
 }
 
-/// Reads the Agent again before anything is done about it, once for each reconcile. A plan that begins with the claim needs no
-/// read: the API server refuses that write should the Agent have changed.
+/// Reads the Agent from the API server before the first Step of a reconcile. A plan that begins with the claim needs no read: the API
+/// server refuses that write if the Agent has changed.
 async fn refresh<S: Store>(ctx: &Context<S>, work: &mut Work, plan: &Plan) -> Result<(), PassEnd> {
     let has_finalizer = ownership::has_finalizer(&work.agent.metadata, keys::AGENT_FINALIZER);
     let begins_with_claim = matches!(plan.steps[..], [Step::Bind(_), ..]) && !has_finalizer;
@@ -151,7 +152,7 @@ async fn refresh<S: Store>(ctx: &Context<S>, work: &mut Work, plan: &Plan) -> Re
     match ctx.state.store.fresh_agent(&ObjectKey::of(&work.agent.metadata)).await {
         Ok(Some(now)) if now.metadata.resource_version == work.agent.metadata.resource_version => Ok(()),
         Ok(Some(now)) if now.metadata.deletion_timestamp.is_none() => {
-            // Another object may have the name by now, to which the Secret does not belong.
+            // It may be another object of the same name, to which the Secret does not belong.
             (work.agent, work.token) = (now, None);
             Err(PassEnd::Refreshed)
         }

@@ -1,4 +1,4 @@
-//! Reads the ConfigMaps that give an agent templates.
+//! Reads the ConfigMaps with the templates of an agent.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use crate::core::agent::templates::{TemplateOrigin, Templates, collect, config_m
 use crate::core::error::ReconcileError;
 use crate::state::store::Store;
 
-/// Reads the templates of these places.
+/// Reads the templates of these origins.
 ///
 /// # Errors
-/// A ConfigMap or a key does not exist, a field gives nothing, or a request to Kubernetes failed.
+/// A ConfigMap, a key or a field is missing, or a request to Kubernetes failed.
 pub(crate) async fn read<S: Store>(store: &S, origins: &[TemplateOrigin]) -> Result<Templates, ReconcileError> {
     let mut contents = BTreeMap::new();
     for key in config_maps(origins) {

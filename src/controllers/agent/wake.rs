@@ -7,11 +7,11 @@ use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::state::store::{EventTarget, Store};
 
-/// Sends the wake message, unless the session already has it: the gateway forgets idempotency keys when it restarts
-/// (`docs/gateway-facts.md#idempotency-of-messages`). A message that was sent before, and has no answer, is sent once more under its
-/// key: the gateway that took it still knows the key, and a gateway that has restarted since does not go on with it by itself.
+/// Sends the wake message, unless the history of the session contains it: the gateway forgets idempotency keys in a restart
+/// (`docs/gateway-facts.md#idempotency-of-messages`). A sent message without an answer is sent once more with the same key: a gateway
+/// that has not restarted ignores it, and a restarted gateway does not continue with the first one.
 ///
-/// Nothing is sent, and `None` returned, when a run has begun since the agent was looked at: the message would go into it.
+/// Sends nothing and returns `None` if a run has begun since the agent was observed: the message would go into that run.
 ///
 /// # Errors
 /// The request to the gateway that failed.
@@ -24,10 +24,10 @@ pub(super) async fn send<S: Store>(
     let client = step.gateway.client();
     let session = &step.desired.identity.session_key;
     let history = client.chat_history(session).await;
-    let seen = in_history(&history.map_err(|e| ReconcileError::gateway("to read its session", &e))?, key);
-    let answered = seen == WakeInHistory::Answered;
+    let found = in_history(&history.map_err(|e| ReconcileError::gateway("to read its session", &e))?, key);
+    let answered = found == WakeInHistory::Answered;
     let result = WakeResult { attempt: *attempt, key: key.clone(), at: step.ctx.state.store.now(), answered };
-    let was_sent = match seen {
+    let was_sent = match found {
         WakeInHistory::Absent => false,
         WakeInHistory::Unanswered => !repeated,
         WakeInHistory::Answered => true,

@@ -1,4 +1,4 @@
-//! What the Steps of a plan need, and what a reconcile carries from one pass to the next.
+//! The context of the Steps, and the state of a reconcile.
 
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
@@ -8,34 +8,34 @@ use crate::core::agent::desired::Desired;
 use crate::core::agent::templates::{TemplateOrigin, Templates};
 use crate::core::agent::token::secret::Token;
 
-/// What the Steps need.
+/// The context of the Steps.
 #[derive(Debug)]
 pub(crate) struct StepContext<'a, S> {
     /// The handles.
     pub(crate) ctx: &'a Context<S>,
     /// The agent's gateway.
     pub(crate) gateway: &'a GatewayHandle,
-    /// The agent's token, as it was read.
+    /// The token Secret that the plan was made for.
     pub(crate) token: &'a Token,
-    /// What the agent is to be.
+    /// The desired state.
     pub(crate) desired: &'a Desired,
 }
 
-/// What a reconcile carries from one pass to the next. No Secret and no ConfigMap is read twice.
+/// The state that a reconcile carries from one pass to the next. No Secret and no ConfigMap is read twice.
 pub(crate) struct Work {
-    /// The Agent, as it was last read or written.
+    /// The Agent after the last read or write.
     pub(crate) agent: Agent,
-    /// Whether it came from the API server, or from a write of ours, and not from the cache, which may lag behind.
+    /// Whether the Agent was read from the API server, or written. The cache may lag behind.
     pub(crate) is_fresh: bool,
-    /// Whether workspace and session were read anew for a request. Once is enough: what the gateway refused since is known.
+    /// Whether workspace and session were read again for a request. Once is enough.
     pub(crate) is_relisted: bool,
-    /// The token Secret, as it was read or written.
+    /// The token Secret after the last read or write.
     pub(crate) token: Option<CarriedToken>,
-    /// The templates of these origins.
+    /// The templates, and the origins that they were read from.
     pub(crate) templates: Option<(Vec<TemplateOrigin>, Templates)>,
 }
 
-/// A token, and what it was read for.
+/// A token, and the Secret and API URL that it was read with.
 pub(crate) struct CarriedToken {
     pub(crate) secret: ObjectKey,
     pub(crate) api_url: String,

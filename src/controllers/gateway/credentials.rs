@@ -1,8 +1,7 @@
-//! What Muster needs to get into a gateway: the user's Secret, and a Secret of its own.
+//! The credentials for a gateway: from the user's Secret, and from the device Secret of Muster.
 //!
-//! The Secret of its own keeps the device identity, what the gateway issued for it, and the last credential that
-//! worked. It carries a finalizer until the gateway's last agent is gone, because the deletion of a namespace takes the
-//! user's Secret first.
+//! The device Secret contains the device identity, the token that the gateway issued for it, and the last credential that worked. It
+//! keeps a finalizer until no Agent is bound to the gateway, because the deletion of a namespace deletes the user's Secret first.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,36 +25,36 @@ use crate::openclaw::model::{Credential, Hello};
 use crate::openclaw::{Auth, DeviceKey, Fingerprint, Trust};
 use crate::state::store::Store;
 
-/// What Muster needs to get into a gateway.
+/// The credentials for a gateway.
 #[derive(Debug)]
 pub struct Credentials {
     /// The shared credential.
     pub auth: Auth,
-    /// The one that this gateway took last, when it is another one.
-    pub former: Option<Auth>,
-    /// How the gateway's certificate is checked.
+    /// The credential that worked last, if it differs.
+    pub previous: Option<Auth>,
+    /// The verification of the gateway's certificate.
     pub trust: Trust,
-    /// Muster's device.
+    /// The device Secret.
     pub device: DeviceSecret,
 }
 
 /// Muster's device Secret.
 pub struct DeviceSecret {
-    /// The identity.
+    /// The key of the device.
     pub identity: Arc<DeviceKey>,
-    /// What the gateway issued for it.
+    /// The token that the gateway issued for it.
     pub token: Option<SecretString>,
     secret: Secret,
 }
 
 impl fmt::Debug for DeviceSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("DeviceSecret").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
 impl Credentials {
-    /// Changes when anything changes that the connection depends on. Not to be shown: it is derived from secrets.
+    /// A hash over everything that the connection depends on. It is derived from secrets and must not be shown.
     #[must_use]
     pub fn fingerprint(&self, gateway: &AgentGateway) -> String {
         let (kind, secret) = parts(&self.auth);
@@ -72,10 +71,10 @@ impl Credentials {
     }
 }
 
-/// Reads the credentials of a gateway, and makes the device Secret when it is missing.
+/// Reads the credentials of a gateway, and creates a missing device Secret.
 ///
 /// # Errors
-/// The Secret and the key that are missing, with what to do.
+/// A Secret, a key or a field of the spec is missing or invalid.
 pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credentials, ReconcileError> {
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
     let device = device(store, gateway, &namespace).await?;
@@ -90,13 +89,13 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
         };
     let auth = match value(store, &namespace, reference, field).await {
         Ok(value) => wrap(value.into()),
-        // While a gateway is being deleted, its user's Secret may be gone already; for the cleanup this one will do.
-        Err(trouble) => last_good(&device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(trouble)?,
+        // The user's Secret may be deleted before the gateway. The cleanup then uses the last credential that worked.
+        Err(error) => last_good(&device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(error)?,
     };
     let same_gateway = text(&device.secret, keys::LAST_GOOD_URL_KEY).is_some_and(|url| url == gateway.spec.url);
-    let former = last_good(&device).filter(|former| same_gateway && parts(former) != parts(&auth));
+    let previous = last_good(&device).filter(|previous| same_gateway && parts(previous) != parts(&auth));
     let trust = trust(store, gateway, &namespace, &device).await?;
-    Ok(Credentials { auth, former, trust, device })
+    Ok(Credentials { auth, previous, trust, device })
 }
 
 async fn trust<S: Store>(
@@ -113,7 +112,7 @@ async fn trust<S: Store>(
         None => None,
         Some(reference) => match value(store, namespace, reference, "spec.tls.caSecretRef").await {
             Ok(pem) => Some(pem.into_bytes()),
-            Err(trouble) => Some(last_good_ca(gateway, device).ok_or(trouble)?),
+            Err(error) => Some(last_good_ca(gateway, device).ok_or(error)?),
         },
     };
     let fingerprint = tls.fingerprint.as_ref().map(|text| {
@@ -138,7 +137,7 @@ fn last_good(device: &DeviceSecret) -> Option<Auth> {
     }
 }
 
-/// The kind of a credential, and the credential.
+/// The kind of a credential, and its value.
 fn parts(auth: &Auth) -> (&'static str, &str) {
     match auth {
         Auth::Token(value) => ("token", value.expose_secret()),
@@ -146,7 +145,7 @@ fn parts(auth: &Auth) -> (&'static str, &str) {
     }
 }
 
-/// The last certificates that worked, while the gateway is being deleted.
+/// The last CA that worked; `None` unless the gateway is being deleted.
 fn last_good_ca(gateway: &AgentGateway, device: &DeviceSecret) -> Option<Vec<u8>> {
     gateway.metadata.deletion_timestamp.as_ref()?;
     Some(text(&device.secret, keys::LAST_GOOD_CA_KEY)?.into_bytes())
@@ -179,7 +178,7 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
 async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) -> Result<DeviceSecret, ReconcileError> {
     let key = ObjectKey::new(namespace, gateway.device_secret_name());
     let secret = match store.secret(&key).await? {
-        Some(secret) => taken_up(store, gateway, secret).await?,
+        Some(secret) => adopted(store, gateway, secret).await?,
         None => store.create_secret(&new_device(gateway, namespace)?).await?,
     };
     let broken = |what: &str| {
@@ -195,21 +194,21 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
     Ok(DeviceSecret { identity: Arc::new(DeviceKey::from_seed(&seed)), token, secret })
 }
 
-/// Takes up a device Secret of Muster's that lost its owner, from a backup for example: it belongs to this gateway, and carries
-/// the finalizer. One that a person made stays theirs.
-async fn taken_up<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
+/// Adopts a device Secret of Muster that lost its owner, for example in a restore from a backup: adds the owner reference and the
+/// finalizer. A Secret of a person stays unchanged.
+async fn adopted<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
     let meta = &secret.metadata;
-    let lost = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
+    let is_adopted = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
         Owner::Oneself => true,
         Owner::Nobody => ownership::is_marked(meta) || ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER),
         Owner::Another => false,
     };
-    if !lost {
+    if !is_adopted {
         return Ok(secret);
     }
     let mut wanted = secret.clone();
     ownership::own(&mut wanted.metadata, gateway);
-    // Kubernetes takes no further finalizer on an object that goes.
+    // Kubernetes accepts no new finalizer on an object that is being deleted.
     if meta.deletion_timestamp.is_none() && !ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER) {
         wanted.metadata.finalizers.get_or_insert_default().push(keys::CREDENTIALS_FINALIZER.to_owned());
     }
@@ -237,7 +236,7 @@ fn new_device(gateway: &AgentGateway, namespace: &str) -> Result<Secret, Reconci
     Ok(Secret { metadata, data: Some(data), ..Secret::default() })
 }
 
-/// Keeps what just worked: the shared credential, if it was by that, and the token that the gateway issued for the device.
+/// Stores what the connection was opened with: the shared credential, if it was used, the CA, and the issued device token.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
@@ -277,12 +276,12 @@ pub async fn keep<S: Store>(
     Ok(())
 }
 
-/// Who lets go of a device Secret.
+/// The AgentGateway that releases a device Secret.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretHolder<'a> {
     /// The namespace of the AgentGateway.
     pub namespace: &'a str,
-    /// Its uid, as far as that is known.
+    /// Its uid, if it is known.
     pub uid: Option<&'a str>,
 }
 
@@ -295,7 +294,7 @@ impl<'a> SecretHolder<'a> {
     }
 }
 
-/// Whether another AgentGateway names a device Secret. The name that it has by default stands for one that cannot be read.
+/// Whether another AgentGateway names a device Secret. An unreadable AgentGateway counts with the default name.
 fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) -> bool {
     let another = |meta: &ObjectMeta| {
         meta.namespace.as_deref().unwrap_or_default() == holder.namespace && meta.uid.as_deref() != holder.uid
@@ -307,11 +306,11 @@ fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str)
     store.gateways().iter().any(|gateway| named(gateway)) || store.unreadable_gateways().iter().any(unread)
 }
 
-/// Lets go of a device Secret, and deletes it when it is this AgentGateway's.
+/// Releases a device Secret: removes the finalizer, and deletes the Secret if this AgentGateway owns it.
 ///
 /// # Guarantees
-/// The finalizer is taken off whoever owns the Secret, so that its namespace can end; save that a Secret which another
-/// AgentGateway owns or names is left to that one.
+/// The finalizer is removed even without an owner, so that the namespace can be deleted. A Secret that another AgentGateway owns or
+/// names stays unchanged.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
@@ -328,7 +327,7 @@ pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) 
     if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
         secret.metadata.finalizers.get_or_insert_default().retain(|f| f != keys::CREDENTIALS_FINALIZER);
         store.replace_secret(&secret).await?;
-        info!(secret = %key, "let go of the credentials of a gateway");
+        info!(secret = %key, "released the device Secret of a gateway");
     }
     match owner {
         Owner::Oneself => Ok(store.delete_secret(&key).await?),

@@ -119,7 +119,7 @@ async fn connect<S: Store>(
         auth: credentials.auth.clone(),
         device_key: Arc::clone(&credentials.device.identity),
         device_token: credentials.device.token.clone(),
-        previous: credentials.former.clone(),
+        previous: credentials.previous.clone(),
         trust: credentials.trust.clone(),
         max_in_flight: gateway.spec.max_in_flight(),
         resync: gateway.spec.resync_interval(),
