@@ -31,9 +31,9 @@ pub(crate) struct CachedWorkspace {
 /// Counts the events about a session: a session that was read in an earlier epoch is outdated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventEpoch {
-    /// The number of the connection to the gateway.
-    pub(crate) connection: u64,
-    /// The number of events about the session.
+    /// The number of connections and of losses of events.
+    pub(crate) losses: u64,
+    /// The number of events about the session since then.
     pub(crate) changes: u64,
 }
 
@@ -70,11 +70,11 @@ impl WorkspaceCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The workspace of an agent, if it was read over this connection, and whether the agent was absent until now.
+    /// The workspace of an agent, unless events were lost since it was read, and whether the agent was absent until now.
     pub(crate) fn get(&self, id: &str, epoch: EventEpoch) -> (Option<CachedWorkspace>, bool) {
         let mut entries = self.entries();
         let was_absent = entries.absent.remove(id);
-        let cached = entries.workspaces.get(id).filter(|cached| cached.epoch.connection == epoch.connection);
+        let cached = entries.workspaces.get(id).filter(|cached| cached.epoch.losses == epoch.losses);
         (cached.cloned(), was_absent)
     }
 

@@ -138,7 +138,7 @@ impl GatewayHandle {
         let activity = self.gateway.activity();
         let activity = activity.borrow();
         let changes = activity.of(id).map_or(0, |activity| activity.session_changes);
-        EventEpoch { connection: activity.epoch, changes }
+        EventEpoch { losses: activity.epoch, changes }
     }
 
     /// Lists an agent's files. A file that the list leaves out is taken from the `cached` workspace, so that a listing is one request.

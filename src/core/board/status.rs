@@ -60,3 +60,38 @@ pub fn status(
     }
     new
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::conditions::find;
+
+    fn status_with(gateway: Result<&AgentGateway, &ReconcileError>, old: &BoardStatus) -> BoardStatus {
+        let board = Board::new("ops", serde_json::from_value(json!({ "gatewayRef": { "name": "main" } })).unwrap());
+        status(&board, &[], gateway, old, jiff::Timestamp::from_second(5).unwrap())
+    }
+
+    fn present(status: &BoardStatus) -> [Option<&str>; 2] {
+        [ConditionType::Stalled, ConditionType::Reconciling]
+            .map(|kind| find(&status.conditions, kind).map(|condition| condition.reason.as_str()))
+    }
+
+    #[test]
+    fn a_board_without_its_gateway_is_stalled_and_a_board_whose_gateway_connects_reconciles() {
+        let missing = ReconcileError::permanent(Reason::GatewayNotFound, "AgentGateway fleet/main does not exist");
+        let stalled = status_with(Err(&missing), &BoardStatus::default());
+        assert_eq!(present(&stalled), [Some("GatewayNotFound"), None]);
+        let spec = json!({
+            "url": "ws://gateway:18789", "auth": { "tokenSecretRef": { "name": "gateway", "key": "token" } },
+            "workspaceRoot": "~/agents", "apiUrl": "http://muster:8080",
+        });
+        let mut gateway = AgentGateway::new("main", serde_json::from_value(spec).unwrap());
+        let reconciling = status_with(Ok(&gateway), &stalled);
+        assert_eq!(present(&reconciling), [None, Some("GatewayNotReady")]);
+        let ready = ConditionUpdate::new(ConditionType::Ready, true, Reason::Connected, "connected");
+        set(&mut gateway.status.get_or_insert_default().conditions, &ready, 1, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(present(&status_with(Ok(&gateway), &reconciling)), [None, None]);
+    }
+}
