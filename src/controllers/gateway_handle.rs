@@ -16,7 +16,7 @@ use super::workspace_cache::{
 };
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
-use crate::core::agent::cleanup::BOOTS_WITHIN;
+use crate::core::agent::cleanup::MAX_BOOT_TIME;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile};
 use crate::core::agent::plan::FileWrite;
@@ -215,7 +215,7 @@ impl GatewayHandle {
 
     /// When there is more to be said of a gateway that is away: it should have booted by then.
     pub(crate) fn advice_due(&self) -> Option<Duration> {
-        self.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away))
+        self.away_for().and_then(|away| MAX_BOOT_TIME.checked_sub(away))
     }
 
     /// Whether the first connection, or the first reading of the roster, is under way since a short time.

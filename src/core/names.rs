@@ -127,9 +127,9 @@ mod tests {
     }
 
     fn message(result: Result<(), ReconcileError>) -> String {
-        let trouble = result.unwrap_err();
-        assert!(trouble.reason == Reason::InvalidSpec && !trouble.transient, "{trouble}");
-        trouble.message
+        let error = result.unwrap_err();
+        assert!(error.reason == Reason::InvalidSpec && !error.transient, "{error}");
+        error.message
     }
 
     #[test]

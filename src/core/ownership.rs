@@ -14,33 +14,34 @@ use crate::api::{Agent, AgentGateway, keys};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// That object's.
-    Oneself,
+    This,
     /// Nobody's: it has no owner, or only owners of Muster's kinds that do not exist any more.
-    Nobody,
+    Absent,
     /// That of another object.
-    Another,
+    Other,
 }
 
 /// Whose a Secret is, as seen by the object with this uid.
 pub fn owner<O: Objects>(objects: &O, secret: &ObjectMeta, uid: Option<&str>) -> Owner {
     let references = || secret.owner_references.iter().flatten();
     if references().any(|reference| Some(reference.uid.as_str()) == uid) {
-        return Owner::Oneself;
+        return Owner::This;
     }
     let namespace = secret.namespace.as_deref();
-    if references().any(|reference| exists(objects, namespace, reference)) { Owner::Another } else { Owner::Nobody }
+    if references().any(|reference| exists(objects, namespace, reference)) { Owner::Other } else { Owner::Absent }
 }
 
 /// Whether an owner exists. One of another kind than Muster's does as far as is known.
 fn exists<O: Objects>(objects: &O, namespace: Option<&str>, reference: &OwnerReference) -> bool {
-    let there = |meta: &ObjectMeta| {
+    let is_owner = |meta: &ObjectMeta| {
         meta.namespace.as_deref() == namespace && meta.uid.as_deref() == Some(reference.uid.as_str())
     };
     if is_of::<Agent>(reference) {
-        objects.agents().iter().any(|agent| there(&agent.metadata)) || objects.unreadable_agents().iter().any(there)
+        objects.agents().iter().any(|agent| is_owner(&agent.metadata))
+            || objects.unreadable_agents().iter().any(is_owner)
     } else if is_of::<AgentGateway>(reference) {
-        objects.gateways().iter().any(|gateway| there(&gateway.metadata))
-            || objects.unreadable_gateways().iter().any(there)
+        objects.gateways().iter().any(|gateway| is_owner(&gateway.metadata))
+            || objects.unreadable_gateways().iter().any(is_owner)
     } else {
         true
     }
@@ -51,7 +52,7 @@ fn is_of<K: Resource<DynamicType = ()>>(reference: &OwnerReference) -> bool {
 }
 
 /// Makes a Secret an object's own, whatever dead owners it had, and marks it as Muster's.
-pub fn own<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
+pub fn take_ownership<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
     let uid = owner.meta().uid.as_deref();
     let is_owned = secret.owner_references.iter().flatten().any(|reference| Some(reference.uid.as_str()) == uid);
     if !is_owned {
@@ -62,7 +63,7 @@ pub fn own<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
 }
 
 /// Whether a Secret carries Muster's label.
-pub fn is_marked(secret: &ObjectMeta) -> bool {
+pub fn has_managed_by_label(secret: &ObjectMeta) -> bool {
     secret
         .labels
         .as_ref()

@@ -74,8 +74,8 @@ async fn apply<S: Store>(
             let stored = gateway.label(step.desired, label, observed).await.map_err(|e| label_refusal(&e))?;
             outcome.labelled = Some(LabelResult { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });
         }
-        Step::ResetSession { mark } => {
-            let reset = gateway.reset(step.desired, mark).await;
+        Step::ResetSession { version } => {
+            let reset = gateway.reset(step.desired, version).await;
             reset.map_err(|e| ReconcileError::gateway("to start its session anew", &e))?;
         }
         Step::Wake(message) => outcome.woken = wake::send(step, &work.agent, message).await?,

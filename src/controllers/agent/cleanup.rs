@@ -10,10 +10,9 @@ use crate::controllers::status_writer::{Written, write_agent, write_binding};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::cleanup::{
-    self, BOOTS_WITHIN, CleanupDecision, Presence, advice, is_of_somebody_else, is_workspace_shared, removal,
-    waits_for_permit,
+    self, CleanupDecision, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared, waits_for_permit,
 };
-use crate::core::agent::conclude::WITHOUT_PERMIT;
+use crate::core::agent::conclude::PERMIT_CHECK_INTERVAL;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
@@ -62,7 +61,13 @@ async fn from_gateway<S: Store>(
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    match removal(binding, agent.spec.deletion_policy, gateway, reachable.as_ref().copied(), ctx.state.store.now()) {
+    match cleanup::decide(
+        binding,
+        agent.spec.deletion_policy,
+        gateway,
+        reachable.as_ref().copied(),
+        ctx.state.store.now(),
+    ) {
         CleanupDecision::Nothing => Ok(()),
         CleanupDecision::Leave { message, asked } => {
             if let (Some(link), Some(binding)) = (&link, binding) {
@@ -74,7 +79,7 @@ async fn from_gateway<S: Store>(
         CleanupDecision::Wait(trouble) => Err(advised(ctx, agent, binding, trouble)),
         CleanupDecision::Remove { delete_files } => {
             let (Some(link), Some(binding)) = (link, binding) else { return Ok(()) };
-            if link.inventory().is_ok_and(|inventory| is_of_somebody_else(&inventory, agent, binding)) {
+            if link.inventory().is_ok_and(|inventory| is_foreign_agent(&inventory, agent, binding)) {
                 let id = &binding.identity.agent_id;
                 let message = format!(
                     "agent {id} stays on gateway {}: somebody else made it before this Agent could",
@@ -220,7 +225,11 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
             show_deleting(ctx, agent, Some(&trouble)).await;
             let link = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = link.and_then(|link| link.advice_due());
-            if waits_for_permit(&trouble) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
+            if waits_for_permit(&trouble) {
+                Requeue::after(PERMIT_CHECK_INTERVAL)
+            } else {
+                Requeue::retry().within(advice)
+            }
         }
     }
 }
@@ -229,7 +238,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
 async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<&ReconcileError>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
     let generation = agent.metadata.generation.unwrap_or_default();
-    let new = status::deleting(&old, generation, error, ctx.state.store.now());
+    let new = status::terminating(&old, generation, error, ctx.state.store.now());
     match write_agent(ctx, agent, &new).await {
         Written::Unchanged => Some(agent.clone()),
         Written::Now(agent) => Some(*agent),
@@ -261,6 +270,6 @@ pub(crate) fn cut_off<'a, S: Store>(
     agents: impl IntoIterator<Item = &'a Agent>,
 ) -> Vec<String> {
     let away = ctx.gateways.handle(key).and_then(|link| link.away_for());
-    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| ctx.state.store.gateway(key));
-    gateway.map(|gateway| cleanup::cut_off(&gateway, agents)).unwrap_or_default()
+    let gateway = away.filter(|away| *away >= MAX_BOOT_TIME).and_then(|_| ctx.state.store.gateway(key));
+    gateway.map(|gateway| cleanup::interrupted_removals(&gateway, agents)).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, publish_gateway_events, write_gateway};
 use crate::core::error::ReconcileError;
-use crate::core::gateway::census::{Census, bound, undeclared};
+use crate::core::gateway::census::{Census, bound, unmanaged};
 use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
 use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
@@ -135,7 +135,7 @@ async fn deleting<S: Store>(
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
     let bound = ctx.state.store.count_bound_agents(key).await?;
-    let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
+    let blocks = shared_heartbeats::recorded_blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
             && let Err(trouble) = connect(ctx, gateway, key).await
@@ -143,7 +143,7 @@ async fn deleting<S: Store>(
             warn!(gateway = %key, %trouble, "no connection for the cleanup");
         }
         let seen = ctx.gateways.handle(key).map(|link| seen(ctx, gateway, key, &link));
-        record(ctx, gateway, key, &GatewayObservation::Bound(bound, seen)).await;
+        record(ctx, gateway, key, &GatewayObservation::Deleting { bound, connection: seen }).await;
         return Ok(Requeue::after(WHILE_BOUND));
     }
     close(ctx, key);
@@ -163,7 +163,7 @@ async fn deleting<S: Store>(
     // Each step before may be repeated, and this event is to come once.
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
-        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::leftover_event(message)).await;
     }
     Ok(Requeue::on_change())
 }
@@ -178,16 +178,16 @@ fn seen<S: Store>(
     let client = link.client();
     let inventory = link.inventory().ok();
     let look = |inventory: &Inventory| {
-        SharedHeartbeatPlan::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
+        SharedHeartbeatPlan::new(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
     };
     ObservedConnection {
-        link: client.link().borrow().clone(),
-        shared: inventory.as_deref().map(look),
+        state: client.link().borrow().clone(),
+        shared_heartbeats: inventory.as_deref().map(look),
         inventory,
-        unread: client.unread().borrow().clone(),
+        read_failure: client.unread().borrow().clone(),
         writes: client.writes().borrow().clone(),
         device_id: None,
-        cut_off: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
+        interrupted_removals: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
     }
 }
 
@@ -208,9 +208,9 @@ async fn record<S: Store>(
     let old = gateway.status.clone().unwrap_or_default();
     let found = match seen {
         GatewayObservation::Connection(connection) => {
-            connection.inventory.as_deref().map(|inventory| undeclared(store, key, inventory))
+            connection.inventory.as_deref().map(|inventory| unmanaged(store, key, inventory))
         }
-        GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Bound(..) => None,
+        GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Deleting { .. } => None,
     };
     let last = Census { counts: old.agents.unwrap_or_default(), unmanaged: old.unmanaged };
     let bound = bound(store, key);
@@ -234,10 +234,12 @@ async fn record<S: Store>(
 
 /// Lets the config writer do for others what is recorded.
 fn claim<S: Store>(ctx: &Context<S>, key: &ObjectKey, seen: &GatewayObservation<'_>) {
-    let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = seen else {
+    let (GatewayObservation::Connection(connection)
+    | GatewayObservation::Deleting { connection: Some(connection), .. }) = seen
+    else {
         return;
     };
-    if let (Some(link), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
+    if let (Some(link), Some(shared)) = (ctx.gateways.handle(key), &connection.shared_heartbeats) {
         link.client().claim_heartbeats(shared.recorded());
     }
 }

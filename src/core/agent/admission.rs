@@ -43,14 +43,14 @@ pub fn creation_order(agent: &Agent) -> (Option<jiff::Timestamp>, ObjectKey) {
 ///
 /// # Errors
 /// `RoleTaken` or `BoardFull`, with what to do.
-pub fn check_place<O: Objects>(
+pub fn check_role_and_quota<O: Objects>(
     objects: &O,
     agent: &Agent,
     board: Option<&Board>,
     gateway: &ObjectKey,
 ) -> Result<(), ReconcileError> {
     match (agent.spec.role, board) {
-        (Role::Main, _) => sole(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
+        (Role::Main, _) => check_sole_role(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
             let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
             // An Agent of another namespace that is not bound may not be admitted, and then stands in nobody's way.
             let counts = other.metadata.namespace == agent.metadata.namespace
@@ -58,7 +58,7 @@ pub fn check_place<O: Objects>(
             counts && other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
         }),
         (Role::Lead, Some(board)) => {
-            sole(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
+            check_sole_role(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
                 other.spec.role == Role::Lead && is_on_same_board(agent, other)
             })?;
             check_quota(objects, agent, board)
@@ -68,15 +68,15 @@ pub fn check_place<O: Objects>(
     }
 }
 
-fn sole<O: Objects>(
+fn check_sole_role<O: Objects>(
     objects: &O,
     agent: &Agent,
     what: &str,
-    rival: impl Fn(&Agent) -> bool,
+    competes: impl Fn(&Agent) -> bool,
 ) -> Result<(), ReconcileError> {
     let agents = objects.agents();
-    let rivals = agents.iter().filter(|other| rival(other) && creation_order(other) < creation_order(agent));
-    match rivals.min_by_key(|other| creation_order(other)) {
+    let competitors = agents.iter().filter(|other| competes(other) && creation_order(other) < creation_order(agent));
+    match competitors.min_by_key(|other| creation_order(other)) {
         None => Ok(()),
         Some(other) => Err(ReconcileError::permanent(
             Reason::RoleTaken,

@@ -58,7 +58,7 @@ pub(crate) fn secret_conflict(desired: &Desired) -> ReconcileError {
 }
 
 /// Why the entry is not in place yet.
-pub(crate) fn registering(observed: &Observed) -> Blocker {
+pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
     if let Some((code, message)) = &observed.refused {
         let text = format!(
             "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"

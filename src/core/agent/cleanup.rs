@@ -13,10 +13,10 @@ use crate::openclaw::model::{AgentRow, Inventory, same_path};
 
 /// How long a gateway may be away that comes back by itself: a boot was measured to take 20 s at most. One that stays
 /// away for longer may have been killed in the middle of a removal.
-pub const BOOTS_WITHIN: Duration = Duration::from_mins(2);
+pub const MAX_BOOT_TIME: Duration = Duration::from_mins(2);
 
 /// Most agents that are named in one message.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED_AGENTS: usize = 5;
 
 /// What there is of the AgentGateway that a binding names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,10 @@ pub enum CleanupDecision {
 ///
 /// # Guarantees
 /// Needs no valid spec and no Board. An unreachable gateway delays the removal; it is given up only when the policy
-/// says so, or when the AgentGateway itself is gone or has been going for its `cleanupTimeout`. The workspace of an
+/// says so, or when the AgentGateway itself is gone or has been terminating for its `cleanupTimeout`. The workspace of an
 /// adopted agent, which was not made for it, stays.
 #[must_use]
-pub fn removal(
+pub fn decide(
     binding: Option<&Binding>,
     policy: DeletionPolicy,
     gateway: Presence,
@@ -82,28 +82,28 @@ pub fn removal(
         );
         return CleanupDecision::Leave { message, asked: false };
     }
-    let Err(trouble) = reachable else {
+    let Err(error) = reachable else {
         return CleanupDecision::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
     };
     if let Presence::Terminating { since, timeout } = gateway
         && since.saturating_add(timeout).is_ok_and(|end| now >= end)
     {
         let message = format!(
-            "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({trouble})",
+            "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({error})",
             timeout.as_secs()
         );
         return CleanupDecision::Leave { message, asked: false };
     }
     let text = format!(
-        "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({trouble}); to let go of it, set spec.deletionPolicy to Orphan"
+        "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({error}); to let go of it, set spec.deletionPolicy to Orphan"
     );
-    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
+    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..error.clone() })
 }
 
 /// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
 /// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this Agent.
 #[must_use]
-pub fn is_of_somebody_else(inventory: &Inventory, agent: &Agent, binding: &Binding) -> bool {
+pub fn is_foreign_agent(inventory: &Inventory, agent: &Agent, binding: &Binding) -> bool {
     let row = inventory.agents.get(&binding.identity.agent_id);
     let elsewhere =
         row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
@@ -129,7 +129,7 @@ pub fn waits_for_permit(error: &ReconcileError) -> bool {
 /// The ids of those of a gateway's agents whose removal was asked for before the gateway was last lost, as its
 /// condition Reachable tells: it may have been killed in the middle of one of them.
 #[must_use]
-pub fn cut_off<'a>(gateway: &AgentGateway, bound: impl IntoIterator<Item = &'a Agent>) -> Vec<String> {
+pub fn interrupted_removals<'a>(gateway: &AgentGateway, bound: impl IntoIterator<Item = &'a Agent>) -> Vec<String> {
     let status = gateway.status.as_ref();
     let reachable = status.and_then(|status| find(&status.conditions, ConditionType::Reachable));
     let Some(lost) = reachable.filter(|c| c.status == "False").map(|c| c.last_transition_time.0) else {
@@ -154,7 +154,7 @@ pub fn advice(ids: &[String]) -> Option<String> {
         [] => return None,
         [id] => id.clone(),
         ids => {
-            let more = ids.len().saturating_sub(MOST_NAMED);
+            let more = ids.len().saturating_sub(MAX_NAMED_AGENTS);
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("one of {}{rest}", ids[..ids.len() - more].join(", "))
         }
@@ -184,56 +184,56 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn away() -> ReconcileError {
+    fn unreachable() -> ReconcileError {
         ReconcileError::transient(Reason::GatewayNotReady, "connection refused")
     }
 
     #[test]
     fn an_agent_that_was_never_bound_needs_no_gateway() {
-        let removal = removal(None, DeletionPolicy::Delete, Presence::Absent, Err(&away()), at(0));
-        assert_eq!(removal, CleanupDecision::Nothing);
+        let decision = decide(None, DeletionPolicy::Delete, Presence::Absent, Err(&unreachable()), at(0));
+        assert_eq!(decision, CleanupDecision::Nothing);
     }
 
     #[test]
     fn the_policy_decides_about_the_workspace() {
         for (policy, delete_files) in [(DeletionPolicy::Delete, true), (DeletionPolicy::RetainFiles, false)] {
-            let removal = removal(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
-            assert_eq!(removal, CleanupDecision::Remove { delete_files });
+            let decision = decide(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
+            assert_eq!(decision, CleanupDecision::Remove { delete_files });
         }
     }
 
     #[test]
     fn an_adopted_agent_is_removed_and_its_workspace_stays() {
         let adopted = Binding { adopted: true, ..binding() };
-        let removal = removal(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
-        assert_eq!(removal, CleanupDecision::Remove { delete_files: false });
+        let decision = decide(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
+        assert_eq!(decision, CleanupDecision::Remove { delete_files: false });
     }
 
     #[test]
     fn orphan_asks_no_gateway_even_one_that_is_there() {
-        let removal = removal(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
-        assert!(matches!(removal, CleanupDecision::Leave { asked: true, .. }), "{removal:?}");
+        let decision = decide(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
+        assert!(matches!(decision, CleanupDecision::Leave { asked: true, .. }), "{decision:?}");
     }
 
     #[test]
     fn an_unreachable_gateway_delays_and_the_message_says_how_to_let_go() {
-        let CleanupDecision::Wait(trouble) =
-            removal(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&away()), at(9_999_999))
+        let CleanupDecision::Wait(error) =
+            decide(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&unreachable()), at(9_999_999))
         else {
             panic!("it must wait")
         };
-        assert_eq!(trouble.reason, Reason::DeletionBlocked);
-        assert!(trouble.message.contains("connection refused") && trouble.message.contains("Orphan"), "{trouble}");
+        assert_eq!(error.reason, Reason::DeletionBlocked);
+        assert!(error.message.contains("connection refused") && error.message.contains("Orphan"), "{error}");
     }
 
     #[test]
     fn a_gateway_that_is_going_bounds_the_wait() {
-        let going = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
-        let before = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(219));
+        let terminating = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
+        let before = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(219));
         assert!(matches!(before, CleanupDecision::Wait(_)));
-        let after = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(220));
+        let after = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(220));
         assert!(matches!(after, CleanupDecision::Leave { asked: false, .. }));
-        let reachable = removal(Some(&binding()), DeletionPolicy::Delete, going, Ok(()), at(999));
+        let reachable = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Ok(()), at(999));
         assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
     }
 
@@ -263,11 +263,11 @@ mod tests {
     #[test]
     fn only_a_removal_that_was_asked_for_before_the_loss_can_have_been_cut_off() {
         let delete = |second| deleted(second, DeletionPolicy::Delete);
-        assert_eq!(cut_off(&gateway(Some(100)), [&delete(99)]), ["mc-u"]);
-        assert!(cut_off(&gateway(Some(100)), [&delete(101)]).is_empty());
-        assert!(cut_off(&gateway(None), [&delete(99)]).is_empty(), "the gateway is there");
-        assert!(cut_off(&gateway(Some(100)), [&deleted(99, DeletionPolicy::Orphan)]).is_empty());
-        assert!(cut_off(&gateway(Some(100)), [&Agent::default()]).is_empty());
+        assert_eq!(interrupted_removals(&gateway(Some(100)), [&delete(99)]), ["mc-u"]);
+        assert!(interrupted_removals(&gateway(Some(100)), [&delete(101)]).is_empty());
+        assert!(interrupted_removals(&gateway(None), [&delete(99)]).is_empty(), "the gateway is there");
+        assert!(interrupted_removals(&gateway(Some(100)), [&deleted(99, DeletionPolicy::Orphan)]).is_empty());
+        assert!(interrupted_removals(&gateway(Some(100)), [&Agent::default()]).is_empty());
     }
 
     #[test]

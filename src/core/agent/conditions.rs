@@ -7,35 +7,36 @@ use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
 use super::status_input::StatusInput;
 use super::token::rules::{self, TokenState};
-use super::wake::{WakeDecision, waking};
+use super::wake::{self, WakeDecision};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
 pub(crate) struct AgentConditions {
-    pub(crate) verdicts: Vec<ConditionUpdate>,
+    pub(crate) conditions: Vec<ConditionUpdate>,
     pub(crate) ready: ConditionUpdate,
 }
 
-pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
-    let mut verdicts = Vec::new();
+pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
+    let mut conditions = Vec::new();
     if let Some(desired) = input.desired {
-        verdicts.push(paused(desired));
-        verdicts.push(checked_in(desired, new, input));
+        conditions.push(paused(desired));
+        conditions.push(checked_in(desired, new, input));
         if let Some(token) = input.token {
-            verdicts.push(token_issued(desired, token, new));
+            conditions.push(token_issued(desired, token, new));
         }
         if let Some(observed) = input.observed {
-            verdicts.extend(on_gateway(desired, new, observed, input.blocker));
-            verdicts.push(session_ready(desired, new, observed, input));
+            conditions.extend(on_gateway(desired, new, observed, input.blocker));
+            conditions.push(session_ready(desired, new, observed, input));
         }
     }
-    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.status != ConditionStatus::True);
+    let missing =
+        || conditions.iter().find(|v| READY_CONDITIONS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (input.blocker, input.desired, missing()) {
-        (Some(wait), _, _) => not_ready(wait.error()),
-        (None, Some(_), Some(part)) => {
-            ConditionUpdate::new(ConditionType::Ready, false, part.reason, part.message.clone())
+        (Some(blocker), _, _) => not_ready(blocker.error()),
+        (None, Some(_), Some(flaw)) => {
+            ConditionUpdate::new(ConditionType::Ready, false, flaw.reason, flaw.message.clone())
         }
         (None, Some(_), None) if input.observed.is_some() => ConditionUpdate::new(
             ConditionType::Ready,
@@ -47,11 +48,11 @@ pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditio
             ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up")
         }
     };
-    AgentConditions { verdicts, ready }
+    AgentConditions { conditions, ready }
 }
 
 /// The conditions that Ready is made of.
-pub(crate) const PARTS: [ConditionType; 4] = [
+pub(crate) const READY_CONDITIONS: [ConditionType; 4] = [
     ConditionType::TokenIssued,
     ConditionType::Registered,
     ConditionType::HeartbeatConfigured,
@@ -59,10 +60,10 @@ pub(crate) const PARTS: [ConditionType; 4] = [
 ];
 
 /// While the gateway is away nobody knows whether the agent is still as specified.
-fn not_ready(trouble: &ReconcileError) -> ConditionUpdate {
+fn not_ready(error: &ReconcileError) -> ConditionUpdate {
     let status =
-        if trouble.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
-    ConditionUpdate::new(ConditionType::Ready, status, trouble.reason, trouble.message.clone())
+        if error.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
+    ConditionUpdate::new(ConditionType::Ready, status, error.reason, error.message.clone())
 }
 
 fn paused(desired: &Desired) -> ConditionUpdate {
@@ -75,7 +76,7 @@ fn paused(desired: &Desired) -> ConditionUpdate {
 fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> ConditionUpdate {
     let secret = &desired.token_secret;
     let (so, reason, message) = match state {
-        TokenState::Held(_) if rules::is_recorded(state, new.token.as_ref()) => {
+        TokenState::Issued(_) if rules::is_recorded(state, new.token.as_ref()) => {
             let previous = new.token.as_ref().and_then(|t| t.previous.as_ref());
             let message = match previous.map(|p| p.valid_until.as_ref().map(|t| t.0)) {
                 None => format!("the token is in Secret {secret:?}"),
@@ -88,7 +89,7 @@ fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Con
             };
             (true, Reason::Reconciled, message)
         }
-        TokenState::Held(_) | TokenState::Missing => {
+        TokenState::Issued(_) | TokenState::Missing => {
             (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
         }
         TokenState::Tampered => (
@@ -109,11 +110,11 @@ fn on_gateway(
     desired: &Desired,
     new: &AgentStatus,
     observed: &Observed,
-    wait: Option<&Blocker>,
+    blocker: Option<&Blocker>,
 ) -> Vec<ConditionUpdate> {
     let registered = observed.registration == Registration::Current;
-    let because = |message: &str| match wait {
-        Some(wait) => (wait.error().reason, wait.error().message.clone()),
+    let because = |message: &str| match blocker {
+        Some(blocker) => (blocker.error().reason, blocker.error().message.clone()),
         None => (Reason::Progressing, message.to_owned()),
     };
     let say = |kind, so: bool, yes: &str, no: &str| {
@@ -137,7 +138,7 @@ fn on_gateway(
             "the heartbeat is being set up",
         ),
         match refused(new, observed).or_else(|| drifted(new).filter(|_| synced)) {
-            Some(verdict) => verdict,
+            Some(condition) => condition,
             None => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
         },
     ]
@@ -201,13 +202,13 @@ fn session_ready(
             (Some(_) | None, _) => {}
         }
     }
-    let trouble = match (input.blocker, input.labelled) {
-        (Some(wait), _) => Some(wait.error()),
-        (None, Some(LabelResult { outcome: Err(trouble), .. })) => Some(trouble),
+    let error = match (input.blocker, input.labelled) {
+        (Some(blocker), _) => Some(blocker.error()),
+        (None, Some(LabelResult { outcome: Err(error), .. })) => Some(error),
         (None, Some(LabelResult { outcome: Ok(_), .. }) | None) => None,
     };
-    match trouble {
-        Some(trouble) => say(false, trouble.reason, trouble.message.clone()),
+    match error {
+        Some(error) => say(false, error.reason, error.message.clone()),
         None => say(false, Reason::Progressing, "the session is being set up".into()),
     }
 }
@@ -274,27 +275,27 @@ fn settled(state: FileState) -> bool {
 
 fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> ConditionUpdate {
     let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), input.now);
-    let signs = Liveness::of(seen, new, input.observed);
+    let liveness = Liveness::of(seen, new, input.observed);
     let say = |reason, message: &str| ConditionUpdate::new(ConditionType::CheckedIn, false, reason, message);
     if desired.paused.is_some() {
         return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
     }
-    let waking = waking(desired, new.wake.as_ref(), &signs, now);
+    let decision = wake::decide(desired, new.wake.as_ref(), &liveness, now);
     // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
-    let unanswered = desired.heartbeat_interval.is_zero() && waking != WakeDecision::Rest;
-    if signs.fresh(desired, now) && !unanswered {
-        let message = if signs.silent(desired, now) {
+    let unanswered = desired.heartbeat_interval.is_zero() && decision != WakeDecision::Nothing;
+    if liveness.is_fresh(desired, now) && !unanswered {
+        let message = if liveness.is_silent(desired, now) {
             "a run of the agent goes on; its silence counts from the end of the run"
         } else {
             "the agent calls Muster's API as it should"
         };
         return ConditionUpdate::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
     }
-    match waking {
-        WakeDecision::Until(deadline) => {
+    match decision {
+        WakeDecision::AwaitCheckIn(deadline) => {
             say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
         }
-        WakeDecision::Again(at) => say(
+        WakeDecision::RetryAt(at) => say(
             Reason::DeadlineExceeded,
             &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
         ),
@@ -306,10 +307,10 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
             Reason::MaxWakeAttempts,
             "the agent was woken as often as spec.wake.maxAttempts allows and did not check in; look at its session on the gateway, and whether it can reach spec.apiUrl",
         ),
-        WakeDecision::Send { .. } | WakeDecision::Rest if seen.is_some() => {
+        WakeDecision::Send { .. } | WakeDecision::Nothing if seen.is_some() => {
             say(Reason::Stale, "the agent has not called for two heartbeat intervals")
         }
         WakeDecision::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
-        WakeDecision::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
+        WakeDecision::Nothing => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
     }
 }

@@ -67,9 +67,9 @@ pub enum Origin {
     /// Its id is derived from the Agent's own uid, so that nobody else can have it.
     Derived,
     /// Its id is derived from its Board or AgentGateway, so that an earlier lead or main agent may have it.
-    Inherited,
+    ParentDerived,
     /// The same, and an agent has been set up under this id before: this one, or an earlier lead or main agent.
-    Successor,
+    ParentReused,
     /// Its id was chosen by a person, so that somebody else may already use it.
     Chosen,
     /// The gateway had it before the Agent stood for it.
@@ -104,7 +104,7 @@ pub struct DesiredFile {
     /// Whether the agent's token stands in it.
     pub carries_token: bool,
     /// Whether its agent was there before Muster knew it, so that what is written once in a life was written.
-    pub had_a_life: bool,
+    pub existed_before: bool,
     /// What is to become of it.
     pub delivery: Delivery,
 }

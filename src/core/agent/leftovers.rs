@@ -4,7 +4,7 @@ use super::binding::Binding;
 use crate::openclaw::model::Leftovers;
 
 /// Most paths that are named in one message.
-const MOST_NAMED: usize = 3;
+const MAX_NAMED_PATHS: usize = 3;
 
 /// What was left although it was to go, where, and what to do; `None` when nothing was. The workspace comes first: a token may
 /// stand in it.
@@ -22,9 +22,9 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
         paths.push(workspace);
     }
     paths.sort_by_key(|path| !is_workspace(path, workspace));
-    let mut named: Vec<_> = paths.iter().take(MOST_NAMED).map(|path| (*path).to_owned()).collect();
-    if paths.len() > MOST_NAMED {
-        named.push(format!("{} more paths", paths.len() - MOST_NAMED));
+    let mut named: Vec<_> = paths.iter().take(MAX_NAMED_PATHS).map(|path| (*path).to_owned()).collect();
+    if paths.len() > MAX_NAMED_PATHS {
+        named.push(format!("{} more paths", paths.len() - MAX_NAMED_PATHS));
     }
     if left.sessions {
         named.push("its sessions".to_owned());

@@ -6,16 +6,16 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 
 use super::binding::{AgentIdentity, Binding};
-use super::blocked::{Blocker, id_taken, no_entry, registering, secret_conflict, too_large};
+use super::blocked::{Blocker, entry_blocker, id_taken, no_entry, secret_conflict, too_large};
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText};
 use super::files::{self, FileDecision, UnwantedFile};
-use super::label::{LabelDecision, labelling};
+use super::label::{self, LabelDecision};
 use super::liveness::Liveness;
 use super::observed::{Observed, OwnershipConflict, Registration};
 use super::session::{self, SessionChange};
 use super::token::rules as token;
 use super::token::rules::{TokenChange, TokenState};
-use super::wake::{self, WakeDecision, WakeMessage, perhaps_lost, waking};
+use super::wake::{self, WakeDecision, WakeMessage, possibly_lost};
 use crate::api::agent::{AgentStatus, FilePolicy, FileStatus};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
@@ -45,7 +45,7 @@ pub enum Step {
     /// Start the session anew, unless another session than that of this version is there already.
     ResetSession {
         /// The version of the session that is to end.
-        mark: String,
+        version: String,
     },
     /// Send the wake message.
     Wake(WakeMessage),
@@ -129,7 +129,7 @@ pub struct ClusterState<'a> {
 }
 
 /// What a rule goes by.
-struct Case<'a> {
+struct RuleInput<'a> {
     desired: &'a Desired,
     cluster: ClusterState<'a>,
     observed: &'a Observed,
@@ -141,7 +141,7 @@ struct Case<'a> {
 }
 
 /// A rule adds its Steps to the plan. `Break` ends the plan: the rules after it are for an agent that is further on.
-type Rule = fn(&Case<'_>, &mut Plan) -> ControlFlow<()>;
+type Rule = fn(&RuleInput<'_>, &mut Plan) -> ControlFlow<()>;
 
 /// The rules in their order, which is the safety argument of [`plan`]. The names are those of the functions.
 const RULES: &[(&str, Rule)] = &[
@@ -160,7 +160,7 @@ const RULES: &[(&str, Rule)] = &[
     ("reset_session", reset_session),
     ("refuse_long_files", refuse_long_files),
     ("label_session", label_session),
-    ("wake", send_wake),
+    ("send_wake", send_wake),
     ("record_ready_first", record_ready_first),
 ];
 
@@ -186,7 +186,7 @@ const RULES: &[(&str, Rule)] = &[
 /// 8. when all is as it should be there is no Step.
 #[must_use]
 pub fn plan(desired: &Desired, cluster: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let case = Case {
+    let input = RuleInput {
         desired,
         cluster,
         observed,
@@ -202,7 +202,7 @@ pub fn plan(desired: &Desired, cluster: ClusterState<'_>, observed: &Observed, n
     };
     let mut plan = Plan::default();
     for (_, rule) in RULES {
-        if rule(&case, &mut plan).is_break() {
+        if rule(&input, &mut plan).is_break() {
             break;
         }
     }
@@ -223,8 +223,8 @@ fn blocked(plan: &mut Plan, blocker: Blocker) -> ControlFlow<()> {
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
-fn release_earlier_binding(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match case.cluster.binding.filter(|bound| !bound.is_same_agent(&case.wanted)) {
+fn release_earlier_binding(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match input.cluster.binding.filter(|bound| !bound.is_same_agent(&input.wanted)) {
         Some(earlier) => {
             plan.steps.push(Step::Release(earlier.clone()));
             again(plan)
@@ -234,17 +234,17 @@ fn release_earlier_binding(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> 
 }
 
 /// An agent that somebody else made is left to them.
-fn leave_taken_id(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, .. } = case;
-    let others_can_have_it = || may_be_anothers(desired, case.cluster.status);
-    let error = match case.cluster.binding {
+fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, .. } = input;
+    let may_be_foreign = || may_be_foreign_agent(desired, input.cluster.status);
+    let error = match input.cluster.binding {
         // The same agent in another workspace: only its entry and its files change.
-        Some(bound) if *bound != case.wanted => return CONTINUE,
+        Some(bound) if *bound != input.wanted => return CONTINUE,
         Some(_) => {
-            (observed.conflict == Some(OwnershipConflict::Elsewhere) && others_can_have_it()).then(|| id_taken(desired))
+            (observed.conflict == Some(OwnershipConflict::Elsewhere) && may_be_foreign()).then(|| id_taken(desired))
         }
         None if observed.conflict == Some(OwnershipConflict::NoEntry) => Some(no_entry(desired)),
-        None => (observed.registration != Registration::Absent && others_can_have_it()).then(|| id_taken(desired)),
+        None => (observed.registration != Registration::Absent && may_be_foreign()).then(|| id_taken(desired)),
     };
     match error {
         Some(error) => blocked(plan, Blocker::Blocked(error)),
@@ -252,72 +252,72 @@ fn leave_taken_id(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
     }
 }
 
-fn bind(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if case.cluster.binding != Some(&case.wanted) {
-        plan.steps.push(Step::Bind(case.wanted.clone()));
+fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if input.cluster.binding != Some(&input.wanted) {
+        plan.steps.push(Step::Bind(input.wanted.clone()));
     }
     CONTINUE
 }
 
-fn leave_foreign_secret(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if *case.cluster.token == TokenState::Foreign {
-        return blocked(plan, Blocker::Blocked(secret_conflict(case.desired)));
+fn leave_foreign_secret(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if *input.cluster.token == TokenState::Foreign {
+        return blocked(plan, Blocker::Blocked(secret_conflict(input.desired)));
     }
     CONTINUE
 }
 
 /// The roster shows the id, and the config has no entry of it: nothing is written beside it.
-fn wait_for_an_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let absent = case.observed.registration == Registration::Absent;
-    if absent && case.observed.conflict == Some(OwnershipConflict::NoEntry) {
-        plan.steps.extend(case.token_change.map(Step::Token));
-        return blocked(plan, Blocker::Blocked(no_entry(case.desired)));
+fn wait_for_an_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let absent = input.observed.registration == Registration::Absent;
+    if absent && input.observed.conflict == Some(OwnershipConflict::NoEntry) {
+        plan.steps.extend(input.token_change.map(Step::Token));
+        return blocked(plan, Blocker::Blocked(no_entry(input.desired)));
     }
     CONTINUE
 }
 
-fn create_anew(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, .. } = case;
+fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, .. } = input;
     let absent = observed.registration == Registration::Absent && observed.settled;
-    if absent && used_before(desired, case.cluster.status) {
-        plan.steps.extend(case.token_change.map(Step::Token));
+    if absent && used_before(desired, input.cluster.status) {
+        plan.steps.extend(input.token_change.map(Step::Token));
         plan.steps.push(Step::Create(desired.identity.clone()));
         return again(plan);
     }
     CONTINUE
 }
 
-fn submit_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match case.observed.registration {
+fn submit_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match input.observed.registration {
         Registration::Absent | Registration::Outdated => {
-            plan.steps.push(Step::SubmitEntry(Box::new(case.desired.entry.clone())));
+            plan.steps.push(Step::SubmitEntry(Box::new(input.desired.entry.clone())));
         }
         Registration::Invisible | Registration::Current => {}
     }
     CONTINUE
 }
 
-fn change_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    plan.steps.extend(case.token_change.map(Step::Token));
+fn change_token(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.steps.extend(input.token_change.map(Step::Token));
     CONTINUE
 }
 
 /// A token that is in its Secret is recorded at once, whatever the entry waits for: the Secret may be mounted.
-fn wait_for_the_roster(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match (case.observed.registration, case.token_change) {
+fn wait_for_the_roster(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match (input.observed.registration, input.token_change) {
         (Registration::Current, _) => CONTINUE,
         (_, Some(_)) => again(plan),
-        (_, None) => blocked(plan, registering(case.observed)),
+        (_, None) => blocked(plan, entry_blocker(input.observed)),
     }
 }
 
-fn record_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let is_recorded = token::is_recorded(case.cluster.token, case.cluster.status.token.as_ref());
+fn record_token(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_recorded = token::is_recorded(input.cluster.token, input.cluster.status.token.as_ref());
     if plan.steps.is_empty() && is_recorded { CONTINUE } else { again(plan) }
 }
 
-fn write_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let writes = writes(case.desired, case.cluster.status, case.observed);
+fn write_files(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let writes = writes(input.desired, input.cluster.status, input.observed);
     if !writes.is_empty() {
         plan.steps.push(Step::WriteFiles(writes));
     }
@@ -327,51 +327,51 @@ fn write_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
 /// The requests that are done by writing files.
 const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
 
-fn fulfil_requests(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    plan.fulfils = BY_WRITING.into_iter().filter(|kind| case.desired.requests.due(*kind).is_some()).collect();
+fn fulfil_requests(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.fulfils = BY_WRITING.into_iter().filter(|kind| input.desired.requests.due(*kind).is_some()).collect();
     if plan.steps.is_empty() && plan.fulfils.is_empty() { CONTINUE } else { again(plan) }
 }
 
-fn reset_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let is_running = case.liveness.running_until(case.now).is_some();
-    match session::change(case.desired, case.cluster.status, is_running) {
+fn reset_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_running = input.liveness.running_until(input.now).is_some();
+    match session::change(input.desired, input.cluster.status, is_running) {
         SessionChange::Begin => plan.begins_reset = true,
-        SessionChange::Reset { mark } => {
+        SessionChange::Reset { version } => {
             plan.fulfils = [RequestKind::ResetSession].into();
-            plan.steps.push(Step::ResetSession { mark });
+            plan.steps.push(Step::ResetSession { version });
         }
-        SessionChange::Rest => return CONTINUE,
+        SessionChange::Nothing => return CONTINUE,
     }
     again(plan)
 }
 
-fn refuse_long_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match too_large(case.desired) {
+fn refuse_long_files(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match too_large(input.desired) {
         Some(error) => blocked(plan, Blocker::Blocked(error)),
         None => CONTINUE,
     }
 }
 
-fn label_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let record = case.cluster.status.session_label.as_ref();
-    match labelling(case.desired, record, case.observed, case.now) {
+fn label_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let record = input.cluster.status.session_label.as_ref();
+    match label::decide(input.desired, record, input.observed, input.now) {
         LabelDecision::Send(label) => plan.steps.push(Step::LabelSession { label }),
-        LabelDecision::Rest | LabelDecision::Later(_) => {}
+        LabelDecision::Nothing | LabelDecision::RetryAt(_) => {}
     }
     CONTINUE
 }
 
-fn send_wake(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, liveness, now, .. } = case;
+fn send_wake(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, liveness, now, .. } = input;
     // The run of the last wake may have ended just now.
-    let record = wake::status(desired, case.cluster.status.wake.as_ref(), Some(observed), None, *now);
+    let record = wake::status(desired, input.cluster.status.wake.as_ref(), Some(observed), None, *now);
     let is_running = liveness.running_until(*now).is_some();
-    let message = match waking(desired, record.as_ref(), liveness, *now) {
+    let message = match wake::decide(desired, record.as_ref(), liveness, *now) {
         WakeDecision::Send { attempt, key } => Some(WakeMessage::new(desired, attempt, key, false)),
-        WakeDecision::Until(_) | WakeDecision::Again(_) => perhaps_lost(record.as_ref(), observed)
+        WakeDecision::AwaitCheckIn(_) | WakeDecision::RetryAt(_) => possibly_lost(record.as_ref(), observed)
             .filter(|_| !is_running)
             .map(|(attempt, key)| WakeMessage::new(desired, attempt, key, true)),
-        WakeDecision::Rest | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
+        WakeDecision::Nothing | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
     };
     // What became of the label is looked at once more, unless a wake says more about the agent.
     plan.again = message.is_none() && !plan.steps.is_empty();
@@ -379,8 +379,8 @@ fn send_wake(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
     CONTINUE
 }
 
-fn record_ready_first(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if !plan.steps.is_empty() && !recorded_ready(case.desired, case.cluster.status) {
+fn record_ready_first(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if !plan.steps.is_empty() && !recorded_ready(input.desired, input.cluster.status) {
         plan.steps.clear();
         return again(plan);
     }
@@ -392,17 +392,17 @@ fn record_ready_first(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
 fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
-    let other_lives = match desired.origin {
-        Origin::Chosen | Origin::Adopted | Origin::Successor => true,
-        Origin::Derived | Origin::Inherited => false,
+    let is_reusable = match desired.origin {
+        Origin::Chosen | Origin::Adopted | Origin::ParentReused => true,
+        Origin::Derived | Origin::ParentDerived => false,
     };
-    other_lives || same && conditions::is_true(&status.conditions, ConditionType::Registered)
+    is_reusable || same && conditions::is_true(&status.conditions, ConditionType::Registered)
 }
 
 /// Whether an agent of this id may be somebody else's: this Agent has not set it up, and others can have the id.
-fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
+fn may_be_foreign_agent(desired: &Desired, status: &AgentStatus) -> bool {
     match desired.origin {
-        Origin::Chosen | Origin::Inherited | Origin::Successor => records(desired, status).is_empty(),
+        Origin::Chosen | Origin::ParentDerived | Origin::ParentReused => records(desired, status).is_empty(),
         Origin::Derived | Origin::Adopted => false,
     }
 }
@@ -418,19 +418,19 @@ fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<F
             Delivery::Write { policy, content, .. } | Delivery::Held { policy, content, .. } => (*policy, content),
             Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => return None,
         };
-        let is_the_agents = matches!(policy, FilePolicy::IfMissing | FilePolicy::Once) && !force.overwrite;
+        let is_agent_owned = matches!(policy, FilePolicy::IfMissing | FilePolicy::Once) && !force.overwrite;
         match decision {
             FileDecision::Write { expected } => Some(FileWrite {
                 name: file.name.clone(),
                 content: content.clone(),
                 expected,
-                only_if_missing: is_the_agents,
+                only_if_missing: is_agent_owned,
             }),
-            FileDecision::Rest(_) | FileDecision::Read => None,
+            FileDecision::Nothing(_) | FileDecision::Read => None,
         }
     };
     let emptied = files::unwanted(desired, records, &observed.files)
-        .filter(|(_, fate)| *fate == UnwantedFile::Emptied)
+        .filter(|(_, outcome)| *outcome == UnwantedFile::Emptied)
         .map(|(record, _)| FileWrite {
             name: record.name.clone(),
             content: RenderedText::of(String::new()),

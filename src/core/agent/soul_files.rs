@@ -55,22 +55,22 @@ pub fn files(
     match soul {
         RoleSoul::Off => Ok((without()?, None)),
         RoleSoul::NoMatch(role) => Ok((without()?, Some(status(role, SoulState::NoMatch)))),
-        RoleSoul::Unknown { role, pages } => match old.filter(|old| was_used(old, role, pages)) {
+        RoleSoul::Unknown { role, pages } => match old.filter(|old| is_from_directory(old, role, pages)) {
             None => Ok((without()?, Some(status(role, SoulState::Unavailable)))),
             Some(old) => {
                 let any = templates::SoulText { markdown: "soul".into(), source_url: "url".into() };
                 // A template that fails with this soul did not fail with the one that was written.
                 let with = render(&any).unwrap_or_default();
-                Ok((held(without()?, &with), Some(old.clone())))
+                Ok((hold_soul_files(without()?, &with), Some(old.clone())))
             }
         },
         RoleSoul::Found { role, source_url, markdown, sha256 } => {
-            let facts = templates::SoulText { markdown: markdown.clone(), source_url: source_url.clone() };
+            let soul_text = templates::SoulText { markdown: markdown.clone(), source_url: source_url.clone() };
             let status = |state| {
                 let (source_url, sha256) = (Some(source_url.clone()), Some(sha256.clone()));
                 Some(SoulStatus { role: role.clone(), state, source_url, sha256 })
             };
-            let with = render(&facts);
+            let with = render(&soul_text);
             if let Ok(files) = &with
                 && too_large(files).is_empty()
             {
@@ -86,7 +86,7 @@ pub fn files(
 }
 
 /// Whether the soul that was used last is one of this directory for this role.
-fn was_used(old: &SoulStatus, role: &str, pages: &Url) -> bool {
+fn is_from_directory(old: &SoulStatus, role: &str, pages: &Url) -> bool {
     let of_directory = old.source_url.as_deref().is_some_and(|url| url.starts_with(pages.as_str()));
     old.state == SoulState::Used && old.role == role && of_directory
 }
@@ -98,7 +98,7 @@ fn too_large(files: &[DesiredFile]) -> BTreeSet<&str> {
 
 /// The files, of which those that a soul makes different stay as they are on the gateway. One that holds the token does
 /// not: a token that is replaced has to reach the agent.
-fn held(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
+fn hold_soul_files(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
     let other = |file: &DesiredFile, sha256: &str| {
         with.iter().find(|with| with.name == file.name).is_some_and(|with| match &with.delivery {
             Delivery::Write { content, .. } => content.sha256 != sha256,
@@ -142,10 +142,10 @@ mod tests {
         let token = DesiredFile {
             name: "T.md".into(),
             carries_token: true,
-            had_a_life: false,
+            existed_before: false,
             delivery: write(&format!("token {}", soul.markdown)),
         };
-        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, had_a_life: false, delivery }, token]
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, existed_before: false, delivery }, token]
     }
 
     fn texts(files: &[DesiredFile]) -> Vec<String> {

@@ -15,12 +15,12 @@ use crate::core::error::ReconcileError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates {
     /// By file name.
-    pub given: BTreeMap<String, Given>,
+    pub given: BTreeMap<String, GivenTemplate>,
 }
 
 /// A template that replaces a built-in template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum GivenTemplate {
     /// It is text.
     Text {
         /// Where it stands, for error messages.
@@ -72,7 +72,7 @@ pub enum TemplateOrigin {
         config_map: ObjectKey,
     },
     /// A field that gives nothing.
-    Nothing {
+    Empty {
         /// The field.
         field: String,
     },
@@ -82,7 +82,7 @@ impl TemplateOrigin {
     fn config_map(&self) -> Option<&ObjectKey> {
         match self {
             Self::Key { config_map, .. } | Self::All { config_map, .. } => Some(config_map),
-            Self::Inline { .. } | Self::Nothing { .. } => None,
+            Self::Inline { .. } | Self::Empty { .. } => None,
         }
     }
 }
@@ -118,7 +118,7 @@ fn origin(namespace: &str, file: String, field: String, template: &TemplateSourc
         (None, Some(ConfigMapKeyRef { name, key })) => {
             TemplateOrigin::Key { file, field, config_map: ObjectKey::new(namespace, name), key: key.clone() }
         }
-        (None, None) => TemplateOrigin::Nothing { field },
+        (None, None) => TemplateOrigin::Empty { field },
     }
 }
 
@@ -140,11 +140,11 @@ pub fn collect(
     for origin in origins {
         match origin {
             TemplateOrigin::Inline { file, field, text } => {
-                let given = Given::Text { origin: format!("{field}.inline"), source: text.clone() };
+                let given = GivenTemplate::Text { origin: format!("{field}.inline"), source: text.clone() };
                 templates.given.entry(file.clone()).or_insert(given);
             }
             TemplateOrigin::Key { file, field, config_map, key } => {
-                let given = one(content(contents, config_map, field)?, config_map, key, field)?;
+                let given = template_of_key(content(contents, config_map, field)?, config_map, key, field)?;
                 templates.given.entry(file.clone()).or_insert(given);
             }
             TemplateOrigin::All { field, config_map } => {
@@ -154,10 +154,10 @@ pub fn collect(
                 }
                 for file in binary {
                     let error = in_binary_data(config_map, file, field);
-                    templates.given.entry(file.clone()).or_insert(Given::Binary(error));
+                    templates.given.entry(file.clone()).or_insert(GivenTemplate::Binary(error));
                 }
             }
-            TemplateOrigin::Nothing { field } => {
+            TemplateOrigin::Empty { field } => {
                 let message = format!("{field} gives neither inline nor configMapKeyRef");
                 return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
             }
@@ -166,10 +166,15 @@ pub fn collect(
     Ok(templates)
 }
 
-fn one(content: &ConfigMapContent, config_map: &ObjectKey, key: &str, field: &str) -> Result<Given, ReconcileError> {
+fn template_of_key(
+    content: &ConfigMapContent,
+    config_map: &ObjectKey,
+    key: &str,
+    field: &str,
+) -> Result<GivenTemplate, ReconcileError> {
     match content.data.get(key) {
         Some(source) => Ok(text(config_map, key, source)),
-        None if content.binary.contains(key) => Ok(Given::Binary(in_binary_data(config_map, key, field))),
+        None if content.binary.contains(key) => Ok(GivenTemplate::Binary(in_binary_data(config_map, key, field))),
         None => {
             let message =
                 format!("ConfigMap {config_map}, which {field} names, has no key {key:?}; add it or change that field");
@@ -178,8 +183,8 @@ fn one(content: &ConfigMapContent, config_map: &ObjectKey, key: &str, field: &st
     }
 }
 
-fn text(config_map: &ObjectKey, key: &str, source: &str) -> Given {
-    Given::Text { origin: format!("ConfigMap {config_map}, key {key}"), source: source.to_owned() }
+fn text(config_map: &ObjectKey, key: &str, source: &str) -> GivenTemplate {
+    GivenTemplate::Text { origin: format!("ConfigMap {config_map}, key {key}"), source: source.to_owned() }
 }
 
 fn content<'a>(
@@ -242,8 +247,8 @@ mod tests {
         ]);
         let templates = collect(&origins, &contents).unwrap();
         let source = |file: &str| match &templates.given[file] {
-            Given::Text { source, .. } => source.as_str(),
-            Given::Binary(_) => "binary",
+            GivenTemplate::Text { source, .. } => source.as_str(),
+            GivenTemplate::Binary(_) => "binary",
         };
         assert_eq!(["SOUL.md", "USER.md", "X.md"].map(source), ["own", "key", "all"]);
     }

@@ -12,18 +12,20 @@ use crate::api::agent::WakeStatus;
 use crate::backoff::doubled;
 use crate::openclaw::model::ChatMessage;
 
-/// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
+/// The shortest time between the deadline of a wake and the next wake. Each attempt doubles the time.
+const MIN_WAKE_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest time between the deadline of a wake and the next wake.
+const MAX_WAKE_BACKOFF: Duration = Duration::from_mins(10);
 
 /// What to do about waking an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WakeDecision {
     /// It has been heard of since, or is not to be woken.
-    Rest,
+    Nothing,
     /// It was woken and has until then.
-    Until(Timestamp),
+    AwaitCheckIn(Timestamp),
     /// It did not check in by its deadline, and is woken again then.
-    Again(Timestamp),
+    RetryAt(Timestamp),
     /// It is woken now.
     Send {
         /// The number of this attempt, from 1.
@@ -45,29 +47,29 @@ pub enum WakeDecision {
 /// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
 /// status alone, so that a wake which was sent and not recorded is sent again under the same key.
 #[must_use]
-pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
-    let due = due(desired, record, signs, now);
-    let Some(until) = signs.running_until(now) else { return due };
+pub fn decide(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
+    let due = due(desired, record, liveness, now);
+    let Some(until) = liveness.running_until(now) else { return due };
     // The run of the last wake may be the one that goes on, and may end with a check-in.
-    let hopes = record.is_some_and(|record| record.answered_at.is_none());
+    let is_unanswered = record.is_some_and(|record| record.answered_at.is_none());
     match due {
-        WakeDecision::Send { .. } | WakeDecision::Again(_) => WakeDecision::Busy(until),
-        WakeDecision::Exhausted if hopes => WakeDecision::Busy(until),
-        WakeDecision::Exhausted | WakeDecision::Rest | WakeDecision::Until(_) | WakeDecision::Busy(_) => due,
+        WakeDecision::Send { .. } | WakeDecision::RetryAt(_) => WakeDecision::Busy(until),
+        WakeDecision::Exhausted if is_unanswered => WakeDecision::Busy(until),
+        WakeDecision::Exhausted | WakeDecision::Nothing | WakeDecision::AwaitCheckIn(_) | WakeDecision::Busy(_) => due,
     }
 }
 
 /// What to do about waking an agent that does not run.
-fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
-    let Some(wake) = desired.wake else { return WakeDecision::Rest };
+fn due(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
+    let Some(wake) = desired.wake else { return WakeDecision::Nothing };
     let current = record.filter(|r| r.generation == desired.generation);
     let Some(current) = current else {
         return send(desired, 1, None);
     };
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
-    let answered = signs.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
+    let answered = liveness.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
     if answered {
-        return if signs.fresh(desired, now) { WakeDecision::Rest } else { send(desired, 1, sent) };
+        return if liveness.is_fresh(desired, now) { WakeDecision::Nothing } else { send(desired, 1, sent) };
     }
     unanswered(desired, wake, current, now)
 }
@@ -75,21 +77,21 @@ fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Ti
 fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> WakeDecision {
     let deadline = current.deadline.as_ref().map_or(now, |t| t.0);
     if now < deadline {
-        return WakeDecision::Until(deadline);
+        return WakeDecision::AwaitCheckIn(deadline);
     }
     if current.attempts >= wake.max_attempts {
         return WakeDecision::Exhausted;
     }
-    let again = deadline.saturating_add(pause(current.attempts)).unwrap_or(Timestamp::MAX);
+    let again = deadline.saturating_add(backoff(current.attempts)).unwrap_or(Timestamp::MAX);
     if now < again {
-        return WakeDecision::Again(again);
+        return WakeDecision::RetryAt(again);
     }
     send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
 }
 
 /// The wait after the deadline of the `attempt`-th wake.
-fn pause(attempt: i32) -> Duration {
-    doubled(PAUSE.0, PAUSE.1, u32::try_from(attempt).unwrap_or(0))
+fn backoff(attempt: i32) -> Duration {
+    doubled(MIN_WAKE_BACKOFF, MAX_WAKE_BACKOFF, u32::try_from(attempt).unwrap_or(0))
 }
 
 /// A wake after the one that was sent at `before`, as the status records it.
@@ -102,7 +104,7 @@ fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> WakeDecis
 /// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
 /// have lost it when it stopped (GATEWAY section 3). Its attempt and its key.
 #[must_use]
-pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
+pub fn possibly_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
     let record = record.filter(|r| r.answered_at.is_none())?;
     let key = record.key.clone().filter(|key| !observed.activity.ended.contains(key))?;
     let before = record.last_sent_at.as_ref()?.0 < observed.connected_at?;

@@ -70,7 +70,7 @@ fn listed(agent: Unmanaged) -> UnmanagedAgent {
 }
 
 /// The agents that a gateway has and no Agent resource declares, by id.
-pub fn undeclared<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
+pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
     let agents = objects.agents();
     let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
     let here = bindings.filter(|binding| is_same_gateway(objects, &binding.gateway, gateway));

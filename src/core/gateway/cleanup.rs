@@ -24,15 +24,15 @@ pub struct GoneGateway {
 impl GoneGateway {
     /// One that was last seen so.
     #[must_use]
-    pub fn seen(gateway: &AgentGateway) -> Self {
+    pub fn from_resource(gateway: &AgentGateway) -> Self {
         let secrets = gateway.device_secrets();
-        Self { secrets, ..Self::known(&gateway.metadata) }
+        Self { secrets, ..Self::from_metadata(&gateway.metadata) }
     }
 
     /// One of which only the metadata could be read.
     #[must_use]
-    pub fn known(meta: &ObjectMeta) -> Self {
-        Self { uid: meta.uid.clone(), ..Self::named(ObjectKey::of(meta)) }
+    pub fn from_metadata(meta: &ObjectMeta) -> Self {
+        Self { uid: meta.uid.clone(), ..Self::from_key(ObjectKey::of(meta)) }
     }
 
     /// Whether both are about one object: one key and one uid.
@@ -42,7 +42,7 @@ impl GoneGateway {
     }
 
     /// One of which only the name is known: its device Secret has the name that it has without `spec.device.secretName`.
-    fn named(key: ObjectKey) -> Self {
+    fn from_key(key: ObjectKey) -> Self {
         let secrets = [AgentGateway::default_device_secret(&key.name)].into();
         Self { key, uid: None, secrets }
     }
@@ -59,5 +59,5 @@ pub fn missing<O: Objects>(objects: &O) -> Vec<GoneGateway> {
     keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
     let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
     keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
-    keys.into_iter().map(GoneGateway::named).collect()
+    keys.into_iter().map(GoneGateway::from_key).collect()
 }

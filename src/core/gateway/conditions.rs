@@ -15,14 +15,14 @@ use crate::openclaw::model::{
 };
 
 /// The conditions that Ready is made of, in the order in which a flaw is told.
-const PARTS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
+const READY_CONDITIONS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
 
 /// Those of a gateway of which a reference or a field does not hold.
-pub(crate) fn troubled(trouble: &ReconcileError) -> Vec<ConditionUpdate> {
-    let ready = ConditionUpdate::new(C::Ready, false, trouble.reason, trouble.message.clone());
-    match trouble.reason {
+pub(crate) fn from_error(error: &ReconcileError) -> Vec<ConditionUpdate> {
+    let ready = ConditionUpdate::new(C::Ready, false, error.reason, error.message.clone());
+    match error.reason {
         Reason::SecretNotFound | Reason::SecretInvalid => {
-            vec![ConditionUpdate::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
+            vec![ConditionUpdate::new(C::Authenticated, false, error.reason, error.message.clone()), ready]
         }
         _ => vec![ready],
     }
@@ -32,29 +32,30 @@ pub(crate) fn troubled(trouble: &ReconcileError) -> Vec<ConditionUpdate> {
 pub(crate) fn suspended() -> Vec<ConditionUpdate> {
     let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
     let unknown = |kind| ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::Suspended, message);
-    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
-    verdicts.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
-    verdicts.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
-    verdicts
+    let mut conditions: Vec<_> =
+        READY_CONDITIONS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
+    conditions.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
+    conditions.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
+    conditions
 }
 
 /// What was seen of a gateway by its connection.
 #[derive(Debug)]
 pub struct ObservedConnection {
     /// The connection's state.
-    pub link: ConnectionState,
+    pub state: ConnectionState,
     /// What the gateway has, when that was read.
     pub inventory: Option<Arc<Inventory>>,
     /// Why that cannot be read, while it fails time and again.
-    pub unread: Option<Arc<ReadFailure>>,
+    pub read_failure: Option<Arc<ReadFailure>>,
     /// The config writes.
     pub writes: Arc<ConfigWrites>,
     /// Muster's device id, when that was read.
     pub device_id: Option<String>,
     /// Agents in the middle of whose removal it may have been killed.
-    pub cut_off: Vec<String>,
+    pub interrupted_removals: Vec<String>,
     /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
-    pub shared: Option<SharedHeartbeatPlan>,
+    pub shared_heartbeats: Option<SharedHeartbeatPlan>,
 }
 
 /// Where a gateway is, and whether its certificate is taken as it is.
@@ -86,73 +87,76 @@ impl Address<'_> {
 
 /// How far roster and config are read.
 #[derive(Clone, Copy)]
-enum Read<'a> {
+enum InventoryRead<'a> {
     UnderWay,
     Failed(&'a ReadFailure),
     Done(&'a Inventory),
 }
 
 impl ObservedConnection {
-    fn read(&self) -> Read<'_> {
-        match (&self.unread, &self.inventory) {
-            (Some(unread), _) => Read::Failed(unread),
-            (None, Some(inventory)) => Read::Done(inventory),
-            (None, None) => Read::UnderWay,
+    fn read(&self) -> InventoryRead<'_> {
+        match (&self.read_failure, &self.inventory) {
+            (Some(failure), _) => InventoryRead::Failed(failure),
+            (None, Some(inventory)) => InventoryRead::Done(inventory),
+            (None, None) => InventoryRead::UnderWay,
         }
     }
 }
 
 /// Those that follow from a gateway's connection.
-pub(crate) fn verdicts(
+pub(crate) fn from_connection(
     gateway: &AgentGateway,
     pairing: Option<&Pairing>,
     seen: &ObservedConnection,
 ) -> Vec<ConditionUpdate> {
     let address = Address { url: &gateway.spec.url, unchecked: is_unchecked(gateway) };
     let url = address.url;
-    let mut verdicts = match &seen.link {
+    let mut conditions = match &seen.state {
         ConnectionState::Up(hello) => up(address, hello, seen.read()),
-        ConnectionState::Connecting => unknown_but(ConditionUpdate::new(
+        ConnectionState::Connecting => others_unknown(ConditionUpdate::new(
             C::Reachable,
             ConditionStatus::Unknown,
             Reason::Connecting,
             format!("connecting to {url}"),
         )),
         ConnectionState::Down { error, .. } => {
-            unknown_but(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
+            others_unknown(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
         }
         ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
-    verdicts.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
-    verdicts.push(config_synced(&seen.link, &seen.writes));
-    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::verdict));
+    conditions.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    conditions.push(config_synced(&seen.state, &seen.writes));
+    conditions
+        .push(seen.shared_heartbeats.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::condition));
     // What is known to be wrong explains what is not known.
-    let with = |status| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.status == status));
+    let with = |status| {
+        READY_CONDITIONS.iter().find_map(|kind| conditions.iter().find(|v| v.kind == *kind && v.status == status))
+    };
     let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown));
     let ready = match flaw {
         Some(flaw) => ConditionUpdate::new(C::Ready, false, flaw.reason, flaw.message.clone()),
         None => ConditionUpdate::new(C::Ready, true, Reason::Connected, address.connected()),
     };
-    verdicts.push(ready);
-    advise(&mut verdicts, &seen.cut_off);
-    verdicts
+    conditions.push(ready);
+    append_advice(&mut conditions, &seen.interrupted_removals);
+    conditions
 }
 
-fn settled(read: Read<'_>) -> ConditionUpdate {
+fn settled(read: InventoryRead<'_>) -> ConditionUpdate {
     match read {
-        Read::UnderWay => ConditionUpdate::new(
+        InventoryRead::UnderWay => ConditionUpdate::new(
             C::Settled,
             ConditionStatus::Unknown,
             Reason::Connecting,
             "the gateway's roster is being read",
         ),
-        Read::Failed(unread) => {
-            ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(unread))
+        InventoryRead::Failed(failure) => {
+            ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(failure))
         }
-        Read::Done(inventory) if inventory.settled => {
+        InventoryRead::Done(inventory) if inventory.settled => {
             ConditionUpdate::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
         }
-        Read::Done(_) => ConditionUpdate::new(
+        InventoryRead::Done(_) => ConditionUpdate::new(
             C::Settled,
             false,
             Reason::NotSettled,
@@ -161,30 +165,30 @@ fn settled(read: Read<'_>) -> ConditionUpdate {
     }
 }
 
-fn unreadable(unread: &ReadFailure) -> String {
-    format!("the gateway's config and roster cannot be read: {} ({})", unread.message, unread.code)
+fn unreadable(failure: &ReadFailure) -> String {
+    format!("the gateway's config and roster cannot be read: {} ({})", failure.message, failure.code)
 }
 
 /// Whether Muster can work with the gateway: one that answers what it is asked with an error that does not pass is none
 /// that it can work with.
-fn compatible(hello: &Hello, read: Read<'_>) -> ConditionUpdate {
+fn compatible(hello: &Hello, read: InventoryRead<'_>) -> ConditionUpdate {
     match read {
-        Read::Failed(unread) if !unread.transient => {
+        InventoryRead::Failed(failure) if !failure.transient => {
             let message = format!(
                 "OpenClaw {}: {}; use a gateway version that Muster works with",
                 hello.server_version,
-                unreadable(unread)
+                unreadable(failure)
             );
             ConditionUpdate::new(C::Compatible, false, Reason::RosterUnreadable, message)
         }
-        Read::UnderWay | Read::Failed(_) | Read::Done(_) => {
+        InventoryRead::UnderWay | InventoryRead::Failed(_) | InventoryRead::Done(_) => {
             let message = format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol);
             ConditionUpdate::new(C::Compatible, true, Reason::Connected, message)
         }
     }
 }
 
-fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdate> {
+fn up(address: Address<'_>, hello: &Hello, read: InventoryRead<'_>) -> Vec<ConditionUpdate> {
     let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
     let granted = match hello.credential {
         Credential::Shared => format!("the gateway granted {}", scopes.join(", ")),
@@ -207,23 +211,23 @@ fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdat
 }
 
 /// Says beside that the gateway cannot be reached what helps, where it may have been killed in the middle of a removal.
-fn advise(verdicts: &mut [ConditionUpdate], cut_off: &[String]) {
-    let Some(advice) = advice(cut_off) else { return };
-    for verdict in verdicts.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
-        verdict.message = format!("{}; {advice}", verdict.message);
+fn append_advice(conditions: &mut [ConditionUpdate], interrupted_removals: &[String]) {
+    let Some(advice) = advice(interrupted_removals) else { return };
+    for condition in conditions.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
+        condition.message = format!("{}; {advice}", condition.message);
     }
 }
 
-/// One part is known, the others are not.
-fn unknown_but(known: ConditionUpdate) -> Vec<ConditionUpdate> {
-    let rest = PARTS.into_iter().filter(|part| *part != known.kind);
-    let mut verdicts: Vec<_> = rest
+/// One kind is known, the others are not.
+fn others_unknown(known: ConditionUpdate) -> Vec<ConditionUpdate> {
+    let rest = READY_CONDITIONS.into_iter().filter(|kind| *kind != known.kind);
+    let mut conditions: Vec<_> = rest
         .map(|kind| {
             ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::NotConnected, "not known without a connection")
         })
         .collect();
-    verdicts.push(known);
-    verdicts
+    conditions.push(known);
+    conditions
 }
 
 fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<ConditionUpdate> {
@@ -277,19 +281,19 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
         }
         RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
     };
-    let mut verdicts = unknown_but(ConditionUpdate::new(
+    let mut conditions = others_unknown(ConditionUpdate::new(
         kind,
         false,
         reason,
         format!("the gateway refused the connection: {said}; {advice}"),
     ));
-    verdicts.retain(|v| v.kind != C::Reachable);
-    verdicts.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
-    verdicts
+    conditions.retain(|v| v.kind != C::Reachable);
+    conditions.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    conditions
 }
 
-fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
-    if !matches!(link, ConnectionState::Up(_)) {
+fn config_synced(state: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
+    if !matches!(state, ConnectionState::Up(_)) {
         return ConditionUpdate::new(
             C::ConfigSynced,
             ConditionStatus::Unknown,
@@ -333,9 +337,9 @@ fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpda
 mod tests {
     use super::*;
 
-    fn told(kind: RefusalKind, of: C) -> ConditionUpdate {
+    fn refused_condition(kind: RefusalKind, of: C) -> ConditionUpdate {
         let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
-        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|verdict| verdict.kind == of).unwrap()
+        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|condition| condition.kind == of).unwrap()
     }
 
     #[test]
@@ -349,19 +353,21 @@ mod tests {
 
     #[test]
     fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
-        let verdict =
-            told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
-        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::ScopesMissing));
-        for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
-            assert!(verdict.message.contains(part), "{}", verdict.message);
+        let condition = refused_condition(
+            RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() },
+            C::Authenticated,
+        );
+        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::ScopesMissing));
+        for words in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
+            assert!(condition.message.contains(words), "{}", condition.message);
         }
     }
 
     #[test]
     fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
-        let verdict = told(RefusalKind::DeviceRejected, C::Paired);
-        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::DeviceRejected));
-        assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
-        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
+        let condition = refused_condition(RefusalKind::DeviceRejected, C::Paired);
+        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::DeviceRejected));
+        assert!(condition.message.contains("spec.device.secretName"), "{}", condition.message);
+        assert_eq!(refused_condition(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
     }
 }

@@ -8,7 +8,7 @@ use crate::core::event::Event;
 /// The events that follow from a change of the status.
 #[must_use]
 pub fn of_change(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Vec<Event> {
-    ready_changed(old, new).into_iter().chain(shared_heartbeats::stopped(old, new)).collect()
+    ready_changed(old, new).into_iter().chain(shared_heartbeats::stopped_event(old, new)).collect()
 }
 
 /// Ready changed its status, or its reason while it is not true.

@@ -17,7 +17,7 @@ use crate::core::objects::Objects;
 use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MOST_KEPT};
 
 /// Most agents that one message names.
-const MOST_NAMED: usize = 10;
+const MAX_NAMED_AGENTS: usize = 10;
 
 /// What Muster has at a gateway, and what follows for the agents of others.
 #[derive(Clone, Debug, Default)]
@@ -35,9 +35,9 @@ fn recorded(gateway: &AgentGateway) -> BTreeSet<String> {
 /// What Muster has at a gateway, by whatever AgentGateways of its URL, and what it may do there for others.
 pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) -> HeartbeatClaims {
     let mut claims =
-        HeartbeatClaims { keep: keeps(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
+        HeartbeatClaims { keep: keeps_shared(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
     for other in siblings(objects, key) {
-        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps(&other);
+        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps_shared(&other);
         claims.recorded.extend(recorded(&other));
     }
     for agent in objects.agents() {
@@ -58,7 +58,7 @@ fn siblings<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<AgentGateway>> 
     gateways
 }
 
-fn keeps(gateway: &AgentGateway) -> bool {
+fn keeps_shared(gateway: &AgentGateway) -> bool {
     let policy = gateway.spec.config_policy.as_ref().map(|policy| policy.shared_heartbeats).unwrap_or_default();
     match policy {
         SharedHeartbeats::Keep => true,
@@ -68,7 +68,7 @@ fn keeps(gateway: &AgentGateway) -> bool {
 
 impl SharedHeartbeatPlan {
     /// Looks at what a gateway has.
-    pub fn look(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
+    pub fn new(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
         let plan = inventory.heartbeats.plan(&claims, &BTreeSet::new());
         Self { claims, plan }
     }
@@ -85,7 +85,7 @@ impl SharedHeartbeatPlan {
     }
 
     /// What the condition says.
-    pub fn verdict(&self) -> ConditionUpdate {
+    pub fn condition(&self) -> ConditionUpdate {
         let stopped: Vec<_> = self.plan.stopped.iter().map(String::as_str).collect();
         if stopped.is_empty() {
             let message =
@@ -119,15 +119,15 @@ pub fn unknown() -> ConditionUpdate {
 }
 
 fn named(ids: &[&str]) -> String {
-    let shown = ids.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    match ids.len().saturating_sub(MOST_NAMED) {
+    let shown = ids.iter().take(MAX_NAMED_AGENTS).copied().collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(MAX_NAMED_AGENTS) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
 }
 
 /// What is worth an event: agents of others lost their heartbeats.
-pub fn stopped(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
+pub fn stopped_event(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
     let is_stopped = |status: &AgentGatewayStatus| {
         find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
     };
@@ -147,7 +147,12 @@ pub enum RecordedBlocks {
 
 /// What becomes of the blocks that an AgentGateway recorded, while it is being deleted and no agent is bound to it. It does
 /// not wait for longer than its `cleanupTimeout`.
-pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, now: Timestamp) -> RecordedBlocks {
+pub fn recorded_blocks<O: Objects>(
+    objects: &O,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+    now: Timestamp,
+) -> RecordedBlocks {
     let recorded = recorded(gateway);
     if recorded.is_empty() {
         return RecordedBlocks::Done;
@@ -174,6 +179,6 @@ pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, 
 }
 
 /// The event of an AgentGateway that is gone, whose blocks stay.
-pub fn left_behind(message: String) -> Event {
+pub fn leftover_event(message: String) -> Event {
     Event { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
 }

@@ -23,21 +23,22 @@ pub enum TokenAcceptance {
 /// `confirmed` is the SHA-256 that the agent was last seen to use for the first time. From then on the previous token is
 /// refused, whether or not the status says so yet.
 #[must_use]
-pub fn standing(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> TokenAcceptance {
-    let used = token.confirmed_at.is_some() || confirmed.is_some_and(|confirmed| same(confirmed, &token.sha256));
-    if same(&token.sha256, sha256) {
+pub fn evaluate(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> TokenAcceptance {
+    let used =
+        token.confirmed_at.is_some() || confirmed.is_some_and(|confirmed| constant_time_eq(confirmed, &token.sha256));
+    if constant_time_eq(&token.sha256, sha256) {
         return TokenAcceptance::Current { first: !used };
     }
     let in_time = |p: &&PreviousToken| p.valid_until.as_ref().is_none_or(|until| now < until.0);
     match token.previous.as_ref().filter(in_time) {
-        Some(previous) if !used && same(&previous.sha256, sha256) => TokenAcceptance::Previous,
+        Some(previous) if !used && constant_time_eq(&previous.sha256, sha256) => TokenAcceptance::Previous,
         Some(_) | None => TokenAcceptance::Refused,
     }
 }
 
 /// Whether two hashes are the same, in a time that does not tell where they differ.
 #[must_use]
-pub fn same(a: &str, b: &str) -> bool {
+pub fn constant_time_eq(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |different, (x, y)| different | (x ^ y)) == 0
 }
 
@@ -59,30 +60,30 @@ mod tests {
     #[test]
     fn the_previous_token_works_until_its_time() {
         let token = rotating(Some(10));
-        assert_eq!(standing(&token, None, "old", at(9)), TokenAcceptance::Previous);
-        assert_eq!(standing(&token, None, "old", at(10)), TokenAcceptance::Refused);
-        assert_eq!(standing(&rotating(None), None, "old", at(10)), TokenAcceptance::Previous);
+        assert_eq!(evaluate(&token, None, "old", at(9)), TokenAcceptance::Previous);
+        assert_eq!(evaluate(&token, None, "old", at(10)), TokenAcceptance::Refused);
+        assert_eq!(evaluate(&rotating(None), None, "old", at(10)), TokenAcceptance::Previous);
     }
 
     #[test]
     fn the_previous_token_is_refused_once_the_new_one_was_used() {
         let token = rotating(None);
-        assert_eq!(standing(&token, None, "new", at(0)), TokenAcceptance::Current { first: true });
-        assert_eq!(standing(&token, Some("new"), "new", at(0)), TokenAcceptance::Current { first: false });
-        assert_eq!(standing(&token, Some("new"), "old", at(0)), TokenAcceptance::Refused);
+        assert_eq!(evaluate(&token, None, "new", at(0)), TokenAcceptance::Current { first: true });
+        assert_eq!(evaluate(&token, Some("new"), "new", at(0)), TokenAcceptance::Current { first: false });
+        assert_eq!(evaluate(&token, Some("new"), "old", at(0)), TokenAcceptance::Refused);
         assert_eq!(
-            standing(&token, Some("old"), "old", at(0)),
+            evaluate(&token, Some("old"), "old", at(0)),
             TokenAcceptance::Previous,
             "what was used before says nothing"
         );
         let recorded = TokenStatus { confirmed_at: Some(Time(at(0))), ..token };
-        assert_eq!(standing(&recorded, None, "old", at(0)), TokenAcceptance::Refused);
-        assert_eq!(standing(&recorded, None, "other", at(0)), TokenAcceptance::Refused);
+        assert_eq!(evaluate(&recorded, None, "old", at(0)), TokenAcceptance::Refused);
+        assert_eq!(evaluate(&recorded, None, "other", at(0)), TokenAcceptance::Refused);
     }
 
     #[test]
     fn hashes_are_the_same_only_as_a_whole() {
-        assert!(same("abc", "abc"));
-        assert!(!same("abc", "abd") && !same("abc", "ab") && !same("", "a"));
+        assert!(constant_time_eq("abc", "abc"));
+        assert!(!constant_time_eq("abc", "abd") && !constant_time_eq("abc", "ab") && !constant_time_eq("", "a"));
     }
 }

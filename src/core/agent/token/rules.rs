@@ -21,12 +21,12 @@ pub enum TokenState {
     /// The token in it is not the one that Muster put there.
     Tampered,
     /// It holds a token that Muster put there.
-    Held(Held),
+    Issued(IssuedToken),
 }
 
 /// A token Secret that holds a token of Muster's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct IssuedToken {
     /// SHA-256 of the token.
     pub sha256: String,
     /// SHA-256 of the token before it, while that is kept.
@@ -51,14 +51,14 @@ pub enum TokenChange {
 }
 
 /// What a rule goes by.
-struct Case<'a> {
+struct RuleInput<'a> {
     desired: &'a Desired,
     state: &'a TokenState,
     status: Option<&'a TokenStatus>,
     now: Timestamp,
 }
 
-type Rule = fn(&Case<'_>) -> Option<TokenChange>;
+type Rule = fn(&RuleInput<'_>) -> Option<TokenChange>;
 
 /// The first rule that applies decides.
 const CHAIN: &[Rule] = &[missing, tampered, outdated, requested, expired, retired];
@@ -71,53 +71,53 @@ pub fn change(
     status: Option<&TokenStatus>,
     now: Timestamp,
 ) -> Option<TokenChange> {
-    let case = Case { desired, state, status, now };
-    CHAIN.iter().find_map(|rule| rule(&case))
+    let input = RuleInput { desired, state, status, now };
+    CHAIN.iter().find_map(|rule| rule(&input))
 }
 
-impl<'a> Case<'a> {
-    fn held(&self) -> Option<&'a Held> {
+impl<'a> RuleInput<'a> {
+    fn issued(&self) -> Option<&'a IssuedToken> {
         match self.state {
-            TokenState::Held(held) => Some(held),
+            TokenState::Issued(issued) => Some(issued),
             TokenState::Missing | TokenState::Foreign | TokenState::Tampered => None,
         }
     }
 
     /// The Secret's token, once the status knows it, and when no rotation is under way.
-    fn at_rest(&self) -> Option<(&'a Held, &'a TokenStatus)> {
+    fn at_rest(&self) -> Option<(&'a IssuedToken, &'a TokenStatus)> {
         let status = self.status?;
-        let held = self.held().filter(|held| held.sha256 == status.sha256)?;
-        status.previous.is_none().then_some((held, status))
+        let issued = self.issued().filter(|issued| issued.sha256 == status.sha256)?;
+        status.previous.is_none().then_some((issued, status))
     }
 }
 
-fn missing(case: &Case<'_>) -> Option<TokenChange> {
-    (*case.state == TokenState::Missing).then_some(TokenChange::Issue)
+fn missing(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (*input.state == TokenState::Missing).then_some(TokenChange::Issue)
 }
 
-fn tampered(case: &Case<'_>) -> Option<TokenChange> {
-    (*case.state == TokenState::Tampered).then_some(TokenChange::Issue)
+fn tampered(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (*input.state == TokenState::Tampered).then_some(TokenChange::Issue)
 }
 
-fn outdated(case: &Case<'_>) -> Option<TokenChange> {
-    (!case.held()?.is_current).then_some(TokenChange::Repair)
+fn outdated(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (!input.issued()?.is_current).then_some(TokenChange::Repair)
 }
 
 /// One rotation is ended before the next is begun: an agent that has not heard of the last one would be locked out.
-fn requested(case: &Case<'_>) -> Option<TokenChange> {
-    let (held, _) = case.at_rest()?;
-    let asked = case.desired.requests.due(RequestKind::Rotate)?;
-    (held.issued_for < Some(asked)).then_some(TokenChange::Rotate)
+fn requested(input: &RuleInput<'_>) -> Option<TokenChange> {
+    let (issued, _) = input.at_rest()?;
+    let asked = input.desired.requests.due(RequestKind::Rotate)?;
+    (issued.issued_for < Some(asked)).then_some(TokenChange::Rotate)
 }
 
-fn expired(case: &Case<'_>) -> Option<TokenChange> {
-    case.at_rest()?;
-    (expires(case.desired, case.status)? <= case.now).then_some(TokenChange::Rotate)
+fn expired(input: &RuleInput<'_>) -> Option<TokenChange> {
+    input.at_rest()?;
+    (expires(input.desired, input.status)? <= input.now).then_some(TokenChange::Rotate)
 }
 
-fn retired(case: &Case<'_>) -> Option<TokenChange> {
-    let (held, _) = case.at_rest()?;
-    held.previous.is_some().then_some(TokenChange::Retire)
+fn retired(input: &RuleInput<'_>) -> Option<TokenChange> {
+    let (issued, _) = input.at_rest()?;
+    issued.previous.is_some().then_some(TokenChange::Retire)
 }
 
 /// When the token is to be replaced for its age.
@@ -137,7 +137,7 @@ pub fn due(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp>
 #[must_use]
 pub fn is_recorded(state: &TokenState, status: Option<&TokenStatus>) -> bool {
     match state {
-        TokenState::Held(held) => status.is_some_and(|s| s.sha256 == held.sha256),
+        TokenState::Issued(issued) => status.is_some_and(|s| s.sha256 == issued.sha256),
         TokenState::Missing | TokenState::Foreign | TokenState::Tampered => false,
     }
 }
@@ -175,19 +175,19 @@ impl TokenStatusInput<'_> {
         let old = self.old.cloned().unwrap_or_default();
         match self.state {
             // Another Secret is named; until the new one holds a token the agent has no other.
-            TokenState::Missing if self.moved(desired) => self.old.cloned(),
+            TokenState::Missing if self.names_other_secret(desired) => self.old.cloned(),
             TokenState::Foreign | TokenState::Missing | TokenState::Tampered => {
                 self.old.map(|old| TokenStatus { secret_name, ..revoked(old) })
             }
-            TokenState::Held(held) if held.sha256 == old.sha256 => {
-                Some(self.aged(TokenStatus { secret_name, ..old }, desired))
+            TokenState::Issued(issued) if issued.sha256 == old.sha256 => {
+                Some(self.updated(TokenStatus { secret_name, ..old }, desired))
             }
-            TokenState::Held(held) => {
-                let moved = self.moved(desired).then(|| old.sha256.clone());
-                let previous = held.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
+            TokenState::Issued(issued) => {
+                let moved = self.names_other_secret(desired).then(|| old.sha256.clone());
+                let previous = issued.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
                 Some(TokenStatus {
                     secret_name,
-                    sha256: held.sha256.clone(),
+                    sha256: issued.sha256.clone(),
                     revision: old.revision + 1,
                     issued_at: Some(Time(self.now)),
                     confirmed_at: None,
@@ -198,12 +198,12 @@ impl TokenStatusInput<'_> {
     }
 
     /// Whether the spec names another Secret than that of a token which works.
-    fn moved(&self, desired: &Desired) -> bool {
+    fn names_other_secret(&self, desired: &Desired) -> bool {
         self.old.is_some_and(|old| old.secret_name != desired.token_secret && !old.sha256.is_empty())
     }
 
     /// A token that the status knew before: confirmed, delivered, and in time without the one before it.
-    fn aged(&self, mut token: TokenStatus, desired: &Desired) -> TokenStatus {
+    fn updated(&self, mut token: TokenStatus, desired: &Desired) -> TokenStatus {
         if token.confirmed_at.is_none()
             && let Some((_, at)) = self.confirmed.filter(|(sha256, _)| *sha256 == token.sha256)
         {

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::rules::{Held, TokenChange, TokenState};
+use super::rules::{IssuedToken, TokenChange, TokenState};
 use crate::api::agent::Agent;
 use crate::api::keys;
 use crate::core::ownership::{self, Owner};
@@ -52,18 +52,18 @@ impl Token {
     #[must_use]
     pub fn read(secret: Secret, owner: Owner, agent: &Agent, api_url: &str) -> Self {
         let is_own = match owner {
-            Owner::Oneself => true,
-            Owner::Nobody if is_lost(&secret) => false,
-            Owner::Nobody | Owner::Another => {
+            Owner::This => true,
+            Owner::Absent if is_orphaned_token_secret(&secret) => false,
+            Owner::Absent | Owner::Other => {
                 return Self { state: TokenState::Foreign, value: None, secret: None };
             }
         };
         let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
         let state = value.as_ref().map_or(TokenState::Missing, |value| match state(&secret, value, agent, api_url) {
-            TokenState::Held(held) if !is_own => taken_up(&secret, held, agent),
+            TokenState::Issued(issued) if !is_own => reclaimed(&secret, issued, agent),
             state => state,
         });
-        let value = value.filter(|_| matches!(state, TokenState::Held(_)));
+        let value = value.filter(|_| matches!(state, TokenState::Issued(_)));
         Self { state, value, secret: Some(secret) }
     }
 
@@ -84,7 +84,7 @@ impl Token {
         fresh: &SecretString,
     ) -> SecretWrite {
         let mut secret = self.secret.clone().unwrap_or_else(|| blank(agent));
-        ownership::own(&mut secret.metadata, agent);
+        ownership::take_ownership(&mut secret.metadata, agent);
         let data = secret.data.get_or_insert_default();
         let old = data.get(keys::TOKEN_KEY).cloned();
         for (key, value) in [(keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)] {
@@ -131,7 +131,7 @@ fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) ->
     if annotation(keys::ISSUED_SHA256).as_ref() != Some(&sha256) {
         return TokenState::Tampered;
     }
-    TokenState::Held(Held {
+    TokenState::Issued(IssuedToken {
         sha256,
         previous: text(secret, keys::PREVIOUS_TOKEN_KEY).filter(|t| !t.is_empty()).map(|t| sha256_hex(&t)),
         issued_for: annotation(keys::ISSUED_FOR).and_then(|time| time.parse().ok()),
@@ -141,16 +141,17 @@ fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) ->
 }
 
 /// Whether a Secret without an owner was a token Secret of Muster's: a backup brings it back so.
-fn is_lost(secret: &Secret) -> bool {
+fn is_orphaned_token_secret(secret: &Secret) -> bool {
     let annotations = secret.metadata.annotations.as_ref();
-    ownership::is_marked(&secret.metadata) && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
+    ownership::has_managed_by_label(&secret.metadata)
+        && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
 }
 
 /// The state of a token whose Secret lost its owner. A token that was issued for another Agent may stand in the files of that Agent: it
 /// counts as tampered with.
-fn taken_up(secret: &Secret, held: Held, agent: &Agent) -> TokenState {
+fn reclaimed(secret: &Secret, issued: IssuedToken, agent: &Agent) -> TokenState {
     if text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent)) {
-        TokenState::Held(Held { is_current: false, ..held })
+        TokenState::Issued(IssuedToken { is_current: false, ..issued })
     } else {
         TokenState::Tampered
     }
@@ -206,9 +207,9 @@ mod tests {
         }
     }
 
-    fn held(token: &Token) -> &Held {
+    fn issued(token: &Token) -> &IssuedToken {
         match &token.state {
-            TokenState::Held(held) => held,
+            TokenState::Issued(issued) => issued,
             other => panic!("{other:?}"),
         }
     }
@@ -218,15 +219,15 @@ mod tests {
         let (agent, url) = (agent(), "http://muster:8080");
         let first = Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into());
         assert!(matches!(first, SecretWrite::Create(_)));
-        let token = Token::read(written(first), Owner::Oneself, &agent, url);
-        assert_eq!((held(&token).sha256.as_str(), held(&token).is_current), (sha256_hex("first").as_str(), true));
+        let token = Token::read(written(first), Owner::This, &agent, url);
+        assert_eq!((issued(&token).sha256.as_str(), issued(&token).is_current), (sha256_hex("first").as_str(), true));
         let second = token.changed(TokenChange::Rotate, &agent, url, None, &"second".into());
-        let token = Token::read(written(second), Owner::Oneself, &agent, url);
-        assert_eq!(held(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
+        let token = Token::read(written(second), Owner::This, &agent, url);
+        assert_eq!(issued(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
         let retired = token.changed(TokenChange::Retire, &agent, url, None, &"unused".into());
-        let token = Token::read(written(retired), Owner::Oneself, &agent, url);
+        let token = Token::read(written(retired), Owner::This, &agent, url);
         assert_eq!(
-            (held(&token).previous.as_deref(), held(&token).sha256.as_str()),
+            (issued(&token).previous.as_deref(), issued(&token).sha256.as_str()),
             (None, sha256_hex("second").as_str())
         );
     }
@@ -236,14 +237,14 @@ mod tests {
         let (agent, url) = (agent(), "http://muster:8080");
         let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into()));
         secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes("other"));
-        assert_eq!(Token::read(secret.clone(), Owner::Oneself, &agent, url).state, TokenState::Tampered);
-        assert_eq!(Token::read(secret, Owner::Another, &agent, url).state, TokenState::Foreign);
+        assert_eq!(Token::read(secret.clone(), Owner::This, &agent, url).state, TokenState::Tampered);
+        assert_eq!(Token::read(secret, Owner::Other, &agent, url).state, TokenState::Foreign);
     }
 
     #[test]
     fn a_debug_print_shows_no_token() {
         let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", None, &"hidden".into()));
-        let token = Token::read(secret, Owner::Oneself, &agent(), "u");
+        let token = Token::read(secret, Owner::This, &agent(), "u");
         assert!(
             !format!("{token:?}").contains("hidden") && !format!("{token:?}").contains(&format!("{:?}", b"hidden"))
         );
