@@ -19,7 +19,7 @@ use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::MAX_BOOT_TIME;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile};
-use crate::core::agent::plan::FileWrite;
+use crate::core::agent::step::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};

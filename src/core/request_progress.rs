@@ -1,4 +1,4 @@
-//! What became of a one-shot request that was made on a Board or an AgentGateway.
+//! The progress of a one-shot request on a Board or an AgentGateway.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::{RequestKind, SyncError, SyncStatus};
 
-/// The most errors that a status lists.
+/// The largest number of errors that a status lists.
 const MAX_LISTED_ERRORS: usize = 20;
 
-/// How far one agent is with a request.
+/// The progress of one agent with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Updated,
@@ -20,7 +20,7 @@ enum Progress {
     Pending,
 }
 
-/// What the agents below made of the latest request; `None` when nothing is asked for.
+/// The progress of the latest request over these agents; `None` without a request.
 #[must_use]
 pub fn progress(requests: &RequestTimes, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
     let (requested_at, kinds) = requests.latest_request()?;
@@ -84,7 +84,7 @@ mod tests {
         RequestTimes::read(Some(&annotations), at(AT))
     }
 
-    /// An agent that dealt with these kinds, and whether there was something to do.
+    /// An agent that handled requests of these kinds. The flag says whether the request caused work.
     fn agent(handled_kinds: &[(RequestKind, bool)], error: Option<&str>) -> Arc<Agent> {
         let mut agent = Agent::default();
         agent.metadata.name = Some("one".into());
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_counted_by_how_far_they_are() {
+    fn agents_are_counted_by_their_progress() {
         let both = |done| [(RequestKind::Sync, done), (RequestKind::Rotate, done)];
         let mut terminating = Arc::unwrap_or_clone(agent(&[], None));
         terminating.metadata.deletion_timestamp = Some(Time(at(AT)));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_request_there_is_nothing_to_tell() {
+    fn without_a_request_there_is_no_progress() {
         assert_eq!(progress(&RequestTimes::default(), &[agent(&[], None)]), None);
     }
 }

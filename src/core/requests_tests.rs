@@ -11,7 +11,7 @@ fn annotations(value: &str) -> Annotations {
 }
 
 #[test]
-fn what_is_no_time_or_in_the_future_is_told_and_not_done() {
+fn an_invalid_or_future_time_is_reported_and_not_handled() {
     for (value, says) in [("yes", "is no time"), ("", "is no time"), ("2099-01-01T00:00:00Z", "in the future")] {
         let requests = RequestTimes::read(Some(&annotations(value)), at(1000));
         assert_eq!(requests.latest_request(), None);
@@ -27,14 +27,14 @@ fn what_is_no_time_or_in_the_future_is_told_and_not_done() {
 }
 
 #[test]
-fn of_an_agents_and_its_boards_request_the_later_counts() {
+fn the_later_request_of_an_agent_and_its_board_wins() {
     let of = |second| RequestTimes::read(Some(&annotations(&at(second).to_string())), at(1000));
     assert_eq!(of(5).union(&of(7)).at(RequestKind::Sync), Some(at(7)));
     assert_eq!(of(9).union(&of(7)).at(RequestKind::Sync), Some(at(9)));
 }
 
 #[test]
-fn a_request_is_done_once_wherever_it_was_made() {
+fn a_request_of_any_origin_is_handled_once() {
     for from_parents in [false, true] {
         let mut fixture = applied().working();
         fixture.now += 10;
@@ -49,7 +49,7 @@ fn a_request_is_done_once_wherever_it_was_made() {
 }
 
 #[test]
-fn what_was_asked_before_the_agent_came_does_not_concern_it() {
+fn a_request_older_than_the_agent_is_skipped() {
     let mut fixture = applied();
     fixture.own.insert(RequestKind::Overwrite, 900);
     fixture.from_parents.insert(RequestKind::Rotate, 900);
@@ -58,7 +58,7 @@ fn what_was_asked_before_the_agent_came_does_not_concern_it() {
 }
 
 #[test]
-fn what_was_asked_of_a_board_before_the_agent_moved_there_does_not_concern_it() {
+fn a_request_on_a_board_older_than_the_agents_move_there_is_skipped() {
     let mut fixture = applied().working();
     fixture.parents.board_uid = Some("b2".into());
     fixture.from_parents.insert(RequestKind::Overwrite, fixture.now - 1);
@@ -71,7 +71,7 @@ fn what_was_asked_of_a_board_before_the_agent_moved_there_does_not_concern_it() 
 }
 
 #[test]
-fn a_request_that_failed_is_still_to_be_done() {
+fn a_failed_request_stays_due() {
     let mut fixture = applied().working();
     fixture.now += 10;
     fixture.own.insert(RequestKind::Sync, fixture.now);

@@ -162,7 +162,7 @@ pub async fn gateways<S: Store>(
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
             WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
-                on_deleted(GoneGateway::from_metadata(&invalid.metadata))
+                on_deleted(GoneGateway::from_metadata(&invalid.metadata));
             }
         }
     }

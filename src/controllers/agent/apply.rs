@@ -13,7 +13,7 @@ use crate::core::agent::binding::Binding;
 use crate::core::agent::conclude::Outcome;
 use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::Observed;
-use crate::core::agent::plan::{FileWrite, Step};
+use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::core::ownership::has_finalizer;

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use crate::api::agent::AgentStatus;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::core::agent::desired::Desired;
+use crate::core::agent::file_writes::records;
 use crate::core::agent::files;
 use crate::core::agent::observed::{Observed, Registration};
-use crate::core::agent::plan::records;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::Inventory;
 

@@ -1,4 +1,4 @@
-//! From an Agent and what it refers to, to what it is to be. Pure; the only place that validates and renders.
+//! Builds the desired state of an agent from its Agent and the references. Pure. No other module validates and renders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::templates::{self, Budget, FileName, Template};
 
 const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(5);
 
-/// What an agent is to be.
+/// Builds the desired state of an agent.
 ///
-/// `accepted` names the files that the gateway accepts; without it, while the gateway is away, none is folded.
-/// Templates are rendered, and so checked, even when there is no token yet; the files are left out then.
+/// `accepted` names the files that the gateway accepts. While the gateway is unreachable, `accepted` is `None` and no file is folded.
+/// Templates are rendered, and thereby checked, before there is a token. Without a token the result has no files.
 ///
 /// # Errors
-/// The field, the template or the file that does not hold, and what to do.
+/// Names the invalid field, template or file, and the next step.
 pub fn build(
     agent: &Agent,
     references: &References,
@@ -35,11 +35,11 @@ pub fn build(
 ) -> Result<Desired, ReconcileError> {
     let gateway = &references.gateway.spec;
     if gateway.workspace_root.contains("${") && !references.adopted {
-        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory out";
+        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     let paused = paused(agent, references);
-    // An adopted agent keeps what it had, unless its own spec says otherwise.
+    // An adopted agent keeps its settings, except those in its own spec.
     let default = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
     let heartbeat = merge(agent.spec.heartbeat.as_ref(), default);
     let interval = heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get);
@@ -91,7 +91,7 @@ fn origin(agent: &Agent, references: &References) -> Origin {
     }
 }
 
-/// Whether a lead of the board, or a main agent of the gateway, has been set up under this id.
+/// Whether a lead of the board, or a main agent of the gateway, was set up under this id before.
 fn existed_before(references: &References) -> bool {
     let former = match &references.board {
         Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
@@ -100,7 +100,7 @@ fn existed_before(references: &References) -> bool {
     former == Some(&references.identity.agent_id)
 }
 
-/// The token, when it belongs into the files.
+/// The token for the files. `None` with `delivery: SecretOnly`.
 fn token_for_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a SecretString> {
     references.token.value.as_ref().filter(|_| !secret_only(agent))
 }
@@ -132,8 +132,8 @@ fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
     }
 }
 
-/// The time between two of the gateway's heartbeats; zero turns them off. `None` leaves those of an adopted agent as they are:
-/// what its spec does not name could not be put back after a pause.
+/// The time between two of the gateway's heartbeats; zero turns heartbeats off. `None` leaves the heartbeats of an adopted agent
+/// unchanged: Muster could not restore settings outside its spec after a pause.
 fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration> {
     let named = heartbeat.interval.is_some() || heartbeat.enabled.is_some();
     if adopted && !named {
@@ -143,7 +143,7 @@ fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration>
     Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get) })
 }
 
-/// The agent's entry in the gateway's config. Of an adopted agent it names only what the spec names; the rest stays.
+/// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
 fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> AgentEntry {
     let adopted = references.adopted;
     let spec = &agent.spec;
@@ -174,12 +174,12 @@ fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Op
     }
 }
 
-/// A text of the spec on one line; a gateway may store it without the blanks at its ends.
+/// A text of the spec on one line. A gateway may trim the text.
 fn single_line(text: Option<&String>) -> Option<String> {
     text.and_then(|text| one_line(text))
 }
 
-/// A length of time as people write it.
+/// A duration in hours and minutes, or in seconds.
 fn format_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
@@ -190,7 +190,7 @@ fn format_duration(time: Duration) -> String {
     }
 }
 
-/// Renders every file, checks its length and folds what the gateway refuses into AGENTS.md.
+/// Renders every file, checks its length and folds the files that the gateway refuses into AGENTS.md.
 fn files(
     agent: &Agent,
     references: &References,
@@ -240,7 +240,7 @@ fn fold_into_agents(
     if policy != Some(FilePolicy::Always) {
         let names: Vec<_> = folded.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!(
-            "this gateway refuses {}, so that they become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or theirs to Unmanaged",
+            "this gateway refuses {}, so that these files become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or their policy to Unmanaged",
             names.join(", ")
         );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
@@ -259,7 +259,7 @@ fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: Strin
     Delivery::Write { policy, drift, content: RenderedText::of(text) }
 }
 
-/// The standard files of the role, then those that the Agent adds.
+/// The standard files of the role, then the files that the Agent adds.
 fn file_names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
     let mut names = templates::standard_files(agent.spec.role).to_vec();
     for file in &agent.spec.files {

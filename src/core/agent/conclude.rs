@@ -1,4 +1,4 @@
-//! What a pass of the reconcile comes to: the status, and when the next pass is due.
+//! Concludes a pass of the reconcile: the status, and the time of the next pass.
 
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use super::desired::Desired;
 use super::label::{self, LabelDecision, LabelResult};
 use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
-use super::plan::{Plan, Step};
+use super::plan::Plan;
 use super::status::status;
 use super::status_input::StatusInput;
+use super::step::Step;
 use super::token::rules as token;
 use super::wake::{self, WakeDecision, WakeResult};
 use crate::api::Reason;
@@ -20,49 +21,49 @@ use crate::api::agent::AgentStatus;
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
-/// The time after which a reconcile without a permit of its gateway looks again, should no released permit trigger it before.
+/// The longest time until a reconcile without a permit of its gateway is retried. A released permit triggers it earlier.
 pub const PERMIT_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// The time after which a deferred agent looks whether its peers on the gateway are set up.
+/// The time until a deferred agent checks again whether its peers on the gateway are set up.
 const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(3);
-/// The time between two looks at an agent whose gateway is not ready. The gateway's connection triggers a look before that.
+/// The longest time until an agent whose gateway is not ready is reconciled again. A new connection triggers it earlier.
 const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
-/// The time between two looks at an agent whose spec or whose references do not hold.
+/// The longest time until an agent with an invalid spec or reference is reconciled again.
 const SPEC_CHECK_INTERVAL: Duration = Duration::from_mins(10);
 
-/// What became of the Steps of a plan.
+/// The outcome of the Steps of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The first failure; the Steps after it were not tried.
+    /// The first failure. The Steps after it did not run.
     pub failed: Option<ReconcileError>,
     /// The wake that was sent.
     pub woken: Option<WakeResult>,
-    /// What became of the label that was sent. A refusal is no failure.
+    /// The result of the label that was sent. A refusal is no failure.
     pub labelled: Option<LabelResult>,
 }
 
-/// A plan whose Steps were tried.
+/// A plan whose Steps ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedPlan {
     /// The plan.
     pub plan: Plan,
-    /// Whether a part of it was left out until the peers on the gateway are set up.
+    /// Whether some Steps were deferred until the peers on the gateway are set up.
     pub deferred: bool,
-    /// What became of its Steps.
+    /// The outcome of its Steps.
     pub outcome: Outcome,
 }
 
-/// How a pass ended.
+/// The end of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassEnd {
-    /// The Steps of the plan were tried.
+    /// The Steps of the plan ran, up to the first failure.
     Applied(Box<AppliedPlan>),
     /// A step before the plan failed.
     Failed(ReconcileError),
-    /// An earlier binding was undone.
+    /// An earlier binding was released.
     Released,
-    /// The Agent had changed since it was cached, and was read anew.
+    /// The cached Agent was outdated, and the Agent was read again.
     Refreshed,
-    /// Nothing is known or can be done now; the status stays as it is.
+    /// The pass could do nothing. The status stays unchanged.
     Postponed(Requeue),
 }
 
@@ -72,7 +73,7 @@ impl From<ReconcileError> for PassEnd {
     }
 }
 
-/// What follows a pass.
+/// The step after a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextPass {
     /// Another pass at once.
@@ -81,16 +82,16 @@ pub enum NextPass {
     Requeue(Requeue),
 }
 
-/// What a pass comes to.
+/// The conclusion of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     /// The status to be written, if it differs from the recorded status.
     pub status: AgentStatus,
-    /// What follows.
+    /// The step after the pass.
     pub next: NextPass,
 }
 
-/// Concludes a pass. `input` holds what the pass found out, and nothing yet of what it did.
+/// Concludes a pass. `input` holds the observations of the pass, without the results of its Steps.
 #[must_use]
 pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
     let unchanged = |next| Conclusion { status: input.old.clone(), next };
@@ -125,7 +126,7 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
     let blocker = failed.as_ref().or(plan.blocker.as_ref());
     let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
     let new = status(&StatusInput {
-        // A release has replaced the token that was read.
+        // A release has replaced the token, so that the token in `input` is outdated.
         token: input.token.filter(|_| !is_released),
         blocker,
         woken: outcome.woken.as_ref(),
@@ -135,7 +136,7 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
         ..*input
     });
     let next = next(input, &new, applied, blocker);
-    // While an agent is set up, the next pass says the same and more.
+    // While an agent is being set up, the next pass writes a status with this information and more.
     let registered = input.observed.is_some_and(|observed| observed.registration == Registration::Current);
     let next_pass_reports = (plan.again || *deferred) && blocker.is_none() && !registered;
     Conclusion { status: if next_pass_reports { input.old.clone() } else { new }, next }
@@ -143,7 +144,7 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
 
 fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, blocker: Option<&Blocker>) -> NextPass {
     let (Some(desired), Some(observed)) = (input.desired, input.observed) else { return NextPass::Again };
-    // A token that the status has let go of is then dropped from the Secret.
+    // A previous token that the status no longer holds is removed from the Secret in the next pass.
     let token_is_due =
         input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
@@ -157,7 +158,7 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
     NextPass::Requeue(requeue)
 }
 
-/// How long nothing happens by itself.
+/// The time until the next deadline of this agent, at most its `resyncInterval`.
 fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, now: Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let liveness = Liveness::of(seen, status, Some(observed));
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
     use crate::core::agent::fixtures::{AgentFixture, applied as just_applied};
 
-    /// The pass that applies the plan of a fixture, with this outcome of its Steps.
+    /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
     fn pass(fixture: &AgentFixture, deferred: bool, outcome: Outcome) -> Conclusion {
         let end = PassEnd::Applied(Box::new(AppliedPlan { plan: fixture.plan(), deferred, outcome }));
         fixture.conclude(&end)
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_before_the_plan_is_retried_as_its_cause_asks() {
+    fn a_failure_before_the_plan_is_requeued_by_its_reason() {
         let fixture = just_applied().working();
         let after = |error: ReconcileError| {
             let conclusion = fixture.conclude(&PassEnd::Failed(error.clone()));
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_that_ends_without_news_changes_no_status() {
+    fn a_refreshed_or_postponed_pass_changes_no_status() {
         let fixture = just_applied().working();
         for (end, next) in [
             (PassEnd::Refreshed, NextPass::Again),
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_with_more_to_do_is_followed_at_once_and_a_deferred_plan_by_a_look_at_the_peers() {
+    fn an_unfinished_plan_is_followed_at_once_and_a_deferred_plan_after_the_peer_check_interval() {
         let fixture = just_applied().bound().with_token().registered();
         assert_eq!(pass(&fixture, false, Outcome::default()).next, NextPass::Again);
         let deferred = pass(&just_applied().provisioned(), true, Outcome::default());
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_working_agent_is_looked_at_when_it_would_go_stale() {
+    fn a_working_agent_is_requeued_for_the_time_when_it_would_go_stale() {
         let fixture = just_applied().working();
         let conclusion = pass(&fixture, false, Outcome::default());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What to do with each workspace file.
+//! Decides about each workspace file.
 
 use std::collections::BTreeMap;
 
@@ -7,34 +7,33 @@ use super::observed::ObservedFile;
 use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
 
-/// The largest file that is read, in bytes. One that is larger is none that Muster wrote.
+/// The size limit for reading a file, in bytes. Muster writes no file above this size.
 const MAX_READ_BYTES: i64 = 1024 * 1024;
 
-/// What follows for one file.
+/// The decision about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileDecision {
-    /// Nothing; this is its state.
+    /// No action; the file has this state.
     Nothing(FileState),
-    /// Its content has to be read before anything can be said.
+    /// The content has to be read before a decision.
     Read,
-    /// It is written; the hash of what is to be replaced, when that was read. What is too large to be read is replaced
-    /// whatever it is.
+    /// The file is written. A file that is too large to be read is replaced without a check of its content.
     Write {
-        /// SHA-256 of the content that is to be replaced.
+        /// SHA-256 of the content that is to be replaced, if the content was read.
         expected: Option<String>,
     },
 }
 
-/// How far a one-shot request goes with one file.
+/// The effect of the one-shot requests on one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Force {
-    /// What is kept as rendered is written again, whatever is there.
+    /// An `Always` file is written again with any present content.
     pub rewrite: bool,
-    /// What is normally the agent's own is made as rendered again.
+    /// A file that belongs to the agent is written again.
     pub overwrite: bool,
 }
 
-/// What the one-shot requests of an agent ask for with one file.
+/// The effect of the one-shot requests of an agent on one file.
 #[must_use]
 pub fn force(desired: &Desired, name: &str) -> Force {
     let due = |kind| desired.requests.due(kind).is_some();
@@ -42,12 +41,12 @@ pub fn force(desired: &Desired, name: &str) -> Force {
     Force { rewrite: due(RequestKind::Sync), overwrite: due(RequestKind::Overwrite) || bootstrap }
 }
 
-/// Decides about one file from what was recorded of it and what the gateway shows now.
+/// Decides about one file from its record in the status and its state on the gateway.
 ///
 /// # Guarantees
-/// A file whose size and time are those recorded with the wanted hash is not read. `Once` and `IfMissing` files that
-/// are there are never written again without a request. What the gateway refuses is left until it is listed again. A file
-/// that is too large is not read.
+/// A file with the recorded size and time, and a record of the wanted hash, is not read. `Once` and `IfMissing` files that exist are
+/// never written again without a request. A file that the gateway refuses is left until it is listed again. A file that is too large
+/// is not read.
 #[must_use]
 pub fn decide(
     file: &DesiredFile,
@@ -79,8 +78,8 @@ fn is_refused(seen: Option<&ObservedFile>) -> bool {
     seen.is_some_and(|seen| seen.refused.is_some())
 }
 
-/// What is said of a file that the gateway refuses. Whether it is as it should be is not asked where somebody else may have
-/// changed it.
+/// The state of a file that the gateway refuses. With a drift policy that accepts changes, a file that was written before keeps its
+/// state.
 fn refused_state(
     policy: FilePolicy,
     drift: DriftPolicy,
@@ -96,12 +95,12 @@ fn refused_state(
     }
 }
 
-/// The record of a file whose content is what is wanted now: what differs from it, somebody else did.
+/// The record of a file, if the wanted content was written before. A difference is then a change by another client.
 fn record_of_content<'a>(content: &RenderedText, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
     record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()))
 }
 
-/// Reads a file, unless it is too large for that.
+/// Reads a file, unless it is too large.
 fn read_or(seen: &ObservedFile, too_large: FileDecision) -> FileDecision {
     if is_too_large(seen) { too_large } else { FileDecision::Read }
 }
@@ -110,7 +109,7 @@ fn is_too_large(seen: &ObservedFile) -> bool {
     seen.size > MAX_READ_BYTES
 }
 
-/// What was written before and can stay.
+/// The record of a file that was written before and can stay.
 fn held_record<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Option<&'a FileStatus> {
     let written = |r: &&FileStatus| {
         matches!(r.state, FileState::Synced | FileState::Drifted | FileState::Ignored | FileState::Held)
@@ -166,14 +165,14 @@ fn decide_if_missing(content: &RenderedText, seen: Option<&ObservedFile>) -> Fil
 }
 
 fn decide_once(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
-    let there = seen.is_some_and(|seen| seen.size > 0);
-    let had = record.is_some_and(|record| match record.state {
+    let exists = seen.is_some_and(|seen| seen.size > 0);
+    let was_written = record.is_some_and(|record| match record.state {
         FileState::Synced | FileState::Kept | FileState::Drifted | FileState::Ignored | FileState::Held => true,
-        // It was there under another policy, or under another name: it is the agent's by now.
-        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Refused | FileState::Folded => there,
+        // The file existed under another policy, or under another name, so that it belongs to the agent now.
+        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Refused | FileState::Folded => exists,
         FileState::Pending => false,
     });
-    if had {
+    if was_written {
         return FileDecision::Nothing(FileState::Kept);
     }
     let Some(seen) = seen else {
@@ -182,7 +181,7 @@ fn decide_once(content: &RenderedText, record: Option<&FileStatus>, seen: Option
     match &seen.sha256 {
         Some(sha256) if *sha256 == content.sha256 => FileDecision::Nothing(FileState::Kept),
         Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
-        // A gateway's own first file is small: this is somebody's.
+        // A gateway's own initial file is small, so that a large file belongs to the agent.
         None => read_or(seen, FileDecision::Nothing(FileState::Kept)),
     }
 }
@@ -204,7 +203,7 @@ fn matches_record(content: &RenderedText, record: Option<&FileStatus>, seen: &Ob
     })
 }
 
-/// Whether size and time are those that were recorded.
+/// Whether the file has the recorded size and time.
 fn is_unchanged(record: &FileStatus, seen: &ObservedFile) -> bool {
     record.size == Some(seen.size) && record.modified_ms == Some(seen.modified_ms)
 }
@@ -215,8 +214,7 @@ pub fn record<'a>(records: &'a [FileStatus], name: &str) -> Option<&'a FileStatu
     records.iter().find(|r| r.name == name)
 }
 
-/// Names of the files whose content has to be read: of those that cannot be judged or emptied without, and, `all`, of each that
-/// is kept as rendered.
+/// Names of the files whose content has to be read before a decision. With `all`, the names include each `Always` file.
 #[must_use]
 pub fn to_read(
     desired: &Desired,
@@ -241,8 +239,10 @@ pub fn to_read(
     wanted.chain(emptied.map(|(record, _)| record.name.clone())).collect()
 }
 
-/// The records of files that are there although they are no longer wanted. A gateway has no way to remove a file: one that
-/// Muster keeps as rendered is emptied, unless somebody has changed it; then, and when it is the agent's own, it is left.
+/// The records of files that exist and are no longer wanted.
+///
+/// A gateway has no call to remove a file. Muster empties an unchanged file that it wrote. A changed file, and a file that belongs to
+/// the agent, stays.
 pub fn unwanted<'a>(
     desired: &'a Desired,
     records: &'a [FileStatus],
@@ -261,16 +261,16 @@ pub fn unwanted<'a>(
     })
 }
 
-/// What becomes of a file that is no longer wanted.
+/// The outcome for a file that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnwantedFile {
-    /// It is emptied.
+    /// The file is emptied.
     Emptied,
-    /// It stays as it is.
+    /// The file stays unchanged.
     Left,
 }
 
-/// The status of the files that are no longer wanted and still there.
+/// The statuses of files that exist and are no longer wanted.
 pub fn unwanted_statuses<'a>(
     desired: &'a Desired,
     records: &'a [FileStatus],

@@ -1,4 +1,4 @@
-//! Situations of an agent, for the tests of what follows from them.
+//! Fixtures of agents in typical states, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,16 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::binding::{AgentIdentity, Binding};
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::observed::{Observed, ObservedFile, ObservedSession, Registration};
-use super::plan::{Plan, Step, plan};
+use super::plan::{ClusterState, Plan, plan};
 use super::status::status;
 use super::status_input::StatusInput;
+use super::step::Step;
 use super::token::rules::{IssuedToken, TokenChange, TokenState};
 use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::conclude::{Conclusion, PassEnd, conclude};
-use crate::core::agent::plan;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatEntry};
 
@@ -27,7 +27,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// Everything that a plan is made from.
+/// All inputs of a plan.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentFixture {
     pub(crate) desired: Desired,
@@ -54,7 +54,7 @@ pub(crate) fn issued_token(sha256: &str) -> TokenState {
     TokenState::Issued(issued(sha256))
 }
 
-/// A worker that was just applied.
+/// A worker whose Agent was just applied.
 pub(crate) fn applied() -> AgentFixture {
     let identity = AgentIdentity::derive(Role::Worker, None, "u1", "/data");
     let content = RenderedText::new("text".into(), "sha-of-text".into());
@@ -115,7 +115,7 @@ pub(crate) fn applied() -> AgentFixture {
 }
 
 impl AgentFixture {
-    /// The same, and its binding is recorded.
+    /// With a recorded binding.
     pub(crate) fn bound(mut self) -> Self {
         let desired = &self.desired;
         self.binding = Some(Binding {
@@ -127,20 +127,20 @@ impl AgentFixture {
         self
     }
 
-    /// The same, and its token is in its Secret.
+    /// With a token in its Secret.
     pub(crate) fn with_token(mut self) -> Self {
         self.token = issued_token("t1");
         self.record(&Plan::default(), None);
         self
     }
 
-    /// The same, and the gateway's roster shows it.
+    /// With a current entry in the gateway's roster.
     pub(crate) fn registered(mut self) -> Self {
         self.observed.registration = Registration::Current;
         self
     }
 
-    /// The same with its files and its session, and all that is in its status.
+    /// With its files, its session and the resulting status.
     pub(crate) fn provisioned(self) -> Self {
         let mut all = self.bound().with_token().registered();
         all.write("AGENTS.md");
@@ -149,7 +149,7 @@ impl AgentFixture {
         all
     }
 
-    /// The same, woken and heard of.
+    /// Provisioned, woken and checked in.
     pub(crate) fn working(self) -> Self {
         let mut all = self.provisioned();
         all.record(&Plan::default(), Some(1));
@@ -164,7 +164,7 @@ impl AgentFixture {
         self.observed.files.insert(name.into(), file);
     }
 
-    /// The gateway neither reads nor writes a file.
+    /// Makes the gateway refuse a file.
     pub(crate) fn refuse(&mut self, name: &str) {
         let refused = Some(format!("unsafe workspace file {name}"));
         self.observed.files.insert(name.into(), ObservedFile { refused, ..ObservedFile::default() });
@@ -175,7 +175,7 @@ impl AgentFixture {
         session.label = Some(self.desired.label.clone());
     }
 
-    /// What is asked for now.
+    /// The requests at the current time.
     fn requests(&self) -> Requests {
         let requests = |times: &BTreeMap<RequestKind, i64>| {
             let annotations = times.iter().map(|(kind, time)| (kind.annotation().to_owned(), at(*time).to_string()));
@@ -184,20 +184,27 @@ impl AgentFixture {
         Requests::new(requests(&self.own), requests(&self.from_parents), self.parents.clone(), &self.status)
     }
 
-    pub(crate) fn plan(&self) -> Plan {
-        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
-        let known = plan::ClusterState {
+    /// The desired state with the requests at the current time.
+    pub(crate) fn desired_now(&self) -> Desired {
+        Desired { requests: self.requests(), ..self.desired.clone() }
+    }
+
+    pub(crate) fn cluster(&self) -> ClusterState<'_> {
+        ClusterState {
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
             last_seen: self.seen.map(at),
-        };
-        plan(&desired, known, &self.observed, at(self.now))
+        }
     }
 
-    /// What a pass comes to that ended so.
+    pub(crate) fn plan(&self) -> Plan {
+        plan(&self.desired_now(), self.cluster(), &self.observed, at(self.now))
+    }
+
+    /// Concludes a pass with this end.
     pub(crate) fn conclude(&self, end: &PassEnd) -> Conclusion {
-        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
+        let desired = self.desired_now();
         let heartbeat = self.heartbeat();
         conclude(&self.input(&desired, heartbeat.as_ref()), end)
     }
@@ -224,7 +231,7 @@ impl AgentFixture {
         }
     }
 
-    /// Takes the status over that follows from a plan and a wake.
+    /// Records the status that follows from a plan and a wake.
     pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
         self.desired.requests = self.requests();
         let woken =
@@ -240,7 +247,7 @@ impl AgentFixture {
         self.status = status(&input);
     }
 
-    /// What the world is after a Step.
+    /// Applies a Step to the observed state.
     pub(crate) fn apply(&mut self, step: &Step) {
         match step {
             Step::Release(_) => self.binding = None,
@@ -282,7 +289,7 @@ impl AgentFixture {
         });
     }
 
-    /// What the gateway's cheap list shows: no hashes.
+    /// With files as the gateway lists them, without hashes.
     pub(crate) fn listed(mut self) -> Self {
         let files = std::mem::take(&mut self.observed.files).into_iter();
         let bare = files.map(|(name, file)| (name, ObservedFile { sha256: None, ..file }));

@@ -1,4 +1,4 @@
-//! The label of an agent's session. It is for people who look at a gateway: nothing else waits for it.
+//! The label of an agent's session. The label is for users of a gateway, and no other Step waits for it.
 
 use std::time::Duration;
 
@@ -10,40 +10,41 @@ use super::observed::Observed;
 use crate::api::agent::SessionLabelStatus;
 use crate::core::error::ReconcileError;
 
-/// The shortest limit of a label, in UTF-16 code units: that of 2026.3.2. From 2026.5.28 on it is 512, which a name never has.
+/// The limit of a label on every gateway, in UTF-16 code units: the limit of 2026.3.2. The limit is 512 from 2026.5.28 on
+/// (`docs/gateway-facts.md#sessions-and-messages`).
 const MAX_LABEL_UNITS: usize = 64;
 
-/// The time between a refusal of every label and the next try.
+/// The time between the refusal of every label and the retry.
 const REFUSED_LABEL_RETRY_INTERVAL: Duration = Duration::from_mins(10);
 
-/// The time between two labels of one session, whatever the gateway makes of them.
+/// The shortest time between two writes of an accepted label to one session.
 const MIN_LABEL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The most characters of a gateway's text that the status keeps.
+/// The largest number of characters of a gateway's text that the status keeps.
 const MAX_STORED_CHARS: usize = 512;
 
-/// What to do about the label.
+/// The decision about the label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelDecision {
-    /// Nothing.
+    /// No action.
     Nothing,
-    /// Put this label on the session.
+    /// Send this label now.
     Send(String),
-    /// Put a label on it then.
+    /// Send a label at this time.
     RetryAt(Timestamp),
 }
 
-/// What became of a label that was sent.
+/// The result of a label that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelResult {
     /// The label that was sent.
     pub sent: String,
-    /// What the gateway has stored, or why it has not.
+    /// The label that the gateway stored, or the error.
     pub outcome: Result<Option<String>, ReconcileError>,
 }
 
 impl LabelResult {
-    /// Whether the same label may be taken later although nobody changes anything.
+    /// Whether the gateway may accept the same label later without a change.
     #[must_use]
     pub fn may_work_later(&self) -> bool {
         self.outcome.as_ref().is_err_and(|error| error.transient)
@@ -53,9 +54,9 @@ impl LabelResult {
 /// Decides about the label.
 ///
 /// # Guarantees
-/// A label that the gateway took and stores otherwise is not sent again, unless the stored label changes. A gateway that
-/// refuses the agent's name, which another session may have as its label, is sent [`suffixed_label`], which is kept until the
-/// name changes. A gateway that refuses both is asked again every ten minutes.
+/// A label that the gateway accepted and stores in another form is not sent again, unless the stored label changes. If the gateway
+/// refuses the agent's name, because another session may have it as its label, Muster sends [`suffixed_label`] until the name changes.
+/// If the gateway refuses both, Muster retries every 10 minutes.
 #[must_use]
 pub fn decide(
     desired: &Desired,
@@ -86,7 +87,7 @@ pub fn decide(
     }
 }
 
-/// The label for a name that the gateway refuses: with the beginning of the agent's id, and short enough for every gateway.
+/// The label for a name that the gateway refuses: the name with the prefix of the agent's id, within the limit of every gateway.
 fn suffixed_label(name: &str, agent_id: &str) -> String {
     let suffix = format!(" ({})", id_prefix(agent_id));
     let mut room = MAX_LABEL_UNITS.saturating_sub(suffix.encode_utf16().count());
@@ -99,9 +100,9 @@ fn suffixed_label(name: &str, agent_id: &str) -> String {
     format!("{}{suffix}", name.trim_end())
 }
 
-/// An agent's id without the parts of its uid that follow the first, which is enough to tell agents apart.
+/// The prefix of an agent's id. A uid is cut to its first part, which distinguishes agents.
 fn id_prefix(agent_id: &str) -> &str {
-    /// What follows the first part of a uid: `-1111-4111-8111-111111111111`.
+    /// The length of a uid after its first part: `-1111-4111-8111-111111111111`.
     const REST_OF_UID: usize = 28;
     const MAX_ID_CHARS: usize = 32;
     let (start, rest) = agent_id.split_at_checked(agent_id.len().saturating_sub(REST_OF_UID)).unwrap_or((agent_id, ""));
@@ -110,12 +111,12 @@ fn id_prefix(agent_id: &str) -> &str {
     whole.get(..MAX_ID_CHARS).unwrap_or(whole)
 }
 
-/// As much of a gateway's text as the status keeps.
+/// A gateway's text within the limit of the status.
 fn truncated(text: &str) -> String {
     text.chars().take(MAX_STORED_CHARS).collect()
 }
 
-/// What the status is to say of the label.
+/// The status of the label.
 #[must_use]
 pub fn status(
     desired: &Desired,

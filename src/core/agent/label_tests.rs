@@ -13,7 +13,7 @@ fn show(fixture: &mut AgentFixture, label: &str) {
     (session.label, session.shown_label) = (Some(label.to_owned()), Some(label.to_owned()));
 }
 
-/// The gateway answers a label so, and stores it when it took it.
+/// Answers the next label with this outcome. An accepted label is stored.
 fn answer(fixture: &mut AgentFixture, outcome: Result<&str, ReconcileError>) {
     let LabelDecision::Send(sent) = next(fixture) else { panic!("{:?}", next(fixture)) };
     if let Ok(stored) = outcome {
@@ -40,20 +40,20 @@ fn send(label: &str) -> LabelDecision {
 }
 
 #[test]
-fn a_label_that_the_gateway_stores_otherwise_is_sent_once() {
+fn a_label_that_the_gateway_stores_in_another_form_is_sent_once() {
     let mut fixture = named("One");
     answer(&mut fixture, Ok("one!"));
     fixture.now += 3600;
     assert_eq!(next(&fixture), LabelDecision::Nothing);
     show(&mut fixture, "another's");
-    assert_eq!(next(&fixture), send("One"), "somebody changed it");
+    assert_eq!(next(&fixture), send("One"), "another client changed the label");
     show(&mut fixture, "one!");
     fixture.desired.label = "Two".into();
     assert_eq!(next(&fixture), send("Two"), "the name changed");
 }
 
 #[test]
-fn a_gateway_that_shows_a_label_other_than_it_says_is_sent_one_every_ten_seconds() {
+fn a_label_that_is_not_the_stored_one_is_sent_every_ten_seconds() {
     let mut fixture = named("One");
     answer(&mut fixture, Ok("One"));
     show(&mut fixture, "???");
@@ -63,7 +63,7 @@ fn a_gateway_that_shows_a_label_other_than_it_says_is_sent_one_every_ten_seconds
 }
 
 #[test]
-fn a_label_that_another_session_has_gets_a_suffix_and_keeps_it() {
+fn a_label_of_another_session_gets_a_suffix_and_keeps_the_suffix() {
     let mut fixture = named("One");
     answer(&mut fixture, Err(in_use()));
     assert_eq!(next(&fixture), send("One (mc-1234abcd)"));
@@ -77,7 +77,7 @@ fn a_label_that_another_session_has_gets_a_suffix_and_keeps_it() {
 }
 
 #[test]
-fn a_gateway_that_refuses_every_label_is_asked_again_after_ten_minutes() {
+fn a_gateway_that_refuses_every_label_is_retried_after_ten_minutes() {
     let mut fixture = named("One");
     answer(&mut fixture, Err(in_use()));
     answer(&mut fixture, Err(in_use()));
@@ -87,14 +87,14 @@ fn a_gateway_that_refuses_every_label_is_asked_again_after_ten_minutes() {
 }
 
 #[test]
-fn trouble_that_passes_is_not_recorded_as_a_refusal() {
+fn a_transient_error_is_not_recorded_as_a_refusal() {
     let mut fixture = named("One");
     answer(&mut fixture, Err(ReconcileError::transient(Reason::GatewayError, "busy")));
     assert_eq!((next(&fixture), fixture.status.session_label), (send("One"), None));
 }
 
 #[test]
-fn a_long_name_is_cut_to_what_every_gateway_takes() {
+fn a_long_name_is_cut_to_the_limit_of_every_gateway() {
     let long = suffixed_label(&"🦀".repeat(100), "mc-1234abcd-1111-4111-8111-111111111111");
     assert!(long.ends_with("🦀 (mc-1234abcd)"), "{long}");
     assert!((63..=64).contains(&long.encode_utf16().count()), "{long}");

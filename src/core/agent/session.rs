@@ -1,29 +1,29 @@
-//! When an agent's session starts anew.
+//! The reset of an agent's session.
 //!
-//! A reset is begins_reset by recording the mark of the session that it is to end, so that a reset whose answer was lost is
-//! recognised and not repeated.
+//! A reset begins with a record of the version of the session that it ends. So a reset with a lost answer is recognised and not
+//! repeated.
 
 use super::desired::Desired;
 use super::observed::Observed;
 use crate::api::agent::{AgentStatus, SessionStatus};
 use crate::api::requests::RequestKind;
 
-/// What is to be done about the session.
+/// The change of the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionChange {
-    /// Nothing.
+    /// No action.
     Nothing,
-    /// Record that a reset is begins_reset.
+    /// Record the begin of a reset.
     Begin,
-    /// End the session that had this mark.
+    /// End the session of this version.
     Reset {
-        /// Its mark.
+        /// The version.
         version: String,
     },
 }
 
-/// Decides about the session of an agent that has one. A changed spec waits for the end of a run that goes on; a
-/// requested reset is made at once.
+/// Decides about the reset of an agent's session. The reset for a changed spec waits for the end of a run. A requested reset does not
+/// wait.
 #[must_use]
 pub fn change(desired: &Desired, status: &AgentStatus, is_running: bool) -> SessionChange {
     match &status.session {
@@ -39,7 +39,7 @@ fn wanted(desired: &Desired, session: &SessionStatus, is_running: bool) -> bool 
     updated || desired.requests.due(RequestKind::ResetSession).is_some()
 }
 
-/// What the status is to say of the session.
+/// The status of the session.
 #[must_use]
 pub fn status(
     desired: &Desired,

@@ -1,4 +1,4 @@
-//! The status of an agent, derived from what was seen.
+//! The status of an agent, derived from the observed state.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use super::binding::Binding;
 use super::blocked::Blocker;
 use super::conditions::{AgentConditions, READY_CONDITIONS, evaluate};
 use super::desired::{Desired, DesiredFile};
+use super::file_writes::records;
 use super::liveness::Liveness;
 use super::observed::{ObservedRun, Registration};
-use super::plan::records;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
 use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
@@ -64,7 +64,7 @@ pub fn terminating(old: &AgentStatus, generation: i64, error: Option<&ReconcileE
     new
 }
 
-/// Whether the status of an Agent is about its spec as it is now.
+/// Whether the status of an Agent belongs to the current generation of its spec.
 #[must_use]
 pub fn is_observed(agent: &Agent) -> bool {
     agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
@@ -76,8 +76,8 @@ pub fn is_ready(agent: &Agent) -> bool {
     agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
 }
 
-/// The derived id under which a gateway has an agent, or may have one that is just being removed: the next lead, or main agent, has
-/// it again.
+/// The derived id of an agent that the gateway has, or may still have during the removal. The next lead or main agent gets the same
+/// id.
 #[must_use]
 pub fn parent_derived_id(agent: &Agent) -> Option<String> {
     let binding = Binding::of(agent).filter(|_| agent.spec.agent_id.is_none())?;
@@ -96,7 +96,7 @@ fn last_error(error: &ReconcileError) -> LastError {
     }
 }
 
-/// Ids, files, token, session, wake and requests.
+/// Sets ids, files, token, session, wake and requests.
 fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
     let old_files = records(desired, input.old);
     let other_agent = old_files.is_empty() && new.agent_id.as_ref().is_some_and(|id| *id != desired.identity.agent_id);
@@ -109,9 +109,9 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.last_run = None;
     }
     let registered = input.observed.filter(|observed| observed.registration == Registration::Current);
-    // Files are rendered with a token that the agent is given once the status knows it.
-    let given = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
-    if let (Some(files), Some(observed), true) = (&desired.files, registered, given) {
+    // Files are rendered with the token of the Secret. The agent gets that token once the status records it.
+    let is_recorded_token = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
+    if let (Some(files), Some(observed), true) = (&desired.files, registered, is_recorded_token) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
         new.files =
             files.iter().map(status).chain(files::unwanted_statuses(desired, old_files, &observed.files)).collect();
@@ -129,7 +129,8 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
                     .iter()
                     .any(|f| f.name == file.name && matches!(f.state, FileState::Synced | FileState::Ignored))
         };
-        let delivered = given && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
+        let delivered =
+            is_recorded_token && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
         let tokens = TokenStatusInput {
             state,
             old: input.old.token.as_ref(),
@@ -150,7 +151,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
     desired.requests.record(new, &fulfilled(desired, input), input.now);
 }
 
-/// What was done of the one-shot requests. A token is replaced when the one in the Secret was issued for the request.
+/// The one-shot requests that were fulfilled. A request to rotate is fulfilled once the token in the Secret was issued for it.
 fn fulfilled(desired: &Desired, input: &StatusInput<'_>) -> BTreeSet<RequestKind> {
     let mut done = input.fulfilled.clone();
     if let Some(TokenState::Issued(issued)) = input.token

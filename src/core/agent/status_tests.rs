@@ -8,7 +8,7 @@ fn status_and_reason(status: &AgentStatus, kind: ConditionType) -> String {
     find(&status.conditions, kind).map(|c| format!("{} {}", c.status, c.reason)).unwrap_or_default()
 }
 
-/// The status when the gateway could not be asked.
+/// The status while the gateway is unreachable.
 fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus {
     let blocker = Blocker::Blocked(error);
     status(&StatusInput {
@@ -29,7 +29,7 @@ fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus
 }
 
 #[test]
-fn the_same_situation_gives_the_same_status_again() {
+fn the_same_input_gives_the_same_status() {
     for mut fixture in
         [applied(), applied().bound().with_token().registered(), applied().provisioned(), applied().working()]
     {
@@ -42,7 +42,7 @@ fn the_same_situation_gives_the_same_status_again() {
 }
 
 #[test]
-fn the_phase_follows_from_what_is_known() {
+fn the_phase_follows_from_the_conditions() {
     let mut starting = applied();
     starting.record(&starting.plan(), None);
     assert_eq!(starting.status.phase, Some(Phase::Provisioning));
@@ -65,7 +65,7 @@ fn the_phase_follows_from_what_is_known() {
 }
 
 #[test]
-fn what_an_agent_says_it_does_is_its_phase() {
+fn the_phase_of_a_checked_in_agent_is_its_reported_status() {
     for (said, phase) in [(CheckIn::Active, Phase::Active), (CheckIn::Idle, Phase::Idle)] {
         let mut fixture = applied().working();
         fixture.status.heartbeat.as_mut().unwrap().status = Some(said);
@@ -76,7 +76,7 @@ fn what_an_agent_says_it_does_is_its_phase() {
 }
 
 #[test]
-fn while_the_gateway_is_away_nobody_knows_and_what_was_known_stays() {
+fn an_unreachable_gateway_makes_ready_unknown_and_keeps_the_rest() {
     let working = applied().working();
     let status = without_gateway(&working, ReconcileError::transient(Reason::GatewayNotReady, "away"));
     assert_eq!(status_and_reason(&status, ConditionType::Ready), "Unknown GatewayNotReady");
@@ -85,7 +85,7 @@ fn while_the_gateway_is_away_nobody_knows_and_what_was_known_stays() {
 }
 
 #[test]
-fn stalled_and_reconciling_are_there_only_while_true() {
+fn stalled_and_reconciling_are_present_only_while_true() {
     let permanent = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));
     assert_eq!(status_and_reason(&permanent, ConditionType::Stalled), "True TemplateError");
     assert_eq!(status_and_reason(&permanent, ConditionType::Reconciling), "");
@@ -105,7 +105,7 @@ fn an_error_of_the_gateway_keeps_its_code() {
 }
 
 #[test]
-fn another_identity_forgets_the_files_and_the_wakes_of_the_one_before() {
+fn another_identity_clears_the_files_and_the_wakes_of_the_previous_one() {
     let mut fixture = applied().working();
     fixture.desired.identity.agent_id = "lead-b1".into();
     fixture.observed = Observed { settled: true, ..Observed::default() };
@@ -115,7 +115,7 @@ fn another_identity_forgets_the_files_and_the_wakes_of_the_one_before() {
 }
 
 #[test]
-fn a_file_that_the_gateway_refuses_is_named_with_what_to_do() {
+fn a_refused_file_is_named_with_the_next_step() {
     let mut fixture = applied().working();
     fixture.refuse("AGENTS.md");
     fixture.record(&fixture.plan(), None);

@@ -1,4 +1,4 @@
-//! Where the template of each file comes from: the Agent itself first, then the ConfigMaps of the Agent, of its Board, of its
+//! The origin of each file's template. The order is: the Agent itself, then the ConfigMaps of the Agent, of its Board and of its
 //! AgentGateway.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,18 +21,18 @@ pub struct Templates {
 /// A template that replaces a built-in template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GivenTemplate {
-    /// It is text.
+    /// The template is text.
     Text {
-        /// Where it stands, for error messages.
+        /// The origin, for error messages.
         origin: String,
         /// The template.
         source: String,
     },
-    /// It stands in `binaryData`, which is an error for an agent that has a file of this name.
+    /// The template is in `binaryData`, which is an error for an agent with a file of this name.
     Binary(ReconcileError),
 }
 
-/// What a ConfigMap holds.
+/// The content of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigMapContent {
     /// Its `data`.
@@ -41,7 +41,7 @@ pub struct ConfigMapContent {
     pub binary: BTreeSet<String>,
 }
 
-/// One place that gives templates.
+/// One origin of templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateOrigin {
     /// The text of one file, in the Agent.
@@ -71,7 +71,7 @@ pub enum TemplateOrigin {
         /// The ConfigMap.
         config_map: ObjectKey,
     },
-    /// A field that gives nothing.
+    /// A field without a template.
     Empty {
         /// The field.
         field: String,
@@ -87,7 +87,7 @@ impl TemplateOrigin {
     }
 }
 
-/// The places that give an agent templates. Of two that give the same file, the first one counts.
+/// The origins of an agent's templates. If two origins have a template for one file, the first origin wins.
 #[must_use]
 pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin> {
     let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
@@ -122,16 +122,16 @@ fn origin(namespace: &str, file: String, field: String, template: &TemplateSourc
     }
 }
 
-/// The ConfigMaps that these places name, so that a change of one reaches the agent.
+/// The ConfigMaps of these origins. A change of such a ConfigMap triggers a reconcile of the agent.
 #[must_use]
 pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
     origins.iter().filter_map(TemplateOrigin::config_map).cloned().collect()
 }
 
-/// The templates of these places. `contents` has the ConfigMaps of [`config_maps`] that exist.
+/// The templates of these origins. `contents` has the existing ConfigMaps of [`config_maps`].
 ///
 /// # Errors
-/// A ConfigMap or a key does not exist, or a field gives nothing; with what to do.
+/// A ConfigMap or a key does not exist, or a field has no template. The message names the next step.
 pub fn collect(
     origins: &[TemplateOrigin],
     contents: &BTreeMap<ObjectKey, ConfigMapContent>,
@@ -158,7 +158,7 @@ pub fn collect(
                 }
             }
             TemplateOrigin::Empty { field } => {
-                let message = format!("{field} gives neither inline nor configMapKeyRef");
+                let message = format!("{field} has neither inline nor configMapKeyRef; set one of them");
                 return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
             }
         }
@@ -201,7 +201,7 @@ fn content<'a>(
 
 fn in_binary_data(config_map: &ObjectKey, key: &str, field: &str) -> ReconcileError {
     let message = format!(
-        "ConfigMap {config_map}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
+        "ConfigMap {config_map}, which {field} names, has the key {key:?} in binaryData; save the template as UTF-8 text under data"
     );
     ReconcileError::permanent(Reason::TemplateError, message)
 }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_own_template_comes_before_that_of_a_config_map() {
+    fn the_agents_own_template_wins_over_a_config_map() {
         let agent = agent(&json!({
             "soulTemplate": { "inline": "own" },
             "files": [{ "name": "USER.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } }],
@@ -256,9 +256,9 @@ mod tests {
     #[test]
     fn a_missing_config_map_and_a_missing_key_are_errors_that_name_the_field() {
         let key = json!({ "soulTemplate": { "configMapKeyRef": { "name": "keys", "key": "user" } } });
-        for (present, words) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
+        for (present, text) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
             let error = collect(&origins(&agent(&key), None, None), &contents(present)).unwrap_err();
-            assert!(error.message.contains(words) && error.message.contains("spec.soulTemplate"), "{error}");
+            assert!(error.message.contains(text) && error.message.contains("spec.soulTemplate"), "{error}");
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::api::text::one_line;
 use crate::api::{AgentGateway, Board, keys};
 use crate::templates::{AgentFacts, BoardFacts, BoardRules, GatewayFacts, IdentityFacts, UserFacts, Variables};
 
-/// Where token Secrets are mounted into the gateway's pod for agents whose files do not hold the token.
+/// The directory in the gateway's pod where the token Secrets of agents with `delivery: SecretOnly` are mounted.
 const TOKEN_FOLDER: &str = "/var/run/secrets/muster";
 
-/// The variables of an agent. Without a token `auth_token` is empty.
+/// The variables of an agent. Without a token, `auth_token` is empty.
 #[must_use]
 pub fn variables(agent: &Agent, references: &References, interval: &str, token: Option<&SecretString>) -> Variables {
     let board = references.board.as_deref();

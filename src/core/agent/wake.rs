@@ -1,4 +1,4 @@
-//! When an agent is woken.
+//! Decides about the wakes of an agent.
 
 use std::time::Duration;
 
@@ -17,40 +17,40 @@ const MIN_WAKE_BACKOFF: Duration = Duration::from_secs(30);
 /// The longest time between the deadline of a wake and the next wake.
 const MAX_WAKE_BACKOFF: Duration = Duration::from_mins(10);
 
-/// What to do about waking an agent.
+/// The decision about a wake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WakeDecision {
-    /// It has been heard of since, or is not to be woken.
+    /// No action: the agent called since the last wake, or wakes are off.
     Nothing,
-    /// It was woken and has until then.
+    /// The agent was woken and has to check in until this deadline.
     AwaitCheckIn(Timestamp),
-    /// It did not check in by its deadline, and is woken again then.
+    /// The agent did not check in by its deadline. The next wake is at this time.
     RetryAt(Timestamp),
-    /// It is woken now.
+    /// Wake the agent now.
     Send {
         /// The number of this attempt, from 1.
         attempt: i32,
-        /// The key by which the gateway knows a repeated request.
+        /// The idempotency key of the message.
         key: String,
     },
-    /// It is not woken while a run goes on, until then at the latest.
+    /// A run goes on, so that the agent is not woken. The run counts as over at this time.
     Busy(Timestamp),
-    /// It was woken as often as it may be.
+    /// The agent was woken `max_attempts` times.
     Exhausted,
 }
 
-/// Decides about waking.
+/// Decides about a wake.
 ///
 /// # Guarantees
-/// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times, never before the
-/// deadline of the wake before, and never while it runs: `OpenClaw` puts a message into the run that goes on (queue mode
-/// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
-/// status alone, so that a wake which was sent and not recorded is sent again under the same key.
+/// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times. A wake never comes before the deadline of
+/// the previous wake, and never during a run: `OpenClaw` puts a message into the run, which then skips the tool calls that have not
+/// begun (`docs/gateway-facts.md#sessions-and-messages`). The key depends only on the status. So a wake that was sent and not recorded
+/// is sent again under the same key.
 #[must_use]
 pub fn decide(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
     let due = due(desired, record, liveness, now);
     let Some(until) = liveness.running_until(now) else { return due };
-    // The run of the last wake may be the one that goes on, and may end with a check-in.
+    // The run that goes on may be the run of the last wake, and may end with a check-in.
     let is_unanswered = record.is_some_and(|record| record.answered_at.is_none());
     match due {
         WakeDecision::Send { .. } | WakeDecision::RetryAt(_) => WakeDecision::Busy(until),
@@ -59,7 +59,7 @@ pub fn decide(desired: &Desired, record: Option<&WakeStatus>, liveness: &Livenes
     }
 }
 
-/// What to do about waking an agent that does not run.
+/// The decision about an agent without a run.
 fn due(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
     let Some(wake) = desired.wake else { return WakeDecision::Nothing };
     let current = record.filter(|r| r.generation == desired.generation);
@@ -89,20 +89,20 @@ fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestam
     send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
 }
 
-/// The wait after the deadline of the `attempt`-th wake.
+/// The time between the deadline of this attempt and the next wake.
 fn backoff(attempt: i32) -> Duration {
     doubled(MIN_WAKE_BACKOFF, MAX_WAKE_BACKOFF, u32::try_from(attempt).unwrap_or(0))
 }
 
-/// A wake after the one that was sent at `before`, as the status records it.
+/// A wake. `before` is the time of the previous wake in the status.
 fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> WakeDecision {
     let before = before.map_or(0, Timestamp::as_second);
     let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
     WakeDecision::Send { attempt, key }
 }
 
-/// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
-/// have lost it when it stopped (GATEWAY section 3). Its attempt and its key.
+/// The attempt and the key of a wake that the gateway may have lost: the wake was sent before the present connection, and no end of its
+/// run was observed. A gateway that stops may lose a message (`docs/gateway-facts.md#idempotency-of-messages`).
 #[must_use]
 pub fn possibly_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
     let record = record.filter(|r| r.answered_at.is_none())?;
@@ -118,13 +118,13 @@ pub struct WakeMessage {
     pub attempt: i32,
     /// The number of attempts that the spec allows.
     pub max_attempts: i32,
-    /// The key by which the gateway knows a repeated request.
+    /// The idempotency key of the message.
     pub key: String,
     /// The text.
     pub text: String,
     /// Whether the agent's answer is delivered to its channel.
     pub deliver: bool,
-    /// Whether it was sent before, and the gateway may have lost it.
+    /// Whether the message was sent before and may be lost.
     pub repeated: bool,
 }
 
@@ -139,14 +139,14 @@ impl WakeMessage {
     }
 }
 
-/// What the history of a session shows of a wake message.
+/// The state of a wake message in the history of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeInHistory {
-    /// The message is not there.
+    /// The history does not have the message.
     Absent,
-    /// The message is there, and nothing came after it.
+    /// The history has the message and no answer.
     Unanswered,
-    /// The agent answered.
+    /// The history has the message and an answer of the agent.
     Answered,
 }
 
@@ -157,7 +157,7 @@ fn text(name: &str, attempt: i32, key: &str) -> String {
     )
 }
 
-/// What the history of a session shows of the wake message with this key.
+/// The state of the wake message with this key in the history of a session.
 #[must_use]
 pub fn in_history(history: &[ChatMessage], key: &str) -> WakeInHistory {
     let reference = format!("(Reference: {key})");
@@ -172,20 +172,20 @@ pub fn in_history(history: &[ChatMessage], key: &str) -> WakeInHistory {
     }
 }
 
-/// What became of a wake in one reconcile.
+/// The result of a wake in one reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WakeResult {
     /// The number of the attempt.
     pub attempt: i32,
     /// The key of its message.
     pub key: String,
-    /// When it was sent, or found to have been sent.
+    /// The time when it was sent, or was found in the history.
     pub at: Timestamp,
     /// Whether the session has the agent's answer.
     pub answered: bool,
 }
 
-/// What the status is to say of wakes. The deadline counts from the end of the wake's own run, once that was seen.
+/// The status of wakes. Once the end of the wake's own run was observed, the deadline counts from that end.
 #[must_use]
 pub fn status(
     desired: &Desired,
@@ -208,7 +208,7 @@ pub fn status(
     let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
     if wake.answered_at.is_none() && observed.is_some_and(ended) {
         wake.answered_at = Some(Time(now));
-        // A run that took longer than the deadline has as long again from its end; the next runs give no more.
+        // The deadline starts again at the end of the wake's own run. Later runs do not extend it.
         let from_here = desired.wake.and_then(|how| now.saturating_add(how.deadline).ok()).map(Time);
         wake.deadline = wake.deadline.max(from_here);
     }

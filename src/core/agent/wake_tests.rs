@@ -1,13 +1,13 @@
 use super::*;
 use crate::core::agent::fixtures::{AgentFixture, applied, at};
-use crate::core::agent::plan::Step;
+use crate::core::agent::step::Step;
 
 fn next(fixture: &AgentFixture) -> WakeDecision {
     let liveness = Liveness::of(fixture.seen.map(at), &fixture.status, Some(&fixture.observed));
     decide(&fixture.desired, fixture.status.wake.as_ref(), &liveness, at(fixture.now))
 }
 
-/// An agent that was woken so often and never answered.
+/// An agent that was woken this many times and never answered.
 fn woken(times: i32) -> AgentFixture {
     let mut fixture = applied().provisioned();
     for attempt in 1..=times {
@@ -29,7 +29,7 @@ fn attempt(decision: &WakeDecision) -> Option<i32> {
 }
 
 #[test]
-fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
+fn a_missed_deadline_is_followed_by_another_wake_after_the_backoff() {
     let mut fixture = woken(1);
     fixture.now = 1299;
     assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(1300)));
@@ -40,13 +40,13 @@ fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
 }
 
 #[test]
-fn the_pause_doubles_up_to_ten_minutes() {
+fn the_backoff_doubles_up_to_ten_minutes() {
     let backoffs = [1, 2, 3, 9].map(|attempt| backoff(attempt).as_secs());
     assert_eq!(backoffs, [30, 60, 120, 600]);
 }
 
 #[test]
-fn who_never_answers_is_left_alone_after_the_last_attempt() {
+fn a_silent_agent_is_not_woken_after_the_last_attempt() {
     assert_eq!(attempt(&next(&woken(2))), Some(3));
     assert_eq!(next(&woken(3)), WakeDecision::Exhausted);
 }
@@ -59,7 +59,7 @@ fn a_new_generation_starts_over() {
 }
 
 #[test]
-fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
+fn an_unrecorded_wake_keeps_its_key() {
     let fixture = woken(1);
     assert_eq!(next(&fixture), next(&fixture.clone()));
     let WakeDecision::Send { key, .. } = next(&fixture) else { panic!() };
@@ -67,7 +67,7 @@ fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
 }
 
 #[test]
-fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
+fn an_agent_that_answered_is_woken_only_after_two_silent_intervals() {
     let mut fixture = applied().working();
     assert_eq!(next(&fixture), WakeDecision::Nothing);
     fixture.now += 597;
@@ -77,14 +77,14 @@ fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
 }
 
 #[test]
-fn who_is_not_to_be_woken_never_is() {
+fn an_agent_without_wakes_is_never_woken() {
     let mut fixture = applied().provisioned();
     fixture.desired.wake = None;
     assert_eq!(next(&fixture), WakeDecision::Nothing);
 }
 
 #[test]
-fn without_a_heartbeat_nobody_goes_stale() {
+fn without_a_heartbeat_no_agent_goes_stale() {
     let mut fixture = applied().working();
     fixture.desired.heartbeat_interval = std::time::Duration::ZERO;
     fixture.now += 1_000_000;
@@ -92,7 +92,7 @@ fn without_a_heartbeat_nobody_goes_stale() {
 }
 
 #[test]
-fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
+fn an_answer_to_an_unrecorded_wake_does_not_change_its_key() {
     let mut fixture = applied().provisioned();
     let before = next(&fixture);
     fixture.seen = Some(fixture.now + 1);
@@ -100,14 +100,14 @@ fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
     assert_eq!(next(&fixture), before);
 }
 
-/// A run goes on since then, or went on from then to then.
+/// Sets a run that goes on since `started`, or a run from `started` to `ended`.
 fn ran(fixture: &mut AgentFixture, started: i64, ended: Option<i64>) {
     fixture.observed.activity.running = ended.is_none().then(|| (at(started), at(started)));
     fixture.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
 }
 
-/// Six hours after a run began.
-fn given_up(started: i64) -> WakeDecision {
+/// Busy until six hours after the start of a run.
+fn busy_since(started: i64) -> WakeDecision {
     WakeDecision::Busy(at(started + 6 * 3600))
 }
 
@@ -115,28 +115,28 @@ fn given_up(started: i64) -> WakeDecision {
 fn a_running_agent_is_not_woken_a_first_time() {
     let mut fixture = applied().provisioned();
     ran(&mut fixture, 900, None);
-    assert_eq!((next(&fixture), fixture.plan().steps), (given_up(900), Vec::new()));
+    assert_eq!((next(&fixture), fixture.plan().steps), (busy_since(900), Vec::new()));
     ran(&mut fixture, 900, Some(1000));
     assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
-fn a_running_agent_is_not_woken_again_and_not_given_up() {
+fn a_running_agent_is_not_woken_again_and_not_exhausted() {
     for times in 1..=3 {
         let mut fixture = woken(times);
         let began = fixture.now - 10;
         ran(&mut fixture, began, None);
-        assert_eq!(next(&fixture), given_up(began), "{times}");
+        assert_eq!(next(&fixture), busy_since(began), "{times}");
     }
     let mut fixture = woken(3);
     fixture.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
     let began = fixture.now - 10;
     ran(&mut fixture, began, None);
-    assert_eq!(next(&fixture), WakeDecision::Exhausted, "its own run is over: this is another");
+    assert_eq!(next(&fixture), WakeDecision::Exhausted, "the run of the wake is over, and another run goes on");
 }
 
 #[test]
-fn an_agent_that_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
+fn a_silent_agent_is_woken_two_intervals_after_its_run() {
     let mut fixture = applied().working();
     ran(&mut fixture, 1500, None);
     fixture.now = 5000;
@@ -156,14 +156,14 @@ fn a_run_that_never_ends_counts_as_over_after_six_hours() {
 }
 
 #[test]
-fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
+fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run() {
     let mut fixture = woken(1);
     ran(&mut fixture, 1001, None);
     fixture.now = 3000;
-    assert_eq!(next(&fixture), given_up(1001));
+    assert_eq!(next(&fixture), busy_since(1001));
     ran(&mut fixture, 1001, Some(3000));
     fixture.observed.activity.ended.insert("k1".into());
-    assert_eq!(fixture.plan().steps, [], "in the moment in which the run ends, too");
+    assert_eq!(fixture.plan().steps, [], "no Step at the end of the run");
     fixture.record(&crate::core::agent::plan::Plan::default(), None);
     assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(3300)));
     ran(&mut fixture, 3200, Some(3400));
@@ -174,7 +174,7 @@ fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
 }
 
 #[test]
-fn a_wake_that_may_be_lost_is_not_sent_into_a_run() {
+fn a_possibly_lost_wake_is_not_sent_into_a_run() {
     let mut fixture = woken(1);
     fixture.now = 1010;
     fixture.observed.connected_at = Some(at(1005));
@@ -204,7 +204,7 @@ fn lost(fixture: &AgentFixture) -> Option<i32> {
 }
 
 #[test]
-fn a_wake_may_be_lost_when_the_connection_is_younger_and_its_run_was_not_seen_to_end() {
+fn a_wake_may_be_lost_before_a_newer_connection_without_an_end_of_its_run() {
     let mut fixture = woken(1);
     fixture.observed.connected_at = Some(at(999));
     assert_eq!(lost(&fixture), None, "the connection is older");
@@ -214,11 +214,11 @@ fn a_wake_may_be_lost_when_the_connection_is_younger_and_its_run_was_not_seen_to
     assert_eq!(lost(&fixture), None, "its run ended");
     fixture.record(&crate::core::agent::plan::Plan::default(), None);
     fixture.observed.activity.ended.clear();
-    assert_eq!(lost(&fixture), None, "and that is recorded");
+    assert_eq!(lost(&fixture), None, "the end of its run is recorded");
 }
 
 #[test]
-fn a_wake_that_may_be_lost_is_sent_again_under_its_own_key_and_counts_as_the_same_attempt() {
+fn a_possibly_lost_wake_is_sent_again_with_its_key_as_the_same_attempt() {
     let mut fixture = woken(1);
     fixture.now = 1010;
     fixture.observed.connected_at = Some(at(1005));
@@ -233,7 +233,7 @@ fn said(role: &str, text: &str) -> ChatMessage {
 }
 
 #[test]
-fn the_history_tells_whether_a_wake_arrived_and_was_answered() {
+fn the_history_shows_whether_a_wake_arrived_and_was_answered() {
     let ours = said("user", &text("One", 1, "k-1"));
     assert_eq!(in_history(&[], "k-1"), WakeInHistory::Absent);
     assert_eq!(in_history(&[said("user", "hi"), said("assistant", "ho")], "k-1"), WakeInHistory::Absent);
@@ -242,7 +242,7 @@ fn the_history_tells_whether_a_wake_arrived_and_was_answered() {
 }
 
 #[test]
-fn the_key_of_a_tenth_attempt_is_not_taken_for_that_of_the_first() {
+fn the_key_of_a_tenth_attempt_does_not_match_the_first_attempt() {
     let tenth = said("user", &text("One", 10, "k-10"));
     assert_eq!(in_history(&[tenth], "k-1"), WakeInHistory::Absent);
     let keyed = ChatMessage { idempotency_key: Some("k-1:user".into()), ..said("user", "x") };

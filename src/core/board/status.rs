@@ -12,10 +12,10 @@ use crate::core::kstatus::set_progress;
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
 
-/// The number of names that a status lists at most.
+/// The largest number of names that a status lists.
 const MAX_NAMES: usize = 50;
 
-/// The status of a Board, from its Agents, the oldest first, and its AgentGateway.
+/// The status of a Board. `agents` are its Agents, the oldest first.
 #[must_use]
 pub fn status(
     board: &Board,

@@ -1,4 +1,4 @@
-//! What an AgentGateway leaves that is gone.
+//! The leftovers of a deleted AgentGateway.
 
 use std::collections::BTreeSet;
 
@@ -10,45 +10,45 @@ use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::core::objects::Objects;
 
-/// An AgentGateway that does not exist any more.
+/// An AgentGateway that no longer exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoneGateway {
     /// Its key.
     pub key: ObjectKey,
-    /// Its uid, as far as that is known.
+    /// Its uid, if known.
     pub uid: Option<String>,
     /// The names of its device Secrets.
     pub secrets: BTreeSet<String>,
 }
 
 impl GoneGateway {
-    /// One that was last seen so.
+    /// A deleted AgentGateway, from its last cached state.
     #[must_use]
     pub fn from_resource(gateway: &AgentGateway) -> Self {
         let secrets = gateway.device_secrets();
         Self { secrets, ..Self::from_metadata(&gateway.metadata) }
     }
 
-    /// One of which only the metadata could be read.
+    /// A deleted AgentGateway whose spec this version cannot decode.
     #[must_use]
     pub fn from_metadata(meta: &ObjectMeta) -> Self {
         Self { uid: meta.uid.clone(), ..Self::from_key(ObjectKey::of(meta)) }
     }
 
-    /// Whether both are about one object: one key and one uid.
+    /// Whether both have the same key and the same uid.
     #[must_use]
     pub fn is_same_object(&self, other: &Self) -> bool {
         (&self.key, &self.uid) == (&other.key, &other.uid)
     }
 
-    /// One of which only the name is known: its device Secret has the name that it has without `spec.device.secretName`.
+    /// A deleted AgentGateway of which only the key is known. Its device Secret has the default name.
     fn from_key(key: ObjectKey) -> Self {
         let secrets = [AgentGateway::default_device_secret(&key.name)].into();
         Self { key, uid: None, secrets }
     }
 }
 
-/// The AgentGateways that Agents or Boards refer to and that do not exist.
+/// The missing AgentGateways that Agents or Boards refer to.
 pub fn missing<O: Objects>(objects: &O) -> Vec<GoneGateway> {
     let mut keys = BTreeSet::new();
     for agent in objects.agents() {

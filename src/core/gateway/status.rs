@@ -20,27 +20,27 @@ use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
 use crate::openclaw::model::{ConnectionState, Inventory, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
-/// What was seen of a gateway.
+/// The observed state of a gateway.
 #[derive(Debug)]
 pub enum GatewayObservation<'a> {
-    /// A reference or a field does not hold.
+    /// A reference or a field of the spec is invalid.
     Error(&'a ReconcileError),
-    /// It is suspended.
+    /// The gateway is suspended.
     Suspended,
-    /// It is being deleted and so many Agents are bound to it; with none, its gateway still has blocks that it recorded.
+    /// The AgentGateway is being deleted.
     Deleting {
         /// The number of Agents that are bound to it. With none, its gateway still has heartbeat blocks that it recorded.
         bound: usize,
         /// Its connection.
         connection: Option<ObservedConnection>,
     },
-    /// Its connection.
+    /// The connection to the gateway.
     Connection(ObservedConnection),
 }
 
 use ConditionType as C;
 
-/// What is known of an AgentGateway besides its connection.
+/// The facts about an AgentGateway outside its connection.
 #[derive(Debug)]
 pub struct GatewayFacts<'a> {
     /// The Agents that are bound to it.
@@ -93,7 +93,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     new
 }
 
-/// What a connection says of its gateway.
+/// Takes the observed connection into the status, and returns its conditions.
 fn connected(
     gateway: &AgentGateway,
     new: &mut AgentGatewayStatus,
@@ -114,11 +114,11 @@ fn connected(
 
 fn deleting_condition(bound: usize) -> ConditionUpdate {
     if bound == 0 {
-        let message = "no agent is bound to this gateway any more; the empty heartbeat blocks that status.sharedHeartbeats lists are being taken out of its config";
+        let message = "no agent is bound to this gateway; Muster removes the empty heartbeat blocks in status.sharedHeartbeats from its config";
         return ConditionUpdate::new(C::Ready, false, Reason::Deleting, message);
     }
     let message = format!(
-        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once"
+        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan is released at once"
     );
     ConditionUpdate::new(C::Ready, false, Reason::AgentsBound, message)
 }
@@ -140,7 +140,7 @@ fn describe(
             }
         }
         ConnectionState::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
-        // A request for approval outlives a connection that could not be made.
+        // A pairing request outlives a failed connection.
         ConnectionState::Connecting | ConnectionState::Down { .. } => {
             new.pairing = old.pairing.clone().filter(is_safe_to_show);
         }
@@ -153,7 +153,7 @@ fn describe(
                 RosterShape::Entries => "entries".into(),
             },
             accepted_files: capabilities.accepted_files.iter().cloned().collect(),
-            // Only an answer about a file shows them, and nothing may have been asked since the operator's start.
+            // Only an answer about a file shows hashes, and the operator may have read no file since its start.
             file_hashes: capabilities.file_hashes || had_file_hashes(new, old),
             main_session_delete: capabilities.main_session_delete,
             loses_writes: inventory.loses_writes(),
@@ -161,14 +161,15 @@ fn describe(
     }
 }
 
-/// Whether the same version of the gateway was seen to tell the hashes of files.
+/// Whether the same version of the gateway has returned hashes of files before.
 fn had_file_hashes(new: &AgentGatewayStatus, old: &AgentGatewayStatus) -> bool {
     new.server_version == old.server_version && old.capabilities.as_ref().is_some_and(|c| c.file_hashes)
 }
 
-/// How long a gateway keeps a request for approval (GATEWAY section 5). Muster asks again meanwhile, by which 2026.3.2,
-/// 2026.7.1 and 2026.9.6 keep the request for as long again, and 2026.5.28 does not (read in their sources): a request that
-/// is still named after its time is kept.
+/// The lifetime of a pairing request on a gateway (`docs/gateway-facts.md#devices-and-pairing`).
+///
+/// A new connect extends the request for the same time on 2026.3.2, 2026.7.1 and 2026.9.6, and does not on 2026.5.28 (from their
+/// sources). The status keeps a request for as long as the gateway names it.
 const PAIRING_REQUEST_LIFETIME: Duration = Duration::from_mins(5);
 
 fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<Pairing> {
@@ -182,7 +183,7 @@ fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<P
     Some(known.unwrap_or_else(|| Pairing { request_id, command, expires_at: expires_at() }))
 }
 
-/// Whether what a status holds is what would be written into it. An older Muster wrote whatever the gateway had said.
+/// Whether the request in a status has the form that Muster writes. Older versions of Muster wrote the gateway's text unchecked.
 fn is_safe_to_show(pairing: &Pairing) -> bool {
     PairingRequestId::parse(&pairing.request_id).is_some_and(|id| id.command() == pairing.command)
 }

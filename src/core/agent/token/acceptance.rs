@@ -1,27 +1,27 @@
-//! Which token of an agent is accepted.
+//! The acceptance of an agent's token.
 
 use jiff::Timestamp;
 
 use crate::api::agent::{PreviousToken, TokenStatus};
 
-/// How a token stands with the agent that it leads to.
+/// The acceptance of a token by its agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenAcceptance {
-    /// It is the agent's token.
+    /// The token is the agent's current token.
     Current {
-        /// Whether the agent has not been seen to use it before.
+        /// Whether this call is the first one with the token.
         first: bool,
     },
-    /// It was replaced and still works.
+    /// The token was replaced and is still accepted.
     Previous,
-    /// It does not work, or does not any more.
+    /// The token is not accepted.
     Refused,
 }
 
-/// How the token with this SHA-256 stands at `now`.
+/// The acceptance of the token with this SHA-256 at `now`.
 ///
-/// `confirmed` is the SHA-256 that the agent was last seen to use for the first time. From then on the previous token is
-/// refused, whether or not the status says so yet.
+/// `confirmed` is the SHA-256 of the token that the agent last used for the first time. From that call on, the previous token is
+/// refused, even before the status records the call.
 #[must_use]
 pub fn evaluate(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now: Timestamp) -> TokenAcceptance {
     let used =
@@ -36,7 +36,7 @@ pub fn evaluate(token: &TokenStatus, confirmed: Option<&str>, sha256: &str, now:
     }
 }
 
-/// Whether two hashes are the same, in a time that does not tell where they differ.
+/// Whether two hashes are equal. The comparison takes constant time.
 #[must_use]
 pub fn constant_time_eq(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |different, (x, y)| different | (x ^ y)) == 0
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_token_works_until_its_time() {
+    fn the_previous_token_is_accepted_until_its_expiry() {
         let token = rotating(Some(10));
         assert_eq!(evaluate(&token, None, "old", at(9)), TokenAcceptance::Previous);
         assert_eq!(evaluate(&token, None, "old", at(10)), TokenAcceptance::Refused);
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(
             evaluate(&token, Some("old"), "old", at(0)),
             TokenAcceptance::Previous,
-            "what was used before says nothing"
+            "a confirmation of the previous token does not count"
         );
         let recorded = TokenStatus { confirmed_at: Some(Time(at(0))), ..token };
         assert_eq!(evaluate(&recorded, None, "old", at(0)), TokenAcceptance::Refused);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_the_same_only_as_a_whole() {
+    fn hashes_are_equal_only_as_a_whole() {
         assert!(constant_time_eq("abc", "abc"));
         assert!(!constant_time_eq("abc", "abd") && !constant_time_eq("abc", "ab") && !constant_time_eq("", "a"));
     }
