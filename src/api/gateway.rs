@@ -12,7 +12,7 @@ use super::config_policy::ConfigPolicy;
 
 pub use super::gateway_status::{AgentCounts, AgentGatewayStatus, GatewayCapabilities, Pairing, UnmanagedAgent};
 use super::names::OBJECT_PATTERN;
-use super::shared::{Heartbeat, Interval, LocalRef, SecretKeyRef, TemplatesRef, UserProfile};
+use super::shared::{Heartbeat, Interval, SecretKeyRef, TemplatesRef, UserProfile};
 use super::soul::SoulDirectory;
 
 /// The connection settings of an OpenClaw gateway, and the settings that its agents share.
@@ -295,11 +295,5 @@ impl AgentGateway {
     pub fn device_secrets(&self) -> BTreeSet<String> {
         let before = self.status.as_ref().and_then(|status| status.device_secret.clone());
         before.into_iter().chain([self.device_secret_name()]).collect()
-    }
-
-    /// The ConfigMap with the templates for all agents of this gateway.
-    #[must_use]
-    pub fn templates(&self) -> Option<&LocalRef> {
-        self.spec.templates.as_ref().map(|t| &t.config_map_ref)
     }
 }

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::workspace_cache::WorkspaceCache;
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
-use crate::core::agent::cleanup::BOOTS_WITHIN;
+use crate::core::agent::cleanup::MAX_BOOT_TIME;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionMark};
-use crate::core::agent::plan::FileWrite;
+use crate::core::agent::step::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};
@@ -203,7 +203,7 @@ impl GatewayHandle {
 
     /// The time until a gateway without a connection should have booted; `None` afterwards, and with a connection.
     pub(crate) fn advice_due(&self) -> Option<Duration> {
-        self.away_for().and_then(|away| BOOTS_WITHIN.checked_sub(away))
+        self.away_for().and_then(|away| MAX_BOOT_TIME.checked_sub(away))
     }
 
     /// Whether the first connection, or the first read of the roster, has been running for less than [`STARTUP_GRACE`].

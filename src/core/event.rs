@@ -1,14 +1,14 @@
-//! Events, as `kubectl describe` shows them.
+//! Events of Kubernetes, which `kubectl describe` shows.
 
-/// Something that an admin should see in `kubectl describe`.
+/// An event for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether it is a warning.
+    /// Whether the event is a warning.
     pub warning: bool,
-    /// Its reason, one CamelCase word.
+    /// The reason, one CamelCase word.
     pub reason: String,
-    /// What was done, in one word.
+    /// The action, one word.
     pub action: &'static str,
-    /// A sentence. Never a token.
+    /// A sentence. The sentence never holds a token.
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! Which AgentGateway an object means. Every reader of a `gatewayRef` resolves it here.
+//! Resolves a `gatewayRef` to the key of an AgentGateway. Every reader of a `gatewayRef` uses this module.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
 }
 
-/// The key of the AgentGateway that a reference means, in an object of `namespace`.
+/// The key of the AgentGateway that a reference in an object of `namespace` names.
 #[must_use]
 pub fn gateway_key(reference: &GatewayRef, namespace: &str) -> ObjectKey {
     ObjectKey::new(reference.namespace.as_deref().unwrap_or(namespace), &reference.name)
@@ -34,31 +34,32 @@ pub fn board_of<O: Objects>(objects: &O, agent: &Agent) -> Option<Arc<Board>> {
     objects.board(&ObjectKey::new(namespace(&agent.metadata), name))
 }
 
-/// The key of the AgentGateway that an Agent means: that of its Board, or else its own. `None` when it names neither.
+/// The key of an Agent's AgentGateway: the gateway of the Agent's Board, or else the Agent's own `gatewayRef`. `None` when the
+/// Agent has neither.
 #[must_use]
 pub fn gateway_of_agent(agent: &Agent, board: Option<&Board>) -> Option<ObjectKey> {
     let own = || agent.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, namespace(&agent.metadata)));
     board.map(gateway_of_board).or_else(own)
 }
 
-/// The same, with the Board as it was last seen.
+/// The key of an Agent's AgentGateway, with the Board from the cache.
 pub fn resolved_gateway<O: Objects>(objects: &O, agent: &Agent) -> Option<ObjectKey> {
     gateway_of_agent(agent, board_of(objects, agent).as_deref())
 }
 
-/// Whether two AgentGateways stand for one gateway: two with one URL do.
+/// Whether two AgentGateways stand for one gateway. Two AgentGateways with the same URL do.
 pub fn is_same_gateway<O: Objects>(objects: &O, one: &ObjectKey, other: &ObjectKey) -> bool {
     let url = |key: &ObjectKey| objects.gateway(key).map(|gateway| normalized(&gateway.spec.url));
     one == other || url(one).is_some_and(|one| url(other).is_some_and(|other| one == other))
 }
 
-/// A URL in one spelling.
+/// A URL in lower case and without a slash at its end.
 fn normalized(url: &str) -> String {
     url.trim_end_matches('/').to_ascii_lowercase()
 }
 
-/// Whether an AgentGateway admits objects of another namespace with these labels. A selector that Kubernetes would refuse admits
-/// nothing; an empty one admits all, as in Kubernetes.
+/// Whether an AgentGateway admits objects of another namespace with these labels. An invalid selector admits no namespace. An empty
+/// selector admits all namespaces, as in Kubernetes.
 #[must_use]
 pub fn admits_labels(gateway: &AgentGateway, labels: &BTreeMap<String, String>) -> bool {
     let Some(allowed) = &gateway.spec.allowed_namespaces else { return false };

@@ -1,4 +1,4 @@
-//! The conditions of kstatus, `Reconciling` and `Stalled`, which are present only while true. One rule for all three resources.
+//! The conditions of kstatus, `Reconciling` and `Stalled`. Each is present only while true. All three resources share the rule.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -8,8 +8,9 @@ use crate::api::reason::Persistence;
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
-/// Sets `Reconciling` or `Stalled`, or neither, by the condition Ready. `error` is the error behind it, if there is one; `reconciling`
-/// is the reason to show while work is under way, when that is another reason than that of Ready.
+/// Sets `Reconciling` or `Stalled`, or neither, from the condition Ready.
+///
+/// `error` is the error behind Ready, if there is an error. `reconciling` replaces the reason of Ready in `Reconciling`.
 pub fn set_progress(
     conditions: &mut Vec<Condition>,
     ready: &ConditionUpdate,
@@ -31,7 +32,7 @@ pub fn set_progress(
     }
 }
 
-/// Whether an object whose Ready has this reason is `Stalled`, or still `Reconciling`.
+/// The condition of an object whose Ready has this reason: `Stalled` or `Reconciling`.
 fn progress(reason: Reason, error: Option<&ReconcileError>) -> ConditionType {
     let lasts = match reason.persistence() {
         Persistence::Lasting => true,
@@ -54,13 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_reason_stalls_a_passing_one_reconciles_and_ready_clears_both() {
+    fn a_lasting_reason_sets_stalled_a_passing_reason_sets_reconciling_and_ready_clears_both() {
         let mut conditions = Vec::new();
-        let ready = |so: bool, reason| ConditionUpdate::new(ConditionType::Ready, so, reason, "x");
+        let ready = |status: bool, reason| ConditionUpdate::new(ConditionType::Ready, status, reason, "x");
         set_progress(&mut conditions, &ready(false, Reason::InvalidSpec), None, None, 1, at(1));
         assert_eq!(present(&conditions), [("Stalled", "InvalidSpec", 1)]);
         set_progress(&mut conditions, &ready(false, Reason::BoardNotFound), None, None, 1, at(2));
-        assert_eq!(present(&conditions), [("Stalled", "BoardNotFound", 1)], "it is stalled since then");
+        assert_eq!(present(&conditions), [("Stalled", "BoardNotFound", 1)], "the transition time stays");
         set_progress(&mut conditions, &ready(false, Reason::Connecting), None, Some(Reason::Progressing), 1, at(3));
         assert_eq!(present(&conditions), [("Reconciling", "Progressing", 3)]);
         set_progress(&mut conditions, &ready(true, Reason::Reconciled), None, None, 1, at(4));
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_request_stalls_only_when_a_retry_does_not_help() {
+    fn a_failed_request_sets_stalled_only_when_a_retry_does_not_help() {
         let kind = |error: &ReconcileError| progress(error.reason, Some(error));
         for reason in [Reason::GatewayError, Reason::KubernetesError] {
             assert_eq!(kind(&ReconcileError::permanent(reason, "x")), ConditionType::Stalled);

@@ -1,7 +1,7 @@
-//! The decisions: what an object is to be, what was observed, and what follows. One folder for each resource.
+//! The decisions: the desired state, the observed state and the difference between both. Each resource has its folder.
 //!
-//! Pure: everything here takes values and returns values. There is no I/O, no async, no clock, no randomness and no client; the
-//! time is an argument. This folder knows the resources, the templates and the values that a gateway answers with.
+//! The code is pure: each function takes values and returns values. The code has no I/O, no async, no clock, no randomness and no
+//! client; the time is an argument. This folder knows the resources, the templates and the values that a gateway answers with.
 
 pub mod agent;
 pub mod board;

@@ -1,4 +1,4 @@
-//! Names that cannot work, of objects that were there before the API server refused them. Pure.
+//! Checks the names in the spec of objects that are older than the API server's own validation of these names. Pure.
 
 use super::agent::binding::Binding;
 use super::error::ReconcileError;
@@ -7,16 +7,16 @@ use crate::api::names::{MAX_NAME_LENGTH, UNSUPPORTED_AGENT_IDS, is_key, is_names
 use crate::api::shared::{ConfigMapKeyRef, GatewayRef, LocalRef, SecretKeyRef, TemplateSource, TemplatesRef};
 use crate::api::{AgentGateway, Board, Reason};
 
-/// Whether the names that an Agent gives can work.
+/// Checks the names in the spec of an Agent.
 ///
 /// # Errors
-/// The field whose name cannot, and what to do.
+/// Names the field with the invalid name, and the next step.
 pub(crate) fn of_agent(agent: &Agent) -> Result<(), ReconcileError> {
     let spec = &agent.spec;
     if let Some(id) = spec.agent_id.as_deref().filter(|id| UNSUPPORTED_AGENT_IDS.contains(id) && !was_set_up(agent, id))
     {
         let message = format!(
-            "spec.agentId {id:?} is an id that a gateway cannot keep; create the Agent anew with another one, or with none"
+            "spec.agentId {id:?} is an id that no gateway can keep; create the Agent again with another id, or without an id"
         );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
@@ -32,25 +32,25 @@ pub(crate) fn of_agent(agent: &Agent) -> Result<(), ReconcileError> {
     Ok(())
 }
 
-/// Whether an old gateway took this id, so that the Agent goes on with it.
+/// Whether an old gateway accepted this id, so that the Agent keeps the id.
 fn was_set_up(agent: &Agent, id: &str) -> bool {
     let is_bound = Binding::of(agent).is_some_and(|binding| binding.identity.agent_id == id);
     is_bound && agent.status.as_ref().is_some_and(|status| !status.files.is_empty())
 }
 
-/// The same for a Board.
+/// Checks the names in the spec of a Board.
 ///
 /// # Errors
-/// As of [`of_agent`].
+/// The errors of [`of_agent`].
 pub(crate) fn of_board(board: &Board) -> Result<(), ReconcileError> {
     gateway_ref(Some(&board.spec.gateway_ref), "spec.gatewayRef of the Board")?;
     templates(board.spec.templates.as_ref(), "spec.templates of the Board")
 }
 
-/// The same for an AgentGateway.
+/// Checks the names in the spec of an AgentGateway.
 ///
 /// # Errors
-/// As of [`of_agent`].
+/// The errors of [`of_agent`].
 pub(crate) fn of_gateway(gateway: &AgentGateway) -> Result<(), ReconcileError> {
     let spec = &gateway.spec;
     secret_key(spec.auth.token_secret_ref.as_ref(), "spec.auth.tokenSecretRef")?;
@@ -75,11 +75,11 @@ fn check(holds: bool, name: &str, field: &str, what: &str) -> Result<(), Reconci
     ))
 }
 
-/// The name of a Secret that Muster makes, whose default is made from the name of the object.
+/// Checks the name of a Secret that Muster creates. The default name derives from the name of the object.
 fn secret(name: &str, field: &str, kind: &str) -> Result<(), ReconcileError> {
     if name.len() > MAX_NAME_LENGTH {
         let message = format!(
-            "the name of its Secret would have {} characters and can have {MAX_NAME_LENGTH}; give it a shorter one in {field}, or create the {kind} anew with a shorter name",
+            "the name of its Secret has {} characters, and the limit is {MAX_NAME_LENGTH} characters; set a shorter name in {field}, or create the {kind} again with a shorter name",
             name.len()
         );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
@@ -127,13 +127,13 @@ mod tests {
     }
 
     fn message(result: Result<(), ReconcileError>) -> String {
-        let trouble = result.unwrap_err();
-        assert!(trouble.reason == Reason::InvalidSpec && !trouble.transient, "{trouble}");
-        trouble.message
+        let error = result.unwrap_err();
+        assert!(error.reason == Reason::InvalidSpec && !error.transient, "{error}");
+        error.message
     }
 
     #[test]
-    fn a_name_that_cannot_work_is_refused_with_its_field() {
+    fn an_invalid_name_is_refused_with_its_field() {
         let key = |name: &str, key: &str| json!({ "configMapKeyRef": { "name": name, "key": key } });
         for (spec, words) in [
             (json!({ "boardRef": { "name": ".." } }), "spec.boardRef.name \"..\""),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_an_old_gateway_took_keeps_its_id_whatever_its_conditions_say() {
+    fn an_agent_on_an_old_gateway_keeps_its_id_with_any_condition() {
         let status = |id: &str, files: &Value, status: &str| {
             json!({
                 "binding": { "uid": "u", "gateway": { "namespace": "fleet", "name": "gw" }, "agentId": id,
@@ -171,15 +171,15 @@ mod tests {
             of_agent(&agent)
         };
         let files = json!([{ "name": "SOUL.md", "state": "Synced" }]);
-        for truth in ["True", "False", "Unknown"] {
-            assert_eq!(with(status("prototype", &files, truth)), Ok(()), "Registered={truth}");
+        for registered in ["True", "False", "Unknown"] {
+            assert_eq!(with(status("prototype", &files, registered)), Ok(()), "Registered={registered}");
         }
-        assert!(with(status("prototype", &json!([]), "False")).is_err(), "bound, and never set up");
+        assert!(with(status("prototype", &json!([]), "False")).is_err(), "the agent is bound and was never set up");
         assert!(with(status("constructor", &files, "False")).is_err(), "another id is bound");
     }
 
     #[test]
-    fn a_name_is_too_long_when_its_secrets_is_unless_another_is_named() {
+    fn a_name_is_too_long_when_the_default_secret_name_is_too_long() {
         let long = "a".repeat(248);
         let message = message(of_agent(&agent(&long, &json!({}))));
         assert!(message.contains("254 characters") && message.contains("spec.token.secretName"), "{message}");

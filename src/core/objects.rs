@@ -1,4 +1,4 @@
-//! The objects of Kubernetes as they were last seen.
+//! The cached objects of Kubernetes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::api::ObjectMeta;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 
-/// The objects of Kubernetes as they were last seen. A read costs no request.
+/// The cached objects of Kubernetes. A read costs no request.
 pub trait Objects {
     /// One Agent.
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>>;
@@ -21,8 +21,8 @@ pub trait Objects {
     fn boards(&self) -> Vec<Arc<Board>>;
     /// All AgentGateways.
     fn gateways(&self) -> Vec<Arc<AgentGateway>>;
-    /// The metadata of the Agents that this version cannot decode. They exist all the same.
+    /// The metadata of the Agents that exist and that this version cannot decode.
     fn unreadable_agents(&self) -> Vec<ObjectMeta>;
-    /// The metadata of the AgentGateways that this version cannot decode. They exist all the same.
+    /// The metadata of the AgentGateways that exist and that this version cannot decode.
     fn unreadable_gateways(&self) -> Vec<ObjectMeta>;
 }

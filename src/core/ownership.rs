@@ -1,7 +1,7 @@
-//! Whose a Secret is, and how one that lost its owner becomes somebody's again.
+//! The owner of a Secret, and how an object takes ownership of an orphaned Secret.
 //!
-//! A backup brings a Secret back without its owner, or with one whose uid is gone. It still carries what Muster put on
-//! it: a Secret that a person made does not.
+//! A backup restores a Secret without an owner, or with an owner whose uid no longer exists. The restored Secret still carries
+//! Muster's label. A Secret of a user does not.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -10,37 +10,38 @@ use kube::api::ObjectMeta;
 use super::objects::Objects;
 use crate::api::{Agent, AgentGateway, keys};
 
-/// Whose a Secret is, as seen by one object.
+/// The owner of a Secret, from the view of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// That object's.
-    Oneself,
-    /// Nobody's: it has no owner, or only owners of Muster's kinds that do not exist any more.
-    Nobody,
-    /// That of another object.
-    Another,
+    /// The object owns the Secret.
+    This,
+    /// The Secret has no owner, or only owners of Muster's kinds that no longer exist.
+    Absent,
+    /// Another object owns the Secret.
+    Other,
 }
 
-/// Whose a Secret is, as seen by the object with this uid.
+/// The owner of a Secret, from the view of the object with this uid.
 pub fn owner<O: Objects>(objects: &O, secret: &ObjectMeta, uid: Option<&str>) -> Owner {
     let references = || secret.owner_references.iter().flatten();
     if references().any(|reference| Some(reference.uid.as_str()) == uid) {
-        return Owner::Oneself;
+        return Owner::This;
     }
     let namespace = secret.namespace.as_deref();
-    if references().any(|reference| exists(objects, namespace, reference)) { Owner::Another } else { Owner::Nobody }
+    if references().any(|reference| exists(objects, namespace, reference)) { Owner::Other } else { Owner::Absent }
 }
 
-/// Whether an owner exists. One of another kind than Muster's does as far as is known.
+/// Whether an owner exists. An owner of a kind outside Muster counts as existing.
 fn exists<O: Objects>(objects: &O, namespace: Option<&str>, reference: &OwnerReference) -> bool {
-    let there = |meta: &ObjectMeta| {
+    let is_owner = |meta: &ObjectMeta| {
         meta.namespace.as_deref() == namespace && meta.uid.as_deref() == Some(reference.uid.as_str())
     };
     if is_of::<Agent>(reference) {
-        objects.agents().iter().any(|agent| there(&agent.metadata)) || objects.unreadable_agents().iter().any(there)
+        objects.agents().iter().any(|agent| is_owner(&agent.metadata))
+            || objects.unreadable_agents().iter().any(is_owner)
     } else if is_of::<AgentGateway>(reference) {
-        objects.gateways().iter().any(|gateway| there(&gateway.metadata))
-            || objects.unreadable_gateways().iter().any(there)
+        objects.gateways().iter().any(|gateway| is_owner(&gateway.metadata))
+            || objects.unreadable_gateways().iter().any(is_owner)
     } else {
         true
     }
@@ -50,8 +51,8 @@ fn is_of<K: Resource<DynamicType = ()>>(reference: &OwnerReference) -> bool {
     reference.kind == K::kind(&()) && reference.api_version.split('/').next() == Some(keys::GROUP)
 }
 
-/// Makes a Secret an object's own, whatever dead owners it had, and marks it as Muster's.
-pub fn own<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
+/// Sets the owner of a Secret and Muster's label. Owners that no longer exist are replaced.
+pub fn take_ownership<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
     let uid = owner.meta().uid.as_deref();
     let is_owned = secret.owner_references.iter().flatten().any(|reference| Some(reference.uid.as_str()) == uid);
     if !is_owned {
@@ -62,7 +63,7 @@ pub fn own<K: Resource<DynamicType = ()>>(secret: &mut ObjectMeta, owner: &K) {
 }
 
 /// Whether a Secret carries Muster's label.
-pub fn is_marked(secret: &ObjectMeta) -> bool {
+pub fn has_managed_by_label(secret: &ObjectMeta) -> bool {
     secret
         .labels
         .as_ref()

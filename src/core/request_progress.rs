@@ -1,4 +1,4 @@
-//! What became of a one-shot request that was made on a Board or an AgentGateway.
+//! The progress of a one-shot request on a Board or an AgentGateway.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::{RequestKind, SyncError, SyncStatus};
 
-/// The most errors that a status lists.
-const MOST_ERRORS: usize = 20;
+/// The largest number of errors that a status lists.
+const MAX_LISTED_ERRORS: usize = 20;
 
-/// How far one agent is with a request.
+/// The progress of one agent with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Updated,
@@ -20,34 +20,34 @@ enum Progress {
     Pending,
 }
 
-/// What the agents below made of the latest request; `None` when nothing is asked for.
+/// The progress of the latest request over these agents; `None` without a request.
 #[must_use]
-pub fn progress(asked: &RequestTimes, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
-    let (requested_at, kinds) = asked.latest()?;
+pub fn progress(requests: &RequestTimes, agents: &[Arc<Agent>]) -> Option<SyncStatus> {
+    let (requested_at, kinds) = requests.latest_request()?;
     let mut sync =
         SyncStatus { requested_at: Time(requested_at), kinds, updated: 0, skipped: 0, pending: 0, errors: Vec::new() };
     for agent in agents {
-        match of(agent, &sync) {
+        match agent_progress(agent, &sync) {
             Progress::Updated => sync.updated += 1,
             Progress::Skipped => sync.skipped += 1,
             Progress::Pending => {
                 sync.pending += 1;
-                sync.errors.extend(error(agent).filter(|_| sync.errors.len() < MOST_ERRORS));
+                sync.errors.extend(sync_error(agent).filter(|_| sync.errors.len() < MAX_LISTED_ERRORS));
             }
         }
     }
     Some(sync)
 }
 
-fn of(agent: &Agent, sync: &SyncStatus) -> Progress {
+fn agent_progress(agent: &Agent, sync: &SyncStatus) -> Progress {
     let later = agent.metadata.creation_timestamp.as_ref().is_some_and(|made| made.0 > sync.requested_at.0);
     if later || agent.metadata.deletion_timestamp.is_some() {
         return Progress::Skipped;
     }
     let empty = AgentStatus::default();
     let status = agent.status.as_ref().unwrap_or(&empty);
-    let dealt_with = |kind: &RequestKind| handled(status, *kind) >= Some(sync.requested_at.0);
-    if !sync.kinds.iter().all(dealt_with) {
+    let handled_kinds = |kind: &RequestKind| handled(status, *kind) >= Some(sync.requested_at.0);
+    if !sync.kinds.iter().all(handled_kinds) {
         return Progress::Pending;
     }
     let nothing_to_do = |kind: &RequestKind| {
@@ -56,7 +56,7 @@ fn of(agent: &Agent, sync: &SyncStatus) -> Progress {
     if sync.kinds.iter().all(nothing_to_do) { Progress::Skipped } else { Progress::Updated }
 }
 
-fn error(agent: &Agent) -> Option<SyncError> {
+fn sync_error(agent: &Agent) -> Option<SyncError> {
     let error = agent.status.as_ref()?.last_error.as_ref()?;
     Some(SyncError { agent: ObjectKey::of(&agent.metadata).to_string(), message: error.message.clone() })
 }
@@ -77,15 +77,15 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn asked() -> RequestTimes {
+    fn requests() -> RequestTimes {
         let annotations: BTreeMap<_, _> = [RequestKind::Sync, RequestKind::Rotate]
             .map(|kind| (kind.annotation().to_owned(), at(AT).to_string()))
             .into();
         RequestTimes::read(Some(&annotations), at(AT))
     }
 
-    /// An agent that dealt with these kinds, and whether there was something to do.
-    fn agent(dealt_with: &[(RequestKind, bool)], error: Option<&str>) -> Arc<Agent> {
+    /// An agent that handled requests of these kinds. The flag says whether the request caused work.
+    fn agent(handled_kinds: &[(RequestKind, bool)], error: Option<&str>) -> Arc<Agent> {
         let mut agent = Agent::default();
         agent.metadata.name = Some("one".into());
         agent.metadata.namespace = Some("fleet".into());
@@ -95,23 +95,23 @@ mod tests {
             handled_at: done.then_some(Time(at(AT + 5))),
         };
         let last_error = error.map(|message| LastError { message: message.into(), ..LastError::default() });
-        let requests = dealt_with.iter().map(request).collect();
+        let requests = handled_kinds.iter().map(request).collect();
         agent.status = Some(AgentStatus { requests, last_error, ..AgentStatus::default() });
         Arc::new(agent)
     }
 
     #[test]
-    fn agents_are_counted_by_how_far_they_are() {
+    fn agents_are_counted_by_their_progress() {
         let both = |done| [(RequestKind::Sync, done), (RequestKind::Rotate, done)];
-        let mut going = Arc::unwrap_or_clone(agent(&[], None));
-        going.metadata.deletion_timestamp = Some(Time(at(AT)));
+        let mut terminating = Arc::unwrap_or_clone(agent(&[], None));
+        terminating.metadata.deletion_timestamp = Some(Time(at(AT)));
         let agents = [
             agent(&both(true), None),
             agent(&both(false), None),
             agent(&[(RequestKind::Sync, true)], Some("the gateway is away")),
-            Arc::new(going),
+            Arc::new(terminating),
         ];
-        let sync = progress(&asked(), &agents).unwrap();
+        let sync = progress(&requests(), &agents).unwrap();
         assert_eq!((sync.updated, sync.skipped, sync.pending), (1, 2, 1));
         assert_eq!(sync.kinds, [RequestKind::Sync, RequestKind::Rotate]);
         assert_eq!(
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_request_there_is_nothing_to_tell() {
+    fn without_a_request_there_is_no_progress() {
         assert_eq!(progress(&RequestTimes::default(), &[agent(&[], None)]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One-shot requests: what was asked for, where, and whether it is still to be done.
+//! One-shot requests: their kind, their origin, and whether they are still due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,49 +9,49 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::agent::{AgentStatus, Parents};
 use crate::api::requests::{RequestKind, RequestStatus};
 
-/// How far ahead of ours the clock may be of whoever makes a request.
-const SKEW: Duration = Duration::from_mins(10);
+/// The largest difference by which the clock of a requester may be ahead of Muster's clock.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
 
 /// The annotations of one object.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The times of the requests that one or more objects make.
+/// The times of the requests in the annotations of one or more objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestTimes {
     times: BTreeMap<RequestKind, Timestamp>,
-    /// What is no request although it stands where one should: a sentence each.
+    /// One sentence for each annotation that is no valid request.
     pub invalid: Vec<String>,
 }
 
 impl RequestTimes {
-    /// Reads the requests of an object. One from the future is no request: it would hide all that come before its time.
+    /// Reads the requests of an object. A time in the future is invalid: the request would hide all requests before that time.
     #[must_use]
     pub fn read(annotations: Option<&Annotations>, now: Timestamp) -> Self {
-        let mut asked = Self::default();
+        let mut requests = Self::default();
         for kind in RequestKind::ALL {
             let Some(text) = annotations.and_then(|a| a.get(kind.annotation())) else { continue };
-            let latest = now.saturating_add(SKEW).unwrap_or(Timestamp::MAX);
+            let latest = now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
             match text.trim().parse::<Timestamp>() {
-                // The precision that Kubernetes keeps.
+                // Kubernetes keeps whole seconds.
                 Ok(time) if time <= latest => {
-                    asked.times.insert(kind, Timestamp::from_second(time.as_second()).unwrap_or(time));
+                    requests.times.insert(kind, Timestamp::from_second(time.as_second()).unwrap_or(time));
                 }
-                Ok(_) => asked.invalid.push(format!("annotation {}: {text:?} is in the future", kind.annotation())),
-                Err(_) => asked.invalid.push(format!(
+                Ok(_) => requests.invalid.push(format!("annotation {}: {text:?} is in the future", kind.annotation())),
+                Err(_) => requests.invalid.push(format!(
                     "annotation {}: {text:?} is no time; set it with \"$(date -u +%FT%TZ)\"",
                     kind.annotation()
                 )),
             }
         }
-        asked
+        requests
     }
 
-    /// The requests of both; of two of one kind the later.
+    /// Union of both sets; per kind the later timestamp wins.
     #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
+    pub fn union(mut self, other: &Self) -> Self {
         for (kind, time) in &other.times {
-            let ours = self.times.entry(*kind).or_insert(*time);
-            *ours = (*ours).max(*time);
+            let own = self.times.entry(*kind).or_insert(*time);
+            *own = (*own).max(*time);
         }
         self.invalid.extend(other.invalid.iter().cloned());
         self
@@ -63,82 +63,82 @@ impl RequestTimes {
         self.times.get(&kind).copied()
     }
 
-    /// The latest time at which something was asked for, and what was asked for then.
+    /// The time of the latest request, and the kinds that were requested at that time.
     #[must_use]
-    pub fn latest(&self) -> Option<(Timestamp, Vec<RequestKind>)> {
+    pub fn latest_request(&self) -> Option<(Timestamp, Vec<RequestKind>)> {
         let latest = self.times.values().max().copied()?;
         let kinds = self.times.iter().filter(|(_, time)| **time == latest).map(|(kind, _)| *kind);
         Some((latest, kinds.collect()))
     }
 }
 
-/// What one agent is asked for.
+/// The requests to one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
-    /// By the Agent itself.
+    /// The requests in the annotations of the Agent.
     pub own: RequestTimes,
-    /// By its Board and its AgentGateway.
-    pub above: RequestTimes,
-    /// What is still to be done.
+    /// The requests in the annotations of its Board and its AgentGateway.
+    pub from_parents: RequestTimes,
+    /// The requests that are still due.
     due: BTreeMap<RequestKind, Timestamp>,
     /// The Board and the AgentGateway.
     parents: Parents,
 }
 
 impl Requests {
-    /// What an agent of this status is asked for.
+    /// The requests to an agent with this status.
     ///
     /// # Guarantees
-    /// A request is handled once. What was asked for before the agent came, or before it came to this Board or
-    /// AgentGateway, is not done.
+    /// A request is handled once. A request that is older than the agent is skipped. So is a request of a Board or an AgentGateway
+    /// that is older than the agent's move there.
     #[must_use]
-    pub fn new(own: RequestTimes, above: RequestTimes, parents: Parents, status: &AgentStatus) -> Self {
+    pub fn new(own: RequestTimes, from_parents: RequestTimes, parents: Parents, status: &AgentStatus) -> Self {
         let mut due = BTreeMap::new();
         if status.parents.is_some() {
             let known = status.parents.as_ref() == Some(&parents);
             for kind in RequestKind::ALL {
-                let asked = own.at(kind).max(above.at(kind).filter(|_| known));
-                if let Some(asked) = asked.filter(|asked| Some(*asked) > handled(status, kind)) {
-                    due.insert(kind, asked);
+                let requested_at = own.at(kind).max(from_parents.at(kind).filter(|_| known));
+                if let Some(requested_at) = requested_at.filter(|at| Some(*at) > handled(status, kind)) {
+                    due.insert(kind, requested_at);
                 }
             }
         }
-        Self { own, above, due, parents }
+        Self { own, from_parents, due, parents }
     }
 
-    /// The time of a request that is still to be done.
+    /// The time of a request that is still due.
     #[must_use]
     pub fn due(&self, kind: RequestKind) -> Option<Timestamp> {
         self.due.get(&kind).copied()
     }
 
-    /// Takes over into the status what was done, and what never has to be.
+    /// Records the handled and the skipped requests in the status.
     pub fn record(&self, status: &mut AgentStatus, done: &BTreeSet<RequestKind>, now: Timestamp) {
         status.invalid_requests.clone_from(&self.own.invalid);
         for (kind, requested_at) in self.due.iter().filter(|(kind, _)| done.contains(kind)) {
-            note(status, *kind, *requested_at, Some(now));
+            record_request(status, *kind, *requested_at, Some(now));
         }
         if status.parents.as_ref() == Some(&self.parents) {
             return;
         }
         let first = status.parents.is_none();
         for kind in RequestKind::ALL {
-            let before = self.own.at(kind).filter(|_| first).max(self.above.at(kind));
+            let before = self.own.at(kind).filter(|_| first).max(self.from_parents.at(kind));
             if let Some(before) = before.filter(|before| Some(*before) > handled(status, kind)) {
-                note(status, kind, before, None);
+                record_request(status, kind, before, None);
             }
         }
         status.parents = Some(self.parents.clone());
     }
 }
 
-/// The time of the last request of a kind that an agent has dealt with.
+/// The time of the last request of a kind that an agent has handled.
 #[must_use]
 pub fn handled(status: &AgentStatus, kind: RequestKind) -> Option<Timestamp> {
     status.requests.iter().find(|r| r.kind == kind).map(|r| r.requested_at.0)
 }
 
-fn note(status: &mut AgentStatus, kind: RequestKind, requested_at: Timestamp, handled_at: Option<Timestamp>) {
+fn record_request(status: &mut AgentStatus, kind: RequestKind, requested_at: Timestamp, handled_at: Option<Timestamp>) {
     status.requests.retain(|r| r.kind != kind);
     status.requests.push(RequestStatus { kind, requested_at: Time(requested_at), handled_at: handled_at.map(Time) });
     status.requests.sort_by_key(|r| r.kind);

@@ -1,36 +1,36 @@
-//! When a reconcile wants to run again.
+//! The time of the next reconcile.
 
 use std::time::Duration;
 
-/// When a reconcile wants to run again.
+/// The time of the next reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requeue {
-    /// After this time at the latest; when `None`, never without a change, unless something failed.
+    /// The longest time until the next reconcile. `None` waits for a change, or for the backoff after a failure.
     pub after: Option<Duration>,
-    /// Whether that is because something failed, so that the wait is to grow.
+    /// Whether the reconcile failed, so that the backoff grows.
     pub failed: bool,
 }
 
 impl Requeue {
-    /// Look again when something changes.
+    /// Reconciles after the next change.
     #[must_use]
     pub fn on_change() -> Self {
         Self::default()
     }
 
-    /// Look again after this time at the latest.
+    /// Reconciles after a change, and after this time at the latest.
     #[must_use]
     pub fn after(time: Duration) -> Self {
         Self { after: Some(time), failed: false }
     }
 
-    /// Something failed that may pass: look again, later each time.
+    /// Reconciles after a transient failure, with a growing backoff.
     #[must_use]
     pub fn retry() -> Self {
         Self { after: None, failed: true }
     }
 
-    /// The same, and after this time at the latest.
+    /// This requeue, and after this time at the latest.
     #[must_use]
     pub fn within(self, most: Option<Duration>) -> Self {
         Self { after: most.or(self.after), ..self }

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, ConditionType};
-use crate::core::agent::token::acceptance::{TokenAcceptance, standing};
+use crate::core::agent::token::acceptance::{self, TokenAcceptance};
 use crate::state::store::Store;
 
 /// The agent that sent a request.
@@ -71,7 +71,7 @@ fn authenticate<S: Store>(api: &AgentApi<S>, headers: &HeaderMap) -> Result<Acce
     let agent = api.state.store.agent(&key).ok_or_else(unknown)?;
     let issued = agent.status.as_ref().and_then(|s| s.token.as_ref()).ok_or_else(unknown)?;
     let confirmed = api.state.heartbeats.confirmed(&agent).map(|(sha256, _)| sha256);
-    match standing(issued, confirmed.as_deref(), &hash, api.state.store.now()) {
+    match acceptance::evaluate(issued, confirmed.as_deref(), &hash, api.state.store.now()) {
         TokenAcceptance::Current { first } => Ok(AcceptedToken { agent, first_use: first.then_some(hash) }),
         TokenAcceptance::Previous => Ok(AcceptedToken { agent, first_use: None }),
         TokenAcceptance::Refused => Err(unknown()),

@@ -155,13 +155,15 @@ pub async fn gateways<S: Store>(
             }
             WatchEvent::Deleted(DeserializeGuard(Ok(gateway))) => {
                 generations.forget(&gateway.metadata);
-                on_deleted(DeletedGateway::last_seen(&gateway));
+                on_deleted(DeletedGateway::from_resource(&gateway));
                 triggers.gateway(&gateway, true);
             }
             WatchEvent::Applied(DeserializeGuard(Err(invalid))) => {
                 unreadable("AgentGateway", &invalid.metadata, &invalid.error);
             }
-            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => on_deleted(DeletedGateway::known(&invalid.metadata)),
+            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
+                on_deleted(DeletedGateway::from_metadata(&invalid.metadata));
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ async fn a_secret_changed_before_the_gateway_loses_no_connection() {
     rig.secret("gw-auth", "token", "token-of-tomorrow");
     let authenticated = |rig: &Rig| rig.gateway_condition("gw", ConditionType::Authenticated);
     rig.until("the use of the former credential to be reported", |rig| {
-        authenticated(rig).2.contains("what was in it before")
+        authenticated(rig).2.contains("the credential before it")
     })
     .await;
     rig.run_for(RESYNC).await;

@@ -148,7 +148,7 @@ async fn a_gateway_without_its_finalizer_leaves_no_held_secret() {
     let last = delete_without_finalizer(&rig);
     let held = secret(&rig, "gw-device").unwrap().metadata;
     assert!(held.deletion_timestamp.is_some() && held.finalizers.is_some(), "the finalizer holds the Secret");
-    release(rig.ctx(), &DeletedGateway::last_seen(&last)).await.unwrap();
+    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
     assert!(rig.ctx().gateways.handles().is_empty(), "no connection is left");
 }
@@ -180,7 +180,7 @@ async fn a_failed_secret_release_is_retried_with_backoff_despite_new_releases() 
     let others = async {
         for number in 0..120 {
             let other = json!({ "name": format!("other-{number}"), "namespace": NS, "uid": format!("uid-{number}") });
-            sender.send(DeletedGateway::known(&serde_json::from_value(other).unwrap())).unwrap();
+            sender.send(DeletedGateway::from_metadata(&serde_json::from_value(other).unwrap())).unwrap();
             tokio::time::sleep(Duration::from_secs(30)).await;
         }
     };
@@ -214,7 +214,7 @@ async fn the_device_secret_of_an_unreadable_gateway_is_left_alone() {
     gone["kind"] = json!("AgentGateway");
     gone["metadata"]["namespace"] = json!(NS);
     gone["spec"]["device"] = json!({ "secretName": "gw-device" });
-    let gone = DeletedGateway::last_seen(&serde_json::from_value(gone).unwrap());
+    let gone = DeletedGateway::from_resource(&serde_json::from_value(gone).unwrap());
     release(rig.ctx(), &gone).await.unwrap();
     assert_eq!(secret(&rig, "gw-device"), held, "the unreadable gateway owns the Secret");
     let mut held = held.unwrap();
@@ -255,7 +255,7 @@ async fn a_suspended_gateway_without_a_finalizer_releases_a_restored_secret() {
     let last = delete_without_finalizer(&rig);
     rig.delete::<Secret>("gw-device");
     assert!(secret(&rig, "gw-device").is_some(), "the finalizer holds the Secret");
-    release(rig.ctx(), &DeletedGateway::last_seen(&last)).await.unwrap();
+    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_none());
 }
 
@@ -266,7 +266,7 @@ async fn a_recreated_gateway_takes_over_the_device_secret_of_its_predecessor() {
     let device = device_id(&rig);
     let last = delete_without_finalizer(&rig);
     rig.apply::<AgentGateway>(gateway_manifest("gw"));
-    release(rig.ctx(), &DeletedGateway::last_seen(&last)).await.unwrap();
+    release(rig.ctx(), &DeletedGateway::from_resource(&last)).await.unwrap();
     assert!(secret(&rig, "gw-device").is_some(), "the new gateway needs the Secret");
     until_connected(&mut rig).await;
     assert_eq!(device_id(&rig), device);

@@ -13,7 +13,7 @@ use crate::core::agent::binding::Binding;
 use crate::core::agent::conclude::Outcome;
 use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::Observed;
-use crate::core::agent::plan::{FileWrite, Step};
+use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::core::ownership::has_finalizer;
@@ -74,8 +74,8 @@ async fn apply<S: Store>(
             let stored = gateway.label(step.desired, label, observed).await.map_err(|e| label_refusal(&e))?;
             outcome.labelled = Some(LabelResult { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });
         }
-        Step::ResetSession { mark } => {
-            let reset = gateway.reset(step.desired, mark).await;
+        Step::ResetSession { version } => {
+            let reset = gateway.reset(step.desired, version).await;
             reset.map_err(|e| ReconcileError::gateway("to start its session anew", &e))?;
         }
         Step::Wake(message) => outcome.woken = wake::send(step, &work.agent, message).await?,

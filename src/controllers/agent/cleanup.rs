@@ -11,10 +11,9 @@ use crate::controllers::status_writer::{Written, write_agent, write_binding};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::cleanup::{
-    self, BOOTS_WITHIN, CleanupDecision, Presence, advice, is_of_somebody_else, is_workspace_shared, removal,
-    waits_for_permit,
+    self, CleanupDecision, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared, waits_for_permit,
 };
-use crate::core::agent::conclude::WITHOUT_PERMIT;
+use crate::core::agent::conclude::PERMIT_CHECK_INTERVAL;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
@@ -63,7 +62,13 @@ async fn from_gateway<S: Store>(
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    match removal(binding, agent.spec.deletion_policy, gateway, reachability.as_ref().copied(), ctx.state.store.now()) {
+    match cleanup::decide(
+        binding,
+        agent.spec.deletion_policy,
+        gateway,
+        reachability.as_ref().copied(),
+        ctx.state.store.now(),
+    ) {
         CleanupDecision::Nothing => Ok(()),
         CleanupDecision::Leave { message, asked } => {
             if let (Some(handle), Some(binding)) = (&handle, binding) {
@@ -75,7 +80,7 @@ async fn from_gateway<S: Store>(
         CleanupDecision::Wait(error) => Err(with_advice(ctx, agent, binding, error)),
         CleanupDecision::Remove { delete_files } => {
             let (Some(handle), Some(binding)) = (handle, binding) else { return Ok(()) };
-            if handle.inventory().is_ok_and(|inventory| is_of_somebody_else(&inventory, agent, binding)) {
+            if handle.inventory().is_ok_and(|inventory| is_foreign_agent(&inventory, agent, binding)) {
                 let id = &binding.identity.agent_id;
                 let message = format!(
                     "agent {id} stays on gateway {}: somebody else made it before this Agent could",
@@ -216,7 +221,11 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
             show_deleting(ctx, agent, Some(&error)).await;
             let handle = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = handle.and_then(|handle| handle.advice_due());
-            if waits_for_permit(&error) { Requeue::after(WITHOUT_PERMIT) } else { Requeue::retry().within(advice) }
+            if waits_for_permit(&error) {
+                Requeue::after(PERMIT_CHECK_INTERVAL)
+            } else {
+                Requeue::retry().within(advice)
+            }
         }
     }
 }
@@ -225,7 +234,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
 async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<&ReconcileError>) -> Option<Agent> {
     let old = agent.status.clone().unwrap_or_default();
     let generation = agent.metadata.generation.unwrap_or_default();
-    let new = status::deleting(&old, generation, error, ctx.state.store.now());
+    let new = status::terminating(&old, generation, error, ctx.state.store.now());
     match write_agent(ctx, agent, &new).await {
         Written::Unchanged => Some(agent.clone()),
         Written::Now(agent) => Some(*agent),
@@ -257,6 +266,6 @@ pub(crate) fn cut_off<'a, S: Store>(
     agents: impl IntoIterator<Item = &'a Agent>,
 ) -> Vec<String> {
     let away = ctx.gateways.handle(key).and_then(|handle| handle.away_for());
-    let gateway = away.filter(|away| *away >= BOOTS_WITHIN).and_then(|_| ctx.state.store.gateway(key));
-    gateway.map(|gateway| cleanup::cut_off(&gateway, agents)).unwrap_or_default()
+    let gateway = away.filter(|away| *away >= MAX_BOOT_TIME).and_then(|_| ctx.state.store.gateway(key));
+    gateway.map(|gateway| cleanup::interrupted_removals(&gateway, agents)).unwrap_or_default()
 }

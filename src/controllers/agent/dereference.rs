@@ -12,7 +12,7 @@ use crate::api::{AgentGateway, Board, Reason};
 use crate::controllers::Context;
 use crate::controllers::agent::token_secret;
 use crate::controllers::agent::work::{CarriedToken, Work};
-use crate::core::agent::admission::{check_agent_id, check_place, identity, kept_identity};
+use crate::core::agent::admission::{check_agent_id, check_role_and_quota, identity, kept_identity};
 use crate::core::agent::references::References;
 use crate::core::agent::templates::{TemplateOrigin, Templates, origins};
 use crate::core::agent::token::secret::Token;
@@ -39,7 +39,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     };
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
-    check_place(store, &agent, board.as_deref(), &gateway_key)?;
+    check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
     let derived = identity(&agent, board.as_deref(), &gateway);
     let (identity, adopted) = kept_identity(&agent, &gateway_key, derived);
     check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
@@ -91,7 +91,7 @@ fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
 fn requests(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway, now: jiff::Timestamp) -> Requests {
     let own = RequestTimes::read(agent.metadata.annotations.as_ref(), now);
     let of_board = board.map(|board| RequestTimes::read(board.metadata.annotations.as_ref(), now)).unwrap_or_default();
-    let above = of_board.and(&RequestTimes::read(gateway.metadata.annotations.as_ref(), now));
+    let above = of_board.union(&RequestTimes::read(gateway.metadata.annotations.as_ref(), now));
     let parents = Parents {
         board_uid: board.and_then(|board| board.metadata.uid.clone()),
         gateway_uid: gateway.metadata.uid.clone().unwrap_or_default(),

@@ -11,7 +11,7 @@ use crate::api::{ConditionType, Reason};
 use crate::controllers::Context;
 use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle};
 use crate::core::agent::binding::Binding;
-use crate::core::agent::conclude::{PassEnd, WITHOUT_PERMIT};
+use crate::core::agent::conclude::{PERMIT_CHECK_INTERVAL, PassEnd};
 use crate::core::agent::plan::Plan;
 use crate::core::agent::status::is_observed;
 use crate::core::error::ReconcileError;
@@ -107,7 +107,7 @@ fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
 
 /// The end of a pass without a permit. A released permit triggers the agent.
 fn requeue_without_permit() -> PassEnd {
-    PassEnd::Postponed(Requeue::after(WITHOUT_PERMIT))
+    PassEnd::Postponed(Requeue::after(PERMIT_CHECK_INTERVAL))
 }
 
 /// Leaves out of a plan what can wait until the peers on the gateway are set up. Returns the plan, and whether something is left out.

@@ -12,10 +12,10 @@ use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::workspace_cache::{CachedWorkspace, EventEpoch};
 use crate::core::agent::activity::observed_activity;
 use crate::core::agent::desired::Desired;
+use crate::core::agent::file_writes::records;
 use crate::core::agent::files;
 use crate::core::agent::liveness::Liveness;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, Registration};
-use crate::core::agent::plan::records;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, GatewayClock, Inventory, UnlistedFile};
 

@@ -45,7 +45,7 @@ pub(crate) async fn write<S: Store>(
         SecretWrite::Create(secret) => store.create_secret(&secret).await?,
         SecretWrite::Replace(secret) => store.replace_secret(&secret).await?,
     };
-    Ok(Token::read(written, Owner::Oneself, agent, url))
+    Ok(Token::read(written, Owner::This, agent, url))
 }
 
 /// Replaces a token that may stand in files which are out of reach now. The previous token goes with it.

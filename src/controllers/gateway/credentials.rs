@@ -199,15 +199,17 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
 async fn adopted<S: Store>(store: &S, gateway: &AgentGateway, secret: Secret) -> Result<Secret, ReconcileError> {
     let meta = &secret.metadata;
     let is_adopted = match ownership::owner(store, meta, gateway.metadata.uid.as_deref()) {
-        Owner::Oneself => true,
-        Owner::Nobody => ownership::is_marked(meta) || ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER),
-        Owner::Another => false,
+        Owner::This => true,
+        Owner::Absent => {
+            ownership::has_managed_by_label(meta) || ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER)
+        }
+        Owner::Other => false,
     };
     if !is_adopted {
         return Ok(secret);
     }
     let mut wanted = secret.clone();
-    ownership::own(&mut wanted.metadata, gateway);
+    ownership::take_ownership(&mut wanted.metadata, gateway);
     // Kubernetes accepts no new finalizer on an object that is being deleted.
     if meta.deletion_timestamp.is_none() && !ownership::has_finalizer(meta, keys::CREDENTIALS_FINALIZER) {
         wanted.metadata.finalizers.get_or_insert_default().push(keys::CREDENTIALS_FINALIZER.to_owned());
@@ -321,7 +323,7 @@ pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) 
     }
     let Some(mut secret) = store.secret(&key).await? else { return Ok(()) };
     let owner = ownership::owner(store, &secret.metadata, holder.uid);
-    if owner == Owner::Another {
+    if owner == Owner::Other {
         return Ok(());
     }
     if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
@@ -330,7 +332,7 @@ pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) 
         info!(secret = %key, "released the device Secret of a gateway");
     }
     match owner {
-        Owner::Oneself => Ok(store.delete_secret(&key).await?),
-        Owner::Nobody | Owner::Another => Ok(()),
+        Owner::This => Ok(store.delete_secret(&key).await?),
+        Owner::Absent | Owner::Other => Ok(()),
     }
 }

@@ -135,7 +135,7 @@ async fn deleting<S: Store>(
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
     let bound = ctx.state.store.count_bound_agents(key).await?;
-    let blocks = shared_heartbeats::blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
+    let blocks = shared_heartbeats::recorded_blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
             && let Err(error) = connect(ctx, gateway, key).await
@@ -143,7 +143,7 @@ async fn deleting<S: Store>(
             warn!(gateway = %key, %error, "no connection for the cleanup");
         }
         let observed = ctx.gateways.handle(key).map(|handle| observe(ctx, gateway, key, &handle));
-        record(ctx, gateway, key, &GatewayObservation::Bound(bound, observed)).await;
+        record(ctx, gateway, key, &GatewayObservation::Deleting { bound, connection: observed }).await;
         return Ok(Requeue::after(WHILE_BOUND));
     }
     close(ctx, key);
@@ -163,7 +163,7 @@ async fn deleting<S: Store>(
     // The steps above may be repeated. This event is published once.
     if let RecordedBlocks::Left(message) = blocks {
         warn!(gateway = %key, left = message, "left on the gateway");
-        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::left_behind(message)).await;
+        ctx.state.store.publish(EventTarget::Gateway(gateway), &shared_heartbeats::leftover_event(message)).await;
     }
     Ok(Requeue::on_change())
 }
@@ -178,16 +178,16 @@ fn observe<S: Store>(
     let client = handle.client();
     let inventory = handle.inventory().ok();
     let look = |inventory: &Inventory| {
-        SharedHeartbeatPlan::look(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
+        SharedHeartbeatPlan::new(shared_heartbeats::claims(&ctx.state.store, gateway, key), inventory)
     };
     ObservedConnection {
-        link: client.connection().borrow().clone(),
-        shared: inventory.as_deref().map(look),
+        state: client.connection().borrow().clone(),
+        shared_heartbeats: inventory.as_deref().map(look),
         inventory,
-        unread: client.read_failure().borrow().clone(),
+        read_failure: client.read_failure().borrow().clone(),
         writes: client.config_writes().borrow().clone(),
         device_id: None,
-        cut_off: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
+        interrupted_removals: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
     }
 }
 
@@ -208,9 +208,9 @@ async fn record<S: Store>(
     let old = gateway.status.clone().unwrap_or_default();
     let undeclared = match observed {
         GatewayObservation::Connection(connection) => {
-            connection.inventory.as_deref().map(|inventory| census::undeclared(store, key, inventory))
+            connection.inventory.as_deref().map(|inventory| census::unmanaged(store, key, inventory))
         }
-        GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Bound(..) => None,
+        GatewayObservation::Error(_) | GatewayObservation::Suspended | GatewayObservation::Deleting { .. } => None,
     };
     let last = Census { counts: old.agents.unwrap_or_default(), unmanaged: old.unmanaged };
     let bound = bound(store, key);
@@ -234,10 +234,12 @@ async fn record<S: Store>(
 
 /// Permits the config writer to write the heartbeat blocks that the status records.
 fn claim_heartbeats<S: Store>(ctx: &Context<S>, key: &ObjectKey, observed: &GatewayObservation<'_>) {
-    let (GatewayObservation::Connection(connection) | GatewayObservation::Bound(_, Some(connection))) = observed else {
+    let (GatewayObservation::Connection(connection)
+    | GatewayObservation::Deleting { connection: Some(connection), .. }) = observed
+    else {
         return;
     };
-    if let (Some(handle), Some(shared)) = (ctx.gateways.handle(key), &connection.shared) {
+    if let (Some(handle), Some(shared)) = (ctx.gateways.handle(key), &connection.shared_heartbeats) {
         handle.client().claim_heartbeats(shared.recorded());
     }
 }

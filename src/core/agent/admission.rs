@@ -1,4 +1,4 @@
-//! Whether an Agent may have what it asks for: its role on the board or the gateway, a place on the board, its id on the gateway.
+//! The admission of an Agent: its role on the board or the gateway, the quota of the board, and its id on the gateway.
 
 use kube::api::ObjectMeta;
 
@@ -22,7 +22,7 @@ pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) ->
     AgentIdentity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
 }
 
-/// The names of an Agent at its gateway, and whether it was adopted there: an adopted agent keeps the workspace that it had.
+/// The names of an Agent at its gateway, and whether it was adopted there. An adopted agent keeps its workspace.
 #[must_use]
 pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: AgentIdentity) -> (AgentIdentity, bool) {
     let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
@@ -32,33 +32,33 @@ pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: AgentIdentity)
     }
 }
 
-/// The order in which Agents come first: by the time of their creation; of the same second, by name.
+/// The sort key for the order of creation: the creation time, then the name.
 #[must_use]
 pub fn creation_order(agent: &Agent) -> (Option<jiff::Timestamp>, ObjectKey) {
     (agent.metadata.creation_timestamp.as_ref().map(|t| t.0), ObjectKey::of(&agent.metadata))
 }
 
-/// Whether there is a place for this Agent: one lead for a board, one main agent for a gateway, and no more agents than the board
-/// may have. Older Agents come first.
+/// Checks the role and the quota: one lead for a board, one main agent for a gateway, and at most `spec.maxAgents` agents for a
+/// board. Older Agents take precedence.
 ///
 /// # Errors
-/// `RoleTaken` or `BoardFull`, with what to do.
-pub fn check_place<O: Objects>(
+/// `RoleTaken` or `BoardFull`, with the next step.
+pub fn check_role_and_quota<O: Objects>(
     objects: &O,
     agent: &Agent,
     board: Option<&Board>,
     gateway: &ObjectKey,
 ) -> Result<(), ReconcileError> {
     match (agent.spec.role, board) {
-        (Role::Main, _) => sole(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
+        (Role::Main, _) => check_sole_role(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
             let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
-            // An Agent of another namespace that is not bound may not be admitted, and then stands in nobody's way.
+            // An unbound Agent of another namespace may not be admitted, so that it does not count.
             let counts = other.metadata.namespace == agent.metadata.namespace
                 || Binding::of(other).is_some_and(|b| b.gateway == *gateway);
             counts && other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
         }),
         (Role::Lead, Some(board)) => {
-            sole(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
+            check_sole_role(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
                 other.spec.role == Role::Lead && is_on_same_board(agent, other)
             })?;
             check_quota(objects, agent, board)
@@ -68,15 +68,15 @@ pub fn check_place<O: Objects>(
     }
 }
 
-fn sole<O: Objects>(
+fn check_sole_role<O: Objects>(
     objects: &O,
     agent: &Agent,
     what: &str,
-    rival: impl Fn(&Agent) -> bool,
+    competes: impl Fn(&Agent) -> bool,
 ) -> Result<(), ReconcileError> {
     let agents = objects.agents();
-    let rivals = agents.iter().filter(|other| rival(other) && creation_order(other) < creation_order(agent));
-    match rivals.min_by_key(|other| creation_order(other)) {
+    let competitors = agents.iter().filter(|other| competes(other) && creation_order(other) < creation_order(agent));
+    match competitors.min_by_key(|other| creation_order(other)) {
         None => Ok(()),
         Some(other) => Err(ReconcileError::permanent(
             Reason::RoleTaken,
@@ -102,33 +102,33 @@ fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<
     Err(ReconcileError::permanent(Reason::BoardFull, message))
 }
 
-/// Whether no other Agent has this id of the gateway, or asked for it first. A bound Agent has its id; of two bound ones, or of two
-/// in one namespace that are not bound, the older one has it.
+/// Checks that no other Agent has this id on the gateway, or requested the id first. A bound Agent has its id. The older of two bound
+/// Agents has the id, and so has the older of two unbound Agents in one namespace.
 ///
 /// # Errors
-/// `AgentIdTaken`, with what to do.
+/// `AgentIdTaken`, with the next step.
 pub fn check_agent_id<O: Objects>(
     objects: &O,
     agent: &Agent,
     gateway: &ObjectKey,
     id: &str,
 ) -> Result<(), ReconcileError> {
-    let has = |agent: &Agent| {
+    let holds = |agent: &Agent| {
         Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && is_same_gateway(objects, &b.gateway, gateway))
     };
-    let asks = |other: &Agent| {
+    let requests = |other: &Agent| {
         other.spec.agent_id.as_deref() == Some(id)
             && other.metadata.namespace == agent.metadata.namespace
             && resolved_gateway(objects, other).is_some_and(|theirs| is_same_gateway(objects, &theirs, gateway))
     };
-    let bound = has(agent);
-    let goes_first = |other: &Agent| {
+    let bound = holds(agent);
+    let takes_precedence = |other: &Agent| {
         let older = creation_order(other) < creation_order(agent);
-        (has(other) && (older || !bound)) || (asks(other) && !bound && older)
+        (holds(other) && (older || !bound)) || (requests(other) && !bound && older)
     };
     let agents = objects.agents();
     let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
-    match others.filter(|other| goes_first(other)).min_by_key(|other| creation_order(other)) {
+    match others.filter(|other| takes_precedence(other)).min_by_key(|other| creation_order(other)) {
         None => Ok(()),
         Some(other) => Err(ReconcileError::permanent(
             Reason::AgentIdTaken,
@@ -141,8 +141,8 @@ pub fn check_agent_id<O: Objects>(
     }
 }
 
-/// Whether another Agent stands for the same agent of the same gateway, and is to stay: two Agents that ask for one id at the same
-/// moment may both be bound to it before either sees the other.
+/// Whether another Agent that is not being deleted is bound to the same agent of the same gateway. Two Agents that request one id at
+/// the same moment may both be bound before the cache shows either binding.
 pub fn is_shared<O: Objects>(objects: &O, agent: &Agent, binding: &Binding) -> bool {
     let same = |b: Binding| {
         b.identity.agent_id == binding.identity.agent_id && is_same_gateway(objects, &b.gateway, &binding.gateway)

@@ -1,9 +1,9 @@
-//! Which agent of which gateway an Agent resource stands for.
+//! The binding of an Agent resource to one agent of one gateway.
 
 use crate::api::agent::{Agent, BindingStatus, Role};
 use crate::api::object_key::ObjectKey;
 
-/// The names of an agent at its gateway, all derived, none from a display name.
+/// The names of an agent at its gateway. All names are derived, and no name derives from a display name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentIdentity {
     /// The gateway's id of the agent.
@@ -17,8 +17,8 @@ pub struct AgentIdentity {
 impl AgentIdentity {
     /// Derives the names of an agent.
     ///
-    /// `anchor_uid` is the uid of what the role stands for: the Agent of a Worker, the Board of a Lead, the
-    /// AgentGateway of a Main agent.
+    /// `anchor_uid` is the uid of the object that the role belongs to: the Agent of a Worker, the Board of a Lead, the AgentGateway of
+    /// a Main agent.
     #[must_use]
     pub fn derive(role: Role, agent_id: Option<&str>, anchor_uid: &str, workspace_root: &str) -> Self {
         let derived = match role {
@@ -40,26 +40,26 @@ impl AgentIdentity {
     }
 }
 
-/// The record, in the Agent's status, of where it may be registered and as what.
+/// The record, in the Agent's status, of the gateway and the names of its agent.
 ///
 /// # Guarantees
-/// It is written before anything is done on the gateway and removed after everything there is undone, so that a
-/// crash in between leaves a trace, and the removal needs neither a valid spec nor a Board. It is in the status and not in an
-/// annotation, because it says what will be removed: who may write Agents must not be able to write it.
+/// The binding is written before the first change on the gateway and removed after the last one is undone. So a crash in between
+/// leaves a trace, and the removal needs neither a valid spec nor a Board. The binding is in the status and not in an annotation,
+/// because the binding decides which agent is removed: a user with the right to write Agents must not be able to write the binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// The uid of the Agent that wrote it.
     pub uid: String,
     /// The AgentGateway.
     pub gateway: ObjectKey,
-    /// The agent's names there.
+    /// The agent's names at the gateway.
     pub identity: AgentIdentity,
-    /// Whether the gateway had the agent before.
+    /// Whether the gateway had the agent before the Agent was bound.
     pub adopted: bool,
 }
 
 impl Binding {
-    /// The binding that an Agent carries, if it is its own.
+    /// The binding of an Agent. A binding that was copied from another Agent does not count.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
         let BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted } =
@@ -68,13 +68,13 @@ impl Binding {
         (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity, adopted })
     }
 
-    /// Whether both are about one agent of one gateway, wherever it works.
+    /// Whether both name the same agent of the same gateway. The workspaces may differ.
     #[must_use]
     pub fn is_same_agent(&self, other: &Self) -> bool {
         (&self.uid, &self.gateway, &self.identity.agent_id) == (&other.uid, &other.gateway, &other.identity.agent_id)
     }
 
-    /// As the status keeps it.
+    /// The binding in the form of the status.
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
         let AgentIdentity { agent_id, session_key, workspace } = self.identity.clone();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_that_was_copied_from_another_object_does_not_count() {
+    fn a_binding_copied_from_another_object_does_not_count() {
         let binding = Binding {
             uid: "u1".into(),
             gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },

@@ -1,16 +1,16 @@
-//! Why an agent is not complete, in the words of its conditions.
+//! The reasons for an incomplete agent, with the messages of its conditions.
 
 use super::desired::Desired;
 use super::observed::Observed;
 use crate::api::Reason;
 use crate::core::error::ReconcileError;
 
-/// Why an agent is not complete yet.
+/// The reason for an incomplete agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocker {
-    /// The gateway is at work: a change of it triggers the next reconcile.
+    /// The gateway is at work. A change on the gateway triggers the next reconcile.
     Pending(ReconcileError),
-    /// Somebody has to change something; when the error is transient, a retry may be enough.
+    /// A user has to change a resource. If the error is transient, a retry may be enough.
     Blocked(ReconcileError),
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn id_taken(desired: &Desired) -> ReconcileError {
     )
 }
 
-/// The gateway knows the id and has no entry to write to: what it would make of another one is not known.
+/// The gateway knows the id and has no entry of this id. The effect of a second entry on the gateway is unknown.
 pub(crate) fn no_entry(desired: &Desired) -> ReconcileError {
     let id = &desired.identity.agent_id;
     ReconcileError::permanent(
@@ -57,8 +57,8 @@ pub(crate) fn secret_conflict(desired: &Desired) -> ReconcileError {
     )
 }
 
-/// Why the entry is not in place yet.
-pub(crate) fn registering(observed: &Observed) -> Blocker {
+/// The blocker of an entry that is not in place yet.
+pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
     if let Some((code, message)) = &observed.refused {
         let text = format!(
             "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
@@ -66,18 +66,18 @@ pub(crate) fn registering(observed: &Observed) -> Blocker {
         return Blocker::Blocked(ReconcileError::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some((code, message)) = &observed.delayed {
-        let text = format!("this agent's config entry came to nothing and is retried: {message}");
+        let text = format!("this agent's config entry had no effect and is retried: {message}");
         return Blocker::Pending(ReconcileError::transient(Reason::EntryDelayed, text).with_code(code));
     }
     if observed.over_budget {
-        let text = "the gateway's limit of config writes is used up; the entry goes out when the gateway takes it";
+        let text = "the gateway's limit of config writes is used up; the entry is written when the gateway accepts writes again";
         return Blocker::Pending(ReconcileError::transient(Reason::RateLimited, text));
     }
     if !observed.settled {
-        let text = "the gateway has not applied its own last config yet; the entry waits for that (up to 5 minutes after a crash of the gateway)";
+        let text = "the gateway has not applied its own last config yet; the entry waits (up to 5 minutes after a crash of the gateway)";
         return Blocker::Pending(ReconcileError::transient(Reason::NotSettled, text));
     }
-    let text = "the entry waits for the gateway's next config write; should one fail, condition ConfigSynced of the AgentGateway says why";
+    let text = "the entry waits for the gateway's next config write; condition ConfigSynced of the AgentGateway shows a failed write";
     Blocker::Pending(ReconcileError::transient(Reason::WaitingForConfigWrite, text))
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
         super::desired::Delivery::TooLarge { characters, limit } => Some(ReconcileError::permanent(
             Reason::FileTooLarge,
             format!(
-                "{} has {characters} characters and the gateway passes on at most {limit}; it was not written; shorten its template or the fields it shows",
+                "{} was not written: it has {characters} characters and the gateway passes on at most {limit}; shorten its template or the fields in the template",
                 file.name
             ),
         )),

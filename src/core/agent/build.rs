@@ -1,4 +1,4 @@
-//! From an Agent and what it refers to, to what it is to be. Pure; the only place that validates and renders.
+//! Builds the desired state of an agent from its Agent and the references. Pure. No other module validates and renders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::references::References;
-use super::templates::Given;
+use super::templates::GivenTemplate;
 use super::variables::variables;
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
@@ -19,15 +19,15 @@ use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
 use crate::templates::{self, Budget, FileName, Template};
 
-const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
+const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(5);
 
-/// What an agent is to be.
+/// Builds the desired state of an agent.
 ///
-/// `accepted` names the files that the gateway accepts; without it, while the gateway is away, none is folded.
-/// Templates are rendered, and so checked, even when there is no token yet; the files are left out then.
+/// `accepted` names the files that the gateway accepts. While the gateway is unreachable, `accepted` is `None` and no file is folded.
+/// Templates are rendered, and thereby checked, before there is a token. Without a token the result has no files.
 ///
 /// # Errors
-/// The field, the template or the file that does not hold, and what to do.
+/// Names the invalid field, template or file, and the next step.
 pub fn build(
     agent: &Agent,
     references: &References,
@@ -35,17 +35,17 @@ pub fn build(
 ) -> Result<Desired, ReconcileError> {
     let gateway = &references.gateway.spec;
     if gateway.workspace_root.contains("${") && !references.adopted {
-        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory out";
+        let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     let paused = paused(agent, references);
-    // An adopted agent keeps what it had, unless its own spec says otherwise.
-    let above = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
-    let heartbeat = merge(agent.spec.heartbeat.as_ref(), above);
-    let interval = heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get);
+    // An adopted agent keeps its settings, except those in its own spec.
+    let default = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
+    let heartbeat = merge(agent.spec.heartbeat.as_ref(), default);
+    let interval = heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get);
     let every = every(&heartbeat, paused.is_some(), references.adopted);
     let expected = every.unwrap_or_default();
-    let variables = variables(agent, references, &human(interval), in_files(agent, references));
+    let variables = variables(agent, references, &format_duration(interval), token_for_files(agent, references));
     let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
     let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
         files(agent, references, &variables.clone().with_role_soul(soul), accepted)
@@ -86,13 +86,13 @@ fn origin(agent: &Agent, references: &References) -> Origin {
         (Some(_), _) if references.adopted => Origin::Adopted,
         (Some(_), _) => Origin::Chosen,
         (None, Role::Worker) => Origin::Derived,
-        (None, Role::Lead | Role::Main) if had_a_life(references) => Origin::Successor,
-        (None, Role::Lead | Role::Main) => Origin::Inherited,
+        (None, Role::Lead | Role::Main) if existed_before(references) => Origin::ParentReused,
+        (None, Role::Lead | Role::Main) => Origin::ParentDerived,
     }
 }
 
-/// Whether a lead of the board, or a main agent of the gateway, has been set up under this id.
-fn had_a_life(references: &References) -> bool {
+/// Whether a lead of the board, or a main agent of the gateway, was set up under this id before.
+fn existed_before(references: &References) -> bool {
     let former = match &references.board {
         Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
         None => references.gateway.status.as_ref().and_then(|status| status.main_agent_id.as_ref()),
@@ -100,8 +100,8 @@ fn had_a_life(references: &References) -> bool {
     former == Some(&references.identity.agent_id)
 }
 
-/// The token, when it belongs into the files.
-fn in_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a SecretString> {
+/// The token for the files. `None` with `delivery: SecretOnly`.
+fn token_for_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a SecretString> {
     references.token.value.as_ref().filter(|_| !secret_only(agent))
 }
 
@@ -132,36 +132,36 @@ fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
     }
 }
 
-/// The time between two of the gateway's heartbeats; zero turns them off. `None` leaves those of an adopted agent as they are:
-/// what its spec does not name could not be put back after a pause.
+/// The time between two of the gateway's heartbeats; zero turns heartbeats off. `None` leaves the heartbeats of an adopted agent
+/// unchanged: Muster could not restore settings outside its spec after a pause.
 fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration> {
     let named = heartbeat.interval.is_some() || heartbeat.enabled.is_some();
     if adopted && !named {
         return None;
     }
     let off = paused || heartbeat.enabled == Some(false);
-    Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_INTERVAL, Interval::get) })
+    Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get) })
 }
 
-/// The agent's entry in the gateway's config. Of an adopted agent it names only what the spec names; the rest stays.
+/// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
 fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> AgentEntry {
     let adopted = references.adopted;
     let spec = &agent.spec;
-    let name = if adopted { line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };
+    let name = if adopted { single_line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };
     AgentEntry {
         id: references.identity.agent_id.clone(),
         workspace: references.identity.workspace.clone(),
-        model: line(spec.model.as_ref()),
+        model: single_line(spec.model.as_ref()),
         identity: EntryIdentity {
             name: name.clone(),
-            emoji: line(spec.emoji.as_ref()).or_else(|| line(spec.identity_profile.emoji.as_ref())),
-            avatar: line(spec.avatar.as_ref()),
+            emoji: single_line(spec.emoji.as_ref()).or_else(|| single_line(spec.identity_profile.emoji.as_ref())),
+            avatar: single_line(spec.avatar.as_ref()),
         },
         heartbeat: HeartbeatEntry {
             every: every.map(config_duration),
-            target: line(heartbeat.target.as_ref()).or_else(|| (!adopted).then(|| "none".into())),
+            target: single_line(heartbeat.target.as_ref()).or_else(|| (!adopted).then(|| "none".into())),
             prompt: heartbeat.prompt,
-            model: line(heartbeat.model.as_ref()),
+            model: single_line(heartbeat.model.as_ref()),
             active_hours: heartbeat.active_hours.map(|h| EntryActiveHours {
                 start: h.start,
                 end: h.end,
@@ -174,13 +174,13 @@ fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Op
     }
 }
 
-/// A text of the spec on one line; a gateway may store it without the blanks at its ends.
-fn line(text: Option<&String>) -> Option<String> {
+/// A text of the spec on one line. A gateway may trim the text.
+fn single_line(text: Option<&String>) -> Option<String> {
     text.and_then(|text| one_line(text))
 }
 
-/// A length of time as people write it.
-fn human(time: Duration) -> String {
+/// A duration in hours and minutes, or in seconds.
+fn format_duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds % 3600 / 60, seconds % 60) {
         (0, minutes, 0) => format!("{minutes}m"),
@@ -190,7 +190,7 @@ fn human(time: Duration) -> String {
     }
 }
 
-/// Renders every file, checks its length and folds what the gateway refuses into AGENTS.md.
+/// Renders every file, checks its length and folds the files that the gateway refuses into AGENTS.md.
 fn files(
     agent: &Agent,
     references: &References,
@@ -200,10 +200,10 @@ fn files(
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
     let mut budget = Budget::default();
-    for name in names(agent)? {
+    for name in file_names(agent)? {
         let policy = policy(agent, &name);
         if policy != FilePolicy::Unmanaged {
-            let text = text(agent, references, &name, variables, &mut budget)?;
+            let text = render(agent, references, &name, variables, &mut budget)?;
             texts.insert(name.clone(), text);
         }
         policies.push((name, policy));
@@ -217,7 +217,7 @@ fn files(
     if !folded.is_empty() {
         fold_into_agents(&mut texts, &policies, &folded)?;
     }
-    let token = in_files(agent, references);
+    let token = token_for_files(agent, references);
     let carries = |text: &String| token.is_some_and(|token| text.contains(token.expose_secret()));
     let deliver = |(name, policy): (FileName, FilePolicy)| {
         let carries_token = !refused(&name) && texts.get(&name).is_some_and(carries);
@@ -226,7 +226,7 @@ fn files(
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
             Some(text) => delivery(&name, policy, drift(agent, &name), text),
         };
-        DesiredFile { name: name.as_str().to_owned(), carries_token, had_a_life: references.adopted, delivery }
+        DesiredFile { name: name.as_str().to_owned(), carries_token, existed_before: references.adopted, delivery }
     };
     Ok(policies.into_iter().map(deliver).collect())
 }
@@ -240,7 +240,7 @@ fn fold_into_agents(
     if policy != Some(FilePolicy::Always) {
         let names: Vec<_> = folded.iter().map(|(name, _)| name.as_str()).collect();
         let message = format!(
-            "this gateway refuses {}, so that they become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or theirs to Unmanaged",
+            "this gateway refuses {}, so that these files become sections of AGENTS.md; set the policy of AGENTS.md in spec.files to Always, or their policy to Unmanaged",
             names.join(", ")
         );
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
@@ -259,8 +259,8 @@ fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: Strin
     Delivery::Write { policy, drift, content: RenderedText::of(text) }
 }
 
-/// The standard files of the role, then those that the Agent adds.
-fn names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
+/// The standard files of the role, then the files that the Agent adds.
+fn file_names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
     let mut names = templates::standard_files(agent.spec.role).to_vec();
     for file in &agent.spec.files {
         let name = FileName::parse(&file.name).map_err(|e| {
@@ -287,7 +287,7 @@ fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
     })
 }
 
-fn text(
+fn render(
     agent: &Agent,
     references: &References,
     name: &FileName,
@@ -296,8 +296,8 @@ fn text(
 ) -> Result<String, ReconcileError> {
     let given = references.templates.given.get(name.as_str());
     let template = match given {
-        Some(Given::Text { origin, source }) => Template { name: origin, source },
-        Some(Given::Binary(trouble)) => return Err(trouble.clone()),
+        Some(GivenTemplate::Text { origin, source }) => Template { name: origin, source },
+        Some(GivenTemplate::Binary(error)) => return Err(error.clone()),
         None => templates::built_in(agent.spec.role, name).ok_or_else(|| no_template(name))?,
     };
     templates::render(&template, variables, budget)

@@ -1,4 +1,4 @@
-//! How an agent is removed, when its resource is deleted or stands for another agent now.
+//! The removal of an agent whose resource is deleted, or is bound to another agent now.
 
 use std::time::Duration;
 
@@ -11,58 +11,58 @@ use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{AgentRow, Inventory, same_path};
 
-/// How long a gateway may be away that comes back by itself: a boot was measured to take 20 s at most. One that stays
-/// away for longer may have been killed in the middle of a removal.
-pub const BOOTS_WITHIN: Duration = Duration::from_mins(2);
+/// The longest time for a boot of a gateway: 8 to 20 s on 2026.9.6 (`docs/gateway-facts.md#restarts`), with a reserve for a machine
+/// under load. A gateway that is away for longer may have been killed during a removal.
+pub const MAX_BOOT_TIME: Duration = Duration::from_mins(2);
 
-/// Most agents that are named in one message.
-const MOST_NAMED: usize = 5;
+/// The largest number of agents that one message names.
+const MAX_NAMED_AGENTS: usize = 5;
 
-/// What there is of the AgentGateway that a binding names.
+/// The state of the AgentGateway resource that a binding names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// The resource does not exist.
     Absent,
-    /// The resource is being deleted; cleanup may wait this long from then.
+    /// The resource is being deleted.
     Terminating {
-        /// When its deletion was asked for.
+        /// The time of its deletion request.
         since: Timestamp,
-        /// How long cleanup may wait.
+        /// The longest time for the cleanup.
         timeout: Duration,
     },
-    /// The resource is there.
+    /// The resource exists.
     Present,
 }
 
-/// What to do on the gateway.
+/// The decision about the agent on the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CleanupDecision {
-    /// There is nothing of it on any gateway.
+    /// The agent is on no gateway.
     Nothing,
     /// Remove the agent.
     Remove {
-        /// Whether its workspace goes with it.
+        /// Whether its workspace is removed too.
         delete_files: bool,
     },
-    /// Leave the agent where it is and say so.
+    /// Leave the agent on the gateway and report it.
     Leave {
-        /// What is left, where, and why.
+        /// The remaining agent, its gateway and the reason.
         message: String,
-        /// Whether somebody asked for that.
+        /// Whether the spec asks to leave the agent.
         asked: bool,
     },
-    /// The gateway cannot be asked now.
+    /// Wait for the gateway, which is unreachable.
     Wait(ReconcileError),
 }
 
-/// Decides what to do on the gateway about a binding that is to go.
+/// Decides about the agent of a binding that is to be removed.
 ///
 /// # Guarantees
-/// Needs no valid spec and no Board. An unreachable gateway delays the removal; it is given up only when the policy
-/// says so, or when the AgentGateway itself is gone or has been going for its `cleanupTimeout`. The workspace of an
-/// adopted agent, which was not made for it, stays.
+/// The decision needs no valid spec and no Board. An unreachable gateway delays the removal. Muster leaves the agent on the gateway
+/// only when the policy is `Orphan`, when the AgentGateway is absent, or when its deletion has lasted for its `cleanupTimeout`. The
+/// workspace of an adopted agent stays.
 #[must_use]
-pub fn removal(
+pub fn decide(
     binding: Option<&Binding>,
     policy: DeletionPolicy,
     gateway: Presence,
@@ -78,32 +78,32 @@ pub fn removal(
     }
     if gateway == Presence::Absent {
         let message = format!(
-            "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that it could not be asked"
+            "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that Muster could not remove the agent"
         );
         return CleanupDecision::Leave { message, asked: false };
     }
-    let Err(trouble) = reachable else {
+    let Err(error) = reachable else {
         return CleanupDecision::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
     };
     if let Presence::Terminating { since, timeout } = gateway
         && since.saturating_add(timeout).is_ok_and(|end| now >= end)
     {
         let message = format!(
-            "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({trouble})",
+            "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({error})",
             timeout.as_secs()
         );
         return CleanupDecision::Leave { message, asked: false };
     }
     let text = format!(
-        "the agent {id} is to be removed from gateway {at}, which cannot be asked now ({trouble}); to let go of it, set spec.deletionPolicy to Orphan"
+        "agent {id} cannot be removed from gateway {at} now ({error}); to leave the agent there, set spec.deletionPolicy to Orphan"
     );
-    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..trouble.clone() })
+    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..error.clone() })
 }
 
-/// Whether the agent that the gateway has under a chosen id was made by somebody else, after the binding was recorded and
-/// before this Agent's own could be made: it works elsewhere, and nothing was ever written for this Agent.
+/// Whether another client created the gateway's agent of a chosen id, after the binding was recorded and before Muster created its
+/// agent. The foreign agent has another workspace, and no file was ever written for this Agent.
 #[must_use]
-pub fn is_of_somebody_else(inventory: &Inventory, agent: &Agent, binding: &Binding) -> bool {
+pub fn is_foreign_agent(inventory: &Inventory, agent: &Agent, binding: &Binding) -> bool {
     let row = inventory.agents.get(&binding.identity.agent_id);
     let elsewhere =
         row.and_then(|row| row.workspace.as_deref()).is_some_and(|is| !same_path(&binding.identity.workspace, is));
@@ -112,24 +112,24 @@ pub fn is_of_somebody_else(inventory: &Inventory, agent: &Agent, binding: &Bindi
     chosen && !binding.adopted && elsewhere && never_set_up
 }
 
-/// Whether the workspace that the gateway would remove is another one than ours, or another agent works in it. An agent that is gone
-/// already has no workspace to remove.
+/// Whether the gateway would remove another workspace than the one of the binding, or another agent uses the workspace. An absent
+/// agent has no workspace to remove.
 #[must_use]
 pub fn is_workspace_shared(inventory: &Inventory, binding: &Binding) -> bool {
     let ours = |row: &AgentRow| row.workspace.as_deref().is_some_and(|is| same_path(&binding.identity.workspace, is));
     inventory.agents.values().any(|row| (row.id == binding.identity.agent_id) != ours(row))
 }
 
-/// Whether a cleanup only waits for others on the gateway to end. A released permit triggers it.
+/// Whether a cleanup waits only for the permit of its gateway. A released permit triggers the next reconcile.
 #[must_use]
 pub fn waits_for_permit(error: &ReconcileError) -> bool {
     error.reason == Reason::Deleting
 }
 
-/// The ids of those of a gateway's agents whose removal was asked for before the gateway was last lost, as its
-/// condition Reachable tells: it may have been killed in the middle of one of them.
+/// The ids of agents whose deletion was requested before the gateway was last lost, by the transition time of its condition
+/// Reachable. A kill may have interrupted the removal of one of these agents.
 #[must_use]
-pub fn cut_off<'a>(gateway: &AgentGateway, bound: impl IntoIterator<Item = &'a Agent>) -> Vec<String> {
+pub fn interrupted_removals<'a>(gateway: &AgentGateway, bound: impl IntoIterator<Item = &'a Agent>) -> Vec<String> {
     let status = gateway.status.as_ref();
     let reachable = status.and_then(|status| find(&status.conditions, ConditionType::Reachable));
     let Some(lost) = reachable.filter(|c| c.status == "False").map(|c| c.last_transition_time.0) else {
@@ -143,18 +143,17 @@ pub fn cut_off<'a>(gateway: &AgentGateway, bound: impl IntoIterator<Item = &'a A
     ids.collect()
 }
 
-/// What helps a gateway that does not boot since it was killed in the middle of the removal of one of these agents; `None`
-/// when there are none.
+/// The recovery steps for a gateway that does not boot after a kill during the removal of one of these agents. `None` without agents.
 ///
-/// OpenClaw 2026.9.6 then exits with status 78 at each boot; waiting and `openclaw doctor --fix` do not help, and this
-/// does (measured: 4 of 8 kills 300 to 500 ms into the removal of an agent with a session).
+/// OpenClaw 2026.9.6 exits with status 78 at each boot after 4 of 8 kills, each 300 to 500 ms into the removal of an agent with a
+/// session (`docs/gateway-facts.md#kills-during-a-deletion`). A wait and `openclaw doctor --fix` do not help.
 #[must_use]
 pub fn advice(ids: &[String]) -> Option<String> {
     let named = match ids {
         [] => return None,
         [id] => id.clone(),
         ids => {
-            let more = ids.len().saturating_sub(MOST_NAMED);
+            let more = ids.len().saturating_sub(MAX_NAMED_AGENTS);
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
             format!("one of {}{rest}", ids[..ids.len() - more].join(", "))
         }
@@ -184,56 +183,56 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn away() -> ReconcileError {
+    fn unreachable() -> ReconcileError {
         ReconcileError::transient(Reason::GatewayNotReady, "connection refused")
     }
 
     #[test]
-    fn an_agent_that_was_never_bound_needs_no_gateway() {
-        let removal = removal(None, DeletionPolicy::Delete, Presence::Absent, Err(&away()), at(0));
-        assert_eq!(removal, CleanupDecision::Nothing);
+    fn an_unbound_agent_needs_no_gateway() {
+        let decision = decide(None, DeletionPolicy::Delete, Presence::Absent, Err(&unreachable()), at(0));
+        assert_eq!(decision, CleanupDecision::Nothing);
     }
 
     #[test]
     fn the_policy_decides_about_the_workspace() {
         for (policy, delete_files) in [(DeletionPolicy::Delete, true), (DeletionPolicy::RetainFiles, false)] {
-            let removal = removal(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
-            assert_eq!(removal, CleanupDecision::Remove { delete_files });
+            let decision = decide(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
+            assert_eq!(decision, CleanupDecision::Remove { delete_files });
         }
     }
 
     #[test]
     fn an_adopted_agent_is_removed_and_its_workspace_stays() {
         let adopted = Binding { adopted: true, ..binding() };
-        let removal = removal(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
-        assert_eq!(removal, CleanupDecision::Remove { delete_files: false });
+        let decision = decide(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
+        assert_eq!(decision, CleanupDecision::Remove { delete_files: false });
     }
 
     #[test]
-    fn orphan_asks_no_gateway_even_one_that_is_there() {
-        let removal = removal(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
-        assert!(matches!(removal, CleanupDecision::Leave { asked: true, .. }), "{removal:?}");
+    fn orphan_leaves_the_agent_even_on_a_reachable_gateway() {
+        let decision = decide(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
+        assert!(matches!(decision, CleanupDecision::Leave { asked: true, .. }), "{decision:?}");
     }
 
     #[test]
-    fn an_unreachable_gateway_delays_and_the_message_says_how_to_let_go() {
-        let CleanupDecision::Wait(trouble) =
-            removal(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&away()), at(9_999_999))
+    fn an_unreachable_gateway_delays_the_removal_and_the_message_names_orphan() {
+        let CleanupDecision::Wait(error) =
+            decide(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&unreachable()), at(9_999_999))
         else {
-            panic!("it must wait")
+            panic!("the removal must wait")
         };
-        assert_eq!(trouble.reason, Reason::DeletionBlocked);
-        assert!(trouble.message.contains("connection refused") && trouble.message.contains("Orphan"), "{trouble}");
+        assert_eq!(error.reason, Reason::DeletionBlocked);
+        assert!(error.message.contains("connection refused") && error.message.contains("Orphan"), "{error}");
     }
 
     #[test]
     fn a_gateway_that_is_going_bounds_the_wait() {
-        let going = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
-        let before = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(219));
+        let terminating = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
+        let before = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(219));
         assert!(matches!(before, CleanupDecision::Wait(_)));
-        let after = removal(Some(&binding()), DeletionPolicy::Delete, going, Err(&away()), at(220));
+        let after = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(220));
         assert!(matches!(after, CleanupDecision::Leave { asked: false, .. }));
-        let reachable = removal(Some(&binding()), DeletionPolicy::Delete, going, Ok(()), at(999));
+        let reachable = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Ok(()), at(999));
         assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
     }
 
@@ -261,17 +260,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_removal_that_was_asked_for_before_the_loss_can_have_been_cut_off() {
+    fn only_a_removal_requested_before_the_loss_counts_as_interrupted() {
         let delete = |second| deleted(second, DeletionPolicy::Delete);
-        assert_eq!(cut_off(&gateway(Some(100)), [&delete(99)]), ["mc-u"]);
-        assert!(cut_off(&gateway(Some(100)), [&delete(101)]).is_empty());
-        assert!(cut_off(&gateway(None), [&delete(99)]).is_empty(), "the gateway is there");
-        assert!(cut_off(&gateway(Some(100)), [&deleted(99, DeletionPolicy::Orphan)]).is_empty());
-        assert!(cut_off(&gateway(Some(100)), [&Agent::default()]).is_empty());
+        assert_eq!(interrupted_removals(&gateway(Some(100)), [&delete(99)]), ["mc-u"]);
+        assert!(interrupted_removals(&gateway(Some(100)), [&delete(101)]).is_empty());
+        assert!(interrupted_removals(&gateway(None), [&delete(99)]).is_empty(), "the gateway is reachable");
+        assert!(interrupted_removals(&gateway(Some(100)), [&deleted(99, DeletionPolicy::Orphan)]).is_empty());
+        assert!(interrupted_removals(&gateway(Some(100)), [&Agent::default()]).is_empty());
     }
 
     #[test]
-    fn the_advice_names_the_agents_and_not_too_many_of_them() {
+    fn the_advice_names_at_most_five_agents() {
         let ids: Vec<_> = (1..=7).map(|n| format!("mc-{n}")).collect();
         assert_eq!(advice(&[]), None);
         assert!(advice(&ids[..1]).unwrap().contains("removal of mc-1 was"));

@@ -1,4 +1,4 @@
-//! What a pass of the reconcile comes to: the status, and when the next pass is due.
+//! Concludes a pass of the reconcile: the status, and the time of the next pass.
 
 use std::time::Duration;
 
@@ -7,62 +7,63 @@ use jiff::Timestamp;
 use super::blocked::Blocker;
 use super::cleanup::waits_for_permit;
 use super::desired::Desired;
-use super::label::{LabelDecision, LabelResult, labelling};
+use super::label::{self, LabelDecision, LabelResult};
 use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
-use super::plan::{Plan, Step};
+use super::plan::Plan;
 use super::status::status;
 use super::status_input::StatusInput;
+use super::step::Step;
 use super::token::rules as token;
-use super::wake::{WakeDecision, WakeResult, waking};
+use super::wake::{self, WakeDecision, WakeResult};
 use crate::api::Reason;
 use crate::api::agent::AgentStatus;
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
-/// The time after which a reconcile without a permit of its gateway looks again, should no released permit trigger it before.
-pub const WITHOUT_PERMIT: Duration = Duration::from_secs(30);
-/// The time after which a deferred agent looks whether its peers on the gateway are set up.
-const AFTER_PEERS: Duration = Duration::from_secs(3);
-/// The time between two looks at an agent whose gateway is not ready. The gateway's connection triggers a look before that.
-const WITHOUT_GATEWAY: Duration = Duration::from_mins(1);
-/// The time between two looks at an agent whose spec or whose references do not hold.
-const UNTIL_CHANGED: Duration = Duration::from_mins(10);
+/// The longest time until a reconcile without a permit of its gateway is retried. A released permit triggers it earlier.
+pub const PERMIT_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// The time until a deferred agent checks again whether its peers on the gateway are set up.
+const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// The longest time until an agent whose gateway is not ready is reconciled again. A new connection triggers it earlier.
+const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
+/// The longest time until an agent with an invalid spec or reference is reconciled again.
+const SPEC_CHECK_INTERVAL: Duration = Duration::from_mins(10);
 
-/// What became of the Steps of a plan.
+/// The outcome of the Steps of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The first failure; the Steps after it were not tried.
+    /// The first failure. The Steps after it did not run.
     pub failed: Option<ReconcileError>,
     /// The wake that was sent.
     pub woken: Option<WakeResult>,
-    /// What became of the label that was sent. A refusal is no failure.
+    /// The result of the label that was sent. A refusal is no failure.
     pub labelled: Option<LabelResult>,
 }
 
-/// A plan whose Steps were tried.
+/// A plan whose Steps ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedPlan {
     /// The plan.
     pub plan: Plan,
-    /// Whether a part of it was left out until the peers on the gateway are set up.
+    /// Whether some Steps were deferred until the peers on the gateway are set up.
     pub deferred: bool,
-    /// What became of its Steps.
+    /// The outcome of its Steps.
     pub outcome: Outcome,
 }
 
-/// How a pass ended.
+/// The end of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PassEnd {
-    /// The Steps of the plan were tried.
+    /// The Steps of the plan ran, up to the first failure.
     Applied(Box<AppliedPlan>),
     /// A step before the plan failed.
     Failed(ReconcileError),
-    /// An earlier binding was undone.
+    /// An earlier binding was released.
     Released,
-    /// The Agent had changed since it was cached, and was read anew.
+    /// The cached Agent was outdated, and the Agent was read again.
     Refreshed,
-    /// Nothing is known or can be done now; the status stays as it is.
+    /// The pass could do nothing. The status stays unchanged.
     Postponed(Requeue),
 }
 
@@ -72,7 +73,7 @@ impl From<ReconcileError> for PassEnd {
     }
 }
 
-/// What follows a pass.
+/// The step after a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextPass {
     /// Another pass at once.
@@ -81,28 +82,28 @@ pub enum NextPass {
     Requeue(Requeue),
 }
 
-/// What a pass comes to.
+/// The conclusion of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conclusion {
     /// The status to be written, if it differs from the recorded status.
     pub status: AgentStatus,
-    /// What follows.
+    /// The step after the pass.
     pub next: NextPass,
 }
 
-/// Concludes a pass. `facts` holds what the pass found out, and nothing yet of what it did.
+/// Concludes a pass. `input` holds the observations of the pass, without the results of its Steps.
 #[must_use]
-pub fn conclude(facts: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
-    let unchanged = |next| Conclusion { status: facts.old.clone(), next };
+pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
+    let unchanged = |next| Conclusion { status: input.old.clone(), next };
     match end {
-        PassEnd::Applied(done) => applied(facts, done),
+        PassEnd::Applied(applied) => conclude_applied(input, applied),
         PassEnd::Failed(error) => {
             let blocker = Blocker::Blocked(error.clone());
-            let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*facts });
+            let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*input });
             Conclusion { status, next: NextPass::Requeue(after_failure(error)) }
         }
         PassEnd::Released => {
-            let status = status(&StatusInput { observed: None, blocker: None, ..*facts });
+            let status = status(&StatusInput { observed: None, blocker: None, ..*input });
             Conclusion { status, next: NextPass::Again }
         }
         PassEnd::Refreshed => unchanged(NextPass::Again),
@@ -112,67 +113,67 @@ pub fn conclude(facts: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
 
 fn after_failure(error: &ReconcileError) -> Requeue {
     match error.reason {
-        Reason::GatewayNotReady => Requeue::after(WITHOUT_GATEWAY),
-        _ if waits_for_permit(error) => Requeue::after(WITHOUT_PERMIT),
+        Reason::GatewayNotReady => Requeue::after(GATEWAY_CHECK_INTERVAL),
+        _ if waits_for_permit(error) => Requeue::after(PERMIT_CHECK_INTERVAL),
         _ if error.transient => Requeue::retry(),
-        _ => Requeue::after(UNTIL_CHANGED),
+        _ => Requeue::after(SPEC_CHECK_INTERVAL),
     }
 }
 
-fn applied(facts: &StatusInput<'_>, done: &AppliedPlan) -> Conclusion {
-    let AppliedPlan { plan, deferred, outcome } = done;
+fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusion {
+    let AppliedPlan { plan, deferred, outcome } = applied;
     let failed = outcome.failed.clone().map(Blocker::Blocked);
     let blocker = failed.as_ref().or(plan.blocker.as_ref());
     let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
     let new = status(&StatusInput {
-        // A release has replaced the token that was read.
-        token: facts.token.filter(|_| !is_released),
+        // A release has replaced the token, so that the token in `input` is outdated.
+        token: input.token.filter(|_| !is_released),
         blocker,
         woken: outcome.woken.as_ref(),
         labelled: outcome.labelled.as_ref(),
-        fulfilled: if blocker.is_none() { &plan.fulfils } else { facts.fulfilled },
+        fulfilled: if blocker.is_none() { &plan.fulfils } else { input.fulfilled },
         begins_reset: plan.begins_reset && blocker.is_none(),
-        ..*facts
+        ..*input
     });
-    let next = next(facts, &new, done, blocker);
-    // While an agent is set up, the next pass says the same and more.
-    let registered = facts.observed.is_some_and(|observed| observed.registration == Registration::Current);
-    let is_said_next = (plan.again || *deferred) && blocker.is_none() && !registered;
-    Conclusion { status: if is_said_next { facts.old.clone() } else { new }, next }
+    let next = next(input, &new, applied, blocker);
+    // While an agent is being set up, the next pass writes a status with this information and more.
+    let registered = input.observed.is_some_and(|observed| observed.registration == Registration::Current);
+    let next_pass_reports = (plan.again || *deferred) && blocker.is_none() && !registered;
+    Conclusion { status: if next_pass_reports { input.old.clone() } else { new }, next }
 }
 
-fn next(facts: &StatusInput<'_>, new: &AgentStatus, done: &AppliedPlan, blocker: Option<&Blocker>) -> NextPass {
-    let (Some(desired), Some(observed)) = (facts.desired, facts.observed) else { return NextPass::Again };
-    // A token that the status has let go of is then dropped from the Secret.
+fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, blocker: Option<&Blocker>) -> NextPass {
+    let (Some(desired), Some(observed)) = (input.desired, input.observed) else { return NextPass::Again };
+    // A previous token that the status no longer holds is removed from the Secret in the next pass.
     let token_is_due =
-        facts.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), facts.now).is_some());
+        input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
         Some(Blocker::Blocked(error)) if error.transient => Requeue::retry(),
         Some(Blocker::Blocked(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
-        None if done.deferred => Requeue::after(AFTER_PEERS),
-        None if done.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
-        None if done.plan.again || token_is_due => return NextPass::Again,
-        None => Requeue::after(rest(desired, new, observed, facts.now)),
+        None if applied.deferred => Requeue::after(PEER_CHECK_INTERVAL),
+        None if applied.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
+        None if applied.plan.again || token_is_due => return NextPass::Again,
+        None => Requeue::after(requeue_after(desired, new, observed, input.now)),
     };
     NextPass::Requeue(requeue)
 }
 
-/// How long nothing happens by itself.
-fn rest(desired: &Desired, status: &AgentStatus, observed: &Observed, now: Timestamp) -> Duration {
+/// The time until the next deadline of this agent, at most its `resyncInterval`.
+fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, now: Timestamp) -> Duration {
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let liveness = Liveness::of(seen, status, Some(observed));
-    let wake = match waking(desired, status.wake.as_ref(), &liveness, now) {
-        WakeDecision::Until(at) | WakeDecision::Again(at) | WakeDecision::Busy(at) => Some(at),
-        WakeDecision::Rest | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
+    let wake_at = match wake::decide(desired, status.wake.as_ref(), &liveness, now) {
+        WakeDecision::AwaitCheckIn(at) | WakeDecision::RetryAt(at) | WakeDecision::Busy(at) => Some(at),
+        WakeDecision::Nothing | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
     };
     let stale = liveness.stale_at(desired).into_iter().chain(liveness.running_until(now)).filter(|at| *at > now);
-    let label = match labelling(desired, status.session_label.as_ref(), observed, now) {
-        LabelDecision::Later(at) => Some(at),
+    let label_at = match label::decide(desired, status.session_label.as_ref(), observed, now) {
+        LabelDecision::RetryAt(at) => Some(at),
         LabelDecision::Send(_) => Some(now),
-        LabelDecision::Rest => None,
+        LabelDecision::Nothing => None,
     };
     let token = token::due(desired, status.token.as_ref());
-    let soonest = wake.into_iter().chain(stale).chain(label).chain(token).min();
+    let soonest = wake_at.into_iter().chain(stale).chain(label_at).chain(token).min();
     let until = soonest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     until.map_or(desired.resync_interval, |time| time.min(desired.resync_interval))
 }
@@ -180,12 +181,12 @@ fn rest(desired: &Desired, status: &AgentStatus, observed: &Observed, now: Times
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::agent::fixtures::{Situation, applied as just_applied};
+    use crate::core::agent::fixtures::{AgentFixture, applied as just_applied};
 
-    /// The pass that applies the plan of a situation, with this outcome of its Steps.
-    fn pass(situation: &Situation, deferred: bool, outcome: Outcome) -> Conclusion {
-        let end = PassEnd::Applied(Box::new(AppliedPlan { plan: situation.plan(), deferred, outcome }));
-        situation.conclude(&end)
+    /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
+    fn pass(fixture: &AgentFixture, deferred: bool, outcome: Outcome) -> Conclusion {
+        let end = PassEnd::Applied(Box::new(AppliedPlan { plan: fixture.plan(), deferred, outcome }));
+        fixture.conclude(&end)
     }
 
     fn requeue(conclusion: &Conclusion) -> Option<Requeue> {
@@ -196,52 +197,55 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_before_the_plan_is_retried_as_its_cause_asks() {
-        let situation = just_applied().working();
+    fn a_failure_before_the_plan_is_requeued_by_its_reason() {
+        let fixture = just_applied().working();
         let after = |error: ReconcileError| {
-            let conclusion = situation.conclude(&PassEnd::Failed(error.clone()));
+            let conclusion = fixture.conclude(&PassEnd::Failed(error.clone()));
             assert_eq!(conclusion.status.last_error.as_ref().map(|e| e.message.as_str()), Some(error.message.as_str()));
             requeue(&conclusion)
         };
         let transient = |reason| ReconcileError::transient(reason, "x");
         assert_eq!(after(transient(Reason::KubernetesError)), Some(Requeue::retry()));
-        assert_eq!(after(transient(Reason::GatewayNotReady)), Some(Requeue::after(WITHOUT_GATEWAY)));
-        assert_eq!(after(transient(Reason::Deleting)), Some(Requeue::after(WITHOUT_PERMIT)));
-        assert_eq!(after(ReconcileError::permanent(Reason::InvalidSpec, "x")), Some(Requeue::after(UNTIL_CHANGED)));
+        assert_eq!(after(transient(Reason::GatewayNotReady)), Some(Requeue::after(GATEWAY_CHECK_INTERVAL)));
+        assert_eq!(after(transient(Reason::Deleting)), Some(Requeue::after(PERMIT_CHECK_INTERVAL)));
+        assert_eq!(
+            after(ReconcileError::permanent(Reason::InvalidSpec, "x")),
+            Some(Requeue::after(SPEC_CHECK_INTERVAL))
+        );
     }
 
     #[test]
-    fn a_pass_that_ends_without_news_changes_no_status() {
-        let situation = just_applied().working();
+    fn a_refreshed_or_postponed_pass_changes_no_status() {
+        let fixture = just_applied().working();
         for (end, next) in [
             (PassEnd::Refreshed, NextPass::Again),
             (PassEnd::Postponed(Requeue::retry()), NextPass::Requeue(Requeue::retry())),
         ] {
-            assert_eq!(situation.conclude(&end), Conclusion { status: situation.status.clone(), next });
+            assert_eq!(fixture.conclude(&end), Conclusion { status: fixture.status.clone(), next });
         }
     }
 
     #[test]
-    fn a_plan_with_more_to_do_is_followed_at_once_and_a_deferred_plan_by_a_look_at_the_peers() {
-        let situation = just_applied().bound().with_token().registered();
-        assert_eq!(pass(&situation, false, Outcome::default()).next, NextPass::Again);
+    fn an_unfinished_plan_is_followed_at_once_and_a_deferred_plan_after_the_peer_check_interval() {
+        let fixture = just_applied().bound().with_token().registered();
+        assert_eq!(pass(&fixture, false, Outcome::default()).next, NextPass::Again);
         let deferred = pass(&just_applied().provisioned(), true, Outcome::default());
-        assert_eq!(requeue(&deferred), Some(Requeue::after(AFTER_PEERS)));
+        assert_eq!(requeue(&deferred), Some(Requeue::after(PEER_CHECK_INTERVAL)));
     }
 
     #[test]
     fn a_failed_step_blocks_and_fulfils_no_request() {
-        let situation = just_applied().bound().with_token().registered();
+        let fixture = just_applied().bound().with_token().registered();
         let failed = ReconcileError::transient(Reason::GatewayError, "no answer");
-        let conclusion = pass(&situation, false, Outcome { failed: Some(failed), ..Outcome::default() });
+        let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
         assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
         assert_eq!(conclusion.status.last_error.map(|error| error.message), Some("no answer".into()));
     }
 
     #[test]
-    fn a_working_agent_is_looked_at_when_it_would_go_stale() {
-        let situation = just_applied().working();
-        let conclusion = pass(&situation, false, Outcome::default());
+    fn a_working_agent_is_requeued_for_the_time_when_it_would_go_stale() {
+        let fixture = just_applied().working();
+        let conclusion = pass(&fixture, false, Outcome::default());
         assert_eq!(
             requeue(&conclusion),
             Some(Requeue::after(Duration::from_secs(599))),

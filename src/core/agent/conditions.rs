@@ -1,4 +1,4 @@
-//! What the conditions of an agent say.
+//! The conditions of an agent.
 
 use super::blocked::Blocker;
 use super::desired::{Desired, Origin};
@@ -7,35 +7,38 @@ use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
 use super::status_input::StatusInput;
 use super::token::rules::{self, TokenState};
-use super::wake::{WakeDecision, waking};
+use super::wake::{self, WakeDecision};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
+/// The conditions of an agent, with Ready apart.
 pub(crate) struct AgentConditions {
-    pub(crate) verdicts: Vec<ConditionUpdate>,
+    pub(crate) conditions: Vec<ConditionUpdate>,
     pub(crate) ready: ConditionUpdate,
 }
 
-pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
-    let mut verdicts = Vec::new();
+/// The conditions that follow from the new status and its input.
+pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditions {
+    let mut conditions = Vec::new();
     if let Some(desired) = input.desired {
-        verdicts.push(paused(desired));
-        verdicts.push(checked_in(desired, new, input));
+        conditions.push(paused(desired));
+        conditions.push(checked_in(desired, new, input));
         if let Some(token) = input.token {
-            verdicts.push(token_issued(desired, token, new));
+            conditions.push(token_issued(desired, token, new));
         }
         if let Some(observed) = input.observed {
-            verdicts.extend(on_gateway(desired, new, observed, input.blocker));
-            verdicts.push(session_ready(desired, new, observed, input));
+            conditions.extend(on_gateway(desired, new, observed, input.blocker));
+            conditions.push(session_ready(desired, new, observed, input));
         }
     }
-    let missing = || verdicts.iter().find(|v| PARTS.contains(&v.kind) && v.status != ConditionStatus::True);
+    let missing =
+        || conditions.iter().find(|v| READY_CONDITIONS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (input.blocker, input.desired, missing()) {
-        (Some(wait), _, _) => not_ready(wait.error()),
-        (None, Some(_), Some(part)) => {
-            ConditionUpdate::new(ConditionType::Ready, false, part.reason, part.message.clone())
+        (Some(blocker), _, _) => not_ready(blocker.error()),
+        (None, Some(_), Some(flaw)) => {
+            ConditionUpdate::new(ConditionType::Ready, false, flaw.reason, flaw.message.clone())
         }
         (None, Some(_), None) if input.observed.is_some() => ConditionUpdate::new(
             ConditionType::Ready,
@@ -47,27 +50,27 @@ pub(crate) fn judge(new: &AgentStatus, input: &StatusInput<'_>) -> AgentConditio
             ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "the agent is being set up")
         }
     };
-    AgentConditions { verdicts, ready }
+    AgentConditions { conditions, ready }
 }
 
-/// The conditions that Ready is made of.
-pub(crate) const PARTS: [ConditionType; 4] = [
+/// The conditions that Ready depends on.
+pub(crate) const READY_CONDITIONS: [ConditionType; 4] = [
     ConditionType::TokenIssued,
     ConditionType::Registered,
     ConditionType::HeartbeatConfigured,
     ConditionType::FilesSynced,
 ];
 
-/// While the gateway is away nobody knows whether the agent is still as specified.
-fn not_ready(trouble: &ReconcileError) -> ConditionUpdate {
+/// Ready with an error. While the gateway is not ready, the state of the agent is unknown.
+fn not_ready(error: &ReconcileError) -> ConditionUpdate {
     let status =
-        if trouble.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
-    ConditionUpdate::new(ConditionType::Ready, status, trouble.reason, trouble.message.clone())
+        if error.reason == Reason::GatewayNotReady { ConditionStatus::Unknown } else { ConditionStatus::False };
+    ConditionUpdate::new(ConditionType::Ready, status, error.reason, error.message.clone())
 }
 
 fn paused(desired: &Desired) -> ConditionUpdate {
     match desired.paused {
-        Some(why) => ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, why),
+        Some(field) => ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, field),
         None => ConditionUpdate::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
     }
 }
@@ -75,7 +78,7 @@ fn paused(desired: &Desired) -> ConditionUpdate {
 fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> ConditionUpdate {
     let secret = &desired.token_secret;
     let (so, reason, message) = match state {
-        TokenState::Held(_) if rules::is_recorded(state, new.token.as_ref()) => {
+        TokenState::Issued(_) if rules::is_recorded(state, new.token.as_ref()) => {
             let previous = new.token.as_ref().and_then(|t| t.previous.as_ref());
             let message = match previous.map(|p| p.valid_until.as_ref().map(|t| t.0)) {
                 None => format!("the token is in Secret {secret:?}"),
@@ -88,7 +91,7 @@ fn token_issued(desired: &Desired, state: &TokenState, new: &AgentStatus) -> Con
             };
             (true, Reason::Reconciled, message)
         }
-        TokenState::Held(_) | TokenState::Missing => {
+        TokenState::Issued(_) | TokenState::Missing => {
             (false, Reason::Progressing, format!("the token is being written to Secret {secret:?}"))
         }
         TokenState::Tampered => (
@@ -109,11 +112,11 @@ fn on_gateway(
     desired: &Desired,
     new: &AgentStatus,
     observed: &Observed,
-    wait: Option<&Blocker>,
+    blocker: Option<&Blocker>,
 ) -> Vec<ConditionUpdate> {
     let registered = observed.registration == Registration::Current;
-    let because = |message: &str| match wait {
-        Some(wait) => (wait.error().reason, wait.error().message.clone()),
+    let because = |message: &str| match blocker {
+        Some(blocker) => (blocker.error().reason, blocker.error().message.clone()),
         None => (Reason::Progressing, message.to_owned()),
     };
     let say = |kind, so: bool, yes: &str, no: &str| {
@@ -137,31 +140,31 @@ fn on_gateway(
             "the heartbeat is being set up",
         ),
         match refused(new, observed).or_else(|| drifted(new).filter(|_| synced)) {
-            Some(verdict) => verdict,
+            Some(condition) => condition,
             None => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
         },
     ]
 }
 
-/// Whether the gateway refused every label before.
+/// Whether the last status says that the gateway refuses every label.
 fn was_refused(input: &StatusInput<'_>) -> bool {
     let before = find(&input.old.conditions, ConditionType::SessionReady);
     before.is_some_and(|before| before.reason == Reason::LabelRefused.as_str())
 }
 
-/// What is said of an entry that is as it should be.
+/// The message about a current entry.
 fn as_registered(rewritten: &[RewrittenField]) -> String {
     let others: Vec<_> = rewritten.iter().map(|r| format!("{} {} as {}", r.field, r.sent, r.stored)).collect();
     let shown = others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
     match others.len() {
         0 => "the gateway's roster shows the agent as specified".to_owned(),
         _ => format!(
-            "the gateway's roster shows the agent as specified; the gateway stores {shown}, and that is left so (see status.rewritten)"
+            "the gateway's roster shows the agent as specified; the gateway stores {shown}, and Muster accepts these values (see status.rewritten)"
         ),
     }
 }
 
-/// What is said of the label of the agent's session. It is cosmetic: Ready does not depend on it.
+/// The condition of the label of the agent's session. Ready does not depend on the label.
 fn session_ready(
     desired: &Desired,
     new: &AgentStatus,
@@ -171,7 +174,7 @@ fn session_ready(
     let say = |so, reason, message: String| ConditionUpdate::new(ConditionType::SessionReady, so, reason, message);
     let registered = observed.registration == Registration::Current;
     if registered && desired.origin == Origin::Adopted {
-        return say(true, Reason::Reconciled, "the sessions are left as they were when the agent was adopted".into());
+        return say(true, Reason::Reconciled, "the sessions of an adopted agent are left unchanged".into());
     }
     let label = observed.session.as_ref().and_then(|session| session.label.as_deref()).filter(|_| registered);
     let shown = observed.session.as_ref().and_then(|session| session.shown_label.as_deref());
@@ -190,7 +193,7 @@ fn session_ready(
                 let message = format!("the gateway stores the session's label {sent:?} as {stored:?}");
                 return say(true, Reason::Reconciled, message);
             }
-            // The name is refused, and the label with a suffix is next.
+            // The gateway refuses the name. The label with a suffix is sent next.
             (None, Some(_)) if sent == name && !was_refused(input) => {}
             (None, Some(refusal)) => {
                 let message = format!(
@@ -201,13 +204,13 @@ fn session_ready(
             (Some(_) | None, _) => {}
         }
     }
-    let trouble = match (input.blocker, input.labelled) {
-        (Some(wait), _) => Some(wait.error()),
-        (None, Some(LabelResult { outcome: Err(trouble), .. })) => Some(trouble),
+    let error = match (input.blocker, input.labelled) {
+        (Some(blocker), _) => Some(blocker.error()),
+        (None, Some(LabelResult { outcome: Err(error), .. })) => Some(error),
         (None, Some(LabelResult { outcome: Ok(_), .. }) | None) => None,
     };
-    match trouble {
-        Some(trouble) => say(false, trouble.reason, trouble.message.clone()),
+    match error {
+        Some(error) => say(false, error.reason, error.message.clone()),
         None => say(false, Reason::Progressing, "the session is being set up".into()),
     }
 }
@@ -216,22 +219,22 @@ fn named(new: &AgentStatus, state: FileState) -> Vec<&str> {
     new.files.iter().filter(|f| f.state == state).map(|f| f.name.as_str()).collect()
 }
 
-/// What is said of files that are as they should be, as far as that is known.
+/// The message about files that are as rendered. Held files are named.
 fn as_rendered(new: &AgentStatus) -> String {
     match named(new, FileState::Held).join(", ").as_str() {
         "" => "the workspace files are as rendered".to_owned(),
         held => format!(
-            "the workspace files are as rendered, but for {held}: since the directory of souls has not answered, it stays as it was last written and takes no change; see status.soulDirectory of the AgentGateway, whose spec.soulDirectory.enabled, set to false, does without"
+            "the workspace files are as rendered, except {held}, which takes no change until the soul directory answers. See status.soulDirectory of the AgentGateway, or set its spec.soulDirectory.enabled to false"
         ),
     }
 }
 
-/// What is said of files that somebody else changed and that are left so.
+/// The condition of files that another client changed and that keep the change.
 fn drifted(new: &AgentStatus) -> Option<ConditionUpdate> {
     let names = named(new, FileState::Drifted);
     (!names.is_empty()).then(|| {
         let message = format!(
-            "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to have them written again",
+            "changed on the gateway by somebody else, and left so as spec.files[].drift asks: {}; annotate the Agent with {} to overwrite the changes",
             names.join(", "),
             crate::api::keys::SYNC_REQUESTED_AT,
         );
@@ -239,7 +242,7 @@ fn drifted(new: &AgentStatus) -> Option<ConditionUpdate> {
     })
 }
 
-/// What is said of files that the gateway refuses, once all others are as they should be.
+/// The condition of files that the gateway refuses, once all other files are settled.
 fn refused(new: &AgentStatus, observed: &Observed) -> Option<ConditionUpdate> {
     let names = named(new, FileState::Refused);
     let first = names.first()?;
@@ -253,7 +256,7 @@ fn refused(new: &AgentStatus, observed: &Observed) -> Option<ConditionUpdate> {
     };
     let path = new.workspace_path.as_deref().unwrap_or_default();
     let message = format!(
-        "the gateway neither reads nor writes {first}{more} in {path}, since {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"). Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
+        "the gateway neither reads nor writes {first}{more} in {path}, because {it} is a link, has a second name (a hard link), or is no plain file (\"{words}\"). Remove {it} there, or set the policy of {first} in spec.files to Unmanaged"
     );
     Some(ConditionUpdate::new(ConditionType::FilesSynced, false, Reason::FileRefused, message))
 }
@@ -274,42 +277,42 @@ fn settled(state: FileState) -> bool {
 
 fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> ConditionUpdate {
     let (seen, now) = (new.heartbeat.as_ref().map(|h| h.last_seen.0), input.now);
-    let signs = Liveness::of(seen, new, input.observed);
+    let liveness = Liveness::of(seen, new, input.observed);
     let say = |reason, message: &str| ConditionUpdate::new(ConditionType::CheckedIn, false, reason, message);
     if desired.paused.is_some() {
-        return say(Reason::Suspended, "the agent is suspended: it is neither woken nor expected to check in");
+        return say(Reason::Suspended, "the agent is suspended, and Muster neither wakes it nor expects a check-in");
     }
-    let waking = waking(desired, new.wake.as_ref(), &signs, now);
-    // Where no heartbeat is expected, only the answer to a wake tells whether the agent is there.
-    let unanswered = desired.heartbeat_interval.is_zero() && waking != WakeDecision::Rest;
-    if signs.fresh(desired, now) && !unanswered {
-        let message = if signs.silent(desired, now) {
-            "a run of the agent goes on; its silence counts from the end of the run"
+    let decision = wake::decide(desired, new.wake.as_ref(), &liveness, now);
+    // Without an expected heartbeat, only the answer to a wake shows whether the agent is online.
+    let unanswered = desired.heartbeat_interval.is_zero() && decision != WakeDecision::Nothing;
+    if liveness.is_fresh(desired, now) && !unanswered {
+        let message = if liveness.is_silent(desired, now) {
+            "a run of the agent goes on; silence counts from the end of the run"
         } else {
-            "the agent calls Muster's API as it should"
+            "the agent calls Muster's API within two heartbeat intervals"
         };
         return ConditionUpdate::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
     }
-    match waking {
-        WakeDecision::Until(deadline) => {
+    match decision {
+        WakeDecision::AwaitCheckIn(deadline) => {
             say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
         }
-        WakeDecision::Again(at) => say(
+        WakeDecision::RetryAt(at) => say(
             Reason::DeadlineExceeded,
-            &format!("the agent was woken and did not check in by its deadline; it is woken again at {at}"),
+            &format!("the agent was woken and did not check in by its deadline; Muster wakes it again at {at}"),
         ),
         WakeDecision::Busy(_) => say(
             Reason::WaitingForCheckIn,
-            "a run of the agent goes on; the agent is not woken before it ends, and is expected to check in",
+            "a run of the agent goes on; Muster does not wake the agent before the end of the run",
         ),
         WakeDecision::Exhausted => say(
             Reason::MaxWakeAttempts,
-            "the agent was woken as often as spec.wake.maxAttempts allows and did not check in; look at its session on the gateway, and whether it can reach spec.apiUrl",
+            "the agent did not check in after the wakes that spec.wake.maxAttempts allows; check its session on the gateway, and its access to spec.apiUrl",
         ),
-        WakeDecision::Send { .. } | WakeDecision::Rest if seen.is_some() => {
+        WakeDecision::Send { .. } | WakeDecision::Nothing if seen.is_some() => {
             say(Reason::Stale, "the agent has not called for two heartbeat intervals")
         }
         WakeDecision::Send { .. } => say(Reason::WaitingForCheckIn, "the agent is about to be woken"),
-        WakeDecision::Rest => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
+        WakeDecision::Nothing => say(Reason::NotWoken, "the agent is not woken and has not called yet"),
     }
 }

@@ -1,4 +1,4 @@
-//! What an agent is to be on its gateway.
+//! The desired state of an agent on its gateway.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::core::requests::Requests;
 use crate::hash::sha256_hex;
 use crate::openclaw::model::AgentEntry;
 
-/// What an agent is to be on its gateway. Made only by `reconcile::desired`, which validates everything.
+/// The desired state of an agent on its gateway. Only `build::build` creates a value, after it validated everything.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// The uid of the Agent.
@@ -23,76 +23,76 @@ pub struct Desired {
     pub generation: i64,
     /// Its AgentGateway.
     pub gateway: ObjectKey,
-    /// Its names there.
+    /// Its names at the gateway.
     pub identity: AgentIdentity,
-    /// Where it comes from.
+    /// The origin of its id.
     pub origin: Origin,
     /// Its entry in the gateway's config.
     pub entry: AgentEntry,
     /// The label of its session.
     pub label: String,
-    /// Its workspace files; `None` until there is a token to render them with.
+    /// Its workspace files; `None` until there is a token for the templates.
     pub files: Option<Vec<DesiredFile>>,
-    /// What is said about the soul for its role.
+    /// The status of the soul for its role.
     pub soul: Option<SoulStatus>,
-    /// Name of the Secret that keeps its token.
+    /// Name of the Secret that holds its token.
     pub token_secret: String,
-    /// Whether the token is kept out of the files.
+    /// Whether only the Secret holds the token, and no file does.
     pub secret_only: bool,
-    /// When the token is replaced.
+    /// The rotation of the token.
     pub rotation: Rotation,
-    /// What is asked for, once.
+    /// The one-shot requests.
     pub requests: Requests,
-    /// Whether a changed spec starts the session anew.
+    /// Whether a changed spec resets the session.
     pub reset_on_update: bool,
-    /// The base URL of Muster's HTTP API that it is told.
+    /// The base URL of Muster's HTTP API for the agent.
     pub api_url: String,
-    /// How it is woken; `None` when it is not.
+    /// The settings of wakes; `None` without wakes.
     pub wake: Option<Wake>,
-    /// Whether it is paused, and by what.
+    /// The field that suspends the agent, if it is suspended.
     pub paused: Option<&'static str>,
-    /// How often it should be heard of.
+    /// The expected time between two of its heartbeats; zero expects none.
     pub heartbeat_interval: Duration,
-    /// How often its files are compared although nothing seems to have changed.
+    /// The time between two comparisons of its files without a sign of a change.
     pub resync_interval: Duration,
-    /// Since when the agent could be heard of: a silence before that says nothing about it.
+    /// The time since which Muster could receive calls of the agent. A silence before that time does not count.
     pub heard_since: Timestamp,
-    /// How often the contents of all files are compared.
+    /// The time between two comparisons of the contents of all files.
     pub content_check_interval: Duration,
 }
 
-/// Where an agent comes from.
+/// The origin of an agent's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Its id is derived from the Agent's own uid, so that nobody else can have it.
+    /// The id derives from the Agent's own uid, so that no other agent can have it.
     Derived,
-    /// Its id is derived from its Board or AgentGateway, so that an earlier lead or main agent may have it.
-    Inherited,
-    /// The same, and an agent has been set up under this id before: this one, or an earlier lead or main agent.
-    Successor,
-    /// Its id was chosen by a person, so that somebody else may already use it.
+    /// The id derives from the uid of its Board or AgentGateway, so that an earlier lead or main agent may have it.
+    ParentDerived,
+    /// The id derives from the uid of its Board or AgentGateway, and an agent was set up under this id before.
+    ParentReused,
+    /// A user chose the id in the spec, so that another agent may already have it.
     Chosen,
-    /// The gateway had it before the Agent stood for it.
+    /// The gateway had the agent before the Agent was bound to it.
     Adopted,
 }
 
-/// When an agent's token is replaced.
+/// The rotation of an agent's token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
-    /// The age at which it is.
+    /// The age at which the token is replaced.
     pub interval: Option<Duration>,
-    /// How long the one before works after the new one was delivered.
+    /// The time for which the previous token is accepted after the delivery of the new token.
     pub grace_period: Duration,
 }
 
-/// How an agent is woken.
+/// The settings of an agent's wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {
-    /// Whether its answer is delivered to its channel.
+    /// Whether the agent's answer is delivered to its channel.
     pub deliver: bool,
-    /// How long it has to check in.
+    /// The time in which the agent has to check in.
     pub deadline: Duration,
-    /// How often it is woken at most.
+    /// The largest number of wakes.
     pub max_attempts: i32,
 }
 
@@ -101,52 +101,52 @@ pub struct Wake {
 pub struct DesiredFile {
     /// Its name.
     pub name: String,
-    /// Whether the agent's token stands in it.
+    /// Whether the file holds the agent's token.
     pub carries_token: bool,
-    /// Whether its agent was there before Muster knew it, so that what is written once in a life was written.
-    pub had_a_life: bool,
-    /// What is to become of it.
+    /// Whether the agent existed before it was adopted, so that a `Once` file counts as written.
+    pub existed_before: bool,
+    /// The delivery of the file.
     pub delivery: Delivery,
 }
 
-/// What is to become of a workspace file.
+/// The delivery of a workspace file.
 #[derive(Clone, Debug)]
 pub enum Delivery {
-    /// It is written, by this policy.
+    /// The file is written by this policy.
     Write {
-        /// When it is written.
+        /// The policy of the file.
         policy: FilePolicy,
-        /// What is done when somebody else changed it.
+        /// The policy for a change by another client.
         drift: DriftPolicy,
-        /// What is written.
+        /// The content to be written.
         content: RenderedText,
     },
-    /// What was written before stays: a part of it is not at hand now.
+    /// The written content stays, because a part of the new content is unavailable now.
     Held {
-        /// When it is written.
+        /// The policy of the file.
         policy: FilePolicy,
-        /// What is done when somebody else changed it.
+        /// The policy for a change by another client.
         drift: DriftPolicy,
-        /// What is written when nothing was written before.
+        /// The content to be written if no content was written before.
         content: RenderedText,
     },
-    /// It is a section of another file, because the gateway refuses its name.
+    /// The file becomes a section of another file, because the gateway refuses its name.
     Folded {
         /// The other file.
         into: String,
     },
-    /// It is longer than the gateway passes on to an agent.
+    /// The file is longer than the gateway passes on to an agent.
     TooLarge {
         /// Its length in characters.
         characters: usize,
-        /// The most that the gateway passes on.
+        /// The limit of the gateway in characters.
         limit: usize,
     },
-    /// It is left alone.
+    /// Muster does not touch the file.
     Unmanaged,
 }
 
-/// A rendered file. It may hold the agent's token, so that it is never shown.
+/// The text of a rendered file. The text may hold the agent's token, so that `Debug` shows only the hash.
 #[derive(Clone)]
 pub struct RenderedText {
     text: SecretString,
@@ -163,20 +163,20 @@ impl PartialEq for RenderedText {
 impl Eq for RenderedText {}
 
 impl RenderedText {
-    /// A rendered file.
+    /// The rendered text of a file.
     #[must_use]
     pub fn of(text: String) -> Self {
         let sha256 = sha256_hex(&text);
         Self::new(text, sha256)
     }
 
-    /// A rendered file with its hash.
+    /// The rendered text of a file with its hash.
     #[must_use]
     pub fn new(text: String, sha256: String) -> Self {
         Self { text: text.into(), sha256 }
     }
 
-    /// The text, to be sent to the gateway and nowhere else.
+    /// The text, for the gateway only.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.text.expose_secret()
@@ -185,6 +185,6 @@ impl RenderedText {
 
 impl fmt::Debug for RenderedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Content({})", self.sha256)
+        write!(f, "RenderedText({})", self.sha256)
     }
 }

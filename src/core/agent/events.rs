@@ -1,12 +1,14 @@
-//! What is worth an event about an Agent. Pure.
+//! The events of an Agent. Pure.
 
 use crate::api::agent::{AgentStatus, FileState};
 use crate::api::conditions::{find, is_true};
 use crate::api::{ConditionType, Reason};
 use crate::core::event::Event;
 
-/// What is worth an event: a file that stays behind, which is told at no other time, Ready that became true, or an agent that
-/// got stuck in a new way.
+/// The event of a change of the status, if there is one.
+///
+/// The reasons by precedence: a file that stays behind, which no later status reports; Ready became true; an invalid request; a
+/// changed file; a refused label; a changed `Stalled`.
 #[must_use]
 pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(message) = stranded(old, new) {
@@ -45,8 +47,8 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     stuck.map(|(reason, message)| Event { warning: true, reason, action: "Reconcile", message })
 }
 
-/// What is said of files that were written under their own name and are sections of another file now: the gateway takes no
-/// write of that name any more, so that they stay as they were last written.
+/// The message about files that were written under their own name and are sections of another file now. The gateway refuses writes of
+/// these names, so that the files keep their last content.
 fn stranded(old: &AgentStatus, new: &AgentStatus) -> Option<String> {
     let written = |name: &str| {
         let before = old.files.iter().find(|f| f.name == name).map(|f| f.state);
@@ -56,7 +58,7 @@ fn stranded(old: &AgentStatus, new: &AgentStatus) -> Option<String> {
     let names: Vec<_> = folded.map(|f| f.name.as_str()).collect();
     (!names.is_empty()).then(|| {
         format!(
-            "this gateway takes no {} any more: what it says is in AGENTS.md now, and the file stays in the workspace as it was; remove it there",
+            "this gateway no longer accepts {}: the content is in AGENTS.md now, and the old file stays in the workspace; remove it there",
             names.join(", ")
         )
     })

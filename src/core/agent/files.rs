@@ -1,4 +1,4 @@
-//! What to do with each workspace file.
+//! Decides about each workspace file.
 
 use std::collections::BTreeMap;
 
@@ -7,34 +7,33 @@ use super::observed::ObservedFile;
 use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
 
-/// The largest file that is read, in bytes. One that is larger is none that Muster wrote.
-const LARGEST_READ: i64 = 1024 * 1024;
+/// The size limit for reading a file, in bytes. Muster writes no file above this size.
+const MAX_READ_BYTES: i64 = 1024 * 1024;
 
-/// What follows for one file.
+/// The decision about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileDecision {
-    /// Nothing; this is its state.
-    Rest(FileState),
-    /// Its content has to be read before anything can be said.
+    /// No action; the file has this state.
+    Nothing(FileState),
+    /// The content has to be read before a decision.
     Read,
-    /// It is written; the hash of what is to be replaced, when that was read. What is too large to be read is replaced
-    /// whatever it is.
+    /// The file is written. A file that is too large to be read is replaced without a check of its content.
     Write {
-        /// SHA-256 of the content that is to be replaced.
+        /// SHA-256 of the content that is to be replaced, if the content was read.
         expected: Option<String>,
     },
 }
 
-/// How far a one-shot request goes with one file.
+/// The effect of the one-shot requests on one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Force {
-    /// What is kept as rendered is written again, whatever is there.
+    /// An `Always` file is written again with any present content.
     pub rewrite: bool,
-    /// What is normally the agent's own is made as rendered again.
+    /// A file that belongs to the agent is written again.
     pub overwrite: bool,
 }
 
-/// What the one-shot requests of an agent ask for with one file.
+/// The effect of the one-shot requests of an agent on one file.
 #[must_use]
 pub fn force(desired: &Desired, name: &str) -> Force {
     let due = |kind| desired.requests.due(kind).is_some();
@@ -42,12 +41,12 @@ pub fn force(desired: &Desired, name: &str) -> Force {
     Force { rewrite: due(RequestKind::Sync), overwrite: due(RequestKind::Overwrite) || bootstrap }
 }
 
-/// Decides about one file from what was recorded of it and what the gateway shows now.
+/// Decides about one file from its record in the status and its state on the gateway.
 ///
 /// # Guarantees
-/// A file whose size and time are those recorded with the wanted hash is not read. `Once` and `IfMissing` files that
-/// are there are never written again without a request. What the gateway refuses is left until it is listed again. A file
-/// that is too large is not read.
+/// A file with the recorded size and time, and a record of the wanted hash, is not read. `Once` and `IfMissing` files that exist are
+/// never written again without a request. A file that the gateway refuses is left until it is listed again. A file that is too large
+/// is not read.
 #[must_use]
 pub fn decide(
     file: &DesiredFile,
@@ -56,21 +55,21 @@ pub fn decide(
     force: Force,
 ) -> FileDecision {
     match &file.delivery {
-        Delivery::Folded { .. } => FileDecision::Rest(FileState::Folded),
-        Delivery::TooLarge { .. } => FileDecision::Rest(FileState::TooLarge),
-        Delivery::Unmanaged => FileDecision::Rest(FileState::Unmanaged),
-        Delivery::Held { .. } if held(record, seen).is_some() => FileDecision::Rest(FileState::Held),
+        Delivery::Folded { .. } => FileDecision::Nothing(FileState::Folded),
+        Delivery::TooLarge { .. } => FileDecision::Nothing(FileState::TooLarge),
+        Delivery::Unmanaged => FileDecision::Nothing(FileState::Unmanaged),
+        Delivery::Held { .. } if held_record(record, seen).is_some() => FileDecision::Nothing(FileState::Held),
         Delivery::Write { policy, drift, content } | Delivery::Held { policy, drift, content } => match policy {
-            FilePolicy::Unmanaged => FileDecision::Rest(FileState::Unmanaged),
+            FilePolicy::Unmanaged => FileDecision::Nothing(FileState::Unmanaged),
             FilePolicy::Always | FilePolicy::IfMissing | FilePolicy::Once if is_refused(seen) => {
-                FileDecision::Rest(refused(*policy, *drift, content, record))
+                FileDecision::Nothing(refused_state(*policy, *drift, content, record))
             }
             FilePolicy::Always if force.rewrite => FileDecision::Write { expected: None },
-            FilePolicy::Always => always(*drift, content, record, seen),
-            FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => overwritten(content, seen),
-            FilePolicy::IfMissing => if_missing(content, seen),
-            FilePolicy::Once if file.had_a_life => FileDecision::Rest(FileState::Kept),
-            FilePolicy::Once => once(content, record, seen),
+            FilePolicy::Always => decide_always(*drift, content, record, seen),
+            FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => decide_overwrite(content, seen),
+            FilePolicy::IfMissing => decide_if_missing(content, seen),
+            FilePolicy::Once if file.existed_before => FileDecision::Nothing(FileState::Kept),
+            FilePolicy::Once => decide_once(content, record, seen),
         },
     }
 }
@@ -79,10 +78,15 @@ fn is_refused(seen: Option<&ObservedFile>) -> bool {
     seen.is_some_and(|seen| seen.refused.is_some())
 }
 
-/// What is said of a file that the gateway refuses. Whether it is as it should be is not asked where somebody else may have
-/// changed it.
-fn refused(policy: FilePolicy, drift: DriftPolicy, content: &RenderedText, record: Option<&FileStatus>) -> FileState {
-    let was_written = written(content, record).is_some();
+/// The state of a file that the gateway refuses. With a drift policy that accepts changes, a file that was written before keeps its
+/// state.
+fn refused_state(
+    policy: FilePolicy,
+    drift: DriftPolicy,
+    content: &RenderedText,
+    record: Option<&FileStatus>,
+) -> FileState {
+    let was_written = record_of_content(content, record).is_some();
     match (policy, drift) {
         (FilePolicy::Always, DriftPolicy::Ignore) if was_written => FileState::Ignored,
         (FilePolicy::Always, DriftPolicy::Report) if was_written => FileState::Drifted,
@@ -91,116 +95,116 @@ fn refused(policy: FilePolicy, drift: DriftPolicy, content: &RenderedText, recor
     }
 }
 
-/// The record of a file whose content is what is wanted now: what differs from it, somebody else did.
-fn written<'a>(content: &RenderedText, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
+/// The record of a file, if the wanted content was written before. A difference is then a change by another client.
+fn record_of_content<'a>(content: &RenderedText, record: Option<&'a FileStatus>) -> Option<&'a FileStatus> {
     record.filter(|r| r.sha256.as_deref() == Some(content.sha256.as_str()))
 }
 
-/// Reads a file, unless it is too large for that.
+/// Reads a file, unless it is too large.
 fn read_or(seen: &ObservedFile, too_large: FileDecision) -> FileDecision {
     if is_too_large(seen) { too_large } else { FileDecision::Read }
 }
 
 fn is_too_large(seen: &ObservedFile) -> bool {
-    seen.size > LARGEST_READ
+    seen.size > MAX_READ_BYTES
 }
 
-/// What was written before and can stay.
-fn held<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Option<&'a FileStatus> {
+/// The record of a file that was written before and can stay.
+fn held_record<'a>(record: Option<&'a FileStatus>, seen: Option<&ObservedFile>) -> Option<&'a FileStatus> {
     let written = |r: &&FileStatus| {
         matches!(r.state, FileState::Synced | FileState::Drifted | FileState::Ignored | FileState::Held)
     };
     record.filter(written).filter(|_| seen.is_some_and(|seen| seen.size > 0))
 }
 
-fn always(
+fn decide_always(
     drift: DriftPolicy,
     content: &RenderedText,
     record: Option<&FileStatus>,
     seen: Option<&ObservedFile>,
 ) -> FileDecision {
-    match (drift, written(content, record)) {
-        (DriftPolicy::Ignore, Some(_)) => FileDecision::Rest(FileState::Ignored),
-        (DriftPolicy::Report, Some(record)) => reported(content, record, seen),
-        (DriftPolicy::Correct, _) | (_, None) => corrected(content, record, seen),
+    match (drift, record_of_content(content, record)) {
+        (DriftPolicy::Ignore, Some(_)) => FileDecision::Nothing(FileState::Ignored),
+        (DriftPolicy::Report, Some(record)) => decide_reported(content, record, seen),
+        (DriftPolicy::Correct, _) | (_, None) => decide_corrected(content, record, seen),
     }
 }
 
-fn reported(content: &RenderedText, record: &FileStatus, seen: Option<&ObservedFile>) -> FileDecision {
+fn decide_reported(content: &RenderedText, record: &FileStatus, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
-        return FileDecision::Rest(FileState::Drifted);
+        return FileDecision::Nothing(FileState::Drifted);
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Synced),
-        Some(_) => FileDecision::Rest(FileState::Drifted),
-        None if !matches!(record.state, FileState::Ignored | FileState::Held) && unmoved(record, seen) => {
-            FileDecision::Rest(record.state)
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Nothing(FileState::Synced),
+        Some(_) => FileDecision::Nothing(FileState::Drifted),
+        None if !matches!(record.state, FileState::Ignored | FileState::Held) && is_unchanged(record, seen) => {
+            FileDecision::Nothing(record.state)
         }
-        None => read_or(seen, FileDecision::Rest(FileState::Drifted)),
+        None => read_or(seen, FileDecision::Nothing(FileState::Drifted)),
     }
 }
 
-fn corrected(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
+fn decide_corrected(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
         return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Synced),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Nothing(FileState::Synced),
         Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
-        None if as_recorded(content, record, seen) => FileDecision::Rest(FileState::Synced),
+        None if matches_record(content, record, seen) => FileDecision::Nothing(FileState::Synced),
         None => read_or(seen, FileDecision::Write { expected: None }),
     }
 }
 
 /// A gateway has no way to remove a file, so that an empty one counts as missing.
-fn if_missing(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
+fn decide_if_missing(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
     match seen {
-        Some(seen) if seen.size > 0 || content.expose().is_empty() => FileDecision::Rest(FileState::Kept),
+        Some(seen) if seen.size > 0 || content.expose().is_empty() => FileDecision::Nothing(FileState::Kept),
         Some(_) | None => FileDecision::Write { expected: None },
     }
 }
 
-fn once(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
-    let there = seen.is_some_and(|seen| seen.size > 0);
-    let had = record.is_some_and(|record| match record.state {
+fn decide_once(content: &RenderedText, record: Option<&FileStatus>, seen: Option<&ObservedFile>) -> FileDecision {
+    let exists = seen.is_some_and(|seen| seen.size > 0);
+    let was_written = record.is_some_and(|record| match record.state {
         FileState::Synced | FileState::Kept | FileState::Drifted | FileState::Ignored | FileState::Held => true,
-        // It was there under another policy, or under another name: it is the agent's by now.
-        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Refused | FileState::Folded => there,
+        // The file existed under another policy, or under another name, so that it belongs to the agent now.
+        FileState::Unmanaged | FileState::Left | FileState::TooLarge | FileState::Refused | FileState::Folded => exists,
         FileState::Pending => false,
     });
-    if had {
-        return FileDecision::Rest(FileState::Kept);
+    if was_written {
+        return FileDecision::Nothing(FileState::Kept);
     }
     let Some(seen) = seen else {
         return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Kept),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Nothing(FileState::Kept),
         Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
-        // A gateway's own first file is small: this is somebody's.
-        None => read_or(seen, FileDecision::Rest(FileState::Kept)),
+        // A gateway's own initial file is small, so that a large file belongs to the agent.
+        None => read_or(seen, FileDecision::Nothing(FileState::Kept)),
     }
 }
 
-fn overwritten(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
+fn decide_overwrite(content: &RenderedText, seen: Option<&ObservedFile>) -> FileDecision {
     let Some(seen) = seen else {
         return FileDecision::Write { expected: None };
     };
     match &seen.sha256 {
-        Some(sha256) if *sha256 == content.sha256 => FileDecision::Rest(FileState::Kept),
+        Some(sha256) if *sha256 == content.sha256 => FileDecision::Nothing(FileState::Kept),
         Some(sha256) => FileDecision::Write { expected: Some(sha256.clone()) },
         None => read_or(seen, FileDecision::Write { expected: None }),
     }
 }
 
-fn as_recorded(content: &RenderedText, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
+fn matches_record(content: &RenderedText, record: Option<&FileStatus>, seen: &ObservedFile) -> bool {
     record.is_some_and(|r| {
-        r.state == FileState::Synced && r.sha256.as_deref() == Some(content.sha256.as_str()) && unmoved(r, seen)
+        r.state == FileState::Synced && r.sha256.as_deref() == Some(content.sha256.as_str()) && is_unchanged(r, seen)
     })
 }
 
-/// Whether size and time are those that were recorded.
-fn unmoved(record: &FileStatus, seen: &ObservedFile) -> bool {
+/// Whether the file has the recorded size and time.
+fn is_unchanged(record: &FileStatus, seen: &ObservedFile) -> bool {
     record.size == Some(seen.size) && record.modified_ms == Some(seen.modified_ms)
 }
 
@@ -210,8 +214,7 @@ pub fn record<'a>(records: &'a [FileStatus], name: &str) -> Option<&'a FileStatu
     records.iter().find(|r| r.name == name)
 }
 
-/// Names of the files whose content has to be read: of those that cannot be judged or emptied without, and, `all`, of each that
-/// is kept as rendered.
+/// Names of the files whose content has to be read before a decision. With `all`, the names include each `Always` file.
 #[must_use]
 pub fn to_read(
     desired: &Desired,
@@ -223,21 +226,23 @@ pub fn to_read(
         let seen = seen.get(&f.name);
         match decide(f, record(records, &f.name), seen, force(desired, &f.name)) {
             FileDecision::Read => true,
-            FileDecision::Rest(FileState::Synced | FileState::Drifted) => {
+            FileDecision::Nothing(FileState::Synced | FileState::Drifted) => {
                 all && seen.is_some_and(|file| file.sha256.is_none() && !is_too_large(file))
             }
-            FileDecision::Rest(_) | FileDecision::Write { .. } => false,
+            FileDecision::Nothing(_) | FileDecision::Write { .. } => false,
         }
     };
-    let emptied = unwanted(desired, records, seen).filter(|(record, fate)| {
-        *fate == UnwantedFile::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
+    let emptied = unwanted(desired, records, seen).filter(|(record, outcome)| {
+        *outcome == UnwantedFile::Emptied && seen.get(&record.name).is_some_and(|file| file.sha256.is_none())
     });
     let wanted = desired.files.iter().flatten().filter(unclear).map(|f| f.name.clone());
     wanted.chain(emptied.map(|(record, _)| record.name.clone())).collect()
 }
 
-/// The records of files that are there although they are no longer wanted. A gateway has no way to remove a file: one that
-/// Muster keeps as rendered is emptied, unless somebody has changed it; then, and when it is the agent's own, it is left.
+/// The records of files that exist and are no longer wanted.
+///
+/// A gateway has no call to remove a file. Muster empties an unchanged file that it wrote. A changed file, and a file that belongs to
+/// the agent, stays.
 pub fn unwanted<'a>(
     desired: &'a Desired,
     records: &'a [FileStatus],
@@ -249,29 +254,29 @@ pub fn unwanted<'a>(
         let there = seen.get(&record.name).filter(|file| file.size > 0)?;
         let as_written = match (&there.sha256, &record.sha256) {
             (Some(is), Some(written)) => is == written,
-            (Some(_), None) | (None, _) => unmoved(record, there),
+            (Some(_), None) | (None, _) => is_unchanged(record, there),
         };
         let ours = matches!(record.state, FileState::Synced | FileState::Held) && as_written;
         Some((record, if ours { UnwantedFile::Emptied } else { UnwantedFile::Left }))
     })
 }
 
-/// What becomes of a file that is no longer wanted.
+/// The outcome for a file that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnwantedFile {
-    /// It is emptied.
+    /// The file is emptied.
     Emptied,
-    /// It stays as it is.
+    /// The file stays unchanged.
     Left,
 }
 
-/// The status of the files that are no longer wanted and still there.
-pub fn left<'a>(
+/// The statuses of files that exist and are no longer wanted.
+pub fn unwanted_statuses<'a>(
     desired: &'a Desired,
     records: &'a [FileStatus],
     seen: &'a BTreeMap<String, ObservedFile>,
 ) -> impl Iterator<Item = FileStatus> {
-    unwanted(desired, records, seen).map(|(record, fate)| match fate {
+    unwanted(desired, records, seen).map(|(record, outcome)| match outcome {
         UnwantedFile::Emptied => record.clone(),
         UnwantedFile::Left => {
             FileStatus { state: FileState::Left, sha256: None, size: None, modified_ms: None, ..record.clone() }
@@ -292,12 +297,12 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
         (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
-        (Delivery::Held { .. }, FileDecision::Rest(_)) if let Some(held) = held(old, seen) => {
+        (Delivery::Held { .. }, FileDecision::Nothing(_)) if let Some(held) = held_record(old, seen) => {
             FileStatus { state: FileState::Held, ..held.clone() }
         }
         (
             Delivery::Write { content, .. } | Delivery::Held { content, .. },
-            FileDecision::Rest(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
+            FileDecision::Nothing(state @ (FileState::Synced | FileState::Drifted | FileState::Ignored)),
         ) => FileStatus {
             state,
             sha256: Some(content.sha256.clone()),
@@ -305,7 +310,7 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
             modified_ms: seen.map(|s| s.modified_ms),
             ..blank
         },
-        (_, FileDecision::Rest(state)) => FileStatus { state, ..blank },
+        (_, FileDecision::Nothing(state)) => FileStatus { state, ..blank },
         (_, FileDecision::Read | FileDecision::Write { .. }) => blank,
     }
 }

@@ -7,7 +7,7 @@ fn file(policy: FilePolicy, text: &str) -> DesiredFile {
 fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
     let content = RenderedText::new(text.into(), format!("sha-{text}"));
     let delivery = Delivery::Write { policy, drift, content };
-    DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery }
+    DesiredFile { name: "X.md".into(), carries_token: false, existed_before: false, delivery }
 }
 
 fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
@@ -30,14 +30,14 @@ fn a_missing_file_is_written_without_a_precondition() {
 }
 
 #[test]
-fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
+fn a_held_file_keeps_its_record_and_is_written_only_when_it_is_missing() {
     let content = RenderedText::new("without".into(), "sha-without".into());
     let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
-    let held = DesiredFile { name: "X.md".into(), carries_token: false, had_a_life: false, delivery };
+    let held = DesiredFile { name: "X.md".into(), carries_token: false, existed_before: false, delivery };
     let record = synced("with", 4, 7);
     let sync = Force { rewrite: true, overwrite: true };
     for now in [seen(4, 7, None), seen(5, 8, None)] {
-        assert_eq!(decide(&held, Some(&record), Some(&now), sync), FileDecision::Rest(FileState::Held));
+        assert_eq!(decide(&held, Some(&record), Some(&now), sync), FileDecision::Nothing(FileState::Held));
         let stays = status(&held, Some(&record), Some(&now));
         assert_eq!(stays, FileStatus { state: FileState::Held, ..record.clone() });
         assert_eq!(status(&held, Some(&stays), Some(&now)), stays);
@@ -47,28 +47,28 @@ fn what_is_held_stays_with_its_record_and_is_written_only_when_it_is_gone() {
 }
 
 #[test]
-fn what_was_held_is_compared_by_its_content_once_the_soul_is_there_again() {
+fn a_held_file_is_compared_by_content_once_the_soul_is_available() {
     let held = FileStatus { state: FileState::Held, ..synced("a", 1, 7) };
     for drift in [DriftPolicy::Correct, DriftPolicy::Report] {
         let soul = drifting(FilePolicy::Always, drift, "a");
         let decided = |seen: ObservedFile| decide(&soul, Some(&held), Some(&seen), Force::default());
         assert_eq!(decided(seen(1, 7, None)), FileDecision::Read, "{drift:?}");
-        assert_eq!(decided(seen(1, 7, Some("sha-a"))), FileDecision::Rest(FileState::Synced), "{drift:?}");
+        assert_eq!(decided(seen(1, 7, Some("sha-a"))), FileDecision::Nothing(FileState::Synced), "{drift:?}");
     }
 }
 
 #[test]
-fn a_file_as_recorded_is_not_even_read() {
+fn a_file_that_matches_its_record_is_not_read() {
     let record = synced("a", 1, 7);
     let now = seen(1, 7, None);
     assert_eq!(
         decide(&file(FilePolicy::Always, "a"), Some(&record), Some(&now), Force::default()),
-        FileDecision::Rest(FileState::Synced)
+        FileDecision::Nothing(FileState::Synced)
     );
 }
 
 #[test]
-fn another_time_another_size_or_another_wish_makes_it_suspect() {
+fn another_time_size_or_wanted_content_causes_a_read() {
     let record = synced("a", 1, 7);
     for (wanted, now) in [("a", seen(1, 8, None)), ("a", seen(2, 7, None)), ("b", seen(1, 7, None))] {
         assert_eq!(
@@ -80,15 +80,18 @@ fn another_time_another_size_or_another_wish_makes_it_suspect() {
 }
 
 #[test]
-fn a_differing_file_is_replaced_only_while_it_is_what_was_read() {
+fn a_changed_file_is_replaced_with_the_read_content_as_a_precondition() {
     let decision = decide(&file(FilePolicy::Always, "a"), None, Some(&seen(1, 7, Some("sha-b"))), Force::default());
     assert_eq!(decision, FileDecision::Write { expected: Some("sha-b".into()) });
 }
 
 #[test]
-fn what_is_kept_if_missing_is_written_again_only_when_it_was_emptied() {
+fn an_if_missing_file_is_written_again_only_when_it_is_empty() {
     let memory = file(FilePolicy::IfMissing, "a");
-    assert_eq!(decide(&memory, None, Some(&seen(9, 7, None)), Force::default()), FileDecision::Rest(FileState::Kept));
+    assert_eq!(
+        decide(&memory, None, Some(&seen(9, 7, None)), Force::default()),
+        FileDecision::Nothing(FileState::Kept)
+    );
     assert_eq!(
         decide(&memory, None, Some(&seen(0, 7, None)), Force::default()),
         FileDecision::Write { expected: None }
@@ -96,20 +99,20 @@ fn what_is_kept_if_missing_is_written_again_only_when_it_was_emptied() {
 }
 
 #[test]
-fn what_was_written_once_is_not_written_again_although_the_agent_removed_it() {
+fn a_once_file_is_not_written_again_after_the_agent_removed_it() {
     let bootstrap = file(FilePolicy::Once, "a");
     let record = status(&bootstrap, None, Some(&seen(1, 7, Some("sha-a"))));
     assert_eq!(record.state, FileState::Kept);
-    assert_eq!(decide(&bootstrap, Some(&record), None, Force::default()), FileDecision::Rest(FileState::Kept));
+    assert_eq!(decide(&bootstrap, Some(&record), None, Force::default()), FileDecision::Nothing(FileState::Kept));
 }
 
 #[test]
-fn a_once_file_that_was_left_alone_for_a_while_is_not_written_over() {
+fn a_once_file_that_was_unmanaged_before_is_not_overwritten() {
     let bootstrap = file(FilePolicy::Once, "a");
     for state in [FileState::Unmanaged, FileState::Drifted, FileState::Left, FileState::TooLarge] {
         let record = FileStatus { state, ..synced("b", 5, 7) };
         let decided = decide(&bootstrap, Some(&record), Some(&seen(5, 7, Some("sha-b"))), Force::default());
-        assert_eq!(decided, FileDecision::Rest(FileState::Kept), "{state:?}");
+        assert_eq!(decided, FileDecision::Nothing(FileState::Kept), "{state:?}");
     }
     let unmanaged = FileStatus { state: FileState::Unmanaged, ..synced("b", 5, 7) };
     let gone = decide(&bootstrap, Some(&unmanaged), None, Force::default());
@@ -129,14 +132,14 @@ fn what_somebody_else_changed_is_left_and_read_once_where_that_is_only_told() {
     let soul = drifting(FilePolicy::Always, DriftPolicy::Report, "a");
     let record = synced("a", 1, 7);
     let ours = |seen: ObservedFile| decide(&soul, Some(&record), Some(&seen), Force::default());
-    assert_eq!(ours(seen(1, 7, None)), FileDecision::Rest(FileState::Synced));
+    assert_eq!(ours(seen(1, 7, None)), FileDecision::Nothing(FileState::Synced));
     assert_eq!(ours(seen(2, 8, None)), FileDecision::Read);
-    assert_eq!(ours(seen(2, 8, Some("sha-b"))), FileDecision::Rest(FileState::Drifted));
-    assert_eq!(decide(&soul, Some(&record), None, Force::default()), FileDecision::Rest(FileState::Drifted));
-    let told = status(&soul, Some(&record), Some(&seen(2, 8, Some("sha-b"))));
-    let later = |seen: ObservedFile| decide(&soul, Some(&told), Some(&seen), Force::default());
-    assert_eq!(later(seen(2, 8, None)), FileDecision::Rest(FileState::Drifted));
-    assert_eq!(later(seen(3, 9, Some("sha-a"))), FileDecision::Rest(FileState::Synced));
+    assert_eq!(ours(seen(2, 8, Some("sha-b"))), FileDecision::Nothing(FileState::Drifted));
+    assert_eq!(decide(&soul, Some(&record), None, Force::default()), FileDecision::Nothing(FileState::Drifted));
+    let reported = status(&soul, Some(&record), Some(&seen(2, 8, Some("sha-b"))));
+    let later = |seen: ObservedFile| decide(&soul, Some(&reported), Some(&seen), Force::default());
+    assert_eq!(later(seen(2, 8, None)), FileDecision::Nothing(FileState::Drifted));
+    assert_eq!(later(seen(3, 9, Some("sha-a"))), FileDecision::Nothing(FileState::Synced));
 }
 
 #[test]
@@ -148,34 +151,37 @@ fn what_is_ignored_is_written_when_what_is_rendered_changes_and_on_request() {
     assert_eq!(record.state, FileState::Ignored);
     let now = seen(2, 8, None);
     let decided = |file: &DesiredFile, force| decide(file, Some(&record), Some(&now), force);
-    assert_eq!(decided(&ignored("a"), Force::default()), FileDecision::Rest(FileState::Ignored));
+    assert_eq!(decided(&ignored("a"), Force::default()), FileDecision::Nothing(FileState::Ignored));
     assert_eq!(decided(&ignored("b"), Force::default()), FileDecision::Read);
-    let asked = Force { rewrite: true, overwrite: false };
-    assert_eq!(decided(&ignored("a"), asked), FileDecision::Write { expected: None });
+    let sync = Force { rewrite: true, overwrite: false };
+    assert_eq!(decided(&ignored("a"), sync), FileDecision::Write { expected: None });
 }
 
 #[test]
-fn drift_is_corrected_as_soon_as_that_is_asked_for() {
-    let told = status(
+fn drift_is_corrected_once_the_policy_is_correct() {
+    let reported = status(
         &drifting(FilePolicy::Always, DriftPolicy::Report, "a"),
         Some(&synced("a", 1, 7)),
         Some(&seen(2, 8, Some("sha-b"))),
     );
     let now = seen(2, 8, None);
-    assert_eq!(decide(&file(FilePolicy::Always, "a"), Some(&told), Some(&now), Force::default()), FileDecision::Read);
+    assert_eq!(
+        decide(&file(FilePolicy::Always, "a"), Some(&reported), Some(&now), Force::default()),
+        FileDecision::Read
+    );
 }
 
 const ONE_MIB: i64 = 1024 * 1024;
 
 #[test]
-fn what_the_gateway_refuses_is_left_until_it_is_listed_again() {
+fn a_refused_file_is_left_until_it_is_listed_again() {
     let link = ObservedFile { refused: Some("is a link".into()), ..ObservedFile::default() };
     let overwrite = Force { rewrite: true, overwrite: true };
     for policy in [FilePolicy::Always, FilePolicy::IfMissing, FilePolicy::Once] {
         let file = file(policy, "a");
         for force in [Force::default(), overwrite] {
             let decision = decide(&file, None, Some(&link), force);
-            assert_eq!(decision, FileDecision::Rest(FileState::Refused), "{policy:?}");
+            assert_eq!(decision, FileDecision::Nothing(FileState::Refused), "{policy:?}");
         }
         let record = status(&file, Some(&synced("a", 1, 7)), Some(&link));
         assert_eq!((record.state, record.sha256.clone()), (FileState::Refused, None), "{policy:?}");
@@ -183,29 +189,32 @@ fn what_the_gateway_refuses_is_left_until_it_is_listed_again() {
         assert_eq!(gone, FileDecision::Write { expected: None }, "{policy:?}");
     }
     let unmanaged = decide(&file(FilePolicy::Unmanaged, "a"), None, Some(&link), Force::default());
-    assert_eq!(unmanaged, FileDecision::Rest(FileState::Unmanaged));
+    assert_eq!(unmanaged, FileDecision::Nothing(FileState::Unmanaged));
     for (drift, state) in [(DriftPolicy::Report, FileState::Drifted), (DriftPolicy::Ignore, FileState::Ignored)] {
         let soul = drifting(FilePolicy::Always, drift, "a");
-        assert_eq!(decide(&soul, Some(&synced("a", 1, 7)), Some(&link), Force::default()), FileDecision::Rest(state));
+        assert_eq!(
+            decide(&soul, Some(&synced("a", 1, 7)), Some(&link), Force::default()),
+            FileDecision::Nothing(state)
+        );
         let never_written = decide(&soul, None, Some(&link), Force::default());
-        assert_eq!(never_written, FileDecision::Rest(FileState::Refused), "{drift:?}");
+        assert_eq!(never_written, FileDecision::Nothing(FileState::Refused), "{drift:?}");
     }
 }
 
 #[test]
-fn a_file_that_is_too_large_is_not_read_and_only_what_is_kept_as_rendered_replaces_it() {
+fn a_file_that_is_too_large_is_not_read_and_only_an_always_file_replaces_it() {
     let large = seen(ONE_MIB + 1, 7, None);
     let decided = |file: &DesiredFile, record, force| decide(file, record, Some(&large), force);
     let (replaced, record) = (FileDecision::Write { expected: None }, synced("a", 1, 7));
     assert_eq!(decided(&file(FilePolicy::Always, "a"), None, Force::default()), replaced);
     assert_eq!(decided(&file(FilePolicy::Always, "a"), Some(&record), Force::default()), replaced);
     let reported = drifting(FilePolicy::Always, DriftPolicy::Report, "a");
-    assert_eq!(decided(&reported, Some(&record), Force::default()), FileDecision::Rest(FileState::Drifted));
+    assert_eq!(decided(&reported, Some(&record), Force::default()), FileDecision::Nothing(FileState::Drifted));
     let overwrite = Force { rewrite: false, overwrite: true };
     for policy in [FilePolicy::IfMissing, FilePolicy::Once] {
         assert_eq!(
             decided(&file(policy, "a"), None, Force::default()),
-            FileDecision::Rest(FileState::Kept),
+            FileDecision::Nothing(FileState::Kept),
             "{policy:?}"
         );
         assert_eq!(decided(&file(policy, "a"), None, overwrite), replaced, "{policy:?}");

@@ -1,4 +1,4 @@
-//! Situations of an agent, for the tests of what follows from them.
+//! Fixtures of agents in typical states, for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,16 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::binding::{AgentIdentity, Binding};
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::observed::{Observed, ObservedFile, ObservedSession, Registration};
-use super::plan::{Plan, Step, plan};
+use super::plan::{ClusterState, Plan, plan};
 use super::status::status;
 use super::status_input::StatusInput;
-use super::token::rules::{Held, TokenChange, TokenState};
+use super::step::Step;
+use super::token::rules::{IssuedToken, TokenChange, TokenState};
 use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::conclude::{Conclusion, PassEnd, conclude};
-use crate::core::agent::plan;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatEntry};
 
@@ -27,9 +27,9 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// Everything that a plan is made from.
+/// All inputs of a plan.
 #[derive(Clone, Debug)]
-pub(crate) struct Situation {
+pub(crate) struct AgentFixture {
     pub(crate) desired: Desired,
     pub(crate) binding: Option<Binding>,
     pub(crate) token: TokenState,
@@ -38,24 +38,24 @@ pub(crate) struct Situation {
     pub(crate) seen: Option<i64>,
     pub(crate) confirmed: Option<(String, Timestamp)>,
     pub(crate) own: BTreeMap<RequestKind, i64>,
-    pub(crate) above: BTreeMap<RequestKind, i64>,
+    pub(crate) from_parents: BTreeMap<RequestKind, i64>,
     pub(crate) parents: Parents,
     pub(crate) now: i64,
 }
 
-static NOTHING: BTreeSet<RequestKind> = BTreeSet::new();
+static NO_REQUESTS: BTreeSet<RequestKind> = BTreeSet::new();
 
-fn known(sha256: &str) -> Held {
-    Held { sha256: sha256.into(), is_current: true, ..Held::default() }
+fn issued(sha256: &str) -> IssuedToken {
+    IssuedToken { sha256: sha256.into(), is_current: true, ..IssuedToken::default() }
 }
 
 /// A token Secret with this token.
-pub(crate) fn held(sha256: &str) -> TokenState {
-    TokenState::Held(known(sha256))
+pub(crate) fn issued_token(sha256: &str) -> TokenState {
+    TokenState::Issued(issued(sha256))
 }
 
-/// A worker that was just applied.
-pub(crate) fn applied() -> Situation {
+/// A worker whose Agent was just applied.
+pub(crate) fn applied() -> AgentFixture {
     let identity = AgentIdentity::derive(Role::Worker, None, "u1", "/data");
     let content = RenderedText::new("text".into(), "sha-of-text".into());
     let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
@@ -79,7 +79,12 @@ pub(crate) fn applied() -> Situation {
         origin: Origin::Derived,
         entry,
         label: "One".into(),
-        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, had_a_life: false, delivery }]),
+        files: Some(vec![DesiredFile {
+            name: "AGENTS.md".into(),
+            carries_token: true,
+            existed_before: false,
+            delivery,
+        }]),
         soul: None,
         token_secret: "one-token".into(),
         secret_only: false,
@@ -94,7 +99,7 @@ pub(crate) fn applied() -> Situation {
         heard_since: Timestamp::MIN,
         content_check_interval: Duration::from_hours(6),
     };
-    Situation {
+    AgentFixture {
         desired,
         binding: None,
         token: TokenState::Missing,
@@ -103,14 +108,14 @@ pub(crate) fn applied() -> Situation {
         seen: None,
         confirmed: None,
         own: BTreeMap::new(),
-        above: BTreeMap::new(),
+        from_parents: BTreeMap::new(),
         parents: Parents { board_uid: Some("b1".into()), gateway_uid: "g1".into() },
         now: 1000,
     }
 }
 
-impl Situation {
-    /// The same, and its binding is recorded.
+impl AgentFixture {
+    /// With a recorded binding.
     pub(crate) fn bound(mut self) -> Self {
         let desired = &self.desired;
         self.binding = Some(Binding {
@@ -122,20 +127,20 @@ impl Situation {
         self
     }
 
-    /// The same, and its token is in its Secret.
+    /// With a token in its Secret.
     pub(crate) fn with_token(mut self) -> Self {
-        self.token = held("t1");
+        self.token = issued_token("t1");
         self.record(&Plan::default(), None);
         self
     }
 
-    /// The same, and the gateway's roster shows it.
+    /// With a current entry in the gateway's roster.
     pub(crate) fn registered(mut self) -> Self {
         self.observed.registration = Registration::Current;
         self
     }
 
-    /// The same with its files and its session, and all that is in its status.
+    /// With its files, its session and the resulting status.
     pub(crate) fn provisioned(self) -> Self {
         let mut all = self.bound().with_token().registered();
         all.write("AGENTS.md");
@@ -144,7 +149,7 @@ impl Situation {
         all
     }
 
-    /// The same, woken and heard of.
+    /// Provisioned, woken and checked in.
     pub(crate) fn working(self) -> Self {
         let mut all = self.provisioned();
         all.record(&Plan::default(), Some(1));
@@ -159,7 +164,7 @@ impl Situation {
         self.observed.files.insert(name.into(), file);
     }
 
-    /// The gateway neither reads nor writes a file.
+    /// Makes the gateway refuse a file.
     pub(crate) fn refuse(&mut self, name: &str) {
         let refused = Some(format!("unsafe workspace file {name}"));
         self.observed.files.insert(name.into(), ObservedFile { refused, ..ObservedFile::default() });
@@ -170,38 +175,45 @@ impl Situation {
         session.label = Some(self.desired.label.clone());
     }
 
-    /// What is asked for now.
+    /// The requests at the current time.
     fn requests(&self) -> Requests {
-        let asked = |times: &BTreeMap<RequestKind, i64>| {
+        let requests = |times: &BTreeMap<RequestKind, i64>| {
             let annotations = times.iter().map(|(kind, time)| (kind.annotation().to_owned(), at(*time).to_string()));
             RequestTimes::read(Some(&annotations.collect()), at(self.now))
         };
-        Requests::new(asked(&self.own), asked(&self.above), self.parents.clone(), &self.status)
+        Requests::new(requests(&self.own), requests(&self.from_parents), self.parents.clone(), &self.status)
     }
 
-    pub(crate) fn plan(&self) -> Plan {
-        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
-        let known = plan::ClusterState {
+    /// The desired state with the requests at the current time.
+    pub(crate) fn desired_now(&self) -> Desired {
+        Desired { requests: self.requests(), ..self.desired.clone() }
+    }
+
+    pub(crate) fn cluster(&self) -> ClusterState<'_> {
+        ClusterState {
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
             last_seen: self.seen.map(at),
-        };
-        plan(&desired, known, &self.observed, at(self.now))
+        }
     }
 
-    /// What a pass comes to that ended so.
+    pub(crate) fn plan(&self) -> Plan {
+        plan(&self.desired_now(), self.cluster(), &self.observed, at(self.now))
+    }
+
+    /// Concludes a pass with this end.
     pub(crate) fn conclude(&self, end: &PassEnd) -> Conclusion {
-        let desired = Desired { requests: self.requests(), ..self.desired.clone() };
+        let desired = self.desired_now();
         let heartbeat = self.heartbeat();
-        conclude(&self.facts(&desired, heartbeat.as_ref()), end)
+        conclude(&self.input(&desired, heartbeat.as_ref()), end)
     }
 
     fn heartbeat(&self) -> Option<HeartbeatStatus> {
         self.seen.map(|s| HeartbeatStatus { last_seen: Time(at(s)), status: None, current_task: None })
     }
 
-    fn facts<'a>(&'a self, desired: &'a Desired, heartbeat: Option<&'a HeartbeatStatus>) -> StatusInput<'a> {
+    fn input<'a>(&'a self, desired: &'a Desired, heartbeat: Option<&'a HeartbeatStatus>) -> StatusInput<'a> {
         StatusInput {
             old: &self.status,
             generation: self.desired.generation,
@@ -213,13 +225,13 @@ impl Situation {
             woken: None,
             labelled: None,
             confirmed: self.confirmed.as_ref(),
-            fulfilled: &NOTHING,
+            fulfilled: &NO_REQUESTS,
             begins_reset: false,
             now: at(self.now),
         }
     }
 
-    /// Takes the status over that follows from a plan and a wake.
+    /// Records the status that follows from a plan and a wake.
     pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
         self.desired.requests = self.requests();
         let woken =
@@ -228,14 +240,14 @@ impl Situation {
         let input = StatusInput {
             blocker: plan.blocker.as_ref(),
             woken: woken.as_ref(),
-            fulfilled: if plan.blocker.is_none() { &plan.fulfils } else { &NOTHING },
+            fulfilled: if plan.blocker.is_none() { &plan.fulfils } else { &NO_REQUESTS },
             begins_reset: plan.begins_reset,
-            ..self.facts(&self.desired, heartbeat.as_ref())
+            ..self.input(&self.desired, heartbeat.as_ref())
         };
         self.status = status(&input);
     }
 
-    /// What the world is after a Step.
+    /// Applies a Step to the observed state.
     pub(crate) fn apply(&mut self, step: &Step) {
         match step {
             Step::Release(_) => self.binding = None,
@@ -262,22 +274,22 @@ impl Situation {
 
     fn change_token(&mut self, change: TokenChange) {
         let old = match &self.token {
-            TokenState::Held(held) => held.clone(),
-            TokenState::Missing | TokenState::Foreign | TokenState::Tampered => Held::default(),
+            TokenState::Issued(old) => old.clone(),
+            TokenState::Missing | TokenState::Foreign | TokenState::Tampered => IssuedToken::default(),
         };
         let number: u32 = old.sha256.trim_start_matches('t').parse().unwrap_or(0);
         let issued_for = self.requests().due(RequestKind::Rotate).or(old.issued_for);
-        self.token = TokenState::Held(match change {
-            TokenChange::Issue => Held { issued_for, ..known(&format!("t{}", number + 100)) },
+        self.token = TokenState::Issued(match change {
+            TokenChange::Issue => IssuedToken { issued_for, ..issued(&format!("t{}", number + 100)) },
             TokenChange::Rotate => {
-                Held { previous: Some(old.sha256), issued_for, ..known(&format!("t{}", number + 1)) }
+                IssuedToken { previous: Some(old.sha256), issued_for, ..issued(&format!("t{}", number + 1)) }
             }
-            TokenChange::Repair => Held { is_current: true, ..old },
-            TokenChange::Retire => Held { previous: None, ..old },
+            TokenChange::Repair => IssuedToken { is_current: true, ..old },
+            TokenChange::Retire => IssuedToken { previous: None, ..old },
         });
     }
 
-    /// What the gateway's cheap list shows: no hashes.
+    /// With files as the gateway lists them, without hashes.
     pub(crate) fn listed(mut self) -> Self {
         let files = std::mem::take(&mut self.observed.files).into_iter();
         let bare = files.map(|(name, file)| (name, ObservedFile { sha256: None, ..file }));

@@ -1,30 +1,30 @@
-//! What is said of an agent that a gateway removed by half. Pure.
+//! The message about an agent that a gateway removed only in part. Pure.
 
 use super::binding::Binding;
 use crate::openclaw::model::Leftovers;
 
-/// Most paths that are named in one message.
-const MOST_NAMED: usize = 3;
+/// The largest number of paths that one message names.
+const MAX_NAMED_PATHS: usize = 3;
 
-/// What was left although it was to go, where, and what to do; `None` when nothing was. The workspace comes first: a token may
-/// stand in it.
+/// Names the remaining paths, the gateway and the next step; `None` without leftovers. The workspace comes first, because it may hold
+/// a token.
 ///
-/// `openclaw agents delete` goes through with a deletion of which something was left (measured on 2026.9.6); until then
-/// the gateway makes no agent of that id.
+/// `openclaw agents delete` completes a partial deletion on 2026.9.6. Until then the gateway creates no agent of that id
+/// (`docs/gateway-facts.md#deletion`).
 pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -> Option<String> {
     if left.is_empty() {
         return None;
     }
     let workspace = &binding.identity.workspace;
     let mut paths: Vec<_> = left.paths.iter().map(|left| left.path.as_str()).collect();
-    // A gateway whose sessions could not be purged does not touch the files, and does not name them.
+    // A gateway that cannot purge the sessions leaves the files in place, and does not name them.
     if left.sessions && delete_files && paths.is_empty() {
         paths.push(workspace);
     }
     paths.sort_by_key(|path| !is_workspace(path, workspace));
-    let mut named: Vec<_> = paths.iter().take(MOST_NAMED).map(|path| (*path).to_owned()).collect();
-    if paths.len() > MOST_NAMED {
-        named.push(format!("{} more paths", paths.len() - MOST_NAMED));
+    let mut named: Vec<_> = paths.iter().take(MAX_NAMED_PATHS).map(|path| (*path).to_owned()).collect();
+    if paths.len() > MAX_NAMED_PATHS {
+        named.push(format!("{} more paths", paths.len() - MAX_NAMED_PATHS));
     }
     if left.sessions {
         named.push("its sessions".to_owned());
@@ -39,7 +39,7 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
     ))
 }
 
-/// Whether a path is the workspace, which the binding may name by way of `~`.
+/// Whether a path is the workspace. The binding may name the workspace with `~`.
 fn is_workspace(path: &str, workspace: &str) -> bool {
     path.ends_with(workspace.trim_start_matches('~'))
 }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_workspace_is_named_first_and_not_too_many_paths_are() {
+    fn the_workspace_is_named_first_and_at_most_three_paths_are_named() {
         let paths = ["/s/1", "/s/2", "/s/3", "/home/o/w/workspace-mc-u"];
         let message = message(&binding(), &left(&paths, false), true).unwrap();
         assert!(
@@ -78,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_stay_keep_the_workspace_that_was_to_go_and_no_other() {
+    fn remaining_sessions_name_the_workspace_only_when_it_was_to_be_removed() {
         let purged = |delete_files| message(&binding(), &left(&[], true), delete_files).unwrap();
         assert!(purged(true).contains("~/w/workspace-mc-u, its sessions stay"), "{}", purged(true));
         assert!(!purged(false).contains("workspace-mc-u"), "{}", purged(false));
     }
 
     #[test]
-    fn nothing_is_said_when_nothing_is_left() {
+    fn without_leftovers_there_is_no_message() {
         assert_eq!(message(&binding(), &Leftovers::default(), true), None);
     }
 }

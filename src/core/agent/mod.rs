@@ -1,5 +1,5 @@
-//! One agent: what it is to be (`build`, `desired`), what was seen (`observed`), what follows (`plan`), and what its status says
-//! (`status`, `conditions`, `events`).
+//! One agent: the desired state (`build`, `desired`), the observed state (`observed`), the plan (`plan`), and the status (`status`,
+//! `conditions`, `events`).
 
 pub mod activity;
 pub mod admission;
@@ -11,6 +11,7 @@ pub mod conclude;
 pub mod conditions;
 pub mod desired;
 pub mod events;
+pub mod file_writes;
 pub mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -24,6 +25,7 @@ pub mod session;
 pub mod soul_files;
 pub mod status;
 pub mod status_input;
+pub mod step;
 pub mod templates;
 pub mod token;
 pub mod variables;

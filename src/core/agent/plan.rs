@@ -1,108 +1,46 @@
-//! The plan of one agent: the next Steps, in an order that is safe to be interrupted anywhere.
+//! The plan of one agent: the next Steps, in an order that is safe after a crash at any point.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use super::binding::{AgentIdentity, Binding};
-use super::blocked::{Blocker, id_taken, no_entry, registering, secret_conflict, too_large};
-use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText};
-use super::files::{self, FileDecision, UnwantedFile};
-use super::label::{LabelDecision, labelling};
+use super::binding::Binding;
+use super::blocked::{Blocker, entry_blocker, id_taken, no_entry, secret_conflict, too_large};
+use super::desired::{Desired, Origin};
+use super::file_writes::{file_writes, records};
+use super::label::{self, LabelDecision};
 use super::liveness::Liveness;
 use super::observed::{Observed, OwnershipConflict, Registration};
 use super::session::{self, SessionChange};
+use super::step::Step;
 use super::token::rules as token;
 use super::token::rules::{TokenChange, TokenState};
-use super::wake::{self, WakeDecision, WakeMessage, perhaps_lost, waking};
-use crate::api::agent::{AgentStatus, FilePolicy, FileStatus};
+use super::wake::{self, WakeDecision, WakeMessage, possibly_lost};
+use crate::api::agent::AgentStatus;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
-use crate::openclaw::model::AgentEntry;
 
-/// One side effect. Each Step is idempotent and carries what it writes, except for the token: its value is made by the Step, so
-/// that no plan holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Undo an earlier binding: remove that agent from its gateway, then forget the binding.
-    Release(Binding),
-    /// Claim the agent: its finalizer, then the binding in its status.
-    Bind(Binding),
-    /// Change the token Secret.
-    Token(TokenChange),
-    /// Create the agent by itself, since its id was in use before: a config write does not open such an id again.
-    Create(AgentIdentity),
-    /// Leave the entry for the gateway's next config write.
-    SubmitEntry(Box<AgentEntry>),
-    /// Write workspace files.
-    WriteFiles(Vec<FileWrite>),
-    /// Put a label on its session. The Steps after it are done whatever its outcome is.
-    LabelSession {
-        /// The label.
-        label: String,
-    },
-    /// Start the session anew, unless another session than that of this version is there already.
-    ResetSession {
-        /// The version of the session that is to end.
-        mark: String,
-    },
-    /// Send the wake message.
-    Wake(WakeMessage),
-}
-
-/// One file to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileWrite {
-    /// Its name.
-    pub name: String,
-    /// Its content.
-    pub content: RenderedText,
-    /// SHA-256 of the content that is to be replaced, when that was read.
-    pub expected: Option<String>,
-    /// Whether the file belongs to the agent as soon as it is there, so that it is looked at once more before the write.
-    pub only_if_missing: bool,
-}
-
-impl Step {
-    /// A word for logs and metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Release(_) => "release",
-            Self::Bind(_) => "bind",
-            Self::Token(TokenChange::Issue) => "issue_token",
-            Self::Token(TokenChange::Rotate) => "rotate_token",
-            Self::Token(TokenChange::Repair) => "repair_token",
-            Self::Token(TokenChange::Retire) => "retire_token",
-            Self::Create(_) => "create",
-            Self::SubmitEntry(_) => "submit_entry",
-            Self::WriteFiles(_) => "write_files",
-            Self::LabelSession { .. } => "label_session",
-            Self::ResetSession { .. } => "reset_session",
-            Self::Wake(_) => "wake",
-        }
-    }
-}
-
-/// What to do next, and why not more.
+/// The next Steps, and the reason for an end before the agent is complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The Steps, to be done in this order, up to the first failure.
+    /// The Steps. They run in this order, up to the first failure.
     pub steps: Vec<Step>,
-    /// Why the agent is not complete after these Steps.
+    /// The reason for an incomplete agent after these Steps.
     pub blocker: Option<Blocker>,
-    /// Whether there is more to do at once after these Steps.
+    /// Whether another pass follows these Steps at once.
     pub again: bool,
-    /// The one-shot requests that are done when the Steps are.
+    /// The one-shot requests that these Steps fulfil.
     pub fulfils: BTreeSet<RequestKind>,
-    /// Whether the status is to record that a reset of the session is begun.
+    /// Whether the status records the begin of a session reset.
     pub begins_reset: bool,
 }
 
 impl Plan {
-    /// The Steps to run while peers on the gateway are still being set up; `None` if all may run. A new agent is claimed and leaves its
-    /// entry, which goes into one config write with those of its peers; a Ready agent does nothing.
+    /// The Steps to run while peers on the gateway are still being set up; `None` if all may run.
+    ///
+    /// A new agent is claimed and submits its entry, which joins the entries of its peers in one config write. A Ready agent runs no
+    /// Step.
     #[must_use]
     pub fn while_peers_are_set_up(&self) -> Option<Self> {
         let late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake(_));
@@ -115,7 +53,7 @@ impl Plan {
     }
 }
 
-/// What is known of the agent in the cluster.
+/// The state of the agent in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterState<'a> {
     /// The binding that the Agent carries.
@@ -128,8 +66,8 @@ pub struct ClusterState<'a> {
     pub last_seen: Option<Timestamp>,
 }
 
-/// What a rule goes by.
-struct Case<'a> {
+/// The input of a rule.
+struct RuleInput<'a> {
     desired: &'a Desired,
     cluster: ClusterState<'a>,
     observed: &'a Observed,
@@ -140,10 +78,24 @@ struct Case<'a> {
     liveness: Liveness,
 }
 
-/// A rule adds its Steps to the plan. `Break` ends the plan: the rules after it are for an agent that is further on.
-type Rule = fn(&Case<'_>, &mut Plan) -> ControlFlow<()>;
+impl<'a> RuleInput<'a> {
+    fn new(desired: &'a Desired, cluster: ClusterState<'a>, observed: &'a Observed, now: Timestamp) -> Self {
+        let wanted = Binding {
+            uid: desired.uid.clone(),
+            gateway: desired.gateway.clone(),
+            identity: desired.identity.clone(),
+            adopted: desired.origin == Origin::Adopted,
+        };
+        let token_change = token::change(desired, cluster.token, cluster.status.token.as_ref(), now);
+        let liveness = Liveness::of(cluster.last_seen, cluster.status, Some(observed));
+        Self { desired, cluster, observed, now, wanted, token_change, liveness }
+    }
+}
 
-/// The rules in their order, which is the safety argument of [`plan`]. The names are those of the functions.
+/// A rule adds its Steps to the plan. `Break` ends the plan: the later rules require that this rule is satisfied.
+type Rule = fn(&RuleInput<'_>, &mut Plan) -> ControlFlow<()>;
+
+/// The rules with the names of their functions. Their order is the safety argument of [`plan`].
 const RULES: &[(&str, Rule)] = &[
     ("release_earlier_binding", release_earlier_binding),
     ("leave_taken_id", leave_taken_id),
@@ -160,62 +112,49 @@ const RULES: &[(&str, Rule)] = &[
     ("reset_session", reset_session),
     ("refuse_long_files", refuse_long_files),
     ("label_session", label_session),
-    ("wake", send_wake),
+    ("send_wake", send_wake),
     ("record_ready_first", record_ready_first),
 ];
 
 /// Decides the next Steps of an agent.
 ///
 /// # Guarantees
-/// The order is the safety argument:
-/// 1. an earlier binding is released before a new one is made, so that there is never a second agent unrecorded;
-/// 2. an agent that the gateway has already is bound only when nobody else can have its id, or it is to be adopted, and the
-///    binding is recorded before anything reaches the gateway, so that a crash leaves a trace to clean up by;
-/// 3. a token is in its Secret before it is in the status, there before it is in any file, and dropped in that order
-///    too, so that no agent holds a token that is not accepted, and none is accepted that nobody can replace;
-/// 4. the entry, which has no word of the token, is left for the next config write before that, since the write takes long; it
-///    is in the roster and applied before files and session are touched, since a session of an unknown agent leaves an
-///    orphan on the gateway (`docs/gateway-facts.md#sessions-and-messages`);
-/// 5. the session is reset after the files are written, so that the new one begins with them, and the reset is recorded
-///    before it is done, so that a lost answer does not end a second session;
-/// 6. Ready is recorded before the session is labelled and the wake is sent, so that the agent finds everything in place. Both
-///    are work for the gateway (a session's store takes 0.15 s of its one thread, measured on 2026.9.6) and can wait for other
-///    agents. A wake waits for the end of a run, and for no label;
-/// 7. what the gateway does with one file holds up no other file, and nothing that follows: a refused file is left until
-///    the files are listed again;
-/// 8. when all is as it should be there is no Step.
+/// The order is the safety argument.
+///
+/// 1. An earlier binding is released before a new binding is written, so that the status records every agent on a gateway.
+/// 2. An agent that already exists on the gateway is bound only if no other client can have its id, or if it is adopted. The binding is
+///    recorded before the first change on the gateway, so that a crash leaves a trace for the cleanup.
+/// 3. A token is in its Secret before it is in the status, and in the status before it is in a file. The previous token is removed in
+///    the same order. So no agent holds a token that is not accepted, and every accepted token can be replaced.
+/// 4. The entry holds no token, and is submitted before the token is written, because a config write takes long. The entry is in the
+///    roster and applied before files and session are touched: a session of an unknown agent leaves an orphan store on the gateway
+///    (`docs/gateway-facts.md#sessions-and-messages`).
+/// 5. The session is reset after the files are written, so that the new session begins with the new files. The reset is recorded before
+///    it runs, so that a lost answer does not end a second session.
+/// 6. Ready is recorded before the session is labelled and the wake is sent, so that a woken agent is complete. Both cost the gateway
+///    time (0.15 s for the store of a session, `docs/gateway-facts.md#sessions-and-messages`) and can wait for other agents. A wake
+///    waits for the end of a run, and for no label.
+/// 7. A file that the gateway refuses blocks no other file and no later Step. The file is left until the files are listed again.
+/// 8. An agent in its desired state gets no Step.
 #[must_use]
 pub fn plan(desired: &Desired, cluster: ClusterState<'_>, observed: &Observed, now: Timestamp) -> Plan {
-    let case = Case {
-        desired,
-        cluster,
-        observed,
-        now,
-        wanted: Binding {
-            uid: desired.uid.clone(),
-            gateway: desired.gateway.clone(),
-            identity: desired.identity.clone(),
-            adopted: desired.origin == Origin::Adopted,
-        },
-        token_change: token::change(desired, cluster.token, cluster.status.token.as_ref(), now),
-        liveness: Liveness::of(cluster.last_seen, cluster.status, Some(observed)),
-    };
+    let input = RuleInput::new(desired, cluster, observed, now);
     let mut plan = Plan::default();
     for (_, rule) in RULES {
-        if rule(&case, &mut plan).is_break() {
+        if rule(&input, &mut plan).is_break() {
             break;
         }
     }
     plan
 }
 
-/// Ends the plan with these Steps, and there is more to do at once after them.
+/// Ends the plan with these Steps. Another pass follows at once.
 fn again(plan: &mut Plan) -> ControlFlow<()> {
     plan.again = true;
     ControlFlow::Break(())
 }
 
-/// Ends the plan with these Steps, and nothing goes on before the blocker is gone.
+/// Ends the plan with these Steps until the blocker is gone.
 fn blocked(plan: &mut Plan, blocker: Blocker) -> ControlFlow<()> {
     plan.blocker = Some(blocker);
     ControlFlow::Break(())
@@ -223,8 +162,8 @@ fn blocked(plan: &mut Plan, blocker: Blocker) -> ControlFlow<()> {
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
-fn release_earlier_binding(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match case.cluster.binding.filter(|bound| !bound.is_same_agent(&case.wanted)) {
+fn release_earlier_binding(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match input.cluster.binding.filter(|bound| !bound.is_same_agent(&input.wanted)) {
         Some(earlier) => {
             plan.steps.push(Step::Release(earlier.clone()));
             again(plan)
@@ -233,18 +172,18 @@ fn release_earlier_binding(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> 
     }
 }
 
-/// An agent that somebody else made is left to them.
-fn leave_taken_id(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, .. } = case;
-    let others_can_have_it = || may_be_anothers(desired, case.cluster.status);
-    let error = match case.cluster.binding {
-        // The same agent in another workspace: only its entry and its files change.
-        Some(bound) if *bound != case.wanted => return CONTINUE,
+/// An agent of another client stays untouched.
+fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, .. } = input;
+    let may_be_foreign = || may_be_foreign_agent(desired, input.cluster.status);
+    let error = match input.cluster.binding {
+        // The agent is the same in another workspace. Only its entry and its files change.
+        Some(bound) if *bound != input.wanted => return CONTINUE,
         Some(_) => {
-            (observed.conflict == Some(OwnershipConflict::Elsewhere) && others_can_have_it()).then(|| id_taken(desired))
+            (observed.conflict == Some(OwnershipConflict::Elsewhere) && may_be_foreign()).then(|| id_taken(desired))
         }
         None if observed.conflict == Some(OwnershipConflict::NoEntry) => Some(no_entry(desired)),
-        None => (observed.registration != Registration::Absent && others_can_have_it()).then(|| id_taken(desired)),
+        None => (observed.registration != Registration::Absent && may_be_foreign()).then(|| id_taken(desired)),
     };
     match error {
         Some(error) => blocked(plan, Blocker::Blocked(error)),
@@ -252,203 +191,162 @@ fn leave_taken_id(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
     }
 }
 
-fn bind(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if case.cluster.binding != Some(&case.wanted) {
-        plan.steps.push(Step::Bind(case.wanted.clone()));
+fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if input.cluster.binding != Some(&input.wanted) {
+        plan.steps.push(Step::Bind(input.wanted.clone()));
     }
     CONTINUE
 }
 
-fn leave_foreign_secret(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if *case.cluster.token == TokenState::Foreign {
-        return blocked(plan, Blocker::Blocked(secret_conflict(case.desired)));
+fn leave_foreign_secret(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if *input.cluster.token == TokenState::Foreign {
+        return blocked(plan, Blocker::Blocked(secret_conflict(input.desired)));
     }
     CONTINUE
 }
 
-/// The roster shows the id, and the config has no entry of it: nothing is written beside it.
-fn wait_for_an_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let absent = case.observed.registration == Registration::Absent;
-    if absent && case.observed.conflict == Some(OwnershipConflict::NoEntry) {
-        plan.steps.extend(case.token_change.map(Step::Token));
-        return blocked(plan, Blocker::Blocked(no_entry(case.desired)));
+/// The roster shows the id, and the config has no entry of the id. Muster writes no second entry.
+fn wait_for_an_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let absent = input.observed.registration == Registration::Absent;
+    if absent && input.observed.conflict == Some(OwnershipConflict::NoEntry) {
+        plan.steps.extend(input.token_change.map(Step::Token));
+        return blocked(plan, Blocker::Blocked(no_entry(input.desired)));
     }
     CONTINUE
 }
 
-fn create_anew(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, .. } = case;
+fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, .. } = input;
     let absent = observed.registration == Registration::Absent && observed.settled;
-    if absent && used_before(desired, case.cluster.status) {
-        plan.steps.extend(case.token_change.map(Step::Token));
+    if absent && used_before(desired, input.cluster.status) {
+        plan.steps.extend(input.token_change.map(Step::Token));
         plan.steps.push(Step::Create(desired.identity.clone()));
         return again(plan);
     }
     CONTINUE
 }
 
-fn submit_entry(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match case.observed.registration {
+fn submit_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match input.observed.registration {
         Registration::Absent | Registration::Outdated => {
-            plan.steps.push(Step::SubmitEntry(Box::new(case.desired.entry.clone())));
+            plan.steps.push(Step::SubmitEntry(Box::new(input.desired.entry.clone())));
         }
         Registration::Invisible | Registration::Current => {}
     }
     CONTINUE
 }
 
-fn change_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    plan.steps.extend(case.token_change.map(Step::Token));
+fn change_token(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.steps.extend(input.token_change.map(Step::Token));
     CONTINUE
 }
 
-/// A token that is in its Secret is recorded at once, whatever the entry waits for: the Secret may be mounted.
-fn wait_for_the_roster(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match (case.observed.registration, case.token_change) {
+/// A token in its Secret is recorded at once, even while the entry waits: the Secret may be mounted.
+fn wait_for_the_roster(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match (input.observed.registration, input.token_change) {
         (Registration::Current, _) => CONTINUE,
         (_, Some(_)) => again(plan),
-        (_, None) => blocked(plan, registering(case.observed)),
+        (_, None) => blocked(plan, entry_blocker(input.observed)),
     }
 }
 
-fn record_token(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let is_recorded = token::is_recorded(case.cluster.token, case.cluster.status.token.as_ref());
+fn record_token(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_recorded = token::is_recorded(input.cluster.token, input.cluster.status.token.as_ref());
     if plan.steps.is_empty() && is_recorded { CONTINUE } else { again(plan) }
 }
 
-fn write_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let writes = writes(case.desired, case.cluster.status, case.observed);
+fn write_files(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let writes = file_writes(input.desired, input.cluster.status, input.observed);
     if !writes.is_empty() {
         plan.steps.push(Step::WriteFiles(writes));
     }
     CONTINUE
 }
 
-/// The requests that are done by writing files.
+/// The requests that file writes fulfil.
 const BY_WRITING: [RequestKind; 3] = [RequestKind::Sync, RequestKind::Overwrite, RequestKind::Bootstrap];
 
-fn fulfil_requests(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    plan.fulfils = BY_WRITING.into_iter().filter(|kind| case.desired.requests.due(*kind).is_some()).collect();
+fn fulfil_requests(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    plan.fulfils = BY_WRITING.into_iter().filter(|kind| input.desired.requests.due(*kind).is_some()).collect();
     if plan.steps.is_empty() && plan.fulfils.is_empty() { CONTINUE } else { again(plan) }
 }
 
-fn reset_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let is_running = case.liveness.running_until(case.now).is_some();
-    match session::change(case.desired, case.cluster.status, is_running) {
+fn reset_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let is_running = input.liveness.running_until(input.now).is_some();
+    match session::change(input.desired, input.cluster.status, is_running) {
         SessionChange::Begin => plan.begins_reset = true,
-        SessionChange::Reset { mark } => {
+        SessionChange::Reset { version } => {
             plan.fulfils = [RequestKind::ResetSession].into();
-            plan.steps.push(Step::ResetSession { mark });
+            plan.steps.push(Step::ResetSession { version });
         }
-        SessionChange::Rest => return CONTINUE,
+        SessionChange::Nothing => return CONTINUE,
     }
     again(plan)
 }
 
-fn refuse_long_files(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    match too_large(case.desired) {
+fn refuse_long_files(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    match too_large(input.desired) {
         Some(error) => blocked(plan, Blocker::Blocked(error)),
         None => CONTINUE,
     }
 }
 
-fn label_session(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let record = case.cluster.status.session_label.as_ref();
-    match labelling(case.desired, record, case.observed, case.now) {
+fn label_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let record = input.cluster.status.session_label.as_ref();
+    match label::decide(input.desired, record, input.observed, input.now) {
         LabelDecision::Send(label) => plan.steps.push(Step::LabelSession { label }),
-        LabelDecision::Rest | LabelDecision::Later(_) => {}
+        LabelDecision::Nothing | LabelDecision::RetryAt(_) => {}
     }
     CONTINUE
 }
 
-fn send_wake(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    let Case { desired, observed, liveness, now, .. } = case;
+fn send_wake(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, liveness, now, .. } = input;
     // The run of the last wake may have ended just now.
-    let record = wake::status(desired, case.cluster.status.wake.as_ref(), Some(observed), None, *now);
+    let record = wake::status(desired, input.cluster.status.wake.as_ref(), Some(observed), None, *now);
     let is_running = liveness.running_until(*now).is_some();
-    let message = match waking(desired, record.as_ref(), liveness, *now) {
+    let message = match wake::decide(desired, record.as_ref(), liveness, *now) {
         WakeDecision::Send { attempt, key } => Some(WakeMessage::new(desired, attempt, key, false)),
-        WakeDecision::Until(_) | WakeDecision::Again(_) => perhaps_lost(record.as_ref(), observed)
+        WakeDecision::AwaitCheckIn(_) | WakeDecision::RetryAt(_) => possibly_lost(record.as_ref(), observed)
             .filter(|_| !is_running)
             .map(|(attempt, key)| WakeMessage::new(desired, attempt, key, true)),
-        WakeDecision::Rest | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
+        WakeDecision::Nothing | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
     };
-    // What became of the label is looked at once more, unless a wake says more about the agent.
+    // The next pass reads the stored label. With a wake, a later pass does.
     plan.again = message.is_none() && !plan.steps.is_empty();
     plan.steps.extend(message.map(Step::Wake));
     CONTINUE
 }
 
-fn record_ready_first(case: &Case<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if !plan.steps.is_empty() && !recorded_ready(case.desired, case.cluster.status) {
+fn record_ready_first(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if !plan.steps.is_empty() && !recorded_ready(input.desired, input.cluster.status) {
         plan.steps.clear();
         return again(plan);
     }
     CONTINUE
 }
 
-/// Whether the gateway may have had an agent of this id and removed it: one that this Agent had registered, an earlier lead or
-/// main agent, or one of a chosen id, which may have had other lives.
+/// Whether the gateway may have removed an agent of this id: an agent that this Agent registered, an earlier lead or main agent, or any
+/// agent of a chosen id.
 fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
-    let other_lives = match desired.origin {
-        Origin::Chosen | Origin::Adopted | Origin::Successor => true,
-        Origin::Derived | Origin::Inherited => false,
+    let is_reusable = match desired.origin {
+        Origin::Chosen | Origin::Adopted | Origin::ParentReused => true,
+        Origin::Derived | Origin::ParentDerived => false,
     };
-    other_lives || same && conditions::is_true(&status.conditions, ConditionType::Registered)
+    is_reusable || same && conditions::is_true(&status.conditions, ConditionType::Registered)
 }
 
-/// Whether an agent of this id may be somebody else's: this Agent has not set it up, and others can have the id.
-fn may_be_anothers(desired: &Desired, status: &AgentStatus) -> bool {
+/// Whether an agent of this id may belong to another client: this Agent has not set it up, and others can have the id.
+fn may_be_foreign_agent(desired: &Desired, status: &AgentStatus) -> bool {
     match desired.origin {
-        Origin::Chosen | Origin::Inherited | Origin::Successor => records(desired, status).is_empty(),
+        Origin::Chosen | Origin::ParentDerived | Origin::ParentReused => records(desired, status).is_empty(),
         Origin::Derived | Origin::Adopted => false,
     }
 }
 
-/// The files to be written, each with its content. A file that is no longer wanted is emptied.
-fn writes(desired: &Desired, status: &AgentStatus, observed: &Observed) -> Vec<FileWrite> {
-    let files = desired.files.as_deref().unwrap_or_default();
-    let records = records(desired, status);
-    let write = |file: &DesiredFile| {
-        let force = files::force(desired, &file.name);
-        let decision = files::decide(file, files::record(records, &file.name), observed.files.get(&file.name), force);
-        let (policy, content) = match &file.delivery {
-            Delivery::Write { policy, content, .. } | Delivery::Held { policy, content, .. } => (*policy, content),
-            Delivery::Folded { .. } | Delivery::TooLarge { .. } | Delivery::Unmanaged => return None,
-        };
-        let is_the_agents = matches!(policy, FilePolicy::IfMissing | FilePolicy::Once) && !force.overwrite;
-        match decision {
-            FileDecision::Write { expected } => Some(FileWrite {
-                name: file.name.clone(),
-                content: content.clone(),
-                expected,
-                only_if_missing: is_the_agents,
-            }),
-            FileDecision::Rest(_) | FileDecision::Read => None,
-        }
-    };
-    let emptied = files::unwanted(desired, records, &observed.files)
-        .filter(|(_, fate)| *fate == UnwantedFile::Emptied)
-        .map(|(record, _)| FileWrite {
-            name: record.name.clone(),
-            content: RenderedText::of(String::new()),
-            expected: record.sha256.clone(),
-            only_if_missing: false,
-        });
-    files.iter().filter_map(write).chain(emptied).collect()
-}
-
-/// What the status records of this agent's files: nothing, when it is about another id.
-#[must_use]
-pub fn records<'a>(desired: &Desired, status: &'a AgentStatus) -> &'a [FileStatus] {
-    let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
-        && status.gateway.as_ref() == Some(&desired.gateway);
-    if same { &status.files } else { &[] }
-}
-
-/// Whether the status says that everything is in place. A file that the gateway refuses holds up nothing else.
+/// Whether the status records that the agent is ready. A file that the gateway refuses does not count.
 fn recorded_ready(desired: &Desired, status: &AgentStatus) -> bool {
     let refused = Reason::FileRefused.as_str();
     status.observed_generation == desired.generation

@@ -1,5 +1,6 @@
 use super::*;
-use crate::core::agent::fixtures::{Situation, applied};
+use crate::core::agent::desired::{Delivery, DesiredFile};
+use crate::core::agent::fixtures::{AgentFixture, applied, at, issued_token};
 use crate::core::agent::observed::{OwnershipConflict, Registration};
 
 fn names(plan: &Plan) -> Vec<&'static str> {
@@ -11,114 +12,114 @@ fn reason(plan: &Plan) -> Option<Reason> {
 }
 
 #[test]
-fn a_new_agent_is_claimed_before_it_gets_an_entry_and_its_token_while_that_is_written() {
+fn a_new_agent_is_bound_before_its_entry_and_gets_its_token_in_the_same_plan() {
     let plan = applied().plan();
     assert_eq!(names(&plan), ["bind", "submit_entry", "issue_token"]);
-    assert!(plan.again && plan.blocker.is_none(), "the token is recorded at once");
+    assert!(plan.again && plan.blocker.is_none(), "the token is recorded in the next pass, at once");
     let first = plan.while_peers_are_set_up().unwrap();
-    assert_eq!((names(&first), first.again), (vec!["bind", "submit_entry"], false), "others come before its token");
+    assert_eq!((names(&first), first.again), (vec!["bind", "submit_entry"], false), "peers come before its token");
     let mut later = applied().bound().with_token();
     later.observed.registration = Registration::Absent;
     assert_eq!(reason(&later.plan()), Some(Reason::WaitingForConfigWrite));
 }
 
 #[test]
-fn a_token_that_is_replaced_is_recorded_although_the_entry_waits() {
-    let mut situation = applied().provisioned();
-    situation.observed.registration = Registration::Outdated;
-    situation.token = TokenState::Missing;
-    let plan = situation.plan();
+fn a_replaced_token_is_recorded_while_the_entry_waits() {
+    let mut fixture = applied().provisioned();
+    fixture.observed.registration = Registration::Outdated;
+    fixture.token = TokenState::Missing;
+    let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again), (vec!["submit_entry", "issue_token"], true));
-    assert_eq!(plan.while_peers_are_set_up(), None, "what replaces a token waits for nobody");
+    assert_eq!(plan.while_peers_are_set_up(), None, "a token rotation does not wait for peers");
 }
 
 #[test]
 fn files_and_session_wait_for_the_roster() {
     for registration in [Registration::Absent, Registration::Outdated, Registration::Invisible] {
-        let mut situation = applied().bound().with_token();
-        situation.observed.registration = registration;
-        let plan = situation.plan();
+        let mut fixture = applied().bound().with_token();
+        fixture.observed.registration = registration;
+        let plan = fixture.plan();
         assert!(!names(&plan).iter().any(|n| ["write_files", "label_session", "wake"].contains(n)), "{registration:?}");
         assert!(plan.blocker.is_some());
     }
 }
 
 #[test]
-fn a_registered_agent_gets_its_files_and_once_it_is_ready_its_label() {
-    let mut situation = applied().bound().with_token().registered();
-    let plan = situation.plan();
+fn a_registered_agent_gets_its_files_and_after_ready_its_label() {
+    let mut fixture = applied().bound().with_token().registered();
+    let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (vec!["write_files"], true, None));
     for step in &plan.steps {
-        situation.apply(step);
+        fixture.apply(step);
     }
-    let plan = situation.plan();
+    let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again), (vec![], true), "Ready is recorded first");
-    situation.record(&plan, None);
-    situation.record(&Plan::default(), None);
-    let plan = situation.plan();
+    fixture.record(&plan, None);
+    fixture.record(&Plan::default(), None);
+    let plan = fixture.plan();
     let late = vec!["label_session", "wake"];
     assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (late, false, Some(Plan::default())));
 }
 
 #[test]
-fn nobody_is_woken_before_ready_is_recorded() {
-    let mut situation = applied().provisioned();
-    situation.status = AgentStatus::default();
-    let plan = situation.plan();
+fn no_agent_is_woken_before_ready_is_recorded() {
+    let mut fixture = applied().provisioned();
+    fixture.status = AgentStatus::default();
+    let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again), (vec![], true));
-    situation.record(&plan, None);
-    let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again), (vec![], true), "its files are judged once its token is known");
-    situation.record(&plan, None);
-    assert_eq!(names(&situation.plan()), ["wake"]);
+    fixture.record(&plan, None);
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true), "file states are recorded after the token");
+    fixture.record(&plan, None);
+    assert_eq!(names(&fixture.plan()), ["wake"]);
 }
 
 #[test]
-fn an_agent_that_works_needs_nothing_whatever_the_gateways_list_shows() {
+fn a_working_agent_gets_no_step_with_or_without_hashes_in_the_list() {
     assert_eq!(applied().working().plan(), Plan::default());
     assert_eq!(applied().working().listed().plan(), Plan::default());
 }
 
 #[test]
-fn an_earlier_binding_is_undone_first_and_alone() {
-    let mut situation = applied().working();
-    situation.desired.gateway.name = "other".into();
-    let plan = situation.plan();
+fn an_earlier_binding_is_released_first_and_alone() {
+    let mut fixture = applied().working();
+    fixture.desired.gateway.name = "other".into();
+    let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again), (vec!["release"], true));
 }
 
 #[test]
-fn an_id_that_others_can_have_and_somebody_uses_is_left_to_them() {
-    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor] {
+fn a_used_id_that_other_clients_can_have_blocks_the_plan() {
+    for origin in [Origin::Chosen, Origin::ParentDerived, Origin::ParentReused] {
         for registration in [Registration::Outdated, Registration::Invisible, Registration::Current] {
-            let mut situation = applied();
-            situation.desired.origin = origin;
-            situation.observed.registration = registration;
-            let plan = situation.plan();
+            let mut fixture = applied();
+            fixture.desired.origin = origin;
+            fixture.observed.registration = registration;
+            let plan = fixture.plan();
             assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{registration:?}");
         }
     }
 }
 
 #[test]
-fn a_lead_that_was_set_up_for_this_agent_is_known_again() {
-    let mut situation = applied().working();
-    situation.desired.origin = Origin::Inherited;
-    situation.binding = None;
-    assert_eq!(names(&situation.plan()), ["bind"]);
+fn a_lead_that_was_set_up_for_this_agent_is_bound_again() {
+    let mut fixture = applied().working();
+    fixture.desired.origin = Origin::ParentDerived;
+    fixture.binding = None;
+    assert_eq!(names(&fixture.plan()), ["bind"]);
 }
 
 #[test]
-fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_to_them() {
-    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor] {
-        let mut situation = applied().bound().with_token();
-        situation.desired.origin = origin;
-        situation.observed = Observed {
+fn a_foreign_agent_created_between_binding_and_first_write_blocks_the_plan() {
+    for origin in [Origin::Chosen, Origin::ParentDerived, Origin::ParentReused] {
+        let mut fixture = applied().bound().with_token();
+        fixture.desired.origin = origin;
+        fixture.observed = Observed {
             registration: Registration::Outdated,
             conflict: Some(OwnershipConflict::Elsewhere),
-            ..situation.observed
+            ..fixture.observed
         };
-        let plan = situation.plan();
+        let plan = fixture.plan();
         assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)));
         let mut moved = applied().working();
         moved.desired.origin = origin;
@@ -127,29 +128,29 @@ fn an_agent_that_somebody_made_between_the_binding_and_the_first_write_is_left_t
             conflict: Some(OwnershipConflict::Elsewhere),
             ..moved.observed
         };
-        assert_eq!(names(&moved.plan()), ["submit_entry"], "its own, whose workspace changes");
+        assert_eq!(names(&moved.plan()), ["submit_entry"], "the agent is its own, and its workspace changes");
     }
 }
 
 #[test]
-fn an_agent_that_the_config_has_no_entry_of_is_neither_bound_nor_created() {
-    for origin in [Origin::Chosen, Origin::Inherited, Origin::Successor, Origin::Adopted] {
+fn an_agent_without_a_config_entry_is_neither_bound_nor_created() {
+    for origin in [Origin::Chosen, Origin::ParentDerived, Origin::ParentReused, Origin::Adopted] {
         let mut unbound = applied();
         unbound.desired.origin = origin;
         unbound.observed.conflict = Some(OwnershipConflict::NoEntry);
-        for situation in [unbound.clone(), unbound.bound().with_token()] {
-            let plan = situation.plan();
+        for fixture in [unbound.clone(), unbound.bound().with_token()] {
+            let plan = fixture.plan();
             assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::AgentIdTaken)), "{origin:?}");
         }
     }
 }
 
 #[test]
-fn an_id_that_may_have_had_another_life_is_created_and_not_only_written() {
-    for origin in [Origin::Chosen, Origin::Successor] {
-        let mut situation = applied().bound().with_token();
-        situation.desired.origin = origin;
-        assert_eq!(names(&situation.plan()), ["create"], "{origin:?}");
+fn an_id_that_may_have_been_deleted_before_is_created_with_its_own_call() {
+    for origin in [Origin::Chosen, Origin::ParentReused] {
+        let mut fixture = applied().bound().with_token();
+        fixture.desired.origin = origin;
+        assert_eq!(names(&fixture.plan()), ["create"], "{origin:?}");
     }
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };
@@ -157,20 +158,20 @@ fn an_id_that_may_have_had_another_life_is_created_and_not_only_written() {
 }
 
 #[test]
-fn a_secret_of_somebody_else_stops_everything_that_would_need_a_token() {
-    let mut situation = applied().bound();
-    situation.token = TokenState::Foreign;
-    let plan = situation.plan();
+fn a_foreign_secret_blocks_the_plan() {
+    let mut fixture = applied().bound();
+    fixture.token = TokenState::Foreign;
+    let plan = fixture.plan();
     assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::SecretConflict)));
-    assert!(!plan.blocker.unwrap().error().transient, "it waits for a person");
+    assert!(!plan.blocker.unwrap().error().transient, "a user has to act");
 }
 
 #[test]
-fn what_the_entry_waits_for_is_told() {
+fn the_blocker_of_a_waiting_entry_names_its_reason() {
     let waiting = |change: fn(&mut Observed)| {
-        let mut situation = applied().bound().with_token();
-        change(&mut situation.observed);
-        reason(&situation.plan())
+        let mut fixture = applied().bound().with_token();
+        change(&mut fixture.observed);
+        reason(&fixture.plan())
     };
     assert_eq!(waiting(|o| o.refused = Some(("INVALID".into(), "no".into()))), Some(Reason::EntryRefused));
     assert_eq!(waiting(|o| o.over_budget = true), Some(Reason::RateLimited));
@@ -178,39 +179,42 @@ fn what_the_entry_waits_for_is_told() {
     assert_eq!(waiting(|_| ()), Some(Reason::WaitingForConfigWrite));
 }
 
-#[test]
-fn a_file_that_is_too_long_is_told_after_the_others_are_written() {
-    let long = crate::core::agent::desired::DesiredFile {
-        had_a_life: false,
+fn long_file() -> DesiredFile {
+    DesiredFile {
+        existed_before: false,
         carries_token: false,
         name: "SOUL.md".into(),
-        delivery: crate::core::agent::desired::Delivery::TooLarge { characters: 20_001, limit: 20_000 },
-    };
-    let mut situation = applied().bound().with_token().registered();
-    situation.desired.files.as_mut().unwrap().push(long.clone());
-    assert_eq!(names(&situation.plan()), ["write_files"]);
-    let mut situation = applied().provisioned();
-    situation.desired.files.as_mut().unwrap().push(long);
-    let plan = situation.plan();
-    assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::FileTooLarge)), "and it is not woken");
+        delivery: Delivery::TooLarge { characters: 20_001, limit: 20_000 },
+    }
 }
 
-/// The Steps, one at a time, with a crash after each of them: what is recorded is recorded, the rest is forgotten.
-fn steps_to_the_end(mut situation: Situation) -> Vec<&'static str> {
+#[test]
+fn a_file_that_is_too_long_blocks_after_the_others_are_written() {
+    let mut fixture = applied().bound().with_token().registered();
+    fixture.desired.files.as_mut().unwrap().push(long_file());
+    assert_eq!(names(&fixture.plan()), ["write_files"]);
+    let mut fixture = applied().provisioned();
+    fixture.desired.files.as_mut().unwrap().push(long_file());
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), reason(&plan)), (vec![], Some(Reason::FileTooLarge)), "the agent is not woken");
+}
+
+/// Runs the Steps one at a time, with a crash after each Step. Only the recorded state survives. Returns the Steps.
+fn steps_to_the_end(mut fixture: AgentFixture) -> Vec<&'static str> {
     let mut done = Vec::new();
     for _ in 0..20 {
-        let plan = situation.plan();
+        let plan = fixture.plan();
         let Some(step) = plan.steps.first() else {
             if !plan.again && plan.blocker.is_none() {
                 return done;
             }
-            situation.record(&plan, None);
+            fixture.record(&plan, None);
             continue;
         };
         done.push(step.name());
-        situation.apply(step);
+        fixture.apply(step);
     }
-    panic!("no end: {done:?}");
+    panic!("the plan does not settle: {done:?}");
 }
 
 #[test]
@@ -225,38 +229,108 @@ fn a_crash_after_every_step_repeats_none_of_them() {
 }
 
 #[test]
-fn an_agent_that_moves_to_another_workspace_stays_the_same_agent() {
-    let mut situation = applied().working();
-    situation.desired.identity.workspace = "/other/workspace-mc-u1".into();
-    situation.observed.registration = Registration::Outdated;
-    assert_eq!(names(&situation.plan()), ["bind", "submit_entry"]);
+fn an_agent_in_another_workspace_is_bound_again_and_not_released() {
+    let mut fixture = applied().working();
+    fixture.desired.identity.workspace = "/other/workspace-mc-u1".into();
+    fixture.observed.registration = Registration::Outdated;
+    assert_eq!(names(&fixture.plan()), ["bind", "submit_entry"]);
 }
 
 #[test]
-fn nothing_is_created_while_the_gateway_is_unsettled() {
-    let mut situation = applied().bound().with_token();
-    situation.desired.origin = Origin::Chosen;
-    situation.observed.settled = false;
-    let plan = situation.plan();
+fn no_agent_is_created_while_the_gateway_is_unsettled() {
+    let mut fixture = applied().bound().with_token();
+    fixture.desired.origin = Origin::Chosen;
+    fixture.observed.settled = false;
+    let plan = fixture.plan();
     assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::NotSettled)));
 }
 
 #[test]
-fn a_file_that_the_gateway_refuses_is_written_once_and_holds_up_neither_label_nor_wake() {
-    let mut situation = applied().bound().with_token().registered();
-    assert_eq!(names(&situation.plan()), ["write_files"]);
-    situation.refuse("AGENTS.md");
-    let plan = situation.plan();
-    assert_eq!((names(&plan), plan.again), (vec![], true), "what is wrong is recorded first");
-    situation.record(&plan, None);
-    let plan = situation.plan();
+fn a_refused_file_is_written_once_and_blocks_neither_label_nor_wake() {
+    let mut fixture = applied().bound().with_token().registered();
+    assert_eq!(names(&fixture.plan()), ["write_files"]);
+    fixture.refuse("AGENTS.md");
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.again), (vec![], true), "the refusal is recorded first");
+    fixture.record(&plan, None);
+    let plan = fixture.plan();
     assert_eq!(names(&plan), ["label_session", "wake"]);
     for step in &plan.steps {
-        situation.apply(step);
+        fixture.apply(step);
     }
-    situation.record(&plan, Some(1));
-    situation.record(&Plan::default(), Some(1));
-    assert_eq!(situation.plan(), Plan::default());
-    situation.observed.files.clear();
-    assert_eq!(names(&situation.plan()), ["write_files"], "once the files are listed again");
+    fixture.record(&plan, Some(1));
+    fixture.record(&Plan::default(), Some(1));
+    assert_eq!(fixture.plan(), Plan::default());
+    fixture.observed.files.clear();
+    assert_eq!(names(&fixture.plan()), ["write_files"], "once the files are listed again");
+}
+
+/// The rules that decide the plan: the rules that add its Steps, or, for a plan without Steps, the rule that ends it.
+fn deciding_rules(fixture: &AgentFixture) -> Vec<&'static str> {
+    let desired = fixture.desired_now();
+    let input = RuleInput::new(&desired, fixture.cluster(), &fixture.observed, at(fixture.now));
+    let mut plan = Plan::default();
+    let mut adding = Vec::new();
+    for (name, rule) in RULES {
+        let before = plan.steps.len();
+        let ends = rule(&input, &mut plan).is_break();
+        if plan.steps.len() > before {
+            adding.push(*name);
+        }
+        if ends && plan.steps.is_empty() {
+            return vec![*name];
+        }
+        if ends {
+            break;
+        }
+    }
+    adding
+}
+
+fn changed(mut fixture: AgentFixture, change: impl FnOnce(&mut AgentFixture)) -> AgentFixture {
+    change(&mut fixture);
+    fixture
+}
+
+/// A working agent with a request of this kind.
+fn requested(kind: RequestKind) -> AgentFixture {
+    changed(applied().working(), |fixture| {
+        fixture.now += 10;
+        fixture.own.insert(kind, fixture.now);
+    })
+}
+
+/// One fixture for each rule, in the order of [`RULES`], in which only this rule decides the plan.
+fn rule_fixtures() -> Vec<(&'static str, AgentFixture)> {
+    let with_token = || applied().bound().with_token();
+    vec![
+        ("release_earlier_binding", changed(applied().working(), |f| f.desired.gateway.name = "other".into())),
+        ("leave_taken_id", changed(applied().registered(), |f| f.desired.origin = Origin::Chosen)),
+        ("bind", changed(applied().working(), |f| f.binding = None)),
+        ("leave_foreign_secret", changed(applied().bound(), |f| f.token = TokenState::Foreign)),
+        ("wait_for_an_entry", changed(with_token(), |f| f.observed.conflict = Some(OwnershipConflict::NoEntry))),
+        ("create_anew", changed(with_token(), |f| f.desired.origin = Origin::Chosen)),
+        ("submit_entry", changed(with_token(), |f| f.observed.registration = Registration::Outdated)),
+        ("change_token", changed(applied().working(), |f| f.token = TokenState::Tampered)),
+        ("wait_for_the_roster", changed(with_token(), |f| f.observed.registration = Registration::Invisible)),
+        ("record_token", changed(applied().working(), |f| f.token = issued_token("t2"))),
+        ("write_files", changed(applied().working(), |f| f.observed.files.clear())),
+        ("fulfil_requests", requested(RequestKind::Bootstrap)),
+        ("reset_session", requested(RequestKind::ResetSession)),
+        ("refuse_long_files", changed(applied().working(), |f| f.desired.files.as_mut().unwrap().push(long_file()))),
+        ("label_session", changed(applied().working(), |f| f.observed.session = None)),
+        ("send_wake", applied().provisioned()),
+        ("record_ready_first", changed(applied().provisioned(), |f| f.status.observed_generation = 0)),
+    ]
+}
+
+#[test]
+fn each_rule_decides_the_plan_of_its_own_fixture_alone() {
+    let fixtures = rule_fixtures();
+    let named: Vec<_> = fixtures.iter().map(|(name, _)| *name).collect();
+    let rules: Vec<_> = RULES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(named, rules, "each rule of RULES has one fixture");
+    for (name, fixture) in fixtures {
+        assert_eq!(deciding_rules(&fixture), [name], "{:?}", fixture.plan());
+    }
 }

@@ -1,4 +1,4 @@
-//! What an agent refers to.
+//! The references of an agent.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board};
 use crate::core::requests::Requests;
 
-/// What an agent refers to.
+/// The resolved references of an agent.
 #[derive(Clone, Debug)]
 pub struct References {
     /// Its board; a Main agent has none.
@@ -23,16 +23,16 @@ pub struct References {
     pub gateway_key: ObjectKey,
     /// Its names at the gateway.
     pub identity: AgentIdentity,
-    /// Whether the gateway had the agent before this Agent stood for it.
+    /// Whether the gateway had the agent before this Agent was bound to it.
     pub adopted: bool,
     /// The templates that replace built-in ones.
     pub templates: Templates,
     /// Its token Secret.
     pub token: Token,
-    /// What is asked of it, once.
+    /// The one-shot requests to the agent.
     pub requests: Requests,
-    /// What the gateway's directory of souls has for its role.
+    /// The soul for its role in the gateway's soul directory.
     pub soul: RoleSoul,
-    /// The time since which a silence of the agent counts.
+    /// The time since which Muster could receive calls of the agent.
     pub heard_since: Timestamp,
 }

@@ -1,59 +1,59 @@
-//! When an agent's session starts anew.
+//! The reset of an agent's session.
 //!
-//! A reset is begun by recording the mark of the session that it is to end, so that a reset whose answer was lost is
-//! recognised and not repeated.
+//! A reset begins with a record of the version of the session that it ends. So a reset with a lost answer is recognised and not
+//! repeated.
 
 use super::desired::Desired;
 use super::observed::Observed;
 use crate::api::agent::{AgentStatus, SessionStatus};
 use crate::api::requests::RequestKind;
 
-/// What is to be done about the session.
+/// The change of the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionChange {
-    /// Nothing.
-    Rest,
-    /// Record that a reset is begun.
+    /// No action.
+    Nothing,
+    /// Record the begin of a reset.
     Begin,
-    /// End the session that had this mark.
+    /// End the session of this version.
     Reset {
-        /// Its mark.
-        mark: String,
+        /// The version.
+        version: String,
     },
 }
 
-/// Decides about the session of an agent that has one. A changed spec waits for the end of a run that goes on; a
-/// requested reset is made at once.
+/// Decides about the reset of an agent's session. The reset for a changed spec waits for the end of a run. A requested reset does not
+/// wait.
 #[must_use]
-pub fn change(desired: &Desired, status: &AgentStatus, runs: bool) -> SessionChange {
+pub fn change(desired: &Desired, status: &AgentStatus, is_running: bool) -> SessionChange {
     match &status.session {
-        Some(SessionStatus { resetting: Some(mark), .. }) => SessionChange::Reset { mark: mark.clone() },
-        Some(session) if wanted(desired, session, runs) => SessionChange::Begin,
+        Some(SessionStatus { resetting: Some(version), .. }) => SessionChange::Reset { version: version.clone() },
+        Some(session) if wanted(desired, session, is_running) => SessionChange::Begin,
         None if desired.requests.due(RequestKind::ResetSession).is_some() => SessionChange::Begin,
-        Some(_) | None => SessionChange::Rest,
+        Some(_) | None => SessionChange::Nothing,
     }
 }
 
-fn wanted(desired: &Desired, session: &SessionStatus, runs: bool) -> bool {
-    let updated = !runs && desired.reset_on_update && session.generation != desired.generation;
+fn wanted(desired: &Desired, session: &SessionStatus, is_running: bool) -> bool {
+    let updated = !is_running && desired.reset_on_update && session.generation != desired.generation;
     updated || desired.requests.due(RequestKind::ResetSession).is_some()
 }
 
-/// What the status is to say of the session.
+/// The status of the session.
 #[must_use]
 pub fn status(
     desired: &Desired,
     old: &AgentStatus,
     observed: &Observed,
-    begun: bool,
-    reset: bool,
+    begins_reset: bool,
+    was_reset: bool,
 ) -> Option<SessionStatus> {
     let session = observed.session.as_ref()?;
     let before = old.session.clone().unwrap_or(SessionStatus { generation: desired.generation, resetting: None });
-    if reset {
+    if was_reset {
         return Some(SessionStatus { generation: desired.generation, resetting: None });
     }
-    if begun {
+    if begins_reset {
         return Some(SessionStatus { resetting: Some(session.mark.clone()), ..before });
     }
     let generation =

@@ -1,4 +1,4 @@
-//! What becomes of a directory's soul in the files of an agent. Pure.
+//! Renders the soul of a directory into the files of an agent. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,42 +9,42 @@ use crate::api::soul::{SoulState, SoulStatus};
 use crate::core::error::ReconcileError;
 use crate::templates;
 
-/// What a directory has for an agent.
+/// The soul of a directory for the role of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RoleSoul {
     /// There is no directory, or the agent has no role.
     #[default]
     Off,
-    /// It has none for this role.
+    /// The directory has no soul for this role.
     NoMatch(String),
-    /// It did not say since the operator's start what it has for this role.
+    /// The directory has not answered since the operator's start.
     Unknown {
         /// The role.
         role: String,
-        /// Where the pages of its souls are.
+        /// The URL prefix of the pages of its souls.
         pages: Url,
     },
-    /// It has one.
+    /// The directory has a soul for this role.
     Found {
         /// The role.
         role: String,
         /// The page of the soul.
         source_url: String,
-        /// The soul, made harmless.
+        /// The sanitized text of the soul.
         markdown: String,
         /// SHA-256 of the soul.
         sha256: String,
     },
 }
 
-/// The files of an agent and what is said about its soul.
+/// The files of an agent and the status of its soul.
 ///
-/// Guarantees: a soul never makes a file too long, or a template fail, that would do without it: it is left out then. While
-/// the directory did not say what it has, a file that was written with a soul of the same directory for this role stays as
-/// it is.
+/// # Guarantees
+/// A soul that makes a file too long, or a template fail, is left out. While the directory does not answer, a file that was written
+/// with a soul of the same directory for this role stays unchanged.
 ///
 /// # Errors
-/// Those of `render`, which renders all files with a soul.
+/// The errors of `render`, which renders all files with a soul.
 pub fn files(
     soul: &RoleSoul,
     old: Option<&SoulStatus>,
@@ -55,22 +55,22 @@ pub fn files(
     match soul {
         RoleSoul::Off => Ok((without()?, None)),
         RoleSoul::NoMatch(role) => Ok((without()?, Some(status(role, SoulState::NoMatch)))),
-        RoleSoul::Unknown { role, pages } => match old.filter(|old| was_used(old, role, pages)) {
+        RoleSoul::Unknown { role, pages } => match old.filter(|old| is_from_directory(old, role, pages)) {
             None => Ok((without()?, Some(status(role, SoulState::Unavailable)))),
             Some(old) => {
                 let any = templates::SoulText { markdown: "soul".into(), source_url: "url".into() };
-                // A template that fails with this soul did not fail with the one that was written.
+                // A template that fails with this placeholder rendered the written soul.
                 let with = render(&any).unwrap_or_default();
-                Ok((held(without()?, &with), Some(old.clone())))
+                Ok((hold_soul_files(without()?, &with), Some(old.clone())))
             }
         },
         RoleSoul::Found { role, source_url, markdown, sha256 } => {
-            let facts = templates::SoulText { markdown: markdown.clone(), source_url: source_url.clone() };
+            let soul_text = templates::SoulText { markdown: markdown.clone(), source_url: source_url.clone() };
             let status = |state| {
                 let (source_url, sha256) = (Some(source_url.clone()), Some(sha256.clone()));
                 Some(SoulStatus { role: role.clone(), state, source_url, sha256 })
             };
-            let with = render(&facts);
+            let with = render(&soul_text);
             if let Ok(files) = &with
                 && too_large(files).is_empty()
             {
@@ -85,8 +85,8 @@ pub fn files(
     }
 }
 
-/// Whether the soul that was used last is one of this directory for this role.
-fn was_used(old: &SoulStatus, role: &str, pages: &Url) -> bool {
+/// Whether the soul that was used last is from this directory and for this role.
+fn is_from_directory(old: &SoulStatus, role: &str, pages: &Url) -> bool {
     let of_directory = old.source_url.as_deref().is_some_and(|url| url.starts_with(pages.as_str()));
     old.state == SoulState::Used && old.role == role && of_directory
 }
@@ -96,9 +96,9 @@ fn too_large(files: &[DesiredFile]) -> BTreeSet<&str> {
     too_large.map(|file| file.name.as_str()).collect()
 }
 
-/// The files, of which those that a soul makes different stay as they are on the gateway. One that holds the token does
-/// not: a token that is replaced has to reach the agent.
-fn held(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
+/// Holds the files that a soul changes, so that they stay unchanged on the gateway. A file with the token is written: a rotated token
+/// has to reach the agent.
+fn hold_soul_files(without: Vec<DesiredFile>, with: &[DesiredFile]) -> Vec<DesiredFile> {
     let other = |file: &DesiredFile, sha256: &str| {
         with.iter().find(|with| with.name == file.name).is_some_and(|with| match &with.delivery {
             Delivery::Write { content, .. } => content.sha256 != sha256,
@@ -129,7 +129,7 @@ mod tests {
         RoleSoul::Found { role, source_url, markdown: markdown.into(), sha256 }
     }
 
-    /// SOUL.md with the soul in it, at most ten characters, and a file with the token.
+    /// SOUL.md with the soul and a limit of 10 characters, and a file with the token.
     fn rendered(soul: &templates::SoulText) -> Vec<DesiredFile> {
         let write = |text: &str| Delivery::Write {
             drift: DriftPolicy::Correct,
@@ -142,10 +142,10 @@ mod tests {
         let token = DesiredFile {
             name: "T.md".into(),
             carries_token: true,
-            had_a_life: false,
+            existed_before: false,
             delivery: write(&format!("token {}", soul.markdown)),
         };
-        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, had_a_life: false, delivery }, token]
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, existed_before: false, delivery }, token]
     }
 
     fn texts(files: &[DesiredFile]) -> Vec<String> {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_soul_that_fits_is_used_and_one_that_does_not_is_left_out() {
+    fn a_soul_within_the_limit_is_used_and_a_longer_soul_is_left_out() {
         let (fits, status) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&fits)[0].as_str(), status.unwrap().state), ("I:short", SoulState::Used));
         let (long, status) = files(&found("far too long"), None, |soul| Ok(rendered(soul))).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_fails_only_with_the_soul_is_rendered_without() {
+    fn a_template_that_fails_only_with_the_soul_is_rendered_without_it() {
         let picky = |soul: &templates::SoulText| match soul.markdown.as_str() {
             "" => Ok(rendered(soul)),
             _ => Err(ReconcileError::permanent(crate::api::Reason::TemplateError, "too much")),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_soul_leaves_what_was_written_with_it_but_no_old_token() {
+    fn an_unknown_soul_holds_its_files_except_files_with_the_token() {
         let (_, old) = files(&found("short"), None, |soul| Ok(rendered(soul))).unwrap();
         let unknown = |role: &str, pages: &str| RoleSoul::Unknown { role: role.into(), pages: pages.parse().unwrap() };
         let (held, status) =
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_directory_nothing_is_said() {
+    fn without_a_directory_there_is_no_soul_status() {
         let (files, status) = files(&RoleSoul::Off, None, |soul| Ok(rendered(soul))).unwrap();
         assert_eq!((texts(&files)[0].as_str(), status), ("I:", None));
     }

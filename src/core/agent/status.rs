@@ -1,4 +1,4 @@
-//! The status of an agent, derived from what was seen.
+//! The status of an agent, derived from the observed state.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::binding::Binding;
 use super::blocked::Blocker;
-use super::conditions::{AgentConditions, PARTS, judge};
+use super::conditions::{AgentConditions, READY_CONDITIONS, evaluate};
 use super::desired::{Desired, DesiredFile};
+use super::file_writes::records;
 use super::liveness::Liveness;
 use super::observed::{ObservedRun, Registration};
-use super::plan::records;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
 use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
@@ -33,20 +33,20 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     if let Some(desired) = input.desired {
         describe(&mut new, desired, input);
     }
-    let AgentConditions { verdicts, ready } = judge(&new, input);
-    for verdict in verdicts.iter().chain([&ready]) {
-        set(&mut new.conditions, verdict, input.generation, input.now);
+    let AgentConditions { conditions, ready } = evaluate(&new, input);
+    for condition in conditions.iter().chain([&ready]) {
+        set(&mut new.conditions, condition, input.generation, input.now);
     }
     let error = input.blocker.map(Blocker::error);
     set_progress(&mut new.conditions, &ready, error, None, input.generation, input.now);
-    new.last_error = input.blocker.map(|wait| last_error(wait.error()));
+    new.last_error = input.blocker.map(|blocker| last_error(blocker.error()));
     new.phase = Some(phase(&new, input));
     new
 }
 
 /// The status of an agent that is being deleted.
 #[must_use]
-pub fn deleting(old: &AgentStatus, generation: i64, error: Option<&ReconcileError>, now: Timestamp) -> AgentStatus {
+pub fn terminating(old: &AgentStatus, generation: i64, error: Option<&ReconcileError>, now: Timestamp) -> AgentStatus {
     let mut new = old.clone();
     new.observed_generation = generation;
     new.phase = Some(Phase::Deleting);
@@ -64,7 +64,7 @@ pub fn deleting(old: &AgentStatus, generation: i64, error: Option<&ReconcileErro
     new
 }
 
-/// Whether the status of an Agent is about its spec as it is now.
+/// Whether the status of an Agent belongs to the current generation of its spec.
 #[must_use]
 pub fn is_observed(agent: &Agent) -> bool {
     agent.status.as_ref().map(|status| status.observed_generation) == agent.metadata.generation
@@ -76,10 +76,10 @@ pub fn is_ready(agent: &Agent) -> bool {
     agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
 }
 
-/// The derived id under which a gateway has an agent, or may have one that is just being removed: the next lead, or main agent, has
-/// it again.
+/// The derived id of an agent that the gateway has, or may still have during the removal. The next lead or main agent gets the same
+/// id.
 #[must_use]
-pub fn inherited_id(agent: &Agent) -> Option<String> {
+pub fn parent_derived_id(agent: &Agent) -> Option<String> {
     let binding = Binding::of(agent).filter(|_| agent.spec.agent_id.is_none())?;
     let status = agent.status.as_ref()?;
     let same = (status.agent_id.as_ref(), status.gateway.as_ref())
@@ -88,15 +88,15 @@ pub fn inherited_id(agent: &Agent) -> Option<String> {
     (registered || agent.metadata.deletion_timestamp.is_some()).then_some(binding.identity.agent_id)
 }
 
-fn last_error(trouble: &ReconcileError) -> LastError {
+fn last_error(error: &ReconcileError) -> LastError {
     LastError {
-        code: trouble.code.clone().unwrap_or_else(|| trouble.reason.as_str().into()),
-        message: trouble.message.clone(),
-        transient: trouble.transient,
+        code: error.code.clone().unwrap_or_else(|| error.reason.as_str().into()),
+        message: error.message.clone(),
+        transient: error.transient,
     }
 }
 
-/// Ids, files, token, session, wake and requests.
+/// Sets ids, files, token, session, wake and requests.
 fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
     let old_files = records(desired, input.old);
     let other_agent = old_files.is_empty() && new.agent_id.as_ref().is_some_and(|id| *id != desired.identity.agent_id);
@@ -109,11 +109,12 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.last_run = None;
     }
     let registered = input.observed.filter(|observed| observed.registration == Registration::Current);
-    // Files are rendered with a token that the agent is given once the status knows it.
-    let given = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
-    if let (Some(files), Some(observed), true) = (&desired.files, registered, given) {
+    // Files are rendered with the token of the Secret. The agent gets that token once the status records it.
+    let is_recorded_token = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
+    if let (Some(files), Some(observed), true) = (&desired.files, registered, is_recorded_token) {
         let status = |f| files::status(f, files::record(old_files, &f.name), observed.files.get(&f.name));
-        new.files = files.iter().map(status).chain(files::left(desired, old_files, &observed.files)).collect();
+        new.files =
+            files.iter().map(status).chain(files::unwanted_statuses(desired, old_files, &observed.files)).collect();
     }
     new.soul.clone_from(&desired.soul);
     new.agent_id = Some(desired.identity.agent_id.clone());
@@ -128,7 +129,8 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
                     .iter()
                     .any(|f| f.name == file.name && matches!(f.state, FileState::Synced | FileState::Ignored))
         };
-        let delivered = given && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
+        let delivered =
+            is_recorded_token && registered.is_some() && desired.files.as_ref().is_some_and(|f| f.iter().all(written));
         let tokens = TokenStatusInput {
             state,
             old: input.old.token.as_ref(),
@@ -149,12 +151,12 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
     desired.requests.record(new, &fulfilled(desired, input), input.now);
 }
 
-/// What was done of the one-shot requests. A token is replaced when the one in the Secret was issued for the request.
+/// The one-shot requests that were fulfilled. A request to rotate is fulfilled once the token in the Secret was issued for it.
 fn fulfilled(desired: &Desired, input: &StatusInput<'_>) -> BTreeSet<RequestKind> {
     let mut done = input.fulfilled.clone();
-    if let Some(TokenState::Held(held)) = input.token
-        && held.issued_for.is_some()
-        && held.issued_for >= desired.requests.due(RequestKind::Rotate)
+    if let Some(TokenState::Issued(issued)) = input.token
+        && issued.issued_for.is_some()
+        && issued.issued_for >= desired.requests.due(RequestKind::Rotate)
     {
         done.insert(RequestKind::Rotate);
     }
@@ -172,10 +174,11 @@ fn phase(new: &AgentStatus, input: &StatusInput<'_>) -> Phase {
     if is_true(&new.conditions, ConditionType::Stalled) {
         return Phase::Failed;
     }
-    if !PARTS.iter().all(|part| is_true(&new.conditions, *part)) {
+    if !READY_CONDITIONS.iter().all(|kind| is_true(&new.conditions, *kind)) {
         return Phase::Provisioning;
     }
-    if input.observed.is_some_and(|shown| Liveness::of(None, new, Some(shown)).running_until(input.now).is_some()) {
+    if input.observed.is_some_and(|observed| Liveness::of(None, new, Some(observed)).running_until(input.now).is_some())
+    {
         return Phase::Active;
     }
     let checked_in = find(&new.conditions, ConditionType::CheckedIn);

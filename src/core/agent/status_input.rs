@@ -1,4 +1,4 @@
-//! Everything that a status is derived from.
+//! The input of an agent's status.
 
 use std::collections::BTreeSet;
 
@@ -13,32 +13,32 @@ use super::wake::WakeResult;
 use crate::api::agent::{AgentStatus, HeartbeatStatus};
 use crate::api::requests::RequestKind;
 
-/// Everything that a status is derived from.
+/// The input of an agent's status.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusInput<'a> {
     /// The status so far.
     pub old: &'a AgentStatus,
     /// The generation of the spec.
     pub generation: i64,
-    /// What the agent is to be, when that could be said.
+    /// The desired state, if it could be built.
     pub desired: Option<&'a Desired>,
-    /// What was seen on the gateway, when it could be asked.
+    /// The observed state on the gateway, if the gateway was reachable.
     pub observed: Option<&'a Observed>,
-    /// The token Secret, when it was read.
+    /// The token Secret, if it was read.
     pub token: Option<&'a TokenState>,
-    /// Why the agent is not complete.
+    /// The reason for an incomplete agent.
     pub blocker: Option<&'a Blocker>,
-    /// What the agent last reported, when that is newer than the status.
+    /// The last report of the agent, if it is newer than the status.
     pub heartbeat: Option<&'a HeartbeatStatus>,
-    /// The wake that was sent just now.
+    /// The wake of this pass.
     pub woken: Option<&'a WakeResult>,
-    /// The label that was sent just now.
+    /// The label of this pass.
     pub labelled: Option<&'a LabelResult>,
-    /// The token that the agent was seen to use for the first time, and when.
+    /// The SHA-256 of the token that the agent last used for the first time, and the time of that call.
     pub confirmed: Option<&'a (String, Timestamp)>,
-    /// The one-shot requests that were done just now.
+    /// The one-shot requests that this pass fulfilled.
     pub fulfilled: &'a BTreeSet<RequestKind>,
-    /// Whether a reset of the session is begun.
+    /// Whether this pass begins a reset of the session.
     pub begins_reset: bool,
     /// The time.
     pub now: Timestamp,

@@ -1,22 +1,22 @@
 use super::*;
 use crate::core::agent::blocked::Blocker;
-use crate::core::agent::fixtures::{Situation, applied, at};
+use crate::core::agent::fixtures::{AgentFixture, applied, at};
 use crate::core::agent::observed::Observed;
 use crate::core::agent::plan::Plan;
 
-fn truth(status: &AgentStatus, kind: ConditionType) -> String {
+fn status_and_reason(status: &AgentStatus, kind: ConditionType) -> String {
     find(&status.conditions, kind).map(|c| format!("{} {}", c.status, c.reason)).unwrap_or_default()
 }
 
-/// The status when the gateway could not be asked.
-fn without_gateway(situation: &Situation, trouble: ReconcileError) -> AgentStatus {
-    let blocker = Blocker::Blocked(trouble);
+/// The status while the gateway is unreachable.
+fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus {
+    let blocker = Blocker::Blocked(error);
     status(&StatusInput {
-        old: &situation.status,
-        generation: situation.desired.generation,
-        desired: Some(&situation.desired),
+        old: &fixture.status,
+        generation: fixture.desired.generation,
+        desired: Some(&fixture.desired),
         observed: None,
-        token: Some(&situation.token),
+        token: Some(&fixture.token),
         blocker: Some(&blocker),
         heartbeat: None,
         woken: None,
@@ -24,25 +24,25 @@ fn without_gateway(situation: &Situation, trouble: ReconcileError) -> AgentStatu
         confirmed: None,
         fulfilled: &std::collections::BTreeSet::new(),
         begins_reset: false,
-        now: at(situation.now),
+        now: at(fixture.now),
     })
 }
 
 #[test]
-fn the_same_situation_gives_the_same_status_again() {
-    for mut situation in
+fn the_same_input_gives_the_same_status() {
+    for mut fixture in
         [applied(), applied().bound().with_token().registered(), applied().provisioned(), applied().working()]
     {
-        situation.record(&situation.plan(), None);
-        let before = situation.status.clone();
-        situation.now += 1;
-        situation.record(&situation.plan(), None);
-        assert_eq!(situation.status, before);
+        fixture.record(&fixture.plan(), None);
+        let before = fixture.status.clone();
+        fixture.now += 1;
+        fixture.record(&fixture.plan(), None);
+        assert_eq!(fixture.status, before);
     }
 }
 
 #[test]
-fn the_phase_follows_from_what_is_known() {
+fn the_phase_follows_from_the_conditions() {
     let mut starting = applied();
     starting.record(&starting.plan(), None);
     assert_eq!(starting.status.phase, Some(Phase::Provisioning));
@@ -57,77 +57,80 @@ fn the_phase_follows_from_what_is_known() {
     assert_eq!(paused.status.phase, Some(Phase::Paused));
     let failed = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));
     assert_eq!(failed.phase, Some(Phase::Failed));
-    let deleting = deleting(&applied().working().status, 1, None, at(2000));
+    let terminating = terminating(&applied().working().status, 1, None, at(2000));
     assert_eq!(
-        (deleting.phase, truth(&deleting, ConditionType::Ready)),
+        (terminating.phase, status_and_reason(&terminating, ConditionType::Ready)),
         (Some(Phase::Deleting), "False Deleting".into())
     );
 }
 
 #[test]
-fn what_an_agent_says_it_does_is_its_phase() {
+fn the_phase_of_a_checked_in_agent_is_its_reported_status() {
     for (said, phase) in [(CheckIn::Active, Phase::Active), (CheckIn::Idle, Phase::Idle)] {
-        let mut situation = applied().working();
-        situation.status.heartbeat.as_mut().unwrap().status = Some(said);
-        situation.seen = None;
-        situation.record(&Plan::default(), None);
-        assert_eq!(situation.status.phase, Some(phase));
+        let mut fixture = applied().working();
+        fixture.status.heartbeat.as_mut().unwrap().status = Some(said);
+        fixture.seen = None;
+        fixture.record(&Plan::default(), None);
+        assert_eq!(fixture.status.phase, Some(phase));
     }
 }
 
 #[test]
-fn while_the_gateway_is_away_nobody_knows_and_what_was_known_stays() {
+fn an_unreachable_gateway_makes_ready_unknown_and_keeps_the_rest() {
     let working = applied().working();
     let status = without_gateway(&working, ReconcileError::transient(Reason::GatewayNotReady, "away"));
-    assert_eq!(truth(&status, ConditionType::Ready), "Unknown GatewayNotReady");
-    assert_eq!(truth(&status, ConditionType::FilesSynced), "True Reconciled");
+    assert_eq!(status_and_reason(&status, ConditionType::Ready), "Unknown GatewayNotReady");
+    assert_eq!(status_and_reason(&status, ConditionType::FilesSynced), "True Reconciled");
     assert_eq!(status.files, working.status.files);
 }
 
 #[test]
-fn stalled_and_reconciling_are_there_only_while_true() {
+fn stalled_and_reconciling_are_present_only_while_true() {
     let permanent = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));
-    assert_eq!(truth(&permanent, ConditionType::Stalled), "True TemplateError");
-    assert_eq!(truth(&permanent, ConditionType::Reconciling), "");
+    assert_eq!(status_and_reason(&permanent, ConditionType::Stalled), "True TemplateError");
+    assert_eq!(status_and_reason(&permanent, ConditionType::Reconciling), "");
     let ready = applied().provisioned().status;
-    assert_eq!(truth(&ready, ConditionType::Stalled) + &truth(&ready, ConditionType::Reconciling), "");
+    assert_eq!(
+        status_and_reason(&ready, ConditionType::Stalled) + &status_and_reason(&ready, ConditionType::Reconciling),
+        ""
+    );
 }
 
 #[test]
 fn an_error_of_the_gateway_keeps_its_code() {
-    let trouble = ReconcileError::transient(Reason::GatewayError, "no").with_code("UNAVAILABLE");
-    let status = without_gateway(&applied(), trouble);
+    let error = ReconcileError::transient(Reason::GatewayError, "no").with_code("UNAVAILABLE");
+    let status = without_gateway(&applied(), error);
     let error = status.last_error.unwrap();
     assert_eq!((error.code.as_str(), error.transient), ("UNAVAILABLE", true));
 }
 
 #[test]
-fn another_identity_forgets_the_files_and_the_wakes_of_the_one_before() {
-    let mut situation = applied().working();
-    situation.desired.identity.agent_id = "lead-b1".into();
-    situation.observed = Observed { settled: true, ..Observed::default() };
-    situation.seen = None;
-    situation.record(&Plan::default(), None);
-    assert!(situation.status.files.is_empty() && situation.status.wake.is_none());
+fn another_identity_clears_the_files_and_the_wakes_of_the_previous_one() {
+    let mut fixture = applied().working();
+    fixture.desired.identity.agent_id = "lead-b1".into();
+    fixture.observed = Observed { settled: true, ..Observed::default() };
+    fixture.seen = None;
+    fixture.record(&Plan::default(), None);
+    assert!(fixture.status.files.is_empty() && fixture.status.wake.is_none());
 }
 
 #[test]
-fn a_file_that_the_gateway_refuses_is_named_with_what_to_do() {
-    let mut situation = applied().working();
-    situation.refuse("AGENTS.md");
-    situation.record(&situation.plan(), None);
-    let status = situation.status.clone();
+fn a_refused_file_is_named_with_the_next_step() {
+    let mut fixture = applied().working();
+    fixture.refuse("AGENTS.md");
+    fixture.record(&fixture.plan(), None);
+    let status = fixture.status.clone();
     for kind in [ConditionType::FilesSynced, ConditionType::Ready] {
-        assert_eq!(truth(&status, kind), "False FileRefused", "{kind}");
+        assert_eq!(status_and_reason(&status, kind), "False FileRefused", "{kind}");
         let message = &find(&status.conditions, kind).unwrap().message;
         for word in ["AGENTS.md in /data/", "link", "unsafe workspace file AGENTS.md", "Unmanaged"] {
             assert!(message.contains(word), "{word}: {message}");
         }
     }
-    assert_eq!(truth(&status, ConditionType::Stalled), "True FileRefused");
-    assert_eq!(truth(&status, ConditionType::SessionReady), "True Reconciled");
+    assert_eq!(status_and_reason(&status, ConditionType::Stalled), "True FileRefused");
+    assert_eq!(status_and_reason(&status, ConditionType::SessionReady), "True Reconciled");
     assert_eq!(find(&status.conditions, ConditionType::Reconciling), None);
-    situation.now += 1;
-    situation.record(&situation.plan(), None);
-    assert_eq!(situation.status, status);
+    fixture.now += 1;
+    fixture.record(&fixture.plan(), None);
+    assert_eq!(fixture.status, status);
 }

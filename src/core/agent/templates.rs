@@ -1,4 +1,4 @@
-//! Where the template of each file comes from: the Agent itself first, then the ConfigMaps of the Agent, of its Board, of its
+//! The origin of each file's template. The order is: the Agent itself, then the ConfigMaps of the Agent, of its Board and of its
 //! AgentGateway.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,24 +15,24 @@ use crate::core::error::ReconcileError;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Templates {
     /// By file name.
-    pub given: BTreeMap<String, Given>,
+    pub given: BTreeMap<String, GivenTemplate>,
 }
 
 /// A template that replaces a built-in template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// It is text.
+pub enum GivenTemplate {
+    /// The template is text.
     Text {
-        /// Where it stands, for error messages.
+        /// The origin, for error messages.
         origin: String,
         /// The template.
         source: String,
     },
-    /// It stands in `binaryData`, which is an error for an agent that has a file of this name.
+    /// The template is in `binaryData`, which is an error for an agent with a file of this name.
     Binary(ReconcileError),
 }
 
-/// What a ConfigMap holds.
+/// The content of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigMapContent {
     /// Its `data`.
@@ -41,7 +41,7 @@ pub struct ConfigMapContent {
     pub binary: BTreeSet<String>,
 }
 
-/// One place that gives templates.
+/// One origin of templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateOrigin {
     /// The text of one file, in the Agent.
@@ -71,8 +71,8 @@ pub enum TemplateOrigin {
         /// The ConfigMap.
         config_map: ObjectKey,
     },
-    /// A field that gives nothing.
-    Nothing {
+    /// A field without a template.
+    Empty {
         /// The field.
         field: String,
     },
@@ -82,12 +82,12 @@ impl TemplateOrigin {
     fn config_map(&self) -> Option<&ObjectKey> {
         match self {
             Self::Key { config_map, .. } | Self::All { config_map, .. } => Some(config_map),
-            Self::Inline { .. } | Self::Nothing { .. } => None,
+            Self::Inline { .. } | Self::Empty { .. } => None,
         }
     }
 }
 
-/// The places that give an agent templates. Of two that give the same file, the first one counts.
+/// The origins of an agent's templates. If two origins have a template for one file, the first origin wins.
 #[must_use]
 pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin> {
     let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
@@ -118,20 +118,20 @@ fn origin(namespace: &str, file: String, field: String, template: &TemplateSourc
         (None, Some(ConfigMapKeyRef { name, key })) => {
             TemplateOrigin::Key { file, field, config_map: ObjectKey::new(namespace, name), key: key.clone() }
         }
-        (None, None) => TemplateOrigin::Nothing { field },
+        (None, None) => TemplateOrigin::Empty { field },
     }
 }
 
-/// The ConfigMaps that these places name, so that a change of one reaches the agent.
+/// The ConfigMaps of these origins. A change of such a ConfigMap triggers a reconcile of the agent.
 #[must_use]
 pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
     origins.iter().filter_map(TemplateOrigin::config_map).cloned().collect()
 }
 
-/// The templates of these places. `contents` has the ConfigMaps of [`config_maps`] that exist.
+/// The templates of these origins. `contents` has the existing ConfigMaps of [`config_maps`].
 ///
 /// # Errors
-/// A ConfigMap or a key does not exist, or a field gives nothing; with what to do.
+/// A ConfigMap or a key does not exist, or a field has no template. The message names the next step.
 pub fn collect(
     origins: &[TemplateOrigin],
     contents: &BTreeMap<ObjectKey, ConfigMapContent>,
@@ -140,11 +140,11 @@ pub fn collect(
     for origin in origins {
         match origin {
             TemplateOrigin::Inline { file, field, text } => {
-                let given = Given::Text { origin: format!("{field}.inline"), source: text.clone() };
+                let given = GivenTemplate::Text { origin: format!("{field}.inline"), source: text.clone() };
                 templates.given.entry(file.clone()).or_insert(given);
             }
             TemplateOrigin::Key { file, field, config_map, key } => {
-                let given = one(content(contents, config_map, field)?, config_map, key, field)?;
+                let given = template_of_key(content(contents, config_map, field)?, config_map, key, field)?;
                 templates.given.entry(file.clone()).or_insert(given);
             }
             TemplateOrigin::All { field, config_map } => {
@@ -154,11 +154,11 @@ pub fn collect(
                 }
                 for file in binary {
                     let error = in_binary_data(config_map, file, field);
-                    templates.given.entry(file.clone()).or_insert(Given::Binary(error));
+                    templates.given.entry(file.clone()).or_insert(GivenTemplate::Binary(error));
                 }
             }
-            TemplateOrigin::Nothing { field } => {
-                let message = format!("{field} gives neither inline nor configMapKeyRef");
+            TemplateOrigin::Empty { field } => {
+                let message = format!("{field} has neither inline nor configMapKeyRef; set one of them");
                 return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
             }
         }
@@ -166,10 +166,15 @@ pub fn collect(
     Ok(templates)
 }
 
-fn one(content: &ConfigMapContent, config_map: &ObjectKey, key: &str, field: &str) -> Result<Given, ReconcileError> {
+fn template_of_key(
+    content: &ConfigMapContent,
+    config_map: &ObjectKey,
+    key: &str,
+    field: &str,
+) -> Result<GivenTemplate, ReconcileError> {
     match content.data.get(key) {
         Some(source) => Ok(text(config_map, key, source)),
-        None if content.binary.contains(key) => Ok(Given::Binary(in_binary_data(config_map, key, field))),
+        None if content.binary.contains(key) => Ok(GivenTemplate::Binary(in_binary_data(config_map, key, field))),
         None => {
             let message =
                 format!("ConfigMap {config_map}, which {field} names, has no key {key:?}; add it or change that field");
@@ -178,8 +183,8 @@ fn one(content: &ConfigMapContent, config_map: &ObjectKey, key: &str, field: &st
     }
 }
 
-fn text(config_map: &ObjectKey, key: &str, source: &str) -> Given {
-    Given::Text { origin: format!("ConfigMap {config_map}, key {key}"), source: source.to_owned() }
+fn text(config_map: &ObjectKey, key: &str, source: &str) -> GivenTemplate {
+    GivenTemplate::Text { origin: format!("ConfigMap {config_map}, key {key}"), source: source.to_owned() }
 }
 
 fn content<'a>(
@@ -196,7 +201,7 @@ fn content<'a>(
 
 fn in_binary_data(config_map: &ObjectKey, key: &str, field: &str) -> ReconcileError {
     let message = format!(
-        "ConfigMap {config_map}, which {field} names, has the key {key:?} in binaryData, and a template has to be text in data; save it as UTF-8 and put it there"
+        "ConfigMap {config_map}, which {field} names, has the key {key:?} in binaryData; save the template as UTF-8 text under data"
     );
     ReconcileError::permanent(Reason::TemplateError, message)
 }
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_own_template_comes_before_that_of_a_config_map() {
+    fn the_agents_own_template_wins_over_a_config_map() {
         let agent = agent(&json!({
             "soulTemplate": { "inline": "own" },
             "files": [{ "name": "USER.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } }],
@@ -242,8 +247,8 @@ mod tests {
         ]);
         let templates = collect(&origins, &contents).unwrap();
         let source = |file: &str| match &templates.given[file] {
-            Given::Text { source, .. } => source.as_str(),
-            Given::Binary(_) => "binary",
+            GivenTemplate::Text { source, .. } => source.as_str(),
+            GivenTemplate::Binary(_) => "binary",
         };
         assert_eq!(["SOUL.md", "USER.md", "X.md"].map(source), ["own", "key", "all"]);
     }
@@ -251,9 +256,9 @@ mod tests {
     #[test]
     fn a_missing_config_map_and_a_missing_key_are_errors_that_name_the_field() {
         let key = json!({ "soulTemplate": { "configMapKeyRef": { "name": "keys", "key": "user" } } });
-        for (present, words) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
+        for (present, text) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
             let error = collect(&origins(&agent(&key), None, None), &contents(present)).unwrap_err();
-            assert!(error.message.contains(words) && error.message.contains("spec.soulTemplate"), "{error}");
+            assert!(error.message.contains(text) && error.message.contains("spec.soulTemplate"), "{error}");
         }
     }
 }

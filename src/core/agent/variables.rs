@@ -8,10 +8,10 @@ use crate::api::agent::{Agent, Role};
 use crate::api::keys;
 use crate::templates::{AgentVariables, Variables};
 
-/// The folder of mounted token Secrets in the gateway's pod, for agents whose files do not contain the token.
+/// The directory in the gateway's pod where the token Secrets of agents with `delivery: SecretOnly` are mounted.
 const TOKEN_FOLDER: &str = "/var/run/secrets/muster";
 
-/// The variables of an agent. Without a token `auth_token` is empty.
+/// The variables of an agent. Without a token, `auth_token` is empty.
 #[must_use]
 pub fn variables(agent: &Agent, references: &References, interval: &str, token: Option<&SecretString>) -> Variables {
     let (gateway, board) = (references.gateway.as_ref(), references.board.as_deref());

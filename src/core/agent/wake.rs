@@ -1,4 +1,4 @@
-//! When an agent is woken.
+//! Decides about the wakes of an agent.
 
 use std::time::Duration;
 
@@ -12,62 +12,64 @@ use crate::api::agent::WakeStatus;
 use crate::backoff::doubled;
 use crate::openclaw::model::ChatMessage;
 
-/// The wait between the end of a wake's deadline and the next wake, doubled with each attempt up to the longest one.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
+/// The shortest time between the deadline of a wake and the next wake. Each attempt doubles the time.
+const MIN_WAKE_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest time between the deadline of a wake and the next wake.
+const MAX_WAKE_BACKOFF: Duration = Duration::from_mins(10);
 
-/// What to do about waking an agent.
+/// The decision about a wake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WakeDecision {
-    /// It has been heard of since, or is not to be woken.
-    Rest,
-    /// It was woken and has until then.
-    Until(Timestamp),
-    /// It did not check in by its deadline, and is woken again then.
-    Again(Timestamp),
-    /// It is woken now.
+    /// No action: the agent called since the last wake, or wakes are off.
+    Nothing,
+    /// The agent was woken and has to check in until this deadline.
+    AwaitCheckIn(Timestamp),
+    /// The agent did not check in by its deadline. The next wake is at this time.
+    RetryAt(Timestamp),
+    /// Wake the agent now.
     Send {
         /// The number of this attempt, from 1.
         attempt: i32,
-        /// The key by which the gateway knows a repeated request.
+        /// The idempotency key of the message.
         key: String,
     },
-    /// It is not woken while a run goes on, until then at the latest.
+    /// A run goes on, so that the agent is not woken. The run counts as over at this time.
     Busy(Timestamp),
-    /// It was woken as often as it may be.
+    /// The agent was woken `max_attempts` times.
     Exhausted,
 }
 
-/// Decides about waking.
+/// Decides about a wake.
 ///
 /// # Guarantees
-/// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times, never before the
-/// deadline of the wake before, and never while it runs: `OpenClaw` puts a message into the run that goes on (queue mode
-/// `steer`, the default), which then skips the tool calls that have not begun. The key depends on what is recorded in the
-/// status alone, so that a wake which was sent and not recorded is sent again under the same key.
+/// One generation of the spec, and one silence, wakes an agent at most `max_attempts` times. A wake never comes before the deadline of
+/// the previous wake, and never during a run: `OpenClaw` puts a message into the run, which then skips the tool calls that have not
+/// begun (`docs/gateway-facts.md#sessions-and-messages`). The key depends only on the status. So a wake that was sent and not recorded
+/// is sent again under the same key.
 #[must_use]
-pub fn waking(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
-    let due = due(desired, record, signs, now);
-    let Some(until) = signs.running_until(now) else { return due };
-    // The run of the last wake may be the one that goes on, and may end with a check-in.
-    let hopes = record.is_some_and(|record| record.answered_at.is_none());
+pub fn decide(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
+    let due = due(desired, record, liveness, now);
+    let Some(until) = liveness.running_until(now) else { return due };
+    // The run that goes on may be the run of the last wake, and may end with a check-in.
+    let is_unanswered = record.is_some_and(|record| record.answered_at.is_none());
     match due {
-        WakeDecision::Send { .. } | WakeDecision::Again(_) => WakeDecision::Busy(until),
-        WakeDecision::Exhausted if hopes => WakeDecision::Busy(until),
-        WakeDecision::Exhausted | WakeDecision::Rest | WakeDecision::Until(_) | WakeDecision::Busy(_) => due,
+        WakeDecision::Send { .. } | WakeDecision::RetryAt(_) => WakeDecision::Busy(until),
+        WakeDecision::Exhausted if is_unanswered => WakeDecision::Busy(until),
+        WakeDecision::Exhausted | WakeDecision::Nothing | WakeDecision::AwaitCheckIn(_) | WakeDecision::Busy(_) => due,
     }
 }
 
-/// What to do about waking an agent that does not run.
-fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Timestamp) -> WakeDecision {
-    let Some(wake) = desired.wake else { return WakeDecision::Rest };
+/// The decision about an agent without a run.
+fn due(desired: &Desired, record: Option<&WakeStatus>, liveness: &Liveness, now: Timestamp) -> WakeDecision {
+    let Some(wake) = desired.wake else { return WakeDecision::Nothing };
     let current = record.filter(|r| r.generation == desired.generation);
     let Some(current) = current else {
         return send(desired, 1, None);
     };
     let sent = current.last_sent_at.as_ref().map(|t| t.0);
-    let answered = signs.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
+    let answered = liveness.last_seen.is_some_and(|seen| sent.is_some_and(|sent| seen >= sent));
     if answered {
-        return if signs.fresh(desired, now) { WakeDecision::Rest } else { send(desired, 1, sent) };
+        return if liveness.is_fresh(desired, now) { WakeDecision::Nothing } else { send(desired, 1, sent) };
     }
     unanswered(desired, wake, current, now)
 }
@@ -75,34 +77,34 @@ fn due(desired: &Desired, record: Option<&WakeStatus>, signs: &Liveness, now: Ti
 fn unanswered(desired: &Desired, wake: Wake, current: &WakeStatus, now: Timestamp) -> WakeDecision {
     let deadline = current.deadline.as_ref().map_or(now, |t| t.0);
     if now < deadline {
-        return WakeDecision::Until(deadline);
+        return WakeDecision::AwaitCheckIn(deadline);
     }
     if current.attempts >= wake.max_attempts {
         return WakeDecision::Exhausted;
     }
-    let again = deadline.saturating_add(pause(current.attempts)).unwrap_or(Timestamp::MAX);
+    let again = deadline.saturating_add(backoff(current.attempts)).unwrap_or(Timestamp::MAX);
     if now < again {
-        return WakeDecision::Again(again);
+        return WakeDecision::RetryAt(again);
     }
     send(desired, current.attempts + 1, current.last_sent_at.as_ref().map(|t| t.0))
 }
 
-/// The wait after the deadline of the `attempt`-th wake.
-fn pause(attempt: i32) -> Duration {
-    doubled(PAUSE.0, PAUSE.1, u32::try_from(attempt).unwrap_or(0))
+/// The time between the deadline of this attempt and the next wake.
+fn backoff(attempt: i32) -> Duration {
+    doubled(MIN_WAKE_BACKOFF, MAX_WAKE_BACKOFF, u32::try_from(attempt).unwrap_or(0))
 }
 
-/// A wake after the one that was sent at `before`, as the status records it.
+/// A wake. `before` is the time of the previous wake in the status.
 fn send(desired: &Desired, attempt: i32, before: Option<Timestamp>) -> WakeDecision {
     let before = before.map_or(0, Timestamp::as_second);
     let key = format!("muster-{}-{}-{before}-{attempt}", desired.uid, desired.generation);
     WakeDecision::Send { attempt, key }
 }
 
-/// A wake that was sent before the gateway's connection was made, and whose run was not seen to end: the gateway may
-/// have lost it when it stopped (GATEWAY section 3). Its attempt and its key.
+/// The attempt and the key of a wake that the gateway may have lost: the wake was sent before the present connection, and no end of its
+/// run was observed. A gateway that stops may lose a message (`docs/gateway-facts.md#idempotency-of-messages`).
 #[must_use]
-pub fn perhaps_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
+pub fn possibly_lost(record: Option<&WakeStatus>, observed: &Observed) -> Option<(i32, String)> {
     let record = record.filter(|r| r.answered_at.is_none())?;
     let key = record.key.clone().filter(|key| !observed.activity.ended.contains(key))?;
     let before = record.last_sent_at.as_ref()?.0 < observed.connected_at?;
@@ -116,13 +118,13 @@ pub struct WakeMessage {
     pub attempt: i32,
     /// The number of attempts that the spec allows.
     pub max_attempts: i32,
-    /// The key by which the gateway knows a repeated request.
+    /// The idempotency key of the message.
     pub key: String,
     /// The text.
     pub text: String,
     /// Whether the agent's answer is delivered to its channel.
     pub deliver: bool,
-    /// Whether it was sent before, and the gateway may have lost it.
+    /// Whether the message was sent before and may be lost.
     pub repeated: bool,
 }
 
@@ -137,14 +139,14 @@ impl WakeMessage {
     }
 }
 
-/// What the history of a session shows of a wake message.
+/// The state of a wake message in the history of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeInHistory {
-    /// The message is not there.
+    /// The history does not have the message.
     Absent,
-    /// The message is there, and nothing came after it.
+    /// The history has the message and no answer.
     Unanswered,
-    /// The agent answered.
+    /// The history has the message and an answer of the agent.
     Answered,
 }
 
@@ -155,7 +157,7 @@ fn text(name: &str, attempt: i32, key: &str) -> String {
     )
 }
 
-/// What the history of a session shows of the wake message with this key.
+/// The state of the wake message with this key in the history of a session.
 #[must_use]
 pub fn in_history(history: &[ChatMessage], key: &str) -> WakeInHistory {
     let reference = format!("(Reference: {key})");
@@ -170,20 +172,20 @@ pub fn in_history(history: &[ChatMessage], key: &str) -> WakeInHistory {
     }
 }
 
-/// What became of a wake in one reconcile.
+/// The result of a wake in one reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WakeResult {
     /// The number of the attempt.
     pub attempt: i32,
     /// The key of its message.
     pub key: String,
-    /// When it was sent, or found to have been sent.
+    /// The time when it was sent, or was found in the history.
     pub at: Timestamp,
     /// Whether the session has the agent's answer.
     pub answered: bool,
 }
 
-/// What the status is to say of wakes. The deadline counts from the end of the wake's own run, once that was seen.
+/// The status of wakes. Once the end of the wake's own run was observed, the deadline counts from that end.
 #[must_use]
 pub fn status(
     desired: &Desired,
@@ -206,7 +208,7 @@ pub fn status(
     let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
     if wake.answered_at.is_none() && observed.is_some_and(ended) {
         wake.answered_at = Some(Time(now));
-        // A run that took longer than the deadline has as long again from its end; the next runs give no more.
+        // The deadline starts again at the end of the wake's own run. Later runs do not extend it.
         let from_here = desired.wake.and_then(|how| now.saturating_add(how.deadline).ok()).map(Time);
         wake.deadline = wake.deadline.max(from_here);
     }

@@ -1,231 +1,231 @@
 use super::*;
-use crate::core::agent::fixtures::{Situation, applied, at};
-use crate::core::agent::plan::Step;
+use crate::core::agent::fixtures::{AgentFixture, applied, at};
+use crate::core::agent::step::Step;
 
-fn next(situation: &Situation) -> WakeDecision {
-    let signs = Liveness::of(situation.seen.map(at), &situation.status, Some(&situation.observed));
-    waking(&situation.desired, situation.status.wake.as_ref(), &signs, at(situation.now))
+fn next(fixture: &AgentFixture) -> WakeDecision {
+    let liveness = Liveness::of(fixture.seen.map(at), &fixture.status, Some(&fixture.observed));
+    decide(&fixture.desired, fixture.status.wake.as_ref(), &liveness, at(fixture.now))
 }
 
-/// An agent that was woken so often and never answered.
-fn woken(times: i32) -> Situation {
-    let mut situation = applied().provisioned();
+/// An agent that was woken this many times and never answered.
+fn woken(times: i32) -> AgentFixture {
+    let mut fixture = applied().provisioned();
     for attempt in 1..=times {
-        situation.record(&crate::core::agent::plan::Plan::default(), Some(attempt));
-        situation.now += 300 + i64::try_from(pause(attempt).as_secs()).unwrap();
+        fixture.record(&crate::core::agent::plan::Plan::default(), Some(attempt));
+        fixture.now += 300 + i64::try_from(backoff(attempt).as_secs()).unwrap();
     }
-    situation
+    fixture
 }
 
-fn attempt(waking: &WakeDecision) -> Option<i32> {
-    match waking {
+fn attempt(decision: &WakeDecision) -> Option<i32> {
+    match decision {
         WakeDecision::Send { attempt, .. } => Some(*attempt),
-        WakeDecision::Rest
-        | WakeDecision::Until(_)
-        | WakeDecision::Again(_)
+        WakeDecision::Nothing
+        | WakeDecision::AwaitCheckIn(_)
+        | WakeDecision::RetryAt(_)
         | WakeDecision::Busy(_)
         | WakeDecision::Exhausted => None,
     }
 }
 
 #[test]
-fn a_wake_has_until_its_deadline_and_is_followed_by_another_after_a_pause() {
-    let mut situation = woken(1);
-    situation.now = 1299;
-    assert_eq!(next(&situation), WakeDecision::Until(at(1300)));
-    situation.now = 1300;
-    assert_eq!(next(&situation), WakeDecision::Again(at(1330)));
-    situation.now = 1330;
-    assert_eq!(attempt(&next(&situation)), Some(2));
+fn a_missed_deadline_is_followed_by_another_wake_after_the_backoff() {
+    let mut fixture = woken(1);
+    fixture.now = 1299;
+    assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(1300)));
+    fixture.now = 1300;
+    assert_eq!(next(&fixture), WakeDecision::RetryAt(at(1330)));
+    fixture.now = 1330;
+    assert_eq!(attempt(&next(&fixture)), Some(2));
 }
 
 #[test]
-fn the_pause_doubles_up_to_ten_minutes() {
-    let pauses = [1, 2, 3, 9].map(|attempt| pause(attempt).as_secs());
-    assert_eq!(pauses, [30, 60, 120, 600]);
+fn the_backoff_doubles_up_to_ten_minutes() {
+    let backoffs = [1, 2, 3, 9].map(|attempt| backoff(attempt).as_secs());
+    assert_eq!(backoffs, [30, 60, 120, 600]);
 }
 
 #[test]
-fn who_never_answers_is_left_alone_after_the_last_attempt() {
+fn a_silent_agent_is_not_woken_after_the_last_attempt() {
     assert_eq!(attempt(&next(&woken(2))), Some(3));
     assert_eq!(next(&woken(3)), WakeDecision::Exhausted);
 }
 
 #[test]
 fn a_new_generation_starts_over() {
-    let mut situation = woken(3);
-    situation.desired.generation = 2;
-    assert_eq!(attempt(&next(&situation)), Some(1));
+    let mut fixture = woken(3);
+    fixture.desired.generation = 2;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
-fn a_wake_that_was_sent_and_not_recorded_has_the_same_key_again() {
-    let situation = woken(1);
-    assert_eq!(next(&situation), next(&situation.clone()));
-    let WakeDecision::Send { key, .. } = next(&situation) else { panic!() };
+fn an_unrecorded_wake_keeps_its_key() {
+    let fixture = woken(1);
+    assert_eq!(next(&fixture), next(&fixture.clone()));
+    let WakeDecision::Send { key, .. } = next(&fixture) else { panic!() };
     assert_eq!(key, "muster-u1-1-1000-2");
 }
 
 #[test]
-fn who_answers_rests_and_is_woken_again_only_after_two_silent_intervals() {
-    let mut situation = applied().working();
-    assert_eq!(next(&situation), WakeDecision::Rest);
-    situation.now += 597;
-    assert_eq!(next(&situation), WakeDecision::Rest);
-    situation.now += 10;
-    assert_eq!(attempt(&next(&situation)), Some(1));
+fn an_agent_that_answered_is_woken_only_after_two_silent_intervals() {
+    let mut fixture = applied().working();
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
+    fixture.now += 597;
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
+    fixture.now += 10;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
-fn who_is_not_to_be_woken_never_is() {
-    let mut situation = applied().provisioned();
-    situation.desired.wake = None;
-    assert_eq!(next(&situation), WakeDecision::Rest);
+fn an_agent_without_wakes_is_never_woken() {
+    let mut fixture = applied().provisioned();
+    fixture.desired.wake = None;
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
 }
 
 #[test]
-fn without_a_heartbeat_nobody_goes_stale() {
-    let mut situation = applied().working();
-    situation.desired.heartbeat_interval = std::time::Duration::ZERO;
-    situation.now += 1_000_000;
-    assert_eq!(next(&situation), WakeDecision::Rest);
+fn without_a_heartbeat_no_agent_goes_stale() {
+    let mut fixture = applied().working();
+    fixture.desired.heartbeat_interval = std::time::Duration::ZERO;
+    fixture.now += 1_000_000;
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
 }
 
 #[test]
-fn an_answer_to_a_wake_that_was_not_recorded_does_not_change_its_key() {
-    let mut situation = applied().provisioned();
-    let before = next(&situation);
-    situation.seen = Some(situation.now + 1);
-    situation.now += 2;
-    assert_eq!(next(&situation), before);
+fn an_answer_to_an_unrecorded_wake_does_not_change_its_key() {
+    let mut fixture = applied().provisioned();
+    let before = next(&fixture);
+    fixture.seen = Some(fixture.now + 1);
+    fixture.now += 2;
+    assert_eq!(next(&fixture), before);
 }
 
-/// A run goes on since then, or went on from then to then.
-fn ran(situation: &mut Situation, started: i64, ended: Option<i64>) {
-    situation.observed.activity.running = ended.is_none().then(|| (at(started), at(started)));
-    situation.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
+/// Sets a run that goes on since `started`, or a run from `started` to `ended`.
+fn ran(fixture: &mut AgentFixture, started: i64, ended: Option<i64>) {
+    fixture.observed.activity.running = ended.is_none().then(|| (at(started), at(started)));
+    fixture.observed.activity.rested = ended.map(|ended| (at(started), at(ended)));
 }
 
-/// Six hours after a run began.
-fn given_up(started: i64) -> WakeDecision {
+/// Busy until six hours after the start of a run.
+fn busy_since(started: i64) -> WakeDecision {
     WakeDecision::Busy(at(started + 6 * 3600))
 }
 
 #[test]
 fn a_running_agent_is_not_woken_a_first_time() {
-    let mut situation = applied().provisioned();
-    ran(&mut situation, 900, None);
-    assert_eq!((next(&situation), situation.plan().steps), (given_up(900), Vec::new()));
-    ran(&mut situation, 900, Some(1000));
-    assert_eq!(attempt(&next(&situation)), Some(1));
+    let mut fixture = applied().provisioned();
+    ran(&mut fixture, 900, None);
+    assert_eq!((next(&fixture), fixture.plan().steps), (busy_since(900), Vec::new()));
+    ran(&mut fixture, 900, Some(1000));
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
-fn a_running_agent_is_not_woken_again_and_not_given_up() {
+fn a_running_agent_is_not_woken_again_and_not_exhausted() {
     for times in 1..=3 {
-        let mut situation = woken(times);
-        let began = situation.now - 10;
-        ran(&mut situation, began, None);
-        assert_eq!(next(&situation), given_up(began), "{times}");
+        let mut fixture = woken(times);
+        let began = fixture.now - 10;
+        ran(&mut fixture, began, None);
+        assert_eq!(next(&fixture), busy_since(began), "{times}");
     }
-    let mut situation = woken(3);
-    situation.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
-    let began = situation.now - 10;
-    ran(&mut situation, began, None);
-    assert_eq!(next(&situation), WakeDecision::Exhausted, "its own run is over: this is another");
+    let mut fixture = woken(3);
+    fixture.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
+    let began = fixture.now - 10;
+    ran(&mut fixture, began, None);
+    assert_eq!(next(&fixture), WakeDecision::Exhausted, "the run of the wake is over, and another run goes on");
 }
 
 #[test]
-fn an_agent_that_runs_while_it_is_silent_is_woken_two_intervals_after_the_run() {
-    let mut situation = applied().working();
-    ran(&mut situation, 1500, None);
-    situation.now = 5000;
-    assert_eq!(next(&situation), WakeDecision::Rest);
-    ran(&mut situation, 1500, Some(5000));
-    assert_eq!(next(&situation), WakeDecision::Rest);
-    situation.now = 5600;
-    assert_eq!(attempt(&next(&situation)), Some(1));
+fn a_silent_agent_is_woken_two_intervals_after_its_run() {
+    let mut fixture = applied().working();
+    ran(&mut fixture, 1500, None);
+    fixture.now = 5000;
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
+    ran(&mut fixture, 1500, Some(5000));
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
+    fixture.now = 5600;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
 fn a_run_that_never_ends_counts_as_over_after_six_hours() {
-    let mut situation = applied().provisioned();
-    ran(&mut situation, 900, None);
-    situation.now = 900 + 6 * 3600;
-    assert_eq!(attempt(&next(&situation)), Some(1));
+    let mut fixture = applied().provisioned();
+    ran(&mut fixture, 900, None);
+    fixture.now = 900 + 6 * 3600;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
-fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run_and_of_no_other() {
-    let mut situation = woken(1);
-    ran(&mut situation, 1001, None);
-    situation.now = 3000;
-    assert_eq!(next(&situation), given_up(1001));
-    ran(&mut situation, 1001, Some(3000));
-    situation.observed.activity.ended.insert("k1".into());
-    assert_eq!(situation.plan().steps, [], "in the moment in which the run ends, too");
-    situation.record(&crate::core::agent::plan::Plan::default(), None);
-    assert_eq!(next(&situation), WakeDecision::Until(at(3300)));
-    ran(&mut situation, 3200, Some(3400));
-    situation.observed.activity.ended.insert("other".into());
-    situation.now = 3400;
-    situation.record(&crate::core::agent::plan::Plan::default(), None);
-    assert_eq!(attempt(&next(&situation)), Some(2));
+fn the_deadline_of_a_wake_counts_from_the_end_of_its_own_run() {
+    let mut fixture = woken(1);
+    ran(&mut fixture, 1001, None);
+    fixture.now = 3000;
+    assert_eq!(next(&fixture), busy_since(1001));
+    ran(&mut fixture, 1001, Some(3000));
+    fixture.observed.activity.ended.insert("k1".into());
+    assert_eq!(fixture.plan().steps, [], "no Step at the end of the run");
+    fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(3300)));
+    ran(&mut fixture, 3200, Some(3400));
+    fixture.observed.activity.ended.insert("other".into());
+    fixture.now = 3400;
+    fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    assert_eq!(attempt(&next(&fixture)), Some(2));
 }
 
 #[test]
-fn a_wake_that_may_be_lost_is_not_sent_into_a_run() {
-    let mut situation = woken(1);
-    situation.now = 1010;
-    situation.observed.connected_at = Some(at(1005));
-    ran(&mut situation, 1006, None);
-    assert_eq!(situation.plan().steps, []);
+fn a_possibly_lost_wake_is_not_sent_into_a_run() {
+    let mut fixture = woken(1);
+    fixture.now = 1010;
+    fixture.observed.connected_at = Some(at(1005));
+    ran(&mut fixture, 1006, None);
+    assert_eq!(fixture.plan().steps, []);
 }
 
 #[test]
 fn a_changed_spec_resets_the_session_after_the_run_and_a_request_resets_it_at_once() {
-    let mut situation = applied().working();
-    situation.desired.reset_on_update = true;
-    situation.record(&crate::core::agent::plan::Plan::default(), None);
-    situation.desired.generation = 2;
-    situation.record(&crate::core::agent::plan::Plan::default(), None);
-    let now = situation.now;
-    ran(&mut situation, now, None);
-    assert!(!situation.plan().begins_reset);
-    let mut asked = situation.clone();
+    let mut fixture = applied().working();
+    fixture.desired.reset_on_update = true;
+    fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    fixture.desired.generation = 2;
+    fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    let now = fixture.now;
+    ran(&mut fixture, now, None);
+    assert!(!fixture.plan().begins_reset);
+    let mut asked = fixture.clone();
     asked.own.insert(crate::api::requests::RequestKind::ResetSession, asked.now);
     assert!(asked.plan().begins_reset);
-    ran(&mut situation, now, Some(now));
-    assert!(situation.plan().begins_reset);
+    ran(&mut fixture, now, Some(now));
+    assert!(fixture.plan().begins_reset);
 }
 
-fn lost(situation: &Situation) -> Option<i32> {
-    perhaps_lost(situation.status.wake.as_ref(), &situation.observed).map(|(attempt, _)| attempt)
-}
-
-#[test]
-fn a_wake_may_be_lost_when_the_connection_is_younger_and_its_run_was_not_seen_to_end() {
-    let mut situation = woken(1);
-    situation.observed.connected_at = Some(at(999));
-    assert_eq!(lost(&situation), None, "the connection is older");
-    situation.observed.connected_at = Some(at(1005));
-    assert_eq!(lost(&situation), Some(1));
-    situation.observed.activity.ended.insert("k1".into());
-    assert_eq!(lost(&situation), None, "its run ended");
-    situation.record(&crate::core::agent::plan::Plan::default(), None);
-    situation.observed.activity.ended.clear();
-    assert_eq!(lost(&situation), None, "and that is recorded");
+fn lost(fixture: &AgentFixture) -> Option<i32> {
+    possibly_lost(fixture.status.wake.as_ref(), &fixture.observed).map(|(attempt, _)| attempt)
 }
 
 #[test]
-fn a_wake_that_may_be_lost_is_sent_again_under_its_own_key_and_counts_as_the_same_attempt() {
-    let mut situation = woken(1);
-    situation.now = 1010;
-    situation.observed.connected_at = Some(at(1005));
-    let plan = situation.plan();
-    assert_eq!(plan.steps, [Step::Wake(WakeMessage::new(&situation.desired, 1, "k1".into(), true))]);
-    situation.apply(&plan.steps[0]);
-    assert_eq!((lost(&situation), situation.plan().steps.len()), (None, 0), "once for a connection");
+fn a_wake_may_be_lost_before_a_newer_connection_without_an_end_of_its_run() {
+    let mut fixture = woken(1);
+    fixture.observed.connected_at = Some(at(999));
+    assert_eq!(lost(&fixture), None, "the connection is older");
+    fixture.observed.connected_at = Some(at(1005));
+    assert_eq!(lost(&fixture), Some(1));
+    fixture.observed.activity.ended.insert("k1".into());
+    assert_eq!(lost(&fixture), None, "its run ended");
+    fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    fixture.observed.activity.ended.clear();
+    assert_eq!(lost(&fixture), None, "the end of its run is recorded");
+}
+
+#[test]
+fn a_possibly_lost_wake_is_sent_again_with_its_key_as_the_same_attempt() {
+    let mut fixture = woken(1);
+    fixture.now = 1010;
+    fixture.observed.connected_at = Some(at(1005));
+    let plan = fixture.plan();
+    assert_eq!(plan.steps, [Step::Wake(WakeMessage::new(&fixture.desired, 1, "k1".into(), true))]);
+    fixture.apply(&plan.steps[0]);
+    assert_eq!((lost(&fixture), fixture.plan().steps.len()), (None, 0), "once for a connection");
 }
 
 fn said(role: &str, text: &str) -> ChatMessage {
@@ -233,7 +233,7 @@ fn said(role: &str, text: &str) -> ChatMessage {
 }
 
 #[test]
-fn the_history_tells_whether_a_wake_arrived_and_was_answered() {
+fn the_history_shows_whether_a_wake_arrived_and_was_answered() {
     let ours = said("user", &text("One", 1, "k-1"));
     assert_eq!(in_history(&[], "k-1"), WakeInHistory::Absent);
     assert_eq!(in_history(&[said("user", "hi"), said("assistant", "ho")], "k-1"), WakeInHistory::Absent);
@@ -242,7 +242,7 @@ fn the_history_tells_whether_a_wake_arrived_and_was_answered() {
 }
 
 #[test]
-fn the_key_of_a_tenth_attempt_is_not_taken_for_that_of_the_first() {
+fn the_key_of_a_tenth_attempt_does_not_match_the_first_attempt() {
     let tenth = said("user", &text("One", 10, "k-10"));
     assert_eq!(in_history(&[tenth], "k-1"), WakeInHistory::Absent);
     let keyed = ChatMessage { idempotency_key: Some("k-1:user".into()), ..said("user", "x") };

@@ -1,4 +1,4 @@
-//! What the conditions of a Board say.
+//! The conditions of a Board.
 
 use crate::api::agent::Agent;
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
@@ -25,7 +25,7 @@ pub(crate) fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &Recon
                     ConditionUpdate::new(ConditionType::GatewayReady, false, Reason::GatewayNotReady, message)
                 }
                 None => {
-                    let message = format!("AgentGateway {key} has not been looked at yet");
+                    let message = format!("AgentGateway {key} has no condition Ready yet");
                     ConditionUpdate::new(
                         ConditionType::GatewayReady,
                         ConditionStatus::Unknown,
@@ -69,9 +69,12 @@ pub(crate) fn within_quota(agents: usize, limit: usize, over: &[String]) -> Cond
             ConditionType::WithinQuota,
             true,
             Reason::Reconciled,
-            "the board has no more agents than it may have",
+            "the number of agents is within spec.maxAgents",
         );
     }
-    let message = format!("the board may have {limit} agents and has {agents}; not provisioned: {}", over.join(", "));
+    let message = format!(
+        "the board has {agents} agents, and spec.maxAgents allows {limit}; not provisioned: {}",
+        over.join(", ")
+    );
     ConditionUpdate::new(ConditionType::WithinQuota, false, Reason::OverLimit, message)
 }

@@ -6,16 +6,16 @@ use super::conditions::{gateway_ready, lead_ready, within_quota};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
-use crate::core::agent::status::{inherited_id, is_ready};
+use crate::core::agent::status::{is_ready, parent_derived_id};
 use crate::core::error::ReconcileError;
 use crate::core::kstatus::set_progress;
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
 
-/// The number of names that a status lists at most.
+/// The largest number of names that a status lists.
 const MAX_NAMES: usize = 50;
 
-/// The status of a Board, from its Agents, the oldest first, and its AgentGateway.
+/// The status of a Board. `agents` are its Agents, the oldest first.
 #[must_use]
 pub fn status(
     board: &Board,
@@ -29,23 +29,23 @@ pub fn status(
     let name = |a: &Arc<Agent>| a.metadata.name.clone().unwrap_or_default();
     let lead = agents.iter().find(|a| a.spec.role == Role::Lead);
     let ready = agents.iter().filter(|a| is_ready(a)).count();
-    let asked = RequestTimes::read(board.metadata.annotations.as_ref(), now);
+    let requests = RequestTimes::read(board.metadata.annotations.as_ref(), now);
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
-        lead_agent_id: lead.and_then(|lead| inherited_id(lead)).or_else(|| old.lead_agent_id.clone()),
+        lead_agent_id: lead.and_then(|lead| parent_derived_id(lead)).or_else(|| old.lead_agent_id.clone()),
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MAX_NAMES).map(name).collect(),
-        last_sync: progress(&asked, agents).or_else(|| old.last_sync.clone()),
-        invalid_requests: asked.invalid,
+        last_sync: progress(&requests, agents).or_else(|| old.last_sync.clone()),
+        invalid_requests: requests.invalid,
         conditions: old.conditions.clone(),
     };
     let gateway_ready = gateway_ready(board, gateway);
     let lead_ready = lead_ready(lead.map(AsRef::as_ref));
     let quota = within_quota(agents.len(), limit, &new.over_limit);
     let first_flaw = [&gateway_ready, &quota].into_iter().find(|v| v.status != ConditionStatus::True);
-    let verdict = match first_flaw {
+    let ready_condition = match first_flaw {
         Some(flaw) => ConditionUpdate::new(ConditionType::Ready, flaw.status, flaw.reason, flaw.message.clone()),
         None => ConditionUpdate::new(
             ConditionType::Ready,
@@ -54,9 +54,9 @@ pub fn status(
             format!("{ready} of {} agents are ready", agents.len()),
         ),
     };
-    set_progress(&mut new.conditions, &verdict, None, None, generation, now);
-    for verdict in [gateway_ready, lead_ready, quota, verdict] {
-        set(&mut new.conditions, &verdict, generation, now);
+    set_progress(&mut new.conditions, &ready_condition, None, None, generation, now);
+    for condition in [gateway_ready, lead_ready, quota, ready_condition] {
+        set(&mut new.conditions, &condition, generation, now);
     }
     new
 }

@@ -1,4 +1,4 @@
-//! The agents of a gateway: those that Agents declare, and those that none declares.
+//! The agents of a gateway: the agents that Agent resources declare, and the unmanaged agents.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use crate::core::gateway_ref::is_same_gateway;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{AgentRow, Inventory, clean, literal};
 
-/// The number of undeclared agents that a status lists at most: anybody may make agents on a gateway, and a status has a size.
+/// The largest number of unmanaged agents that a status lists. Any client may create agents on a gateway, and the size of a status is
+/// limited.
 const MAX_LISTED: usize = 100;
-/// The number of characters of their names that a status shows at most.
+/// The largest number of characters of a name that a status shows.
 const MAX_NAME_CHARS: usize = 128;
 
-/// An agent that a gateway has and no Agent resource declares.
+/// An unmanaged agent: the gateway has the agent, and no Agent resource declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmanaged {
     /// The AgentGateway.
@@ -37,17 +38,17 @@ pub fn bound<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
     agents
 }
 
-/// The numbers of agents, and the list of undeclared agents, as a status shows them.
+/// The numbers of agents and the list of unmanaged agents for the status.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Census {
     /// The numbers.
     pub counts: AgentCounts,
-    /// The undeclared agents.
+    /// The unmanaged agents.
     pub unmanaged: Vec<UnmanagedAgent>,
 }
 
 impl Census {
-    /// The census of these bound Agents. Without `found`, while the gateway cannot be asked, the undeclared agents are those of the
+    /// The census of these bound Agents. While the gateway is unreachable, `found` is `None`, and the unmanaged agents come from the
     /// last census.
     #[must_use]
     pub fn of(bound: &[Arc<Agent>], found: Option<Vec<Unmanaged>>, last: &Self) -> Self {
@@ -69,8 +70,8 @@ fn listed(agent: Unmanaged) -> UnmanagedAgent {
     UnmanagedAgent { id: agent.id, name }
 }
 
-/// The agents that a gateway has and no Agent resource declares, by id.
-pub fn undeclared<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
+/// The unmanaged agents of a gateway, by id.
+pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
     let agents = objects.agents();
     let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
     let here = bindings.filter(|binding| is_same_gateway(objects, &binding.gateway, gateway));
@@ -81,6 +82,6 @@ pub fn undeclared<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inve
 
 fn name(row: &AgentRow) -> Option<String> {
     let name = row.entry.as_ref().and_then(|entry| entry.get("name")).and_then(Value::as_str)?;
-    // A name that is taken from the gateway's environment is shown as it stands in the config, and not as what it became.
+    // A name that refers to the gateway's environment is shown as the config holds it, without the value of the variable.
     Some(clean(&literal(name).unwrap_or_else(|| name.to_owned())))
 }

@@ -1,4 +1,4 @@
-//! Deleted AgentGateways whose device Secrets remain.
+//! The leftovers of a deleted AgentGateway.
 
 use std::collections::BTreeSet;
 
@@ -10,45 +10,45 @@ use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::core::objects::Objects;
 
-/// An AgentGateway that does not exist any more, as far as it is known.
+/// An AgentGateway that no longer exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedGateway {
     /// Its key.
     pub key: ObjectKey,
-    /// Its uid; `None` if it was deleted while no operator ran.
+    /// Its uid, if known.
     pub uid: Option<String>,
     /// The names of its device Secrets.
     pub secrets: BTreeSet<String>,
 }
 
 impl DeletedGateway {
-    /// An AgentGateway with this last state.
+    /// A deleted AgentGateway, from its last cached state.
     #[must_use]
-    pub fn last_seen(gateway: &AgentGateway) -> Self {
+    pub fn from_resource(gateway: &AgentGateway) -> Self {
         let secrets = gateway.device_secrets();
-        Self { secrets, ..Self::known(&gateway.metadata) }
+        Self { secrets, ..Self::from_metadata(&gateway.metadata) }
     }
 
-    /// An AgentGateway of which only the metadata could be read.
+    /// A deleted AgentGateway whose spec this version cannot decode.
     #[must_use]
-    pub fn known(meta: &ObjectMeta) -> Self {
-        Self { uid: meta.uid.clone(), ..Self::named(ObjectKey::of(meta)) }
+    pub fn from_metadata(meta: &ObjectMeta) -> Self {
+        Self { uid: meta.uid.clone(), ..Self::from_key(ObjectKey::of(meta)) }
     }
 
-    /// Whether both are the same object, with the same key and uid.
+    /// Whether both have the same key and the same uid.
     #[must_use]
     pub fn is_same_object(&self, other: &Self) -> bool {
         (&self.key, &self.uid) == (&other.key, &other.uid)
     }
 
-    /// An AgentGateway of which only the name is known. Its device Secret has the default name.
-    fn named(key: ObjectKey) -> Self {
+    /// A deleted AgentGateway of which only the key is known. Its device Secret has the default name.
+    fn from_key(key: ObjectKey) -> Self {
         let secrets = [AgentGateway::default_device_secret(&key.name)].into();
         Self { key, uid: None, secrets }
     }
 }
 
-/// The AgentGateways that do not exist although Agents or Boards refer to them.
+/// The missing AgentGateways that Agents or Boards refer to.
 pub fn missing<O: Objects>(objects: &O) -> Vec<DeletedGateway> {
     let mut keys = BTreeSet::new();
     for agent in objects.agents() {
@@ -59,5 +59,5 @@ pub fn missing<O: Objects>(objects: &O) -> Vec<DeletedGateway> {
     keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
     let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
     keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
-    keys.into_iter().map(DeletedGateway::named).collect()
+    keys.into_iter().map(DeletedGateway::from_key).collect()
 }

@@ -1,4 +1,4 @@
-//! What the conditions of an AgentGateway say.
+//! The conditions of an AgentGateway.
 
 use std::sync::Arc;
 
@@ -14,50 +14,51 @@ use crate::openclaw::model::{
     ConfigWrites, ConnectionState, Credential, Hello, Inventory, ReadFailure, Refusal, RefusalKind,
 };
 
-/// The conditions that Ready is made of, in the order in which a flaw is told.
-const PARTS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
+/// The conditions that Ready depends on. Ready shows the first one that is not true, in this order.
+const READY_CONDITIONS: [C; 5] = [C::Reachable, C::Paired, C::Authenticated, C::Compatible, C::Settled];
 
-/// Those of a gateway of which a reference or a field does not hold.
-pub(crate) fn troubled(trouble: &ReconcileError) -> Vec<ConditionUpdate> {
-    let ready = ConditionUpdate::new(C::Ready, false, trouble.reason, trouble.message.clone());
-    match trouble.reason {
+/// The conditions of a gateway with an invalid reference or field.
+pub(crate) fn from_error(error: &ReconcileError) -> Vec<ConditionUpdate> {
+    let ready = ConditionUpdate::new(C::Ready, false, error.reason, error.message.clone());
+    match error.reason {
         Reason::SecretNotFound | Reason::SecretInvalid => {
-            vec![ConditionUpdate::new(C::Authenticated, false, trouble.reason, trouble.message.clone()), ready]
+            vec![ConditionUpdate::new(C::Authenticated, false, error.reason, error.message.clone()), ready]
         }
         _ => vec![ready],
     }
 }
 
-/// Those of a gateway that is suspended.
+/// The conditions of a suspended gateway.
 pub(crate) fn suspended() -> Vec<ConditionUpdate> {
     let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
     let unknown = |kind| ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::Suspended, message);
-    let mut verdicts: Vec<_> = PARTS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
-    verdicts.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
-    verdicts.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
-    verdicts
+    let mut conditions: Vec<_> =
+        READY_CONDITIONS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
+    conditions.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
+    conditions.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
+    conditions
 }
 
-/// What was seen of a gateway by its connection.
+/// The observed state of a gateway's connection.
 #[derive(Debug)]
 pub struct ObservedConnection {
     /// The connection's state.
-    pub link: ConnectionState,
-    /// What the gateway has, when that was read.
+    pub state: ConnectionState,
+    /// The inventory of the gateway, if it was read.
     pub inventory: Option<Arc<Inventory>>,
-    /// Why that cannot be read, while it fails time and again.
-    pub unread: Option<Arc<ReadFailure>>,
+    /// The failure to read the inventory, while reads fail repeatedly.
+    pub read_failure: Option<Arc<ReadFailure>>,
     /// The config writes.
     pub writes: Arc<ConfigWrites>,
-    /// Muster's device id, when that was read.
+    /// Muster's device id, if it was read.
     pub device_id: Option<String>,
-    /// Agents in the middle of whose removal it may have been killed.
-    pub cut_off: Vec<String>,
-    /// What it means for the heartbeats of agents that Muster did not make, when the config was read.
-    pub shared: Option<SharedHeartbeatPlan>,
+    /// The ids of agents whose removal may have been interrupted by a kill of the gateway.
+    pub interrupted_removals: Vec<String>,
+    /// The heartbeats of agents that Muster did not create, if the config was read.
+    pub shared_heartbeats: Option<SharedHeartbeatPlan>,
 }
 
-/// Where a gateway is, and whether its certificate is taken as it is.
+/// The URL of a gateway, and whether its certificate is accepted without a check.
 #[derive(Clone, Copy)]
 struct Address<'a> {
     url: &'a str,
@@ -84,116 +85,118 @@ impl Address<'_> {
     }
 }
 
-/// How far roster and config are read.
+/// The progress of the read of roster and config.
 #[derive(Clone, Copy)]
-enum Read<'a> {
+enum InventoryRead<'a> {
     UnderWay,
     Failed(&'a ReadFailure),
     Done(&'a Inventory),
 }
 
 impl ObservedConnection {
-    fn read(&self) -> Read<'_> {
-        match (&self.unread, &self.inventory) {
-            (Some(unread), _) => Read::Failed(unread),
-            (None, Some(inventory)) => Read::Done(inventory),
-            (None, None) => Read::UnderWay,
+    fn read(&self) -> InventoryRead<'_> {
+        match (&self.read_failure, &self.inventory) {
+            (Some(failure), _) => InventoryRead::Failed(failure),
+            (None, Some(inventory)) => InventoryRead::Done(inventory),
+            (None, None) => InventoryRead::UnderWay,
         }
     }
 }
 
-/// Those that follow from a gateway's connection.
-pub(crate) fn verdicts(
+/// The conditions from the state of a gateway's connection.
+pub(crate) fn from_connection(
     gateway: &AgentGateway,
     pairing: Option<&Pairing>,
     seen: &ObservedConnection,
 ) -> Vec<ConditionUpdate> {
     let address = Address { url: &gateway.spec.url, unchecked: is_unchecked(gateway) };
     let url = address.url;
-    let mut verdicts = match &seen.link {
+    let mut conditions = match &seen.state {
         ConnectionState::Up(hello) => up(address, hello, seen.read()),
-        ConnectionState::Connecting => unknown_but(ConditionUpdate::new(
+        ConnectionState::Connecting => others_unknown(ConditionUpdate::new(
             C::Reachable,
             ConditionStatus::Unknown,
             Reason::Connecting,
             format!("connecting to {url}"),
         )),
         ConnectionState::Down { error, .. } => {
-            unknown_but(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
+            others_unknown(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
         }
         ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
-    verdicts.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
-    verdicts.push(config_synced(&seen.link, &seen.writes));
-    verdicts.push(seen.shared.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::verdict));
-    // What is known to be wrong explains what is not known.
-    let with = |status| PARTS.iter().find_map(|part| verdicts.iter().find(|v| v.kind == *part && v.status == status));
+    conditions.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    conditions.push(config_synced(&seen.state, &seen.writes));
+    conditions
+        .push(seen.shared_heartbeats.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::condition));
+    // A false condition explains the unknown conditions, so that it comes first.
+    let with = |status| {
+        READY_CONDITIONS.iter().find_map(|kind| conditions.iter().find(|v| v.kind == *kind && v.status == status))
+    };
     let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown));
     let ready = match flaw {
         Some(flaw) => ConditionUpdate::new(C::Ready, false, flaw.reason, flaw.message.clone()),
         None => ConditionUpdate::new(C::Ready, true, Reason::Connected, address.connected()),
     };
-    verdicts.push(ready);
-    advise(&mut verdicts, &seen.cut_off);
-    verdicts
+    conditions.push(ready);
+    append_advice(&mut conditions, &seen.interrupted_removals);
+    conditions
 }
 
-fn settled(read: Read<'_>) -> ConditionUpdate {
+fn settled(read: InventoryRead<'_>) -> ConditionUpdate {
     match read {
-        Read::UnderWay => ConditionUpdate::new(
+        InventoryRead::UnderWay => ConditionUpdate::new(
             C::Settled,
             ConditionStatus::Unknown,
             Reason::Connecting,
             "the gateway's roster is being read",
         ),
-        Read::Failed(unread) => {
-            ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(unread))
+        InventoryRead::Failed(failure) => {
+            ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(failure))
         }
-        Read::Done(inventory) if inventory.settled => {
+        InventoryRead::Done(inventory) if inventory.settled => {
             ConditionUpdate::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
         }
-        Read::Done(_) => ConditionUpdate::new(
+        InventoryRead::Done(_) => ConditionUpdate::new(
             C::Settled,
             false,
             Reason::NotSettled,
-            "the gateway has not applied its own last config; after a crash this can take 5 minutes, in which it takes no changes",
+            "the gateway has not applied its own last config; after a crash, the gateway takes no changes for up to 5 minutes",
         ),
     }
 }
 
-fn unreadable(unread: &ReadFailure) -> String {
-    format!("the gateway's config and roster cannot be read: {} ({})", unread.message, unread.code)
+fn unreadable(failure: &ReadFailure) -> String {
+    format!("the gateway's config and roster cannot be read: {} ({})", failure.message, failure.code)
 }
 
-/// Whether Muster can work with the gateway: one that answers what it is asked with an error that does not pass is none
-/// that it can work with.
-fn compatible(hello: &Hello, read: Read<'_>) -> ConditionUpdate {
+/// Whether Muster supports the gateway. A gateway that answers a read with a permanent error is not supported.
+fn compatible(hello: &Hello, read: InventoryRead<'_>) -> ConditionUpdate {
     match read {
-        Read::Failed(unread) if !unread.transient => {
+        InventoryRead::Failed(failure) if !failure.transient => {
             let message = format!(
-                "OpenClaw {}: {}; use a gateway version that Muster works with",
+                "OpenClaw {}: {}; use a gateway version that Muster supports",
                 hello.server_version,
-                unreadable(unread)
+                unreadable(failure)
             );
             ConditionUpdate::new(C::Compatible, false, Reason::RosterUnreadable, message)
         }
-        Read::UnderWay | Read::Failed(_) | Read::Done(_) => {
+        InventoryRead::UnderWay | InventoryRead::Failed(_) | InventoryRead::Done(_) => {
             let message = format!("OpenClaw {}, protocol {}", hello.server_version, hello.protocol);
             ConditionUpdate::new(C::Compatible, true, Reason::Connected, message)
         }
     }
 }
 
-fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdate> {
+fn up(address: Address<'_>, hello: &Hello, read: InventoryRead<'_>) -> Vec<ConditionUpdate> {
     let scopes: Vec<_> = hello.scopes.iter().map(String::as_str).collect();
     let granted = match hello.credential {
         Credential::Shared => format!("the gateway granted {}", scopes.join(", ")),
         Credential::Device => format!(
-            "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by the token of its own device, with {}; put the Secret right",
+            "the gateway refuses the credential in the Secret that spec.auth names, and accepted Muster by the token of its own device, with {}; correct the Secret",
             scopes.join(", ")
         ),
         Credential::Previous => format!(
-            "the gateway refuses what is in the Secret that spec.auth names, and let Muster in by what was in it before, with {}; give the gateway the new one, or put the Secret right",
+            "the gateway refuses the credential in the Secret that spec.auth names, and accepted the credential before it with {}; give the gateway the new credential, or correct the Secret",
             scopes.join(", ")
         ),
     };
@@ -206,24 +209,24 @@ fn up(address: Address<'_>, hello: &Hello, read: Read<'_>) -> Vec<ConditionUpdat
     ]
 }
 
-/// Says beside that the gateway cannot be reached what helps, where it may have been killed in the middle of a removal.
-fn advise(verdicts: &mut [ConditionUpdate], cut_off: &[String]) {
-    let Some(advice) = advice(cut_off) else { return };
-    for verdict in verdicts.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
-        verdict.message = format!("{}; {advice}", verdict.message);
+/// Adds the recovery steps to the conditions of an unreachable gateway that may have been killed during a removal.
+fn append_advice(conditions: &mut [ConditionUpdate], interrupted_removals: &[String]) {
+    let Some(advice) = advice(interrupted_removals) else { return };
+    for condition in conditions.iter_mut().filter(|v| v.reason == Reason::Unreachable) {
+        condition.message = format!("{}; {advice}", condition.message);
     }
 }
 
-/// One part is known, the others are not.
-fn unknown_but(known: ConditionUpdate) -> Vec<ConditionUpdate> {
-    let rest = PARTS.into_iter().filter(|part| *part != known.kind);
-    let mut verdicts: Vec<_> = rest
+/// One known condition; the other conditions that Ready depends on are unknown.
+fn others_unknown(known: ConditionUpdate) -> Vec<ConditionUpdate> {
+    let rest = READY_CONDITIONS.into_iter().filter(|kind| *kind != known.kind);
+    let mut conditions: Vec<_> = rest
         .map(|kind| {
             ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::NotConnected, "not known without a connection")
         })
         .collect();
-    verdicts.push(known);
-    verdicts
+    conditions.push(known);
+    conditions
 }
 
 fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<ConditionUpdate> {
@@ -236,7 +239,7 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
             C::Authenticated,
             Reason::ScopesMissing,
             format!(
-                "it did not grant {}; approve this device at the gateway, or connect from where the shared credential carries these scopes",
+                "the gateway did not grant {}; approve this device at the gateway, or connect from an address where the shared credential carries these scopes",
                 missing.iter().cloned().collect::<Vec<_>>().join(", ")
             ),
         ),
@@ -262,34 +265,35 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
         RefusalKind::Incompatible => (
             C::Compatible,
             Reason::ProtocolMismatch,
-            "it takes another form of connect than Muster's; use a gateway version that Muster works with".to_owned(),
+            "the gateway does not accept Muster's form of connect; use a gateway version that Muster supports"
+                .to_owned(),
         ),
         RefusalKind::MethodsMissing { missing } => (
             C::Compatible,
             Reason::MethodsMissing,
             format!(
-                "it does not offer {}; use a gateway version that does",
+                "the gateway does not offer {}; use a gateway version that does",
                 missing.iter().cloned().collect::<Vec<_>>().join(", ")
             ),
         ),
         RefusalKind::RateLimited { .. } => {
-            (C::Authenticated, Reason::RateLimited, "it is tried again when the gateway allows it".to_owned())
+            (C::Authenticated, Reason::RateLimited, "Muster retries when the gateway allows it".to_owned())
         }
         RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
     };
-    let mut verdicts = unknown_but(ConditionUpdate::new(
+    let mut conditions = others_unknown(ConditionUpdate::new(
         kind,
         false,
         reason,
         format!("the gateway refused the connection: {said}; {advice}"),
     ));
-    verdicts.retain(|v| v.kind != C::Reachable);
-    verdicts.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
-    verdicts
+    conditions.retain(|v| v.kind != C::Reachable);
+    conditions.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    conditions
 }
 
-fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
-    if !matches!(link, ConnectionState::Up(_)) {
+fn config_synced(state: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
+    if !matches!(state, ConnectionState::Up(_)) {
         return ConditionUpdate::new(
             C::ConfigSynced,
             ConditionStatus::Unknown,
@@ -308,7 +312,7 @@ fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpda
     }
     if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
         let message = format!(
-            "the entries of {} agents came to nothing and are retried; the first: {id}: {} ({})",
+            "the config entries of {} agents had no effect and are retried; the first: {id}: {} ({})",
             writes.delayed.len(),
             error.message,
             error.code
@@ -320,7 +324,7 @@ fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpda
     }
     if let Some(error) = &writes.failed {
         let message = format!(
-            "the last config write failed and is tried again, at least once a minute: {} ({})",
+            "the last config write failed and is retried at least once a minute: {} ({})",
             error.message, error.code
         );
         return ConditionUpdate::new(C::ConfigSynced, false, Reason::GatewayError, message);
@@ -333,35 +337,37 @@ fn config_synced(link: &ConnectionState, writes: &ConfigWrites) -> ConditionUpda
 mod tests {
     use super::*;
 
-    fn told(kind: RefusalKind, of: C) -> ConditionUpdate {
-        let refusal = Refusal { code: "CODE".into(), message: "its own words".into(), kind };
-        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|verdict| verdict.kind == of).unwrap()
+    fn refused_condition(kind: RefusalKind, of: C) -> ConditionUpdate {
+        let refusal = Refusal { code: "CODE".into(), message: "gateway text".into(), kind };
+        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|condition| condition.kind == of).unwrap()
     }
 
     #[test]
-    fn who_cannot_connect_by_tls_is_pointed_to_what_says_whom_to_trust() {
-        let said = |url| Address { url, unchecked: false }.unreachable("its words");
+    fn a_failed_tls_connection_names_the_fields_of_the_trusted_certificate() {
+        let said = |url| Address { url, unchecked: false }.unreachable("error text");
         assert!(
-            said("wss://gw").contains("its words; check spec.url, spec.tls (caSecretRef, fingerprint), the network")
+            said("wss://gw").contains("error text; check spec.url, spec.tls (caSecretRef, fingerprint), the network")
         );
         assert!(!said("ws://gw").contains("spec.tls"));
     }
 
     #[test]
-    fn scopes_that_were_asked_for_and_not_granted_are_named_with_what_to_do() {
-        let verdict =
-            told(RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() }, C::Authenticated);
-        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::ScopesMissing));
-        for part in ["its own words", "CODE", "did not grant operator.admin", "approve this device"] {
-            assert!(verdict.message.contains(part), "{}", verdict.message);
+    fn missing_scopes_are_named_with_the_next_step() {
+        let condition = refused_condition(
+            RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() },
+            C::Authenticated,
+        );
+        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::ScopesMissing));
+        for words in ["gateway text", "CODE", "did not grant operator.admin", "approve this device"] {
+            assert!(condition.message.contains(words), "{}", condition.message);
         }
     }
 
     #[test]
-    fn a_device_that_is_not_accepted_is_told_with_what_to_do_and_the_gateway_is_reachable() {
-        let verdict = told(RefusalKind::DeviceRejected, C::Paired);
-        assert_eq!((verdict.status, verdict.reason), (ConditionStatus::False, Reason::DeviceRejected));
-        assert!(verdict.message.contains("spec.device.secretName"), "{}", verdict.message);
-        assert_eq!(told(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
+    fn a_rejected_device_is_reported_with_the_next_step_and_the_gateway_is_reachable() {
+        let condition = refused_condition(RefusalKind::DeviceRejected, C::Paired);
+        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::DeviceRejected));
+        assert!(condition.message.contains("spec.device.secretName"), "{}", condition.message);
+        assert_eq!(refused_condition(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
     }
 }

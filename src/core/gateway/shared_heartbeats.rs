@@ -1,4 +1,4 @@
-//! The heartbeats of agents on a gateway that Muster did not make: who keeps one, and what the AgentGateway records of that.
+//! The heartbeats of agents that Muster did not create on a gateway, and the record of them in the status of the AgentGateway.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use crate::core::gateway_ref::is_same_gateway;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MAX_KEPT_HEARTBEATS};
 
-/// Most agents that one message names.
-const MOST_NAMED: usize = 10;
+/// The largest number of agents that one message names.
+const MAX_NAMED_AGENTS: usize = 10;
 
-/// What Muster has at a gateway, and what follows for the agents of others.
+/// Muster's claims on the config of a gateway, and the resulting plan for the agents that Muster did not create.
 #[derive(Clone, Debug, Default)]
 pub struct SharedHeartbeatPlan {
     claims: HeartbeatClaims,
     plan: HeartbeatPlan,
 }
 
-/// The ids that an AgentGateway has recorded.
+/// The ids in the status of an AgentGateway.
 fn recorded(gateway: &AgentGateway) -> BTreeSet<String> {
     let status = gateway.status.as_ref().and_then(|status| status.shared_heartbeats.as_ref());
     status.map(|status| status.kept.iter().cloned().collect()).unwrap_or_default()
 }
 
-/// What Muster has at a gateway, by whatever AgentGateways of its URL, and what it may do there for others.
+/// Muster's claims on a gateway through all AgentGateways of its URL.
 pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) -> HeartbeatClaims {
     let mut claims =
-        HeartbeatClaims { keep: keeps(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
+        HeartbeatClaims { keep: keeps_shared(gateway), recorded: recorded(gateway), ..HeartbeatClaims::default() };
     for other in siblings(objects, key) {
-        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps(&other);
+        claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps_shared(&other);
         claims.recorded.extend(recorded(&other));
     }
     for agent in objects.agents() {
@@ -58,7 +58,7 @@ fn siblings<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<AgentGateway>> 
     gateways
 }
 
-fn keeps(gateway: &AgentGateway) -> bool {
+fn keeps_shared(gateway: &AgentGateway) -> bool {
     let policy = gateway.spec.config_policy.as_ref().map(|policy| policy.shared_heartbeats).unwrap_or_default();
     match policy {
         SharedHeartbeats::Keep => true,
@@ -67,13 +67,13 @@ fn keeps(gateway: &AgentGateway) -> bool {
 }
 
 impl SharedHeartbeatPlan {
-    /// Looks at what a gateway has.
-    pub fn look(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
+    /// The plan for a gateway with this inventory.
+    pub fn new(claims: HeartbeatClaims, inventory: &Inventory) -> Self {
         let plan = inventory.heartbeats.plan(&claims, &BTreeSet::new());
         Self { claims, plan }
     }
 
-    /// What the AgentGateway records before anything is written to the gateway.
+    /// The record for the status of the AgentGateway. The status is written before the gateway's config.
     pub fn record(&self) -> Option<SharedHeartbeatsStatus> {
         let kept: Vec<_> = self.plan.record.iter().cloned().collect();
         (!kept.is_empty()).then_some(SharedHeartbeatsStatus { kept })
@@ -84,20 +84,19 @@ impl SharedHeartbeatPlan {
         HeartbeatClaims { recorded: self.plan.record.clone(), ..self.claims.clone() }
     }
 
-    /// What the condition says.
-    pub fn verdict(&self) -> ConditionUpdate {
+    /// The condition HeartbeatsShared.
+    pub fn condition(&self) -> ConditionUpdate {
         let stopped: Vec<_> = self.plan.stopped.iter().map(String::as_str).collect();
         if stopped.is_empty() {
-            let message =
-                "no agent that Muster did not make lost its heartbeat to the heartbeat blocks of Muster's agents";
+            let message = "the heartbeat blocks of Muster's agents stop no heartbeat of other agents";
             return ConditionUpdate::new(C::HeartbeatsShared, true, Reason::Reconciled, message);
         }
         let advice = if self.claims.keep {
             format!(
-                "Muster keeps at most {MAX_KEPT_HEARTBEATS}: give the entries of the others in the gateway's config a heartbeat block"
+                "Muster keeps at most {MAX_KEPT_HEARTBEATS} heartbeats: add a heartbeat block to the entries of the other agents in the gateway's config"
             )
         } else {
-            "set spec.configPolicy.sharedHeartbeats to Keep, or give their entries in the gateway's config a heartbeat block"
+            "set spec.configPolicy.sharedHeartbeats to Keep, or add a heartbeat block to their entries in the gateway's config"
                 .to_owned()
         };
         let message = format!(
@@ -108,7 +107,7 @@ impl SharedHeartbeatPlan {
     }
 }
 
-/// What the condition says of a gateway that cannot be asked.
+/// The condition HeartbeatsShared of an unreachable gateway.
 pub fn unknown() -> ConditionUpdate {
     ConditionUpdate::new(
         C::HeartbeatsShared,
@@ -119,15 +118,15 @@ pub fn unknown() -> ConditionUpdate {
 }
 
 fn named(ids: &[&str]) -> String {
-    let shown = ids.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    match ids.len().saturating_sub(MOST_NAMED) {
+    let shown = ids.iter().take(MAX_NAMED_AGENTS).copied().collect::<Vec<_>>().join(", ");
+    match ids.len().saturating_sub(MAX_NAMED_AGENTS) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
 }
 
-/// What is worth an event: agents of others lost their heartbeats.
-pub fn stopped(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
+/// The event when agents that Muster did not create lose their heartbeats.
+pub fn stopped_event(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Event> {
     let is_stopped = |status: &AgentGatewayStatus| {
         find(&status.conditions, C::HeartbeatsShared).filter(|condition| condition.status == "False").cloned()
     };
@@ -135,24 +134,29 @@ pub fn stopped(old: &AgentGatewayStatus, new: &AgentGatewayStatus) -> Option<Eve
     Some(Event { warning: true, reason: now.reason, action: "WriteConfig", message: now.message })
 }
 
-/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted.
+/// The decision about the recorded heartbeat blocks of an AgentGateway that is being deleted.
 pub enum RecordedBlocks {
-    /// There are none, or another AgentGateway of the same URL takes them away.
+    /// There are no blocks, or another AgentGateway of the same URL removes them.
     Done,
-    /// They are to be taken away first.
+    /// The blocks have to be removed first.
     Wait,
-    /// They stay: the gateway could not be asked in time. The message names them.
+    /// The blocks stay, because the gateway was unreachable for the whole `cleanupTimeout`. The message names the agents.
     Left(String),
 }
 
-/// What becomes of the blocks that an AgentGateway recorded, while it is being deleted and no agent is bound to it. It does
-/// not wait for longer than its `cleanupTimeout`.
-pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, now: Timestamp) -> RecordedBlocks {
+/// Decides about the recorded heartbeat blocks of an AgentGateway that is being deleted and has no bound agent. The wait ends with
+/// its `cleanupTimeout`.
+pub fn recorded_blocks<O: Objects>(
+    objects: &O,
+    gateway: &AgentGateway,
+    key: &ObjectKey,
+    now: Timestamp,
+) -> RecordedBlocks {
     let recorded = recorded(gateway);
     if recorded.is_empty() {
         return RecordedBlocks::Done;
     }
-    // Another AgentGateway of the same URL takes them away with its own; of two that go, the last one.
+    // Another AgentGateway of the same URL removes the blocks with its own. If both are being deleted, the one with the last key does.
     let stays =
         |other: &AgentGateway| other.metadata.deletion_timestamp.is_none() || ObjectKey::of(&other.metadata) > *key;
     let mut others = siblings(objects, key);
@@ -167,13 +171,13 @@ pub fn blocks<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey, 
     }
     let ids: Vec<_> = recorded.iter().map(String::as_str).collect();
     RecordedBlocks::Left(format!(
-        "empty heartbeat blocks may still stand in the config of the gateway {}, in the entries of {}: it could not be asked in time; take them out there",
+        "empty heartbeat blocks may remain in the config of the gateway {}, in the entries of {}, because the gateway was unreachable; remove the blocks there",
         gateway.spec.url,
         named(&ids)
     ))
 }
 
-/// The event of an AgentGateway that is gone, whose blocks stay.
-pub fn left_behind(message: String) -> Event {
+/// The event of a deleted AgentGateway whose heartbeat blocks stay in the config of the gateway.
+pub fn leftover_event(message: String) -> Event {
     Event { warning: true, reason: Reason::Deleting.to_string(), action: "Release", message }
 }

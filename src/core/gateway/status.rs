@@ -7,35 +7,40 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::census::Census;
-use super::conditions::{ObservedConnection, suspended, troubled, verdicts};
+use super::conditions::{ObservedConnection, from_connection, from_error, suspended};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionUpdate, is_true, set};
 use crate::api::gateway::{GatewayCapabilities, Pairing};
 use crate::api::soul::SoulDirectoryStatus;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
-use crate::core::agent::status::inherited_id;
+use crate::core::agent::status::parent_derived_id;
 use crate::core::error::ReconcileError;
 use crate::core::kstatus::set_progress;
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
 use crate::openclaw::model::{ConnectionState, Inventory, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
-/// What was seen of a gateway.
+/// The observed state of a gateway.
 #[derive(Debug)]
 pub enum GatewayObservation<'a> {
-    /// A reference or a field does not hold.
+    /// A reference or a field of the spec is invalid.
     Error(&'a ReconcileError),
-    /// It is suspended.
+    /// The gateway is suspended.
     Suspended,
-    /// It is being deleted and so many Agents are bound to it; with none, its gateway still has blocks that it recorded.
-    Bound(usize, Option<ObservedConnection>),
-    /// Its connection.
+    /// The AgentGateway is being deleted.
+    Deleting {
+        /// The number of Agents that are bound to it. With none, its gateway still has heartbeat blocks that it recorded.
+        bound: usize,
+        /// Its connection.
+        connection: Option<ObservedConnection>,
+    },
+    /// The connection to the gateway.
     Connection(ObservedConnection),
 }
 
 use ConditionType as C;
 
-/// What is known of an AgentGateway besides its connection.
+/// The facts about an AgentGateway outside its connection.
 #[derive(Debug)]
 pub struct GatewayFacts<'a> {
     /// The Agents that are bound to it.
@@ -60,35 +65,35 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         observed_generation: generation,
         agents: Some(facts.census.counts),
         unmanaged: facts.census.unmanaged,
-        main_agent_id: main.and_then(|main| inherited_id(main)).or_else(|| old.main_agent_id.clone()),
+        main_agent_id: main.and_then(|main| parent_derived_id(main)).or_else(|| old.main_agent_id.clone()),
         last_sync: progress(&requests, facts.bound).or_else(|| old.last_sync.clone()),
         soul_directory: facts.soul_directory,
         invalid_requests: requests.invalid,
         ..old.clone()
     };
     new.pairing = None;
-    let verdicts = match seen {
-        GatewayObservation::Error(trouble) => troubled(trouble),
+    let conditions = match seen {
+        GatewayObservation::Error(error) => from_error(error),
         GatewayObservation::Suspended => suspended(),
-        GatewayObservation::Bound(bound, connection) => {
+        GatewayObservation::Deleting { bound, connection } => {
             let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, old, connection, now));
-            let mut verdicts = seen.unwrap_or_default();
-            verdicts.retain(|verdict| verdict.kind != C::Ready);
-            verdicts.push(bound_verdict(*bound));
-            verdicts
+            let mut conditions = seen.unwrap_or_default();
+            conditions.retain(|condition| condition.kind != C::Ready);
+            conditions.push(deleting_condition(*bound));
+            conditions
         }
         GatewayObservation::Connection(connection) => connected(gateway, &mut new, old, connection, now),
     };
-    for verdict in &verdicts {
-        set(&mut new.conditions, verdict, generation, now);
+    for condition in &conditions {
+        set(&mut new.conditions, condition, generation, now);
     }
-    if let Some(ready) = verdicts.iter().find(|verdict| verdict.kind == C::Ready) {
+    if let Some(ready) = conditions.iter().find(|condition| condition.kind == C::Ready) {
         set_progress(&mut new.conditions, ready, None, Some(Reason::Progressing), generation, now);
     }
     new
 }
 
-/// What a connection says of its gateway.
+/// Takes the observed connection into the status, and returns its conditions.
 fn connected(
     gateway: &AgentGateway,
     new: &mut AgentGatewayStatus,
@@ -100,20 +105,20 @@ fn connected(
         new.device_id = Some(device_id.clone());
         new.device_secret = Some(gateway.device_secret_name());
     }
-    describe(new, old, &seen.link, seen.inventory.as_deref(), now);
-    if let Some(shared) = &seen.shared {
+    describe(new, old, &seen.state, seen.inventory.as_deref(), now);
+    if let Some(shared) = &seen.shared_heartbeats {
         new.shared_heartbeats = shared.record();
     }
-    verdicts(gateway, new.pairing.as_ref(), seen)
+    from_connection(gateway, new.pairing.as_ref(), seen)
 }
 
-fn bound_verdict(bound: usize) -> ConditionUpdate {
+fn deleting_condition(bound: usize) -> ConditionUpdate {
     if bound == 0 {
-        let message = "no agent is bound to this gateway any more; the empty heartbeat blocks that status.sharedHeartbeats lists are being taken out of its config";
+        let message = "no agent is bound to this gateway; Muster removes the empty heartbeat blocks in status.sharedHeartbeats from its config";
         return ConditionUpdate::new(C::Ready, false, Reason::Deleting, message);
     }
     let message = format!(
-        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan lets go at once"
+        "{bound} agents are still bound to this gateway and are being removed from it; an Agent with deletionPolicy Orphan is released at once"
     );
     ConditionUpdate::new(C::Ready, false, Reason::AgentsBound, message)
 }
@@ -121,11 +126,11 @@ fn bound_verdict(bound: usize) -> ConditionUpdate {
 fn describe(
     new: &mut AgentGatewayStatus,
     old: &AgentGatewayStatus,
-    link: &ConnectionState,
+    state: &ConnectionState,
     inventory: Option<&Inventory>,
     now: Timestamp,
 ) {
-    match link {
+    match state {
         ConnectionState::Up(hello) => {
             new.server_version = Some(hello.server_version.clone());
             new.protocol = i32::try_from(hello.protocol).ok();
@@ -135,9 +140,9 @@ fn describe(
             }
         }
         ConnectionState::Refused(refusal) => new.pairing = pairing(refusal, old.pairing.as_ref(), now),
-        // A request for approval outlives a connection that could not be made.
+        // A pairing request outlives a failed connection.
         ConnectionState::Connecting | ConnectionState::Down { .. } => {
-            new.pairing = old.pairing.clone().filter(is_plain);
+            new.pairing = old.pairing.clone().filter(is_safe_to_show);
         }
     }
     if let Some(inventory) = inventory {
@@ -148,23 +153,24 @@ fn describe(
                 RosterShape::Entries => "entries".into(),
             },
             accepted_files: capabilities.accepted_files.iter().cloned().collect(),
-            // Only an answer about a file shows them, and nothing may have been asked since the operator's start.
-            file_hashes: capabilities.file_hashes || known_to_hash(new, old),
+            // Only an answer about a file shows hashes, and the operator may have read no file since its start.
+            file_hashes: capabilities.file_hashes || had_file_hashes(new, old),
             main_session_delete: capabilities.main_session_delete,
             loses_writes: inventory.loses_writes(),
         });
     }
 }
 
-/// Whether the same version of the gateway was seen to tell the hashes of files.
-fn known_to_hash(new: &AgentGatewayStatus, old: &AgentGatewayStatus) -> bool {
+/// Whether the same version of the gateway has returned hashes of files before.
+fn had_file_hashes(new: &AgentGatewayStatus, old: &AgentGatewayStatus) -> bool {
     new.server_version == old.server_version && old.capabilities.as_ref().is_some_and(|c| c.file_hashes)
 }
 
-/// How long a gateway keeps a request for approval (GATEWAY section 5). Muster asks again meanwhile, by which 2026.3.2,
-/// 2026.7.1 and 2026.9.6 keep the request for as long again, and 2026.5.28 does not (read in their sources): a request that
-/// is still named after its time is kept.
-const REQUEST_LIFE: Duration = Duration::from_mins(5);
+/// The lifetime of a pairing request on a gateway (`docs/gateway-facts.md#devices-and-pairing`).
+///
+/// A new connect extends the request for the same time on 2026.3.2, 2026.7.1 and 2026.9.6, and does not on 2026.5.28 (from their
+/// sources). The status keeps a request for as long as the gateway names it.
+const PAIRING_REQUEST_LIFETIME: Duration = Duration::from_mins(5);
 
 fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<Pairing> {
     let RefusalKind::PairingRequired(request) = &refusal.kind else { return None };
@@ -172,12 +178,12 @@ fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<P
     let (request_id, command) = (id.to_string(), id.command());
     let same = |old: &&Pairing| old.request_id == request_id && old.command == command;
     let lasts = |old: &&Pairing| old.expires_at.as_ref().is_some_and(|until| until.0 > now);
-    let expires_at = || now.checked_add(REQUEST_LIFE).ok().map(Time);
+    let expires_at = || now.checked_add(PAIRING_REQUEST_LIFETIME).ok().map(Time);
     let known = old.filter(same).filter(lasts).cloned();
     Some(known.unwrap_or_else(|| Pairing { request_id, command, expires_at: expires_at() }))
 }
 
-/// Whether what a status holds is what would be written into it. An older Muster wrote whatever the gateway had said.
-fn is_plain(pairing: &Pairing) -> bool {
+/// Whether the request in a status has the form that Muster writes. Older versions of Muster wrote the gateway's text unchecked.
+fn is_safe_to_show(pairing: &Pairing) -> bool {
     PairingRequestId::parse(&pairing.request_id).is_some_and(|id| id.command() == pairing.command)
 }

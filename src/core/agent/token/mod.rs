@@ -1,5 +1,4 @@
-//! An agent's token: when it is issued, rotated and retired (`rules`), how its Secret holds it (`secret`), and which token is
-//! accepted (`acceptance`).
+//! An agent's token: the rules to issue, rotate and retire it (`rules`), its Secret (`secret`), and its acceptance (`acceptance`).
 
 pub mod acceptance;
 pub mod rules;

@@ -1,8 +1,8 @@
-//! When an agent's token is issued, replaced and retired.
+//! The rules to issue, rotate and retire an agent's token.
 //!
-//! A token lives in its Secret first, then in the status (from then on it is accepted), then in the files. The one before
-//! it is accepted until the agent has used the new one, or until the grace period has passed since the new one was
-//! delivered; then it is dropped from the status, and from the Secret last.
+//! A token is written to its Secret first, then to the status, then to the files. The token is accepted once the status records it.
+//! The previous token is accepted until the agent has used the new token, or until the grace period after the delivery of the new token
+//! has passed. Then the previous token is removed from the status, and from the Secret last.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,59 +11,59 @@ use crate::api::agent::{PreviousToken, TokenStatus};
 use crate::api::requests::RequestKind;
 use crate::core::agent::desired::Desired;
 
-/// An agent's token Secret as it was found.
+/// The observed state of an agent's token Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// There is no such Secret, or no token in it.
+    /// The Secret does not exist, or holds no token.
     Missing,
-    /// A Secret of that name belongs to somebody else.
+    /// A Secret of that name belongs to another owner.
     Foreign,
-    /// The token in it is not the one that Muster put there.
+    /// The Secret holds a token that Muster did not issue.
     Tampered,
-    /// It holds a token that Muster put there.
-    Held(Held),
+    /// The Secret holds a token that Muster issued.
+    Issued(IssuedToken),
 }
 
-/// A token Secret that holds a token of Muster's.
+/// The content of a token Secret with a token that Muster issued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct IssuedToken {
     /// SHA-256 of the token.
     pub sha256: String,
-    /// SHA-256 of the token before it, while that is kept.
+    /// SHA-256 of the previous token, while the Secret keeps it.
     pub previous: Option<String>,
     /// The request that the token was issued for.
     pub issued_for: Option<Timestamp>,
-    /// Whether the other keys say what they should.
+    /// Whether the other keys of the Secret are current.
     pub is_current: bool,
 }
 
-/// What is to be done to the token Secret.
+/// The change of the token Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenChange {
-    /// A new token, and none before it: there was none, or it is not to be trusted.
+    /// A new token without a previous token, because there was no token, or the token is not trusted.
     Issue,
-    /// A new token; the one that is there becomes the one before.
+    /// A new token. The present token becomes the previous token.
     Rotate,
-    /// The same token; the other keys are put right.
+    /// The same token. The other keys are corrected.
     Repair,
-    /// The token before is dropped.
+    /// The previous token is removed.
     Retire,
 }
 
-/// What a rule goes by.
-struct Case<'a> {
+/// The input of a rule.
+struct RuleInput<'a> {
     desired: &'a Desired,
     state: &'a TokenState,
     status: Option<&'a TokenStatus>,
     now: Timestamp,
 }
 
-type Rule = fn(&Case<'_>) -> Option<TokenChange>;
+type Rule = fn(&RuleInput<'_>) -> Option<TokenChange>;
 
 /// The first rule that applies decides.
 const CHAIN: &[Rule] = &[missing, tampered, outdated, requested, expired, retired];
 
-/// What is to be done to the token Secret now.
+/// The change of the token Secret that is due now.
 #[must_use]
 pub fn change(
     desired: &Desired,
@@ -71,123 +71,123 @@ pub fn change(
     status: Option<&TokenStatus>,
     now: Timestamp,
 ) -> Option<TokenChange> {
-    let case = Case { desired, state, status, now };
-    CHAIN.iter().find_map(|rule| rule(&case))
+    let input = RuleInput { desired, state, status, now };
+    CHAIN.iter().find_map(|rule| rule(&input))
 }
 
-impl<'a> Case<'a> {
-    fn held(&self) -> Option<&'a Held> {
+impl<'a> RuleInput<'a> {
+    fn issued(&self) -> Option<&'a IssuedToken> {
         match self.state {
-            TokenState::Held(held) => Some(held),
+            TokenState::Issued(issued) => Some(issued),
             TokenState::Missing | TokenState::Foreign | TokenState::Tampered => None,
         }
     }
 
-    /// The Secret's token, once the status knows it, and when no rotation is under way.
-    fn at_rest(&self) -> Option<(&'a Held, &'a TokenStatus)> {
+    /// The Secret's token, if the status records it and no rotation is under way.
+    fn at_rest(&self) -> Option<(&'a IssuedToken, &'a TokenStatus)> {
         let status = self.status?;
-        let held = self.held().filter(|held| held.sha256 == status.sha256)?;
-        status.previous.is_none().then_some((held, status))
+        let issued = self.issued().filter(|issued| issued.sha256 == status.sha256)?;
+        status.previous.is_none().then_some((issued, status))
     }
 }
 
-fn missing(case: &Case<'_>) -> Option<TokenChange> {
-    (*case.state == TokenState::Missing).then_some(TokenChange::Issue)
+fn missing(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (*input.state == TokenState::Missing).then_some(TokenChange::Issue)
 }
 
-fn tampered(case: &Case<'_>) -> Option<TokenChange> {
-    (*case.state == TokenState::Tampered).then_some(TokenChange::Issue)
+fn tampered(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (*input.state == TokenState::Tampered).then_some(TokenChange::Issue)
 }
 
-fn outdated(case: &Case<'_>) -> Option<TokenChange> {
-    (!case.held()?.is_current).then_some(TokenChange::Repair)
+fn outdated(input: &RuleInput<'_>) -> Option<TokenChange> {
+    (!input.issued()?.is_current).then_some(TokenChange::Repair)
 }
 
-/// One rotation is ended before the next is begun: an agent that has not heard of the last one would be locked out.
-fn requested(case: &Case<'_>) -> Option<TokenChange> {
-    let (held, _) = case.at_rest()?;
-    let asked = case.desired.requests.due(RequestKind::Rotate)?;
-    (held.issued_for < Some(asked)).then_some(TokenChange::Rotate)
+/// One rotation ends before the next rotation begins: an agent without the last token would lose access.
+fn requested(input: &RuleInput<'_>) -> Option<TokenChange> {
+    let (issued, _) = input.at_rest()?;
+    let asked = input.desired.requests.due(RequestKind::Rotate)?;
+    (issued.issued_for < Some(asked)).then_some(TokenChange::Rotate)
 }
 
-fn expired(case: &Case<'_>) -> Option<TokenChange> {
-    case.at_rest()?;
-    (expires(case.desired, case.status)? <= case.now).then_some(TokenChange::Rotate)
+fn expired(input: &RuleInput<'_>) -> Option<TokenChange> {
+    input.at_rest()?;
+    (expires(input.desired, input.status)? <= input.now).then_some(TokenChange::Rotate)
 }
 
-fn retired(case: &Case<'_>) -> Option<TokenChange> {
-    let (held, _) = case.at_rest()?;
-    held.previous.is_some().then_some(TokenChange::Retire)
+fn retired(input: &RuleInput<'_>) -> Option<TokenChange> {
+    let (issued, _) = input.at_rest()?;
+    issued.previous.is_some().then_some(TokenChange::Retire)
 }
 
-/// When the token is to be replaced for its age.
+/// The time at which the age of the token requires a rotation.
 fn expires(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp> {
     let issued = status?.issued_at.as_ref()?.0;
     issued.saturating_add(desired.rotation.interval?).ok()
 }
 
-/// When something is to be done about the token next, if nothing else happens.
+/// The time of the next change of the token, without other triggers.
 #[must_use]
 pub fn due(desired: &Desired, status: Option<&TokenStatus>) -> Option<Timestamp> {
     let ends = status.and_then(|s| s.previous.as_ref()?.valid_until.as_ref().map(|t| t.0));
     ends.or_else(|| expires(desired, status))
 }
 
-/// Whether the status knows the token that is in the Secret. Until then nobody is given it: it would not be accepted.
+/// Whether the status records the token in the Secret. Until then the agent does not get the token, because it is not accepted yet.
 #[must_use]
 pub fn is_recorded(state: &TokenState, status: Option<&TokenStatus>) -> bool {
     match state {
-        TokenState::Held(held) => status.is_some_and(|s| s.sha256 == held.sha256),
+        TokenState::Issued(issued) => status.is_some_and(|s| s.sha256 == issued.sha256),
         TokenState::Missing | TokenState::Foreign | TokenState::Tampered => false,
     }
 }
 
-/// The status of a token that is no longer accepted, nor is the one before it.
+/// The status of a revoked token. Neither the token nor the previous token is accepted.
 #[must_use]
 pub fn revoked(old: &TokenStatus) -> TokenStatus {
     TokenStatus { secret_name: old.secret_name.clone(), revision: old.revision, ..TokenStatus::default() }
 }
 
-/// What the status says of the token.
+/// The input of the status of the token.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenStatusInput<'a> {
     /// The token Secret.
     pub state: &'a TokenState,
-    /// What the status said so far.
+    /// The status so far.
     pub old: Option<&'a TokenStatus>,
-    /// The token that the agent was seen to use for the first time, and when.
+    /// The SHA-256 of the token that the agent last used for the first time, and the time of that call.
     pub confirmed: Option<&'a (String, Timestamp)>,
-    /// Whether the agent has been given the token that is in the Secret.
+    /// Whether the agent has the token in the Secret.
     pub delivered: bool,
     /// The time.
     pub now: Timestamp,
 }
 
 impl TokenStatusInput<'_> {
-    /// What the status is to say of the token.
+    /// The status of the token.
     ///
     /// # Guarantees
-    /// A token that is gone from its Secret, or was replaced there by hand, is not accepted any more. The one before the
-    /// current one stays accepted while nobody has been given the current one.
+    /// A token that was removed from its Secret, or was replaced there by hand, is no longer accepted. The previous token stays
+    /// accepted until the agent has the current token.
     #[must_use]
     pub fn status(&self, desired: &Desired) -> Option<TokenStatus> {
         let secret_name = desired.token_secret.clone();
         let old = self.old.cloned().unwrap_or_default();
         match self.state {
-            // Another Secret is named; until the new one holds a token the agent has no other.
-            TokenState::Missing if self.moved(desired) => self.old.cloned(),
+            // The spec names another Secret. Until the new Secret holds a token, the agent has only the old token.
+            TokenState::Missing if self.names_other_secret(desired) => self.old.cloned(),
             TokenState::Foreign | TokenState::Missing | TokenState::Tampered => {
                 self.old.map(|old| TokenStatus { secret_name, ..revoked(old) })
             }
-            TokenState::Held(held) if held.sha256 == old.sha256 => {
-                Some(self.aged(TokenStatus { secret_name, ..old }, desired))
+            TokenState::Issued(issued) if issued.sha256 == old.sha256 => {
+                Some(self.updated(TokenStatus { secret_name, ..old }, desired))
             }
-            TokenState::Held(held) => {
-                let moved = self.moved(desired).then(|| old.sha256.clone());
-                let previous = held.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
+            TokenState::Issued(issued) => {
+                let moved = self.names_other_secret(desired).then(|| old.sha256.clone());
+                let previous = issued.previous.clone().filter(|sha256| *sha256 == old.sha256).or(moved);
                 Some(TokenStatus {
                     secret_name,
-                    sha256: held.sha256.clone(),
+                    sha256: issued.sha256.clone(),
                     revision: old.revision + 1,
                     issued_at: Some(Time(self.now)),
                     confirmed_at: None,
@@ -197,13 +197,13 @@ impl TokenStatusInput<'_> {
         }
     }
 
-    /// Whether the spec names another Secret than that of a token which works.
-    fn moved(&self, desired: &Desired) -> bool {
+    /// Whether the spec names another Secret than the Secret of the accepted token.
+    fn names_other_secret(&self, desired: &Desired) -> bool {
         self.old.is_some_and(|old| old.secret_name != desired.token_secret && !old.sha256.is_empty())
     }
 
-    /// A token that the status knew before: confirmed, delivered, and in time without the one before it.
-    fn aged(&self, mut token: TokenStatus, desired: &Desired) -> TokenStatus {
+    /// The status of a token that is already recorded, with its confirmation and the expiry of the previous token.
+    fn updated(&self, mut token: TokenStatus, desired: &Desired) -> TokenStatus {
         if token.confirmed_at.is_none()
             && let Some((_, at)) = self.confirmed.filter(|(sha256, _)| *sha256 == token.sha256)
         {

@@ -1,6 +1,6 @@
-//! An agent's token Secret: how it is read, and how it is changed.
+//! Reads and changes an agent's token Secret.
 //!
-//! The token itself is 32 random bytes. They are an argument here, made by the controller that writes the Secret, so that no plan
+//! A token has 32 random bytes. The controller that writes the Secret creates the token and passes it as an argument, so that no plan
 //! holds a token.
 
 use std::fmt;
@@ -11,18 +11,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::rules::{Held, TokenChange, TokenState};
+use super::rules::{IssuedToken, TokenChange, TokenState};
 use crate::api::agent::Agent;
 use crate::api::keys;
 use crate::core::ownership::{self, Owner};
 use crate::hash::sha256_hex;
 
-/// An agent's token Secret, as it was read.
+/// An agent's token Secret from a read.
 #[derive(Clone)]
 pub struct Token {
-    /// What was found.
+    /// The state of the Secret.
     pub state: TokenState,
-    /// The token, when there is one that Muster put there.
+    /// The token, if Muster issued it.
     pub value: Option<SecretString>,
     secret: Option<Secret>,
 }
@@ -33,11 +33,11 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A token Secret, as it is to be written.
+/// The write of a token Secret.
 pub enum SecretWrite {
     /// The Secret does not exist yet.
     Create(Secret),
-    /// The Secret replaces the one that was read, at its `resourceVersion`.
+    /// The Secret replaces the Secret from the read, at its `resourceVersion`.
     Replace(Secret),
 }
 
@@ -48,32 +48,32 @@ impl Token {
         Self { state: TokenState::Missing, value: None, secret: None }
     }
 
-    /// The token in a Secret of the right name. `api_url` is the URL that the Secret should name.
+    /// The token in a Secret of the expected name. `api_url` is the expected URL in the Secret.
     #[must_use]
     pub fn read(secret: Secret, owner: Owner, agent: &Agent, api_url: &str) -> Self {
         let is_own = match owner {
-            Owner::Oneself => true,
-            Owner::Nobody if is_lost(&secret) => false,
-            Owner::Nobody | Owner::Another => {
+            Owner::This => true,
+            Owner::Absent if is_orphaned_token_secret(&secret) => false,
+            Owner::Absent | Owner::Other => {
                 return Self { state: TokenState::Foreign, value: None, secret: None };
             }
         };
         let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
         let state = value.as_ref().map_or(TokenState::Missing, |value| match state(&secret, value, agent, api_url) {
-            TokenState::Held(held) if !is_own => taken_up(&secret, held, agent),
+            TokenState::Issued(issued) if !is_own => reclaimed(&secret, issued, agent),
             state => state,
         });
-        let value = value.filter(|_| matches!(state, TokenState::Held(_)));
+        let value = value.filter(|_| matches!(state, TokenState::Issued(_)));
         Self { state, value, secret: Some(secret) }
     }
 
-    /// Whether there is a Secret that belongs to the agent.
+    /// Whether the Secret exists and belongs to the agent.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// The Secret after a change. `fresh` becomes the token when the change issues one, for the request that was made at `request`.
+    /// The Secret after a change. A change that issues a token takes `fresh`, for the request made at `request`.
     #[must_use]
     pub fn changed(
         &self,
@@ -84,7 +84,7 @@ impl Token {
         fresh: &SecretString,
     ) -> SecretWrite {
         let mut secret = self.secret.clone().unwrap_or_else(|| blank(agent));
-        ownership::own(&mut secret.metadata, agent);
+        ownership::take_ownership(&mut secret.metadata, agent);
         let data = secret.data.get_or_insert_default();
         let old = data.get(keys::TOKEN_KEY).cloned();
         for (key, value) in [(keys::AGENT_ID_KEY, uid(agent)), (keys::API_URL_KEY, api_url)] {
@@ -110,8 +110,8 @@ impl Token {
         if self.secret.is_some() { SecretWrite::Replace(secret) } else { SecretWrite::Create(secret) }
     }
 
-    /// The Secret with another token, and none before it: the old token may stand in files that are out of reach now. `None` when
-    /// there is no token to replace.
+    /// The Secret with another token and without a previous token: the old token may remain in files that Muster cannot reach. `None`
+    /// without a token to replace.
     #[must_use]
     pub fn renewed(&self, fresh: &SecretString) -> Option<Secret> {
         let mut secret = self.secret.clone()?;
@@ -124,14 +124,14 @@ impl Token {
     }
 }
 
-/// Whether a token is the one that Muster put there, and what stands beside it.
+/// Whether Muster issued the token, and the state of the other keys.
 fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) -> TokenState {
     let sha256 = sha256_hex(token.expose_secret());
     let annotation = |key: &str| secret.metadata.annotations.as_ref()?.get(key).cloned();
     if annotation(keys::ISSUED_SHA256).as_ref() != Some(&sha256) {
         return TokenState::Tampered;
     }
-    TokenState::Held(Held {
+    TokenState::Issued(IssuedToken {
         sha256,
         previous: text(secret, keys::PREVIOUS_TOKEN_KEY).filter(|t| !t.is_empty()).map(|t| sha256_hex(&t)),
         issued_for: annotation(keys::ISSUED_FOR).and_then(|time| time.parse().ok()),
@@ -140,17 +140,18 @@ fn state(secret: &Secret, token: &SecretString, agent: &Agent, api_url: &str) ->
     })
 }
 
-/// Whether a Secret without an owner was a token Secret of Muster's: a backup brings it back so.
-fn is_lost(secret: &Secret) -> bool {
+/// Whether a Secret without an owner is a token Secret of Muster, from a backup for example.
+fn is_orphaned_token_secret(secret: &Secret) -> bool {
     let annotations = secret.metadata.annotations.as_ref();
-    ownership::is_marked(&secret.metadata) && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
+    ownership::has_managed_by_label(&secret.metadata)
+        && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
 }
 
-/// The state of a token whose Secret lost its owner. A token that was issued for another Agent may stand in the files of that Agent: it
+/// The state of a token in a Secret that lost its owner. A token of another Agent may be in the files of that Agent, so that the token
 /// counts as tampered with.
-fn taken_up(secret: &Secret, held: Held, agent: &Agent) -> TokenState {
+fn reclaimed(secret: &Secret, issued: IssuedToken, agent: &Agent) -> TokenState {
     if text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent)) {
-        TokenState::Held(Held { is_current: false, ..held })
+        TokenState::Issued(IssuedToken { is_current: false, ..issued })
     } else {
         TokenState::Tampered
     }
@@ -178,7 +179,7 @@ fn bytes(text: &str) -> ByteString {
     ByteString(text.as_bytes().to_vec())
 }
 
-/// A token Secret with nothing in it.
+/// An empty token Secret.
 fn blank(agent: &Agent) -> Secret {
     let metadata = ObjectMeta {
         name: Some(agent.token_secret_name()),
@@ -206,44 +207,44 @@ mod tests {
         }
     }
 
-    fn held(token: &Token) -> &Held {
+    fn issued(token: &Token) -> &IssuedToken {
         match &token.state {
-            TokenState::Held(held) => held,
+            TokenState::Issued(issued) => issued,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_token_that_was_issued_is_read_back_and_its_rotation_keeps_it_as_the_previous_one() {
+    fn an_issued_token_is_read_back_and_a_rotation_keeps_it_as_the_previous_token() {
         let (agent, url) = (agent(), "http://muster:8080");
         let first = Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into());
         assert!(matches!(first, SecretWrite::Create(_)));
-        let token = Token::read(written(first), Owner::Oneself, &agent, url);
-        assert_eq!((held(&token).sha256.as_str(), held(&token).is_current), (sha256_hex("first").as_str(), true));
+        let token = Token::read(written(first), Owner::This, &agent, url);
+        assert_eq!((issued(&token).sha256.as_str(), issued(&token).is_current), (sha256_hex("first").as_str(), true));
         let second = token.changed(TokenChange::Rotate, &agent, url, None, &"second".into());
-        let token = Token::read(written(second), Owner::Oneself, &agent, url);
-        assert_eq!(held(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
+        let token = Token::read(written(second), Owner::This, &agent, url);
+        assert_eq!(issued(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
         let retired = token.changed(TokenChange::Retire, &agent, url, None, &"unused".into());
-        let token = Token::read(written(retired), Owner::Oneself, &agent, url);
+        let token = Token::read(written(retired), Owner::This, &agent, url);
         assert_eq!(
-            (held(&token).previous.as_deref(), held(&token).sha256.as_str()),
+            (issued(&token).previous.as_deref(), issued(&token).sha256.as_str()),
             (None, sha256_hex("second").as_str())
         );
     }
 
     #[test]
-    fn a_token_that_somebody_else_wrote_counts_as_tampered_with() {
+    fn a_foreign_token_counts_as_tampered_with() {
         let (agent, url) = (agent(), "http://muster:8080");
         let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into()));
         secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes("other"));
-        assert_eq!(Token::read(secret.clone(), Owner::Oneself, &agent, url).state, TokenState::Tampered);
-        assert_eq!(Token::read(secret, Owner::Another, &agent, url).state, TokenState::Foreign);
+        assert_eq!(Token::read(secret.clone(), Owner::This, &agent, url).state, TokenState::Tampered);
+        assert_eq!(Token::read(secret, Owner::Other, &agent, url).state, TokenState::Foreign);
     }
 
     #[test]
     fn a_debug_print_shows_no_token() {
         let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", None, &"hidden".into()));
-        let token = Token::read(secret, Owner::Oneself, &agent(), "u");
+        let token = Token::read(secret, Owner::This, &agent(), "u");
         assert!(
             !format!("{token:?}").contains("hidden") && !format!("{token:?}").contains(&format!("{:?}", b"hidden"))
         );
