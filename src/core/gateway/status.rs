@@ -87,8 +87,12 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     for condition in &conditions {
         set(&mut new.conditions, condition, generation, now);
     }
+    let error = match seen {
+        GatewayObservation::Error(error) => Some(*error),
+        GatewayObservation::Suspended | GatewayObservation::Deleting { .. } | GatewayObservation::Connection(_) => None,
+    };
     if let Some(ready) = conditions.iter().find(|condition| condition.kind == C::Ready) {
-        set_progress(&mut new.conditions, ready, None, Some(Reason::Progressing), generation, now);
+        set_progress(&mut new.conditions, ready, error, Some(Reason::Progressing), generation, now);
     }
     new
 }
@@ -186,4 +190,34 @@ fn pairing(refusal: &Refusal, old: Option<&Pairing>, now: Timestamp) -> Option<P
 /// Whether the request in a status has the form that Muster writes. Older versions of Muster wrote the gateway's text unchecked.
 fn is_safe_to_show(pairing: &Pairing) -> bool {
     PairingRequestId::parse(&pairing.request_id).is_some_and(|id| id.command() == pairing.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::conditions::find;
+
+    #[test]
+    fn a_gateway_is_stalled_by_an_error_only_when_a_retry_does_not_help() {
+        let spec = json!({
+            "url": "ws://gateway:18789", "auth": { "tokenSecretRef": { "name": "gateway", "key": "token" } },
+            "workspaceRoot": "~/agents", "apiUrl": "http://muster:8080",
+        });
+        let gateway = AgentGateway::new("main", serde_json::from_value(spec).unwrap());
+        let present = |error: &ReconcileError| {
+            let facts = GatewayFacts {
+                bound: &[],
+                census: Census::default(),
+                soul_directory: None,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let status = status(&gateway, &GatewayObservation::Error(error), facts);
+            [C::Stalled, C::Reconciling].map(|kind| find(&status.conditions, kind).is_some())
+        };
+        assert_eq!(present(&ReconcileError::permanent(Reason::KubernetesError, "forbidden")), [true, false]);
+        assert_eq!(present(&ReconcileError::transient(Reason::KubernetesError, "timeout")), [false, true]);
+        assert_eq!(present(&ReconcileError::permanent(Reason::InvalidSpec, "spec.url")), [true, false]);
+    }
 }
