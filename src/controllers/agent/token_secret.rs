@@ -51,7 +51,7 @@ pub(crate) async fn write<S: Store>(
 /// Replaces a token that may stand in files which are out of reach now. The previous token goes with it.
 ///
 /// # Errors
-/// As of [`write`].
+/// As of [`write()`].
 pub(crate) async fn renew<S: Store>(store: &S, agent: &Agent) -> Result<(), StoreError> {
     if let Some(secret) = read(store, agent, "").await?.renewed(&generate()?) {
         store.replace_secret(&secret).await?;

@@ -55,7 +55,7 @@ impl LabelResult {
 ///
 /// # Guarantees
 /// A label that the gateway accepted and stores in another form is not sent again, unless the stored label changes. If the gateway
-/// refuses the agent's name, because another session may have it as its label, Muster sends [`suffixed_label`] until the name changes.
+/// refuses the agent's name, because another session may have it as its label, Muster sends a label with a suffix until the name changes.
 /// If the gateway refuses both, Muster retries every 10 minutes.
 #[must_use]
 pub fn decide(
