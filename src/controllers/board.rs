@@ -29,8 +29,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
         return Requeue::retry();
     }
     let agents = agents(store, board);
-    let old = board.status.clone().unwrap_or_default();
-    let new = status(board, &agents, gateway.as_ref().map(AsRef::as_ref), &old, store.now()); // pure
+    let new = status(board, &agents, gateway.as_ref().map(AsRef::as_ref), store.now()); // pure
     match write_board(ctx, board, &new).await {
         Written::Unchanged | Written::Now(_) => Requeue::after(RESYNC),
         Written::Failed => Requeue::retry(),

@@ -8,17 +8,24 @@ use crate::api::reason::Persistence;
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
+/// The input of `Reconciling` and `Stalled`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgressInput<'a> {
+    /// The condition Ready.
+    pub ready: &'a ConditionUpdate,
+    /// The error behind Ready, if there is an error.
+    pub error: Option<&'a ReconcileError>,
+    /// The reason of `Reconciling`, if it differs from the reason of Ready.
+    pub reconciling: Option<Reason>,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// Sets `Reconciling` or `Stalled`, or neither, from the condition Ready.
-///
-/// `error` is the error behind Ready, if there is an error. `reconciling` replaces the reason of Ready in `Reconciling`.
-pub fn set_progress(
-    conditions: &mut Vec<Condition>,
-    ready: &ConditionUpdate,
-    error: Option<&ReconcileError>,
-    reconciling: Option<Reason>,
-    generation: i64,
-    now: Timestamp,
-) {
+pub fn set_progress(conditions: &mut Vec<Condition>, input: &ProgressInput<'_>) {
+    let ProgressInput { ready, error, reconciling, generation, now } = *input;
     let since = |kind| find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
     let progress = (ready.status != ConditionStatus::True).then(|| {
         let kind = progress(ready.reason, error);
@@ -50,22 +57,35 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn present(conditions: &[Condition]) -> Vec<(&str, &str, i64)> {
-        conditions.iter().map(|c| (c.type_.as_str(), c.reason.as_str(), c.last_transition_time.0.as_second())).collect()
+    fn present(conditions: &[Condition]) -> Vec<(String, String, i64)> {
+        let shown = |c: &Condition| (c.type_.clone(), c.reason.clone(), c.last_transition_time.0.as_second());
+        conditions.iter().map(shown).collect()
+    }
+
+    fn shown(kind: &str, reason: &str, second: i64) -> (String, String, i64) {
+        (kind.to_owned(), reason.to_owned(), second)
     }
 
     #[test]
     fn a_lasting_reason_sets_stalled_a_passing_reason_sets_reconciling_and_ready_clears_both() {
         let mut conditions = Vec::new();
         let ready = |status: bool, reason| ConditionUpdate::new(ConditionType::Ready, status, reason, "x");
-        set_progress(&mut conditions, &ready(false, Reason::InvalidSpec), None, None, 1, at(1));
-        assert_eq!(present(&conditions), [("Stalled", "InvalidSpec", 1)]);
-        set_progress(&mut conditions, &ready(false, Reason::BoardNotFound), None, None, 1, at(2));
-        assert_eq!(present(&conditions), [("Stalled", "BoardNotFound", 1)], "the transition time stays");
-        set_progress(&mut conditions, &ready(false, Reason::Connecting), None, Some(Reason::Progressing), 1, at(3));
-        assert_eq!(present(&conditions), [("Reconciling", "Progressing", 3)]);
-        set_progress(&mut conditions, &ready(true, Reason::Reconciled), None, None, 1, at(4));
-        assert_eq!(present(&conditions), []);
+        let mut set = |ready: &ConditionUpdate, reconciling, second| {
+            let input = ProgressInput { ready, error: None, reconciling, generation: 1, now: at(second) };
+            set_progress(&mut conditions, &input);
+            present(&conditions)
+        };
+        assert_eq!(set(&ready(false, Reason::InvalidSpec), None, 1), [shown("Stalled", "InvalidSpec", 1)]);
+        assert_eq!(
+            set(&ready(false, Reason::BoardNotFound), None, 2),
+            [shown("Stalled", "BoardNotFound", 1)],
+            "the transition time stays"
+        );
+        assert_eq!(
+            set(&ready(false, Reason::Connecting), Some(Reason::Progressing), 3),
+            [shown("Reconciling", "Progressing", 3)]
+        );
+        assert_eq!(set(&ready(true, Reason::Reconciled), None, 4), []);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::controllers::status_writer::{Written, write_agent, write_binding};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::cleanup::{
-    self, CleanupDecision, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared, waits_for_permit,
+    self, CleanupDecision, CleanupInput, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared,
+    waits_for_permit,
 };
 use crate::core::agent::conclude::PERMIT_CHECK_INTERVAL;
 use crate::core::agent::{leftovers, status};
@@ -62,13 +63,13 @@ async fn from_gateway<S: Store>(
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    match cleanup::decide(
-        binding,
-        agent.spec.deletion_policy,
+    let input = CleanupInput {
+        policy: agent.spec.deletion_policy,
         gateway,
-        reachability.as_ref().copied(),
-        ctx.state.store.now(),
-    ) {
+        reachable: reachability.as_ref().copied(),
+        now: ctx.state.store.now(),
+    };
+    match cleanup::decide(binding, &input) {
         CleanupDecision::Nothing => Ok(()),
         CleanupDecision::Leave { message, asked } => {
             if let (Some(handle), Some(binding)) = (&handle, binding) {

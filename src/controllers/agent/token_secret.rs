@@ -9,7 +9,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::token::rules::TokenChange;
-use crate::core::agent::token::secret::{SecretWrite, Token};
+use crate::core::agent::token::secret::{FreshToken, SecretWrite, Token};
 use crate::core::ownership::{Owner, owner};
 use crate::state::store::{Store, StoreError};
 
@@ -41,7 +41,8 @@ pub(crate) async fn write<S: Store>(
     change: TokenChange,
 ) -> Result<Token, StoreError> {
     let (url, request) = (desired.api_url.as_str(), desired.requests.due(RequestKind::Rotate));
-    let written = match token.changed(change, agent, url, request, &generate()?) {
+    let fresh = generate()?;
+    let written = match token.changed(change, agent, url, FreshToken { value: &fresh, request }) {
         SecretWrite::Create(secret) => store.create_secret(&secret).await?,
         SecretWrite::Replace(secret) => store.replace_secret(&secret).await?,
     };

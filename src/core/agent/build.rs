@@ -203,7 +203,10 @@ fn files(
     for name in file_names(agent)? {
         let policy = policy(agent, &name);
         if policy != FilePolicy::Unmanaged {
-            let text = render(agent, references, &name, variables, &mut budget)?;
+            let template = template(agent, references, &name)?;
+            let text = templates::render(&template, variables, &mut budget).map_err(|e| {
+                ReconcileError::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}"))
+            })?;
             texts.insert(name.clone(), text);
         }
         policies.push((name, policy));
@@ -287,21 +290,13 @@ fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
     })
 }
 
-fn render(
-    agent: &Agent,
-    references: &References,
-    name: &FileName,
-    variables: &templates::Variables,
-    budget: &mut Budget,
-) -> Result<String, ReconcileError> {
-    let given = references.templates.given.get(name.as_str());
-    let template = match given {
+/// The template of a file: a given template, or the built-in template.
+fn template<'a>(agent: &Agent, references: &'a References, name: &FileName) -> Result<Template<'a>, ReconcileError> {
+    Ok(match references.templates.given.get(name.as_str()) {
         Some(GivenTemplate::Text { origin, source }) => Template { name: origin, source },
         Some(GivenTemplate::Binary(error)) => return Err(error.clone()),
         None => templates::built_in(agent.spec.role, name).ok_or_else(|| no_template(name))?,
-    };
-    templates::render(&template, variables, budget)
-        .map_err(|e| ReconcileError::permanent(Reason::TemplateError, format!("{name} was not rendered: {e}")))
+    })
 }
 
 fn no_template(name: &FileName) -> ReconcileError {

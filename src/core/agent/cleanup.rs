@@ -55,6 +55,19 @@ pub enum CleanupDecision {
     Wait(ReconcileError),
 }
 
+/// The input of the decision about a cleanup.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanupInput<'a> {
+    /// The deletion policy of the Agent.
+    pub policy: DeletionPolicy,
+    /// The state of the AgentGateway resource.
+    pub gateway: Presence,
+    /// Whether the gateway is reachable, or the error.
+    pub reachable: Result<(), &'a ReconcileError>,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// Decides about the agent of a binding that is to be removed.
 ///
 /// # Guarantees
@@ -62,13 +75,8 @@ pub enum CleanupDecision {
 /// only when the policy is `Orphan`, when the AgentGateway is absent, or when its deletion has lasted for its `cleanupTimeout`. The
 /// workspace of an adopted agent stays.
 #[must_use]
-pub fn decide(
-    binding: Option<&Binding>,
-    policy: DeletionPolicy,
-    gateway: Presence,
-    reachable: Result<(), &ReconcileError>,
-    now: Timestamp,
-) -> CleanupDecision {
+pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDecision {
+    let CleanupInput { policy, gateway, reachable, now } = *input;
     let Some(binding) = binding else { return CleanupDecision::Nothing };
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
@@ -159,7 +167,7 @@ pub fn advice(ids: &[String]) -> Option<String> {
         }
     };
     Some(format!(
-        "it was lost while the removal of {named} was under way: if it exits at each boot with status 78 and its log says that an agent database is \"unavailable while agent ...\", stop it, remove the entry of the agent that the log names from agents.entries in openclaw.json, move the folder agents/<that id> out of its state directory, and start it; Muster then goes on with the removal"
+        "the gateway was lost during the removal of {named}: if it exits at each boot with status 78 and its log reports an agent database as \"unavailable while agent ...\", stop it, remove the entry of the agent in the log from agents.entries in openclaw.json, move the folder agents/<that id> out of its state directory, and start it; Muster then continues the removal"
     ))
 }
 
@@ -183,20 +191,29 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn input(
+        policy: DeletionPolicy,
+        gateway: Presence,
+        reachable: Result<(), &ReconcileError>,
+        second: i64,
+    ) -> CleanupInput<'_> {
+        CleanupInput { policy, gateway, reachable, now: at(second) }
+    }
+
     fn unreachable() -> ReconcileError {
         ReconcileError::transient(Reason::GatewayNotReady, "connection refused")
     }
 
     #[test]
     fn an_unbound_agent_needs_no_gateway() {
-        let decision = decide(None, DeletionPolicy::Delete, Presence::Absent, Err(&unreachable()), at(0));
+        let decision = decide(None, &input(DeletionPolicy::Delete, Presence::Absent, Err(&unreachable()), 0));
         assert_eq!(decision, CleanupDecision::Nothing);
     }
 
     #[test]
     fn the_policy_decides_about_the_workspace() {
         for (policy, delete_files) in [(DeletionPolicy::Delete, true), (DeletionPolicy::RetainFiles, false)] {
-            let decision = decide(Some(&binding()), policy, Presence::Present, Ok(()), at(0));
+            let decision = decide(Some(&binding()), &input(policy, Presence::Present, Ok(()), 0));
             assert_eq!(decision, CleanupDecision::Remove { delete_files });
         }
     }
@@ -204,20 +221,20 @@ mod tests {
     #[test]
     fn an_adopted_agent_is_removed_and_its_workspace_stays() {
         let adopted = Binding { adopted: true, ..binding() };
-        let decision = decide(Some(&adopted), DeletionPolicy::Delete, Presence::Present, Ok(()), at(0));
+        let decision = decide(Some(&adopted), &input(DeletionPolicy::Delete, Presence::Present, Ok(()), 0));
         assert_eq!(decision, CleanupDecision::Remove { delete_files: false });
     }
 
     #[test]
     fn orphan_leaves_the_agent_even_on_a_reachable_gateway() {
-        let decision = decide(Some(&binding()), DeletionPolicy::Orphan, Presence::Present, Ok(()), at(0));
+        let decision = decide(Some(&binding()), &input(DeletionPolicy::Orphan, Presence::Present, Ok(()), 0));
         assert!(matches!(decision, CleanupDecision::Leave { asked: true, .. }), "{decision:?}");
     }
 
     #[test]
     fn an_unreachable_gateway_delays_the_removal_and_the_message_names_orphan() {
         let CleanupDecision::Wait(error) =
-            decide(Some(&binding()), DeletionPolicy::Delete, Presence::Present, Err(&unreachable()), at(9_999_999))
+            decide(Some(&binding()), &input(DeletionPolicy::Delete, Presence::Present, Err(&unreachable()), 9_999_999))
         else {
             panic!("the removal must wait")
         };
@@ -228,11 +245,11 @@ mod tests {
     #[test]
     fn a_gateway_that_is_going_bounds_the_wait() {
         let terminating = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
-        let before = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(219));
+        let before = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Err(&unreachable()), 219));
         assert!(matches!(before, CleanupDecision::Wait(_)));
-        let after = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Err(&unreachable()), at(220));
+        let after = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Err(&unreachable()), 220));
         assert!(matches!(after, CleanupDecision::Leave { asked: false, .. }));
-        let reachable = decide(Some(&binding()), DeletionPolicy::Delete, terminating, Ok(()), at(999));
+        let reachable = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Ok(()), 999));
         assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
     }
 
@@ -273,7 +290,7 @@ mod tests {
     fn the_advice_names_at_most_five_agents() {
         let ids: Vec<_> = (1..=7).map(|n| format!("mc-{n}")).collect();
         assert_eq!(advice(&[]), None);
-        assert!(advice(&ids[..1]).unwrap().contains("removal of mc-1 was"));
-        assert!(advice(&ids).unwrap().contains("one of mc-1, mc-2, mc-3, mc-4, mc-5 and 2 more was"));
+        assert!(advice(&ids[..1]).unwrap().contains("removal of mc-1:"));
+        assert!(advice(&ids).unwrap().contains("one of mc-1, mc-2, mc-3, mc-4, mc-5 and 2 more:"));
     }
 }

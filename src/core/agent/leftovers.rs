@@ -33,7 +33,7 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let id = &binding.identity.agent_id;
     Some(format!(
-        "gateway {} removed agent {id} by half: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token that stands in what is left is no longer accepted",
+        "gateway {} removed agent {id} by half: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token in the remaining files is no longer accepted",
         binding.gateway,
         named.join(", ")
     ))

@@ -16,7 +16,7 @@ use super::session::{self, SessionChange};
 use super::step::Step;
 use super::token::rules as token;
 use super::token::rules::{TokenChange, TokenState};
-use super::wake::{self, WakeDecision, WakeMessage, possibly_lost};
+use super::wake::{self, WakeDecision, WakeMessage, WakeStatusInput, possibly_lost};
 use crate::api::agent::AgentStatus;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
@@ -303,7 +303,9 @@ fn label_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 fn send_wake(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let RuleInput { desired, observed, liveness, now, .. } = input;
     // The run of the last wake may have ended just now.
-    let record = wake::status(desired, input.cluster.status.wake.as_ref(), Some(observed), None, *now);
+    let wakes =
+        WakeStatusInput { old: input.cluster.status.wake.as_ref(), observed: Some(*observed), woken: None, now: *now };
+    let record = wakes.status(desired);
     let is_running = liveness.running_until(*now).is_some();
     let message = match wake::decide(desired, record.as_ref(), liveness, *now) {
         WakeDecision::Send { attempt, key } => Some(WakeMessage::new(desired, attempt, key, false)),

@@ -39,24 +39,31 @@ fn wanted(desired: &Desired, session: &SessionStatus, is_running: bool) -> bool 
     updated || desired.requests.due(RequestKind::ResetSession).is_some()
 }
 
+/// The progress of a session reset in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetProgress {
+    /// The pass changes nothing about a reset.
+    Unchanged,
+    /// The pass records the begin of a reset.
+    Begins,
+    /// The pass reset the session.
+    Done,
+}
+
 /// The status of the session.
 #[must_use]
 pub fn status(
     desired: &Desired,
     old: &AgentStatus,
     observed: &Observed,
-    begins_reset: bool,
-    was_reset: bool,
+    reset: ResetProgress,
 ) -> Option<SessionStatus> {
     let session = observed.session.as_ref()?;
     let before = old.session.clone().unwrap_or(SessionStatus { generation: desired.generation, resetting: None });
-    if was_reset {
-        return Some(SessionStatus { generation: desired.generation, resetting: None });
-    }
-    if begins_reset {
-        return Some(SessionStatus { resetting: Some(session.mark.clone()), ..before });
-    }
-    let generation =
-        if desired.reset_on_update || before.resetting.is_some() { before.generation } else { desired.generation };
-    Some(SessionStatus { generation, ..before })
+    Some(match reset {
+        ResetProgress::Done => SessionStatus { generation: desired.generation, resetting: None },
+        ResetProgress::Begins => SessionStatus { resetting: Some(session.mark.clone()), ..before },
+        ResetProgress::Unchanged if desired.reset_on_update || before.resetting.is_some() => before,
+        ResetProgress::Unchanged => SessionStatus { generation: desired.generation, ..before },
+    })
 }

@@ -12,15 +12,17 @@ use super::desired::{Desired, DesiredFile};
 use super::file_writes::records;
 use super::liveness::Liveness;
 use super::observed::{ObservedRun, Registration};
+use super::session::ResetProgress;
 use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
+use super::wake::WakeStatusInput;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
-use crate::core::agent::{files, label, session, wake};
+use crate::core::agent::{files, label, session};
 use crate::core::error::ReconcileError;
-use crate::core::kstatus::set_progress;
+use crate::core::kstatus::{ProgressInput, set_progress};
 
 /// The status of an agent that is not being deleted.
 #[must_use]
@@ -38,7 +40,8 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
         set(&mut new.conditions, condition, input.generation, input.now);
     }
     let error = input.blocker.map(Blocker::error);
-    set_progress(&mut new.conditions, &ready, error, None, input.generation, input.now);
+    let (generation, now) = (input.generation, input.now);
+    set_progress(&mut new.conditions, &ProgressInput { ready: &ready, error, reconciling: None, generation, now });
     new.last_error = input.blocker.map(|blocker| last_error(blocker.error()));
     new.phase = Some(phase(&new, input));
     new
@@ -141,13 +144,19 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.token = tokens.status(desired);
     }
     if let Some(observed) = registered {
-        let reset = input.fulfilled.contains(&RequestKind::ResetSession);
+        let reset = match input.fulfilled.contains(&RequestKind::ResetSession) {
+            true => ResetProgress::Done,
+            false if input.begins_reset => ResetProgress::Begins,
+            false => ResetProgress::Unchanged,
+        };
         new.rewritten.clone_from(&observed.rewritten);
-        new.session = session::status(desired, new, observed, input.begins_reset, reset);
+        new.session = session::status(desired, new, observed, reset);
         new.last_run = observed.activity.run.map(run).or(new.last_run.take());
     }
     new.session_label = label::status(desired, new.session_label.as_ref(), input.labelled, input.now);
-    new.wake = wake::status(desired, new.wake.as_ref(), input.observed, input.woken, input.now);
+    let wakes =
+        WakeStatusInput { old: new.wake.as_ref(), observed: input.observed, woken: input.woken, now: input.now };
+    new.wake = wakes.status(desired);
     desired.requests.record(new, &fulfilled(desired, input), input.now);
 }
 

@@ -185,34 +185,43 @@ pub struct WakeResult {
     pub answered: bool,
 }
 
-/// The status of wakes. Once the end of the wake's own run was observed, the deadline counts from that end.
-#[must_use]
-pub fn status(
-    desired: &Desired,
-    old: Option<&WakeStatus>,
-    observed: Option<&Observed>,
-    woken: Option<&WakeResult>,
-    now: Timestamp,
-) -> Option<WakeStatus> {
-    if let (Some(woken), Some(wake)) = (woken, desired.wake) {
-        return Some(WakeStatus {
-            generation: desired.generation,
-            attempts: woken.attempt,
-            last_sent_at: Some(Time(woken.at)),
-            deadline: woken.at.saturating_add(wake.deadline).ok().map(Time),
-            key: Some(woken.key.clone()),
-            answered_at: woken.answered.then_some(Time(woken.at)),
-        });
+/// The input of the status of wakes.
+#[derive(Clone, Copy, Debug)]
+pub struct WakeStatusInput<'a> {
+    /// The status so far.
+    pub old: Option<&'a WakeStatus>,
+    /// The observed state on the gateway, if the gateway was reachable.
+    pub observed: Option<&'a Observed>,
+    /// The wake of this pass.
+    pub woken: Option<&'a WakeResult>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl WakeStatusInput<'_> {
+    /// The status of wakes. Once the end of the wake's own run was observed, the deadline counts from that end.
+    #[must_use]
+    pub fn status(&self, desired: &Desired) -> Option<WakeStatus> {
+        if let (Some(woken), Some(wake)) = (self.woken, desired.wake) {
+            return Some(WakeStatus {
+                generation: desired.generation,
+                attempts: woken.attempt,
+                last_sent_at: Some(Time(woken.at)),
+                deadline: woken.at.saturating_add(wake.deadline).ok().map(Time),
+                key: Some(woken.key.clone()),
+                answered_at: woken.answered.then_some(Time(woken.at)),
+            });
+        }
+        let mut wake = self.old?.clone();
+        let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
+        if wake.answered_at.is_none() && self.observed.is_some_and(ended) {
+            wake.answered_at = Some(Time(self.now));
+            // The deadline starts again at the end of the wake's own run. Later runs do not extend it.
+            let from_here = desired.wake.and_then(|how| self.now.saturating_add(how.deadline).ok()).map(Time);
+            wake.deadline = wake.deadline.max(from_here);
+        }
+        Some(wake)
     }
-    let mut wake = old?.clone();
-    let ended = |observed: &Observed| wake.key.as_ref().is_some_and(|key| observed.activity.ended.contains(key));
-    if wake.answered_at.is_none() && observed.is_some_and(ended) {
-        wake.answered_at = Some(Time(now));
-        // The deadline starts again at the end of the wake's own run. Later runs do not extend it.
-        let from_here = desired.wake.and_then(|how| now.saturating_add(how.deadline).ok()).map(Time);
-        wake.deadline = wake.deadline.max(from_here);
-    }
-    Some(wake)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::api::conditions::{ConditionStatus, ConditionUpdate, set};
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
 use crate::core::agent::status::{is_ready, parent_derived_id};
 use crate::core::error::ReconcileError;
-use crate::core::kstatus::set_progress;
+use crate::core::kstatus::{ProgressInput, set_progress};
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
 
@@ -21,9 +21,9 @@ pub fn status(
     board: &Board,
     agents: &[Arc<Agent>],
     gateway: Result<&AgentGateway, &ReconcileError>,
-    old: &BoardStatus,
     now: jiff::Timestamp,
 ) -> BoardStatus {
+    let old = board.status.clone().unwrap_or_default();
     let generation = board.metadata.generation.unwrap_or_default();
     let limit = board.spec.max_agents.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     let name = |a: &Arc<Agent>| a.metadata.name.clone().unwrap_or_default();
@@ -54,7 +54,8 @@ pub fn status(
             format!("{ready} of {} agents are ready", agents.len()),
         ),
     };
-    set_progress(&mut new.conditions, &ready_condition, None, None, generation, now);
+    let input = ProgressInput { ready: &ready_condition, error: None, reconciling: None, generation, now };
+    set_progress(&mut new.conditions, &input);
     for condition in [gateway_ready, lead_ready, quota, ready_condition] {
         set(&mut new.conditions, &condition, generation, now);
     }
@@ -69,8 +70,10 @@ mod tests {
     use crate::api::conditions::find;
 
     fn status_with(gateway: Result<&AgentGateway, &ReconcileError>, old: &BoardStatus) -> BoardStatus {
-        let board = Board::new("ops", serde_json::from_value(json!({ "gatewayRef": { "name": "main" } })).unwrap());
-        status(&board, &[], gateway, old, jiff::Timestamp::from_second(5).unwrap())
+        let spec = json!({ "gatewayRef": { "name": "main" } });
+        let mut board = Board::new("ops", serde_json::from_value(spec).unwrap());
+        board.status = Some(old.clone());
+        status(&board, &[], gateway, jiff::Timestamp::from_second(5).unwrap())
     }
 
     fn present(status: &BoardStatus) -> [Option<&str>; 2] {

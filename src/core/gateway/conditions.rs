@@ -1,5 +1,6 @@
 //! The conditions of an AgentGateway.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ConditionType as C;
@@ -231,7 +232,21 @@ fn others_unknown(known: ConditionUpdate) -> Vec<ConditionUpdate> {
 
 fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> Vec<ConditionUpdate> {
     let said = format!("{} ({})", refusal.message, refusal.code);
-    let (kind, reason, advice) = match &refusal.kind {
+    let (kind, reason, advice) = refusal_advice(pairing, refusal, device_id);
+    let mut conditions = others_unknown(ConditionUpdate::new(
+        kind,
+        false,
+        reason,
+        format!("the gateway refused the connection: {said}; {advice}"),
+    ));
+    conditions.retain(|v| v.kind != C::Reachable);
+    conditions.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
+    conditions
+}
+
+/// The condition that a refusal makes false, its reason, and the next step.
+fn refusal_advice(pairing: Option<&Pairing>, refusal: &Refusal, device_id: Option<&str>) -> (C, Reason, String) {
+    match &refusal.kind {
         RefusalKind::BadCredentials => {
             (C::Authenticated, Reason::BadCredentials, "check the Secret that spec.auth names".to_owned())
         }
@@ -240,7 +255,7 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
             Reason::ScopesMissing,
             format!(
                 "the gateway did not grant {}; approve this device at the gateway, or connect from an address where the shared credential carries these scopes",
-                missing.iter().cloned().collect::<Vec<_>>().join(", ")
+                joined(missing)
             ),
         ),
         RefusalKind::PairingRequired(request) => (
@@ -271,25 +286,17 @@ fn refused(url: &str, pairing: Option<&Pairing>, refusal: &Refusal, device_id: O
         RefusalKind::MethodsMissing { missing } => (
             C::Compatible,
             Reason::MethodsMissing,
-            format!(
-                "the gateway does not offer {}; use a gateway version that does",
-                missing.iter().cloned().collect::<Vec<_>>().join(", ")
-            ),
+            format!("the gateway does not offer {}; use a gateway version that does", joined(missing)),
         ),
         RefusalKind::RateLimited { .. } => {
             (C::Authenticated, Reason::RateLimited, "Muster retries when the gateway allows it".to_owned())
         }
         RefusalKind::Other => (C::Authenticated, Reason::Refused, "see the gateway's log".to_owned()),
-    };
-    let mut conditions = others_unknown(ConditionUpdate::new(
-        kind,
-        false,
-        reason,
-        format!("the gateway refused the connection: {said}; {advice}"),
-    ));
-    conditions.retain(|v| v.kind != C::Reachable);
-    conditions.push(ConditionUpdate::new(C::Reachable, true, Reason::Connected, format!("{url} answers")));
-    conditions
+    }
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn config_synced(state: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {

@@ -15,10 +15,10 @@ use crate::api::soul::SoulDirectoryStatus;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
 use crate::core::agent::status::parent_derived_id;
 use crate::core::error::ReconcileError;
-use crate::core::kstatus::set_progress;
+use crate::core::kstatus::{ProgressInput, set_progress};
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
-use crate::openclaw::model::{ConnectionState, Inventory, PairingRequestId, Refusal, RefusalKind, RosterShape};
+use crate::openclaw::model::{ConnectionState, PairingRequestId, Refusal, RefusalKind, RosterShape};
 
 /// The observed state of a gateway.
 #[derive(Debug)]
@@ -76,13 +76,13 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         GatewayObservation::Error(error) => from_error(error),
         GatewayObservation::Suspended => suspended(),
         GatewayObservation::Deleting { bound, connection } => {
-            let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, old, connection, now));
+            let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, connection, now));
             let mut conditions = seen.unwrap_or_default();
             conditions.retain(|condition| condition.kind != C::Ready);
             conditions.push(deleting_condition(*bound));
             conditions
         }
-        GatewayObservation::Connection(connection) => connected(gateway, &mut new, old, connection, now),
+        GatewayObservation::Connection(connection) => connected(gateway, &mut new, connection, now),
     };
     for condition in &conditions {
         set(&mut new.conditions, condition, generation, now);
@@ -92,7 +92,8 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         GatewayObservation::Suspended | GatewayObservation::Deleting { .. } | GatewayObservation::Connection(_) => None,
     };
     if let Some(ready) = conditions.iter().find(|condition| condition.kind == C::Ready) {
-        set_progress(&mut new.conditions, ready, error, Some(Reason::Progressing), generation, now);
+        let input = ProgressInput { ready, error, reconciling: Some(Reason::Progressing), generation, now };
+        set_progress(&mut new.conditions, &input);
     }
     new
 }
@@ -101,7 +102,6 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
 fn connected(
     gateway: &AgentGateway,
     new: &mut AgentGatewayStatus,
-    old: &AgentGatewayStatus,
     seen: &ObservedConnection,
     now: Timestamp,
 ) -> Vec<ConditionUpdate> {
@@ -109,7 +109,8 @@ fn connected(
         new.device_id = Some(device_id.clone());
         new.device_secret = Some(gateway.device_secret_name());
     }
-    describe(new, old, &seen.state, seen.inventory.as_deref(), now);
+    let old = gateway.status.clone().unwrap_or_default();
+    describe(new, &old, seen, now);
     if let Some(shared) = &seen.shared_heartbeats {
         new.shared_heartbeats = shared.record();
     }
@@ -127,14 +128,8 @@ fn deleting_condition(bound: usize) -> ConditionUpdate {
     ConditionUpdate::new(C::Ready, false, Reason::AgentsBound, message)
 }
 
-fn describe(
-    new: &mut AgentGatewayStatus,
-    old: &AgentGatewayStatus,
-    state: &ConnectionState,
-    inventory: Option<&Inventory>,
-    now: Timestamp,
-) {
-    match state {
+fn describe(new: &mut AgentGatewayStatus, old: &AgentGatewayStatus, seen: &ObservedConnection, now: Timestamp) {
+    match &seen.state {
         ConnectionState::Up(hello) => {
             new.server_version = Some(hello.server_version.clone());
             new.protocol = i32::try_from(hello.protocol).ok();
@@ -149,7 +144,7 @@ fn describe(
             new.pairing = old.pairing.clone().filter(is_safe_to_show);
         }
     }
-    if let Some(inventory) = inventory {
+    if let Some(inventory) = seen.inventory.as_deref() {
         let capabilities = &inventory.capabilities;
         new.capabilities = Some(GatewayCapabilities {
             roster: match capabilities.roster {

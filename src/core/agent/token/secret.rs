@@ -33,6 +33,15 @@ impl fmt::Debug for Token {
     }
 }
 
+/// A new token for a change that issues a token.
+#[derive(Clone, Copy)]
+pub struct FreshToken<'a> {
+    /// The token.
+    pub value: &'a SecretString,
+    /// The time of the request that the token is issued for.
+    pub request: Option<Timestamp>,
+}
+
 /// The write of a token Secret.
 pub enum SecretWrite {
     /// The Secret does not exist yet.
@@ -73,16 +82,9 @@ impl Token {
         self.secret.is_some()
     }
 
-    /// The Secret after a change. A change that issues a token takes `fresh`, for the request made at `request`.
+    /// The Secret after a change. A change that issues a token takes `fresh`.
     #[must_use]
-    pub fn changed(
-        &self,
-        change: TokenChange,
-        agent: &Agent,
-        api_url: &str,
-        request: Option<Timestamp>,
-        fresh: &SecretString,
-    ) -> SecretWrite {
+    pub fn changed(&self, change: TokenChange, agent: &Agent, api_url: &str, fresh: FreshToken<'_>) -> SecretWrite {
         let mut secret = self.secret.clone().unwrap_or_else(|| blank(agent));
         ownership::take_ownership(&mut secret.metadata, agent);
         let data = secret.data.get_or_insert_default();
@@ -96,9 +98,9 @@ impl Token {
                 if let Some(old) = old.filter(|_| change == TokenChange::Rotate) {
                     data.insert(keys::PREVIOUS_TOKEN_KEY.to_owned(), old);
                 }
-                issue(&mut secret, fresh);
+                issue(&mut secret, fresh.value);
                 let annotations = secret.metadata.annotations.get_or_insert_default();
-                if let Some(request) = request {
+                if let Some(request) = fresh.request {
                     annotations.insert(keys::ISSUED_FOR.to_owned(), request.to_string());
                 }
             }
@@ -201,6 +203,10 @@ mod tests {
         agent
     }
 
+    fn fresh(value: &SecretString) -> FreshToken<'_> {
+        FreshToken { value, request: None }
+    }
+
     fn written(write: SecretWrite) -> Secret {
         match write {
             SecretWrite::Create(secret) | SecretWrite::Replace(secret) => secret,
@@ -217,14 +223,14 @@ mod tests {
     #[test]
     fn an_issued_token_is_read_back_and_a_rotation_keeps_it_as_the_previous_token() {
         let (agent, url) = (agent(), "http://muster:8080");
-        let first = Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into());
+        let first = Token::missing().changed(TokenChange::Issue, &agent, url, fresh(&"first".into()));
         assert!(matches!(first, SecretWrite::Create(_)));
         let token = Token::read(written(first), Owner::This, &agent, url);
         assert_eq!((issued(&token).sha256.as_str(), issued(&token).is_current), (sha256_hex("first").as_str(), true));
-        let second = token.changed(TokenChange::Rotate, &agent, url, None, &"second".into());
+        let second = token.changed(TokenChange::Rotate, &agent, url, fresh(&"second".into()));
         let token = Token::read(written(second), Owner::This, &agent, url);
         assert_eq!(issued(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
-        let retired = token.changed(TokenChange::Retire, &agent, url, None, &"unused".into());
+        let retired = token.changed(TokenChange::Retire, &agent, url, fresh(&"unused".into()));
         let token = Token::read(written(retired), Owner::This, &agent, url);
         assert_eq!(
             (issued(&token).previous.as_deref(), issued(&token).sha256.as_str()),
@@ -235,7 +241,7 @@ mod tests {
     #[test]
     fn a_foreign_token_counts_as_tampered_with() {
         let (agent, url) = (agent(), "http://muster:8080");
-        let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, None, &"first".into()));
+        let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, fresh(&"first".into())));
         secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes("other"));
         assert_eq!(Token::read(secret.clone(), Owner::This, &agent, url).state, TokenState::Tampered);
         assert_eq!(Token::read(secret, Owner::Other, &agent, url).state, TokenState::Foreign);
@@ -243,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_debug_print_shows_no_token() {
-        let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", None, &"hidden".into()));
+        let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", fresh(&"hidden".into())));
         let token = Token::read(secret, Owner::This, &agent(), "u");
         assert!(
             !format!("{token:?}").contains("hidden") && !format!("{token:?}").contains(&format!("{:?}", b"hidden"))
