@@ -372,12 +372,12 @@ async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
     let mut tick = tokio::time::interval(GATEWAY_METRICS_INTERVAL);
     loop {
         tick.tick().await;
-        let links = ctx.gateways.handles();
-        let up = links
+        let handles = ctx.gateways.handles();
+        let up = handles
             .iter()
-            .filter(|(_, link)| matches!(*link.client().connection().borrow(), ConnectionState::Up(_)))
+            .filter(|(_, handle)| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_)))
             .count();
-        metrics.set_gateways(links.len(), up);
+        metrics.set_gateways(handles.len(), up);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::MAX_BOOT_TIME;
 use crate::core::agent::desired::Desired;
-use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionMark};
+use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionVersion};
 use crate::core::agent::step::FileWrite;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{self, CallError, Inventory};
@@ -26,7 +26,7 @@ use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 pub struct GatewayHandle {
     /// The key of the AgentGateway.
     pub key: ObjectKey,
-    pub(crate) gateway: GatewayClient,
+    pub(crate) client: GatewayClient,
     opened: Instant,
     permits: Permits,
     /// Removals have permits of their own: they wait for one another and would otherwise hold all permits.
@@ -126,14 +126,14 @@ pub type FileWriteResult = Result<(String, ObservedFile), (String, CallError)>;
 impl GatewayHandle {
     pub(crate) fn new(
         key: ObjectKey,
-        gateway: GatewayClient,
+        client: GatewayClient,
         max_in_flight: usize,
         resync: Duration,
         changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
         Self {
             key,
-            gateway,
+            client,
             opened: Instant::now(),
             permits: Permits::new(max_in_flight),
             removals: Permits::new(MAX_REMOVALS),
@@ -146,7 +146,7 @@ impl GatewayHandle {
     /// The client of this gateway.
     #[must_use]
     pub fn client(&self) -> &GatewayClient {
-        &self.gateway
+        &self.client
     }
 
     fn trigger_next(&self, permits: &Permits) {
@@ -161,7 +161,7 @@ impl GatewayHandle {
     ///
     /// The next config write waits a moment for the entry of a `new` agent.
     pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
-        let permit = self.permits.take(agent, new.then(|| self.gateway.expect_entry()))?;
+        let permit = self.permits.take(agent, new.then(|| self.client.expect_entry()))?;
         self.unready.fetch_add(1, Ordering::Relaxed);
         Some(AgentPermit { gateway: Arc::clone(self), permit: Some(permit), is_unready: AtomicBool::new(true) })
     }
@@ -180,11 +180,11 @@ impl GatewayHandle {
 
     /// Whether the connection was lost, or opened again, less than [`STARTUP_GRACE`] ago: the gateway may have restarted.
     pub(crate) fn is_briefly_away(&self) -> bool {
-        match &*self.gateway.connection().borrow() {
+        match &*self.client.connection().borrow() {
             model::ConnectionState::Down { since, .. } => since.elapsed() < STARTUP_GRACE,
             model::ConnectionState::Up(_) => {
-                let connected = self.gateway.activity().borrow().connected;
-                let reading = self.gateway.inventory().borrow().is_none();
+                let connected = self.client.activity().borrow().connected;
+                let reading = self.client.inventory().borrow().is_none();
                 reading && connected.is_some_and(|since| since.elapsed() < STARTUP_GRACE)
             }
             model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => false,
@@ -193,7 +193,7 @@ impl GatewayHandle {
 
     /// How long the connection has been lost; `None` with a connection, and while it is refused.
     pub(crate) fn away_for(&self) -> Option<Duration> {
-        match &*self.gateway.connection().borrow() {
+        match &*self.client.connection().borrow() {
             model::ConnectionState::Down { since, .. } => Some(since.elapsed()),
             model::ConnectionState::Up(_) | model::ConnectionState::Connecting | model::ConnectionState::Refused(_) => {
                 None
@@ -208,9 +208,9 @@ impl GatewayHandle {
 
     /// Whether the first connection, or the first read of the roster, has been running for less than [`STARTUP_GRACE`].
     pub(crate) fn is_starting(&self) -> bool {
-        let is_first = match &*self.gateway.connection().borrow() {
+        let is_first = match &*self.client.connection().borrow() {
             model::ConnectionState::Connecting => true,
-            model::ConnectionState::Up(_) => self.gateway.inventory().borrow().is_none(),
+            model::ConnectionState::Up(_) => self.client.inventory().borrow().is_none(),
             model::ConnectionState::Refused(_) | model::ConnectionState::Down { .. } => false,
         };
         is_first && self.opened.elapsed() < STARTUP_GRACE
@@ -221,7 +221,7 @@ impl GatewayHandle {
     /// # Errors
     /// `GatewayNotReady`: there is no connection, or the roster is not read.
     pub fn inventory(&self) -> Result<Arc<Inventory>, ReconcileError> {
-        let up = match &*self.gateway.connection().borrow() {
+        let up = match &*self.client.connection().borrow() {
             model::ConnectionState::Up(_) => Ok(()),
             model::ConnectionState::Connecting => Err("the connection is being made".to_owned()),
             model::ConnectionState::Refused(refusal) => Err(format!("it refused the connection: {}", refusal.message)),
@@ -232,11 +232,11 @@ impl GatewayHandle {
             ReconcileError::transient(Reason::GatewayNotReady, message)
         };
         up.map_err(not_ready)?;
-        let why = || match &*self.gateway.read_failure().borrow() {
+        let why = || match &*self.client.read_failure().borrow() {
             Some(failure) => format!("its config and roster cannot be read: {}", failure.message),
             None => "its roster is being read".to_owned(),
         };
-        self.gateway.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
+        self.client.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
     }
 
     /// Writes files concurrently, and returns the result of each. A file that the gateway refuses because its path is not a regular
@@ -245,7 +245,7 @@ impl GatewayHandle {
         let write = |file: &FileWrite| {
             let FileWrite { name, content, expected, .. } = file.clone();
             async move {
-                match self.gateway.file_set(id, &name, content.expose(), expected.as_deref()).await {
+                match self.client.file_set(id, &name, content.expose(), expected.as_deref()).await {
                     Ok(info) => {
                         let sha256 = Some(content.sha256.clone());
                         Ok((name, ObservedFile { sha256, ..ObservedFile::from(&info) }))
@@ -273,13 +273,13 @@ impl GatewayHandle {
     ///
     /// # Errors
     /// The request that failed.
-    pub async fn still_missing(
+    pub async fn reread_missing(
         &self,
         id: &str,
         name: &str,
         observed: &mut Observed,
     ) -> Result<Option<Option<String>>, ReconcileError> {
-        let file = match self.gateway.file_get(id, name).await {
+        let file = match self.client.file_get(id, name).await {
             Ok(None) => return Ok(Some(None)),
             Ok(Some(file)) if file.info.size == 0 => return Ok(Some(Some(file.sha256()))),
             Ok(Some(file)) => ObservedFile::from(&file),
@@ -303,10 +303,10 @@ impl GatewayHandle {
         observed: &mut Observed,
     ) -> Result<Option<String>, CallError> {
         let identity = &desired.identity;
-        let session = match self.gateway.session_label(&identity.session_key, label).await {
+        let session = match self.client.session_label(&identity.session_key, label).await {
             Err(error) if error.is_unavailable() => {
-                self.gateway.agent_create(&identity.agent_id, &identity.workspace).await?;
-                self.gateway.session_label(&identity.session_key, label).await?
+                self.client.agent_create(&identity.agent_id, &identity.workspace).await?;
+                self.client.session_label(&identity.session_key, label).await?
             }
             labelled => labelled?,
         };
@@ -319,16 +319,16 @@ impl GatewayHandle {
     /// Resets a session, unless it was reset since it had this mark.
     pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
         let key = &desired.identity.session_key;
-        let is_done = match self.gateway.session(key).await? {
-            Some(session) if SessionMark::of(&session).id != SessionMark::parse(mark).id => true,
+        let is_done = match self.client.session(key).await? {
+            Some(session) if SessionVersion::of(&session).id != SessionVersion::parse(mark).id => true,
             Some(_) => {
-                let history = self.gateway.chat_history(key).await?;
-                history.iter().any(|m| m.marks_reset && m.written_ms > SessionMark::parse(mark).updated_ms)
+                let history = self.client.chat_history(key).await?;
+                history.iter().any(|m| m.marks_reset && m.written_ms > SessionVersion::parse(mark).updated_ms)
             }
             None => false,
         };
         if !is_done {
-            self.gateway.session_reset(key, mark).await?;
+            self.client.session_reset(key, mark).await?;
         }
         self.cache.forget(&desired.identity.agent_id);
         Ok(())

@@ -15,7 +15,7 @@ use crate::core::agent::observed::ObservedFile;
 use crate::openclaw::model::{AgentActivity, LabelEvent, SessionInfo};
 
 /// How long a listing is as good as a new one.
-const JUST_NOW: Duration = Duration::from_secs(2);
+const LISTING_REUSE: Duration = Duration::from_secs(2);
 
 /// The workspace and the session of one agent.
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ impl WorkspaceCache {
 
     /// Whether the files of an agent were listed within the last two seconds.
     pub(crate) fn were_files_just_listed(&self, id: &str) -> bool {
-        self.entries().workspaces.get(id).is_some_and(|cached| cached.files_at.elapsed() < JUST_NOW)
+        self.entries().workspaces.get(id).is_some_and(|cached| cached.files_at.elapsed() < LISTING_REUSE)
     }
 
     /// Whether the contents of an agent's files are to be compared, independently of size and time. The first comparison is at a

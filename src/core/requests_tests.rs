@@ -76,7 +76,7 @@ fn a_failed_request_stays_due() {
     fixture.now += 10;
     fixture.own.insert(RequestKind::Sync, fixture.now);
     let error = crate::core::error::ReconcileError::transient(crate::api::Reason::GatewayError, "no");
-    let failed = Plan { blocker: Some(crate::core::agent::blocked::Blocker::Blocked(error)), ..fixture.plan() };
+    let failed = Plan { blocker: Some(crate::core::agent::blocked::Blocker::Failed(error)), ..fixture.plan() };
     fixture.record(&failed, None);
     assert_eq!(handled_kinds(&fixture), []);
     assert!(fixture.plan().fulfils.contains(&RequestKind::Sync));

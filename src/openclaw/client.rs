@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::channel::{Change, Meter, Requester, resync};
 use super::config_writer::batch_window::{ExpectedEntries, ExpectedEntry};
-use super::config_writer::write_guard::{Write, WriteGuard};
+use super::config_writer::write_guard::{WriteGuard, WriteHash};
 use super::config_writer::write_lock::{WriteLock, WriteLockGuard};
 use super::config_writer::writer::{ConfigWriter, WriteCommand};
 use super::connection::credential_fallback::CredentialFallback;
@@ -227,7 +227,7 @@ impl GatewayClient {
         timeout: Duration,
         cause: &str,
     ) -> Result<Payload, CallError> {
-        let (write, now) = (Write::of((method, cause, params.to_string())), Instant::now());
+        let (write, now) = (WriteHash::of((method, cause, params.to_string())), Instant::now());
         if let Some(until) = self.write_guard().held_back(write, now) {
             self.inner.requester.meter.held_back(method);
             return Err(CallError::Repeated { method, wait: until - now });

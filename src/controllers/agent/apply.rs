@@ -76,7 +76,7 @@ async fn apply<S: Store>(
         }
         Step::ResetSession { version } => {
             let reset = gateway.reset(step.desired, version).await;
-            reset.map_err(|e| ReconcileError::gateway("to start its session anew", &e))?;
+            reset.map_err(|e| ReconcileError::gateway("to reset its session", &e))?;
         }
         Step::Wake(message) => outcome.woken = wake::send(step, &work.agent, message).await?,
     }
@@ -126,7 +126,7 @@ async fn write_files<S: Store>(
         let is_checked = file.expected.is_some() || step.gateway.cache.were_files_just_listed(id);
         if !file.only_if_missing || is_checked {
             writes.push(file.clone());
-        } else if let Some(expected) = step.gateway.still_missing(id, &file.name, observed).await? {
+        } else if let Some(expected) = step.gateway.reread_missing(id, &file.name, observed).await? {
             writes.push(FileWrite { expected, ..file.clone() });
         }
     }
@@ -137,7 +137,7 @@ fn first_failure(written: Vec<FileWriteResult>) -> Result<(), ReconcileError> {
     match written.into_iter().find_map(Result::err) {
         None => Ok(()),
         Some((name, error)) if error.is_conflict() => {
-            let text = format!("{name} was changed by somebody else at the same moment; it is looked at again");
+            let text = format!("another client changed {name} during the write; Muster reads it again and retries");
             Err(ReconcileError::transient(Reason::GatewayError, text).with_code(error.code()))
         }
         Some((name, error)) => Err(ReconcileError::gateway(&format!("to write workspace file {name}"), &error)),

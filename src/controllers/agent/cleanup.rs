@@ -41,14 +41,14 @@ pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
 ///
 /// # Errors
 /// The agent cannot be removed now. The binding stays.
-async fn from_gateway<S: Store>(
+async fn remove_from_gateway<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
     binding: Option<&Binding>,
 ) -> Result<(), ReconcileError> {
     if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
         let message = format!(
-            "agent {} stays on gateway {}: another Agent stands for it too",
+            "agent {} stays on gateway {}: another Agent is bound to the same agent",
             binding.identity.agent_id, binding.gateway
         );
         report_left(ctx, agent, message, true).await;
@@ -126,8 +126,8 @@ fn with_advice<S: Store>(
     binding: Option<&Binding>,
     wait: ReconcileError,
 ) -> ReconcileError {
-    let cut_off = binding.map(|binding| cut_off(ctx, &binding.gateway, [agent])).unwrap_or_default();
-    match advice(&cut_off) {
+    let interrupted = binding.map(|binding| interrupted_removals(ctx, &binding.gateway, [agent])).unwrap_or_default();
+    match advice(&interrupted) {
         Some(advice) => ReconcileError { message: format!("{}; {advice}", wait.message), ..wait },
         None => wait,
     }
@@ -185,7 +185,7 @@ pub(crate) async fn release<S: Store>(
     agent: &Agent,
     binding: &Binding,
 ) -> Result<Agent, ReconcileError> {
-    from_gateway(ctx, agent, Some(binding)).await?;
+    remove_from_gateway(ctx, agent, Some(binding)).await?;
     super::token_secret::renew(&ctx.state.store, agent).await?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
@@ -210,7 +210,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
     let written = if is_shown { None } else { show_deleting(ctx, &agent, None).await };
     let agent = written.as_ref().unwrap_or(&agent);
     let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
-    match detach(ctx, agent).await {
+    match finalize(ctx, agent).await {
         Ok(()) => {
             if let Some(uid) = &agent.metadata.uid {
                 ctx.state.heartbeats.forget(uid);
@@ -243,9 +243,9 @@ async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<
     }
 }
 
-async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
+async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
     let binding = Binding::of(agent);
-    from_gateway(ctx, agent, binding.as_ref()).await?;
+    remove_from_gateway(ctx, agent, binding.as_ref()).await?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let secret = ObjectKey::new(namespace, agent.token_secret_name());
     let token = super::token_secret::read(&ctx.state.store, agent, "").await?;
@@ -261,7 +261,7 @@ async fn detach<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Reconci
 
 /// The ids of the agents during whose removal the gateway may have been killed: it has had no connection for longer than a boot
 /// takes.
-pub(crate) fn cut_off<'a, S: Store>(
+pub(crate) fn interrupted_removals<'a, S: Store>(
     ctx: &Context<S>,
     key: &ObjectKey,
     agents: impl IntoIterator<Item = &'a Agent>,

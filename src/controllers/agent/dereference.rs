@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::api::ConditionType;
 use crate::api::agent::{Agent, Parents};
 use crate::api::conditions::is_true;
 use crate::api::gateway::NamespacesFrom;
@@ -47,8 +48,19 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     let token = token(store, work, &gateway.spec.api_url).await?;
     let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
-    let heard_since = heard_since(ctx, &agent);
-    Ok(References { board, gateway, gateway_key, identity, adopted, templates, token, requests, soul, heard_since })
+    let silence_counts_from = silence_counts_from(ctx, &agent);
+    Ok(References {
+        board,
+        gateway,
+        gateway_key,
+        identity,
+        adopted,
+        templates,
+        token,
+        requests,
+        soul,
+        silence_counts_from,
+    })
 }
 
 async fn templates<S: Store>(
@@ -79,12 +91,11 @@ async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<To
     Ok(token)
 }
 
-/// The time since which a silence of the agent counts. An agent that had checked in may have called while no operator was there;
-/// an agent that had not is not taken for present because of a restart.
-fn heard_since<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
+/// The time from which a silence of the agent counts. For an agent that had checked in it is the start of this operator, which received
+/// no calls before. For another agent there is no bound, so that a restart does not make it CheckedIn.
+fn silence_counts_from<S: Store>(ctx: &Context<S>, agent: &Agent) -> jiff::Timestamp {
     let started = ctx.state.heartbeats.listening_since(ctx.state.store.now());
-    let checked_in =
-        agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, crate::api::ConditionType::CheckedIn));
+    let checked_in = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::CheckedIn));
     if checked_in { started } else { jiff::Timestamp::MIN }
 }
 

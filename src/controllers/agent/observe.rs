@@ -69,7 +69,7 @@ impl GatewayHandle {
         }
         let workspace = self.workspace(id, &desired.identity.session_key).await;
         let workspace = workspace.map_err(|error| ReconcileError::gateway("to look at its workspace", &error))?;
-        let activity = self.gateway.activity();
+        let activity = self.client.activity();
         let activity = activity.borrow();
         observed.connected_at = activity.connected.and_then(|since| now.checked_sub(since.elapsed()).ok());
         let session = workspace.session.as_ref();
@@ -82,13 +82,13 @@ impl GatewayHandle {
 
     fn observe_registration(&self, inventory: &Inventory, desired: &Desired) -> Observed {
         let id = desired.identity.agent_id.as_str();
-        let writes = self.gateway.config_writes();
+        let writes = self.client.config_writes();
         let writes = writes.borrow();
         let observed = Observed::of_registration(inventory, &writes, desired);
         let is_queued = writes.pending.contains(id) || writes.refused.contains_key(id);
         if observed.registration == Registration::Current && is_queued {
             // The queued entry was submitted for an earlier spec.
-            self.gateway.withdraw(id);
+            self.client.withdraw(id);
         }
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed { over_budget, ..observed }
@@ -97,7 +97,7 @@ impl GatewayHandle {
     /// The workspace and the session of an agent: from the cache as far as it is valid, the rest by requests.
     async fn workspace(&self, id: &str, session_key: &str) -> Result<CachedWorkspace, CallError> {
         let epoch = self.event_epoch(id);
-        let activity = self.gateway.activity().borrow().of(id).cloned();
+        let activity = self.client.activity().borrow().of(id).cloned();
         let (cached, was_absent) = self.cache.get(id, epoch);
         let cached = cached.as_ref();
         let with_files = cached.filter(|cached| self.cache.has_valid_files(cached));
@@ -116,7 +116,7 @@ impl GatewayHandle {
             match with_session {
                 Some(cached) => Ok(cached.session.clone()),
                 None if was_absent => Ok(None),
-                None => self.gateway.session(session_key).await,
+                None => self.client.session(session_key).await,
             }
         };
         let ((files_at, files), session) = futures::try_join!(list, read)?;
@@ -127,7 +127,7 @@ impl GatewayHandle {
 
     /// Whether an agent runs at this moment by the events of the gateway.
     pub(crate) fn runs_now(&self, id: &str, now: Timestamp) -> bool {
-        let activity = self.gateway.activity();
+        let activity = self.client.activity();
         let activity = activity.borrow();
         let runs = observed_activity(activity.of(id), None, |ms| our_time(activity.clock, ms, now));
         let observed = Observed { activity: runs, ..Observed::default() };
@@ -135,7 +135,7 @@ impl GatewayHandle {
     }
 
     fn event_epoch(&self, id: &str) -> EventEpoch {
-        let activity = self.gateway.activity();
+        let activity = self.client.activity();
         let activity = activity.borrow();
         let changes = activity.of(id).map_or(0, |activity| activity.session_changes);
         EventEpoch { losses: activity.epoch, changes }
@@ -148,7 +148,7 @@ impl GatewayHandle {
         id: &str,
         cached: Option<&CachedWorkspace>,
     ) -> Result<BTreeMap<String, ObservedFile>, CallError> {
-        let listed = self.gateway.files_list(id).await?;
+        let listed = self.client.files_list(id).await?;
         let leaves_out = !listed.iter().any(|file| file.name == UNLISTED);
         let present = listed.into_iter().filter(|file| !file.missing);
         let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), ObservedFile::from(&file))).collect();
@@ -156,7 +156,7 @@ impl GatewayHandle {
             let cached = cached.map(|cached| cached.files.get(UNLISTED));
             let unlisted = match cached.filter(|file| file.is_none_or(|file| file.refused.is_none())) {
                 Some(file) => file.map(|file| ObservedFile { sha256: None, ..file.clone() }),
-                None => match self.gateway.unlisted_file(id, UNLISTED).await {
+                None => match self.client.unlisted_file(id, UNLISTED).await {
                     Ok(UnlistedFile::Missing) => None,
                     Ok(UnlistedFile::Read(content)) => Some(ObservedFile::from(&content)),
                     Ok(UnlistedFile::Long(info)) => Some(ObservedFile::from(&info)),
@@ -170,7 +170,7 @@ impl GatewayHandle {
 
     /// Reads a file, with the hash of its content; `None` for a missing file.
     async fn read_file(&self, id: &str, name: &str) -> Result<Option<ObservedFile>, CallError> {
-        match self.gateway.file_get(id, name).await {
+        match self.client.file_get(id, name).await {
             Ok(content) => Ok(content.as_ref().map(ObservedFile::from)),
             Err(error) => ObservedFile::refused(error).map(Some),
         }

@@ -9,7 +9,7 @@ use super::credentials::{Credentials, SecretHolder};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::controllers::Context;
-use crate::controllers::agent::cleanup::cut_off;
+use crate::controllers::agent::cleanup::interrupted_removals;
 use crate::controllers::gateway::credentials;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, publish_gateway_events, write_gateway};
@@ -187,7 +187,7 @@ fn observe<S: Store>(
         read_failure: client.read_failure().borrow().clone(),
         writes: client.config_writes().borrow().clone(),
         device_id: None,
-        interrupted_removals: cut_off(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
+        interrupted_removals: interrupted_removals(ctx, key, bound(&ctx.state.store, key).iter().map(Arc::as_ref)),
     }
 }
 

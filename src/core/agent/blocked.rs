@@ -10,8 +10,8 @@ use crate::core::error::ReconcileError;
 pub enum Blocker {
     /// The gateway is at work. A change on the gateway triggers the next reconcile.
     Pending(ReconcileError),
-    /// A user has to change a resource. If the error is transient, a retry may be enough.
-    Blocked(ReconcileError),
+    /// A Step failed, or a resource is wrong. `transient` of the error says whether a retry may be enough.
+    Failed(ReconcileError),
 }
 
 impl Blocker {
@@ -19,7 +19,7 @@ impl Blocker {
     #[must_use]
     pub fn error(&self) -> &ReconcileError {
         match self {
-            Self::Pending(error) | Self::Blocked(error) => error,
+            Self::Pending(error) | Self::Failed(error) => error,
         }
     }
 }
@@ -63,7 +63,7 @@ pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
         let text = format!(
             "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
         );
-        return Blocker::Blocked(ReconcileError::permanent(Reason::EntryRefused, text).with_code(code));
+        return Blocker::Failed(ReconcileError::permanent(Reason::EntryRefused, text).with_code(code));
     }
     if let Some((code, message)) = &observed.delayed {
         let text = format!("this agent's config entry had no effect and is retried: {message}");

@@ -76,7 +76,7 @@ pub fn build(
         paused,
         heartbeat_interval: expected,
         resync_interval: gateway.resync_interval(),
-        heard_since: references.heard_since,
+        silence_counts_from: references.silence_counts_from,
         content_check_interval: gateway.content_check_interval(),
     })
 }
@@ -86,13 +86,13 @@ fn origin(agent: &Agent, references: &References) -> Origin {
         (Some(_), _) if references.adopted => Origin::Adopted,
         (Some(_), _) => Origin::Chosen,
         (None, Role::Worker) => Origin::Derived,
-        (None, Role::Lead | Role::Main) if existed_before(references) => Origin::ParentReused,
+        (None, Role::Lead | Role::Main) if parent_id_was_used(references) => Origin::ParentReused,
         (None, Role::Lead | Role::Main) => Origin::ParentDerived,
     }
 }
 
 /// Whether a lead of the board, or a main agent of the gateway, was set up under this id before.
-fn existed_before(references: &References) -> bool {
+fn parent_id_was_used(references: &References) -> bool {
     let former = match &references.board {
         Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
         None => references.gateway.status.as_ref().and_then(|status| status.main_agent_id.as_ref()),
@@ -229,7 +229,7 @@ fn files(
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
             Some(text) => delivery(&name, policy, drift(agent, &name), text),
         };
-        DesiredFile { name: name.as_str().to_owned(), carries_token, existed_before: references.adopted, delivery }
+        DesiredFile { name: name.as_str().to_owned(), carries_token, is_adopted: references.adopted, delivery }
     };
     Ok(policies.into_iter().map(deliver).collect())
 }

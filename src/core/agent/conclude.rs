@@ -98,7 +98,7 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
     match end {
         PassEnd::Applied(applied) => conclude_applied(input, applied),
         PassEnd::Failed(error) => {
-            let blocker = Blocker::Blocked(error.clone());
+            let blocker = Blocker::Failed(error.clone());
             let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*input });
             Conclusion { status, next: NextPass::Requeue(after_failure(error)) }
         }
@@ -122,7 +122,7 @@ fn after_failure(error: &ReconcileError) -> Requeue {
 
 fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusion {
     let AppliedPlan { plan, deferred, outcome } = applied;
-    let failed = outcome.failed.clone().map(Blocker::Blocked);
+    let failed = outcome.failed.clone().map(Blocker::Failed);
     let blocker = failed.as_ref().or(plan.blocker.as_ref());
     let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
     let new = status(&StatusInput {
@@ -148,8 +148,8 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
     let token_is_due =
         input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
-        Some(Blocker::Blocked(error)) if error.transient => Requeue::retry(),
-        Some(Blocker::Blocked(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
+        Some(Blocker::Failed(error)) if error.transient => Requeue::retry(),
+        Some(Blocker::Failed(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
         None if applied.deferred => Requeue::after(PEER_CHECK_INTERVAL),
         None if applied.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
         None if applied.plan.again || token_is_due => return NextPass::Again,

@@ -55,8 +55,8 @@ pub struct Desired {
     pub heartbeat_interval: Duration,
     /// The time between two comparisons of its files without a sign of a change.
     pub resync_interval: Duration,
-    /// The time since which Muster could receive calls of the agent. A silence before that time does not count.
-    pub heard_since: Timestamp,
+    /// The time from which a silence of the agent counts.
+    pub silence_counts_from: Timestamp,
     /// The time between two comparisons of the contents of all files.
     pub content_check_interval: Duration,
 }
@@ -104,7 +104,7 @@ pub struct DesiredFile {
     /// Whether the file holds the agent's token.
     pub carries_token: bool,
     /// Whether the agent existed before it was adopted, so that a `Once` file counts as written.
-    pub existed_before: bool,
+    pub is_adopted: bool,
     /// The delivery of the file.
     pub delivery: Delivery,
 }

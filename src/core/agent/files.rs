@@ -68,7 +68,7 @@ pub fn decide(
             FilePolicy::Always => decide_always(*drift, content, record, seen),
             FilePolicy::IfMissing | FilePolicy::Once if force.overwrite => decide_overwrite(content, seen),
             FilePolicy::IfMissing => decide_if_missing(content, seen),
-            FilePolicy::Once if file.existed_before => FileDecision::Nothing(FileState::Kept),
+            FilePolicy::Once if file.is_adopted => FileDecision::Nothing(FileState::Kept),
             FilePolicy::Once => decide_once(content, record, seen),
         },
     }

@@ -7,7 +7,7 @@ fn file(policy: FilePolicy, text: &str) -> DesiredFile {
 fn drifting(policy: FilePolicy, drift: DriftPolicy, text: &str) -> DesiredFile {
     let content = RenderedText::new(text.into(), format!("sha-{text}"));
     let delivery = Delivery::Write { policy, drift, content };
-    DesiredFile { name: "X.md".into(), carries_token: false, existed_before: false, delivery }
+    DesiredFile { name: "X.md".into(), carries_token: false, is_adopted: false, delivery }
 }
 
 fn seen(size: i64, modified_ms: i64, sha256: Option<&str>) -> ObservedFile {
@@ -33,7 +33,7 @@ fn a_missing_file_is_written_without_a_precondition() {
 fn a_held_file_keeps_its_record_and_is_written_only_when_it_is_missing() {
     let content = RenderedText::new("without".into(), "sha-without".into());
     let delivery = Delivery::Held { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
-    let held = DesiredFile { name: "X.md".into(), carries_token: false, existed_before: false, delivery };
+    let held = DesiredFile { name: "X.md".into(), carries_token: false, is_adopted: false, delivery };
     let record = synced("with", 4, 7);
     let sync = Force { rewrite: true, overwrite: true };
     for now in [seen(4, 7, None), seen(5, 8, None)] {

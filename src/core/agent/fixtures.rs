@@ -79,12 +79,7 @@ pub(crate) fn applied() -> AgentFixture {
         origin: Origin::Derived,
         entry,
         label: "One".into(),
-        files: Some(vec![DesiredFile {
-            name: "AGENTS.md".into(),
-            carries_token: true,
-            existed_before: false,
-            delivery,
-        }]),
+        files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, is_adopted: false, delivery }]),
         soul: None,
         token_secret: "one-token".into(),
         secret_only: false,
@@ -96,7 +91,7 @@ pub(crate) fn applied() -> AgentFixture {
         paused: None,
         heartbeat_interval: Duration::from_mins(5),
         resync_interval: Duration::from_mins(10),
-        heard_since: Timestamp::MIN,
+        silence_counts_from: Timestamp::MIN,
         content_check_interval: Duration::from_hours(6),
     };
     AgentFixture {

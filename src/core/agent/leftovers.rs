@@ -33,7 +33,7 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
     let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let id = &binding.identity.agent_id;
     Some(format!(
-        "gateway {} removed agent {id} by half: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token in the remaining files is no longer accepted",
+        "gateway {} removed agent {id} only in part: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token in the remaining files is no longer accepted",
         binding.gateway,
         named.join(", ")
     ))
@@ -71,7 +71,7 @@ mod tests {
         let paths = ["/s/1", "/s/2", "/s/3", "/home/o/w/workspace-mc-u"];
         let message = message(&binding(), &left(&paths, false), true).unwrap();
         assert!(
-            message.contains("by half: /home/o/w/workspace-mc-u, /s/1, /s/2, 1 more paths stay there (EEXIST)"),
+            message.contains("only in part: /home/o/w/workspace-mc-u, /s/1, /s/2, 1 more paths stay there (EEXIST)"),
             "{message}"
         );
         assert!(message.contains("ns/gw") && message.contains("openclaw agents delete mc-u"), "{message}");

@@ -80,7 +80,7 @@ impl Liveness {
             let is_long = later(started, interval) <= ended;
             if is_long { ended } else { ended.min(later(seen, interval * 2)) }
         });
-        Some(later(seen.max(quiet).max(desired.heard_since), interval * 2))
+        Some(later(seen.max(quiet).max(desired.silence_counts_from), interval * 2))
     }
 }
 

@@ -82,7 +82,7 @@ pub struct ObservedSession {
     pub label: Option<String>,
     /// The label without control and format characters, for messages.
     pub shown_label: Option<String>,
-    /// The text of its [`SessionMark`].
+    /// The text of its [`SessionVersion`].
     pub mark: String,
 }
 
@@ -111,14 +111,14 @@ pub struct ObservedRun {
 /// Identifies the content of a session: its id, which a reset changes before 2026.9, and the time of its last change. Each history
 /// entry that is written afterwards has a later time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionMark {
+pub struct SessionVersion {
     /// The session's id.
     pub id: String,
     /// Milliseconds since 1970 by the gateway's clock.
     pub updated_ms: i64,
 }
 
-impl SessionMark {
+impl SessionVersion {
     /// The mark of a session.
     #[must_use]
     pub fn of(session: &SessionInfo) -> Self {
@@ -133,7 +133,7 @@ impl SessionMark {
     }
 }
 
-impl fmt::Display for SessionMark {
+impl fmt::Display for SessionVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.id, self.updated_ms)
     }
@@ -203,7 +203,7 @@ impl From<&SessionInfo> for ObservedSession {
         Self {
             label: session.label.clone(),
             shown_label: session.label.as_deref().map(model::clean),
-            mark: SessionMark::of(session).to_string(),
+            mark: SessionVersion::of(session).to_string(),
         }
     }
 }

@@ -186,7 +186,7 @@ fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
         None => (observed.registration != Registration::Absent && may_be_foreign()).then(|| id_taken(desired)),
     };
     match error {
-        Some(error) => blocked(plan, Blocker::Blocked(error)),
+        Some(error) => blocked(plan, Blocker::Failed(error)),
         None => CONTINUE,
     }
 }
@@ -200,7 +200,7 @@ fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 
 fn leave_foreign_secret(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     if *input.cluster.token == TokenState::Foreign {
-        return blocked(plan, Blocker::Blocked(secret_conflict(input.desired)));
+        return blocked(plan, Blocker::Failed(secret_conflict(input.desired)));
     }
     CONTINUE
 }
@@ -210,7 +210,7 @@ fn wait_for_an_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> 
     let absent = input.observed.registration == Registration::Absent;
     if absent && input.observed.conflict == Some(OwnershipConflict::NoEntry) {
         plan.steps.extend(input.token_change.map(Step::Token));
-        return blocked(plan, Blocker::Blocked(no_entry(input.desired)));
+        return blocked(plan, Blocker::Failed(no_entry(input.desired)));
     }
     CONTINUE
 }
@@ -286,7 +286,7 @@ fn reset_session(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 
 fn refuse_long_files(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     match too_large(input.desired) {
-        Some(error) => blocked(plan, Blocker::Blocked(error)),
+        Some(error) => blocked(plan, Blocker::Failed(error)),
         None => CONTINUE,
     }
 }

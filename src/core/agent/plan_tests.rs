@@ -181,7 +181,7 @@ fn the_blocker_of_a_waiting_entry_names_its_reason() {
 
 fn long_file() -> DesiredFile {
     DesiredFile {
-        existed_before: false,
+        is_adopted: false,
         carries_token: false,
         name: "SOUL.md".into(),
         delivery: Delivery::TooLarge { characters: 20_001, limit: 20_000 },

@@ -33,6 +33,6 @@ pub struct References {
     pub requests: Requests,
     /// The soul for its role in the gateway's soul directory.
     pub soul: RoleSoul,
-    /// The time since which Muster could receive calls of the agent.
-    pub heard_since: Timestamp,
+    /// The time from which a silence of the agent counts.
+    pub silence_counts_from: Timestamp,
 }

@@ -142,10 +142,10 @@ mod tests {
         let token = DesiredFile {
             name: "T.md".into(),
             carries_token: true,
-            existed_before: false,
+            is_adopted: false,
             delivery: write(&format!("token {}", soul.markdown)),
         };
-        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, existed_before: false, delivery }, token]
+        vec![DesiredFile { name: "SOUL.md".into(), carries_token: false, is_adopted: false, delivery }, token]
     }
 
     fn texts(files: &[DesiredFile]) -> Vec<String> {

@@ -10,7 +10,7 @@ fn status_and_reason(status: &AgentStatus, kind: ConditionType) -> String {
 
 /// The status while the gateway is unreachable.
 fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus {
-    let blocker = Blocker::Blocked(error);
+    let blocker = Blocker::Failed(error);
     status(&StatusInput {
         old: &fixture.status,
         generation: fixture.desired.generation,

@@ -1,4 +1,4 @@
-//! One `config.patch`: these entries, these blocks of others, and nothing else.
+//! The composition of one `config.patch`: queued entries, and `heartbeat` blocks of agents that Muster did not create.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,22 +12,20 @@ use crate::openclaw::model::{AgentEntry, Inventory, RosterShape};
 pub(crate) struct Patch {
     pub(crate) ids: Vec<String>,
     pub(crate) raw: Value,
-    /// What it is based on.
+    /// The inventory that the patch was composed from.
     pub(crate) inventory: Arc<Inventory>,
 }
 
-/// The merge patch of these entries and of these `heartbeat` blocks of others, and of nothing else.
+/// The merge patch: the differing keys of the entries, and the blocks by the ids of their agents.
 pub(crate) fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTreeMap<String, Value>) -> Value {
-    let patch = |entry: &AgentEntry| -> Map<String, Value> {
-        let is = inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref());
-        entry.patch(is).unwrap_or_default()
-    };
+    let patch =
+        |entry: &AgentEntry| -> Map<String, Value> { entry.patch(inventory.entry(&entry.id)).unwrap_or_default() };
     match inventory.capabilities.roster {
         RosterShape::Entries => {
             let mut patches: Map<_, _> = entries.iter().map(|e| (e.id.clone(), Value::Object(patch(e)))).collect();
             shared_blocks::into_entries(&mut patches, blocks);
             let mut agents = json!({ "entries": patches });
-            // The first patch of several agents has to say it; saying it again changes nothing.
+            // Required with the first entry of a second agent. A repetition changes nothing.
             if !inventory.explicit_ownership && !entries.is_empty() {
                 agents["ownership"] = json!("explicit");
             }
@@ -39,16 +37,16 @@ pub(crate) fn raw(inventory: &Inventory, entries: &[&AgentEntry], blocks: &BTree
                 patch.insert("id".into(), json!(e.id));
                 Value::Object(patch)
             };
-            let mut list: Vec<_> = implicit(inventory).chain(entries.iter().map(entry)).collect();
+            let mut list: Vec<_> = unconfigured_agents(inventory).chain(entries.iter().map(entry)).collect();
             shared_blocks::into_list(&mut list, blocks);
             json!({ "agents": { "list": list } })
         }
     }
 }
 
-/// Entries for the agents that are served without one. A list that names others would end them (measured): the first agent
-/// that is written has to be written beside them, in front of it, so that the default stays the default.
-fn implicit(inventory: &Inventory) -> impl Iterator<Item = Value> {
+/// Entries for the agents in the roster that no config entry names. A list without them would remove these agents. They come first,
+/// so that the default agent stays the default (`docs/gateway-facts.md#agents`).
+fn unconfigured_agents(inventory: &Inventory) -> impl Iterator<Item = Value> {
     let none_written = inventory.agents.values().all(|row| row.entry.is_none());
     let served = inventory.agents.values().filter(move |row| none_written && row.in_roster);
     served.map(|row| json!({ "id": row.id }))

@@ -1,19 +1,18 @@
-//! The halving of a batch of which one entry is at fault: entries that failed together are sent in halves, until the entry that
-//! fails is alone.
+//! The halving of a batch with a faulty entry: entries that failed together are sent in halves, until the faulty entry is alone.
 
 use std::collections::BTreeMap;
 
-/// The groups into which entries were parted. Only entries of one group go out together.
+/// The groups of separated entries. Only entries of one group are sent together.
 #[derive(Debug, Default)]
 pub(crate) struct Halving {
-    /// The group of each entry that was parted from others. All other entries are of group 0.
+    /// The group of each separated entry. All other entries are in group 0.
     groups: BTreeMap<String, u32>,
-    /// Whether the entries may be at no fault: the gateway may be.
+    /// Whether the gateway itself may be the cause.
     is_provisional: bool,
 }
 
 impl Halving {
-    /// Parts entries that the gateway refused together: the first half of them becomes a group of its own.
+    /// Separates entries that the gateway refused together: the first half becomes a group of its own.
     pub(crate) fn halve(&mut self, ids: &[String]) {
         let highest = self.groups.values().copied().max().unwrap_or_default();
         for id in ids.iter().take(ids.len() / 2) {
@@ -21,25 +20,25 @@ impl Halving {
         }
     }
 
-    /// Parts entries whose write failed, until the gateway takes a write.
+    /// Separates entries whose write failed, until a write succeeds.
     pub(crate) fn halve_provisionally(&mut self, ids: &[String]) {
         self.is_provisional = true;
         self.halve(ids);
     }
 
-    /// The gateway has taken a write: entries that were parted provisionally go out together again.
+    /// Ends a provisional separation after a successful write.
     pub(crate) fn rejoin(&mut self) {
         if std::mem::take(&mut self.is_provisional) {
             self.groups.clear();
         }
     }
 
-    /// Forgets an entry that is gone, or was replaced.
+    /// Removes an entry that was removed or replaced.
     pub(crate) fn forget(&mut self, id: &str) {
         self.groups.remove(id);
     }
 
-    /// The entries of the group that goes out next: the smallest halves first.
+    /// The entries of the next group: the smallest halves first.
     pub(crate) fn next_group<'a>(&self, ids: impl Iterator<Item = &'a String> + Clone) -> Vec<&'a String> {
         let group = |id: &String| self.groups.get(id).copied().unwrap_or_default();
         let Some(next) = ids.clone().map(group).max() else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The config writer's part in the heartbeats of agents that Muster did not make.
+//! The `heartbeat` blocks that the config writer writes for agents that Muster did not create.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,39 +9,43 @@ use tokio::time::Instant;
 use crate::backoff::doubled;
 use crate::openclaw::model::{AgentEntry, HeartbeatClaims, Inventory};
 
-/// How long to wait between two patches of such blocks alone; doubled each time, up to the second. A gateway that takes them
-/// and does not keep them is not written to for ever.
-const ALONE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
+/// The first and the longest wait after a patch with such blocks alone, so that a gateway that does not store them is not written to
+/// without end.
+const BLOCKS_ALONE_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 
-/// What the writer knows of the blocks of others.
+/// The claims, and the state of patches with such blocks alone.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBlocks {
-    /// `None` until the writer was told: no block is given to any entry before.
+    /// `None` before the first claim. No entry gets a block before it.
     claims: Option<HeartbeatClaims>,
-    /// How many patches of such blocks alone were sent since the claims changed.
+    /// The number of patches with such blocks alone since the claims changed.
     sent: u32,
     not_before: Option<Instant>,
 }
 
 impl SharedBlocks {
-    /// Takes what Muster has at the gateway, and what it may do there for others.
+    /// Sets the claims: Muster's agents, and the recorded blocks.
     pub(crate) fn claim(&mut self, claims: HeartbeatClaims) {
         if self.claims.as_ref() != Some(&claims) {
             *self = Self { claims: Some(claims), ..Self::default() };
         }
     }
 
-    /// Whether an entry may be written now. The first block of an agent that was taken over waits until the record says that the
-    /// block is Muster's.
-    pub(crate) fn may_go(&self, inventory: &Inventory, entry: &AgentEntry) -> bool {
+    /// Whether an entry may be written now. The first block of an adopted agent waits until the block is recorded as Muster's.
+    pub(crate) fn may_be_written(&self, inventory: &Inventory, entry: &AgentEntry) -> bool {
         let is_recorded = || self.claims.as_ref().is_some_and(|claims| claims.recorded.contains(&entry.id));
-        let has_block = || there(inventory, entry).is_some_and(|is| is.get("heartbeat").is_some_and(Value::is_object));
+        let has_block =
+            || inventory.entry(&entry.id).is_some_and(|stored| stored.get("heartbeat").is_some_and(Value::is_object));
         !entry.keeps_the_rest || has_block() || !gives_block(inventory, entry) || is_recorded()
     }
 
-    /// The blocks of others that go out with these entries, or alone: an empty object, or null for one that is taken away.
-    /// `None` while the entries have to wait, since what would be written for others is not recorded yet.
-    pub(crate) fn beside(&self, inventory: &Inventory, entries: &[&AgentEntry]) -> Option<BTreeMap<String, Value>> {
+    /// The blocks for a patch with these entries, or alone: an empty object for a new block, null for one to remove. `None` while the
+    /// entries have to wait, because a block is not recorded yet.
+    pub(crate) fn blocks_for_patch(
+        &self,
+        inventory: &Inventory,
+        entries: &[&AgentEntry],
+    ) -> Option<BTreeMap<String, Value>> {
         let Some(claims) = &self.claims else { return entries.is_empty().then(BTreeMap::new) };
         if entries.is_empty() && self.due().is_some() {
             return Some(BTreeMap::new());
@@ -56,49 +60,45 @@ impl SharedBlocks {
         Some(add.chain(plan.remove.into_iter().map(|id| (id, Value::Null))).collect())
     }
 
-    /// A patch was sent, with entries or of such blocks alone.
+    /// Records a sent patch. `alone`: it has no entries.
     pub(crate) fn sent(&mut self, alone: bool) {
         if alone {
             self.sent = self.sent.saturating_add(1);
-            self.not_before = Some(Instant::now() + doubled(ALONE.0, ALONE.1, self.sent));
+            self.not_before = Some(Instant::now() + doubled(BLOCKS_ALONE_WAIT.0, BLOCKS_ALONE_WAIT.1, self.sent));
         }
     }
 
-    /// When the next patch of such blocks alone may be sent, if that is later.
+    /// The time of the next patch with such blocks alone; `None` if it may be sent now.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.not_before.filter(|at| *at > Instant::now())
     }
 }
 
-fn there<'a>(inventory: &'a Inventory, entry: &AgentEntry) -> Option<&'a Map<String, Value>> {
-    inventory.agents.get(&entry.id).and_then(|row| row.entry.as_ref())
-}
-
-/// Whether writing an entry gives it a block.
+/// Whether the patch of an entry has a block.
 fn gives_block(inventory: &Inventory, entry: &AgentEntry) -> bool {
-    let patch = entry.patch(there(inventory, entry));
+    let patch = entry.patch(inventory.entry(&entry.id));
     patch.is_some_and(|patch| patch.get("heartbeat").is_some_and(Value::is_object))
 }
 
-/// Adds the blocks to the entries of a patch that is keyed by id. A block that the entry's own patch makes comes first.
+/// Adds the blocks to a patch with entries by id. The block of an entry's own patch has precedence.
 pub(crate) fn into_entries(entries: &mut Map<String, Value>, blocks: &BTreeMap<String, Value>) {
     for (id, block) in blocks {
         let entry = entries.entry(id.clone()).or_insert_with(|| json!({}));
-        put(entry, block);
+        insert_block(entry, block);
     }
 }
 
-/// The same for a patch that is a list.
+/// Adds the blocks to a patch with a list of entries.
 pub(crate) fn into_list(list: &mut Vec<Value>, blocks: &BTreeMap<String, Value>) {
     for (id, block) in blocks {
         match list.iter_mut().find(|entry| entry["id"] == **id) {
-            Some(entry) => put(entry, block),
+            Some(entry) => insert_block(entry, block),
             None => list.push(json!({ "id": id, "heartbeat": block })),
         }
     }
 }
 
-fn put(entry: &mut Value, block: &Value) {
+fn insert_block(entry: &mut Value, block: &Value) {
     if entry.get("heartbeat").is_none() {
         entry["heartbeat"] = block.clone();
     }
@@ -145,35 +145,35 @@ mod tests {
     }
 
     #[test]
-    fn no_entry_is_given_a_block_before_it_is_known_and_recorded_who_else_gets_one() {
+    fn no_entry_gets_a_block_before_the_blocks_of_other_agents_are_recorded() {
         let (inventory, entry) = (inventory(&json!({ "main": {} })), entry("mc-1"));
         let mut shared = SharedBlocks::default();
-        assert_eq!(shared.beside(&inventory, &[&entry]), None);
+        assert_eq!(shared.blocks_for_patch(&inventory, &[&entry]), None);
         shared.claim(claims(&[]));
-        assert_eq!(shared.beside(&inventory, &[&entry]), None);
+        assert_eq!(shared.blocks_for_patch(&inventory, &[&entry]), None);
         shared.claim(claims(&["main"]));
-        assert_eq!(shared.beside(&inventory, &[&entry]), Some([("main".to_owned(), json!({}))].into()));
+        assert_eq!(shared.blocks_for_patch(&inventory, &[&entry]), Some([("main".to_owned(), json!({}))].into()));
     }
 
     #[test]
-    fn an_agent_that_was_taken_over_waits_until_it_is_recorded_that_its_block_is_musters() {
+    fn an_adopted_agent_waits_until_its_block_is_recorded() {
         let inventory = inventory(&json!({ "main": {}, "nova": { "workspace": "/w" } }));
         let nova = AgentEntry { keeps_the_rest: true, ..entry("nova") };
         let mut shared = SharedBlocks::default();
         shared.claim(claims(&["main"]));
-        assert!(!shared.may_go(&inventory, &nova) && shared.may_go(&inventory, &entry("mc-1")));
+        assert!(!shared.may_be_written(&inventory, &nova) && shared.may_be_written(&inventory, &entry("mc-1")));
         shared.claim(HeartbeatClaims { adopted: ["nova".to_owned()].into(), ..claims(&["main", "nova"]) });
-        assert!(shared.beside(&inventory, &[&nova]).is_some());
+        assert!(shared.blocks_for_patch(&inventory, &[&nova]).is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn blocks_that_the_gateway_takes_and_does_not_keep_are_sent_at_a_slower_and_slower_pace() {
+    async fn blocks_that_the_gateway_does_not_store_are_sent_with_growing_waits() {
         let inventory = inventory(&json!({ "main": { "heartbeat": {} } }));
         let mut shared = SharedBlocks::default();
         shared.claim(claims(&["main"]));
         let mut sent = 0;
         for _ in 0..3600 {
-            if shared.beside(&inventory, &[]).is_some_and(|blocks| !blocks.is_empty()) {
+            if shared.blocks_for_patch(&inventory, &[]).is_some_and(|blocks| !blocks.is_empty()) {
                 shared.sent(true);
                 sent += 1;
             }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_joins_the_entry_that_is_written_anyway_and_never_replaces_its_own() {
+    fn a_block_joins_the_entry_of_its_agent_and_replaces_no_block_of_that_entry() {
         let blocks = [("main".to_owned(), json!({})), ("nova".to_owned(), json!({}))].into();
         let mut list = vec![json!({ "id": "main" }), json!({ "id": "nova", "heartbeat": { "every": "5m" } })];
         into_list(&mut list, &blocks);

@@ -1,7 +1,7 @@
-//! A limit of last resort for writes that are repeated without end.
+//! A limit for identical writes.
 //!
-//! Every write of Muster follows from a difference that was seen. Should a gateway take a write and go on to show the
-//! difference, for whatever reason, the same write would be made again and again. Here it becomes slow.
+//! Each write of Muster follows from an observed difference. If a gateway acknowledges a write and keeps the difference, the same write
+//! would be repeated without end.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use crate::openclaw::limits::IDENTICAL_WRITE_BURST;
 
-/// The time in which it may be made once more after that.
-pub(crate) const PACE: Duration = Duration::from_mins(5);
-/// Writes are forgotten when so many are remembered and their time is over.
-const SWEEP: usize = 4096;
+/// The interval of identical writes after the burst.
+pub(crate) const REFILL_INTERVAL: Duration = Duration::from_mins(5);
+/// The number of recorded writes from which old records are removed.
+const SWEEP_SIZE: usize = 4096;
 
-/// One write: a method and everything that it says.
+/// The hash of a write: its method and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Write(u64);
+pub(crate) struct WriteHash(u64);
 
-impl Write {
+impl WriteHash {
     pub(crate) fn of(content: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         content.hash(&mut hasher);
@@ -28,31 +28,34 @@ impl Write {
     }
 }
 
-/// The writes that were made lately.
+/// The recent writes.
 ///
 /// # Guarantees
-/// The same write is made at most [`IDENTICAL_WRITE_BURST`] times at once, and once in [`PACE`] after that. A write that was not
-/// made for `IDENTICAL_WRITE_BURST * PACE` is forgotten.
+/// The same write is made at most [`IDENTICAL_WRITE_BURST`] times at once, and once in [`REFILL_INTERVAL`] after that. A write that was not
+/// made for `IDENTICAL_WRITE_BURST * REFILL_INTERVAL` has its burst again.
 #[derive(Debug, Default)]
 pub(crate) struct WriteGuard {
-    /// When the allowance of a write is whole again.
-    whole: HashMap<Write, Instant>,
+    /// The time at which the burst of a write is available again.
+    refilled_at: HashMap<WriteHash, Instant>,
 }
 
 impl WriteGuard {
-    /// When this write may be made; `None` when it may be made now.
-    pub(crate) fn held_back(&self, write: Write, now: Instant) -> Option<Instant> {
-        let allowance = PACE * (IDENTICAL_WRITE_BURST - 1);
-        self.whole.get(&write).filter(|whole| **whole > now + allowance).map(|whole| *whole - allowance)
+    /// The time at which this write may be made; `None` if it may be made now.
+    pub(crate) fn held_back(&self, write: WriteHash, now: Instant) -> Option<Instant> {
+        let allowance = REFILL_INTERVAL * (IDENTICAL_WRITE_BURST - 1);
+        self.refilled_at
+            .get(&write)
+            .filter(|refilled_at| **refilled_at > now + allowance)
+            .map(|refilled_at| *refilled_at - allowance)
     }
 
-    /// The write is made now.
-    pub(crate) fn made(&mut self, write: Write, now: Instant) {
-        if self.whole.len() >= SWEEP {
-            self.whole.retain(|_, whole| *whole > now);
+    /// Records that the write is made now.
+    pub(crate) fn made(&mut self, write: WriteHash, now: Instant) {
+        if self.refilled_at.len() >= SWEEP_SIZE {
+            self.refilled_at.retain(|_, refilled_at| *refilled_at > now);
         }
-        let whole = self.whole.entry(write).or_insert(now);
-        *whole = (*whole).max(now) + PACE;
+        let refilled_at = self.refilled_at.entry(write).or_insert(now);
+        *refilled_at = (*refilled_at).max(now) + REFILL_INTERVAL;
     }
 }
 
@@ -61,8 +64,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_write_is_made_a_few_times_and_then_slowly() {
-        let (mut guard, write, began) = (WriteGuard::default(), Write::of("a"), Instant::now());
+    fn an_identical_write_is_made_five_times_and_then_once_per_interval() {
+        let (mut guard, write, began) = (WriteGuard::default(), WriteHash::of("a"), Instant::now());
         let mut made = 0;
         for second in 0..3600 {
             let now = began + Duration::from_secs(second);
@@ -75,35 +78,37 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_is_held_back_is_held_back_until_it_may_be_made() {
-        let (mut guard, write, now) = (WriteGuard::default(), Write::of("a"), Instant::now());
+    fn a_delayed_write_may_be_made_at_the_returned_time() {
+        let (mut guard, write, now) = (WriteGuard::default(), WriteHash::of("a"), Instant::now());
         for _ in 0..IDENTICAL_WRITE_BURST {
             assert_eq!(guard.held_back(write, now), None);
             guard.made(write, now);
         }
         let until = guard.held_back(write, now).unwrap();
-        assert_eq!(until, now + PACE);
+        assert_eq!(until, now + REFILL_INTERVAL);
         assert_eq!(guard.held_back(write, until), None);
     }
 
     #[test]
-    fn two_writes_by_turns_are_both_counted_and_others_are_free() {
+    fn alternating_writes_are_both_limited_and_other_writes_are_not() {
         let (mut guard, now) = (WriteGuard::default(), Instant::now());
         for _ in 0..IDENTICAL_WRITE_BURST {
-            guard.made(Write::of("a"), now);
-            guard.made(Write::of("b"), now);
+            guard.made(WriteHash::of("a"), now);
+            guard.made(WriteHash::of("b"), now);
         }
-        assert!(guard.held_back(Write::of("a"), now).is_some() && guard.held_back(Write::of("b"), now).is_some());
-        assert_eq!(guard.held_back(Write::of("c"), now), None);
+        assert!(
+            guard.held_back(WriteHash::of("a"), now).is_some() && guard.held_back(WriteHash::of("b"), now).is_some()
+        );
+        assert_eq!(guard.held_back(WriteHash::of("c"), now), None);
     }
 
     #[test]
-    fn writes_of_long_ago_take_no_memory() {
+    fn old_writes_are_removed() {
         let (mut guard, now) = (WriteGuard::default(), Instant::now());
-        for number in 0..SWEEP {
-            guard.made(Write::of(number), now);
+        for number in 0..SWEEP_SIZE {
+            guard.made(WriteHash::of(number), now);
         }
-        guard.made(Write::of("later"), now + PACE * 2);
-        assert_eq!(guard.whole.len(), 1);
+        guard.made(WriteHash::of("later"), now + REFILL_INTERVAL * 2);
+        assert_eq!(guard.refilled_at.len(), 1);
     }
 }

@@ -1,27 +1,28 @@
-//! Turns at a gateway's config: one write at a time, and not too soon after the last.
+//! The lock for writes to a gateway's config and roster: one write at a time.
 
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-/// How far apart writes are on gateways that lose one of two (2026.3.2; measured: none lost at 1 s).
-const APART: Duration = Duration::from_secs(1);
+/// The interval of writes on gateways that lose one of two concurrent writes: 2026.3.2 loses none at 1 s
+/// (`docs/gateway-facts.md#lost-writes`).
+const MIN_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whoever writes to the config or the roster takes a turn.
+/// The lock, with the time of the last write.
 #[derive(Debug, Default)]
 pub(crate) struct WriteLock(Mutex<Option<Instant>>);
 
-/// A turn. The next one begins when it is dropped.
+/// The held lock. Its drop is the time of the write.
 #[derive(Debug)]
 pub(crate) struct WriteLockGuard<'a>(MutexGuard<'a, Option<Instant>>);
 
 impl WriteLock {
-    /// Waits for a turn; on a gateway that loses writes also for its last one to be kept.
+    /// Waits for the lock, and on a gateway that loses writes for the interval after the last write.
     pub(crate) async fn take(&self, loses_writes: bool) -> WriteLockGuard<'_> {
         let last = self.0.lock().await;
         if let Some(last) = last.filter(|_| loses_writes) {
-            tokio::time::sleep_until(last + APART).await;
+            tokio::time::sleep_until(last + MIN_WRITE_INTERVAL).await;
         }
         WriteLockGuard(last)
     }
@@ -39,11 +40,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn writes_are_apart_where_one_of_two_would_be_lost() {
-        let turns = WriteLock::default();
+        let lock = WriteLock::default();
         let began = Instant::now();
         for loses in [true, false, true] {
-            drop(turns.take(loses).await);
+            drop(lock.take(loses).await);
         }
-        assert_eq!(began.elapsed(), APART);
+        assert_eq!(began.elapsed(), MIN_WRITE_INTERVAL);
     }
 }

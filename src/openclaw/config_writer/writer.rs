@@ -1,9 +1,9 @@
-//! The task that writes a gateway's config: entries that wait go out together in one `config.patch`.
+//! The task that writes a gateway's config: the queued entries are written together in one `config.patch`.
 //!
 //! A new version of the config is costly for a gateway (80 to 115 ms for each agent in one patch, 4.6 s when each has its own patch;
 //! `docs/gateway-facts.md#duration-of-config-writes`), and the patches are counted (30 or 3 a minute,
-//! `docs/gateway-facts.md#rate-limits`). So all entries that wait go out together, and entries that come while a patch is under way go
-//! out with the next patch.
+//! `docs/gateway-facts.md#rate-limits`). So all queued entries are written together, and entries that are submitted during
+//! a write are written by the next patch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tracing::{debug, info, warn};
 
 use super::batch_window::BatchWindow;
 use super::config_patch::{Patch, raw};
+use super::entry_outcome::{EntryOutcome, SentEntry};
 use super::entry_queue::{EntryQueue, MAX_ENTRIES};
 use super::shared_blocks::SharedBlocks;
-use super::taken::{SentEntry, Taken};
-use super::write_guard::{Write, WriteGuard};
+use super::write_guard::{WriteGuard, WriteHash};
 use super::write_lock::WriteLock;
 use super::writer_state::WriterState;
 use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
@@ -30,11 +30,11 @@ use crate::openclaw::model::{
 /// A command to the writer.
 #[derive(Debug)]
 pub(crate) enum WriteCommand {
-    /// Write this entry; another entry that waits for the same id is replaced.
+    /// Queue this entry. It replaces a queued entry with the same id.
     Submit(Box<AgentEntry>),
-    /// Drop the entry that waits for this id.
+    /// Remove the queued entry of this id.
     Withdraw(String),
-    /// This is what Muster has at the gateway, and may do for the heartbeats of others.
+    /// Set the claims: Muster's agents, and the recorded heartbeat blocks.
     Claim(Box<HeartbeatClaims>),
 }
 
@@ -51,23 +51,23 @@ pub(crate) struct ConfigWriter {
     pub(crate) parts: WriterParts,
 }
 
-/// What the writer knows, before anything was submitted.
+/// The state of the writer.
 #[derive(Default)]
 pub(crate) struct WriterParts {
     state: WriterState,
     queue: EntryQueue,
     guard: WriteGuard,
     shared: SharedBlocks,
-    /// What the gateway took and stores otherwise, by id of the agent.
+    /// The values that the gateway stores in another form, by id of the agent.
     rewritten: BTreeMap<String, Vec<Rewritten>>,
-    /// The agents whose entries have news that no listener has seen.
+    /// The agents whose entries changed their state since the last publication.
     changed: Vec<String>,
 }
 
-/// The answer to a patch that the gateway has taken.
+/// The answer to an acknowledged patch.
 #[derive(Deserialize)]
 struct PatchAnswer {
-    /// Whether it changes nothing. 2026.3.2 does not say.
+    /// Whether the patch changed nothing. 2026.3.2 does not report it.
     #[serde(default)]
     noop: bool,
 }
@@ -78,7 +78,7 @@ impl ConfigWriter {
         loop {
             self.take_commands();
             let window = self.window_ends();
-            if window.is_none() && self.compose(Instant::now()).is_some() {
+            if window.is_none() && self.is_write_due(Instant::now()) {
                 self.write().await;
                 self.publish();
                 continue;
@@ -114,7 +114,7 @@ impl ConfigWriter {
         }
     }
 
-    /// Takes the commands that have come, and drops the entries that the gateway has.
+    /// Handles the received commands, and removes the entries that the gateway has.
     fn take_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.take(command);
@@ -124,26 +124,24 @@ impl ConfigWriter {
         self.parts.changed.extend(done);
     }
 
-    /// The next patch, from the entries that wait and what the gateway has; `None` while no patch may go out.
-    fn compose(&self, now: Instant) -> Option<Patch> {
-        if self.parts.state.closed_until(now).is_some() {
-            return None;
-        }
-        self.patch_of_all_that_waits(now)
+    /// Whether a patch may be written now, and there is something to write.
+    fn is_write_due(&self, now: Instant) -> bool {
+        self.parts.state.closed_until(now).is_none() && self.compose_patch(now).is_some()
     }
 
-    fn patch_of_all_that_waits(&self, now: Instant) -> Option<Patch> {
+    /// The next patch, from the queued entries and the inventory; `None` without anything to write.
+    fn compose_patch(&self, now: Instant) -> Option<Patch> {
         let WriterParts { queue, shared, .. } = &self.parts;
         let inventory = self.inventory.borrow().clone().filter(|inventory| inventory.settled)?;
         let mut ids = queue.batch(&inventory.config_hash, now);
-        ids.retain(|id| queue.entry(id).is_some_and(|entry| shared.may_go(&inventory, entry)));
+        ids.retain(|id| queue.entry(id).is_some_and(|entry| shared.may_be_written(&inventory, entry)));
         let entries: Vec<_> = ids.iter().filter_map(|id| queue.entry(id)).collect();
-        let blocks = shared.beside(&inventory, &entries)?;
+        let blocks = shared.blocks_for_patch(&inventory, &entries)?;
         let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
         Some(Patch { ids, raw, inventory })
     }
 
-    /// When the batch window of the next patch ends; `None` when no patch is kept back for further entries.
+    /// The end of the batch window of the next patch; `None` if the patch waits for no further entries.
     fn window_ends(&self) -> Option<Instant> {
         let submitted = self.parts.queue.due_since(Instant::now());
         if submitted.clone().count() >= MAX_ENTRIES {
@@ -158,14 +156,14 @@ impl ConfigWriter {
 
     /// Sends one patch.
     ///
-    /// Its content is decided when the lock is held: an agent that was removed under the lock just before must not be written again.
+    /// Its content is composed under the lock, because an agent that was just removed under the lock must not be written again.
     async fn write(&mut self) {
         let lock = Arc::clone(&self.lock);
         let guard = lock.take(self.loses_writes()).await;
         self.take_commands();
-        let Some(patch) = self.patch_of_all_that_waits(Instant::now()) else { return };
+        let Some(patch) = self.compose_patch(Instant::now()) else { return };
         let writes = self.writes_of(&patch);
-        // The entries that are not held back go out with the next patch, at once.
+        // The other entries are written by the next patch, at once.
         if self.hold_back_repeated(&patch, &writes) {
             return;
         }
@@ -174,12 +172,12 @@ impl ConfigWriter {
         self.parts.shared.sent(patch.ids.is_empty());
         let params = json!({ "raw": patch.raw.to_string(), "baseHash": patch.inventory.config_hash });
         let result = self.requester.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
-        // The answer has the whole config: it is not kept while the config is read again.
+        // The answer contains the whole config. It is dropped before the config is read again.
         let result = result.map(|answer| answer.peek().is_some_and(|PatchAnswer { noop }| noop));
         // The config is read again whatever the answer was, and before the next holder of the lock looks at it.
         let is_read = resync(&self.resync_requests).await;
         drop(guard);
-        // Of entries that are refused together the others are sent again beside fewer.
+        // Entries of a refused patch are sent again in halves, which are no identical writes.
         let alone = writes.len() == 1;
         if result.as_ref().err().is_none_or(|error| alone && !error.is_transient()) {
             for write in &writes {
@@ -192,22 +190,22 @@ impl ConfigWriter {
                 self.succeeded(&patch, is_read, noop);
             }
             Err(error) if is_read => self.failed(&patch, &error),
-            // A gateway whose config cannot be read refuses every write to it, whatever the entry is.
+            // A gateway whose config cannot be read refuses each write, whatever the entry is.
             Err(error) => self.failed_for_now(&patch.ids, &error),
         }
     }
 
-    /// What a patch writes, entry by entry.
-    fn writes_of(&self, patch: &Patch) -> Vec<Write> {
+    /// The hashes of the writes in a patch, one per entry.
+    fn writes_of(&self, patch: &Patch) -> Vec<WriteHash> {
         let write = |id: &String| {
             let changes = self.parts.queue.entry(id).and_then(|entry| entry.patch(patch.inventory.entry(id)));
-            Write::of((id, Value::Object(changes.unwrap_or_default()).to_string()))
+            WriteHash::of((id, Value::Object(changes.unwrap_or_default()).to_string()))
         };
         patch.ids.iter().map(write).collect()
     }
 
-    /// Holds entries back whose same write was made too often. Returns whether there are any.
-    fn hold_back_repeated(&mut self, patch: &Patch, writes: &[Write]) -> bool {
+    /// Delays the entries whose identical write was made too often. Returns whether there are any.
+    fn hold_back_repeated(&mut self, patch: &Patch, writes: &[WriteHash]) -> bool {
         let now = Instant::now();
         let mut any = false;
         for (id, write) in patch.ids.iter().zip(writes) {
@@ -222,7 +220,7 @@ impl ConfigWriter {
         any
     }
 
-    /// The gateway has taken a patch.
+    /// Handles an acknowledged patch.
     fn succeeded(&mut self, patch: &Patch, is_read: bool, noop: bool) {
         self.parts.state.open();
         self.parts.queue.rejoin();
@@ -232,8 +230,7 @@ impl ConfigWriter {
         }
     }
 
-    /// Compares the entries of a patch that the gateway has taken with what it has stored. Values that it stores otherwise are
-    /// accepted.
+    /// Compares the entries of an acknowledged patch with the config.
     fn compare(&mut self, patch: &Patch, after: &Inventory, noop: bool) {
         let WriterParts { queue, rewritten, changed, .. } = &mut self.parts;
         let mut lost = Vec::new();
@@ -243,31 +240,31 @@ impl ConfigWriter {
             let failures_alone = (patch.ids.len() == 1).then(|| queue.failures(id));
             let (before, after_entry) = (patch.inventory.entry(id), after.entry(id));
             match (SentEntry { entry, before, after: after_entry, noop, failures_alone }).outcome() {
-                Taken::Kept => {}
-                Taken::Rewritten(values) => {
-                    info!(agent.id = id, rewritten = ?values, "the gateway stores values of the entry otherwise");
+                EntryOutcome::Stored => {}
+                EntryOutcome::Rewritten(values) => {
+                    info!(agent.id = id, rewritten = ?values, "the gateway stores values of the entry in another form");
                     queue.remove(id);
                     rewritten.insert(id.clone(), values);
                 }
-                Taken::NotKept => {
-                    let message = format!("the gateway takes the entry and keeps none under the id {id:?}");
+                EntryOutcome::NotStored => {
+                    let message = format!("the gateway acknowledges the entry and stores none under the id {id:?}");
                     queue.refused(id, &after.config_hash, WriteRefusal { code: "NOT_KEPT".into(), message });
                 }
-                Taken::Lost(seen) => lost.push((id.clone(), seen)),
+                EntryOutcome::NoEffect(seen) => lost.push((id.clone(), seen)),
             }
         }
         self.without_effect(&lost, patch.ids.len());
     }
 
-    /// The gateway took these entries, and nothing came of them. An old gateway can lose a patch as a whole, so entries that had
-    /// no effect together are sent together once more; after that each is sent alone.
+    /// Handles entries of an acknowledged patch without effect. An old gateway can lose a whole patch, so these entries are sent together
+    /// once more. After that each entry is sent alone.
     fn without_effect(&mut self, lost: &[(String, String)], of: usize) {
         let (now, queue) = (Instant::now(), &mut self.parts.queue);
         let together = of > 1 && lost.len() == of && lost.iter().all(|(id, _)| !queue.was_lost(id));
         for (id, seen) in lost {
-            let said = format!("the gateway took the entry of agent {id} and {seen}");
-            warn!(agent.id = id, seen, "the entry was taken without effect");
-            let why = WriteRefusal::of(&CallError::Unsettled(said));
+            let message = format!("the gateway acknowledged the entry of agent {id}, and {seen}");
+            warn!(agent.id = id, seen, "the entry was acknowledged without effect");
+            let why = WriteRefusal::of(&CallError::Unsettled(message));
             if together {
                 queue.lost(id, why, now);
             } else {
@@ -276,7 +273,7 @@ impl ConfigWriter {
         }
     }
 
-    /// The gateway has not taken a patch, and its config was read since.
+    /// Handles a refused patch. The config was read again.
     fn failed(&mut self, patch: &Patch, error: &CallError) {
         let now = Instant::now();
         let hash = patch.inventory.config_hash.as_str();
@@ -285,7 +282,7 @@ impl ConfigWriter {
             debug!("the config changed meanwhile and was read again");
             self.parts.state.repeat(now);
         } else if let Some(wait) = error.retry_after() {
-            warn!(seconds = wait.as_secs(), "the gateway takes no more config writes for now");
+            warn!(seconds = wait.as_secs(), "the gateway accepts no more config writes for now");
             self.parts.changed.extend_from_slice(&patch.ids);
             self.parts.state.limit(wait, now);
         } else if error.is_transient() {
@@ -296,7 +293,7 @@ impl ConfigWriter {
         }
     }
 
-    /// A patch failed for a reason that may pass.
+    /// Handles a transient failure of a patch.
     fn failed_for_now(&mut self, ids: &[String], error: &CallError) {
         let (now, refusal) = (Instant::now(), WriteRefusal::of(error));
         let after = self.parts.state.fail(ids, refusal.clone(), now);
@@ -311,7 +308,7 @@ impl ConfigWriter {
         }
     }
 
-    /// The gateway refuses the patch: a single entry is at fault, several entries are sent in halves.
+    /// Handles a permanent refusal of a patch: a single entry is at fault, several entries are sent in halves.
     fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
         let [id] = ids else { return self.parts.queue.halve(ids) };
         warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
@@ -332,7 +329,7 @@ impl ConfigWriter {
         };
         self.writes.send_replace(Arc::new(writes));
         for id in changed.drain(..) {
-            // Nobody has to listen.
+            // There may be no receiver.
             let _ = self.changes.send(Change::Agent(id));
         }
     }

@@ -13,45 +13,45 @@ const HALVE_AFTER: u32 = 3;
 /// The state of the config writer between two writes.
 #[derive(Debug, Default)]
 pub(crate) enum WriterState {
-    /// A write goes out as soon as entries wait and their batch window is over.
+    /// A write begins as soon as entries are queued and their batch window has ended.
     #[default]
     Open,
-    /// The gateway's limit of config writes is used up.
+    /// The gateway's limit of config writes is reached.
     RateLimited {
-        /// When the gateway takes writes again.
+        /// The time at which the gateway accepts writes again.
         until: Instant,
     },
-    /// The last writes failed for a reason that may pass.
+    /// The last writes had transient failures.
     BackingOff {
-        /// When the next write goes out.
+        /// The time of the next write.
         until: Instant,
-        /// The failures so far.
+        /// The failures in a row.
         failures: Failures,
     },
 }
 
-/// Config writes that failed one after the other for a reason that may pass.
+/// Transient failures of config writes in a row.
 #[derive(Debug)]
 pub(crate) struct Failures {
     count: u32,
     last: WriteRefusal,
-    /// The entry that all of these writes had alone: it may be at fault by itself, and no other entry waits for it.
+    /// The single entry of all these writes. It may be at fault, so no other entry waits for it.
     only: Option<String>,
 }
 
-/// What follows from a failed write for its entries.
+/// The consequences of a failed write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AfterFailure {
-    /// The time before which no other write goes out.
+    /// The wait before the next write.
     pub(crate) wait: Duration,
-    /// Whether the write failed in another way than the write before it.
+    /// Whether the failure differs from the one before.
     pub(crate) is_news: bool,
     /// Whether the entries are sent in halves from now on.
     pub(crate) halve: bool,
 }
 
 impl WriterState {
-    /// The time before which no write goes out; `None` when a write may go out now.
+    /// The time before which no write begins; `None` if a write may begin now.
     pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Open => None,
@@ -59,7 +59,7 @@ impl WriterState {
         }
     }
 
-    /// The time at which the gateway takes config writes again, while its limit is used up for longer than an ordinary pause.
+    /// The time at which the gateway accepts config writes again; `None` unless its limit is reached for longer than an ordinary wait.
     pub(crate) fn limited_until(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::RateLimited { until } => Some(*until).filter(|until| *until > now + pause(1)),
@@ -67,7 +67,7 @@ impl WriterState {
         }
     }
 
-    /// Why the last write failed, while it is retried.
+    /// The last failure, while the write is retried.
     pub(crate) fn failure(&self) -> Option<&WriteRefusal> {
         match self {
             Self::BackingOff { failures, .. } => Some(&failures.last),
@@ -75,17 +75,17 @@ impl WriterState {
         }
     }
 
-    /// The gateway took a write, or refused its entries for good.
+    /// Records a successful write, or a permanent refusal.
     pub(crate) fn open(&mut self) {
         *self = Self::Open;
     }
 
-    /// The gateway takes no write for this time.
+    /// Records that the gateway accepts no write for this time.
     pub(crate) fn limit(&mut self, wait: Duration, now: Instant) {
         *self = Self::RateLimited { until: now + wait };
     }
 
-    /// The write is repeated at once, on what was read since. It is no further failure.
+    /// Repeats the write at once with the config that was read since. This is no further failure.
     pub(crate) fn repeat(&mut self, now: Instant) {
         match self {
             Self::BackingOff { until, .. } => *until = now,
@@ -93,7 +93,7 @@ impl WriterState {
         }
     }
 
-    /// A write of these entries failed for a reason that may pass. An entry that fails by itself keeps no other entry waiting.
+    /// Records a transient failure of a write with these entries. An entry that fails alone delays no other entry.
     pub(crate) fn fail(&mut self, ids: &[String], last: WriteRefusal, now: Instant) -> AfterFailure {
         let before = match std::mem::take(self) {
             Self::BackingOff { failures, .. } => Some(failures),

@@ -1,4 +1,4 @@
-//! What became of the entries of a patch that the gateway has taken.
+//! The effect of an acknowledged patch on its entries.
 
 use serde_json::{Map, Value};
 
@@ -9,23 +9,23 @@ use crate::openclaw::model::{AgentEntry, Rewritten};
 /// changed.
 const TRIES_ALONE: u32 = 2;
 
-/// What became of one entry of a patch that the gateway has taken.
+/// The effect of an acknowledged patch on one entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// The config has the entry as it was sent.
-    Kept,
-    /// The gateway stores these values otherwise, and that is accepted.
+pub(crate) enum EntryOutcome {
+    /// The config has the sent entry.
+    Stored,
+    /// The gateway stores these values in another form, which is accepted.
     Rewritten(Vec<Rewritten>),
-    /// The gateway takes the entry and keeps none under its id.
-    NotKept,
-    /// Nothing came of the entry, and this is what the config shows.
-    Lost(String),
+    /// The gateway stores no entry under the id.
+    NotStored,
+    /// The patch had no effect on the entry. The text says what the config shows.
+    NoEffect(String),
 }
 
-/// One entry in a patch that the gateway has taken.
+/// One entry of an acknowledged patch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SentEntry<'a> {
-    /// The entry as it was sent.
+    /// The sent entry.
     pub(crate) entry: &'a AgentEntry,
     /// The entry in the config before the patch.
     pub(crate) before: Option<&'a Map<String, Value>>,
@@ -38,13 +38,17 @@ pub(crate) struct SentEntry<'a> {
 }
 
 impl SentEntry<'_> {
-    /// What became of the entry.
-    pub(crate) fn outcome(self) -> Taken {
+    /// Compares the sent entry with the config.
+    pub(crate) fn outcome(self) -> EntryOutcome {
         if self.after.is_some() && self.entry.patch(self.after).is_none() {
-            return Taken::Kept;
+            return EntryOutcome::Stored;
         }
         let Some(after) = self.after else {
-            return if self.noop { Taken::NotKept } else { Taken::Lost("its config has no such entry".into()) };
+            return if self.noop {
+                EntryOutcome::NotStored
+            } else {
+                EntryOutcome::NoEffect("its config has no such entry".into())
+            };
         };
         let none = Map::new();
         let before = self.before.unwrap_or(&none);
@@ -52,15 +56,15 @@ impl SentEntry<'_> {
         let persists = self.failures_alone.is_some_and(|failures| failures >= TRIES_ALONE);
         let is_accepted = |r: &Rewritten| self.entry.rewritten.contains(r) || is_renamed_model(r, before, after);
         if self.noop || persists || rewritten.iter().all(is_accepted) {
-            return Taken::Rewritten(rewritten);
+            return EntryOutcome::Rewritten(rewritten);
         }
         let fields: Vec<_> = rewritten.iter().map(|r| r.field.as_str()).collect();
-        Taken::Lost(format!("its config does not have {} so", fields.join(", ")))
+        EntryOutcome::NoEffect(format!("its config has other values for {}", fields.join(", ")))
     }
 }
 
-/// Whether the gateway put another name of a model in the place of the one that was sent. Any other value may have been changed by
-/// somebody else at the same moment: only a second write shows that.
+/// Whether the gateway replaced the name of a model. Any other value may have been changed by another client at the same moment, which
+/// only a second write shows.
 fn is_renamed_model(rewrite: &Rewritten, before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
     matches!(rewrite.field.as_str(), "model" | "heartbeat.model")
         && value_at(before, &rewrite.field) != value_at(after, &rewrite.field)
