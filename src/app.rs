@@ -314,7 +314,7 @@ impl Controllers {
             biased;
             () = shutdown.cancelled() => return,
             synced = wait_until_synced(&caches, &probes) => if let Err(error) = synced {
-            error!(%error, "a watch ended before it was in sync");
+                error!(%error, "a watch ended before it was in sync");
                 return;
             },
         }

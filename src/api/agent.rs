@@ -78,7 +78,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
     )
 )]
 #[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
-#[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it anew"))]
+#[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it again"))]
 #[x_kube(validation = Rule::new("self.adoptionPolicy != 'IfExists' || has(self.agentId)").message("adoptionPolicy IfExists needs agentId, the gateway's id of the agent that is to be adopted"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
@@ -90,7 +90,7 @@ pub struct AgentSpec {
     /// The agent's role. It cannot be changed. `Worker`: works on a board. `Lead`: coordinates a board; a board has one lead.
     /// `Main`: manages a gateway; a gateway has one main agent. Default: Worker.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("role cannot be changed; delete the Agent and create it anew"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("role cannot be changed; delete the Agent and create it again"))]
     pub role: Role,
     /// The Board of a Worker or Lead, in the same namespace. A Worker or Lead needs it; a Main agent has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ pub struct AgentSpec {
     /// so they are refused. Default: an id derived from the object's uid, which is unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it anew"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it again"))]
     #[x_kube(validation = Rule::new("self != 'main'").message("the gateway reserves the agent id main"))]
     #[x_kube(validation = Rule::new("!(self in ['constructor', 'prototype', 'openclaw', 'crestodian'])").message("a gateway cannot keep an agent of this id; choose another one"))]
     pub agent_id: Option<String>,

@@ -47,7 +47,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE};
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the board's gateway and lead are ready"
+        description = "Whether the board's gateway is ready and the board is within its quota"
     ),
     printcolumn(
         name = "Reason",

@@ -25,7 +25,7 @@ words! {
         HeartbeatConfigured,
         /// Agent: the session has the agent's name as its label.
         SessionReady,
-        /// Agent: the agent called Muster's API within two heartbeat intervals.
+        /// Agent: the agent called Muster's API, within two heartbeat intervals if it has a heartbeat.
         CheckedIn,
         /// Agent: the Agent or its Board is suspended.
         Paused,

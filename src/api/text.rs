@@ -11,7 +11,7 @@ pub(super) const NOT_ONE_LINE: &str =
 /// becomes one space. `None` when no character is left.
 ///
 /// Objects from before the validation rule may contain line breaks. `OpenClaw` trims a session's label as JavaScript trims,
-/// including U+FEFF, and stores the rest (measured on 2026.9.6).
+/// including U+FEFF, and stores the rest (2026.9.6, `docs/gateway-facts.md#sessions-and-messages`).
 #[must_use]
 pub fn one_line(text: &str) -> Option<String> {
     let mut line = String::with_capacity(text.len());

@@ -120,14 +120,6 @@ impl GatewayPool {
         self.inventories.remove(key);
         self.lock().remove(key);
     }
-
-    /// Closes all connections.
-    pub fn close_all(&self) {
-        let mut handles = self.lock();
-        for (key, _) in handles.drain() {
-            self.inventories.remove(&key);
-        }
-    }
 }
 
 /// Forwards the changes of one gateway.

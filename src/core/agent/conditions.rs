@@ -288,6 +288,8 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
     if liveness.is_fresh(desired, now) && !unanswered {
         let message = if liveness.is_silent(desired, now) {
             "a run of the agent goes on; silence counts from the end of the run"
+        } else if desired.heartbeat_interval.is_zero() {
+            "the agent has called Muster's API; without a heartbeat no further call is expected"
         } else {
             "the agent calls Muster's API within two heartbeat intervals"
         };

@@ -46,7 +46,7 @@ pub struct FileWrite {
     pub content: RenderedText,
     /// SHA-256 of the content that is to be replaced, if the content was read.
     pub expected: Option<String>,
-    /// Whether a present file belongs to the agent. The Step then lists the file once more before the write.
+    /// Whether a present file belongs to the agent. The Step then reads the file before the write, unless the files were just listed.
     pub only_if_missing: bool,
 }
 

@@ -90,6 +90,27 @@ impl TemplateOrigin {
 /// The origins of an agent's templates. If two origins have a template for one file, the first origin wins.
 #[must_use]
 pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin> {
+    origins_with(agent, board, gateway, str::to_owned)
+}
+
+/// Whether a template of the agent comes from this ConfigMap. Copies no template.
+#[must_use]
+pub fn uses_config_map(
+    agent: &Agent,
+    board: Option<&Board>,
+    gateway: Option<&AgentGateway>,
+    config_map: &ObjectKey,
+) -> bool {
+    let origins = origins_with(agent, board, gateway, |_| String::new());
+    origins.iter().any(|origin| origin.config_map() == Some(config_map))
+}
+
+fn origins_with(
+    agent: &Agent,
+    board: Option<&Board>,
+    gateway: Option<&AgentGateway>,
+    copy: fn(&str) -> String,
+) -> Vec<TemplateOrigin> {
     let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
     let here = namespace(&agent.metadata);
     let spec = &agent.spec;
@@ -100,7 +121,8 @@ pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGatew
         let field = format!("spec.files[{}].template", file.name);
         Some((file.name.clone(), field, file.template.as_ref()?))
     });
-    let own = identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template));
+    let own =
+        identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template, copy));
     let all = |field, namespace: &str, reference: Option<&TemplatesRef>| {
         let name = &reference?.config_map_ref.name;
         Some(TemplateOrigin::All { field, config_map: ObjectKey::new(namespace, name) })
@@ -112,9 +134,15 @@ pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGatew
     own.chain(of_agent).chain(of_board).chain(of_gateway).collect()
 }
 
-fn origin(namespace: &str, file: String, field: String, template: &TemplateSource) -> TemplateOrigin {
+fn origin(
+    namespace: &str,
+    file: String,
+    field: String,
+    template: &TemplateSource,
+    copy: fn(&str) -> String,
+) -> TemplateOrigin {
     match (&template.inline, &template.config_map_key_ref) {
-        (Some(text), _) => TemplateOrigin::Inline { file, field, text: text.clone() },
+        (Some(text), _) => TemplateOrigin::Inline { file, field, text: copy(text) },
         (None, Some(ConfigMapKeyRef { name, key })) => {
             TemplateOrigin::Key { file, field, config_map: ObjectKey::new(namespace, name), key: key.clone() }
         }
@@ -122,7 +150,7 @@ fn origin(namespace: &str, file: String, field: String, template: &TemplateSourc
     }
 }
 
-/// The ConfigMaps of these origins. A change of such a ConfigMap triggers a reconcile of the agent.
+/// The ConfigMaps of these origins.
 #[must_use]
 pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
     origins.iter().filter_map(TemplateOrigin::config_map).cloned().collect()

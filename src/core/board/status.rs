@@ -54,11 +54,11 @@ pub fn status(
             format!("{ready} of {} agents are ready", agents.len()),
         ),
     };
+    for condition in [&gateway_ready, &lead_ready, &quota, &ready_condition] {
+        set(&mut new.conditions, condition, generation, now);
+    }
     let input = ProgressInput { ready: &ready_condition, error: None, reconciling: None, generation, now };
     set_progress(&mut new.conditions, &input);
-    for condition in [gateway_ready, lead_ready, quota, ready_condition] {
-        set(&mut new.conditions, &condition, generation, now);
-    }
     new
 }
 
@@ -86,6 +86,7 @@ mod tests {
         let missing = ReconcileError::permanent(Reason::GatewayNotFound, "AgentGateway fleet/main does not exist");
         let stalled = status_with(Err(&missing), &BoardStatus::default());
         assert_eq!(present(&stalled), [Some("GatewayNotFound"), None]);
+        assert_eq!(status_with(Err(&missing), &stalled), stalled, "an unchanged Board causes no write");
         let spec = json!({
             "url": "ws://gateway:18789", "auth": { "tokenSecretRef": { "name": "gateway", "key": "token" } },
             "workspaceRoot": "~/agents", "apiUrl": "http://muster:8080",

@@ -44,7 +44,7 @@ pub(crate) async fn agents<S: Store, A: Access>(
     let since = query.time("since")?;
     let scope = people.list_scope(&caller, ResourceKind::Agent, &query).await?;
     let permit = people.streams.try_acquire(caller.name()).ok_or_else(|| {
-    let message = "the maximum number of streams is open, 16 for one user and 256 for all; retry later, or call GET /api/v1/agents instead";
+        let message = "the maximum number of streams is open, 16 for one user and 256 for all; retry later, or call GET /api/v1/agents instead";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", message)
     })?;
     let changes = people.change_feed.subscribe();

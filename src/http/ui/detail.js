@@ -84,7 +84,7 @@ export class Detail {
     const { last_error: error } = agent;
     p.error.node.hidden = !error;
     setText(p.error.inner[0], error ? [error.code, error.message].filter(Boolean).join(': ') : '');
-    const hint = error?.transient ? 'Muster tries again by itself.' : 'It is not tried again before something changes.';
+    const hint = error?.transient ? 'Muster retries automatically.' : 'Muster retries after the next change.';
     setText(p.error.inner[1], error ? hint : '');
     this.#files(agent.files ?? []);
     facts(p.token, token(agent.token));

@@ -265,8 +265,8 @@ function show() {
 function trouble({ problem, since, state }, loaded) {
   const what = model.sentence(problem.message).slice(0, -1);
   if (state === 'refused') return `${what}.`;
-  if (!loaded) return `${what}. It is tried again by itself.`;
-  return `${what}. What you see is as of ${since?.toLocaleTimeString() ?? 'a moment ago'}; it is tried again by itself.`;
+  if (!loaded) return `${what}. The page retries automatically.`;
+  return `${what}. The page shows the state of ${since?.toLocaleTimeString() ?? 'a moment ago'} and retries automatically.`;
 }
 
 byId('sign-in-form').addEventListener('submit', (event) => {

@@ -142,7 +142,7 @@ export function fileState({ state, into }) {
   const states = {
     Synced: ['Synced', 'good', 'As rendered'],
     Kept: ['Kept', 'good', "Written once; now the agent's own"],
-    Drifted: ['Drifted', 'note', 'Changed by somebody else, and left so as the spec asks'],
+    Drifted: ['Drifted', 'note', 'Changed by another client, and left as the spec asks'],
     Ignored: ['Ignored', 'good', 'Written; what became of it since is not looked at'],
     Left: ['Left', 'note', 'No longer wanted; it stays on the gateway'],
     Folded: [into ? `Folded into ${into}` : 'Folded', 'good', 'The gateway takes no file of this name'],
@@ -168,7 +168,7 @@ export function commands({ namespace, resource_name }) {
     { what: 'The same, files that are normally kept included', text: request('overwrite') },
     { what: 'Replace its token', text: request('rotate') },
     { what: 'Write BOOTSTRAP.md again', text: request('bootstrap') },
-    { what: 'Start its session anew', text: request('reset-session') },
+    { what: 'Reset its session', text: request('reset-session') },
     { what: 'Pause it', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":true}}'` },
     { what: 'Let it go on', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":false}}'` },
   ];

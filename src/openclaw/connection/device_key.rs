@@ -20,7 +20,7 @@ impl std::fmt::Debug for DeviceKey {
 
 /// The claim that a device signs in `connect`: payload version 3, which all versions that pair accept
 /// (`docs/gateway-facts.md#devices-and-pairing`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct ConnectClaim<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) mode: &'a str,
