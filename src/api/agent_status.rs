@@ -68,7 +68,7 @@ pub struct AgentStatus {
     /// The Board and the AgentGateway of the agent. Requests there that are older than the agent's move do not apply to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents: Option<Parents>,
-    /// The latest handled one-shot request of each kind. A request is an annotation on the Agent, its Board or its
+    /// One-shot requests that Muster handled, the latest of each kind. A request is an annotation on the Agent, its Board or its
     /// AgentGateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind"]))]

@@ -123,7 +123,7 @@ fn goal() -> String {
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a rule that is on or off by itself")]
 pub struct BoardRules {
-    /// Whether a task needs an approval before it is done. Default: true.
+    /// Whether a task has to be approved before it is done. Default: true.
     #[serde(default = "on")]
     pub require_approval_for_done: bool,
     /// Whether a task needs a review before it is done. Default: false.

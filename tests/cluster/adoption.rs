@@ -85,7 +85,7 @@ async fn import(stack: &Stack, fleet: &Fleet) -> Result<String, Failure> {
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     let messages = String::from_utf8(output.stderr)?;
     assert!(output.status.success(), "{messages}");
-    assert!(messages.contains("main: it is the gateway's own agent") && messages.contains("2 agents of"), "{messages}");
+    assert!(messages.contains("main: the gateway's own agent") && messages.contains("2 agents of"), "{messages}");
     let manifests = String::from_utf8(output.stdout)?;
     assert!(!manifests.contains(stack.openclaw.token()), "the token is in no manifest");
     Ok(manifests)
