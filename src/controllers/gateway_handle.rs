@@ -316,19 +316,19 @@ impl GatewayHandle {
         Ok(stored)
     }
 
-    /// Resets a session, unless it was reset since it had this mark.
-    pub async fn reset(&self, desired: &Desired, mark: &str) -> Result<(), CallError> {
+    /// Resets a session, unless it has another version by now.
+    pub async fn reset(&self, desired: &Desired, version: &str) -> Result<(), CallError> {
         let key = &desired.identity.session_key;
         let is_done = match self.client.session(key).await? {
-            Some(session) if SessionVersion::of(&session).id != SessionVersion::parse(mark).id => true,
+            Some(session) if SessionVersion::of(&session).id != SessionVersion::parse(version).id => true,
             Some(_) => {
                 let history = self.client.chat_history(key).await?;
-                history.iter().any(|m| m.marks_reset && m.written_ms > SessionVersion::parse(mark).updated_ms)
+                history.iter().any(|m| m.marks_reset && m.written_ms > SessionVersion::parse(version).updated_ms)
             }
             None => false,
         };
         if !is_done {
-            self.client.session_reset(key, mark).await?;
+            self.client.session_reset(key, version).await?;
         }
         self.cache.forget(&desired.identity.agent_id);
         Ok(())

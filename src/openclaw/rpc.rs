@@ -207,13 +207,13 @@ impl GatewayClient {
     }
 
     /// Resets a session, so that the model no longer gets the earlier messages. The gateway creates a missing session
-    /// (`docs/gateway-facts.md#sessions-and-messages`). `mark` is the version of the session before the reset; the write guard
+    /// (`docs/gateway-facts.md#sessions-and-messages`). `version` is the version of the session before the reset; the write guard
     /// counts resets of the same version alone.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn session_reset(&self, key: &str, mark: &str) -> Result<(), CallError> {
-        self.write("sessions.reset", json!({ "key": key }), REQUEST_TIMEOUT, mark).await.map(|_| ())
+    pub async fn session_reset(&self, key: &str, version: &str) -> Result<(), CallError> {
+        self.write("sessions.reset", json!({ "key": key }), REQUEST_TIMEOUT, version).await.map(|_| ())
     }
 
     /// Deletes a session. Returns `false` for a missing session, and for a main session from 2026.8.1 on, which the gateway

@@ -1,5 +1,7 @@
 //! Removes an agent from its gateway: after the deletion of its Agent, and after a change of its identity or gateway.
 
+use std::sync::Arc;
+
 use tracing::{info, warn};
 
 use crate::api::agent::{Agent, Phase};
@@ -81,33 +83,44 @@ async fn remove_from_gateway<S: Store>(
         CleanupDecision::Wait(error) => Err(with_advice(ctx, agent, binding, error)),
         CleanupDecision::Remove { delete_files } => {
             let (Some(handle), Some(binding)) = (handle, binding) else { return Ok(()) };
-            if handle.inventory().is_ok_and(|inventory| is_foreign_agent(&inventory, agent, binding)) {
-                let id = &binding.identity.agent_id;
-                let message = format!(
-                    "agent {id} stays on gateway {}: somebody else made it before this Agent could",
-                    binding.gateway
-                );
-                report_left(ctx, agent, message, true).await;
-                return Ok(());
-            }
-            let Some(_permit) = handle.delete_permit(&ObjectKey::of(&agent.metadata)) else {
-                return Err(ReconcileError::transient(
-                    Reason::Deleting,
-                    "the gateway removes one agent at a time; this removal waits for its turn",
-                ));
-            };
-            let Removed { kept, left } = remove(&handle, binding, delete_files).await?;
-            if let Some(message) = kept {
-                report_left(ctx, agent, message, false).await;
-            }
-            if let Some(message) = left {
-                warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "the gateway removed a part of the agent");
-                let event = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
-                ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
-            }
-            Ok(())
+            remove_with_permit(ctx, agent, binding, &handle, delete_files).await
         }
     }
+}
+
+/// Removes the agent, one at a time per gateway, and reports what stays.
+async fn remove_with_permit<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    binding: &Binding,
+    handle: &Arc<GatewayHandle>,
+    delete_files: bool,
+) -> Result<(), ReconcileError> {
+    if handle.inventory().is_ok_and(|inventory| is_foreign_agent(&inventory, agent, binding)) {
+        let id = &binding.identity.agent_id;
+        let message = format!(
+            "agent {id} stays on gateway {}: another client created it before this Agent could",
+            binding.gateway
+        );
+        report_left(ctx, agent, message, true).await;
+        return Ok(());
+    }
+    let Some(_permit) = handle.delete_permit(&ObjectKey::of(&agent.metadata)) else {
+        return Err(ReconcileError::transient(
+            Reason::Deleting,
+            "the gateway removes one agent at a time; this removal waits for its turn",
+        ));
+    };
+    let Removed { kept, left } = remove(handle, binding, delete_files).await?;
+    if let Some(message) = kept {
+        report_left(ctx, agent, message, false).await;
+    }
+    if let Some(message) = left {
+        warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "the gateway removed a part of the agent");
+        let event = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
+        ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
+    }
+    Ok(())
 }
 
 async fn report_left<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, requested: bool) {

@@ -257,7 +257,7 @@ impl AgentFixture {
             }
             Step::LabelSession { .. } => self.label(),
             Step::ResetSession { .. } => {
-                self.observed.session = Some(ObservedSession { mark: "after".into(), ..self.session() });
+                self.observed.session = Some(ObservedSession { version: "after".into(), ..self.session() });
             }
             Step::Wake(message) => self.record(&Plan::default(), Some(message.attempt)),
         }

@@ -83,7 +83,7 @@ pub struct ObservedSession {
     /// The label without control and format characters, for messages.
     pub shown_label: Option<String>,
     /// The text of its [`SessionVersion`].
-    pub mark: String,
+    pub version: String,
 }
 
 /// The runs of an agent.
@@ -108,7 +108,7 @@ pub struct ObservedRun {
     pub ended: Option<Timestamp>,
 }
 
-/// Identifies the content of a session: its id, which a reset changes before 2026.9, and the time of its last change. Each history
+/// The version of a session: its id, which a reset changes before 2026.9, and the time of its last change. Each history
 /// entry that is written afterwards has a later time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionVersion {
@@ -119,13 +119,13 @@ pub struct SessionVersion {
 }
 
 impl SessionVersion {
-    /// The mark of a session.
+    /// The version of a session.
     #[must_use]
     pub fn of(session: &SessionInfo) -> Self {
         Self { id: session.id.clone(), updated_ms: session.updated_ms }
     }
 
-    /// Reads the text of a mark. A text without a time is an id.
+    /// Reads the text of a version. A text without a time is an id.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let (id, time) = text.rsplit_once('@').unwrap_or((text, "0"));
@@ -203,7 +203,7 @@ impl From<&SessionInfo> for ObservedSession {
         Self {
             label: session.label.clone(),
             shown_label: session.label.as_deref().map(model::clean),
-            mark: SessionVersion::of(session).to_string(),
+            version: SessionVersion::of(session).to_string(),
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn status(
     let before = old.session.clone().unwrap_or(SessionStatus { generation: desired.generation, resetting: None });
     Some(match reset {
         ResetProgress::Done => SessionStatus { generation: desired.generation, resetting: None },
-        ResetProgress::Begins => SessionStatus { resetting: Some(session.mark.clone()), ..before },
+        ResetProgress::Begins => SessionStatus { resetting: Some(session.version.clone()), ..before },
         ResetProgress::Unchanged if desired.reset_on_update || before.resetting.is_some() => before,
         ResetProgress::Unchanged => SessionStatus { generation: desired.generation, ..before },
     })
