@@ -54,7 +54,7 @@ fn intermediate_profiles() -> [Profile; 4] {
             loses_writes: None,
             ..Profile::v2026_3_2()
         },
-        // The last version with a list; its errors and methods are those of later versions.
+        // The last version with a list. It has the errors and methods of later versions.
         Profile {
             version: "2026.7.35",
             announced_version: "2026.7.35",

@@ -1,6 +1,6 @@
 //! Values of an agent's entry that the gateway stores in another form than they are sent.
 //!
-//! OpenClaw rewrites some values in a config write and answers `ok`: it replaces the names of retired models by those of their
+//! OpenClaw rewrites some values in a config write and answers `ok`: it replaces the names of retired models by the names of their
 //! successors, and writes the provider of a model in lower case. 2026.5.28, 2026.7.1 and 2026.9.6 do so, 2026.3.2 does not
 //! (`docs/gateway-facts.md#config-values`). Muster accepts the stored value as the desired one until the stored value changes.
 
