@@ -115,6 +115,15 @@ fn source(template: Option<&TemplateSource>, field: &str) -> Result<(), Reconcil
     check(is_key(key), key, &format!("{field}.configMapKeyRef.key"), "a key of a ConfigMap")
 }
 
+/// The first `max` names for a message, and the number of the others.
+pub(crate) fn list<T: AsRef<str>>(names: &[T], max: usize) -> String {
+    let shown = names.iter().take(max).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(max) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

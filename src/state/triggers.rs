@@ -12,7 +12,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{AgentGateway, Board};
 use crate::core::agent::binding::Binding;
-use crate::core::agent::templates::uses_config_map;
+use crate::core::agent::templates::{config_maps, origins};
 use crate::core::gateway_ref::{board_of, gateway_key, resolved_gateway};
 
 /// The queues of the three controllers.
@@ -113,7 +113,7 @@ impl<S: Store> Triggers<S> {
         self.enqueue_agents_where(|agent| {
             let board = board_of(&self.store, agent);
             let gateway = resolved_gateway(&self.store, agent).and_then(|g| self.store.gateway(&g));
-            uses_config_map(agent, board.as_deref(), gateway.as_deref(), &key)
+            config_maps(&origins(agent, board.as_deref(), gateway.as_deref())).contains(&key)
         });
     }
 

@@ -15,7 +15,7 @@ use crate::controllers::agent::token_secret;
 use crate::controllers::agent::work::{CarriedToken, Work};
 use crate::core::agent::admission::{check_agent_id, check_role_and_quota, identity, kept_identity};
 use crate::core::agent::references::References;
-use crate::core::agent::templates::{TemplateOrigin, Templates, origins};
+use crate::core::agent::templates::origins;
 use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{admits_labels, gateway_key};
@@ -44,7 +44,8 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     let derived = identity(&agent, board.as_deref(), &gateway);
     let (identity, adopted) = kept_identity(&agent, &gateway_key, derived);
     check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
-    let templates = templates(store, work, origins(&agent, board.as_deref(), Some(&*gateway))).await?;
+    let origins = origins(&agent, board.as_deref(), Some(&*gateway));
+    let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
     let token = token(store, work, &gateway.spec.api_url).await?;
     let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
@@ -61,21 +62,6 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
         soul,
         silence_counts_from,
     })
-}
-
-async fn templates<S: Store>(
-    store: &S,
-    work: &mut Work,
-    origins: Vec<TemplateOrigin>,
-) -> Result<Templates, ReconcileError> {
-    if let Some((of, templates)) = &work.templates
-        && *of == origins
-    {
-        return Ok(templates.clone());
-    }
-    let read = super::templates::read(store, &origins).await?;
-    work.templates = Some((origins, read.clone()));
-    Ok(read)
 }
 
 async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {

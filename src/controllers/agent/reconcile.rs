@@ -8,7 +8,7 @@ use tracing::debug;
 use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, try_permit};
 use super::work::{StepContext, Work};
 use super::{adoption, apply, cleanup, dereference, observe};
-use crate::api::agent::Agent;
+use crate::api::agent::{Agent, AgentStatus};
 use crate::api::keys;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
@@ -86,12 +86,12 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     }
     let (gateway, inventory) = access.ready(&refs.gateway_key)?;
     let permit = held_permit(&gateway, early_permit, &work.agent)?;
-    relist_for_requests(&gateway, desired, work);
     let status = work.agent.status.clone().unwrap_or_default();
+    relist_for_requests(&gateway, desired, &status, work);
     let now = ctx.state.store.now();
     let observed = observe::agent(&gateway, &inventory, desired, &status, now).await?; // I/O
     let observed = facts.observed.insert(observed);
-    let plan = planned(ctx, &work.agent, (desired, &refs.token.state, observed)); // pure
+    let plan = planned(ctx, &work.agent, &status, (desired, &refs.token.state, observed)); // pure
     let (plan, deferred) = defer_for_peers(plan, &gateway, &permit);
     if !plan.steps.is_empty() {
         refresh(ctx, work, &plan).await?; // I/O
@@ -115,13 +115,13 @@ async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Re
 fn planned<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
+    status: &AgentStatus,
     (desired, token, observed): (&Desired, &TokenState, &Observed),
 ) -> Plan {
-    let status = agent.status.clone().unwrap_or_default();
     let reported = ctx.state.heartbeats.newer_than_status(agent);
     let last_seen = reported.as_ref().or(status.heartbeat.as_ref()).map(|heartbeat| heartbeat.last_seen.0);
     let binding = Binding::of(agent);
-    let cluster = ClusterState { binding: binding.as_ref(), token, status: &status, last_seen };
+    let cluster = ClusterState { binding: binding.as_ref(), token, status, last_seen };
     let plan = plan(desired, cluster, observed, ctx.state.store.now());
     debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
     plan
@@ -129,13 +129,12 @@ fn planned<S: Store>(
 
 /// Removes the agent from the cache if its present state is needed: for a request, and for the reset of a session, which is identified
 /// by the time of its last change.
-fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, work: &mut Work) {
-    let status = work.agent.status.clone().unwrap_or_default();
+fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, status: &AgentStatus, work: &mut Work) {
     let activity = gateway.client().activity();
     let is_running = activity.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
     let mut kinds = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
     let is_needed = kinds.any(|kind| desired.requests.due(kind).is_some())
-        || session::change(desired, &status, is_running) == SessionChange::Begin;
+        || session::change(desired, status, is_running) == SessionChange::Begin;
     if is_needed && !work.is_relisted {
         work.is_relisted = true;
         gateway.cache.forget(&desired.identity.agent_id);

@@ -1,11 +1,13 @@
 //! The context of the Steps, and the state of a reconcile.
 
+use std::collections::BTreeMap;
+
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::core::agent::desired::Desired;
-use crate::core::agent::templates::{TemplateOrigin, Templates};
+use crate::core::agent::templates::ConfigMapContent;
 use crate::core::agent::token::secret::Token;
 
 /// The context of the Steps.
@@ -31,8 +33,8 @@ pub(crate) struct Work {
     pub(crate) is_relisted: bool,
     /// The token Secret after the last read or write.
     pub(crate) token: Option<CarriedToken>,
-    /// The templates, and the origins that they were read from.
-    pub(crate) templates: Option<(Vec<TemplateOrigin>, Templates)>,
+    /// The ConfigMaps that were read.
+    pub(crate) config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
 }
 
 /// A token, and the Secret and API URL that it was read with.
@@ -44,6 +46,6 @@ pub(crate) struct CarriedToken {
 
 impl Work {
     pub(crate) fn new(agent: &Agent) -> Self {
-        Self { agent: agent.clone(), is_fresh: false, is_relisted: false, token: None, templates: None }
+        Self { agent: agent.clone(), is_fresh: false, is_relisted: false, token: None, config_maps: BTreeMap::new() }
     }
 }

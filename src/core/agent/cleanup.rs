@@ -9,6 +9,7 @@ use crate::api::agent::{Agent, DeletionPolicy};
 use crate::api::conditions::find;
 use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::error::ReconcileError;
+use crate::core::names::list;
 use crate::openclaw::model::{AgentRow, Inventory, same_path};
 
 /// The longest time for a boot of a gateway: 8 to 20 s on 2026.9.6 (`docs/gateway-facts.md#restarts`), with a reserve for a machine
@@ -160,11 +161,7 @@ pub fn advice(ids: &[String]) -> Option<String> {
     let named = match ids {
         [] => return None,
         [id] => id.clone(),
-        ids => {
-            let more = ids.len().saturating_sub(MAX_NAMED_AGENTS);
-            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("one of {}{rest}", ids[..ids.len() - more].join(", "))
-        }
+        ids => format!("one of {}", list(ids, MAX_NAMED_AGENTS)),
     };
     Some(format!(
         "the gateway was lost during the removal of {named}: if it exits at each boot with status 78 and its log reports an agent database as \"unavailable while agent ...\", stop it, remove the entry of the agent in the log from agents.entries in openclaw.json, move the folder agents/<that id> out of its state directory, and start it; Muster then continues the removal"
@@ -174,17 +171,10 @@ pub fn advice(ids: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::agent::Role;
-    use crate::api::object_key::ObjectKey;
-    use crate::core::agent::binding::AgentIdentity;
+    use crate::core::agent::fixtures;
 
     fn binding() -> Binding {
-        Binding {
-            uid: "u".into(),
-            gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
-            identity: AgentIdentity::derive(Role::Worker, None, "u", "/w"),
-            adopted: false,
-        }
+        fixtures::binding("/w")
     }
 
     fn at(second: i64) -> Timestamp {

@@ -27,6 +27,16 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+/// The binding of a worker to the gateway `ns/gw`.
+pub(crate) fn binding(workspace: &str) -> Binding {
+    Binding {
+        uid: "u".into(),
+        gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
+        identity: AgentIdentity::derive(Role::Worker, None, "u", workspace),
+        adopted: false,
+    }
+}
+
 /// All inputs of a plan.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentFixture {

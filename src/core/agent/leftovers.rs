@@ -47,18 +47,11 @@ fn is_workspace(path: &str, workspace: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::agent::Role;
-    use crate::api::object_key::ObjectKey;
-    use crate::core::agent::binding::AgentIdentity;
+    use crate::core::agent::fixtures;
     use crate::openclaw::model::Leftover;
 
     fn binding() -> Binding {
-        Binding {
-            uid: "u".into(),
-            gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
-            identity: AgentIdentity::derive(Role::Worker, None, "u", "~/w"),
-            adopted: false,
-        }
+        fixtures::binding("~/w")
     }
 
     fn left(paths: &[&str], sessions: bool) -> Leftovers {

@@ -42,8 +42,8 @@ pub struct ConfigMapContent {
 }
 
 /// One origin of templates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TemplateOrigin {
+#[derive(Debug)]
+pub enum TemplateOrigin<'a> {
     /// The text of one file, in the Agent.
     Inline {
         /// The file.
@@ -51,7 +51,7 @@ pub enum TemplateOrigin {
         /// The field of the Agent.
         field: String,
         /// The template.
-        text: String,
+        text: &'a str,
     },
     /// One key of a ConfigMap, for one file.
     Key {
@@ -78,7 +78,7 @@ pub enum TemplateOrigin {
     },
 }
 
-impl TemplateOrigin {
+impl TemplateOrigin<'_> {
     fn config_map(&self) -> Option<&ObjectKey> {
         match self {
             Self::Key { config_map, .. } | Self::All { config_map, .. } => Some(config_map),
@@ -89,28 +89,7 @@ impl TemplateOrigin {
 
 /// The origins of an agent's templates. If two origins have a template for one file, the first origin wins.
 #[must_use]
-pub fn origins(agent: &Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin> {
-    origins_with(agent, board, gateway, str::to_owned)
-}
-
-/// Whether a template of the agent comes from this ConfigMap. Copies no template.
-#[must_use]
-pub fn uses_config_map(
-    agent: &Agent,
-    board: Option<&Board>,
-    gateway: Option<&AgentGateway>,
-    config_map: &ObjectKey,
-) -> bool {
-    let origins = origins_with(agent, board, gateway, |_| String::new());
-    origins.iter().any(|origin| origin.config_map() == Some(config_map))
-}
-
-fn origins_with(
-    agent: &Agent,
-    board: Option<&Board>,
-    gateway: Option<&AgentGateway>,
-    copy: fn(&str) -> String,
-) -> Vec<TemplateOrigin> {
+pub fn origins<'a>(agent: &'a Agent, board: Option<&Board>, gateway: Option<&AgentGateway>) -> Vec<TemplateOrigin<'a>> {
     let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
     let here = namespace(&agent.metadata);
     let spec = &agent.spec;
@@ -121,8 +100,7 @@ fn origins_with(
         let field = format!("spec.files[{}].template", file.name);
         Some((file.name.clone(), field, file.template.as_ref()?))
     });
-    let own =
-        identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template, copy));
+    let own = identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template));
     let all = |field, namespace: &str, reference: Option<&TemplatesRef>| {
         let name = &reference?.config_map_ref.name;
         Some(TemplateOrigin::All { field, config_map: ObjectKey::new(namespace, name) })
@@ -134,15 +112,9 @@ fn origins_with(
     own.chain(of_agent).chain(of_board).chain(of_gateway).collect()
 }
 
-fn origin(
-    namespace: &str,
-    file: String,
-    field: String,
-    template: &TemplateSource,
-    copy: fn(&str) -> String,
-) -> TemplateOrigin {
+fn origin<'a>(namespace: &str, file: String, field: String, template: &'a TemplateSource) -> TemplateOrigin<'a> {
     match (&template.inline, &template.config_map_key_ref) {
-        (Some(text), _) => TemplateOrigin::Inline { file, field, text: copy(text) },
+        (Some(text), _) => TemplateOrigin::Inline { file, field, text },
         (None, Some(ConfigMapKeyRef { name, key })) => {
             TemplateOrigin::Key { file, field, config_map: ObjectKey::new(namespace, name), key: key.clone() }
         }
@@ -150,9 +122,9 @@ fn origin(
     }
 }
 
-/// The ConfigMaps of these origins.
+/// The ConfigMaps of these origins. A change of such a ConfigMap triggers a reconcile of the agent.
 #[must_use]
-pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
+pub fn config_maps(origins: &[TemplateOrigin<'_>]) -> BTreeSet<ObjectKey> {
     origins.iter().filter_map(TemplateOrigin::config_map).cloned().collect()
 }
 
@@ -161,14 +133,14 @@ pub fn config_maps(origins: &[TemplateOrigin]) -> BTreeSet<ObjectKey> {
 /// # Errors
 /// A ConfigMap or a key does not exist, or a field has no template. The message names the next step.
 pub fn collect(
-    origins: &[TemplateOrigin],
+    origins: &[TemplateOrigin<'_>],
     contents: &BTreeMap<ObjectKey, ConfigMapContent>,
 ) -> Result<Templates, ReconcileError> {
     let mut templates = Templates::default();
     for origin in origins {
         match origin {
             TemplateOrigin::Inline { file, field, text } => {
-                let given = GivenTemplate::Text { origin: format!("{field}.inline"), source: text.clone() };
+                let given = GivenTemplate::Text { origin: format!("{field}.inline"), source: (*text).to_owned() };
                 templates.given.entry(file.clone()).or_insert(given);
             }
             TemplateOrigin::Key { file, field, config_map, key } => {

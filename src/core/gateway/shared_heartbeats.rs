@@ -13,6 +13,7 @@ use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
 use crate::core::agent::binding::Binding;
 use crate::core::event::Event;
 use crate::core::gateway_ref::is_same_gateway;
+use crate::core::names::list;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MAX_KEPT_HEARTBEATS};
 
@@ -101,7 +102,7 @@ impl SharedHeartbeatPlan {
         };
         let message = format!(
             "OpenClaw runs no heartbeat of {}: Muster's agents have a heartbeat block and these agents have none; {advice}",
-            named(&stopped)
+            list(&stopped, MAX_NAMED_AGENTS)
         );
         ConditionUpdate::new(C::HeartbeatsShared, false, Reason::HeartbeatsStopped, message)
     }
@@ -115,14 +116,6 @@ pub fn unknown() -> ConditionUpdate {
         Reason::NotConnected,
         "not known without a connection",
     )
-}
-
-fn named(ids: &[&str]) -> String {
-    let shown = ids.iter().take(MAX_NAMED_AGENTS).copied().collect::<Vec<_>>().join(", ");
-    match ids.len().saturating_sub(MAX_NAMED_AGENTS) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 /// The event when agents that Muster did not create lose their heartbeats.
@@ -173,7 +166,7 @@ pub fn recorded_blocks<O: Objects>(
     RecordedBlocks::Left(format!(
         "empty heartbeat blocks may remain in the config of the gateway {}, in the entries of {}, because the gateway was unreachable; remove the blocks there",
         gateway.spec.url,
-        named(&ids)
+        list(&ids, MAX_NAMED_AGENTS)
     ))
 }
 
