@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::runtime::reflector;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +35,7 @@ use crate::openclaw::Network;
 use crate::openclaw::model::ConnectionState;
 use crate::souls::directories::SoulDirectories;
 use crate::souls::http_client::HttpClient;
+use crate::state::cache::{NeverSynced, cache};
 use crate::state::changes::GatewayChange;
 use crate::state::kube_authz::KubeAccess;
 use crate::state::kube_store::KubeStore;
@@ -210,9 +210,9 @@ impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> JoinSet<()> {
         let Self { client, authz, change_feed, certificate, api_listener, tls, probe_listener, shutdown } = self;
-        let (agents, agents_writer) = reflector::store();
-        let (boards, boards_writer) = reflector::store();
-        let (gateways, gateways_writer) = reflector::store();
+        let (agents, agents_writer) = cache();
+        let (boards, boards_writer) = cache();
+        let (gateways, gateways_writer) = cache();
         let caches = Caches { agents, boards, gateways };
         let (queues, receivers) = queues();
         let (due, heartbeats_due) = mpsc::channel(heartbeat_writer::BACKLOG);
@@ -220,7 +220,7 @@ impl App {
         let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
         let metrics = Arc::new(Metrics::default());
         let store = KubeStore::new(client.clone(), caches.clone());
-        let triggers = Triggers { store: store.clone(), queues: queues.clone() };
+        let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
         let state = Arc::new(State::new(store));
         let ctx = Arc::new(Context {
             state: Arc::clone(&state),
@@ -294,6 +294,11 @@ fn queues() -> (Queues, Receivers) {
 
 /// How long changes of agents are batched before their Board and AgentGateway are reconciled.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
+/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxInFlight` of them at one time, so that more
+/// than a hundred gateways that do not answer are needed to delay the agents of another one.
+const MAX_AGENT_RECONCILES: usize = 2048;
+/// The largest number of Boards, and of AgentGateways, that are reconciled at one time.
+const MAX_PARENT_RECONCILES: usize = 64;
 
 /// The three controllers and their dependencies.
 struct Controllers {
@@ -314,7 +319,7 @@ impl Controllers {
             biased;
             () = shutdown.cancelled() => return,
             synced = wait_until_synced(&caches, &probes) => if let Err(error) = synced {
-                error!(%error, "a watch ended before it was in sync");
+                error!(%error, "the operator stops");
                 return;
             },
         }
@@ -323,6 +328,7 @@ impl Controllers {
             cache: caches.agents,
             queue: receivers.agents,
             window: Duration::ZERO,
+            concurrency: MAX_AGENT_RECONCILES,
             metrics: Arc::clone(&metrics),
         };
         let boards = Controller {
@@ -330,6 +336,7 @@ impl Controllers {
             cache: caches.boards,
             queue: receivers.boards,
             window: BATCH_WINDOW,
+            concurrency: MAX_PARENT_RECONCILES,
             metrics: Arc::clone(&metrics),
         };
         let gateways = Controller {
@@ -337,6 +344,7 @@ impl Controllers {
             cache: caches.gateways,
             queue: receivers.gateways,
             window: BATCH_WINDOW,
+            concurrency: MAX_PARENT_RECONCILES,
             metrics,
         };
         let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
@@ -382,12 +390,11 @@ async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
 }
 
 /// Waits until the caches contain all objects, and sets the readiness probe. No reconcile begins earlier: an object that is
-/// not in its cache yet would count as absent. Only one task may wait for a cache: kube-runtime 5.0 wakes only the task that
-/// waited last.
-async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), reflector::store::WriterDropped> {
-    caches.agents.wait_until_ready().await?;
-    caches.boards.wait_until_ready().await?;
-    caches.gateways.wait_until_ready().await?;
+/// not in its cache yet would count as absent.
+async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), NeverSynced> {
+    caches.agents.wait_until_synced().await?;
+    caches.boards.wait_until_synced().await?;
+    caches.gateways.wait_until_synced().await?;
     info!("the watches are in sync");
     probes.synced.store(true, Ordering::Relaxed);
     Ok(())

@@ -10,11 +10,12 @@ use crate::api::{Board, Reason};
 use crate::controllers::Context;
 use crate::core::agent::admission::creation_order;
 use crate::core::board::status::status;
+use crate::core::gateway_ref::agents_of_board;
 use crate::core::objects::Objects;
 use crate::core::requeue::Requeue;
 use crate::state::store::Store;
 
-/// The requeue of a Board. An Agent that leaves the Board triggers no reconcile of it.
+/// The longest time until a Board is reconciled again. Changes of its Agents and of its AgentGateway trigger it.
 const RESYNC: Duration = Duration::from_mins(10);
 
 /// Writes the status of a Board if it changed.
@@ -38,11 +39,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
 
 /// The Agents of a Board, the oldest first.
 fn agents<O: Objects>(objects: &O, board: &Board) -> Vec<Arc<Agent>> {
-    let name = board.metadata.name.as_deref();
-    let mut agents = objects.agents();
-    agents.retain(|a| {
-        a.metadata.namespace == board.metadata.namespace && a.spec.board_ref.as_ref().map(|r| r.name.as_str()) == name
-    });
-    agents.sort_by_key(|a| creation_order(a));
+    let mut agents = agents_of_board(objects, board);
+    agents.sort_by(|one, other| creation_order(one).cmp(&creation_order(other)));
     agents
 }

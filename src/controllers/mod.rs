@@ -10,6 +10,7 @@ pub mod gateway_handle;
 pub mod gateway_pool;
 pub mod runner;
 mod status_writer;
+mod work_queue;
 mod workspace_cache;
 
 use std::sync::Arc;

@@ -1,52 +1,43 @@
 //! The controllers: queues, panics, deadlines, backoff.
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, Stream, StreamExt, pin_mut};
-use kube::Resource;
-use kube::core::DeserializeGuard;
-use kube::runtime::applier;
-use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector::ObjectRef;
+use futures::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, error, warn};
 
+use super::work_queue::WorkQueue;
 use crate::api::object_key::ObjectKey;
 use crate::backoff;
+use crate::core::index::Indexed;
 use crate::core::requeue::Requeue;
 use crate::metrics::{Metrics, ReconcileResult};
-use crate::state::Cache;
+use crate::state::cache::Cache;
 
 /// The longest duration of a reconcile. The slowest request to a gateway, a deletion, has a timeout of 90 s.
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// The parts of a controller.
-pub struct Controller<K>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
+#[derive(Debug)]
+pub struct Controller<K: Indexed> {
     /// Its name, for logs and metrics.
     pub name: &'static str,
     /// The cache of its kind.
     pub cache: Cache<K>,
     /// The keys of the objects to reconcile.
     pub queue: UnboundedReceiver<ObjectKey>,
-    /// How long keys are collected after the first one, so that several triggers of an object lead to one reconcile.
+    /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile.
     pub window: Duration,
+    /// The largest number of reconciles at one time. The other keys wait in the order of their arrival.
+    pub concurrency: usize,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-}
-
-impl<K: Resource<DynamicType = ()> + Clone + 'static> std::fmt::Debug for Controller<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 /// Isolates reconciles from one another, and counts their failures.
@@ -59,75 +50,74 @@ struct Guard {
 /// Runs a controller, whose caches are in sync, until `shutdown`, and then until the reconciles under way have ended.
 ///
 /// # Guarantees
-/// - At most one reconcile of an object runs at a time.
+/// - At most one reconcile of an object runs at a time, and at most `concurrency` of all objects.
 /// - A panic, an error or a deadline ends only its own reconcile. The object is retried with backoff.
 /// - Each reconcile is a task, so that a long computation delays no other reconcile.
-/// - The number of concurrent reconciles is limited by the requests to the API server and by each gateway's `maxInFlight`, so that the
-///   agents of a slow gateway delay no agent of another gateway.
+/// - The requests of the reconciles are limited by the requests to the API server and by each gateway's `maxInFlight`. A reconcile that gets
+///   no place at its gateway ends at once, so that the agents of a slow gateway delay no agent of another gateway.
 pub async fn run<K, F, Fut>(controller: Controller<K>, shutdown: CancellationToken, reconcile: F)
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Indexed,
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Requeue> + Send + 'static,
 {
-    let Controller { name, cache, queue, window, metrics } = controller;
+    let Controller { name, cache, queue: mut keys, window, concurrency, metrics } = controller;
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
-    let keys = keys::<K>(queue, window).take_until(shutdown.cancelled_owned());
-    let ends = applier(
-        move |object: Arc<DeserializeGuard<K>>, guard: Arc<Guard>| {
-            let reconcile = reconcile.clone();
-            async move { Ok::<_, Infallible>(guarded(&guard, &object, reconcile).await) }.boxed()
-        },
-        |_, error: &Infallible, _| match *error {},
-        guard,
-        cache,
-        keys,
-        Config::default(),
-    );
-    pin_mut!(ends);
-    while let Some(end) = ends.next().await {
-        if let Err(kube::runtime::controller::Error::ReconcilerFailed(error, _)) = end {
-            match error {}
+    let mut queue = WorkQueue::default();
+    // The tasks end when this future is dropped.
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < concurrency
+            && let Some(key) = queue.take()
+        {
+            match cache.get(&key) {
+                Some(object) => {
+                    let (guard, reconcile) = (Arc::clone(&guard), reconcile.clone());
+                    let task = async move { (guarded(&guard, &key, reconcile(object)).await, key) };
+                    running.spawn(task.in_current_span());
+                }
+                None => {
+                    guard.forget(&key);
+                    queue.done(&key);
+                }
+            }
         }
+        // All branches are cancel-safe: a token, a channel, a set of tasks, and a timer.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
+            Some(key) = keys.recv() => queue.add_after(key, window),
+            () = queue.delay_ends() => {}
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Handles the end of a reconcile.
+fn end(queue: &mut WorkQueue, guard: &Guard, ended: Result<(Requeue, ObjectKey), tokio::task::JoinError>) {
+    match ended {
+        Ok((next, key)) => {
+            queue.done(&key);
+            if let Some(wait) = guard.wait(&key, next) {
+                queue.add_after(key, wait);
+            }
+        }
+        // A panic is caught in the task.
+        Err(error) => error!(controller = guard.name, %error, "a reconcile ended without a result"),
     }
 }
 
-/// The keys of the queue, each once per window. The window begins with a key and is not extended, so that frequent keys delay
-/// nothing.
-fn keys<K: Resource<DynamicType = ()> + Clone + 'static>(
-    queue: UnboundedReceiver<ObjectKey>,
-    window: Duration,
-) -> impl Stream<Item = Result<ObjectRef<DeserializeGuard<K>>, Infallible>> {
-    let windows = futures::stream::unfold(queue, move |mut queue| async move {
-        let mut keys = BTreeSet::from([queue.recv().await?]);
-        if !window.is_zero() {
-            tokio::time::sleep(window).await;
-        }
-        while let Ok(key) = queue.try_recv() {
-            keys.insert(key);
-        }
-        Some((futures::stream::iter(keys), queue))
-    });
-    windows.flatten().map(|key| Ok(ObjectRef::new(&key.name).within(&key.namespace)))
-}
-
-async fn guarded<K, F, Fut>(guard: &Guard, object: &DeserializeGuard<K>, reconcile: F) -> Action
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    F: Fn(Arc<K>) -> Fut,
-    Fut: Future<Output = Requeue> + Send + 'static,
-{
-    let Ok(readable) = &object.0 else { return Action::await_change() };
-    let key = ObjectKey::of(readable.meta());
+/// Runs a reconcile within its deadline. A panic is a failure.
+async fn guarded(guard: &Guard, key: &ObjectKey, reconcile: impl Future<Output = Requeue>) -> Requeue {
     guard.metrics.reconcile_started(guard.name);
     let started = Instant::now();
-    // The task ends when this future is dropped.
-    let task = AbortOnDropHandle::new(tokio::spawn(reconcile(Arc::new(readable.clone())).in_current_span()));
-    let (next, ended) = match tokio::time::timeout(DEADLINE, task).await {
+    // What a panic may leave half done is dropped with the reconcile.
+    let reconcile = AssertUnwindSafe(reconcile).catch_unwind();
+    let (next, ended) = match tokio::time::timeout(DEADLINE, reconcile).await {
         Ok(Ok(next)) => (next, result_of(next)),
-        Ok(Err(failed)) => {
-            let panic = failed.try_into_panic().map(panic_message).unwrap_or_default();
-            error!(controller = guard.name, object = %key, panic, "reconcile panicked");
+        Ok(Err(panic)) => {
+            error!(controller = guard.name, object = %key, panic = panic_message(panic), "reconcile panicked");
             (Requeue::retry(), ReconcileResult::Panic)
         }
         Err(_) => {
@@ -136,7 +126,7 @@ where
         }
     };
     guard.metrics.reconcile_finished(guard.name, ended, started.elapsed());
-    guard.action(&key, next)
+    next
 }
 
 /// The message of a panic.
@@ -156,17 +146,23 @@ fn result_of(next: Requeue) -> ReconcileResult {
 }
 
 impl Guard {
-    fn action(&self, key: &ObjectKey, next: Requeue) -> Action {
+    /// The time until the next reconcile of an object; `None` waits for a change.
+    fn wait(&self, key: &ObjectKey, next: Requeue) -> Option<Duration> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if next.failed {
             let count = failures.entry(key.clone()).or_default();
             *count = count.saturating_add(1);
             let wait = backoff::wait(*count, jitter());
-            return Action::requeue(next.after.map_or(wait, |most| most.min(wait)));
+            return Some(next.after.map_or(wait, |most| most.min(wait)));
         }
         failures.remove(key);
         // 10 % of jitter, so that objects that were created together are not reconciled together for ever.
-        next.after.map_or_else(Action::await_change, |time| Action::requeue(time.mul_f64(1.0 + 0.1 * jitter())))
+        next.after.map(|time| time.mul_f64(1.0 + 0.1 * jitter()))
+    }
+
+    /// Forgets an object that no longer exists.
+    fn forget(&self, key: &ObjectKey) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
 
@@ -178,38 +174,41 @@ fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::{reflector, watcher};
+    use kube::runtime::watcher::Event;
     use serde_json::json;
     use tokio::sync::mpsc;
 
     use super::*;
     use crate::api::Board;
+    use crate::state::cache::cache;
+    use crate::state::guarded::Guarded;
 
     #[test]
     fn a_failing_object_is_retried_with_backoff_and_within_the_wait_it_asks_for() {
         let guard = Guard { name: "agent", metrics: Arc::default(), failures: Mutex::default() };
         let (key, soon) = (ObjectKey::new("fleet", "one"), Duration::from_secs(3));
         for _ in 0..10 {
-            guard.action(&key, Requeue::retry());
+            guard.wait(&key, Requeue::retry());
         }
-        assert_ne!(guard.action(&key, Requeue::retry()), Action::requeue(soon), "the wait has grown");
-        assert_eq!(guard.action(&key, Requeue::retry().within(Some(soon))), Action::requeue(soon));
-        assert_ne!(guard.action(&key, Requeue::retry().within(None)), Action::requeue(soon));
+        assert!(guard.wait(&key, Requeue::retry()) > Some(soon), "the wait has grown");
+        assert_eq!(guard.wait(&key, Requeue::retry().within(Some(soon))), Some(soon));
+        assert!(guard.wait(&key, Requeue::retry().within(None)) > Some(soon));
+        guard.forget(&key);
+        assert!(guard.wait(&key, Requeue::retry()) < Some(soon), "a new object of this name begins anew");
     }
 
     /// A controller of these Boards, and the sender of its queue.
     fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
-        let (cache, mut writer) = reflector::store();
-        writer.apply_watcher_event(&watcher::Event::Init);
+        let (cache, mut writer) = cache();
         for name in names {
             let mut board =
                 Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": "gw" } })).unwrap());
             board.metadata.namespace = Some("fleet".into());
-            writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(board))));
+            writer.apply(Event::Apply(Guarded(Ok(board))));
         }
-        writer.apply_watcher_event(&watcher::Event::InitDone);
         let (sender, queue) = mpsc::unbounded_channel();
-        (Controller { name: "board", cache, queue, window: Duration::ZERO, metrics: Arc::default() }, sender)
+        let (window, metrics) = (Duration::ZERO, Arc::default());
+        (Controller { name: "board", cache, queue, window, concurrency: 2, metrics }, sender)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -308,18 +307,50 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frequent_keys_delay_nothing() {
-        let (sender, queue) = mpsc::unbounded_channel();
+        let (controller, keys) = controller(&["gw"]);
+        let controller = Controller { window: Duration::from_millis(500), ..controller };
+        let (seen_sender, mut seen) = mpsc::unbounded_channel();
+        let reconcile = move |_: Arc<Board>| {
+            seen_sender.send(()).unwrap();
+            async { Requeue::on_change() }
+        };
+        tokio::spawn(run(controller, CancellationToken::new(), reconcile));
         tokio::spawn(async move {
             loop {
-                if sender.send(ObjectKey::new("fleet", "gw")).is_err() {
-                    return;
-                }
+                keys.send(ObjectKey::new("fleet", "gw")).unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
         let began = tokio::time::Instant::now();
-        let seen: Vec<_> = keys::<Board>(queue, Duration::from_millis(500)).take(3).collect().await;
-        assert_eq!(seen.len(), 3);
-        assert!(began.elapsed() <= Duration::from_millis(1700), "{:?}", began.elapsed());
+        for _ in 0..3 {
+            seen.recv().await.unwrap();
+        }
+        assert!(began.elapsed() <= Duration::from_millis(1800), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_most_the_allowed_number_of_reconciles_runs_and_the_others_follow_in_order() {
+        let names = ["e", "d", "c", "b", "a"];
+        let (controller, keys) = controller(&names);
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        let reconcile = move |board: Arc<Board>| {
+            let begun = begun.clone();
+            async move {
+                begun.send(board.metadata.name.clone().unwrap()).unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Requeue::on_change()
+            }
+        };
+        tokio::spawn(run(controller, CancellationToken::new(), reconcile));
+        for name in names {
+            keys.send(ObjectKey::new("fleet", name)).unwrap();
+        }
+        let began = tokio::time::Instant::now();
+        let mut order = Vec::new();
+        for _ in names {
+            order.push((has_begun.recv().await.unwrap(), began.elapsed().as_secs()));
+        }
+        let expected = [("e", 0), ("d", 0), ("c", 1), ("b", 1), ("a", 2)];
+        assert_eq!(order, expected.map(|(name, second)| (name.to_owned(), second)));
     }
 }

@@ -1,12 +1,12 @@
 //! Resolves a `gatewayRef` to the key of an AgentGateway. Every reader of a `gatewayRef` uses this module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt};
 
-use super::objects::Objects;
+use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use crate::api::gateway::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
@@ -47,14 +47,38 @@ pub fn resolved_gateway<O: Objects>(objects: &O, agent: &Agent) -> Option<Object
     gateway_of_agent(agent, board_of(objects, agent).as_deref())
 }
 
-/// Whether two AgentGateways stand for one gateway. Two AgentGateways with the same URL do.
-pub fn is_same_gateway<O: Objects>(objects: &O, one: &ObjectKey, other: &ObjectKey) -> bool {
-    let url = |key: &ObjectKey| objects.gateway(key).map(|gateway| normalized(&gateway.spec.url));
-    one == other || url(one).is_some_and(|one| url(other).is_some_and(|other| one == other))
+/// The keys of the AgentGateways that stand for one gateway, with this one first. AgentGateways with the same URL do.
+pub fn same_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<ObjectKey> {
+    let url = objects.gateway(key).map(|gateway| GatewayIndex::Url(normalized_url(&gateway.spec.url)));
+    let of_url = url.map(|url| objects.gateways_by(&url)).unwrap_or_default();
+    let others = of_url.iter().map(|gateway| ObjectKey::of(&gateway.metadata)).filter(|other| other != key);
+    std::iter::once(key.clone()).chain(others).collect()
+}
+
+/// The Agents that are bound to a gateway, through any AgentGateway of its URL.
+pub fn bound_agents<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
+    same_gateways(objects, key).into_iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundTo(key))).collect()
+}
+
+/// The Agents of an AgentGateway: the Agents that are bound to it, and the Agents whose references lead to it.
+pub fn agents_of_gateway<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
+    let boards = objects.boards_by(&BoardIndex::Gateway(key.clone()));
+    let on_boards = boards.iter().flat_map(|board| agents_of_board(objects, board));
+    let named = objects.agents_by(&AgentIndex::GatewayRef(key.clone()));
+    let named = named.into_iter().filter(|agent| resolved_gateway(objects, agent).as_ref() == Some(key));
+    let all = objects.agents_by(&AgentIndex::BoundTo(key.clone())).into_iter().chain(on_boards).chain(named);
+    let mut seen = BTreeSet::new();
+    all.filter(|agent| seen.insert(ObjectKey::of(&agent.metadata))).collect()
+}
+
+/// The Agents that name a Board.
+pub fn agents_of_board<O: Objects>(objects: &O, board: &Board) -> Vec<Arc<Agent>> {
+    objects.agents_by(&AgentIndex::Board(ObjectKey::of(&board.metadata)))
 }
 
 /// A URL in lower case and without a slash at its end.
-fn normalized(url: &str) -> String {
+#[must_use]
+pub fn normalized_url(url: &str) -> String {
     url.trim_end_matches('/').to_ascii_lowercase()
 }
 

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod gateway;
 pub mod gateway_ref;
+pub mod index;
 pub mod kstatus;
 pub mod names;
 pub mod objects;

@@ -1,4 +1,4 @@
-//! The cached objects of Kubernetes.
+//! The cached objects of Kubernetes, and the keys under which the cache finds them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use kube::api::ObjectMeta;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 
-/// The cached objects of Kubernetes. A read costs no request.
+/// The cached objects of Kubernetes. A read costs no request, and a lookup by key costs no look at other objects.
 pub trait Objects {
     /// One Agent.
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>>;
@@ -15,14 +15,76 @@ pub trait Objects {
     fn board(&self, key: &ObjectKey) -> Option<Arc<Board>>;
     /// One AgentGateway.
     fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>>;
-    /// All Agents.
+    /// The Agents with this index key, in the order of their keys.
+    fn agents_by(&self, index: &AgentIndex) -> Vec<Arc<Agent>>;
+    /// The Boards with this index key, in the order of their keys.
+    fn boards_by(&self, index: &BoardIndex) -> Vec<Arc<Board>>;
+    /// The AgentGateways with this index key, in the order of their keys.
+    fn gateways_by(&self, index: &GatewayIndex) -> Vec<Arc<AgentGateway>>;
+    /// All Agents, for a list of all of them.
     fn agents(&self) -> Vec<Arc<Agent>>;
-    /// All Boards.
+    /// All Boards, for a list of all of them.
     fn boards(&self) -> Vec<Arc<Board>>;
-    /// All AgentGateways.
+    /// All AgentGateways, for a list of all of them.
     fn gateways(&self) -> Vec<Arc<AgentGateway>>;
     /// The metadata of the Agents that exist and that this version cannot decode.
     fn unreadable_agents(&self) -> Vec<ObjectMeta>;
     /// The metadata of the AgentGateways that exist and that this version cannot decode.
     fn unreadable_gateways(&self) -> Vec<ObjectMeta>;
+}
+
+/// A key under which the cache finds Agents. `core::index` derives the keys of an Agent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AgentIndex {
+    /// The uid of the Agent, or the gateway's id of its agent in the status.
+    Id(String),
+    /// The Board that `spec.boardRef` names.
+    Board(ObjectKey),
+    /// The AgentGateway that `spec.gatewayRef` names.
+    GatewayRef(ObjectKey),
+    /// The AgentGateway of the binding.
+    BoundTo(ObjectKey),
+    /// The AgentGateway and the agent of the binding.
+    BoundAs(ObjectKey, String),
+    /// The id that `spec.agentId` requests.
+    RequestsId(String),
+    /// A ConfigMap with templates that the Agent itself names.
+    ConfigMap(ObjectKey),
+    /// A place that another Agent has. The Agent waits for it.
+    WaitsFor(Place),
+}
+
+/// What only one Agent, or a limited number of Agents, can have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A place on a Board: its lead, or one of `spec.maxAgents`.
+    OnBoard(ObjectKey),
+    /// The main agent of an AgentGateway.
+    MainAgent(ObjectKey),
+    /// An id on a gateway.
+    AgentId(String),
+}
+
+/// A key under which the cache finds Boards.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BoardIndex {
+    /// The uid of the Board, or its name.
+    UidOrName(String),
+    /// The AgentGateway that `spec.gatewayRef` names.
+    Gateway(ObjectKey),
+    /// The ConfigMap with templates that the Board names.
+    ConfigMap(ObjectKey),
+}
+
+/// A key under which the cache finds AgentGateways.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GatewayIndex {
+    /// The uid of the AgentGateway, or its name.
+    UidOrName(String),
+    /// The normalized `spec.url`.
+    Url(String),
+    /// The ConfigMap with templates that the AgentGateway names.
+    ConfigMap(ObjectKey),
+    /// The namespace and the name of a device Secret.
+    DeviceSecret(ObjectKey),
 }

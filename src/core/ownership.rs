@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::api::ObjectMeta;
 
-use super::objects::Objects;
+use super::objects::{AgentIndex, GatewayIndex, Objects};
 use crate::api::{Agent, AgentGateway, keys};
 
 /// The owner of a Secret, from the view of one object.
@@ -36,11 +36,12 @@ fn exists<O: Objects>(objects: &O, namespace: Option<&str>, reference: &OwnerRef
     let is_owner = |meta: &ObjectMeta| {
         meta.namespace.as_deref() == namespace && meta.uid.as_deref() == Some(reference.uid.as_str())
     };
+    let uid = reference.uid.clone();
     if is_of::<Agent>(reference) {
-        objects.agents().iter().any(|agent| is_owner(&agent.metadata))
+        objects.agents_by(&AgentIndex::Id(uid)).iter().any(|agent| is_owner(&agent.metadata))
             || objects.unreadable_agents().iter().any(is_owner)
     } else if is_of::<AgentGateway>(reference) {
-        objects.gateways().iter().any(|gateway| is_owner(&gateway.metadata))
+        objects.gateways_by(&GatewayIndex::UidOrName(uid)).iter().any(|gateway| is_owner(&gateway.metadata))
             || objects.unreadable_gateways().iter().any(is_owner)
     } else {
         true

@@ -18,6 +18,7 @@ use super::error::ApiError;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
+use crate::core::objects::AgentIndex;
 use crate::state::heartbeats::HeartbeatReport;
 use crate::state::store::Store;
 
@@ -75,7 +76,7 @@ async fn heartbeat_by_id<S: Store>(
 ) -> Result<Json<HeartbeatResponse>, ApiError> {
     let id = id.map(|Path(id)| id).unwrap_or_default();
     if !has_id(&caller.agent, &id) {
-        return Err(wrong_id(api.state.store.agents().iter().any(|agent| has_id(agent, &id))));
+        return Err(wrong_id(!api.state.store.agents_by(&AgentIndex::Id(id)).is_empty()));
     }
     check_in(&api, &caller.agent, body).await
 }

@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,8 +23,8 @@ use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
-use crate::core::objects::Objects;
-use crate::state::{Cache, Caches};
+use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
+use crate::state::Caches;
 
 /// The maximum number of open requests of the operator at the API server, without watches.
 const MAX_REQUESTS: usize = 32;
@@ -114,68 +113,49 @@ fn store_error(error: &kube::Error) -> StoreError {
     }
 }
 
-/// A readable object of a cache.
-fn cached<K>(cache: &Cache<K>, key: &ObjectKey) -> Option<Arc<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    let guard = cache.get(&ObjectRef::<DeserializeGuard<K>>::new(&key.name).within(&key.namespace))?;
-    guard.0.as_ref().ok().map(|object| Arc::new(object.clone()))
-}
-
-/// All readable objects of a cache.
-fn all<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<Arc<K>> {
-    let readable = |guard: &Arc<DeserializeGuard<K>>| guard.0.as_ref().ok().map(|object| Arc::new(object.clone()));
-    cache.state().iter().filter_map(readable).collect()
-}
-
-/// The metadata of all unreadable objects of a cache.
-fn unreadable<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>) -> Vec<ObjectMeta> {
-    cache.state().iter().filter_map(|guard| guard.0.as_ref().err().map(|invalid| invalid.metadata.clone())).collect()
-}
-
-/// Adds the namespaces of the readable objects of a cache to `found`.
-fn namespaces<K: Resource<DynamicType = ()> + Clone + 'static>(cache: &Cache<K>, found: &mut BTreeSet<String>) {
-    for guard in cache.state() {
-        if let Some(namespace) = guard.0.as_ref().ok().and_then(|object| object.meta().namespace.as_ref())
-            && !found.contains(namespace)
-        {
-            found.insert(namespace.clone());
-        }
-    }
-}
-
 impl Objects for KubeStore {
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
-        cached(&self.caches.agents, key)
+        self.caches.agents.get(key)
     }
 
     fn board(&self, key: &ObjectKey) -> Option<Arc<Board>> {
-        cached(&self.caches.boards, key)
+        self.caches.boards.get(key)
     }
 
     fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>> {
-        cached(&self.caches.gateways, key)
+        self.caches.gateways.get(key)
+    }
+
+    fn agents_by(&self, index: &AgentIndex) -> Vec<Arc<Agent>> {
+        self.caches.agents.by(index)
+    }
+
+    fn boards_by(&self, index: &BoardIndex) -> Vec<Arc<Board>> {
+        self.caches.boards.by(index)
+    }
+
+    fn gateways_by(&self, index: &GatewayIndex) -> Vec<Arc<AgentGateway>> {
+        self.caches.gateways.by(index)
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {
-        all(&self.caches.agents)
+        self.caches.agents.all()
     }
 
     fn boards(&self) -> Vec<Arc<Board>> {
-        all(&self.caches.boards)
+        self.caches.boards.all()
     }
 
     fn gateways(&self) -> Vec<Arc<AgentGateway>> {
-        all(&self.caches.gateways)
+        self.caches.gateways.all()
     }
 
     fn unreadable_agents(&self) -> Vec<ObjectMeta> {
-        unreadable(&self.caches.agents)
+        self.caches.agents.unreadable()
     }
 
     fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
-        unreadable(&self.caches.gateways)
+        self.caches.gateways.unreadable()
     }
 }
 
@@ -189,9 +169,9 @@ impl Store for KubeStore {
     fn namespaces(&self) -> BTreeSet<String> {
         let Caches { agents, boards, gateways } = &self.caches;
         let mut found = BTreeSet::new();
-        namespaces(agents, &mut found);
-        namespaces(boards, &mut found);
-        namespaces(gateways, &mut found);
+        agents.namespaces(&mut found);
+        boards.namespaces(&mut found);
+        gateways.namespaces(&mut found);
         found
     }
 
@@ -296,34 +276,8 @@ impl Store for KubeStore {
             action: event.action.into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&request, &reference).await {
+        if let Err(error) = self.send(self.recorder.publish(&request, &reference)).await {
             debug!(%error, reason = event.reason, "event refused");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::runtime::{reflector, watcher};
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_unreadable_object_is_not_listed_and_its_metadata_is_known() {
-        let (cache, mut writer) = reflector::store();
-        writer.apply_watcher_event(&watcher::Event::Init);
-        for (name, spec) in [("old", json!({ "gatewayRef": { "name": "gw" } })), ("new", json!({ "gatewayRefs": [] }))]
-        {
-            let meta = json!({ "name": name, "namespace": "fleet" });
-            let board = json!({ "apiVersion": "muster.dev/v1", "kind": "Board", "metadata": meta, "spec": spec });
-            let guard: DeserializeGuard<Board> = serde_json::from_value(board).unwrap();
-            writer.apply_watcher_event(&watcher::Event::InitApply(guard));
-        }
-        writer.apply_watcher_event(&watcher::Event::InitDone);
-        let names = |metas: Vec<ObjectMeta>| metas.into_iter().filter_map(|meta| meta.name).collect::<Vec<_>>();
-        assert_eq!(names(all(&cache).iter().map(|board| board.metadata.clone()).collect()), ["old"]);
-        assert_eq!(names(unreadable(&cache)), ["new"]);
-        assert!(cached(&cache, &ObjectKey::new("fleet", "new")).is_none());
     }
 }

@@ -1,12 +1,14 @@
-//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`watch`, `kube_store`), the reads
-//! and writes of Kubernetes (`store`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
+//! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `guarded`, `watch`), the reads
+//! and writes of Kubernetes (`store`, `kube_store`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
 //! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), and the access
 //! control (`authz`, `kube_authz`).
 //!
 //! This folder uses the resources, the core and the values of gateways. It uses no controller and no HTTP.
 
 pub mod authz;
+pub mod cache;
 pub mod changes;
+pub mod guarded;
 pub mod heartbeats;
 pub mod inventories;
 pub mod kube_authz;
@@ -17,13 +19,9 @@ pub mod triggers;
 pub mod unmanaged;
 pub mod watch;
 
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector;
+use cache::Cache;
 
 use crate::api::{Agent, AgentGateway, Board};
-
-/// The cache of one kind. It also contains unreadable objects, which do not hide readable objects.
-pub type Cache<K> = reflector::Store<DeserializeGuard<K>>;
 
 /// The caches of the three kinds.
 #[derive(Clone, Debug)]

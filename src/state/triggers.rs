@@ -1,19 +1,22 @@
 //! The objects to reconcile after a change.
+//!
+//! # Guarantees
+//! The work of a trigger does not grow with the number of objects that the change does not concern.
 
-use std::collections::HashMap;
-
+use kube::Resource;
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::changes::{ChangeScope, GatewayChange};
-use super::store::Store;
 use crate::api::agent::Agent;
+use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
-use crate::api::{AgentGateway, Board};
+use crate::api::{AgentGateway, Board, ConditionType};
 use crate::core::agent::binding::Binding;
-use crate::core::agent::templates::{config_maps, origins};
-use crate::core::gateway_ref::{board_of, gateway_key, resolved_gateway};
+use crate::core::gateway_ref::{agents_of_board, agents_of_gateway, resolved_gateway};
+use crate::core::index::{awaited_place, board_key, places};
+use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects, Place};
 
 /// The queues of the three controllers.
 #[derive(Clone, Debug)]
@@ -33,64 +36,81 @@ fn enqueue(queue: &UnboundedSender<ObjectKey>, key: ObjectKey) {
 
 /// Enqueues the objects to reconcile after a change.
 #[derive(Clone, Debug)]
-pub struct Triggers<S> {
+pub struct Triggers<O> {
     /// The cached objects.
-    pub store: S,
+    pub objects: O,
     /// The queues.
     pub queues: Queues,
 }
 
-impl<S: Store> Triggers<S> {
-    /// Handles an Agent that was created, changed or deleted. `spec_changed`: the change is not only a change of the status.
-    pub fn agent(&self, agent: &Agent, spec_changed: bool, deleted: bool) {
-        if spec_changed {
-            enqueue(&self.queues.agents, ObjectKey::of(&agent.metadata));
+impl<O: Objects> Triggers<O> {
+    /// Handles an Agent that was created or changed. `before` is the Agent before the change.
+    pub fn agent(&self, before: Option<&Agent>, now: &Agent) {
+        // The place may have become free while the status that says it is taken was written.
+        let begins_to_wait = awaited_place(now).is_some() && before.and_then(awaited_place) != awaited_place(now);
+        if begins_to_wait || spec_changed(before, now) {
+            self.enqueue_agent(now);
         }
-        let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-        if let Some(board) = &agent.spec.board_ref {
-            enqueue(&self.queues.boards, ObjectKey::new(&namespace, &board.name));
+        self.enqueue_parents(now);
+        if let Some(before) = before {
+            let is_moved = board_key(before) != board_key(now) || before.spec.gateway_ref != now.spec.gateway_ref;
+            if is_moved || Binding::of(before) != Binding::of(now) {
+                self.enqueue_parents(before);
+            }
+            let kept = places(now);
+            self.enqueue_waiting(before, |place| !kept.contains(place));
         }
-        let bound = Binding::of(agent).map(|b| b.gateway);
-        for gateway in bound.into_iter().chain(resolved_gateway(&self.store, agent)) {
+    }
+
+    /// Handles an Agent that was deleted.
+    pub fn agent_deleted(&self, agent: &Agent) {
+        self.enqueue_parents(agent);
+        self.enqueue_waiting(agent, |_| true);
+    }
+
+    /// Enqueues the Board and the AgentGateways of an Agent.
+    fn enqueue_parents(&self, agent: &Agent) {
+        if let Some(board) = board_key(agent) {
+            enqueue(&self.queues.boards, board);
+        }
+        let bound = Binding::of(agent).map(|binding| binding.gateway);
+        let resolved = resolved_gateway(&self.objects, agent).filter(|key| bound.as_ref() != Some(key));
+        for gateway in bound.into_iter().chain(resolved) {
             enqueue(&self.queues.gateways, gateway);
         }
-        if deleted {
-            self.enqueue_rivals(agent);
+    }
+
+    /// Enqueues the Agents that wait for a place which an Agent had and may no longer have.
+    fn enqueue_waiting(&self, agent: &Agent, is_vacated: impl Fn(&Place) -> bool) {
+        for place in places(agent).into_iter().filter(is_vacated) {
+            for waiting in self.objects.agents_by(&AgentIndex::WaitsFor(place)) {
+                self.enqueue_agent(&waiting);
+            }
         }
     }
 
-    /// Enqueues the Agents that may now have the role or the place of a deleted Agent on its Board or AgentGateway.
-    fn enqueue_rivals(&self, deleted: &Agent) {
-        self.enqueue_agents_where(|other| {
-            (deleted.spec.board_ref.is_some()
-                && other.spec.board_ref == deleted.spec.board_ref
-                && other.metadata.namespace == deleted.metadata.namespace)
-                || (deleted.spec.gateway_ref.is_some() && other.spec.gateway_ref.is_some())
-        });
+    fn enqueue_agent(&self, agent: &Agent) {
+        enqueue(&self.queues.agents, ObjectKey::of(&agent.metadata));
     }
 
-    fn enqueue_agents_where(&self, predicate: impl Fn(&Agent) -> bool) {
-        for agent in self.store.agents().iter().filter(|agent| predicate(agent)) {
-            enqueue(&self.queues.agents, ObjectKey::of(&agent.metadata));
+    /// Handles a Board that was created, changed or deleted. `before` is the Board before a change.
+    pub fn board(&self, before: Option<&Board>, now: &Board) {
+        if spec_changed(before, now) {
+            enqueue(&self.queues.boards, ObjectKey::of(&now.metadata));
+            agents_of_board(&self.objects, now).iter().for_each(|agent| self.enqueue_agent(agent));
         }
     }
 
-    /// Handles a Board that was created, changed or deleted.
-    pub fn board(&self, board: &Board) {
-        enqueue(&self.queues.boards, ObjectKey::of(&board.metadata));
-        self.enqueue_agents_where(|agent| {
-            agent.metadata.namespace == board.metadata.namespace
-                && agent.spec.board_ref.as_ref().map(|r| &r.name) == board.metadata.name.as_ref()
-        });
-    }
-
-    /// Handles an AgentGateway that was created, changed or deleted. `spec_changed`: the change is not only a change of the
-    /// status.
-    pub fn gateway(&self, gateway: &AgentGateway, spec_changed: bool) {
-        let key = ObjectKey::of(&gateway.metadata);
-        for board in self.store.boards() {
-            let namespace = board.metadata.namespace.as_deref().unwrap_or_default();
-            if gateway_key(&board.spec.gateway_ref, namespace) == key {
+    /// Handles an AgentGateway that was created, changed or deleted. `before` is the AgentGateway before a change.
+    pub fn gateway(&self, before: Option<&AgentGateway>, now: &AgentGateway) {
+        let key = ObjectKey::of(&now.metadata);
+        let spec_changed = spec_changed(before, now);
+        let ready = |gateway: &AgentGateway| {
+            let status = gateway.status.as_ref()?;
+            find(&status.conditions, ConditionType::Ready).cloned()
+        };
+        if spec_changed || before.and_then(ready) != ready(now) {
+            for board in self.objects.boards_by(&BoardIndex::Gateway(key.clone())) {
                 enqueue(&self.queues.boards, ObjectKey::of(&board.metadata));
             }
         }
@@ -101,20 +121,20 @@ impl<S: Store> Triggers<S> {
     }
 
     fn enqueue_agents_of(&self, gateway: &ObjectKey) {
-        self.enqueue_agents_where(|agent| {
-            Binding::of(agent).is_some_and(|b| b.gateway == *gateway)
-                || resolved_gateway(&self.store, agent).as_ref() == Some(gateway)
-        });
+        agents_of_gateway(&self.objects, gateway).iter().for_each(|agent| self.enqueue_agent(agent));
     }
 
     /// Handles a ConfigMap that was created, changed or deleted.
-    pub fn config_map(&self, meta: &ObjectMeta) {
-        let key = ObjectKey::of(meta);
-        self.enqueue_agents_where(|agent| {
-            let board = board_of(&self.store, agent);
-            let gateway = resolved_gateway(&self.store, agent).and_then(|g| self.store.gateway(&g));
-            config_maps(&origins(agent, board.as_deref(), gateway.as_deref())).contains(&key)
-        });
+    pub fn config_map(&self, key: &ObjectKey) {
+        for agent in self.objects.agents_by(&AgentIndex::ConfigMap(key.clone())) {
+            self.enqueue_agent(&agent);
+        }
+        for board in self.objects.boards_by(&BoardIndex::ConfigMap(key.clone())) {
+            agents_of_board(&self.objects, &board).iter().for_each(|agent| self.enqueue_agent(agent));
+        }
+        for gateway in self.objects.gateways_by(&GatewayIndex::ConfigMap(key.clone())) {
+            self.enqueue_agents_of(&ObjectKey::of(&gateway.metadata));
+        }
     }
 
     /// Handles a change on a gateway.
@@ -124,71 +144,61 @@ impl<S: Store> Triggers<S> {
             ChangeScope::AllAgents => self.enqueue_agents_of(&change.gateway),
             ChangeScope::GatewayOnly => {}
             ChangeScope::Agent(key) => enqueue(&self.queues.agents, key.clone()),
-            ChangeScope::AgentId(id) => self.enqueue_agents_where(|agent| {
-                let names_id = || {
-                    agent.spec.agent_id.as_ref() == Some(id)
-                        && resolved_gateway(&self.store, agent).as_ref() == Some(&change.gateway)
-                };
-                Binding::of(agent).map_or_else(names_id, |b| b.gateway == change.gateway && b.identity.agent_id == *id)
-            }),
+            ChangeScope::AgentId(id) => self.enqueue_agent_id(&change.gateway, id),
         }
+    }
+
+    /// Enqueues the Agents that are bound to an agent, and the unbound Agents that request its id.
+    fn enqueue_agent_id(&self, gateway: &ObjectKey, id: &str) {
+        let bound = self.objects.agents_by(&AgentIndex::BoundAs(gateway.clone(), id.to_owned()));
+        let requesting = self.objects.agents_by(&AgentIndex::RequestsId(id.to_owned()));
+        let unbound = requesting.iter().filter(|agent| {
+            Binding::of(agent).is_none() && resolved_gateway(&self.objects, agent).as_ref() == Some(gateway)
+        });
+        bound.iter().chain(unbound).for_each(|agent| self.enqueue_agent(agent));
     }
 }
 
-/// The last seen generation and one-shot requests of each object. They distinguish a change of the spec from a change of the
-/// status.
-#[derive(Debug, Default)]
-pub struct Generations(HashMap<ObjectKey, SpecVersion>);
-
-/// Uid, generation and one-shot requests of an object.
-type SpecVersion = (Option<String>, Option<i64>, Vec<Option<String>>);
-
-impl Generations {
-    /// Records an object. Returns whether its uid, its generation or a one-shot request changed since the last call.
-    pub fn spec_changed(&mut self, meta: &ObjectMeta) -> bool {
-        let request = |kind: RequestKind| meta.annotations.as_ref()?.get(kind.annotation()).cloned();
-        let now = (meta.uid.clone(), meta.generation, RequestKind::ALL.map(request).into());
-        self.0.insert(ObjectKey::of(meta), now.clone()) != Some(now)
-    }
-
-    /// Removes a deleted object.
-    pub fn forget(&mut self, meta: &ObjectMeta) {
-        self.0.remove(&ObjectKey::of(meta));
-    }
+/// Whether the uid, the generation or a one-shot request of an object changed: the change is not only a change of the status.
+fn spec_changed<K: Resource<DynamicType = ()>>(before: Option<&K>, now: &K) -> bool {
+    let requests = |meta: &ObjectMeta| {
+        let annotations = meta.annotations.as_ref();
+        RequestKind::ALL.map(|kind| annotations?.get(kind.annotation()).cloned())
+    };
+    before.is_none_or(|before| {
+        let (before, now) = (before.meta(), now.meta());
+        before.uid != now.uid || before.generation != now.generation || requests(before) != requests(now)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn board(uid: &str, generation: i64, annotation: Option<(&str, &str)>) -> Board {
+        let mut board = Board::default();
+        board.metadata.name = Some("a".into());
+        board.metadata.uid = Some(uid.into());
+        board.metadata.generation = Some(generation);
+        board.metadata.annotations = annotation.map(|(key, value)| [(key.to_owned(), value.to_owned())].into());
+        board
+    }
+
     #[test]
     fn a_one_shot_request_is_a_change_of_the_spec_and_another_annotation_is_not() {
-        let mut generations = Generations::default();
-        let meta = |key: &str, value: &str| ObjectMeta {
-            name: Some("a".into()),
-            annotations: Some([(key.to_owned(), value.to_owned())].into()),
-            ..ObjectMeta::default()
-        };
-        let changed =
-            [(RequestKind::Rotate.annotation(), "1"), (RequestKind::Rotate.annotation(), "2"), ("other", "3")]
-                .map(|(key, value)| generations.spec_changed(&meta(key, value)));
-        assert_eq!(changed, [true, true, true]);
-        assert!(!generations.spec_changed(&meta("other", "4")));
+        let rotate = |value| board("u", 1, Some((RequestKind::Rotate.annotation(), value)));
+        let other = |value| board("u", 1, Some(("other", value)));
+        assert!(spec_changed(Some(&board("u", 1, None)), &rotate("1")));
+        assert!(spec_changed(Some(&rotate("1")), &rotate("2")));
+        assert!(spec_changed(Some(&rotate("2")), &other("3")));
+        assert!(!spec_changed(Some(&other("3")), &other("4")));
     }
 
     #[test]
     fn a_new_generation_or_a_new_object_with_the_same_name_is_a_change_of_the_spec() {
-        let mut generations = Generations::default();
-        let meta = |uid: &str, generation| ObjectMeta {
-            name: Some("a".into()),
-            uid: Some(uid.into()),
-            generation: Some(generation),
-            ..ObjectMeta::default()
-        };
-        let changed: Vec<_> =
-            [("u", 1), ("u", 1), ("u", 2), ("v", 2)].map(|(u, g)| generations.spec_changed(&meta(u, g))).into();
-        assert_eq!(changed, [true, false, true, true]);
-        generations.forget(&meta("v", 2));
-        assert!(generations.spec_changed(&meta("v", 2)));
+        assert!(spec_changed(None, &board("u", 1, None)));
+        assert!(!spec_changed(Some(&board("u", 1, None)), &board("u", 1, None)));
+        assert!(spec_changed(Some(&board("u", 1, None)), &board("u", 2, None)));
+        assert!(spec_changed(Some(&board("u", 2, None)), &board("v", 2, None)));
     }
 }

@@ -1,230 +1,189 @@
 //! The watches that update the caches and call the triggers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ObjectMeta};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::api::Api;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Config, Event};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::store::Store;
-use super::triggers::{Generations, Triggers};
+use super::cache::{CacheWriter, Change};
+use super::guarded::{Guarded, Unreadable};
+use super::triggers::Triggers;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::gateway::cleanup::DeletedGateway;
+use crate::core::index::Indexed;
+use crate::core::objects::Objects;
 
-/// An event of a watch about one object.
-pub enum WatchEvent<K> {
-    /// The object was listed, created or changed.
-    Applied(K),
-    /// The object was deleted.
-    Deleted(K),
-}
-
-/// Watches all objects of a kind and updates a cache. The watch drops `managedFields`, which no code reads and which are
-/// about half of an object's size.
-pub fn objects<K>(
-    client: &Client,
-    writer: Writer<DeserializeGuard<K>>,
-) -> impl Stream<Item = WatchEvent<DeserializeGuard<K>>> + use<K>
+/// Watches all objects of a kind, and applies each event to the cache before its changes are returned. The watch drops `managedFields`,
+/// which no code reads and which are about half of an object's size.
+pub fn objects<K>(client: &Client, mut writer: CacheWriter<K>) -> impl Stream<Item = Change<K>> + use<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let cache = writer.as_reader();
-    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
-    let events = kube::runtime::watcher(api, Config::default())
-        .default_backoff()
-        .modify(|guard| match &mut guard.0 {
-            Ok(object) => object.meta_mut().managed_fields = None,
-            Err(invalid) => invalid.metadata.managed_fields = None,
-        })
-        .reflect(writer);
-    decode(events, K::kind(&()).into_owned(), move || cache.state())
-}
-
-/// Converts the events of a watcher. The objects of a list follow when the list is complete and the cache contains it. A
-/// known object that is not in the list was deleted.
-fn decode<K>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
-    kind: String,
-    known: impl Fn() -> Vec<Arc<K>>,
-) -> impl Stream<Item = WatchEvent<K>>
-where
-    K: Resource<DynamicType = ()> + Clone,
-{
-    let (mut before, mut listed) = (Vec::new(), Vec::new());
-    let decoded = events.map(move |event| match event {
-        Ok(Event::Apply(object)) => vec![WatchEvent::Applied(object)],
-        Ok(Event::Delete(object)) => vec![WatchEvent::Deleted(object)],
-        Ok(Event::Init) => {
-            before = known();
-            listed.clear();
-            Vec::new()
-        }
-        Ok(Event::InitApply(object)) => {
-            listed.push(object);
-            Vec::new()
-        }
-        Ok(Event::InitDone) => {
-            let keys: HashSet<_> = listed.iter().map(|object| ObjectKey::of(object.meta())).collect();
-            let deleted =
-                std::mem::take(&mut before).into_iter().filter(|object| !keys.contains(&ObjectKey::of(object.meta())));
-            let deleted = deleted.map(|object| WatchEvent::Deleted(Arc::unwrap_or_clone(object)));
-            deleted.chain(std::mem::take(&mut listed).into_iter().map(WatchEvent::Applied)).collect()
-        }
+    let api: Api<Guarded<K>> = Api::all(client.clone());
+    let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+    let changes = events.map(move |event| match event {
+        Ok(event) => writer.apply(event.modify(|object| object.meta_mut().managed_fields = None)),
         Err(error) => {
-            warn!(kind, %error, "watch failed and is retried");
+            failed(&K::kind(&()), &error);
             Vec::new()
         }
     });
-    decoded.flat_map(futures::stream::iter)
+    changes.flat_map(futures::stream::iter)
 }
 
-/// Handles the events of the watch on Agents. `on_agent` gets each Agent and whether it was deleted.
-pub async fn agents<S: Store>(
-    stream: impl Stream<Item = WatchEvent<DeserializeGuard<Agent>>>,
-    triggers: Triggers<S>,
+fn failed(kind: &str, error: &watcher::Error) {
+    warn!(kind, %error, "watch failed and is retried");
+}
+
+/// Handles the changes of Agents. `on_agent` gets each Agent and whether it was deleted.
+pub async fn agents<O: Objects>(
+    changes: impl Stream<Item = Change<Agent>>,
+    triggers: Triggers<O>,
     on_agent: impl Fn(&Agent, bool),
 ) {
-    pin_mut!(stream);
-    let mut generations = Generations::default();
-    while let Some(event) = stream.next().await {
-        match event {
-            WatchEvent::Applied(DeserializeGuard(Ok(agent))) => {
-                let spec_changed = generations.spec_changed(&agent.metadata);
-                on_agent(&agent, false);
-                triggers.agent(&agent, spec_changed, false);
+    pin_mut!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Applied { before, now } => {
+                on_agent(&now, false);
+                triggers.agent(before.as_deref(), &now);
             }
-            WatchEvent::Deleted(DeserializeGuard(Ok(agent))) => {
-                generations.forget(&agent.metadata);
+            Change::Deleted(agent) => {
                 on_agent(&agent, true);
-                triggers.agent(&agent, false, true);
+                triggers.agent_deleted(&agent);
             }
-            WatchEvent::Applied(DeserializeGuard(Err(invalid)))
-            | WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
-                unreadable("Agent", &invalid.metadata, &invalid.error);
-            }
+            Change::Unreadable(unreadable) => report("Agent", &unreadable),
+            Change::UnreadableDeleted(_) => {}
         }
     }
 }
 
-/// Handles the events of the watch on Boards.
-pub async fn boards<S: Store>(stream: impl Stream<Item = WatchEvent<DeserializeGuard<Board>>>, triggers: Triggers<S>) {
-    pin_mut!(stream);
-    let mut generations = Generations::default();
-    while let Some(event) = stream.next().await {
-        match event {
-            WatchEvent::Applied(DeserializeGuard(Ok(board))) => {
-                if generations.spec_changed(&board.metadata) {
-                    triggers.board(&board);
-                }
-            }
-            WatchEvent::Deleted(DeserializeGuard(Ok(board))) => {
-                generations.forget(&board.metadata);
-                triggers.board(&board);
-            }
-            WatchEvent::Applied(DeserializeGuard(Err(invalid)))
-            | WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
-                unreadable("Board", &invalid.metadata, &invalid.error);
-            }
+/// Handles the changes of Boards.
+pub async fn boards<O: Objects>(changes: impl Stream<Item = Change<Board>>, triggers: Triggers<O>) {
+    pin_mut!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Applied { before, now } => triggers.board(before.as_deref(), &now),
+            Change::Deleted(board) => triggers.board(None, &board),
+            Change::Unreadable(unreadable) => report("Board", &unreadable),
+            Change::UnreadableDeleted(_) => {}
         }
     }
 }
 
-/// Handles the events of the watch on AgentGateways. `on_deleted` gets each deleted AgentGateway.
-pub async fn gateways<S: Store>(
-    stream: impl Stream<Item = WatchEvent<DeserializeGuard<AgentGateway>>>,
-    triggers: Triggers<S>,
+/// Handles the changes of AgentGateways. `on_deleted` gets each deleted AgentGateway.
+pub async fn gateways<O: Objects>(
+    changes: impl Stream<Item = Change<AgentGateway>>,
+    triggers: Triggers<O>,
     on_deleted: impl Fn(DeletedGateway),
 ) {
-    pin_mut!(stream);
-    let mut generations = Generations::default();
-    while let Some(event) = stream.next().await {
-        match event {
-            WatchEvent::Applied(DeserializeGuard(Ok(gateway))) => {
-                let spec_changed = generations.spec_changed(&gateway.metadata);
-                triggers.gateway(&gateway, spec_changed);
-            }
-            WatchEvent::Deleted(DeserializeGuard(Ok(gateway))) => {
-                generations.forget(&gateway.metadata);
+    pin_mut!(changes);
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::Applied { before, now } => triggers.gateway(before.as_deref(), &now),
+            Change::Deleted(gateway) => {
                 on_deleted(DeletedGateway::from_resource(&gateway));
-                triggers.gateway(&gateway, true);
+                triggers.gateway(None, &gateway);
             }
-            WatchEvent::Applied(DeserializeGuard(Err(invalid))) => {
-                unreadable("AgentGateway", &invalid.metadata, &invalid.error);
-            }
-            WatchEvent::Deleted(DeserializeGuard(Err(invalid))) => {
-                on_deleted(DeletedGateway::from_metadata(&invalid.metadata));
-            }
+            Change::Unreadable(unreadable) => report("AgentGateway", &unreadable),
+            Change::UnreadableDeleted(meta) => on_deleted(DeletedGateway::from_metadata(&meta)),
         }
     }
 }
 
 /// Watches the ConfigMaps. Only names and resource versions are kept, and an event with a known version is ignored.
-pub async fn config_maps<S: Store>(client: &Client, triggers: Triggers<S>) {
-    let events = kube::runtime::watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()), Config::default())
-        .default_backoff();
-    let stream = decode(events, "ConfigMap".into(), Vec::new);
-    pin_mut!(stream);
-    let mut known = HashMap::new();
-    while let Some(event) = stream.next().await {
-        let (map, before) = match event {
-            WatchEvent::Applied(map) => {
-                let before = known.insert(ObjectKey::of(&map.metadata), map.metadata.resource_version.clone());
-                (map, before)
-            }
-            WatchEvent::Deleted(map) => {
-                known.remove(&ObjectKey::of(&map.metadata));
-                (map, None)
-            }
-        };
-        if before != Some(map.metadata.resource_version.clone()) {
-            triggers.config_map(&map.metadata);
+pub async fn config_maps<O: Objects>(client: &Client, triggers: Triggers<O>) {
+    let api = Api::<PartialObjectMeta<ConfigMap>>::all(client.clone());
+    let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+    pin_mut!(events);
+    let mut known = KnownVersions::default();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => known.apply(event).iter().for_each(|key| triggers.config_map(key)),
+            Err(error) => failed("ConfigMap", &error),
         }
     }
 }
 
-fn unreadable(kind: &str, meta: &ObjectMeta, error: &str) {
-    warn!(kind, object = %ObjectKey::of(meta), error, "object cannot be read and is not reconciled; correct the object");
+/// The resource versions of the ConfigMaps.
+#[derive(Debug, Default)]
+struct KnownVersions {
+    versions: HashMap<ObjectKey, Option<String>>,
+    /// The list under way.
+    listed: HashMap<ObjectKey, Option<String>>,
+}
+
+impl KnownVersions {
+    /// Applies an event. Returns the keys of the ConfigMaps that were created, changed or deleted.
+    fn apply<K: Resource<DynamicType = ()>>(&mut self, event: Event<K>) -> Vec<ObjectKey> {
+        let entry = |object: K| (ObjectKey::of(object.meta()), object.meta().resource_version.clone());
+        match event {
+            Event::Apply(object) => {
+                let (key, version) = entry(object);
+                let before = self.versions.insert(key.clone(), version.clone());
+                (before != Some(version)).then_some(key).into_iter().collect()
+            }
+            Event::Delete(object) => {
+                let (key, _) = entry(object);
+                self.versions.remove(&key);
+                vec![key]
+            }
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.listed.extend([entry(object)]);
+                Vec::new()
+            }
+            Event::InitDone => {
+                let before = std::mem::replace(&mut self.versions, std::mem::take(&mut self.listed));
+                let gone = before.keys().filter(|key| !self.versions.contains_key(*key)).cloned();
+                let changed = self.versions.iter().filter(|(key, version)| before.get(*key) != Some(version));
+                gone.chain(changed.map(|(key, _)| key.clone())).collect()
+            }
+        }
+    }
+}
+
+fn report(kind: &str, Unreadable { metadata, error }: &Unreadable) {
+    let object = ObjectKey::of(metadata);
+    warn!(kind, %object, error, "object cannot be read and is not reconciled; correct the object");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(name: &str) -> Board {
-        let mut board = Board::default();
-        board.metadata.name = Some(name.to_owned());
-        board
-    }
-
-    #[tokio::test]
-    async fn a_complete_list_yields_its_objects_and_deletes_missing_objects() {
-        let events = [
-            Event::Init,
-            Event::InitApply(named("a")),
-            Event::InitApply(named("b")),
-            Event::InitDone,
-            Event::Apply(named("c")),
-            Event::Delete(named("a")),
-        ];
-        let events = futures::stream::iter(events.map(Ok));
-        let known = || vec![Arc::new(named("a")), Arc::new(named("old"))];
-        let decoded: Vec<_> = decode(events, "Board".into(), known)
-            .map(|event| match event {
-                WatchEvent::Applied(board) => format!("applied {}", board.metadata.name.unwrap()),
-                WatchEvent::Deleted(board) => format!("deleted {}", board.metadata.name.unwrap()),
-            })
-            .collect()
-            .await;
-        assert_eq!(decoded, ["deleted old", "applied a", "applied b", "applied c", "deleted a"]);
+    #[test]
+    fn only_new_changed_and_missing_config_maps_of_a_list_are_changes() {
+        let map = |name: &str, version: &str| {
+            let mut map = ConfigMap::default();
+            map.metadata.name = Some(name.into());
+            map.metadata.resource_version = Some(version.into());
+            map
+        };
+        let mut known = KnownVersions::default();
+        let mut list = |maps: &[(&str, &str)]| {
+            known.apply::<ConfigMap>(Event::Init);
+            for (name, version) in maps {
+                assert!(known.apply(Event::InitApply(map(name, version))).is_empty());
+            }
+            let mut names: Vec<_> = known.apply::<ConfigMap>(Event::InitDone).into_iter().map(|key| key.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(list(&[("a", "1"), ("b", "1")]), ["a", "b"]);
+        assert_eq!(list(&[("a", "1"), ("b", "2"), ("c", "1")]), ["b", "c"]);
+        assert_eq!(list(&[("b", "2"), ("c", "1")]), ["a"]);
     }
 }

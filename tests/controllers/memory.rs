@@ -14,7 +14,8 @@ use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::binding::Binding;
 use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
-use muster::core::objects::Objects;
+use muster::core::index::Indexed;
+use muster::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -210,6 +211,11 @@ fn apply_finalizers<K: Resource>(object: &mut K, claim: &FinalizerChange) {
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
 }
 
+/// The objects with an index key.
+fn indexed<K: Indexed + Clone>(table: &BTreeMap<ObjectKey, K>, index: &K::Index) -> Vec<Arc<K>> {
+    table.values().filter(|object| object.index_keys().contains(index)).cloned().map(Arc::new).collect()
+}
+
 impl Objects for MemoryStore {
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
         self.state().agents.get(key).cloned().map(Arc::new)
@@ -221,6 +227,18 @@ impl Objects for MemoryStore {
 
     fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>> {
         self.state().gateways.get(key).cloned().map(Arc::new)
+    }
+
+    fn agents_by(&self, index: &AgentIndex) -> Vec<Arc<Agent>> {
+        indexed(&self.state().agents, index)
+    }
+
+    fn boards_by(&self, index: &BoardIndex) -> Vec<Arc<Board>> {
+        indexed(&self.state().boards, index)
+    }
+
+    fn gateways_by(&self, index: &GatewayIndex) -> Vec<Arc<AgentGateway>> {
+        indexed(&self.state().gateways, index)
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {

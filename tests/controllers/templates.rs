@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kube::api::ObjectMeta;
+use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, Board};
 use muster::state::triggers::{Queues, Triggers};
 use muster_simulator::Simulator;
@@ -47,9 +47,8 @@ fn queued_agents(rig: &Rig, config_map: &str) -> BTreeSet<String> {
     let (agents, mut queue) = mpsc::unbounded_channel();
     let (boards, _) = mpsc::unbounded_channel();
     let (gateways, _) = mpsc::unbounded_channel();
-    let triggers = Triggers { store: rig.store.clone(), queues: Queues { agents, boards, gateways } };
-    let meta = ObjectMeta { namespace: Some(NS.into()), name: Some(config_map.into()), ..ObjectMeta::default() };
-    triggers.config_map(&meta);
+    let triggers = Triggers { objects: rig.store.clone(), queues: Queues { agents, boards, gateways } };
+    triggers.config_map(&ObjectKey::new(NS, config_map));
     std::iter::from_fn(|| queue.try_recv().ok()).map(|key| key.name).collect()
 }
 

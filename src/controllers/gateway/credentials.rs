@@ -20,6 +20,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::core::error::ReconcileError;
+use crate::core::objects::GatewayIndex;
 use crate::core::ownership::{self, Owner};
 use crate::openclaw::model::{Credential, Hello};
 use crate::openclaw::{Auth, DeviceKey, Fingerprint, Trust};
@@ -305,7 +306,8 @@ fn is_used_by_another<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str)
     let unread = |meta: &ObjectMeta| {
         another(meta) && AgentGateway::default_device_secret(meta.name.as_deref().unwrap_or_default()) == name
     };
-    store.gateways().iter().any(|gateway| named(gateway)) || store.unreadable_gateways().iter().any(unread)
+    let of_secret = GatewayIndex::DeviceSecret(ObjectKey::new(holder.namespace, name));
+    store.gateways_by(&of_secret).iter().any(|gateway| named(gateway)) || store.unreadable_gateways().iter().any(unread)
 }
 
 /// Releases a device Secret: removes the finalizer, and deletes the Secret if this AgentGateway owns it.

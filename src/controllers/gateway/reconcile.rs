@@ -25,8 +25,10 @@ use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
-/// The requeue of an AgentGateway that is being deleted while Agents are bound to it.
-const WHILE_BOUND: Duration = Duration::from_secs(5);
+/// The longest time until an AgentGateway that is being deleted is reconciled again. A change of its Agents triggers it.
+const WHILE_BOUND: Duration = Duration::from_mins(1);
+/// The same, while only the API server knows the bound Agents: the cache lags, or this version cannot decode them.
+const WHILE_UNKNOWN: Duration = Duration::from_secs(5);
 
 /// The requeue while the gateway refuses the credentials. Secrets are not watched, so they are read again.
 const WHILE_REFUSED: Duration = Duration::from_secs(30);
@@ -134,7 +136,9 @@ async fn deleting<S: Store>(
     gateway: &AgentGateway,
     key: &ObjectKey,
 ) -> Result<Requeue, ReconcileError> {
-    let bound = ctx.state.store.count_bound_agents(key).await?;
+    let known = bound(&ctx.state.store, key).len();
+    // The last credentials for the cleanup go with this AgentGateway, so the API server confirms that no Agent needs them.
+    let bound = if known > 0 { known } else { ctx.state.store.count_bound_agents(key).await? };
     let blocks = shared_heartbeats::recorded_blocks(&ctx.state.store, gateway, key, ctx.state.store.now());
     if bound > 0 || matches!(blocks, RecordedBlocks::Wait) {
         if ctx.gateways.handle(key).is_none()
@@ -144,7 +148,7 @@ async fn deleting<S: Store>(
         }
         let observed = ctx.gateways.handle(key).map(|handle| observe(ctx, gateway, key, &handle));
         record(ctx, gateway, key, &GatewayObservation::Deleting { bound, connection: observed }).await;
-        return Ok(Requeue::after(WHILE_BOUND));
+        return Ok(Requeue::after(if known > 0 { WHILE_BOUND } else { WHILE_UNKNOWN }));
     }
     close(ctx, key);
     for name in gateway.device_secrets() {

@@ -1,5 +1,7 @@
 //! The admission of an Agent: its role on the board or the gateway, the quota of the board, and its id on the gateway.
 
+use std::sync::Arc;
+
 use kube::api::ObjectMeta;
 
 use super::binding::{AgentIdentity, Binding};
@@ -7,8 +9,8 @@ use crate::api::agent::{Agent, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::{gateway_key, is_same_gateway, resolved_gateway};
-use crate::core::objects::Objects;
+use crate::core::gateway_ref::{agents_of_board, resolved_gateway, same_gateways};
+use crate::core::objects::{AgentIndex, Objects};
 
 /// The names of an Agent at its gateway, derived from its role.
 #[must_use]
@@ -32,10 +34,11 @@ pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: AgentIdentity)
     }
 }
 
-/// The sort key for the order of creation: the creation time, then the name.
+/// The sort key for the order of creation: the creation time, then namespace and name.
 #[must_use]
-pub fn creation_order(agent: &Agent) -> (Option<jiff::Timestamp>, ObjectKey) {
-    (agent.metadata.creation_timestamp.as_ref().map(|t| t.0), ObjectKey::of(&agent.metadata))
+pub fn creation_order(agent: &Agent) -> (Option<jiff::Timestamp>, Option<&str>, Option<&str>) {
+    let meta = &agent.metadata;
+    (meta.creation_timestamp.as_ref().map(|t| t.0), meta.namespace.as_deref(), meta.name.as_deref())
 }
 
 /// Checks the role and the quota: one lead for a board, one main agent for a gateway, and at most `spec.maxAgents` agents for a
@@ -50,17 +53,19 @@ pub fn check_role_and_quota<O: Objects>(
     gateway: &ObjectKey,
 ) -> Result<(), ReconcileError> {
     match (agent.spec.role, board) {
-        (Role::Main, _) => check_sole_role(objects, agent, &format!("the main agent of gateway {gateway}"), |other| {
-            let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
+        (Role::Main, _) => {
+            let rivals = objects.agents_by(&AgentIndex::GatewayRef(gateway.clone()));
             // An unbound Agent of another namespace may not be admitted, so that it does not count.
-            let counts = other.metadata.namespace == agent.metadata.namespace
-                || Binding::of(other).is_some_and(|b| b.gateway == *gateway);
-            counts && other.spec.gateway_ref.as_ref().is_some_and(|r| gateway_key(r, namespace) == *gateway)
-        }),
+            let counts = |other: &Agent| {
+                other.metadata.namespace == agent.metadata.namespace
+                    || Binding::of(other).is_some_and(|b| b.gateway == *gateway)
+            };
+            check_sole_role(agent, &format!("the main agent of gateway {gateway}"), &rivals, counts)
+        }
         (Role::Lead, Some(board)) => {
-            check_sole_role(objects, agent, &format!("the lead of board {:?}", name(&board.metadata)), |other| {
-                other.spec.role == Role::Lead && is_on_same_board(agent, other)
-            })?;
+            let rivals = agents_of_board(objects, board);
+            let what = format!("the lead of board {:?}", name(&board.metadata));
+            check_sole_role(agent, &what, &rivals, |other| other.spec.role == Role::Lead)?;
             check_quota(objects, agent, board)
         }
         (Role::Worker, Some(board)) => check_quota(objects, agent, board),
@@ -68,15 +73,14 @@ pub fn check_role_and_quota<O: Objects>(
     }
 }
 
-fn check_sole_role<O: Objects>(
-    objects: &O,
+fn check_sole_role(
     agent: &Agent,
     what: &str,
+    rivals: &[Arc<Agent>],
     competes: impl Fn(&Agent) -> bool,
 ) -> Result<(), ReconcileError> {
-    let agents = objects.agents();
-    let competitors = agents.iter().filter(|other| competes(other) && creation_order(other) < creation_order(agent));
-    match competitors.min_by_key(|other| creation_order(other)) {
+    let older = rivals.iter().filter(|other| competes(other) && creation_order(other) < creation_order(agent));
+    match older.min_by(|one, other| creation_order(one).cmp(&creation_order(other))) {
         None => Ok(()),
         Some(other) => Err(ReconcileError::permanent(
             Reason::RoleTaken,
@@ -90,8 +94,8 @@ fn check_sole_role<O: Objects>(
 
 fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<(), ReconcileError> {
     let Some(limit) = board.spec.max_agents.and_then(|n| usize::try_from(n).ok()) else { return Ok(()) };
-    let comes_first = |other: &Agent| is_on_same_board(agent, other) && creation_order(other) < creation_order(agent);
-    let before = objects.agents().iter().filter(|other| comes_first(other)).count();
+    let agents = agents_of_board(objects, board);
+    let before = agents.iter().filter(|other| creation_order(other) < creation_order(agent)).count();
     if before < limit {
         return Ok(());
     }
@@ -113,22 +117,19 @@ pub fn check_agent_id<O: Objects>(
     gateway: &ObjectKey,
     id: &str,
 ) -> Result<(), ReconcileError> {
-    let holds = |agent: &Agent| {
-        Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && is_same_gateway(objects, &b.gateway, gateway))
-    };
+    let same = same_gateways(objects, gateway);
+    let holders = holders(objects, &same, id);
+    let requesters = objects.agents_by(&AgentIndex::RequestsId(id.to_owned()));
     let requests = |other: &Agent| {
-        other.spec.agent_id.as_deref() == Some(id)
-            && other.metadata.namespace == agent.metadata.namespace
-            && resolved_gateway(objects, other).is_some_and(|theirs| is_same_gateway(objects, &theirs, gateway))
+        other.metadata.namespace == agent.metadata.namespace
+            && resolved_gateway(objects, other).is_some_and(|theirs| same.contains(&theirs))
     };
-    let bound = holds(agent);
-    let takes_precedence = |other: &Agent| {
-        let older = creation_order(other) < creation_order(agent);
-        (holds(other) && (older || !bound)) || (requests(other) && !bound && older)
-    };
-    let agents = objects.agents();
-    let others = agents.iter().filter(|other| other.metadata.uid != agent.metadata.uid);
-    match others.filter(|other| takes_precedence(other)).min_by_key(|other| creation_order(other)) {
+    let is_other = |other: &Agent| other.metadata.uid != agent.metadata.uid;
+    let is_older = |other: &Agent| creation_order(other) < creation_order(agent);
+    let bound = Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && same.contains(&b.gateway));
+    let holders = holders.iter().filter(|other| is_other(other) && (!bound || is_older(other)));
+    let requesters = requesters.iter().filter(|other| is_other(other) && !bound && is_older(other) && requests(other));
+    match holders.chain(requesters).min_by(|one, other| creation_order(one).cmp(&creation_order(other))) {
         None => Ok(()),
         Some(other) => Err(ReconcileError::permanent(
             Reason::AgentIdTaken,
@@ -141,25 +142,20 @@ pub fn check_agent_id<O: Objects>(
     }
 }
 
+/// The Agents that are bound to the agent `id` of these AgentGateways.
+fn holders<O: Objects>(objects: &O, gateways: &[ObjectKey], id: &str) -> Vec<Arc<Agent>> {
+    gateways.iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundAs(key.clone(), id.to_owned()))).collect()
+}
+
 /// Whether another Agent that is not being deleted is bound to the same agent of the same gateway. Two Agents that request one id at
 /// the same moment may both be bound before the cache shows either binding.
 pub fn is_shared<O: Objects>(objects: &O, agent: &Agent, binding: &Binding) -> bool {
-    let same = |b: Binding| {
-        b.identity.agent_id == binding.identity.agent_id && is_same_gateway(objects, &b.gateway, &binding.gateway)
-    };
-    objects.agents().iter().any(|other| {
-        other.metadata.uid != agent.metadata.uid
-            && other.metadata.deletion_timestamp.is_none()
-            && Binding::of(other).is_some_and(same)
-    })
+    let same = same_gateways(objects, &binding.gateway);
+    holders(objects, &same, &binding.identity.agent_id)
+        .iter()
+        .any(|other| other.metadata.uid != agent.metadata.uid && other.metadata.deletion_timestamp.is_none())
 }
 
 fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
-}
-
-fn is_on_same_board(agent: &Agent, other: &Agent) -> bool {
-    agent.metadata.namespace == other.metadata.namespace
-        && agent.spec.board_ref.is_some()
-        && agent.spec.board_ref == other.spec.board_ref
 }

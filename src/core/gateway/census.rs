@@ -10,8 +10,8 @@ use crate::api::gateway::{AgentCounts, UnmanagedAgent};
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::status::is_ready;
-use crate::core::gateway_ref::is_same_gateway;
-use crate::core::objects::Objects;
+use crate::core::gateway_ref::bound_agents;
+use crate::core::objects::{AgentIndex, Objects};
 use crate::openclaw::model::{AgentRow, Inventory, clean, literal};
 
 /// The largest number of unmanaged agents that a status lists. Any client may create agents on a gateway, and the size of a status is
@@ -33,9 +33,7 @@ pub struct Unmanaged {
 
 /// The Agents that are bound to an AgentGateway.
 pub fn bound<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
-    let mut agents = objects.agents();
-    agents.retain(|agent| Binding::of(agent).is_some_and(|binding| binding.gateway == *key));
-    agents
+    objects.agents_by(&AgentIndex::BoundTo(key.clone()))
 }
 
 /// The numbers of agents and the list of unmanaged agents for the status.
@@ -72,10 +70,9 @@ fn listed(agent: Unmanaged) -> UnmanagedAgent {
 
 /// The unmanaged agents of a gateway, by id.
 pub fn unmanaged<O: Objects>(objects: &O, gateway: &ObjectKey, inventory: &Inventory) -> Vec<Unmanaged> {
-    let agents = objects.agents();
+    let agents = bound_agents(objects, gateway);
     let bindings = agents.iter().filter_map(|agent| Binding::of(agent));
-    let here = bindings.filter(|binding| is_same_gateway(objects, &binding.gateway, gateway));
-    let bound: BTreeSet<String> = here.map(|binding| binding.identity.agent_id).collect();
+    let bound: BTreeSet<String> = bindings.map(|binding| binding.identity.agent_id).collect();
     let free = inventory.agents.values().filter(|row| !bound.contains(&row.id));
     free.map(|row| Unmanaged { gateway: gateway.clone(), id: row.id.clone(), name: name(row) }).collect()
 }

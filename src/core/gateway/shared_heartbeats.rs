@@ -12,7 +12,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
 use crate::core::agent::binding::Binding;
 use crate::core::event::Event;
-use crate::core::gateway_ref::is_same_gateway;
+use crate::core::gateway_ref::{bound_agents, same_gateways};
 use crate::core::names::list;
 use crate::core::objects::Objects;
 use crate::openclaw::model::{HeartbeatClaims, HeartbeatPlan, Inventory, MAX_KEPT_HEARTBEATS};
@@ -41,8 +41,8 @@ pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) 
         claims.keep |= other.metadata.deletion_timestamp.is_none() && keeps_shared(&other);
         claims.recorded.extend(recorded(&other));
     }
-    for agent in objects.agents() {
-        let Some(binding) = Binding::of(&agent).filter(|b| is_same_gateway(objects, &b.gateway, key)) else { continue };
+    for agent in bound_agents(objects, key) {
+        let Some(binding) = Binding::of(&agent) else { continue };
         let ids = if binding.adopted { &mut claims.adopted } else { &mut claims.made };
         ids.insert(binding.identity.agent_id);
     }
@@ -51,12 +51,8 @@ pub fn claims<O: Objects>(objects: &O, gateway: &AgentGateway, key: &ObjectKey) 
 
 /// Other AgentGateways of the same URL.
 fn siblings<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<AgentGateway>> {
-    let mut gateways = objects.gateways();
-    gateways.retain(|other| {
-        let other = ObjectKey::of(&other.metadata);
-        other != *key && is_same_gateway(objects, &other, key)
-    });
-    gateways
+    let others = same_gateways(objects, key).into_iter().filter(|other| other != key);
+    others.filter_map(|other| objects.gateway(&other)).collect()
 }
 
 fn keeps_shared(gateway: &AgentGateway) -> bool {

@@ -8,12 +8,13 @@ use axum::extract::{RawQuery, State as FromState};
 use serde_json::{Value, json};
 
 use super::authz::{Scope, UserCaller};
-use super::lookup::is_referenced;
+use super::lookup::{boards_named, gateways_named, is_referenced};
 use super::request::Query;
 use super::state::{Authenticated, PeopleApi, PeopleState};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, Board};
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
+use crate::core::objects::BoardIndex;
 use crate::http::dto::{BoardItem, Entry, GatewayItem, Item};
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
@@ -166,16 +167,18 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         }
         let store = &self.state.store;
         let gateways: Option<BTreeSet<ObjectKey>> = filter.gateway.as_ref().map(|reference| {
-            let all = store.gateways();
-            all.iter().filter(|g| is_referenced(g.as_ref(), reference)).map(|g| ObjectKey::of(&g.metadata)).collect()
+            gateways_named(store, reference).iter().map(|gateway| ObjectKey::of(&gateway.metadata)).collect()
         });
         let on_gateway =
             |board: &Arc<Board>| gateways.as_ref().is_none_or(|keys| keys.contains(&gateway_of_board(board)));
-        let requested =
-            |board: &Arc<Board>| filter.board.as_ref().is_none_or(|reference| is_referenced(board.as_ref(), reference));
-        let boards = store.boards();
-        let boards =
-            boards.iter().filter(|b| on_gateway(b) && requested(b)).map(|b| ObjectKey::of(&b.metadata)).collect();
+        let boards = match (&filter.board, &gateways) {
+            (Some(reference), _) => boards_named(store, reference),
+            (None, Some(keys)) => {
+                keys.iter().flat_map(|key| store.boards_by(&BoardIndex::Gateway(key.clone()))).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let boards = boards.iter().filter(|board| on_gateway(board)).map(|b| ObjectKey::of(&b.metadata)).collect();
         // An agent without a Board is not on the requested Board.
         let gateways = gateways.filter(|_| filter.board.is_none()).unwrap_or_default();
         Some(ResolvedFilter { boards, gateways })

@@ -7,9 +7,9 @@ use kube::Resource;
 
 use super::authz::UserCaller;
 use super::state::PeopleApi;
-use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
-use crate::http::dto::has_id;
+use crate::api::{Agent, AgentGateway, Board};
+use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
@@ -25,8 +25,25 @@ pub(crate) fn is_referenced<K: Resource<DynamicType = ()>>(object: &K, reference
     meta.uid.as_deref() == Some(reference) || name == Some(reference) || is_key()
 }
 
+/// The Boards that `reference` may mean, by their uid, their `namespace/name` or their name.
+pub(crate) fn boards_named<O: Objects>(objects: &O, reference: &str) -> Vec<Arc<Board>> {
+    match reference.split_once('/') {
+        Some((namespace, name)) => objects.board(&ObjectKey::new(namespace, name)).into_iter().collect(),
+        None => objects.boards_by(&BoardIndex::UidOrName(reference.to_owned())),
+    }
+}
+
+/// The AgentGateways that `reference` may mean, by their uid, their `namespace/name` or their name.
+pub(crate) fn gateways_named<O: Objects>(objects: &O, reference: &str) -> Vec<Arc<AgentGateway>> {
+    match reference.split_once('/') {
+        Some((namespace, name)) => objects.gateway(&ObjectKey::new(namespace, name)).into_iter().collect(),
+        None => objects.gateways_by(&GatewayIndex::UidOrName(reference.to_owned())),
+    }
+}
+
 impl<S: Store, A: Access> PeopleApi<S, A> {
-    /// The only object that matches `reference` and that the caller may read. `field` is the name of the reference in an error.
+    /// The only object of `candidates` that matches `reference` and that the caller may read. `field` is the name of the reference in an
+    /// error.
     ///
     /// # Errors
     /// 404 when the caller may not read a matching object, 403 when the caller may read no object of the kind, 400 when several
@@ -36,9 +53,9 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         caller: &UserCaller,
         kind: ResourceKind,
         (field, reference): (&str, &str),
-        all: Vec<Arc<K>>,
+        candidates: Vec<Arc<K>>,
     ) -> Result<Arc<K>, ApiError> {
-        let found: Vec<_> = all.into_iter().filter(|object| is_referenced(object.as_ref(), reference)).collect();
+        let found: Vec<_> = candidates.into_iter().filter(|object| is_referenced(object.as_ref(), reference)).collect();
         let mut visible = self.permitted(caller, (Verb::Get, kind), &found).await?;
         match (visible.pop(), visible.is_empty()) {
             (Some(object), true) => Ok(object),
@@ -63,8 +80,7 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     /// 404 when the caller may read no Agent with this id, 403 when the caller may not use `verb` or may read no Agent at all,
     /// 409 when several gateways have an agent with this id.
     pub(crate) async fn find_agent(&self, caller: &UserCaller, id: &str, verb: Verb) -> Result<Arc<Agent>, ApiError> {
-        let mut found = self.state.store.agents();
-        found.retain(|agent| has_id(agent, id));
+        let found = self.state.store.agents_by(&AgentIndex::Id(id.to_owned()));
         let mut permitted = self.permitted(caller, (verb, ResourceKind::Agent), &found).await?;
         match (permitted.pop(), permitted.is_empty()) {
             (Some(agent), true) => Ok(agent),

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::authz::UserCaller;
+use super::lookup::gateways_named;
 use super::request::Query;
 use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::Role;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::api::{Agent, AgentGateway, Board};
-use crate::core::gateway_ref::{gateway_key, gateway_of_board};
+use crate::core::objects::{AgentIndex, BoardIndex};
 use crate::http::error::ApiError;
 use crate::state::authz::{Access, AccessError, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
@@ -49,8 +50,8 @@ pub(crate) async fn templates<S: Store, A: Access>(
     }
     let lead_only = query.flag("lead_only")?.unwrap_or(false);
     let include_main = query.flag("include_main")?.unwrap_or(true);
-    let all = people.state.store.gateways();
-    let gateway = people.find_one(&caller, ResourceKind::Gateway, ("gateway", &id), all).await?;
+    let candidates = gateways_named(&people.state.store, &id);
+    let gateway = people.find_one(&caller, ResourceKind::Gateway, ("gateway", &id), candidates).await?;
     let board = people.board_of_gateway(&caller, &gateway, query.text("board_id")).await?;
     let agents = people.affected_agents(&gateway, board.as_deref(), lead_only, include_main);
     let targets = match &board {
@@ -84,12 +85,11 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     ) -> Result<Option<Arc<Board>>, ApiError> {
         let Some(id) = id else { return Ok(None) };
         let key = ObjectKey::of(&gateway.metadata);
-        let mut all = self.state.store.boards();
-        all.retain(|board| gateway_of_board(board) == key);
-        if all.is_empty() {
+        let boards = self.state.store.boards_by(&BoardIndex::Gateway(key));
+        if boards.is_empty() {
             return Err(ApiError::not_found(format!("board_id: the gateway has no board {id:?}")));
         }
-        self.find_one(caller, ResourceKind::Board, ("board_id", id), all).await.map(Some)
+        self.find_one(caller, ResourceKind::Board, ("board_id", id), boards).await.map(Some)
     }
 
     /// The Agents that a request affects: Agents in the gateway's namespace, and Agents in other namespaces that are bound to the
@@ -103,35 +103,28 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     ) -> Vec<Arc<Agent>> {
         let store = &self.state.store;
         let gateway = ObjectKey::of(&gateway.metadata);
-        let boards = store.boards();
-        let boards = boards.iter().filter(|b| gateway_of_board(b) == gateway).map(|b| ObjectKey::of(&b.metadata));
-        let only = board.map(|board| ObjectKey::of(&board.metadata));
-        let boards: Vec<_> = boards.filter(|key| only.as_ref().is_none_or(|only| only == key)).collect();
-        let mut agents = store.agents();
-        agents.retain(|agent| {
-            let namespace = ObjectKey::of(&agent.metadata).namespace;
-            let bound = agent.status.as_ref().and_then(|s| s.gateway.as_ref()).cloned();
-            if namespace != gateway.namespace && bound.as_ref() != Some(&gateway) {
-                return false;
+        let boards = match board {
+            Some(board) => vec![ObjectKey::of(&board.metadata)],
+            None => {
+                let boards = store.boards_by(&BoardIndex::Gateway(gateway.clone()));
+                boards.iter().map(|board| ObjectKey::of(&board.metadata)).collect()
             }
-            let on_board =
-                || agent.spec.board_ref.as_ref().is_some_and(|b| boards.contains(&ObjectKey::new(&namespace, &b.name)));
-            match agent.spec.role {
-                Role::Worker => !lead_only && on_board(),
-                Role::Lead => on_board(),
-                Role::Main => {
-                    include_main
-                        && !lead_only
-                        && only.is_none()
-                        && agent
-                            .spec
-                            .gateway_ref
-                            .as_ref()
-                            .is_some_and(|reference| gateway_key(reference, &namespace) == gateway)
-                }
-            }
+        };
+        let on_boards = boards.into_iter().flat_map(|board| store.agents_by(&AgentIndex::Board(board)));
+        let on_boards = on_boards.filter(|agent| match agent.spec.role {
+            Role::Worker => !lead_only,
+            Role::Lead => true,
+            Role::Main => false,
         });
-        agents
+        let takes_main = include_main && !lead_only && board.is_none();
+        let named = AgentIndex::GatewayRef(gateway.clone());
+        let main = if takes_main { store.agents_by(&named) } else { Vec::new() };
+        let main = main.into_iter().filter(|agent| agent.spec.role == Role::Main);
+        let is_admitted = |agent: &Arc<Agent>| {
+            let bound = agent.status.as_ref().and_then(|status| status.gateway.as_ref());
+            agent.metadata.namespace.as_deref() == Some(&gateway.namespace) || bound == Some(&gateway)
+        };
+        on_boards.chain(main).filter(is_admitted).collect()
     }
 
     /// Writes the annotations with the same time to all targets. Returns the number of skipped targets: a target is skipped if

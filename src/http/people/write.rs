@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tracing::info;
 
 use super::authz::UserCaller;
-use super::lookup::is_referenced;
+use super::lookup::{boards_named, gateways_named, is_referenced};
 use super::request::{BodyFields, Query, without_nulls};
 use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
 use crate::api::agent::{AgentSpec, Role};
@@ -147,8 +147,8 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         id: &str,
         namespace: Option<&str>,
     ) -> Result<Placement, ApiError> {
-        let all = self.state.store.gateways();
-        let gateway = self.find_one(caller, ResourceKind::Gateway, ("gateway_id", id), all).await?;
+        let candidates = gateways_named(&self.state.store, id);
+        let gateway = self.find_one(caller, ResourceKind::Gateway, ("gateway_id", id), candidates).await?;
         let ObjectKey { namespace: of_gateway, name } = ObjectKey::of(&gateway.metadata);
         let namespace = namespace.map_or_else(|| of_gateway.clone(), str::to_owned);
         let other_namespace = (namespace != of_gateway).then_some(of_gateway);
@@ -157,7 +157,8 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     }
 
     async fn board(&self, caller: &UserCaller, id: &str) -> Result<Arc<Board>, ApiError> {
-        self.find_one(caller, ResourceKind::Board, ("board_id", id), self.state.store.boards()).await
+        let candidates = boards_named(&self.state.store, id);
+        self.find_one(caller, ResourceKind::Board, ("board_id", id), candidates).await
     }
 
     /// Checks that a `gateway_id` is the AgentGateway of the Board.

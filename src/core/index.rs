@@ -1,0 +1,103 @@
+//! The index keys of each object: under which keys the cache finds it.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use kube::Resource;
+
+use super::agent::binding::Binding;
+use super::agent::templates::{config_maps, origins};
+use super::gateway_ref::{gateway_key, gateway_of_board, normalized_url};
+use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Place};
+use crate::api::conditions::find;
+use crate::api::object_key::ObjectKey;
+use crate::api::{Agent, AgentGateway, Board, ConditionType, Reason};
+
+/// A kind that the cache indexes.
+pub trait Indexed: Resource<DynamicType = ()> + Send + Sync + 'static {
+    /// The keys of its index.
+    type Index: Clone + Debug + Eq + Hash + Send + Sync;
+
+    /// The index keys of this object. They follow from the object alone, so that a change of another object changes none of them.
+    fn index_keys(&self) -> Vec<Self::Index>;
+}
+
+impl Indexed for Agent {
+    type Index = AgentIndex;
+
+    fn index_keys(&self) -> Vec<AgentIndex> {
+        let ObjectKey { namespace, .. } = ObjectKey::of(&self.metadata);
+        let mut keys = Vec::new();
+        let shown_id = self.status.as_ref().and_then(|status| status.agent_id.clone());
+        keys.extend(self.metadata.uid.clone().into_iter().chain(shown_id).map(AgentIndex::Id));
+        keys.extend(board_key(self).map(AgentIndex::Board));
+        keys.extend(self.spec.gateway_ref.as_ref().map(|r| AgentIndex::GatewayRef(gateway_key(r, &namespace))));
+        if let Some(Binding { gateway, identity, .. }) = Binding::of(self) {
+            keys.push(AgentIndex::BoundTo(gateway.clone()));
+            keys.push(AgentIndex::BoundAs(gateway, identity.agent_id));
+        }
+        keys.extend(self.spec.agent_id.clone().map(AgentIndex::RequestsId));
+        keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
+        keys.extend(awaited_place(self).map(AgentIndex::WaitsFor));
+        keys
+    }
+}
+
+impl Indexed for Board {
+    type Index = BoardIndex;
+
+    fn index_keys(&self) -> Vec<BoardIndex> {
+        let ObjectKey { namespace, name } = ObjectKey::of(&self.metadata);
+        let mut keys = vec![BoardIndex::UidOrName(name), BoardIndex::Gateway(gateway_of_board(self))];
+        keys.extend(self.metadata.uid.clone().map(BoardIndex::UidOrName));
+        let templates = self.spec.templates.as_ref();
+        keys.extend(templates.map(|t| BoardIndex::ConfigMap(ObjectKey::new(namespace, &t.config_map_ref.name))));
+        keys
+    }
+}
+
+impl Indexed for AgentGateway {
+    type Index = GatewayIndex;
+
+    fn index_keys(&self) -> Vec<GatewayIndex> {
+        let ObjectKey { namespace, name } = ObjectKey::of(&self.metadata);
+        let mut keys = vec![GatewayIndex::UidOrName(name), GatewayIndex::Url(normalized_url(&self.spec.url))];
+        keys.extend(self.metadata.uid.clone().map(GatewayIndex::UidOrName));
+        let templates = self.spec.templates.as_ref();
+        keys.extend(templates.map(|t| GatewayIndex::ConfigMap(ObjectKey::new(&namespace, &t.config_map_ref.name))));
+        let secrets = self.device_secrets();
+        keys.extend(secrets.into_iter().map(|name| GatewayIndex::DeviceSecret(ObjectKey::new(&namespace, name))));
+        keys
+    }
+}
+
+/// The key of the Board that an Agent names.
+#[must_use]
+pub fn board_key(agent: &Agent) -> Option<ObjectKey> {
+    let name = &agent.spec.board_ref.as_ref()?.name;
+    Some(ObjectKey::new(agent.metadata.namespace.clone().unwrap_or_default(), name))
+}
+
+/// The places that an Agent has or may have: on its Board, as the main agent, and its ids.
+#[must_use]
+pub fn places(agent: &Agent) -> Vec<Place> {
+    let ids = [agent.spec.agent_id.clone(), Binding::of(agent).map(|binding| binding.identity.agent_id)];
+    [place_of_role(agent)].into_iter().flatten().chain(ids.into_iter().flatten().map(Place::AgentId)).collect()
+}
+
+/// The place that an Agent waits for, by its status.
+#[must_use]
+pub fn awaited_place(agent: &Agent) -> Option<Place> {
+    let ready = find(&agent.status.as_ref()?.conditions, ConditionType::Ready)?;
+    let is = |reason: Reason| ready.reason == reason.to_string();
+    if is(Reason::RoleTaken) || is(Reason::BoardFull) {
+        return place_of_role(agent);
+    }
+    is(Reason::AgentIdTaken).then(|| agent.spec.agent_id.clone().map(Place::AgentId)).flatten()
+}
+
+fn place_of_role(agent: &Agent) -> Option<Place> {
+    let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
+    let main = || agent.spec.gateway_ref.as_ref().map(|r| Place::MainAgent(gateway_key(r, namespace)));
+    board_key(agent).map(Place::OnBoard).or_else(main)
+}

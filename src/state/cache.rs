@@ -1,0 +1,373 @@
+//! The cache of one kind: its objects, and an index of them. One task writes the cache, any number of tasks read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kube::Resource;
+use kube::api::ObjectMeta;
+use kube::runtime::watcher::Event;
+use tokio::sync::watch;
+
+use super::guarded::{Guarded, Unreadable};
+use crate::api::object_key::ObjectKey;
+use crate::core::index::Indexed;
+
+/// The cache of one kind. Clones share it.
+///
+/// kube's reflector has no index, so that each question about other objects would be a look at all of them.
+pub struct Cache<K: Indexed> {
+    tables: Arc<RwLock<Tables<K>>>,
+    synced: watch::Receiver<bool>,
+}
+
+impl<K: Indexed> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { tables: Arc::clone(&self.tables), synced: self.synced.clone() }
+    }
+}
+
+impl<K: Indexed> fmt::Debug for Cache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("objects", &self.tables().objects.len()).finish_non_exhaustive()
+    }
+}
+
+/// The writer of a cache did not complete its first list.
+#[derive(Debug, thiserror::Error)]
+#[error("a watch ended before it was in sync")]
+pub struct NeverSynced;
+
+impl<K: Indexed> Cache<K> {
+    fn tables(&self) -> RwLockReadGuard<'_, Tables<K>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A readable object.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.tables().objects.get(key).cloned()
+    }
+
+    /// All readable objects.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.tables().objects.values().cloned().collect()
+    }
+
+    /// The readable objects with this index key, in the order of their keys.
+    #[must_use]
+    pub fn by(&self, index: &K::Index) -> Vec<Arc<K>> {
+        let tables = self.tables();
+        let keys = tables.index.get(index).into_iter().flatten();
+        keys.filter_map(|key| tables.objects.get(key).cloned()).collect()
+    }
+
+    /// The metadata of the objects that this version cannot decode.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<ObjectMeta> {
+        self.tables().unreadable.values().cloned().collect()
+    }
+
+    /// Adds the namespaces of the readable objects to `found`.
+    pub fn namespaces(&self, found: &mut BTreeSet<String>) {
+        found.extend(self.tables().namespaces.keys().cloned());
+    }
+
+    /// Waits until the cache has the first complete list.
+    ///
+    /// # Errors
+    /// The writer is gone.
+    pub async fn wait_until_synced(&self) -> Result<(), NeverSynced> {
+        self.synced.clone().wait_for(|synced| *synced).await.map(|_| ()).map_err(|_| NeverSynced)
+    }
+}
+
+struct Tables<K: Indexed> {
+    objects: HashMap<Arc<ObjectKey>, Arc<K>>,
+    index: HashMap<K::Index, BTreeSet<Arc<ObjectKey>>>,
+    unreadable: BTreeMap<ObjectKey, ObjectMeta>,
+    /// The number of readable objects in each namespace.
+    namespaces: BTreeMap<String, usize>,
+}
+
+impl<K: Indexed> Tables<K> {
+    fn new() -> Self {
+        Self {
+            objects: HashMap::new(),
+            index: HashMap::new(),
+            unreadable: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+        }
+    }
+
+    /// Adds or replaces an object. Returns the object before.
+    fn insert(&mut self, object: &Arc<K>) -> Option<Arc<K>> {
+        let key = Arc::new(ObjectKey::of(object.meta()));
+        self.unreadable.remove(&*key);
+        let before = self.remove(&key);
+        for index in object.index_keys() {
+            self.index.entry(index).or_default().insert(Arc::clone(&key));
+        }
+        *self.namespaces.entry(key.namespace.clone()).or_default() += 1;
+        self.objects.insert(key, Arc::clone(object));
+        before
+    }
+
+    /// Removes a readable object.
+    fn remove(&mut self, key: &ObjectKey) -> Option<Arc<K>> {
+        let before = self.objects.remove(key)?;
+        for index in before.index_keys() {
+            if let Some(keys) = self.index.get_mut(&index) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.index.remove(&index);
+                }
+            }
+        }
+        if let Some(count) = self.namespaces.get_mut(&key.namespace) {
+            *count -= 1;
+            if *count == 0 {
+                self.namespaces.remove(&key.namespace);
+            }
+        }
+        Some(before)
+    }
+}
+
+/// A change of the cache.
+#[derive(Debug)]
+pub enum Change<K> {
+    /// An object was listed, created or changed.
+    Applied {
+        /// The object before; `None` for a new object.
+        before: Option<Arc<K>>,
+        /// The object.
+        now: Arc<K>,
+    },
+    /// An object was deleted. This is its last readable state.
+    Deleted(Arc<K>),
+    /// An object was listed, created or changed, and this version cannot decode it.
+    Unreadable(Unreadable),
+    /// An object that this version cannot decode was deleted.
+    UnreadableDeleted(ObjectMeta),
+}
+
+/// The only writer of a cache.
+pub struct CacheWriter<K: Indexed> {
+    tables: Arc<RwLock<Tables<K>>>,
+    synced: watch::Sender<bool>,
+    /// The list under way: the keys of all its objects, and the objects that the cache does not have as they are.
+    listed: HashSet<ObjectKey>,
+    changed: Vec<Guarded<K>>,
+}
+
+/// A new cache and its writer.
+#[must_use]
+pub fn cache<K: Indexed>() -> (Cache<K>, CacheWriter<K>) {
+    let tables = Arc::new(RwLock::new(Tables::new()));
+    let (sender, synced) = watch::channel(false);
+    let writer =
+        CacheWriter { tables: Arc::clone(&tables), synced: sender, listed: HashSet::new(), changed: Vec::new() };
+    (Cache { tables, synced }, writer)
+}
+
+impl<K: Indexed> CacheWriter<K> {
+    fn tables(&self) -> RwLockWriteGuard<'_, Tables<K>> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies an event of the watch. Returns the changes, which the cache shows already.
+    ///
+    /// # Guarantees
+    /// A list becomes visible as a whole: first the deletions, then the new and changed objects. An object that a list returns as the cache
+    /// has it is no change, and is not kept while the list goes on.
+    pub fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<Change<K>> {
+        match event {
+            Event::Apply(object) => self.put(object),
+            Event::Delete(object) => self.delete(&ObjectKey::of(object.meta()), object).into_iter().collect(),
+            Event::Init => {
+                self.listed.clear();
+                self.changed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let key = ObjectKey::of(object.meta());
+                if !self.has(&key, object.meta()) {
+                    self.changed.push(object);
+                }
+                self.listed.insert(key);
+                Vec::new()
+            }
+            Event::InitDone => {
+                let mut changes = self.delete_unlisted();
+                for object in mem::take(&mut self.changed) {
+                    changes.extend(self.put(object));
+                }
+                self.synced.send_replace(true);
+                changes
+            }
+        }
+    }
+
+    /// Whether the cache has the readable object in this version.
+    fn has(&self, key: &ObjectKey, meta: &ObjectMeta) -> bool {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
+        meta.resource_version.is_some()
+            && tables.objects.get(key).is_some_and(|object| version(object.meta()) == version(meta))
+    }
+
+    fn put(&mut self, object: Guarded<K>) -> Vec<Change<K>> {
+        match object.0 {
+            Ok(object) => {
+                let now = Arc::new(object);
+                let before = self.tables().insert(&now);
+                match before {
+                    // Another object with the same name.
+                    Some(before) if before.meta().uid != now.meta().uid => {
+                        vec![Change::Deleted(before), Change::Applied { before: None, now }]
+                    }
+                    before => vec![Change::Applied { before, now }],
+                }
+            }
+            Err(unreadable) => {
+                let key = ObjectKey::of(&unreadable.metadata);
+                let mut tables = self.tables();
+                tables.remove(&key);
+                tables.unreadable.insert(key, unreadable.metadata.clone());
+                vec![Change::Unreadable(unreadable)]
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey, last: Guarded<K>) -> Option<Change<K>> {
+        let mut tables = self.tables();
+        tables.remove(key);
+        tables.unreadable.remove(key);
+        Some(match last.0 {
+            Ok(object) => Change::Deleted(Arc::new(object)),
+            Err(unreadable) => Change::UnreadableDeleted(unreadable.metadata),
+        })
+    }
+
+    /// Removes the objects that the complete list does not have.
+    fn delete_unlisted(&mut self) -> Vec<Change<K>> {
+        let listed = mem::take(&mut self.listed);
+        let mut tables = self.tables();
+        let gone: Vec<_> = tables.objects.keys().filter(|key| !listed.contains(&***key)).cloned().collect();
+        let readable = gone.iter().filter_map(|key| tables.remove(key)).map(Change::Deleted).collect::<Vec<_>>();
+        let gone: Vec<_> = tables.unreadable.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+        let unreadable = gone.iter().filter_map(|key| tables.unreadable.remove(key)).map(Change::UnreadableDeleted);
+        readable.into_iter().chain(unreadable).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::Board;
+    use crate::core::objects::BoardIndex;
+
+    fn board(name: &str, version: &str, gateway: &str) -> Guarded<Board> {
+        let mut board = Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": gateway } })).unwrap());
+        board.metadata.namespace = Some("fleet".into());
+        board.metadata.uid = Some(format!("uid-{name}"));
+        board.metadata.resource_version = Some(version.into());
+        Guarded(Ok(board))
+    }
+
+    fn unreadable(name: &str) -> Guarded<Board> {
+        let metadata = board(name, "1", "gw").meta().clone();
+        Guarded(Err(Unreadable { metadata, error: "unknown".into() }))
+    }
+
+    fn describe(change: &Change<Board>) -> String {
+        let name = |meta: &ObjectMeta| meta.name.clone().unwrap();
+        match change {
+            Change::Applied { before: None, now } => format!("new {}", name(&now.metadata)),
+            Change::Applied { now, .. } => format!("changed {}", name(&now.metadata)),
+            Change::Deleted(board) => format!("deleted {}", name(&board.metadata)),
+            Change::Unreadable(unreadable) => format!("unreadable {}", name(&unreadable.metadata)),
+            Change::UnreadableDeleted(meta) => format!("deleted unreadable {}", name(meta)),
+        }
+    }
+
+    fn apply(writer: &mut CacheWriter<Board>, event: Event<Guarded<Board>>) -> Vec<String> {
+        writer.apply(event).iter().map(describe).collect()
+    }
+
+    fn list(writer: &mut CacheWriter<Board>, boards: impl IntoIterator<Item = Guarded<Board>>) -> Vec<String> {
+        assert!(apply(writer, Event::Init).is_empty());
+        for board in boards {
+            assert!(apply(writer, Event::InitApply(board)).is_empty());
+        }
+        apply(writer, Event::InitDone)
+    }
+
+    fn on_gateway(cache: &Cache<Board>, gateway: &str) -> Vec<String> {
+        let boards = cache.by(&BoardIndex::Gateway(ObjectKey::new("fleet", gateway)));
+        boards.iter().map(|board| board.metadata.name.clone().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_complete_list_shows_deletions_first_and_no_object_that_is_unchanged() {
+        let (cache, mut writer) = cache();
+        let first = [board("a", "1", "gw"), board("b", "1", "gw"), unreadable("odd")];
+        assert_eq!(list(&mut writer, first), ["new a", "new b", "unreadable odd"]);
+        assert_eq!(apply(&mut writer, Event::Apply(board("c", "2", "gw"))), ["new c"]);
+        let second = [board("b", "1", "gw"), board("c", "3", "gw"), board("d", "3", "gw")];
+        assert_eq!(list(&mut writer, second), ["deleted a", "deleted unreadable odd", "changed c", "new d"]);
+        assert_eq!(on_gateway(&cache, "gw"), ["b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_changed_or_deleted_object_is_found_under_its_new_keys_alone() {
+        let (cache, mut writer) = cache();
+        apply(&mut writer, Event::Apply(board("a", "1", "one")));
+        apply(&mut writer, Event::Apply(board("b", "1", "one")));
+        assert_eq!(apply(&mut writer, Event::Apply(board("a", "2", "two"))), ["changed a"]);
+        assert_eq!((on_gateway(&cache, "one"), on_gateway(&cache, "two")), (vec!["b".into()], vec!["a".into()]));
+        assert_eq!(apply(&mut writer, Event::Delete(board("b", "3", "one"))), ["deleted b"]);
+        assert!(on_gateway(&cache, "one").is_empty() && cache.get(&ObjectKey::new("fleet", "b")).is_none());
+        apply(&mut writer, Event::Delete(board("a", "4", "two")));
+        let tables = cache.tables();
+        assert!(tables.index.is_empty() && tables.namespaces.is_empty(), "nothing of a deleted object stays");
+    }
+
+    #[test]
+    fn an_object_that_becomes_unreadable_is_not_found_and_its_metadata_is_known() {
+        let (cache, mut writer) = cache();
+        apply(&mut writer, Event::Apply(board("a", "1", "gw")));
+        assert_eq!(apply(&mut writer, Event::Apply(unreadable("a"))), ["unreadable a"]);
+        assert!(cache.all().is_empty() && on_gateway(&cache, "gw").is_empty());
+        assert_eq!(cache.unreadable().len(), 1);
+        apply(&mut writer, Event::Apply(board("a", "2", "gw")));
+        assert_eq!((cache.unreadable().len(), on_gateway(&cache, "gw")), (0, vec!["a".into()]));
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_a_deletion_and_a_new_object() {
+        let (_, mut writer) = cache();
+        apply(&mut writer, Event::Apply(board("a", "1", "gw")));
+        let mut again = board("a", "2", "gw");
+        again.meta_mut().uid = Some("another".into());
+        assert_eq!(apply(&mut writer, Event::Apply(again)), ["deleted a", "new a"]);
+    }
+
+    #[tokio::test]
+    async fn a_cache_is_in_sync_after_its_first_complete_list() {
+        let (cache, mut writer) = cache();
+        apply(&mut writer, Event::Init);
+        apply(&mut writer, Event::InitApply(board("a", "1", "gw")));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, cache.wait_until_synced()).await.is_err());
+        apply(&mut writer, Event::InitDone);
+        cache.wait_until_synced().await.unwrap();
+        let (cache, writer) = super::cache::<Board>();
+        drop(writer);
+        assert!(cache.wait_until_synced().await.is_err(), "the watch ended");
+    }
+}
