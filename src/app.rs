@@ -252,7 +252,7 @@ impl App {
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
-        tasks.until_shutdown(count_gateways(Arc::clone(&ctx), Arc::clone(&metrics)));
+        tasks.until_shutdown(check_gateways(Arc::clone(&ctx), Arc::clone(&metrics)));
         tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
         tasks.past_shutdown(server::serve(api_listener, tls, router, shutdown.clone()));
         tasks.past_shutdown(server::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
@@ -373,14 +373,15 @@ async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers
     }
 }
 
-/// How often the metrics of the gateway clients are updated.
-const GATEWAY_METRICS_INTERVAL: Duration = Duration::from_secs(5);
+/// How often each gateway client is looked at: for the metrics, and for places that no woken Agent took.
+const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-async fn count_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(GATEWAY_METRICS_INTERVAL);
+async fn check_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(GATEWAY_CHECK_INTERVAL);
     loop {
         tick.tick().await;
         let handles = ctx.gateways.handles();
+        handles.iter().for_each(|(_, handle)| handle.wake_overdue());
         let up = handles
             .iter()
             .filter(|(_, handle)| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_)))

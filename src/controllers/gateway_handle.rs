@@ -1,19 +1,21 @@
 //! The handle of one gateway: its client, the permits of its reconciles, and the cache of its workspaces.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::permits::Permits;
 use super::workspace_cache::WorkspaceCache;
 use crate::api::Reason;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::cleanup::MAX_BOOT_TIME;
+use crate::core::agent::conclude::MAX_PEER_WAIT;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionVersion};
 use crate::core::agent::step::FileWrite;
@@ -33,6 +35,8 @@ pub struct GatewayHandle {
     removals: Permits,
     /// The number of Agents with a permit that may not be Ready yet.
     unready: AtomicUsize,
+    /// The Agents whose late Steps wait until their peers are set up, and since when.
+    late: Mutex<HashMap<ObjectKey, Instant>>,
     pub(crate) cache: WorkspaceCache,
     changes: mpsc::UnboundedSender<GatewayChange>,
 }
@@ -40,55 +44,34 @@ pub struct GatewayHandle {
 /// The most concurrent removals on a gateway: one runs, and the next one is ready.
 const MAX_REMOVALS: usize = 2;
 
-/// The permits of a gateway, and the Agents that wait for one. The next config write of the gateway expects the entries of new Agents.
-struct Permits {
-    free: Arc<Semaphore>,
-    waiting: Mutex<BTreeMap<ObjectKey, Option<ExpectedEntry>>>,
+/// How far an agent is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetUp {
+    /// It has no binding.
+    New,
+    /// It is bound, and not Ready.
+    Unready,
+    /// It is Ready.
+    Ready,
 }
 
-impl Permits {
-    fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count)), waiting: Mutex::default() }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Option<ExpectedEntry>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A permit, or `None` if all are taken. A released permit triggers a waiting Agent.
-    fn take(&self, agent: &ObjectKey, expected: Option<ExpectedEntry>) -> Option<Permit> {
-        // The Agent is queued first, so that a permit that is released meanwhile is either free or triggers the Agent.
-        self.waiting().insert(agent.clone(), expected);
-        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        let expected = self.waiting().remove(agent).flatten();
-        Some(Permit { _permit: permit, _expected: expected })
-    }
-}
-
-/// A taken permit.
-struct Permit {
-    _permit: OwnedSemaphorePermit,
-    _expected: Option<ExpectedEntry>,
-}
-
-/// The permit of a reconcile. Its release triggers the next waiting Agent.
+/// The permit of a reconcile. Its release wakes the next waiting Agent.
 pub struct AgentPermit {
     gateway: Arc<GatewayHandle>,
-    permit: Option<Permit>,
+    /// The next config write waits a moment for the entry of a new agent.
+    _expected: Option<ExpectedEntry>,
     /// Whether the agent may not be Ready yet.
     is_unready: AtomicBool,
 }
 
-/// The permit of a removal. Its release triggers the next waiting removal.
+/// The permit of a removal. Its release wakes the next waiting removal.
 pub struct DeletePermit {
     gateway: Arc<GatewayHandle>,
-    permit: Option<Permit>,
 }
 
 impl Drop for DeletePermit {
     fn drop(&mut self) {
-        drop(self.permit.take());
-        self.gateway.trigger_next(&self.gateway.removals);
+        self.gateway.wake(self.gateway.removals.release());
     }
 }
 
@@ -109,8 +92,8 @@ impl AgentPermit {
 impl Drop for AgentPermit {
     fn drop(&mut self) {
         self.mark_ready();
-        drop(self.permit.take());
-        self.gateway.trigger_next(&self.gateway.permits);
+        self.gateway.wake(self.gateway.permits.release());
+        self.gateway.wake_late();
     }
 }
 
@@ -138,6 +121,7 @@ impl GatewayHandle {
             permits: Permits::new(max_in_flight),
             removals: Permits::new(MAX_REMOVALS),
             unready: AtomicUsize::new(0),
+            late: Mutex::default(),
             cache: WorkspaceCache::new(resync),
             changes,
         }
@@ -149,33 +133,67 @@ impl GatewayHandle {
         &self.client
     }
 
-    fn trigger_next(&self, permits: &Permits) {
-        let next = permits.waiting().pop_first();
-        if let Some((agent, _)) = next {
+    /// Enqueues these Agents.
+    fn wake(&self, agents: Vec<ObjectKey>) {
+        for agent in agents {
             // The receiver ends only when the operator does.
             let _ = self.changes.send(GatewayChange { gateway: self.key.clone(), scope: ChangeScope::Agent(agent) });
         }
     }
 
-    /// A permit for one reconcile, or `None` if all are taken. A released permit triggers a waiting Agent.
+    /// A permit for one reconcile, or `None` if all are taken. A released permit wakes a waiting Agent.
     ///
-    /// The next config write waits a moment for the entry of a `new` agent.
-    pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, new: bool) -> Option<AgentPermit> {
-        let permit = self.permits.take(agent, new.then(|| self.client.expect_entry()))?;
-        self.unready.fetch_add(1, Ordering::Relaxed);
-        Some(AgentPermit { gateway: Arc::clone(self), permit: Some(permit), is_unready: AtomicBool::new(true) })
+    /// The next config write waits a moment for the entry of a new agent.
+    pub fn agent_permit(self: &Arc<Self>, agent: &ObjectKey, progress: SetUp) -> Option<AgentPermit> {
+        if !self.permits.take(agent, progress == SetUp::Ready) {
+            return None;
+        }
+        let is_unready = progress != SetUp::Ready;
+        self.unready.fetch_add(usize::from(is_unready), Ordering::Relaxed);
+        let expected = (progress == SetUp::New).then(|| self.client.expect_entry());
+        Some(AgentPermit { gateway: Arc::clone(self), _expected: expected, is_unready: AtomicBool::new(is_unready) })
     }
 
-    /// A permit for one removal, or `None` if all are taken. A released permit triggers a waiting Agent.
+    /// A permit for one removal, or `None` if all are taken. A released permit wakes a waiting Agent.
     pub fn delete_permit(self: &Arc<Self>, agent: &ObjectKey) -> Option<DeletePermit> {
-        let permit = self.removals.take(agent, None)?;
-        Some(DeletePermit { gateway: Arc::clone(self), permit: Some(permit) })
+        // An Agent that is being removed is no longer set up.
+        self.wake(self.permits.forget(agent));
+        self.removals.take(agent, true).then(|| DeletePermit { gateway: Arc::clone(self) })
+    }
+
+    /// Wakes Agents for places that nobody took. A woken Agent may have been deleted or moved meanwhile.
+    pub(crate) fn wake_overdue(&self) {
+        self.wake(self.permits.wake_overdue());
+        self.wake(self.removals.wake_overdue());
     }
 
     /// Whether other Agents that may not be Ready yet have a permit or wait for one.
-    pub fn has_unready_peers(&self, permit: &AgentPermit) -> bool {
+    fn has_unready_peers(&self, permit: &AgentPermit) -> bool {
         let own = usize::from(permit.is_unready.load(Ordering::Relaxed));
-        self.unready.load(Ordering::Relaxed) > own || !self.permits.waiting().is_empty()
+        self.unready.load(Ordering::Relaxed) > own || self.permits.is_awaited_by_unready()
+    }
+
+    /// Whether the late Steps of an Agent wait for its peers, for [`MAX_PEER_WAIT`] at most. The Agent is woken when its peers are set up.
+    pub fn waits_for_peers(&self, agent: &ObjectKey, permit: &AgentPermit) -> bool {
+        let mut late = self.late();
+        let waits = self.has_unready_peers(permit)
+            && late.entry(agent.clone()).or_insert_with(Instant::now).elapsed() < MAX_PEER_WAIT;
+        if !waits {
+            late.remove(agent);
+        }
+        waits
+    }
+
+    /// Wakes the Agents whose late Steps wait, once no Agent is being set up.
+    fn wake_late(&self) {
+        if self.unready.load(Ordering::Relaxed) == 0 && !self.permits.is_awaited_by_unready() {
+            let late = std::mem::take(&mut *self.late());
+            self.wake(late.into_keys().collect());
+        }
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashMap<ObjectKey, Instant>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the connection was lost, or opened again, less than [`STARTUP_GRACE`] ago: the gateway may have restarted.

@@ -8,6 +8,7 @@ pub mod board;
 pub mod gateway;
 pub mod gateway_handle;
 pub mod gateway_pool;
+mod permits;
 pub mod runner;
 mod status_writer;
 mod work_queue;

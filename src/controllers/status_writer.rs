@@ -9,7 +9,6 @@ use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use crate::controllers::Context;
-use crate::core::agent::binding::Binding;
 use crate::core::error::ReconcileError;
 use crate::core::{agent, gateway};
 use crate::state::store::{EventTarget, Store, StoreError};
@@ -82,17 +81,12 @@ pub(crate) async fn publish_gateway_events<S: Store>(
     }
 }
 
-/// Writes the binding: the agent that may exist on a gateway because of this Agent.
+/// Removes the binding: no agent exists on a gateway because of this Agent any more.
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub(crate) async fn write_binding<S: Store>(
-    store: &S,
-    agent: &Agent,
-    binding: Option<&Binding>,
-) -> Result<Agent, ReconcileError> {
-    let mut status = agent.status.clone().unwrap_or_default();
-    status.binding = binding.map(Binding::to_status);
+pub(crate) async fn remove_binding<S: Store>(store: &S, agent: &Agent) -> Result<Agent, ReconcileError> {
+    let status = AgentStatus { binding: None, ..agent.status.clone().unwrap_or_default() };
     Ok(store.replace_agent_status(agent, &status).await?)
 }
 

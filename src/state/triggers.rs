@@ -172,33 +172,5 @@ fn spec_changed<K: Resource<DynamicType = ()>>(before: Option<&K>, now: &K) -> b
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn board(uid: &str, generation: i64, annotation: Option<(&str, &str)>) -> Board {
-        let mut board = Board::default();
-        board.metadata.name = Some("a".into());
-        board.metadata.uid = Some(uid.into());
-        board.metadata.generation = Some(generation);
-        board.metadata.annotations = annotation.map(|(key, value)| [(key.to_owned(), value.to_owned())].into());
-        board
-    }
-
-    #[test]
-    fn a_one_shot_request_is_a_change_of_the_spec_and_another_annotation_is_not() {
-        let rotate = |value| board("u", 1, Some((RequestKind::Rotate.annotation(), value)));
-        let other = |value| board("u", 1, Some(("other", value)));
-        assert!(spec_changed(Some(&board("u", 1, None)), &rotate("1")));
-        assert!(spec_changed(Some(&rotate("1")), &rotate("2")));
-        assert!(spec_changed(Some(&rotate("2")), &other("3")));
-        assert!(!spec_changed(Some(&other("3")), &other("4")));
-    }
-
-    #[test]
-    fn a_new_generation_or_a_new_object_with_the_same_name_is_a_change_of_the_spec() {
-        assert!(spec_changed(None, &board("u", 1, None)));
-        assert!(!spec_changed(Some(&board("u", 1, None)), &board("u", 1, None)));
-        assert!(spec_changed(Some(&board("u", 1, None)), &board("u", 2, None)));
-        assert!(spec_changed(Some(&board("u", 2, None)), &board("v", 2, None)));
-    }
-}
+#[path = "triggers_tests.rs"]
+mod tests;

@@ -4,21 +4,20 @@ use tracing::info;
 
 use super::work::{CarriedToken, StepContext, Work};
 use super::{cleanup, token_secret, wake};
-use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::gateway_handle::FileWriteResult;
-use crate::controllers::status_writer::write_binding;
-use crate::core::agent::binding::Binding;
 use crate::core::agent::conclude::Outcome;
 use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
-use crate::core::ownership::has_finalizer;
 use crate::openclaw::model::{CallError, clean};
 use crate::state::store::{FinalizerChange, Store};
+
+/// The claim of an Agent.
+const CLAIM: FinalizerChange = FinalizerChange { add_finalizer: Some(keys::AGENT_FINALIZER), remove_finalizer: None };
 
 /// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
 /// `work` and `observed`.
@@ -60,7 +59,7 @@ async fn apply<S: Store>(
             work.agent = cleanup::release(ctx, &work.agent, binding).await?;
             work.token = None;
         }
-        Step::Bind(binding) => work.agent = bind(&ctx.state.store, &work.agent, binding).await?,
+        Step::Claim => work.agent = ctx.state.store.patch_agent_finalizers(&work.agent, &CLAIM).await?,
         Step::Token(change) => change_token(step, work, *change).await?,
         Step::Create(identity) => {
             // A queued entry would be written concurrently.
@@ -102,17 +101,6 @@ fn label_refusal(error: &CallError) -> ReconcileError {
         return ReconcileError::gateway("to label its session", error);
     }
     ReconcileError::permanent(Reason::GatewayError, error.message()).with_code(error.code())
-}
-
-/// Adds the finalizer, and then the binding, so that each binding can be cleaned up.
-async fn bind<S: Store>(store: &S, agent: &Agent, binding: &Binding) -> Result<Agent, ReconcileError> {
-    let add = FinalizerChange { add_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
-    let claimed = if has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) {
-        agent.clone()
-    } else {
-        store.patch_agent_finalizers(agent, &add).await?
-    };
-    write_binding(store, &claimed, Some(binding)).await
 }
 
 async fn write_files<S: Store>(

@@ -9,14 +9,13 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::Context;
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::controllers::status_writer::{Written, write_agent, write_binding};
+use crate::controllers::status_writer::{Written, remove_binding, write_agent};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
 use crate::core::agent::cleanup::{
     self, CleanupDecision, CleanupInput, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared,
     waits_for_permit,
 };
-use crate::core::agent::conclude::PERMIT_CHECK_INTERVAL;
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
@@ -204,7 +203,7 @@ pub(crate) async fn release<S: Store>(
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
         *token = crate::core::agent::token::rules::revoked(token);
     }
-    write_binding(&ctx.state.store, &agent, None).await
+    remove_binding(&ctx.state.store, &agent).await
 }
 
 /// Reconciles an Agent that is being deleted.
@@ -235,11 +234,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
             show_deleting(ctx, agent, Some(&error)).await;
             let handle = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = handle.and_then(|handle| handle.advice_due());
-            if waits_for_permit(&error) {
-                Requeue::after(PERMIT_CHECK_INTERVAL)
-            } else {
-                Requeue::retry().within(advice)
-            }
+            if waits_for_permit(&error) { Requeue::on_change() } else { Requeue::retry().within(advice) }
         }
     }
 }

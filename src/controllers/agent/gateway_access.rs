@@ -4,16 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::adoption;
+use crate::api::Reason;
 use crate::api::agent::Agent;
-use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
-use crate::api::{ConditionType, Reason};
 use crate::controllers::Context;
-use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle};
+use crate::controllers::gateway_handle::{AgentPermit, GatewayHandle, SetUp};
 use crate::core::agent::binding::Binding;
-use crate::core::agent::conclude::{PERMIT_CHECK_INTERVAL, PassEnd};
+use crate::core::agent::conclude::PassEnd;
 use crate::core::agent::plan::Plan;
-use crate::core::agent::status::is_observed;
+use crate::core::agent::status::{is_observed, is_ready};
 use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
 use crate::core::requeue::Requeue;
@@ -94,27 +93,33 @@ pub(super) fn try_permit<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Op
     let key = resolved_gateway(&ctx.state.store, agent).filter(|_| is_observed(agent));
     let gateway = key.and_then(|key| ctx.gateways.handle(&key)).filter(|gateway| gateway.inventory().is_ok());
     let Some(gateway) = gateway else { return Ok(None) };
-    let permit = permit(&gateway, agent).ok_or_else(requeue_without_permit)?;
-    if agent.status.as_ref().is_some_and(|status| is_true(&status.conditions, ConditionType::Ready)) {
-        permit.mark_ready();
-    }
-    Ok(Some(permit))
+    permit(&gateway, agent).map(Some).ok_or_else(requeue_without_permit)
 }
 
 fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
-    gateway.agent_permit(&ObjectKey::of(&agent.metadata), Binding::of(agent).is_none())
+    let set_up = match Binding::of(agent) {
+        None => SetUp::New,
+        Some(_) if is_ready(agent) => SetUp::Ready,
+        Some(_) => SetUp::Unready,
+    };
+    gateway.agent_permit(&ObjectKey::of(&agent.metadata), set_up)
 }
 
-/// The end of a pass without a permit. A released permit triggers the agent.
+/// The end of a pass without a permit. The Agent is woken when a place is kept for it.
 fn requeue_without_permit() -> PassEnd {
-    PassEnd::Postponed(Requeue::after(PERMIT_CHECK_INTERVAL))
+    PassEnd::Postponed(Requeue::on_change())
 }
 
 /// Leaves out of a plan what can wait until the peers on the gateway are set up. Returns the plan, and whether something is left out.
-pub(super) fn defer_for_peers(plan: Plan, gateway: &GatewayHandle, permit: &AgentPermit) -> (Plan, bool) {
-    let Some(first) = plan.while_peers_are_set_up() else { return (plan, false) };
-    if first.steps.is_empty() {
-        permit.mark_ready();
+pub(super) fn defer_for_peers(
+    plan: Plan,
+    agent: &ObjectKey,
+    gateway: &GatewayHandle,
+    permit: &AgentPermit,
+) -> (Plan, bool) {
+    if !plan.waits_for_peers() {
+        return (plan, false);
     }
-    if gateway.has_unready_peers(permit) { (first, true) } else { (plan, false) }
+    permit.mark_ready();
+    if gateway.waits_for_peers(agent, permit) { (Plan::default(), true) } else { (plan, false) }
 }

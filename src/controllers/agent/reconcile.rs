@@ -92,7 +92,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     let observed = observe::agent(&gateway, &inventory, desired, &status, now).await?; // I/O
     let observed = facts.observed.insert(observed);
     let plan = planned(ctx, &work.agent, &status, (desired, &refs.token.state, observed)); // pure
-    let (plan, deferred) = defer_for_peers(plan, &gateway, &permit);
+    let (plan, deferred) = defer_for_peers(plan, &ObjectKey::of(&work.agent.metadata), &gateway, &permit);
     if !plan.steps.is_empty() {
         refresh(ctx, work, &plan).await?; // I/O
     }
@@ -121,7 +121,8 @@ fn planned<S: Store>(
     let reported = ctx.state.heartbeats.newer_than_status(agent);
     let last_seen = reported.as_ref().or(status.heartbeat.as_ref()).map(|heartbeat| heartbeat.last_seen.0);
     let binding = Binding::of(agent);
-    let cluster = ClusterState { binding: binding.as_ref(), token, status, last_seen };
+    let is_claimed = ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
+    let cluster = ClusterState { is_claimed, binding: binding.as_ref(), token, status, last_seen };
     let plan = plan(desired, cluster, observed, ctx.state.store.now());
     debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
     plan
@@ -144,8 +145,7 @@ fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, status: 
 /// Reads the Agent from the API server before the first Step of a reconcile. A plan that begins with the claim needs no read: the API
 /// server refuses that write if the Agent has changed.
 async fn refresh<S: Store>(ctx: &Context<S>, work: &mut Work, plan: &Plan) -> Result<(), PassEnd> {
-    let has_finalizer = ownership::has_finalizer(&work.agent.metadata, keys::AGENT_FINALIZER);
-    let begins_with_claim = matches!(plan.steps[..], [Step::Bind(_), ..]) && !has_finalizer;
+    let begins_with_claim = plan.steps.first() == Some(&Step::Claim);
     if std::mem::replace(&mut work.is_fresh, true) || begins_with_claim {
         return Ok(());
     }

@@ -21,10 +21,9 @@ use crate::api::agent::AgentStatus;
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
-/// The longest time until a reconcile without a permit of its gateway is retried. A released permit triggers it earlier.
-pub const PERMIT_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// The time until a deferred agent checks again whether its peers on the gateway are set up.
-const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(3);
+/// The longest time that the late Steps of an agent wait for its peers, so that an agent is woken although others are applied without end.
+/// The last peer that is set up triggers the agent earlier.
+pub const MAX_PEER_WAIT: Duration = Duration::from_secs(30);
 /// The longest time until an agent whose gateway is not ready is reconciled again. A new connection triggers it earlier.
 const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// The longest time until an agent with an invalid spec or reference is reconciled again.
@@ -114,7 +113,7 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
 fn after_failure(error: &ReconcileError) -> Requeue {
     match error.reason {
         Reason::GatewayNotReady => Requeue::after(GATEWAY_CHECK_INTERVAL),
-        _ if waits_for_permit(error) => Requeue::after(PERMIT_CHECK_INTERVAL),
+        _ if waits_for_permit(error) => Requeue::on_change(),
         _ if error.transient => Requeue::retry(),
         _ => Requeue::after(SPEC_CHECK_INTERVAL),
     }
@@ -125,7 +124,7 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
     let failed = outcome.failed.clone().map(Blocker::Failed);
     let blocker = failed.as_ref().or(plan.blocker.as_ref());
     let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
-    let new = status(&StatusInput {
+    let mut new = status(&StatusInput {
         // A release has replaced the token, so that the token in `input` is outdated.
         token: input.token.filter(|_| !is_released),
         blocker,
@@ -135,6 +134,9 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
         begins_reset: plan.begins_reset && blocker.is_none(),
         ..*input
     });
+    if let Some(binding) = plan.binds.as_ref().filter(|_| outcome.failed.is_none()) {
+        new.binding = Some(binding.to_status());
+    }
     let next = next(input, &new, applied, blocker);
     // While an agent is being set up, the next pass writes a status with this information and more.
     let registered = input.observed.is_some_and(|observed| observed.registration == Registration::Current);
@@ -149,8 +151,9 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
         input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
         Some(Blocker::Failed(error)) if error.transient => Requeue::retry(),
+        Some(Blocker::Pending(_)) if applied.plan.binds.is_some() => return NextPass::Again,
         Some(Blocker::Failed(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
-        None if applied.deferred => Requeue::after(PEER_CHECK_INTERVAL),
+        None if applied.deferred => Requeue::after(MAX_PEER_WAIT),
         None if applied.outcome.labelled.as_ref().is_some_and(LabelResult::may_work_later) => Requeue::retry(),
         None if applied.plan.again || token_is_due => return NextPass::Again,
         None => Requeue::after(requeue_after(desired, new, observed, input.now)),
@@ -181,7 +184,7 @@ fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, n
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::agent::fixtures::{AgentFixture, applied as just_applied};
+    use crate::core::agent::fixtures::{AgentFixture, applied as just_applied, issued_token};
 
     /// Concludes a pass that applied the plan of a fixture with this outcome of its Steps.
     fn pass(fixture: &AgentFixture, deferred: bool, outcome: Outcome) -> Conclusion {
@@ -207,7 +210,7 @@ mod tests {
         let transient = |reason| ReconcileError::transient(reason, "x");
         assert_eq!(after(transient(Reason::KubernetesError)), Some(Requeue::retry()));
         assert_eq!(after(transient(Reason::GatewayNotReady)), Some(Requeue::after(GATEWAY_CHECK_INTERVAL)));
-        assert_eq!(after(transient(Reason::Deleting)), Some(Requeue::after(PERMIT_CHECK_INTERVAL)));
+        assert_eq!(after(transient(Reason::Deleting)), Some(Requeue::on_change()));
         assert_eq!(
             after(ReconcileError::permanent(Reason::InvalidSpec, "x")),
             Some(Requeue::after(SPEC_CHECK_INTERVAL))
@@ -226,11 +229,26 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_plan_is_followed_at_once_and_a_deferred_plan_after_the_peer_check_interval() {
+    fn an_unfinished_plan_is_followed_at_once_and_a_deferred_plan_after_its_longest_wait() {
         let fixture = just_applied().bound().with_token().registered();
         assert_eq!(pass(&fixture, false, Outcome::default()).next, NextPass::Again);
         let deferred = pass(&just_applied().provisioned(), true, Outcome::default());
-        assert_eq!(requeue(&deferred), Some(Requeue::after(PEER_CHECK_INTERVAL)));
+        assert_eq!(requeue(&deferred), Some(Requeue::after(MAX_PEER_WAIT)));
+    }
+
+    #[test]
+    fn one_status_records_the_binding_and_the_token_and_is_the_status_of_the_waiting_entry() {
+        let mut fixture = just_applied();
+        fixture.is_claimed = true;
+        fixture.token = issued_token("t1");
+        let bound = pass(&fixture, false, Outcome::default());
+        assert_eq!(bound.next, NextPass::Again);
+        let token = bound.status.token.as_ref().map(|token| token.sha256.as_str());
+        assert_eq!((bound.status.binding.is_some(), token), (true, Some("t1")));
+        fixture.binding = fixture.plan().binds;
+        fixture.status = bound.status;
+        let waiting = pass(&fixture, false, Outcome::default());
+        assert_eq!(waiting.status, fixture.status, "the pass that submits the entry writes no status");
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(crate) fn binding(workspace: &str) -> Binding {
 #[derive(Clone, Debug)]
 pub(crate) struct AgentFixture {
     pub(crate) desired: Desired,
+    pub(crate) is_claimed: bool,
     pub(crate) binding: Option<Binding>,
     pub(crate) token: TokenState,
     pub(crate) status: AgentStatus,
@@ -106,6 +107,7 @@ pub(crate) fn applied() -> AgentFixture {
     };
     AgentFixture {
         desired,
+        is_claimed: false,
         binding: None,
         token: TokenState::Missing,
         status: AgentStatus::default(),
@@ -123,6 +125,7 @@ impl AgentFixture {
     /// With a recorded binding.
     pub(crate) fn bound(mut self) -> Self {
         let desired = &self.desired;
+        self.is_claimed = true;
         self.binding = Some(Binding {
             uid: desired.uid.clone(),
             gateway: desired.gateway.clone(),
@@ -196,6 +199,7 @@ impl AgentFixture {
 
     pub(crate) fn cluster(&self) -> ClusterState<'_> {
         ClusterState {
+            is_claimed: self.is_claimed,
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
@@ -239,6 +243,7 @@ impl AgentFixture {
     /// Records the status that follows from a plan and a wake.
     pub(crate) fn record(&mut self, plan: &Plan, woken: Option<i32>) {
         self.desired.requests = self.requests();
+        self.binding = plan.binds.clone().or(self.binding.take());
         let woken =
             woken.map(|attempt| WakeResult { attempt, key: format!("k{attempt}"), at: at(self.now), answered: false });
         let heartbeat = self.heartbeat();
@@ -256,7 +261,7 @@ impl AgentFixture {
     pub(crate) fn apply(&mut self, step: &Step) {
         match step {
             Step::Release(_) => self.binding = None,
-            Step::Bind(binding) => self.binding = Some(binding.clone()),
+            Step::Claim => self.is_claimed = true,
             Step::Token(change) => self.change_token(*change),
             Step::Create(_) => self.observed.registration = Registration::Outdated,
             Step::SubmitEntry(_) => self.observed.registration = Registration::Current,

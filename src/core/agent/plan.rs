@@ -34,28 +34,24 @@ pub struct Plan {
     pub fulfils: BTreeSet<RequestKind>,
     /// Whether the status records the begin of a session reset.
     pub begins_reset: bool,
+    /// The binding that the status records.
+    pub binds: Option<Binding>,
 }
 
 impl Plan {
-    /// The Steps to run while peers on the gateway are still being set up; `None` if all may run.
-    ///
-    /// A new agent is claimed and submits its entry, which joins the entries of its peers in one config write. A Ready agent runs no
-    /// Step.
+    /// Whether all Steps are late: they can wait until the peers on the gateway are set up. A label and a wake are.
     #[must_use]
-    pub fn while_peers_are_set_up(&self) -> Option<Self> {
-        let late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake(_));
-        let first = match &self.steps[..] {
-            [first @ .., Step::Token(_)] if matches!(first, [Step::Bind(_), Step::SubmitEntry(_)]) => first,
-            [_, ..] if self.steps.iter().all(late) => &[],
-            _ => return None,
-        };
-        Some(Self { steps: first.to_vec(), ..Self::default() })
+    pub fn waits_for_peers(&self) -> bool {
+        let is_late = |step: &Step| matches!(step, Step::LabelSession { .. } | Step::Wake(_));
+        !self.steps.is_empty() && self.steps.iter().all(is_late)
     }
 }
 
 /// The state of the agent in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterState<'a> {
+    /// Whether the Agent has the finalizer.
+    pub is_claimed: bool,
     /// The binding that the Agent carries.
     pub binding: Option<&'a Binding>,
     /// Its token Secret.
@@ -99,8 +95,9 @@ type Rule = fn(&RuleInput<'_>, &mut Plan) -> ControlFlow<()>;
 const RULES: &[(&str, Rule)] = &[
     ("release_earlier_binding", release_earlier_binding),
     ("leave_taken_id", leave_taken_id),
-    ("bind", bind),
     ("leave_foreign_secret", leave_foreign_secret),
+    ("claim", claim),
+    ("bind", bind),
     ("wait_for_an_entry", wait_for_an_entry),
     ("create_anew", create_anew),
     ("submit_entry", submit_entry),
@@ -122,13 +119,14 @@ const RULES: &[(&str, Rule)] = &[
 /// The order is the safety argument.
 ///
 /// 1. An earlier binding is released before a new binding is written, so that the status records every agent on a gateway.
-/// 2. An agent that already exists on the gateway is bound only if no other client can have its id, or if it is adopted. The binding is
-///    recorded before the first change on the gateway, so that a crash leaves a trace for the cleanup.
+/// 2. An agent that already exists on the gateway is bound only if no other client can have its id, or if it is adopted. The finalizer is
+///    there before the binding, and the binding is recorded before the first change on the gateway, so that a crash leaves a trace for
+///    the cleanup.
 /// 3. A token is in its Secret before it is in the status, and in the status before it is in a file. The previous token is removed in
-///    the same order. So no agent holds a token that is not accepted, and every accepted token can be replaced.
-/// 4. The entry holds no token, and is submitted before the token is written, because a config write takes long. The entry is in the
-///    roster and applied before files and session are touched: a session of an unknown agent leaves an orphan store on the gateway
-///    (`docs/gateway-facts.md#sessions-and-messages`).
+///    the same order. So no agent holds a token that is not accepted, and every accepted token can be replaced. The first token is
+///    recorded with the binding, in one write.
+/// 4. The entry holds no token. It is in the roster and applied before files and session are touched: a session of an unknown agent
+///    leaves an orphan store on the gateway (`docs/gateway-facts.md#sessions-and-messages`).
 /// 5. The session is reset after the files are written, so that the new session begins with the new files. The reset is recorded before
 ///    it runs, so that a lost answer does not end a second session.
 /// 6. Ready is recorded before the session is labelled and the wake is sent, so that a woken agent is complete. Both cost the gateway
@@ -191,11 +189,28 @@ fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     }
 }
 
-fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if input.cluster.binding != Some(&input.wanted) {
-        plan.steps.push(Step::Bind(input.wanted.clone()));
+/// The finalizer and the token Secret come before the binding, so that one write of the status records both.
+fn claim(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if input.cluster.binding == Some(&input.wanted) {
+        return CONTINUE;
     }
-    CONTINUE
+    if !input.cluster.is_claimed {
+        plan.steps.push(Step::Claim);
+    }
+    plan.steps.extend(input.token_change.map(Step::Token));
+    if plan.steps.is_empty() { CONTINUE } else { again(plan) }
+}
+
+fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    if input.cluster.binding == Some(&input.wanted) {
+        return CONTINUE;
+    }
+    plan.binds = Some(input.wanted.clone());
+    if input.observed.registration != Registration::Current {
+        // The same status as in the next pass, which submits the entry.
+        plan.blocker = Some(entry_blocker(input.observed));
+    }
+    again(plan)
 }
 
 fn leave_foreign_secret(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {

@@ -12,15 +12,17 @@ fn reason(plan: &Plan) -> Option<Reason> {
 }
 
 #[test]
-fn a_new_agent_is_bound_before_its_entry_and_gets_its_token_in_the_same_plan() {
-    let plan = applied().plan();
-    assert_eq!(names(&plan), ["bind", "submit_entry", "issue_token"]);
-    assert!(plan.again && plan.blocker.is_none(), "the token is recorded in the next pass, at once");
-    let first = plan.while_peers_are_set_up().unwrap();
-    assert_eq!((names(&first), first.again), (vec!["bind", "submit_entry"], false), "peers come before its token");
-    let mut later = applied().bound().with_token();
-    later.observed.registration = Registration::Absent;
-    assert_eq!(reason(&later.plan()), Some(Reason::WaitingForConfigWrite));
+fn a_new_agent_is_claimed_and_gets_its_token_before_it_is_bound_and_its_entry_submitted() {
+    let mut fixture = applied();
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.again), (vec!["claim", "issue_token"], true));
+    assert!(plan.blocker.is_none() && plan.binds.is_none());
+    plan.steps.iter().for_each(|step| fixture.apply(step));
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.again, plan.binds.is_some()), (vec![], true, true), "one write records both");
+    fixture.record(&plan, None);
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), reason(&plan)), (vec!["submit_entry"], Some(Reason::WaitingForConfigWrite)));
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn a_replaced_token_is_recorded_while_the_entry_waits() {
     fixture.token = TokenState::Missing;
     let plan = fixture.plan();
     assert_eq!((names(&plan), plan.again), (vec!["submit_entry", "issue_token"], true));
-    assert_eq!(plan.while_peers_are_set_up(), None, "a token rotation does not wait for peers");
+    assert!(!plan.waits_for_peers(), "a token rotation does not wait for peers");
 }
 
 #[test]
@@ -48,7 +50,7 @@ fn files_and_session_wait_for_the_roster() {
 fn a_registered_agent_gets_its_files_and_after_ready_its_label() {
     let mut fixture = applied().bound().with_token().registered();
     let plan = fixture.plan();
-    assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (vec!["write_files"], true, None));
+    assert_eq!((names(&plan), plan.again, plan.waits_for_peers()), (vec!["write_files"], true, false));
     for step in &plan.steps {
         fixture.apply(step);
     }
@@ -58,7 +60,7 @@ fn a_registered_agent_gets_its_files_and_after_ready_its_label() {
     fixture.record(&Plan::default(), None);
     let plan = fixture.plan();
     let late = vec!["label_session", "wake"];
-    assert_eq!((names(&plan), plan.again, plan.while_peers_are_set_up()), (late, false, Some(Plan::default())));
+    assert_eq!((names(&plan), plan.again, plan.waits_for_peers()), (late, false, true));
 }
 
 #[test]
@@ -106,7 +108,8 @@ fn a_lead_that_was_set_up_for_this_agent_is_bound_again() {
     let mut fixture = applied().working();
     fixture.desired.origin = Origin::ParentDerived;
     fixture.binding = None;
-    assert_eq!(names(&fixture.plan()), ["bind"]);
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.binds.is_some()), (vec![], true));
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn steps_to_the_end(mut fixture: AgentFixture) -> Vec<&'static str> {
     for _ in 0..20 {
         let plan = fixture.plan();
         let Some(step) = plan.steps.first() else {
-            if !plan.again && plan.blocker.is_none() {
+            if !plan.again && plan.blocker.is_none() && plan.binds.is_none() {
                 return done;
             }
             fixture.record(&plan, None);
@@ -221,7 +224,7 @@ fn steps_to_the_end(mut fixture: AgentFixture) -> Vec<&'static str> {
 fn a_crash_after_every_step_repeats_none_of_them() {
     assert_eq!(
         steps_to_the_end(applied()),
-        ["bind", "submit_entry", "issue_token", "write_files", "label_session", "wake"]
+        ["claim", "issue_token", "submit_entry", "write_files", "label_session", "wake"]
     );
     let mut removed = applied().working();
     removed.observed = Observed { settled: true, ..Observed::default() };
@@ -233,7 +236,10 @@ fn an_agent_in_another_workspace_is_bound_again_and_not_released() {
     let mut fixture = applied().working();
     fixture.desired.identity.workspace = "/other/workspace-mc-u1".into();
     fixture.observed.registration = Registration::Outdated;
-    assert_eq!(names(&fixture.plan()), ["bind", "submit_entry"]);
+    let plan = fixture.plan();
+    assert_eq!((names(&plan), plan.binds.is_some()), (vec![], true));
+    fixture.record(&plan, None);
+    assert_eq!(names(&fixture.plan()), ["submit_entry"]);
 }
 
 #[test]
@@ -306,8 +312,9 @@ fn rule_fixtures() -> Vec<(&'static str, AgentFixture)> {
     vec![
         ("release_earlier_binding", changed(applied().working(), |f| f.desired.gateway.name = "other".into())),
         ("leave_taken_id", changed(applied().registered(), |f| f.desired.origin = Origin::Chosen)),
-        ("bind", changed(applied().working(), |f| f.binding = None)),
         ("leave_foreign_secret", changed(applied().bound(), |f| f.token = TokenState::Foreign)),
+        ("claim", applied()),
+        ("bind", changed(applied().working(), |f| f.binding = None)),
         ("wait_for_an_entry", changed(with_token(), |f| f.observed.conflict = Some(OwnershipConflict::NoEntry))),
         ("create_anew", changed(with_token(), |f| f.desired.origin = Origin::Chosen)),
         ("submit_entry", changed(with_token(), |f| f.observed.registration = Registration::Outdated)),

@@ -12,8 +12,8 @@ use crate::openclaw::model::AgentEntry;
 pub enum Step {
     /// Release an earlier binding: remove that agent from its gateway, then remove the binding.
     Release(Binding),
-    /// Claim the agent: add its finalizer, then write the binding to its status.
-    Bind(Binding),
+    /// Claim the agent: add the finalizer to the Agent.
+    Claim,
     /// Change the token Secret.
     Token(TokenChange),
     /// Create the agent with its own call, because its id was in use before. A config write does not open a deleted id again
@@ -56,7 +56,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Release(_) => "release",
-            Self::Bind(_) => "bind",
+            Self::Claim => "claim",
             Self::Token(TokenChange::Issue) => "issue_token",
             Self::Token(TokenChange::Rotate) => "rotate_token",
             Self::Token(TokenChange::Repair) => "repair_token",
