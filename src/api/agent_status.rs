@@ -321,11 +321,11 @@ pub struct WakeStatus {
     pub generation: i64,
     /// The number of wake messages that Muster sent.
     pub attempts: i32,
-    /// When Muster sent the last wake message.
+    /// When Muster sent the last wake message, also when Muster sent it again because the gateway may have lost it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sent_at: Option<Time>,
-    /// The time by which the agent must check in: `spec.wake.deadline` after the last wake message, or after the end of its
-    /// run.
+    /// The time by which the agent must check in: `spec.wake.deadline` after Muster first sent the last wake message, or after
+    /// the end of its run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
     /// The idempotency key of the last wake message. The message contains the key.

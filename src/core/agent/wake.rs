@@ -199,15 +199,21 @@ pub struct WakeStatusInput<'a> {
 }
 
 impl WakeStatusInput<'_> {
-    /// The status of wakes. Once the end of the wake's own run was observed, the deadline counts from that end.
+    /// The status of wakes. The deadline counts from the first sending of an attempt: a message that is sent again under its key keeps
+    /// the deadline. Once the end of the wake's own run was observed, the deadline counts from that end.
     #[must_use]
     pub fn status(&self, desired: &Desired) -> Option<WakeStatus> {
         if let (Some(woken), Some(wake)) = (self.woken, desired.wake) {
+            let from_here = woken.at.saturating_add(wake.deadline).ok().map(Time);
+            let first = self.old.filter(|old| old.key.as_ref() == Some(&woken.key));
             return Some(WakeStatus {
                 generation: desired.generation,
                 attempts: woken.attempt,
                 last_sent_at: Some(Time(woken.at)),
-                deadline: woken.at.saturating_add(wake.deadline).ok().map(Time),
+                deadline: match first {
+                    Some(first) if !woken.answered => first.deadline.clone(),
+                    Some(_) | None => from_here,
+                },
                 key: Some(woken.key.clone()),
                 answered_at: woken.answered.then_some(Time(woken.at)),
             });

@@ -228,6 +228,37 @@ fn a_possibly_lost_wake_is_sent_again_with_its_key_as_the_same_attempt() {
     assert_eq!((lost(&fixture), fixture.plan().steps.len()), (None, 0), "once for a connection");
 }
 
+#[test]
+fn a_repeated_wake_keeps_the_deadline_of_its_first_sending() {
+    let mut fixture = woken(1);
+    for reconnected in [1100, 1200, 1290] {
+        fixture.observed.connected_at = Some(at(reconnected));
+        fixture.now = reconnected + 5;
+        let plan = fixture.plan();
+        assert_eq!(plan.steps, [Step::Wake(WakeMessage::new(&fixture.desired, 1, "k1".into(), true))]);
+        fixture.apply(&plan.steps[0]);
+        assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(1300)), "the gateway restarted at {reconnected}");
+    }
+    fixture.now = 1330;
+    assert_eq!(attempt(&next(&fixture)), Some(2));
+}
+
+#[test]
+fn an_answer_in_the_history_counts_as_the_end_of_the_run() {
+    let mut fixture = woken(1);
+    let key = fixture.status.wake.clone().unwrap().key.unwrap();
+    let found = WakeResult { attempt: 1, key, at: at(1200), answered: true };
+    let input = WakeStatusInput {
+        old: fixture.status.wake.as_ref(),
+        observed: Some(&fixture.observed),
+        woken: Some(&found),
+        now: at(1200),
+    };
+    fixture.status.wake = input.status(&fixture.desired);
+    fixture.now = 1210;
+    assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(1500)));
+}
+
 fn said(role: &str, text: &str) -> ChatMessage {
     ChatMessage { role: role.into(), text: text.into(), ..ChatMessage::default() }
 }
