@@ -97,7 +97,7 @@ pub(crate) fn log_failed(kind: &str, meta: &ObjectMeta, error: &StoreError) {
         StoreError::Conflict(_) | StoreError::NotFound(_) => {
             debug!(kind, %object, %error, "status not written");
         }
-        StoreError::Terminating(_) | StoreError::Refused(_) | StoreError::Failed(_) => {
+        StoreError::Terminating(_) | StoreError::Denied { .. } | StoreError::Refused(_) | StoreError::Failed(_) => {
             warn!(kind, %object, %error, "status not written");
         }
     }

@@ -42,6 +42,13 @@ impl ReconcileError {
         kind(reason, text).with_code(error.code())
     }
 
+    /// Whether the reconcile is retried with the growing backoff. An error of Kubernetes always is: no change of a right, a quota or an
+    /// admission policy triggers a reconcile.
+    #[must_use]
+    pub fn is_retried(&self) -> bool {
+        self.transient || self.reason == Reason::KubernetesError
+    }
+
     /// This error with the gateway's own code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {

@@ -99,17 +99,9 @@ fn post_params() -> PostParams {
 }
 
 fn store_error(error: &kube::Error) -> StoreError {
-    let kube::Error::Api(status) = error else {
-        return StoreError::Failed(error.to_string());
-    };
-    let terminating = status.message.contains("because it is being terminated");
-    let message = status.message.clone();
-    match (status.code, terminating) {
-        (403, true) => StoreError::Terminating(message),
-        (404, _) => StoreError::NotFound(message),
-        (409, _) => StoreError::Conflict(message),
-        (400 | 401 | 403 | 405 | 422, _) => StoreError::Refused(message),
-        _ => StoreError::Failed(message),
+    match error {
+        kube::Error::Api(status) => StoreError::of_answer(status.code, &status.message),
+        _ => StoreError::Failed(error.to_string()),
     }
 }
 

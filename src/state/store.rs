@@ -28,7 +28,15 @@ pub enum StoreError {
     /// The namespace is being deleted and accepts no new objects.
     #[error("the namespace is being deleted: {0}")]
     Terminating(String),
-    /// Kubernetes refused the request.
+    /// Kubernetes denied a valid request.
+    #[error("{}: {message}; {}", denial.what(), denial.advice())]
+    Denied {
+        /// What denied the request.
+        denial: Denial,
+        /// The answer of Kubernetes. It names the quota, the right or the policy.
+        message: String,
+    },
+    /// Kubernetes refused the request, which is not valid.
     #[error("refused: {0}")]
     Refused(String),
     /// The request failed for another reason. A retry may succeed.
@@ -36,14 +44,79 @@ pub enum StoreError {
     Failed(String),
 }
 
+impl StoreError {
+    /// The error of an answer with this HTTP status and message.
+    #[must_use]
+    pub fn of_answer(status: u16, message: &str) -> Self {
+        let text = message.to_owned();
+        match (status, Denial::of_answer(status, message)) {
+            (403, _) if message.contains("because it is being terminated") => Self::Terminating(text),
+            (_, Some(denial)) => Self::Denied { denial, message: text },
+            (404, None) => Self::NotFound(text),
+            (409, None) => Self::Conflict(text),
+            (400 | 405 | 422, None) => Self::Refused(text),
+            // Also 401: the client reads a renewed token of its ServiceAccount again.
+            (_, None) => Self::Failed(text),
+        }
+    }
+}
+
+/// The words of kube-apiserver when a ResourceQuota denies a request.
+const QUOTA_WORDS: [&str; 4] =
+    ["exceeded quota: ", "failed quota: ", "status unknown for quota: ", "insufficient quota "];
+
+/// What denied a valid request. None of these changes triggers a reconcile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// A ResourceQuota of the namespace.
+    Quota,
+    /// A missing right of Muster's ServiceAccount.
+    Rights,
+    /// An admission webhook or an admission policy.
+    Policy,
+}
+
+impl Denial {
+    /// The denial in an answer. The API server has one status for all three, so that the text decides.
+    fn of_answer(status: u16, message: &str) -> Option<Self> {
+        let has = |words: &[&str]| words.iter().any(|words| message.contains(words));
+        match status {
+            403 if has(&QUOTA_WORDS) => Some(Self::Quota),
+            400 | 403 | 422 if has(&["denied the request", "denied request"]) => Some(Self::Policy),
+            403 => Some(Self::Rights),
+            _ => None,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Quota => "denied by a ResourceQuota",
+            Self::Rights => "denied for a missing right",
+            Self::Policy => "denied by an admission policy",
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Quota => "raise the quota, or delete objects that it counts",
+            Self::Rights => "grant the right to Muster's ServiceAccount",
+            Self::Policy => "change the policy, or exempt Muster's ServiceAccount",
+        }
+    }
+}
+
 impl From<StoreError> for ReconcileError {
     fn from(error: StoreError) -> Self {
         let text = format!("a request to Kubernetes: {error}");
         match error {
-            StoreError::Refused(_) => Self::permanent(Reason::KubernetesError, text),
-            StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Terminating(_) | StoreError::Failed(_) => {
-                Self::transient(Reason::KubernetesError, text)
+            StoreError::Refused(_) | StoreError::Denied { denial: Denial::Rights | Denial::Policy, .. } => {
+                Self::permanent(Reason::KubernetesError, text)
             }
+            StoreError::NotFound(_)
+            | StoreError::Conflict(_)
+            | StoreError::Terminating(_)
+            | StoreError::Denied { denial: Denial::Quota, .. }
+            | StoreError::Failed(_) => Self::transient(Reason::KubernetesError, text),
         }
     }
 }
@@ -172,5 +245,42 @@ mod tests {
         );
         let remove = FinalizerChange { remove_finalizer: Some("muster.dev/agent"), ..FinalizerChange::default() };
         assert_eq!(remove.patch(&meta), json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"]}}));
+    }
+
+    /// Answers of kube-apiserver.
+    const QUOTA: &str = r#"secrets "one-token" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=2, limited: secrets=2"#;
+    const RIGHTS: &str = r#"secrets is forbidden: User "system:serviceaccount:muster:muster" cannot create resource "secrets" in API group "" in the namespace "fleet""#;
+    const WEBHOOK: &str = r#"admission webhook "policy.example.com" denied the request: no Secrets here"#;
+    const POLICY: &str = r#"secrets "one-token" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: failed expression: false"#;
+
+    fn denial(status: u16, message: &str) -> Option<Denial> {
+        match StoreError::of_answer(status, message) {
+            StoreError::Denied { denial, .. } => Some(denial),
+            StoreError::NotFound(_)
+            | StoreError::Conflict(_)
+            | StoreError::Terminating(_)
+            | StoreError::Refused(_)
+            | StoreError::Failed(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_quota_a_missing_right_and_a_policy_are_told_apart() {
+        assert_eq!(denial(403, QUOTA), Some(Denial::Quota));
+        assert_eq!(denial(403, RIGHTS), Some(Denial::Rights));
+        assert_eq!((denial(400, WEBHOOK), denial(403, WEBHOOK)), (Some(Denial::Policy), Some(Denial::Policy)));
+        assert_eq!(denial(422, POLICY), Some(Denial::Policy));
+        assert_eq!((denial(422, "spec.x: Invalid value"), denial(401, "Unauthorized")), (None, None));
+        let terminating = "unable to create new content in namespace fleet because it is being terminated";
+        assert!(matches!(StoreError::of_answer(403, terminating), StoreError::Terminating(_)));
+    }
+
+    #[test]
+    fn a_denial_is_retried_and_its_message_names_the_quota_or_the_right() {
+        let error = |message| ReconcileError::from(StoreError::of_answer(403, message));
+        let (quota, rights) = (error(QUOTA), error(RIGHTS));
+        assert!(quota.is_retried() && quota.transient && quota.message.contains("exceeded quota: small"), "{quota}");
+        assert!(rights.is_retried() && !rights.transient, "a person has to act, and nothing reports the change");
+        assert!(rights.message.contains(r#"cannot create resource "secrets""#), "{rights}");
     }
 }

@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Secret;
 use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster::controllers::agent;
+use muster::state::store::StoreError;
 use muster_simulator::Fault;
 use serde_json::{Value, json};
 
@@ -283,4 +285,24 @@ async fn an_invalid_secret_name_of_a_gateway_is_reported_and_the_gateway_can_be_
     assert!(message.contains("spec.auth.tokenSecretRef.name"), "{message}");
     rig.delete::<AgentGateway>("gw");
     rig.until("the deletion to finish", |rig| rig.store.state().gateways.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_denies_the_token_secret_is_reported_and_retried_with_the_growing_backoff() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.board("ops");
+    let words = r#"secrets "one-token" is forbidden: exceeded quota: small, requested: secrets=1, used: secrets=2, limited: secrets=2"#;
+    rig.until("the gateway", |rig| gateway_condition(rig, ConditionType::Ready).0 == "True").await;
+    rig.store.state().denied_secrets = Some(StoreError::of_answer(403, words));
+    rig.worker("one");
+    let message = rig.until_reason("one", "KubernetesError").await;
+    assert!(message.contains("exceeded quota: small") && message.contains("raise the quota"), "{message}");
+    assert_eq!(rig.condition("one", ConditionType::Reconciling).0, "True");
+    let object = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    assert!(
+        agent::reconcile(rig.ctx(), &object).await.failed,
+        "a failed reconcile is retried with the growing backoff"
+    );
+    rig.store.state().denied_secrets = None;
+    rig.until_ready().await;
 }

@@ -44,6 +44,8 @@ pub(crate) struct MemoryState {
     pub crash_at: BTreeSet<usize>,
     /// The number of next writes that fail.
     pub failures: usize,
+    /// The answer to each new Secret, if Kubernetes denies it.
+    pub denied_secrets: Option<StoreError>,
     version: u64,
 }
 
@@ -300,6 +302,9 @@ impl Store for MemoryStore {
         let made = {
             let mut state = self.state();
             let key = ObjectKey::of(&secret.metadata);
+            if let Some(denied) = &state.denied_secrets {
+                return Err(denied.clone());
+            }
             if state.secrets.contains_key(&key) {
                 return Err(StoreError::Conflict(key.to_string()));
             }

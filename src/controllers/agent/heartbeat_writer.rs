@@ -124,9 +124,10 @@ pub async fn process<S: Store>(state: &State<S>, key: &ObjectKey) -> HeartbeatOu
                 log_failed("Agent", &agent.metadata, &error);
                 match error {
                     StoreError::Conflict(_) | StoreError::Failed(_) => HeartbeatOutcome::NotWritten,
-                    StoreError::NotFound(_) | StoreError::Terminating(_) | StoreError::Refused(_) => {
-                        HeartbeatOutcome::Nothing
-                    }
+                    StoreError::NotFound(_)
+                    | StoreError::Terminating(_)
+                    | StoreError::Denied { .. }
+                    | StoreError::Refused(_) => HeartbeatOutcome::Nothing,
                 }
             }
         },

@@ -47,7 +47,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
             match error.reason {
                 // A person is about to create it, and Secrets are not watched.
                 Reason::SecretNotFound | Reason::SecretInvalid => Requeue::after(WHILE_REFUSED),
-                _ if error.transient => Requeue::retry(),
+                _ if error.is_retried() => Requeue::retry(),
                 _ => Requeue::after(gateway.spec.resync_interval()),
             }
         }

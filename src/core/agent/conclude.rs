@@ -114,7 +114,7 @@ fn after_failure(error: &ReconcileError) -> Requeue {
     match error.reason {
         Reason::GatewayNotReady => Requeue::after(GATEWAY_CHECK_INTERVAL),
         _ if waits_for_permit(error) => Requeue::on_change(),
-        _ if error.transient => Requeue::retry(),
+        _ if error.is_retried() => Requeue::retry(),
         _ => Requeue::after(SPEC_CHECK_INTERVAL),
     }
 }
@@ -150,7 +150,7 @@ fn next(input: &StatusInput<'_>, new: &AgentStatus, applied: &AppliedPlan, block
     let token_is_due =
         input.token.is_some_and(|state| token::change(desired, state, new.token.as_ref(), input.now).is_some());
     let requeue = match blocker {
-        Some(Blocker::Failed(error)) if error.transient => Requeue::retry(),
+        Some(Blocker::Failed(error)) if error.is_retried() => Requeue::retry(),
         Some(Blocker::Pending(_)) if applied.plan.binds.is_some() => return NextPass::Again,
         Some(Blocker::Failed(_) | Blocker::Pending(_)) => Requeue::after(desired.resync_interval),
         None if applied.deferred => Requeue::after(MAX_PEER_WAIT),
@@ -258,6 +258,16 @@ mod tests {
         let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
         assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
         assert_eq!(conclusion.status.last_error.map(|error| error.message), Some("no answer".into()));
+    }
+
+    #[test]
+    fn a_step_that_kubernetes_denies_is_retried_with_the_growing_backoff() {
+        let fixture = just_applied().bound();
+        for kind in [ReconcileError::transient, ReconcileError::permanent] {
+            let failed = kind(Reason::KubernetesError, "denied");
+            let conclusion = pass(&fixture, false, Outcome { failed: Some(failed), ..Outcome::default() });
+            assert_eq!(requeue(&conclusion), Some(Requeue::retry()));
+        }
     }
 
     #[test]
