@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lenient;
 use super::object_key::ObjectKey;
 use super::requests::RequestStatus;
 use super::shared::never_observed;
@@ -17,7 +18,7 @@ pub struct AgentStatus {
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
     /// The agent's phase. It is derived from the conditions and the heartbeats; no controller reads it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub phase: Option<Phase>,
     /// The gateway's id of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +46,7 @@ pub struct AgentStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub files: Vec<FileStatus>,
     /// The soul for the agent's role from the AgentGateway's soul directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub soul: Option<SoulStatus>,
     /// Facts about the agent's token, without the token itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +71,7 @@ pub struct AgentStatus {
     pub parents: Option<Parents>,
     /// One-shot requests that Muster handled, the latest of each kind. A request is an annotation on the Agent, its Board or its
     /// AgentGateway.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::list")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind"]))]
     pub requests: Vec<RequestStatus>,
     /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
@@ -155,6 +156,7 @@ pub struct FileStatus {
     /// Name of the file.
     pub name: String,
     /// The state of the file.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub state: FileState,
     /// SHA-256 of the content that Muster last wrote or read, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,7 +173,7 @@ pub struct FileStatus {
 }
 
 /// The state of a workspace file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FileState {
     /// Muster has not written the file yet.
     Pending,
@@ -180,6 +182,8 @@ pub enum FileState {
     /// Somebody else changed the file, and its drift policy keeps the change.
     Drifted,
     /// Muster wrote the file, and its drift policy does not read the file afterwards.
+    // An unknown state counts as this one: the file may have been written, and is compared before its state is known.
+    #[default]
     Ignored,
     /// The file keeps its last content, with the soul for the agent's role, until the soul directory answers again.
     Held,
@@ -297,7 +301,7 @@ pub struct HeartbeatStatus {
     /// When the agent last called Muster's API.
     pub last_seen: Time,
     /// The status that the agent reported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub status: Option<CheckIn>,
     /// The id of the task that the agent reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub mod crds;
 pub mod gateway;
 pub mod gateway_status;
 pub mod keys;
+mod lenient;
 pub mod names;
 pub mod object_key;
 pub mod profile;

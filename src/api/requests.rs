@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::lenient;
 use crate::api::keys;
 
 /// The kind of a one-shot request.
@@ -58,7 +59,7 @@ pub struct SyncStatus {
     /// The time of the request: the annotation's value.
     pub requested_at: Time,
     /// The kinds of the requests with this time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::list")]
     pub kinds: Vec<RequestKind>,
     /// Number of Agents for which Muster handled the request.
     #[serde(default)]

@@ -120,6 +120,18 @@ fn a_once_file_that_was_unmanaged_before_is_not_overwritten() {
 }
 
 #[test]
+fn a_file_with_a_state_of_a_later_version_is_compared_and_not_written_again_if_it_belongs_to_the_agent() {
+    let record = FileStatus { state: FileState::default(), ..synced("a", 1, 7) };
+    let bootstrap = decide(&file(FilePolicy::Once, "a"), Some(&record), None, Force::default());
+    assert_eq!(bootstrap, FileDecision::Nothing(FileState::Kept));
+    for drift in [DriftPolicy::Correct, DriftPolicy::Report] {
+        let soul = drifting(FilePolicy::Always, drift, "a");
+        let decided = decide(&soul, Some(&record), Some(&seen(1, 7, None)), Force::default());
+        assert_eq!(decided, FileDecision::Read, "{drift:?}");
+    }
+}
+
+#[test]
 fn a_once_file_that_somebody_else_seeded_is_replaced_the_first_time() {
     let bootstrap = file(FilePolicy::Once, "a");
     assert_eq!(decide(&bootstrap, None, Some(&seen(5, 7, None)), Force::default()), FileDecision::Read);
