@@ -85,6 +85,8 @@ pub struct Profile {
     pub main_session_delete: bool,
     /// The longest label of a session, in UTF-16 code units.
     pub label_limit: usize,
+    /// The number of rows of `sessions.list` without a limit; `None` for every row.
+    pub session_limit: Option<usize>,
     /// Whether `sessions.reset` keeps the session's id.
     pub reset_keeps_id: bool,
     /// Whether by-id methods name an unknown agent; if not, the message is `unknown agent id`.
@@ -202,6 +204,7 @@ impl Profile {
             retries_renew_pairing: true,
             main_session_delete: false,
             label_limit: 512,
+            session_limit: Some(100),
             reset_keeps_id: true,
             names_unknown_agent: true,
             workspace_required: false,
@@ -284,6 +287,7 @@ impl Profile {
             defaults_enrol_all: false,
             deviceless_remote: true,
             label_limit: 64,
+            session_limit: None,
             names_every_missing: true,
             wakes_unknown_agent: true,
             rewrites_models: false,

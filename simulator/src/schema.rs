@@ -11,6 +11,7 @@ pub(crate) enum ParamType {
     NonEmpty,
     Flag,
     Integer,
+    Positive,
     TextOrNull,
     Any,
 }
@@ -72,8 +73,14 @@ fn mistyped(value_type: ParamType, value: &Value) -> Option<&'static str> {
             Some(_) => None,
         },
         ParamType::Flag if !value.is_boolean() => Some("must be boolean"),
-        ParamType::Integer if !value.is_u64() => Some("must be integer"),
-        ParamType::Text | ParamType::TextOrNull | ParamType::Flag | ParamType::Integer | ParamType::Any => None,
+        ParamType::Integer | ParamType::Positive if !value.is_u64() => Some("must be integer"),
+        ParamType::Positive if value.as_u64() == Some(0) => Some("must be >= 1"),
+        ParamType::Text
+        | ParamType::TextOrNull
+        | ParamType::Flag
+        | ParamType::Integer
+        | ParamType::Positive
+        | ParamType::Any => None,
     }
 }
 

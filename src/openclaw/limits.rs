@@ -77,7 +77,7 @@ pub(crate) const SCOPES: usize = 64;
 pub(crate) const FILES: usize = 1_000;
 /// Most paths in the answer to a deletion. A real gateway names at most seven.
 pub(crate) const LEFTOVERS: usize = 1_000;
-/// Most sessions in a list. Muster asks for 100.
+/// Most sessions in a list. Muster asks for no more.
 pub(crate) const SESSIONS: usize = 1_000;
 /// Most messages in the history of a session.
 pub(crate) const MESSAGES: usize = 5_000;

@@ -21,6 +21,9 @@ use crate::openclaw::model::ChatMessage;
 /// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
 const DELETE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The length of the first list of sessions that match a key. Few sessions do.
+const FIRST_SESSIONS: usize = 20;
+
 /// A workspace file in an answer of `agents.files.*` and `agents.workspace.get`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,15 +183,30 @@ impl GatewayClient {
 
     /// The session of a key; `None` without a session.
     ///
+    /// The gateway lists the newest sessions that match the search. A search for a key also finds sessions whose key or label contains
+    /// the key, such as its threads (`docs/gateway-facts.md#sessions-and-messages`). A full list without the session is therefore
+    /// followed by a longer list.
+    ///
     /// # Errors
-    /// See [`CallError`].
+    /// See [`CallError`]; [`CallError::Unreadable`] when the longest list is full and does not show the session.
     pub async fn session(&self, key: &str) -> Result<Option<SessionInfo>, CallError> {
-        let mut params = json!({ "limit": 100 });
-        if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
-            params["agentId"] = json!(agent_id);
+        for limit in [FIRST_SESSIONS, limits::SESSIONS] {
+            let mut params = json!({ "search": key, "limit": limit });
+            if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
+                params["agentId"] = json!(agent_id);
+            }
+            let payload = self.call_with_retries("sessions.list", params, REQUEST_TIMEOUT).await?;
+            let list = payload.read::<SessionList>("sessions.list")?;
+            let is_full = list.len() >= limit;
+            let found = list.of(key, Instant::now());
+            if found.is_some() || !is_full {
+                return Ok(found);
+            }
         }
-        let payload = self.call_with_retries("sessions.list", params, REQUEST_TIMEOUT).await?;
-        Ok(payload.read::<SessionList>("sessions.list")?.of(key, Instant::now()))
+        Err(CallError::unreadable(
+            "sessions.list",
+            &format_args!("more than {} sessions match {key}", limits::SESSIONS),
+        ))
     }
 
     /// Sets the label of a session, and creates a missing session. Returns the session without its runs.

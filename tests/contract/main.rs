@@ -7,6 +7,7 @@ mod kills;
 mod mixed_profiles;
 mod password;
 mod raw_request;
+mod sessions;
 mod subject;
 mod suite;
 mod table;
@@ -36,7 +37,7 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 19] = suite![
+const SUITE: [(&str, Test); 20] = suite![
     an_entry_creates_an_agent_and_the_same_entry_causes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_no_entry,
     a_changed_entry_changes_its_own_fields_and_keeps_foreign_fields,
@@ -52,6 +53,7 @@ const SUITE: [(&str, Test); 19] = suite![
     a_link_in_place_of_a_file_is_listed_as_missing_and_neither_read_nor_written,
     a_file_too_large_to_read_is_listed_and_can_be_replaced,
     a_session_keeps_its_label_and_a_message_its_key,
+    a_session_is_found_by_its_key_among_many_newer_sessions,
     a_run_is_reported_at_its_start_and_its_end,
     a_reset_session_is_distinguishable_from_the_former_one,
     a_deleted_agent_is_gone_and_a_second_deletion_is_no_error,

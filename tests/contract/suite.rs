@@ -12,6 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+pub(crate) use crate::sessions::a_session_is_found_by_its_key_among_many_newer_sessions;
 use crate::subject::{STEP_TIMEOUT, Subject, new_entry};
 
 fn session(id: &str) -> String {

@@ -120,3 +120,17 @@ async fn a_transient_label_error_delays_no_wake() {
     rig.until("the label", |rig| session_ready(rig).0 == "True").await;
     assert_eq!(rig.status("one").session_label.unwrap().refusal, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_found_by_its_key_among_many_newer_sessions_with_longer_keys() {
+    for profile in [Profile::v2026_9_6(), Profile::v2026_3_2()] {
+        let (rig, _gateway) = woken_agent(profile, "Ops", &[]).await;
+        let main = rig.status("one").session_key.unwrap();
+        let link = rig.link("gw");
+        for number in 0..120 {
+            link.client().session_label(&format!("{main}:thread:{number}"), &format!("Thread {number}")).await.unwrap();
+        }
+        let found = link.client().session(&main).await.unwrap().expect("the session exists");
+        assert_eq!((found.key, found.label.as_deref()), (main, Some("Ops")));
+    }
+}

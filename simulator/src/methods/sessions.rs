@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) const LIST: &[Param] = &[
-    optional("limit", ParamType::Integer),
+    optional("limit", ParamType::Positive),
     optional("offset", ParamType::Integer),
     optional("activeMinutes", ParamType::Integer),
     optional("activeOnly", ParamType::Flag),
@@ -69,13 +69,14 @@ fn set_subscription(world: &mut World, caller: &Caller, subscribed: bool) -> Res
     reply(json!({"subscribed": subscribed}))
 }
 
-/// Lists the sessions, the latest first. Sessions of unknown agents are included.
+/// Lists the sessions, the latest first, at most `limit`. Sessions of unknown agents are included.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let mut found: Vec<(&String, &StoredSession)> =
         world.sessions.by_key.iter().filter(|(key, session)| matches_filter(params, key, session)).collect();
     found.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ms));
     let total = found.len();
-    let limit = usize::try_from(params["limit"].as_u64().unwrap_or(100)).unwrap_or(usize::MAX);
+    let limit = params["limit"].as_u64().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = limit.or(world.profile.session_limit).unwrap_or(usize::MAX);
     let offset = usize::try_from(params["offset"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
     let rows: Vec<Value> =
         found.into_iter().skip(offset).take(limit).map(|(key, session)| sessions::row(key, session)).collect();
@@ -97,7 +98,14 @@ fn matches_filter(params: &Value, key: &str, session: &StoredSession) -> bool {
     let agent = params["agentId"].as_str().is_none_or(|agent| agent == roster_id(key));
     let label = params["label"].as_str().is_none_or(|label| session.label.as_deref() == Some(label));
     let active = params["activeOnly"].as_bool() != Some(true) || session.run.is_some();
-    agent && label && active
+    let search = params["search"].as_str().unwrap_or_default().trim().to_lowercase();
+    agent && label && active && matches_search(&search, key, session)
+}
+
+/// Whether a text of the session contains the search. The other texts that real gateways search are not simulated.
+fn matches_search(search: &str, key: &str, session: &StoredSession) -> bool {
+    let texts = [Some(key), session.label.as_deref(), Some(&session.id)];
+    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
 }
 
 /// Changes a session. A missing session is created, even for an unknown agent.

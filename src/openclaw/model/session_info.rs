@@ -40,6 +40,11 @@ pub(crate) struct PatchedSession {
 }
 
 impl SessionList {
+    /// The number of sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.0.len()
+    }
+
     /// The session of a key in a list that was read at `now`.
     pub(crate) fn of(self, key: &str, now: Instant) -> Option<SessionInfo> {
         let found = self.sessions.0.into_iter().find(|session| session.key == key)?;
