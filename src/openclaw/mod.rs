@@ -5,8 +5,10 @@
 //! the only writer of the gateway's config. `docs/gateway-facts.md` has the facts about gateways, with versions and dates.
 //!
 //! - [`model`]: the state and the answers of a gateway as values. Pure: `core` decides by these types.
-//! - `client`, `rpc`: the handle and its typed requests. `channel`: the messages between the tasks. `settings`: the input of a
-//!   connection. `limits`: the bounds of everything that a gateway sends.
+//! - `client`, `rpc`: the handle and its typed requests. `link`: the connection that the handles share.
+//! - `roster_queue`: the writes to a gateway's config and roster, one after the other. `roster_writes`: creations and deletions.
+//! - `channel`: the messages between the tasks. `settings`: the input of a connection. `limits`: the bounds of everything that
+//!   a gateway sends.
 
 mod channel;
 mod client;
@@ -14,7 +16,10 @@ mod config_writer;
 mod connection;
 mod inventory;
 mod limits;
+mod link;
 pub mod model;
+mod roster_queue;
+mod roster_writes;
 mod rpc;
 mod settings;
 
@@ -25,4 +30,5 @@ pub use connection::device_key::DeviceKey;
 pub use connection::session::{Output, Session};
 pub use connection::tls::{Fingerprint, Trust};
 pub use connection::transport::{ByteStream, Dial, Network};
+pub use roster_queue::{RosterQueue, WeakRosterQueue};
 pub use settings::{Auth, ConnectionSettings};

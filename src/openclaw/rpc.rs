@@ -1,25 +1,18 @@
 //! The typed requests of a [`GatewayClient`].
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::channel::{CONFIG_WRITE_TIMEOUT, REQUEST_TIMEOUT};
+use super::channel::REQUEST_TIMEOUT;
 use super::client::GatewayClient;
-use super::model::deletion::RawDeleted;
 use super::model::message::{self, MessageMark};
 use super::model::readers::{List, lax};
 use super::model::session_info::{PatchedSession, SessionList};
 use super::model::text::word;
-use super::model::{CallError, Deleted, FileContent, FileInfo, SessionInfo, UnlistedFile};
+use super::model::{CallError, FileContent, FileInfo, SessionInfo, UnlistedFile};
 use crate::openclaw::limits;
 use crate::openclaw::model::ChatMessage;
-
-/// The timeout of a deletion. A deletion takes 3 to 6 s with 20 agents that have sessions, and the gateway serialises
-/// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
-const DELETE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The length of the first list of sessions that match a key. Few sessions do.
 const FIRST_SESSIONS: usize = 20;
@@ -278,77 +271,5 @@ impl GatewayClient {
             written_ms: m.timestamp,
         };
         Ok(payload.read::<HistoryAnswer>("chat.history")?.messages.0.into_iter().map(message).collect())
-    }
-
-    /// Creates an agent with its id as the name. An existing agent is a success.
-    ///
-    /// A config write registers many agents at once, but cannot register an id that was deleted before: 2026.9.6 then restarts
-    /// itself and refuses each session of the agent with `UNAVAILABLE` until `agents.create`
-    /// (`docs/gateway-facts.md#ids-that-were-deleted`). The gateway puts its own first files into an empty workspace.
-    ///
-    /// While the config file is invalid, `agents.create` replaces the file by a file with the new agent alone, and no event
-    /// reports the invalid file (2026.5.28, 2026.7.1 and 2026.9.6, `docs/gateway-facts.md#invalid-config-file`). So the client
-    /// reads the config before the request.
-    ///
-    /// # Errors
-    /// See [`CallError`]; [`CallError::Unsettled`] when the read of the config failed.
-    pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
-        let lock = self.lock_config().await;
-        if !self.resync().await {
-            return Err(CallError::Unsettled(
-                "the gateway's config could not be read before the agent was created".into(),
-            ));
-        }
-        let params = json!({ "name": agent_id, "workspace": workspace });
-        let result = self.write("agents.create", params, CONFIG_WRITE_TIMEOUT, "").await;
-        self.resync().await;
-        drop(lock);
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_already_there() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Deletes an agent. The client sends one deletion at a time, and none during a config write.
-    ///
-    /// # Errors
-    /// See [`CallError`]. "Not found" is [`CallError::Unsettled`] until the gateway has applied its last config and the config
-    /// has no such id (`docs/gateway-facts.md#roster-visibility`).
-    pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
-        let lock = self.lock_config().await;
-        let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
-        let result = self.call("agents.delete", params, DELETE_TIMEOUT).await;
-        let resynced = self.resync().await;
-        drop(lock);
-        match result {
-            Ok(_) if self.is_configured(agent_id) => Err(CallError::Unsettled(format!(
-                "the gateway deleted agent {agent_id}, and its config still has the agent"
-            ))),
-            // An `ok` means that the agent is deleted. The reader of the answer logs an unreadable part.
-            Ok(payload) => {
-                Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().leftovers()))
-            }
-            Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the last read of the config has an entry with this id.
-    fn is_configured(&self, agent_id: &str) -> bool {
-        let inventory = self.inventory().borrow().clone();
-        inventory.is_some_and(|i| i.agents.get(agent_id).is_some_and(|row| row.entry.is_some()))
-    }
-
-    /// Confirms "not found" by the config. `read` says whether the config was read after the answer.
-    fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
-        let absent = |i: &super::model::Inventory| read && i.settled && !i.agents.contains_key(agent_id);
-        if self.inventory().borrow().as_ref().is_some_and(|i| absent(i)) {
-            return Ok(Deleted::Absent);
-        }
-        let message = format!(
-            "the gateway answered that agent {agent_id} does not exist, and its config does not confirm that yet"
-        );
-        Err(CallError::Unsettled(message))
     }
 }

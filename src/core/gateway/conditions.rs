@@ -50,7 +50,7 @@ pub struct ObservedConnection {
     /// The failure to read the inventory, while reads fail repeatedly.
     pub read_failure: Option<Arc<ReadFailure>>,
     /// The config writes.
-    pub writes: Arc<ConfigWrites>,
+    pub writes: ConfigWrites,
     /// Muster's device id, if it was read.
     pub device_id: Option<String>,
     /// The ids of agents whose removal may have been interrupted by a kill of the gateway.

@@ -1,6 +1,6 @@
 //! The halving of a batch with a faulty entry: entries that failed together are sent in halves, until the faulty entry is alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The groups of separated entries. Only entries of one group are sent together.
 #[derive(Debug, Default)]
@@ -38,11 +38,15 @@ impl Halving {
         self.groups.remove(id);
     }
 
-    /// The entries of the next group: the smallest halves first.
-    pub(crate) fn next_group<'a>(&self, ids: impl Iterator<Item = &'a String> + Clone) -> Vec<&'a String> {
-        let group = |id: &String| self.groups.get(id).copied().unwrap_or_default();
-        let Some(next) = ids.clone().map(group).max() else { return Vec::new() };
-        ids.filter(|id| group(id) == next).collect()
+    /// The group of an entry.
+    pub(crate) fn group(&self, id: &str) -> u32 {
+        self.groups.get(id).copied().unwrap_or_default()
+    }
+
+    /// The groups in the order in which they are sent: the smallest halves first.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = u32> {
+        let groups: BTreeSet<u32> = self.groups.values().copied().chain([0]).collect();
+        groups.into_iter().rev()
     }
 }
 
@@ -50,12 +54,18 @@ impl Halving {
 mod tests {
     use super::*;
 
+    /// The entries of the first group that has any.
+    fn next_group(halving: &Halving, ids: &[String]) -> Vec<String> {
+        let of = |group| ids.iter().filter(|id| halving.group(id) == group).cloned().collect::<Vec<_>>();
+        halving.groups().map(of).find(|group| !group.is_empty()).unwrap_or_default()
+    }
+
     /// The groups that go out until each entry was sent, when a group is refused as long as it has `bad` and others in it.
     fn sent(count: usize, bad: &str) -> Vec<usize> {
         let mut waiting: Vec<String> = (0..count).map(|n| format!("mc-{n:02}")).collect();
         let (mut halving, mut sizes) = (Halving::default(), Vec::new());
         while !waiting.is_empty() {
-            let group: Vec<String> = halving.next_group(waiting.iter()).into_iter().cloned().collect();
+            let group = next_group(&halving, &waiting);
             sizes.push(group.len());
             if group.len() > 1 && group.iter().any(|id| id == bad) {
                 halving.halve(&group);
@@ -80,11 +90,11 @@ mod tests {
         let ids = ["a", "b", "c"].map(str::to_owned);
         let mut halving = Halving::default();
         halving.halve_provisionally(&ids);
-        assert_eq!(halving.next_group(ids.iter()).len(), 1);
+        assert_eq!(next_group(&halving, &ids).len(), 1);
         halving.rejoin();
-        assert_eq!(halving.next_group(ids.iter()).len(), 3);
+        assert_eq!(next_group(&halving, &ids).len(), 3);
         halving.halve(&ids);
         halving.rejoin();
-        assert_eq!(halving.next_group(ids.iter()).len(), 1, "what the gateway refused stays apart");
+        assert_eq!(next_group(&halving, &ids).len(), 1, "what the gateway refused stays apart");
     }
 }

@@ -24,11 +24,13 @@ pub(crate) struct SharedBlocks {
 }
 
 impl SharedBlocks {
-    /// Sets the claims: Muster's agents, and the recorded blocks.
-    pub(crate) fn claim(&mut self, claims: HeartbeatClaims) {
-        if self.claims.as_ref() != Some(&claims) {
+    /// Sets the claims: Muster's agents, and the recorded blocks. Returns whether they changed.
+    pub(crate) fn claim(&mut self, claims: HeartbeatClaims) -> bool {
+        let is_changed = self.claims.as_ref() != Some(&claims);
+        if is_changed {
             *self = Self { claims: Some(claims), ..Self::default() };
         }
+        is_changed
     }
 
     /// Whether an entry may be written now. The first block of an adopted agent waits until the block is recorded as Muster's.

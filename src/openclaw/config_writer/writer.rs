@@ -6,26 +6,28 @@
 //! a write are written by the next patch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tokio_util::sync::DropGuard;
+use tracing::{info, warn};
 
 use super::batch_window::BatchWindow;
 use super::config_patch::{Patch, raw};
-use super::entry_outcome::{EntryOutcome, SentEntry};
-use super::entry_queue::{EntryQueue, MAX_ENTRIES};
+use super::entry_queue::EntryQueue;
+use super::recheck::Recheck;
 use super::shared_blocks::SharedBlocks;
 use super::write_guard::{WriteGuard, WriteHash};
-use super::write_lock::WriteLock;
 use super::writer_state::WriterState;
 use crate::openclaw::channel::{CONFIG_WRITE_TIMEOUT, Change, Requester, resync};
+use crate::openclaw::model::writes::EntryWriteState;
 use crate::openclaw::model::{
     AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
 };
+use crate::openclaw::roster_queue::RosterQueue;
 
 /// A command to the writer.
 #[derive(Debug)]
@@ -44,9 +46,11 @@ pub(crate) struct ConfigWriter {
     pub(crate) commands: mpsc::UnboundedReceiver<WriteCommand>,
     pub(crate) inventory: watch::Receiver<Option<Arc<Inventory>>>,
     pub(crate) resync_requests: mpsc::UnboundedSender<oneshot::Sender<bool>>,
-    pub(crate) writes: watch::Sender<Arc<ConfigWrites>>,
+    pub(crate) writes: watch::Sender<ConfigWrites>,
     pub(crate) changes: broadcast::Sender<Change>,
-    pub(crate) lock: Arc<WriteLock>,
+    pub(crate) roster: RosterQueue,
+    /// Keeps the connection open during a write.
+    pub(crate) connection: Weak<DropGuard>,
     pub(crate) window: BatchWindow,
     pub(crate) parts: WriterParts,
 }
@@ -54,14 +58,15 @@ pub(crate) struct ConfigWriter {
 /// The state of the writer.
 #[derive(Default)]
 pub(crate) struct WriterParts {
-    state: WriterState,
-    queue: EntryQueue,
-    guard: WriteGuard,
-    shared: SharedBlocks,
+    pub(super) state: WriterState,
+    pub(super) queue: EntryQueue,
+    pub(super) guard: WriteGuard,
+    pub(super) shared: SharedBlocks,
+    pub(super) recheck: Recheck,
     /// The values that the gateway stores in another form, by id of the agent.
-    rewritten: BTreeMap<String, Vec<Rewritten>>,
+    pub(super) rewritten: BTreeMap<String, Vec<Rewritten>>,
     /// The agents whose entries changed their state since the last publication.
-    changed: Vec<String>,
+    pub(super) changed: Vec<String>,
 }
 
 /// The answer to an acknowledged patch.
@@ -75,17 +80,21 @@ struct PatchAnswer {
 impl ConfigWriter {
     /// Runs until the last handle is gone.
     pub(crate) async fn run(mut self) {
-        loop {
-            self.take_commands();
-            let window = self.window_ends();
-            if window.is_none() && self.is_write_due(Instant::now()) {
-                self.write().await;
-                self.publish();
-                continue;
-            }
+        while !self.commands.is_closed() {
+            self.take_changes();
             self.publish();
             let now = Instant::now();
-            let (closed_until, next_due) = (self.parts.state.closed_until(now), self.parts.queue.next_due(now));
+            let window = self.window_ends(now);
+            if window.is_none() && self.may_write(now) {
+                let (roster, inventory) = (self.roster.clone(), self.inventory.clone());
+                match roster.run(inventory, self.write()).await {
+                    Some(writer) => self = writer,
+                    None => return,
+                }
+                continue;
+            }
+            let WriterParts { state, queue, shared, recheck, .. } = &mut self.parts;
+            let (closed_until, next_due, blocks_due) = (state.closed_until(now), queue.next_due(), shared.due());
             // All branches are cancel-safe: channels and timers.
             tokio::select! {
                 biased;
@@ -93,78 +102,134 @@ impl ConfigWriter {
                     Some(command) => self.take(command),
                     None => return,
                 },
-                changed = self.inventory.changed() => if changed.is_err() { return },
+                changed = self.inventory.changed() => match changed {
+                    Ok(()) => self.inventory.mark_changed(),
+                    Err(_) => return,
+                },
                 changed = self.window.changed() => if changed.is_err() { return },
                 () = wait_until(closed_until) => {}
                 () = wait_until(window) => {}
                 () = wait_until(next_due) => {}
-                () = wait_until(self.parts.shared.due()) => {}
+                () = wait_until(blocks_due) => recheck.blocks(),
             }
         }
     }
 
     fn take(&mut self, command: WriteCommand) {
+        let WriterParts { queue, shared, recheck, rewritten, changed, .. } = &mut self.parts;
         match command {
-            WriteCommand::Submit(entry) => self.parts.queue.submit(*entry, Instant::now()),
-            WriteCommand::Withdraw(id) => {
-                self.parts.queue.remove(&id);
-                self.parts.rewritten.remove(&id);
+            WriteCommand::Submit(entry) => {
+                let is_current = |i: &Arc<Inventory>| i.entry_state(&entry) == EntryState::Current;
+                if self.inventory.borrow().as_ref().is_some_and(is_current) {
+                    if queue.remove(&entry.id) {
+                        recheck.all();
+                    }
+                    changed.push(entry.id);
+                } else if queue.submit(*entry, Instant::now()) {
+                    recheck.all();
+                } else {
+                    recheck.entries();
+                }
             }
-            WriteCommand::Claim(claims) => self.parts.shared.claim(*claims),
+            WriteCommand::Withdraw(id) => {
+                if queue.remove(&id) {
+                    recheck.all();
+                }
+                if rewritten.remove(&id).is_some() {
+                    queue.touch(id);
+                }
+            }
+            WriteCommand::Claim(claims) => {
+                if shared.claim(*claims) {
+                    recheck.all();
+                }
+            }
         }
     }
 
-    /// Handles the received commands, and removes the entries that the gateway has.
-    fn take_commands(&mut self) {
+    /// Handles the received commands and a new inventory, and ends the waits that are over.
+    fn take_changes(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.take(command);
         }
-        let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
-        let done = self.parts.queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current);
-        self.parts.changed.extend(done);
+        if self.inventory.has_changed().unwrap_or(false) {
+            self.take_inventory();
+        }
+        if self.parts.queue.wake(Instant::now()) {
+            self.parts.recheck.entries();
+        }
     }
 
-    /// Whether a patch may be written now, and there is something to write.
-    fn is_write_due(&self, now: Instant) -> bool {
-        self.parts.state.closed_until(now).is_none() && self.compose_patch(now).is_some()
+    /// Removes the entries that the gateway has, and forgets the stored values of agents that the gateway no longer has.
+    fn take_inventory(&mut self) {
+        let WriterParts { queue, recheck, rewritten, changed, .. } = &mut self.parts;
+        let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
+        recheck.all();
+        changed.extend(queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current));
+        rewritten.retain(|id, _| {
+            let is_configured = inventory.entry(id).is_some();
+            if !is_configured {
+                queue.touch(id.clone());
+            }
+            is_configured
+        });
+    }
+
+    /// Whether a patch may be sent now, and there may be something to write.
+    fn may_write(&mut self, now: Instant) -> bool {
+        let WriterParts { state, queue, shared, recheck, .. } = &mut self.parts;
+        let inventory = self.inventory.borrow().clone().filter(|inventory| inventory.settled);
+        let Some(inventory) = inventory.filter(|_| state.closed_until(now).is_none()) else { return false };
+        recheck.is_due(queue.has_candidates(), || {
+            shared.blocks_for_patch(&inventory, &[]).is_some_and(|blocks| !blocks.is_empty())
+        })
     }
 
     /// The next patch, from the queued entries and the inventory; `None` without anything to write.
-    fn compose_patch(&self, now: Instant) -> Option<Patch> {
-        let WriterParts { queue, shared, .. } = &self.parts;
+    fn compose_patch(&mut self) -> Option<Patch> {
+        let WriterParts { queue, shared, recheck, .. } = &mut self.parts;
         let inventory = self.inventory.borrow().clone().filter(|inventory| inventory.settled)?;
-        let mut ids = queue.batch(&inventory.config_hash, now);
-        ids.retain(|id| queue.entry(id).is_some_and(|entry| shared.may_be_written(&inventory, entry)));
+        recheck.done();
+        let ids = queue.batch(&inventory.config_hash, |entry| shared.may_be_written(&inventory, entry));
         let entries: Vec<_> = ids.iter().filter_map(|id| queue.entry(id)).collect();
-        let blocks = shared.blocks_for_patch(&inventory, &entries)?;
+        let Some(blocks) = shared.blocks_for_patch(&inventory, &entries) else {
+            recheck.wait_for_record();
+            return None;
+        };
         let raw = (!ids.is_empty() || !blocks.is_empty()).then(|| raw(&inventory, &entries, &blocks))?;
         Some(Patch { ids, raw, inventory })
     }
 
     /// The end of the batch window of the next patch; `None` if the patch waits for no further entries.
-    fn window_ends(&self) -> Option<Instant> {
-        let submitted = self.parts.queue.due_since(Instant::now());
-        if submitted.clone().count() >= MAX_ENTRIES {
-            return None;
-        }
-        self.window.until(submitted, self.loses_writes())
+    fn window_ends(&self, now: Instant) -> Option<Instant> {
+        self.window.until(&self.parts.queue.due()?, self.loses_writes(), now)
     }
 
     fn loses_writes(&self) -> bool {
         self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes())
     }
 
-    /// Sends one patch.
+    /// Sends one patch, in the turn of the writer.
     ///
-    /// Its content is composed under the lock, because an agent that was just removed under the lock must not be written again.
-    async fn write(&mut self) {
-        let lock = Arc::clone(&self.lock);
-        let guard = lock.take(self.loses_writes()).await;
-        self.take_commands();
-        let Some(patch) = self.compose_patch(Instant::now()) else { return };
-        let writes = self.writes_of(&patch);
+    /// Its content is composed in the turn, because an agent that was just removed must not be written again. The writer moves
+    /// into the turn and comes back from it.
+    async fn write(mut self) -> Self {
+        let connection = self.connection.upgrade();
+        self.take_changes();
+        if connection.is_none() || self.commands.is_closed() || self.window_ends(Instant::now()).is_some() {
+            return self;
+        }
+        if let Some(patch) = self.compose_patch() {
+            self.write_patch(&patch).await;
+            self.parts.recheck.all();
+        }
+        self
+    }
+
+    async fn write_patch(&mut self, patch: &Patch) {
+        let writes = self.writes_of(patch);
         // The other entries are written by the next patch, at once.
-        if self.hold_back_repeated(&patch, &writes) {
+        if self.hold_back_repeated(patch, &writes) {
             return;
         }
         let began = Instant::now();
@@ -174,9 +239,8 @@ impl ConfigWriter {
         let result = self.requester.call("config.patch", params, CONFIG_WRITE_TIMEOUT).await;
         // The answer contains the whole config. It is dropped before the config is read again.
         let result = result.map(|answer| answer.peek().is_some_and(|PatchAnswer { noop }| noop));
-        // The config is read again whatever the answer was, and before the next holder of the lock looks at it.
+        // The config is read again whatever the answer was, and before the next write looks at it.
         let is_read = resync(&self.resync_requests).await;
-        drop(guard);
         // Entries of a refused patch are sent again in halves, which are no identical writes.
         let alone = writes.len() == 1;
         if result.as_ref().err().is_none_or(|error| alone && !error.is_transient()) {
@@ -187,9 +251,9 @@ impl ConfigWriter {
         match result {
             Ok(noop) => {
                 info!(agents = patch.ids.len(), ms = began.elapsed().as_millis(), "config written");
-                self.succeeded(&patch, is_read, noop);
+                self.succeeded(patch, is_read, noop);
             }
-            Err(error) if is_read => self.failed(&patch, &error),
+            Err(error) if is_read => self.failed(patch, &error),
             // A gateway whose config cannot be read refuses each write, whatever the entry is.
             Err(error) => self.failed_for_now(&patch.ids, &error),
         }
@@ -220,114 +284,20 @@ impl ConfigWriter {
         any
     }
 
-    /// Handles an acknowledged patch.
-    fn succeeded(&mut self, patch: &Patch, is_read: bool, noop: bool) {
-        self.parts.state.open();
-        self.parts.queue.rejoin();
-        let after = self.inventory.borrow().clone().filter(|inventory| is_read && inventory.settled);
-        if let Some(after) = after {
-            self.compare(patch, &after, noop);
-        }
-    }
-
-    /// Compares the entries of an acknowledged patch with the config.
-    fn compare(&mut self, patch: &Patch, after: &Inventory, noop: bool) {
-        let WriterParts { queue, rewritten, changed, .. } = &mut self.parts;
-        let mut lost = Vec::new();
-        for id in &patch.ids {
-            let Some(entry) = queue.entry(id) else { continue };
-            changed.push(id.clone());
-            let failures_alone = (patch.ids.len() == 1).then(|| queue.failures(id));
-            let (before, after_entry) = (patch.inventory.entry(id), after.entry(id));
-            match (SentEntry { entry, before, after: after_entry, noop, failures_alone }).outcome() {
-                EntryOutcome::Stored => {}
-                EntryOutcome::Rewritten(values) => {
-                    info!(agent.id = id, rewritten = ?values, "the gateway stores values of the entry in another form");
-                    queue.remove(id);
-                    rewritten.insert(id.clone(), values);
-                }
-                EntryOutcome::NotStored => {
-                    let message = format!("the gateway acknowledges the entry and stores none under the id {id:?}");
-                    queue.refused(id, &after.config_hash, WriteRefusal { code: "NOT_KEPT".into(), message });
-                }
-                EntryOutcome::NoEffect(seen) => lost.push((id.clone(), seen)),
-            }
-        }
-        self.without_effect(&lost, patch.ids.len());
-    }
-
-    /// Handles entries of an acknowledged patch without effect. An old gateway can lose a whole patch, so these entries are sent together
-    /// once more. After that each entry is sent alone.
-    fn without_effect(&mut self, lost: &[(String, String)], of: usize) {
-        let (now, queue) = (Instant::now(), &mut self.parts.queue);
-        let together = of > 1 && lost.len() == of && lost.iter().all(|(id, _)| !queue.was_lost(id));
-        for (id, seen) in lost {
-            let message = format!("the gateway acknowledged the entry of agent {id}, and {seen}");
-            warn!(agent.id = id, seen, "the entry was acknowledged without effect");
-            let why = WriteRefusal::of(&CallError::Unsettled(message));
-            if together {
-                queue.lost(id, why, now);
-            } else {
-                queue.failed_alone(id, why, now);
-            }
-        }
-    }
-
-    /// Handles a refused patch. The config was read again.
-    fn failed(&mut self, patch: &Patch, error: &CallError) {
-        let now = Instant::now();
-        let hash = patch.inventory.config_hash.as_str();
-        let same_base = || self.inventory.borrow().as_ref().is_none_or(|inventory| inventory.config_hash == hash);
-        if error.is_stale_config() && !same_base() {
-            debug!("the config changed meanwhile and was read again");
-            self.parts.state.repeat(now);
-        } else if let Some(wait) = error.retry_after() {
-            warn!(seconds = wait.as_secs(), "the gateway accepts no more config writes for now");
-            self.parts.changed.extend_from_slice(&patch.ids);
-            self.parts.state.limit(wait, now);
-        } else if error.is_transient() {
-            self.failed_for_now(&patch.ids, error);
-        } else {
-            self.parts.state.open();
-            self.refused(&patch.ids, hash, error);
-        }
-    }
-
-    /// Handles a transient failure of a patch.
-    fn failed_for_now(&mut self, ids: &[String], error: &CallError) {
-        let (now, refusal) = (Instant::now(), WriteRefusal::of(error));
-        let after = self.parts.state.fail(ids, refusal.clone(), now);
-        warn!(%error, seconds = after.wait.as_secs(), "config not written; the write is retried");
-        if after.is_news {
-            self.parts.changed.extend_from_slice(ids);
-        }
-        match ids {
-            [id] => self.parts.queue.failed_alone(id, refusal, now),
-            ids if after.halve => self.parts.queue.halve_provisionally(ids),
-            _ => {}
-        }
-    }
-
-    /// Handles a permanent refusal of a patch: a single entry is at fault, several entries are sent in halves.
-    fn refused(&mut self, ids: &[String], hash: &str, error: &CallError) {
-        let [id] = ids else { return self.parts.queue.halve(ids) };
-        warn!(agent.id = id, code = error.code(), message = error.message(), "the gateway refuses the entry");
-        self.parts.queue.refused(id, hash, WriteRefusal::of(error));
-        self.parts.changed.push(id.clone());
-    }
-
-    /// Publishes the state of the writes, and then the agents whose entries changed.
+    /// Publishes the changes of the state, and then the agents whose entries changed.
     fn publish(&mut self) {
         let WriterParts { state, queue, rewritten, changed, .. } = &mut self.parts;
-        let writes = ConfigWrites {
-            pending: queue.pending(),
-            refused: queue.all_refused(),
-            delayed: queue.all_delayed(),
-            rewritten: rewritten.clone(),
-            budget_until: state.limited_until(Instant::now()),
-            failed: state.failure().cloned(),
-        };
-        self.writes.send_replace(Arc::new(writes));
+        let touched = queue.take_touched();
+        let (budget_until, failed) = (state.limited_until(Instant::now()), state.failure());
+        self.writes.send_if_modified(|writes| {
+            let same = touched.is_empty() && writes.budget_until == budget_until && writes.failed.as_ref() == failed;
+            for id in &touched {
+                writes.set(id, EntryWriteState { rewritten: rewritten.get(id).cloned(), ..queue.state(id) });
+            }
+            writes.budget_until = budget_until;
+            writes.failed = failed.cloned();
+            !same
+        });
         for id in changed.drain(..) {
             // There may be no receiver.
             let _ = self.changes.send(Change::Agent(id));

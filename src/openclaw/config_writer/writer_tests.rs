@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Map;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::openclaw::channel::Call;
@@ -64,9 +65,11 @@ impl Gateway {
 /// A writer with a gateway.
 struct Rig {
     commands: mpsc::UnboundedSender<WriteCommand>,
-    writes: watch::Receiver<Arc<ConfigWrites>>,
+    writes: watch::Receiver<ConfigWrites>,
     patches: Arc<Mutex<Vec<(Instant, usize)>>>,
     expected: ExpectedEntries,
+    inventory: watch::Sender<Option<Arc<Inventory>>>,
+    _connection: Arc<DropGuard>,
 }
 
 fn inventory(roster: RosterShape) -> Inventory {
@@ -98,6 +101,10 @@ fn entry(id: usize) -> AgentEntry {
     }
 }
 
+fn beating() -> HeartbeatEntry {
+    HeartbeatEntry { every: Some("5m".into()), ..HeartbeatEntry::default() }
+}
+
 /// The entries of a patch, by id.
 fn patched(params: &Value) -> Vec<(String, Map<String, Value>)> {
     let raw: Value = serde_json::from_str(params["raw"].as_str().unwrap()).unwrap();
@@ -112,9 +119,11 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
     let (commands, commands_rx) = mpsc::unbounded_channel();
     let (have, inventory_rx) = watch::channel(Some(Arc::new(inventory(roster))));
     let (resync_requests, mut looks) = mpsc::unbounded_channel::<oneshot::Sender<bool>>();
-    let (writes, writes_rx) = watch::channel(Arc::new(ConfigWrites::default()));
+    let (writes, writes_rx) = watch::channel(ConfigWrites::default());
     let patches = Arc::<Mutex<Vec<(Instant, usize)>>>::default();
     let expected = ExpectedEntries::default();
+    let connection = Arc::new(CancellationToken::new().drop_guard());
+    let have_too = have.clone();
     let task = ConfigWriter {
         requester: Requester { calls, meter: Arc::new(()) },
         commands: commands_rx,
@@ -122,7 +131,8 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
         resync_requests,
         writes,
         changes: broadcast::channel(64).0,
-        lock: Arc::default(),
+        roster: RosterQueue::start(),
+        connection: Arc::downgrade(&connection),
         window: expected.window(),
         parts: WriterParts::default(),
     };
@@ -153,12 +163,17 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
             }
         }
     });
-    Rig { commands, writes: writes_rx, patches, expected }
+    Rig { commands, writes: writes_rx, patches, expected, inventory: have_too, _connection: connection }
 }
 
 impl Rig {
     fn submit(&self, id: usize) {
         self.commands.send(WriteCommand::Submit(Box::new(entry(id)))).unwrap();
+    }
+
+    /// The numbers of entries of the patches.
+    fn sizes(&self) -> Vec<usize> {
+        self.patches().into_iter().map(|(_, entries)| entries).collect()
     }
 
     fn patches(&self) -> Vec<(Instant, usize)> {
@@ -167,8 +182,7 @@ impl Rig {
 }
 
 async fn pass(time: Duration) {
-    tokio::time::advance(time).await;
-    tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
+    tokio::time::sleep(time).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +210,7 @@ async fn an_entry_without_effect_delays_no_other_entry() {
     for _ in 0..5 {
         pass(Duration::from_millis(100)).await;
     }
-    assert_eq!(rig.writes.borrow().pending, ["mc-1".to_owned()].into());
+    assert_eq!(*rig.writes.borrow().pending, ["mc-1".to_owned()].into());
     assert!(rig.patches().last().unwrap().0 - began < Duration::from_secs(1));
 }
 
@@ -211,7 +225,7 @@ async fn an_entry_that_fails_by_itself_keeps_the_others_back_for_two_seconds_at_
     for _ in 0..30 {
         pass(Duration::from_millis(100)).await;
     }
-    assert_eq!(rig.writes.borrow().pending, ["mc-1".to_owned()].into());
+    assert_eq!(*rig.writes.borrow().pending, ["mc-1".to_owned()].into());
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +235,7 @@ async fn of_entries_that_fail_together_the_one_at_fault_is_found_and_the_others_
     for _ in 0..240 {
         pass(Duration::from_secs(1)).await;
     }
-    assert_eq!(rig.writes.borrow().pending, ["mc-5".to_owned()].into());
+    assert_eq!(*rig.writes.borrow().pending, ["mc-5".to_owned()].into());
     assert!(rig.patches().len() < 25, "{:?}", rig.patches().len());
 }
 
@@ -274,80 +288,31 @@ async fn an_id_that_the_gateway_never_keeps_is_refused_when_it_says_that_nothing
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_few_writes_are_taken_the_last_one_of_a_minute_waits_for_those_who_come_meanwhile() {
-    let rig = rig(RosterShape::List, Gateway::Keeps);
-    let began = Instant::now();
-    for id in 0..30 {
-        rig.submit(id);
-        pass(Duration::from_millis(300)).await;
-    }
-    for _ in 0..20 {
-        pass(Duration::from_secs(1)).await;
-    }
-    let patches = rig.patches();
-    assert_eq!(patches.iter().map(|(_, entries)| entries).sum::<usize>(), 30);
-    assert!(patches.len() <= 3, "{patches:?}");
-    assert!(patches.last().unwrap().0 - began < Duration::from_secs(15), "{patches:?}");
-    assert!(rig.writes.borrow().pending.is_empty());
+async fn the_stored_values_of_an_agent_are_forgotten_when_its_entry_leaves_the_config() {
+    let rig = rig(RosterShape::Entries, Gateway::Renames);
+    rig.commands.send(WriteCommand::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
+    pass(Duration::from_secs(1)).await;
+    assert!(rig.writes.borrow().rewritten.contains_key("mc-1"));
+    rig.inventory.send_modify(|inventory| {
+        Arc::make_mut(inventory.as_mut().unwrap()).agents.clear();
+    });
+    pass(Duration::from_secs(1)).await;
+    assert!(rig.writes.borrow().rewritten.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_that_come_one_after_the_other_go_out_together() {
+async fn entries_that_wait_for_a_record_are_written_after_the_claim_that_has_the_record() {
     let rig = rig(RosterShape::Entries, Gateway::Keeps);
-    for id in 0..30 {
-        rig.submit(id);
-        pass(Duration::from_millis(100)).await;
-    }
-    pass(Duration::from_millis(500)).await;
-    assert_eq!(rig.patches().iter().map(|(_, entries)| *entries).collect::<Vec<_>>(), [30]);
-    assert!(rig.writes.borrow().pending.is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_entry_that_comes_alone_is_kept_back_for_a_third_of_a_second() {
-    let rig = rig(RosterShape::Entries, Gateway::Keeps);
-    let began = Instant::now();
-    rig.submit(0);
-    for _ in 0..10 {
-        pass(Duration::from_millis(100)).await;
-    }
-    let kept_back = rig.patches()[0].0 - began;
-    assert!((200..=450).contains(&kept_back.as_millis()), "{kept_back:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn nobody_is_kept_back_for_ever_by_those_who_come_later_or_when_a_patch_is_full() {
-    for (pace, most) in [(Duration::from_millis(200), 5_300), (Duration::from_millis(5), 490)] {
-        let rig = rig(RosterShape::Entries, Gateway::Keeps);
-        let began = Instant::now();
-        for id in 0..100 {
-            rig.submit(id);
-            pass(pace).await;
-        }
-        let kept_back = rig.patches()[0].0 - began;
-        assert!(kept_back.as_millis() <= most, "{kept_back:?} at a pace of {pace:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_is_on_the_way_is_waited_for_however_long_the_pause_but_not_for_ever() {
-    let rig = rig(RosterShape::Entries, Gateway::Keeps);
-    let (began, slow, lost) = (Instant::now(), rig.expected.expect(), rig.expected.expect());
-    rig.submit(0);
-    for _ in 0..4 {
-        pass(Duration::from_secs(1)).await;
-    }
-    drop(slow);
-    rig.submit(1);
-    pass(Duration::from_millis(500)).await;
-    assert_eq!(rig.patches(), [], "one is still on the way");
-    pass(Duration::from_secs(2)).await;
-    let patches = rig.patches();
-    assert_eq!(patches.iter().map(|(_, entries)| *entries).collect::<Vec<_>>(), [2]);
-    assert!(patches[0].0 - began < Duration::from_secs(7), "whom nothing is heard of is not waited for: {patches:?}");
+    let blocked = AgentEntry { keeps_the_rest: true, heartbeat: beating(), ..entry(1) };
+    rig.commands.send(WriteCommand::Submit(Box::new(blocked))).unwrap();
+    pass(Duration::from_secs(1)).await;
     rig.submit(2);
-    drop(lost);
-    pass(Duration::from_millis(10)).await;
-    pass(Duration::from_millis(400)).await;
-    assert_eq!(rig.patches().len(), 2, "nobody is on the way any more");
+    pass(Duration::from_secs(1)).await;
+    assert_eq!((rig.sizes(), rig.writes.borrow().pending.len()), (vec![1], 1), "mc-1 waits, and mc-2 does not");
+    let recorded = HeartbeatClaims { recorded: ["mc-1".to_owned()].into(), ..HeartbeatClaims::default() };
+    rig.commands.send(WriteCommand::Claim(Box::new(recorded))).unwrap();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(rig.sizes(), [1, 1]);
 }
+
+mod window_tests;

@@ -1,27 +1,37 @@
 //! The state of the config writes to a gateway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::error::CallError;
 use super::rewritten::Rewritten;
 
-/// The state of the config writes to a gateway.
+/// The state of the config writes to a gateway. A clone shares the sets.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigWrites {
     /// The ids of the agents whose entries wait for a write.
-    pub pending: BTreeSet<String>,
+    pub pending: Arc<BTreeSet<String>>,
     /// The entries that the gateway refuses, by agent id.
-    pub refused: BTreeMap<String, WriteRefusal>,
+    pub refused: Arc<BTreeMap<String, WriteRefusal>>,
     /// The entries whose write had no effect and is retried later, with the last cause, by agent id.
-    pub delayed: BTreeMap<String, WriteRefusal>,
+    pub delayed: Arc<BTreeMap<String, WriteRefusal>>,
     /// The values that the gateway stores in another form than they were sent, by agent id.
-    pub rewritten: BTreeMap<String, Vec<Rewritten>>,
+    pub rewritten: Arc<BTreeMap<String, Vec<Rewritten>>>,
     /// The time at which the gateway accepts config writes again, while its rate limit is used up.
     pub budget_until: Option<Instant>,
     /// The cause of the last failed config write, while the write is retried.
     pub failed: Option<WriteRefusal>,
+}
+
+/// The part of one agent in the state of the config writes.
+#[derive(Debug, Default)]
+pub(crate) struct EntryWriteState {
+    pub(crate) pending: bool,
+    pub(crate) refused: Option<WriteRefusal>,
+    pub(crate) delayed: Option<WriteRefusal>,
+    pub(crate) rewritten: Option<Vec<Rewritten>>,
 }
 
 /// The gateway's refusal of an entry, or of a config write.
@@ -36,5 +46,38 @@ pub struct WriteRefusal {
 impl WriteRefusal {
     pub(crate) fn of(error: &CallError) -> Self {
         Self { code: error.code().to_owned(), message: error.message() }
+    }
+}
+
+impl ConfigWrites {
+    /// Replaces the part of one agent. A set is copied only while a clone of this value exists.
+    pub(crate) fn set(&mut self, id: &str, state: EntryWriteState) {
+        let EntryWriteState { pending, refused, delayed, rewritten } = state;
+        if self.pending.contains(id) != pending {
+            let ids = Arc::make_mut(&mut self.pending);
+            if pending {
+                ids.insert(id.to_owned());
+            } else {
+                ids.remove(id);
+            }
+        }
+        put(&mut self.refused, id, refused);
+        put(&mut self.delayed, id, delayed);
+        put(&mut self.rewritten, id, rewritten);
+    }
+}
+
+fn put<V: Clone + PartialEq>(map: &mut Arc<BTreeMap<String, V>>, id: &str, value: Option<V>) {
+    if map.get(id) == value.as_ref() {
+        return;
+    }
+    let map = Arc::make_mut(map);
+    match value {
+        Some(value) => {
+            map.insert(id.to_owned(), value);
+        }
+        None => {
+            map.remove(id);
+        }
     }
 }

@@ -1,0 +1,121 @@
+//! The writes to a gateway's roster that are no config patch: creations and deletions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::channel::CONFIG_WRITE_TIMEOUT;
+use super::client::GatewayClient;
+use super::link::GatewayLink;
+use super::model::deletion::RawDeleted;
+use super::model::{CallError, Deleted, Inventory};
+
+/// The timeout of a deletion. A deletion takes 3 to 6 s with 20 agents that have sessions, and the gateway serialises
+/// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
+const DELETE_TIMEOUT: Duration = Duration::from_secs(90);
+
+impl GatewayClient {
+    /// Creates an agent with its id as the name. An existing agent is a success.
+    ///
+    /// A config write registers many agents at once, but cannot register an id that was deleted before: 2026.9.6 then restarts
+    /// itself and refuses each session of the agent with `UNAVAILABLE` until `agents.create`
+    /// (`docs/gateway-facts.md#ids-that-were-deleted`). The gateway puts its own first files into an empty workspace.
+    ///
+    /// While the config file is invalid, `agents.create` replaces the file by a file with the new agent alone, and no event
+    /// reports the invalid file (2026.5.28, 2026.7.1 and 2026.9.6, `docs/gateway-facts.md#invalid-config-file`). So the client
+    /// reads the config before the request.
+    ///
+    /// # Guarantees
+    /// The creation waits for its turn among the writes to the gateway's roster. A creation that has begun ends also when the
+    /// returned future is dropped.
+    ///
+    /// # Errors
+    /// See [`CallError`]; [`CallError::Unsettled`] when the read of the config failed.
+    pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
+        let (agent_id, workspace) = (agent_id.to_owned(), workspace.to_owned());
+        self.in_turn(|link| async move { link.create(&agent_id, &workspace).await }).await
+    }
+
+    /// Deletes an agent.
+    ///
+    /// # Guarantees
+    /// The deletion waits for its turn among the writes to the gateway's roster. A deletion that has begun ends also when the
+    /// returned future is dropped.
+    ///
+    /// # Errors
+    /// See [`CallError`]. "Not found" is [`CallError::Unsettled`] until the gateway has applied its last config and the config
+    /// has no such id (`docs/gateway-facts.md#roster-visibility`).
+    pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
+        let agent_id = agent_id.to_owned();
+        self.in_turn(|link| async move { link.delete(&agent_id, delete_files).await }).await
+    }
+
+    /// Runs a write in its turn.
+    async fn in_turn<T, F>(&self, write: impl FnOnce(Arc<GatewayLink>) -> F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CallError>> + Send + 'static,
+    {
+        let link = self.link();
+        let result = link.roster.run(link.inventory.clone(), write(Arc::clone(link))).await;
+        result.unwrap_or(Err(CallError::Interrupted))
+    }
+}
+
+impl GatewayLink {
+    async fn create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
+        if !self.resync().await {
+            return Err(CallError::Unsettled(
+                "the gateway's config could not be read before the agent was created".into(),
+            ));
+        }
+        let params = json!({ "name": agent_id, "workspace": workspace });
+        let result = self.write("agents.create", params, CONFIG_WRITE_TIMEOUT, "").await;
+        self.resync().await;
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_already_there() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
+        let params = json!({ "agentId": agent_id, "deleteFiles": delete_files });
+        let result = self.call("agents.delete", params, DELETE_TIMEOUT).await;
+        let resynced = self.resync().await;
+        match result {
+            Ok(_) if self.is_configured(agent_id) => Err(CallError::Unsettled(format!(
+                "the gateway deleted agent {agent_id}, and its config still has the agent"
+            ))),
+            // An `ok` means that the agent is deleted. The reader of the answer logs an unreadable part.
+            Ok(payload) => {
+                Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().leftovers()))
+            }
+            Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the last read of the config has an entry with this id.
+    fn is_configured(&self, agent_id: &str) -> bool {
+        let inventory = self.inventory.borrow();
+        inventory.as_ref().is_some_and(|i| i.entry(agent_id).is_some())
+    }
+
+    /// Confirms "not found" by the config. `read` says whether the config was read after the answer.
+    fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
+        let absent = |i: &Arc<Inventory>| read && i.settled && !i.agents.contains_key(agent_id);
+        if self.inventory.borrow().as_ref().is_some_and(absent) {
+            return Ok(Deleted::Absent);
+        }
+        let message = format!(
+            "the gateway answered that agent {agent_id} does not exist, and its config does not confirm that yet"
+        );
+        Err(CallError::Unsettled(message))
+    }
+}
+
+#[cfg(test)]
+#[path = "roster_writes_tests.rs"]
+mod tests;
