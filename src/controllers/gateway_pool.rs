@@ -8,19 +8,23 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
+use url::Url;
 
 use super::gateway_handle::GatewayHandle;
 use crate::api::object_key::ObjectKey;
-use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter};
+use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter, RosterQueue, WeakRosterQueue};
 use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 use crate::state::inventories::Inventories;
 
-/// The connections to gateways.
+/// The connections to gateways. Each AgentGateway has a client of its own. AgentGateways with one URL share a roster queue, so that
+/// their writes to the gateway's config and roster never overlap.
 pub struct GatewayPool {
     created: Instant,
     dial: Arc<dyn Dial>,
     meter: Arc<dyn Meter>,
     handles: Mutex<HashMap<ObjectKey, Open>>,
+    /// The roster queues by the address of their gateway, as long as a client has them.
+    queues: Mutex<HashMap<String, WeakRosterQueue>>,
     changes: mpsc::UnboundedSender<GatewayChange>,
     inventories: Inventories,
 }
@@ -53,7 +57,15 @@ impl GatewayPool {
         changes: mpsc::UnboundedSender<GatewayChange>,
         inventories: Inventories,
     ) -> Self {
-        Self { created: Instant::now(), dial, meter, handles: Mutex::default(), changes, inventories }
+        Self {
+            created: Instant::now(),
+            dial,
+            meter,
+            handles: Mutex::default(),
+            queues: Mutex::default(),
+            changes,
+            inventories,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Open>> {
@@ -105,7 +117,8 @@ impl GatewayPool {
         let settings = settings();
         let max_in_flight = settings.max_in_flight;
         let resync = settings.resync;
-        let gateway = GatewayClient::open(settings, Arc::clone(&self.dial), Arc::clone(&self.meter));
+        let queue = self.queue(&settings.url);
+        let gateway = GatewayClient::open_with_queue(settings, Arc::clone(&self.dial), Arc::clone(&self.meter), queue);
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
         let handle = Arc::new(GatewayHandle::new(key.clone(), gateway, max_in_flight, resync, self.changes.clone()));
         let reader = Arc::downgrade(&handle);
@@ -115,11 +128,30 @@ impl GatewayPool {
         handle
     }
 
+    /// The roster queue of a gateway. Queues without a client are forgotten.
+    fn queue(&self, url: &Url) -> RosterQueue {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|_, queue| queue.upgrade().is_some());
+        let address = address(url);
+        if let Some(queue) = queues.get(&address).and_then(WeakRosterQueue::upgrade) {
+            return queue;
+        }
+        let queue = RosterQueue::start();
+        queues.insert(address, queue.downgrade());
+        queue
+    }
+
     /// Closes the connection to a gateway.
     pub fn close(&self, key: &ObjectKey) {
         self.inventories.remove(key);
         self.lock().remove(key);
     }
+}
+
+/// The scheme, host, port and path of a gateway's URL in one form.
+fn address(url: &Url) -> String {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    format!("{}://{host}:{port}{}", url.scheme(), url.path())
 }
 
 /// Forwards the changes of one gateway.
@@ -143,6 +175,26 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
         };
         if changes.send(GatewayChange { gateway: key.clone(), scope }).is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_gateway_has_one_address_in_all_forms_of_its_url() {
+        let address = |url: &str| address(&url.parse().unwrap());
+        for (one, other) in [
+            ("ws://gw", "WS://GW:80/"),
+            ("wss://gw.example:443/a/../b", "wss://gw.example/b"),
+            ("ws://user@gw/?q#f", "ws://gw"),
+        ] {
+            assert_eq!(address(one), address(other));
+        }
+        for (one, other) in [("ws://gw", "wss://gw"), ("ws://gw:1", "ws://gw:2"), ("ws://gw/a", "ws://gw/b")] {
+            assert_ne!(address(one), address(other));
         }
     }
 }

@@ -33,6 +33,7 @@ mod phases;
 mod requests;
 mod rig;
 mod rotation;
+mod shared_gateway;
 mod shared_heartbeats;
 mod soul_directory;
 mod templates;
