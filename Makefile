@@ -14,7 +14,7 @@ demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 lea
 test: ## Run every check and every test, on real parts too
 	@scripts/test
 
-bench: ## Measure the heartbeat route and the set-up of 60 agents, each beside a bare one (release profile)
+bench: ## Measure the heartbeat route, the set-up of 60 agents and a fleet of 1,000, each beside a bare one (release profile)
 	@scripts/bench
 
 parts: ## Build and install the real parts, once

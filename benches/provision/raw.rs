@@ -42,25 +42,30 @@ pub(crate) struct RawClient {
 impl RawClient {
     /// Connects as soon as the gateway accepts clients: it refuses them for a moment after its start.
     pub(crate) async fn connect(gateway: &OpenClaw) -> Result<Self, Failure> {
+        Self::connect_to(&gateway.url(), gateway.token()).await
+    }
+
+    /// As [`connect`](Self::connect), by URL.
+    pub(crate) async fn connect_to(url: &str, token: &str) -> Result<Self, Failure> {
         until("the gateway to accept a client", READY_TIMEOUT, async || {
-            Self::try_connect(gateway).await.map_err(|e| e.to_string())
+            Self::try_connect(url, token).await.map_err(|e| e.to_string())
         })
         .await
     }
 
-    async fn try_connect(gateway: &OpenClaw) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(gateway.url().trim_start_matches("ws://")).await?;
+    async fn try_connect(url: &str, token: &str) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(url.trim_start_matches("ws://")).await?;
         stream.set_nodelay(true)?;
         let config =
             WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
-        let (socket, _) = client_async_with_config(gateway.url(), stream, Some(config)).await?;
+        let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
         let mut raw = Self { socket, last: 0 };
         // Only devices need the challenge. On loopback the token is enough.
         raw.receive().await?;
         let client = json!({ "id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend" });
         let connect = json!({
             "minProtocol": 3, "maxProtocol": 4, "role": "operator", "client": client, "caps": [],
-            "scopes": ["operator.read", "operator.write", "operator.admin"], "auth": { "token": gateway.token() },
+            "scopes": ["operator.read", "operator.write", "operator.admin"], "auth": { "token": token },
         });
         raw.call("connect", connect).await?;
         Ok(raw)

@@ -79,6 +79,26 @@ impl Operator {
         Ok(())
     }
 
+    /// Starts the operator on the same addresses after [`terminate`](Self::terminate). Does not wait until the operator is ready.
+    ///
+    /// # Errors
+    /// The process did not start.
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.process = self.start_config.spawn(self.addresses)?;
+        Ok(())
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether `/readyz` answers that the operator is ready.
+    pub async fn is_ready(&self) -> bool {
+        matches!(get(self.addresses.probes, "/readyz").await, Ok((200, _)))
+    }
+
     /// The base URL of the operator's HTTP API.
     #[must_use]
     pub fn api_url(&self) -> String {
@@ -117,14 +137,18 @@ impl Operator {
 }
 
 impl StartConfig {
-    async fn run(&self, at: ListenAddresses) -> Result<(Process, ListenAddresses), Failure> {
+    fn spawn(&self, at: ListenAddresses) -> Result<Process, Failure> {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
         if let Some(ca_file) = &self.ca_file {
             command.env("SSL_CERT_FILE", ca_file);
         }
-        let mut process = Process::start("muster", command, self.dir.path())?;
+        Process::start("muster", command, self.dir.path())
+    }
+
+    async fn run(&self, at: ListenAddresses) -> Result<(Process, ListenAddresses), Failure> {
+        let mut process = self.spawn(at)?;
         let log = process.log_path().to_owned();
         let addresses = process
             .ready("the operator to be ready", READY_TIMEOUT, async || {
