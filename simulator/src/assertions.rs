@@ -1,16 +1,18 @@
 //! Assertions of tests: the state of the gateway, and the calls that it received.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde_json::Value;
 
 use crate::{
     Simulator,
     config::heartbeats,
-    methods::writes,
     world::{
         ProcessState,
-        records::{Call, Chat, Outcome},
+        records::{Call, Chat},
         roster_id, sessions,
         workspaces::File,
     },
@@ -55,28 +57,31 @@ impl Orphans {
 impl Simulator {
     /// Every agent in the written configuration, by id, with its entry; `main` is always among them.
     pub fn agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().written_agents()
+        let agents = self.gateway.world().config.document.clone();
+        agents.agents().into_iter().map(|(id, entry)| (id.to_owned(), entry.clone())).collect()
     }
 
     /// Every agent with an enabled heartbeat, by id, with the interval in milliseconds.
     pub fn heartbeat_intervals(&self) -> BTreeMap<String, u64> {
         let world = self.gateway.world();
-        let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
-        let interval = |(id, entry): (String, Value)| {
-            let every_ms = heartbeats::every_ms(&world.config.applied, &entry).filter(|_| enrolled.contains(&id));
-            Some((id, every_ms?))
+        let applied = &world.config.applied.value;
+        let enrolled = heartbeats::enrolled(applied, &world.profile);
+        let interval = |(id, entry): (&str, Cow<'_, Value>)| {
+            let every_ms = heartbeats::every_ms(applied, &entry).filter(|_| enrolled.contains(id));
+            Some((id.to_owned(), every_ms?))
         };
         world.applied_agents().into_iter().filter_map(interval).collect()
     }
 
     /// Every agent in the applied configuration, by id, with its entry.
     pub fn applied_agents(&self) -> BTreeMap<String, Value> {
-        self.gateway.world().applied_agents()
+        let world = self.gateway.world();
+        world.applied_agents().into_iter().map(|(id, entry)| (id.to_owned(), entry.into_owned())).collect()
     }
 
     /// The written configuration.
     pub fn config(&self) -> Value {
-        self.gateway.world().config.document.clone()
+        self.gateway.world().config.document.value.clone()
     }
 
     /// Whether the written configuration is applied.
@@ -89,8 +94,7 @@ impl Simulator {
     /// The content of a file in the workspace of an agent.
     pub fn file(&self, agent: &str, name: &str) -> Option<String> {
         let world = self.gateway.world();
-        let entry = world.written_agents().remove(agent)?;
-        world.workspaces.file(&world.workspace_of(agent, &entry), name).map(File::text)
+        world.workspaces.file(&world.written_workspace(agent)?, name).map(File::text)
     }
 
     /// The files in a workspace, by name.
@@ -108,7 +112,7 @@ impl Simulator {
 
     /// Every message that was sent to an agent.
     pub fn chats(&self) -> Vec<Chat> {
-        self.gateway.world().chats.clone()
+        self.gateway.world().chats.chats.clone()
     }
 
     /// The runs that a message steered, once per message: the run skipped its tool calls that had not begun.
@@ -118,19 +122,18 @@ impl Simulator {
 
     /// Every call so far, handshakes included.
     pub fn calls(&self) -> Vec<Call> {
-        self.gateway.world().calls.clone()
+        self.gateway.world().calls.all()
     }
 
     /// The number of calls of a method.
     pub fn count(&self, method: &str) -> usize {
-        self.gateway.world().calls.iter().filter(|call| call.method == method).count()
+        self.gateway.world().calls.count(method)
     }
 
     /// The number of calls of writing methods that were executed or refused. Calls that a fault stopped before do not
     /// count.
     pub fn writes(&self) -> usize {
-        let world = self.gateway.world();
-        world.calls.iter().filter(|call| writes(&call.method) && call.outcome != Outcome::NotExecuted).count()
+        self.gateway.world().calls.writes()
     }
 
     /// The number of connected clients.
@@ -156,7 +159,7 @@ impl Simulator {
     /// The orphans. Objects of agents that were deleted without their files do not count.
     pub fn orphans(&self) -> Orphans {
         let world = self.gateway.world();
-        let agents = world.written_agents();
+        let agents = world.config.document.agents();
         let known = |id: &str| agents.contains_key(id) || world.retained.contains(id);
         let mut used: BTreeMap<String, usize> = BTreeMap::new();
         for (id, entry) in &agents {

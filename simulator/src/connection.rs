@@ -134,13 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             payload
         };
-        self.write(&json!({"type": "event", "event": "connect.challenge", "payload": payload})).await
+        let frame = json!({"type": "event", "event": "connect.challenge", "payload": payload});
+        self.write(frame.to_string()).await
     }
 
     /// Executes a command; returns whether the connection goes on.
     async fn send(&mut self, command: Option<ConnectionCommand>) -> Result<bool, Error> {
         match command {
-            Some(ConnectionCommand::Frame(frame)) => self.write(&frame).await.map(|()| true),
+            Some(ConnectionCommand::Frame(frame)) => self.write(frame).await.map(|()| true),
             Some(ConnectionCommand::Close(code, reason)) => self.close(code, &reason).await.map(|()| false),
             Some(ConnectionCommand::Silence) => {
                 self.silence().await;
@@ -174,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(true);
         }
         let answer = handshake::answer(&self.gateway, &request, &self.nonce).await;
-        if let Some(frame) = &answer.frame {
+        if let Some(frame) = answer.frame {
             self.write(frame).await?;
         }
         if let Some((code, reason)) = answer.close {
@@ -184,8 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(!answer.abort)
     }
 
-    async fn write(&mut self, frame: &Value) -> Result<(), Error> {
-        self.socket.send(Message::text(frame.to_string())).await
+    async fn write(&mut self, frame: String) -> Result<(), Error> {
+        self.socket.send(Message::text(frame)).await
     }
 
     async fn close(&mut self, code: u16, reason: &str) -> Result<(), Error> {
@@ -195,13 +196,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 fn parsed(connection_id: u64, text: &str) -> Option<RequestFrame> {
-    let frame: Value = serde_json::from_str(text).ok()?;
+    let mut frame: Value = serde_json::from_str(text).ok()?;
     if frame["type"] != "req" {
         return None;
     }
-    let params = match &frame["params"] {
+    let params = match frame["params"].take() {
         Value::Null => json!({}),
-        params => params.clone(),
+        params => params,
     };
     Some(RequestFrame {
         connection_id,

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     error::RpcError,
     faults::{Disruption, FaultAction},
-    gateway::{Gateway, RequestFrame, error_response, ok_response},
+    frames::{error_response, ok_response},
+    gateway::{Gateway, RequestFrame},
     methods::{self, Caller, FollowUp, LockMode, Method, MethodOutput, chat},
-    world::records::{Call, Outcome},
+    world::records::Outcome,
     world::{InFlightCall, PendingDelete, World, connections::ConnectionCommand},
 };
 
@@ -57,8 +57,7 @@ impl Gateway {
                 .send(request.connection_id, ConnectionCommand::Frame(error_response(&request.id, &error)));
             return None;
         }
-        let call = world.calls.len();
-        world.calls.push(Call::new(&request.method, &request.params));
+        let call = world.record_call(&request.method, &request.params);
         let pending = InFlightCall {
             connection_id: request.connection_id,
             request: request.id.clone(),
@@ -80,7 +79,7 @@ impl Gateway {
             let mut world = self.world();
             world.end_expired_lease();
             let method = methods::admit(&mut world, caller, &request.method, &request.params)?;
-            (method, (world.profile.latency)(method.name, world.applied_agents().len()))
+            (method, (world.profile.latency)(method.name, world.config.applied.agent_count()))
         };
         match method.lock {
             LockMode::Unlocked => {
@@ -152,14 +151,12 @@ impl Gateway {
             return Err(RpcError::unavailable("the process has ended"));
         }
         world.end_expired_lease();
-        if let Some(call) = world.calls.get_mut(call) {
-            call.outcome = Outcome::Executed;
-        }
+        world.calls.set_outcome(call, Outcome::Executed);
         method.run(&mut world, caller, &request.params)
     }
 
     fn apply_later(self: &Arc<Self>, world: &World) {
-        let delay = (world.profile.visibility)(world.applied_agents().len());
+        let delay = (world.profile.visibility)(world.config.applied.agent_count());
         let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
             tokio::select! {
@@ -190,9 +187,9 @@ impl Gateway {
             // The process has ended in the meantime.
             return;
         }
-        if let Some(recorded) = world.calls.get_mut(call) {
-            recorded.outcome = outcome;
-            recorded.answered = fault.is_none();
+        world.calls.set_outcome(call, outcome);
+        if fault.is_none() {
+            world.calls.set_answered(call);
         }
         self.start_run(&mut world, &follow_up);
         match fault {
@@ -246,7 +243,7 @@ impl Gateway {
         }
     }
 
-    fn send_later(self: &Arc<Self>, connection_id: u64, frame: Value, time: Duration) {
+    fn send_later(self: &Arc<Self>, connection_id: u64, frame: String, time: Duration) {
         let (gateway, ended) = (self.clone(), self.process_ended());
         tokio::spawn(async move {
             tokio::select! {
@@ -281,8 +278,8 @@ impl Gateway {
 /// Closes a connection after ten calls without the required scope.
 fn count_unauthorized(world: &mut World, connection_id: u64, call: usize) {
     let missing =
-        |call: &Call| matches!(&call.outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
-    if !world.calls.get(call).is_some_and(missing) {
+        |outcome: &Outcome| matches!(outcome, Outcome::Error { message, .. } if message.starts_with("missing scope"));
+    if !world.calls.outcome(call).is_some_and(missing) {
         return;
     }
     let Some(client) = world.connections.client_mut(connection_id) else {

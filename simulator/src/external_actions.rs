@@ -20,10 +20,9 @@ impl Simulator {
     /// As [`edit_file`](Self::edit_file), with bytes that need not be UTF-8.
     pub fn edit_bytes(&self, agent: &str, name: &str, content: Option<&[u8]>) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written_agents().remove(agent) else {
+        let Some(path) = world.written_workspace(agent) else {
             return;
         };
-        let path = world.workspace_of(agent, &entry);
         let now_ms = world.clock.now_ms();
         match content {
             Some(content) => world.workspaces.write(&path, name, content, now_ms),
@@ -34,10 +33,9 @@ impl Simulator {
     /// Overwrites a file's bytes with `x`; its size and its time do not change.
     pub fn garble_file(&self, agent: &str, name: &str) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written_agents().remove(agent) else {
+        let Some(path) = world.written_workspace(agent) else {
             return;
         };
-        let path = world.workspace_of(agent, &entry);
         if let Some(file) = world.workspaces.by_path.get_mut(&path).and_then(|w| w.files.get_mut(name)) {
             file.content.fill(b'x');
         }
@@ -47,8 +45,7 @@ impl Simulator {
     pub fn remove_agent(&self, id: &str) {
         let mut world = self.gateway.world();
         let shape = world.profile.roster;
-        if let Some(entry) = world.written_agents().remove(id) {
-            let path = world.workspace_of(id, &entry);
+        if let Some(path) = world.written_workspace(id) {
             world.workspaces.by_path.remove(&path);
         }
         world.sessions.remove_agent(id);
@@ -65,7 +62,9 @@ impl Simulator {
     /// Edits the configuration on the gateway's disk. The gateway applies the edit at once.
     pub fn edit_config(&self, edit: impl FnOnce(&mut Value)) {
         let mut world = self.gateway.world();
-        edit(&mut world.config.document);
+        let mut value = world.config.document.value.clone();
+        edit(&mut value);
+        world.set_document(value);
         world.apply();
     }
 
@@ -85,10 +84,9 @@ impl Simulator {
     /// Replaces a file in the workspace of an agent with a link. The gateway neither reads nor writes a link.
     pub fn link_file(&self, agent: &str, name: &str, link: FileLink) {
         let mut world = self.gateway.world();
-        let Some(entry) = world.written_agents().remove(agent) else {
+        let Some(path) = world.written_workspace(agent) else {
             return;
         };
-        let path = world.workspace_of(agent, &entry);
         world.workspaces.remove_file(&path, name);
         world.workspaces.by_path.entry(path).or_default().links.insert(name.to_owned(), link);
     }
@@ -179,12 +177,11 @@ impl Simulator {
     /// Starts an agent's heartbeat run: the cron job starts.
     pub fn begin_heartbeat(&self, agent: &str) {
         let mut world = self.gateway.world();
-        let Some(mut job) = world.cron.jobs.get(&format!("heartbeat:{agent}")).cloned() else {
+        let now_ms = world.clock.now_ms();
+        let Some(job) = world.cron.heartbeat_mut(agent) else {
             return;
         };
-        let now_ms = world.clock.now_ms();
         job["state"]["runningAtMs"] = json!(now_ms);
-        world.cron.jobs.insert(format!("heartbeat:{agent}"), job.clone());
         let payload = json!({"jobId": job["id"], "action": "started", "job": job, "runAtMs": now_ms});
         world.emit("cron", &payload);
     }
@@ -192,17 +189,16 @@ impl Simulator {
     /// Ends an agent's heartbeat run: the cron job finishes.
     pub fn end_heartbeat(&self, agent: &str) {
         let mut world = self.gateway.world();
-        let Some(mut job) = world.cron.jobs.get(&format!("heartbeat:{agent}")).cloned() else {
+        let now_ms = world.clock.now_ms();
+        let Some(job) = world.cron.heartbeat_mut(agent) else {
             return;
         };
-        let now_ms = world.clock.now_ms();
         let began = job["state"]["runningAtMs"].as_i64().unwrap_or(now_ms);
         if let Some(state) = job["state"].as_object_mut() {
             state.remove("runningAtMs");
         }
         job["state"]["lastRunAtMs"] = json!(began);
         job["state"]["lastRunStatus"] = json!("ok");
-        world.cron.jobs.insert(format!("heartbeat:{agent}"), job.clone());
         let payload = json!({
             "jobId": job["id"], "action": "finished", "job": job, "runAtMs": began, "status": "ok",
             "durationMs": now_ms - began,
@@ -281,8 +277,10 @@ impl Simulator {
     pub fn repair_half_deleted(&self, id: &str) {
         let mut world = self.gateway.world();
         let shape = world.profile.roster;
-        let workspace = world.written_agents().get(id).map(|entry| world.workspace_of(id, entry)).unwrap_or_default();
-        crate::config::roster::remove(&mut world.config.document, shape, id);
+        let workspace = world.written_workspace(id).unwrap_or_default();
+        let mut value = world.config.document.value.clone();
+        crate::config::roster::remove(&mut value, shape, id);
+        world.set_document(value);
         world.sessions.remove_agent(id);
         world.unbootable = None;
         world.delete_lease = Some((id.to_owned(), None));

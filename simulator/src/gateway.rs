@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     error::RpcError,
+    frames::error_response,
     profile::Profile,
     world::{ProcessState, World, connections::ConnectionCommand},
 };
@@ -146,12 +147,70 @@ impl Gateway {
     }
 }
 
-/// A response frame with a result.
-pub(crate) fn ok_response(id: &str, payload: &Value) -> Value {
-    json!({"type": "res", "id": id, "ok": true, "payload": payload})
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-/// A response frame with an error.
-pub(crate) fn error_response(id: &str, error: &RpcError) -> Value {
-    json!({"type": "res", "id": id, "ok": false, "error": error.to_json()})
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+    use crate::{config::roster::visits, world::connections::Client};
+
+    /// A gateway with an admitted client.
+    fn admitted(profile: Profile) -> (Arc<Gateway>, u64, UnboundedReceiver<ConnectionCommand>) {
+        let gateway = Arc::new(Gateway::new(profile.instant().with_patch_budget(usize::MAX, Duration::from_mins(1))));
+        let (sender, commands) = unbounded_channel();
+        let scopes = ["operator.admin".to_owned()].into();
+        let client = Client { scopes, device: None, sessions_subscribed: true, unauthorized: 0 };
+        let mut world = gateway.world();
+        let connection_id = world.connections.open(sender, false);
+        world.connections.admit(connection_id, client);
+        drop(world);
+        (gateway, connection_id, commands)
+    }
+
+    /// The roster entries that the passes of each call visit, on a gateway with `agents` agents beside `main`.
+    async fn visits_per_call(agents: usize) -> BTreeMap<&'static str, usize> {
+        let (gateway, connection_id, mut commands) = admitted(Profile::v2026_9_6());
+        let entries: serde_json::Map<String, Value> =
+            (0..agents).map(|agent| (format!("a{agent}"), json!({"workspace": format!("/w/a{agent}")}))).collect();
+        let roster = json!({"agents": {"ownership": "explicit", "entries": entries}}).to_string();
+        let change = json!({"agents": {"entries": {"a0": {"name": "A"}}}}).to_string();
+        let key = "agent:a0:main";
+        let mut visited = BTreeMap::new();
+        for (method, mut params) in [
+            ("config.patch", json!({"raw": roster})),
+            ("config.patch", json!({"raw": change})),
+            ("config.get", json!({})),
+            ("agents.files.list", json!({"agentId": "a0"})),
+            ("agents.files.set", json!({"agentId": "a0", "name": "SOUL.md", "content": "x"})),
+            ("agents.files.get", json!({"agentId": "a0", "name": "SOUL.md"})),
+            ("sessions.patch", json!({"key": key, "label": "A"})),
+            ("sessions.list", json!({"agentId": "a0"})),
+            ("chat.send", json!({"sessionKey": key, "message": "x", "idempotencyKey": "k"})),
+            ("chat.history", json!({"sessionKey": key})),
+        ] {
+            if method == "config.patch" {
+                params["baseHash"] = json!(gateway.world().config.hash(&Profile::v2026_9_6()));
+            }
+            visits::take();
+            let request = RequestFrame { connection_id, id: "1".into(), method: method.into(), params };
+            gateway.clone().serve(request).await;
+            visited.insert(method, visits::take());
+        }
+        while let Ok(ConnectionCommand::Frame(frame)) = commands.try_recv() {
+            assert!(!frame.contains("\"ok\":false"), "{frame}");
+        }
+        visited
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_patch_passes_over_the_roster_a_few_times_and_a_call_for_one_agent_never() {
+        let (few, many) = (visits_per_call(9).await, visits_per_call(99).await);
+        for (method, visits) in &many {
+            let passes = if *method == "config.patch" { visits / 100 } else { 0 };
+            assert_eq!((visits, passes < 10), (&(passes * 100), true), "{method}");
+            assert_eq!(few[method], passes * 10, "{method}: the number of passes depends on the number of agents");
+        }
+    }
 }

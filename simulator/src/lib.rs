@@ -7,7 +7,7 @@
 //! - [`Simulator`]: the handle with which tests connect, act, assert and inject faults.
 //! - [`Fault`]: a fault of one call.
 //!
-//! Modules from the wire inwards: `connection` (frames), `handshake` and `signature` (authentication), `dispatch` (the
+//! Modules from the wire inwards: `connection` and `frames`, `handshake` and `signature` (authentication), `dispatch` (the
 //! path of a call: queue, locks, latency, faults), `gateway` (the process and its end), `methods` (the effect of each
 //! call), `world` and `config` (the state). `external_actions` and `assertions` are for tests.
 
@@ -19,6 +19,7 @@ mod dispatch;
 mod error;
 mod external_actions;
 mod faults;
+mod frames;
 mod gateway;
 mod handshake;
 mod methods;

@@ -136,6 +136,8 @@ pub struct Profile {
     pub tick: Duration,
     /// The time between two `health` events.
     pub health: Duration,
+    /// Whether the simulator keeps the parameters of calls; if not, [`Call::params`](crate::Call::params) is null.
+    pub keeps_params: bool,
 }
 
 const FILES_9_6: &[&str] = &["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "BOOTSTRAP.md", "MEMORY.md"];
@@ -229,6 +231,7 @@ impl Profile {
             store_time: Duration::from_secs(1),
             tick: Duration::from_secs(30),
             health: Duration::from_mins(1),
+            keeps_params: true,
         }
     }
 

@@ -232,3 +232,15 @@ async fn an_old_version_leaves_files_without_an_error() {
     assert!(reply["failed"].is_null() && !simulator.workspace("/w/mc-1").is_empty());
     client.call("agents.create", json!({"name": "mc-1", "workspace": "/w/mc-1"})).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_simulator_that_drops_parameters_still_counts_calls() {
+    let mut profile = Profile::v2026_9_6().instant();
+    profile.keeps_params = false;
+    let simulator = Simulator::new(profile);
+    let mut client = Client::open(&simulator).await;
+    client.call("config.patch", json!({"raw": common::patch(&["mc-1"]), "baseHash": "stale"})).await.unwrap_err();
+    client.register(&["mc-1"]).await.unwrap();
+    assert_eq!((simulator.count("config.patch"), simulator.writes()), (2, 2));
+    assert!(simulator.calls().iter().all(|call| call.params.is_null()));
+}

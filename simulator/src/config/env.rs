@@ -1,5 +1,7 @@
 //! Environment variables in the configuration: `${NAME}` becomes the variable, `$${NAME}` the text `${NAME}`.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::profile::Profile;
@@ -13,14 +15,27 @@ fn variable(name: &str, profile: &Profile) -> Option<String> {
     }
 }
 
-/// The configuration with its variables expanded.
-pub(crate) fn expanded(mut document: Value, profile: &Profile) -> Value {
-    expand(&mut document, profile);
-    document
+/// The value with its variables expanded. A value without variables is not copied.
+pub(crate) fn expanded<'a>(value: &'a Value, profile: &Profile) -> Cow<'a, Value> {
+    if !has_variables(value) {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    expand(&mut value, profile);
+    Cow::Owned(value)
+}
+
+fn has_variables(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(has_variables),
+        Value::Object(fields) => fields.values().any(has_variables),
+        _ => false,
+    }
 }
 
 /// Expands every string of a value.
-pub(crate) fn expand(value: &mut Value, profile: &Profile) {
+fn expand(value: &mut Value, profile: &Profile) {
     match value {
         Value::String(text) if text.contains("${") => *text = text_of(text, profile),
         Value::Array(items) => items.iter_mut().for_each(|item| expand(item, profile)),

@@ -14,17 +14,17 @@ const DEFAULT_INTERVAL: &str = "30m";
 /// If one agent has a heartbeat block of its own, even an empty one, only agents with a block are enrolled. Otherwise a
 /// block in the defaults enrols all agents, or the agent that the block names. Without a block the ambient agent is
 /// enrolled (measured, 2026-11-28).
-pub(crate) fn enrolled(applied: &Value, profile: &Profile) -> BTreeSet<String> {
+pub(crate) fn enrolled<'a>(applied: &'a Value, profile: &Profile) -> BTreeSet<&'a str> {
     let agents = roster::entries(applied, profile.roster);
-    let explicit: BTreeSet<String> =
-        agents.iter().filter(|(_, entry)| entry["heartbeat"].is_object()).map(|(id, _)| id.clone()).collect();
+    let explicit: BTreeSet<&str> =
+        agents.iter().filter(|(_, entry)| entry["heartbeat"].is_object()).map(|(id, _)| *id).collect();
     if !explicit.is_empty() {
         return explicit;
     }
     let defaults = &applied["agents"]["defaults"];
     let named = defaults["heartbeat"]["agentId"].as_str().filter(|_| profile.roster == RosterShape::Entries);
     if let Some(id) = named {
-        return [id.to_owned()].into();
+        return [id].into();
     }
     if defaults["heartbeat"].is_object() && profile.defaults_enrol_all {
         return agents.into_keys().collect();
@@ -32,18 +32,18 @@ pub(crate) fn enrolled(applied: &Value, profile: &Profile) -> BTreeSet<String> {
     let ambient = match profile.roster {
         RosterShape::List => default_of_list(applied),
         RosterShape::Entries => {
-            let sole = agents.keys().next().filter(|_| agents.len() == 1).cloned();
-            defaults["systemAgent"]["agentId"].as_str().map(str::to_owned).or(sole)
+            let sole = agents.keys().next().filter(|_| agents.len() == 1).copied();
+            defaults["systemAgent"]["agentId"].as_str().or(sole)
         }
     };
     ambient.into_iter().collect()
 }
 
 /// The marked agent of a list; else the first; else `main`.
-fn default_of_list(applied: &Value) -> Option<String> {
-    let list = applied["agents"]["list"].as_array().map(Vec::as_slice).unwrap_or_default();
+fn default_of_list(applied: &Value) -> Option<&str> {
+    let list = roster::list(applied);
     let chosen = list.iter().find(|entry| entry["default"] == true).or_else(|| list.first());
-    chosen.map_or(Some(roster::MAIN), |entry| entry["id"].as_str()).map(str::to_owned)
+    chosen.map_or(Some(roster::MAIN), |entry| entry["id"].as_str())
 }
 
 /// The heartbeat interval of an agent with this entry, as written.
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn enrolled_ids(agents: &Value, profile: &Profile) -> Vec<String> {
-        enrolled(&json!({ "agents": agents }), profile).into_iter().collect()
+        enrolled(&json!({ "agents": agents }), profile).into_iter().map(str::to_owned).collect()
     }
 
     #[test]

@@ -1,52 +1,68 @@
 //! The gateway's merge of a patch: RFC 7386, except that arrays of objects with ids merge by id.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
 /// Keys that are special in JavaScript. A merge ignores these keys without an error.
 const BLOCKED_KEYS: [&str; 3] = ["__proto__", "constructor", "prototype"];
 
-/// `target` with `patch` merged into it.
-pub(crate) fn merged(target: &Value, patch: &Value) -> Value {
+/// Merges `patch` into `target`. The cost depends on the patch and not on the rest of the target.
+pub(crate) fn merge(target: &mut Value, patch: Value) {
     match patch {
-        Value::Object(changes) => {
-            let mut result = target.as_object().cloned().unwrap_or_default();
-            for (key, change) in changes.iter().filter(|(key, _)| !BLOCKED_KEYS.contains(&key.as_str())) {
-                if change.is_null() {
-                    result.remove(key);
-                } else {
-                    let old = result.get(key).cloned().unwrap_or(Value::Null);
-                    result.insert(key.clone(), merged(&old, change));
-                }
-            }
-            Value::Object(result)
-        }
-        Value::Array(changes) => match (target.as_array().and_then(|old| by_id(old)), by_id(changes)) {
-            (Some(_), Some(_)) => merged_by_id(target, changes),
-            _ => patch.clone(),
+        Value::Object(changes) => merge_object(target, changes),
+        Value::Array(changes) => match target.as_array_mut().filter(|old| have_ids(old)) {
+            Some(old) if have_ids(&changes) => merge_by_id(old, changes),
+            _ => *target = Value::Array(changes),
         },
-        _ => patch.clone(),
+        _ => *target = patch,
     }
 }
 
-fn by_id(items: &[Value]) -> Option<Vec<&str>> {
-    items.iter().map(id_of).collect()
+fn merge_object(target: &mut Value, changes: Map<String, Value>) {
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(result) = target.as_object_mut() else { return };
+    for (key, change) in changes.into_iter().filter(|(key, _)| !BLOCKED_KEYS.contains(&key.as_str())) {
+        if change.is_null() {
+            result.remove(&key);
+        } else if let Some(old) = result.get_mut(&key) {
+            merge(old, change);
+        } else {
+            result.insert(key, merged(Value::Null, change));
+        }
+    }
+}
+
+/// `target` with `patch` merged into it.
+pub(crate) fn merged(mut target: Value, patch: Value) -> Value {
+    merge(&mut target, patch);
+    target
+}
+
+fn have_ids(items: &[Value]) -> bool {
+    items.iter().all(|item| id_of(item).is_some())
 }
 
 fn id_of(item: &Value) -> Option<&str> {
     item.get("id")?.as_str()
 }
 
-fn merged_by_id(target: &Value, changes: &[Value]) -> Value {
-    let mut result = target.as_array().cloned().unwrap_or_default();
+/// Of several items with one id, the first is changed.
+fn merge_by_id(target: &mut Vec<Value>, changes: Vec<Value>) {
+    let mut positions: BTreeMap<String, usize> = BTreeMap::new();
+    for (position, item) in target.iter().enumerate() {
+        positions.entry(id_of(item).unwrap_or_default().to_owned()).or_insert(position);
+    }
     for change in changes {
-        match result.iter_mut().find(|item| id_of(item) == id_of(change)) {
-            Some(item) => *item = merged(item, change),
-            None => result.push(merged(&Value::Null, change)),
+        let next = target.len();
+        let position = *positions.entry(id_of(&change).unwrap_or_default().to_owned()).or_insert(next);
+        match target.get_mut(position) {
+            Some(item) => merge(item, change),
+            None => target.push(merged(Value::Null, change)),
         }
     }
-    Value::Array(result)
 }
 
 /// The paths at which `new` differs from `old`, each as short as possible.
@@ -90,19 +106,19 @@ mod tests {
 
     #[test]
     fn a_null_removes_a_key() {
-        assert_eq!(merged(&json!({"a": 1, "b": 2}), &json!({"a": null})), json!({"b": 2}));
+        assert_eq!(merged(json!({"a": 1, "b": 2}), json!({"a": null})), json!({"b": 2}));
     }
 
     #[test]
     fn objects_with_ids_merge_by_id_and_the_rest_stays() {
         let old = json!([{"id": "a", "x": 1}, {"id": "b"}]);
         let patch = json!([{"id": "a", "y": 2}, {"id": "c"}]);
-        assert_eq!(merged(&old, &patch), json!([{"id": "a", "x": 1, "y": 2}, {"id": "b"}, {"id": "c"}]));
+        assert_eq!(merged(old, patch), json!([{"id": "a", "x": 1, "y": 2}, {"id": "b"}, {"id": "c"}]));
     }
 
     #[test]
     fn other_arrays_are_replaced() {
-        assert_eq!(merged(&json!([1, 2]), &json!([3])), json!([3]));
+        assert_eq!(merged(json!([1, 2]), json!([3])), json!([3]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The configuration: the written document, the applied document, and the replies that show both.
 
+pub(crate) mod document;
 pub(crate) mod env;
 pub(crate) mod heartbeats;
 pub(crate) mod merge;
@@ -7,40 +8,68 @@ pub(crate) mod models;
 pub(crate) mod roster;
 pub(crate) mod rules;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
     clock::{base64url, sha256_hex},
+    frames::object_text,
     profile::{Profile, RosterShape},
 };
+pub(crate) use document::Document;
 
 /// The written configuration and the applied one.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) document: Value,
-    pub(crate) applied: Value,
+    pub(crate) document: Arc<Document>,
+    pub(crate) applied: Arc<Document>,
     /// While set, the lease of a killed process is held: writes are accepted and not applied.
     pub(crate) unsettled_until: Option<Instant>,
     /// Whether the file is no longer valid JSON. `document` keeps the last written content for a repair.
     pub(crate) broken: bool,
+    last_reply: Option<LastReply>,
+}
+
+/// The last reply of `config.get`, and the state that the reply shows.
+#[derive(Debug)]
+struct LastReply {
+    document: Arc<Document>,
+    applied_hash: String,
+    profile: Arc<Profile>,
+    text: Arc<str>,
+}
+
+impl LastReply {
+    fn shows(&self, config: &Config, profile: &Arc<Profile>) -> bool {
+        Arc::ptr_eq(&self.document, &config.document)
+            && Arc::ptr_eq(&self.profile, profile)
+            && self.applied_hash == config.applied_hash(profile)
+    }
 }
 
 /// The gateway's parse error for a file that is not valid JSON.
 pub(crate) const PARSE_ERROR: &str = "JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 36:21";
 
 impl Config {
-    pub(crate) fn fresh() -> Self {
-        let document = json!({
+    pub(crate) fn fresh(profile: &Profile) -> Self {
+        let value = json!({
             "gateway": {"mode": "local"},
             "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
         });
-        Self { applied: document.clone(), document, unsettled_until: None, broken: false }
+        let document = Arc::new(Document::new(value, profile.roster));
+        Self { applied: document.clone(), document, unsettled_until: None, broken: false, last_reply: None }
     }
 
     /// Whether the written configuration is applied.
     pub(crate) fn is_settled(&self) -> bool {
-        self.unsettled_until.is_none() && self.document == self.applied
+        self.unsettled_until.is_none() && self.is_applied()
+    }
+
+    /// Whether the applied configuration equals the written one.
+    pub(crate) fn is_applied(&self) -> bool {
+        Arc::ptr_eq(&self.document, &self.applied) || self.document.value == self.applied.value
     }
 
     /// The hash that a write must name as its base.
@@ -48,7 +77,7 @@ impl Config {
         hash(&self.document, profile, if self.broken { "broken file" } else { "file" })
     }
 
-    pub(crate) fn revision_hash(&self, profile: &Profile) -> String {
+    fn revision_hash(&self, profile: &Profile) -> String {
         hash(&self.document, profile, "revision")
     }
 
@@ -58,39 +87,51 @@ impl Config {
         hash(&self.applied, profile, salt)
     }
 
-    /// The reply of `config.get`.
-    pub(crate) fn snapshot(&self, profile: &Profile) -> Value {
+    /// The reply of `config.get`, as JSON. The reply is built once per state.
+    pub(crate) fn reply(&mut self, profile: &Arc<Profile>) -> Arc<str> {
         if self.broken {
-            return self.snapshot_of_broken(profile);
+            return self.snapshot_of_broken(profile).to_string().into();
         }
-        let source = with_implied_main(&env::expanded(self.document.clone(), profile), profile);
-        let runtime = with_defaults(&source, profile);
-        let mut snapshot = json!({
+        if let Some(last) = self.last_reply.as_ref().filter(|last| last.shows(self, profile)) {
+            return last.text.clone();
+        }
+        let text: Arc<str> = self.snapshot(profile).into();
+        self.last_reply = Some(LastReply {
+            document: self.document.clone(),
+            applied_hash: self.applied_hash(profile),
+            profile: profile.clone(),
+            text: text.clone(),
+        });
+        text
+    }
+
+    fn snapshot(&self, profile: &Profile) -> String {
+        let source = with_implied_main(env::expanded(&self.document.value, profile).into_owned(), profile);
+        let source_text = source.to_string();
+        let runtime_text = with_defaults(source, profile).to_string();
+        let mut fields = json!({
             "path": path(profile),
             "exists": true,
-            "raw": format!("{:#}", self.document),
-            "parsed": self.document,
-            "resolved": source,
+            "raw": format!("{:#}", self.document.value),
             "valid": true,
-            "config": runtime,
             "hash": self.hash(profile),
             "issues": [],
             "warnings": [],
             "legacyIssues": [],
         });
+        let mut texts = vec![("parsed", self.document.text()), ("resolved", &source_text), ("config", &runtime_text)];
         if profile.defaults_enrol_all {
-            snapshot["sourceConfig"] = source;
-            snapshot["runtimeConfig"] = runtime;
+            texts.extend([("sourceConfig", source_text.as_str()), ("runtimeConfig", &runtime_text)]);
         }
         if profile.opaque_hashes {
-            snapshot["includedPaths"] = json!([]);
-            snapshot["includeProvenance"] = json!([]);
-            snapshot["agentRosterIncludeOwned"] = json!(false);
-            snapshot["bindingsIncludeOwned"] = json!(false);
-            snapshot["configRevisionHash"] = json!(self.revision_hash(profile));
-            snapshot["appliedConfigHash"] = json!(self.applied_hash(profile));
+            fields["includedPaths"] = json!([]);
+            fields["includeProvenance"] = json!([]);
+            fields["agentRosterIncludeOwned"] = json!(false);
+            fields["bindingsIncludeOwned"] = json!(false);
+            fields["configRevisionHash"] = json!(self.revision_hash(profile));
+            fields["appliedConfigHash"] = json!(self.applied_hash(profile));
         }
-        snapshot
+        object_text(&fields, &texts)
     }
 
     /// The reply of `config.get` while the file is not valid JSON: a success with an empty configuration.
@@ -135,31 +176,30 @@ pub(crate) fn default_workspace(profile: &Profile, id: &str) -> String {
     }
 }
 
-fn hash(document: &Value, profile: &Profile, salt: &str) -> String {
-    let digest = sha256_hex(format!("{salt}:{document}"));
+fn hash(document: &Document, profile: &Profile, salt: &str) -> String {
+    let digest = sha256_hex(format!("{salt}:{}", document.digest()));
     if profile.opaque_hashes { format!("hmac-sha256:v1:{}", base64url(&digest.as_bytes()[..32])) } else { digest }
 }
 
-fn with_implied_main(document: &Value, profile: &Profile) -> Value {
-    let mut source = document.clone();
-    if profile.roster == RosterShape::Entries && source["agents"]["entries"].is_null() {
-        source["agents"]["entries"] = json!({roster::MAIN: {}});
+fn with_implied_main(mut document: Value, profile: &Profile) -> Value {
+    if profile.roster == RosterShape::Entries && document["agents"]["entries"].is_null() {
+        document["agents"]["entries"] = json!({roster::MAIN: {}});
     }
-    source
+    document
 }
 
 /// The configuration with the gateway's own defaults. A client must distinguish the defaults from written values.
-pub(crate) fn with_defaults(document: &Value, profile: &Profile) -> Value {
+pub(crate) fn with_defaults(document: Value, profile: &Profile) -> Value {
     let mut config = with_implied_main(document, profile);
     let defaults = json!({
         "maxConcurrent": 8,
         "subagents": {"maxConcurrent": 8, "archiveAfterMinutes": 60},
         "compaction": {"mode": "safeguard"},
     });
-    config["agents"]["defaults"] = merge::merged(&defaults, &config["agents"]["defaults"]);
+    config["agents"]["defaults"] = merge::merged(defaults, config["agents"]["defaults"].take());
     let rest = json!({
         "commands": {"native": "auto", "nativeSkills": "auto", "restart": true},
         "messages": {"ackReactionScope": "group-mentions"},
     });
-    merge::merged(&rest, &config)
+    merge::merged(rest, config)
 }

@@ -3,16 +3,14 @@
 use serde_json::Value;
 
 use super::roster;
-use crate::profile::{Profile, RosterShape};
+use crate::profile::Profile;
 
 /// Normalises the model names: the provider in lower case, retired models as their successors.
 pub(crate) fn normalise(document: &mut Value, profile: &Profile) {
     if !profile.rewrites_models {
         return;
     }
-    let shape: RosterShape = profile.roster;
-    for id in roster::entries(document, shape).into_keys() {
-        let Some(entry) = roster::entry_mut(document, shape, &id) else { continue };
+    for entry in roster::entries_mut(document, profile.roster) {
         let own = entry.get_mut("model").map(|model| match model {
             Value::Object(named) => named.get_mut("primary"),
             model => Some(model),

@@ -4,30 +4,70 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::document::IMPLIED_MAIN;
 use crate::profile::RosterShape;
 
 /// The id of the agent that every gateway has, with or without an entry.
 pub(crate) const MAIN: &str = "main";
 
 /// Every agent's entry by id. `main` is implied: with `entries` always, with `list` only while the list is empty.
-pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<String, Value> {
-    let agents = &document["agents"];
-    let mut found: BTreeMap<String, Value> = match shape {
-        RosterShape::Entries => agents["entries"]
-            .as_object()
-            .map(|entries| entries.iter().map(|(id, entry)| (id.clone(), entry.clone())).collect())
-            .unwrap_or_default(),
-        RosterShape::List => agents["list"]
-            .as_array()
-            .map(|list| {
-                list.iter().filter_map(|entry| Some((entry["id"].as_str()?.to_owned(), entry.clone()))).collect()
-            })
-            .unwrap_or_default(),
+pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<&str, &Value> {
+    let mut found: BTreeMap<&str, &Value> = match shape {
+        RosterShape::Entries => {
+            written_entries(document).into_iter().flatten().map(|(id, entry)| (id.as_str(), entry)).collect()
+        }
+        RosterShape::List => list(document).iter().filter_map(|entry| Some((entry["id"].as_str()?, entry))).collect(),
     };
     if shape == RosterShape::Entries || found.is_empty() {
-        found.entry(MAIN.to_owned()).or_insert_with(|| json!({}));
+        found.entry(MAIN).or_insert(&IMPLIED_MAIN);
     }
+    #[cfg(test)]
+    visits::add(found.len());
     found
+}
+
+/// The number of entries that this thread has visited by passes over a whole roster.
+#[cfg(test)]
+pub(crate) mod visits {
+    use std::cell::Cell;
+
+    thread_local! {
+        static VISITS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(entries: usize) {
+        VISITS.set(VISITS.get() + entries);
+    }
+
+    /// The number of visits since the last call.
+    pub(crate) fn take() -> usize {
+        VISITS.take()
+    }
+}
+
+/// The written agents of the shape `entries`.
+pub(crate) fn written_entries(document: &Value) -> Option<&Map<String, Value>> {
+    document["agents"]["entries"].as_object()
+}
+
+/// The written agents of the shape `list`.
+pub(crate) fn list(document: &Value) -> &[Value] {
+    document["agents"]["list"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Every written entry, mutable.
+pub(crate) fn entries_mut(document: &mut Value, shape: RosterShape) -> Vec<&mut Map<String, Value>> {
+    let Some(agents) = document.get_mut("agents") else { return Vec::new() };
+    match shape {
+        RosterShape::Entries => {
+            let entries = agents.get_mut("entries").and_then(Value::as_object_mut);
+            entries.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).collect()
+        }
+        RosterShape::List => {
+            let list = agents.get_mut("list").and_then(Value::as_array_mut);
+            list.into_iter().flatten().filter_map(Value::as_object_mut).collect()
+        }
+    }
 }
 
 /// Adds an agent. If `main` was only implied, the list gets an entry for it.
@@ -95,12 +135,15 @@ pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, m
         document["meta"]["lastTouchedVersion"] = json!(version);
         return;
     }
-    let agents = entries(document, shape);
-    if agents.len() > 1 {
+    let written = written_entries(document);
+    let main = written.and_then(|entries| entries.get(MAIN));
+    let others = written.map_or(0, Map::len) - usize::from(main.is_some());
+    let names_no_workspace = main.is_none_or(|main| main["workspace"].is_null());
+    if others > 0 {
         document["agents"]["ownership"] = json!("explicit");
         document["agents"]["defaults"]["systemAgent"] = json!({"agentId": MAIN});
         document["talk"] = json!({"agentId": MAIN});
-        if agents.get(MAIN).is_some_and(|main| main["workspace"].is_null()) {
+        if names_no_workspace {
             document["agents"]["entries"][MAIN]["workspace"] = json!(main_workspace);
         }
     }
@@ -121,7 +164,8 @@ pub(crate) fn reshape(document: &mut Value, shape: RosterShape) {
     if !agents.contains_key(key) {
         return;
     }
-    let written = entries(document, other);
+    let written: Vec<(String, Value)> =
+        entries(document, other).into_iter().map(|(id, entry)| (id.to_owned(), entry.clone())).collect();
     if let Some(agents) = document["agents"].as_object_mut() {
         agents.remove(key);
         agents.remove("ownership");

@@ -67,10 +67,10 @@ pub(crate) fn check(document: &Value, profile: &Profile) -> Result<(), RpcError>
         issues.push(Issue::unrecognized("agents", foreign));
     }
     visibility(document, profile, &mut issues);
-    for (id, entry) in roster::entries(document, profile.roster) {
-        agent(&id, &entry, profile, &mut issues);
-    }
     let roster = roster::entries(document, profile.roster);
+    for (id, entry) in &roster {
+        agent(id, entry, profile, &mut issues);
+    }
     let explicit = document["agents"]["ownership"] == "explicit";
     if issues.is_empty() && profile.roster == RosterShape::Entries && roster.len() > 1 && !explicit {
         issues.push(Issue::at("agents.ownership", OWNERSHIP));

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::{
     error::RpcError,
     faults::{Disruption, FaultAction},
-    gateway::{Gateway, RequestFrame, error_response, ok_response},
+    frames::{error_response, ok_response},
+    gateway::{Gateway, RequestFrame},
     profile::Profile,
     signature,
-    world::records::{Call, Outcome},
+    world::records::Outcome,
     world::{ProcessState, World, connections::Client},
 };
 
@@ -24,7 +25,7 @@ const KNOWN_CLIENT_IDS: &[&str] =
 /// The reply to the first request of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct HandshakeReply {
-    pub(crate) frame: Option<Value>,
+    pub(crate) frame: Option<String>,
     pub(crate) close: Option<(u16, String)>,
     pub(crate) abort: bool,
 }
@@ -59,8 +60,7 @@ struct AcceptedClient {
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &RequestFrame, nonce: &str) -> HandshakeReply {
     let (call, fault) = {
         let mut world = gateway.world();
-        let call = world.calls.len();
-        world.calls.push(Call::new(&request.method, &request.params));
+        let call = world.record_call(&request.method, &request.params);
         (call, world.faults.take_match(&request.method, &request.params, false))
     };
     match &fault {
@@ -105,7 +105,13 @@ fn decide(gateway: &Gateway, request: &RequestFrame, call: usize, nonce: &str) -
         Ok(accepted) => {
             let hello = hello::hello(&mut world, request.connection_id, &accepted);
             world.connections.admit(request.connection_id, accepted.client);
-            (Outcome::Ok, HandshakeReply { frame: Some(ok_response(&request.id, &hello)), ..HandshakeReply::default() })
+            (
+                Outcome::Ok,
+                HandshakeReply {
+                    frame: Some(ok_response(&request.id, &hello.to_string())),
+                    ..HandshakeReply::default()
+                },
+            )
         }
         Err(refusal) => {
             let Refusal { error, code, reason } = *refusal;
@@ -114,10 +120,8 @@ fn decide(gateway: &Gateway, request: &RequestFrame, call: usize, nonce: &str) -
             (outcome, HandshakeReply { frame: Some(error_response(&request.id, &error)), close, abort: false })
         }
     };
-    if let Some(call) = world.calls.get_mut(call) {
-        call.outcome = outcome;
-        call.answered = true;
-    }
+    world.calls.set_outcome(call, outcome);
+    world.calls.set_answered(call);
     answer
 }
 

@@ -42,11 +42,12 @@ const STATE_FILES: &[&str] = &[
 /// Lists the applied agents, `main` first.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let mut known = world.applied_agents();
-    let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN.to_owned(), entry));
-    let agents: Vec<Value> = main.into_iter().chain(known).map(|(id, entry)| row(world, &id, &entry)).collect();
-    let mut payload = json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender", "agents": agents});
+    let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN, entry));
+    let agents = main.into_iter().chain(known).map(|(id, entry)| row(world, id, &entry)).collect();
+    let mut payload = json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender"});
+    payload["agents"] = Value::Array(agents);
     if world.profile.roster == RosterShape::Entries {
-        let ownership = world.config.applied["agents"]["ownership"].as_str().unwrap_or("sole");
+        let ownership = world.config.applied.value["agents"]["ownership"].as_str().unwrap_or("sole");
         payload["ownership"] = json!(ownership);
         payload["selectionRequired"] = json!(false);
     }
@@ -100,7 +101,7 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     if let Some(model) = params["model"].as_str() {
         payload["model"] = json!(model);
     }
-    Ok(MethodOutput { payload, follow_up: FollowUp::ApplyAfterReply })
+    Ok(MethodOutput::new(&payload, FollowUp::ApplyAfterReply))
 }
 
 fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
@@ -115,7 +116,7 @@ fn new_id(world: &mut World, name: &str) -> Result<String, RpcError> {
     if old && id == roster::MAIN {
         return Err(RpcError::invalid("\"main\" is reserved"));
     }
-    if world.written_agents().contains_key(&id) {
+    if world.config.document.agent(&id).is_some() {
         world.closed_ids.remove(&id);
         return Err(RpcError::invalid(format!("agent \"{id}\" already exists")));
     }
@@ -141,7 +142,7 @@ fn identity(name: &str, params: &Value) -> Value {
 /// Changes an entry. A name or an emoji is also written to IDENTITY.md, and missing files are seeded.
 pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
-    if !world.applied_agents().contains_key(&id) || config_unreadable(world) {
+    if world.config.applied.agent(&id).is_none() || config_unreadable(world) {
         return Err(not_found(&id));
     }
     let shape = world.profile.roster;
@@ -166,7 +167,7 @@ pub(crate) fn update(world: &mut World, _: &Caller, params: &Value) -> Result<Me
         }
     });
     update_identity_file(world, &id);
-    Ok(MethodOutput { payload: json!({"ok": true, "agentId": id}), follow_up: FollowUp::ApplyAfterReply })
+    Ok(MethodOutput::new(&json!({"ok": true, "agentId": id}), FollowUp::ApplyAfterReply))
 }
 
 /// Whether the file is not valid JSON and counts as empty.
@@ -175,10 +176,11 @@ fn config_unreadable(world: &World) -> bool {
 }
 
 fn update_identity_file(world: &mut World, id: &str) {
-    let Some(entry) = world.written_agents().remove(id) else {
+    let document = world.config.document.clone();
+    let Some(entry) = document.agent(id) else {
         return;
     };
-    let workspace = world.workspace_of(id, &entry);
+    let workspace = world.workspace_of(id, entry);
     let now_ms = world.clock.now_ms();
     let emoji = entry["identity"]["emoji"].as_str();
     if let Some(name) = entry["identity"]["name"].as_str() {
@@ -190,7 +192,6 @@ fn update_identity_file(world: &mut World, id: &str) {
 /// Removes an agent and, with `deleteFiles` (the default), its workspace and its state.
 pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let id = text(params, "agentId").to_owned();
-    let known = world.applied_agents();
     if id == roster::MAIN {
         return Err(RpcError::invalid(if world.profile.roster == RosterShape::List {
             "\"main\" cannot be deleted"
@@ -204,10 +205,8 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     }
     let journalled = world.journalled_delete.as_ref().filter(|(agent, _)| *agent == id);
     let journalled = journalled.map(|(_, workspace)| workspace).or_else(|| world.half_deleted.get(&id));
-    let workspace = match (known.get(&id), journalled) {
-        (Some(entry), _) => world.workspace_of(&id, entry),
-        (None, Some(workspace)) => workspace.clone(),
-        (None, None) => return Err(not_found(&id)),
+    let Some(workspace) = world.applied_workspace(&id).or_else(|| journalled.cloned()) else {
+        return Err(not_found(&id));
     };
     if lease_held(world, &id) {
         return Err(RpcError::unavailable(format!(
@@ -240,7 +239,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     if purge_failed {
         payload["purgeFailed"] = json!(true);
     }
-    Ok(MethodOutput { payload, follow_up })
+    Ok(MethodOutput::new(&payload, follow_up))
 }
 
 /// The files of a deleted agent, removed and failed.

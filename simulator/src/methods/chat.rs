@@ -7,7 +7,6 @@ use super::sessions::{emit_session_changed, open_session};
 use crate::{
     error::RpcError,
     schema::{Param, ParamType, optional, required},
-    world::records::Chat,
     world::{World, roster_id, sessions, sessions::Run},
 };
 
@@ -54,7 +53,7 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
         return reply(json!({"runId": run_id, "status": status}));
     }
     let agent = roster_id(&key).to_owned();
-    if !world.applied_agents().contains_key(&agent) && !world.profile.wakes_unknown_agent {
+    if world.config.applied.agent(&agent).is_none() && !world.profile.wakes_unknown_agent {
         return Err(RpcError::invalid(format!("Agent \"{agent}\" no longer exists in configuration")));
     }
     let message = text(params, "message").to_owned();
@@ -62,7 +61,7 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
         steer(world, &key, (&active, &run_id), message);
         return reply(json!({"runId": run_id, "status": "started"}));
     }
-    record_chat(world, &key, &run_id, &message, 1);
+    world.chats.record(&key, &run_id, &message, 1);
     let run = Run { session_key: key.clone(), message, ended: false };
     world.sessions.runs.insert(run_id.clone(), run);
     let now_ms = world.clock.now_ms();
@@ -71,30 +70,18 @@ pub(crate) fn send(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
     session.started_ms = Some(now_ms);
     session.ended_ms = None;
     session.updated_ms = now_ms;
-    Ok(MethodOutput { payload: json!({"runId": run_id, "status": "started"}), follow_up: FollowUp::StartRun(run_id) })
+    let payload = json!({"runId": run_id, "status": "started"});
+    Ok(MethodOutput::new(&payload, FollowUp::StartRun(run_id)))
 }
 
 /// Adds a message to the active run (queue mode `steer`, the default): the run skips its tool calls that have not
 /// begun, and the message starts no run of its own. Measured on 2026.9.6.
 fn steer(world: &mut World, key: &str, (active, run_id): (&str, &str), message: String) {
-    record_chat(world, key, run_id, &message, 0);
+    world.chats.record(key, run_id, &message, 0);
     world.steered.push(active.to_owned());
     world.sessions.runs.insert(run_id.to_owned(), Run { session_key: key.to_owned(), message, ended: true });
     store(world, run_id);
     emit_run_event(world, "chat", run_id, key, json!({"state": "final", "seq": 1}));
-}
-
-fn record_chat(world: &mut World, key: &str, run_id: &str, message: &str, runs: usize) {
-    let known = world.chats.iter_mut().find(|chat| chat.session_key == key && chat.idempotency_key == run_id);
-    match known {
-        Some(chat) => chat.runs += runs,
-        None => world.chats.push(Chat {
-            session_key: key.to_owned(),
-            message: message.to_owned(),
-            idempotency_key: run_id.to_owned(),
-            runs,
-        }),
-    }
 }
 
 /// The messages of a session.

@@ -1,12 +1,15 @@
 //! `config.get`, `config.patch`, `config.set`.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::method::{Caller, FollowUp, MethodOutput, reply, text};
+use super::method::{Caller, FollowUp, MethodOutput, reply, reply_text, text};
 use crate::{
-    config::{self, merge, roster, rules},
+    config::{self, Document, merge, roster, rules},
     error::RpcError,
-    profile::{Profile, RosterShape},
+    frames::object_text,
+    profile::RosterShape,
     schema::{Param, ParamType, optional, required},
     world::World,
 };
@@ -23,7 +26,7 @@ pub(crate) const SET: &[Param] = &[required("raw", ParamType::NonEmpty), optiona
 
 /// Returns the written configuration and the state of its application.
 pub(crate) fn get(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
-    reply(world.config.snapshot(&world.profile))
+    reply_text(world.config.reply(&world.profile))
 }
 
 /// Merges a patch into the written configuration. The reply is sent after the reload.
@@ -38,26 +41,24 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     }
     let patch: Value = serde_json::from_str(text(params, "raw"))
         .map_err(|error| RpcError::invalid(format!("SyntaxError: JSON5: {error}")))?;
-    let old = world.config.document.clone();
-    let merge = |document: &Value, profile: &Profile| {
-        let mut merged = merge::merged(document, &patch);
-        config::models::normalise(&mut merged, profile);
+    let (old, profile) = (world.config.document.clone(), world.profile.clone());
+    let merge = |document: &Document| {
+        let mut merged = merge::merged(document.value.clone(), patch.clone());
+        config::models::normalise(&mut merged, &profile);
         merged
     };
-    let new = merge(&old, &world.profile);
-    require_base_hash(&old, &new, params)?;
-    if new == old {
+    let new = merge(&old);
+    require_base_hash(&old.value, &new, params)?;
+    if new == old.value {
         return noop_reply(world);
     }
     refuse_dropped_agents(world, &new)?;
-    rules::check(&new, &world.profile)?;
-    let changed = merge::changed_paths(&old, &new);
-    let profile = world.profile.clone();
-    world.write(|document| *document = merge(document, &profile));
+    rules::check(&new, &profile)?;
+    let changed = merge::changed_paths(&old.value, &new);
+    world.replace(|base| if Arc::ptr_eq(base, &old) { new } else { merge(base) });
     let mut payload = json!({
         "ok": true,
         "path": config::path(&profile),
-        "config": world.config.document,
         "sentinel": {"persisted": true, "payload": {"kind": "config-patch", "status": "ok", "ts": world.clock.now_ms()}},
     });
     if entries {
@@ -67,9 +68,13 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
         payload["restart"] = json!({"ok": true, "reason": "config.patch"});
     }
     Ok(MethodOutput {
-        payload,
+        payload: with_written_config(world, &payload),
         follow_up: if profile.restarts_on_patch { FollowUp::ApplyAfterReply } else { FollowUp::ApplyBeforeReply },
     })
+}
+
+fn with_written_config(world: &World, payload: &Value) -> Arc<str> {
+    object_text(payload, &[("config", world.config.document.text())]).into()
 }
 
 fn refusal_of_broken(entries: bool) -> RpcError {
@@ -84,7 +89,7 @@ fn noop_reply(world: &World) -> Result<MethodOutput, RpcError> {
     let mut payload = json!({
         "ok": true,
         "path": config::path(&world.profile),
-        "config": config::with_defaults(&world.config.document, &world.profile),
+        "config": config::with_defaults(world.config.document.value.clone(), &world.profile),
     });
     if world.profile.protocol >= 4 {
         payload["noop"] = json!(true);
@@ -110,9 +115,9 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Metho
         )));
     }
     rules::check(&new, &world.profile)?;
-    world.write(|document| *document = new);
-    let payload = json!({"ok": true, "path": config::path(&world.profile), "config": world.config.document});
-    Ok(MethodOutput { payload, follow_up: FollowUp::ApplyAfterReply })
+    world.replace(|_| new);
+    let payload = json!({"ok": true, "path": config::path(&world.profile)});
+    Ok(MethodOutput { payload: with_written_config(world, &payload), follow_up: FollowUp::ApplyAfterReply })
 }
 
 fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
@@ -125,10 +130,10 @@ fn check_base(world: &World, params: &Value) -> Result<(), RpcError> {
 }
 
 fn require_base_hash(old: &Value, new: &Value, params: &Value) -> Result<(), RpcError> {
-    let changed = merge::changed_leaves(old, new);
-    if !params["baseHash"].is_null() || changed.is_empty() {
+    if !params["baseHash"].is_null() || old == new {
         return Ok(());
     }
+    let changed = merge::changed_leaves(old, new);
     let paths = changed.join(", ");
     Err(RpcError::invalid(format!("config base hash required for {paths}; re-run config.get and retry with baseHash")))
 }
@@ -146,5 +151,6 @@ fn refuse_dropped_agents(world: &World, new: &Value) -> Result<(), RpcError> {
 
 fn dropped_agents(world: &World, new: &Value) -> Vec<String> {
     let kept = roster::entries(new, world.profile.roster);
-    world.written_agents().into_keys().filter(|id| !kept.contains_key(id)).collect()
+    let written = world.config.document.agents();
+    written.into_keys().filter(|id| !kept.contains_key(id)).map(str::to_owned).collect()
 }

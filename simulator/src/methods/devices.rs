@@ -64,7 +64,7 @@ pub(crate) fn remove(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     if world.devices.paired.remove(device).is_none() {
         return Err(RpcError::invalid("unknown deviceId"));
     }
-    Ok(MethodOutput { payload: json!({"deviceId": device}), follow_up: FollowUp::CloseDevice(device.to_owned()) })
+    Ok(MethodOutput::new(&json!({"deviceId": device}), FollowUp::CloseDevice(device.to_owned())))
 }
 
 /// Revokes a device's token.
@@ -74,5 +74,5 @@ pub(crate) fn revoke(world: &mut World, _: &Caller, params: &Value) -> Result<Me
         return Err(RpcError::invalid("unknown deviceId/role"));
     }
     let payload = json!({"deviceId": device, "role": params["role"], "revokedAtMs": world.clock.now_ms()});
-    Ok(MethodOutput { payload, follow_up: FollowUp::CloseDevice(device.to_owned()) })
+    Ok(MethodOutput::new(&payload, FollowUp::CloseDevice(device.to_owned())))
 }

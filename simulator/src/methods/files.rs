@@ -72,11 +72,8 @@ pub(crate) fn set(world: &mut World, _: &Caller, params: &Value) -> Result<Metho
 /// The id and the workspace of the agent that the parameters name.
 pub(crate) fn workspace(world: &World, params: &Value) -> Result<(String, String), RpcError> {
     let id = text(params, "agentId").to_owned();
-    match world.applied_agents().get(&id) {
-        Some(entry) => {
-            let workspace = world.workspace_of(&id, entry);
-            Ok((id, workspace))
-        }
+    match world.applied_workspace(&id) {
+        Some(workspace) => Ok((id, workspace)),
         None if world.profile.names_unknown_agent => Err(not_found(&id)),
         None => Err(RpcError::invalid("unknown agent id")),
     }

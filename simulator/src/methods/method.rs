@@ -1,5 +1,7 @@
 //! The input and the output of a method.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::{error::RpcError, world::connections::Client};
@@ -14,8 +16,15 @@ pub(crate) struct Caller {
 /// The reply of a method and its follow-up.
 #[derive(Debug)]
 pub(crate) struct MethodOutput {
-    pub(crate) payload: Value,
+    /// The payload as JSON.
+    pub(crate) payload: Arc<str>,
     pub(crate) follow_up: FollowUp,
+}
+
+impl MethodOutput {
+    pub(crate) fn new(payload: &Value, follow_up: FollowUp) -> Self {
+        Self { payload: payload.to_string().into(), follow_up }
+    }
 }
 
 /// The steps after the execution of a method.
@@ -34,8 +43,14 @@ pub(crate) enum FollowUp {
 }
 
 /// The output of a method without a follow-up.
-#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
+#[expect(clippy::needless_pass_by_value, reason = "the caller has no further use of the payload")]
 pub(crate) fn reply(payload: Value) -> Result<MethodOutput, RpcError> {
+    reply_text(payload.to_string().into())
+}
+
+/// As [`reply`], with a payload that is JSON text already.
+#[expect(clippy::unnecessary_wraps, reason = "it ends methods, which return results")]
+pub(crate) fn reply_text(payload: Arc<str>) -> Result<MethodOutput, RpcError> {
     Ok(MethodOutput { payload, follow_up: FollowUp::None })
 }
 

@@ -71,8 +71,11 @@ fn set_subscription(world: &mut World, caller: &Caller, subscribed: bool) -> Res
 
 /// Lists the sessions, the latest first, at most `limit`. Sessions of unknown agents are included.
 pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
-    let mut found: Vec<(&String, &StoredSession)> =
-        world.sessions.by_key.iter().filter(|(key, session)| matches_filter(params, key, session)).collect();
+    let matches = |(key, session): &(&String, &StoredSession)| matches_filter(params, key, session);
+    let mut found: Vec<(&String, &StoredSession)> = match params["agentId"].as_str() {
+        Some(agent) => world.sessions.of_agent(agent).filter(matches).collect(),
+        None => world.sessions.by_key.iter().filter(matches).collect(),
+    };
     found.sort_by_key(|(_, session)| std::cmp::Reverse(session.updated_ms));
     let total = found.len();
     let limit = params["limit"].as_u64().map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -95,11 +98,10 @@ pub(crate) fn list(world: &mut World, _: &Caller, params: &Value) -> Result<Meth
 }
 
 fn matches_filter(params: &Value, key: &str, session: &StoredSession) -> bool {
-    let agent = params["agentId"].as_str().is_none_or(|agent| agent == roster_id(key));
     let label = params["label"].as_str().is_none_or(|label| session.label.as_deref() == Some(label));
     let active = params["activeOnly"].as_bool() != Some(true) || session.run.is_some();
     let search = params["search"].as_str().unwrap_or_default().trim().to_lowercase();
-    agent && label && active && matches_search(&search, key, session)
+    label && active && matches_search(&search, key, session)
 }
 
 /// Whether a text of the session contains the search. The other texts that real gateways search are not simulated.
@@ -158,10 +160,9 @@ fn parsed_label(world: &World, key: &str, label: &str) -> Result<String, RpcErro
     if trimmed.encode_utf16().count() > limit {
         return Err(RpcError::invalid(format!("invalid label: too long (max {limit})")));
     }
-    let another = |(other, session): (&String, &StoredSession)| {
-        other != key && roster_id(other) == roster_id(key) && session.label.as_deref() == Some(trimmed)
-    };
-    if world.sessions.by_key.iter().any(another) {
+    let another =
+        |(other, session): (&String, &StoredSession)| other != key && session.label.as_deref() == Some(trimmed);
+    if world.sessions.of_agent(roster_id(key)).any(another) {
         return Err(RpcError::invalid(format!("label already in use: {trimmed}")));
     }
     Ok(trimmed.to_owned())

@@ -7,7 +7,7 @@ use crate::{
     config::{heartbeats, roster},
     error::RpcError,
     schema::{Param, ParamType, optional},
-    world::{World, roster_id},
+    world::World,
 };
 
 pub(crate) const CRON_LIST: &[Param] = &[
@@ -28,17 +28,18 @@ pub(crate) fn health(world: &mut World, _: &Caller, _: &Value) -> Result<MethodO
 
 /// The payload of the method `health` and of the event `health`.
 pub(crate) fn snapshot(world: &World) -> Value {
-    let enrolled = heartbeats::enrolled(&world.config.applied, &world.profile);
-    let agents: Vec<Value> = world
+    let applied = &world.config.applied.value;
+    let enrolled = heartbeats::enrolled(applied, &world.profile);
+    let agents = world
         .applied_agents()
         .iter()
         .map(|(id, entry)| {
-            let every = heartbeats::every(&world.config.applied, entry);
-            let every_ms = heartbeats::every_ms(&world.config.applied, entry).filter(|_| enrolled.contains(id));
-            let count = world.sessions.by_key.keys().filter(|key| roster_id(key) == id).count();
+            let every = heartbeats::every(applied, entry);
+            let every_ms = heartbeats::every_ms(applied, entry).filter(|_| enrolled.contains(id));
+            let count = world.sessions.of_agent(id).count();
             json!({
                 "agentId": id,
-                "isDefault": id == roster::MAIN,
+                "isDefault": *id == roster::MAIN,
                 "heartbeat": {
                     "enabled": every_ms.is_some(),
                     "every": if every_ms.is_some() { every } else { "disabled" },
@@ -49,7 +50,7 @@ pub(crate) fn snapshot(world: &World) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut snapshot = json!({
         "ok": true,
         "ts": world.clock.now_ms(),
         "durationMs": 1,
@@ -59,8 +60,9 @@ pub(crate) fn snapshot(world: &World) -> Value {
         "channelLabels": {},
         "heartbeatSeconds": 0,
         "defaultAgentId": roster::MAIN,
-        "agents": agents,
-    })
+    });
+    snapshot["agents"] = Value::Array(agents);
+    snapshot
 }
 
 /// Returns the gateway's version and the agents with heartbeats.
@@ -94,8 +96,7 @@ pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result
     let agent = params["agentId"].as_str();
     let jobs: Vec<&Value> = world
         .cron
-        .jobs
-        .values()
+        .jobs()
         .filter(|job| disabled || job["enabled"] == true)
         .filter(|job| agent.is_none_or(|agent| job["agentId"] == agent))
         .collect();

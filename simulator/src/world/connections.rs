@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
+
+use crate::frames;
 
 /// A command for the task of a connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {
     /// Send a frame.
-    Frame(Value),
+    Frame(String),
     /// Send a close frame with code and reason.
     Close(u16, String),
     /// End the byte stream without a close frame.
@@ -135,10 +137,15 @@ impl Connections {
 
     /// Sends an event to every connection with the required scope.
     pub(crate) fn emit(&mut self, event: &str, payload: &Value) {
-        for connection in self.by_id.values_mut() {
-            if connection.client.as_ref().is_some_and(|client| may_receive(client, event)) {
-                Self::deliver(connection, event, payload);
-            }
+        let may_receive = |client: &Client| may_receive(client, event);
+        let mut receivers =
+            self.by_id.values_mut().filter(|connection| connection.client.as_ref().is_some_and(may_receive)).peekable();
+        if receivers.peek().is_none() {
+            return;
+        }
+        let payload = payload.to_string();
+        for connection in receivers {
+            Self::deliver(connection, event, &payload);
         }
     }
 
@@ -147,17 +154,17 @@ impl Connections {
         if let Some(connection) = self.by_id.get_mut(&id)
             && connection.client.is_some()
         {
-            Self::deliver(connection, event, payload);
+            Self::deliver(connection, event, &payload.to_string());
         }
     }
 
-    fn deliver(connection: &mut ConnectionState, event: &str, payload: &Value) {
+    fn deliver(connection: &mut ConnectionState, event: &str, payload: &str) {
         connection.seq += 1;
         if connection.events_to_lose > 0 {
             connection.events_to_lose -= 1;
             return;
         }
-        let frame = json!({"type": "event", "event": event, "payload": payload, "seq": connection.seq});
+        let frame = frames::event(event, payload, connection.seq);
         let _ = connection.commands.send(ConnectionCommand::Frame(frame));
     }
 }

@@ -1,6 +1,7 @@
 //! The state of one gateway: values that methods change, without I/O.
 
 pub(crate) mod auth_failures;
+pub(crate) mod call_log;
 pub(crate) mod connections;
 pub(crate) mod cron;
 pub(crate) mod devices;
@@ -10,6 +11,7 @@ pub(crate) mod sessions;
 pub(crate) mod workspaces;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -20,12 +22,11 @@ use tokio::time::Instant;
 
 use crate::{
     clock::{Clock, IdGenerator},
-    config::{self, Config, roster},
+    config::{self, Config, Document, roster},
     faults::Faults,
     profile::Profile,
 };
 use connections::Connections;
-use records::{Call, Chat};
 pub(crate) use sessions::roster_id;
 
 /// The IP address of remote clients.
@@ -73,7 +74,7 @@ pub(crate) struct World {
     /// The number of written configurations that this process has yet to apply.
     pub(crate) applying: usize,
     /// The time of the last write, and the document before it.
-    last_write: Option<(Instant, Value)>,
+    last_write: Option<(Instant, Arc<Document>)>,
     pub(crate) workspaces: workspaces::Workspaces,
     pub(crate) sessions: sessions::Sessions,
     pub(crate) cron: cron::Cron,
@@ -97,8 +98,8 @@ pub(crate) struct World {
     pub(crate) shared_auth_failures: auth_failures::AuthFailures,
     pub(crate) device_auth_failures: auth_failures::AuthFailures,
     pub(crate) faults: Faults,
-    pub(crate) calls: Vec<Call>,
-    pub(crate) chats: Vec<Chat>,
+    pub(crate) calls: call_log::CallLog,
+    pub(crate) chats: records::ChatLog,
     /// Runs that a message steered, once per message.
     pub(crate) steered: Vec<String>,
     pub(crate) create_counts: BTreeMap<String, usize>,
@@ -129,7 +130,7 @@ impl World {
             ids: IdGenerator::default(),
             process_state: ProcessState::Serving,
             boot_id: String::new(),
-            config: Config::fresh(),
+            config: Config::fresh(&profile),
             applying: 0,
             last_write: None,
             workspaces: workspaces::Workspaces::default(),
@@ -148,8 +149,8 @@ impl World {
             shared_auth_failures: auth_failures::AuthFailures::default(),
             device_auth_failures: auth_failures::AuthFailures::default(),
             faults: Faults::default(),
-            calls: Vec::new(),
-            chats: Vec::new(),
+            calls: call_log::CallLog::default(),
+            chats: records::ChatLog::default(),
             steered: Vec::new(),
             create_counts: BTreeMap::new(),
             retained: BTreeSet::new(),
@@ -170,18 +171,21 @@ impl World {
         }
     }
 
-    /// Every agent in the written configuration, by id.
-    pub(crate) fn written_agents(&self) -> BTreeMap<String, Value> {
-        roster::entries(&self.config.document, self.profile.roster)
+    /// Every agent in the applied configuration, by id.
+    pub(crate) fn applied_agents(&self) -> BTreeMap<&str, Cow<'_, Value>> {
+        let expanded = |(id, entry)| (id, config::env::expanded(entry, &self.profile));
+        self.config.applied.agents().into_iter().map(expanded).collect()
     }
 
-    /// Every agent in the applied configuration, by id.
-    pub(crate) fn applied_agents(&self) -> BTreeMap<String, Value> {
-        let mut known = roster::entries(&self.config.applied, self.profile.roster);
-        for entry in known.values_mut() {
-            config::env::expand(entry, &self.profile);
-        }
-        known
+    /// The workspace of an agent in the written configuration.
+    pub(crate) fn written_workspace(&self, id: &str) -> Option<String> {
+        self.config.document.agent(id).map(|entry| self.workspace_of(id, entry))
+    }
+
+    /// The workspace of an agent in the applied configuration.
+    pub(crate) fn applied_workspace(&self, id: &str) -> Option<String> {
+        let entry = config::env::expanded(self.config.applied.agent(id)?, &self.profile);
+        Some(self.workspace_of(id, &entry))
     }
 
     /// The workspace of an agent with this entry.
@@ -189,24 +193,39 @@ impl World {
         entry["workspace"].as_str().map_or_else(|| config::default_workspace(&self.profile, id), str::to_owned)
     }
 
-    /// Writes the configuration. A version that loses writes starts from the document before a recent write.
+    /// Changes the written configuration.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Value)) {
-        if std::mem::take(&mut self.config.broken) {
-            // Newer versions treat an unreadable file as empty, so that this write is the whole content (measured).
-            let heals = self.profile.heals_broken_config;
-            self.config.document = if heals { self.config.applied.clone() } else { json!({}) };
-        }
+        self.replace(|base| {
+            let mut value = base.value.clone();
+            change(&mut value);
+            value
+        });
+    }
+
+    /// Replaces the written configuration by one that is made from its base. A version that loses writes takes the
+    /// document before a recent write as the base.
+    pub(crate) fn replace(&mut self, new: impl FnOnce(&Arc<Document>) -> Value) {
         let now = Instant::now();
-        if let (Some(window), Some((at, before))) = (self.profile.loses_writes, self.last_write.take())
-            && at + window > now
-        {
-            self.config.document = before;
-        }
-        self.last_write = Some((now, self.config.document.clone()));
-        change(&mut self.config.document);
+        let broken = std::mem::take(&mut self.config.broken);
+        let lost = self.last_write.take().zip(self.profile.loses_writes);
+        let base = match lost.filter(|((at, _), window)| *at + *window > now) {
+            Some(((_, before), _)) => before,
+            None if !broken => self.config.document.clone(),
+            None if self.profile.heals_broken_config => self.config.applied.clone(),
+            // Newer versions treat an unreadable file as empty, so that this write is the whole content (measured).
+            None => Arc::new(Document::new(json!({}), self.profile.roster)),
+        };
+        let mut value = new(&base);
+        self.last_write = self.profile.loses_writes.map(|_| (now, base));
         let main = config::default_workspace(&self.profile, roster::MAIN);
-        roster::migrate(&mut self.config.document, self.profile.roster, self.profile.version, &main);
+        roster::migrate(&mut value, self.profile.roster, self.profile.version, &main);
+        self.set_document(value);
         self.applying += 1;
+    }
+
+    /// Sets the content of the configuration file, without further effects.
+    pub(crate) fn set_document(&mut self, value: Value) {
+        self.config.document = Arc::new(Document::new(value, self.profile.roster));
     }
 
     /// Ends the reload after a write.
@@ -221,7 +240,7 @@ impl World {
             return;
         }
         self.config.unsettled_until = None;
-        if self.config.applied == self.config.document {
+        if self.config.is_applied() {
             return;
         }
         self.config.applied = self.config.document.clone();
@@ -247,7 +266,7 @@ impl World {
     fn sync_jobs(&mut self) {
         let now_ms = self.clock.now_ms();
         let applied = self.config.applied.clone();
-        for change in self.cron.sync(&applied, &self.profile, &mut self.ids, now_ms) {
+        for change in self.cron.sync(&applied.value, &self.profile, &mut self.ids, now_ms) {
             let mut payload = json!({"jobId": change.job["id"], "action": change.action, "job": change.job});
             if let Some(next) = change.job["state"].get("nextRunAtMs")
                 && change.action != "removed"
@@ -316,14 +335,22 @@ impl World {
     /// Replaces the version of an ended process.
     pub(crate) fn switch_version(&mut self, profile: Arc<Profile>) {
         let main = config::default_workspace(&profile, roster::MAIN);
-        roster::reshape(&mut self.config.document, profile.roster);
-        roster::migrate(&mut self.config.document, profile.roster, profile.version, &main);
+        let mut value = self.config.document.value.clone();
+        roster::reshape(&mut value, profile.roster);
+        roster::migrate(&mut value, profile.roster, profile.version, &main);
+        self.config.applied = Arc::new(Document::new(self.config.applied.value.clone(), profile.roster));
         self.profile = profile;
+        self.set_document(value);
     }
 
     /// Answers upgrades with 503 from now on, like a process that waits for its runs.
     pub(crate) fn drain(&mut self) {
         self.process_state = ProcessState::Draining;
+    }
+
+    /// Records a call; returns its index.
+    pub(crate) fn record_call(&mut self, method: &str, params: &Value) -> usize {
+        self.calls.record(method, self.profile.keeps_params.then_some(params))
     }
 
     /// Sends an event to every connection with the required scope.

@@ -1,5 +1,7 @@
 //! Records of the calls and messages that a gateway received.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// One message that was sent to an agent.
@@ -46,8 +48,28 @@ pub enum Outcome {
     },
 }
 
-impl Call {
-    pub(crate) fn new(method: &str, params: &Value) -> Self {
-        Self { method: method.to_owned(), params: params.clone(), outcome: Outcome::NotExecuted, answered: false }
+/// Every message that was sent, in the order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct ChatLog {
+    pub(crate) chats: Vec<Chat>,
+    /// The position of each message by its session and its idempotency key.
+    positions: BTreeMap<(String, String), usize>,
+}
+
+impl ChatLog {
+    /// Records a message, or further runs of a recorded message.
+    pub(crate) fn record(&mut self, session_key: &str, idempotency_key: &str, message: &str, runs: usize) {
+        let next = self.chats.len();
+        let key = (session_key.to_owned(), idempotency_key.to_owned());
+        let position = *self.positions.entry(key).or_insert(next);
+        match self.chats.get_mut(position) {
+            Some(chat) => chat.runs += runs,
+            None => self.chats.push(Chat {
+                session_key: session_key.to_owned(),
+                message: message.to_owned(),
+                idempotency_key: idempotency_key.to_owned(),
+                runs,
+            }),
+        }
     }
 }

@@ -44,9 +44,19 @@ impl Sessions {
     }
 
     pub(crate) fn remove_agent(&mut self, agent: &str) -> bool {
-        let before = self.by_key.len();
-        self.by_key.retain(|key, _| agent_of(key) != Some(agent));
-        before != self.by_key.len()
+        let keys: Vec<String> = self.of_agent(agent).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.by_key.remove(key);
+        }
+        !keys.is_empty()
+    }
+
+    /// The sessions of one agent. The cost does not depend on the sessions of other agents.
+    pub(crate) fn of_agent(&self, agent: &str) -> impl Iterator<Item = (&String, &StoredSession)> {
+        let whole = format!("agent:{agent}");
+        // The character after `:` is `;`, so that the range holds all keys with the agent's prefix.
+        let range = format!("{whole}:")..format!("{whole};");
+        self.by_key.get_key_value(&whole).into_iter().chain(self.by_key.range(range))
     }
 }
 

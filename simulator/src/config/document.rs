@@ -1,0 +1,104 @@
+//! One state of the configuration file: it never changes, so that its readers share it and its text is written once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{LazyLock, OnceLock},
+};
+
+use serde_json::{Value, json};
+
+use super::roster::{self, MAIN};
+use crate::{clock::sha256_hex, profile::RosterShape};
+
+/// The entry of an implied `main`.
+pub(super) static IMPLIED_MAIN: LazyLock<Value> = LazyLock::new(|| json!({}));
+
+/// A configuration with its agents by id, its JSON text and its digest.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) value: Value,
+    shape: RosterShape,
+    /// The position of each agent in a list. Entries need no positions: they are keyed by id.
+    positions: BTreeMap<String, usize>,
+    text: OnceLock<String>,
+    digest: OnceLock<String>,
+}
+
+impl Document {
+    pub(crate) fn new(value: Value, shape: RosterShape) -> Self {
+        let id = |(position, entry): (usize, &Value)| Some((entry["id"].as_str()?.to_owned(), position));
+        let positions = match shape {
+            RosterShape::Entries => BTreeMap::new(),
+            RosterShape::List => roster::list(&value).iter().enumerate().filter_map(id).collect(),
+        };
+        Self { value, shape, positions, text: OnceLock::new(), digest: OnceLock::new() }
+    }
+
+    /// Every agent's entry by id.
+    pub(crate) fn agents(&self) -> BTreeMap<&str, &Value> {
+        roster::entries(&self.value, self.shape)
+    }
+
+    /// The entry of one agent. The cost does not depend on the other agents.
+    pub(crate) fn agent(&self, id: &str) -> Option<&Value> {
+        let written = match self.shape {
+            RosterShape::Entries => self.value["agents"]["entries"].get(id),
+            RosterShape::List => self.positions.get(id).and_then(|position| roster::list(&self.value).get(*position)),
+        };
+        written.or_else(|| (id == MAIN && self.implies_main()).then_some(&*IMPLIED_MAIN))
+    }
+
+    /// The number of agents.
+    pub(crate) fn agent_count(&self) -> usize {
+        let written = match self.shape {
+            RosterShape::Entries => roster::written_entries(&self.value).map_or(0, serde_json::Map::len),
+            RosterShape::List => self.positions.len(),
+        };
+        written + usize::from(self.implies_main())
+    }
+
+    fn implies_main(&self) -> bool {
+        match self.shape {
+            RosterShape::Entries => self.value["agents"]["entries"].get(MAIN).is_none(),
+            RosterShape::List => self.positions.is_empty(),
+        }
+    }
+
+    /// The document as JSON.
+    pub(crate) fn text(&self) -> &str {
+        self.text.get_or_init(|| self.value.to_string())
+    }
+
+    /// The hash of the text.
+    pub(crate) fn digest(&self) -> &str {
+        self.digest.get_or_init(|| sha256_hex(self.text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_is_implied_by_entries_always_and_by_an_empty_list() {
+        for (value, shape, ids) in [
+            (json!({}), RosterShape::Entries, vec!["main"]),
+            (json!({"agents": {"entries": {"a": {}}}}), RosterShape::Entries, vec!["a", "main"]),
+            (json!({"agents": {"list": []}}), RosterShape::List, vec!["main"]),
+            (json!({"agents": {"list": [{"id": "a"}]}}), RosterShape::List, vec!["a"]),
+        ] {
+            let document = Document::new(value, shape);
+            assert_eq!(document.agents().into_keys().collect::<Vec<_>>(), ids);
+            assert_eq!(document.agent_count(), ids.len());
+            assert_eq!(document.agent(MAIN).is_some(), ids.contains(&MAIN));
+        }
+    }
+
+    #[test]
+    fn an_agent_of_a_list_is_found_by_its_id() {
+        let list = json!([{"id": "b", "name": "B"}, {"name": "no id"}, {"id": "a", "name": "A"}]);
+        let document = Document::new(json!({"agents": {"list": list}}), RosterShape::List);
+        assert_eq!(document.agent("a").unwrap()["name"], "A");
+        assert!(document.agent("c").is_none());
+    }
+}
