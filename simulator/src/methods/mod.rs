@@ -100,6 +100,11 @@ pub(crate) fn writes(method: &str) -> bool {
     METHODS.iter().any(|known| known.name == method && known.writes)
 }
 
+/// Whether calls of `method` write the configuration.
+pub(crate) fn writes_config(method: &str) -> bool {
+    METHODS.iter().any(|known| known.name == method && known.lock == LockMode::Config)
+}
+
 /// Finds the method of a call and authorises the caller: name, scope, budget, parameters, in this order.
 pub(crate) fn admit(
     world: &mut World,
