@@ -33,6 +33,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     let new = status(board, &agents, gateway.as_ref().map(AsRef::as_ref), store.now()); // pure
     match write_board(ctx, board, &new).await {
         Written::Unchanged | Written::Now(_) => Requeue::after(RESYNC),
+        Written::Outdated => Requeue::soon(),
         Written::Failed => Requeue::retry(),
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Written<K> {
     Unchanged,
     /// The status was written. The value is the written object.
     Now(Box<K>),
+    /// The object changed since it was read, or was deleted.
+    Outdated,
     /// The write failed and was logged.
     Failed,
 }
@@ -30,7 +32,13 @@ impl<K: Debug> Written<K> {
             Ok(object) => Self::Now(Box::new(object)),
             Err(error) => {
                 log_failed(kind, meta, &error);
-                Self::Failed
+                match error {
+                    StoreError::Conflict(_) | StoreError::NotFound(_) => Self::Outdated,
+                    StoreError::Terminating(_)
+                    | StoreError::Denied { .. }
+                    | StoreError::Refused(_)
+                    | StoreError::Failed(_) => Self::Failed,
+                }
             }
         }
     }

@@ -3,6 +3,9 @@
 use crate::api::Reason;
 use crate::openclaw::model::CallError;
 
+/// The code of a request to Kubernetes that was made for an earlier version of an object.
+pub const CONFLICT: &str = "Conflict";
+
 /// A reason, a sentence for the reader of `kubectl describe`, and whether a retry can help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -11,7 +14,7 @@ pub struct ReconcileError {
     pub reason: Reason,
     /// The fault and the next step to take.
     pub message: String,
-    /// The gateway's own code, if the gateway answered with one.
+    /// The code of the answer: the gateway's own code, or [`CONFLICT`] of Kubernetes.
     pub code: Option<String>,
     /// Whether the error may pass without a change of a resource.
     pub transient: bool,
@@ -49,7 +52,13 @@ impl ReconcileError {
         self.transient || self.reason == Reason::KubernetesError
     }
 
-    /// This error with the gateway's own code.
+    /// Whether an object changed since it was read. The reconcile looks again, and nothing has failed.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.reason == Reason::KubernetesError && self.code.as_deref() == Some(CONFLICT)
+    }
+
+    /// This error with the code of the answer.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The time until an object is read again that changed during a reconcile. The cache shows the change by then.
+const SOON: Duration = Duration::from_millis(200);
+
 /// The time of the next reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requeue {
@@ -28,6 +31,12 @@ impl Requeue {
     #[must_use]
     pub fn retry() -> Self {
         Self { after: None, failed: true }
+    }
+
+    /// Reconciles again in a moment: an object changed meanwhile, or there is more to do. Nothing has failed.
+    #[must_use]
+    pub fn soon() -> Self {
+        Self::after(SOON)
     }
 
     /// This requeue, and after this time at the latest.

@@ -12,7 +12,7 @@ use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, Reason};
 use crate::core::agent::templates::ConfigMapContent;
-use crate::core::error::ReconcileError;
+use crate::core::error::{CONFLICT, ReconcileError};
 use crate::core::event::Event;
 use crate::core::objects::Objects;
 
@@ -112,8 +112,8 @@ impl From<StoreError> for ReconcileError {
             StoreError::Refused(_) | StoreError::Denied { denial: Denial::Rights | Denial::Policy, .. } => {
                 Self::permanent(Reason::KubernetesError, text)
             }
+            StoreError::Conflict(_) => Self::transient(Reason::KubernetesError, text).with_code(CONFLICT),
             StoreError::NotFound(_)
-            | StoreError::Conflict(_)
             | StoreError::Terminating(_)
             | StoreError::Denied { denial: Denial::Quota, .. }
             | StoreError::Failed(_) => Self::transient(Reason::KubernetesError, text),

@@ -247,7 +247,7 @@ async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<
     match write_agent(ctx, agent, &new).await {
         Written::Unchanged => Some(agent.clone()),
         Written::Now(agent) => Some(*agent),
-        Written::Failed => None,
+        Written::Outdated | Written::Failed => None,
     }
 }
 

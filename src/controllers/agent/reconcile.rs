@@ -54,6 +54,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
         match write_agent(ctx, &work.agent, &status).await {
             Written::Unchanged => {}
             Written::Now(agent) => work.agent = *agent,
+            Written::Outdated => return Requeue::soon(),
             Written::Failed => return Requeue::retry(),
         }
         match next {
@@ -61,7 +62,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
             NextPass::Requeue(requeue) => return requeue,
         }
     }
-    Requeue::retry()
+    Requeue::soon()
 }
 
 /// The results of a pass so far.

@@ -42,6 +42,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, gateway: &AgentGateway) -> Re
     let key = ObjectKey::of(&gateway.metadata);
     match pass(ctx, gateway, &key).await {
         Ok(next) => next,
+        Err(error) if error.is_conflict() => Requeue::soon(),
         Err(error) => {
             record(ctx, gateway, &key, &GatewayObservation::Error(&error)).await;
             match error.reason {
@@ -100,7 +101,7 @@ async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     let most = if refused { WHILE_REFUSED } else { Duration::MAX };
     let advice = handle.advice_due().unwrap_or(Duration::MAX);
     let after = gateway.spec.resync_interval().min(most).min(advice);
-    Ok(if next.failed { next } else { Requeue::after(after) })
+    Ok(if next == Requeue::on_change() { Requeue::after(after) } else { next })
 }
 
 fn has_finalizer(gateway: &AgentGateway) -> bool {
@@ -226,8 +227,10 @@ async fn record<S: Store>(
     };
     let new = status(gateway, observed, facts); // pure
     let written = write_gateway(ctx, gateway, &new).await;
-    if matches!(written, Written::Failed) {
-        return Requeue::retry();
+    match &written {
+        Written::Failed => return Requeue::retry(),
+        Written::Outdated => return Requeue::soon(),
+        Written::Unchanged | Written::Now(_) => {}
     }
     claim_heartbeats(ctx, key, observed);
     if matches!(written, Written::Now(_)) {

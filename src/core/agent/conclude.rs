@@ -95,7 +95,11 @@ pub struct Conclusion {
 pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
     let unchanged = |next| Conclusion { status: input.old.clone(), next };
     match end {
+        PassEnd::Applied(applied) if applied.outcome.failed.as_ref().is_some_and(ReconcileError::is_conflict) => {
+            unchanged(NextPass::Requeue(Requeue::soon()))
+        }
         PassEnd::Applied(applied) => conclude_applied(input, applied),
+        PassEnd::Failed(error) if error.is_conflict() => unchanged(NextPass::Requeue(Requeue::soon())),
         PassEnd::Failed(error) => {
             let blocker = Blocker::Failed(error.clone());
             let status = status(&StatusInput { observed: None, blocker: Some(&blocker), ..*input });
