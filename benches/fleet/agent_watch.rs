@@ -25,6 +25,8 @@ pub(crate) struct AgentWatch {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     is_ready: BTreeMap<String, bool>,
+    /// Whether the watch has listed the Agents that were there at its start.
+    pub(crate) listed: bool,
     /// The number of Agents whose Ready condition is true.
     pub(crate) ready: usize,
 }
@@ -85,7 +87,7 @@ impl AgentWatch {
                         sender.send_modify(|seen| seen.apply(&row));
                     }
                     Ok(watcher::Event::Delete(row)) => sender.send_modify(|seen| seen.delete(&row)),
-                    Ok(watcher::Event::InitDone) => {}
+                    Ok(watcher::Event::InitDone) => sender.send_modify(|seen| seen.listed = true),
                     Err(error) => eprintln!("the watch of the Agents begins again: {error}"),
                 }
             }

@@ -55,6 +55,7 @@ impl Bench {
         fleet::create_gateways(&cluster, &gateways, &operator.api_url()).await?;
         let client = bare::client(cluster.kubectl.kubeconfig()).await?;
         let agents = AgentWatch::start(client.clone());
+        agents.wait_for(|seen| seen.listed).await?;
         let memory = [memory(operator.id())?, Memory::default()];
         Ok(Self { options, operator, agents, client, gateways, created: 0, memory, cluster })
     }

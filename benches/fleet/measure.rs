@@ -55,13 +55,20 @@ impl Stopwatch {
     }
 }
 
-/// The CPU seconds of a process so far.
+/// The CPU seconds of a process so far: its total, in hundredths of a second, or the exact sum of its threads, if that is more. The sum
+/// lacks the threads that have ended.
 pub(crate) fn cpu(pid: u32) -> Result<f64, Failure> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name of the command, in parentheses, may contain spaces. The state follows it, then ten fields, then utime and stime.
     let (_, fields) = text.rsplit_once(") ").ok_or("the process has no CPU time")?;
     let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    Ok(ticks / TICKS_PER_SECOND)
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let text = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+    }
+    Ok(f64::max(ticks / TICKS_PER_SECOND, nanoseconds / 1e9))
 }
 
 /// The memory of a process.

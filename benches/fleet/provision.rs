@@ -19,12 +19,14 @@ struct Muster {
     ready: f64,
     idle: f64,
     cpu: f64,
+    gateways_cpu: f64,
     counters: Counters,
 }
 
 /// The figures of the bare client in all scenarios.
 pub(crate) struct Bare {
     provision: Figures,
+    gateways_cpu: f64,
     api_server: ApiServer,
     calls: Counts,
     pub(crate) alone: Figures,
@@ -46,26 +48,28 @@ pub(crate) async fn run(bench: &mut Bench) -> Result<Option<Bare>, Failure> {
 async fn with_muster(bench: &mut Bench) -> Result<Muster, Failure> {
     let agents = bench.options.agents;
     let before = bench.counters().await?;
-    let stopwatch = Stopwatch::start(bench.operator.id())?;
+    let (stopwatch, gateways) = (Stopwatch::start(bench.operator.id())?, Stopwatch::start(std::process::id())?);
     let created =
         async { tokio::try_join!(bench.create_agents(agents), bench.agents.wait_for(|seen| seen.ready == agents)) };
     bench.within("provision", created).await?;
     let ready = stopwatch.seconds();
     let idle = stopwatch.seconds_to(bench.within("provision, until idle", bench.idle()).await?);
-    let cpu = stopwatch.cpu()?;
+    let (cpu, gateways_cpu) = (stopwatch.cpu()?, gateways.cpu()?);
     bench.created = agents;
     bench.memory[1] = memory(bench.operator.id())?;
-    Ok(Muster { ready, idle, cpu, counters: bench.counters().await?.since(&before) })
+    Ok(Muster { ready, idle, cpu, gateways_cpu, counters: bench.counters().await?.since(&before) })
 }
 
 /// Runs the bare client on fresh gateways and in fresh namespaces, while the operator is stopped.
 async fn with_bare_client(bench: &mut Bench) -> Result<Bare, Failure> {
     let gateways = Gateways::start(bench.options.gateways).await?;
-    let plans = plan::read(&bench.client, &bench.gateways, &gateways).await?;
+    let plans = bench.within("the record of the writes", plan::read(&bench.client, &bench.gateways, &gateways)).await?;
     bench.operator.terminate().await?;
     fleet::create_namespaces(&bench.cluster, BARE).await?;
     let before = ApiServer::read(&bench.client).await?;
+    let stopwatch = Stopwatch::start(std::process::id())?;
     let provision = bench.bare(Job::Provision, &plans).await?;
+    let gateways_cpu = stopwatch.cpu()?;
     let api_server = ApiServer::read(&bench.client).await?.since(&before);
     let calls = since(&gateways.counts(), &Counts::new());
     let single = single_agents(&plans)?;
@@ -78,7 +82,7 @@ async fn with_bare_client(bench: &mut Bench) -> Result<Bare, Failure> {
     bench.operator.start_again()?;
     bench.within("the operator's start", bench.until_synced()).await?;
     bench.within("the operator's start, until idle", bench.idle()).await?;
-    Ok(Bare { provision, api_server, calls, alone, deletion })
+    Ok(Bare { provision, gateways_cpu, api_server, calls, alone, deletion })
 }
 
 /// More agents, on the same gateways.
@@ -100,6 +104,7 @@ fn print(bench: &Bench, muster: &Muster, bare: Option<&Bare>) {
     report::row("until nothing is left to do, s", of(|bare| bare.provision.all_seconds), muster.idle);
     report::row("CPU of the client, s", of(|bare| bare.provision.cpu), muster.cpu);
     report::row("CPU of the API server, s", of(|bare| bare.api_server.cpu), muster.counters.api_server.cpu);
+    report::row("CPU of the gateways and the watch, s", of(|bare| bare.gateways_cpu), muster.gateways_cpu);
     report::row("reconciles of an Agent", None, report::per(muster.counters.reconciles as u64, agents));
     report::row("most calls in progress at one gateway", None, bench.gateways.max_in_flight() as f64);
     let requests = bare.map(|bare| &bare.api_server.requests);

@@ -72,12 +72,5 @@ pub(crate) fn successful(simulator: &Simulator) -> impl Iterator<Item = Call> {
 }
 
 fn profile() -> Profile {
-    Profile::v2026_9_6().with_latency(|method, _| latency(method)).with_visibility_delay(Duration::ZERO)
-}
-
-fn latency(method: &str) -> Duration {
-    match method {
-        "config.patch" | "config.set" | "agents.create" | "agents.update" | "agents.delete" => CONFIG_WRITE,
-        _ => CALL,
-    }
+    Profile::v2026_9_6().with_fixed_latency(CALL, CONFIG_WRITE).with_visibility_delay(Duration::ZERO)
 }

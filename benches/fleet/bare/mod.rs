@@ -17,7 +17,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use crate::measure::{Memory, Stopwatch, memory};
-use crate::plan::GatewayPlan;
+use crate::plan::{AgentPlan, GatewayPlan};
 
 /// The maximum of open requests at the API server, as the operator has.
 const MAX_REQUESTS: usize = 32;
@@ -109,6 +109,13 @@ impl ApiServer {
         let _permit = self.permits.acquire().await?;
         Ok(request.await?)
     }
+}
+
+/// All agents in turns over the gateways, with the number of the gateway and the number on it.
+fn in_turns(gateways: &[GatewayPlan]) -> impl Iterator<Item = (usize, usize, &AgentPlan)> {
+    let longest = gateways.iter().map(|gateway| gateway.agents.len()).max().unwrap_or_default();
+    let turns = (0..longest).flat_map(|agent| (0..gateways.len()).map(move |gateway| (gateway, agent)));
+    turns.filter_map(|(gateway, agent)| Some((gateway, agent, gateways[gateway].agents.get(agent)?)))
 }
 
 /// Lists all Agents. Time and CPU time count from the start of the process, as the operator's do.

@@ -10,7 +10,7 @@ use muster_harness::Failure;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{ApiServer, Figures, MAX_IN_FLIGHT, MAX_REQUESTS};
+use super::{ApiServer, Figures, MAX_IN_FLIGHT, MAX_REQUESTS, in_turns};
 use crate::fleet;
 use crate::measure::Stopwatch;
 use crate::plan::{AgentPlan, GatewayPlan};
@@ -35,10 +35,7 @@ pub(super) async fn all(api: &ApiServer, gateways: &Arc<Vec<GatewayPlan>>) -> Re
         queues.push(queue);
         batches.push(tokio::spawn(finish_in_batches(api.clone(), gateway, Arc::clone(gateways), number, claimed)));
     }
-    let longest = gateways.iter().map(|gateway| gateway.agents.len()).max().unwrap_or_default();
-    let turns = (0..longest).flat_map(|agent| (0..gateways.len()).map(move |gateway| (gateway, agent)));
-    let turns = turns.filter_map(|(gateway, agent)| Some((gateway, agent, gateways[gateway].agents.get(agent)?)));
-    stream::iter(turns)
+    stream::iter(in_turns(gateways))
         .map(async |(gateway, number, agent)| {
             // A closed queue means that its gateway failed; the error comes from there.
             let _ = queues[gateway].send((number, claim(api, agent).await?));
