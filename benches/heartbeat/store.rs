@@ -12,7 +12,7 @@ use muster::api::object_key::ObjectKey;
 use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
-use muster::core::objects::Objects;
+use muster::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
 
 /// Agents in memory. Clones share them.
@@ -40,9 +40,7 @@ fn unused<T>() -> Result<T, StoreError> {
 
 impl Objects for BenchStore {
     fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
-        let agents = self.agents.read().unwrap();
-        // The operator's cache returns a copy, too.
-        agents.get(key).map(|agent| Arc::new(Agent::clone(agent)))
+        self.agents.read().unwrap().get(key).cloned()
     }
 
     fn board(&self, _: &ObjectKey) -> Option<Arc<Board>> {
@@ -51,6 +49,18 @@ impl Objects for BenchStore {
 
     fn gateway(&self, _: &ObjectKey) -> Option<Arc<AgentGateway>> {
         None
+    }
+
+    fn agents_by(&self, _: &AgentIndex) -> Vec<Arc<Agent>> {
+        Vec::new()
+    }
+
+    fn boards_by(&self, _: &BoardIndex) -> Vec<Arc<Board>> {
+        Vec::new()
+    }
+
+    fn gateways_by(&self, _: &GatewayIndex) -> Vec<Arc<AgentGateway>> {
+        Vec::new()
     }
 
     fn agents(&self) -> Vec<Arc<Agent>> {
