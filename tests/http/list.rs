@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
 use muster::api::object_key::ObjectKey;
-use muster::api::{AgentGateway, Board};
+use muster::api::{Agent, AgentGateway, Board};
 use muster::controllers::gateway_pool::GatewayPool;
 use muster::http::people::{self, PeopleApi};
 use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, Trust};
@@ -173,6 +173,29 @@ async fn an_agent_is_shown_with_every_field_and_no_secret() {
         let text = detail.json.to_string();
         assert!(!text.contains("c0ffee") && !text.contains("beef"), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heartbeat_of_a_suspended_agent_is_off_and_of_an_adopted_agent_is_the_gateways_own() {
+    let rig = Rig::new();
+    let spec = |more: Value| {
+        let mut spec = json!({ "boardRef": { "name": "ops" } });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    rig.agent("fleet", "paused", spec(json!({ "suspend": true })));
+    rig.agent("fleet", "theirs", spec(json!({ "agentId": "theirs", "adoptionPolicy": "IfExists" })));
+    let binding = json!({
+        "uid": rig.uid::<Agent>("fleet", "theirs"), "gateway": { "namespace": "fleet", "name": "gw" },
+        "agentId": "theirs", "sessionKey": "agent:theirs:main", "workspace": "/home/theirs", "adopted": true,
+    });
+    rig.status("fleet", "theirs", json!({ "binding": binding }));
+    let config = async |name: &str| {
+        let id = rig.uid::<Agent>("fleet", name);
+        rig.get(VIEWER, &format!("/api/v1/agents/{id}")).await.json["heartbeat_config"].clone()
+    };
+    assert_eq!(config("paused").await, json!({ "enabled": false, "intervalSeconds": 300 }));
+    assert_eq!(config("theirs").await, Value::Null);
 }
 
 #[tokio::test(start_paused = true)]

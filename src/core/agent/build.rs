@@ -6,20 +6,19 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
+use super::heartbeat::{AgentHeartbeat, paused};
 use super::references::References;
 use super::templates::GivenTemplate;
 use super::variables::variables;
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
-use crate::api::shared::{Heartbeat, Interval};
+use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::core::agent::soul_files;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
 use crate::templates::{self, Budget, FileName, Template};
-
-const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Builds the desired state of an agent.
 ///
@@ -38,14 +37,12 @@ pub fn build(
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
-    let paused = paused(agent, references);
-    // An adopted agent keeps its settings, except those in its own spec.
-    let default = gateway.heartbeat.as_ref().filter(|_| !references.adopted);
-    let heartbeat = merge(agent.spec.heartbeat.as_ref(), default);
-    let interval = heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get);
-    let every = every(&heartbeat, paused.is_some(), references.adopted);
-    let expected = every.unwrap_or_default();
-    let variables = variables(agent, references, &format_duration(interval), token_for_files(agent, references));
+    let paused = paused(agent, references.board.as_deref());
+    let heartbeat =
+        AgentHeartbeat::of(agent, references.board.as_deref(), Some(&references.gateway), references.adopted);
+    let expected = heartbeat.every.unwrap_or_default();
+    let interval = format_duration(heartbeat.interval);
+    let variables = variables(agent, references, &interval, token_for_files(agent, references));
     let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
     let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
         files(agent, references, &variables.clone().with_role_soul(soul), accepted)
@@ -58,7 +55,7 @@ pub fn build(
         gateway: references.gateway_key.clone(),
         identity: references.identity.clone(),
         origin: origin(agent, references),
-        entry: entry(agent, references, heartbeat, every),
+        entry: entry(agent, references, heartbeat),
         label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
@@ -110,41 +107,9 @@ fn secret_only(agent: &Agent) -> bool {
     agent.spec.token.as_ref().is_some_and(|token| token.delivery == TokenDelivery::SecretOnly)
 }
 
-fn paused(agent: &Agent, references: &References) -> Option<&'static str> {
-    if agent.spec.suspend {
-        return Some("spec.suspend of the Agent is true");
-    }
-    let board = references.board.as_ref().is_some_and(|b| b.spec.suspend);
-    board.then_some("spec.suspend of its Board is true")
-}
-
-/// The agent's own heartbeat settings, completed by the gateway's.
-fn merge(own: Option<&Heartbeat>, default: Option<&Heartbeat>) -> Heartbeat {
-    let own = own.cloned().unwrap_or_default();
-    let default = default.cloned().unwrap_or_default();
-    Heartbeat {
-        enabled: own.enabled.or(default.enabled),
-        interval: own.interval.or(default.interval),
-        target: own.target.or(default.target),
-        prompt: own.prompt.or(default.prompt),
-        model: own.model.or(default.model),
-        active_hours: own.active_hours.or(default.active_hours),
-    }
-}
-
-/// The time between two of the gateway's heartbeats; zero turns heartbeats off. `None` leaves the heartbeats of an adopted agent
-/// unchanged: Muster could not restore settings outside its spec after a pause.
-fn every(heartbeat: &Heartbeat, paused: bool, adopted: bool) -> Option<Duration> {
-    let named = heartbeat.interval.is_some() || heartbeat.enabled.is_some();
-    if adopted && !named {
-        return None;
-    }
-    let off = paused || heartbeat.enabled == Some(false);
-    Some(if off { Duration::ZERO } else { heartbeat.interval.map_or(DEFAULT_HEARTBEAT_INTERVAL, Interval::get) })
-}
-
 /// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
-fn entry(agent: &Agent, references: &References, heartbeat: Heartbeat, every: Option<Duration>) -> AgentEntry {
+fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> AgentEntry {
+    let AgentHeartbeat { settings: heartbeat, every, .. } = heartbeat;
     let adopted = references.adopted;
     let spec = &agent.spec;
     let name = if adopted { single_line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };

@@ -15,6 +15,7 @@ pub mod file_writes;
 pub mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod heartbeat;
 pub mod label;
 pub mod leftovers;
 pub mod liveness;

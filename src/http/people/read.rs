@@ -1,6 +1,7 @@
 //! The details of one agent, without its secrets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as FromState};
@@ -9,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::request::{PROFILE_FIELDS, Query};
 use super::state::{Authenticated, PathId, PeopleApi, PeopleState};
+use crate::api::Agent;
 use crate::api::agent::AgentStatus;
 use crate::api::object_key::ObjectKey;
 use crate::api::profile::IdentityProfile;
 use crate::api::requests::RequestStatus;
-use crate::api::shared::{Heartbeat, Interval};
-use crate::api::{Agent, AgentGateway};
+use crate::core::agent::binding::Binding;
+use crate::core::agent::heartbeat::AgentHeartbeat;
 use crate::core::gateway_ref::gateway_of_board;
 use crate::http::dto::{Entry, Item};
 use crate::http::error::ApiError;
@@ -84,7 +86,9 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let status = agent.status.clone().unwrap_or_default();
         let mut details = status_details(&status);
         details.insert("identity_profile".into(), profile(&agent.spec.identity_profile));
-        details.insert("heartbeat_config".into(), heartbeat(agent.spec.heartbeat.as_ref(), gateway.as_deref()));
+        let adopted = Binding::of(agent).is_some_and(|binding| binding.adopted);
+        let effective = AgentHeartbeat::of(agent, board.as_deref(), gateway.as_deref(), adopted);
+        details.insert("heartbeat_config".into(), heartbeat(&effective));
         merge(&entry.resolve(store), details)
     }
 }
@@ -151,13 +155,11 @@ fn profile(profile: &IdentityProfile) -> Value {
     Value::Object(extra.into_iter().chain(known).collect())
 }
 
-/// The effective heartbeat settings: from the Agent, else from its AgentGateway, else the default.
-fn heartbeat(own: Option<&Heartbeat>, gateway: Option<&AgentGateway>) -> Value {
-    let inherited = gateway.and_then(|gateway| gateway.spec.heartbeat.as_ref());
-    let levels = [own, inherited];
-    let enabled = levels.iter().find_map(|h| h.and_then(|h| h.enabled)).unwrap_or(true);
-    let interval = levels.iter().find_map(|h| h.and_then(|h| h.interval)).map_or(300, |i: Interval| i.get().as_secs());
-    json!({ "enabled": enabled, "intervalSeconds": interval })
+/// The heartbeat as the gateway has it. `null` for an adopted agent whose spec leaves the heartbeat to the gateway.
+fn heartbeat(heartbeat: &AgentHeartbeat) -> Value {
+    let shown =
+        |every: Duration| json!({ "enabled": !every.is_zero(), "intervalSeconds": heartbeat.interval.as_secs() });
+    heartbeat.every.map_or(Value::Null, shown)
 }
 
 #[cfg(test)]
