@@ -273,7 +273,7 @@ fn on_agent(
         tokens.update(agent, deleted);
         change_feed.update(agent, deleted);
         if deleted {
-            ctx.souls.forget(&ObjectKey::of(&agent.metadata));
+            ctx.forget_agent(agent);
         }
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use gateway_pool::GatewayPool;
 
+use crate::api::agent::Agent;
+use crate::api::object_key::ObjectKey;
 use crate::souls::directories::SoulDirectories;
 use crate::state::State;
 
@@ -30,4 +32,19 @@ pub struct Context<S> {
     pub gateways: GatewayPool,
     /// The directories of souls.
     pub souls: SoulDirectories,
+}
+
+impl<S> Context<S> {
+    /// Removes an Agent that no longer exists from memory.
+    pub fn forget_agent(&self, agent: &Agent) {
+        if let Some(uid) = &agent.metadata.uid {
+            self.state.heartbeats.forget(uid);
+        }
+        self.souls.forget(&ObjectKey::of(&agent.metadata));
+        let status = agent.status.as_ref();
+        let names = status.and_then(|status| status.gateway.as_ref().zip(status.agent_id.as_deref()));
+        if let Some((handle, id)) = names.and_then(|(gateway, id)| Some((self.gateways.handle(gateway)?, id))) {
+            handle.cache.forget_agent(id);
+        }
+    }
 }

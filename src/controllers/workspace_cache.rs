@@ -92,6 +92,14 @@ impl WorkspaceCache {
         self.entries().workspaces.remove(id);
     }
 
+    /// Removes an agent that is no longer an Agent's.
+    pub(crate) fn forget_agent(&self, id: &str) {
+        let mut entries = self.entries();
+        entries.workspaces.remove(id);
+        entries.absent.remove(id);
+        entries.content_checks.remove(id);
+    }
+
     /// Removes an unregistered agent: a later agent of this id has a workspace and a session of its own.
     pub(crate) fn forget_unregistered(&self, id: &str, is_absent: bool) {
         let mut entries = self.entries();
@@ -159,5 +167,27 @@ impl CachedWorkspace {
 
     fn shows(&self, event: &LabelEvent) -> bool {
         self.session.as_ref().is_some_and(|session| session.id == event.id && session.label == event.label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_agent_leaves_no_entry() {
+        let cache = WorkspaceCache::new(Duration::from_mins(10));
+        let epoch = EventEpoch { losses: 0, changes: 0 };
+        let workspace = CachedWorkspace { files_at: Instant::now(), files: BTreeMap::new(), session: None, epoch };
+        cache.insert("a", workspace);
+        cache.record_content_check("a");
+        cache.is_content_check_due("b", Duration::from_hours(6));
+        cache.forget_unregistered("c", true);
+        for id in ["a", "b", "c"] {
+            cache.forget_agent(id);
+        }
+        let entries = cache.entries();
+        let left = (entries.workspaces.len(), entries.absent.len(), entries.content_checks.len());
+        assert_eq!(left, (0, 0, 0));
     }
 }

@@ -61,14 +61,14 @@ impl StoreError {
     }
 }
 
-/// The words of kube-apiserver when a ResourceQuota denies a request.
+/// The words of kube-apiserver when a `ResourceQuota` denies a request.
 const QUOTA_WORDS: [&str; 4] =
     ["exceeded quota: ", "failed quota: ", "status unknown for quota: ", "insufficient quota "];
 
 /// What denied a valid request. None of these changes triggers a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// A ResourceQuota of the namespace.
+    /// A `ResourceQuota` of the namespace.
     Quota,
     /// A missing right of Muster's ServiceAccount.
     Rights,

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
+use muster::state::store::Store;
 use muster_simulator::{Fault, Simulator};
 use serde_json::json;
 
@@ -162,4 +163,26 @@ async fn deleting_a_gateway_removes_its_agents_and_reports_gateway_not_found() {
     assert!(!gateway.agents().contains_key(&id));
     rig.until_reason("one", "GatewayNotFound").await;
     assert_eq!(rig.condition("one", ConditionType::Stalled).0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_agent_leaves_nothing_in_memory() {
+    let (mut rig, gateway, id) = provisioned().await;
+    rig.until("the end of the run", |rig| rig.status("one").wake.unwrap().answered_at.is_some()).await;
+    let activity = rig.link("gw").client().activity();
+    assert!(activity.borrow().of(&id).is_some());
+    let object = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    let heartbeats = &rig.ctx().state.heartbeats;
+    let now = rig.ctx().state.store.now();
+    heartbeats.touch(&object, now);
+    heartbeats.confirm(&object, "aa", now);
+    rig.delete::<Agent>("one");
+    rig.until("the deletion to finish", agent_gone).await;
+    assert!(!gateway.agents().contains_key(&id));
+    rig.link("gw").client().resync().await;
+    assert_eq!(activity.borrow().of(&id), None);
+    // The watch reports the deletion.
+    rig.ctx().forget_agent(&object);
+    let heartbeats = &rig.ctx().state.heartbeats;
+    assert_eq!((heartbeats.newer_than_status(&object), heartbeats.confirmed(&object)), (None, None));
 }

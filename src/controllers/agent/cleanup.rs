@@ -169,7 +169,7 @@ async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -
             .await
             .map_err(|e| ReconcileError::gateway("to delete its session", &e))?;
     }
-    handle.cache.forget(id);
+    handle.cache.forget_agent(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
     let kept = kept.then(|| {
         format!(
@@ -198,6 +198,9 @@ pub(crate) async fn release<S: Store>(
     binding: &Binding,
 ) -> Result<Agent, ReconcileError> {
     remove_from_gateway(ctx, agent, Some(binding)).await?;
+    if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
+        handle.cache.forget_agent(&binding.identity.agent_id);
+    }
     super::token_secret::renew(&ctx.state.store, agent).await?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
@@ -223,12 +226,7 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
     let agent = written.as_ref().unwrap_or(&agent);
     let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
     match finalize(ctx, agent).await {
-        Ok(()) => {
-            if let Some(uid) = &agent.metadata.uid {
-                ctx.state.heartbeats.forget(uid);
-            }
-            Requeue::on_change()
-        }
+        Ok(()) => Requeue::on_change(),
         Err(error) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
         Err(error) => {
             show_deleting(ctx, agent, Some(&error)).await;

@@ -297,6 +297,11 @@ impl Informer {
 
     fn publish(&self, new: Inventory) {
         let new = Arc::new(new);
+        // The events that arrived during the read are still queued. A forgotten agent wakes no receiver of the watch.
+        self.activity.send_if_modified(|activity| {
+            activity.forget_others(|id| new.agents.contains_key(id));
+            false
+        });
         let old = self.inventory.send_replace(Some(Arc::clone(&new)));
         let Some(old) = old else { return self.send(Change::Roster) };
         if old.settled != new.settled || old.capabilities != new.capabilities {

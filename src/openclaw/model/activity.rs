@@ -51,7 +51,8 @@ pub struct AgentActivity {
     active: BTreeMap<String, i64>,
     ended: VecDeque<String>,
     last: Option<Run>,
-    /// The number of resets, deletions and unspecified changes of the agent's sessions, by any client.
+    /// The number of the last reset, deletion or unspecified change of the agent's sessions, by any client. The changes of a gateway's
+    /// agents are counted together, so that the number of a forgotten agent does not come again.
     pub session_changes: u64,
     /// The last label event. A caller whose view of the session equals the event has missed no change.
     pub labelled: Option<LabelEvent>,
@@ -125,6 +126,7 @@ impl AgentActivity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayActivity {
     agents: BTreeMap<String, AgentActivity>,
+    session_changes: u64,
     /// The number of event losses and connections. A value that was read in an earlier epoch may have changed without an event.
     pub epoch: u64,
     /// The time at which the connection was opened.
@@ -144,6 +146,11 @@ impl GatewayActivity {
     pub(crate) fn reset(&mut self) {
         self.agents.clear();
         self.epoch += 1;
+    }
+
+    /// Forgets the agents that the gateway no longer has. `has` is of a read of the roster that began after the last event.
+    pub(crate) fn forget_others(&mut self, has: impl Fn(&str) -> bool) {
+        self.agents.retain(|id, _| has(id));
     }
 
     /// Starts a new epoch with a new connection.
@@ -167,7 +174,8 @@ impl GatewayActivity {
             }
             RunEventKind::SessionChanged => {
                 activity.labelled = None;
-                activity.session_changes += 1;
+                self.session_changes += 1;
+                activity.session_changes = self.session_changes;
                 Some(agent)
             }
             RunEventKind::Run { id, phase, at_ms, job } => {
@@ -264,6 +272,23 @@ mod tests {
             assert_eq!(activity.apply_raw("sessions.changed", &payload).as_deref(), Some("mc-1"));
         }
         assert_eq!(activity.of("mc-1").map(|a| a.session_changes), Some(3));
+    }
+
+    #[test]
+    fn an_agent_that_the_gateway_no_longer_has_is_forgotten() {
+        let mut activity = GatewayActivity::default();
+        let changed = |id: &str| json!({ "sessionKey": format!("agent:{id}:main"), "reason": "reset", "ts": 1 });
+        for id in ["gone", "stays"] {
+            activity.apply_raw("sessions.changed", &changed(id));
+        }
+        activity.forget_others(|id| id == "stays");
+        assert_eq!(activity.agents.keys().collect::<Vec<_>>(), ["stays"]);
+        activity.apply_raw("sessions.changed", &changed("gone"));
+        assert_eq!(
+            activity.of("gone").map(|agent| agent.session_changes),
+            Some(3),
+            "a later agent of the id is another"
+        );
     }
 
     #[test]
