@@ -14,14 +14,19 @@ use crate::core::agent::activity::is_run_without_events;
 use crate::core::agent::observed::ObservedFile;
 use crate::openclaw::model::{AgentActivity, LabelEvent, SessionInfo};
 
-/// How long a listing is as good as a new one.
+/// The longest time between the listing of a pass and a write that relies on it.
 const LISTING_REUSE: Duration = Duration::from_secs(2);
+
+/// The file that 2026.9.6 does not list (`docs/gateway-facts.md#workspace-files`).
+pub(crate) const UNLISTED: &str = "IDENTITY.md";
 
 /// The workspace and the session of one agent.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedWorkspace {
     /// When the files were listed.
     pub(crate) files_at: Instant,
+    /// When the unlisted file was read. The same as `files_at` where the gateway lists it.
+    pub(crate) unlisted_at: Instant,
     pub(crate) files: BTreeMap<String, ObservedFile>,
     pub(crate) session: Option<SessionInfo>,
     /// The epoch in which the session was read.
@@ -125,9 +130,12 @@ impl WorkspaceCache {
         }
     }
 
-    /// Whether the files of an agent were listed within the last two seconds.
-    pub(crate) fn were_files_just_listed(&self, id: &str) -> bool {
-        self.entries().workspaces.get(id).is_some_and(|cached| cached.files_at.elapsed() < LISTING_REUSE)
+    /// Whether a file was listed or read since `began`, the beginning of this pass, and within the last two seconds.
+    pub(crate) fn was_just_seen(&self, id: &str, name: &str, began: Instant) -> bool {
+        self.entries().workspaces.get(id).is_some_and(|cached| {
+            let seen_at = if name == UNLISTED { cached.unlisted_at } else { cached.files_at };
+            seen_at >= began && seen_at.elapsed() < LISTING_REUSE
+        })
     }
 
     /// Whether the contents of an agent's files are to be compared, independently of size and time. The first comparison is at a
@@ -178,7 +186,8 @@ mod tests {
     fn a_forgotten_agent_leaves_no_entry() {
         let cache = WorkspaceCache::new(Duration::from_mins(10));
         let epoch = EventEpoch { losses: 0, changes: 0 };
-        let workspace = CachedWorkspace { files_at: Instant::now(), files: BTreeMap::new(), session: None, epoch };
+        let (now, files) = (Instant::now(), BTreeMap::new());
+        let workspace = CachedWorkspace { files_at: now, unlisted_at: now, files, session: None, epoch };
         cache.insert("a", workspace);
         cache.record_content_check("a");
         cache.is_content_check_due("b", Duration::from_hours(6));

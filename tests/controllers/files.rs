@@ -143,3 +143,46 @@ async fn a_too_large_file_is_not_written_and_the_message_names_the_limit() {
     assert_eq!(rig.condition("one", ConditionType::FilesSynced).0, "False");
     assert!(gateway.chats().is_empty(), "an incomplete agent is not woken");
 }
+
+/// An agent whose file of this name is unmanaged, right after a resync.
+async fn with_unmanaged(name: &str) -> (Rig, Simulator, String) {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    apply_policy(&rig, name, "Unmanaged");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    rig.run_for(Duration::from_mins(2)).await;
+    tokio::time::advance(Duration::from_mins(10)).await;
+    (rig, gateway, id)
+}
+
+fn apply_policy(rig: &Rig, name: &str, policy: &str) {
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": [{ "name": name, "policy": policy }] }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_begun_after_a_listing_of_an_earlier_pass_is_not_overwritten() {
+    let (mut rig, gateway, id) = with_unmanaged("MEMORY.md").await;
+    rig.reconcile_all().await;
+    gateway.edit_file(&id, "MEMORY.md", Some("theirs"));
+    apply_policy(&rig, "MEMORY.md", "IfMissing");
+    rig.until("the file", |rig| file_state(rig, "MEMORY.md").0 == FileState::Kept).await;
+    assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("theirs"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_the_gateway_does_not_list_is_read_before_it_is_written_as_missing() {
+    let (mut rig, gateway, id) = with_unmanaged("IDENTITY.md").await;
+    gateway.edit_file(&id, "IDENTITY.md", Some("theirs"));
+    apply_policy(&rig, "IDENTITY.md", "IfMissing");
+    rig.until("the file", |rig| file_state(rig, "IDENTITY.md").0 == FileState::Kept).await;
+    assert_eq!(gateway.file(&id, "IDENTITY.md").as_deref(), Some("theirs"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_agent_whose_files_were_listed_costs_no_read_of_these_files() {
+    let (_rig, gateway, id) = provisioned().await;
+    let calls = gateway.calls().into_iter();
+    let reads = calls.filter(|call| call.method == "agents.files.get" && call.params["agentId"] == *id);
+    assert_eq!(reads.map(|call| call.params["name"].clone()).collect::<Vec<_>>(), [json!(null); 0]);
+}

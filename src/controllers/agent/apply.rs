@@ -103,6 +103,12 @@ fn label_refusal(error: &CallError) -> ReconcileError {
     ReconcileError::permanent(Reason::GatewayError, error.message()).with_code(error.code())
 }
 
+/// Writes files. A file that belongs to the agent is written only if it is missing or empty: the pass listed it within the last two
+/// seconds, or it is read just before the write, or the write carries the hash of the replaced content.
+///
+/// # Caveats
+/// A gateway has no precondition for a missing file. A file that another client creates between the listing and the write, at most two
+/// seconds and the time that the write takes, is overwritten.
 async fn write_files<S: Store>(
     step: &StepContext<'_, S>,
     observed: &mut Observed,
@@ -111,7 +117,7 @@ async fn write_files<S: Store>(
     let id = step.desired.identity.agent_id.as_str();
     let mut writes = Vec::new();
     for file in files {
-        let is_checked = file.expected.is_some() || step.gateway.cache.were_files_just_listed(id);
+        let is_checked = file.expected.is_some() || step.gateway.cache.was_just_seen(id, &file.name, step.began);
         if !file.only_if_missing || is_checked {
             writes.push(file.clone());
         } else if let Some(expected) = step.gateway.reread_missing(id, &file.name, observed).await? {

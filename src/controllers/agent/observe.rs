@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::agent::AgentStatus;
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::controllers::workspace_cache::{CachedWorkspace, EventEpoch};
+use crate::controllers::workspace_cache::{CachedWorkspace, EventEpoch, UNLISTED};
 use crate::core::agent::activity::observed_activity;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::file_writes::records;
@@ -18,9 +18,6 @@ use crate::core::agent::liveness::Liveness;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, Registration};
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, GatewayClock, Inventory, UnlistedFile};
-
-/// The file that 2026.9.6 does not list (`docs/gateway-facts.md#workspace-files`).
-const UNLISTED: &str = "IDENTITY.md";
 
 /// The observed state of an agent, with the content hashes of the files whose size and time do not suffice.
 ///
@@ -108,8 +105,8 @@ impl GatewayHandle {
         let now = Instant::now();
         let list = async {
             match with_files {
-                Some(cached) => Ok((cached.files_at, cached.files.clone())),
-                None => self.list_files(id, cached).await.map(|files| (now, files)),
+                Some(cached) => Ok((cached.files_at, cached.unlisted_at, cached.files.clone())),
+                None => self.list_files(id, cached).await.map(|(read_at, files)| (now, read_at.unwrap_or(now), files)),
             }
         };
         let read = async {
@@ -119,8 +116,8 @@ impl GatewayHandle {
                 None => self.client.session(session_key).await,
             }
         };
-        let ((files_at, files), session) = futures::try_join!(list, read)?;
-        let workspace = CachedWorkspace { files_at, files, session, epoch };
+        let ((files_at, unlisted_at, files), session) = futures::try_join!(list, read)?;
+        let workspace = CachedWorkspace { files_at, unlisted_at, files, session, epoch };
         self.cache.insert(id, workspace.clone());
         Ok(workspace)
     }
@@ -142,20 +139,24 @@ impl GatewayHandle {
     }
 
     /// Lists an agent's files. A file that the list leaves out is taken from the `cached` workspace, so that a listing is one request.
-    /// The comparison of contents reads the file.
+    /// The comparison of contents reads the file. Returns the time of that earlier read with the files.
     async fn list_files(
         &self,
         id: &str,
         cached: Option<&CachedWorkspace>,
-    ) -> Result<BTreeMap<String, ObservedFile>, CallError> {
+    ) -> Result<(Option<Instant>, BTreeMap<String, ObservedFile>), CallError> {
         let listed = self.client.files_list(id).await?;
         let leaves_out = !listed.iter().any(|file| file.name == UNLISTED);
         let present = listed.into_iter().filter(|file| !file.missing);
         let mut files: BTreeMap<_, _> = present.map(|file| (file.name.clone(), ObservedFile::from(&file))).collect();
+        let mut read_at = None;
         if leaves_out {
-            let cached = cached.map(|cached| cached.files.get(UNLISTED));
-            let unlisted = match cached.filter(|file| file.is_none_or(|file| file.refused.is_none())) {
-                Some(file) => file.map(|file| ObservedFile { sha256: None, ..file.clone() }),
+            let cached = cached.map(|cached| (cached.unlisted_at, cached.files.get(UNLISTED)));
+            let unlisted = match cached.filter(|(_, file)| file.is_none_or(|file| file.refused.is_none())) {
+                Some((at, file)) => {
+                    read_at = Some(at);
+                    file.map(|file| ObservedFile { sha256: None, ..file.clone() })
+                }
                 None => match self.client.unlisted_file(id, UNLISTED).await {
                     Ok(UnlistedFile::Missing) => None,
                     Ok(UnlistedFile::Read(content)) => Some(ObservedFile::from(&content)),
@@ -165,7 +166,7 @@ impl GatewayHandle {
             };
             files.extend(unlisted.map(|file| (UNLISTED.to_owned(), file)));
         }
-        Ok(files)
+        Ok((read_at, files))
     }
 
     /// Reads a file, with the hash of its content; `None` for a missing file.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, try_permit};
@@ -75,6 +76,7 @@ struct Facts {
 
 /// One pass: dereference, build, observe, plan, apply. The first step that fails ends the pass.
 async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
+    let began = Instant::now();
     release_lost_gateway(ctx, work).await?; // I/O
     let early_permit = try_permit(ctx, &work.agent)?; // pure
     let refs = dereference::read(ctx, work).await?; // I/O
@@ -97,7 +99,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     if !plan.steps.is_empty() {
         refresh(ctx, work, &plan).await?; // I/O
     }
-    let step = StepContext { ctx, gateway: &gateway, token: &refs.token, desired };
+    let step = StepContext { ctx, gateway: &gateway, token: &refs.token, desired, began };
     let outcome = apply::run(&step, work, observed, &plan.steps).await; // I/O
     Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
 }

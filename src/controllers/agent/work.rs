@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use crate::api::agent::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::Context;
@@ -21,6 +23,8 @@ pub(crate) struct StepContext<'a, S> {
     pub(crate) token: &'a Token,
     /// The desired state.
     pub(crate) desired: &'a Desired,
+    /// When the pass began.
+    pub(crate) began: Instant,
 }
 
 /// The state that a reconcile carries from one pass to the next. No Secret and no ConfigMap is read twice.
