@@ -19,7 +19,7 @@ use super::link::GatewayLink;
 use super::model::{
     AgentEntry, CallError, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
 };
-use super::roster_queue::RosterQueue;
+use super::roster_queue::{RosterQueue, RosterView};
 use super::settings::ConnectionSettings;
 use crate::openclaw::config_writer::writer::WriterParts;
 use crate::openclaw::limits;
@@ -82,8 +82,7 @@ impl GatewayClient {
         let (resync_requests, resync_requests_rx) = mpsc::unbounded_channel();
         let link = GatewayLink {
             requester: Requester { calls, meter },
-            inventory: inventory_rx,
-            resync_requests,
+            view: RosterView { inventory: inventory_rx, resync_requests },
             file_hashes: Arc::default(),
             write_guard: Mutex::default(),
             roster,
@@ -137,7 +136,7 @@ impl GatewayClient {
     /// failed reads.
     #[must_use]
     pub fn inventory(&self) -> watch::Receiver<Option<Arc<Inventory>>> {
-        self.link.inventory.clone()
+        self.link.view.inventory.clone()
     }
 
     /// The cause of repeated failures to read the roster and the config; `None` after a successful read.
@@ -246,8 +245,8 @@ fn config_writer(
     ConfigWriter {
         requester: link.requester.clone(),
         commands,
-        inventory: link.inventory.clone(),
-        resync_requests: link.resync_requests.clone(),
+        inventory: link.view.inventory.clone(),
+        resync_requests: link.view.resync_requests.clone(),
         writes,
         changes: views.changes.clone(),
         roster: link.roster.clone(),

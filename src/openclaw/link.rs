@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::channel::{Requester, resync};
 use super::config_writer::write_guard::{WriteGuard, WriteHash};
 use super::connection::payload::Payload;
+use super::model::CallError;
 use super::model::file::FileHashProbe;
-use super::model::{CallError, Inventory};
-use super::roster_queue::RosterQueue;
+use super::roster_queue::{RosterQueue, RosterView};
 
 /// The waits before the retries of a request that the gateway asks to repeat.
 const RETRY_WAITS: [Duration; 4] =
@@ -25,8 +25,7 @@ const RETRY_WAITS: [Duration; 4] =
 #[derive(Debug)]
 pub(crate) struct GatewayLink {
     pub(crate) requester: Requester,
-    pub(crate) inventory: watch::Receiver<Option<Arc<Inventory>>>,
-    pub(crate) resync_requests: mpsc::UnboundedSender<oneshot::Sender<bool>>,
+    pub(crate) view: RosterView,
     /// Whether an answer of the gateway had a file hash.
     pub(crate) file_hashes: Arc<AtomicBool>,
     pub(crate) write_guard: Mutex<WriteGuard>,
@@ -38,7 +37,7 @@ pub(crate) struct GatewayLink {
 impl GatewayLink {
     /// Reads roster and config now. Returns `false` after a failed read; the inventory may then be old.
     pub(crate) async fn resync(&self) -> bool {
-        resync(&self.resync_requests).await
+        resync(&self.view.resync_requests).await
     }
 
     /// Sends a request.
@@ -58,7 +57,7 @@ impl GatewayLink {
         if has_hash && !self.file_hashes.swap(true, Ordering::Relaxed) {
             let (reply, _) = oneshot::channel();
             // The informer ends only with this link.
-            let _ = self.resync_requests.send(reply);
+            let _ = self.view.resync_requests.send(reply);
         }
         Ok(answer)
     }

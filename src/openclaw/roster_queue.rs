@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::channel::resync;
 use super::model::Inventory;
 
 /// The interval of writes on gateways that lose one of two concurrent writes: 2026.3.2 loses none at 1 s
@@ -17,7 +18,8 @@ const MIN_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Guarantees
 /// The writes run one after the other, in the order of their arrival. A write that has begun runs to its end, also when its
-/// caller goes away: the gateway executes the request all the same. A write whose caller goes away before is not begun.
+/// caller goes away: the gateway executes the request all the same. A write whose caller goes away before is not begun. Before
+/// the first write of a client after a write of another client, roster and config are read.
 ///
 /// # Assumptions
 /// Each caller waits for its write, so that the number of callers bounds the queue.
@@ -28,11 +30,29 @@ pub struct RosterQueue(mpsc::UnboundedSender<RosterWrite>);
 #[derive(Clone, Debug)]
 pub struct WeakRosterQueue(mpsc::WeakUnboundedSender<RosterWrite>);
 
+/// What a client knows of the roster.
+#[derive(Clone, Debug)]
+pub(crate) struct RosterView {
+    pub(crate) inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    pub(crate) resync_requests: mpsc::UnboundedSender<oneshot::Sender<bool>>,
+}
+
+impl RosterView {
+    fn loses_writes(&self) -> bool {
+        self.inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes())
+    }
+}
+
 /// A write in the queue.
 struct RosterWrite {
-    /// The inventory of the client that writes.
-    inventory: watch::Receiver<Option<Arc<Inventory>>>,
+    view: RosterView,
     run: BoxFuture<'static, ()>,
+}
+
+/// The last write of a queue.
+struct LastWrite {
+    ended: Instant,
+    view: RosterView,
 }
 
 impl RosterQueue {
@@ -53,11 +73,10 @@ impl RosterQueue {
         WeakRosterQueue(self.0.downgrade())
     }
 
-    /// Runs a write in its turn, and returns its result; `None` after a panic of the write. The spacing of the writes follows
-    /// from the inventory.
+    /// Runs a write of the client with this view in its turn, and returns its result; `None` after a panic of the write.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        inventory: watch::Receiver<Option<Arc<Inventory>>>,
+        view: RosterView,
         write: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (reply, result) = oneshot::channel();
@@ -67,7 +86,7 @@ impl RosterQueue {
                 let _ = reply.send(write.await);
             }
         };
-        self.0.send(RosterWrite { inventory, run: Box::pin(run) }).ok()?;
+        self.0.send(RosterWrite { view, run: Box::pin(run) }).ok()?;
         result.await.ok()
     }
 }
@@ -81,15 +100,19 @@ impl WeakRosterQueue {
 }
 
 async fn run_all(mut queue: mpsc::UnboundedReceiver<RosterWrite>) {
-    let mut last: Option<Instant> = None;
-    while let Some(RosterWrite { inventory, run }) = queue.recv().await {
-        let loses_writes = inventory.borrow().as_ref().is_some_and(|inventory| inventory.loses_writes());
-        if let Some(last) = last.filter(|_| loses_writes) {
-            tokio::time::sleep_until(last + MIN_WRITE_INTERVAL).await;
+    let mut last: Option<LastWrite> = None;
+    while let Some(RosterWrite { view, run }) = queue.recv().await {
+        if let Some(last) = &last {
+            if view.loses_writes() {
+                tokio::time::sleep_until(last.ended + MIN_WRITE_INTERVAL).await;
+            }
+            if !last.view.inventory.same_channel(&view.inventory) {
+                resync(&view.resync_requests).await;
+            }
         }
         // Each write is a task of its own, so that a panic ends no other write.
         let _ = tokio::spawn(run).await;
-        last = Some(Instant::now());
+        last = Some(LastWrite { ended: Instant::now(), view });
     }
 }
 
@@ -101,7 +124,7 @@ mod tests {
     use super::*;
     use crate::openclaw::model::{Capabilities, HeartbeatRule, RosterShape};
 
-    fn inventory(roster: RosterShape) -> watch::Receiver<Option<Arc<Inventory>>> {
+    fn view(roster: RosterShape) -> RosterView {
         let capabilities =
             Capabilities { roster, accepted_files: BTreeSet::new(), file_hashes: false, main_session_delete: false };
         let inventory = Inventory {
@@ -112,14 +135,17 @@ mod tests {
             heartbeats: HeartbeatRule::default(),
             settled: true,
         };
-        watch::channel(Some(Arc::new(inventory))).1
+        RosterView {
+            inventory: watch::channel(Some(Arc::new(inventory))).1,
+            resync_requests: mpsc::unbounded_channel().0,
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn writes_are_a_second_apart_where_one_of_two_would_be_lost() {
         let (queue, began) = (RosterQueue::start(), Instant::now());
         for roster in [RosterShape::List, RosterShape::Entries, RosterShape::List] {
-            queue.run(inventory(roster), async {}).await.unwrap();
+            queue.run(view(roster), async {}).await.unwrap();
         }
         assert_eq!(began.elapsed(), MIN_WRITE_INTERVAL);
     }
@@ -134,7 +160,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(u64::from(10 - number))).await;
                 seen.lock().unwrap().push(number);
             };
-            queue.run(inventory(RosterShape::Entries), write)
+            queue.run(view(RosterShape::Entries), write)
         };
         futures::future::join_all((0..4).map(write)).await;
         assert_eq!(*seen.lock().unwrap(), [0, 0, 1, 1, 2, 2, 3, 3]);
@@ -143,10 +169,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_panic_ends_one_write_and_not_the_queue() {
         let queue = RosterQueue::start();
-        let inventory = inventory(RosterShape::Entries);
-        let broken = queue.run(inventory.clone(), async { assert!(false_at_run_time(), "on purpose") });
+        let view = view(RosterShape::Entries);
+        let broken = queue.run(view.clone(), async { assert!(false_at_run_time(), "on purpose") });
         assert_eq!(broken.await, None);
-        assert_eq!(queue.run(inventory, async { 1 }).await, Some(1));
+        assert_eq!(queue.run(view, async { 1 }).await, Some(1));
     }
 
     /// The compiler does not know the value.

@@ -58,7 +58,7 @@ impl GatewayClient {
         F: Future<Output = Result<T, CallError>> + Send + 'static,
     {
         let link = self.link();
-        let result = link.roster.run(link.inventory.clone(), write(Arc::clone(link))).await;
+        let result = link.roster.run(link.view.clone(), write(Arc::clone(link))).await;
         result.unwrap_or(Err(CallError::Interrupted))
     }
 }
@@ -99,14 +99,14 @@ impl GatewayLink {
 
     /// Whether the last read of the config has an entry with this id.
     fn is_configured(&self, agent_id: &str) -> bool {
-        let inventory = self.inventory.borrow();
+        let inventory = self.view.inventory.borrow();
         inventory.as_ref().is_some_and(|i| i.entry(agent_id).is_some())
     }
 
     /// Confirms "not found" by the config. `read` says whether the config was read after the answer.
     fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
         let absent = |i: &Arc<Inventory>| read && i.settled && !i.agents.contains_key(agent_id);
-        if self.inventory.borrow().as_ref().is_some_and(absent) {
+        if self.view.inventory.borrow().as_ref().is_some_and(absent) {
             return Ok(Deleted::Absent);
         }
         let message = format!(

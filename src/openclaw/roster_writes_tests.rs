@@ -30,6 +30,17 @@ impl Dial for SlowGateway {
 impl SlowGateway {
     /// A gateway with these agents.
     fn new(agents: &[&str]) -> Arc<Self> {
+        let gateway = Self::of(Profile::v2026_9_6());
+        gateway.simulator.edit_config(|config| {
+            config["agents"]["ownership"] = json!("explicit");
+            for id in agents {
+                config["agents"]["entries"][id] = json!({ "name": id, "workspace": format!("/w/{id}") });
+            }
+        });
+        gateway
+    }
+
+    fn of(profile: Profile) -> Arc<Self> {
         let writes = Arc::<Mutex<Vec<(String, Instant)>>>::default();
         let begun = Arc::clone(&writes);
         let latency = move |method: &str, _| {
@@ -39,14 +50,8 @@ impl SlowGateway {
             begun.lock().unwrap().push((method.to_owned(), Instant::now()));
             WRITE_TIME
         };
-        let profile = Profile::v2026_9_6().with_token("secret").with_visibility_delay(Duration::ZERO);
+        let profile = profile.with_token("secret").with_visibility_delay(Duration::ZERO);
         let simulator = Simulator::new(profile.with_latency(latency));
-        simulator.edit_config(|config| {
-            config["agents"]["ownership"] = json!("explicit");
-            for id in agents {
-                config["agents"]["entries"][id] = json!({ "name": id, "workspace": format!("/w/{id}") });
-            }
-        });
         Arc::new(Self { simulator, writes })
     }
 
@@ -193,4 +198,17 @@ async fn an_entry_that_is_withdrawn_before_the_turn_of_its_patch_is_not_written(
     tokio::join!(deletion, meanwhile).0.unwrap();
     client.inventory().wait_for(|i| i.as_ref().is_some_and(|i| i.agents.contains_key("c"))).await.unwrap();
     assert!(!gateway.simulator.agents().contains_key("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_write_after_a_write_of_another_client_has_the_current_base() {
+    // This version reports no config change by an event.
+    let gateway = SlowGateway::of(Profile::v2026_7_1());
+    let roster = RosterQueue::start();
+    let (one, other) = (gateway.client_with(roster.clone()).await, gateway.client_with(roster).await);
+    for (client, id) in [(&one, "a"), (&other, "b"), (&one, "c")] {
+        client.submit(entry(id));
+        client.inventory().wait_for(|i| i.as_ref().is_some_and(|i| i.agents.contains_key(id))).await.unwrap();
+    }
+    assert_eq!(gateway.separate_writes(), ["config.patch"; 3]);
 }

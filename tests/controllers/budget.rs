@@ -120,3 +120,31 @@ async fn thirty_agents_applied_one_by_one_are_ready_without_the_next_write_budge
     assert!(took <= Duration::from_secs(20), "Ready {took:?} after the last agent");
     assert_eq!(agents_with_interval(&gateway, "5m"), AGENTS);
 }
+
+#[tokio::test(start_paused = true)]
+async fn sixty_agents_applied_at_once_cost_at_most_two_config_writes() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.run_for(Duration::from_secs(5)).await;
+    let before = gateway.count("config.patch");
+    for number in 0..60 {
+        rig.store.apply::<Agent>(agent_manifest(number));
+    }
+    rig.until("all to be Ready", all_ready).await;
+    let patches = gateway.count("config.patch") - before;
+    assert!((1..=2).contains(&patches), "{patches} config writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_entry_of_an_agent_that_is_applied_alone_is_written_at_once() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.run_for(Duration::from_secs(20)).await;
+    rig.store.apply::<Agent>(agent_manifest(0));
+    let (began, before) = (Instant::now(), gateway.count("config.patch"));
+    rig.reconcile_all().await;
+    while gateway.count("config.patch") == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+}

@@ -27,7 +27,7 @@ use crate::openclaw::model::writes::EntryWriteState;
 use crate::openclaw::model::{
     AgentEntry, CallError, ConfigWrites, EntryState, HeartbeatClaims, Inventory, Rewritten, WriteRefusal,
 };
-use crate::openclaw::roster_queue::RosterQueue;
+use crate::openclaw::roster_queue::{RosterQueue, RosterView};
 
 /// A command to the writer.
 #[derive(Debug)]
@@ -86,8 +86,9 @@ impl ConfigWriter {
             let now = Instant::now();
             let window = self.window_ends(now);
             if window.is_none() && self.may_write(now) {
-                let (roster, inventory) = (self.roster.clone(), self.inventory.clone());
-                match roster.run(inventory, self.write()).await {
+                let (inventory, resync_requests) = (self.inventory.clone(), self.resync_requests.clone());
+                let roster = self.roster.clone();
+                match roster.run(RosterView { inventory, resync_requests }, self.write()).await {
                     Some(writer) => self = writer,
                     None => return,
                 }
