@@ -266,10 +266,10 @@ async fn the_first_config_write_of_a_quiet_gateway_waits_a_moment_for_another_ne
     rig.worker("one");
     rig.reconcile_all().await;
     assert!(rig.status("one").binding.is_some(), "the agent is bound and its entry submitted");
-    rig.wait_for_change(Duration::from_millis(200)).await;
+    rig.wait_for_change(Duration::from_millis(100)).await;
     assert_eq!(gateway.count("config.patch"), 0, "the write waits for the other new agent");
-    rig.wait_for_change(Duration::from_secs(2)).await;
-    assert_eq!(gateway.count("config.patch"), 1, "and not for long");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(gateway.count("config.patch"), 1, "the write does not wait for an agent that never comes");
     drop(another);
     rig.until_ready().await;
 }
