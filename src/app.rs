@@ -373,7 +373,8 @@ async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers
     }
 }
 
-/// How often each gateway client is looked at: for the metrics, and for places that no woken Agent took.
+/// How often each gateway client is looked at, for the metrics and for places that no woken Agent took, and how often Secrets that are no
+/// longer recent are removed from memory.
 const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 async fn check_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
@@ -382,6 +383,7 @@ async fn check_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
         tick.tick().await;
         let handles = ctx.gateways.handles();
         handles.iter().for_each(|(_, handle)| handle.wake_overdue());
+        ctx.state.recent_secrets.sweep();
         let up = handles
             .iter()
             .filter(|(_, handle)| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_)))

@@ -44,10 +44,23 @@ impl<K: Indexed> Cache<K> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A readable object.
+    /// A readable object. A write of this operator shows at once, before the watch returns it.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.tables().objects.get(key).cloned()
+        let tables = self.tables();
+        tables.written.get(key).or_else(|| tables.objects.get(key)).cloned()
+    }
+
+    /// Shows an object that this operator has written, until the watch returns it or a later version.
+    pub fn written(&self, object: &K)
+    where
+        K: Clone,
+    {
+        let key = ObjectKey::of(object.meta());
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if tables.objects.get(&key).is_some_and(|known| is_later(object.meta(), known.meta())) {
+            tables.written.insert(key, Arc::new(object.clone()));
+        }
     }
 
     /// All readable objects.
@@ -84,8 +97,17 @@ impl<K: Indexed> Cache<K> {
     }
 }
 
+/// Whether one version of an object is later than another one. Versions are numbers that grow (Kubernetes 1.35, KEP-5504; every version
+/// that keeps its objects in etcd).
+fn is_later(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    let version = |meta: &ObjectMeta| meta.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
+    one.uid == other.uid && version(one).zip(version(other)).is_some_and(|(one, other)| one > other)
+}
+
 struct Tables<K: Indexed> {
     objects: HashMap<Arc<ObjectKey>, Arc<K>>,
+    /// The objects that this operator has written, and that the watch has not returned yet. The index has their former versions.
+    written: HashMap<ObjectKey, Arc<K>>,
     index: HashMap<K::Index, BTreeSet<Arc<ObjectKey>>>,
     unreadable: BTreeMap<ObjectKey, ObjectMeta>,
     /// The number of readable objects in each namespace.
@@ -96,6 +118,7 @@ impl<K: Indexed> Tables<K> {
     fn new() -> Self {
         Self {
             objects: HashMap::new(),
+            written: HashMap::new(),
             index: HashMap::new(),
             unreadable: BTreeMap::new(),
             namespaces: BTreeMap::new(),
@@ -106,7 +129,9 @@ impl<K: Indexed> Tables<K> {
     fn insert(&mut self, object: &Arc<K>) -> Option<Arc<K>> {
         let key = Arc::new(ObjectKey::of(object.meta()));
         self.unreadable.remove(&*key);
+        let written = self.written.remove(&*key).filter(|written| is_later(written.meta(), object.meta()));
         let before = self.remove(&key);
+        self.written.extend(written.map(|written| (ObjectKey::clone(&key), written)));
         for index in object.index_keys() {
             self.index.entry(index).or_default().insert(Arc::clone(&key));
         }
@@ -117,6 +142,7 @@ impl<K: Indexed> Tables<K> {
 
     /// Removes a readable object.
     fn remove(&mut self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.written.remove(key);
         let before = self.objects.remove(key)?;
         for index in before.index_keys() {
             if let Some(keys) = self.index.get_mut(&index) {
@@ -336,6 +362,29 @@ mod tests {
         apply(&mut writer, Event::Delete(board("a", "4", "two")));
         let tables = cache.tables();
         assert!(tables.index.is_empty() && tables.namespaces.is_empty(), "nothing of a deleted object stays");
+    }
+
+    #[test]
+    fn a_write_shows_at_once_and_until_the_watch_returns_it() {
+        let (cache, mut writer) = cache();
+        let key = ObjectKey::new("fleet", "a");
+        let version = |cache: &Cache<Board>| cache.get(&key).and_then(|board| board.metadata.resource_version.clone());
+        let written = |version: &str| board("a", version, "gw").0.unwrap();
+        cache.written(&written("9"));
+        assert_eq!(version(&cache), None, "the watch has not shown it yet, or it was deleted");
+        apply(&mut writer, Event::Apply(board("a", "9", "gw")));
+        cache.written(&written("8"));
+        assert_eq!(version(&cache).as_deref(), Some("9"));
+        cache.written(&written("12"));
+        assert_eq!(version(&cache).as_deref(), Some("12"));
+        apply(&mut writer, Event::Apply(board("a", "10", "gw")));
+        assert_eq!(version(&cache).as_deref(), Some("12"), "10 is an earlier version");
+        apply(&mut writer, Event::Apply(board("a", "12", "gw")));
+        apply(&mut writer, Event::Apply(board("a", "13", "gw")));
+        assert_eq!(version(&cache).as_deref(), Some("13"));
+        cache.written(&written("14"));
+        apply(&mut writer, Event::Delete(board("a", "15", "gw")));
+        assert_eq!(version(&cache), None);
     }
 
     #[test]

@@ -23,8 +23,10 @@ use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
+use crate::core::index::Indexed;
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use crate::state::Caches;
+use crate::state::cache::Cache;
 
 /// The maximum number of open requests of the operator at the API server, without watches.
 const MAX_REQUESTS: usize = 32;
@@ -96,6 +98,12 @@ impl KubeStore {
 
 fn post_params() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+/// A written object, which the cache shows from now on.
+fn noted<K: Indexed + Clone>(cache: &Cache<K>, written: K) -> K {
+    cache.written(&written);
+    written
 }
 
 fn store_error(error: &kube::Error) -> StoreError {
@@ -226,7 +234,7 @@ impl Store for KubeStore {
     }
 
     async fn patch_agent_finalizers(&self, agent: &Agent, change: &FinalizerChange) -> Result<Agent, StoreError> {
-        self.patch_finalizers(agent, change).await
+        Ok(noted(&self.caches.agents, self.patch_finalizers(agent, change).await?))
     }
 
     async fn patch_gateway_finalizers(
@@ -234,15 +242,17 @@ impl Store for KubeStore {
         gateway: &AgentGateway,
         change: &FinalizerChange,
     ) -> Result<AgentGateway, StoreError> {
-        self.patch_finalizers(gateway, change).await
+        Ok(noted(&self.caches.gateways, self.patch_finalizers(gateway, change).await?))
     }
 
     async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
-        self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await
+        let written = self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await?;
+        Ok(noted(&self.caches.agents, written))
     }
 
     async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
-        self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await
+        let written = self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await?;
+        Ok(noted(&self.caches.boards, written))
     }
 
     async fn replace_gateway_status(
@@ -250,7 +260,8 @@ impl Store for KubeStore {
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
     ) -> Result<AgentGateway, StoreError> {
-        self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await
+        let written = self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await?;
+        Ok(noted(&self.caches.gateways, written))
     }
 
     async fn publish(&self, target: EventTarget<'_>, event: &event::Event) {

@@ -1,6 +1,6 @@
 //! The state that the controllers and the HTTP API share: the cached objects of Kubernetes (`cache`, `guarded`, `watch`), the reads
 //! and writes of Kubernetes (`store`, `kube_store`), the objects to reconcile after a change (`triggers`, `changes`), the reports of agents
-//! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), and the access
+//! (`heartbeats`), the inventories of gateways (`inventories`, `unmanaged`), the token hashes (`tokens`), the token Secrets of a moment ago (`recent_secrets`), and the access
 //! control (`authz`, `kube_authz`).
 //!
 //! This folder uses the resources, the core and the values of gateways. It uses no controller and no HTTP.
@@ -13,6 +13,7 @@ pub mod heartbeats;
 pub mod inventories;
 pub mod kube_authz;
 pub mod kube_store;
+pub mod recent_secrets;
 pub mod store;
 pub mod tokens;
 pub mod triggers;
@@ -43,12 +44,19 @@ pub struct State<S> {
     pub heartbeats: heartbeats::Heartbeats,
     /// The inventories of connected gateways.
     pub inventories: inventories::Inventories,
+    /// The token Secrets that were read or written a moment ago.
+    pub recent_secrets: recent_secrets::RecentSecrets,
 }
 
 impl<S> State<S> {
     /// The state with this store and without reports.
     #[must_use]
     pub fn new(store: S) -> Self {
-        Self { store, heartbeats: heartbeats::Heartbeats::default(), inventories: inventories::Inventories::default() }
+        Self {
+            store,
+            heartbeats: heartbeats::Heartbeats::default(),
+            inventories: inventories::Inventories::default(),
+            recent_secrets: recent_secrets::RecentSecrets::default(),
+        }
     }
 }

@@ -88,8 +88,7 @@ async fn change_token<S: Store>(
     work: &mut Work,
     change: TokenChange,
 ) -> Result<(), ReconcileError> {
-    let store = &step.ctx.state.store;
-    let token = token_secret::write(store, &work.agent, step.token, step.desired, change).await?;
+    let token = token_secret::write(&step.ctx.state, &work.agent, step.token, step.desired, change).await?;
     let (secret, api_url) = (token_secret::key(&work.agent), step.desired.api_url.clone());
     work.token = Some(CarriedToken { secret, api_url, token });
     Ok(())

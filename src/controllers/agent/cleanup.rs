@@ -201,7 +201,7 @@ pub(crate) async fn release<S: Store>(
     if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
         handle.cache.forget_agent(&binding.identity.agent_id);
     }
-    super::token_secret::renew(&ctx.state.store, agent).await?;
+    super::token_secret::renew(&ctx.state, agent).await?;
     let mut agent = agent.clone();
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
         *token = crate::core::agent::token::rules::revoked(token);
@@ -254,8 +254,9 @@ async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Recon
     remove_from_gateway(ctx, agent, binding.as_ref()).await?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let secret = ObjectKey::new(namespace, agent.token_secret_name());
-    let token = super::token_secret::read(&ctx.state.store, agent, "").await?;
+    let token = super::token_secret::read(&ctx.state, agent, "").await?;
     if token.is_ours() {
+        ctx.state.recent_secrets.forget(&secret);
         ctx.state.store.delete_secret(&secret).await?;
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };

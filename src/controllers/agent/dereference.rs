@@ -46,7 +46,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
-    let token = token(store, work, &gateway.spec.api_url).await?;
+    let token = token(ctx, work, &gateway.spec.api_url).await?;
     let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
     let silence_counts_from = silence_counts_from(ctx, &agent);
@@ -64,7 +64,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     })
 }
 
-async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {
+async fn token<S: Store>(ctx: &Context<S>, work: &mut Work, api_url: &str) -> Result<Token, ReconcileError> {
     let secret = token_secret::key(&work.agent);
     if let Some(carried) = &work.token
         && carried.secret == secret
@@ -72,7 +72,7 @@ async fn token<S: Store>(store: &S, work: &mut Work, api_url: &str) -> Result<To
     {
         return Ok(carried.token.clone());
     }
-    let token = token_secret::read(store, &work.agent, api_url).await?;
+    let token = token_secret::read_unless_recent(&ctx.state, &work.agent, api_url).await?;
     work.token = Some(CarriedToken { secret, api_url: api_url.to_owned(), token: token.clone() });
     Ok(token)
 }

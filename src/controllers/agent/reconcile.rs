@@ -26,7 +26,6 @@ use crate::core::agent::plan::{ClusterState, Plan, plan};
 use crate::core::agent::session::{self, SessionChange};
 use crate::core::agent::status::is_observed;
 use crate::core::agent::status_input::StatusInput;
-use crate::core::agent::step::Step;
 use crate::core::agent::token::rules::TokenState;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
@@ -96,9 +95,6 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     let observed = facts.observed.insert(observed);
     let plan = planned(ctx, &work.agent, &status, (desired, &refs.token.state, observed)); // pure
     let (plan, deferred) = defer_for_peers(plan, &ObjectKey::of(&work.agent.metadata), &gateway, &permit);
-    if !plan.steps.is_empty() {
-        refresh(ctx, work, &plan).await?; // I/O
-    }
     let step = StepContext { ctx, gateway: &gateway, token: &refs.token, desired, began };
     let outcome = apply::run(&step, work, observed, &plan.steps).await; // I/O
     Ok(PassEnd::Applied(Box::new(AppliedPlan { plan, deferred, outcome })))
@@ -142,25 +138,6 @@ fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, status: 
     if is_needed && !work.is_relisted {
         work.is_relisted = true;
         gateway.cache.forget(&desired.identity.agent_id);
-    }
-}
-
-/// Reads the Agent from the API server before the first Step of a reconcile. A plan that begins with the claim needs no read: the API
-/// server refuses that write if the Agent has changed.
-async fn refresh<S: Store>(ctx: &Context<S>, work: &mut Work, plan: &Plan) -> Result<(), PassEnd> {
-    let begins_with_claim = plan.steps.first() == Some(&Step::Claim);
-    if std::mem::replace(&mut work.is_fresh, true) || begins_with_claim {
-        return Ok(());
-    }
-    match ctx.state.store.fresh_agent(&ObjectKey::of(&work.agent.metadata)).await {
-        Ok(Some(now)) if now.metadata.resource_version == work.agent.metadata.resource_version => Ok(()),
-        Ok(Some(now)) if now.metadata.deletion_timestamp.is_none() => {
-            // It may be another object of the same name, to which the Secret does not belong.
-            (work.agent, work.token) = (now, None);
-            Err(PassEnd::Refreshed)
-        }
-        Ok(Some(_) | None) => Err(PassEnd::Postponed(Requeue::on_change())),
-        Err(_) => Err(PassEnd::Postponed(Requeue::retry())),
     }
 }
 

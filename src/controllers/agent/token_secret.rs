@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
 use crate::api::agent::Agent;
@@ -11,6 +12,7 @@ use crate::core::agent::desired::Desired;
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::agent::token::secret::{FreshToken, SecretWrite, Token};
 use crate::core::ownership::{Owner, owner};
+use crate::state::State;
 use crate::state::store::{Store, StoreError};
 
 /// The key of an agent's token Secret.
@@ -19,14 +21,32 @@ pub(crate) fn key(agent: &Agent) -> ObjectKey {
 }
 
 /// Reads the token Secret of an agent.
-pub(crate) async fn read<S: Store>(store: &S, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
-    Ok(match store.secret(&key(agent)).await? {
+pub(crate) async fn read<S: Store>(state: &State<S>, agent: &Agent, api_url: &str) -> Result<Token, StoreError> {
+    let key = key(agent);
+    Ok(match state.store.secret(&key).await? {
         None => Token::missing(),
         Some(secret) => {
-            let owner = owner(store, &secret.metadata, agent.metadata.uid.as_deref());
-            Token::read(secret, owner, agent, api_url)
+            state.recent_secrets.insert(key, secret.clone());
+            token(state, secret, agent, api_url)
         }
     })
+}
+
+/// The token Secret of an agent, if it was read or written a moment ago. Else it is read.
+pub(crate) async fn read_unless_recent<S: Store>(
+    state: &State<S>,
+    agent: &Agent,
+    api_url: &str,
+) -> Result<Token, StoreError> {
+    match state.recent_secrets.get(&key(agent)) {
+        Some(secret) => Ok(token(state, secret, agent, api_url)),
+        None => read(state, agent, api_url).await,
+    }
+}
+
+fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &str) -> Token {
+    let owner = owner(&state.store, &secret.metadata, agent.metadata.uid.as_deref());
+    Token::read(secret, owner, agent, api_url)
 }
 
 /// Makes one change to the token Secret, as it was read, and returns the token as it is then.
@@ -34,7 +54,7 @@ pub(crate) async fn read<S: Store>(store: &S, agent: &Agent, api_url: &str) -> R
 /// # Errors
 /// The answer of the API server; a Secret that appeared or changed meanwhile is a conflict.
 pub(crate) async fn write<S: Store>(
-    store: &S,
+    state: &State<S>,
     agent: &Agent,
     token: &Token,
     desired: &Desired,
@@ -42,10 +62,14 @@ pub(crate) async fn write<S: Store>(
 ) -> Result<Token, StoreError> {
     let (url, request) = (desired.api_url.as_str(), desired.requests.due(RequestKind::Rotate));
     let fresh = generate()?;
+    let key = key(agent);
+    // A refused write may have been made for an outdated Secret.
+    state.recent_secrets.forget(&key);
     let written = match token.changed(change, agent, url, FreshToken { value: &fresh, request }) {
-        SecretWrite::Create(secret) => store.create_secret(&secret).await?,
-        SecretWrite::Replace(secret) => store.replace_secret(&secret).await?,
+        SecretWrite::Create(secret) => state.store.create_secret(&secret).await?,
+        SecretWrite::Replace(secret) => state.store.replace_secret(&secret).await?,
     };
+    state.recent_secrets.insert(key, written.clone());
     Ok(Token::read(written, Owner::This, agent, url))
 }
 
@@ -53,9 +77,10 @@ pub(crate) async fn write<S: Store>(
 ///
 /// # Errors
 /// As of [`write()`].
-pub(crate) async fn renew<S: Store>(store: &S, agent: &Agent) -> Result<(), StoreError> {
-    if let Some(secret) = read(store, agent, "").await?.renewed(&generate()?) {
-        store.replace_secret(&secret).await?;
+pub(crate) async fn renew<S: Store>(state: &State<S>, agent: &Agent) -> Result<(), StoreError> {
+    if let Some(secret) = read(state, agent, "").await?.renewed(&generate()?) {
+        state.recent_secrets.forget(&key(agent));
+        state.store.replace_secret(&secret).await?;
     }
     Ok(())
 }

@@ -29,10 +29,8 @@ pub(crate) struct StepContext<'a, S> {
 
 /// The state that a reconcile carries from one pass to the next. No Secret and no ConfigMap is read twice.
 pub(crate) struct Work {
-    /// The Agent after the last read or write.
+    /// The Agent from the cache, or after the last write.
     pub(crate) agent: Agent,
-    /// Whether the Agent was read from the API server, or written. The cache may lag behind.
-    pub(crate) is_fresh: bool,
     /// Whether workspace and session were read again for a request. Once is enough.
     pub(crate) is_relisted: bool,
     /// The token Secret after the last read or write.
@@ -50,6 +48,6 @@ pub(crate) struct CarriedToken {
 
 impl Work {
     pub(crate) fn new(agent: &Agent) -> Self {
-        Self { agent: agent.clone(), is_fresh: false, is_relisted: false, token: None, config_maps: BTreeMap::new() }
+        Self { agent: agent.clone(), is_relisted: false, token: None, config_maps: BTreeMap::new() }
     }
 }

@@ -60,8 +60,6 @@ pub enum PassEnd {
     Failed(ReconcileError),
     /// An earlier binding was released.
     Released,
-    /// The cached Agent was outdated, and the Agent was read again.
-    Refreshed,
     /// The pass could do nothing. The status stays unchanged.
     Postponed(Requeue),
 }
@@ -109,7 +107,6 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
             let status = status(&StatusInput { observed: None, blocker: None, ..*input });
             Conclusion { status, next: NextPass::Again }
         }
-        PassEnd::Refreshed => unchanged(NextPass::Again),
         PassEnd::Postponed(requeue) => unchanged(NextPass::Requeue(*requeue)),
     }
 }
@@ -222,14 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refreshed_or_postponed_pass_changes_no_status() {
+    fn a_postponed_pass_changes_no_status() {
         let fixture = just_applied().working();
-        for (end, next) in [
-            (PassEnd::Refreshed, NextPass::Again),
-            (PassEnd::Postponed(Requeue::retry()), NextPass::Requeue(Requeue::retry())),
-        ] {
-            assert_eq!(fixture.conclude(&end), Conclusion { status: fixture.status.clone(), next });
-        }
+        let next = NextPass::Requeue(Requeue::retry());
+        let conclusion = fixture.conclude(&PassEnd::Postponed(Requeue::retry()));
+        assert_eq!(conclusion, Conclusion { status: fixture.status.clone(), next });
     }
 
     #[test]

@@ -96,14 +96,13 @@ impl EntryQueue {
         removed
     }
 
-    /// Removes the entries that are done. Returns their ids.
-    pub(crate) fn remove_done(&mut self, is_done: impl Fn(&AgentEntry) -> bool) -> Vec<String> {
+    /// Removes the entries that are done.
+    pub(crate) fn remove_done(&mut self, is_done: impl Fn(&AgentEntry) -> bool) {
         let done: Vec<_> =
             self.entries.iter().filter(|(_, queued)| is_done(&queued.entry)).map(|(id, _)| id.clone()).collect();
         for id in &done {
             self.remove(id);
         }
-        done
     }
 
     fn insert(&mut self, id: String, queued: QueuedEntry) {

@@ -163,10 +163,11 @@ impl ConfigWriter {
 
     /// Removes the entries that the gateway has, and forgets the stored values of agents that the gateway no longer has.
     fn take_inventory(&mut self) {
-        let WriterParts { queue, recheck, rewritten, changed, .. } = &mut self.parts;
+        let WriterParts { queue, recheck, rewritten, .. } = &mut self.parts;
         let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
         recheck.all();
-        changed.extend(queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current));
+        // The informer reports the change of their entries.
+        queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current);
         rewritten.retain(|id, _| {
             let is_configured = inventory.entry(id).is_some();
             if !is_configured {
