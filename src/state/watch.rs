@@ -13,7 +13,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::cache::{CacheWriter, Change};
+use super::cache::{CacheChange, CacheWriter};
 use super::guarded::{Guarded, Unreadable};
 use super::triggers::Triggers;
 use crate::api::object_key::ObjectKey;
@@ -24,7 +24,7 @@ use crate::core::objects::Objects;
 
 /// Watches all objects of a kind, and applies each event to the cache before its changes are returned. The watch drops `managedFields`,
 /// which no code reads and which are about half of an object's size.
-pub fn objects<K>(client: &Client, mut writer: CacheWriter<K>) -> impl Stream<Item = Change<K>> + use<K>
+pub fn objects<K>(client: &Client, mut writer: CacheWriter<K>) -> impl Stream<Item = CacheChange<K>> + use<K>
 where
     K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -46,56 +46,56 @@ fn failed(kind: &str, error: &watcher::Error) {
 
 /// Handles the changes of Agents. `on_agent` gets each Agent and whether it was deleted.
 pub async fn agents<O: Objects>(
-    changes: impl Stream<Item = Change<Agent>>,
+    changes: impl Stream<Item = CacheChange<Agent>>,
     triggers: Triggers<O>,
     on_agent: impl Fn(&Agent, bool),
 ) {
     pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
-            Change::Applied { before, now } => {
+            CacheChange::Applied { before, now } => {
                 on_agent(&now, false);
                 triggers.agent(before.as_deref(), &now);
             }
-            Change::Deleted(agent) => {
+            CacheChange::Deleted(agent) => {
                 on_agent(&agent, true);
                 triggers.agent_deleted(&agent);
             }
-            Change::Unreadable(unreadable) => report("Agent", &unreadable),
-            Change::UnreadableDeleted(_) => {}
+            CacheChange::Unreadable(unreadable) => report("Agent", &unreadable),
+            CacheChange::UnreadableDeleted(_) => {}
         }
     }
 }
 
 /// Handles the changes of Boards.
-pub async fn boards<O: Objects>(changes: impl Stream<Item = Change<Board>>, triggers: Triggers<O>) {
+pub async fn boards<O: Objects>(changes: impl Stream<Item = CacheChange<Board>>, triggers: Triggers<O>) {
     pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
-            Change::Applied { before, now } => triggers.board(before.as_deref(), &now),
-            Change::Deleted(board) => triggers.board(None, &board),
-            Change::Unreadable(unreadable) => report("Board", &unreadable),
-            Change::UnreadableDeleted(_) => {}
+            CacheChange::Applied { before, now } => triggers.board(before.as_deref(), &now),
+            CacheChange::Deleted(board) => triggers.board(None, &board),
+            CacheChange::Unreadable(unreadable) => report("Board", &unreadable),
+            CacheChange::UnreadableDeleted(_) => {}
         }
     }
 }
 
 /// Handles the changes of AgentGateways. `on_deleted` gets each deleted AgentGateway.
 pub async fn gateways<O: Objects>(
-    changes: impl Stream<Item = Change<AgentGateway>>,
+    changes: impl Stream<Item = CacheChange<AgentGateway>>,
     triggers: Triggers<O>,
     on_deleted: impl Fn(DeletedGateway),
 ) {
     pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
-            Change::Applied { before, now } => triggers.gateway(before.as_deref(), &now),
-            Change::Deleted(gateway) => {
+            CacheChange::Applied { before, now } => triggers.gateway(before.as_deref(), &now),
+            CacheChange::Deleted(gateway) => {
                 on_deleted(DeletedGateway::from_resource(&gateway));
                 triggers.gateway(None, &gateway);
             }
-            Change::Unreadable(unreadable) => report("AgentGateway", &unreadable),
-            Change::UnreadableDeleted(meta) => on_deleted(DeletedGateway::from_metadata(&meta)),
+            CacheChange::Unreadable(unreadable) => report("AgentGateway", &unreadable),
+            CacheChange::UnreadableDeleted(meta) => on_deleted(DeletedGateway::from_metadata(&meta)),
         }
     }
 }
