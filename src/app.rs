@@ -19,6 +19,7 @@ use crate::api::Agent;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::agent::{self, heartbeat_writer};
 use crate::controllers::gateway::{self, orphaned_secrets};
+use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::gateway_pool::GatewayPool;
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, board};
@@ -252,7 +253,7 @@ impl App {
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
-        tasks.until_shutdown(check_gateways(Arc::clone(&ctx), Arc::clone(&metrics)));
+        tasks.until_shutdown(keep_house(Arc::clone(&ctx), Arc::clone(&metrics)));
         tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
         tasks.past_shutdown(server::serve(api_listener, tls, router, shutdown.clone()));
         tasks.past_shutdown(server::serve(probe_listener, None, probes::router(Arc::clone(&probes)), shutdown.clone()));
@@ -294,8 +295,8 @@ fn queues() -> (Queues, Receivers) {
 
 /// How long changes of agents are batched before their Board and AgentGateway are reconciled.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
-/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxInFlight` of them at one time, so that more
-/// than a hundred gateways that do not answer are needed to delay the agents of another one.
+/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxInFlight` of them, so that the agents of
+/// another gateway wait only behind a hundred gateways that do not answer.
 const MAX_AGENT_RECONCILES: usize = 2048;
 /// The largest number of Boards, and of AgentGateways, that are reconciled at one time.
 const MAX_PARENT_RECONCILES: usize = 64;
@@ -373,27 +374,22 @@ async fn follow_gateways(mut changes: UnboundedReceiver<GatewayChange>, triggers
     }
 }
 
-/// How often each gateway client is looked at, for the metrics and for places that no woken Agent took, and how often Secrets that are no
-/// longer recent are removed from memory.
-const GATEWAY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often metrics of the gateways are updated, untaken places given on, and Secrets removed that are no longer recent.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(5);
 
-async fn check_gateways(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
-    let mut tick = tokio::time::interval(GATEWAY_CHECK_INTERVAL);
+async fn keep_house(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;
         let handles = ctx.gateways.handles();
         handles.iter().for_each(|(_, handle)| handle.wake_overdue());
         ctx.state.recent_secrets.sweep();
-        let up = handles
-            .iter()
-            .filter(|(_, handle)| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_)))
-            .count();
-        metrics.set_gateways(handles.len(), up);
+        let is_up = |handle: &GatewayHandle| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_));
+        metrics.set_gateways(handles.len(), handles.iter().filter(|(_, handle)| is_up(handle)).count());
     }
 }
 
-/// Waits until the caches contain all objects, and sets the readiness probe. No reconcile begins earlier: an object that is
-/// not in its cache yet would count as absent.
+/// Waits until the caches are complete, and sets the readiness probe. An object that is not in its cache counts as absent.
 async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), NeverSynced> {
     caches.agents.wait_until_synced().await?;
     caches.boards.wait_until_synced().await?;
