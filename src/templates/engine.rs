@@ -5,9 +5,11 @@
 //! memory: the engine charges for each byte that a template produces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, filters, tests};
 
+use super::built_in_texts::built_in_sources;
 use super::error::{RenderError, beginning, similar_names};
 use super::template_lint::Tag;
 use super::variables::{AUTH_TOKEN, Variables};
@@ -59,6 +61,16 @@ pub struct Template<'a> {
     pub name: &'a str,
     /// The text.
     pub source: &'a str,
+    /// The file of a built-in template; `None` for a template of a user.
+    pub built_in: Option<&'static str>,
+}
+
+impl<'a> Template<'a> {
+    /// A template of a user.
+    #[must_use]
+    pub fn given(name: &'a str, source: &'a str) -> Self {
+        Self { name, source, built_in: None }
+    }
 }
 
 /// The remaining work and source of the templates of one agent. The budget bounds the cost of a reconcile.
@@ -99,6 +111,9 @@ pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budge
         );
         failed(None, message)
     })?;
+    if let Some(file) = template.built_in {
+        return render_built_in(file, template, variables, budget);
+    }
     let tags = template_lint::tags(template.source).and_then(|tags| template_lint::check(&tags).map(|()| tags));
     let tags = tags.map_err(|refused| failed(Some(refused.line), refused.message))?;
 
@@ -111,8 +126,46 @@ pub fn render(template: &Template<'_>, variables: &Variables, budget: &mut Budge
         return Err(error);
     }
 
+    run(&compiled, template, variables, !used.contains(AUTH_TOKEN), budget)
+}
+
+/// The built-in templates, by file. They are compiled once; a test renders each for each role.
+static BUILT_IN: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = environment(TEMPLATE_FUEL);
+    for (file, source) in built_in_sources() {
+        // A built-in template that cannot be compiled is compiled again, and reported, at each use.
+        let _ = environment.add_template(file, source);
+    }
+    environment
+});
+
+fn render_built_in(
+    file: &str,
+    template: &Template<'_>,
+    variables: &Variables,
+    budget: &mut Budget,
+) -> Result<String, RenderError> {
+    let compiled = BUILT_IN.get_template(file);
+    let compiled = compiled.map_err(|error| RenderError {
+        template: template.name.to_owned(),
+        line: error.line(),
+        variable: None,
+        message: explain(&error, template.source, false),
+    })?;
+    run(&compiled, template, variables, false, budget)
+}
+
+/// Renders a compiled template, and charges `budget` for its work.
+fn run(
+    compiled: &minijinja::Template<'_, '_>,
+    template: &Template<'_>,
+    variables: &Variables,
+    may_show_values: bool,
+    budget: &mut Budget,
+) -> Result<String, RenderError> {
+    let failed =
+        |line, message: String| RenderError { template: template.name.to_owned(), line, variable: None, message };
     let context: BTreeMap<&str, Value> = variables.exposed().map(|(name, value)| (name, Value::from(value))).collect();
-    let may_show_values = !used.contains(AUTH_TOKEN);
     let rendered = compiled
         .render_captured(Value::from(context))
         .map_err(|error| failed(error.line(), explain(&error, template.source, may_show_values)))?;

@@ -17,7 +17,7 @@ fn variables() -> Variables {
 }
 
 fn rendered(source: &str) -> Result<String, RenderError> {
-    render(&Template { name: "ConfigMap team/templates key SOUL.md", source }, &variables(), &mut Budget::default())
+    render(&Template::given("ConfigMap team/templates key SOUL.md", source), &variables(), &mut Budget::default())
 }
 
 fn error(source: &str) -> RenderError {
@@ -36,7 +36,7 @@ fn values_are_inserted_and_never_parsed_as_templates() {
 fn text_is_not_escaped_whatever_the_name_of_the_template() {
     let mut variables = variables();
     variables.set("agent_name", "<Ada> & 'co'");
-    let template = Template { name: "x.html", source: "{{ agent_name }}" };
+    let template = Template::given("x.html", "{{ agent_name }}");
     assert_eq!(render(&template, &variables, &mut Budget::default()).unwrap(), "<Ada> & 'co'\n");
 }
 
@@ -179,7 +179,7 @@ fn the_templates_of_one_agent_have_one_budget_of_work_and_of_source() {
     let long = "x".repeat(MAX_SOURCE_BYTES);
     for source in [busy, long.as_str()] {
         let mut budget = Budget::default();
-        let mut next = || render(&Template { name: "t", source }, &variables(), &mut budget);
+        let mut next = || render(&Template::given("t", source), &variables(), &mut budget);
         let fit = std::iter::from_fn(|| next().ok()).take(100).count();
         assert!((2..30).contains(&fit), "{fit}");
         let error = next().expect_err("the budget is used up");

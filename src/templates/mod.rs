@@ -5,6 +5,7 @@
 //! a template. Pure: no I/O, no clock, no randomness. A template reads only its variables.
 
 mod built_in;
+mod built_in_texts;
 mod engine;
 mod error;
 mod file_name;

@@ -6,12 +6,13 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
 use crate::api::agent::Agent;
+use crate::api::keys;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::agent::token::secret::{FreshToken, SecretWrite, Token};
-use crate::core::ownership::{Owner, owner};
+use crate::core::ownership::{Owner, has_finalizer, owner};
 use crate::state::State;
 use crate::state::store::{Store, StoreError};
 
@@ -32,7 +33,8 @@ pub(crate) async fn read<S: Store>(state: &State<S>, agent: &Agent, api_url: &st
     })
 }
 
-/// The token Secret of an agent, if it was read or written a moment ago. Else it is read.
+/// The token Secret of an agent, if it was read or written a moment ago. Else it is read, unless the Agent is new: it has no Secret yet, and
+/// one of that name shows itself when the Secret is created.
 pub(crate) async fn read_unless_recent<S: Store>(
     state: &State<S>,
     agent: &Agent,
@@ -40,8 +42,14 @@ pub(crate) async fn read_unless_recent<S: Store>(
 ) -> Result<Token, StoreError> {
     match state.recent_secrets.get(&key(agent)) {
         Some(secret) => Ok(token(state, secret, agent, api_url)),
+        None if is_new(agent) => Ok(Token::missing()),
         None => read(state, agent, api_url).await,
     }
+}
+
+/// Whether Muster has never written anything for an Agent.
+fn is_new(agent: &Agent) -> bool {
+    agent.status.is_none() && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
 }
 
 fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &str) -> Token {
@@ -66,7 +74,14 @@ pub(crate) async fn write<S: Store>(
     // A refused write may have been made for an outdated Secret.
     state.recent_secrets.forget(&key);
     let written = match token.changed(change, agent, url, FreshToken { value: &fresh, request }) {
-        SecretWrite::Create(secret) => state.store.create_secret(&secret).await?,
+        SecretWrite::Create(secret) => match state.store.create_secret(&secret).await {
+            Err(StoreError::Conflict(message)) => {
+                // The next pass sees the Secret that exists.
+                read(state, agent, url).await?;
+                return Err(StoreError::Conflict(message));
+            }
+            created => created?,
+        },
         SecretWrite::Replace(secret) => state.store.replace_secret(&secret).await?,
     };
     state.recent_secrets.insert(key, written.clone());

@@ -258,7 +258,7 @@ fn policy(agent: &Agent, name: &FileName) -> FilePolicy {
 /// The template of a file: a given template, or the built-in template.
 fn template<'a>(agent: &Agent, references: &'a References, name: &FileName) -> Result<Template<'a>, ReconcileError> {
     Ok(match references.templates.given.get(name.as_str()) {
-        Some(GivenTemplate::Text { origin, source }) => Template { name: origin, source },
+        Some(GivenTemplate::Text { origin, source }) => Template::given(origin, source),
         Some(GivenTemplate::Binary(error)) => return Err(error.clone()),
         None => templates::built_in(agent.spec.role, name).ok_or_else(|| no_template(name))?,
     })
