@@ -47,11 +47,11 @@ impl<K: Indexed> Cache<K> {
     /// A readable object. A write of this operator shows at once, before the watch returns it.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        let tables = self.tables();
-        tables.written.get(key).or_else(|| tables.objects.get(key)).cloned()
+        self.tables().objects.get(key).cloned()
     }
 
-    /// Shows an object that this operator has written, until the watch returns it or a later version.
+    /// Shows an object that this operator has written, and finds it under its new index keys: a gateway may answer a write before the watch
+    /// shows the binding of the agent.
     pub fn written(&self, object: &K)
     where
         K: Clone,
@@ -59,7 +59,9 @@ impl<K: Indexed> Cache<K> {
         let key = ObjectKey::of(object.meta());
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         if tables.objects.get(&key).is_some_and(|known| is_later(object.meta(), known.meta())) {
-            tables.written.insert(key, Arc::new(object.clone()));
+            let watched = tables.watched.remove(&key);
+            let before = tables.insert(&Arc::new(object.clone()));
+            tables.watched.extend(watched.or(before).map(|watched| (key, watched)));
         }
     }
 
@@ -106,8 +108,8 @@ fn is_later(one: &ObjectMeta, other: &ObjectMeta) -> bool {
 
 struct Tables<K: Indexed> {
     objects: HashMap<Arc<ObjectKey>, Arc<K>>,
-    /// The objects that this operator has written, and that the watch has not returned yet. The index has their former versions.
-    written: HashMap<ObjectKey, Arc<K>>,
+    /// The last version from the watch of each object of which this operator has written a later one.
+    watched: HashMap<ObjectKey, Arc<K>>,
     index: HashMap<K::Index, BTreeSet<Arc<ObjectKey>>>,
     unreadable: BTreeMap<ObjectKey, ObjectMeta>,
     /// The number of readable objects in each namespace.
@@ -118,7 +120,7 @@ impl<K: Indexed> Tables<K> {
     fn new() -> Self {
         Self {
             objects: HashMap::new(),
-            written: HashMap::new(),
+            watched: HashMap::new(),
             index: HashMap::new(),
             unreadable: BTreeMap::new(),
             namespaces: BTreeMap::new(),
@@ -129,9 +131,7 @@ impl<K: Indexed> Tables<K> {
     fn insert(&mut self, object: &Arc<K>) -> Option<Arc<K>> {
         let key = Arc::new(ObjectKey::of(object.meta()));
         self.unreadable.remove(&*key);
-        let written = self.written.remove(&*key).filter(|written| is_later(written.meta(), object.meta()));
         let before = self.remove(&key);
-        self.written.extend(written.map(|written| (ObjectKey::clone(&key), written)));
         for index in object.index_keys() {
             self.index.entry(index).or_default().insert(Arc::clone(&key));
         }
@@ -140,9 +140,21 @@ impl<K: Indexed> Tables<K> {
         before
     }
 
+    /// Adds or replaces an object of the watch, unless this operator has written a later version. Returns the version that the watch had
+    /// before.
+    fn put(&mut self, object: &Arc<K>) -> Option<Arc<K>> {
+        let key = ObjectKey::of(object.meta());
+        if self.objects.get(&key).is_some_and(|known| is_later(known.meta(), object.meta())) {
+            return self.watched.insert(key, Arc::clone(object));
+        }
+        let watched = self.watched.remove(&key);
+        let before = self.insert(object);
+        watched.or(before)
+    }
+
     /// Removes a readable object.
     fn remove(&mut self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.written.remove(key);
+        self.watched.remove(key);
         let before = self.objects.remove(key)?;
         for index in before.index_keys() {
             if let Some(keys) = self.index.get_mut(&index) {
@@ -241,16 +253,15 @@ impl<K: Indexed> CacheWriter<K> {
     fn has(&self, key: &ObjectKey, meta: &ObjectMeta) -> bool {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let version = |meta: &ObjectMeta| (meta.uid.clone(), meta.resource_version.clone());
-        meta.resource_version.is_some()
-            && tables.objects.get(key).is_some_and(|object| version(object.meta()) == version(meta))
+        let watched = tables.watched.get(key).or_else(|| tables.objects.get(key));
+        meta.resource_version.is_some() && watched.is_some_and(|object| version(object.meta()) == version(meta))
     }
 
     fn put(&mut self, object: Guarded<K>) -> Vec<CacheChange<K>> {
         match object.0 {
             Ok(object) => {
                 let now = Arc::new(object);
-                let before = self.tables().insert(&now);
-                match before {
+                match self.tables().put(&now) {
                     // Another object with the same name.
                     Some(before) if before.meta().uid != now.meta().uid => {
                         vec![CacheChange::Deleted(before), CacheChange::Applied { before: None, now }]
