@@ -382,7 +382,7 @@ async fn keep_house(ctx: Arc<Context<KubeStore>>, metrics: Arc<Metrics>) {
     loop {
         tick.tick().await;
         let handles = ctx.gateways.handles();
-        handles.iter().for_each(|(_, handle)| handle.wake_overdue());
+        ctx.gateways.wake_overdue();
         ctx.state.recent_secrets.sweep();
         let is_up = |handle: &GatewayHandle| matches!(*handle.client().connection().borrow(), ConnectionState::Up(_));
         metrics.set_gateways(handles.len(), handles.iter().filter(|(_, handle)| is_up(handle)).count());

@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::methods;
-
 /// The longest accepted frame, in bytes, as the hello reports it.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 26_214_400;
 
@@ -326,12 +324,6 @@ impl Profile {
     pub fn with_latency(mut self, latency: impl Fn(&str, usize) -> Duration + Send + Sync + 'static) -> Self {
         self.latency = Arc::new(latency);
         self
-    }
-
-    /// Sets one latency for config writes and one for all other calls. The gateway executes one config write at a time.
-    #[must_use]
-    pub fn with_fixed_latency(self, call: Duration, config_write: Duration) -> Self {
-        self.with_latency(move |method, _| if methods::writes_config(method) { config_write } else { call })
     }
 
     /// Sets the delay between a write's reply and its effect.

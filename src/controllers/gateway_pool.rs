@@ -101,6 +101,13 @@ impl GatewayPool {
         self.lock().iter().map(|(key, open)| (key.clone(), Arc::clone(&open.handle))).collect()
     }
 
+    /// Wakes Agents for places at gateways that no woken Agent took.
+    pub fn wake_overdue(&self) {
+        for (_, handle) in self.handles() {
+            handle.wake_overdue();
+        }
+    }
+
     /// Opens the connection, or replaces it when `fingerprint` differs from that of the open connection.
     ///
     /// Must be called within a tokio runtime.

@@ -70,17 +70,14 @@ where
         while running.len() < concurrency
             && let Some(key) = queue.take()
         {
-            match cache.get(&key) {
-                Some(object) => {
-                    let (guard, reconcile) = (Arc::clone(&guard), reconcile.clone());
-                    let task = async move { (guarded(&guard, &key, reconcile(object)).await, key) };
-                    running.spawn(task.in_current_span());
-                }
-                None => {
-                    guard.forget(&key);
-                    queue.done(&key);
-                }
-            }
+            let Some(object) = cache.get(&key) else {
+                guard.forget(&key);
+                queue.done(&key);
+                continue;
+            };
+            let (guard, reconcile) = (Arc::clone(&guard), reconcile.clone());
+            let task = async move { (guarded(&guard, &key, reconcile(object)).await, key) };
+            running.spawn(task.in_current_span());
         }
         // All branches are cancel-safe: a token, a channel, a set of tasks, and a timer.
         tokio::select! {
@@ -345,10 +342,10 @@ mod tests {
         for name in names {
             keys.send(ObjectKey::new("fleet", name)).unwrap();
         }
-        let began = tokio::time::Instant::now();
+        let start = tokio::time::Instant::now();
         let mut order = Vec::new();
         for _ in names {
-            order.push((has_begun.recv().await.unwrap(), began.elapsed().as_secs()));
+            order.push((has_begun.recv().await.unwrap(), start.elapsed().as_secs()));
         }
         let expected = [("e", 0), ("d", 0), ("c", 1), ("b", 1), ("a", 2)];
         assert_eq!(order, expected.map(|(name, second)| (name.to_owned(), second)));

@@ -224,7 +224,7 @@ impl<K: Indexed> CacheWriter<K> {
     pub fn apply(&mut self, event: Event<Guarded<K>>) -> Vec<CacheChange<K>> {
         match event {
             Event::Apply(object) => self.put(object),
-            Event::Delete(object) => self.delete(&ObjectKey::of(object.meta()), object).into_iter().collect(),
+            Event::Delete(object) => vec![self.delete(&ObjectKey::of(object.meta()), object)],
             Event::Init => {
                 self.listed.clear();
                 self.changed.clear();
@@ -279,14 +279,14 @@ impl<K: Indexed> CacheWriter<K> {
         }
     }
 
-    fn delete(&mut self, key: &ObjectKey, last: Guarded<K>) -> Option<CacheChange<K>> {
+    fn delete(&mut self, key: &ObjectKey, last: Guarded<K>) -> CacheChange<K> {
         let mut tables = self.tables();
         tables.remove(key);
         tables.unreadable.remove(key);
-        Some(match last.0 {
+        match last.0 {
             Ok(object) => CacheChange::Deleted(Arc::new(object)),
             Err(unreadable) => CacheChange::UnreadableDeleted(unreadable.metadata),
-        })
+        }
     }
 
     /// Removes the objects that the complete list does not have.

@@ -3,6 +3,8 @@
 //! # Guarantees
 //! The work of a trigger does not grow with the number of objects that the change does not concern.
 
+use std::sync::Arc;
+
 use kube::Resource;
 use kube::api::ObjectMeta;
 use tokio::sync::mpsc::UnboundedSender;
@@ -83,9 +85,7 @@ impl<O: Objects> Triggers<O> {
     /// Enqueues the Agents that wait for a place which an Agent had and may no longer have.
     fn enqueue_waiting(&self, agent: &Agent, is_vacated: impl Fn(&Place) -> bool) {
         for place in places(agent).into_iter().filter(is_vacated) {
-            for waiting in self.objects.agents_by(&AgentIndex::WaitsFor(place)) {
-                self.enqueue_agent(&waiting);
-            }
+            self.enqueue_agents(self.objects.agents_by(&AgentIndex::WaitsFor(place)));
         }
     }
 
@@ -93,11 +93,17 @@ impl<O: Objects> Triggers<O> {
         enqueue(&self.queues.agents, ObjectKey::of(&agent.metadata));
     }
 
+    fn enqueue_agents(&self, agents: impl IntoIterator<Item = Arc<Agent>>) {
+        for agent in agents {
+            self.enqueue_agent(&agent);
+        }
+    }
+
     /// Handles a Board that was created, changed or deleted. `before` is the Board before a change.
     pub fn board(&self, before: Option<&Board>, now: &Board) {
         if spec_changed(before, now) {
             enqueue(&self.queues.boards, ObjectKey::of(&now.metadata));
-            agents_of_board(&self.objects, now).iter().for_each(|agent| self.enqueue_agent(agent));
+            self.enqueue_agents(agents_of_board(&self.objects, now));
         }
     }
 
@@ -121,16 +127,14 @@ impl<O: Objects> Triggers<O> {
     }
 
     fn enqueue_agents_of(&self, gateway: &ObjectKey) {
-        agents_of_gateway(&self.objects, gateway).iter().for_each(|agent| self.enqueue_agent(agent));
+        self.enqueue_agents(agents_of_gateway(&self.objects, gateway));
     }
 
     /// Handles a ConfigMap that was created, changed or deleted.
     pub fn config_map(&self, key: &ObjectKey) {
-        for agent in self.objects.agents_by(&AgentIndex::ConfigMap(key.clone())) {
-            self.enqueue_agent(&agent);
-        }
+        self.enqueue_agents(self.objects.agents_by(&AgentIndex::ConfigMap(key.clone())));
         for board in self.objects.boards_by(&BoardIndex::ConfigMap(key.clone())) {
-            agents_of_board(&self.objects, &board).iter().for_each(|agent| self.enqueue_agent(agent));
+            self.enqueue_agents(agents_of_board(&self.objects, &board));
         }
         for gateway in self.objects.gateways_by(&GatewayIndex::ConfigMap(key.clone())) {
             self.enqueue_agents_of(&ObjectKey::of(&gateway.metadata));
@@ -152,10 +156,10 @@ impl<O: Objects> Triggers<O> {
     fn enqueue_agent_id(&self, gateway: &ObjectKey, id: &str) {
         let bound = self.objects.agents_by(&AgentIndex::BoundAs(gateway.clone(), id.to_owned()));
         let requesting = self.objects.agents_by(&AgentIndex::RequestsId(id.to_owned()));
-        let unbound = requesting.iter().filter(|agent| {
+        let unbound = requesting.into_iter().filter(|agent| {
             Binding::of(agent).is_none() && resolved_gateway(&self.objects, agent).as_ref() == Some(gateway)
         });
-        bound.iter().chain(unbound).for_each(|agent| self.enqueue_agent(agent));
+        self.enqueue_agents(bound.into_iter().chain(unbound));
     }
 }
 

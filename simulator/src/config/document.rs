@@ -1,17 +1,11 @@
 //! One state of the configuration file: it never changes, so that its readers share it and its text is written once.
 
-use std::{
-    collections::BTreeMap,
-    sync::{LazyLock, OnceLock},
-};
+use std::{collections::BTreeMap, sync::OnceLock};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::roster::{self, MAIN};
+use super::roster::{self, IMPLIED_MAIN, MAIN};
 use crate::{clock::sha256_hex, profile::RosterShape};
-
-/// The entry of an implied `main`.
-pub(super) static IMPLIED_MAIN: LazyLock<Value> = LazyLock::new(|| json!({}));
 
 /// A configuration with its agents by id, its JSON text and its digest.
 #[derive(Debug)]
@@ -77,6 +71,8 @@ impl Document {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,14 +1,17 @@
 //! The agents of a configuration, in both shapes.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::document::IMPLIED_MAIN;
 use crate::profile::RosterShape;
 
 /// The id of the agent that every gateway has, with or without an entry.
 pub(crate) const MAIN: &str = "main";
+
+/// The entry of an implied `main`.
+pub(super) static IMPLIED_MAIN: LazyLock<Value> = LazyLock::new(|| json!({}));
 
 /// Every agent's entry by id. `main` is implied: with `entries` always, with `list` only while the list is empty.
 pub(crate) fn entries(document: &Value, shape: RosterShape) -> BTreeMap<&str, &Value> {

@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod config;
 pub(crate) mod devices;
 pub(crate) mod files;
+mod latency;
 mod method;
 pub(crate) mod sessions;
 pub(crate) mod system;

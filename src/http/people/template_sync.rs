@@ -103,12 +103,11 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
     ) -> Vec<Arc<Agent>> {
         let store = &self.state.store;
         let gateway = ObjectKey::of(&gateway.metadata);
-        let boards = match board {
-            Some(board) => vec![ObjectKey::of(&board.metadata)],
-            None => {
-                let boards = store.boards_by(&BoardIndex::Gateway(gateway.clone()));
-                boards.iter().map(|board| ObjectKey::of(&board.metadata)).collect()
-            }
+        let boards = if let Some(board) = board {
+            vec![ObjectKey::of(&board.metadata)]
+        } else {
+            let boards = store.boards_by(&BoardIndex::Gateway(gateway.clone()));
+            boards.iter().map(|board| ObjectKey::of(&board.metadata)).collect()
         };
         let on_boards = boards.into_iter().flat_map(|board| store.agents_by(&AgentIndex::Board(board)));
         let on_boards = on_boards.filter(|agent| match agent.spec.role {
