@@ -49,7 +49,9 @@ pub(crate) async fn read_unless_recent<S: Store>(
 
 /// Whether Muster has never written anything for an Agent.
 fn is_new(agent: &Agent) -> bool {
-    agent.status.is_none() && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
+    // The CRD gives each Agent a status at its creation.
+    let has_record = agent.status.as_ref().is_some_and(|status| status.token.is_some() || status.binding.is_some());
+    !has_record && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
 }
 
 fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &str) -> Token {
@@ -105,4 +107,21 @@ fn generate() -> Result<SecretString, StoreError> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|e| StoreError::Failed(format!("no randomness for a token: {e}")))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::agent::{AgentStatus, TokenStatus};
+
+    #[test]
+    fn an_agent_with_the_default_status_is_new_until_it_is_claimed_or_has_a_token() {
+        let mut agent = Agent { status: Some(AgentStatus::default()), ..Agent::default() };
+        assert!(is_new(&agent) && is_new(&Agent::default()));
+        agent.metadata.finalizers = Some(vec![keys::AGENT_FINALIZER.into()]);
+        assert!(!is_new(&agent), "its Secret may have been created before a crash");
+        agent.metadata.finalizers = None;
+        agent.status.get_or_insert_default().token = Some(TokenStatus::default());
+        assert!(!is_new(&agent), "somebody removed the finalizer");
+    }
 }
