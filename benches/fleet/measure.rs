@@ -117,7 +117,7 @@ impl ApiServer {
     }
 }
 
-/// The differences to earlier numbers, without those that are 0.
+/// The increase of each number since an earlier reading. Unchanged numbers are left out.
 pub(crate) fn since(now: &Counts, earlier: &Counts) -> Counts {
     let difference = |(name, count): (&String, &u64)| {
         let more = count.saturating_sub(earlier.get(name).copied().unwrap_or_default());

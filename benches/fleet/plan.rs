@@ -1,4 +1,4 @@
-//! The writes of the bare client: those that the operator made, read from its Agents, its Secrets and its gateways.
+//! The writes of the bare client. They repeat the writes of the operator, and come from its Agents, Secrets and gateways.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ pub(crate) fn row(what: &str, bare: Option<f64>, muster: f64) {
     println!("{what:<58} {:>10} {:>10} {ratio:>8}", bare.map(number).unwrap_or_default(), number(muster));
 }
 
-/// Prints the counts of both clients, and those of Muster for each agent.
+/// Prints the counts of the bare client and of Muster, and Muster's count for each agent.
 pub(crate) fn counts(what: &str, agents: usize, bare: Option<&Counts>, muster: &Counts) {
     println!("\n{what:<58} {:>10} {:>10} {:>8}", "bare", "muster", "an agent");
     let none = Counts::new();

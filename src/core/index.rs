@@ -89,7 +89,7 @@ pub fn places(agent: &Agent) -> Vec<Place> {
 #[must_use]
 pub fn awaited_place(agent: &Agent) -> Option<Place> {
     let ready = find(&agent.status.as_ref()?.conditions, ConditionType::Ready)?;
-    let is = |reason: Reason| ready.reason == reason.to_string();
+    let is = |reason: Reason| ready.reason == reason.as_str();
     if is(Reason::RoleTaken) || is(Reason::BoardFull) {
         return place_of_role(agent);
     }

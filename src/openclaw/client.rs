@@ -1,9 +1,7 @@
 //! The handle to a gateway and its tasks.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +9,12 @@ use super::channel::{Change, Meter, Requester};
 use super::config_writer::batch_window::{ExpectedEntries, ExpectedEntry};
 use super::config_writer::writer::{ConfigWriter, WriteCommand};
 use super::connection::credential_fallback::CredentialFallback;
-use super::connection::payload::Payload;
 use super::connection::task::ConnectionTask;
 use super::connection::transport::Dial;
 use super::inventory::informer::Informer;
 use super::link::GatewayLink;
 use super::model::{
-    AgentEntry, CallError, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
+    AgentEntry, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
 };
 use super::roster_queue::{RosterQueue, RosterView};
 use super::settings::ConnectionSettings;
@@ -196,42 +193,6 @@ impl GatewayClient {
     /// The link to the gateway.
     pub(crate) fn link(&self) -> &Arc<GatewayLink> {
         &self.link
-    }
-
-    /// See [`GatewayLink::call`].
-    pub(crate) async fn call(
-        &self,
-        method: &'static str,
-        params: Value,
-        timeout: Duration,
-    ) -> Result<Payload, CallError> {
-        self.link.call(method, params, timeout).await
-    }
-
-    /// See [`GatewayLink::write`].
-    pub(crate) async fn write(
-        &self,
-        method: &'static str,
-        params: Value,
-        timeout: Duration,
-        cause: &str,
-    ) -> Result<Payload, CallError> {
-        self.link.write(method, params, timeout, cause).await
-    }
-
-    /// See [`GatewayLink::call_with_retries`].
-    pub(crate) async fn call_with_retries(
-        &self,
-        method: &'static str,
-        params: Value,
-        timeout: Duration,
-    ) -> Result<Payload, CallError> {
-        self.link.call_with_retries(method, params, timeout).await
-    }
-
-    /// Whether an answer of the gateway had a file hash.
-    pub(crate) fn has_file_hashes(&self) -> bool {
-        self.link.has_file_hashes()
     }
 }
 

@@ -96,7 +96,7 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`]; [`CallError::is_not_found`] while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
-        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
+        let payload = self.link().call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
         Ok(payload.read::<FileList>("agents.files.list")?.files.0.iter().map(RawFile::info).collect())
     }
 
@@ -106,7 +106,7 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`].
     pub async fn workspace(&self, agent_id: &str) -> Result<String, CallError> {
-        let payload = self.call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
+        let payload = self.link().call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
         let workspace = payload.read::<WorkspaceAnswer>("agents.files.list")?.workspace;
         workspace.ok_or_else(|| CallError::unreadable("agents.files.list", &"it names no plain path of a workspace"))
     }
@@ -117,7 +117,7 @@ impl GatewayClient {
     /// See [`CallError`].
     pub async fn file_get(&self, agent_id: &str, name: &str) -> Result<Option<FileContent>, CallError> {
         let payload =
-            self.call("agents.files.get", json!({ "agentId": agent_id, "name": name }), REQUEST_TIMEOUT).await?;
+            self.link().call("agents.files.get", json!({ "agentId": agent_id, "name": name }), REQUEST_TIMEOUT).await?;
         let file = payload.read::<FileAnswer>("agents.files.get")?.file;
         if file.missing {
             return Ok(None);
@@ -133,7 +133,7 @@ impl GatewayClient {
     /// See [`CallError`].
     pub async fn unlisted_file(&self, agent_id: &str, name: &str) -> Result<UnlistedFile, CallError> {
         let params = json!({ "agentId": agent_id, "path": name });
-        match self.call("agents.workspace.get", params, REQUEST_TIMEOUT).await {
+        match self.link().call("agents.workspace.get", params, REQUEST_TIMEOUT).await {
             Ok(payload) => {
                 let file = payload.read::<FileAnswer>("agents.workspace.get")?.file;
                 let (info, text) = (file.info(), file.content.unwrap_or_default());
@@ -161,16 +161,16 @@ impl GatewayClient {
         expected: Option<&str>,
     ) -> Result<FileInfo, CallError> {
         let mut params = json!({ "agentId": agent_id, "name": name, "content": content });
-        if let Some(expected) = expected.filter(|_| !self.has_file_hashes()) {
+        if let Some(expected) = expected.filter(|_| !self.link().has_file_hashes()) {
             let current = self.file_get(agent_id, name).await?;
             if current.is_none_or(|file| file.sha256() != expected) {
                 return Err(CallError::Changed(name.to_owned()));
             }
         }
-        if let Some(expected) = expected.filter(|_| self.has_file_hashes()) {
+        if let Some(expected) = expected.filter(|_| self.link().has_file_hashes()) {
             params["expectedHash"] = json!(expected);
         }
-        let payload = self.write("agents.files.set", params, REQUEST_TIMEOUT, "").await?;
+        let payload = self.link().write("agents.files.set", params, REQUEST_TIMEOUT, "").await?;
         Ok(payload.read::<FileAnswer>("agents.files.set")?.file.info())
     }
 
@@ -188,7 +188,7 @@ impl GatewayClient {
             if let Some(agent_id) = key.strip_prefix("agent:").and_then(|k| k.split(':').next()) {
                 params["agentId"] = json!(agent_id);
             }
-            let payload = self.call_with_retries("sessions.list", params, REQUEST_TIMEOUT).await?;
+            let payload = self.link().call_with_retries("sessions.list", params, REQUEST_TIMEOUT).await?;
             let list = payload.read::<SessionList>("sessions.list")?;
             let is_full = list.len() >= limit;
             let found = list.of(key, Instant::now());
@@ -213,7 +213,7 @@ impl GatewayClient {
     pub async fn session_label(&self, key: &str, label: &str) -> Result<SessionInfo, CallError> {
         let params = json!({ "key": key, "label": label });
         let patched: PatchedSession =
-            self.write("sessions.patch", params, REQUEST_TIMEOUT, "").await?.read("sessions.patch")?;
+            self.link().write("sessions.patch", params, REQUEST_TIMEOUT, "").await?.read("sessions.patch")?;
         Ok(patched.with_key(key))
     }
 
@@ -224,7 +224,7 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`].
     pub async fn session_reset(&self, key: &str, version: &str) -> Result<(), CallError> {
-        self.write("sessions.reset", json!({ "key": key }), REQUEST_TIMEOUT, version).await.map(|_| ())
+        self.link().write("sessions.reset", json!({ "key": key }), REQUEST_TIMEOUT, version).await.map(|_| ())
     }
 
     /// Deletes a session. Returns `false` for a missing session, and for a main session from 2026.8.1 on, which the gateway
@@ -233,7 +233,7 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`].
     pub async fn session_delete(&self, key: &str) -> Result<bool, CallError> {
-        match self.call("sessions.delete", json!({ "key": key }), REQUEST_TIMEOUT).await {
+        match self.link().call("sessions.delete", json!({ "key": key }), REQUEST_TIMEOUT).await {
             Ok(payload) => Ok(payload.read::<SessionDeleteAnswer>("sessions.delete")?.deleted.unwrap_or(true)),
             Err(error) if error.is_main_session_refusal() => Ok(false),
             Err(error) => Err(error),
@@ -254,7 +254,7 @@ impl GatewayClient {
     ) -> Result<(), CallError> {
         let params =
             json!({ "sessionKey": key, "message": message, "deliver": deliver, "idempotencyKey": idempotency_key });
-        self.write("chat.send", params, REQUEST_TIMEOUT, "").await.map(|_| ())
+        self.link().write("chat.send", params, REQUEST_TIMEOUT, "").await.map(|_| ())
     }
 
     /// The messages of a session.
@@ -262,7 +262,8 @@ impl GatewayClient {
     /// # Errors
     /// See [`CallError`].
     pub async fn chat_history(&self, key: &str) -> Result<Vec<ChatMessage>, CallError> {
-        let payload = self.call_with_retries("chat.history", json!({ "sessionKey": key }), REQUEST_TIMEOUT).await?;
+        let payload =
+            self.link().call_with_retries("chat.history", json!({ "sessionKey": key }), REQUEST_TIMEOUT).await?;
         let message = |m: RawMessage| ChatMessage {
             text: m.content,
             role: m.role,

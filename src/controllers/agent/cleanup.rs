@@ -252,8 +252,7 @@ async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<
 async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
     let binding = Binding::of(agent);
     remove_from_gateway(ctx, agent, binding.as_ref()).await?;
-    let namespace = agent.metadata.namespace.clone().unwrap_or_default();
-    let secret = ObjectKey::new(namespace, agent.token_secret_name());
+    let secret = super::token_secret::key(agent);
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
     if token.is_ours() {
         ctx.state.recent_secrets.forget(&secret);

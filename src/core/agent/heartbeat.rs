@@ -12,7 +12,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 /// The heartbeat of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentHeartbeat {
-    /// The settings of the Agent, completed by those of its gateway.
+    /// The settings of the Agent. A setting that the Agent does not have comes from its gateway.
     pub settings: Heartbeat,
     /// The time between two heartbeats while the agent is not suspended.
     pub interval: Duration,
