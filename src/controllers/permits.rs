@@ -1,6 +1,6 @@
 //! The places of a gateway: how many reconciles use it at one time, and which Agents wait for a place.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +11,15 @@ use crate::api::object_key::ObjectKey;
 /// How long a place is kept for an Agent that was woken. An Agent that was deleted or moved meanwhile does not take it.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
+/// While Agents wait that may not be Ready, one place in this number goes to an Agent that is Ready.
+const READY_SHARE: u32 = 4;
+
 /// The places of a gateway.
 ///
 /// # Guarantees
 /// - At most as many Agents have a place as there are places.
 /// - Agents get their places in the order in which they first asked. Each is woken once, when a place is kept for it.
+/// - Agents that may not be Ready pass the others, but one place in [`READY_SHARE`] goes to another one.
 #[derive(Debug)]
 pub(crate) struct Permits {
     state: Mutex<State>,
@@ -24,13 +28,21 @@ pub(crate) struct Permits {
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    waiting: VecDeque<ObjectKey>,
-    /// The keys of `waiting`.
-    waits: HashSet<ObjectKey>,
-    /// The woken Agents, for each of which a free place is kept, and since when.
-    woken: HashMap<ObjectKey, Instant>,
-    /// The waiting and woken Agents that may not be Ready yet.
-    unready: HashSet<ObjectKey>,
+    /// The waiting Agents that may not be Ready.
+    unready: VecDeque<ObjectKey>,
+    ready: VecDeque<ObjectKey>,
+    /// The waiting Agents, and whether each is Ready.
+    waits: HashMap<ObjectKey, bool>,
+    /// The woken Agents, for each of which a free place is kept.
+    woken: HashMap<ObjectKey, Woken>,
+    /// The number of Agents that were woken since the last Ready one.
+    unready_in_a_row: u32,
+}
+
+#[derive(Debug)]
+struct Woken {
+    since: Instant,
+    is_ready: bool,
 }
 
 impl Permits {
@@ -45,18 +57,18 @@ impl Permits {
     /// Takes a place. Returns `false`, and lets the Agent wait, if there is none for it.
     pub(crate) fn take(&self, agent: &ObjectKey, is_ready: bool) -> bool {
         let mut state = self.state();
-        let is_next = state.waiting.front().is_none_or(|first| first == agent);
         let is_kept = state.woken.remove(agent).is_some();
-        if state.free > 0 && (is_kept || (is_next && state.free > state.woken.len())) {
+        // No Agent waits while a place is free that is not kept: who waits is woken then.
+        if is_kept || state.free > state.woken.len() {
             state.free -= 1;
             state.remove(agent);
             return true;
         }
-        if !is_ready {
-            state.unready.insert(agent.clone());
-        }
-        if state.waits.insert(agent.clone()) {
-            state.waiting.push_back(agent.clone());
+        let waits_as = state.waits.get(agent).copied();
+        if waits_as.is_none_or(|ready| ready && !is_ready) {
+            state.remove(agent);
+            state.waits.insert(agent.clone(), is_ready);
+            state.waiting(is_ready).push_back(agent.clone());
         }
         false
     }
@@ -71,10 +83,7 @@ impl Permits {
     /// The Agents to wake because another one did not take the place that was kept for it.
     pub(crate) fn wake_overdue(&self) -> Vec<ObjectKey> {
         let mut state = self.state();
-        let overdue = state.woken.extract_if(|_, since| since.elapsed() >= KEPT_FOR).collect::<Vec<_>>();
-        for (agent, _) in overdue {
-            state.unready.remove(&agent);
-        }
+        state.woken.retain(|_, woken| woken.since.elapsed() < KEPT_FOR);
         state.wake()
     }
 
@@ -87,31 +96,42 @@ impl Permits {
 
     /// Whether an Agent that may not be Ready yet waits for a place.
     pub(crate) fn is_awaited_by_unready(&self) -> bool {
-        !self.state().unready.is_empty()
+        let state = self.state();
+        !state.unready.is_empty() || state.woken.values().any(|woken| !woken.is_ready)
     }
 }
 
 impl State {
+    fn waiting(&mut self, is_ready: bool) -> &mut VecDeque<ObjectKey> {
+        if is_ready { &mut self.ready } else { &mut self.unready }
+    }
+
     /// Removes an Agent that waits or was woken.
     fn remove(&mut self, agent: &ObjectKey) {
-        if self.waits.remove(agent) {
-            self.waiting.retain(|waiting| waiting != agent);
+        if let Some(is_ready) = self.waits.remove(agent) {
+            self.waiting(is_ready).retain(|waiting| waiting != agent);
         }
         self.woken.remove(agent);
-        self.unready.remove(agent);
     }
 
     /// Keeps the free places for the Agents that wait longest.
     fn wake(&mut self) -> Vec<ObjectKey> {
         let mut next = Vec::new();
         while self.free > self.woken.len()
-            && let Some(agent) = self.waiting.pop_front()
+            && let Some((agent, is_ready)) = self.next()
         {
             self.waits.remove(&agent);
-            self.woken.insert(agent.clone(), Instant::now());
+            self.woken.insert(agent.clone(), Woken { since: Instant::now(), is_ready });
+            self.unready_in_a_row = if is_ready { 0 } else { self.unready_in_a_row + 1 };
             next.push(agent);
         }
         next
+    }
+
+    /// Takes the Agent that waits longest from the Agents whose turn it is.
+    fn next(&mut self) -> Option<(ObjectKey, bool)> {
+        let ready_first = self.unready_in_a_row + 1 >= READY_SHARE;
+        [ready_first, !ready_first].into_iter().find_map(|ready| Some((self.waiting(ready).pop_front()?, ready)))
     }
 }
 
@@ -134,6 +154,24 @@ mod tests {
         assert!(!permits.take(&key("new"), false) && !permits.take(&key("a"), false), "the place is kept for z");
         assert!(permits.take(&key("z"), false));
         assert_eq!(permits.release(), [key("a")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn agents_that_are_not_ready_pass_the_others_but_for_one_place_in_four() {
+        let permits = Permits::new(1);
+        assert!(permits.take(&key("first"), true));
+        for name in ["r1", "r2", "changed"] {
+            assert!(!permits.take(&key(name), true));
+        }
+        for name in ["u1", "u2", "u3", "changed"] {
+            assert!(!permits.take(&key(name), false));
+        }
+        let mut order = Vec::new();
+        while let [next] = &*permits.release() {
+            assert!(permits.take(next, true));
+            order.push(next.name.clone());
+        }
+        assert_eq!(order, ["u1", "u2", "u3", "r1", "changed", "r2"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, warn};
 
-use super::work_queue::WorkQueue;
+use super::work_queue::{Priority, WorkQueue};
 use crate::api::object_key::ObjectKey;
 use crate::backoff;
 use crate::core::index::Indexed;
+use crate::core::kstatus::Settled;
 use crate::core::requeue::Requeue;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::state::cache::Cache;
@@ -34,7 +35,7 @@ pub struct Controller<K: Indexed> {
     pub queue: UnboundedReceiver<ObjectKey>,
     /// How long a key waits after it arrives, so that several triggers of an object lead to one reconcile.
     pub window: Duration,
-    /// The largest number of reconciles at one time. The other keys wait in the order of their arrival.
+    /// The largest number of reconciles at one time. The other keys wait in the order of their priority and their arrival.
     pub concurrency: usize,
     /// The metrics.
     pub metrics: Arc<Metrics>,
@@ -51,18 +52,22 @@ struct Guard {
 ///
 /// # Guarantees
 /// - At most one reconcile of an object runs at a time, and at most `concurrency` of all objects.
+/// - Objects that are not settled pass the others, so that a new object does not wait for all others after a restart.
 /// - A panic, an error or a deadline ends only its own reconcile. The object is retried with backoff.
 /// - Each reconcile is a task, so that a long computation delays no other reconcile.
 /// - The requests of the reconciles are limited by the requests to the API server and by each gateway's `maxInFlight`. A reconcile that gets
 ///   no place at its gateway ends at once, so that the agents of a slow gateway delay no agent of another gateway.
 pub async fn run<K, F, Fut>(controller: Controller<K>, shutdown: CancellationToken, reconcile: F)
 where
-    K: Indexed,
+    K: Indexed + Settled,
     F: Fn(Arc<K>) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Requeue> + Send + 'static,
 {
     let Controller { name, cache, queue: mut keys, window, concurrency, metrics } = controller;
     let guard = Arc::new(Guard { name, metrics, failures: Mutex::default() });
+    let priority = |key: &ObjectKey| {
+        if cache.get(key).is_none_or(|object| object.is_settled()) { Priority::Routine } else { Priority::Urgent }
+    };
     let mut queue = WorkQueue::default();
     // The tasks end when this future is dropped.
     let mut running = JoinSet::new();
@@ -84,8 +89,18 @@ where
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = running.join_next() => end(&mut queue, &guard, ended),
-            Some(key) = keys.recv() => queue.add_after(key, window),
-            () = queue.delay_ends() => {}
+            Some(key) = keys.recv() => {
+                if window.is_zero() {
+                    let priority = priority(&key);
+                    queue.add(key, priority);
+                } else {
+                    queue.add_after(key, window);
+                }
+            }
+            key = queue.next_due() => {
+                let priority = priority(&key);
+                queue.add(key, priority);
+            }
         }
     }
     while running.join_next().await.is_some() {}

@@ -1,7 +1,7 @@
 //! The queue of a controller: the keys to reconcile, in the order of their arrival.
 //!
-//! It keeps the rules of client-go's work queue. kube's runner keeps the waiting keys in a set and takes any of them, so that a key can wait
-//! for ever while others pass it.
+//! It keeps the rules of client-go's work queue, and the priorities of controller-runtime's. kube's runner keeps the waiting keys in a set
+//! and takes any of them, so that a key can wait for ever while others pass it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -11,18 +11,35 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 use crate::api::object_key::ObjectKey;
 
+/// While urgent keys wait, one key in this number is a routine one.
+const ROUTINE_SHARE: u32 = 4;
+
+/// Which of the waiting keys are taken first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Before the routine keys: somebody may wait for this object.
+    Urgent,
+    /// The object is as specified, as far as its status shows.
+    Routine,
+}
+
 /// The keys to reconcile.
 ///
 /// # Guarantees
-/// - A key waits at most once, and no key passes another.
+/// - A key waits at most once. No key passes another one of its priority.
+/// - Urgent keys pass routine keys, but one key in [`ROUTINE_SHARE`] is a routine one.
 /// - A key that is taken is not taken again before it is done. One that is added meanwhile waits again once it is done.
-/// - A delayed key is added at its earliest time.
+/// - A delayed key is due at its earliest time.
 #[derive(Debug, Default)]
 pub(crate) struct WorkQueue {
-    waiting: VecDeque<ObjectKey>,
-    /// The keys of `waiting`, and the taken keys that were added meanwhile.
-    added: HashSet<ObjectKey>,
+    urgent: VecDeque<ObjectKey>,
+    /// May also have keys that became urgent or were taken since. [`Self::added`] tells.
+    routine: VecDeque<ObjectKey>,
+    /// The waiting keys, and the taken keys that were added meanwhile.
+    added: HashMap<ObjectKey, Priority>,
     taken: HashSet<ObjectKey>,
+    /// The number of urgent keys that were taken since the last routine key.
+    urgent_in_a_row: u32,
     delayed: DelayQueue<ObjectKey>,
     timers: HashMap<ObjectKey, Timer>,
 }
@@ -34,22 +51,31 @@ struct Timer {
 }
 
 impl WorkQueue {
-    /// Adds a key. Its delay, if any, is over.
-    pub(crate) fn add(&mut self, key: ObjectKey) {
+    /// Adds a key. Its delay, if any, is over. A key that waits may become urgent, but not routine.
+    pub(crate) fn add(&mut self, key: ObjectKey, priority: Priority) {
         if let Some(timer) = self.timers.remove(&key) {
             self.delayed.remove(&timer.key);
         }
-        if self.added.insert(key.clone()) && !self.taken.contains(&key) {
-            self.waiting.push_back(key);
+        let before = self.added.get(&key);
+        if before == Some(&Priority::Urgent) || before == Some(&priority) {
+            return;
+        }
+        self.added.insert(key.clone(), priority);
+        if !self.taken.contains(&key) {
+            self.waiting(priority).push_back(key);
         }
     }
 
-    /// Adds a key after this time, unless it is added earlier.
-    pub(crate) fn add_after(&mut self, key: ObjectKey, delay: Duration) {
-        if delay.is_zero() {
-            return self.add(key);
+    fn waiting(&mut self, priority: Priority) -> &mut VecDeque<ObjectKey> {
+        match priority {
+            Priority::Urgent => &mut self.urgent,
+            Priority::Routine => &mut self.routine,
         }
-        if self.added.contains(&key) {
+    }
+
+    /// Delays a key, unless it waits. Its earliest time counts.
+    pub(crate) fn add_after(&mut self, key: ObjectKey, delay: Duration) {
+        if self.added.contains_key(&key) {
             return;
         }
         let at = tokio::time::Instant::now() + delay;
@@ -66,29 +92,45 @@ impl WorkQueue {
         }
     }
 
-    /// Takes the key that waits longest.
+    /// Takes the next key.
     pub(crate) fn take(&mut self) -> Option<ObjectKey> {
-        let key = self.waiting.pop_front()?;
-        self.added.remove(&key);
-        self.taken.insert(key.clone());
-        Some(key)
+        let order = if self.urgent_in_a_row + 1 < ROUTINE_SHARE {
+            [Priority::Urgent, Priority::Routine]
+        } else {
+            [Priority::Routine, Priority::Urgent]
+        };
+        order.into_iter().find_map(|priority| self.take_of(priority))
+    }
+
+    /// Takes the key of this priority that waits longest.
+    fn take_of(&mut self, priority: Priority) -> Option<ObjectKey> {
+        while let Some(key) = self.waiting(priority).pop_front() {
+            if self.added.get(&key) != Some(&priority) || self.taken.contains(&key) {
+                continue;
+            }
+            self.added.remove(&key);
+            self.taken.insert(key.clone());
+            self.urgent_in_a_row = if priority == Priority::Urgent { self.urgent_in_a_row + 1 } else { 0 };
+            return Some(key);
+        }
+        None
     }
 
     /// Gives a taken key back.
     pub(crate) fn done(&mut self, key: &ObjectKey) {
         self.taken.remove(key);
-        if self.added.contains(key) {
-            self.waiting.push_back(key.clone());
+        if let Some(priority) = self.added.get(key).copied() {
+            self.waiting(priority).push_back(key.clone());
         }
     }
 
-    /// Waits for the next delayed key, and adds it. Pending for ever without one. Cancel-safe.
-    pub(crate) async fn delay_ends(&mut self) {
+    /// Waits for the next delayed key that is due. Pending for ever without one. Cancel-safe.
+    pub(crate) async fn next_due(&mut self) -> ObjectKey {
         match self.delayed.next().await {
             Some(expired) => {
                 let key = expired.into_inner();
                 self.timers.remove(&key);
-                self.add(key);
+                key
             }
             None => std::future::pending().await,
         }
@@ -99,6 +141,7 @@ impl WorkQueue {
 mod tests {
     use tokio::time::Instant;
 
+    use super::Priority::{Routine, Urgent};
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
@@ -113,18 +156,45 @@ mod tests {
     async fn keys_are_taken_in_the_order_of_arrival_and_each_once() {
         let mut queue = WorkQueue::default();
         for name in ["c", "a", "b", "a", "c"] {
-            queue.add(key(name));
+            queue.add(key(name), Routine);
         }
         assert_eq!(taken(&mut queue), ["c", "a", "b"]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn urgent_keys_pass_routine_keys_but_for_one_key_in_four() {
+        let mut queue = WorkQueue::default();
+        for name in ["r1", "r2", "late"] {
+            queue.add(key(name), Routine);
+        }
+        for name in ["u1", "u2", "u3", "u4", "late"] {
+            queue.add(key(name), Urgent);
+        }
+        queue.add(key("u4"), Routine);
+        assert_eq!(taken(&mut queue), ["u1", "u2", "u3", "r1", "u4", "late", "r2"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_became_urgent_is_taken_once_and_may_wait_again() {
+        let mut queue = WorkQueue::default();
+        queue.add(key("a"), Routine);
+        queue.add(key("a"), Urgent);
+        assert_eq!(queue.take(), Some(key("a")));
+        queue.add(key("a"), Routine);
+        assert_eq!(queue.take(), None, "it is taken");
+        queue.done(&key("a"));
+        assert_eq!(queue.take(), Some(key("a")));
+        queue.done(&key("a"));
+        assert_eq!(queue.take(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_key_that_is_added_while_it_is_taken_waits_again_once_it_is_done() {
         let mut queue = WorkQueue::default();
-        queue.add(key("a"));
+        queue.add(key("a"), Routine);
         assert_eq!(taken(&mut queue), ["a"]);
-        queue.add(key("a"));
-        queue.add(key("b"));
+        queue.add(key("a"), Routine);
+        queue.add(key("b"), Routine);
         assert_eq!(taken(&mut queue), ["b"]);
         queue.done(&key("a"));
         queue.done(&key("b"));
@@ -132,23 +202,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_delayed_key_is_added_at_its_earliest_time() {
+    async fn a_delayed_key_is_due_at_its_earliest_time() {
         let (mut queue, began) = (WorkQueue::default(), Instant::now());
         queue.add_after(key("a"), Duration::from_secs(9));
         queue.add_after(key("a"), Duration::from_secs(3));
         queue.add_after(key("a"), Duration::from_secs(6));
-        queue.delay_ends().await;
-        assert_eq!((taken(&mut queue), began.elapsed()), (vec!["a".to_owned()], Duration::from_secs(3)));
-        let next = tokio::time::timeout(Duration::from_mins(1), queue.delay_ends()).await;
-        assert!(next.is_err(), "the key is added once");
+        assert_eq!((queue.next_due().await, began.elapsed()), (key("a"), Duration::from_secs(3)));
+        let next = tokio::time::timeout(Duration::from_mins(1), queue.next_due()).await;
+        assert!(next.is_err(), "the key is due once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_arrives_ends_its_delay() {
         let mut queue = WorkQueue::default();
         queue.add_after(key("a"), Duration::from_secs(9));
-        queue.add(key("a"));
+        queue.add(key("a"), Routine);
         assert_eq!(taken(&mut queue), ["a"]);
-        assert!(tokio::time::timeout(Duration::from_mins(1), queue.delay_ends()).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_mins(1), queue.next_due()).await.is_err());
     }
 }

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::ObjectMeta;
 
-use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, set};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
 use crate::api::reason::Persistence;
-use crate::api::{ConditionType, Reason};
+use crate::api::{Agent, AgentGateway, Board, ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
 /// The input of `Reconciling` and `Stalled`.
@@ -49,8 +50,42 @@ fn progress(reason: Reason, error: Option<&ReconcileError>) -> ConditionType {
     if lasts { ConditionType::Stalled } else { ConditionType::Reconciling }
 }
 
+/// A kind whose status says whether the object is as specified.
+pub trait Settled {
+    /// Whether the status shows this generation as Ready, and the object is not being deleted.
+    fn is_settled(&self) -> bool;
+}
+
+impl Settled for Agent {
+    fn is_settled(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| is_settled(&self.metadata, status.observed_generation, &status.conditions))
+    }
+}
+
+impl Settled for Board {
+    fn is_settled(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| is_settled(&self.metadata, status.observed_generation, &status.conditions))
+    }
+}
+
+impl Settled for AgentGateway {
+    fn is_settled(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| is_settled(&self.metadata, status.observed_generation, &status.conditions))
+    }
+}
+
+fn is_settled(meta: &ObjectMeta, observed_generation: i64, conditions: &[Condition]) -> bool {
+    let is_observed = meta.generation.is_none_or(|generation| generation == observed_generation);
+    is_observed && meta.deletion_timestamp.is_none() && is_true(conditions, ConditionType::Ready)
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -86,6 +121,18 @@ mod tests {
             [shown("Reconciling", "Progressing", 3)]
         );
         assert_eq!(set(&ready(true, Reason::Reconciled), None, 4), []);
+    }
+
+    #[test]
+    fn an_object_is_settled_while_this_generation_is_ready_and_it_is_not_being_deleted() {
+        let mut conditions = Vec::new();
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, true, Reason::Reconciled, "x"), 2, at(1));
+        let meta = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
+        assert!(is_settled(&meta, 2, &conditions));
+        assert!(!is_settled(&meta, 1, &conditions), "the spec changed");
+        assert!(!is_settled(&meta, 2, &[]));
+        let deleted = ObjectMeta { deletion_timestamp: Some(Time(at(3))), ..meta };
+        assert!(!is_settled(&deleted, 2, &conditions));
     }
 
     #[test]

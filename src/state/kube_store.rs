@@ -80,7 +80,8 @@ impl KubeStore {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = change.patch(object.meta());
-        self.send(self.api::<K>(&namespace).patch(&name, &params, &Patch::Merge(&patch))).await
+        let api = self.api::<K>(&namespace);
+        self.send(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
     }
 
     async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
@@ -92,12 +93,19 @@ impl KubeStore {
             + std::fmt::Debug,
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
-        self.send(self.api::<K>(&namespace).replace_status(&name, &post_params(), object)).await
+        let api = self.api::<K>(&namespace);
+        self.send(api.replace_status(&name, &post_params(), object)).await.map(without_managed_fields)
     }
 }
 
 fn post_params() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+/// Removes what no code reads and the next write of the object would send back.
+fn without_managed_fields<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
 }
 
 /// A written object, which the cache shows from now on.
@@ -176,7 +184,8 @@ impl Store for KubeStore {
     }
 
     async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
-        self.send(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await
+        let found = self.send(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
+        Ok(found.map(without_managed_fields))
     }
 
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {

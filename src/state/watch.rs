@@ -22,8 +22,7 @@ use crate::core::gateway::cleanup::DeletedGateway;
 use crate::core::index::Indexed;
 use crate::core::objects::Objects;
 
-/// Watches all objects of a kind, and applies each event to the cache before its changes are returned. The watch drops `managedFields`,
-/// which no code reads and which are about half of an object's size.
+/// Watches all objects of a kind, and applies each event to the cache before its changes are returned.
 pub fn objects<K>(client: &Client, mut writer: CacheWriter<K>) -> impl Stream<Item = CacheChange<K>> + use<K>
 where
     K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -31,7 +30,7 @@ where
     let api: Api<Guarded<K>> = Api::all(client.clone());
     let events = kube::runtime::watcher(api, Config::default()).default_backoff();
     let changes = events.map(move |event| match event {
-        Ok(event) => writer.apply(event.modify(|object| object.meta_mut().managed_fields = None)),
+        Ok(event) => writer.apply(event),
         Err(error) => {
             failed(&K::kind(&()), &error);
             Vec::new()
