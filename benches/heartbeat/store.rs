@@ -93,14 +93,14 @@ impl Store for BenchStore {
         BTreeSet::new()
     }
 
-    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
-        let written = Agent { status: Some(status.clone()), ..agent.clone() };
-        self.agents.write().unwrap().insert(ObjectKey::of(&agent.metadata), Arc::new(written.clone()));
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
+        let written = Arc::new(Agent { status: Some(status.clone()), ..agent.clone() });
+        self.agents.write().unwrap().insert(ObjectKey::of(&agent.metadata), Arc::clone(&written));
         self.writes.fetch_add(1, Ordering::Relaxed);
         Ok(written)
     }
 
-    async fn fresh_agent(&self, _: &ObjectKey) -> Result<Option<Agent>, StoreError> {
+    async fn fresh_agent(&self, _: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
         unused()
     }
 
@@ -132,7 +132,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn patch_agent_finalizers(&self, _: &Agent, _: &FinalizerChange) -> Result<Agent, StoreError> {
+    async fn patch_agent_finalizers(&self, _: &Agent, _: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
         unused()
     }
 
@@ -140,11 +140,11 @@ impl Store for BenchStore {
         &self,
         _: &AgentGateway,
         _: &FinalizerChange,
-    ) -> Result<AgentGateway, StoreError> {
+    ) -> Result<Arc<AgentGateway>, StoreError> {
         unused()
     }
 
-    async fn replace_board_status(&self, _: &Board, _: &BoardStatus) -> Result<Board, StoreError> {
+    async fn replace_board_status(&self, _: &Board, _: &BoardStatus) -> Result<Arc<Board>, StoreError> {
         unused()
     }
 
@@ -152,7 +152,7 @@ impl Store for BenchStore {
         &self,
         _: &AgentGateway,
         _: &AgentGatewayStatus,
-    ) -> Result<AgentGateway, StoreError> {
+    ) -> Result<Arc<AgentGateway>, StoreError> {
         unused()
     }
 

@@ -1,6 +1,7 @@
 //! Writes a changed status, and publishes the events of the change. No other code writes a status, except for the time of a heartbeat.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 use tracing::{debug, warn};
@@ -19,7 +20,7 @@ pub(crate) enum Written<K> {
     /// The status is unchanged.
     Unchanged,
     /// The status was written. The value is the written object.
-    Now(Box<K>),
+    Now(Arc<K>),
     /// The object changed since it was read, or was deleted.
     Outdated,
     /// The write failed and was logged.
@@ -27,9 +28,9 @@ pub(crate) enum Written<K> {
 }
 
 impl<K: Debug> Written<K> {
-    fn of(kind: &str, meta: &ObjectMeta, result: Result<K, StoreError>) -> Self {
+    fn of(kind: &str, meta: &ObjectMeta, result: Result<Arc<K>, StoreError>) -> Self {
         match result {
-            Ok(object) => Self::Now(Box::new(object)),
+            Ok(object) => Self::Now(object),
             Err(error) => {
                 log_failed(kind, meta, &error);
                 match error {
@@ -93,7 +94,7 @@ pub(crate) async fn publish_gateway_events<S: Store>(
 ///
 /// # Errors
 /// The request to Kubernetes that failed.
-pub(crate) async fn remove_binding<S: Store>(store: &S, agent: &Agent) -> Result<Agent, ReconcileError> {
+pub(crate) async fn remove_binding<S: Store>(store: &S, agent: &Agent) -> Result<Arc<Agent>, ReconcileError> {
     let status = AgentStatus { binding: None, ..agent.status.clone().unwrap_or_default() };
     Ok(store.replace_agent_status(agent, &status).await?)
 }

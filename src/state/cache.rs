@@ -52,15 +52,12 @@ impl<K: Indexed> Cache<K> {
 
     /// Shows an object that this operator has written, and finds it under its new index keys: a gateway may answer a write before the watch
     /// shows the binding of the agent.
-    pub fn written(&self, object: &K)
-    where
-        K: Clone,
-    {
+    pub fn written(&self, object: &Arc<K>) {
         let key = ObjectKey::of(object.meta());
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         if tables.objects.get(&key).is_some_and(|known| is_later(object.meta(), known.meta())) {
             let watched = tables.watched.remove(&key);
-            let before = tables.insert(&Arc::new(object.clone()));
+            let before = tables.insert(object);
             tables.watched.extend(watched.or(before).map(|watched| (key, watched)));
         }
     }

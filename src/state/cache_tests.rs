@@ -74,13 +74,13 @@ fn a_changed_or_deleted_object_is_found_under_its_new_keys_alone() {
 fn a_written_object_is_found_under_its_new_keys_and_the_watch_still_reports_the_change() {
     let (cache, mut writer) = cache();
     apply(&mut writer, Event::Apply(board("a", "1", "one")));
-    cache.written(&board("a", "2", "two").0.unwrap());
+    cache.written(&Arc::new(board("a", "2", "two").0.unwrap()));
     assert_eq!((on_gateway(&cache, "one"), on_gateway(&cache, "two")), (vec![], vec!["a".to_owned()]));
     let changes = writer.apply(Event::Apply(board("a", "2", "two")));
     let [CacheChange::Applied { before: Some(before), now }] = &changes[..] else { panic!("{changes:?}") };
     let gateway = |board: &Board| board.spec.gateway_ref.name.clone();
     assert_eq!((gateway(before), gateway(now)), ("one".to_owned(), "two".to_owned()));
-    cache.written(&board("a", "3", "three").0.unwrap());
+    cache.written(&Arc::new(board("a", "3", "three").0.unwrap()));
     assert_eq!(list(&mut writer, [board("a", "2", "two")]), Vec::<String>::new(), "an older list changes nothing");
     assert_eq!(on_gateway(&cache, "three"), ["a"]);
     assert_eq!(list(&mut writer, [board("a", "3", "three")]), ["changed a"]);
@@ -93,7 +93,7 @@ fn a_write_shows_at_once_and_until_the_watch_returns_it() {
     let (cache, mut writer) = cache();
     let key = ObjectKey::new("fleet", "a");
     let version = |cache: &Cache<Board>| cache.get(&key).and_then(|board| board.metadata.resource_version.clone());
-    let written = |version: &str| board("a", version, "gw").0.unwrap();
+    let written = |version: &str| Arc::new(board("a", version, "gw").0.unwrap());
     cache.written(&written("9"));
     assert_eq!(version(&cache), None, "the watch has not shown it yet, or it was deleted");
     apply(&mut writer, Event::Apply(board("a", "9", "gw")));

@@ -109,7 +109,8 @@ fn without_managed_fields<K: Resource>(mut object: K) -> K {
 }
 
 /// A written object, which the cache shows from now on.
-fn noted<K: Indexed + Clone>(cache: &Cache<K>, written: K) -> K {
+fn noted<K: Indexed>(cache: &Cache<K>, written: K) -> Arc<K> {
+    let written = Arc::new(written);
     cache.written(&written);
     written
 }
@@ -183,9 +184,9 @@ impl Store for KubeStore {
         found
     }
 
-    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
+    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
         let found = self.send(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
-        Ok(found.map(without_managed_fields))
+        Ok(found.map(without_managed_fields).map(Arc::new))
     }
 
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
@@ -242,7 +243,7 @@ impl Store for KubeStore {
         }
     }
 
-    async fn patch_agent_finalizers(&self, agent: &Agent, change: &FinalizerChange) -> Result<Agent, StoreError> {
+    async fn patch_agent_finalizers(&self, agent: &Agent, change: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
         Ok(noted(&self.caches.agents, self.patch_finalizers(agent, change).await?))
     }
 
@@ -250,16 +251,16 @@ impl Store for KubeStore {
         &self,
         gateway: &AgentGateway,
         change: &FinalizerChange,
-    ) -> Result<AgentGateway, StoreError> {
+    ) -> Result<Arc<AgentGateway>, StoreError> {
         Ok(noted(&self.caches.gateways, self.patch_finalizers(gateway, change).await?))
     }
 
-    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
         let written = self.replace_status(&Agent { status: Some(status.clone()), ..agent.clone() }).await?;
         Ok(noted(&self.caches.agents, written))
     }
 
-    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
+    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
         let written = self.replace_status(&Board { status: Some(status.clone()), ..board.clone() }).await?;
         Ok(noted(&self.caches.boards, written))
     }
@@ -268,7 +269,7 @@ impl Store for KubeStore {
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
-    ) -> Result<AgentGateway, StoreError> {
+    ) -> Result<Arc<AgentGateway>, StoreError> {
         let written = self.replace_status(&AgentGateway { status: Some(status.clone()), ..gateway.clone() }).await?;
         Ok(noted(&self.caches.gateways, written))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -171,7 +172,7 @@ pub trait Store: Objects + Send + Sync + 'static {
     fn namespaces(&self) -> BTreeSet<String>;
 
     /// An Agent from the API server, not from the cache.
-    fn fresh_agent(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Agent>, StoreError>> + Send;
+    fn fresh_agent(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Arc<Agent>>, StoreError>> + Send;
     /// A Secret by name.
     fn secret(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
     /// The content of a ConfigMap by name.
@@ -196,32 +197,32 @@ pub trait Store: Objects + Send + Sync + 'static {
         &self,
         agent: &Agent,
         change: &FinalizerChange,
-    ) -> impl Future<Output = Result<Agent, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Arc<Agent>, StoreError>> + Send;
     /// Changes the finalizers of an AgentGateway.
     fn patch_gateway_finalizers(
         &self,
         gateway: &AgentGateway,
         change: &FinalizerChange,
-    ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Arc<AgentGateway>, StoreError>> + Send;
 
     /// Replaces the status of an Agent.
     fn replace_agent_status(
         &self,
         agent: &Agent,
         status: &AgentStatus,
-    ) -> impl Future<Output = Result<Agent, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Arc<Agent>, StoreError>> + Send;
     /// Replaces the status of a Board.
     fn replace_board_status(
         &self,
         board: &Board,
         status: &BoardStatus,
-    ) -> impl Future<Output = Result<Board, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Arc<Board>, StoreError>> + Send;
     /// Replaces the status of an AgentGateway.
     fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
-    ) -> impl Future<Output = Result<AgentGateway, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Arc<AgentGateway>, StoreError>> + Send;
 
     /// Publishes an event, which `kubectl describe` shows. Best effort: a refused event is no error.
     fn publish(&self, target: EventTarget<'_>, event: &Event) -> impl Future<Output = ()> + Send;

@@ -1,5 +1,6 @@
 //! Bad input ends in a condition that names the field and the remedy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -298,7 +299,7 @@ async fn a_quota_that_denies_the_token_secret_is_reported_and_retried_with_the_g
     let message = rig.until_reason("one", "KubernetesError").await;
     assert!(message.contains("exceeded quota: small") && message.contains("raise the quota"), "{message}");
     assert_eq!(rig.condition("one", ConditionType::Reconciling).0, "True");
-    let object = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    let object = Arc::new(rig.store.state().agents[&ObjectKey::new(NS, "one")].clone());
     assert!(
         agent::reconcile(rig.ctx(), &object).await.failed,
         "a failed reconcile is retried with the growing backoff"

@@ -1,5 +1,6 @@
 //! Deletion, in any order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -40,7 +41,7 @@ async fn deleting_an_agent_removes_its_gateway_agent_workspace_and_secret() {
 async fn a_stale_cache_repeats_no_removal() {
     let (mut rig, gateway, _) = provisioned().await;
     rig.delete::<Agent>("one");
-    let cached = rig.store.state().agents[&ObjectKey::new(NS, "one")].clone();
+    let cached = Arc::new(rig.store.state().agents[&ObjectKey::new(NS, "one")].clone());
     rig.until("the deletion to finish", agent_gone).await;
     agent::reconcile(rig.ctx(), &cached).await;
     assert_eq!(gateway.count("agents.delete"), 1);

@@ -277,8 +277,8 @@ impl Store for MemoryStore {
         keys.map(|key| key.namespace.clone()).collect()
     }
 
-    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Agent>, StoreError> {
-        Ok(self.state().agents.get(key).cloned())
+    async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
+        Ok(self.state().agents.get(key).cloned().map(Arc::new))
     }
 
     async fn secret(&self, key: &ObjectKey) -> Result<Option<Secret>, StoreError> {
@@ -328,32 +328,32 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn patch_agent_finalizers(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Agent, StoreError> {
-        self.change(agent, |now| apply_finalizers(now, claim)).await
+    async fn patch_agent_finalizers(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
+        self.change(agent, |now| apply_finalizers(now, claim)).await.map(Arc::new)
     }
 
     async fn patch_gateway_finalizers(
         &self,
         gateway: &AgentGateway,
         claim: &FinalizerChange,
-    ) -> Result<AgentGateway, StoreError> {
-        self.change(gateway, |now| apply_finalizers(now, claim)).await
+    ) -> Result<Arc<AgentGateway>, StoreError> {
+        self.change(gateway, |now| apply_finalizers(now, claim)).await.map(Arc::new)
     }
 
-    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Agent, StoreError> {
-        self.change(agent, |now| now.status = Some(status.clone())).await
+    async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {
+        self.change(agent, |now| now.status = Some(status.clone())).await.map(Arc::new)
     }
 
-    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Board, StoreError> {
-        self.change(board, |now| now.status = Some(status.clone())).await
+    async fn replace_board_status(&self, board: &Board, status: &BoardStatus) -> Result<Arc<Board>, StoreError> {
+        self.change(board, |now| now.status = Some(status.clone())).await.map(Arc::new)
     }
 
     async fn replace_gateway_status(
         &self,
         gateway: &AgentGateway,
         status: &AgentGatewayStatus,
-    ) -> Result<AgentGateway, StoreError> {
-        self.change(gateway, |now| now.status = Some(status.clone())).await
+    ) -> Result<Arc<AgentGateway>, StoreError> {
+        self.change(gateway, |now| now.status = Some(status.clone())).await.map(Arc::new)
     }
 
     async fn publish(&self, subject: EventTarget<'_>, event: &Event) {

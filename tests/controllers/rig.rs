@@ -216,7 +216,7 @@ impl Rig {
         for object in boards {
             board::reconcile(ctx, &object).await;
         }
-        let agents: Vec<_> = self.store.state().agents.values().cloned().collect();
+        let agents: Vec<_> = self.store.state().agents.values().cloned().map(Arc::new).collect();
         futures::future::join_all(agents.iter().map(|object| agent::reconcile(ctx, object))).await;
     }
 
@@ -230,11 +230,20 @@ impl Rig {
         }
     }
 
-    /// Waits for a change at a gateway, at most for `limit`.
+    /// Waits for a change at a gateway, at most for `limit`. Agents that were woken for a permit are reconciled meanwhile, and no others:
+    /// those would wait for the same permits, and so on without end.
     pub(crate) async fn wait_for_change(&mut self, limit: Duration) {
-        let changes = &mut self.operator.as_mut().unwrap().changes;
-        if tokio::time::timeout(limit, changes.recv()).await.is_ok() {
-            while changes.try_recv().is_ok() {}
+        let end = Instant::now() + limit;
+        let operator = self.operator.as_mut().unwrap();
+        while let Ok(Some(change)) = tokio::time::timeout_at(end, operator.changes.recv()).await {
+            let ChangeScope::Agent(key) = change.scope else {
+                while operator.changes.try_recv().is_ok() {}
+                return;
+            };
+            let woken = self.store.state().agents.get(&key).cloned().map(Arc::new);
+            if let Some(agent) = woken {
+                agent::reconcile(&operator.ctx, &agent).await;
+            }
         }
     }
 
@@ -243,7 +252,7 @@ impl Rig {
         let operator = self.operator.as_mut().unwrap();
         while let Ok(Some(change)) = tokio::time::timeout(Duration::from_secs(20), operator.changes.recv()).await {
             let ChangeScope::Agent(key) = change.scope else { continue };
-            let object = self.store.state().agents[&key].clone();
+            let object = Arc::new(self.store.state().agents[&key].clone());
             agent::reconcile(&operator.ctx, &object).await;
         }
     }

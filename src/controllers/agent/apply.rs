@@ -56,7 +56,7 @@ async fn apply<S: Store>(
     let (ctx, gateway) = (step.ctx, step.gateway);
     match next {
         Step::Release(binding) => {
-            work.agent = cleanup::release(ctx, &work.agent, binding).await?;
+            work.agent = Box::pin(cleanup::release(ctx, &work.agent, binding)).await?;
             work.token = None;
         }
         Step::Claim => work.agent = ctx.state.store.patch_agent_finalizers(&work.agent, &CLAIM).await?,

@@ -196,7 +196,7 @@ pub(crate) async fn release<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
     binding: &Binding,
-) -> Result<Agent, ReconcileError> {
+) -> Result<Arc<Agent>, ReconcileError> {
     remove_from_gateway(ctx, agent, Some(binding)).await?;
     if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
         handle.cache.forget_agent(&binding.identity.agent_id);
@@ -238,13 +238,17 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
 }
 
 /// Writes the phase Deleting, and why the removal waits. Returns the written Agent.
-async fn show_deleting<S: Store>(ctx: &Context<S>, agent: &Agent, error: Option<&ReconcileError>) -> Option<Agent> {
+async fn show_deleting<S: Store>(
+    ctx: &Context<S>,
+    agent: &Arc<Agent>,
+    error: Option<&ReconcileError>,
+) -> Option<Arc<Agent>> {
     let old = agent.status.clone().unwrap_or_default();
     let generation = agent.metadata.generation.unwrap_or_default();
     let new = status::terminating(&old, generation, error, ctx.state.store.now());
     match write_agent(ctx, agent, &new).await {
-        Written::Unchanged => Some(agent.clone()),
-        Written::Now(agent) => Some(*agent),
+        Written::Unchanged => Some(Arc::clone(agent)),
+        Written::Now(agent) => Some(agent),
         Written::Outdated | Written::Failed => None,
     }
 }

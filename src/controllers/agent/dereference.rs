@@ -28,7 +28,7 @@ use crate::state::store::{Store, StoreError};
 /// # Errors
 /// The reference that does not hold, with what to do, or a request to Kubernetes that failed.
 pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<References, ReconcileError> {
-    let (store, agent) = (&ctx.state.store, work.agent.clone());
+    let (store, agent) = (&ctx.state.store, Arc::clone(&work.agent));
     names::of_agent(&agent)?;
     let namespace = agent.metadata.namespace.clone().unwrap_or_default();
     let board = board(store, &agent, &namespace)?;

@@ -17,6 +17,7 @@ use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::resolved_gateway;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::Inventory;
+use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::Store;
 
 /// The access of an Agent's reconcile to its gateway.
@@ -84,16 +85,19 @@ pub(super) fn held_permit(
     early.filter(|permit| permit.is_of(gateway)).or_else(|| permit(gateway, agent)).ok_or_else(requeue_without_permit)
 }
 
-/// A permit of the agent's gateway, before anything is read: nothing is read for an agent that has to wait. A new spec is read at
-/// once, so that its errors are shown at once.
+/// A permit of the agent's gateway, before anything is read: nothing is read for an agent that waits for a permit or for the connection.
+/// A new spec is read at once, so that its errors are shown at once.
 ///
 /// # Errors
 /// The end of a pass without a permit.
 pub(super) fn try_permit<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<Option<AgentPermit>, PassEnd> {
     let key = resolved_gateway(&ctx.state.store, agent).filter(|_| is_observed(agent));
-    let gateway = key.and_then(|key| ctx.gateways.handle(&key)).filter(|gateway| gateway.inventory().is_ok());
-    let Some(gateway) = gateway else { return Ok(None) };
-    permit(&gateway, agent).map(Some).ok_or_else(requeue_without_permit)
+    let Some(key) = key else { return Ok(None) };
+    match ctx.gateways.handle(&key).filter(|gateway| gateway.inventory().is_ok()) {
+        Some(gateway) => permit(&gateway, agent).map(Some).ok_or_else(requeue_without_permit),
+        None if ctx.gateways.is_settling(&key) => Err(requeue_when_settled()),
+        None => Ok(None),
+    }
 }
 
 fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
@@ -103,6 +107,11 @@ fn permit(gateway: &Arc<GatewayHandle>, agent: &Agent) -> Option<AgentPermit> {
         Some(_) => SetUp::Unready,
     };
     gateway.agent_permit(&ObjectKey::of(&agent.metadata), set_up)
+}
+
+/// The end of a pass while the connection is opening, or was just lost. The recorded status stays. The connection triggers a reconcile.
+pub(super) fn requeue_when_settled() -> PassEnd {
+    PassEnd::Postponed(Requeue::after(STARTUP_GRACE))
 }
 
 /// The end of a pass without a permit. The Agent is woken when a place is kept for it.

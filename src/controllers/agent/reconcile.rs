@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, try_permit};
+use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, requeue_when_settled, try_permit};
 use super::work::{StepContext, Work};
 use super::{adoption, apply, cleanup, dereference, observe};
 use crate::api::agent::{Agent, AgentStatus};
@@ -30,7 +30,6 @@ use crate::core::agent::token::rules::TokenState;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
-use crate::state::changes::STARTUP_GRACE;
 use crate::state::store::Store;
 
 /// The most passes of one reconcile. The next reconcile does the rest.
@@ -42,18 +41,18 @@ const MAX_PASSES: usize = 6;
 /// - No state is kept from one call to the next.
 /// - Each failure is recorded in the status of the Agent.
 /// - An Agent in its desired state causes no write.
-pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Agent) -> Requeue {
+pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Arc<Agent>) -> Requeue {
     if agent.metadata.deletion_timestamp.is_some() {
         return Box::pin(cleanup::deleting(ctx, agent)).await;
     }
-    let mut work = Work::new(agent);
+    let mut work = Work::new(Arc::clone(agent));
     for _ in 0..MAX_PASSES {
         let mut facts = Facts::default();
         let end = Box::pin(pass(ctx, &mut work, &mut facts)).await.unwrap_or_else(|early| early);
         let Conclusion { status, next } = facts.conclude(ctx, &work.agent, &end);
         match write_agent(ctx, &work.agent, &status).await {
             Written::Unchanged => {}
-            Written::Now(agent) => work.agent = *agent,
+            Written::Now(agent) => work.agent = agent,
             Written::Outdated => return Requeue::soon(),
             Written::Failed => return Requeue::retry(),
         }
@@ -84,7 +83,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     facts.token = Some(refs.token.state.clone());
     let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
     if access.is_settling && is_observed(&work.agent) && !access.is_ready() {
-        return Err(PassEnd::Postponed(Requeue::after(STARTUP_GRACE)));
+        return Err(requeue_when_settled());
     }
     let (gateway, inventory) = access.ready(&refs.gateway_key)?;
     let permit = held_permit(&gateway, early_permit, &work.agent)?;
@@ -106,7 +105,7 @@ async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Re
     let Some(binding) = binding.filter(|b| cleanup::presence(&ctx.state.store, b) != Presence::Present) else {
         return Ok(());
     };
-    work.agent = cleanup::release(ctx, &work.agent, &binding).await?;
+    work.agent = Box::pin(cleanup::release(ctx, &work.agent, &binding)).await?;
     work.token = None;
     Err(PassEnd::Released)
 }

@@ -1,6 +1,7 @@
 //! The context of the Steps, and the state of a reconcile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -30,7 +31,7 @@ pub(crate) struct StepContext<'a, S> {
 /// The state that a reconcile carries from one pass to the next. No Secret and no ConfigMap is read twice.
 pub(crate) struct Work {
     /// The Agent from the cache, or after the last write.
-    pub(crate) agent: Agent,
+    pub(crate) agent: Arc<Agent>,
     /// Whether workspace and session were read again for a request. Once is enough.
     pub(crate) is_relisted: bool,
     /// The token Secret after the last read or write.
@@ -47,7 +48,7 @@ pub(crate) struct CarriedToken {
 }
 
 impl Work {
-    pub(crate) fn new(agent: &Agent) -> Self {
-        Self { agent: agent.clone(), is_relisted: false, token: None, config_maps: BTreeMap::new() }
+    pub(crate) fn new(agent: Arc<Agent>) -> Self {
+        Self { agent, is_relisted: false, token: None, config_maps: BTreeMap::new() }
     }
 }
