@@ -1,5 +1,8 @@
 //! The only command of an agent's files, and values that try to become another command.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use secrecy::SecretString;
 
 use super::file_name::FileName;
@@ -22,63 +25,70 @@ fn code_blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// The words of a command by the rules of a shell, for the syntax of the templates alone.
-fn shell_words(command: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut chars = command.trim_end().chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\'' | '"' => {
-                let inside = word.get_or_insert_default();
-                loop {
-                    match chars.next().expect("a quote is closed") {
-                        end if end == c => break,
-                        other => inside.push(other),
-                    }
-                }
-            }
-            '\\' => match chars.next() {
-                Some('\n') => words.extend(word.take()),
-                Some(other) => word.get_or_insert_default().push(other),
-                None => panic!("a backslash ends the command"),
-            },
-            ' ' => words.extend(word.take()),
-            '\n' => panic!("one command only: {command}"),
-            other => {
-                assert!(!"$`;&|<>(){}!#*?".contains(other), "{other} is not quoted in {command}");
-                word.get_or_insert_default().push(other);
-            }
-        }
-    }
-    words.extend(word);
-    words
+/// A `curl` that writes its arguments and its standard input to files in its working directory, each argument on one line.
+const FAKE_CURL: &str = "#!/bin/sh\nprintf '%s\\n' \"$@\" >arguments\ncat >input\n";
+
+/// What `curl` gets from the heartbeat command.
+#[derive(Debug, PartialEq)]
+struct CurlCall {
+    arguments: Vec<String>,
+    input: String,
 }
 
 /// The only heartbeat command in the files.
-fn heartbeat_command(files: &[(FileName, String)]) -> Option<Vec<String>> {
-    let blocks: Vec<String> = files.iter().flat_map(|(_, text)| code_blocks(text)).collect();
+fn heartbeat_command(files: &[(FileName, String)]) -> Option<String> {
+    let mut blocks: Vec<String> = files.iter().flat_map(|(_, text)| code_blocks(text)).collect();
     assert!(blocks.len() <= 1, "{blocks:?}");
-    blocks.first().map(|block| shell_words(block))
+    blocks.pop()
 }
 
+/// Runs the heartbeat command of the files in a workspace with these files, as OpenClaw does: `sh -c`.
+fn run(files: &[(FileName, String)], environment: &[(&str, &str)]) -> CurlCall {
+    let (workspace, bin) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (name, text) in files {
+        std::fs::write(workspace.path().join(name.as_str()), text).unwrap();
+    }
+    let curl = bin.path().join("curl");
+    std::fs::write(&curl, FAKE_CURL).unwrap();
+    std::fs::set_permissions(&curl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+    let command = heartbeat_command(files).unwrap();
+    assert!(!command.contains(TOKEN), "the token is an argument of the shell: {command}");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command]).current_dir(workspace.path()).env("PATH", path).envs(environment.iter().copied());
+    let output = shell.output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{command}\n{output:?}");
+    let read = |name: &str| std::fs::read_to_string(workspace.path().join(name)).unwrap();
+    CurlCall { arguments: read("arguments").lines().map(str::to_owned).collect(), input: read("input") }
+}
+
+/// The arguments of `curl` before the URL.
+const ARGUMENTS: [&str; 12] = [
+    "--fail-with-body",
+    "--silent",
+    "--show-error",
+    "--max-time",
+    "20",
+    "--request",
+    "POST",
+    "--header",
+    "@-",
+    "--header",
+    "Content-Type: application/json",
+    "--data",
+];
+
 #[test]
-fn each_agent_has_exactly_one_heartbeat_command_with_its_own_url() {
+fn the_command_passes_the_token_to_curl_on_standard_input_only() {
+    let url = "http://muster.muster-system:8080/api/v1/agents/mc-c91361ef-6d85-439c-82e1-8f388a302e6a/heartbeat";
+    let arguments: Vec<String> =
+        ARGUMENTS.into_iter().chain([r#"{"status": "active"}"#, url]).map(str::to_owned).collect();
+    let expected = CurlCall { arguments, input: format!("X-Agent-Token: {TOKEN}\n") };
     for role in ROLES {
         for text in [None].into_iter().chain(HOSTILE.map(Some)) {
             let variables = variables(role, text);
             for files in [files(role, &variables), folded(role, &variables)] {
-                let words = heartbeat_command(&files).unwrap();
-                let url =
-                    "http://muster.muster-system:8080/api/v1/agents/mc-c91361ef-6d85-439c-82e1-8f388a302e6a/heartbeat";
-                let header = format!("X-Agent-Token: {TOKEN}");
-                assert_eq!(words[0], "curl");
-                assert_eq!(words.last().map(String::as_str), Some(url));
-                for word in
-                    ["--fail-with-body", "--silent", "--show-error", "--max-time", r#"{"status": "active"}"#, &header]
-                {
-                    assert!(words.iter().any(|found| found == word), "{word} is not in {words:?}");
-                }
+                assert_eq!(run(&files, &[]), expected);
             }
         }
     }
@@ -91,9 +101,10 @@ fn a_hostile_url_id_or_token_is_one_word_of_the_command() {
         for name in ["base_url", "agent_id", "auth_token"] {
             variables.set(name, &format!("x{hostile}"));
         }
-        let words = heartbeat_command(&files(Role::Worker, &variables)).unwrap();
-        assert_eq!(words.len(), 15, "{words:?}");
-        assert!(words.last().is_some_and(|url| url.ends_with("/heartbeat")));
+        let call = run(&files(Role::Worker, &variables), &[]);
+        assert_eq!(call.arguments.len(), ARGUMENTS.len() + 2, "{call:?}");
+        assert!(call.arguments.last().is_some_and(|url| url.starts_with('x') && url.ends_with("/heartbeat")));
+        assert!(call.input.starts_with("X-Agent-Token: x") && call.input.lines().count() == 1, "{call:?}");
     }
 }
 
@@ -108,11 +119,17 @@ fn only_the_tools_file_has_the_token() {
 
 #[test]
 fn without_a_token_the_command_reads_the_mounted_file_or_the_environment() {
-    let variables = variables(Role::Worker, None).with_token(&SecretString::from(""));
-    let tools = file(Role::Worker, &variables, &FileName::TOOLS);
-    let header =
-        r#""X-Agent-Token: $(cat '/var/run/secrets/muster/one-token/token' 2>/dev/null || printf %s "$AGENT_TOKEN")""#;
-    assert!(code_blocks(&tools)[0].contains(header), "{tools}");
+    let mut variables = variables(Role::Worker, None).with_token(&SecretString::from(""));
+    let mounted = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(mounted.path(), "mounted").unwrap();
+    for (file, expected) in
+        [("/nonexistent/token", "of-the-environment"), (mounted.path().to_str().unwrap(), "mounted")]
+    {
+        variables.set("auth_token_file", file);
+        let call = run(&files(Role::Worker, &variables), &[("AGENT_TOKEN", "of-the-environment")]);
+        assert_eq!(call.input, format!("X-Agent-Token: {expected}"));
+        assert!(call.arguments.iter().all(|argument| !argument.contains(expected)), "{call:?}");
+    }
 }
 
 #[test]

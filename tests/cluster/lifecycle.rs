@@ -53,7 +53,8 @@ async fn send_check_in_message(stack: &Stack, fleet: &Fleet, key: &str) -> Resul
 }
 
 fn token_was_used(stack: &Stack, token: &str) -> bool {
-    stack.model.requests().iter().any(|run| run.command.as_ref().is_some_and(|command| command.contains(token)))
+    // The command takes the token from the agent's files, which the gateway adds to the system prompt.
+    stack.model.requests().iter().any(|run| run.command.is_some() && run.system.contains(token))
 }
 
 pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_one(

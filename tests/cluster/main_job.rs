@@ -46,8 +46,9 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
 
     let token = token(&fleet, "one").await?;
     let runs = stack.model.requests();
-    let run = runs.iter().find(|run| run.command.as_ref().is_some_and(|c| c.contains(&token))).ok_or("no such run")?;
-    assert!(run.command.as_ref().unwrap().contains(&stack.operator.api_url()), "{:?}", run.command);
+    let run = runs.iter().find(|run| run.command.is_some() && run.system.contains(&token)).ok_or("no such run")?;
+    let command = run.command.as_ref().unwrap();
+    assert!(command.contains(&stack.operator.api_url()) && !command.contains(&token), "{command}");
     assert!(
         run.system.contains("Dev Ops") && run.system.contains("Keep the pager quiet"),
         "the files are in the system prompt"
