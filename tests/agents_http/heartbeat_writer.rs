@@ -52,6 +52,42 @@ async fn a_changed_report_queues_a_reconcile_and_a_repeated_report_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_that_flips_each_second_queues_one_reconcile_in_five_seconds_and_the_last_report_is_not_lost() {
+    let mut rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.agent("b", |_| {});
+    let (controller, mut queue) = mpsc::unbounded_channel();
+    let due = std::mem::replace(&mut rig.due, mpsc::channel(1).1);
+    let running = tokio::spawn(heartbeat_writer::run(Arc::clone(&rig.state), due, controller));
+    let report = async |token: &str, status: &str| {
+        let body = json!({ "status": status }).to_string();
+        assert_eq!(rig.call(Call { body, ..heartbeat(token) }).await.status, 200);
+    };
+    for n in 0..20 {
+        report("a-token", if n % 2 == 0 { "busy" } else { "idle" }).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut queued = 0;
+    while queue.try_recv().is_ok() {
+        queued += 1;
+    }
+    assert!((3..=4).contains(&queued), "{queued} reconciles in 20 s");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    while queue.try_recv().is_ok() {}
+    report("a-token", "busy").await;
+    assert_eq!(queue.recv().await, Some(key()));
+    report("a-token", "idle").await;
+    report("a-token", "busy").await;
+    report("b-token", "busy").await;
+    assert_eq!(queue.recv().await, Some(ObjectKey::new(NS, "b")), "another agent does not wait");
+    let began = tokio::time::Instant::now();
+    assert_eq!(queue.recv().await, Some(key()), "the last report is reconciled");
+    assert!(began.elapsed() <= Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(rig);
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_a_deleted_agent_writes_nothing() {
     let rig = Rig::new();
     assert_eq!(process(&rig.state, &key()).await, HeartbeatOutcome::Nothing);

@@ -3,7 +3,7 @@
 //! A reconcile sends requests to the gateway and reads Secrets. A heartbeat that reports the same status and task as the one before
 //! needs neither: only its time is written.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::state::store::{Store, StoreError};
 const WORKERS: usize = 8;
 /// The wait before a failed write is retried.
 const RETRY_WAIT: Duration = Duration::from_secs(5);
+/// The minimum time between two reconciles of one Agent that its heartbeats trigger. An agent that reports another status each
+/// second costs no more.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
 /// The capacity of the queue, in agents.
 pub const BACKLOG: usize = 1024;
 
@@ -45,6 +48,7 @@ pub enum HeartbeatOutcome {
 /// # Guarantees
 /// - An Agent is queued at most once, in the order of its first heartbeat.
 /// - A failed write is retried.
+/// - The heartbeats of an Agent trigger at most one reconcile in 5 s, and the last of them is not lost.
 /// - A panic ends only its own heartbeat.
 ///
 /// The function returns when all senders are dropped.
@@ -53,32 +57,34 @@ pub async fn run<S: Store>(state: Arc<State<S>>, mut due: Receiver<ObjectKey>, c
     let mut workers = JoinSet::new();
     // In the order of their times, because all waits are equal.
     let mut retries: VecDeque<(Instant, ObjectKey)> = VecDeque::new();
+    let mut reconciled = Reconciled::default();
     loop {
         while workers.len() < WORKERS
             && let Some(key) = waiting.next()
         {
-            let (state, controller) = (Arc::clone(&state), controller.clone());
-            workers.spawn(async move {
-                match process(&state, &key).await {
-                    HeartbeatOutcome::Reconcile => {
-                        // The receiver ends only when the operator does.
-                        let _ = controller.send(key);
-                        None
-                    }
-                    HeartbeatOutcome::NotWritten => Some(key),
-                    HeartbeatOutcome::Nothing | HeartbeatOutcome::Written => None,
-                }
-            });
+            let state = Arc::clone(&state);
+            workers.spawn(async move { (process(&state, &key).await, key) });
         }
-        let next = retries.front().map(|(at, _)| *at);
+        let next = [retries.front(), reconciled.order.front()].into_iter().flatten().map(|(at, _)| *at).min();
         // All branches are cancel-safe. Not biased, so that no branch starves the others.
         tokio::select! {
             Some(ended) = workers.join_next() => match ended {
-                Ok(failed) => retries.extend(failed.map(|key| (Instant::now() + RETRY_WAIT, key))),
+                Ok((HeartbeatOutcome::NotWritten, key)) => retries.push_back((Instant::now() + RETRY_WAIT, key)),
+                Ok((HeartbeatOutcome::Reconcile, key)) => {
+                    if reconciled.may_begin(&key) {
+                        // The receiver ends only when the operator does.
+                        let _ = controller.send(key);
+                    }
+                }
+                Ok((HeartbeatOutcome::Nothing | HeartbeatOutcome::Written, _)) => {}
                 Err(error) => error!(%error, "the processing of a heartbeat panicked"),
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                if let Some((_, key)) = retries.pop_front() {
+                let now = Instant::now();
+                if let Some((_, key)) = retries.pop_front_if(|(at, _)| *at <= now) {
+                    waiting.put(key);
+                }
+                if let Some(key) = reconciled.end_interval(now) {
                     waiting.put(key);
                 }
             }
@@ -108,6 +114,34 @@ impl Waiting {
         let key = self.order.pop_front()?;
         self.known.remove(&key);
         Some(key)
+    }
+}
+
+/// The Agents whose last reconcile is less than [`RECONCILE_INTERVAL`] ago.
+#[derive(Debug, Default)]
+struct Reconciled {
+    /// The ends of the intervals, in their order.
+    order: VecDeque<(Instant, ObjectKey)>,
+    /// Whether the Agent got a heartbeat since that asks for another reconcile.
+    again: HashMap<ObjectKey, bool>,
+}
+
+impl Reconciled {
+    /// Whether a reconcile of an Agent may begin. If not, the Agent is processed again at the end of its interval.
+    fn may_begin(&mut self, key: &ObjectKey) -> bool {
+        if let Some(again) = self.again.get_mut(key) {
+            *again = true;
+            return false;
+        }
+        self.again.insert(key.clone(), false);
+        self.order.push_back((Instant::now() + RECONCILE_INTERVAL, key.clone()));
+        true
+    }
+
+    /// Ends the first interval that is over. Returns its Agent if the Agent must be processed again.
+    fn end_interval(&mut self, now: Instant) -> Option<ObjectKey> {
+        let (_, key) = self.order.pop_front_if(|(at, _)| *at <= now)?;
+        self.again.remove(&key).unwrap_or_default().then_some(key)
     }
 }
 
