@@ -43,6 +43,8 @@ words! {
         ConfigSynced,
         /// AgentGateway: agents that Muster did not create keep their heartbeats.
         HeartbeatsShared,
+        /// AgentGateway: the connection to the gateway and the calls of its agents are encrypted, or stay on one host.
+        TransportSecure,
         /// AgentGateway: the AgentGateway is suspended.
         Suspended,
         /// Board: the board has a lead, and the lead is ready.

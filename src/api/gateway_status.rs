@@ -65,8 +65,8 @@ pub struct AgentGatewayStatus {
     /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invalid_requests: Vec<String>,
-    /// The conditions Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared and
-    /// Suspended. Reconciling and Stalled are present only while true.
+    /// The conditions Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared, TransportSecure
+    /// and Suspended. Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -113,6 +113,14 @@ words! {
         AgentsBound,
         /// Agents that Muster did not create lost their heartbeats.
         HeartbeatsStopped,
+        /// No credential and no token goes over the network in clear text.
+        Encrypted,
+        /// The connection to the gateway is not encrypted.
+        GatewayUnencrypted,
+        /// The gateway's certificate is not checked.
+        GatewayUnverified,
+        /// The calls of the agents are not encrypted.
+        ApiUnencrypted,
     }
 }
 
@@ -159,7 +167,10 @@ impl Reason {
             | Self::Refused
             | Self::NoLead
             | Self::OverLimit
-            | Self::HeartbeatsStopped => Persistence::Lasting,
+            | Self::HeartbeatsStopped
+            | Self::GatewayUnencrypted
+            | Self::GatewayUnverified
+            | Self::ApiUnencrypted => Persistence::Lasting,
             Self::DeletionBlocked | Self::RepeatedWrite | Self::GatewayError | Self::KubernetesError => {
                 Persistence::OfTheError
             }
@@ -179,6 +190,7 @@ impl Reason {
             | Self::NotWoken
             | Self::Suspended
             | Self::Running
+            | Self::Encrypted
             | Self::Connected
             | Self::Connecting
             | Self::Unreachable

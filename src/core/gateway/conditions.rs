@@ -66,7 +66,7 @@ struct Address<'a> {
     unchecked: bool,
 }
 
-fn is_unchecked(gateway: &AgentGateway) -> bool {
+pub(crate) fn is_unchecked(gateway: &AgentGateway) -> bool {
     gateway.spec.url.starts_with("wss:") && gateway.spec.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
 }
 

@@ -6,3 +6,4 @@ pub mod conditions;
 pub mod events;
 pub mod shared_heartbeats;
 pub mod status;
+pub mod transport;

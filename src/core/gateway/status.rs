@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::census::Census;
 use super::conditions::{ObservedConnection, from_connection, from_error, suspended};
+use super::transport;
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionUpdate, is_true, set};
 use crate::api::gateway::{GatewayCapabilities, Pairing};
@@ -72,7 +73,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         ..old.clone()
     };
     new.pairing = None;
-    let conditions = match seen {
+    let mut conditions = match seen {
         GatewayObservation::Error(error) => from_error(error),
         GatewayObservation::Suspended => suspended(),
         GatewayObservation::Deleting { bound, connection } => {
@@ -84,6 +85,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         }
         GatewayObservation::Connection(connection) => connected(gateway, &mut new, connection, now),
     };
+    conditions.push(transport::condition(gateway));
     for condition in &conditions {
         set(&mut new.conditions, condition, generation, now);
     }
