@@ -118,6 +118,19 @@ async fn check_agent_page(browser: &mut Browser, fleet: &Fleet, message: &str) -
     until_rows(browser, &["page/lost", "page/one"]).await
 }
 
+/// Signs out while the page of an agent is open. Nothing of the agent may stay in the document, hidden or not.
+async fn check_sign_out_of_agent_page(browser: &mut Browser, fleet: &Fleet, token: &str) -> Result<(), Failure> {
+    fleet.apply(&[worker("secretive")]).await?;
+    sign_in(browser, token).await?;
+    until_rows(browser, &["strangers/secretive"]).await?;
+    browser.evaluate("document.querySelector('.row a').click()").await?;
+    until_reads(browser, "kubectl -n strangers describe agent secretive").await?;
+    browser.evaluate("document.getElementById('sign-out').click()").await?;
+    browser.until("!document.documentElement.outerHTML.includes('secretive')", CONDITION_TIMEOUT).await?;
+    assert_eq!(browser.evaluate("location.search").await?, json!(""));
+    Ok(())
+}
+
 pub(crate) async fn a_refused_token_leads_back_to_the_form(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("strangers").await?;
     let mut browser = Browser::start().await?;
@@ -137,5 +150,6 @@ pub(crate) async fn a_refused_token_leads_back_to_the_form(stack: &mut Stack) ->
     browser.until("!document.getElementById('sign-in').hidden", CONDITION_TIMEOUT).await?;
     assert_eq!(browser.evaluate("sessionStorage.length").await?, json!(0));
     assert_eq!(browser.evaluate("document.querySelectorAll('.row').length").await?, Value::from(0));
+    check_sign_out_of_agent_page(&mut browser, &fleet, &token).await?;
     fleet.delete().await
 }

@@ -9,15 +9,22 @@ export class Detail {
   #root = document.getElementById('agent');
   #now = Date.now();
   #parts = {};
+  #onBack;
 
   constructor(onBack) {
+    this.#onBack = onBack;
+    this.clear();
+  }
+
+  /** Replaces the page by an empty page. Nothing of the agent stays in the document. */
+  clear() {
     const back = el('a', { class: 'back', href: './' }, '← All agents');
     back.addEventListener('click', (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
-      onBack();
+      this.#onBack();
     });
-    const p = this.#parts;
+    const p = (this.#parts = {});
     p.title = el('h1', { tabindex: '-1' });
     p.badge = badge();
     p.sub = el('p', { class: 'sub' });

@@ -39,13 +39,16 @@ function signIn(token) {
   route();
 }
 
+/** Ends the session. Nothing that the session loaded stays in the document. */
 function signOut(message = '') {
   sessionStorage.removeItem(TOKEN);
   session?.stop.abort();
   session = null;
   close();
+  detail.clear();
   fleet.list(new Map(), true);
   phases.clear();
+  for (const id of ['about', 'trouble-text']) setText(byId(id), '');
   byId('token').value = '';
   refuse(message);
   show();
@@ -64,7 +67,7 @@ async function run(mine) {
     await follow({
       open: (lastEventId, signal) => connect(mine, lastEventId, signal),
       onEvent: ({ type, data }) => {
-        if (type === 'agent') fleet.put(JSON.parse(data).agent);
+        if (type === 'agent' && mine === session) fleet.put(JSON.parse(data).agent);
       },
       onState: (state, { error }) => become(mine, state, error),
       wait: (delay, signal) =>
@@ -278,7 +281,11 @@ byId('sign-in-form').addEventListener('submit', (event) => {
   signIn(token);
   byId('main').focus({ preventScroll: true });
 });
-byId('sign-out').addEventListener('click', () => signOut());
+byId('sign-out').addEventListener('click', () => {
+  signOut();
+  // The search and the id in the URL belong to the session too.
+  go('', model.readFilter(''), true);
+});
 byId('trouble-again').addEventListener('click', again);
 byId('home').addEventListener('click', (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
