@@ -18,7 +18,6 @@ use super::error::ApiError;
 use crate::api::Agent;
 use crate::api::agent::CheckIn;
 use crate::api::object_key::ObjectKey;
-use crate::core::objects::AgentIndex;
 use crate::state::heartbeats::HeartbeatReport;
 use crate::state::store::Store;
 
@@ -76,7 +75,7 @@ async fn heartbeat_by_id<S: Store>(
 ) -> Result<Json<HeartbeatResponse>, ApiError> {
     let id = id.map(|Path(id)| id).unwrap_or_default();
     if !has_id(&caller.agent, &id) {
-        return Err(wrong_id(!api.state.store.agents_by(&AgentIndex::Id(id)).is_empty()));
+        return Err(wrong_id());
     }
     check_in(&api, &caller.agent, body).await
 }
@@ -94,15 +93,10 @@ async fn healthz<S: Store>(State(api): State<Arc<AgentApi<S>>>, caller: AgentCal
     respond(&api, &caller.agent, due).await
 }
 
-/// The error for an id in the URL that is not the caller's. `exists`: another agent has the id.
-fn wrong_id(exists: bool) -> ApiError {
-    let advice = "use the id and the token that stand together in your files";
-    if exists {
-        let message = format!("this token belongs to another agent than the one in the URL; {advice}");
-        return ApiError::new(StatusCode::FORBIDDEN, "wrong_agent", message);
-    }
-    let message = format!("there is no agent with the id in the URL; {advice}");
-    ApiError::new(StatusCode::NOT_FOUND, "no_such_agent", message)
+/// The error for an id in the URL that is not the caller's. The answer does not show whether another agent has the id.
+fn wrong_id() -> ApiError {
+    let message = "this token belongs to another agent than the one in the URL; use the id and the token that stand together in your files";
+    ApiError::new(StatusCode::FORBIDDEN, "wrong_agent", message)
 }
 
 async fn check_in<S: Store>(

@@ -49,8 +49,8 @@ async fn each_refusal_has_a_status_a_code_and_a_message() {
         (heartbeat("nonsense"), (401, "unauthorized"), "read them again"),
         (post_to("/api/v1/agents/uid-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
         (post_to("/api/v1/agents/mc-b/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
-        (post_to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
-        (post_to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (404, "no_such_agent"), "no agent"),
+        (post_to("/api/v1/agents/uid-c/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
+        (post_to("/api/v1/agents/%FF/heartbeat", Some("a-token")), (403, "wrong_agent"), "another agent"),
         (post_to("/api/v1/tasks", Some("a-token")), (404, "not_found"), "routes"),
         (post_to("/api/v1/agent/healthz", Some("a-token")), (405, "method_not_allowed"), "GET"),
         (heartbeat("gone-token"), (409, "deleting"), "stop working"),
@@ -79,6 +79,19 @@ async fn an_unauthenticated_response_is_equal_for_known_and_unknown_agents() {
         answers.push(rig.call(Call { body, ..post_to(&path, Some("nonsense")) }).await);
     }
     assert_eq!(answers[0].status, 401);
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_cannot_find_out_whether_another_id_exists() {
+    let rig = Rig::new();
+    rig.agent("a", |_| {});
+    rig.agent("b", |_| {});
+    let mut answers = Vec::new();
+    for id in ["uid-b", "mc-b", "uid-nobody"] {
+        answers.push(rig.call(post_to(&format!("/api/v1/agents/{id}/heartbeat"), Some("a-token"))).await);
+    }
+    assert_eq!(answers[0].code(), (403, "wrong_agent"));
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
 }
 

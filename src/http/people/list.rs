@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State as FromState};
+use jiff::Timestamp;
+use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::authz::{Scope, UserCaller};
@@ -13,6 +15,7 @@ use super::request::Query;
 use super::state::{Authenticated, PeopleApi, PeopleState};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, Board};
+use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
 use crate::core::objects::BoardIndex;
 use crate::http::dto::{BoardItem, Entry, GatewayItem, Item};
@@ -84,9 +87,9 @@ pub(crate) async fn agents<S: Store, A: Access>(
     let (items, total) = if managed {
         people.managed_page(&caller, &query, (limit, offset)).await?
     } else {
-        let all = people.unmanaged_items(&caller, &query).await?;
-        let total = all.len();
-        (all.into_iter().skip(offset).take(limit).collect(), total)
+        let all = people.unmanaged(&caller, &query).await?;
+        let page = all.iter().skip(offset).take(limit);
+        (page.map(|agent| Item::unmanaged(agent, &people.state.store)).collect(), all.len())
     };
     Ok(Json(json!({ "items": items, "total": total, "limit": limit, "offset": offset })))
 }
@@ -113,51 +116,69 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let store = &self.state.store;
         let scope = self.list_scope(caller, ResourceKind::Agent, query).await?;
         let filter = self.resolve_filter(&Filter::of(query));
+        // The list shares the agents of the cache, and only the page is built.
         let mut agents = store.agents();
         agents.retain(|agent| {
-            let key = ObjectKey::of(&agent.metadata);
-            scope.contains(&key.namespace) && filter.as_ref().is_none_or(|filter| filter.matches(agent, &key))
+            let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
+            scope.contains(namespace) && filter.as_ref().is_none_or(|filter| filter.matches(agent, namespace))
         });
-        agents.sort_by_cached_key(|agent| {
-            (agent.metadata.creation_timestamp.as_ref().map(|time| time.0), ObjectKey::of(&agent.metadata))
-        });
+        agents.sort_unstable_by(|a, b| creation_order(&a.metadata).cmp(&creation_order(&b.metadata)));
         let total = agents.len();
         let page = agents.iter().skip(offset).take(limit).map(|agent| Entry::of(agent).resolve(store)).collect();
         Ok((page, total))
     }
 
-    /// The agents without an Agent resource on the gateways that the caller may read.
-    pub(crate) async fn unmanaged_items(&self, caller: &UserCaller, query: &Query) -> Result<Vec<Item>, ApiError> {
+    /// The agents without an Agent resource on the gateways that the caller may read, by gateway and id.
+    async fn unmanaged(&self, caller: &UserCaller, query: &Query) -> Result<Vec<Unmanaged>, ApiError> {
         let store = &self.state.store;
-        if let Some(namespace) = query.text("namespace") {
+        let namespace = query.text("namespace");
+        if let Some(namespace) = namespace {
             self.authorizer.require(caller, Permission::within(Verb::List, ResourceKind::Gateway, namespace)).await?;
         }
         // An agent without an Agent resource has no Board.
         if query.text("board_id").is_some() {
-            let namespaces = || store.namespaces();
-            self.authorizer
-                .scope(caller, (Verb::Get, ResourceKind::Gateway), query.text("namespace"), namespaces)
-                .await?;
+            self.require_some_gateway(caller, namespace).await?;
             return Ok(Vec::new());
         }
-        let in_namespace = |key: &ObjectKey| query.text("namespace").is_none_or(|namespace| key.namespace == namespace);
-        let on_gateway = |key: &ObjectKey| {
-            query.text("gateway_id").is_none_or(|reference| references_gateway(reference, key, store))
-        };
-        let mut all = unmanaged::on_all_gateways(&self.state);
-        all.retain(|agent| in_namespace(&agent.gateway) && on_gateway(&agent.gateway));
-        let mut allowed = BTreeSet::new();
-        let keys: BTreeSet<_> = all.iter().map(|agent| agent.gateway.clone()).collect();
-        for key in keys {
+        let mut gateways = unmanaged::known_gateways(&self.state, None);
+        gateways.retain(|key| {
+            let named = query.text("gateway_id");
+            namespace.is_none_or(|namespace| key.namespace == namespace)
+                && named.is_none_or(|reference| references_gateway(reference, key, store))
+        });
+        let readable = self.readable(caller, gateways).await?;
+        if readable.is_empty() && namespace.is_none() {
+            self.require_some_gateway(caller, None).await?;
+        }
+        Ok(unmanaged::on_gateways(&self.state, &readable))
+    }
+
+    /// The agents without an Agent resource that have this id, on the gateways that the caller may read.
+    pub(crate) async fn unmanaged_named(&self, caller: &UserCaller, id: &str) -> Result<Vec<Item>, ApiError> {
+        let readable = self.readable(caller, unmanaged::known_gateways(&self.state, Some(id))).await?;
+        let found = unmanaged::on_gateways(&self.state, &readable).into_iter().filter(|agent| agent.id == id);
+        Ok(found.map(|agent| Item::unmanaged(&agent, &self.state.store)).collect())
+    }
+
+    /// The gateways that the caller may read.
+    async fn readable(
+        &self,
+        caller: &UserCaller,
+        gateways: BTreeSet<ObjectKey>,
+    ) -> Result<BTreeSet<ObjectKey>, ApiError> {
+        let mut readable = BTreeSet::new();
+        for key in gateways {
             if self.authorizer.is_allowed(caller, Permission::with(Verb::Get, ResourceKind::Gateway, &key)).await? {
-                allowed.insert(key);
+                readable.insert(key);
             }
         }
-        if allowed.is_empty() && query.text("namespace").is_none() {
-            self.authorizer.scope(caller, (Verb::Get, ResourceKind::Gateway), None, || store.namespaces()).await?;
-        }
-        let visible = all.iter().filter(|agent| allowed.contains(&agent.gateway));
-        Ok(visible.map(|agent| Item::unmanaged(agent, store)).collect())
+        Ok(readable)
+    }
+
+    /// Checks that the caller may read the AgentGateways of a namespace, or of any namespace.
+    async fn require_some_gateway(&self, caller: &UserCaller, namespace: Option<&str>) -> Result<(), ApiError> {
+        let namespaces = || self.state.store.namespaces();
+        self.authorizer.scope(caller, (Verb::Get, ResourceKind::Gateway), namespace, namespaces).await.map(|_| ())
     }
 
     /// Looks up the objects of a filter; `None` for an empty filter.
@@ -192,13 +213,19 @@ struct ResolvedFilter {
 }
 
 impl ResolvedFilter {
-    fn matches(&self, agent: &Agent, key: &ObjectKey) -> bool {
+    fn matches(&self, agent: &Agent, namespace: &str) -> bool {
         if let Some(board) = &agent.spec.board_ref {
-            return self.boards.contains(&ObjectKey::new(&key.namespace, &board.name));
+            return self.boards.contains(&ObjectKey::new(namespace, &board.name));
         }
-        let gateway = agent.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, &key.namespace));
+        let gateway = agent.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, namespace));
         gateway.is_some_and(|gateway| self.gateways.contains(&gateway))
     }
+}
+
+/// The key of the order of a list: the oldest object first.
+fn creation_order(meta: &ObjectMeta) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
+    let created = meta.creation_timestamp.as_ref().map(|time| time.0);
+    (created, meta.namespace.as_deref(), meta.name.as_deref())
 }
 
 /// `GET /api/v1/boards`

@@ -35,10 +35,9 @@ pub(crate) async fn agent<S: Store, A: Access>(
         Ok(agent) => Ok(Json(people.detail(&agent))),
         Err(error) => {
             // The id may be of an agent without an Agent resource.
-            let all = people.unmanaged_items(&caller, &Query::parse(None, &[])?).await.unwrap_or_default();
-            let mut found = all.iter().filter(|item| item.id == id);
-            let item = found.next().ok_or(error)?;
-            if found.next().is_some() {
+            let found = people.unmanaged_named(&caller, &id).await.unwrap_or_default();
+            let item = found.first().ok_or(error)?;
+            if found.len() > 1 {
                 let message = format!(
                     "several gateways have an agent with the id {id:?}; GET /api/v1/agents?is_mc_agent=false&gateway_id=... shows it"
                 );

@@ -86,9 +86,6 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let Some(id) = id else { return Ok(None) };
         let key = ObjectKey::of(&gateway.metadata);
         let boards = self.state.store.boards_by(&BoardIndex::Gateway(key));
-        if boards.is_empty() {
-            return Err(ApiError::not_found(format!("board_id: the gateway has no board {id:?}")));
-        }
         self.find_one(caller, ResourceKind::Board, ("board_id", id), boards).await.map(Some)
     }
 

@@ -40,6 +40,10 @@ pub(crate) async fn create<S: Store, A: Access>(
     Query::parse(raw.as_deref(), &[])?;
     let fields = BodyFields::read(body)?;
     let name = fields.object_name()?;
+    // The right to create is asked for before the references are looked up.
+    let namespaces = || people.state.store.namespaces();
+    let create = (Verb::Create, ResourceKind::Agent);
+    people.authorizer.scope(&caller, create, fields.namespace.as_deref(), namespaces).await?;
     let placement = people.placement(&caller, &fields).await?;
     let spec = without_nulls(Value::Object(fields.spec));
     let mut spec: AgentSpec =
