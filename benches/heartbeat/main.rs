@@ -17,9 +17,10 @@ use load::{Figures, load};
 use muster::controllers::agent::heartbeat_writer;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
+use muster::http::origin::TrustedProxies;
 use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
-use muster::http::server;
+use muster::http::server::{Protocol, Server};
 use muster::metrics::Metrics;
 use muster::state::State;
 use muster::state::tokens::TokenTable;
@@ -93,7 +94,8 @@ async fn serve_heartbeats() -> (SocketAddr, BenchStore) {
     let api = AgentApi { state, tokens, limits, due, probes };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(server::serve(listener, None, router(Arc::new(api)), CancellationToken::new()));
+    let server = Server::api(listener, Protocol::Http, TrustedProxies::default());
+    tokio::spawn(server.serve(router(Arc::new(api)), CancellationToken::new()));
     (address, store)
 }
 

@@ -1,15 +1,15 @@
 //! Authentication of agents by the token of a request.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
 use super::api::AgentApi;
 use super::error::ApiError;
+use super::origin::RequestOrigin;
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, ConditionType};
@@ -35,7 +35,7 @@ impl<S: Store> FromRequestParts<Arc<AgentApi<S>>> for AgentCaller {
             Ok(accepted) => accepted,
             Err(_) if !api.probes.synced.load(Ordering::Relaxed) => return Err(starting()),
             Err(error) => {
-                api.limits.failed_auth(client_address(parts)).map_err(ApiError::too_many)?;
+                api.limits.failed_auth(RequestOrigin::of(&parts.extensions).network).map_err(ApiError::too_many)?;
                 return Err(error);
             }
         };
@@ -93,12 +93,6 @@ fn deleting() -> ApiError {
 pub(crate) fn is_paused(agent: &Agent) -> bool {
     let in_status = agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Paused));
     agent.spec.suspend || in_status
-}
-
-/// The client's address, or the unspecified address if the listener does not provide an address.
-pub(crate) fn client_address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {

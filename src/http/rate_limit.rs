@@ -18,6 +18,8 @@ const AGENT_QUOTA: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_lea
 /// The quota of calls with a failed authentication from one address: 1 call/s, and a burst of 60 calls. All pods of a node
 /// may have the same address.
 const FAILED_AUTH_QUOTA: Quota = Quota::per_second(NonZeroU32::MIN).allow_burst(at_least_one(60));
+/// The quota of one person, with all of the person's tokens: 50 calls/s, and a burst of 500 calls. The page reads 200 agents a call.
+const USER_QUOTA: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(500));
 /// The maximum number of banned addresses. A ban lasts for about 1 s.
 const MAX_BANNED: usize = 4096;
 /// The number of calls after which full buckets are removed.
@@ -64,6 +66,30 @@ impl RateLimits {
     /// The time to wait, if the address exceeds its quota.
     pub fn failed_auth(&self, address: IpAddr) -> Result<(), Duration> {
         self.failed_auth.record_failure(address)
+    }
+}
+
+/// The rate limits of all callers of the API for people.
+#[derive(Debug)]
+pub struct PeopleLimits {
+    users: Buckets<String>,
+    /// The limiter of addresses whose tokens Kubernetes does not know.
+    pub failed_auth: FailedAuthLimiter,
+}
+
+impl Default for PeopleLimits {
+    fn default() -> Self {
+        Self { users: Buckets::new(USER_QUOTA), failed_auth: FailedAuthLimiter::default() }
+    }
+}
+
+impl PeopleLimits {
+    /// Counts a call of the user with this name.
+    ///
+    /// # Errors
+    /// The time to wait, if the user exceeds the quota.
+    pub fn user(&self, name: &str) -> Result<(), Duration> {
+        self.users.take(&name.to_owned())
     }
 }
 

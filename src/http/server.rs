@@ -1,17 +1,17 @@
-//! Connections: accept, TLS, and timeouts for slow clients.
+//! Connections: accept, places, TLS, and timeouts for slow clients.
 //!
 //! This module does not depend on the routes that it serves.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::{Request, Response, StatusCode};
 use axum::response::IntoResponse;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -19,22 +19,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::error::ApiError;
+use super::origin::{RequestOrigin, TrustedProxies, is_local, network_of};
+use super::places::{ConnectionPlace, ConnectionPlaces, PlaceLimits};
 
-/// The maximum number of connections. Further connections wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 2048;
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The places of the APIs and the page. All pods of a node may have one address.
+const API_PLACES: PlaceLimits = PlaceLimits { total: 2048, per_network: 256 };
+/// The places of the probes and the metrics. A network has more places than the server accepts connections before it reads the
+/// first of them, so that a probe is read also in a flood from its own address.
+const PROBE_PLACES: PlaceLimits = PlaceLimits { total: 512, per_network: 256 };
+/// How long a client may take to send the first byte and to end the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to send the headers of a request, from the start of the connection or from the answer before.
 /// The timeout also ends idle connections.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take from its headers to the headers of its answer, including the read of its body. The body of
 /// the answer may take longer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,39 +52,80 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// How long the server waits after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(500);
 
-/// Serves `router` until `stop`, and then waits at most 5 s for the end of open requests.
-///
-/// Handlers find the client's address as [`ConnectInfo<SocketAddr>`] in the extensions of a request.
-///
-/// # Guarantees
-/// The server closes the connection of a client with a slow handshake, slow headers or a slow body, and of a client that does
-/// not read its answers. A failed connection does not end the server. The number of connections is bounded.
-pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|connection| (connection, permit))
-        };
-        // Both branches are cancel-safe: a dropped future releases its permit.
-        let next = tokio::select! { biased; () = stop.cancelled() => break, next = next => next };
-        match next {
-            Ok(((stream, peer), permit)) => {
-                let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
-                connections.spawn(async move {
-                    serve_connection(stream, peer, tls, router, stop).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => back_off(&error).await,
-        }
+/// The protocol of a listener.
+#[derive(Clone)]
+pub enum Protocol {
+    /// HTTP without TLS.
+    Http,
+    /// HTTPS. A connection without TLS is closed.
+    Https(TlsAcceptor),
+    /// HTTPS, and HTTP for connections that begin without a TLS handshake.
+    Either(TlsAcceptor),
+}
+
+/// A listener and how it treats connections.
+pub struct Server {
+    /// The listener.
+    pub listener: TcpListener,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The proxies that name their clients.
+    pub proxies: TrustedProxies,
+    /// The bounds of its connections.
+    pub limits: PlaceLimits,
+}
+
+/// The first byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+impl Server {
+    /// The server of the APIs and the page.
+    #[must_use]
+    pub fn api(listener: TcpListener, protocol: Protocol, proxies: TrustedProxies) -> Self {
+        Self { listener, protocol, proxies, limits: API_PLACES }
     }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    // The drop of the set ends the connections that are still open.
-    let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+
+    /// The server of the probes and the metrics.
+    #[must_use]
+    pub fn probes(listener: TcpListener) -> Self {
+        Self { listener, protocol: Protocol::Http, proxies: TrustedProxies::default(), limits: PROBE_PLACES }
+    }
+
+    /// Serves `router` until `stop`, and then waits at most 5 s for the end of open requests.
+    ///
+    /// Handlers find the [`RequestOrigin`] in the extensions of a request.
+    ///
+    /// # Guarantees
+    /// The server closes the connection of a client with a slow handshake, slow headers or a slow body, and of a client that does
+    /// not read its answers. A failed connection does not end the server. The number of connections is bounded, in total and by
+    /// network, see [`ConnectionPlaces`].
+    pub async fn serve(self, router: Router, stop: CancellationToken) {
+        let places = ConnectionPlaces::new(self.limits);
+        let Ok(address) = self.listener.local_addr() else { return };
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            // Both branches are cancel-safe.
+            let next = tokio::select! { biased; () = stop.cancelled() => break, next = self.listener.accept() => next };
+            match next {
+                Ok((stream, peer)) => {
+                    let shared = self.proxies.contains(peer.ip());
+                    let Some(place) = places.take(network_of(peer.ip()), shared) else { continue };
+                    let local = is_local(address, peer);
+                    let connection = Connection { peer, local, place, proxies: self.proxies.clone() };
+                    let (protocol, router, stop) = (self.protocol.clone(), router.clone(), stop.clone());
+                    connections.spawn(connection.serve(stream, protocol, router, stop));
+                    // The connection is read before the next one is accepted, which may take its place.
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => back_off(&error).await,
+            }
+        }
+        drop(self.listener);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // The drop of the set ends the connections that are still open.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+    }
 }
 
 /// Waits after a failed accept. A connection that the client closed before the accept needs no wait. Another error is a lack
@@ -92,49 +138,95 @@ async fn back_off(error: &io::Error) {
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
+/// An accepted connection.
+struct Connection {
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: CancellationToken,
-) {
-    // Answers are small. Nagle's algorithm would only delay them.
-    let _ = stream.set_nodelay(true);
-    let mut stream = Box::pin(TimeoutStream::new(stream));
-    stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
-    let Some(tls) = tls else { return serve_requests(stream, peer, router, stop).await };
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_requests(stream, peer, router, stop).await,
-        Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
-        Err(_) => debug!(%peer, "TLS handshake timed out"),
+    /// Whether the connection stays on this host.
+    local: bool,
+    place: ConnectionPlace,
+    proxies: TrustedProxies,
+}
+
+impl Connection {
+    /// Serves the connection until its end, or until it loses its place.
+    async fn serve(self, stream: TcpStream, protocol: Protocol, router: Router, stop: CancellationToken) {
+        let evicted = self.place.evicted().clone();
+        let peer = self.peer;
+        if evicted.run_until_cancelled(self.handshake(stream, protocol, router, stop)).await.is_none() {
+            debug!(%peer, "a connection lost its place to a newer connection");
+        }
+    }
+
+    async fn handshake(self, stream: TcpStream, protocol: Protocol, router: Router, stop: CancellationToken) {
+        let peer = self.peer;
+        let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
+            // Answers are small. Nagle's algorithm would only delay them.
+            let _ = stream.set_nodelay(true);
+            let tls = match protocol {
+                Protocol::Http => None,
+                Protocol::Https(tls) => Some(tls),
+                Protocol::Either(tls) => begins_with_tls(&stream).await?.then_some(tls),
+            };
+            let mut stream = Box::pin(TimeoutStream::new(stream));
+            stream.as_mut().set_write_timeout_pinned(Some(WRITE_TIMEOUT));
+            Ok::<_, io::Error>(match tls {
+                Some(tls) => Either::Left(tls.accept(stream).await?),
+                None => Either::Right(stream),
+            })
+        });
+        match accepted.await {
+            Ok(Ok(stream)) => self.requests(stream, router, stop).await,
+            Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => debug!(%peer, "the first byte or the TLS handshake timed out"),
+        }
+    }
+
+    async fn requests<L, R>(self, stream: Either<L, R>, router: Router, stop: CancellationToken)
+    where
+        L: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        R: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = self.peer;
+        let confidential = self.local || matches!(stream, Either::Left(_));
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let open = self.place.busy();
+            let network = network_of(self.proxies.client(peer.ip(), request.headers()));
+            request.extensions_mut().insert(RequestOrigin { network, confidential });
+            let response = with_timeout(router.call(request));
+            async move {
+                let response = response.await?;
+                // The request ends with the last byte of its answer.
+                Ok::<_, Infallible>(response.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _ = &open;
+                        frame
+                    }))
+                }))
+            }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        // Both branches are cancel-safe: they borrow the connection.
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            ended = connection.as_mut() => ended,
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "connection ended with an error");
+        }
     }
 }
 
-async fn serve_requests<T>(stream: T, peer: SocketAddr, router: Router, stop: CancellationToken)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        with_timeout(router.call(request))
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Both branches are cancel-safe: they borrow the connection.
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        ended = connection.as_mut() => ended,
-    };
-    if let Err(error) = ended {
-        debug!(%peer, %error, "connection ended with an error");
-    }
+/// Whether a connection begins with a TLS handshake. The byte stays in the connection.
+async fn begins_with_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE])
 }
 
 async fn with_timeout<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {

@@ -50,6 +50,9 @@ pub enum TlsError {
     /// The certificate does not match the key, or its type is not supported.
     #[error("failed to use the certificate with its key")]
     Pair(#[source] rustls::Error),
+    /// No certificate can be made.
+    #[error("failed to make a certificate")]
+    Make(#[source] rcgen::Error),
 }
 
 impl TlsError {
@@ -88,13 +91,13 @@ impl Certificate {
     /// # Errors
     /// None in practice: the provider supports the protocol versions.
     pub fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsError> {
-        let versions = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Pair)?;
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
-        let mut config = versions.with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        acceptor(Arc::clone(&self.provider), Arc::clone(self) as _)
+    }
+
+    /// The served certificate.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).cert.first().cloned()
     }
 
     /// Reads the files every 10 s and serves a new certificate. A certificate that cannot be served is logged once, and the old
@@ -128,7 +131,8 @@ impl Certificate {
             Ok(new) => {
                 let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
                 if served.cert != new.cert {
-                    info!(file = %self.files.certificate.display(), "a new TLS certificate is served");
+                    let sha256 = new.cert.first().map(fingerprint).unwrap_or_default();
+                    info!(file = %self.files.certificate.display(), sha256, "a new TLS certificate is served");
                 }
                 *served = Arc::new(new);
             }
@@ -141,6 +145,24 @@ impl Certificate {
         }
         hash
     }
+}
+
+/// An acceptor that asks `resolver` for the certificate of each handshake.
+pub(super) fn acceptor(
+    provider: Arc<CryptoProvider>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<TlsAcceptor, TlsError> {
+    let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = versions.map_err(TlsError::Pair)?.with_no_client_auth().with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The SHA-256 fingerprint of a certificate, in the form of `openssl x509 -fingerprint -sha256`.
+#[must_use]
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    let hex: Vec<_> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
+    hex.join(":")
 }
 
 impl ResolvesServerCert for Certificate {

@@ -101,6 +101,14 @@ impl Permission {
         Self { verb, kind, namespace: None, name: None }
     }
 
+    /// Whether an object can have these names: Kubernetes allows 63 characters for a namespace and 253 for a name. A caller chooses
+    /// them, so that no longer text is kept or sent.
+    #[must_use]
+    pub fn names_are_possible(&self) -> bool {
+        let fits = |name: &Option<String>, most| name.as_ref().is_none_or(|name| name.len() <= most);
+        fits(&self.namespace, 63) && fits(&self.name, 253)
+    }
+
     /// The right to use `verb` on one object.
     #[must_use]
     pub fn with(verb: Verb, kind: ResourceKind, key: &ObjectKey) -> Self {

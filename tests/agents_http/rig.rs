@@ -1,12 +1,10 @@
 //! The router over Kubernetes in memory, with Ready agents.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +15,7 @@ use muster::core::objects::Objects;
 use muster::hash::sha256_hex;
 use muster::http::agents::router;
 use muster::http::api::AgentApi;
+use muster::http::origin::RequestOrigin;
 use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
 use muster::metrics::Metrics;
@@ -121,7 +120,7 @@ impl Rig {
             request = request.header("x-agent-token", token);
         }
         let mut request = request.body(Body::from(call.body)).unwrap();
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 4711))));
+        request.extensions_mut().insert(RequestOrigin { network: [10, 0, 0, 1].into(), confidential: false });
         let response = TowerToHyperService::new(self.router.clone()).call(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = serde_json::from_slice(&to_bytes(body, 64 * 1024).await.unwrap()).unwrap();

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Extensions;
 use axum::routing::get;
-use muster::http::server;
+use muster::http::made_certificate::MadeCertificate;
+use muster::http::origin::{RequestOrigin, TrustedProxies};
+use muster::http::server::{Protocol, Server};
 use muster::http::tls::{Certificate, CertificateFiles};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -51,22 +54,30 @@ async fn serve(folder: &Path) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", get(|| async { "here" }));
-    let tls = Some(certificate.acceptor().unwrap());
-    tokio::spawn(server::serve(listener, tls, router, CancellationToken::new()));
+    let server = Server::api(listener, Protocol::Https(certificate.acceptor().unwrap()), TrustedProxies::default());
+    tokio::spawn(server.serve(router, CancellationToken::new()));
     tokio::spawn(certificate.watch_files());
     address
 }
 
 async fn connect(address: SocketAddr, trusted: &[&CertificatePair]) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_to("muster.test", address, trusted.iter().map(|pair| &pair.der)).await
+}
+
+async fn connect_to(
+    name: &'static str,
+    address: SocketAddr,
+    trusted: impl IntoIterator<Item = &CertificateDer<'static>>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    for pair in trusted {
-        roots.add(pair.der.clone()).unwrap();
+    for der in trusted {
+        roots.add(der.clone()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let stream = TcpStream::connect(address).await?;
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("muster.test").unwrap(), stream).await
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream).await
 }
 
 /// Whether a new connection is served with this certificate.
@@ -83,12 +94,15 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Passes the interval after which the files are read again. The clock runs on, because it would otherwise run ahead of the
-/// kernel.
-async fn pass_reload_interval() {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(10)).await;
-    tokio::time::resume();
+/// Passes the interval after which the files are read again, with requests on an open connection, which would be closed when idle.
+/// The clock runs on, because it would otherwise run ahead of the kernel.
+async fn pass_reload_interval(open: &mut TlsStream<TcpStream>) {
+    for _ in 0..3 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        tokio::time::resume();
+        assert!(ask(open).await.starts_with("HTTP/1.1 200 "), "an open connection is cut off");
+    }
 }
 
 #[tokio::test]
@@ -101,17 +115,55 @@ async fn a_new_certificate_is_served_and_open_connections_stay() {
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 
     mount(folder.path(), "2", &second.certificate, &third.key);
-    pass_reload_interval().await;
+    pass_reload_interval(&mut open).await;
     assert!(serves(address, &first).await && !serves(address, &second).await, "a key that does not fit is not served");
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
 
     mount(folder.path(), "3", &third.certificate, &third.key);
     while !serves(address, &third).await {
         assert!(serves(address, &first).await || serves(address, &third).await, "no certificate is served");
-        assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "), "an open connection is cut off");
-        pass_reload_interval().await;
+        pass_reload_interval(&mut open).await;
     }
     assert!(ask(&mut open).await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Serves with a made certificate and without. The answer is whether the request was confidential, and the client's network.
+async fn serve_either(bind: &str, proxies: &[&str]) -> (SocketAddr, CertificateDer<'static>) {
+    let made = MadeCertificate::new([127, 0, 0, 1].into()).unwrap();
+    let listener = TcpListener::bind(bind).await.unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+    let origin = get(|extensions: Extensions| async move {
+        let origin = RequestOrigin::of(&extensions);
+        format!("{} {} here", origin.confidential, origin.network)
+    });
+    let proxies = TrustedProxies::new(proxies.iter().map(|network| network.parse().unwrap()).collect());
+    let server = Server::api(listener, Protocol::Either(made.acceptor().unwrap()), proxies);
+    tokio::spawn(server.serve(Router::new().route("/", origin), CancellationToken::new()));
+    (address, made.certificate().unwrap().clone())
+}
+
+/// The body of the answer to a GET without TLS.
+async fn ask_in_clear_text(address: SocketAddr, forwarded: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {forwarded}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.rsplit_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn a_made_certificate_serves_tls_beside_clear_text_and_handlers_know_the_difference() {
+    let (address, der) = serve_either("0.0.0.0:0", &[]).await;
+    for name in ["localhost", "127.0.0.1", "muster.muster-system.svc"] {
+        let mut tls = connect_to(name, address, [&der]).await.unwrap();
+        assert!(ask(&mut tls).await.ends_with("true 127.0.0.1 here"), "{name}");
+    }
+    assert_eq!(ask_in_clear_text(address, "").await, "false 127.0.0.1 here", "a sidecar connects from loopback too");
+    let (local, _) = serve_either("127.0.0.1:0", &[]).await;
+    assert_eq!(ask_in_clear_text(local, "192.0.2.7").await, "true 127.0.0.1 here", "only trusted proxies are believed");
+    let (proxied, _) = serve_either("127.0.0.1:0", &["127.0.0.0/8"]).await;
+    assert_eq!(ask_in_clear_text(proxied, "198.51.100.1, 192.0.2.7").await, "true 192.0.2.7 here");
 }
 
 #[tokio::test(start_paused = true)]

@@ -277,6 +277,37 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_known_user_is_rate_limited_over_all_tokens_and_other_users_are_not() {
+    let rig = Rig::new();
+    rig.access.users.lock().unwrap().extend([("second-token", "admin")]);
+    let mut answered = 0;
+    for n in 0..600 {
+        let token = if n % 2 == 0 { ADMIN } else { "second-token" };
+        answered += usize::from(rig.get(token, "/api/v1/agents").await.status == StatusCode::OK);
+    }
+    assert_eq!(answered, 500);
+    let limited = rig.get(ADMIN, "/api/v1/agents").await;
+    assert_eq!((limited.status, &limited.json["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_requests")));
+    assert_eq!(rig.get(VIEWER, "/api/v1/agents").await.status, StatusCode::OK);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    let reviews = rig.access.review_counts.lock().unwrap().0;
+    for _ in 0..600 {
+        rig.get(ADMIN, "/api/v1/agents").await;
+    }
+    assert_eq!(rig.access.review_counts.lock().unwrap().0, reviews + 1, "a limited user costs no review");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_exist_are_neither_reviewed_nor_kept() {
+    let rig = Rig::new();
+    rig.get(VIEWER, "/api/v1/agents?namespace=fleet").await;
+    let before = rig.access.review_counts.lock().unwrap().1;
+    let answer = rig.get(VIEWER, &format!("/api/v1/agents?namespace={}", "n".repeat(64))).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(rig.access.review_counts.lock().unwrap().1, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_tokens_are_rate_limited_before_a_token_review() {
     let rig = Rig::new();
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::OK);

@@ -15,4 +15,5 @@ mod memory;
 mod memory_rbac;
 mod rig;
 mod stream;
+mod transport;
 mod write;

@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
-use muster::http::agents;
 use muster::http::api::AgentApi;
 use muster::http::change_feed::ChangeFeed;
-use muster::http::people::{self, PeopleApi};
+use muster::http::confidential::HttpTokens;
+use muster::http::origin::RequestOrigin;
+use muster::http::people::PeopleApi;
 use muster::http::probes::Probes;
 use muster::http::rate_limit::RateLimits;
+use muster::http::router;
 use muster::metrics::Metrics;
 use muster::state::State;
 use muster::state::authz::{ResourceKind, Verb};
@@ -68,6 +70,10 @@ pub(crate) struct Rig {
 impl Rig {
     /// In `fleet`: gateway `gw`, boards `ops` and `web`. In `other`: gateway `gw`, board `ops`.
     pub(crate) fn new() -> Self {
+        Self::with(HttpTokens::LocalOnly)
+    }
+
+    pub(crate) fn with(tokens: HttpTokens) -> Self {
         let store = MemoryStore::new();
         let access = MemoryRbac::new(store.clone());
         let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
@@ -87,7 +93,7 @@ impl Rig {
             due: mpsc::channel(1).0,
             probes: Arc::clone(&probes),
         };
-        let router = agents::router(Arc::new(api)).merge(people::router(Arc::new(people)));
+        let router = router::router(Arc::new(api), Arc::new(people), tokens);
         let rig = Self { store, access, feed, probes, router };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
             rig.apply::<AgentGateway>(namespace, "gw", gateway());
@@ -142,7 +148,10 @@ impl Rig {
         self.probes.synced.store(synced, Ordering::Relaxed);
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+    /// Sends a request by TLS.
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Response {
+        let network = [192, 0, 2, 1].into();
+        request.extensions_mut().insert(RequestOrigin { network, confidential: true });
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -151,6 +160,12 @@ impl Rig {
         let builder = builder.header("authorization", format!("Bearer {token}"));
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         answer(self.send(builder.body(body).unwrap()).await).await
+    }
+
+    /// A GET with the token of [`ADMIN`], and its whole response.
+    pub(crate) async fn get_raw(&self, path: &str) -> Response {
+        let request = Request::get(path).header("authorization", format!("Bearer {ADMIN}"));
+        self.send(request.body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {

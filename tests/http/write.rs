@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use muster::api::agent::Role;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
+use muster::state::authz::{ResourceKind, Verb};
 use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Answer, EDITOR, Rig, STRANGER, VIEWER};
@@ -53,15 +54,44 @@ async fn an_invalid_agent_is_refused_with_the_field_name() {
         (json!({ "name": "!!", "board_id": "ops" }), 400, "resource_name"),
         (json!({ "name": "A", "board_id": "none" }), 404, "board_id"),
         (json!({ "name": "A", "board_id": "fleet/ops", "gateway_id": "none" }), 422, "gateway_id"),
-        (json!({ "name": "A", "board_id": "fleet/ops", "namespace": "other" }), 400, "namespace"),
+        (json!({ "name": "A", "board_id": "fleet/ops", "namespace": "other" }), 403, "namespace other"),
         (json!({ "name": "Taken", "board_id": "ops" }), 409, "already exists"),
     ] {
         let answer = create(&rig, EDITOR, body.clone()).await;
         assert_eq!(answer.status.as_u16(), status, "{body}: {}", answer.json);
         assert!(answer.message().contains(word), "{body}: {}", answer.message());
     }
+    let elsewhere = json!({ "name": "A", "board_id": "fleet/ops", "namespace": "other" });
+    let elsewhere = create(&rig, ADMIN, elsewhere).await;
+    assert!(elsewhere.status == StatusCode::BAD_REQUEST && elsewhere.message().contains("its own namespace"));
     let ambiguous = create(&rig, ADMIN, json!({ "name": "A", "board_id": "ops" })).await;
     assert!(ambiguous.status == StatusCode::BAD_REQUEST && ambiguous.message().contains("several boards"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_may_not_create_does_not_learn_which_boards_exist() {
+    let rig = Rig::new();
+    for board in ["fleet/ops", "fleet/none", "other/ops"] {
+        for body in [json!({ "name": "A", "board_id": board }), json!({ "name": "A", "gateway_id": board })] {
+            let answer = create(&rig, VIEWER, body.clone()).await;
+            assert_eq!((answer.status, &answer.json["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{body}");
+            assert!(answer.message().contains("create agents.muster.dev in any namespace"), "{}", answer.message());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_with_and_without_boards_answers_a_user_without_rights_on_boards_alike() {
+    let rig = Rig::new();
+    let spec = rig.store.state().gateways[&ObjectKey::new("fleet", "gw")].spec.clone();
+    rig.apply::<AgentGateway>("fleet", "empty", serde_json::to_value(spec).unwrap());
+    rig.access.allow("stranger", &[Verb::Get, Verb::Patch], &[ResourceKind::Gateway], "fleet");
+    for gateway in ["gw", "empty"] {
+        let path = format!("/api/v1/gateways/{gateway}/templates/sync?board_id=unknown");
+        let answer = rig.call(STRANGER, "POST", &path, None).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{gateway}: {}", answer.json);
+        assert!(answer.message().contains("get boards.muster.dev"), "{}", answer.message());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -18,8 +19,11 @@ use crate::state::authz::{Access, AccessError, Permission, ResourceKind, User, V
 const CACHE_TTL: Duration = Duration::from_secs(10);
 /// The maximum number of cached reviews of one type.
 const CACHE_CAPACITY: usize = 8192;
-/// The maximum number of concurrent reviews for one request.
+/// The maximum number of concurrent reviews for the namespaces of one request.
 const CONCURRENT_REVIEWS: usize = 8;
+/// The maximum number of concurrent reviews for the namespaces of all requests: half of the open requests at the API server, so that
+/// persons without rights in many namespaces do not hold up the others.
+const NAMESPACE_REVIEWS: usize = 8;
 
 /// The person that sent a request.
 #[derive(Clone, Debug)]
@@ -73,9 +77,9 @@ impl<K: Hash + Eq, V: Clone> ReviewCache<K, V> {
         reviews.get(key).filter(|(at, _)| at.elapsed() < CACHE_TTL).map(|(_, value)| value.clone())
     }
 
-    /// Whether the cache contains a review, expired or not.
-    fn contains(&self, key: &K) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    /// A review, expired or not.
+    fn latest(&self, key: &K) -> Option<V> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|(_, value)| value.clone())
     }
 
     fn remove(&self, key: &K) {
@@ -107,6 +111,7 @@ pub struct Authorizer<A> {
     users: ReviewCache<String, Arc<User>>,
     unknown_tokens: ReviewCache<String, ()>,
     permissions: ReviewCache<(String, Permission), bool>,
+    namespace_reviews: Semaphore,
     warned_at: Mutex<Option<Instant>>,
 }
 
@@ -119,6 +124,7 @@ impl<A: Access> Authorizer<A> {
             users: ReviewCache::new(),
             unknown_tokens: ReviewCache::new(),
             permissions: ReviewCache::new(),
+            namespace_reviews: Semaphore::new(NAMESPACE_REVIEWS),
             warned_at: Mutex::default(),
         }
     }
@@ -147,9 +153,9 @@ impl<A: Access> Authorizer<A> {
         Ok(self.user(&caller.token, &caller.fingerprint).await?.is_some())
     }
 
-    /// Whether an earlier request had the same token and the token was valid.
-    pub fn seen_before(&self, headers: &HeaderMap) -> bool {
-        bearer(headers).is_some_and(|token| self.users.contains(&crate::hash::sha256_hex(token.expose_secret())))
+    /// The user of an earlier request with the same token. The token may have expired since.
+    pub(crate) fn known_user(&self, headers: &HeaderMap) -> Option<Arc<User>> {
+        self.users.latest(&crate::hash::sha256_hex(bearer(headers)?.expose_secret()))
     }
 
     async fn user(&self, token: &SecretString, fingerprint: &str) -> Result<Option<Arc<User>>, ApiError> {
@@ -160,7 +166,7 @@ impl<A: Access> Authorizer<A> {
         if self.unknown_tokens.get(&fingerprint).is_some() {
             return Ok(None);
         }
-        let seen_before = self.users.contains(&fingerprint);
+        let seen_before = self.users.latest(&fingerprint).is_some();
         let user = self.access.identify(token, seen_before).await.map_err(|e| self.review_failed(&e))?.map(Arc::new);
         if let Some(user) = &user {
             self.users.insert(fingerprint, Arc::clone(user));
@@ -176,6 +182,9 @@ impl<A: Access> Authorizer<A> {
     /// # Errors
     /// 503 when Kubernetes does not answer.
     pub async fn is_allowed(&self, caller: &UserCaller, permission: Permission) -> Result<bool, ApiError> {
+        if !permission.names_are_possible() {
+            return Ok(false);
+        }
         let key = (caller.fingerprint.clone(), permission);
         if let Some(cached) = self.permissions.get(&key) {
             return Ok(cached);
@@ -213,6 +222,8 @@ impl<A: Access> Authorizer<A> {
             return Ok(Scope::All);
         }
         let reviews = futures::stream::iter(candidates()).map(|namespace| async move {
+            // The semaphore is never closed.
+            let _permit = self.namespace_reviews.acquire().await.ok();
             let allowed = self.is_allowed(caller, Permission::within(verb, kind, &namespace)).await?;
             Ok::<_, ApiError>(allowed.then_some(namespace))
         });

@@ -9,11 +9,11 @@ use axum::http::request::Parts;
 
 use super::authz::{Authorizer, UserCaller};
 use super::open_streams::OpenStreams;
-use crate::http::agent_auth::client_address;
 use crate::http::change_feed::ChangeFeed;
 use crate::http::error::ApiError;
+use crate::http::origin::RequestOrigin;
 use crate::http::probes::Probes;
-use crate::http::rate_limit::FailedAuthLimiter;
+use crate::http::rate_limit::PeopleLimits;
 use crate::state;
 use crate::state::authz::Access;
 use crate::state::store::Store;
@@ -26,15 +26,15 @@ pub struct PeopleApi<S, A> {
     pub(crate) change_feed: Arc<ChangeFeed>,
     probes: Arc<Probes>,
     pub(crate) streams: OpenStreams,
-    failed_auth: FailedAuthLimiter,
+    limits: PeopleLimits,
 }
 
 impl<S: Store, A: Access> PeopleApi<S, A> {
     /// The state without open streams and with empty caches.
     #[must_use]
     pub fn new(state: Arc<state::State<S>>, access: A, change_feed: Arc<ChangeFeed>, probes: Arc<Probes>) -> Self {
-        let (streams, failed_auth) = (OpenStreams::default(), FailedAuthLimiter::default());
-        Self { state, authorizer: Authorizer::new(access), change_feed, probes, streams, failed_auth }
+        let (streams, limits) = (OpenStreams::default(), PeopleLimits::default());
+        Self { state, authorizer: Authorizer::new(access), change_feed, probes, streams, limits }
     }
 }
 
@@ -48,17 +48,24 @@ impl<S: Store, A: Access> FromRequestParts<Arc<PeopleApi<S, A>>> for Authenticat
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, people: &Arc<PeopleApi<S, A>>) -> Result<Self, ApiError> {
-        let address = client_address(parts);
-        if !people.authorizer.seen_before(&parts.headers) {
-            people.failed_auth.check(address).map_err(ApiError::too_many)?;
+        let network = RequestOrigin::of(&parts.extensions).network;
+        let limits = &people.limits;
+        // A known person is not limited by the failures of others at the same address, and is limited before the next review.
+        let known = people.authorizer.known_user(&parts.headers);
+        match &known {
+            Some(user) => limits.user(&user.name).map_err(ApiError::too_many)?,
+            None => limits.failed_auth.check(network).map_err(ApiError::too_many)?,
         }
         let caller = match people.authorizer.authenticate(&parts.headers).await {
             Err(error) if error.status == StatusCode::UNAUTHORIZED => {
-                people.failed_auth.record_failure(address).map_err(ApiError::too_many)?;
+                limits.failed_auth.record_failure(network).map_err(ApiError::too_many)?;
                 return Err(error);
             }
             caller => caller?,
         };
+        if known.is_none() {
+            limits.user(caller.name()).map_err(ApiError::too_many)?;
+        }
         if !people.probes.synced.load(Ordering::Relaxed) {
             let message = "the operator has just started and does not know all resources yet; retry in a few seconds";
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "starting", message));

@@ -1,0 +1,119 @@
+//! The controllers as tasks: their queues, and their start after the watches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::api::object_key::ObjectKey;
+use crate::controllers::gateway::{self, orphaned_secrets};
+use crate::controllers::runner::{self, Controller};
+use crate::controllers::{Context, agent, board};
+use crate::core::gateway::cleanup::DeletedGateway;
+use crate::http::probes::Probes;
+use crate::metrics::Metrics;
+use crate::state::Caches;
+use crate::state::cache::NeverSynced;
+use crate::state::kube_store::KubeStore;
+use crate::state::triggers::Queues;
+
+/// The receivers of the queues.
+pub(super) struct Receivers {
+    agents: UnboundedReceiver<ObjectKey>,
+    boards: UnboundedReceiver<ObjectKey>,
+    gateways: UnboundedReceiver<ObjectKey>,
+}
+
+pub(super) fn queues() -> (Queues, Receivers) {
+    let (agents, agents_rx) = mpsc::unbounded_channel();
+    let (boards, boards_rx) = mpsc::unbounded_channel();
+    let (gateways, gateways_rx) = mpsc::unbounded_channel();
+    (Queues { agents, boards, gateways }, Receivers { agents: agents_rx, boards: boards_rx, gateways: gateways_rx })
+}
+
+/// How long changes of agents are batched before their Board and AgentGateway are reconciled.
+const BATCH_WINDOW: Duration = Duration::from_millis(500);
+/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxInFlight` of them, so that the agents of
+/// another gateway wait only behind some sixty gateways that do not answer.
+const MAX_AGENT_RECONCILES: usize = 1024;
+/// The largest number of Boards, and of AgentGateways, that are reconciled at one time.
+const MAX_PARENT_RECONCILES: usize = 64;
+
+/// The three controllers and their dependencies.
+pub(super) struct Controllers {
+    pub(super) ctx: Arc<Context<KubeStore>>,
+    pub(super) caches: Caches,
+    pub(super) probes: Arc<Probes>,
+    pub(super) receivers: Receivers,
+    pub(super) deleted_gateways: UnboundedReceiver<DeletedGateway>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Controllers {
+    /// Runs the controllers after the watches are in sync.
+    pub(super) async fn run(self) {
+        let Self { ctx, caches, probes, receivers, deleted_gateways, metrics, shutdown } = self;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            synced = wait_until_synced(&caches, &probes) => if let Err(error) = synced {
+                error!(%error, "the operator stops");
+                return;
+            },
+        }
+        let agents = Controller {
+            name: "agent",
+            cache: caches.agents,
+            queue: receivers.agents,
+            window: Duration::ZERO,
+            concurrency: MAX_AGENT_RECONCILES,
+            metrics: Arc::clone(&metrics),
+        };
+        let boards = Controller {
+            name: "board",
+            cache: caches.boards,
+            queue: receivers.boards,
+            window: BATCH_WINDOW,
+            concurrency: MAX_PARENT_RECONCILES,
+            metrics: Arc::clone(&metrics),
+        };
+        let gateways = Controller {
+            name: "agentgateway",
+            cache: caches.gateways,
+            queue: receivers.gateways,
+            window: BATCH_WINDOW,
+            concurrency: MAX_PARENT_RECONCILES,
+            metrics,
+        };
+        let (for_agents, for_boards, for_gateways) = (Arc::clone(&ctx), Arc::clone(&ctx), Arc::clone(&ctx));
+        futures::join!(
+            shutdown.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
+            runner::run(agents, shutdown.clone(), move |object| {
+                let ctx = Arc::clone(&for_agents);
+                async move { Box::pin(agent::reconcile(&ctx, &object)).await }
+            }),
+            runner::run(boards, shutdown.clone(), move |object| {
+                let ctx = Arc::clone(&for_boards);
+                async move { board::reconcile(&ctx, &object).await }
+            }),
+            runner::run(gateways, shutdown.clone(), move |object| {
+                let ctx = Arc::clone(&for_gateways);
+                async move { gateway::reconcile(&ctx, &object).await }
+            }),
+        );
+    }
+}
+
+/// Waits until the caches are complete, and sets the readiness probe. An object that is not in its cache counts as absent.
+async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), NeverSynced> {
+    caches.agents.wait_until_synced().await?;
+    caches.boards.wait_until_synced().await?;
+    caches.gateways.wait_until_synced().await?;
+    info!("the watches are in sync");
+    probes.synced.store(true, Ordering::Relaxed);
+    Ok(())
+}
