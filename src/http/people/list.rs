@@ -222,10 +222,14 @@ impl ResolvedFilter {
     }
 }
 
-/// The key of the order of a list: the oldest object first.
-fn creation_order(meta: &ObjectMeta) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
-    let created = meta.creation_timestamp.as_ref().map(|time| time.0);
-    (created, meta.namespace.as_deref(), meta.name.as_deref())
+/// The sort key of a list of agents: the oldest first.
+fn creation_order(meta: &ObjectMeta) -> (Option<Timestamp>, (Option<&str>, Option<&str>)) {
+    (meta.creation_timestamp.as_ref().map(|time| time.0), key_order(meta))
+}
+
+/// The sort key of a list of Boards or AgentGateways.
+fn key_order(meta: &ObjectMeta) -> (Option<&str>, Option<&str>) {
+    (meta.namespace.as_deref(), meta.name.as_deref())
 }
 
 /// `GET /api/v1/boards`
@@ -238,8 +242,8 @@ pub(crate) async fn boards<S: Store, A: Access>(
     let scope = people.list_scope(&caller, ResourceKind::Board, &query).await?;
     let store = &people.state.store;
     let mut boards = store.boards();
-    boards.retain(|board| scope.contains(&ObjectKey::of(&board.metadata).namespace));
-    boards.sort_by_cached_key(|board| ObjectKey::of(&board.metadata));
+    boards.retain(|board| scope.contains(board.metadata.namespace.as_deref().unwrap_or_default()));
+    boards.sort_unstable_by(|a, b| key_order(&a.metadata).cmp(&key_order(&b.metadata)));
     let items: Vec<_> = boards.iter().map(|board| BoardItem::of(board, store)).collect();
     Ok(Json(json!({ "items": items })))
 }
@@ -253,8 +257,8 @@ pub(crate) async fn gateways<S: Store, A: Access>(
     let query = Query::parse(raw.as_deref(), &["namespace"])?;
     let scope = people.list_scope(&caller, ResourceKind::Gateway, &query).await?;
     let mut gateways = people.state.store.gateways();
-    gateways.retain(|gateway| scope.contains(&ObjectKey::of(&gateway.metadata).namespace));
-    gateways.sort_by_cached_key(|gateway| ObjectKey::of(&gateway.metadata));
+    gateways.retain(|gateway| scope.contains(gateway.metadata.namespace.as_deref().unwrap_or_default()));
+    gateways.sort_unstable_by(|a, b| key_order(&a.metadata).cmp(&key_order(&b.metadata)));
     let items: Vec<_> = gateways.iter().map(|gateway| GatewayItem::of(gateway)).collect();
     Ok(Json(json!({ "items": items })))
 }
