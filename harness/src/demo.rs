@@ -174,13 +174,10 @@ async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -
     Ok(())
 }
 
-/// The line with its token masked.
+/// The line with its token masked. The token is in the line that the heartbeat command reads.
 fn masked(line: &str) -> String {
-    match line.split_once("X-Agent-Token: ") {
-        Some((before, after)) => {
-            let rest = after.find(['\'', '"']).map_or("", |at| &after[at..]);
-            format!("{before}X-Agent-Token: ********{rest}")
-        }
+    match line.strip_prefix("X-Agent-Token: ") {
+        Some(_) => "X-Agent-Token: ********".to_owned(),
         None => line.to_owned(),
     }
 }
