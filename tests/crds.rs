@@ -34,6 +34,31 @@ fn every_field_is_described_and_every_string_list_and_map_is_bounded() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+#[test]
+fn the_rights_on_gateways_aggregate_into_admin_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base/rbac.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let roles = text.split("\n---\n").map(|role| serde_saphyr::from_str::<serde_json::Value>(role).unwrap());
+    let writes = |role: &serde_json::Value| {
+        let has = |rule: &serde_json::Value, list: &str, word: &str| {
+            rule[list].as_array().is_some_and(|list| list.iter().any(|item| item == word))
+        };
+        let granted = role["rules"].as_array().cloned().unwrap_or_default();
+        let verbs = ["create", "update", "patch", "delete"];
+        granted
+            .iter()
+            .any(|rule| has(rule, "resources", "agentgateways") && verbs.iter().any(|verb| has(rule, "verbs", verb)))
+    };
+    let aggregated: Vec<_> = ["admin", "edit", "view"]
+        .into_iter()
+        .filter(|to| {
+            let label = format!("rbac.authorization.k8s.io/aggregate-to-{to}");
+            roles.clone().any(|role| role["metadata"]["labels"][&label] == "true" && writes(&role))
+        })
+        .collect();
+    assert_eq!(aggregated, ["admin"]);
+}
+
 /// Collects the fields below `schema` that are not described or not bounded.
 fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
     let in_spec = path.contains(".spec");

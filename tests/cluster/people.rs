@@ -159,7 +159,7 @@ async fn sync_and_read_events(fleet: &Fleet, shell: &Shell) -> Result<(), Failur
 pub(crate) async fn the_documented_commands_work_unchanged(stack: &mut Stack) -> Result<(), Failure> {
     let fleet = stack.fleet("people").await?;
     fleet.wait("condition=Ready", &["agentgateway/gw"]).await?;
-    let token = account(&fleet, "person", Some("muster-edit")).await?;
+    let token = account(&fleet, "person", Some("muster-admin")).await?;
     let mut shell = shell(stack, &fleet, token).await?;
     std::fs::write(shell.dir.path().join("agent-config.json"), shell.fill(CONFIG))?;
 
@@ -233,7 +233,7 @@ pub(crate) async fn the_api_matches_its_openapi_document(stack: &mut Stack) -> R
     let fleet = stack.fleet("described").await?;
     fleet.apply(&[unwoken("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;
-    let token = account(&fleet, "person", Some("muster-edit")).await?;
+    let token = account(&fleet, "person", Some("muster-admin")).await?;
     let secret = ["get", "secret", "one-token", "-o", "go-template={{.data.token | base64decode}}"];
     let agent_token = fleet.run(&secret).await?;
     // Generated agents have to be accepted or refused by Kubernetes and must not reach a gateway.
