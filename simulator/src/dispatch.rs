@@ -35,6 +35,9 @@ impl Gateway {
             Some(FaultAction::Hang) => std::future::pending().await,
             Some(FaultAction::Before(disruption)) => return self.disrupt(request, Some(call), disruption),
             Some(FaultAction::Refuse(error)) => return self.finish(request, call, Err(error), None),
+            Some(FaultAction::Answer(payload)) => {
+                return self.finish(request, call, Ok(MethodOutput::new(&payload, FollowUp::None)), None);
+            }
             Some(FaultAction::Unsettle(time)) => self.leave_unsettled(time),
             Some(action) => {
                 let result = self.execute(request, call, &caller, Some(&action)).await;

@@ -228,6 +228,12 @@ impl Simulator {
         self.gateway.world().connections.lose_events(count);
     }
 
+    /// Sends a text to every client, as it is and so many times.
+    pub fn send_text(&self, text: &str, times: usize) {
+        let world = self.gateway.world();
+        (0..times).for_each(|_| world.connections.send_to_all(text));
+    }
+
     /// Sends an event to every connection with the required scope.
     pub fn send_event(&self, event: &str, payload: &Value) {
         self.gateway.world().emit(event, payload);

@@ -47,6 +47,7 @@ pub(crate) enum FaultAction {
     RepeatReply,
     HoldReply(Duration),
     Refuse(RpcError),
+    Answer(Value),
     Delay(Duration),
     Hang,
     Unsettle(Duration),
@@ -231,6 +232,12 @@ impl Fault {
     pub fn error(self, code: &str, message: impl Into<String>, retryable: bool) -> Self {
         let error = RpcError::new(code, message);
         self.with_action(FaultAction::Refuse(if retryable { error.retryable() } else { error }))
+    }
+
+    /// The call is not executed. The reply has this payload.
+    #[must_use]
+    pub fn answer(self, payload: Value) -> Self {
+        self.with_action(FaultAction::Answer(payload))
     }
 
     /// The call is executed after `delay`.

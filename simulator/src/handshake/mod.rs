@@ -73,6 +73,10 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: &RequestFrame, nonce
             let close = Some((1008, error.message.clone()));
             return HandshakeReply { frame: Some(error_response(&request.id, error)), close, abort: false };
         }
+        Some(FaultAction::Answer(payload)) => {
+            let frame = Some(ok_response(&request.id, &payload.to_string()));
+            return HandshakeReply { frame, ..HandshakeReply::default() };
+        }
         Some(FaultAction::Unsettle(time)) => gateway.leave_unsettled(*time),
         Some(FaultAction::After(_) | FaultAction::LoseReply | FaultAction::RepeatReply | FaultAction::HoldReply(_))
         | None => {}

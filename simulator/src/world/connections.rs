@@ -97,6 +97,13 @@ impl Connections {
         }
     }
 
+    /// Sends a text to every authenticated client.
+    pub(crate) fn send_to_all(&self, text: &str) {
+        for connection in self.by_id.values().filter(|connection| connection.client.is_some()) {
+            let _ = connection.commands.send(ConnectionCommand::Frame(text.to_owned()));
+        }
+    }
+
     /// Closes every connection with a close frame.
     pub(crate) fn close_all(&self, code: u16, reason: &str) {
         for connection in self.by_id.values() {
