@@ -4,6 +4,7 @@
 //! `openclaw` stands alone and is met in `controllers`; `souls` is met there too. `docs/design.md` describes each folder, and
 //! `tests/layers.rs` fails on an import that points the other way.
 
+pub mod address;
 pub mod api;
 pub mod app;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! The allowed IP addresses of a directory.
+//! The classes of IP addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,8 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Reach {
     /// An address of the internet.
     Public,
-    /// A loopback address or an address of a private network, which needs a permission.
+    /// An address of a private network.
     Private,
+    /// An address of the operator's own host.
+    Loopback,
     /// A link-local address, an address of a cloud's metadata service, a multicast address, or an address of no single host.
     /// Muster never connects to it.
     Never,
@@ -17,9 +19,17 @@ pub enum Reach {
 /// The class of an address. An IPv6 address with an embedded IPv4 address has the class of the IPv4 address.
 #[must_use]
 pub fn reach(address: IpAddr) -> Reach {
-    match address {
+    match unwrapped(address) {
         IpAddr::V4(v4) => of_v4(v4),
-        IpAddr::V6(v6) => embedded_v4(v6).map_or_else(|| of_v6(v6), of_v4),
+        IpAddr::V6(v6) => of_v6(v6),
+    }
+}
+
+/// The IPv4 address in an IPv6 address that embeds one; any other address unchanged.
+pub(crate) fn unwrapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
     }
 }
 
@@ -36,7 +46,8 @@ fn of_v4(address: Ipv4Addr) -> Reach {
         _ if METADATA_V4.contains(&address) => Reach::Never,
         // This network, link-local, multicast, reserved and broadcast.
         (0 | 224.., ..) | (169, 254, _) => Reach::Never,
-        (10 | 127, ..)
+        (127, ..) => Reach::Loopback,
+        (10, ..)
         | (100, 64..=127, _)
         | (172, 16..=31, _)
         | (192, 168, _)
@@ -53,7 +64,7 @@ fn of_v4(address: Ipv4Addr) -> Reach {
 fn of_v6(address: Ipv6Addr) -> Reach {
     let [first, second, ..] = address.segments();
     match (first, second) {
-        _ if address.is_loopback() => Reach::Private,
+        _ if address.is_loopback() => Reach::Loopback,
         _ if METADATA_V6.contains(&address) => Reach::Never,
         // Unique local, and the retired site-local.
         (0xfc00..=0xfdff | 0xfec0..=0xfeff, _)
@@ -99,10 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_private_networks_are_private_in_each_notation() {
+    fn loopback_addresses_are_recognized_in_each_notation() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "2002:7f00:1::", "::127.0.0.1"] {
+            assert_eq!(of(address), Reach::Loopback, "{address}");
+        }
+    }
+
+    #[test]
+    fn private_networks_are_private_in_each_notation() {
         for address in [
-            "127.0.0.1",
-            "127.9.9.9",
             "10.0.0.1",
             "172.16.0.1",
             "172.31.255.255",
@@ -110,17 +126,13 @@ mod tests {
             "100.64.0.1",
             "198.18.0.1",
             "192.0.2.1",
-            "::1",
             "fc00::1",
             "fd12::1",
             "fec0::1",
-            "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "64:ff9b::a00:1",
             "64:ff9b:1::a00:1",
             "64:ff9b:2::1",
-            "2002:7f00:1::",
-            "::127.0.0.1",
             "2001:db8::1",
             "2001::1",
         ] {

@@ -1,21 +1,20 @@
 //! The HTTP client: it resolves a name, checks the addresses, connects, and follows redirects.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
-use url::{Host, Url};
+use url::Url;
 
 use super::fetch::{Fetch, FetchError, FetchRequest, Fetched};
 use super::http_exchange::{Answer, ask};
-use super::ip_filter::{Reach, reach};
+use crate::address::reach::{Reach, reach};
+use crate::address::resolve::{Resolve, SystemResolver, addresses_of};
 
 /// The timeout of a fetch, redirects and body included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,33 +24,6 @@ const MAX_REDIRECTS: usize = 3;
 
 /// Most concurrent fetches of the process.
 const MAX_CONCURRENT_FETCHES: usize = 4;
-
-/// Resolves names and connects to addresses.
-pub trait Resolve: Send + Sync + 'static {
-    /// Resolves the name of a host.
-    ///
-    /// # Errors
-    /// The resolver failed.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
-
-    /// Connects to one of these addresses.
-    ///
-    /// # Errors
-    /// No address accepted the connection.
-    fn connect<'a>(&'a self, addresses: &'a [SocketAddr]) -> BoxFuture<'a, io::Result<TcpStream>> {
-        Box::pin(TcpStream::connect(addresses))
-    }
-}
-
-/// The system's resolver.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
-    }
-}
 
 /// A client of HTTP and HTTPS without proxy, cookies and credentials.
 ///
@@ -130,17 +102,8 @@ impl HttpClient {
 
     /// The allowed addresses of a host.
     async fn addresses(&self, url: &Url, allow_private: bool) -> Result<Vec<SocketAddr>, FetchError> {
-        let port = url.port_or_known_default().ok_or_else(|| FetchError::new("the URL has no port"))?;
-        let found = match url.host() {
-            None => return Err(FetchError::new("the URL has no host")),
-            Some(Host::Ipv4(v4)) => vec![SocketAddr::new(IpAddr::V4(v4), port)],
-            Some(Host::Ipv6(v6)) => vec![SocketAddr::new(IpAddr::V6(v6), port)],
-            Some(Host::Domain(name)) => {
-                let found = self.resolver.resolve(name, port).await;
-                found.map_err(|e| FetchError::new(format!("the name {name:?} was not resolved: {e}")))?
-            }
-        };
-        let widest = if allow_private { Reach::Private } else { Reach::Public };
+        let found = addresses_of(&*self.resolver, url).await.map_err(|e| FetchError::new(e.to_string()))?;
+        let widest = if allow_private { Reach::Loopback } else { Reach::Public };
         let (allowed, refused): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| reach(a.ip()) <= widest);
         match (allowed.is_empty(), refused.first().map(|a| reach(a.ip()))) {
             (false, _) => Ok(allowed),
@@ -148,7 +111,7 @@ impl HttpClient {
             (true, Some(Reach::Never)) => Err(FetchError::new(
                 "the name leads to a link-local or multicast address, which Muster never connects to",
             )),
-            (true, Some(Reach::Private | Reach::Public)) => Err(FetchError::new(
+            (true, Some(Reach::Loopback | Reach::Private | Reach::Public)) => Err(FetchError::new(
                 "the name leads to a loopback or private address; set spec.soulDirectory.allowPrivateAddresses to allow this",
             )),
         }

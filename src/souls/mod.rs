@@ -1,6 +1,6 @@
 //! Soul directories on the web.
 //!
-//! - `fetch`, `http_client`, `http_exchange`, `ip_filter`, `sitemap`, `urls`: the client. It knows HTTP and the form of a
+//! - `fetch`, `http_client`, `http_exchange`, `sitemap`, `urls`: the client. It knows HTTP and the form of a
 //!   directory, and keeps no state. Its texts are untrusted.
 //! - `choice`: the choice of a soul for a role.
 //! - `soul_cache`, `directories`: the cached content of the directories in use.
@@ -13,7 +13,6 @@ pub mod directories;
 pub mod fetch;
 pub mod http_client;
 mod http_exchange;
-pub mod ip_filter;
 pub mod sitemap;
 mod soul_cache;
 pub mod urls;
