@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::api::crds;
+use crate::options::RunOptions;
 use crate::{app, import};
 
 /// A Kubernetes operator for AI agents that run on OpenClaw gateways.
@@ -16,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
-    Run(app::RunOptions),
+    Run(RunOptions),
     /// Write manifests for the existing agents of a gateway to standard output. Applying the manifests adopts the agents and
     /// changes nothing on the gateway.
     Import(Box<import::ImportOptions>),

@@ -16,6 +16,7 @@ pub mod http;
 pub mod import;
 pub mod metrics;
 pub mod openclaw;
+pub mod options;
 pub mod souls;
 pub mod state;
 pub mod templates;

@@ -33,21 +33,22 @@ const VALUES: &[&str] = &["kube", "k8s_openapi", "futures", "async", "tokio::syn
 const LAYERS: &[Layer] = &[
     Layer { name: "hash", may_name: &[], must_not_use: PURE },
     Layer { name: "backoff", may_name: &[], must_not_use: PURE },
+    Layer { name: "address", may_name: &[], must_not_use: &["kube", "k8s_openapi"] },
     Layer { name: "api", may_name: &[], must_not_use: PURE },
     Layer { name: "templates", may_name: &["api"], must_not_use: PURE },
     Layer { name: "openclaw/model", may_name: &["openclaw::limits", "hash"], must_not_use: VALUES },
-    Layer { name: "openclaw", may_name: &["backoff", "hash"], must_not_use: &["kube", "k8s_openapi"] },
+    Layer { name: "openclaw", may_name: &["address", "backoff", "hash"], must_not_use: &["kube", "k8s_openapi"] },
     Layer { name: "core", may_name: &["api", "templates", "openclaw::model", "hash", "backoff"], must_not_use: PURE },
     Layer { name: "metrics", may_name: &["openclaw"], must_not_use: &["kube", "tokio"] },
     Layer { name: "state", may_name: &["api", "core", "openclaw::model"], must_not_use: &["axum"] },
     Layer {
         name: "souls",
-        may_name: &["api", "templates", "core", "state", "hash", "backoff"],
+        may_name: &["address", "api", "templates", "core", "state", "hash", "backoff"],
         must_not_use: &["axum", "kube::Client", "reqwest"],
     },
     Layer {
         name: "controllers",
-        may_name: &["api", "templates", "core", "state", "openclaw", "souls", "metrics", "hash", "backoff"],
+        may_name: &["address", "api", "templates", "core", "state", "openclaw", "souls", "metrics", "hash", "backoff"],
         must_not_use: &["axum", "kube::Client"],
     },
     Layer { name: "http", may_name: &["api", "core", "state", "metrics", "hash"], must_not_use: &["kube::Client"] },
@@ -58,10 +59,22 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "app",
-        may_name: &["api", "core", "state", "openclaw", "souls", "controllers", "http", "metrics"],
+        may_name: &[
+            "address",
+            "api",
+            "core",
+            "state",
+            "openclaw",
+            "souls",
+            "controllers",
+            "http",
+            "metrics",
+            "options",
+        ],
         must_not_use: &[],
     },
-    Layer { name: "cli", may_name: &["api", "app", "import"], must_not_use: &[] },
+    Layer { name: "options", may_name: &["address"], must_not_use: PURE },
+    Layer { name: "cli", may_name: &["api", "app", "import", "options"], must_not_use: &[] },
 ];
 
 /// Modules of `openclaw` that other layers may name without the rest of it.

@@ -1,61 +1,23 @@
 //! The networks in which the admin allows gateways.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
+
+use ipnet::IpNet;
 
 use super::reach::{Reach, reach, unwrapped};
 
-/// A network in CIDR notation, such as `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpNetwork {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl FromStr for IpNetwork {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let invalid = || format!("{text:?} is no network; write 10.0.0.0/8, 2001:db8::/32 or one address");
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| invalid())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| invalid())?;
-        let network = Self { address, prefix };
-        if prefix > longest {
-            return Err(invalid());
-        }
-        if network.bits(address) != bits(address) {
-            return Err(format!("{text:?} has bits after its prefix; write the first address of the network"));
-        }
-        Ok(network)
+/// Reads a network in CIDR notation, such as `10.0.0.0/8`, or one address.
+///
+/// # Errors
+/// The text is neither, or has bits after its prefix: it may mean another network.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network =
+        network.map_err(|_| format!("{text:?} is no network; write 10.0.0.0/8, 2001:db8::/32 or one address"))?;
+    if network.trunc() != network {
+        return Err(format!("{text:?} has bits after its prefix; write {}", network.trunc()));
     }
-}
-
-impl fmt::Display for IpNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-/// The bits of an address, from the highest bit on.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-impl IpNetwork {
-    /// The bits of an address up to the prefix of this network.
-    fn bits(&self, address: IpAddr) -> u128 {
-        bits(address) & u128::MAX.checked_shl(128 - self.prefix).unwrap_or_default()
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && self.bits(address) == bits(self.address)
-    }
+    Ok(network)
 }
 
 /// The networks in which gateways may be.
@@ -66,7 +28,7 @@ impl IpNetwork {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayNetworks {
     /// The networks of the admin; empty without a choice.
-    listed: Vec<IpNetwork>,
+    listed: Vec<IpNet>,
     /// Whether the operator runs with the account of a pod.
     in_cluster: bool,
 }
@@ -86,7 +48,7 @@ impl GatewayNetworks {
     /// The networks of the admin. Without any, all networks but loopback (in a cluster) are allowed, and the loopback network counts
     /// as listed outside of a cluster.
     #[must_use]
-    pub fn new(listed: Vec<IpNetwork>, in_cluster: bool) -> Self {
+    pub fn new(listed: Vec<IpNet>, in_cluster: bool) -> Self {
         Self { listed, in_cluster }
     }
 
@@ -94,9 +56,9 @@ impl GatewayNetworks {
     #[must_use]
     pub fn admission(&self, address: IpAddr) -> Admission {
         let class = reach(address);
-        let lists = |network: &IpNetwork| {
-            let fits = class != Reach::Loopback || reach(network.address) == Reach::Loopback;
-            fits && (network.contains(address) || network.contains(unwrapped(address)))
+        let lists = |network: &IpNet| {
+            let fits = class != Reach::Loopback || reach(network.network()) == Reach::Loopback;
+            fits && (network.contains(&address) || network.contains(&unwrapped(address)))
         };
         match class {
             Reach::Never => Admission::Refused,
@@ -115,7 +77,7 @@ mod tests {
     use super::*;
 
     fn admission(listed: &[&str], in_cluster: bool, address: &str) -> Admission {
-        let listed = listed.iter().map(|network| network.parse().unwrap()).collect();
+        let listed = listed.iter().map(|listed| network(listed).unwrap()).collect();
         GatewayNetworks::new(listed, in_cluster).admission(address.parse().unwrap())
     }
 
@@ -160,10 +122,10 @@ mod tests {
     #[test]
     fn a_network_is_read_and_shown_in_cidr_notation() {
         for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("::1", "::1/128"), ("0.0.0.0/0", "0.0.0.0/0")] {
-            assert_eq!(text.parse::<IpNetwork>().unwrap().to_string(), shown);
+            assert_eq!(network(text).unwrap().to_string(), shown);
         }
         for text in ["", "10.0.0.0/33", "10.0.0.1/8", "gw", "10.0.0.0/", "::/129", "10.0.0.0/-1"] {
-            assert!(text.parse::<IpNetwork>().is_err(), "{text}");
+            assert!(network(text).is_err(), "{text}");
         }
     }
 }

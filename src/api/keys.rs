@@ -46,6 +46,8 @@ pub const DEVICE_SEED_KEY: &str = "device-key";
 pub const DEVICE_ID_KEY: &str = "device-id";
 /// Key of the gateway's device token in a gateway's device Secret.
 pub const DEVICE_TOKEN_KEY: &str = "device-token";
+/// Key of the address of the gateway that issued [`DEVICE_TOKEN_KEY`]. Muster sends the token to no other address.
+pub const DEVICE_TOKEN_URL_KEY: &str = "device-token-url";
 /// Key of the shared credential that the gateway last accepted, kept for cleanup.
 pub const LAST_GOOD_KEY: &str = "last-good-credential";
 /// Key of the PEM certificates of the connection that accepted [`LAST_GOOD_KEY`].
@@ -86,6 +88,7 @@ mod tests {
             DEVICE_SEED_KEY,
             DEVICE_ID_KEY,
             DEVICE_TOKEN_KEY,
+            DEVICE_TOKEN_URL_KEY,
             LAST_GOOD_KEY,
             LAST_GOOD_KIND_KEY,
             LAST_GOOD_URL_KEY,

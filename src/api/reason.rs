@@ -85,6 +85,10 @@ words! {
         Connecting,
         /// Muster cannot reach the gateway.
         Unreachable,
+        /// The rules of the operator forbid the address of the gateway.
+        AddressNotAllowed,
+        /// The gateway sent more than Muster accepts.
+        GatewayMisbehaves,
         /// The gateway refused the credential.
         BadCredentials,
         /// The gateway did not grant the required scopes.
@@ -157,6 +161,8 @@ impl Reason {
             | Self::FileRefused
             | Self::LabelRefused
             | Self::MaxWakeAttempts
+            | Self::AddressNotAllowed
+            | Self::GatewayMisbehaves
             | Self::BadCredentials
             | Self::ScopesMissing
             | Self::PairingRequired
@@ -208,6 +214,8 @@ mod tests {
     #[test]
     fn the_reasons_of_a_gateway_that_needs_a_person_are_lasting() {
         for reason in [
+            Reason::AddressNotAllowed,
+            Reason::GatewayMisbehaves,
             Reason::BadCredentials,
             Reason::ScopesMissing,
             Reason::PairingRequired,

@@ -3,7 +3,6 @@
 mod controllers;
 mod listeners;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::controllers::{Controllers, queues};
-pub use self::listeners::ListenOptions;
 use self::listeners::{AppError, Listeners};
+use crate::address::networks::GatewayNetworks;
+use crate::address::resolve::SystemResolver;
 use crate::api::Agent;
 use crate::controllers::Context;
 use crate::controllers::agent::heartbeat_writer;
@@ -30,8 +30,9 @@ use crate::http::probes::{self, Probes};
 use crate::http::rate_limit::RateLimits;
 use crate::http::router;
 use crate::metrics::Metrics;
-use crate::openclaw::Network;
 use crate::openclaw::model::ConnectionState;
+use crate::openclaw::{DialRules, Network};
+use crate::options::{LogFormat, RunOptions};
 use crate::souls::directories::SoulDirectories;
 use crate::souls::http_client::HttpClient;
 use crate::state::cache::cache;
@@ -45,28 +46,6 @@ use crate::state::{Caches, State, watch};
 /// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
-/// The options of the operator.
-#[derive(Debug, clap::Args)]
-pub struct RunOptions {
-    /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Where the operator listens.
-    #[command(flatten)]
-    pub listen: ListenOptions,
-    /// Format of the log lines on standard error.
-    #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// Format of the log lines on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Runs the operator until SIGTERM or Ctrl-C.
 ///
@@ -105,9 +84,10 @@ async fn kube_config(options: &RunOptions) -> Result<Config, AppError> {
 }
 
 async fn run(options: &RunOptions) -> Result<(), AppError> {
-    let listeners = options.listen.open().await?;
+    let listeners = listeners::open(&options.listen).await?;
     let config = kube_config(options).await?;
     let client = Client::try_from(config.clone())?;
+    let network = network(options, &config);
     let authz = KubeAccess::new(client.clone(), config)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);
@@ -116,6 +96,7 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     let app = App {
         client,
         authz,
+        network,
         change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         listeners,
         shutdown: shutdown.clone(),
@@ -140,10 +121,19 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     }
 }
 
+/// The network with the rules of the flags. With the account of a pod, the loopback addresses are those of the pod.
+fn network(options: &RunOptions, config: &Config) -> Network {
+    let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
+    let in_cluster = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
+    let networks = GatewayNetworks::new(options.gateway_networks.clone(), in_cluster);
+    Network::new(Arc::new(SystemResolver), DialRules { networks, allow_paths: options.allow_gateway_paths })
+}
+
 /// The parts of the operator before its start.
 struct App {
     client: Client,
     authz: KubeAccess,
+    network: Network,
     change_feed: Arc<ChangeFeed>,
     listeners: Listeners,
     shutdown: CancellationToken,
@@ -173,7 +163,7 @@ impl Tasks {
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> JoinSet<()> {
-        let Self { client, authz, change_feed, listeners, shutdown } = self;
+        let Self { client, authz, network, change_feed, listeners, shutdown } = self;
         let (agents, agents_writer) = cache();
         let (boards, boards_writer) = cache();
         let (gateways, gateways_writer) = cache();
@@ -189,7 +179,7 @@ impl App {
         let ctx = Arc::new(Context {
             state: Arc::clone(&state),
             souls: SoulDirectories::new(Arc::new(HttpClient::default()), changes.clone()),
-            gateways: GatewayPool::new(Arc::new(Network), metrics.clone(), changes, state.inventories.clone()),
+            gateways: GatewayPool::new(Arc::new(network), metrics.clone(), changes, state.inventories.clone()),
         });
         let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });

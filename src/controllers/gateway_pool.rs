@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::gateway_handle::GatewayHandle;
+use super::run_changes::RunChanges;
+use crate::address::server;
 use crate::api::object_key::ObjectKey;
 use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter, RosterQueue, WeakRosterQueue};
 use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
@@ -157,8 +159,7 @@ impl GatewayPool {
 
 /// The scheme, host, port and path of a gateway's URL in one form.
 fn address(url: &Url) -> String {
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    format!("{}://{host}:{port}{}", url.scheme(), url.path())
+    server(url) + url.path()
 }
 
 /// Forwards the changes of one gateway.
@@ -166,7 +167,10 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
     let mut stream = gateway.changes();
     let mut connection = gateway.connection();
     drop(gateway);
+    let mut runs = RunChanges::default();
     loop {
+        let due = runs.due();
+        // Each branch is cancel-safe: a watch, a channel and a timer.
         let scope = tokio::select! {
             biased;
             state = connection.changed() => match state {
@@ -174,10 +178,18 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
                 Err(_) => return,
             },
             change = stream.recv() => match change {
-                Ok(Change::Agent(id) | Change::Run(id)) => ChangeScope::AgentId(id),
+                Ok(Change::Agent(id)) => ChangeScope::AgentId(id),
+                Ok(Change::Run(id)) => match runs.admit(id, Instant::now()) {
+                    Some(id) => ChangeScope::AgentId(id),
+                    None => continue,
+                },
                 Ok(Change::Heartbeats) => ChangeScope::GatewayOnly,
                 Ok(Change::Connection | Change::Roster) | Err(RecvError::Lagged(_)) => ChangeScope::AllAgents,
                 Err(RecvError::Closed) => return,
+            },
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => match runs.next_due() {
+                Some(id) => ChangeScope::AgentId(id),
+                None => continue,
             },
         };
         if changes.send(GatewayChange { gateway: key.clone(), scope }).is_err() {

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod gateway_handle;
 pub mod gateway_pool;
 mod permits;
+pub(crate) mod run_changes;
 pub mod runner;
 mod status_writer;
 mod work_queue;

@@ -98,7 +98,7 @@ pub fn main(options: &ImportOptions) -> Result<(), Failure> {
     let settings = settings(&request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limit = Duration::from_secs(options.timeout);
-    let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network), limit))?;
+    let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network::default()), limit))?;
     let imported = agents(&inventory, &request.names);
     let text = text(&request, &imported)?;
     std::io::stdout().lock().write_all(text.as_bytes())?;

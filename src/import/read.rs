@@ -106,23 +106,22 @@ fn refused(url: &Url, refusal: &Refusal, device_id: &str) -> Result<String, Stri
 
 #[cfg(test)]
 mod tests {
-    use std::io;
 
     use futures::future::BoxFuture;
     use muster_simulator::{Fault, Profile, Simulator};
 
     use super::*;
     use crate::openclaw::model::{PairingRequest, PairingRequestId};
-    use crate::openclaw::{Auth, ByteStream, DeviceKey, Trust};
+    use crate::openclaw::{Auth, DeviceKey, DialError, DialedStream, Trust};
 
     /// Dials a simulator.
     #[derive(Debug)]
     struct SimulatorDial(Simulator);
 
     impl Dial for SimulatorDial {
-        fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+        fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
             let simulator = self.0.clone();
-            Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
+            Box::pin(async move { Ok(DialedStream::new(simulator.connect()?)) })
         }
     }
 

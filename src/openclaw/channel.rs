@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::connection::answer_reporter::AnswerReporter;
 use super::connection::payload::Payload;
 use super::inventory::event::GatewayEvent;
 use super::model::CallError;
@@ -109,12 +110,12 @@ pub(crate) struct Call {
 /// An event of the connection task for the informer.
 #[derive(Debug)]
 pub(crate) enum ConnectionEvent {
-    /// The connection is open. The informer has to read everything.
-    Up,
+    /// The connection is open. The informer has to read everything. It reports a bound that it meets.
+    Up(AnswerReporter),
     /// The connection ended.
     Down,
-    /// Events were lost.
-    Gap,
+    /// Events were lost; with the share of the event queue, if it had room.
+    Gap { _permit: Option<OwnedSemaphorePermit> },
     /// An event of the gateway, and its share of the event queue.
     Event { event: GatewayEvent, _permit: OwnedSemaphorePermit },
 }

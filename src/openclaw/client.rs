@@ -116,6 +116,7 @@ impl GatewayClient {
             queue_full: false,
             file_hashes: Arc::clone(&link.file_hashes),
             last_hello: None,
+            logged: String::new(),
         };
         tokio::spawn(connection_task.run());
         tokio::spawn(informer.run());

@@ -8,13 +8,15 @@
 //! - `client`, `rpc`: the handle and its typed requests. `link`: the connection that the handles share.
 //! - `roster_queue`: the writes to a gateway's config and roster, one after the other. `roster_writes`: creations and deletions.
 //! - `channel`: the messages between the tasks. `settings`: the input of a connection. `limits`: the bounds of everything that
-//!   a gateway sends.
+//!   a gateway sends. `bucket`: a rate. `kept_memory`: the memory of the roster, the entries and the runs of all gateways.
 
+mod bucket;
 mod channel;
 mod client;
 mod config_writer;
 mod connection;
 mod inventory;
+mod kept_memory;
 mod limits;
 mod link;
 pub mod model;
@@ -29,6 +31,6 @@ pub use config_writer::batch_window::ExpectedEntry;
 pub use connection::device_key::DeviceKey;
 pub use connection::session::{Output, Session};
 pub use connection::tls::{Fingerprint, Trust};
-pub use connection::transport::{ByteStream, Dial, Network};
+pub use connection::transport::{ByteStream, Dial, DialError, DialRules, DialedStream, Network};
 pub use roster_queue::{RosterQueue, WeakRosterQueue};
 pub use settings::{Auth, ConnectionSettings};

@@ -1,4 +1,3 @@
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use url::Url;
 
 use super::DELETE_TIMEOUT;
 use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatClaims, HeartbeatEntry};
-use crate::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, GatewayClient, RosterQueue, Trust};
+use crate::openclaw::{
+    Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, GatewayClient, RosterQueue, Trust,
+};
 
 /// The duration of each write to the roster.
 const WRITE_TIME: Duration = Duration::from_secs(20);
@@ -22,8 +23,8 @@ struct SlowGateway {
 }
 
 impl Dial for SlowGateway {
-    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async { Ok(Box::new(self.simulator.connect()?) as Box<dyn ByteStream>) })
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
+        Box::pin(async { Ok(DialedStream::new(self.simulator.connect()?)) })
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::channel::REQUEST_TIMEOUT;
 use super::client::GatewayClient;
 use super::model::message::{self, MessageMark};
-use super::model::readers::{List, lax};
+use super::model::readers::{List, lax, short};
 use super::model::session_info::{PatchedSession, SessionList};
 use super::model::text::word;
 use super::model::{CallError, FileContent, FileInfo, SessionInfo, UnlistedFile};
@@ -21,7 +21,8 @@ const FIRST_SESSIONS: usize = 20;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawFile {
-    name: String,
+    #[serde(deserialize_with = "word")]
+    name: Option<String>,
     #[serde(default)]
     missing: bool,
     #[serde(default)]
@@ -30,13 +31,18 @@ struct RawFile {
     updated_at_ms: i64,
     #[serde(default)]
     content: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short::<_, { limits::HASH }>")]
     hash: Option<String>,
 }
 
 impl RawFile {
     fn info(&self) -> FileInfo {
-        FileInfo { name: self.name.clone(), missing: self.missing, size: self.size, modified_ms: self.updated_at_ms }
+        FileInfo {
+            name: self.name.clone().unwrap_or_default(),
+            missing: self.missing,
+            size: self.size,
+            modified_ms: self.updated_at_ms,
+        }
     }
 }
 

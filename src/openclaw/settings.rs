@@ -32,6 +32,14 @@ pub struct ConnectionSettings {
     pub resync: Duration,
 }
 
+impl ConnectionSettings {
+    /// The credentials.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretString> {
+        let shared = [Some(&self.auth), self.previous.as_ref()].into_iter().flatten().map(Auth::secret);
+        shared.chain(&self.device_token)
+    }
+}
+
 impl fmt::Debug for ConnectionSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionSettings")
@@ -48,6 +56,15 @@ pub enum Auth {
     Token(SecretString),
     /// Its password.
     Password(SecretString),
+}
+
+impl Auth {
+    /// The value of the credential.
+    pub(crate) fn secret(&self) -> &SecretString {
+        match self {
+            Self::Token(value) | Self::Password(value) => value,
+        }
+    }
 }
 
 /// The credential in a `connect`.

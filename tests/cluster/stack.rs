@@ -232,7 +232,7 @@ pub(crate) async fn other_client(openclaw: &OpenClaw) -> Result<GatewayClient, F
         max_in_flight: 4,
         resync: Duration::from_mins(10),
     };
-    let gateway = GatewayClient::open(settings, Arc::new(Network), Arc::new(()));
+    let gateway = GatewayClient::open(settings, Arc::new(Network::default()), Arc::new(()));
     let mut link = gateway.connection();
     tokio::time::timeout(CONDITION_TIMEOUT, link.wait_for(|link| matches!(link, ConnectionState::Up(_)))).await??;
     Ok(gateway)

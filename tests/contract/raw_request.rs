@@ -26,7 +26,7 @@ impl Subject {
 
     async fn request_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
         let settings = self.settings.clone();
-        let stream = self.dial.dial(&settings.url, &settings.trust).await?;
+        let stream = self.dial.dial(&settings.url, &settings.trust).await?.stream;
         let (mut socket, _) = tokio_tungstenite::client_async(settings.url.as_str(), stream).await?;
         let mut session = Session::new(settings, Instant::now());
         loop {
@@ -37,7 +37,7 @@ impl Subject {
                     Output::Done { result, .. } => return Ok(serde_json::from_str(result?.get())?),
                     Output::Event { .. } | Output::Gap => {}
                     Output::Refused(refusal) => return Err(refusal.message.into()),
-                    Output::Close(why) => return Err(why.into()),
+                    Output::Close(why) | Output::Misbehaves(why) => return Err(why.into()),
                 }
             }
             let message = socket.next().await.ok_or("the gateway closed the connection")??;

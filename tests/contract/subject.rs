@@ -12,7 +12,9 @@ use muster::openclaw::model::{
     AgentEntry, AgentRow, CallError, ConnectionState, EntryIdentity, EntryState, HeartbeatClaims, HeartbeatEntry,
     Inventory, RefusalKind,
 };
-use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, GatewayClient, Meter, Network, Trust};
+use muster::openclaw::{
+    Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, GatewayClient, Meter, Network, Trust,
+};
 use muster_harness::{Failure, OpenClaw};
 use muster_simulator::{FileLink, Simulator};
 use url::Url;
@@ -37,8 +39,8 @@ impl Meter for Counts {
 struct SimulatorDial(Simulator);
 
 impl Dial for SimulatorDial {
-    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
-        Box::pin(async { Ok(Box::new(self.0.connect()?) as Box<dyn ByteStream>) })
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
+        Box::pin(async { Ok(DialedStream::new(self.0.connect()?)) })
     }
 }
 
@@ -72,7 +74,7 @@ impl Subject {
     /// The same with this credential.
     pub(crate) async fn real_with_auth(gateway: &OpenClaw, auth: Auth) -> Result<Self, Failure> {
         let host = Host::Real(gateway.home().to_owned());
-        Self::connect(&gateway.url(), auth, Arc::new(Network), host).await
+        Self::connect(&gateway.url(), auth, Arc::new(Network::default()), host).await
     }
 
     async fn connect(url: &str, auth: Auth, dial: Arc<dyn Dial>, host: Host) -> Result<Self, Failure> {
@@ -231,7 +233,7 @@ fn settings(url: &str, auth: Auth) -> Result<ConnectionSettings, Failure> {
 
 /// The refusal of a real gateway to a client with this credential.
 pub(crate) async fn connect_refusal(gateway: &OpenClaw, auth: Auth) -> Result<RefusalKind, Failure> {
-    let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network), Arc::new(()));
+    let client = GatewayClient::open(settings(&gateway.url(), auth)?, Arc::new(Network::default()), Arc::new(()));
     let mut link = client.connection();
     let refused = link.wait_for(|link| matches!(link, ConnectionState::Refused(_) | ConnectionState::Up(_)));
     match &*tokio::time::timeout(STEP_TIMEOUT, refused).await?? {

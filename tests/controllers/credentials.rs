@@ -64,3 +64,60 @@ async fn an_accepted_credential_is_never_sent_to_another_gateway() {
     assert_eq!(rig.gateway_condition("gw", ConditionType::Authenticated).1, "BadCredentials");
     assert_eq!(other.count("config.get"), 0);
 }
+
+/// The credentials that a gateway was given, as text.
+fn given(gateway: &Simulator) -> String {
+    let connects = gateway.calls().into_iter().filter(|call| call.method == "connect");
+    connects.map(|call| call.params["auth"].to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn stored_credentials_go_only_to_the_address_at_which_they_were_good() {
+    let (mut rig, gateway) = Rig::remote();
+    rig.until("the request for approval", |rig| {
+        rig.gateway_condition("gw", ConditionType::Paired).1 == "PairingRequired"
+    })
+    .await;
+    assert!(gateway.approve_pairing(&gateway.pairing_requests()[0]));
+    rig.until("a connection", |rig| rig.gateway_condition("gw", ConditionType::Ready).0 == "True").await;
+    rig.run_for(Duration::from_secs(5)).await;
+    let device_token = device_secret_value(&rig, "device-token");
+    assert_eq!(device_secret_value(&rig, "device-token-url"), "ws://gw:18789");
+    let other = Simulator::new(Profile::v2026_9_6().with_token("token-of-the-other"));
+    rig.host("other", &other);
+    rig.secret("gw-auth", "token", "new-token");
+    let move_to = |rig: &Rig, url: &str| {
+        let mut manifest = gateway_manifest("gw");
+        manifest["spec"]["url"] = serde_json::json!(url);
+        rig.apply::<AgentGateway>(manifest);
+    };
+    for url in ["ws://other:18789", "ws://other:18789/", "ws://other:80", "wss://other:18789"] {
+        move_to(&rig, url);
+        rig.run_for(Duration::from_mins(2)).await;
+    }
+    let seen = given(&other);
+    assert!(seen.contains("new-token"), "the credential in the user's Secret is given: {seen}");
+    assert!(!seen.contains("secret-token") && !seen.contains(&device_token), "{seen}");
+    // A path is no other address.
+    move_to(&rig, "ws://gw:18789/");
+    rig.until("the stored credential", |rig| {
+        rig.gateway_condition("gw", ConditionType::Authenticated).2.contains("the token of its own device")
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cleanup_gives_the_stored_credential_to_no_other_address() {
+    let (mut rig, _) = connected_with_one_agent().await;
+    let other = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    rig.host("other", &other);
+    rig.stop();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["url"] = serde_json::json!("ws://other:18789");
+    rig.apply::<AgentGateway>(manifest);
+    rig.delete::<AgentGateway>("gw");
+    rig.delete::<k8s_openapi::api::core::v1::Secret>("gw-auth");
+    rig.start();
+    rig.run_for(Duration::from_mins(1)).await;
+    assert_eq!(given(&other), "");
+}

@@ -19,6 +19,7 @@ mod entries;
 mod faults;
 mod files;
 mod finalizers;
+mod hostile;
 mod id_conflicts;
 mod inventory;
 mod irregular_files;

@@ -16,7 +16,7 @@ use muster::api::{AgentGateway, Board, ConditionType};
 use muster::controllers::gateway_handle::GatewayHandle;
 use muster::controllers::gateway_pool::GatewayPool;
 use muster::controllers::{Context, agent, board, gateway};
-use muster::openclaw::{ByteStream, Dial, Trust};
+use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::souls::directories::SoulDirectories;
 use muster::state::State;
 use muster::state::changes::{ChangeScope, GatewayChange};
@@ -46,14 +46,14 @@ struct Dialer {
 }
 
 impl Dial for Dialer {
-    fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+    fn dial<'a>(&'a self, url: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
         let host = url.host_str().unwrap_or_default().to_owned();
         let simulator = self.hosts.lock().unwrap().get(&host).cloned();
         let from = if self.remote.load(Ordering::Relaxed) { Origin::Remote } else { Origin::Loopback };
         self.dials.lock().unwrap().push((host, Instant::now()));
         Box::pin(async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-            Ok(Box::new(simulator.ok_or_else(refused)?.connect_from(from)?) as Box<dyn ByteStream>)
+            Ok(DialedStream::new(simulator.ok_or_else(refused)?.connect_from(from)?))
         })
     }
 }

@@ -10,7 +10,7 @@ use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::controllers::gateway_pool::GatewayPool;
 use muster::http::people::{self, PeopleApi};
-use muster::openclaw::{Auth, ByteStream, ConnectionSettings, DeviceKey, Dial, Trust};
+use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, Trust};
 use muster::state::State;
 use muster::state::authz::{ResourceKind, Verb};
 use muster_simulator::{Profile, Simulator};
@@ -235,9 +235,9 @@ async fn events_are_read_with_the_users_own_token() {
 struct SingleGateway(Simulator);
 
 impl Dial for SingleGateway {
-    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, std::io::Result<Box<dyn ByteStream>>> {
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
         let simulator = self.0.clone();
-        Box::pin(async move { Ok(Box::new(simulator.connect()?) as Box<dyn ByteStream>) })
+        Box::pin(async move { Ok(DialedStream::new(simulator.connect()?)) })
     }
 }
 

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use muster::openclaw::model::ConnectionState;
-use muster::openclaw::{ByteStream, Dial, GatewayClient, Output, Session, Trust};
+use muster::openclaw::model::{ConnectionState, DownCause};
+use muster::openclaw::{Dial, DialError, DialedStream, GatewayClient, Output, Session, Trust};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
@@ -44,6 +45,8 @@ struct ScriptedGateway {
     messages: Arc<[String]>,
     /// The number of bytes written to the stream.
     written: Arc<AtomicUsize>,
+    /// The number of dials.
+    dials: Arc<AtomicUsize>,
 }
 
 impl ScriptedGateway {
@@ -74,19 +77,20 @@ impl ScriptedGateway {
 }
 
 impl Dial for ScriptedGateway {
-    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, io::Result<Box<dyn ByteStream>>> {
+    fn dial<'a>(&'a self, _: &'a Url, _: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
         let (here, there) = duplex(64 * 1024);
+        self.dials.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(self.clone().serve(there));
-        Box::pin(async move { Ok(Box::new(here) as Box<dyn ByteStream>) })
+        Box::pin(async move { Ok(DialedStream::new(here)) })
     }
 }
 
-/// The error of a connection to this gateway.
+/// The bound that ended a connection to this gateway.
 async fn connection_error(gateway_script: &ScriptedGateway) -> String {
     let gateway = GatewayClient::open(settings(), Arc::new(gateway_script.clone()), Arc::new(()));
     let mut link = gateway.connection();
     match &*link.wait_for(|link| matches!(link, ConnectionState::Down { .. })).await.unwrap() {
-        ConnectionState::Down { error, .. } => error.to_string(),
+        ConnectionState::Down { error, cause: DownCause::Misbehaves, .. } => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -119,6 +123,15 @@ async fn messages_after_the_handshake_are_limited() {
     assert!(why.contains("at any time Muster reads at most 16777216 bytes"), "{why}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_met_a_bound_is_dialed_again_after_minutes() {
+    let gateway_script = ScriptedGateway::new([event_with(&nested_json(30 * MIB))]);
+    let _gateway = GatewayClient::open(settings(), Arc::new(gateway_script.clone()), Arc::new(()));
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let dials = gateway_script.dials.load(Ordering::Relaxed);
+    assert!((2..=5).contains(&dials), "{dials} dials in ten minutes");
+}
+
 #[test]
 fn only_the_connect_response_may_exceed_the_handshake_limit() {
     let now = Instant::now();
@@ -129,11 +142,11 @@ fn only_the_connect_response_may_exceed_the_handshake_limit() {
             session.receive(text, now);
         }
         session.receive(&long, now);
-        let why = outputs(&mut session).into_iter().find_map(|output| match output {
-            Output::Close(why) => Some(why),
+        let bound = outputs(&mut session).into_iter().find_map(|output| match output {
+            Output::Misbehaves(bound) => Some(bound),
             _ => None,
         });
-        assert!(why.is_some_and(|why| why.contains("at most 65536 bytes")));
+        assert!(bound.is_some_and(|bound| bound.contains("at most 65536 bytes")));
     }
     let mut session = connected_session(now);
     session.receive(&long, now);

@@ -7,6 +7,8 @@
 
 mod bounds;
 mod handshake;
+mod misbehaviour;
+mod network;
 mod order;
 mod tls;
 

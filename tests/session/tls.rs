@@ -39,7 +39,7 @@ async fn server(host: &str) -> Server {
 
 async fn dial(server: &Server, trust: Trust) -> Result<(), String> {
     let url = server.url.parse().unwrap();
-    Network.dial(&url, &trust).await.map(|_| ()).map_err(|e| e.to_string())
+    Network::default().dial(&url, &trust).await.map(|_| ()).map_err(|e| e.to_string())
 }
 
 #[tokio::test]

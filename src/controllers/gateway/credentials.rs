@@ -1,6 +1,7 @@
 //! The credentials for a gateway: from the user's Secret, and from the device Secret of Muster.
 //!
 //! The device Secret contains the device identity, the token that the gateway issued for it, and the last credential that worked. It
+//! sends a stored credential only to the scheme, host and port at which the credential worked. It
 //! keeps a finalizer until no Agent is bound to the gateway, because the deletion of a namespace deletes the user's Secret first.
 
 use std::collections::BTreeMap;
@@ -15,7 +16,9 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::info;
+use url::Url;
 
+use crate::address::server;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
@@ -31,7 +34,7 @@ use crate::state::store::Store;
 pub struct Credentials {
     /// The shared credential.
     pub auth: Auth,
-    /// The credential that worked last, if it differs.
+    /// The credential that worked last at this address, if it differs.
     pub previous: Option<Auth>,
     /// The verification of the gateway's certificate.
     pub trust: Trust,
@@ -43,7 +46,7 @@ pub struct Credentials {
 pub struct DeviceSecret {
     /// The key of the device.
     pub identity: Arc<DeviceKey>,
-    /// The token that the gateway issued for it.
+    /// The token that the gateway at this address issued for it.
     pub token: Option<SecretString>,
     secret: Secret,
 }
@@ -91,10 +94,11 @@ pub async fn read<S: Store>(store: &S, gateway: &AgentGateway) -> Result<Credent
     let auth = match value(store, &namespace, reference, field).await {
         Ok(value) => wrap(value.into()),
         // The user's Secret may be deleted before the gateway. The cleanup then uses the last credential that worked.
-        Err(error) => last_good(&device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(error)?,
+        Err(error) => {
+            last_good(gateway, &device).filter(|_| gateway.metadata.deletion_timestamp.is_some()).ok_or(error)?
+        }
     };
-    let same_gateway = text(&device.secret, keys::LAST_GOOD_URL_KEY).is_some_and(|url| url == gateway.spec.url);
-    let previous = last_good(&device).filter(|previous| same_gateway && parts(previous) != parts(&auth));
+    let previous = last_good(gateway, &device).filter(|previous| parts(previous) != parts(&auth));
     let trust = trust(store, gateway, &namespace, &device).await?;
     Ok(Credentials { auth, previous, trust, device })
 }
@@ -129,13 +133,22 @@ async fn trust<S: Store>(
     })
 }
 
-/// The last shared credential that worked.
-fn last_good(device: &DeviceSecret) -> Option<Auth> {
+/// The last shared credential that worked at the address of the gateway.
+fn last_good(gateway: &AgentGateway, device: &DeviceSecret) -> Option<Auth> {
+    if !is_of_server(gateway, text(&device.secret, keys::LAST_GOOD_URL_KEY)) {
+        return None;
+    }
     let value: SecretString = text(&device.secret, keys::LAST_GOOD_KEY)?.into();
     match text(&device.secret, keys::LAST_GOOD_KIND_KEY)?.as_str() {
         "password" => Some(Auth::Password(value)),
         _ => Some(Auth::Token(value)),
     }
+}
+
+/// Whether a recorded URL has the scheme, the host and the port of the gateway's URL.
+fn is_of_server(gateway: &AgentGateway, recorded: Option<String>) -> bool {
+    let of = |url: &str| Url::parse(url).ok().map(|url| server(&url));
+    recorded.and_then(|url| of(&url)).is_some_and(|recorded| of(&gateway.spec.url) == Some(recorded))
 }
 
 /// The kind of a credential, and its value.
@@ -191,7 +204,10 @@ async fn device<S: Store>(store: &S, gateway: &AgentGateway, namespace: &str) ->
     let seed = text(&secret, keys::DEVICE_SEED_KEY).ok_or_else(|| broken("lacks the key device-key"))?;
     let seed = URL_SAFE_NO_PAD.decode(seed.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let seed = seed.ok_or_else(|| broken("holds no Ed25519 seed of 32 bytes (base64url) under device-key"))?;
+    // Versions of Muster before `device-token-url` recorded one address for both credentials.
+    let issued_at = text(&secret, keys::DEVICE_TOKEN_URL_KEY).or_else(|| text(&secret, keys::LAST_GOOD_URL_KEY));
     let token = text(&secret, keys::DEVICE_TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
+    let token = token.filter(|_| is_of_server(gateway, issued_at));
     Ok(DeviceSecret { identity: Arc::new(DeviceKey::from_seed(&seed)), token, secret })
 }
 
@@ -259,6 +275,9 @@ pub async fn keep<S: Store>(
     };
     if let Some(issued) = &hello.device_token {
         wanted.push((keys::DEVICE_TOKEN_KEY, issued.expose_secret()));
+    }
+    if hello.device_token.is_some() || hello.credential == Credential::Device {
+        wanted.push((keys::DEVICE_TOKEN_URL_KEY, url));
     }
     let pem = match &credentials.trust {
         Trust::Platform | Trust::Unchecked => None,

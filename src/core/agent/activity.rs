@@ -75,7 +75,7 @@ mod tests {
         let mut gateway = GatewayActivity::default();
         for (id, phase, at_ms) in of {
             let kind = RunEventKind::Run { id: (*id).to_owned(), phase: *phase, at_ms: *at_ms, job: false };
-            gateway.apply(RunEvent { agent: "mc-1".into(), kind });
+            gateway.apply(RunEvent { agent: "mc-1".into(), kind }).unwrap();
         }
         gateway.of("mc-1").cloned().unwrap()
     }

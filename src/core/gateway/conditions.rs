@@ -12,7 +12,7 @@ use crate::core::agent::cleanup::advice;
 use crate::core::error::ReconcileError;
 use crate::core::gateway::shared_heartbeats::{self, SharedHeartbeatPlan};
 use crate::openclaw::model::{
-    ConfigWrites, ConnectionState, Credential, Hello, Inventory, ReadFailure, Refusal, RefusalKind,
+    ConfigWrites, ConnectionState, Credential, DownCause, Hello, Inventory, ReadFailure, Refusal, RefusalKind,
 };
 
 /// The conditions that Ready depends on. Ready shows the first one that is not true, in this order.
@@ -79,10 +79,26 @@ impl Address<'_> {
         format!("connected to {url}")
     }
 
-    fn unreachable(self, error: &str) -> String {
+    /// The condition without a connection.
+    fn down(self, cause: DownCause, error: &str) -> ConditionUpdate {
         let url = self.url;
-        let tls = if url.starts_with("wss:") { "spec.tls (caSecretRef, fingerprint), " } else { "" };
-        format!("no connection to {url}: {error}; check spec.url, {tls}the network and whether the gateway runs")
+        let (reason, message) = match cause {
+            DownCause::Unreachable => {
+                let tls = if url.starts_with("wss:") { "spec.tls (caSecretRef, fingerprint), " } else { "" };
+                let message = format!(
+                    "no connection to {url}: {error}; check spec.url, {tls}the network and whether the gateway runs"
+                );
+                (Reason::Unreachable, message)
+            }
+            DownCause::Forbidden => (Reason::AddressNotAllowed, format!("Muster does not connect to {url}: {error}")),
+            DownCause::Misbehaves => (
+                Reason::GatewayMisbehaves,
+                format!(
+                    "Muster closed the connection to {url}: {error}; check that spec.url names an OpenClaw gateway, and look there for the                      agent or the program that causes this. Muster connects again within 5 minutes"
+                ),
+            ),
+        };
+        ConditionUpdate::new(C::Reachable, false, reason, message)
     }
 }
 
@@ -120,9 +136,7 @@ pub(crate) fn from_connection(
             Reason::Connecting,
             format!("connecting to {url}"),
         )),
-        ConnectionState::Down { error, .. } => {
-            others_unknown(ConditionUpdate::new(C::Reachable, false, Reason::Unreachable, address.unreachable(error)))
-        }
+        ConnectionState::Down { error, cause, .. } => others_unknown(address.down(*cause, error)),
         ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
     conditions.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
@@ -341,40 +355,5 @@ fn config_synced(state: &ConnectionState, writes: &ConfigWrites) -> ConditionUpd
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused_condition(kind: RefusalKind, of: C) -> ConditionUpdate {
-        let refusal = Refusal { code: "CODE".into(), message: "gateway text".into(), kind };
-        refused("ws://gw:18789", None, &refusal, None).into_iter().find(|condition| condition.kind == of).unwrap()
-    }
-
-    #[test]
-    fn a_failed_tls_connection_names_the_fields_of_the_trusted_certificate() {
-        let said = |url| Address { url, unchecked: false }.unreachable("error text");
-        assert!(
-            said("wss://gw").contains("error text; check spec.url, spec.tls (caSecretRef, fingerprint), the network")
-        );
-        assert!(!said("ws://gw").contains("spec.tls"));
-    }
-
-    #[test]
-    fn missing_scopes_are_named_with_the_next_step() {
-        let condition = refused_condition(
-            RefusalKind::ScopesMissing { missing: ["operator.admin".to_owned()].into() },
-            C::Authenticated,
-        );
-        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::ScopesMissing));
-        for words in ["gateway text", "CODE", "did not grant operator.admin", "approve this device"] {
-            assert!(condition.message.contains(words), "{}", condition.message);
-        }
-    }
-
-    #[test]
-    fn a_rejected_device_is_reported_with_the_next_step_and_the_gateway_is_reachable() {
-        let condition = refused_condition(RefusalKind::DeviceRejected, C::Paired);
-        assert_eq!((condition.status, condition.reason), (ConditionStatus::False, Reason::DeviceRejected));
-        assert!(condition.message.contains("spec.device.secretName"), "{}", condition.message);
-        assert_eq!(refused_condition(RefusalKind::DeviceRejected, C::Reachable).status, ConditionStatus::True);
-    }
-}
+#[path = "conditions_tests.rs"]
+mod tests;

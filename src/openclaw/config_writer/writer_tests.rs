@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::openclaw::channel::Call;
 use crate::openclaw::config_writer::batch_window::ExpectedEntries;
+use crate::openclaw::connection::answer_reporter::AnswerReporter;
 use crate::openclaw::connection::payload::Payload;
+use crate::openclaw::connection::redaction::Redactor;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
 use crate::openclaw::model::{AgentRow, Capabilities, EntryIdentity, HeartbeatEntry, HeartbeatRule, RosterShape};
@@ -139,6 +141,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
     tokio::spawn(task.run());
     commands.send(WriteCommand::Claim(Box::default())).unwrap();
     let seen = Arc::clone(&patches);
+    let (reporter, _) = AnswerReporter::new(Redactor::default());
     tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -156,7 +159,7 @@ fn rig(roster: RosterShape, gateway: Gateway) -> Rig {
                             }
                         });
                     }
-                    call.reply.send(answer.map(|answer| Payload::new(raw(&answer), None))).unwrap();
+                    call.reply.send(answer.map(|answer| Payload::new(raw(&answer), reporter.clone(), None))).unwrap();
                 }
                 Some(asker) = looks.recv() => asker.send(true).unwrap(),
                 else => return,

@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 
+use super::redaction::Redactor;
 use crate::openclaw::model::{Credential, Refusal, RefusalKind};
 use crate::openclaw::settings::{Auth, ConnectionSettings, PresentedCredential};
 
@@ -36,6 +37,12 @@ impl CredentialFallback {
                 PresentedCredential::Shared(self.shared.clone())
             }
         }
+    }
+
+    /// A redactor of all credentials.
+    pub(crate) fn redactor(&self) -> Redactor {
+        let shared = [Some(&self.shared), self.previous.as_ref()].into_iter().flatten().map(Auth::secret);
+        Redactor::new(shared.chain(&self.device_token))
     }
 
     /// Records that the gateway accepted the client, and returns the accepted credential. The next connection starts with the

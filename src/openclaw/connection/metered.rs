@@ -6,58 +6,59 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::sync::PollSemaphore;
 
+use super::violation::Violation;
 use crate::openclaw::limits::{self, Stage};
+
+/// How often the rate of a long message is compared.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The share of a message in the budget of all connections. Dropping the charge returns the share.
 pub(crate) type Charge = OwnedSemaphorePermit;
 
+/// The budget of all connections.
+#[derive(Debug)]
+pub(crate) struct MessageBudget {
+    bytes: Arc<Semaphore>,
+    /// The number of messages that wait for their share.
+    waiting: AtomicUsize,
+}
+
+impl MessageBudget {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: Arc::new(Semaphore::new(bytes)), waiting: AtomicUsize::new(0) })
+    }
+}
+
 /// The budget of all connections of this process: [`limits::MESSAGE_BUDGET`] bytes.
-pub(crate) fn shared_budget() -> Arc<Semaphore> {
-    static BUDGET: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(limits::MESSAGE_BUDGET)));
+pub(crate) fn shared_budget() -> Arc<MessageBudget> {
+    static BUDGET: LazyLock<Arc<MessageBudget>> = LazyLock::new(|| MessageBudget::new(limits::MESSAGE_BUDGET));
     Arc::clone(&BUDGET)
 }
 
-/// A bound, or a rule of the WebSocket upgrade, that a gateway violates.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Violation {
-    /// A message is too long.
-    #[error("the gateway sent a message of {size} bytes, and {stage} Muster reads at most {} bytes", stage.longest())]
-    Length { size: u64, stage: Stage },
-    /// A ping, pong or close frame is longer than WebSocket allows.
-    #[error("the gateway sent a control frame of {0} bytes, and WebSocket allows {limit} bytes", limit = limits::CONTROL_FRAME)]
-    Control(u64),
-    /// A message did not arrive in time.
-    #[error("a message of the gateway was not read within {} s", limits::MESSAGE_TIMEOUT.as_secs())]
-    Time,
-    /// The budget had no room for a message.
-    #[error(
-        "a message of {size} bytes waited for {} s, and the messages of all gateways still take the {} bytes that Muster allows",
-        limits::MESSAGE_TIMEOUT.as_secs(),
-        limits::MESSAGE_BUDGET
-    )]
-    Budget { size: u64 },
-    /// The answer to the upgrade is not HTTP.
-    #[error(
-        "the answer to the WebSocket upgrade is not HTTP; the address may belong to another server, or to a server with TLS"
-    )]
-    NotHttp,
-    /// A line of the answer to the upgrade ends with a line feed alone. The WebSocket accepts such a line end, and could find
-    /// the end of the answer at another byte than this stream.
-    #[error("a line in the answer to the WebSocket upgrade ends without a carriage return, which HTTP requires")]
-    LineEnd,
+/// A message that waits for its share of the budget.
+#[derive(Debug)]
+struct WaitingMessage(Arc<MessageBudget>);
+
+impl WaitingMessage {
+    fn new(budget: &Arc<MessageBudget>) -> Self {
+        budget.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(budget))
+    }
 }
 
-impl From<Violation> for io::Error {
-    fn from(violation: Violation) -> Self {
-        Self::other(violation)
+impl Drop for WaitingMessage {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -128,27 +129,41 @@ pub(crate) struct Metered<S> {
     stage: Stage,
     /// The announced length of the current message, in bytes.
     message: u64,
-    budget: PollSemaphore,
+    /// The received bytes of the current message.
+    received: u64,
+    /// The frames of the current message.
+    frames: u32,
+    budget: Arc<MessageBudget>,
+    share: PollSemaphore,
+    /// Set while the current message waits for its share.
+    waiting: Option<WaitingMessage>,
     /// The budget share of the current message.
     charge: Option<Charge>,
     /// The budget share of the last complete message.
     complete: Option<Charge>,
     /// The deadline of the current message.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// The next comparison of a long message with [`limits::CONTENDED_RATE`].
+    next_check: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
     /// A stream before the answer to the WebSocket upgrade.
-    pub(crate) fn new(stream: S, budget: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(stream: S, budget: Arc<MessageBudget>) -> Self {
         Self {
             stream: BufReader::with_capacity(limits::READ_BUFFER, stream),
             state: ReadState::BeforeUpgrade,
             stage: Stage::Challenge,
             message: 0,
-            budget: PollSemaphore::new(budget),
+            received: 0,
+            frames: 0,
+            share: PollSemaphore::new(Arc::clone(&budget.bytes)),
+            budget,
+            waiting: None,
             charge: None,
             complete: None,
             deadline: None,
+            next_check: None,
         }
     }
 
@@ -189,6 +204,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         if self.message > self.stage.longest() as u64 {
             return Err(Violation::Length { size: self.message, stage: self.stage });
         }
+        self.frames += 1;
+        if self.frames > limits::FRAGMENTS {
+            return Err(Violation::Fragments);
+        }
         // `poll_read` checks the timer only when the stream has nothing to read. Endless empty fragments would never reach it.
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(limits::MESSAGE_TIMEOUT)));
         if deadline.deadline() <= Instant::now() { Err(Violation::Time) } else { Ok(()) }
@@ -202,7 +221,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
             return Poll::Ready(());
         }
         // Nothing closes the budget.
-        let Some(part) = ready!(self.budget.poll_acquire_many(cx, missing)) else { return Poll::Ready(()) };
+        let Poll::Ready(part) = self.share.poll_acquire_many(cx, missing) else {
+            self.waiting.get_or_insert_with(|| WaitingMessage::new(&self.budget));
+            return Poll::Pending;
+        };
+        self.waiting = None;
+        let Some(part) = part else { return Poll::Ready(()) };
         match &mut self.charge {
             Some(charge) => charge.merge(part),
             None => self.charge = Some(part),
@@ -219,9 +243,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         };
         if remaining == 0 && header.is_data && header.is_last {
             self.complete = self.charge.take();
-            self.message = 0;
-            self.deadline = None;
+            (self.message, self.received, self.frames) = (0, 0, 0);
+            (self.deadline, self.next_check) = (None, None);
         }
+    }
+
+    /// Whether the current message has to give its share to the waiting message of another gateway, because it arrives too slowly.
+    /// Wakes the task for the next comparison.
+    fn poll_gives_way(&mut self, cx: &mut Context<'_>) -> bool {
+        let (Some(deadline), true) = (&self.deadline, self.charge.is_some() && self.waiting.is_none()) else {
+            return false;
+        };
+        let start = deadline.deadline() - limits::MESSAGE_TIMEOUT;
+        let check = self.next_check.get_or_insert_with(|| Box::pin(sleep_until(start + limits::CONTENDED_GRACE)));
+        while check.as_mut().poll(cx).is_ready() {
+            let expected = start.elapsed().as_secs().saturating_mul(limits::CONTENDED_RATE);
+            if self.budget.waiting.load(Ordering::Relaxed) > 0 && self.received < expected {
+                return true;
+            }
+            check.as_mut().reset(Instant::now() + CHECK_INTERVAL);
+        }
+        false
     }
 
     /// Forwards at most `max_bytes` and returns their number; 0 at the end of the stream.
@@ -292,6 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
                 }
                 ReadState::Payload(remaining, header) => {
                     let part = ready!(self.poll_forward(cx, out, remaining))?;
+                    self.received += part as u64;
                     self.advance(remaining - part as u64, header);
                     return Poll::Ready(Ok(()));
                 }
@@ -304,6 +347,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Poll::Ready(done) = self.poll_bytes(cx, out) {
             return Poll::Ready(done);
+        }
+        if self.poll_gives_way(cx) {
+            return Poll::Ready(Err(Violation::Slow { size: self.message }.into()));
         }
         match &mut self.deadline {
             Some(deadline) => ready!(deadline.as_mut().poll(cx)),

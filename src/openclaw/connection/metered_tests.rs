@@ -34,12 +34,12 @@ const MIDDLE: u8 = 0x00;
 const LAST: u8 = 0x80;
 const PING: u8 = 0x89;
 
-fn budget(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(bytes))
+fn budget(bytes: usize) -> Arc<MessageBudget> {
+    MessageBudget::new(bytes)
 }
 
 /// A stream after the upgrade, with these bytes in its socket.
-fn sent(bytes: &[u8], budget: &Arc<Semaphore>) -> (Metered<DuplexStream>, DuplexStream) {
+fn sent(bytes: &[u8], budget: &Arc<MessageBudget>) -> (Metered<DuplexStream>, DuplexStream) {
     let (here, mut there) = duplex(bytes.len().max(1));
     let writing = there.write_all(bytes);
     futures::FutureExt::now_or_never(writing).unwrap().unwrap();
@@ -107,7 +107,7 @@ async fn the_length_of_a_message_is_the_sum_of_its_fragments() {
 }
 
 /// The same after the gateway has accepted the client.
-fn open(bytes: &[u8], budget: &Arc<Semaphore>) -> (Metered<DuplexStream>, DuplexStream) {
+fn open(bytes: &[u8], budget: &Arc<MessageBudget>) -> (Metered<DuplexStream>, DuplexStream) {
     let (mut stream, there) = sent(bytes, budget);
     stream.set_stage(Stage::Open);
     (stream, there)
@@ -126,7 +126,7 @@ async fn a_long_message_waits_for_the_budget_until_its_deadline() {
     let (read, ()) = futures::join!(read(&mut other, 80_010), async { drop(unread) });
     assert_eq!(read.unwrap().len(), 80_010);
     drop((one, other));
-    assert_eq!(budget.available_permits(), 150_000, "all shares are returned");
+    assert_eq!(budget.bytes.available_permits(), 150_000, "all shares are returned");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +136,7 @@ async fn short_messages_pass_while_stalled_long_messages_hold_the_whole_budget()
     for (stream, _) in &mut hostile {
         read(stream, 10).await.unwrap();
     }
-    assert_eq!(budget.available_permits(), 0);
+    assert_eq!(budget.bytes.available_permits(), 0);
     let parts = [frame(FIRST, 60_000), frame(LAST, 5_536)];
     for short in [frame(WHOLE, 100), frame(WHOLE, 64 << 10), parts.concat()] {
         let (mut stream, _there) = open(&short, &budget);
@@ -153,13 +153,42 @@ async fn short_messages_pass_while_stalled_long_messages_hold_the_whole_budget()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stalled_message_gives_way_to_the_waiting_message_of_another_gateway() {
+    let budget = budget(limits::MESSAGE_BUDGET);
+    let mut hostile: Vec<_> = (0..4).map(|_| open(&header(WHOLE, limits::MESSAGE as u64), &budget)).collect();
+    for (stream, _) in &mut hostile {
+        read(stream, 10).await.unwrap();
+    }
+    let (mut honest, _there) = open(&frame(WHOLE, 80_000), &budget);
+    let started = Instant::now();
+    let ends = futures::future::join_all(hostile.into_iter().map(|(mut stream, there)| async move {
+        let end = read(&mut stream, 1).await;
+        drop((stream, there));
+        end
+    }));
+    let (honest, ends) = futures::join!(read(&mut honest, 80_010), ends);
+    assert_eq!(honest.unwrap().len(), 80_010);
+    assert!(started.elapsed() < limits::MESSAGE_TIMEOUT + limits::CONTENDED_GRACE, "{:?}", started.elapsed());
+    assert!(ends.contains(&Err(Violation::Slow { size: limits::MESSAGE as u64 })), "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_message_in_too_many_frames_is_refused() {
+    let parts: Vec<u8> = (0..=limits::FRAGMENTS).flat_map(|n| frame(if n == 0 { FIRST } else { MIDDLE }, 0)).collect();
+    let (mut stream, _there) = open(&parts, &budget(limits::MESSAGE_BUDGET));
+    assert!(read(&mut stream, parts.len() - 2).await.is_ok());
+    let (mut stream, _there) = open(&parts, &budget(limits::MESSAGE_BUDGET));
+    assert_eq!(read(&mut stream, parts.len()).await, Err(Violation::Fragments));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unfinished_message_releases_its_budget_at_the_deadline() {
     let budget = budget(100_000);
     for begun in [[header(WHOLE, 80_000), vec![b'x'; 20]].concat(), frame(FIRST, 80_000), frame(FIRST, 60)] {
         let (mut stream, _there) = open(&begun, &budget);
         assert_eq!(read(&mut stream, 100_000).await, Err(Violation::Time));
         drop(stream);
-        assert_eq!(budget.available_permits(), 100_000);
+        assert_eq!(budget.bytes.available_permits(), 100_000);
     }
     let (mut stream, _there) = sent(&[], &budget);
     let waiting = tokio::time::timeout(limits::MESSAGE_TIMEOUT * 10, read(&mut stream, 1));

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::frame::Incoming;
 use super::handshake::connect;
+use super::inflow::Inflow;
+use super::redaction::Redactor;
 use crate::openclaw::connection::frame;
 use crate::openclaw::limits::{PRE_AUTH_MESSAGE, Stage};
 use crate::openclaw::model::error::ErrorShape;
@@ -49,6 +51,8 @@ pub enum Output {
     Gap,
     /// The connection has to be closed, for this cause.
     Close(String),
+    /// The connection has to be closed, because the gateway exceeded this bound.
+    Misbehaves(String),
 }
 
 /// The state of the handshake.
@@ -84,6 +88,8 @@ struct PendingRequest {
 pub struct Session {
     settings: ConnectionSettings,
     presented: PresentedCredential,
+    redactor: Redactor,
+    inflow: Inflow,
     state: SessionState,
     pending: BTreeMap<String, PendingRequest>,
     last_id: u64,
@@ -101,15 +107,23 @@ impl Session {
     #[must_use]
     pub fn new(settings: ConnectionSettings, now: Instant) -> Self {
         let shared = PresentedCredential::Shared(settings.auth.clone());
-        Self::with(settings, shared, now)
+        let redactor = Redactor::new(settings.secrets());
+        Self::with(settings, shared, redactor, now)
     }
 
-    /// A session with this credential.
+    /// A session with this credential. The texts of the session have no credential of `redactor`.
     #[must_use]
-    pub(crate) fn with(settings: ConnectionSettings, presented: PresentedCredential, now: Instant) -> Self {
+    pub(crate) fn with(
+        settings: ConnectionSettings,
+        presented: PresentedCredential,
+        redactor: Redactor,
+        now: Instant,
+    ) -> Self {
         Self {
             settings,
             presented,
+            redactor,
+            inflow: Inflow::default(),
             state: SessionState::AwaitingChallenge,
             pending: BTreeMap::new(),
             last_id: 0,
@@ -162,9 +176,16 @@ impl Session {
             && matches!(&frame, Ok(Incoming::Response { id, .. }) if id == CONNECT_ID);
         if text.len() > PRE_AUTH_MESSAGE && !matches!(self.state, SessionState::Up) && !answers_connect {
             let size = text.len();
-            return self.close(format!(
+            return self.misbehaves(format!(
                 "the gateway sent a message of {size} bytes, and before the login Muster reads at most {PRE_AUTH_MESSAGE} bytes"
             ));
+        }
+        let is_requested = match &frame {
+            Ok(Incoming::Response { id, .. }) => answers_connect || self.pending.contains_key(id),
+            Ok(Incoming::Event { .. } | Incoming::Unknown) | Err(_) => false,
+        };
+        if !is_requested && !self.count_unrequested(text.len(), now) {
+            return;
         }
         match frame {
             Ok(Incoming::Response { id, result }) => self.response(&id, result),
@@ -174,7 +195,24 @@ impl Session {
         }
     }
 
+    /// Receives a message without text from the gateway: a ping, or bytes.
+    pub fn receive_other(&mut self, now: Instant) {
+        if !matches!(self.state, SessionState::Closed) {
+            self.count_unrequested(0, now);
+        }
+    }
+
+    /// Counts a message that no request asked for. Returns `false` when the gateway sent too many, and ends the session.
+    fn count_unrequested(&mut self, bytes: usize, now: Instant) -> bool {
+        let counted = self.inflow.count(bytes, matches!(self.state, SessionState::Up), now);
+        counted.map_err(|bound| self.misbehaves(bound)).is_ok()
+    }
+
     fn response(&mut self, id: &str, result: Result<&RawValue, ErrorShape>) {
+        if let Some(bound) = result.as_ref().err().and_then(ErrorShape::exceeded_wait) {
+            return self.misbehaves(bound);
+        }
+        let result = result.map_err(|error| self.redactor.error(error));
         match self.state {
             SessionState::AwaitingHello if id == CONNECT_ID => self.finish_handshake(result),
             SessionState::Up => {
@@ -192,6 +230,7 @@ impl Session {
         let refusal = match result {
             Ok(payload) => match Hello::read(payload) {
                 Ok(hello) => {
+                    let hello = self.redactor.hello(hello);
                     self.state = SessionState::Up;
                     self.tick = hello.tick.max(Duration::from_secs(1));
                     self.max_request = hello.max_payload;
@@ -207,7 +246,7 @@ impl Session {
         };
         if let Some(refusal) = refusal {
             self.state = SessionState::Closed;
-            self.outputs.push_back(Output::Refused(refusal));
+            self.outputs.push_back(Output::Refused(self.redactor.refusal(refusal)));
         }
     }
 
@@ -289,6 +328,11 @@ impl Session {
     fn close(&mut self, why: String) {
         self.state = SessionState::Closed;
         self.outputs.push_back(Output::Close(why));
+    }
+
+    fn misbehaves(&mut self, bound: String) {
+        self.state = SessionState::Closed;
+        self.outputs.push_back(Output::Misbehaves(bound));
     }
 }
 

@@ -1,32 +1,29 @@
 //! The task that owns the connection: it dials the gateway, serves the connection, and dials again after its end.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt, SinkExt, StreamExt};
-use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use futures::SinkExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::active_connection::ActiveConnection;
 use super::credential_fallback::CredentialFallback;
-use super::metered::Charge;
-use super::payload::Payload;
+use super::failure::ConnectionFailure;
 use super::session::{Output, Session};
-use super::socket::{Socket, incoming, open};
-use super::transport::Dial;
+use super::socket::open;
+use super::transport::{DIAL_TIMEOUT, Dial};
 use crate::backoff::doubled;
 use crate::openclaw::channel::{Call, ConnectionEvent};
 use crate::openclaw::inventory::event::GatewayEvent;
-use crate::openclaw::model::{CallError, ConnectionState, Hello, Refusal, RefusalKind, clean};
+use crate::openclaw::limits::Exceeded;
+use crate::openclaw::model::{CallError, ConnectionState, DownCause, Hello, Refusal, RefusalKind, clean};
 use crate::openclaw::settings::ConnectionSettings;
 
-/// The timeout of a dial, the WebSocket upgrade included.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of a write to the socket.
 const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// The first and the longest wait before the next dial.
@@ -37,8 +34,13 @@ const DIAL_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration
 const EARLY_DIAL_BACKOFF: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(4));
 /// The wait after a refusal that a person has to correct.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
+/// The wait after a gateway exceeded a bound.
+const MISBEHAVED_RETRY: Duration = Duration::from_mins(5);
 /// The wait while a person has to approve this device.
 const PAIRING_RETRY: Duration = Duration::from_secs(5);
+
+/// The estimated memory of a gap in the event queue, in bytes.
+const GAP_SIZE: usize = 256;
 
 /// The task that owns the connection.
 pub(crate) struct ConnectionTask {
@@ -57,12 +59,14 @@ pub(crate) struct ConnectionTask {
     /// The hello of the last connection.
     pub(crate) last_hello: Option<Arc<Hello>>,
     pub(crate) credential_fallback: CredentialFallback,
+    /// The hidden cause in the last log line.
+    pub(crate) logged: String,
 }
 
 /// The end of a connection.
 enum ConnectionEnd {
     Refused(Refusal),
-    Lost(String),
+    Failed(ConnectionFailure),
     Closing,
 }
 
@@ -84,7 +88,16 @@ impl ConnectionTask {
                     // The next connection presents the fallback at once.
                     None => Duration::ZERO,
                 },
-                ConnectionEnd::Lost(error) => self.lost(&error, failures),
+                ConnectionEnd::Failed(failure) => {
+                    if failure.hidden.is_some() && !self.is_briefly_down() {
+                        // A refused connection is reported as late as a connection that timed out.
+                        let rest = DIAL_TIMEOUT.saturating_sub(started.elapsed());
+                        if !self.shows(&failure) && !self.pause(rest).await {
+                            return;
+                        }
+                    }
+                    self.lost(&failure, failures)
+                }
             };
             if !self.pause(wait).await {
                 return;
@@ -114,23 +127,47 @@ impl ConnectionTask {
         wait
     }
 
+    /// Whether the connection was lost only just.
+    fn is_briefly_down(&self) -> bool {
+        matches!(&*self.state.borrow(), ConnectionState::Down { since, .. } if since.elapsed() < EARLY_DIAL_BACKOFF.0)
+    }
+
+    /// Whether the published state has this failure.
+    fn shows(&self, failure: &ConnectionFailure) -> bool {
+        matches!(&*self.state.borrow(), ConnectionState::Down { error, .. } if **error == *failure.text)
+    }
+
     /// Publishes a lost connection or a failed dial. Returns the wait before the next dial. The error is cleaned, because it
-    /// may contain text of the server at the address.
-    fn lost(&self, error: &str, failures: u32) -> Duration {
-        let error = clean(error);
+    /// may contain text of the server at the address. A hidden cause does not replace the cause of a loss at once.
+    fn lost(&mut self, failure: &ConnectionFailure, failures: u32) -> Duration {
+        let error = self.credential_fallback.redactor().text(&clean(&failure.text));
+        let hidden = failure.hidden.as_deref().map(clean).unwrap_or_default();
+        let cause = failure.cause;
         let (same, since) = match &*self.state.borrow() {
-            ConnectionState::Down { error: old, since, .. } => (**old == *error, *since),
+            ConnectionState::Down { error: old, cause: old_cause, since, .. } => {
+                (**old == *error && *old_cause == cause, *since)
+            }
             ConnectionState::Connecting | ConnectionState::Up(_) | ConnectionState::Refused(_) => {
                 (false, Instant::now())
             }
         };
-        if !same {
-            warn!(url = %self.settings.url, error, "no connection to the gateway");
-            self.state.send_replace(ConnectionState::Down { error: error.into(), attempts: failures, since });
+        let is_kept = failure.hidden.is_some() && self.is_briefly_down();
+        if hidden != self.logged || !same && !is_kept {
+            warn!(url = %self.settings.url, error, cause = hidden, "no connection to the gateway");
+            self.logged = hidden;
         }
-        let (early, longest_early) = EARLY_DIAL_BACKOFF;
-        let longest = if since.elapsed() < early { longest_early } else { DIAL_BACKOFF.1 };
-        jittered(doubled(DIAL_BACKOFF.0, longest, failures))
+        if !same && !is_kept {
+            self.state.send_replace(ConnectionState::Down { error: error.into(), cause, attempts: failures, since });
+        }
+        match cause {
+            DownCause::Unreachable => {
+                let (early, longest_early) = EARLY_DIAL_BACKOFF;
+                let longest = if since.elapsed() < early { longest_early } else { DIAL_BACKOFF.1 };
+                jittered(doubled(DIAL_BACKOFF.0, longest, failures))
+            }
+            DownCause::Forbidden => jittered(REFUSED_RETRY),
+            DownCause::Misbehaves => jittered(MISBEHAVED_RETRY),
+        }
     }
 
     /// Waits before the next dial, and answers requests with an error meanwhile. Returns `false` when the task has to end.
@@ -155,22 +192,15 @@ impl ConnectionTask {
         let opened = tokio::select! {
             biased;
             () = self.closing.cancelled() => return ConnectionEnd::Closing,
-            opened = tokio::time::timeout(DIAL_TIMEOUT, open(&*self.dial, &self.settings)) => opened,
+            opened = open(&*self.dial, &self.settings) => opened,
         };
         let socket = match opened {
-            Err(_) => return ConnectionEnd::Lost(format!("no connection within {} s", DIAL_TIMEOUT.as_secs())),
-            Ok(Err(error)) => return ConnectionEnd::Lost(error),
-            Ok(Ok(socket)) => socket,
+            Err(failure) => return ConnectionEnd::Failed(failure),
+            Ok(socket) => socket,
         };
-        let mut connection = ActiveConnection {
-            socket,
-            session: Session::with(self.settings.clone(), self.credential_fallback.presented(), Instant::now()),
-            waiting: HashMap::new(),
-            queue: VecDeque::new(),
-            ticket: 0,
-            charge: None,
-            held: None,
-        };
+        let (presented, redactor) = (self.credential_fallback.presented(), self.credential_fallback.redactor());
+        let session = Session::with(self.settings.clone(), presented, redactor.clone(), Instant::now());
+        let mut connection = ActiveConnection::new(socket, session, redactor);
         let end = self.serve(&mut connection).await;
         // The pending requests end with an unknown outcome.
         connection.session.lost();
@@ -199,9 +229,9 @@ impl ConnectionTask {
                     let _ = tokio::time::timeout(SEND_TIMEOUT, connection.socket.close(None)).await;
                     return ConnectionEnd::Closing;
                 }
-                message = connection.message() => match incoming(message) {
+                message = connection.next() => match message {
                     Ok(text) => connection.receive(text),
-                    Err(why) => return ConnectionEnd::Lost(why),
+                    Err(failure) => return ConnectionEnd::Failed(failure),
                 },
                 call = self.calls.recv() => match call {
                     Some(call) => connection.queue.push_back(call),
@@ -218,9 +248,9 @@ impl ConnectionTask {
             match output {
                 Output::Send(text) => {
                     let write = tokio::time::timeout(SEND_TIMEOUT, connection.socket.send(Message::text(text)));
-                    let stuck =
-                        |_| ConnectionEnd::Lost(format!("the gateway took nothing for {} s", SEND_TIMEOUT.as_secs()));
-                    write.await.map_err(stuck)?.map_err(|e| ConnectionEnd::Lost(e.to_string()))?;
+                    let failed = |text: String| ConnectionEnd::Failed(ConnectionFailure::lost(text));
+                    let stuck = |_| failed(format!("the gateway took nothing for {} s", SEND_TIMEOUT.as_secs()));
+                    write.await.map_err(stuck)?.map_err(|e| failed(e.to_string()))?;
                 }
                 Output::Up(hello) => {
                     info!(url = %self.settings.url, version = hello.server_version, protocol = hello.protocol, "connected to the gateway");
@@ -231,32 +261,42 @@ impl ConnectionTask {
                         self.file_hashes.store(false, Ordering::Relaxed);
                     }
                     // The event is sent first: a caller that sees `Up` may request a resync at once.
-                    self.send(ConnectionEvent::Up);
+                    self.send(ConnectionEvent::Up(connection.reporter.clone()));
                     self.state.send_replace(ConnectionState::Up(hello));
                 }
                 Output::Refused(refusal) => return Err(ConnectionEnd::Refused(refusal)),
                 Output::Done { ticket, result } => connection.answer(ticket, result),
-                Output::Event { name, payload } => self.forward_event(&name, &payload),
-                Output::Gap => self.send(ConnectionEvent::Gap),
-                Output::Close(why) => return Err(ConnectionEnd::Lost(why)),
+                Output::Event { name, payload } => match GatewayEvent::read(&name, &payload) {
+                    Ok(Some(event)) => {
+                        self.forward(event.size(), |permit| ConnectionEvent::Event { event, _permit: permit });
+                    }
+                    Ok(None) => {}
+                    Err(Exceeded(bound)) => {
+                        let bound = format!("in an event {}, {bound}", clean(&name));
+                        return Err(ConnectionEnd::Failed(ConnectionFailure::misbehaves(bound)));
+                    }
+                },
+                Output::Gap => self.forward(GAP_SIZE, |permit| ConnectionEvent::Gap { _permit: Some(permit) }),
+                Output::Close(why) => return Err(ConnectionEnd::Failed(ConnectionFailure::lost(why))),
+                Output::Misbehaves(bound) => return Err(ConnectionEnd::Failed(ConnectionFailure::misbehaves(bound))),
             }
         }
         Ok(())
     }
 
-    /// Sends an event to the informer. Without room in the queue the informer gets a gap instead and reads everything again.
-    fn forward_event(&mut self, name: &str, payload: &RawValue) {
-        let Some(event) = GatewayEvent::read(name, payload) else { return };
-        let size = u32::try_from(event.size()).unwrap_or(u32::MAX);
+    /// Sends an event of this size to the informer. Without room in the queue the informer gets one gap instead and reads
+    /// everything again.
+    fn forward(&mut self, size: usize, event: impl FnOnce(OwnedSemaphorePermit) -> ConnectionEvent) {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
         match Arc::clone(&self.event_permits).try_acquire_many_owned(size) {
             Ok(permit) => {
                 self.queue_full = false;
-                self.send(ConnectionEvent::Event { event, _permit: permit });
+                self.send(event(permit));
             }
             Err(_) if self.queue_full => {}
             Err(_) => {
                 self.queue_full = true;
-                self.send(ConnectionEvent::Gap);
+                self.send(ConnectionEvent::Gap { _permit: None });
             }
         }
     }
@@ -264,83 +304,6 @@ impl ConnectionTask {
     fn send(&self, event: ConnectionEvent) {
         // The informer ends with this task.
         let _ = self.events.send(event);
-    }
-}
-
-/// The socket, the session and the requests of one connection.
-struct ActiveConnection {
-    socket: Socket,
-    session: Session,
-    waiting: HashMap<u64, oneshot::Sender<Result<Payload, CallError>>>,
-    queue: VecDeque<Call>,
-    ticket: u64,
-    /// The budget share of the current message.
-    charge: Option<Charge>,
-    /// The previous message, until the next poll of the socket.
-    held: Option<Utf8Bytes>,
-}
-
-impl ActiveConnection {
-    /// The next message. Cancel-safe: the future ends with the message and awaits nothing after it.
-    ///
-    /// The WebSocket reuses the buffer of the previous message unless another owner holds it, and would keep a buffer of the
-    /// longest message. So the task holds the previous message during the poll.
-    async fn message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
-        let held = self.held.take();
-        let ready = self.socket.next().now_or_never();
-        drop(held);
-        match ready {
-            Some(message) => message,
-            None => self.socket.next().await,
-        }
-    }
-
-    fn receive(&mut self, text: Option<Utf8Bytes>) {
-        self.charge = self.socket.get_mut().take_charge();
-        if let Some(text) = &text {
-            self.session.receive(text, Instant::now());
-        }
-        self.held = text;
-    }
-
-    /// Sends queued requests up to `max_in_flight` pending requests. A request whose caller has dropped its future is not sent.
-    fn fill(&mut self, max_in_flight: usize) {
-        while self.waiting.len() < max_in_flight {
-            let Some(call) = self.queue.pop_front() else { return };
-            if call.reply.is_closed() {
-                continue;
-            }
-            self.ticket += 1;
-            self.waiting.insert(self.ticket, call.reply);
-            self.session.request(self.ticket, call.method, &call.params, call.timeout, Instant::now());
-        }
-    }
-
-    fn next_output(&mut self) -> Option<Output> {
-        self.session.output()
-    }
-
-    fn has_output(&mut self) -> bool {
-        self.session.has_output()
-    }
-
-    fn answer(&mut self, ticket: u64, result: Result<Box<RawValue>, CallError>) {
-        if let Some(reply) = self.waiting.remove(&ticket) {
-            // The send fails when the caller has dropped its future.
-            let _ = reply.send(result.map(|raw| Payload::new(raw, self.charge.take())));
-        }
-    }
-
-    /// Answers all requests that still wait.
-    fn finish(&mut self) {
-        while let Some(output) = self.session.output() {
-            if let Output::Done { ticket, result } = output {
-                self.answer(ticket, result);
-            }
-        }
-        for call in self.queue.drain(..) {
-            let _ = call.reply.send(Err(CallError::NotConnected));
-        }
     }
 }
 

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::openclaw::limits;
+use crate::openclaw::limits::{self, Exceeded};
 use crate::openclaw::model::GatewayClock;
-use crate::openclaw::model::readers::List;
+use crate::openclaw::model::readers::{List, optional};
 use crate::openclaw::model::run_event::RunEvent;
 use crate::openclaw::model::text::word;
 
@@ -48,16 +48,17 @@ struct RawAgentHealth {
 
 impl GatewayEvent {
     /// Reads an event; `None` for an event that the informer does not need.
-    pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
-        match event {
+    ///
+    /// # Errors
+    /// The bound that the event exceeds.
+    pub(crate) fn read(event: &str, payload: &RawValue) -> Result<Option<Self>, Exceeded> {
+        Ok(match event {
             "config.changed" => Some(Self::Config),
             "chat.metadata.changed" => Some(Self::Hint),
-            "tick" => serde_json::from_str(payload.get())
-                .ok()
-                .map(|RawTick { ts }| Self::Clock(GatewayClock::observed(ts, Instant::now()))),
-            "health" => agents_of_health(payload).map(Self::Health),
-            _ => RunEvent::read(event, payload).map(Self::Run),
-        }
+            "tick" => optional(payload)?.map(|RawTick { ts }| Self::Clock(GatewayClock::observed(ts, Instant::now()))),
+            "health" => optional(payload)?.map(agents_of_health).map(Self::Health),
+            _ => RunEvent::read(event, payload)?.map(Self::Run),
+        })
     }
 
     /// The estimated memory of the event, in bytes.
@@ -74,7 +75,6 @@ impl GatewayEvent {
 }
 
 /// The ids of the agents in a `health` event.
-fn agents_of_health(health: &RawValue) -> Option<BTreeSet<String>> {
-    let health: RawHealth = serde_json::from_str(health.get()).ok()?;
-    Some(health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect())
+fn agents_of_health(health: RawHealth) -> BTreeSet<String> {
+    health.agents.0.into_iter().filter_map(|agent| agent.agent_id).collect()
 }

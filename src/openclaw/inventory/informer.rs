@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::event::GatewayEvent;
+use super::informer_state::{InformedLink, InformerState};
 use crate::backoff::doubled;
 use crate::openclaw::channel::{Change, ConnectionEvent, REQUEST_TIMEOUT, Requester};
-use crate::openclaw::model::file::FileHashProbe;
+use crate::openclaw::limits;
+use crate::openclaw::model::file::{FileHashProbe, ProbedFiles};
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::run_event::RunEvent;
@@ -24,13 +26,12 @@ const UNSETTLED_INTERVAL: Duration = Duration::from_secs(2);
 /// Most reads in a row at that interval while roster and config name different agents. Older gateways report an unapplied
 /// config in no other way.
 const MAX_MISMATCHES: u32 = 30;
-/// The delay of the read after a hint at a change. 2026.9.3 shows the previous config for up to 1 s after a change
-/// (`docs/gateway-facts.md#roster-visibility`).
-const HINT_DELAY: Duration = Duration::from_secs(1);
 /// The first and the longest wait before a failed read is retried.
 const READ_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 /// The number of failed reads in a row from which on the informer reports the failure.
 const REPORTED_FAILURES: u32 = 3;
+/// The estimated memory of a name beside its text, in bytes.
+const PER_NAME: usize = 64;
 /// The time without a successful read after which the inventory is dropped.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 
@@ -46,65 +47,6 @@ pub(crate) struct Informer {
     /// Whether an answer of the gateway had a file hash.
     pub(crate) file_hashes: Arc<AtomicBool>,
     pub(crate) resync: Duration,
-}
-
-/// The state of the informer between two reads.
-#[derive(Default)]
-struct InformerState {
-    up: bool,
-    /// The workspace files that the gateway accepts.
-    accepted: Option<BTreeSet<String>>,
-    /// Whether the subscription to session events succeeded or failed permanently.
-    subscribed: bool,
-    /// The callers of a resync that wait for the next read.
-    waiting: Vec<oneshot::Sender<bool>>,
-    next_read: Option<Instant>,
-    /// The time of a read after a hint. An earlier read may not show the change yet.
-    hinted: Option<Instant>,
-    /// The agents in the gateway's last `health` event.
-    healthy: Option<BTreeSet<String>>,
-    /// The number of failed reads in a row, and the time of the first of them.
-    failed: Option<(u32, Instant)>,
-    /// The last roster with the hash of its config, while no event reports a change.
-    roster: Option<(Option<String>, RosterAnswer)>,
-    /// The number of reads in a row in which roster and config named different agents.
-    mismatches: u32,
-}
-
-impl InformerState {
-    /// Schedules a read after `chat.metadata.changed`. 2026.9 sends this event after each config change, and also at other
-    /// times. 2026.9.3 and 2026.9.4 send no other event for about half of the changes (`docs/gateway-facts.md#config-changes`).
-    /// The read fetches the roster only if the config changed.
-    fn hint(&mut self, now: Instant) {
-        self.hinted = Some(now + HINT_DELAY);
-        self.next_read = self.next_read.min(self.hinted).or(self.hinted);
-    }
-
-    /// Schedules the next read after a read at `now`: after `wait`, or earlier at a hinted time.
-    fn schedule(&mut self, now: Instant, wait: Duration) {
-        self.hinted = self.hinted.filter(|at| *at > now);
-        self.next_read = Some(self.hinted.map_or(now + wait, |at| at.min(now + wait)));
-    }
-
-    /// Records the agents of a `health` event. Returns whether they differ from the previous event and from the inventory. The
-    /// `health` event may permanently name other agents than the roster, so that a difference from the inventory alone is no
-    /// change.
-    fn health_changed(&mut self, named: BTreeSet<String>, served: Option<&BTreeSet<String>>) -> bool {
-        let before = self.healthy.replace(named);
-        before.is_some() && before != self.healthy && served.is_some_and(|served| Some(served) != self.healthy.as_ref())
-    }
-
-    /// Resets the state for a new connection. Its first read answers the waiting callers.
-    fn connected(&mut self) {
-        *self = Self { up: true, waiting: std::mem::take(&mut self.waiting), ..Self::default() };
-        self.read_now();
-    }
-
-    /// Schedules an immediate read of roster and config.
-    fn read_now(&mut self) {
-        self.next_read = Some(Instant::now());
-        self.roster = None;
-    }
 }
 
 impl Informer {
@@ -131,8 +73,8 @@ impl Informer {
 
     fn apply(&self, event: ConnectionEvent, state: &mut InformerState) {
         match event {
-            ConnectionEvent::Up => {
-                state.connected();
+            ConnectionEvent::Up(reporter) => {
+                state.connected(InformedLink::new(reporter));
                 self.activity.send_modify(|activity| activity.connected(Instant::now()));
             }
             ConnectionEvent::Down => {
@@ -143,16 +85,21 @@ impl Informer {
                     self.send(Change::Connection);
                 }
             }
-            ConnectionEvent::Gap => {
-                state.read_now();
+            ConnectionEvent::Gap { .. } => {
                 self.activity.send_modify(GatewayActivity::reset);
-                self.send(Change::Roster);
+                if state.read_after_event(Instant::now()) {
+                    self.send(Change::Roster);
+                } else {
+                    state.check_all = true;
+                }
             }
             ConnectionEvent::Event { event, .. } => match event {
-                GatewayEvent::Config => state.read_now(),
+                GatewayEvent::Config => {
+                    state.read_after_event(Instant::now());
+                }
                 GatewayEvent::Hint => state.hint(Instant::now()),
                 GatewayEvent::Health(agents) => self.apply_health(agents, state),
-                GatewayEvent::Run(event) => self.apply_run_event(event),
+                GatewayEvent::Run(event) => self.apply_run_event(event, state),
                 GatewayEvent::Clock(clock) => {
                     // A clock reading wakes no receiver of the watch.
                     self.activity.send_if_modified(|activity| {
@@ -167,26 +114,34 @@ impl Informer {
     /// Reads again when the `health` event of each minute shows a change. Versions up to 2026.7 send no other event for a
     /// config change, and 2026.9.6 sends none for some changes (`docs/gateway-facts.md#config-changes`).
     fn apply_health(&self, named: BTreeSet<String>, state: &mut InformerState) {
+        if let Some(link) = &mut state.link {
+            link.health = named.iter().map(|id| PER_NAME + id.len()).sum();
+            link.keeps(self.activity.borrow().bytes());
+        }
         let served = self.inventory.borrow().as_ref().map(|inventory| inventory.served());
         if state.health_changed(named, served.as_ref()) {
-            state.read_now();
+            state.read_after_event(Instant::now());
         }
     }
 
-    fn apply_run_event(&self, event: RunEvent) {
-        let mut agent = None;
+    fn apply_run_event(&self, event: RunEvent, state: &InformerState) {
+        let mut applied = Ok(None);
         self.activity.send_if_modified(|activity| {
-            agent = activity.apply(event);
-            agent.is_some()
+            applied = activity.apply(event);
+            matches!(applied, Ok(Some(_)))
         });
-        if let Some(agent) = agent {
-            self.send(Change::Run(agent));
+        let Some(link) = &state.link else { return };
+        match applied {
+            Ok(Some(agent)) => self.send(Change::Run(agent)),
+            Ok(None) => {}
+            Err(bound) => link.reporter.report(bound),
         }
+        link.keeps(self.activity.borrow().bytes());
     }
 
     async fn refresh(&self, state: &mut InformerState) {
         let waiting = std::mem::take(&mut state.waiting);
-        if !state.up {
+        if state.link.is_none() {
             state.next_read = None;
             return;
         }
@@ -210,6 +165,12 @@ impl Informer {
         state.failed = None;
         self.read_failure.send_replace(None);
         self.publish(inventory);
+        if let Some(link) = &state.link {
+            link.keeps(self.activity.borrow().bytes());
+        }
+        if std::mem::take(&mut state.check_all) {
+            self.send(Change::Roster);
+        }
     }
 
     /// Schedules a retry after a failed read. Repeated failures are reported, and a stale inventory is dropped.
@@ -262,19 +223,28 @@ impl Informer {
                 (config, roster)
             }
         };
-        if let Some(invalid) = config.invalid {
-            return Err(CallError::Unsettled(invalid));
+        if let Some(invalid) = &config.invalid {
+            let redacted = state.link.as_ref().map(|link| link.reporter.redacted(invalid));
+            return Err(CallError::Unsettled(redacted.unwrap_or_default()));
+        }
+        if let Some(link) = &mut state.link {
+            link.inventory = config.bytes + 2 * roster.bytes();
         }
         state.roster = Some((config.hash.clone(), roster.clone()));
         Ok((config, roster))
     }
 
     /// The workspace files that the gateway accepts. A read of an unaccepted name gets `unsupported file`. The gateway checks
-    /// the name first, so that any other error means an accepted name (`docs/gateway-facts.md#versions`).
+    /// the name first, so that any other error means an accepted name (`docs/gateway-facts.md#versions`). A long file is not read:
+    /// the gateway lists only files whose names it accepts.
     async fn probe(&self, roster: &RosterAnswer) -> Result<BTreeSet<String>, CallError> {
         let first = || roster.agents.0.first()?.id.as_deref();
         let agent_id = roster.default_id.as_deref().or_else(first).unwrap_or("main");
+        let long = &self.long_files(agent_id).await?;
         let probe_name = |name: &'static str| async move {
+            if long.contains(name) {
+                return Ok(Some(name));
+            }
             let params = json!({ "agentId": agent_id, "name": name });
             match self.requester.ask::<FileHashProbe>("agents.files.get", params, REQUEST_TIMEOUT).await {
                 Ok(answer) => {
@@ -293,6 +263,19 @@ impl Informer {
         };
         let accepted = futures::future::try_join_all(WORKSPACE_FILES.map(probe_name)).await?;
         Ok(accepted.into_iter().flatten().map(str::to_owned).collect())
+    }
+
+    /// The names of an agent's files that are too long for the probe.
+    async fn long_files(&self, agent_id: &str) -> Result<BTreeSet<String>, CallError> {
+        let params = json!({ "agentId": agent_id });
+        match self.requester.ask::<ProbedFiles>("agents.files.list", params, REQUEST_TIMEOUT).await {
+            Ok(listed) => Ok(listed.longer_than(limits::PROBED_FILE)),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                warn!(%error, "the gateway did not list the files of its default agent");
+                Ok(BTreeSet::new())
+            }
+        }
     }
 
     fn publish(&self, new: Inventory) {
@@ -327,44 +310,5 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resync_request_before_the_event_of_its_connection_is_answered_by_that_connection() {
-        let (done, mut wait) = oneshot::channel();
-        let mut state = InformerState { mismatches: 3, waiting: vec![done], ..InformerState::default() };
-        state.connected();
-        assert_eq!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        assert_eq!((state.waiting.len(), state.mismatches, state.next_read.is_some()), (1, 0, true));
-    }
-
-    #[test]
-    fn a_hint_schedules_one_more_read_after_its_delay() {
-        let (now, resync) = (Instant::now(), Duration::from_mins(10));
-        let after = |state: &InformerState| state.next_read.unwrap() - now;
-        let mut state = InformerState { next_read: Some(now + resync), ..InformerState::default() };
-        state.hint(now);
-        assert_eq!(after(&state), HINT_DELAY);
-        state.schedule(now, resync);
-        assert_eq!(after(&state), HINT_DELAY, "the read may have been too early");
-        state.schedule(now + HINT_DELAY, resync);
-        assert_eq!(after(&state), HINT_DELAY + resync);
-    }
-
-    #[test]
-    fn a_missing_agent_in_the_health_event_causes_one_read() {
-        let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let served = set(&["main", "mc-1"]);
-        let mut state = InformerState::default();
-        assert!(!state.health_changed(set(&["main", "mc-1"]), Some(&served)), "equal to the inventory");
-        assert!(state.health_changed(set(&["main"]), Some(&served)), "an agent is missing");
-        assert!(!state.health_changed(set(&["main"]), Some(&served)), "the same event again");
-        assert!(!state.health_changed(set(&["main", "mc-1"]), Some(&served)), "equal to the inventory again");
-        assert!(!state.health_changed(set(&[]), None));
     }
 }

@@ -3,3 +3,4 @@
 
 pub(crate) mod event;
 pub(crate) mod informer;
+mod informer_state;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::run_event::{LabelEvent, RunEvent, RunEventKind, RunPhase};
-use crate::openclaw::limits;
+use crate::openclaw::limits::{self, Exceeded};
 
 /// Most ended runs that are kept per agent. The gateway reports a run by several events, whose order varies; a late event must
 /// not start an ended run again.
@@ -101,6 +101,15 @@ impl AgentActivity {
         self.ended.iter().map(String::as_str)
     }
 
+    /// The estimated memory, in bytes.
+    fn bytes(&self) -> usize {
+        const PER_AGENT: usize = 256;
+        const PER_RUN: usize = 64;
+        let runs = self.active.keys().chain(&self.ended).chain(self.last.as_ref().map(|last| &last.id));
+        let label = |event: &LabelEvent| event.key.len() + event.id.len() + event.label.as_ref().map_or(0, String::len);
+        PER_AGENT + runs.map(|id| PER_RUN + id.len()).sum::<usize>() + self.labelled.as_ref().map_or(0, label)
+    }
+
     fn start(&mut self, run: &str, at_ms: i64) {
         if !self.has_ended(run) && self.active.len() < limits::ACTIVE_RUNS {
             self.active.entry(run.to_owned()).or_insert(at_ms);
@@ -126,6 +135,8 @@ impl AgentActivity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayActivity {
     agents: BTreeMap<String, AgentActivity>,
+    /// The estimated memory of `agents`.
+    bytes: usize,
     session_changes: u64,
     /// The number of event losses and connections. A value that was read in an earlier epoch may have changed without an event.
     pub epoch: u64,
@@ -145,12 +156,19 @@ impl GatewayActivity {
     /// Starts a new epoch, because events may have been lost.
     pub(crate) fn reset(&mut self) {
         self.agents.clear();
+        self.bytes = 0;
         self.epoch += 1;
     }
 
     /// Forgets the agents that the gateway no longer has. `has` is of a read of the roster that began after the last event.
     pub(crate) fn forget_others(&mut self, has: impl Fn(&str) -> bool) {
         self.agents.retain(|id, _| has(id));
+        self.bytes = self.agents.iter().map(|(id, agent)| id.len() + agent.bytes()).sum();
+    }
+
+    /// The estimated memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Starts a new epoch with a new connection.
@@ -161,11 +179,27 @@ impl GatewayActivity {
     }
 
     /// Applies an event. Returns the agent whose activity changed.
-    pub(crate) fn apply(&mut self, event: RunEvent) -> Option<String> {
-        let agent = event.agent;
-        if !self.agents.contains_key(&agent) && self.agents.len() == limits::AGENTS {
-            return None;
+    ///
+    /// # Errors
+    /// The bound that the events of the gateway exceed.
+    pub(crate) fn apply(&mut self, event: RunEvent) -> Result<Option<String>, Exceeded> {
+        let known = self.agents.get(&event.agent).map(AgentActivity::bytes);
+        if known.is_none() && self.agents.len() == limits::AGENTS {
+            return Err(Exceeded(format!("the events name more than {} agents", limits::AGENTS)));
         }
+        let agent = event.agent.clone();
+        let changed = self.change(event);
+        let bytes = self.agents.get(&agent).map_or(0, AgentActivity::bytes) + agent.len();
+        self.bytes = (self.bytes + bytes).saturating_sub(known.map_or(0, |known| known + agent.len()));
+        if self.bytes > limits::ACTIVITY {
+            let most = limits::ACTIVITY / 1024 / 1024;
+            return Err(Exceeded(format!("the runs and the labels in the events take more than {most} MiB of memory")));
+        }
+        Ok(changed)
+    }
+
+    fn change(&mut self, event: RunEvent) -> Option<String> {
+        let agent = event.agent;
         let activity = self.agents.entry(agent.clone()).or_default();
         match event.kind {
             RunEventKind::Labelled(labelled) => {
@@ -196,128 +230,5 @@ impl GatewayActivity {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::openclaw::model::readers::raw;
-
-    impl GatewayActivity {
-        fn apply_raw(&mut self, event: &str, payload: &Value) -> Option<String> {
-            self.apply(RunEvent::read(event, &raw(payload))?)
-        }
-    }
-
-    fn changed(phase: &str, run: &str, ts: i64) -> Value {
-        json!({ "sessionKey": "agent:mc-1:main", "agentId": "mc-1", "phase": phase, "runId": run, "ts": ts })
-    }
-
-    fn lifecycle(phase: &str, run: &str, at: i64) -> Value {
-        json!({ "agentId": "mc-1", "runId": run, "stream": "lifecycle", "ts": at,
-            "data": { "phase": phase, "startedAt": at, "endedAt": at } })
-    }
-
-    fn job(action: &str) -> Value {
-        json!({ "jobId": "j", "action": action, "runAtMs": 5, "job": { "declarationKey": "heartbeat:mc-1" } })
-    }
-
-    #[test]
-    fn a_run_lasts_from_its_start_to_its_end() {
-        let mut activity = GatewayActivity::default();
-        assert_eq!(activity.apply_raw("agent", &lifecycle("start", "r", 5)).as_deref(), Some("mc-1"));
-        assert!(activity.of("mc-1").unwrap().is_running());
-        assert_eq!(activity.apply_raw("agent", &lifecycle("end", "r", 9)).as_deref(), Some("mc-1"));
-        let agent = activity.of("mc-1").unwrap();
-        assert!(!agent.is_running() && agent.has_ended("r"));
-        assert_eq!(agent.run(), Some(Run { id: "r".into(), started_ms: 5, ended_ms: Some(9) }));
-    }
-
-    #[test]
-    fn a_late_event_of_an_ended_run_changes_nothing() {
-        let mut activity = GatewayActivity::default();
-        activity.apply_raw("agent", &lifecycle("start", "r", 5));
-        activity.apply_raw("agent", &lifecycle("end", "r", 9));
-        assert_eq!(activity.apply_raw("sessions.changed", &changed("start", "r", 5)), None);
-        assert_eq!(activity.apply_raw("sessions.changed", &changed("end", "r", 9)), None);
-        assert!(!activity.of("mc-1").unwrap().is_running());
-    }
-
-    #[test]
-    fn an_agent_is_running_while_the_gateways_heartbeat_job_is() {
-        let mut activity = GatewayActivity::default();
-        activity.apply_raw("cron", &job("started"));
-        assert!(activity.of("mc-1").unwrap().is_running());
-        activity.apply_raw("sessions.changed", &changed("start", "r", 6));
-        activity.apply_raw("sessions.changed", &changed("end", "r", 7));
-        activity.apply_raw("cron", &job("finished"));
-        let agent = activity.of("mc-1").unwrap();
-        assert_eq!((agent.is_running(), agent.run().map(|r| r.id)), (false, Some("r".into())));
-        activity.apply_raw("cron", &job("started"));
-        assert!(activity.of("mc-1").unwrap().is_running(), "the next run of the job has the same id");
-    }
-
-    #[test]
-    fn a_loss_of_events_starts_a_new_epoch() {
-        let mut activity = GatewayActivity::default();
-        activity.apply_raw("agent", &lifecycle("start", "r", 5));
-        activity.reset();
-        assert_eq!((activity.of("mc-1"), activity.epoch), (None, 1));
-    }
-
-    #[test]
-    fn changes_of_a_session_are_counted() {
-        let mut activity = GatewayActivity::default();
-        for reason in ["patch", "reset", "delete"] {
-            let payload = json!({ "sessionKey": "agent:mc-1:main", "reason": reason, "ts": 1 });
-            assert_eq!(activity.apply_raw("sessions.changed", &payload).as_deref(), Some("mc-1"));
-        }
-        assert_eq!(activity.of("mc-1").map(|a| a.session_changes), Some(3));
-    }
-
-    #[test]
-    fn an_agent_that_the_gateway_no_longer_has_is_forgotten() {
-        let mut activity = GatewayActivity::default();
-        let changed = |id: &str| json!({ "sessionKey": format!("agent:{id}:main"), "reason": "reset", "ts": 1 });
-        for id in ["gone", "stays"] {
-            activity.apply_raw("sessions.changed", &changed(id));
-        }
-        activity.forget_others(|id| id == "stays");
-        assert_eq!(activity.agents.keys().collect::<Vec<_>>(), ["stays"]);
-        activity.apply_raw("sessions.changed", &changed("gone"));
-        assert_eq!(
-            activity.of("gone").map(|agent| agent.session_changes),
-            Some(3),
-            "a later agent of the id is another"
-        );
-    }
-
-    #[test]
-    fn a_label_event_is_read_in_the_forms_of_old_and_new_gateways() {
-        let mut activity = GatewayActivity::default();
-        let labelled = LabelEvent { key: "agent:mc-1:main".into(), id: "s1".into(), label: Some("Ops".into()) };
-        let session = json!({ "sessionId": "s1", "label": "Ops" });
-        let mut old = json!({ "sessionKey": labelled.key, "reason": "patch", "sessionId": "s1", "label": "Ops" });
-        for payload in [json!({ "sessionKey": labelled.key, "reason": "patch", "session": session }), old.clone()] {
-            activity.apply_raw("sessions.changed", &payload);
-            let agent = activity.of("mc-1").unwrap();
-            assert_eq!((agent.labelled.as_ref(), agent.session_changes), (Some(&labelled), 0));
-        }
-        old["reason"] = json!("reset");
-        activity.apply_raw("sessions.changed", &old);
-        assert_eq!(activity.of("mc-1").map(|a| (a.labelled.clone(), a.session_changes)), Some((None, 1)));
-    }
-
-    #[test]
-    fn events_without_a_run_are_ignored() {
-        let mut activity = GatewayActivity::default();
-        let events = [
-            ("sessions.changed", json!({ "sessionKey": "agent:mc-1:main", "reason": "participants", "ts": 1 })),
-            ("agent", json!({ "agentId": "mc-1", "runId": "r", "stream": "assistant", "data": { "phase": "start" } })),
-            ("cron", json!({ "jobId": "j", "action": "started", "job": { "declarationKey": "other:mc-1" } })),
-            ("tick", json!({ "ts": 1 })),
-        ];
-        for (event, payload) in events {
-            assert_eq!(activity.apply_raw(event, &payload), None, "{event}");
-        }
-    }
-}
+#[path = "activity_tests.rs"]
+mod tests;

@@ -1,9 +1,10 @@
 //! The field `agents` of a gateway's config, as raw JSON.
 
 use serde::Deserialize;
+use serde::de::Error;
 use serde_json::value::RawValue;
 
-use super::readers::{List, Named, lax};
+use super::readers::{List, Named, lax, optional};
 use super::text::{is_clean, word};
 use crate::openclaw::limits;
 
@@ -53,8 +54,13 @@ impl AgentsConfig {
             }
             RosterShape::List if raw.starts_with('[') => {
                 let list: List<&RawValue, { limits::AGENTS }> = serde_json::from_str(raw)?;
-                let id = |entry: &RawValue| serde_json::from_str::<RawId>(entry.get()).ok()?.id;
-                Ok(list.0.into_iter().filter_map(|entry| Some((id(entry)?, entry))).collect())
+                let mut read = Vec::new();
+                for entry in list.0 {
+                    if let Some(RawId { id: Some(id) }) = optional(entry).map_err(serde_json::Error::custom)? {
+                        read.push((id, entry));
+                    }
+                }
+                Ok(read)
             }
             RosterShape::Entries | RosterShape::List => Ok(Vec::new()),
         }

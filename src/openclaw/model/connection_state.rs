@@ -17,11 +17,24 @@ pub enum ConnectionState {
     Refused(Arc<Refusal>),
     /// An attempt failed, or the connection was lost. The client retries.
     Down {
-        /// The cause.
+        /// The text of the cause.
         error: Arc<str>,
+        /// The kind of the cause.
+        cause: DownCause,
         /// The number of failed attempts in a row.
         attempts: u32,
         /// The time of the first failure.
         since: Instant,
     },
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownCause {
+    /// The connection could not be opened, or was lost.
+    Unreachable,
+    /// The rules of this operator forbid the connection.
+    Forbidden,
+    /// The gateway exceeded a bound of what it may send.
+    Misbehaves,
 }

@@ -61,7 +61,14 @@ impl ErrorShape {
     /// The wait that the gateway asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let requested = self.retry_after_ms.or_else(|| self.details.as_ref()?.retry_after_ms);
-        requested.map(|time| Duration::from_millis(time).min(limits::RETRY_AFTER))
+        requested.map(Duration::from_millis)
+    }
+
+    /// The bound that the requested wait exceeds.
+    pub(crate) fn exceeded_wait(&self) -> Option<String> {
+        let wait = self.retry_after().filter(|wait| *wait > limits::RETRY_AFTER)?;
+        let most = limits::RETRY_AFTER.as_secs() / 3600;
+        Some(format!("the gateway asked for a wait of {} s, and Muster waits for at most {most} h", wait.as_secs()))
     }
 }
 
@@ -276,7 +283,7 @@ impl CallError {
         self.is_unavailable() && self.gateway_message().is_some_and(|text| text.ends_with("Retry the request."))
     }
 
-    /// The wait that the gateway asks for, at most 24 h.
+    /// The wait that the gateway asks for. A connection ends at a wait of more than 24 h.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,10 +1,14 @@
 //! Workspace files in the gateway's form.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::readers::lax;
+use super::readers::{List, lax};
+use super::text::word;
 use crate::hash::sha256_hex;
+use crate::openclaw::limits;
 
 /// Names of workspace files that at least one version may accept. The informer probes each name.
 pub const WORKSPACE_FILES: [&str; 10] = [
@@ -81,5 +85,29 @@ struct RawHashedFile {
 impl FileHashProbe {
     pub(crate) fn has_hash(&self) -> bool {
         self.file.is_some()
+    }
+}
+
+/// The names and sizes in the answer of `agents.files.list`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ProbedFiles {
+    files: List<RawListedFile, { limits::FILES }>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawListedFile {
+    #[serde(deserialize_with = "word")]
+    name: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    size: Option<i64>,
+}
+
+impl ProbedFiles {
+    /// The names of the files of more than `size` bytes.
+    pub(crate) fn longer_than(self, size: i64) -> BTreeSet<String> {
+        let is_longer = |file: &RawListedFile| file.size.is_some_and(|listed| listed > size);
+        self.files.0.into_iter().filter(is_longer).filter_map(|file| file.name).collect()
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::error::ErrorShape;
 use super::pairing::{PairingRequest, PairingRequestId};
-use super::readers::{lax, words};
+use super::readers::{lax, short, words};
 use super::text::{clean, is_clean, lax_code};
 use crate::openclaw::limits;
 
@@ -153,7 +153,7 @@ struct RawFeatures {
 struct RawAuth {
     #[serde(deserialize_with = "words::<_, { limits::SCOPES }>")]
     scopes: Option<BTreeSet<String>>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "short::<_, { limits::ISSUED_TOKEN }>")]
     device_token: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) mod writes;
 
 pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
 pub use agents_config::RosterShape;
-pub use connection_state::ConnectionState;
+pub use connection_state::{ConnectionState, DownCause};
 pub use deletion::{Deleted, Leftover, Leftovers};
 pub use entry::{AgentEntry, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, config_duration, same_path};
 pub use env_refs::literal;

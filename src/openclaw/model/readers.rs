@@ -11,6 +11,8 @@ use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visit
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::openclaw::limits::Exceeded;
+
 /// A list of at most `N` items. A longer list is an error, because its items may take far more memory than their text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct List<T, const N: usize>(pub(crate) Vec<T>);
@@ -35,7 +37,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for List<T, N> {
                 let mut read = Vec::new();
                 while let Some(item) = items.next_element()? {
                     if read.len() == N {
-                        return Err(A::Error::custom(format_args!("a list has more than {N} items")));
+                        return Err(A::Error::custom(Exceeded(format!("a list has more than {N} items"))));
                     }
                     read.push(item);
                 }
@@ -70,7 +72,7 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Named<T, N> 
                 let mut read = BTreeMap::new();
                 while let Some(name) = values.next_key()? {
                     if read.len() == N {
-                        return Err(A::Error::custom(format_args!("an object has more than {N} keys")));
+                        return Err(A::Error::custom(Exceeded(format!("an object has more than {N} keys"))));
                     }
                     read.insert(name, values.next_value()?);
                 }
@@ -85,6 +87,26 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Named<T, N> 
 pub(crate) fn lax<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
     Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// Reads a text of at most `N` bytes; `None` for a value of another type. A longer text is an error, because the client keeps it.
+pub(crate) fn short<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text: Option<String> = lax(deserializer)?;
+    match text {
+        Some(text) if text.len() > N => Err(D::Error::custom(Exceeded(format!("a text has more than {N} bytes")))),
+        text => Ok(text),
+    }
+}
+
+/// Reads a value; `None` when it does not have the form of `T`.
+///
+/// # Errors
+/// The bound that the value exceeds.
+pub(crate) fn optional<T: DeserializeOwned>(value: &RawValue) -> Result<Option<T>, Exceeded> {
+    match serde_json::from_str(value.get()) {
+        Ok(read) => Ok(Some(read)),
+        Err(error) => Exceeded::of(&error).map_or(Ok(None), Err),
+    }
 }
 
 /// Reads a field as raw JSON. `null` counts as present.
@@ -147,6 +169,8 @@ mod tests {
         first: Option<String>,
         list: List<u8, 2>,
         named: Named<u8, 2>,
+        #[serde(deserialize_with = "short::<_, 4>")]
+        short: Option<String>,
     }
 
     fn read(text: &str) -> Result<Sample, serde_json::Error> {
@@ -176,5 +200,17 @@ mod tests {
         for long in [r#"{"list": [1, 2, 3]}"#, r#"{"words": ["a", "b", "c"]}"#] {
             assert!(read(long).unwrap_err().to_string().contains("more than 2 items"), "{long}");
         }
+    }
+
+    #[test]
+    fn an_exceeded_bound_is_told_from_other_errors() {
+        let exceeded = |text: &str| Exceeded::of(&read(text).unwrap_err()).map(|bound| bound.0);
+        assert!(exceeded(r#"{"short": "12345"}"#).unwrap().starts_with("a text has more than 4 bytes"));
+        assert_eq!(read(r#"{"short": "1234"}"#).unwrap().short.as_deref(), Some("1234"));
+        assert_eq!(exceeded(r#"{"list": "a bound of Muster was met: "}"#), None, "the word of a gateway");
+        let deep = format!(r#"{{"list": [{}"#, "[".repeat(1000));
+        assert_eq!(exceeded(&deep), None, "a wrong type at the first level");
+        let nested = serde_json::from_str::<serde_json::Value>(&"[".repeat(1000)).unwrap_err();
+        assert!(Exceeded::of(&nested).is_some());
     }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::agents_config::{AgentsConfig, RosterShape};
-use super::readers::{List, first, lax, present};
+use super::readers::{List, first, lax, present, short};
 use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, word};
 use crate::openclaw::limits;
@@ -22,7 +22,9 @@ pub(crate) struct ConfigAnswer {
     pub(crate) hash: Option<String>,
     pub(crate) shape: RosterShape,
     /// The agents' entries of the config file, by id.
-    pub(crate) entries: BTreeMap<String, Map<String, Value>>,
+    pub(crate) entries: EntryTrees,
+    /// The estimated memory of the entries, in bytes.
+    pub(crate) bytes: usize,
     pub(crate) explicit_ownership: bool,
     pub(crate) heartbeats: HeartbeatRule,
     /// Whether the gateway has applied its last config.
@@ -55,7 +57,7 @@ struct RawConfigAnswer {
     valid: Option<bool>,
     #[serde(deserialize_with = "first")]
     issues: Option<Box<RawValue>>,
-    #[serde(deserialize_with = "lax")]
+    #[serde(deserialize_with = "short::<_, { limits::HASH }>")]
     hash: Option<String>,
     /// The file as it is.
     #[serde(deserialize_with = "lax")]
@@ -90,6 +92,15 @@ struct RawIssue {
     message: Option<String>,
 }
 
+impl RosterAnswer {
+    /// The estimated memory of the answer and of the rows that are made of it, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        const PER_AGENT: usize = 512;
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.agents.0.iter().map(|agent| PER_AGENT + 3 * len(&agent.id) + 2 * len(&agent.workspace)).sum()
+    }
+}
+
 impl ConfigAnswer {
     pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
         let raw: RawConfigAnswer = serde_json::from_str(text)?;
@@ -105,12 +116,14 @@ impl ConfigAnswer {
             (Some(applied), Some(revision)) => applied.get() == revision.get() && applied.get().starts_with('"'),
             (Some(_), None) | (None, Some(_)) => false,
         };
+        let (entries, bytes) = entries(&written, shape)?;
         Ok(Self {
             invalid: (raw.valid == Some(false)).then(|| invalid(raw.issues.as_deref())),
             hash: raw.hash,
             shape,
             explicit_ownership: written.ownership.as_deref() == Some("explicit"),
-            entries: entries(&written, shape)?,
+            entries,
+            bytes,
             heartbeats,
             settled,
         })
@@ -125,25 +138,25 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
 }
 
 /// The agents' entries by id, as trees.
+type EntryTrees = BTreeMap<String, Map<String, Value>>;
+
+/// The agents' entries by id, as trees, and their estimated memory.
 ///
 /// # Errors
 /// The trees exceed [`limits::ENTRY_TREES`]. A shortened map would show the other agents as absent.
-fn entries(
-    agents: &AgentsConfig,
-    shape: RosterShape,
-) -> Result<BTreeMap<String, Map<String, Value>>, serde_json::Error> {
+fn entries(agents: &AgentsConfig, shape: RosterShape) -> Result<(EntryTrees, usize), serde_json::Error> {
     let mut budget = limits::ENTRY_TREES;
     let mut read = BTreeMap::new();
     for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
         budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
-            serde_json::Error::custom(format_args!(
-                "the entries of its agents take more than {} MiB of memory",
+            serde_json::Error::custom(limits::Exceeded(format!(
+                "the entries of the agents take more than {} MiB of memory",
                 limits::ENTRY_TREES / 1024 / 1024
-            ))
+            )))
         })?;
         read.insert(id, serde_json::from_str(entry.get())?);
     }
-    Ok(read)
+    Ok((read, limits::ENTRY_TREES - budget))
 }
 
 /// An upper estimate of the memory of the tree of a JSON text, in bytes. The map of an object allocates the memory of eleven

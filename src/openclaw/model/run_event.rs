@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::readers::lax;
+use super::readers::{lax, optional};
 use super::text::word;
-use crate::openclaw::limits;
+use crate::openclaw::limits::{self, Exceeded};
 
 /// An event about a session or a run of an agent.
 #[derive(Debug)]
@@ -113,14 +113,17 @@ struct RawJob {
 
 impl RunEvent {
     /// Reads an event; `None` for an event without a session change or a run.
-    pub(crate) fn read(event: &str, payload: &RawValue) -> Option<Self> {
-        let read = || serde_json::from_str::<RawEvent>(payload.get()).ok();
-        match event {
-            "sessions.changed" => read()?.session_event(),
-            "agent" => read()?.lifecycle(),
-            "cron" => read()?.job(),
-            _ => None,
-        }
+    ///
+    /// # Errors
+    /// The bound that the event exceeds.
+    pub(crate) fn read(event: &str, payload: &RawValue) -> Result<Option<Self>, Exceeded> {
+        let kind = match event {
+            "sessions.changed" => RawEvent::session_event,
+            "agent" => RawEvent::lifecycle,
+            "cron" => RawEvent::job,
+            _ => return Ok(None),
+        };
+        Ok(optional(payload)?.and_then(kind))
     }
 
     /// The estimated memory of the event's strings, in bytes.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::activity::{GatewayClock, Run};
-use super::readers::{List, first};
+use super::readers::{List, first, short};
 use super::text::{cleaned, is_clean, word};
 use crate::openclaw::limits;
 
@@ -64,7 +64,7 @@ impl PatchedSession {
 struct RawSession {
     #[serde(default)]
     key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short::<_, { limits::LABEL }>")]
     label: Option<String>,
     #[serde(default, deserialize_with = "cleaned")]
     session_id: String,

@@ -5,6 +5,7 @@
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -58,9 +59,13 @@ pub(crate) fn lax_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
 }
 
 /// Reads a name, such as an id or a path; `None` for a name that is not clean, because a cleaned name would name something
-/// else.
+/// else. A name beyond [`limits::WORD`] is an error.
 pub(crate) fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let raw = <&RawValue>::deserialize(deserializer)?;
+    if raw.get().len() > limits::WORD {
+        let bound = format!("an id, a path or another name has more than {} bytes", limits::WORD);
+        return Err(D::Error::custom(limits::Exceeded(bound)));
+    }
     Ok(serde_json::from_str::<String>(raw.get()).ok().filter(|text| is_clean(text)))
 }
 
