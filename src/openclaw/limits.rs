@@ -95,8 +95,10 @@ pub(crate) const AGENTS: usize = 10_000;
 pub(crate) const METHODS: usize = 4_096;
 /// Most scopes in a hello.
 pub(crate) const SCOPES: usize = 64;
-/// Most workspace files in a list.
-pub(crate) const FILES: usize = 1_000;
+/// Most workspace files in a list. OpenClaw lists the names that it knows, about ten.
+pub(crate) const FILES: usize = 128;
+/// The longest name of a listed workspace file that is kept, in bytes.
+pub(crate) const FILE_NAME: usize = 128;
 /// The longest listed file that the probe of the accepted files reads, in bytes. As JSON it can have six times that length.
 pub(crate) const PROBED_FILE: i64 = 1024 * 1024;
 /// Most paths in the answer to a deletion. A real gateway names at most seven.

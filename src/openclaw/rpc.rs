@@ -103,7 +103,9 @@ impl GatewayClient {
     /// See [`CallError`]; [`CallError::is_not_found`] while the agent is not visible yet.
     pub async fn files_list(&self, agent_id: &str) -> Result<Vec<FileInfo>, CallError> {
         let payload = self.link().call("agents.files.list", json!({ "agentId": agent_id }), REQUEST_TIMEOUT).await?;
-        Ok(payload.read::<FileList>("agents.files.list")?.files.0.iter().map(RawFile::info).collect())
+        let listed = payload.read::<FileList>("agents.files.list")?.files.0;
+        let is_kept = |file: &&RawFile| file.name.as_ref().is_some_and(|name| name.len() <= limits::FILE_NAME);
+        Ok(listed.iter().filter(is_kept).map(RawFile::info).collect())
     }
 
     /// The path of an agent's workspace, for an agent whose entry and row in the roster have none, as on 2026.3.2
