@@ -49,6 +49,8 @@ pub(crate) const CONTROL_FRAME: u64 = 125;
 pub(crate) const READ_BUFFER: usize = 16 * 1024;
 /// The longest time from the first byte of a message to its last, the wait for the budget included.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The silence within a message after which the message counts as stopped by a failure, and not as endless.
+pub(crate) const STALL: Duration = Duration::from_secs(5);
 /// The longest message that takes nothing from [`MESSAGE_BUDGET`], in bytes, so that long messages of one gateway do not delay
 /// the ticks of another.
 ///

@@ -129,8 +129,9 @@ pub(crate) struct Metered<S> {
     stage: Stage,
     /// The announced length of the current message, in bytes.
     message: u64,
-    /// The received bytes of the current message.
+    /// The received bytes of the current message, and the time of the last of them.
     received: u64,
+    last_byte: Instant,
     /// The frames of the current message.
     frames: u32,
     budget: Arc<MessageBudget>,
@@ -156,6 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
             stage: Stage::Challenge,
             message: 0,
             received: 0,
+            last_byte: Instant::now(),
             frames: 0,
             share: PollSemaphore::new(Arc::clone(&budget.bytes)),
             budget,
@@ -335,6 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
                 ReadState::Payload(remaining, header) => {
                     let part = ready!(self.poll_forward(cx, out, remaining))?;
                     self.received += part as u64;
+                    self.last_byte = Instant::now();
                     self.advance(remaining - part as u64, header);
                     return Poll::Ready(Ok(()));
                 }
@@ -361,7 +364,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
             | ReadState::Upgrade(_)
             | ReadState::Header(_)
             | ReadState::ForwardingHeader(..)
-            | ReadState::Payload(..) => Violation::Time,
+            | ReadState::Payload(..) => {
+                if self.last_byte.elapsed() < limits::STALL {
+                    Violation::Time
+                } else {
+                    Violation::Stalled
+                }
+            }
         };
         Poll::Ready(Err(violation.into()))
     }

@@ -172,6 +172,21 @@ async fn a_stalled_message_gives_way_to_the_waiting_message_of_another_gateway()
     assert!(ends.contains(&Err(Violation::Slow { size: limits::MESSAGE as u64 })), "{ends:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_message_that_trickles_without_an_end_is_told_from_a_message_that_stopped() {
+    let (mut stream, mut there) = open(&header(WHOLE, 80_000), &budget(limits::MESSAGE_BUDGET));
+    let trickle = async {
+        while there.write_all(b"x").await.is_ok() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        end = read(&mut stream, 80_010) => assert_eq!(end, Err(Violation::Time)),
+        () = trickle => unreachable!("the stream is open"),
+    }
+    assert!(Violation::Time.is_misbehaviour() && !Violation::Stalled.is_misbehaviour());
+}
+
 #[tokio::test]
 async fn a_message_in_too_many_frames_is_refused() {
     let parts: Vec<u8> = (0..=limits::FRAGMENTS).flat_map(|n| frame(if n == 0 { FIRST } else { MIDDLE }, 0)).collect();
@@ -186,7 +201,7 @@ async fn an_unfinished_message_releases_its_budget_at_the_deadline() {
     let budget = budget(100_000);
     for begun in [[header(WHOLE, 80_000), vec![b'x'; 20]].concat(), frame(FIRST, 80_000), frame(FIRST, 60)] {
         let (mut stream, _there) = open(&begun, &budget);
-        assert_eq!(read(&mut stream, 100_000).await, Err(Violation::Time));
+        assert_eq!(read(&mut stream, 100_000).await, Err(Violation::Stalled));
         drop(stream);
         assert_eq!(budget.bytes.available_permits(), 100_000);
     }

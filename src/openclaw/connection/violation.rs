@@ -16,9 +16,12 @@ pub(crate) enum Violation {
     /// A ping, pong or close frame is longer than WebSocket allows.
     #[error("the gateway sent a control frame of {0} bytes, and WebSocket allows {limit} bytes", limit = limits::CONTROL_FRAME)]
     Control(u64),
-    /// A message did not arrive in time.
-    #[error("a message of the gateway was not read within {} s", limits::MESSAGE_TIMEOUT.as_secs())]
+    /// A message arrives without an end.
+    #[error("a message of the gateway was not complete within {} s", limits::MESSAGE_TIMEOUT.as_secs())]
     Time,
+    /// A message stopped before its end, as when a host or a network fails.
+    #[error("a message of the gateway stopped before its end, and was not complete within {} s", limits::MESSAGE_TIMEOUT.as_secs())]
+    Stalled,
     /// The budget had no room for a message.
     #[error(
         "a message of {size} bytes waited for {} s, and the messages of all gateways still take the {} bytes that Muster allows",
@@ -44,12 +47,12 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// Whether the gateway exceeded a bound of its own. A full budget is the work of all gateways, and a server that is no
+    /// Whether the gateway exceeded a bound of its own. A message may stop because a host or a network fails. A full budget is the work of all gateways, and a server that is no
     /// gateway answers an upgrade in its own way.
     pub(crate) fn is_misbehaviour(&self) -> bool {
         match self {
             Self::Length { .. } | Self::Fragments | Self::Control(_) | Self::Time => true,
-            Self::Budget { .. } | Self::Slow { .. } | Self::NotHttp | Self::LineEnd => false,
+            Self::Stalled | Self::Budget { .. } | Self::Slow { .. } | Self::NotHttp | Self::LineEnd => false,
         }
     }
 }
