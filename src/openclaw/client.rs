@@ -9,7 +9,7 @@ use super::channel::{Change, Meter, Requester};
 use super::config_writer::batch_window::{ExpectedEntries, ExpectedEntry};
 use super::config_writer::writer::{ConfigWriter, WriteCommand};
 use super::connection::credential_fallback::CredentialFallback;
-use super::connection::task::ConnectionTask;
+use super::connection::task::{ConnectionMemory, ConnectionTask};
 use super::connection::transport::Dial;
 use super::inventory::informer::Informer;
 use super::link::GatewayLink;
@@ -113,10 +113,8 @@ impl GatewayClient {
             state,
             closing,
             event_permits: Arc::new(Semaphore::new(limits::EVENT_QUEUE)),
-            queue_full: false,
             file_hashes: Arc::clone(&link.file_hashes),
-            last_hello: None,
-            logged: String::new(),
+            memory: ConnectionMemory::default(),
         };
         tokio::spawn(connection_task.run());
         tokio::spawn(informer.run());

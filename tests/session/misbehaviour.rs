@@ -148,10 +148,10 @@ fn each_credential_is_redacted_from_the_error_of_a_request_and_from_the_hello() 
         now,
     );
     let hello = json!({ "type": "hello-ok", "protocol": 4, "server": { "version": "the-shared-token" },
-        "auth": { "scopes": ["operator.admin", "former-password"] } });
+        "auth": { "scopes": ["operator.admin", "former-password"], "deviceToken": "issued-token" } });
     session.receive(&json!({ "type": "res", "id": "connect", "ok": true, "payload": hello }).to_string(), now);
     session.request(1, "x", &json!({}), REQUEST_TIMEOUT, now);
-    let error = json!({ "code": "X", "message": "device-token-1, former-password, the-shared-token" });
+    let error = json!({ "code": "X", "message": "device-token-1, former-password, the-shared-token, issued-token" });
     session.receive(&json!({ "type": "res", "id": "1", "ok": false, "error": error }).to_string(), now);
     let outputs = outputs(&mut session);
     let Some(Output::Up(hello)) = outputs.iter().find(|output| matches!(output, Output::Up(_))) else {
@@ -159,5 +159,5 @@ fn each_credential_is_redacted_from_the_error_of_a_request_and_from_the_hello() 
     };
     assert_eq!((hello.server_version.as_str(), hello.scopes.len()), ("[credential]", 1));
     let [(1, Err(CallError::Gateway(error)))] = &finished(&outputs)[..] else { unreachable!("{outputs:?}") };
-    assert_eq!(error.message, "[credential], [credential], [credential]");
+    assert_eq!(error.message, "[credential], [credential], [credential], [credential]");
 }

@@ -230,6 +230,7 @@ impl Session {
         let refusal = match result {
             Ok(payload) => match Hello::read(payload) {
                 Ok(hello) => {
+                    hello.device_token.iter().for_each(|issued| self.redactor.add(issued));
                     let hello = self.redactor.hello(hello);
                     self.state = SessionState::Up;
                     self.tick = hello.tick.max(Duration::from_secs(1));

@@ -52,15 +52,21 @@ pub(crate) struct ConnectionTask {
     pub(crate) closing: CancellationToken,
     /// The free bytes of the event queue, out of [`EVENT_QUEUE`](crate::openclaw::limits::EVENT_QUEUE).
     pub(crate) event_permits: Arc<Semaphore>,
-    /// Whether the last event found no room in the queue.
-    pub(crate) queue_full: bool,
     /// Whether an answer of the gateway had a file hash.
     pub(crate) file_hashes: Arc<AtomicBool>,
-    /// The hello of the last connection.
-    pub(crate) last_hello: Option<Arc<Hello>>,
     pub(crate) credential_fallback: CredentialFallback,
+    pub(crate) memory: ConnectionMemory,
+}
+
+/// What the task knows of its earlier connections and events.
+#[derive(Default)]
+pub(crate) struct ConnectionMemory {
+    /// Whether the last event found no room in the queue.
+    queue_full: bool,
+    /// The hello of the last connection.
+    last_hello: Option<Arc<Hello>>,
     /// The hidden cause in the last log line.
-    pub(crate) logged: String,
+    logged: String,
 }
 
 /// The end of a connection.
@@ -152,9 +158,9 @@ impl ConnectionTask {
             }
         };
         let is_kept = failure.hidden.is_some() && self.is_briefly_down();
-        if hidden != self.logged || !same && !is_kept {
+        if hidden != self.memory.logged || !same && !is_kept {
             warn!(url = %self.settings.url, error, cause = hidden, "no connection to the gateway");
-            self.logged = hidden;
+            self.memory.logged = hidden;
         }
         if !same && !is_kept {
             self.state.send_replace(ConnectionState::Down { error: error.into(), cause, attempts: failures, since });
@@ -257,7 +263,12 @@ impl ConnectionTask {
                     let credential = self.credential_fallback.accepted(hello.device_token.as_ref());
                     let hello = Arc::new(Hello { credential, ..*hello });
                     // An older version at the same address may refuse the precondition that the newer version accepted.
-                    if self.last_hello.replace(Arc::clone(&hello)).is_some_and(|last| !last.same_version_as(&hello)) {
+                    if self
+                        .memory
+                        .last_hello
+                        .replace(Arc::clone(&hello))
+                        .is_some_and(|last| !last.same_version_as(&hello))
+                    {
                         self.file_hashes.store(false, Ordering::Relaxed);
                     }
                     // The event is sent first: a caller that sees `Up` may request a resync at once.
@@ -290,12 +301,12 @@ impl ConnectionTask {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         match Arc::clone(&self.event_permits).try_acquire_many_owned(size) {
             Ok(permit) => {
-                self.queue_full = false;
+                self.memory.queue_full = false;
                 self.send(event(permit));
             }
-            Err(_) if self.queue_full => {}
+            Err(_) if self.memory.queue_full => {}
             Err(_) => {
-                self.queue_full = true;
+                self.memory.queue_full = true;
                 self.send(ConnectionEvent::Gap { _permit: None });
             }
         }
