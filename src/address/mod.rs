@@ -6,12 +6,3 @@
 pub mod networks;
 pub mod reach;
 pub mod resolve;
-
-use url::Url;
-
-/// The scheme, host and port of a URL in one form.
-#[must_use]
-pub fn server(url: &Url) -> String {
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    format!("{}://{host}:{port}", url.scheme())
-}

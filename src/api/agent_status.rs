@@ -95,6 +95,10 @@ pub struct BindingStatus {
     pub uid: String,
     /// The AgentGateway.
     pub gateway: ObjectKey,
+    /// The address of the gateway at which Muster bound the agent: scheme, host, port and path of `spec.url` of the
+    /// AgentGateway at that time. The binding claims nothing at another address, and Muster removes no agent there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
     /// The gateway's id of the agent.
     pub agent_id: String,
     /// The key of the agent's main session.

@@ -8,12 +8,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use url::Url;
 
 use super::gateway_handle::GatewayHandle;
 use super::run_changes::RunChanges;
-use crate::address::server;
 use crate::api::object_key::ObjectKey;
+use crate::core::gateway_ref::address;
 use crate::openclaw::{Change, ConnectionSettings, Dial, GatewayClient, Meter, RosterQueue, WeakRosterQueue};
 use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 use crate::state::inventories::Inventories;
@@ -33,6 +32,7 @@ pub struct GatewayPool {
 
 struct Open {
     fingerprint: String,
+    address: String,
     handle: Arc<GatewayHandle>,
     forwarder: AbortHandle,
 }
@@ -78,6 +78,12 @@ impl GatewayPool {
     #[must_use]
     pub fn handle(&self, key: &ObjectKey) -> Option<Arc<GatewayHandle>> {
         self.lock().get(key).map(|open| Arc::clone(&open.handle))
+    }
+
+    /// The handle of a gateway, if its connection was opened to this address.
+    #[must_use]
+    pub fn handle_at(&self, key: &ObjectKey, address: &str) -> Option<Arc<GatewayHandle>> {
+        self.lock().get(key).filter(|open| open.address == address).map(|open| Arc::clone(&open.handle))
     }
 
     /// Whether the connection to a gateway has been opening for less than [`STARTUP_GRACE`]. Meanwhile the recorded status stays, so
@@ -126,27 +132,27 @@ impl GatewayPool {
         let settings = settings();
         let max_in_flight = settings.max_in_flight;
         let resync = settings.resync;
-        let queue = self.queue(&settings.url);
+        let address = address(settings.url.as_str());
+        let queue = self.queue(&address);
         let gateway = GatewayClient::open_with_queue(settings, Arc::clone(&self.dial), Arc::clone(&self.meter), queue);
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
         let handle = Arc::new(GatewayHandle::new(key.clone(), gateway, max_in_flight, resync, self.changes.clone()));
         let reader = Arc::downgrade(&handle);
         self.inventories.add(key.clone(), Arc::new(move || reader.upgrade()?.inventory().ok()));
-        handles
-            .insert(key.clone(), Open { fingerprint: fingerprint.to_owned(), handle: Arc::clone(&handle), forwarder });
+        let open = Open { fingerprint: fingerprint.to_owned(), address, handle: Arc::clone(&handle), forwarder };
+        handles.insert(key.clone(), open);
         handle
     }
 
     /// The roster queue of a gateway. Queues without a client are forgotten.
-    fn queue(&self, url: &Url) -> RosterQueue {
+    fn queue(&self, address: &str) -> RosterQueue {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|_, queue| queue.upgrade().is_some());
-        let address = address(url);
-        if let Some(queue) = queues.get(&address).and_then(WeakRosterQueue::upgrade) {
+        if let Some(queue) = queues.get(address).and_then(WeakRosterQueue::upgrade) {
             return queue;
         }
         let queue = RosterQueue::start();
-        queues.insert(address, queue.downgrade());
+        queues.insert(address.to_owned(), queue.downgrade());
         queue
     }
 
@@ -155,11 +161,6 @@ impl GatewayPool {
         self.inventories.remove(key);
         self.lock().remove(key);
     }
-}
-
-/// The scheme, host, port and path of a gateway's URL in one form.
-fn address(url: &Url) -> String {
-    server(url) + url.path()
 }
 
 /// Forwards the changes of one gateway.
@@ -194,26 +195,6 @@ async fn forward(key: ObjectKey, gateway: GatewayClient, changes: mpsc::Unbounde
         };
         if changes.send(GatewayChange { gateway: key.clone(), scope }).is_err() {
             return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_gateway_has_one_address_in_all_forms_of_its_url() {
-        let address = |url: &str| address(&url.parse().unwrap());
-        for (one, other) in [
-            ("ws://gw", "WS://GW:80/"),
-            ("wss://gw.example:443/a/../b", "wss://gw.example/b"),
-            ("ws://user@gw/?q#f", "ws://gw"),
-        ] {
-            assert_eq!(address(one), address(other));
-        }
-        for (one, other) in [("ws://gw", "wss://gw"), ("ws://gw:1", "ws://gw:2"), ("ws://gw/a", "ws://gw/b")] {
-            assert_ne!(address(one), address(other));
         }
     }
 }

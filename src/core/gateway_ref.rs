@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use kube::api::ObjectMeta;
 use kube::core::{Selector, SelectorExt};
+use url::Url;
 
+use super::agent::binding::Binding;
 use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
+use crate::api::conditions::find;
 use crate::api::gateway::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
-use crate::api::{Agent, AgentGateway, Board};
+use crate::api::{Agent, AgentGateway, Board, ConditionType};
 
 fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
@@ -47,17 +50,43 @@ pub fn resolved_gateway<O: Objects>(objects: &O, agent: &Agent) -> Option<Object
     gateway_of_agent(agent, board_of(objects, agent).as_deref())
 }
 
-/// The keys of the AgentGateways that stand for one gateway, with this one first. AgentGateways with the same URL do.
+/// The keys of the AgentGateways that stand for one gateway, with this one first. AgentGateways with the same address do.
 pub fn same_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<ObjectKey> {
-    let url = objects.gateway(key).map(|gateway| GatewayIndex::Url(normalized_url(&gateway.spec.url)));
-    let of_url = url.map(|url| objects.gateways_by(&url)).unwrap_or_default();
-    let others = of_url.iter().map(|gateway| ObjectKey::of(&gateway.metadata)).filter(|other| other != key);
-    std::iter::once(key.clone()).chain(others).collect()
+    same_gateways_if(objects, key, |_| true)
 }
 
-/// The Agents that are bound to a gateway, through any AgentGateway of its URL.
+/// The keys of the AgentGateways whose bindings claim ids and workspaces on the gateway of an AgentGateway: this one, and the others of
+/// its address that are connected by their own credentials. Who cannot log in at the gateway has no claim there.
+pub fn claiming_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<ObjectKey> {
+    same_gateways_if(objects, key, is_authenticated)
+}
+
+fn same_gateways_if<O: Objects>(
+    objects: &O,
+    key: &ObjectKey,
+    is_one: impl Fn(&AgentGateway) -> bool,
+) -> Vec<ObjectKey> {
+    let index = objects.gateway(key).map(|gateway| GatewayIndex::Address(address(&gateway.spec.url)));
+    let found = index.map(|index| objects.gateways_by(&index)).unwrap_or_default();
+    let others = found.iter().filter(|gateway| is_one(gateway)).map(|gateway| ObjectKey::of(&gateway.metadata));
+    std::iter::once(key.clone()).chain(others.filter(|other| other != key)).collect()
+}
+
+/// Whether the gateway accepted the credentials of an AgentGateway with its present spec.
+fn is_authenticated(gateway: &AgentGateway) -> bool {
+    let conditions = gateway.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find(conditions, ConditionType::Authenticated)
+        .is_some_and(|c| c.status == "True" && c.observed_generation == gateway.metadata.generation)
+}
+
+/// The Agents that are bound to a gateway, through any AgentGateway of its address.
 pub fn bound_agents<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<Arc<Agent>> {
-    same_gateways(objects, key).into_iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundTo(key))).collect()
+    let Some(here) = objects.gateway(key).map(|gateway| address(&gateway.spec.url)) else {
+        return objects.agents_by(&AgentIndex::BoundTo(key.clone()));
+    };
+    let is_here = |agent: &Arc<Agent>| Binding::of(agent).is_some_and(|b| b.gateway == *key || b.is_at(&here));
+    let bound = same_gateways(objects, key).into_iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundTo(key)));
+    bound.filter(is_here).collect()
 }
 
 /// The Agents of an AgentGateway: the Agents that are bound to it, and the Agents whose references lead to it.
@@ -76,10 +105,21 @@ pub fn agents_of_board<O: Objects>(objects: &O, board: &Board) -> Vec<Arc<Agent>
     objects.agents_by(&AgentIndex::Board(ObjectKey::of(&board.metadata)))
 }
 
-/// A URL in lower case and without a slash at its end.
+/// The scheme, host and port of a URL in one form.
 #[must_use]
-pub fn normalized_url(url: &str) -> String {
-    url.trim_end_matches('/').to_ascii_lowercase()
+pub fn server(url: &Url) -> String {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    format!("{}://{host}:{port}", url.scheme())
+}
+
+/// The scheme, host, port and path of a gateway's URL in one form. AgentGateways with the same address stand for one gateway.
+#[must_use]
+pub fn address(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) => server(&url) + url.path().trim_end_matches('/'),
+        // Such an AgentGateway has no connection.
+        Err(_) => url.to_owned(),
+    }
 }
 
 /// Whether an AgentGateway admits objects of another namespace with these labels. An invalid selector admits no namespace. An empty
@@ -93,6 +133,26 @@ pub fn admits_labels(gateway: &AgentGateway, labels: &BTreeMap<String, String>) 
         NamespacesFrom::Selector => {
             let selector = allowed.selector.clone().map(Selector::try_from);
             selector.is_some_and(|selector| selector.is_ok_and(|selector| selector.matches(labels)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_gateway_has_one_address_in_all_forms_of_its_url() {
+        for (one, other) in [
+            ("ws://gw", "WS://GW:80/"),
+            ("ws://gw/a/", "ws://gw/a"),
+            ("wss://gw.example:443/a/../b", "wss://gw.example/b"),
+            ("ws://user@gw/?q#f", "ws://gw"),
+        ] {
+            assert_eq!(address(one), address(other));
+        }
+        for (one, other) in [("ws://gw", "wss://gw"), ("ws://gw:1", "ws://gw:2"), ("ws://gw/a", "ws://gw/b")] {
+            assert_ne!(address(one), address(other));
         }
     }
 }

@@ -7,7 +7,7 @@ use kube::Resource;
 
 use super::agent::binding::Binding;
 use super::agent::templates::{config_maps, origins};
-use super::gateway_ref::{gateway_key, gateway_of_board, normalized_url};
+use super::gateway_ref::{address, gateway_key, gateway_of_board};
 use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Place};
 use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
@@ -61,7 +61,7 @@ impl Indexed for AgentGateway {
 
     fn index_keys(&self) -> Vec<GatewayIndex> {
         let ObjectKey { namespace, name } = ObjectKey::of(&self.metadata);
-        let mut keys = vec![GatewayIndex::UidOrName(name), GatewayIndex::Url(normalized_url(&self.spec.url))];
+        let mut keys = vec![GatewayIndex::UidOrName(name), GatewayIndex::Address(address(&self.spec.url))];
         keys.extend(self.metadata.uid.clone().map(GatewayIndex::UidOrName));
         let templates = self.spec.templates.as_ref();
         keys.extend(templates.map(|t| GatewayIndex::ConfigMap(ObjectKey::new(&namespace, &t.config_map_ref.name))));

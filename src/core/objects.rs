@@ -81,8 +81,8 @@ pub enum BoardIndex {
 pub enum GatewayIndex {
     /// The uid of the AgentGateway, or its name.
     UidOrName(String),
-    /// The normalized `spec.url`.
-    Url(String),
+    /// The address of `spec.url`.
+    Address(String),
     /// The ConfigMap with templates that the AgentGateway names.
     ConfigMap(ObjectKey),
     /// The namespace and the name of a device Secret.

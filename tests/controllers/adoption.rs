@@ -5,7 +5,6 @@ use std::time::Duration;
 use muster::api::agent::{FileState, Phase};
 use muster::api::conditions::find;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
-use muster::core::agent::binding::Binding;
 use muster_simulator::Simulator;
 use serde_json::{Value, json};
 
@@ -221,14 +220,19 @@ async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     let mut open = gateway_manifest("gw");
     open["spec"]["allowedNamespaces"] = json!({ "from": "All" });
     rig.apply::<AgentGateway>(open);
-    let elsewhere = |kind: &str| json!({ "name": kind, "namespace": "other" });
     let reference = json!({ "name": "gw", "namespace": NS });
-    rig.apply::<Board>(json!({ "metadata": elsewhere("ops"), "spec": { "gatewayRef": reference } }));
-    rig.apply::<Agent>(json!({ "metadata": elsewhere("nova"), "spec": adopt_unchanged_spec() }));
+    let board = json!({ "name": "ops", "namespace": "other" });
+    rig.apply::<Board>(json!({ "metadata": board, "spec": { "gatewayRef": reference } }));
     rig.agent("nova", adopt_unchanged_spec());
+    until_agent_ready(&mut rig, "nova").await;
+    // The write of the other binding began before the cache showed the first one.
+    let mut binding = json!(rig.status("nova").binding.unwrap());
+    binding["uid"] = json!("uid-other");
+    let finalizers = ["muster.dev/agent"];
+    let metadata = json!({ "name": "nova", "namespace": "other", "uid": "uid-other", "finalizers": finalizers });
+    let status = json!({ "binding": binding });
+    rig.apply::<Agent>(json!({ "metadata": metadata, "spec": adopt_unchanged_spec(), "status": status }));
     let agents = |rig: &Rig| rig.store.state().agents.clone();
-    let bound = |rig: &Rig| agents(rig).values().all(|agent| Binding::of(agent).is_some());
-    rig.until("both agents to be bound", bound).await;
     let taken = |agent: &Agent| {
         let conditions = agent.status.clone().unwrap_or_default().conditions;
         find(&conditions, ConditionType::Ready).is_some_and(|ready| ready.reason == "AgentIdTaken")

@@ -145,6 +145,61 @@ async fn a_foreign_agent_created_while_ours_waits_is_not_taken_over() {
     assert_eq!(gateway.file("nova", "SOUL.md").as_deref(), Some("theirs"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_agent_gateway_without_valid_credentials_blocks_no_id_and_removes_nothing() {
+    let (mut rig, [gateway, _]) = with_one_id_on_two_gateways();
+    rig.delete::<Agent>("one");
+    rig.until("the removal of one", |rig| !gateway.agents().contains_key("nova") && rig.agent_keys().len() == 1).await;
+    rig.until_ready().await;
+    let mut same = gateway_manifest("same");
+    same["spec"]["url"] = json!("ws://gw:18789");
+    rig.secret("same-auth", "token", "guessed");
+    rig.apply::<AgentGateway>(same);
+    rig.until("the refusal", |rig| rig.gateway_condition("same", ConditionType::Authenticated).1 == "BadCredentials")
+        .await;
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    rig.until("our agent", |rig| rig.condition("one", ConditionType::Ready).0 == "True").await;
+    let ours = (gateway.count("agents.delete"), gateway.agents()["nova"].clone());
+    rig.delete::<Agent>("two");
+    rig.until("the deletion of two", |rig| rig.agent_keys().len() == 1).await;
+    assert_eq!((gateway.count("agents.delete"), gateway.agents()["nova"].clone()), ours);
+    rig.delete::<Agent>("one");
+    rig.until("our deletion", |rig| rig.agent_keys().is_empty()).await;
+    assert!(!gateway.agents().contains_key("nova"), "the claim of another does not keep our agent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_binding_follows_the_address_of_the_gateway_and_an_agent_of_another_address_is_not_taken() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("nova", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    rig.worker("two");
+    rig.until_ready().await;
+    let address = |rig: &Rig, name: &str| rig.status(name).binding.unwrap().address;
+    assert_eq!(address(&rig, "nova"), "ws://gw:18789");
+    let mut renamed = gateway_manifest("gw");
+    renamed["spec"]["url"] = json!("ws://alias:18789");
+    rig.host("alias", &gateway);
+    rig.apply::<AgentGateway>(renamed.clone());
+    rig.until("the new address", |rig| ["nova", "two"].iter().all(|name| address(rig, name) == "ws://alias:18789"))
+        .await;
+    rig.until_ready().await;
+
+    let another = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    let theirs = json!({ "name": "Theirs", "workspace": "/srv/nova", "model": "acme/large" });
+    another.edit_config(|config| {
+        config["agents"]["ownership"] = json!("explicit");
+        config["agents"]["entries"]["nova"] = theirs.clone();
+    });
+    rig.host("elsewhere", &another);
+    renamed["spec"]["url"] = json!("ws://elsewhere:18789");
+    rig.apply::<AgentGateway>(renamed);
+    rig.until_reason("nova", "AgentIdTaken").await;
+    rig.until("the other agent", |rig| address(rig, "two") == "ws://elsewhere:18789").await;
+    delete_agent(&mut rig, "nova").await;
+    assert_eq!((another.count("agents.delete"), &another.agents()["nova"]), (0, &theirs));
+}
+
 /// An old gateway with an agent whose workspace is neither in its entry nor in the roster.
 fn old_gateway_without_workspaces() -> (Rig, Simulator) {
     let (rig, _) = Rig::new();

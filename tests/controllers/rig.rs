@@ -284,6 +284,11 @@ impl Rig {
         self.store.state().agents.get(&ObjectKey::new(NS, name)).and_then(|a| a.status.clone()).unwrap_or_default()
     }
 
+    /// The keys of the Agents.
+    pub(crate) fn agent_keys(&self) -> Vec<ObjectKey> {
+        self.store.state().agents.keys().cloned().collect()
+    }
+
     /// Status, reason and message of an Agent's condition.
     pub(crate) fn condition(&self, name: &str, kind: ConditionType) -> (String, String, String) {
         let status = self.status(name);

@@ -15,14 +15,23 @@ use crate::openclaw::model::Inventory;
 ///
 /// # Errors
 /// `GatewayNotReady`.
-pub(crate) async fn inventory(gateway: &GatewayHandle, agent: &Agent) -> Result<Arc<Inventory>, ReconcileError> {
-    if agent.spec.agent_id.is_some() && Binding::of(agent).is_none() && gateway.inventory().is_ok() {
+pub(crate) async fn inventory(
+    gateway: &GatewayHandle,
+    agent: &Agent,
+    address: &str,
+) -> Result<Arc<Inventory>, ReconcileError> {
+    if agent.spec.agent_id.is_some() && !is_bound_at(agent, address) && gateway.inventory().is_ok() {
         let is_read = gateway.client().resync().await;
         let not_read =
             || ReconcileError::transient(Reason::GatewayNotReady, "the gateway's roster could not be read just now");
         return gateway.inventory().and_then(|inventory| if is_read { Ok(inventory) } else { Err(not_read()) });
     }
     gateway.inventory()
+}
+
+/// Whether an Agent is bound to an agent of the gateway at this address.
+fn is_bound_at(agent: &Agent, address: &str) -> bool {
+    Binding::of(agent).is_some_and(|binding| binding.is_at(address))
 }
 
 /// Replaces the derived identity with that of the existing agent of the id `spec.agentId`, if the adoption policy is `IfExists` and the
@@ -38,7 +47,8 @@ pub(super) async fn settle(
     let Some((gateway, inventory)) = known else { return Ok(references) };
     let may_adopt = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
     let id = references.identity.agent_id.as_str();
-    let row = inventory.agents.get(id).filter(|row| may_adopt && row.entry.is_some() && Binding::of(agent).is_none());
+    let may_adopt = may_adopt && !is_bound_at(agent, &references.address);
+    let row = inventory.agents.get(id).filter(|row| may_adopt && row.entry.is_some());
     let Some(row) = row else { return Ok(references) };
     let workspace = if let Some(workspace) = &row.workspace {
         workspace.clone()

@@ -19,6 +19,7 @@ use crate::core::agent::cleanup::{
 use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
+use crate::core::gateway_ref::address;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::{Deleted, Inventory};
@@ -36,6 +37,11 @@ pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
             Some(since) => Presence::Terminating { since: since.0, timeout: gateway.spec.cleanup_timeout() },
         },
     }
+}
+
+/// Whether the connection to the gateway is to the address of the binding, as far as the binding has one.
+fn is_connected_to<S: Store>(ctx: &Context<S>, binding: &Binding) -> bool {
+    binding.address.is_empty() || ctx.gateways.handle_at(&binding.gateway, &binding.address).is_some()
 }
 
 /// Removes the bound agent from its gateway.
@@ -56,7 +62,7 @@ async fn remove_from_gateway<S: Store>(
         return Ok(());
     }
     let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
-    let handle = binding.and_then(|b| ctx.gateways.handle(&b.gateway));
+    let handle = binding.and_then(|b| ctx.gateways.handle(&b.gateway).filter(|_| is_connected_to(ctx, b)));
     let reachability = match &handle {
         Some(handle) => handle.inventory().map(|_| ()),
         None => Err(ReconcileError::transient(
@@ -64,9 +70,11 @@ async fn remove_from_gateway<S: Store>(
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
+    let address = binding.and_then(|b| ctx.state.store.gateway(&b.gateway)).map(|gateway| address(&gateway.spec.url));
     let input = CleanupInput {
         policy: agent.spec.deletion_policy,
         gateway,
+        moved_to: address.as_deref().filter(|address| binding.is_some_and(|b| !b.is_at(address))),
         reachable: reachability.as_ref().copied(),
         now: ctx.state.store.now(),
     };

@@ -18,7 +18,7 @@ use crate::core::agent::references::References;
 use crate::core::agent::templates::origins;
 use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::{admits_labels, gateway_key};
+use crate::core::gateway_ref::{address, admits_labels, gateway_key};
 use crate::core::names;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::state::store::{Store, StoreError};
@@ -41,8 +41,9 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
     check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
+    let address = address(&gateway.spec.url);
     let derived = identity(&agent, board.as_deref(), &gateway);
-    let (identity, adopted) = kept_identity(&agent, &gateway_key, derived);
+    let (identity, adopted) = kept_identity(&agent, &gateway_key, &address, derived);
     check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
@@ -54,6 +55,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
         board,
         gateway,
         gateway_key,
+        address,
         identity,
         adopted,
         templates,

@@ -29,13 +29,13 @@ pub(super) struct GatewayAccess {
 }
 
 impl GatewayAccess {
-    /// The access to this gateway.
-    pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, agent: &Agent) -> Self {
+    /// The access to this gateway at this address. A connection to its former address is none.
+    pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, address: &str, agent: &Agent) -> Self {
         // Read first: a connection that opens afterwards triggers another reconcile.
-        let is_settling = ctx.gateways.is_settling(key);
-        let gateway = ctx.gateways.handle(key);
+        let gateway = ctx.gateways.handle_at(key, address);
+        let is_settling = ctx.gateways.is_settling(key) || gateway.is_none() && ctx.gateways.handle(key).is_some();
         let inventory = match &gateway {
-            Some(gateway) => Some(adoption::inventory(gateway, agent).await),
+            Some(gateway) => Some(adoption::inventory(gateway, agent, address).await),
             None => None,
         };
         Self { is_settling, gateway, inventory }

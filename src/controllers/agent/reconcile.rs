@@ -78,7 +78,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     release_lost_gateway(ctx, work).await?; // I/O
     let early_permit = try_permit(ctx, &work.agent)?; // pure
     let refs = dereference::read(ctx, work).await?; // I/O
-    let access = GatewayAccess::of(ctx, &refs.gateway_key, &work.agent).await; // I/O
+    let access = GatewayAccess::of(ctx, &refs.gateway_key, &refs.address, &work.agent).await; // I/O
     let refs = adoption::settle(refs, &work.agent, access.known()).await?; // I/O
     facts.token = Some(refs.token.state.clone());
     let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure

@@ -18,11 +18,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing::info;
 use url::Url;
 
-use crate::address::server;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::core::error::ReconcileError;
+use crate::core::gateway_ref::server;
 use crate::core::objects::GatewayIndex;
 use crate::core::ownership::{self, Owner};
 use crate::openclaw::model::{Credential, Hello};

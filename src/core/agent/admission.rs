@@ -9,7 +9,7 @@ use crate::api::agent::{Agent, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::{agents_of_board, resolved_gateway, same_gateways};
+use crate::core::gateway_ref::{address, agents_of_board, claiming_gateways, resolved_gateway, same_gateways};
 use crate::core::objects::{AgentIndex, Objects};
 
 /// The names of an Agent at its gateway, derived from its role.
@@ -26,8 +26,14 @@ pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) ->
 
 /// The names of an Agent at its gateway, and whether it was adopted there. An adopted agent keeps its workspace.
 #[must_use]
-pub fn kept_identity(agent: &Agent, gateway: &ObjectKey, derived: AgentIdentity) -> (AgentIdentity, bool) {
-    let same = |b: &Binding| b.adopted && b.gateway == *gateway && b.identity.agent_id == derived.agent_id;
+pub fn kept_identity(
+    agent: &Agent,
+    gateway: &ObjectKey,
+    address: &str,
+    derived: AgentIdentity,
+) -> (AgentIdentity, bool) {
+    let same =
+        |b: &Binding| b.adopted && b.gateway == *gateway && b.is_at(address) && b.identity.agent_id == derived.agent_id;
     match Binding::of(agent).filter(same) {
         Some(binding) => (binding.identity, true),
         None => (derived, false),
@@ -107,7 +113,8 @@ fn check_quota<O: Objects>(objects: &O, agent: &Agent, board: &Board) -> Result<
 }
 
 /// Checks that no other Agent has this id on the gateway, or requested the id first. A bound Agent has its id. The older of two bound
-/// Agents has the id, and so has the older of two unbound Agents in one namespace.
+/// Agents has the id, and so has the older of two unbound Agents in one namespace. An Agent of another AgentGateway counts only while
+/// that AgentGateway is connected by its own credentials.
 ///
 /// # Errors
 /// `AgentIdTaken`, with the next step.
@@ -117,8 +124,9 @@ pub fn check_agent_id<O: Objects>(
     gateway: &ObjectKey,
     id: &str,
 ) -> Result<(), ReconcileError> {
-    let same = same_gateways(objects, gateway);
-    let holders = holders(objects, &same, id);
+    let same = claiming_gateways(objects, gateway);
+    let here = objects.gateway(gateway).map(|gateway| address(&gateway.spec.url)).unwrap_or_default();
+    let holders = holders(objects, &same, &here, id);
     let requesters = objects.agents_by(&AgentIndex::RequestsId(id.to_owned()));
     let requests = |other: &Agent| {
         other.metadata.namespace == agent.metadata.namespace
@@ -126,7 +134,8 @@ pub fn check_agent_id<O: Objects>(
     };
     let is_other = |other: &Agent| other.metadata.uid != agent.metadata.uid;
     let is_older = |other: &Agent| creation_order(other) < creation_order(agent);
-    let bound = Binding::of(agent).is_some_and(|b| b.identity.agent_id == id && same.contains(&b.gateway));
+    let is_bound = |b: Binding| b.identity.agent_id == id && same.contains(&b.gateway) && b.is_at(&here);
+    let bound = Binding::of(agent).is_some_and(is_bound);
     let holders = holders.iter().filter(|other| is_other(other) && (!bound || is_older(other)));
     let requesters = requesters.iter().filter(|other| is_other(other) && !bound && is_older(other) && requests(other));
     match holders.chain(requesters).min_by(|one, other| creation_order(one).cmp(&creation_order(other))) {
@@ -142,16 +151,22 @@ pub fn check_agent_id<O: Objects>(
     }
 }
 
-/// The Agents that are bound to the agent `id` of these AgentGateways.
-fn holders<O: Objects>(objects: &O, gateways: &[ObjectKey], id: &str) -> Vec<Arc<Agent>> {
-    gateways.iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundAs(key.clone(), id.to_owned()))).collect()
+/// The Agents that are bound to the agent `id` of these AgentGateways. The first AgentGateway is the own one. A binding of another one
+/// claims an id only at the address where it was made.
+fn holders<O: Objects>(objects: &O, gateways: &[ObjectKey], address: &str, id: &str) -> Vec<Arc<Agent>> {
+    let bound = gateways.iter().flat_map(|key| objects.agents_by(&AgentIndex::BoundAs(key.clone(), id.to_owned())));
+    let is_here = |b: Binding| gateways.first() == Some(&b.gateway) || b.is_at(address);
+    bound.filter(|agent| Binding::of(agent).is_some_and(is_here)).collect()
 }
 
 /// Whether another Agent that is not being deleted is bound to the same agent of the same gateway. Two Agents that request one id at
-/// the same moment may both be bound before the cache shows either binding.
+/// the same moment may both be bound before the cache shows either binding. An AgentGateway that was just disconnected counts too: its
+/// agent must not be removed.
 pub fn is_shared<O: Objects>(objects: &O, agent: &Agent, binding: &Binding) -> bool {
     let same = same_gateways(objects, &binding.gateway);
-    holders(objects, &same, &binding.identity.agent_id)
+    let here = objects.gateway(&binding.gateway).map(|gateway| address(&gateway.spec.url));
+    let here = here.filter(|_| binding.address.is_empty()).unwrap_or_else(|| binding.address.clone());
+    holders(objects, &same, &here, &binding.identity.agent_id)
         .iter()
         .any(|other| other.metadata.uid != agent.metadata.uid && other.metadata.deletion_timestamp.is_none())
 }

@@ -52,6 +52,8 @@ pub struct Binding {
     pub uid: String,
     /// The AgentGateway.
     pub gateway: ObjectKey,
+    /// The address of the gateway at that time. Empty in a binding of an older version of Muster.
+    pub address: String,
     /// The agent's names at the gateway.
     pub identity: AgentIdentity,
     /// Whether the gateway had the agent before the Agent was bound.
@@ -62,10 +64,16 @@ impl Binding {
     /// The binding of an Agent. A binding that was copied from another Agent does not count.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
-        let BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted } =
+        let BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted } =
             agent.status.as_ref()?.binding.clone()?;
         let identity = AgentIdentity { agent_id, session_key, workspace };
-        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self { uid, gateway, identity, adopted })
+        (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self {
+            uid,
+            gateway,
+            address,
+            identity,
+            adopted,
+        })
     }
 
     /// Whether both name the same agent of the same gateway. The workspaces may differ.
@@ -74,12 +82,18 @@ impl Binding {
         (&self.uid, &self.gateway, &self.identity.agent_id) == (&other.uid, &other.gateway, &other.identity.agent_id)
     }
 
+    /// Whether the binding was made at this address, as far as it is recorded.
+    #[must_use]
+    pub fn is_at(&self, address: &str) -> bool {
+        self.address.is_empty() || self.address == address
+    }
+
     /// The binding in the form of the status.
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
         let AgentIdentity { agent_id, session_key, workspace } = self.identity.clone();
-        let (uid, gateway, adopted) = (self.uid.clone(), self.gateway.clone(), self.adopted);
-        BindingStatus { uid, gateway, agent_id, session_key, workspace, adopted }
+        let Self { uid, gateway, address, adopted, .. } = self.clone();
+        BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted }
     }
 }
 
@@ -113,6 +127,7 @@ mod tests {
         let binding = Binding {
             uid: "u1".into(),
             gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
+            address: "ws://gw:80".into(),
             identity: AgentIdentity::derive(Role::Worker, None, "u1", "/data"),
             adopted: false,
         };

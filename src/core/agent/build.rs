@@ -53,6 +53,7 @@ pub fn build(
         uid: agent.metadata.uid.clone().unwrap_or_default(),
         generation: agent.metadata.generation.unwrap_or_default(),
         gateway: references.gateway_key.clone(),
+        address: references.address.clone(),
         identity: references.identity.clone(),
         origin: origin(agent, references),
         entry: entry(agent, references, heartbeat),

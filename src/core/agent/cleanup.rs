@@ -63,6 +63,8 @@ pub struct CleanupInput<'a> {
     pub policy: DeletionPolicy,
     /// The state of the AgentGateway resource.
     pub gateway: Presence,
+    /// The address to which the AgentGateway connects now, if the agent was bound at another address.
+    pub moved_to: Option<&'a str>,
     /// Whether the gateway is reachable, or the error.
     pub reachable: Result<(), &'a ReconcileError>,
     /// The time.
@@ -73,11 +75,11 @@ pub struct CleanupInput<'a> {
 ///
 /// # Guarantees
 /// The decision needs no valid spec and no Board. An unreachable gateway delays the removal. Muster leaves the agent on the gateway
-/// only when the policy is `Orphan`, when the AgentGateway is absent, or when its deletion has lasted for its `cleanupTimeout`. The
-/// workspace of an adopted agent stays.
+/// only when the policy is `Orphan`, when the AgentGateway is absent or connects to another address than the address of the binding,
+/// or when its deletion has lasted for its `cleanupTimeout`. The workspace of an adopted agent stays.
 #[must_use]
 pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDecision {
-    let CleanupInput { policy, gateway, reachable, now } = *input;
+    let CleanupInput { policy, gateway, moved_to, reachable, now } = *input;
     let Some(binding) = binding else { return CleanupDecision::Nothing };
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
@@ -88,6 +90,13 @@ pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDec
     if gateway == Presence::Absent {
         let message = format!(
             "agent {id} may still be on gateway {at}: that AgentGateway no longer exists, so that Muster could not remove the agent"
+        );
+        return CleanupDecision::Leave { message, asked: false };
+    }
+    if let Some(address) = moved_to {
+        let message = format!(
+            "agent {id} may still be on the gateway at {}, where it was bound: AgentGateway {at} connects to {address} now",
+            binding.address
         );
         return CleanupDecision::Leave { message, asked: false };
     }
@@ -187,7 +196,7 @@ mod tests {
         reachable: Result<(), &ReconcileError>,
         second: i64,
     ) -> CleanupInput<'_> {
-        CleanupInput { policy, gateway, reachable, now: at(second) }
+        CleanupInput { policy, gateway, moved_to: None, reachable, now: at(second) }
     }
 
     fn unreachable() -> ReconcileError {
@@ -219,6 +228,16 @@ mod tests {
     fn orphan_leaves_the_agent_even_on_a_reachable_gateway() {
         let decision = decide(Some(&binding()), &input(DeletionPolicy::Orphan, Presence::Present, Ok(()), 0));
         assert!(matches!(decision, CleanupDecision::Leave { asked: true, .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn nothing_is_removed_at_another_address_than_that_of_the_binding() {
+        let input = input(DeletionPolicy::Delete, Presence::Present, Ok(()), 0);
+        let moved = CleanupInput { moved_to: Some("ws://other:80"), ..input };
+        let CleanupDecision::Leave { message, asked: false } = decide(Some(&binding()), &moved) else {
+            panic!("the agent must stay")
+        };
+        assert!(message.contains("ws://gw:80") && message.contains("ws://other:80"), "{message}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Desired {
     pub generation: i64,
     /// Its AgentGateway.
     pub gateway: ObjectKey,
+    /// The address of its gateway.
+    pub address: String,
     /// Its names at the gateway.
     pub identity: AgentIdentity,
     /// The origin of its id.

@@ -32,6 +32,7 @@ pub(crate) fn binding(workspace: &str) -> Binding {
     Binding {
         uid: "u".into(),
         gateway: ObjectKey { namespace: "ns".into(), name: "gw".into() },
+        address: "ws://gw:80".into(),
         identity: AgentIdentity::derive(Role::Worker, None, "u", workspace),
         adopted: false,
     }
@@ -86,6 +87,7 @@ pub(crate) fn applied() -> AgentFixture {
         uid: "u1".into(),
         generation: 1,
         gateway: ObjectKey { namespace: "fleet".into(), name: "gw".into() },
+        address: "ws://gw:80".into(),
         identity,
         origin: Origin::Derived,
         entry,
@@ -129,6 +131,7 @@ impl AgentFixture {
         self.binding = Some(Binding {
             uid: desired.uid.clone(),
             gateway: desired.gateway.clone(),
+            address: desired.address.clone(),
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
         });

@@ -79,6 +79,7 @@ impl<'a> RuleInput<'a> {
         let wanted = Binding {
             uid: desired.uid.clone(),
             gateway: desired.gateway.clone(),
+            address: desired.address.clone(),
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
         };
@@ -170,11 +171,16 @@ fn release_earlier_binding(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlo
     }
 }
 
-/// An agent of another client stays untouched.
+/// An agent of another client stays untouched. At another address than before, an agent of the same id in another workspace belongs to
+/// another client.
 fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let RuleInput { desired, observed, .. } = input;
     let may_be_foreign = || may_be_foreign_agent(desired, input.cluster.status);
     let error = match input.cluster.binding {
+        Some(bound) if !bound.is_at(&input.wanted.address) => {
+            let can_be_chosen = !matches!(desired.origin, Origin::Derived | Origin::Adopted);
+            (observed.conflict == Some(OwnershipConflict::Elsewhere) && can_be_chosen).then(|| id_taken(desired))
+        }
         // The agent is the same in another workspace. Only its entry and its files change.
         Some(bound) if *bound != input.wanted => return CONTINUE,
         Some(_) => {

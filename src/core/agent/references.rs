@@ -21,6 +21,8 @@ pub struct References {
     pub gateway: Arc<AgentGateway>,
     /// The gateway's key.
     pub gateway_key: ObjectKey,
+    /// The gateway's address.
+    pub address: String,
     /// Its names at the gateway.
     pub identity: AgentIdentity,
     /// Whether the gateway had the agent before this Agent was bound to it.
