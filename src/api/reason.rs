@@ -27,6 +27,8 @@ words! {
         BoardFull,
         /// An agent that Muster did not create for this Agent has the id.
         AgentIdTaken,
+        /// The workspace would be, contain or be within the workspace of another agent.
+        WorkspaceTaken,
         /// A ConfigMap, or a key of it, does not exist.
         ConfigMapNotFound,
         /// A template cannot be rendered.
@@ -150,6 +152,7 @@ impl Reason {
             | Self::RoleTaken
             | Self::BoardFull
             | Self::AgentIdTaken
+            | Self::WorkspaceTaken
             | Self::ConfigMapNotFound
             | Self::TemplateError
             | Self::SecretNotFound

@@ -32,15 +32,24 @@ impl Indexed for Agent {
         keys.extend(self.metadata.uid.clone().into_iter().chain(shown_id).map(AgentIndex::Id));
         keys.extend(board_key(self).map(AgentIndex::Board));
         keys.extend(self.spec.gateway_ref.as_ref().map(|r| AgentIndex::GatewayRef(gateway_key(r, &namespace))));
-        if let Some(Binding { gateway, identity, .. }) = Binding::of(self) {
-            keys.push(AgentIndex::BoundTo(gateway.clone()));
-            keys.push(AgentIndex::BoundAs(gateway, identity.agent_id));
+        if let Some(binding) = Binding::of(self) {
+            keys.extend(keys_of_binding(binding));
         }
         keys.extend(self.spec.agent_id.clone().map(AgentIndex::RequestsId));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
         keys.extend(awaited_place(self).map(AgentIndex::WaitsFor));
         keys
     }
+}
+
+fn keys_of_binding(binding: Binding) -> Vec<AgentIndex> {
+    let is_unusual = binding.has_unusual_folder();
+    let Binding { gateway, identity, .. } = binding;
+    let mut keys = vec![AgentIndex::BoundTo(gateway.clone()), AgentIndex::BoundAs(gateway.clone(), identity.agent_id)];
+    if is_unusual {
+        keys.push(AgentIndex::UnusualFolder(gateway));
+    }
+    keys
 }
 
 impl Indexed for Board {

@@ -46,6 +46,8 @@ pub enum AgentIndex {
     BoundTo(ObjectKey),
     /// The AgentGateway and the agent of the binding.
     BoundAs(ObjectKey, String),
+    /// The AgentGateway of the binding, if the workspace has an unusual place or name.
+    UnusualFolder(ObjectKey),
     /// The id that `spec.agentId` requests.
     RequestsId(String),
     /// A ConfigMap with templates that the Agent itself names.

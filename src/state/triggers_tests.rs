@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::*;
 use crate::core::agent::admission::{check_agent_id, check_role_and_quota, is_shared};
+use crate::core::agent::workspaces::{self, WantedWorkspace};
 use crate::core::gateway::census::bound;
 use crate::core::gateway::shared_heartbeats::claims;
 use crate::core::index::Indexed;
@@ -198,6 +199,9 @@ fn touched(others: usize) -> Vec<(&'static str, usize)> {
     count("a change of an agent", &|| triggers.gateway_change(&change(ChangeScope::AgentId("ops-1".into()))));
     count("role and quota", &|| check_role_and_quota(&objects, &agent, Some(&board), &key("gw")).unwrap());
     count("the id", &|| check_agent_id(&objects, &agent, &key("gw"), "ops-1").unwrap());
+    let (place, identity) = (key("gw"), &binding.identity);
+    let wanted = WantedWorkspace { agent: &agent, gateway: &place, address: "ws://gw:18789", identity, adopted: false };
+    count("the workspace", &|| workspaces::check(&objects, wanted, None).unwrap());
     count("a shared agent", &|| assert!(!is_shared(&objects, &agent, &binding)));
     count("the bound agents", &|| assert_eq!(bound(&objects, &key("gw")).len(), 5));
     count("the heartbeats", &|| assert_eq!(claims(&objects, &gateway, &key("gw")).made.len(), 5));

@@ -200,6 +200,28 @@ async fn the_binding_follows_the_address_of_the_gateway_and_an_agent_of_another_
     assert_eq!((another.count("agents.delete"), &another.agents()["nova"]), (0, &theirs));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_chosen_id_does_not_give_the_folder_of_another_agent() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("main", json!({ "gatewayRef": { "name": "gw" }, "role": "Main" }));
+    rig.until_ready().await;
+    let folder = rig.status("main").workspace_path.unwrap();
+    let id = folder.rsplit_once("/workspace-").unwrap().1.to_owned();
+    assert!(id.starts_with("gateway-"), "{folder}");
+    rig.agent("tenant", json!({ "boardRef": { "name": "ops" }, "agentId": id }));
+    let message = rig.until_reason("tenant", "WorkspaceTaken").await;
+    assert!(message.contains(&folder) && message.contains("spec.agentId"), "{message}");
+    let theirs = json!({ "workspace": "/home/openclaw/workspaces//workspace-nova/./in" });
+    gateway.edit_config(|config| {
+        config["agents"]["entries"]["theirs"] = theirs.clone();
+    });
+    rig.agent("nova", json!({ "boardRef": { "name": "ops" }, "agentId": "nova" }));
+    let message = rig.until_reason("nova", "WorkspaceTaken").await;
+    assert!(message.contains("agent \"theirs\" of the gateway"), "{message}");
+    assert!(!gateway.agents().contains_key(&id) && !gateway.agents().contains_key("nova"));
+}
+
 /// An old gateway with an agent whose workspace is neither in its entry nor in the roster.
 fn old_gateway_without_workspaces() -> (Rig, Simulator) {
     let (rig, _) = Rig::new();

@@ -46,6 +46,11 @@ impl GatewayAccess {
         self.gateway.as_ref().zip(self.inventory.as_ref()?.as_ref().ok())
     }
 
+    /// The inventory, if it is known.
+    pub(super) fn inventory(&self) -> Option<&Inventory> {
+        self.known().map(|(_, inventory)| inventory.as_ref())
+    }
+
     /// Whether both are known.
     pub(super) fn is_ready(&self) -> bool {
         self.known().is_some()

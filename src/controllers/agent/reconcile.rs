@@ -27,6 +27,7 @@ use crate::core::agent::session::{self, SessionChange};
 use crate::core::agent::status::is_observed;
 use crate::core::agent::status_input::StatusInput;
 use crate::core::agent::token::rules::TokenState;
+use crate::core::agent::workspaces::{self, WantedWorkspace};
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::AgentActivity;
@@ -80,6 +81,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     let refs = dereference::read(ctx, work).await?; // I/O
     let access = GatewayAccess::of(ctx, &refs.gateway_key, &refs.address, &work.agent).await; // I/O
     let refs = adoption::settle(refs, &work.agent, access.known()).await?; // I/O
+    workspaces::check(&ctx.state.store, WantedWorkspace::of(&work.agent, &refs), access.inventory())?; // pure
     facts.token = Some(refs.token.state.clone());
     let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
     if access.is_settling && is_observed(&work.agent) && !access.is_ready() {

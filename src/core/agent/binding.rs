@@ -1,5 +1,6 @@
 //! The binding of an Agent resource to one agent of one gateway.
 
+use super::folder::{DERIVED, Folder};
 use crate::api::agent::{Agent, BindingStatus, Role};
 use crate::api::object_key::ObjectKey;
 
@@ -27,9 +28,9 @@ impl AgentIdentity {
             Role::Main => format!("mc-gateway-{anchor_uid}"),
         };
         let folder = match (role, agent_id) {
-            (_, Some(id)) => format!("workspace-{id}"),
-            (Role::Main, None) => format!("workspace-gateway-{anchor_uid}"),
-            (Role::Worker | Role::Lead, None) => format!("workspace-{derived}"),
+            (_, Some(id)) => format!("{DERIVED}{id}"),
+            (Role::Main, None) => format!("{DERIVED}gateway-{anchor_uid}"),
+            (Role::Worker | Role::Lead, None) => format!("{DERIVED}{derived}"),
         };
         let agent_id = agent_id.map_or(derived, str::to_owned);
         Self {
@@ -86,6 +87,14 @@ impl Binding {
     #[must_use]
     pub fn is_at(&self, address: &str) -> bool {
         self.address.is_empty() || self.address == address
+    }
+
+    /// Whether the folder of the workspace is not just named after the agent's id, or may be within the folder of another agent.
+    #[must_use]
+    pub fn has_unusual_folder(&self) -> bool {
+        let folder = Folder::parse(&self.identity.workspace);
+        let is_named_by_id = |name: &String| name.strip_prefix(DERIVED) == Some(self.identity.agent_id.as_str());
+        self.adopted || folder.is_below_derived() || !folder.names().last().is_some_and(is_named_by_id)
     }
 
     /// The binding in the form of the status.

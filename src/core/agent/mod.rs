@@ -15,10 +15,13 @@ pub mod file_writes;
 pub mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod folder;
 pub mod heartbeat;
 pub mod label;
 pub mod leftovers;
 pub mod liveness;
+#[cfg(test)]
+pub(crate) mod memory_objects;
 pub mod observed;
 pub mod plan;
 pub mod references;
@@ -31,3 +34,4 @@ pub mod templates;
 pub mod token;
 pub mod variables;
 pub mod wake;
+pub mod workspaces;
