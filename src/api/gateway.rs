@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::allowed_namespaces::AllowedNamespaces;
 use super::config_policy::ConfigPolicy;
 
 pub use super::gateway_status::{AgentCounts, AgentGatewayStatus, GatewayCapabilities, Pairing, UnmanagedAgent};
@@ -104,7 +104,8 @@ pub struct AgentGatewaySpec {
     /// Heartbeat settings for the agents of this gateway. A field of an Agent's `heartbeat` replaces the same field here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
-    /// The namespaces whose Boards and main agents may refer to this gateway. Default: this namespace only.
+    /// The namespaces whose Boards and main agents may refer to this gateway, and what their Agents may do. Default: this
+    /// namespace only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// A soul directory. The templates get the soul for an agent's role from it.
@@ -205,74 +206,6 @@ pub struct DeviceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_PATTERN))]
     pub secret_name: Option<String>,
-}
-
-/// The namespaces that may refer to a gateway.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message("selector goes with from: Selector, and only with it"))]
-pub struct AllowedNamespaces {
-    /// The namespaces that may refer to the gateway. `Same`: this namespace only. `All`: every namespace. `Selector`:
-    /// namespaces with labels that match `selector`. Default: Same.
-    #[serde(default)]
-    pub from: NamespacesFrom,
-    /// The labels of admitted namespaces. Needed with `from: Selector`, and not allowed without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "label_selector")]
-    pub selector: Option<LabelSelector>,
-}
-
-/// The schema of a `metav1.LabelSelector`, with the bounds of Kubernetes labels.
-fn label_selector(_: &mut SchemaGenerator) -> Schema {
-    let value = || json_schema!({ "type": "string", "maxLength": 63 });
-    json_schema!({
-        "type": "object",
-        "nullable": true,
-        "x-kubernetes-map-type": "atomic",
-        "properties": {
-            "matchLabels": {
-                "type": "object",
-                "description": "Labels and their required values.",
-                "maxProperties": 32,
-                "additionalProperties": value()
-            },
-            "matchExpressions": {
-                "type": "array",
-                "description": "Requirements. A namespace must meet all of them.",
-                "maxItems": 32,
-                "items": {
-                    "type": "object",
-                    "required": ["key", "operator"],
-                    "properties": {
-                        "key": { "type": "string", "description": "The key of the label.", "maxLength": 317 },
-                        "operator": {
-                            "type": "string",
-                            "description": "The comparison of the label with the values.",
-                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
-                        },
-                        "values": {
-                            "type": "array",
-                            "description": "The values for In and NotIn.",
-                            "maxItems": 64,
-                            "items": value()
-                        }
-                    }
-                }
-            }
-        }
-    })
-}
-
-/// A way to choose namespaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum NamespacesFrom {
-    /// The AgentGateway's own namespace.
-    #[default]
-    Same,
-    /// Every namespace.
-    All,
-    /// Namespaces with labels that match the selector.
-    Selector,
 }
 
 impl AgentGateway {

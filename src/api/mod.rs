@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod agent_status;
+pub mod allowed_namespaces;
 pub mod board;
 pub mod conditions;
 pub mod config_policy;

@@ -19,6 +19,10 @@ words! {
         GatewayNotFound,
         /// The AgentGateway does not admit this namespace.
         NotAdmitted,
+        /// The AgentGateway in another namespace does not permit a field of the Agent.
+        NotPermitted,
+        /// The namespace has its maximum number of agents on the AgentGateway of another namespace.
+        NamespaceFull,
         /// The AgentGateway is not ready.
         GatewayNotReady,
         /// Another Agent is the lead of the board or the main agent of the gateway.
@@ -149,6 +153,8 @@ impl Reason {
             Self::BoardNotFound
             | Self::GatewayNotFound
             | Self::NotAdmitted
+            | Self::NotPermitted
+            | Self::NamespaceFull
             | Self::RoleTaken
             | Self::BoardFull
             | Self::AgentIdTaken

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::agent::binding::Binding;
 use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
+use crate::api::allowed_namespaces::NamespacesFrom;
 use crate::api::conditions::find;
-use crate::api::gateway::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
 use crate::api::{Agent, AgentGateway, Board, ConditionType};

@@ -31,9 +31,12 @@ impl Indexed for Agent {
         let shown_id = self.status.as_ref().and_then(|status| status.agent_id.clone());
         keys.extend(self.metadata.uid.clone().into_iter().chain(shown_id).map(AgentIndex::Id));
         keys.extend(board_key(self).map(AgentIndex::Board));
-        keys.extend(self.spec.gateway_ref.as_ref().map(|r| AgentIndex::GatewayRef(gateway_key(r, &namespace))));
+        if let Some(named) = self.spec.gateway_ref.as_ref().map(|reference| gateway_key(reference, &namespace)) {
+            keys.push(AgentIndex::GatewayRef(named.clone()));
+            keys.push(AgentIndex::GatewayRefFrom(named, namespace.clone()));
+        }
         if let Some(binding) = Binding::of(self) {
-            keys.extend(keys_of_binding(binding));
+            keys.extend(keys_of_binding(binding, namespace));
         }
         keys.extend(self.spec.agent_id.clone().map(AgentIndex::RequestsId));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
@@ -42,12 +45,15 @@ impl Indexed for Agent {
     }
 }
 
-fn keys_of_binding(binding: Binding) -> Vec<AgentIndex> {
+fn keys_of_binding(binding: Binding, namespace: String) -> Vec<AgentIndex> {
     let is_unusual = binding.has_unusual_folder();
     let Binding { gateway, identity, .. } = binding;
     let mut keys = vec![AgentIndex::BoundTo(gateway.clone()), AgentIndex::BoundAs(gateway.clone(), identity.agent_id)];
     if is_unusual {
-        keys.push(AgentIndex::UnusualFolder(gateway));
+        keys.push(AgentIndex::UnusualFolder(gateway.clone()));
+    }
+    if gateway.namespace != namespace {
+        keys.push(AgentIndex::BoundFrom(gateway, namespace));
     }
     keys
 }
@@ -57,7 +63,11 @@ impl Indexed for Board {
 
     fn index_keys(&self) -> Vec<BoardIndex> {
         let ObjectKey { namespace, name } = ObjectKey::of(&self.metadata);
-        let mut keys = vec![BoardIndex::UidOrName(name), BoardIndex::Gateway(gateway_of_board(self))];
+        let gateway = gateway_of_board(self);
+        let mut keys = vec![BoardIndex::UidOrName(name), BoardIndex::Gateway(gateway.clone())];
+        if gateway.namespace != namespace {
+            keys.push(BoardIndex::GatewayFrom(gateway, namespace.clone()));
+        }
         keys.extend(self.metadata.uid.clone().map(BoardIndex::UidOrName));
         let templates = self.spec.templates.as_ref();
         keys.extend(templates.map(|t| BoardIndex::ConfigMap(ObjectKey::new(namespace, &t.config_map_ref.name))));
@@ -87,11 +97,15 @@ pub fn board_key(agent: &Agent) -> Option<ObjectKey> {
     Some(ObjectKey::new(agent.metadata.namespace.clone().unwrap_or_default(), name))
 }
 
-/// The places that an Agent has or may have: on its Board, as the main agent, and its ids.
+/// The places that an Agent has or may have: on its Board, as the main agent, its ids, and on an AgentGateway of another namespace.
 #[must_use]
 pub fn places(agent: &Agent) -> Vec<Place> {
-    let ids = [agent.spec.agent_id.clone(), Binding::of(agent).map(|binding| binding.identity.agent_id)];
-    [place_of_role(agent)].into_iter().flatten().chain(ids.into_iter().flatten().map(Place::AgentId)).collect()
+    let (binding, namespace) = (Binding::of(agent), agent.metadata.namespace.clone().unwrap_or_default());
+    let as_guest = binding.as_ref().filter(|binding| binding.gateway.namespace != namespace);
+    let as_guest = as_guest.map(|_| Place::AsGuest(namespace));
+    let ids = [agent.spec.agent_id.clone(), binding.map(|binding| binding.identity.agent_id)];
+    let ids = ids.into_iter().flatten().map(Place::AgentId);
+    [place_of_role(agent), as_guest].into_iter().flatten().chain(ids).collect()
 }
 
 /// The place that an Agent waits for, by its status.
@@ -101,6 +115,9 @@ pub fn awaited_place(agent: &Agent) -> Option<Place> {
     let is = |reason: Reason| ready.reason == reason.as_str();
     if is(Reason::RoleTaken) || is(Reason::BoardFull) {
         return place_of_role(agent);
+    }
+    if is(Reason::NamespaceFull) {
+        return agent.metadata.namespace.clone().map(Place::AsGuest);
     }
     is(Reason::AgentIdTaken).then(|| agent.spec.agent_id.clone().map(Place::AgentId)).flatten()
 }

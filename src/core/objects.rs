@@ -42,8 +42,12 @@ pub enum AgentIndex {
     Board(ObjectKey),
     /// The AgentGateway that `spec.gatewayRef` names.
     GatewayRef(ObjectKey),
+    /// The AgentGateway that `spec.gatewayRef` names, and the namespace of the Agent.
+    GatewayRefFrom(ObjectKey, String),
     /// The AgentGateway of the binding.
     BoundTo(ObjectKey),
+    /// The AgentGateway of the binding, if it is in another namespace, and the namespace of the Agent.
+    BoundFrom(ObjectKey, String),
     /// The AgentGateway and the agent of the binding.
     BoundAs(ObjectKey, String),
     /// The AgentGateway of the binding, if the workspace has an unusual place or name.
@@ -65,6 +69,8 @@ pub enum Place {
     MainAgent(ObjectKey),
     /// An id on a gateway.
     AgentId(String),
+    /// A place of a namespace on AgentGateways of other namespaces.
+    AsGuest(String),
 }
 
 /// A key under which the cache finds Boards.
@@ -74,6 +80,8 @@ pub enum BoardIndex {
     UidOrName(String),
     /// The AgentGateway that `spec.gatewayRef` names.
     Gateway(ObjectKey),
+    /// The AgentGateway that `spec.gatewayRef` names, and the namespace of the Board.
+    GatewayFrom(ObjectKey, String),
     /// The ConfigMap with templates that the Board names.
     ConfigMap(ObjectKey),
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::*;
 use crate::core::agent::admission::{check_agent_id, check_role_and_quota, is_shared};
+use crate::core::agent::permissions;
 use crate::core::agent::workspaces::{self, WantedWorkspace};
 use crate::core::gateway::census::bound;
 use crate::core::gateway::shared_heartbeats::claims;
@@ -202,6 +203,9 @@ fn touched(others: usize) -> Vec<(&'static str, usize)> {
     let (place, identity) = (key("gw"), &binding.identity);
     let wanted = WantedWorkspace { agent: &agent, gateway: &place, address: "ws://gw:18789", identity, adopted: false };
     count("the workspace", &|| workspaces::check(&objects, wanted, None).unwrap());
+    let another =
+        Agent { metadata: ObjectMeta { namespace: Some("team".into()), ..ObjectMeta::default() }, ..Agent::default() };
+    count("the permissions", &|| permissions::check(&objects, &another, &gateway, &key("gw")).unwrap());
     count("a shared agent", &|| assert!(!is_shared(&objects, &agent, &binding)));
     count("the bound agents", &|| assert_eq!(bound(&objects, &key("gw")).len(), 5));
     count("the heartbeats", &|| assert_eq!(claims(&objects, &gateway, &key("gw")).made.len(), 5));
@@ -246,7 +250,13 @@ fn a_place_that_becomes_free_wakes_the_agents_that_wait_for_it_and_no_others() {
         waiting
     };
     let gone = agent(agent_on("ops-1", "ops", "gw"));
-    for (reason, wakes) in [("BoardFull", true), ("RoleTaken", true), ("AgentIdTaken", true), ("GatewayError", false)] {
+    for (reason, wakes) in [
+        ("BoardFull", true),
+        ("RoleTaken", true),
+        ("AgentIdTaken", true),
+        ("NamespaceFull", false),
+        ("GatewayError", false),
+    ] {
         let caches = Caches { agents: filled([waiting(reason)]), ..fleet(0).caches };
         let counting = CountingCaches { caches, touched: Cell::new(0) };
         let (triggers, mut queued) = triggers(&counting);
@@ -269,4 +279,21 @@ fn an_agent_that_begins_to_wait_looks_once_more_whether_its_place_is_free() {
     assert_eq!(queued.names()[0], named(&["ops-1"]));
     triggers.agent(Some(&now), &now);
     assert_eq!(queued.names()[0], named(&[]));
+}
+
+#[test]
+fn a_guest_that_leaves_its_gateway_wakes_the_agents_of_its_namespace_that_wait_for_its_place() {
+    let mut waiting = agent_on("late", "ops", "gw");
+    waiting["status"] = json!({ "conditions": [{
+        "type": "Ready", "status": "False", "reason": "NamespaceFull", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }] });
+    let mut guest = agent_on("ops-1", "ops", "gw");
+    guest["status"]["binding"]["gateway"]["namespace"] = json!("shared");
+    let mut released = guest.clone();
+    released["status"]["binding"] = Value::Null;
+    let caches = Caches { agents: filled([waiting]), ..fleet(0).caches };
+    let counting = CountingCaches { caches, touched: Cell::new(0) };
+    let (triggers, mut queued) = triggers(&counting);
+    triggers.agent(Some(&agent(guest)), &agent(released));
+    assert_eq!(queued.names()[0], named(&["late"]));
 }

@@ -218,7 +218,8 @@ async fn suspend_keeps_a_heartbeat_that_the_spec_does_not_set() {
 async fn deleting_the_loser_of_two_concurrent_bindings_removes_nothing() {
     let (mut rig, gateway) = with_unmanaged_nova().await;
     let mut open = gateway_manifest("gw");
-    open["spec"]["allowedNamespaces"] = json!({ "from": "All" });
+    open["spec"]["allowedNamespaces"] =
+        json!({ "from": "All", "permissions": { "chosenIds": true, "adoption": true } });
     rig.apply::<AgentGateway>(open);
     let reference = json!({ "name": "gw", "namespace": NS });
     let board = json!({ "name": "ops", "namespace": "other" });

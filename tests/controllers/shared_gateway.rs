@@ -1,19 +1,20 @@
-//! Two AgentGateways of one gateway.
+//! Two AgentGateways of one gateway, and one AgentGateway for two namespaces.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::conditions::find;
 use muster::api::object_key::ObjectKey;
-use muster::api::{Agent, AgentGateway, Board};
+use muster::api::{Agent, AgentGateway, AgentStatus, Board, ConditionType};
 use muster_simulator::{Profile, Simulator};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::rig::{NS, Rig, gateway_manifest};
 
-/// The namespace of the second AgentGateway.
+/// The namespace of the second AgentGateway, or of the guests.
 const OTHER: &str = "other";
 /// The duration of each write to the roster.
 const WRITE_TIME: Duration = Duration::from_secs(5);
@@ -50,8 +51,16 @@ fn add_other(rig: &Rig) {
 }
 
 fn add_agent(rig: &Rig, namespace: &str, name: &str) {
-    let metadata = json!({ "name": name, "namespace": namespace });
-    rig.apply::<Agent>(json!({ "metadata": metadata, "spec": { "boardRef": { "name": "ops" } } }));
+    apply_agent(rig, namespace, name, &json!({}));
+}
+
+fn apply_agent(rig: &Rig, namespace: &str, name: &str, more: &Value) {
+    let mut manifest = json!({ "metadata": { "name": name, "namespace": namespace }, "spec": more });
+    manifest["spec"]["wake"] = json!({ "enabled": false });
+    if manifest["spec"]["role"] != "Main" {
+        manifest["spec"]["boardRef"] = json!({ "name": "ops" });
+    }
+    rig.apply::<Agent>(manifest);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,4 +95,93 @@ async fn no_two_roster_writes_to_one_gateway_overlap_whichever_gateway_object_th
     assert!(counts["config.patch"] >= 2, "both write their config entries: {counts:?}");
     assert_eq!(rig.dials().len(), 2, "each has a connection of its own: {:?}", rig.dials());
     assert!(gateway.agents().keys().all(|id| id == "main"), "{:?}", gateway.agents());
+}
+
+/// Sets `allowedNamespaces` of the AgentGateway `gw`.
+fn allow(rig: &Rig, allowed: &Value) {
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["allowedNamespaces"] = allowed.clone();
+    rig.apply::<AgentGateway>(manifest);
+}
+
+/// An operator, a gateway, and a Board of the namespace [`OTHER`] on its AgentGateway `gw`.
+fn with_guests(allowed: &Value) -> (Rig, Simulator) {
+    let (rig, gateway) = Rig::new();
+    allow(&rig, allowed);
+    rig.board("ops");
+    let reference = json!({ "name": "gw", "namespace": NS });
+    rig.apply::<Board>(
+        json!({ "metadata": { "name": "ops", "namespace": OTHER }, "spec": { "gatewayRef": reference } }),
+    );
+    (rig, gateway)
+}
+
+fn guest(rig: &Rig, name: &str) -> AgentStatus {
+    rig.store.state().agents[&ObjectKey::new(OTHER, name)].status.clone().unwrap_or_default()
+}
+
+/// Reason and message of `Ready` of a guest.
+fn ready(rig: &Rig, name: &str) -> (String, String) {
+    let status = guest(rig, name);
+    find(&status.conditions, ConditionType::Ready).map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
+}
+
+async fn until_guest(rig: &mut Rig, name: &str, reason: &str) -> String {
+    rig.until(reason, |rig| ready(rig, name).0 == reason).await;
+    ready(rig, name).1
+}
+
+/// The requests that change something on the gateway.
+fn changes(gateway: &Simulator) -> usize {
+    ["agents.create", "agents.delete", "agents.files.set", "config.patch", "sessions.patch", "chat.send"]
+        .iter()
+        .map(|method| gateway.count(method))
+        .sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_beyond_the_terms_of_the_gateway_reaches_no_gateway() {
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All" }));
+    apply_agent(&rig, OTHER, "one", &json!({ "agentId": "nova" }));
+    apply_agent(&rig, OTHER, "two", &json!({ "role": "Main", "gatewayRef": { "name": "gw", "namespace": NS } }));
+    let message = until_guest(&mut rig, "one", "NotPermitted").await;
+    assert!(message.contains("spec.agentId") && message.contains("permissions.chosenIds"), "{message}");
+    let message = until_guest(&mut rig, "two", "NotPermitted").await;
+    assert!(message.contains("spec.role Main") && message.contains("permissions.roles"), "{message}");
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!((changes(&gateway), guest(&rig, "one").binding), (0, None));
+    apply_agent(&rig, NS, "own", &json!({ "agentId": "nova", "model": "acme/large" }));
+    rig.until("the owner's agent", |rig| rig.condition("own", ConditionType::Ready).0 == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_beyond_changed_terms_is_reported_and_left_as_it_is() {
+    let permissions = json!({ "models": ["acme/*"] });
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All", "permissions": permissions }));
+    apply_agent(&rig, OTHER, "one", &json!({ "model": "acme/large" }));
+    rig.until_ready().await;
+    let before = (changes(&gateway), gateway.agents());
+    allow(&rig, &json!({ "from": "All", "permissions": { "models": ["other/*"] } }));
+    let message = until_guest(&mut rig, "one", "NotPermitted").await;
+    assert!(message.contains("spec.model \"acme/large\"") && message.contains("other/*"), "{message}");
+    apply_agent(&rig, OTHER, "one", &json!({ "model": "acme/large", "displayName": "Changed" }));
+    rig.run_for(Duration::from_mins(90)).await;
+    assert_eq!((changes(&gateway), gateway.agents()), before);
+    apply_agent(&rig, OTHER, "one", &json!({ "model": "other/small", "displayName": "Changed" }));
+    rig.until_ready().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_has_at_most_its_number_of_agents_and_a_free_place_is_taken() {
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All", "permissions": { "maxAgentsPerNamespace": 2 } }));
+    for name in ["a", "b", "c"] {
+        add_agent(&rig, OTHER, name);
+    }
+    add_agent(&rig, NS, "own");
+    let message = until_guest(&mut rig, "c", "NamespaceFull").await;
+    assert!(message.contains("maxAgentsPerNamespace") && message.contains("fleet/gw"), "{message}");
+    rig.until("two guests", |rig| ["a", "b"].iter().all(|name| ready(rig, name).0 == "Reconciled")).await;
+    assert_eq!(gateway.agents().len(), 1 + 3, "with the main agent");
+    rig.store.delete::<Agent>(&ObjectKey::new(OTHER, "a"));
+    until_guest(&mut rig, "c", "Reconciled").await;
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::api::ConditionType;
 use crate::api::agent::{Agent, Parents};
+use crate::api::allowed_namespaces::NamespacesFrom;
 use crate::api::conditions::is_true;
-use crate::api::gateway::NamespacesFrom;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
 use crate::api::{AgentGateway, Board, Reason};
@@ -14,6 +14,7 @@ use crate::controllers::Context;
 use crate::controllers::agent::token_secret;
 use crate::controllers::agent::work::{CarriedToken, Work};
 use crate::core::agent::admission::{check_agent_id, check_role_and_quota, identity, kept_identity};
+use crate::core::agent::permissions;
 use crate::core::agent::references::References;
 use crate::core::agent::templates::origins;
 use crate::core::agent::token::secret::Token;
@@ -40,6 +41,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     };
     let gateway = gateway(store, reference, &namespace).await?;
     let gateway_key = gateway_key(reference, &namespace);
+    permissions::check(store, &agent, &gateway, &gateway_key)?;
     check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
     let address = address(&gateway.spec.url);
     let derived = identity(&agent, board.as_deref(), &gateway);

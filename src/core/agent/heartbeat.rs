@@ -7,7 +7,7 @@ use crate::api::shared::{Heartbeat, Interval};
 use crate::api::{AgentGateway, Board};
 
 /// The time between two heartbeats without a setting.
-const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
 /// The heartbeat of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
