@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, HeartbeatStatus, LastError, Parents, Phase,
-    PreviousToken, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus, WakeStatus,
+    PreviousToken, RevocationStatus, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus,
+    WakeStatus,
 };
 use super::names::OBJECT_PATTERN;
 use super::profile::IdentityProfile;

@@ -35,6 +35,10 @@ pub struct AgentStatus {
     /// The agent on a gateway that Muster removes when this Agent is deleted. Muster writes it before it changes the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<BindingStatus>,
+    /// The admission that the AgentGateway in another namespace took back. Not set while the AgentGateway admits this
+    /// namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationStatus>,
     /// Fields of the agent's config entry for which the gateway stores another value than Muster sent, such as the names of
     /// retired models. Muster accepts the stored values. When a stored value changes later, Muster sends its own value again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,6 +113,20 @@ pub struct BindingStatus {
     /// the agent is removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
+}
+
+/// An admission that an AgentGateway took back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationStatus {
+    /// The AgentGateway.
+    pub gateway: ObjectKey,
+    /// When Muster saw that the AgentGateway no longer admits this namespace. From then on, Muster's HTTP API refuses the
+    /// agent's token.
+    pub since: Time,
+    /// When Muster removed the agent from the gateway. Not set before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<Time>,
 }
 
 /// A field for which the gateway stores another value than Muster sent.

@@ -108,6 +108,12 @@ pub struct AgentGatewaySpec {
     /// namespace only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// How long the agents of a namespace stay on the gateway after this AgentGateway stops admitting the namespace, 0s to
+    /// 168h. Muster's HTTP API refuses their tokens at once. After that time, Muster removes them from the gateway by the
+    /// `deletionPolicy` of each Agent. If the namespace is admitted again before, they stay as they are. Default: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('168h')").message("revocationGracePeriod must be at most 168h"))]
+    pub revocation_grace_period: Option<Interval>,
     /// A soul directory. The templates get the soul for an agent's role from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soul_directory: Option<SoulDirectory>,
@@ -155,6 +161,12 @@ impl AgentGatewaySpec {
     #[must_use]
     pub fn cleanup_timeout(&self) -> Duration {
         self.cleanup_timeout.map_or(Duration::from_mins(2), Interval::get)
+    }
+
+    /// How long the agents of a namespace that is no longer admitted stay on the gateway.
+    #[must_use]
+    pub fn revocation_grace_period(&self) -> Duration {
+        self.revocation_grace_period.map_or(Duration::from_hours(1), Interval::get)
     }
 
     /// The maximum number of open requests at the gateway.

@@ -39,6 +39,12 @@ impl Requeue {
         Self::after(SOON)
     }
 
+    /// This requeue, and after this time at the latest, if it is earlier.
+    #[must_use]
+    pub fn no_later(self, most: Option<Duration>) -> Self {
+        Self { after: self.after.into_iter().chain(most).min(), ..self }
+    }
+
     /// This requeue, and after this time at the latest.
     #[must_use]
     pub fn within(self, most: Option<Duration>) -> Self {

@@ -23,10 +23,12 @@ struct TokenIndex {
 }
 
 impl TokenTable {
-    /// Replaces the hashes of an Agent by the hashes in its status. `deleted`: removes the hashes.
+    /// Replaces the hashes of an Agent by the hashes in its status. `deleted`: removes the hashes. An Agent whose admission was revoked
+    /// has none.
     pub fn update(&self, agent: &Agent, deleted: bool) {
         let key = ObjectKey::of(&agent.metadata);
-        let token = agent.status.as_ref().and_then(|s| s.token.as_ref()).filter(|_| !deleted);
+        let status = agent.status.as_ref().filter(|status| !deleted && status.revocation.is_none());
+        let token = status.and_then(|status| status.token.as_ref());
         let hashes: Vec<String> = token.into_iter().flat_map(hashes).map(str::to_owned).collect();
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for old in index.hashes.remove(&key).unwrap_or_default() {
@@ -57,7 +59,7 @@ fn hashes(token: &TokenStatus) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::agent::PreviousToken;
+    use crate::api::agent::{PreviousToken, RevocationStatus};
     use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -85,6 +87,20 @@ mod tests {
         tokens.update(&agent("a", Some("h1")), false);
         tokens.update(&agent("a", Some("h1")), true);
         assert_eq!(tokens.agent("h1"), None);
+    }
+
+    #[test]
+    fn the_token_of_an_agent_is_refused_while_its_admission_is_revoked() {
+        let tokens = TokenTable::default();
+        let admitted = agent("a", Some("h1"));
+        let mut revoked = admitted.clone();
+        let since = Time(Timestamp::UNIX_EPOCH);
+        let revocation = RevocationStatus { gateway: ObjectKey::new("shared", "gw"), since, removed_at: None };
+        revoked.status.as_mut().unwrap().revocation = Some(revocation);
+        for (agent, is_found) in [(&admitted, true), (&revoked, false), (&admitted, true)] {
+            tokens.update(agent, false);
+            assert_eq!(tokens.agent("h1").is_some(), is_found);
+        }
     }
 
     fn rotating(valid_until: Option<i64>) -> TokenStatus {

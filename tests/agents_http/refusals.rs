@@ -38,6 +38,16 @@ async fn a_heartbeat_response_shows_a_suspended_agent_as_paused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_token_of_an_agent_that_its_gateway_no_longer_admits_is_refused() {
+    let rig = Rig::new();
+    let revocation = json!({ "gateway": { "namespace": "shared", "name": "gw" }, "since": "2026-01-01T00:00:00Z" });
+    rig.agent("a", |_| {});
+    rig.agent("b", |agent| agent["status"]["revocation"] = revocation);
+    assert_eq!(rig.checks_in("a-token").await, 200);
+    assert_eq!(rig.call(heartbeat("b-token")).await.code(), (401, "unauthorized"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_refusal_has_a_status_a_code_and_a_message() {
     let rig = Rig::new();
     rig.agent("a", |_| {});

@@ -97,10 +97,14 @@ async fn no_two_roster_writes_to_one_gateway_overlap_whichever_gateway_object_th
     assert!(gateway.agents().keys().all(|id| id == "main"), "{:?}", gateway.agents());
 }
 
+/// How long the agents of a namespace stay that is no longer admitted.
+const GRACE_PERIOD: Duration = Duration::from_mins(30);
+
 /// Sets `allowedNamespaces` of the AgentGateway `gw`.
 fn allow(rig: &Rig, allowed: &Value) {
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["allowedNamespaces"] = allowed.clone();
+    manifest["spec"]["revocationGracePeriod"] = json!("30m");
     rig.apply::<AgentGateway>(manifest);
 }
 
@@ -129,6 +133,13 @@ fn ready(rig: &Rig, name: &str) -> (String, String) {
 async fn until_guest(rig: &mut Rig, name: &str, reason: &str) -> String {
     rig.until(reason, |rig| ready(rig, name).0 == reason).await;
     ready(rig, name).1
+}
+
+/// The events of an object with this reason.
+fn events(rig: &Rig, object: &str, reason: &str) -> Vec<String> {
+    let state = rig.store.state();
+    let found = state.events.iter().filter(|(name, event)| name == object && event.reason == reason);
+    found.map(|(_, event)| event.message.clone()).collect()
 }
 
 /// The requests that change something on the gateway.
@@ -165,7 +176,7 @@ async fn an_agent_beyond_changed_terms_is_reported_and_left_as_it_is() {
     let message = until_guest(&mut rig, "one", "NotPermitted").await;
     assert!(message.contains("spec.model \"acme/large\"") && message.contains("other/*"), "{message}");
     apply_agent(&rig, OTHER, "one", &json!({ "model": "acme/large", "displayName": "Changed" }));
-    rig.run_for(Duration::from_mins(90)).await;
+    rig.run_for(GRACE_PERIOD * 3).await;
     assert_eq!((changes(&gateway), gateway.agents()), before);
     apply_agent(&rig, OTHER, "one", &json!({ "model": "other/small", "displayName": "Changed" }));
     rig.until_ready().await;
@@ -184,4 +195,86 @@ async fn a_namespace_has_at_most_its_number_of_agents_and_a_free_place_is_taken(
     assert_eq!(gateway.agents().len(), 1 + 3, "with the main agent");
     rig.store.delete::<Agent>(&ObjectKey::new(OTHER, "a"));
     until_guest(&mut rig, "c", "Reconciled").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_of_a_namespace_that_is_no_longer_admitted_are_released_after_the_grace_period() {
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All" }));
+    add_agent(&rig, OTHER, "one");
+    apply_agent(&rig, OTHER, "kept", &json!({ "deletionPolicy": "Orphan" }));
+    add_agent(&rig, NS, "own");
+    rig.until_ready().await;
+    let ids = ["one", "kept"].map(|name| guest(&rig, name).agent_id.unwrap());
+    allow(&rig, &Value::Null);
+    rig.reconcile_all().await;
+    let (reason, message) = ready(&rig, "one");
+    assert!(reason == "NotAdmitted" && message.contains("removed from the gateway after"), "{reason} {message}");
+    assert!(guest(&rig, "one").revocation.is_some(), "the token is refused at once");
+    assert!(events(&rig, "gw", "AdmissionRevoked").iter().all(|message| message.contains("other")));
+    assert_eq!((events(&rig, "gw", "AdmissionRevoked").len(), events(&rig, "one", "NotAdmitted").len()), (2, 1));
+    let before = changes(&gateway);
+    rig.run_for(GRACE_PERIOD / 2).await;
+    assert_eq!(changes(&gateway), before);
+    assert!(ids.iter().all(|id| gateway.agents().contains_key(id)));
+
+    rig.run_for(GRACE_PERIOD / 2 + Duration::from_mins(1)).await;
+    assert_eq!(ids.each_ref().map(|id| gateway.agents().contains_key(id)), [false, true], "by its deletionPolicy");
+    for name in ["one", "kept"] {
+        let status = guest(&rig, name);
+        assert_eq!((status.binding, status.token.unwrap().sha256), (None, String::new()));
+        assert!(status.revocation.unwrap().removed_at.is_some());
+        let (reason, message) = ready(&rig, name);
+        assert!(reason == "NotAdmitted" && message.contains("was released"), "{reason} {message}");
+        assert_eq!(events(&rig, name, "NotAdmitted").len(), 2);
+    }
+    assert_eq!(events(&rig, "gw", "AgentsReleased").len(), 2);
+    assert_eq!(rig.condition("own", ConditionType::Ready).0, "True");
+    let settled = rig.write_counts();
+    rig.run_for(GRACE_PERIOD).await;
+    assert_eq!(rig.write_counts(), settled);
+
+    rig.store.delete::<Agent>(&ObjectKey::new(OTHER, "kept"));
+    allow(&rig, &json!({ "from": "All" }));
+    rig.until_ready().await;
+    assert_eq!(guest(&rig, "one").revocation, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn admission_given_again_within_the_grace_period_leaves_everything_as_it_was() {
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All" }));
+    add_agent(&rig, OTHER, "one");
+    rig.until_ready().await;
+    let before = (changes(&gateway), gateway.config(), guest(&rig, "one").token);
+    allow(&rig, &json!({ "from": "Same" }));
+    rig.run_for(GRACE_PERIOD / 2).await;
+    assert!(guest(&rig, "one").revocation.is_some());
+    allow(&rig, &json!({ "from": "All" }));
+    rig.until_ready().await;
+    rig.run_for(GRACE_PERIOD).await;
+    assert_eq!((changes(&gateway), gateway.config(), guest(&rig, "one").token), before);
+    assert_eq!(events(&rig, "gw", "AdmissionRestored").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_cannot_stay_on_a_gateway_that_revoked_it_and_can_leave_at_once() {
+    let (mut rig, gateway) = with_guests(&json!({ "from": "All" }));
+    add_agent(&rig, OTHER, "stays");
+    add_agent(&rig, OTHER, "moves");
+    rig.until_ready().await;
+    let ids = ["stays", "moves"].map(|name| guest(&rig, name).agent_id.unwrap());
+    allow(&rig, &Value::Null);
+    rig.until("the revocation", |rig| guest(rig, "stays").revocation.is_some()).await;
+    add_other(&rig);
+    let own = json!({ "metadata": { "name": "own", "namespace": OTHER }, "spec": { "gatewayRef": { "name": "gw" } } });
+    rig.apply::<Board>(own);
+    for (name, board) in [("stays", "no-such-board"), ("moves", "own")] {
+        let metadata = json!({ "name": name, "namespace": OTHER });
+        rig.apply::<Agent>(json!({ "metadata": metadata, "spec": { "boardRef": { "name": board } } }));
+    }
+    rig.until("the move", |rig| ready(rig, "moves").0 == "Reconciled").await;
+    assert_eq!(guest(&rig, "moves").revocation, None);
+    assert!(events(&rig, "gw", "AdmissionRestored").is_empty());
+    assert!(gateway.agents().contains_key(&ids[0]), "the grace period lasts");
+    rig.run_for(GRACE_PERIOD + Duration::from_mins(1)).await;
+    assert!(!gateway.agents().contains_key(&ids[0]) && gateway.agents().contains_key(&ids[1]));
 }

@@ -134,7 +134,11 @@ pub(crate) async fn gateway<S: Store>(
     Ok(found)
 }
 
-async fn admits<S: Store>(
+/// Whether an AgentGateway admits a namespace.
+///
+/// # Errors
+/// The labels of the namespace could not be read.
+pub(super) async fn admits<S: Store>(
     store: &S,
     gateway: &AgentGateway,
     key: &ObjectKey,

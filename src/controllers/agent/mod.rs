@@ -8,6 +8,7 @@ mod gateway_access;
 pub mod heartbeat_writer;
 pub(crate) mod observe;
 mod reconcile;
+mod revocation;
 pub(crate) mod templates;
 pub(crate) mod token_secret;
 mod wake;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, requeue_when_settled, try_permit};
+use super::revocation::{self, Revocation};
 use super::work::{StepContext, Work};
 use super::{adoption, apply, cleanup, dereference, observe};
 use crate::api::agent::{Agent, AgentStatus};
@@ -48,18 +49,21 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, agent: &Arc<Agent>) -> Requeu
     }
     let mut work = Work::new(Arc::clone(agent));
     for _ in 0..MAX_PASSES {
-        let mut facts = Facts::default();
+        let mut facts = Facts { revocation: Revocation::recorded(&work.agent), ..Facts::default() };
         let end = Box::pin(pass(ctx, &mut work, &mut facts)).await.unwrap_or_else(|early| early);
         let Conclusion { status, next } = facts.conclude(ctx, &work.agent, &end);
         match write_agent(ctx, &work.agent, &status).await {
             Written::Unchanged => {}
-            Written::Now(agent) => work.agent = agent,
+            Written::Now(agent) => {
+                revocation::publish(ctx, &work.agent, &agent).await;
+                work.agent = agent;
+            }
             Written::Outdated => return Requeue::soon(),
             Written::Failed => return Requeue::retry(),
         }
         match next {
             NextPass::Again => {}
-            NextPass::Requeue(requeue) => return requeue,
+            NextPass::Requeue(requeue) => return requeue.no_later(facts.revocation.ends_in),
         }
     }
     Requeue::soon()
@@ -71,14 +75,18 @@ struct Facts {
     token: Option<TokenState>,
     desired: Option<Desired>,
     observed: Option<Observed>,
+    revocation: Revocation,
 }
 
 /// One pass: dereference, build, observe, plan, apply. The first step that fails ends the pass.
 async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) -> Result<PassEnd, PassEnd> {
     let began = Instant::now();
     release_lost_gateway(ctx, work).await?; // I/O
+    revocation::settle(ctx, work, &mut facts.revocation).await?; // I/O
     let early_permit = try_permit(ctx, &work.agent)?; // pure
-    let refs = dereference::read(ctx, work).await?; // I/O
+    let refs = dereference::read(ctx, work).await; // I/O
+    let refs = refs.map_err(|error| revocation::refused(ctx, &work.agent, &mut facts.revocation, error))?;
+    facts.revocation.end_if_admitted(&work.agent);
     let access = GatewayAccess::of(ctx, &refs.gateway_key, &refs.address, &work.agent).await; // I/O
     let refs = adoption::settle(refs, &work.agent, access.known()).await?; // I/O
     workspaces::check(&ctx.state.store, WantedWorkspace::of(&work.agent, &refs), access.inventory())?; // pure
@@ -162,6 +170,7 @@ impl Facts {
             confirmed: confirmed.as_ref(),
             fulfilled: &NO_REQUESTS,
             begins_reset: false,
+            revocation: self.revocation.status.as_ref(),
             now: ctx.state.store.now(),
         };
         conclude(&facts, end)

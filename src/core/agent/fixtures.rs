@@ -239,6 +239,7 @@ impl AgentFixture {
             confirmed: self.confirmed.as_ref(),
             fulfilled: &NO_REQUESTS,
             begins_reset: false,
+            revocation: None,
             now: at(self.now),
         }
     }

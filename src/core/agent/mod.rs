@@ -26,6 +26,7 @@ pub mod observed;
 pub mod permissions;
 pub mod plan;
 pub mod references;
+pub mod revocation;
 pub mod session;
 pub mod soul_files;
 pub mod status;

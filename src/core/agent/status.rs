@@ -29,6 +29,7 @@ use crate::core::kstatus::{ProgressInput, set_progress};
 pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     let mut new = input.old.clone();
     new.observed_generation = input.generation;
+    new.revocation = input.revocation.cloned();
     if let Some(heartbeat) = input.heartbeat {
         new.heartbeat = Some(heartbeat.clone());
     }

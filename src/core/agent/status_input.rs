@@ -10,7 +10,7 @@ use super::label::LabelResult;
 use super::observed::Observed;
 use super::token::rules::TokenState;
 use super::wake::WakeResult;
-use crate::api::agent::{AgentStatus, HeartbeatStatus};
+use crate::api::agent::{AgentStatus, HeartbeatStatus, RevocationStatus};
 use crate::api::requests::RequestKind;
 
 /// The input of an agent's status.
@@ -40,6 +40,8 @@ pub struct StatusInput<'a> {
     pub fulfilled: &'a BTreeSet<RequestKind>,
     /// Whether this pass begins a reset of the session.
     pub begins_reset: bool,
+    /// The admission that the AgentGateway took back.
+    pub revocation: Option<&'a RevocationStatus>,
     /// The time.
     pub now: Timestamp,
 }

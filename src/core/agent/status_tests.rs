@@ -24,6 +24,7 @@ fn without_gateway(fixture: &AgentFixture, error: ReconcileError) -> AgentStatus
         confirmed: None,
         fulfilled: &std::collections::BTreeSet::new(),
         begins_reset: false,
+        revocation: None,
         now: at(fixture.now),
     })
 }
