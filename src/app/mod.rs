@@ -46,7 +46,6 @@ use crate::state::{Caches, State, watch};
 /// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
-
 /// Runs the operator until SIGTERM or Ctrl-C.
 ///
 /// # Errors
