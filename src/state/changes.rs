@@ -9,20 +9,20 @@ use crate::api::object_key::ObjectKey;
 pub struct GatewayChange {
     /// The gateway.
     pub gateway: ObjectKey,
-    /// The objects that the change affects, besides the AgentGateway.
+    /// The objects that the change affects.
     pub scope: ChangeScope,
 }
 
-/// The objects that a change on a gateway affects, besides the AgentGateway.
+/// The objects that a change on a gateway affects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeScope {
-    /// All Agents of the gateway.
+    /// The AgentGateway and all its Agents.
     AllAgents,
-    /// The Agent that is bound to this agent id on the gateway.
+    /// The AgentGateway, and the Agent that is bound to this agent id on the gateway.
     AgentId(String),
-    /// This Agent.
+    /// This Agent alone.
     Agent(ObjectKey),
-    /// No Agent.
+    /// The AgentGateway alone.
     GatewayOnly,
 }
 

@@ -28,8 +28,11 @@ use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
 use crate::state::Caches;
 use crate::state::cache::Cache;
 
-/// The maximum number of open requests of the operator at the API server, without watches.
-const MAX_REQUESTS: usize = 32;
+/// The maximum number of open reads of the operator at the API server, without watches.
+const MAX_READS: usize = 16;
+/// The maximum number of open writes. Writes have places of their own: a new Agent does not wait for the reads of all others after a
+/// restart.
+const MAX_WRITES: usize = 16;
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum length of an event's note in Kubernetes, in bytes.
@@ -41,7 +44,8 @@ pub struct KubeStore {
     client: Client,
     caches: Caches,
     recorder: Recorder,
-    requests: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for KubeStore {
@@ -56,21 +60,20 @@ impl KubeStore {
     pub fn new(client: Client, caches: Caches) -> Self {
         let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
         let recorder = Recorder::new(client.clone(), reporter);
-        Self { client, caches, recorder, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+        let (reads, writes) = (Arc::new(Semaphore::new(MAX_READS)), Arc::new(Semaphore::new(MAX_WRITES)));
+        Self { client, caches, recorder, reads, writes }
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Waits for a permit, then for the answer.
-    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
-        // The semaphore is never closed.
-        let _permit = self.requests.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
-        let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
-        answer
-            .map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))?
-            .map_err(|e| store_error(&e))
+    async fn read<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+        send(&self.reads, request).await
+    }
+
+    async fn write<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+        send(&self.writes, request).await
     }
 
     async fn patch_finalizers<K>(&self, object: &K, change: &FinalizerChange) -> Result<K, StoreError>
@@ -81,7 +84,7 @@ impl KubeStore {
         let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.into()), ..PatchParams::default() };
         let patch = change.patch(object.meta());
         let api = self.api::<K>(&namespace);
-        self.send(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
+        self.write(api.patch(&name, &params, &Patch::Merge(&patch))).await.map(without_managed_fields)
     }
 
     async fn replace_status<K>(&self, object: &K) -> Result<K, StoreError>
@@ -94,8 +97,18 @@ impl KubeStore {
     {
         let ObjectKey { namespace, name } = ObjectKey::of(object.meta());
         let api = self.api::<K>(&namespace);
-        self.send(api.replace_status(&name, &post_params(), object)).await.map(without_managed_fields)
+        self.write(api.replace_status(&name, &post_params(), object)).await.map(without_managed_fields)
     }
+}
+
+/// Waits for a permit, then for the answer.
+async fn send<T>(permits: &Semaphore, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+    // The semaphore is never closed.
+    let _permit = permits.acquire().await.map_err(|e| StoreError::Failed(e.to_string()))?;
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
+    answer
+        .map_err(|_| StoreError::Failed(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())))?
+        .map_err(|e| store_error(&e))
 }
 
 fn post_params() -> PostParams {
@@ -185,7 +198,7 @@ impl Store for KubeStore {
     }
 
     async fn fresh_agent(&self, key: &ObjectKey) -> Result<Option<Arc<Agent>>, StoreError> {
-        let found = self.send(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.read(self.api::<Agent>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(without_managed_fields).map(Arc::new))
     }
 
@@ -193,14 +206,14 @@ impl Store for KubeStore {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        self.send(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
+        self.read(self.api::<Secret>(&key.namespace).get_opt(&key.name)).await
     }
 
     async fn config_map(&self, key: &ObjectKey) -> Result<Option<ConfigMapContent>, StoreError> {
         if !is_object_name(&key.name) {
             return Ok(None);
         }
-        let found = self.send(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
+        let found = self.read(self.api::<ConfigMap>(&key.namespace).get_opt(&key.name)).await?;
         Ok(found.map(|map| ConfigMapContent {
             data: map.data.unwrap_or_default(),
             binary: map.binary_data.unwrap_or_default().into_keys().collect(),
@@ -208,13 +221,13 @@ impl Store for KubeStore {
     }
 
     async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-        let found = self.send(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
+        let found = self.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
         Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
     }
 
     async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
         let api: Api<DeserializeGuard<Agent>> = Api::all(self.client.clone());
-        let agents = self.send(api.list(&ListParams::default())).await?;
+        let agents = self.read(api.list(&ListParams::default())).await?;
         let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
             Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
             // An unreadable Agent may be bound. It counts, so that cleanup keeps the credentials.
@@ -225,19 +238,19 @@ impl Store for KubeStore {
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let namespace = secret.namespace().unwrap_or_default();
-        self.send(self.api::<Secret>(&namespace).create(&post_params(), secret)).await
+        self.write(self.api::<Secret>(&namespace).create(&post_params(), secret)).await
     }
 
     async fn replace_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {
         let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
-        self.send(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
+        self.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
     }
 
     async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
         if !is_object_name(&key.name) {
             return Ok(());
         }
-        match self.send(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
+        match self.write(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -289,7 +302,7 @@ impl Store for KubeStore {
             action: event.action.into(),
             secondary: None,
         };
-        if let Err(error) = self.send(self.recorder.publish(&request, &reference)).await {
+        if let Err(error) = self.write(self.recorder.publish(&request, &reference)).await {
             debug!(%error, reason = event.reason, "event refused");
         }
     }

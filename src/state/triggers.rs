@@ -143,7 +143,9 @@ impl<O: Objects> Triggers<O> {
 
     /// Handles a change on a gateway.
     pub fn gateway_change(&self, change: &GatewayChange) {
-        enqueue(&self.queues.gateways, change.gateway.clone());
+        if !matches!(change.scope, ChangeScope::Agent(_)) {
+            enqueue(&self.queues.gateways, change.gateway.clone());
+        }
         match &change.scope {
             ChangeScope::AllAgents => self.enqueue_agents_of(&change.gateway),
             ChangeScope::GatewayOnly => {}

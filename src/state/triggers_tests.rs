@@ -240,6 +240,17 @@ fn an_agent_that_moves_to_another_board_enqueues_both_boards() {
 }
 
 #[test]
+fn a_woken_agent_enqueues_no_gateway_and_a_change_of_an_agent_on_the_gateway_does() {
+    let counting = fleet(10);
+    let (triggers, mut queued) = triggers(&counting);
+    let change = |scope| GatewayChange { gateway: ObjectKey::new("fleet", "gw"), scope };
+    triggers.gateway_change(&change(ChangeScope::Agent(ObjectKey::new("fleet", "ops-1"))));
+    assert_eq!(queued.names(), [named(&["ops-1"]), named(&[]), named(&[])]);
+    triggers.gateway_change(&change(ChangeScope::AgentId("ops-1".into())));
+    assert_eq!(queued.names(), [named(&["ops-1"]), named(&[]), named(&["gw"])]);
+}
+
+#[test]
 fn a_place_that_becomes_free_wakes_the_agents_that_wait_for_it_and_no_others() {
     let waiting = |reason: &str| {
         let mut waiting = agent_on("late", "ops", "gw");
