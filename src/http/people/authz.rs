@@ -257,6 +257,15 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| SecretString::from(token))
 }
 
+/// The smallest shipped ClusterRole with a permission (`deploy/base/rbac.yaml`).
+fn role(kind: ResourceKind, verb: Verb) -> &'static str {
+    match (verb, kind) {
+        (Verb::Get | Verb::List, _) => "muster-view",
+        (Verb::Create | Verb::Patch | Verb::Delete, ResourceKind::Agent | ResourceKind::Board) => "muster-edit",
+        (Verb::Create | Verb::Patch | Verb::Delete, ResourceKind::Gateway) => "muster-admin",
+    }
+}
+
 /// 403 for a missing permission.
 fn forbidden(caller: &UserCaller, permission: &Permission) -> ApiError {
     let place = match &permission.namespace {
@@ -265,7 +274,8 @@ fn forbidden(caller: &UserCaller, permission: &Permission) -> ApiError {
     };
     let (user, verb, resource) = (&caller.user.name, permission.verb.as_str(), permission.kind.resource());
     let message = format!(
-        "{user} may not {verb} {resource}.muster.dev {place}; bind a Role with this permission to the user, such as muster-view or muster-edit"
+        "{user} may not {verb} {resource}.muster.dev {place}; bind a Role with this permission to the user, such as {}",
+        role(permission.kind, permission.verb)
     );
     ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
 }
@@ -298,6 +308,13 @@ impl From<AccessError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_permission_names_the_smallest_role_that_has_it() {
+        assert_eq!(role(ResourceKind::Gateway, Verb::Get), "muster-view");
+        assert_eq!(role(ResourceKind::Agent, Verb::Create), "muster-edit");
+        assert_eq!(role(ResourceKind::Gateway, Verb::Patch), "muster-admin");
+    }
 
     #[test]
     fn only_a_bearer_token_is_read() {
