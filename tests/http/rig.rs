@@ -65,6 +65,7 @@ pub(crate) struct Rig {
     pub(crate) feed: Arc<ChangeFeed>,
     pub(crate) probes: Arc<Probes>,
     pub(crate) router: Router,
+    pub(crate) tokens: Arc<TokenTable>,
 }
 
 impl Rig {
@@ -73,7 +74,7 @@ impl Rig {
         Self::with(HttpTokens::LocalOnly)
     }
 
-    pub(crate) fn with(tokens: HttpTokens) -> Self {
+    pub(crate) fn with(http_tokens: HttpTokens) -> Self {
         let store = MemoryStore::new();
         let access = MemoryRbac::new(store.clone());
         let named = [(ADMIN, "admin"), (VIEWER, "viewer"), (EDITOR, "editor"), (STRANGER, "stranger")];
@@ -86,15 +87,16 @@ impl Rig {
         let metrics = Arc::new(Metrics::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(true), metrics });
         let people = PeopleApi::new(Arc::clone(&state), access.clone(), Arc::clone(&feed), Arc::clone(&probes));
+        let tokens = Arc::new(TokenTable::default());
         let api = AgentApi {
             state,
-            tokens: Arc::new(TokenTable::default()),
+            tokens: Arc::clone(&tokens),
             limits: RateLimits::default(),
             due: mpsc::channel(1).0,
             probes: Arc::clone(&probes),
         };
-        let router = router::router(Arc::new(api), Arc::new(people), tokens);
-        let rig = Self { store, access, feed, probes, router };
+        let router = router::router(Arc::new(api), Arc::new(people), http_tokens);
+        let rig = Self { store, access, feed, probes, router, tokens };
         for (namespace, boards) in [("fleet", &["ops", "web"][..]), ("other", &["ops"])] {
             rig.apply::<AgentGateway>(namespace, "gw", gateway());
             for board in boards {
@@ -139,9 +141,10 @@ impl Rig {
         self.update_feed(namespace, name, false);
     }
 
-    /// Updates the feed as the watch does.
+    /// Updates the feed and the table of tokens as the watch does.
     pub(crate) fn update_feed(&self, namespace: &str, name: &str, gone: bool) {
         self.feed.update(&self.stored(namespace, name), gone);
+        self.tokens.update(&self.stored(namespace, name), gone);
     }
 
     pub(crate) fn set_synced(&self, synced: bool) {

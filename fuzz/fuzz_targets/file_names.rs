@@ -1,0 +1,5 @@
+//! See `file_names` in `tests/fuzz/targets.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| muster_fuzz::targets::file_names(data));

@@ -1,0 +1,5 @@
+//! See `session` in `tests/fuzz/targets.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| muster_fuzz::targets::session(data));

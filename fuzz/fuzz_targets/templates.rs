@@ -1,0 +1,5 @@
+//! See `templates` in `tests/fuzz/targets.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| muster_fuzz::targets::templates(data));
