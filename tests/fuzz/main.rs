@@ -2,7 +2,12 @@
 //!
 //! `make fuzz` looks for new inputs. An input that it finds belongs into `corpus`.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a target fails by a panic, outside of #[test] functions too")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a target fails by a panic, outside of #[test] functions too, and the rig takes JSON literals by value"
+)]
 
 #[path = "../controllers/memory.rs"]
 #[allow(dead_code, reason = "the targets need a part of it")]
@@ -110,7 +115,9 @@ fn check(name: &str, target: Target, input: &[u8]) {
 fn replay(name: &str) {
     let (_, target) = TARGETS.into_iter().find(|(target, _)| *target == name).unwrap();
     let inputs = corpus(name);
-    inputs.iter().for_each(|input| check(name, target, input));
+    for input in &inputs {
+        check(name, target, input);
+    }
     let mut numbers = Numbers(0x6d75_7374_6572);
     for _ in 0..MUTATIONS {
         check(name, target, &mutated(&inputs, &mut numbers));
