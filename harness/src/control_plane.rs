@@ -94,6 +94,12 @@ impl ControlPlane {
         write_kubeconfig(self.dir.path(), name, self.port, token)
     }
 
+    /// The administrator's token.
+    #[must_use]
+    pub fn admin_token(&self) -> &'static str {
+        ADMIN_TOKEN
+    }
+
     /// kubectl with this kubeconfig.
     #[must_use]
     pub fn kubectl_as(&self, kubeconfig: PathBuf) -> Kubectl {

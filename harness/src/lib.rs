@@ -5,6 +5,7 @@
 
 mod binaries;
 mod browser;
+mod canary;
 mod control_plane;
 mod kubectl;
 mod model;
@@ -16,11 +17,12 @@ mod wait;
 
 pub use binaries::Binaries;
 pub use browser::Browser;
+pub use canary::Canary;
 pub use control_plane::ControlPlane;
 pub use kubectl::{Kubectl, Output};
 pub use model::{ModelRequest, ScriptedModel};
 pub use openclaw::OpenClaw;
-pub use operator::Operator;
+pub use operator::{ListenAddresses, Operator};
 pub use remote_openclaw::RemoteOpenClaw;
 pub use wait::until;
 

@@ -1,9 +1,12 @@
 //! A real `OpenClaw` gateway on loopback, with a home directory of its own.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -46,8 +49,12 @@ impl AuthMode {
     }
 }
 
-/// The token of a gateway whose test sets none.
-pub(crate) const DEFAULT_TOKEN: &str = "the-gateways-token";
+/// The token of a gateway whose test sets none, different for each gateway.
+pub(crate) fn random_token() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 18];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("gateway-{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
 
 impl OpenClaw {
     /// Starts the pinned newest gateway, with the model server at `model` (`http://127.0.0.1:PORT/v1`).
@@ -55,7 +62,7 @@ impl OpenClaw {
     /// # Errors
     /// The gateway did not start. The error has the end of its log.
     pub async fn start(model: &str) -> Result<Self, Failure> {
-        Self::start_with(model, DEFAULT_TOKEN).await
+        Self::start_with(model, &random_token()?).await
     }
 
     /// Starts the pinned newest gateway with this token.
@@ -72,7 +79,7 @@ impl OpenClaw {
     /// # Errors
     /// The gateway did not start, with the end of its log; or the version does not exist.
     pub async fn start_version(version: &str, model: &str) -> Result<Self, Failure> {
-        Self::start_from(Binaries::version(version)?, model, AuthMode::Token, DEFAULT_TOKEN).await
+        Self::start_from(Binaries::version(version)?, model, AuthMode::Token, &random_token()?).await
     }
 
     /// Starts a gateway of this version that requires a password.
@@ -227,9 +234,9 @@ impl LaunchOptions<'_> {
     /// Adds the arguments with which Node runs the gateway.
     pub(crate) fn add_arguments(&self, command: &mut Command) {
         command.arg(self.install_dir.join("node_modules/openclaw/openclaw.mjs"));
-        let auth_mode = self.auth_mode.as_str();
-        command.args(["gateway", "run", "--auth", auth_mode, "--bind", self.bind]);
-        command.args(["--port", &self.port.to_string(), &format!("--{auth_mode}"), self.secret]);
+        // The gateway takes its credential from the environment: every user of the machine can read arguments.
+        command.args(["gateway", "run", "--auth", self.auth_mode.as_str(), "--bind", self.bind]);
+        command.args(["--port", &self.port.to_string()]);
         self.set_environment(command);
     }
 

@@ -1,5 +1,6 @@
 //! The operator as a process, with the `ServiceAccount` of `deploy/`.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +18,9 @@ const TERMINATION_GRACE: Duration = Duration::from_secs(30);
 /// Limit for the operator's start.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Limit for the answer to a request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A running operator.
 #[derive(Debug)]
 pub struct Operator {
@@ -27,9 +31,29 @@ pub struct Operator {
 
 /// The addresses that the operator listens on.
 #[derive(Clone, Copy, Debug)]
-struct ListenAddresses {
-    api: SocketAddr,
-    probes: SocketAddr,
+pub struct ListenAddresses {
+    /// The HTTP API and the page.
+    pub api: SocketAddr,
+    /// The probes and the metrics.
+    pub probes: SocketAddr,
+}
+
+impl ListenAddresses {
+    /// The status and the body of the answer of the HTTP API to a GET of a person with this token.
+    ///
+    /// # Errors
+    /// The operator did not answer.
+    pub async fn get(&self, path: &str, token: &str) -> Result<(u16, String), Failure> {
+        get(self.api, path, Some(token)).await
+    }
+
+    /// The text of `/metrics`.
+    ///
+    /// # Errors
+    /// The metrics could not be read.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        Ok(get(self.probes, "/metrics", None).await?.1)
+    }
 }
 
 /// The binary, the credentials and the directory with which the operator is started.
@@ -37,7 +61,8 @@ struct ListenAddresses {
 struct StartConfig {
     binary: PathBuf,
     kubeconfig: PathBuf,
-    ca_file: Option<PathBuf>,
+    environment: Vec<(&'static str, OsString)>,
+    token: String,
     dir: TempDir,
 }
 
@@ -47,23 +72,32 @@ impl Operator {
     /// # Errors
     /// The operator did not become ready. The error has the end of its log.
     pub async fn start(binary: &Path, cluster: &ControlPlane) -> Result<Self, Failure> {
-        Self::start_on(binary, cluster, None).await
+        Self::start_on(binary, cluster, Vec::new()).await
     }
 
-    /// Starts `binary` with `SSL_CERT_FILE` set to `ca_file`, a PEM file of certificate authorities.
+    /// Starts `binary` with additional environment variables.
     ///
     /// # Errors
     /// The operator did not become ready. The error has the end of its log.
-    pub async fn start_trusting(binary: &Path, cluster: &ControlPlane, ca_file: &Path) -> Result<Self, Failure> {
-        Self::start_on(binary, cluster, Some(ca_file.to_owned())).await
+    pub async fn start_with(
+        binary: &Path,
+        cluster: &ControlPlane,
+        environment: &[(&'static str, &OsStr)],
+    ) -> Result<Self, Failure> {
+        let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self::start_on(binary, cluster, environment).await
     }
 
-    async fn start_on(binary: &Path, cluster: &ControlPlane, ca_file: Option<PathBuf>) -> Result<Self, Failure> {
+    async fn start_on(
+        binary: &Path,
+        cluster: &ControlPlane,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Result<Self, Failure> {
         let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
-        let token = cluster.kubectl.run(&create).await?;
-        let kubeconfig = cluster.kubeconfig("operator", token.trim())?;
+        let token = cluster.kubectl.run(&create).await?.trim().to_owned();
+        let kubeconfig = cluster.kubeconfig("operator", &token)?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
-        let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, ca_file, dir };
+        let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, environment, token, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any }).await?;
         Ok(Self { process, addresses, start_config })
@@ -96,7 +130,7 @@ impl Operator {
 
     /// Whether `/readyz` answers that the operator is ready.
     pub async fn is_ready(&self) -> bool {
-        matches!(get(self.addresses.probes, "/readyz").await, Ok((200, _)))
+        matches!(get(self.addresses.probes, "/readyz", None).await, Ok((200, _)))
     }
 
     /// The base URL of the operator's HTTP API.
@@ -105,12 +139,24 @@ impl Operator {
         format!("http://{}", self.addresses.api)
     }
 
+    /// The operator's own Kubernetes token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.start_config.token
+    }
+
+    /// The addresses that the operator listens on.
+    #[must_use]
+    pub fn addresses(&self) -> ListenAddresses {
+        self.addresses
+    }
+
     /// The value of a metric, summed over the series that have all of `labels`, each written `name="value"`.
     ///
     /// # Errors
     /// The metrics could not be read.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> Result<f64, Failure> {
-        let (_, text) = get(self.addresses.probes, "/metrics").await?;
+        let text = self.addresses.metrics().await?;
         let of = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
             let wanted = series.split('{').next() == Some(name) && labels.iter().all(|label| series.contains(label));
@@ -141,9 +187,7 @@ impl StartConfig {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
-        if let Some(ca_file) = &self.ca_file {
-            command.env("SSL_CERT_FILE", ca_file);
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start("muster", command, self.dir.path())
     }
 
@@ -153,7 +197,7 @@ impl StartConfig {
         let addresses = process
             .ready("the operator to be ready", READY_TIMEOUT, async || {
                 let addresses = logged_addresses(&read(&log)).ok_or("the log has no addresses yet")?;
-                match get(addresses.probes, "/readyz").await {
+                match get(addresses.probes, "/readyz", None).await {
                     Ok((200, _)) => Ok(addresses),
                     Ok((_, body)) => Err(body),
                     Err(error) => Err(error.to_string()),
@@ -172,12 +216,13 @@ fn logged_addresses(log: &str) -> Option<ListenAddresses> {
 }
 
 /// Sends one HTTP GET; returns the status and the body.
-async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
+async fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), Failure> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await?;
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n{token}\r\n").as_bytes()).await?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
+    tokio::time::timeout(ANSWER_TIMEOUT, stream.read_to_string(&mut text)).await??;
     let (head, body) = text.split_once("\r\n\r\n").ok_or("the reply is not HTTP")?;
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or("the reply has no status")?;
     Ok((status, body.to_owned()))

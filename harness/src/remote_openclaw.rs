@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 
 use super::Failure;
 use super::binaries::Binaries;
-use super::openclaw::{AuthMode, DEFAULT_TOKEN, LaunchOptions, READY_TIMEOUT, check_http, initial_config};
+use super::openclaw::{AuthMode, LaunchOptions, READY_TIMEOUT, check_http, initial_config, random_token};
 use super::process::Process;
 
 /// The gateway's default port. The port is always free in a new namespace.
@@ -25,6 +25,7 @@ pub struct RemoteOpenClaw {
     process: Process,
     install_dir: PathBuf,
     home: TempDir,
+    token: String,
 }
 
 impl RemoteOpenClaw {
@@ -43,9 +44,10 @@ impl RemoteOpenClaw {
         let mut command = Command::new("unshare");
         command.args(privileges(&["--user", "--map-root-user"])?).args(["--net", "python3"]);
         command.arg(&script).arg(home.path().join("relay.sock")).arg(install_dir.join("node"));
-        launch(&install_dir, home.path()).add_arguments(&mut command);
+        let token = random_token()?;
+        launch(&install_dir, home.path(), &token).add_arguments(&mut command);
         let process = Process::start("openclaw", command, home.path())?;
-        let mut gateway = Self { process, install_dir, home };
+        let mut gateway = Self { process, install_dir, home, token };
         let socket = gateway.socket();
         let answered = async || {
             let stream = UnixStream::connect(&socket).await.map_err(|e| e.to_string())?;
@@ -64,7 +66,7 @@ impl RemoteOpenClaw {
     /// The gateway's token.
     #[must_use]
     pub fn token(&self) -> &str {
-        DEFAULT_TOKEN
+        &self.token
     }
 
     /// Runs a command line in the gateway's namespace; returns its output.
@@ -76,7 +78,7 @@ impl RemoteOpenClaw {
         let pid = self.process.id();
         command.args(privileges(&[&format!("--user=/proc/{pid}/ns/user"), "--preserve-credentials"])?);
         command.arg(format!("--net=/proc/{pid}/ns/net")).args(["sh", "-c", line]);
-        launch(&self.install_dir, self.home.path()).set_environment(&mut command);
+        launch(&self.install_dir, self.home.path(), &self.token).set_environment(&mut command);
         let run = tokio::process::Command::from(command).kill_on_drop(true).output();
         let output =
             tokio::time::timeout(COMMAND_TIMEOUT, run).await.map_err(|_| format!("{line}: it took too long"))??;
@@ -91,15 +93,8 @@ impl RemoteOpenClaw {
     }
 }
 
-fn launch<'a>(install_dir: &'a Path, home: &'a Path) -> LaunchOptions<'a> {
-    LaunchOptions {
-        install_dir,
-        home,
-        port: GATEWAY_PORT,
-        auth_mode: AuthMode::Token,
-        secret: DEFAULT_TOKEN,
-        bind: "lan",
-    }
+fn launch<'a>(install_dir: &'a Path, home: &'a Path, secret: &'a str) -> LaunchOptions<'a> {
+    LaunchOptions { install_dir, home, port: GATEWAY_PORT, auth_mode: AuthMode::Token, secret, bind: "lan" }
 }
 
 /// The arguments that only a user other than root needs.

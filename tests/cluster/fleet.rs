@@ -22,7 +22,7 @@ async fn viewer(fleet: &Fleet) -> Result<String, Failure> {
     let account = format!("--serviceaccount={}:viewer", fleet.namespace);
     fleet.run(&["create", "serviceaccount", "viewer"]).await?;
     fleet.run(&["create", "rolebinding", "viewer", "--clusterrole=muster-view", &account]).await?;
-    Ok(fleet.run(&["create", "token", "viewer"]).await?.trim().to_owned())
+    fleet.account_token("viewer").await
 }
 
 async fn sign_in(browser: &mut Browser, token: &str) -> Result<(), Failure> {
@@ -41,6 +41,13 @@ async fn until_rows(browser: &mut Browser, rows: &[&str]) -> Result<(), Failure>
 /// Waits until the visible text of the page contains these words.
 async fn until_reads(browser: &mut Browser, words: &str) -> Result<(), Failure> {
     browser.until(&format!("document.body.innerText.includes({})", json!(words)), CONDITION_TIMEOUT).await
+}
+
+/// Gives the whole document, hidden parts included, to the canary.
+async fn see_document(stack: &Stack, browser: &mut Browser) -> Result<(), Failure> {
+    let document = browser.evaluate("document.documentElement.outerHTML").await?;
+    stack.watched.look.canary.see("the page", document.as_str().unwrap_or_default());
+    Ok(())
 }
 
 async fn assert_fits(browser: &mut Browser) -> Result<(), Failure> {
@@ -91,6 +98,7 @@ pub(crate) async fn the_page_shows_new_agents_without_a_reload(stack: &mut Stack
         browser.errors().iter().filter(|e| !(e.starts_with(failed) && e.ends_with("/events"))).collect();
     assert!(errors.is_empty(), "{errors:?}");
 
+    see_document(stack, &mut browser).await?;
     browser.navigate(&format!("{}/?phase=failed", stack.operator.api_url())).await?;
     until_rows(&mut browser, &["page/lost"]).await?;
     fleet.delete().await
@@ -151,5 +159,6 @@ pub(crate) async fn a_refused_token_leads_back_to_the_form(stack: &mut Stack) ->
     assert_eq!(browser.evaluate("sessionStorage.length").await?, json!(0));
     assert_eq!(browser.evaluate("document.querySelectorAll('.row').length").await?, Value::from(0));
     check_sign_out_of_agent_page(&mut browser, &fleet, &token).await?;
+    see_document(stack, &mut browser).await?;
     fleet.delete().await
 }

@@ -1,6 +1,7 @@
 //! The operator on a real API server, with the shipped RBAC, and a real gateway.
 //!
-//! Every test has a namespace of its own. The tests share the stack and run one after the other.
+//! Every test has a namespace of its own. The tests share the stack and run one after the other. A test fails when a secret is in an output
+//! (`canary.rs`).
 
 #![allow(
     clippy::panic,
@@ -12,6 +13,7 @@
 mod adoption;
 mod authority;
 mod bad_input;
+mod canary;
 mod deletion;
 mod fleet;
 mod lifecycle;
@@ -51,10 +53,12 @@ impl SharedStack {
                 Some(stack) => stack,
                 None => stack.insert(Stack::start().await?),
             };
-            AssertUnwindSafe(test(stack))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| Err(panic_message(&*panic).into()))
+            let outcome = AssertUnwindSafe(test(stack)).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|panic| Err(panic_message(&*panic).into()));
+            match (outcome, stack.check_secrets().await) {
+                (Err(error), Err(found)) => Err(format!("{error}\n{found}").into()),
+                (outcome, checked) => outcome.and(checked),
+            }
         });
         outcome.map_err(|error: Failure| {
             // The next test starts with a new stack.
@@ -82,6 +86,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let shared = Arc::new(Mutex::new(SharedStack { runtime, stack: None }));
     let tests = tests![
+        canary::planted_secrets_are_found,
         manifests::a_refused_manifest_names_the_field_and_the_cause,
         manifests::every_resource_explains_its_fields,
         manifests::the_shipped_account_has_exactly_the_needed_permissions,

@@ -77,13 +77,6 @@ pub(crate) async fn an_agent_is_woken_reads_its_files_and_checks_in(stack: &mut 
     let other = fleet.run(&["get", "agents", "--field-selector", "spec.boardRef.name=web", "-o", "name"]).await?;
     assert_eq!(other, "");
 
-    let public = fleet.run(&["get", "agentgateways,boards,agents,events", "-o", "yaml"]).await?;
-    for (place, text) in
-        [("resources and events", &public), ("log", &stack.operator.log()), ("description", &described)]
-    {
-        assert!(!text.contains(&token), "the agent's token is in the {place}");
-        assert!(!text.contains(stack.openclaw.token()), "the gateway's token is in the {place}");
-    }
     fleet.delete().await
 }
 

@@ -1,5 +1,6 @@
 //! The real components, and a namespace with a gateway.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,15 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::authority::CertificateAuthority;
+use crate::canary::{Look, Watched, account_token};
 
 /// How long a condition may take to hold without a restart; usually a second or two.
 pub(crate) const CONDITION_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The running components, which stop in this order.
 pub(crate) struct Stack {
+    /// Searches all outputs for secrets, from the start on.
+    pub(crate) watched: Watched,
     pub(crate) operator: Operator,
     pub(crate) cluster: ControlPlane,
     pub(crate) openclaw: OpenClaw,
@@ -35,13 +39,28 @@ impl Stack {
         let authorities = NamedTempFile::with_prefix("muster-authorities-")?;
         std::fs::write(authorities.path(), &authority.pem)?;
         let binary = Path::new(env!("CARGO_BIN_EXE_muster"));
-        let operator = Operator::start_trusting(binary, &cluster, authorities.path()).await?;
-        Ok(Self { operator, cluster, openclaw, model, authority, _authorities: authorities })
+        // The canary searches the log at all levels.
+        let environment = [("SSL_CERT_FILE", authorities.path().as_os_str()), ("RUST_LOG", OsStr::new("trace"))];
+        let operator = Operator::start_with(binary, &cluster, &environment).await?;
+        let watched = Watched::start(&cluster, &operator).await?;
+        Ok(Self { watched, operator, cluster, openclaw, model, authority, _authorities: authorities })
+    }
+
+    /// Fails if any output since the last check contains a secret.
+    pub(crate) async fn check_secrets(&mut self) -> Result<(), Failure> {
+        self.watched.check(&self.operator).await
+    }
+
+    /// Starts the canary again, without the outputs that it has seen.
+    pub(crate) async fn renew_canary(&mut self) -> Result<(), Failure> {
+        self.watched = Watched::start(&self.cluster, &self.operator).await?;
+        Ok(())
     }
 
     pub(crate) fn tail(&self) -> String {
         let log = self.operator.log();
-        let lines: Vec<_> = log.lines().collect();
+        let shown = |line: &&str| !line.contains(" TRACE ") && !line.contains(" DEBUG ");
+        let lines: Vec<_> = log.lines().filter(shown).collect();
         let end = lines[lines.len().saturating_sub(30)..].join("\n");
         format!("the end of the operator's log:\n{end}\nthe end of the gateway's log:\n{}", self.openclaw.tail())
     }
@@ -49,7 +68,8 @@ impl Stack {
     /// A new namespace.
     pub(crate) async fn namespace(&self, name: &str) -> Result<Fleet, Failure> {
         self.cluster.kubectl.run(&["create", "namespace", name]).await?;
-        Ok(Fleet { namespace: name.to_owned(), kubectl: self.cluster.kubectl.clone() })
+        let look = self.watched.look.clone();
+        Ok(Fleet { namespace: name.to_owned(), kubectl: self.cluster.kubectl.clone(), look })
     }
 
     /// A new namespace with the gateway `gw` and the board `ops` in it.
@@ -120,6 +140,7 @@ pub(crate) fn unwoken(name: &str) -> Value {
 pub(crate) struct Fleet {
     pub(crate) namespace: String,
     kubectl: Kubectl,
+    look: Look,
 }
 
 impl Fleet {
@@ -149,6 +170,11 @@ impl Fleet {
     pub(crate) async fn secret(&self, name: &str, token: &str) -> Result<(), Failure> {
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": { "token": token } });
         self.apply(&[secret]).await
+    }
+
+    /// A new token of a `ServiceAccount`.
+    pub(crate) async fn account_token(&self, account: &str) -> Result<String, Failure> {
+        account_token(&self.look.canary, &self.kubectl, &self.namespace, account).await
     }
 
     pub(crate) async fn config_map(&self, name: &str, data: Value) -> Result<(), Failure> {
@@ -202,6 +228,8 @@ impl Fleet {
 
     /// Deletes the namespace and waits until it is gone.
     pub(crate) async fn delete(self) -> Result<(), Failure> {
+        // The canary sees the answers about the objects while they exist.
+        self.look.take().await;
         // The gateway removes agents one by one, each in up to six seconds (2026.9.6, docs/gateway-facts.md).
         self.kubectl.run(&["delete", "namespace", &self.namespace, "--timeout=5m"]).await?;
         Ok(())
