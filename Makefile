@@ -3,7 +3,7 @@ SHELL := /bin/bash
 CARGO := cargo
 MUSL := $(shell uname -m)-unknown-linux-musl
 
-.PHONY: help demo test bench parts crds image clean
+.PHONY: help demo test check fuzz bench parts crds image clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,14 @@ demo: ## Run the main job on a real control plane and a real gateway (KEEP=1 lea
 
 test: ## Run every check and every test, on real parts too
 	@scripts/test
+
+check: ## Check format, lints, and the licences, bans, sources and advisories of all dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+	@scripts/deny
+
+fuzz: ## Fuzz the functions that take hostile input, for an hour (FUZZ_SECONDS=60: a minute)
+	@scripts/fuzz
 
 bench: ## Measure the heartbeat route, the set-up of 60 agents and a fleet of 1,000, each beside a bare one (release profile)
 	@scripts/bench
