@@ -128,7 +128,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn delete_secret(&self, _: &ObjectKey) -> Result<(), StoreError> {
+    async fn delete_secret(&self, _: &Secret) -> Result<(), StoreError> {
         unused()
     }
 

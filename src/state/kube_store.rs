@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret};
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
@@ -246,11 +246,11 @@ impl Store for KubeStore {
         self.write(self.api::<Secret>(&namespace).replace(&name, &post_params(), secret)).await
     }
 
-    async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        if !is_object_name(&key.name) {
-            return Ok(());
-        }
-        match self.write(self.api::<Secret>(&key.namespace).delete(&key.name, &DeleteParams::default())).await {
+    async fn delete_secret(&self, secret: &Secret) -> Result<(), StoreError> {
+        let ObjectKey { namespace, name } = ObjectKey::of(&secret.metadata);
+        let only = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
+        let params = DeleteParams::default().preconditions(only);
+        match self.write(self.api::<Secret>(&namespace).delete(&name, &params)).await {
             Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }

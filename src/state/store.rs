@@ -189,8 +189,8 @@ pub trait Store: Objects + Send + Sync + 'static {
     fn create_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
     /// Replaces the version of a Secret that was read.
     fn replace_secret(&self, secret: &Secret) -> impl Future<Output = Result<Secret, StoreError>> + Send;
-    /// Deletes a Secret. A Secret that does not exist is no error.
-    fn delete_secret(&self, key: &ObjectKey) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Deletes the version of a Secret that was read. A Secret that does not exist is no error.
+    fn delete_secret(&self, secret: &Secret) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Changes the finalizers of an Agent.
     fn patch_agent_finalizers(

@@ -187,3 +187,26 @@ async fn a_deleted_agent_leaves_nothing_in_memory() {
     let heartbeats = &rig.ctx().state.heartbeats;
     assert_eq!((heartbeats.newer_than_status(&object), heartbeats.confirmed(&object)), (None, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_somebody_puts_in_the_place_of_a_read_secret_is_not_deleted() {
+    for (name, object) in [("one-token", "agent"), ("gw-device", "gateway")] {
+        let (mut rig, _, _) = provisioned().await;
+        let others: Secret = serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": NS, "uid": "another-uid" }, "data": { "password": "b3RoZXJz" },
+        }))
+        .unwrap();
+        if object == "gateway" {
+            rig.delete::<Agent>("one");
+            rig.until("the deletion of the agent", agent_gone).await;
+            rig.delete::<AgentGateway>("gw");
+        } else {
+            rig.delete::<Agent>("one");
+        }
+        rig.store.state().replaced_before_deletion = Some(others.clone());
+        let is_gone = |rig: &Rig| agent_gone(rig) && (object == "agent" || rig.store.state().gateways.is_empty());
+        rig.until("the deletion to finish", is_gone).await;
+        let left = rig.store.state().secrets.get(&ObjectKey::new(NS, name)).cloned();
+        assert_eq!(left.and_then(|secret| secret.data), others.data, "{name}");
+    }
+}

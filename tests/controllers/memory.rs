@@ -46,6 +46,8 @@ pub(crate) struct MemoryState {
     pub failures: usize,
     /// The answer to each new Secret, if Kubernetes denies it.
     pub denied_secrets: Option<StoreError>,
+    /// The Secret that somebody puts in the place of the next Secret which the operator deletes, just before the deletion.
+    pub replaced_before_deletion: Option<Secret>,
     version: u64,
 }
 
@@ -310,6 +312,7 @@ impl Store for MemoryStore {
             }
             let mut made = secret.clone();
             state.bump_version(&mut made.metadata);
+            made.metadata.uid = Some(format!("00000000-0000-4000-8000-{:012}", state.version));
             state.secrets.insert(key, made.clone());
             made
         };
@@ -322,8 +325,21 @@ impl Store for MemoryStore {
         self.change(secret, move |now| *now = new).await
     }
 
-    async fn delete_secret(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.delete::<Secret>(key);
+    async fn delete_secret(&self, secret: &Secret) -> Result<(), StoreError> {
+        let key = ObjectKey::of(&secret.metadata);
+        let now = {
+            let mut state = self.state();
+            if let Some(mut other) = state.replaced_before_deletion.take() {
+                state.bump_version(&mut other.metadata);
+                state.secrets.insert(key.clone(), other);
+            }
+            state.secrets.get(&key).cloned()
+        };
+        let Some(Secret { metadata: now, .. }) = now else { return Ok(()) };
+        if now.uid != secret.metadata.uid || now.resource_version != secret.metadata.resource_version {
+            return Err(StoreError::Conflict(key.to_string()));
+        }
+        self.delete::<Secret>(&key);
         self.count_write().await;
         Ok(())
     }

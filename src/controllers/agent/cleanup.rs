@@ -264,11 +264,10 @@ async fn show_deleting<S: Store>(
 async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
     let binding = Binding::of(agent);
     remove_from_gateway(ctx, agent, binding.as_ref()).await?;
-    let secret = super::token_secret::key(agent);
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
-    if token.is_ours() {
-        ctx.state.recent_secrets.forget(&secret);
-        ctx.state.store.delete_secret(&secret).await?;
+    if let Some(secret) = token.secret() {
+        ctx.state.recent_secrets.forget(&super::token_secret::key(agent));
+        ctx.state.store.delete_secret(secret).await?;
     }
     let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
     match ctx.state.store.patch_agent_finalizers(agent, &claim).await {

@@ -349,11 +349,11 @@ pub async fn discard<S: Store>(store: &S, holder: SecretHolder<'_>, name: &str) 
     }
     if ownership::has_finalizer(&secret.metadata, keys::CREDENTIALS_FINALIZER) {
         secret.metadata.finalizers.get_or_insert_default().retain(|f| f != keys::CREDENTIALS_FINALIZER);
-        store.replace_secret(&secret).await?;
+        secret = store.replace_secret(&secret).await?;
         info!(secret = %key, "released the device Secret of a gateway");
     }
     match owner {
-        Owner::This => Ok(store.delete_secret(&key).await?),
+        Owner::This => Ok(store.delete_secret(&secret).await?),
         Owner::Absent | Owner::Other => Ok(()),
     }
 }

@@ -76,10 +76,10 @@ impl Token {
         Self { state, value, secret: Some(secret) }
     }
 
-    /// Whether the Secret exists and belongs to the agent.
+    /// The Secret as it was read, if it belongs to the agent.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
-        self.secret.is_some()
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
     }
 
     /// The Secret after a change. A change that issues a token takes `fresh`.
