@@ -47,9 +47,12 @@ pub struct ListenOptions {
     /// Networks of the proxies whose header X-Forwarded-For names the client, such as 10.0.0.0/8. Separated by commas.
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Address of /livez, /readyz and /metrics.
+    /// Address of /livez and /readyz.
     #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR")]
     pub probe_addr: SocketAddr,
+    /// Address of /metrics.
+    #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8082", value_name = "ADDR")]
+    pub metrics_addr: SocketAddr,
 }
 
 /// Format of the log lines on standard error.

@@ -34,8 +34,10 @@ pub struct Operator {
 pub struct ListenAddresses {
     /// The HTTP API and the page.
     pub api: SocketAddr,
-    /// The probes and the metrics.
+    /// The probes.
     pub probes: SocketAddr,
+    /// The metrics.
+    pub metrics: SocketAddr,
 }
 
 impl ListenAddresses {
@@ -52,7 +54,7 @@ impl ListenAddresses {
     /// # Errors
     /// The metrics could not be read.
     pub async fn metrics(&self) -> Result<String, Failure> {
-        Ok(get(self.probes, "/metrics", None).await?.1)
+        Ok(get(self.metrics, "/metrics", None).await?.1)
     }
 }
 
@@ -99,7 +101,7 @@ impl Operator {
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
         let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, environment, token, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any }).await?;
+        let (process, addresses) = start_config.run(ListenAddresses { api: any, probes: any, metrics: any }).await?;
         Ok(Self { process, addresses, start_config })
     }
 
@@ -186,7 +188,9 @@ impl StartConfig {
     fn spawn(&self, at: ListenAddresses) -> Result<Process, Failure> {
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
-        command.args(["--api-addr", &at.api.to_string(), "--probe-addr", &at.probes.to_string()]);
+        for (flag, address) in [("--api-addr", at.api), ("--probe-addr", at.probes), ("--metrics-addr", at.metrics)] {
+            command.args([flag, &address.to_string()]);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start("muster", command, self.dir.path())
     }
@@ -212,7 +216,7 @@ impl StartConfig {
 fn logged_addresses(log: &str) -> Option<ListenAddresses> {
     let (_, fields) = log.lines().rev().find_map(|line| line.split_once(" muster runs "))?;
     let address = |key: &str| fields.split(' ').find_map(|field| field.strip_prefix(key)?.parse().ok());
-    Some(ListenAddresses { api: address("api=")?, probes: address("probes=")? })
+    Some(ListenAddresses { api: address("api=")?, probes: address("probes=")?, metrics: address("metrics=")? })
 }
 
 /// Sends one HTTP GET; returns the status and the body.
@@ -235,10 +239,13 @@ mod tests {
     #[test]
     fn the_addresses_come_from_the_last_log_line() {
         let line = |port| {
-            format!("Z  INFO muster::app: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 kubernetes=\"v1\"\n")
+            format!(
+                "Z  INFO muster::app: muster runs api=127.0.0.1:{port} probes=127.0.0.1:7 metrics=127.0.0.1:8 kubernetes=\"v1\"\n"
+            )
         };
         let addresses = logged_addresses(&(line(5) + &line(6) + "Z  INFO other\n")).unwrap();
-        assert_eq!((addresses.api.port(), addresses.probes.port()), (6, 7));
+        let ports = [addresses.api, addresses.probes, addresses.metrics].map(|address| address.port());
+        assert_eq!(ports, [6, 7, 8]);
     }
 
     #[test]

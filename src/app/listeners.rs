@@ -20,8 +20,10 @@ pub(super) type AppError = Box<dyn std::error::Error>;
 pub(super) struct Listeners {
     /// The APIs and the page.
     pub(super) api: Server,
-    /// The probes and the metrics.
+    /// The probes.
     pub(super) probes: Server,
+    /// The metrics.
+    pub(super) metrics: Server,
     /// The certificate of files, which is reloaded.
     pub(super) reloaded: Option<Arc<Certificate>>,
     /// Whether people's tokens need TLS.
@@ -39,6 +41,7 @@ pub(super) async fn open(options: &ListenOptions) -> Result<Listeners, AppError>
     };
     let api = listen(options.api_addr, "--api-addr").await?;
     let probes = listen(options.probe_addr, "--probe-addr").await?;
+    let metrics = listen(options.metrics_addr, "--metrics-addr").await?;
     info!(
         sha256 = certificate.as_ref().map(tls::fingerprint),
         made = reloaded.is_none(),
@@ -47,6 +50,7 @@ pub(super) async fn open(options: &ListenOptions) -> Result<Listeners, AppError>
     Ok(Listeners {
         api: Server::api(api, protocol, TrustedProxies::new(options.trusted_proxies.clone())),
         probes: Server::probes(probes),
+        metrics: Server::probes(metrics),
         reloaded,
         tokens: if options.allow_http_tokens { HttpTokens::Accepted } else { HttpTokens::LocalOnly },
     })

@@ -90,7 +90,8 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     let authz = KubeAccess::new(client.clone(), config)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);
-    info!(%api, %probes, kubernetes = version.git_version, "muster runs");
+    let metrics = listeners.metrics.listener.local_addr()?;
+    info!(%api, %probes, %metrics, kubernetes = version.git_version, "muster runs");
     let shutdown = CancellationToken::new();
     let app = App {
         client,
@@ -209,6 +210,7 @@ impl App {
         tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));
         tasks.past_shutdown(listeners.api.serve(router, shutdown.clone()));
         tasks.past_shutdown(listeners.probes.serve(probes::router(Arc::clone(&probes)), shutdown.clone()));
+        tasks.past_shutdown(listeners.metrics.serve(probes::metrics_router(Arc::clone(&metrics)), shutdown.clone()));
         let controllers =
             Controllers { ctx, caches, probes, receivers, deleted_gateways: deleted_rx, metrics, shutdown };
         tasks.past_shutdown(controllers.run());

@@ -1,4 +1,4 @@
-//! The routes of the probes and the metrics.
+//! The routes of the probes, and of the metrics. Each has a listener of its own, so that no Service makes the probes known.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +21,14 @@ pub struct Probes {
     pub metrics: Arc<Metrics>,
 }
 
-/// `/livez`, `/readyz` and `/metrics`.
+/// `/livez` and `/readyz`.
 pub fn router(probes: Arc<Probes>) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(probes)
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(readyz)).with_state(probes)
+}
+
+/// `/metrics`.
+pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
+    Router::new().route("/metrics", get(show_metrics)).with_state(metrics)
 }
 
 async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, &'static str) {
@@ -38,8 +39,8 @@ async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, &'static str)
     }
 }
 
-async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
-    match probes.metrics.text() {
+async fn show_metrics(State(metrics): State<Arc<Metrics>>) -> Response {
+    match metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

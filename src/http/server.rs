@@ -32,7 +32,7 @@ use super::places::{ConnectionPlace, ConnectionPlaces, PlaceLimits};
 
 /// The places of the APIs and the page. All pods of a node may have one address.
 const API_PLACES: PlaceLimits = PlaceLimits { total: 2048, per_network: 256 };
-/// The places of the probes and the metrics. A network has more places than the server accepts connections before it reads the
+/// The places of the probes, and of the metrics. A network has more places than the server accepts connections before it reads the
 /// first of them, so that a probe is read also in a flood from its own address.
 const PROBE_PLACES: PlaceLimits = PlaceLimits { total: 512, per_network: 256 };
 /// How long a client may take to send the first byte and to end the TLS handshake.
@@ -85,7 +85,7 @@ impl Server {
         Self { listener, protocol, proxies, limits: API_PLACES }
     }
 
-    /// The server of the probes and the metrics.
+    /// A server of the probes or of the metrics.
     #[must_use]
     pub fn probes(listener: TcpListener) -> Self {
         Self { listener, protocol: Protocol::Http, proxies: TrustedProxies::default(), limits: PROBE_PLACES }

@@ -91,6 +91,8 @@ fn main() {
         manifests::every_resource_explains_its_fields,
         manifests::the_shipped_account_has_exactly_the_needed_permissions,
         manifests::the_shipped_examples_are_valid,
+        manifests::the_shipped_components_are_valid,
+        manifests::each_service_has_one_port_and_none_has_the_probes,
         main_job::an_agent_is_woken_reads_its_files_and_checks_in,
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,

@@ -191,3 +191,30 @@ pub(crate) async fn the_shipped_examples_are_valid(stack: &mut Stack) -> Result<
     kubectl.run(&["apply", "-k", "deploy", "--dry-run=server", "--validate=strict"]).await?;
     Ok(())
 }
+
+pub(crate) async fn the_shipped_components_are_valid(stack: &mut Stack) -> Result<(), Failure> {
+    let kubectl = &stack.cluster.kubectl;
+    // kustomize takes no absolute paths.
+    let folder = tempfile::tempdir()?;
+    let depth = folder.path().canonicalize()?.components().count() - 1;
+    let deploy = format!("{}{}/deploy", "../".repeat(depth), &env!("CARGO_MANIFEST_DIR")[1..]);
+    let components = ["tls", "egress"].map(|name| format!("{deploy}/components/{name}"));
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [deploy], "components": components,
+    });
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string())?;
+    let path = folder.path().display().to_string();
+    let applied = kubectl.run(&["apply", "-k", &path, "--dry-run=server", "--validate=strict"]).await?;
+    for name in ["service/muster-metrics", "muster-ingress", "muster-egress"] {
+        assert!(applied.contains(name), "{name}: {applied}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn each_service_has_one_port_and_none_has_the_probes(stack: &mut Stack) -> Result<(), Failure> {
+    let path = "jsonpath={range .items[*]}{.metadata.name}{range .spec.ports[*]} {.targetPort}{end}{\"\\n\"}{end}";
+    let services = stack.cluster.kubectl.run(&["get", "services", "-n", "muster-system", "-o", path]).await?;
+    assert_eq!(services, "muster api\nmuster-metrics metrics\n");
+    Ok(())
+}
