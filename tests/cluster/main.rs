@@ -22,6 +22,7 @@ mod manifests;
 mod old_versions;
 mod outages;
 mod people;
+mod policy;
 mod remote;
 mod soul_directory;
 mod stack;
@@ -93,6 +94,7 @@ fn main() {
         manifests::the_shipped_examples_are_valid,
         manifests::the_shipped_components_are_valid,
         manifests::each_service_has_one_port_and_none_has_the_probes,
+        policy::the_operators_account_writes_only_musters_own_secrets,
         main_job::an_agent_is_woken_reads_its_files_and_checks_in,
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,
