@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::binaries::Binaries;
@@ -15,6 +16,9 @@ use super::{Failure, free_port, on_free_ports};
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// The administrator's token. The token is valid as long as this control plane runs.
 const ADMIN_TOKEN: &str = "admin";
+/// The operator's account in `deploy/`, of which the API server records each request in [`AUDIT_LOG`].
+const OPERATOR: &str = "system:serviceaccount:muster-system:muster";
+const AUDIT_LOG: &str = "audit.log";
 
 /// A control plane on loopback.
 #[derive(Debug)]
@@ -86,6 +90,17 @@ impl ControlPlane {
         Ok(applied)
     }
 
+    /// The requests of the operator's account until now, as audit events without bodies.
+    ///
+    /// # Errors
+    /// The audit log could not be read.
+    pub fn operator_requests(&self) -> Result<Vec<Value>, Failure> {
+        let log = std::fs::read_to_string(self.dir.path().join(AUDIT_LOG))?;
+        // The last line may be incomplete.
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        Ok(whole.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
     /// Writes a kubeconfig with this bearer token.
     ///
     /// # Errors
@@ -120,6 +135,7 @@ fn etcd(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process, Failure> 
 fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Result<Process, Failure> {
     let mut command = Command::new(binaries.kubernetes("kube-apiserver"));
     let file = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(dir.join("audit-policy.json"), audit_policy().to_string())?;
     command.args([
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
         format!("--cert-dir={}", file("certs")),
@@ -128,6 +144,8 @@ fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Res
         format!("--service-account-key-file={}", file("certs/apiserver.key")),
         format!("--service-account-signing-key-file={}", file("certs/apiserver.key")),
         format!("--token-auth-file={}", file("tokens.csv")),
+        format!("--audit-policy-file={}", file("audit-policy.json")),
+        format!("--audit-log-path={}", file(AUDIT_LOG)),
     ]);
     command.args([
         "--bind-address=127.0.0.1",
@@ -136,14 +154,26 @@ fn api_server(binaries: &Binaries, dir: &Path, etcd_port: u16, port: u16) -> Res
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--disable-admission-plugins=ServiceAccount",
+        // Some clusters have this plugin; the operator's account has the rights for it.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         "--allow-privileged=true",
     ]);
     Process::start("kube-apiserver", command, dir)
 }
 
+/// Records the requests of the operator's account without bodies.
+fn audit_policy() -> Value {
+    json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{ "level": "Metadata", "users": [OPERATOR] }, { "level": "None" }],
+    })
+}
+
 /// Writes a kubeconfig that trusts the certificate which the API server signs itself at its start.
 fn write_kubeconfig(dir: &Path, name: &str, port: u16, token: &str) -> Result<PathBuf, Failure> {
-    let config = serde_json::json!({
+    let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "muster", "cluster": {

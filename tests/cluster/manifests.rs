@@ -157,6 +157,8 @@ pub(crate) async fn the_shipped_account_has_exactly_the_needed_permissions(stack
         ("create", "events.events.k8s.io", "yes"),
         ("create", "tokenreviews.authentication.k8s.io", "yes"),
         ("create", "subjectaccessreviews.authorization.k8s.io", "yes"),
+        ("get", "boards.muster.dev", "no"),
+        ("get", "agentgateways.muster.dev", "no"),
         ("list", "events.events.k8s.io", "no"),
         ("list", "secrets", "no"),
         ("watch", "secrets", "no"),
