@@ -17,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Write manifests for the existing agents of a gateway to standard output. Applying the manifests adopts the agents and
     /// changes nothing on the gateway.
     Import(Box<import::ImportOptions>),

@@ -27,12 +27,12 @@ pub(crate) async fn the_operators_account_writes_only_musters_own_secrets(stack:
     fleet.apply(&[board("owner")]).await?;
     let uid = fleet.field("board/owner", ".metadata.uid").await?;
     let label = json!({ "labels": { "app.kubernetes.io/managed-by": "muster" } });
-    let owner = json!({ "ownerReferences": [{ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "name": "owner", "uid": uid }] });
+    let ownership = json!({ "ownerReferences": [{ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "name": "owner", "uid": uid }] });
     let other_label = json!({ "labels": { "app.kubernetes.io/managed-by": "Helm" } });
     let mut device = secret("device", json!({}));
     device["stringData"] = json!({ "device-key": "value" });
     let [people, helm] = [secret("people", json!({})), secret("helm", other_label)];
-    let [labelled, owned] = [secret("labelled", label.clone()), secret("owned", owner)];
+    let [labelled, owned] = [secret("labelled", label.clone()), secret("owned", ownership)];
     let existing = [&people, &helm, &labelled, &owned, &device];
     fleet.apply(&existing.map(Clone::clone)).await?;
 

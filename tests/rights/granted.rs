@@ -12,8 +12,8 @@ pub(crate) fn granted() -> BTreeSet<String> {
     let text = fs::read_to_string(path).unwrap();
     let documents = text.split("\n---\n").map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
     let is_operators = |role: &Value| role["kind"] == "ClusterRole" && role["metadata"]["name"] == "muster";
-    let roles: Vec<_> = documents.filter(is_operators).collect();
-    let rules = roles.iter().flat_map(|role| role["rules"].as_array().unwrap());
+    let operators: Vec<_> = documents.filter(is_operators).collect();
+    let rules = operators.iter().flat_map(|role| role["rules"].as_array().unwrap());
     rules.flat_map(rights).collect()
 }
 

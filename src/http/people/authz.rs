@@ -257,7 +257,7 @@ fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| SecretString::from(token))
 }
 
-/// The smallest shipped ClusterRole with a permission (`deploy/base/rbac.yaml`).
+/// The smallest shipped `ClusterRole` with a permission (`deploy/base/rbac.yaml`).
 fn role(kind: ResourceKind, verb: Verb) -> &'static str {
     match (verb, kind) {
         (Verb::Get | Verb::List, _) => "muster-view",
