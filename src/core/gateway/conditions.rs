@@ -94,7 +94,7 @@ impl Address<'_> {
             DownCause::Misbehaves => (
                 Reason::GatewayMisbehaves,
                 format!(
-                    "Muster closed the connection to {url}: {error}; check that spec.url names an OpenClaw gateway, and look there for the                      agent or the program that causes this. Muster connects again within 5 minutes"
+                    "Muster closed the connection to {url}: {error}; check that spec.url names an OpenClaw gateway, and look there for the agent or the program that causes this. Muster connects again within 5 minutes"
                 ),
             ),
         };
