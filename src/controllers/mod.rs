@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod board;
+mod fair_lanes;
 pub mod gateway;
 pub mod gateway_handle;
 pub mod gateway_pool;

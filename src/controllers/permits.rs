@@ -1,25 +1,23 @@
 //! The places of a gateway: how many reconciles use it at one time, and which Agents wait for a place.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fair_lanes::{FairLanes, Priority};
 use crate::api::object_key::ObjectKey;
 
 /// How long a place is kept for an Agent that was woken. An Agent that was deleted or moved meanwhile does not take it.
 const KEPT_FOR: Duration = Duration::from_secs(10);
-
-/// While Agents wait that may not be Ready, one place in this number goes to an Agent that is Ready.
-const READY_SHARE: u32 = 4;
 
 /// The places of a gateway.
 ///
 /// # Guarantees
 /// - At most as many Agents have a place as there are places.
 /// - Agents get their places in the order in which they first asked. Each is woken once, when a place is kept for it.
-/// - Agents that may not be Ready pass the others, but one place in [`READY_SHARE`] goes to another one.
+/// - Agents that may not be Ready pass the others, in the order of [`FairLanes`].
 #[derive(Debug)]
 pub(crate) struct Permits {
     state: Mutex<State>,
@@ -28,21 +26,17 @@ pub(crate) struct Permits {
 #[derive(Debug, Default)]
 struct State {
     free: usize,
-    /// The waiting Agents that may not be Ready.
-    unready: VecDeque<ObjectKey>,
-    ready: VecDeque<ObjectKey>,
-    /// The waiting Agents, and whether each is Ready.
-    waits: HashMap<ObjectKey, bool>,
+    waiting: FairLanes,
+    /// The waiting Agents. Those that may not be Ready are urgent.
+    waits: HashMap<ObjectKey, Priority>,
     /// The woken Agents, for each of which a free place is kept.
     woken: HashMap<ObjectKey, Woken>,
-    /// The number of Agents that were woken since the last Ready one.
-    unready_in_a_row: u32,
 }
 
 #[derive(Debug)]
 struct Woken {
     since: Instant,
-    is_ready: bool,
+    priority: Priority,
 }
 
 impl Permits {
@@ -58,17 +52,18 @@ impl Permits {
     pub(crate) fn take(&self, agent: &ObjectKey, is_ready: bool) -> bool {
         let mut state = self.state();
         let is_kept = state.woken.remove(agent).is_some();
-        // No Agent waits while a place is free that is not kept: who waits is woken then.
+        // No Agent waits while a place is free and not kept: each free place is kept for a waiting Agent, if there is one.
         if is_kept || state.free > state.woken.len() {
             state.free -= 1;
             state.remove(agent);
             return true;
         }
         let waits_as = state.waits.get(agent).copied();
-        if waits_as.is_none_or(|ready| ready && !is_ready) {
+        let priority = if is_ready { Priority::Routine } else { Priority::Urgent };
+        if waits_as != Some(Priority::Urgent) && waits_as != Some(priority) {
             state.remove(agent);
-            state.waits.insert(agent.clone(), is_ready);
-            state.waiting(is_ready).push_back(agent.clone());
+            state.waits.insert(agent.clone(), priority);
+            state.waiting.push(agent.clone(), priority);
         }
         false
     }
@@ -97,19 +92,15 @@ impl Permits {
     /// Whether an Agent that may not be Ready yet waits for a place.
     pub(crate) fn is_awaited_by_unready(&self) -> bool {
         let state = self.state();
-        !state.unready.is_empty() || state.woken.values().any(|woken| !woken.is_ready)
+        state.waiting.has_urgent() || state.woken.values().any(|woken| woken.priority == Priority::Urgent)
     }
 }
 
 impl State {
-    fn waiting(&mut self, is_ready: bool) -> &mut VecDeque<ObjectKey> {
-        if is_ready { &mut self.ready } else { &mut self.unready }
-    }
-
     /// Removes an Agent that waits or was woken.
     fn remove(&mut self, agent: &ObjectKey) {
-        if let Some(is_ready) = self.waits.remove(agent) {
-            self.waiting(is_ready).retain(|waiting| waiting != agent);
+        if let Some(priority) = self.waits.remove(agent) {
+            self.waiting.remove(agent, priority);
         }
         self.woken.remove(agent);
     }
@@ -118,20 +109,13 @@ impl State {
     fn wake(&mut self) -> Vec<ObjectKey> {
         let mut next = Vec::new();
         while self.free > self.woken.len()
-            && let Some((agent, is_ready)) = self.next()
+            && let Some((agent, priority)) = self.waiting.pop(|_, _| true)
         {
             self.waits.remove(&agent);
-            self.woken.insert(agent.clone(), Woken { since: Instant::now(), is_ready });
-            self.unready_in_a_row = if is_ready { 0 } else { self.unready_in_a_row + 1 };
+            self.woken.insert(agent.clone(), Woken { since: Instant::now(), priority });
             next.push(agent);
         }
         next
-    }
-
-    /// Takes the Agent that waits longest from the Agents whose turn it is.
-    fn next(&mut self) -> Option<(ObjectKey, bool)> {
-        let ready_first = self.unready_in_a_row + 1 >= READY_SHARE;
-        [ready_first, !ready_first].into_iter().find_map(|ready| Some((self.waiting(ready).pop_front()?, ready)))
     }
 }
 

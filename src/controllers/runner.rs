@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, warn};
 
-use super::work_queue::{Priority, WorkQueue};
+use super::fair_lanes::Priority;
+use super::work_queue::WorkQueue;
 use crate::api::object_key::ObjectKey;
 use crate::backoff;
 use crate::core::index::Indexed;

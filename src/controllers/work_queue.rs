@@ -3,43 +3,28 @@
 //! It keeps the rules of client-go's work queue, and the priorities of controller-runtime's. kube's runner keeps the waiting keys in a set
 //! and takes any of them, so that a key can wait for ever while others pass it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt;
 use tokio_util::time::{DelayQueue, delay_queue};
 
+use super::fair_lanes::{FairLanes, Priority};
 use crate::api::object_key::ObjectKey;
-
-/// While urgent keys wait, one key in this number is a routine one.
-const ROUTINE_SHARE: u32 = 4;
-
-/// Which of the waiting keys are taken first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Priority {
-    /// Before the routine keys: somebody may wait for this object.
-    Urgent,
-    /// The object is as specified, as far as its status shows.
-    Routine,
-}
 
 /// The keys to reconcile.
 ///
 /// # Guarantees
-/// - A key waits at most once. No key passes another one of its priority.
-/// - Urgent keys pass routine keys, but one key in [`ROUTINE_SHARE`] is a routine one.
+/// - A key waits at most once, and in the order of [`FairLanes`].
 /// - A key that is taken is not taken again before it is done. One that is added meanwhile waits again once it is done.
 /// - A delayed key is due at its earliest time.
 #[derive(Debug, Default)]
 pub(crate) struct WorkQueue {
-    urgent: VecDeque<ObjectKey>,
-    /// May also have keys that became urgent or were taken since. [`Self::added`] tells.
-    routine: VecDeque<ObjectKey>,
+    /// May also have keys that became urgent or were taken since. `added` tells.
+    waiting: FairLanes,
     /// The waiting keys, and the taken keys that were added meanwhile.
     added: HashMap<ObjectKey, Priority>,
     taken: HashSet<ObjectKey>,
-    /// The number of urgent keys that were taken since the last routine key.
-    urgent_in_a_row: u32,
     delayed: DelayQueue<ObjectKey>,
     timers: HashMap<ObjectKey, Timer>,
 }
@@ -62,14 +47,7 @@ impl WorkQueue {
         }
         self.added.insert(key.clone(), priority);
         if !self.taken.contains(&key) {
-            self.waiting(priority).push_back(key);
-        }
-    }
-
-    fn waiting(&mut self, priority: Priority) -> &mut VecDeque<ObjectKey> {
-        match priority {
-            Priority::Urgent => &mut self.urgent,
-            Priority::Routine => &mut self.routine,
+            self.waiting.push(key, priority);
         }
     }
 
@@ -94,33 +72,19 @@ impl WorkQueue {
 
     /// Takes the next key.
     pub(crate) fn take(&mut self) -> Option<ObjectKey> {
-        let order = if self.urgent_in_a_row + 1 < ROUTINE_SHARE {
-            [Priority::Urgent, Priority::Routine]
-        } else {
-            [Priority::Routine, Priority::Urgent]
-        };
-        order.into_iter().find_map(|priority| self.take_of(priority))
-    }
-
-    /// Takes the key of this priority that waits longest.
-    fn take_of(&mut self, priority: Priority) -> Option<ObjectKey> {
-        while let Some(key) = self.waiting(priority).pop_front() {
-            if self.added.get(&key) != Some(&priority) || self.taken.contains(&key) {
-                continue;
-            }
-            self.added.remove(&key);
-            self.taken.insert(key.clone());
-            self.urgent_in_a_row = if priority == Priority::Urgent { self.urgent_in_a_row + 1 } else { 0 };
-            return Some(key);
-        }
-        None
+        let (added, taken) = (&self.added, &self.taken);
+        let waits = |key: &ObjectKey, priority| added.get(key) == Some(&priority) && !taken.contains(key);
+        let (key, _) = self.waiting.pop(waits)?;
+        self.added.remove(&key);
+        self.taken.insert(key.clone());
+        Some(key)
     }
 
     /// Gives a taken key back.
     pub(crate) fn done(&mut self, key: &ObjectKey) {
         self.taken.remove(key);
         if let Some(priority) = self.added.get(key).copied() {
-            self.waiting(priority).push_back(key.clone());
+            self.waiting.push(key.clone(), priority);
         }
     }
 
