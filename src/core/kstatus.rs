@@ -78,8 +78,9 @@ impl Settled for AgentGateway {
 }
 
 fn is_settled(meta: &ObjectMeta, observed_generation: i64, conditions: &[Condition]) -> bool {
-    let is_observed = meta.generation.is_none_or(|generation| generation == observed_generation);
-    is_observed && meta.deletion_timestamp.is_none() && is_true(conditions, ConditionType::Ready)
+    meta.generation == Some(observed_generation)
+        && meta.deletion_timestamp.is_none()
+        && is_true(conditions, ConditionType::Ready)
 }
 
 #[cfg(test)]

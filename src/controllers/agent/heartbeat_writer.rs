@@ -17,6 +17,7 @@ use crate::api::agent::{Agent, AgentStatus, CheckIn, HeartbeatStatus, Phase};
 use crate::api::conditions::is_true;
 use crate::api::object_key::ObjectKey;
 use crate::controllers::status_writer::log_failed;
+use crate::core::kstatus::Settled;
 use crate::state::State;
 use crate::state::store::{Store, StoreError};
 
@@ -175,7 +176,7 @@ enum Decision {
 }
 
 fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
-    let Some(status) = agent.status.as_ref().filter(|status| is_settled(agent, status)) else {
+    let Some(status) = agent.status.as_ref().filter(|status| waits_for_no_call(agent, status)) else {
         return Decision::Reconcile;
     };
     let Some(reported) = reported else { return Decision::Nothing };
@@ -189,11 +190,9 @@ fn decide(agent: &Agent, reported: Option<HeartbeatStatus>) -> Decision {
     Decision::Reconcile
 }
 
-/// Whether the Agent is settled: no condition, request or rotation waits for a call of the agent.
-fn is_settled(agent: &Agent, status: &AgentStatus) -> bool {
-    agent.metadata.deletion_timestamp.is_none()
-        && Some(status.observed_generation) == agent.metadata.generation
-        && is_true(&status.conditions, ConditionType::Ready)
+/// Whether no condition, request or rotation of the Agent waits for a call of the agent.
+fn waits_for_no_call(agent: &Agent, status: &AgentStatus) -> bool {
+    agent.is_settled()
         && is_true(&status.conditions, ConditionType::CheckedIn)
         && status.token.as_ref().is_some_and(|token| token.confirmed_at.is_some() && token.previous.is_none())
 }
