@@ -25,7 +25,7 @@ pub async fn reconcile<S: Store>(ctx: &Context<S>, board: &Board) -> Requeue {
     }
     let store = &ctx.state.store;
     let namespace = board.metadata.namespace.clone().unwrap_or_default();
-    let gateway = gateway(store, &board.spec.gateway_ref, &namespace).await; // I/O
+    let gateway = gateway(store, &board.spec.gateway_ref, &namespace, None).await; // I/O
     if gateway.as_ref().is_err_and(|error| error.reason == Reason::KubernetesError) {
         return Requeue::retry();
     }

@@ -39,9 +39,12 @@ pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
     }
 }
 
-/// Whether the connection to the gateway is to the address of the binding, as far as the binding has one.
-fn is_connected_to<S: Store>(ctx: &Context<S>, binding: &Binding) -> bool {
-    binding.address.is_empty() || ctx.gateways.handle_at(&binding.gateway, &binding.address).is_some()
+/// The gateway of a binding, if its connection was opened to the address of the binding, as far as the binding has one.
+fn handle_of<S: Store>(ctx: &Context<S>, binding: &Binding) -> Option<Arc<GatewayHandle>> {
+    match binding.address.as_str() {
+        "" => ctx.gateways.handle(&binding.gateway),
+        address => ctx.gateways.handle_at(&binding.gateway, address),
+    }
 }
 
 /// Removes the bound agent from its gateway.
@@ -62,7 +65,7 @@ async fn remove_from_gateway<S: Store>(
         return Ok(());
     }
     let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
-    let handle = binding.and_then(|b| ctx.gateways.handle(&b.gateway).filter(|_| is_connected_to(ctx, b)));
+    let handle = binding.and_then(|binding| handle_of(ctx, binding));
     let reachability = match &handle {
         Some(handle) => handle.inventory().map(|_| ()),
         None => Err(ReconcileError::transient(

@@ -39,7 +39,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
         (None, Some(reference)) => reference,
         (None, None) => return Err(ReconcileError::permanent(Reason::InvalidSpec, "spec.gatewayRef is missing")),
     };
-    let gateway = gateway(store, reference, &namespace).await?;
+    let gateway = gateway(store, reference, &namespace, work.admitted_by.as_ref()).await?;
     let gateway_key = gateway_key(reference, &namespace);
     permissions::check(store, &agent, &gateway, &gateway_key)?;
     check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
@@ -110,11 +110,13 @@ fn board<S: Store>(store: &S, agent: &Agent, namespace: &str) -> Result<Option<A
     })
 }
 
-/// The gateway that a reference means, if it admits this namespace and is not being deleted.
+/// The gateway that a reference means, if it admits this namespace and is not being deleted. `admitted_by`: an AgentGateway that is known
+/// to admit the namespace.
 pub(crate) async fn gateway<S: Store>(
     store: &S,
     reference: &GatewayRef,
     namespace: &str,
+    admitted_by: Option<&ObjectKey>,
 ) -> Result<Arc<AgentGateway>, ReconcileError> {
     let key = gateway_key(reference, namespace);
     let found = store.gateway(&key).ok_or_else(|| {
@@ -125,7 +127,7 @@ pub(crate) async fn gateway<S: Store>(
         let message = format!("AgentGateway {key} is being deleted");
         return Err(ReconcileError::permanent(Reason::GatewayNotFound, message));
     }
-    if !admits(store, &found, &key, namespace).await? {
+    if admitted_by != Some(&key) && !admits(store, &found, &key, namespace).await? {
         let message = format!(
             "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
         );

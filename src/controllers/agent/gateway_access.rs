@@ -32,8 +32,9 @@ impl GatewayAccess {
     /// The access to this gateway at this address. A connection to its former address is none.
     pub(super) async fn of<S: Store>(ctx: &Context<S>, key: &ObjectKey, address: &str, agent: &Agent) -> Self {
         // Read first: a connection that opens afterwards triggers another reconcile.
+        let is_settling = ctx.gateways.is_settling(key);
         let gateway = ctx.gateways.handle_at(key, address);
-        let is_settling = ctx.gateways.is_settling(key) || gateway.is_none() && ctx.gateways.handle(key).is_some();
+        let is_settling = is_settling || gateway.is_none() && ctx.gateways.handle(key).is_some();
         let inventory = match &gateway {
             Some(gateway) => Some(adoption::inventory(gateway, agent, address).await),
             None => None,

@@ -52,10 +52,12 @@ pub(super) async fn settle<S: Store>(
     work: &mut Work,
     revoked: &mut Revocation,
 ) -> Result<(), PassEnd> {
+    work.admitted_by = None;
     let Some(binding) = Binding::of(&work.agent) else { return Ok(()) };
     let Some(gateway) = ctx.state.store.gateway(&binding.gateway) else { return Ok(()) };
     let admitted = dereference::admits(&ctx.state.store, &gateway, &binding.gateway, namespace(&work.agent)).await;
     if admitted.map_err(ReconcileError::from)? {
+        work.admitted_by = Some(binding.gateway);
         revoked.status = None;
         return Ok(());
     }
@@ -66,7 +68,7 @@ pub(super) async fn settle<S: Store>(
     revoked.status = Some(record.clone());
     let moves = resolved_gateway(&ctx.state.store, &work.agent).is_some_and(|key| key != binding.gateway);
     if revoked.ends_in.is_none() {
-        work.agent = cleanup::release(ctx, &work.agent, &binding).await?;
+        work.agent = Box::pin(cleanup::release(ctx, &work.agent, &binding)).await?;
         work.token = None;
         record.removed_at = Some(Time(now));
         revoked.status = Some(record.clone());

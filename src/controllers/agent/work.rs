@@ -32,6 +32,8 @@ pub(crate) struct StepContext<'a, S> {
 pub(crate) struct Work {
     /// The Agent from the cache, or after the last write.
     pub(crate) agent: Arc<Agent>,
+    /// The AgentGateway that admits the namespace of the Agent, as this pass has seen.
+    pub(crate) admitted_by: Option<ObjectKey>,
     /// Whether workspace and session were read again for a request. Once is enough.
     pub(crate) is_relisted: bool,
     /// The token Secret after the last read or write.
@@ -49,6 +51,6 @@ pub(crate) struct CarriedToken {
 
 impl Work {
     pub(crate) fn new(agent: Arc<Agent>) -> Self {
-        Self { agent, is_relisted: false, token: None, config_maps: BTreeMap::new() }
+        Self { agent, admitted_by: None, is_relisted: false, token: None, config_maps: BTreeMap::new() }
     }
 }
