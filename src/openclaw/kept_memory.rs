@@ -20,6 +20,8 @@ pub(crate) struct KeptMemory {
 #[derive(Debug, Default)]
 struct Shares {
     by_client: BTreeMap<u64, Share>,
+    /// The sum of all shares, in bytes.
+    all: usize,
     last: u64,
 }
 
@@ -62,7 +64,9 @@ impl KeptShare {
     /// of all.
     pub(crate) fn set(&self, bytes: usize) {
         let mut shares = self.memory.lock();
+        let shares = &mut *shares;
         let Some(own) = shares.by_client.get_mut(&self.id) else { return };
+        shares.all = shares.all - own.bytes + bytes;
         own.bytes = bytes;
         if bytes > KEPT_OF_ONE {
             let bound =
@@ -70,9 +74,10 @@ impl KeptShare {
             own.reporter.report(Exceeded(bound));
             return;
         }
-        let all: usize = shares.by_client.values().map(|share| share.bytes).sum();
-        let largest = shares.by_client.values().max_by_key(|share| share.bytes).filter(|_| all > KEPT_OF_ALL);
-        if let Some(largest) = largest {
+        if shares.all <= KEPT_OF_ALL {
+            return;
+        }
+        if let Some(largest) = shares.by_client.values().max_by_key(|share| share.bytes) {
             let bound = format!(
                 "the agents, config entries and runs of all gateways take more than {} MiB, and this gateway's take the most, {} MiB",
                 KEPT_OF_ALL / MIB,
@@ -85,7 +90,8 @@ impl KeptShare {
 
 impl Drop for KeptShare {
     fn drop(&mut self) {
-        self.memory.lock().by_client.remove(&self.id);
+        let mut shares = self.memory.lock();
+        shares.all -= shares.by_client.remove(&self.id).map_or(0, |share| share.bytes);
     }
 }
 
