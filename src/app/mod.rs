@@ -121,7 +121,8 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     }
 }
 
-/// The network with the rules of the flags. With the account of a pod, the loopback addresses are those of the pod.
+/// The network with the rules of the flags. The operator runs in a pod if its account is the account of a pod. The loopback addresses are
+/// then addresses of the pod.
 fn network(options: &RunOptions, config: &Config) -> Network {
     let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
     let in_cluster = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");

@@ -56,7 +56,7 @@ pub fn same_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<ObjectKey>
 }
 
 /// The keys of the AgentGateways whose bindings claim ids and workspaces on the gateway of an AgentGateway: this one, and the others of
-/// its address that are connected by their own credentials. Who cannot log in at the gateway has no claim there.
+/// its address that are connected by their own credentials. An AgentGateway without a login at the gateway has no claim there.
 pub fn claiming_gateways<O: Objects>(objects: &O, key: &ObjectKey) -> Vec<ObjectKey> {
     same_gateways_if(objects, key, is_authenticated)
 }

@@ -1,7 +1,7 @@
 //! The credentials for a gateway: from the user's Secret, and from the device Secret of Muster.
 //!
-//! The device Secret contains the device identity, the token that the gateway issued for it, and the last credential that worked. It
-//! sends a stored credential only to the scheme, host and port at which the credential worked. It
+//! The device Secret contains the device identity, the token that the gateway issued for it, and the last credential that worked. Muster
+//! sends a stored credential only to the scheme, host and port at which the credential worked. The Secret
 //! keeps a finalizer until no Agent is bound to the gateway, because the deletion of a namespace deletes the user's Secret first.
 
 use std::collections::BTreeMap;

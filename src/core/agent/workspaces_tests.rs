@@ -152,7 +152,7 @@ proptest! {
             let policy = if *adopts && id.is_some() { "IfExists" } else { "Never" };
             let is_main = id.is_none() && *adopts;
             let spec = json!({ "role": if is_main { "Main" } else { "Worker" }, "agentId": id, "adoptionPolicy": policy });
-            // The outcome does not matter: whoever is bound must not meet another one.
+            // A refusal is right too. Two bound Agents must not meet.
             let _ = cluster.bind(&agent(if *in_a { "a" } else { "b" }, number, &spec), &inventory);
         }
         let bound: Vec<_> = cluster.agents().iter().filter_map(|agent| Binding::of(agent)).collect();
