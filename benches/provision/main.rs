@@ -93,7 +93,7 @@ async fn with_muster(
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "gw" }, "stringData": { "token": gateway.token() } });
     let spec = json!({
         "url": gateway.url(), "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } }, "workspaceRoot": "~/workspaces",
-        "apiUrl": operator.api_url(), "maxInFlight": MAX_IN_FLIGHT,
+        "apiUrl": operator.api_url(), "maxInFlight": MAX_IN_FLIGHT, "maxConcurrentReconciles": MAX_IN_FLIGHT,
     });
     let board = manifest("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }));
     apply(cluster, &namespace, &[secret, manifest("AgentGateway", "gw", &spec), board]).await?;

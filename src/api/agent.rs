@@ -133,14 +133,6 @@ pub struct AgentSpec {
     /// The agent's identity: values for the templates of its files.
     #[serde(default)]
     pub identity_profile: IdentityProfile,
-    /// The template of this agent's IDENTITY.md. Default: the template from `templates`, the Board, the AgentGateway, or the
-    /// built-in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity_template: Option<TemplateSource>,
-    /// The template of this agent's SOUL.md. Default: the template from `templates`, the Board, the AgentGateway, or the
-    /// built-in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soul_template: Option<TemplateSource>,
     /// Templates for this agent. They replace the templates of the Board and of the AgentGateway and the built-in ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplatesRef>,
@@ -172,6 +164,7 @@ pub struct AgentSpec {
 
 /// Whether Muster adopts an agent with the id of `spec.agentId` that the gateway already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum AdoptionPolicy {
     /// Muster does not change that agent, and the id counts as taken.
     #[default]
@@ -182,6 +175,7 @@ pub enum AdoptionPolicy {
 
 /// The role of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum Role {
     /// Works on a board.
     #[default]
@@ -194,6 +188,7 @@ pub enum Role {
 
 /// What Muster removes from the gateway when an Agent is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum DeletionPolicy {
     /// The agent, its session and its workspace.
     #[default]
@@ -222,13 +217,15 @@ pub struct FileSpec {
     /// the file. With each value, a change of the rendered text or a one-shot request replaces the file. Default: Correct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftPolicy>,
-    /// The template of the file. Default: the template of this name from `templates`, or the built-in one.
+    /// The template of the file for this agent alone. Default: the template of this name from `templates` of the Agent, its
+    /// Board or its AgentGateway, or the built-in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSource>,
 }
 
 /// What Muster does when somebody else changed a file with policy `Always`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum DriftPolicy {
     /// Muster writes the file again.
     #[default]
@@ -241,6 +238,7 @@ pub enum DriftPolicy {
 
 /// When Muster writes a workspace file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum FilePolicy {
     /// When the file differs from the rendered text.
     Always,
@@ -271,6 +269,7 @@ pub struct TokenSpec {
 
 /// Where an agent finds its token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum TokenDelivery {
     /// In its workspace files.
     #[default]

@@ -1,6 +1,6 @@
 //! The observed state of an agent.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,10 @@ pub struct AgentStatus {
     /// The generation of the spec that this status describes; -1 before the first reconcile.
     #[serde(default = "never_observed")]
     pub observed_generation: i64,
-    /// The agent's phase. It is derived from the conditions and the heartbeats; no controller reads it.
+    /// The agent's phase. It is derived from the conditions and the heartbeats; no controller reads it. `Provisioning`: Muster
+    /// provisions the agent. `Ready`: it is provisioned and has not checked in yet. `Active`: it works on a task. `Idle`: it
+    /// waits for work. `Paused`: it is suspended. `Offline`: it has not called Muster's API for two heartbeat intervals.
+    /// `Failed`: Muster cannot provision it; the conditions show the cause. `Deleting`: Muster removes it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub phase: Option<Phase>,
     /// The gateway's id of the agent.
@@ -80,6 +83,7 @@ pub struct AgentStatus {
     pub requests: Vec<RequestStatus>,
     /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub invalid_requests: Vec<String>,
     /// The last error. A successful reconcile removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +91,7 @@ pub struct AgentStatus {
     /// The conditions Ready, Registered, FilesSynced, TokenIssued, HeartbeatConfigured, SessionReady, CheckedIn and Paused.
     /// Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -152,6 +156,7 @@ fn is_false(value: &bool) -> bool {
 
 /// The phase of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum Phase {
     /// Muster provisions the agent.
     Provisioning,
@@ -177,7 +182,12 @@ pub enum Phase {
 pub struct FileStatus {
     /// Name of the file.
     pub name: String,
-    /// The state of the file.
+    /// The state of the file. `Pending`: not written yet. `Synced`: it has the rendered content. `Drifted`: somebody else
+    /// changed it, and its drift policy keeps the change. `Ignored`: written, and not read afterwards. `Held`: it keeps its last
+    /// content until the soul directory answers again. `Kept`: written once; it now belongs to the agent. `Left`: the spec no
+    /// longer asks for it, and it stays on the gateway. `Folded`: a section of the file in `into`. `TooLarge`: longer than the
+    /// gateway passes to an agent, and not written. `Refused`: the gateway refuses to read or to write it; the condition
+    /// FilesSynced shows the next step. `Unmanaged`: Muster does not touch it.
     #[serde(deserialize_with = "lenient::or_default")]
     pub state: FileState,
     /// SHA-256 of the content that Muster last wrote or read, in hexadecimal.
@@ -189,13 +199,14 @@ pub struct FileStatus {
     /// Size of the file on the gateway at the last comparison, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
-    /// Modification time of the file on the gateway at the last comparison, in milliseconds since 1970.
+    /// Modification time of the file on the gateway at the last comparison, by the gateway's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified_ms: Option<i64>,
+    pub modified_at: Option<MicroTime>,
 }
 
 /// The state of a workspace file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum FileState {
     /// Muster has not written the file yet.
     Pending,
@@ -322,7 +333,7 @@ pub struct SessionLabelStatus {
 pub struct HeartbeatStatus {
     /// When the agent last called Muster's API.
     pub last_seen: Time,
-    /// The status that the agent reported.
+    /// The status that the agent reported. `Active`: it works on a task. `Idle`: it waits for work.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub status: Option<CheckIn>,
     /// The id of the task that the agent reported.
@@ -332,6 +343,7 @@ pub struct HeartbeatStatus {
 
 /// The status that an agent reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum CheckIn {
     /// The agent works on a task.
     Active,

@@ -96,7 +96,6 @@ fn label_selector(_: &mut SchemaGenerator) -> Schema {
     let value = || json_schema!({ "type": "string", "maxLength": 63 });
     json_schema!({
         "type": "object",
-        "nullable": true,
         "x-kubernetes-map-type": "atomic",
         "properties": {
             "matchLabels": {
@@ -109,6 +108,7 @@ fn label_selector(_: &mut SchemaGenerator) -> Schema {
                 "type": "array",
                 "description": "Requirements. A namespace must meet all of them.",
                 "maxItems": 32,
+                "x-kubernetes-list-type": "atomic",
                 "items": {
                     "type": "object",
                     "required": ["key", "operator"],
@@ -116,13 +116,14 @@ fn label_selector(_: &mut SchemaGenerator) -> Schema {
                         "key": { "type": "string", "description": "The key of the label.", "maxLength": 317 },
                         "operator": {
                             "type": "string",
-                            "description": "The comparison of the label with the values.",
+                            "description": "The comparison of the label with the values. `In`: the value is in the list. `NotIn`: it is not in the list. `Exists`: the label is there. `DoesNotExist`: the label is not there.",
                             "enum": ["In", "NotIn", "Exists", "DoesNotExist"]
                         },
                         "values": {
                             "type": "array",
                             "description": "The values for In and NotIn.",
                             "maxItems": 64,
+                            "x-kubernetes-list-type": "atomic",
                             "items": value()
                         }
                     }
@@ -134,6 +135,7 @@ fn label_selector(_: &mut SchemaGenerator) -> Schema {
 
 /// A way to choose namespaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum NamespacesFrom {
     /// The AgentGateway's own namespace.
     #[default]

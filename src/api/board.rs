@@ -173,15 +173,17 @@ pub struct BoardStatus {
     pub ready_agents: i32,
     /// Names of Agents that are not provisioned because the board is full, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
     pub over_limit: Vec<String>,
     /// The progress of the latest one-shot request on this Board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync: Option<SyncStatus>,
     /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub invalid_requests: Vec<String>,
     /// The conditions Ready, LeadReady, WithinQuota and GatewayReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

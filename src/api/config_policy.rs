@@ -18,6 +18,7 @@ pub struct ConfigPolicy {
 
 /// Whether agents that Muster did not create keep their heartbeats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum SharedHeartbeats {
     /// The agents keep their heartbeats.
     #[default]
@@ -32,6 +33,6 @@ pub struct SharedHeartbeatsStatus {
     /// Ids of agents to which Muster added an empty `heartbeat` block, or is about to add one. Muster records an id before it
     /// writes the block. Muster removes the id when it removes the block, or when somebody else changed the block.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 2000), inner(length(max = 64)))]
+    #[schemars(length(max = 2000), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     pub kept: Vec<String>,
 }

@@ -5,23 +5,26 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+use super::schema;
 use crate::api::{Agent, AgentGateway, Board};
 
 /// The CustomResourceDefinitions and the names of their files in `crds/`.
 #[must_use]
 pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
     [
-        ("agentgateways.yaml", with_unobserved_status(AgentGateway::crd())),
-        ("boards.yaml", with_unobserved_status(Board::crd())),
-        ("agents.yaml", with_unobserved_status(Agent::crd())),
+        ("agentgateways.yaml", finished(AgentGateway::crd())),
+        ("boards.yaml", finished(Board::crd())),
+        ("agents.yaml", finished(Agent::crd())),
     ]
 }
 
-/// Sets the default of `status` to `observedGeneration: -1`, so that a client can wait for `observedGeneration` from the
-/// creation of an object on.
-fn with_unobserved_status(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// Adds what the derive of a schema cannot express: no field is nullable, and the default of `status` is `observedGeneration: -1`, so that
+/// a client can wait for `observedGeneration` from the creation of an object on.
+fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        if let Some(status) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()).and_then(status_of) {
+        let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
+        schema::forbid_null(schema);
+        if let Some(status) = status_of(schema) {
             status.default = Some(JSON(serde_json::json!({ "observedGeneration": -1 })));
         }
     }

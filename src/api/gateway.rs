@@ -131,6 +131,11 @@ pub struct AgentGatewaySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_in_flight: Option<i32>,
+    /// The maximum number of Agents of this gateway that Muster reconciles at one time, 1 to 64. Further Agents wait in the
+    /// order of their arrival. Default: 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_concurrent_reconciles: Option<i32>,
     /// How long the deletion of an agent waits for an unreachable gateway while this AgentGateway is being deleted, 0s to 1h.
     /// After that time, an event reports what stays on the gateway. Default: 2m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,8 +177,19 @@ impl AgentGatewaySpec {
     /// The maximum number of open requests at the gateway.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
-        self.max_in_flight.and_then(|n| usize::try_from(n).ok()).unwrap_or(16).clamp(1, 64)
+        places(self.max_in_flight)
     }
+
+    /// The maximum number of Agents of this gateway that are reconciled at one time.
+    #[must_use]
+    pub fn max_concurrent_reconciles(&self) -> usize {
+        places(self.max_concurrent_reconciles)
+    }
+}
+
+/// A number of places, with its default and within its range.
+fn places(given: Option<i32>) -> usize {
+    given.and_then(|n| usize::try_from(n).ok()).unwrap_or(16).clamp(1, 64)
 }
 
 /// The shared credential of a gateway.

@@ -33,6 +33,7 @@ pub struct AgentGatewayStatus {
     pub device_secret: Option<String>,
     /// The scopes that the gateway granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub granted_scopes: Vec<String>,
     /// The pairing request that waits for approval. Not set when the gateway reports no plain id of the request; then run
     /// `openclaw devices list` on the gateway's host.
@@ -64,11 +65,12 @@ pub struct AgentGatewayStatus {
     pub soul_directory: Option<SoulDirectoryStatus>,
     /// Messages about annotations that look like one-shot requests and are not valid: the cause and the next step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub invalid_requests: Vec<String>,
     /// The conditions Ready, Reachable, Authenticated, Paired, Compatible, Settled, ConfigSynced, HeartbeatsShared, TransportSecure
     /// and Suspended. Reconciling and Stalled are present only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -80,6 +82,7 @@ pub struct GatewayCapabilities {
     pub roster: String,
     /// The workspace files that the gateway accepts. Muster folds other files into AGENTS.md.
     #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub accepted_files: Vec<String>,
     /// Whether the gateway returns content hashes of files and accepts them as preconditions of writes.
     #[serde(default)]

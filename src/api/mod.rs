@@ -21,6 +21,7 @@ pub mod object_key;
 pub mod profile;
 pub mod reason;
 pub mod requests;
+mod schema;
 pub mod shared;
 pub mod soul;
 pub mod text;

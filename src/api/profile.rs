@@ -17,7 +17,7 @@ pub struct IdentityProfile {
     pub role: Option<String>,
     /// Subjects that the agent knows well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
     pub expertise: Vec<String>,
     /// The agent's tone, such as `professional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +29,7 @@ pub struct IdentityProfile {
     pub communication_style: Option<String>,
     /// Constraints that the agent must follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 512)))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
     pub constraints: Vec<String>,
     /// The agent's working hours, such as `9am-5pm UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use crate::api::keys;
 
 /// The kind of a one-shot request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum RequestKind {
     /// Muster reads and writes everything of the agent again.
     Sync,
@@ -43,7 +44,9 @@ impl RequestKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestStatus {
-    /// The kind of the request.
+    /// The kind of the request. `Sync`: everything of the agent is read and written again. `Overwrite`: also files that Muster
+    /// normally keeps. `Rotate`: the token is replaced. `Bootstrap`: BOOTSTRAP.md is written again. `ResetSession`: the session
+    /// is reset.
     pub kind: RequestKind,
     /// The time of the request: the annotation's value.
     pub requested_at: Time,
@@ -60,6 +63,7 @@ pub struct SyncStatus {
     pub requested_at: Time,
     /// The kinds of the requests with this time.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::list")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub kinds: Vec<RequestKind>,
     /// Number of Agents for which Muster handled the request.
     #[serde(default)]
@@ -72,6 +76,7 @@ pub struct SyncStatus {
     pub pending: i32,
     /// Errors of Agents for which Muster has not handled the request yet, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub errors: Vec<SyncError>,
 }
 

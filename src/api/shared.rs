@@ -1,19 +1,25 @@
 //! Field types that more than one resource uses.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::names::{KEY_PATTERN, NAMESPACE_PATTERN, OBJECT_PATTERN};
 use super::text::{NOT_ONE_LINE, ONE_LINE};
 
-/// A duration in the format of Kubernetes: `90s`, `5m`, `1h30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A duration as `metav1.Duration` takes it: `90s`, `5m`, `1h30m`, `1.5h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Interval(kube::core::Duration);
+
+/// The maximum length of a duration's text.
+const MAX_INTERVAL_CHARS: usize = 32;
+/// The most digits before a point or a unit. More could be a duration that no program can hold.
+const MAX_INTERVAL_DIGITS: usize = 7;
 
 impl Interval {
     /// An interval of whole seconds.
@@ -29,6 +35,27 @@ impl Interval {
     }
 }
 
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let invalid = || format!("{text:?} is no duration such as 90s, 5m, 1h30m or 1.5h");
+        let longest = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or_default();
+        let fraction = text.split('.').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let is_plain = text.starts_with(|c: char| c.is_ascii_digit()) && fraction == text.contains('.');
+        if text.len() > MAX_INTERVAL_CHARS || longest > MAX_INTERVAL_DIGITS || !is_plain {
+            return Err(invalid());
+        }
+        text.parse().map(Self).map_err(|_| invalid())
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl JsonSchema for Interval {
     fn schema_name() -> Cow<'static, str> {
         "Interval".into()
@@ -39,7 +66,8 @@ impl JsonSchema for Interval {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": 16, "pattern": "^([0-9]+(ms|s|m|h))+$" })
+        let pattern = "^(0|([0-9]{1,7}(\\.[0-9]{1,7})?(ns|us|µs|ms|s|m|h))+)$";
+        json_schema!({ "type": "string", "maxLength": MAX_INTERVAL_CHARS, "pattern": pattern })
     }
 }
 
@@ -198,4 +226,37 @@ pub(super) fn never_observed() -> i64 {
 #[must_use]
 pub(super) fn on() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_read_as_kubernetes_reads_it() {
+        for (text, seconds) in
+            [("90s", 90.0), ("5m", 300.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("250ms", 0.25), ("0", 0.0)]
+        {
+            let duration = text.parse::<Interval>().unwrap().get();
+            assert!((duration.as_secs_f64() - seconds).abs() < 1e-9, "{text}: {duration:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_duration_is_an_error_that_names_it() {
+        let huge = format!("{}h", "9".repeat(31));
+        for text in ["", "5", "m", "-5m", "+5m", "5 m", "5d", "1.h", ".5h", "1..5h", "5m5", "99999999999999h", &huge] {
+            let error = text.parse::<Interval>().unwrap_err();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_written_duration_is_read_again() {
+        for text in ["90s", "1.5h", "250ms", "7us", "0"] {
+            let before: Interval = text.parse().unwrap();
+            let written = serde_json::to_string(&before).unwrap();
+            assert_eq!(serde_json::from_str::<Interval>(&written).unwrap(), before, "{written}");
+        }
+    }
 }

@@ -65,7 +65,9 @@ pub struct SoulDirectoryStatus {
 pub struct SoulStatus {
     /// The role for which Muster searched the directory.
     pub role: String,
-    /// The state of the soul.
+    /// The state of the soul. `Used`: the templates use it. `NoMatch`: the directory has no soul for the role. `TooLarge`:
+    /// Muster left the soul out, because a file with it would be longer than the gateway passes to an agent. `Unavailable`:
+    /// Muster has not fetched the soul yet; the status of the AgentGateway shows the cause.
     pub state: SoulState,
     /// The URL of the soul's page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +79,7 @@ pub struct SoulStatus {
 
 /// The state of the soul for a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::words)]
 pub enum SoulState {
     /// The templates use the soul.
     Used,

@@ -36,7 +36,7 @@ pub(super) fn queues() -> (Queues, Receivers) {
 
 /// How long changes of agents are batched before their Board and AgentGateway are reconciled.
 const BATCH_WINDOW: Duration = Duration::from_millis(500);
-/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxInFlight` of them, so that the agents of
+/// The largest number of Agents that are reconciled at one time. A gateway serves at most its `maxConcurrentReconciles` of them, so that the agents of
 /// another gateway wait only behind some sixty gateways that do not answer.
 const MAX_AGENT_RECONCILES: usize = 1024;
 /// The largest number of Boards, and of AgentGateways, that are reconciled at one time.

@@ -110,7 +110,7 @@ impl GatewayHandle {
     pub(crate) fn new(
         key: ObjectKey,
         client: GatewayClient,
-        max_in_flight: usize,
+        places: usize,
         resync: Duration,
         changes: mpsc::UnboundedSender<GatewayChange>,
     ) -> Self {
@@ -118,7 +118,7 @@ impl GatewayHandle {
             key,
             client,
             opened: Instant::now(),
-            permits: Permits::new(max_in_flight),
+            permits: Permits::new(places),
             removals: Permits::new(MAX_REMOVALS),
             unready: AtomicUsize::new(0),
             late: Mutex::default(),

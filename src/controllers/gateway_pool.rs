@@ -123,6 +123,7 @@ impl GatewayPool {
         &self,
         key: &ObjectKey,
         fingerprint: &str,
+        places: usize,
         settings: impl FnOnce() -> ConnectionSettings,
     ) -> Arc<GatewayHandle> {
         let mut handles = self.lock();
@@ -130,13 +131,12 @@ impl GatewayPool {
             return Arc::clone(&open.handle);
         }
         let settings = settings();
-        let max_in_flight = settings.max_in_flight;
         let resync = settings.resync;
         let address = address(settings.url.as_str());
         let queue = self.queue(&address);
         let gateway = GatewayClient::open_with_queue(settings, Arc::clone(&self.dial), Arc::clone(&self.meter), queue);
         let forwarder = tokio::spawn(forward(key.clone(), gateway.clone(), self.changes.clone())).abort_handle();
-        let handle = Arc::new(GatewayHandle::new(key.clone(), gateway, max_in_flight, resync, self.changes.clone()));
+        let handle = Arc::new(GatewayHandle::new(key.clone(), gateway, places, resync, self.changes.clone()));
         let reader = Arc::downgrade(&handle);
         self.inventories.add(key.clone(), Arc::new(move || reader.upgrade()?.inventory().ok()));
         let open = Open { fingerprint: fingerprint.to_owned(), address, handle: Arc::clone(&handle), forwarder };

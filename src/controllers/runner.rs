@@ -56,7 +56,7 @@ struct Guard {
 /// - Objects that are not settled pass the others, so that a new object does not wait for all others after a restart.
 /// - A panic, an error or a deadline ends only its own reconcile. The object is retried with backoff.
 /// - Each reconcile is a task, so that a long computation delays no other reconcile.
-/// - The requests of the reconciles are limited by the requests to the API server and by each gateway's `maxInFlight`. A reconcile that gets
+/// - The requests of the reconciles are limited by the requests to the API server and by each gateway's `maxConcurrentReconciles`. A reconcile that gets
 ///   no place at its gateway ends at once, so that the agents of a slow gateway delay no agent of another gateway.
 pub async fn run<K, F, Fut>(controller: Controller<K>, shutdown: CancellationToken, reconcile: F)
 where

@@ -24,8 +24,6 @@ pub(crate) fn of_agent(agent: &Agent) -> Result<(), ReconcileError> {
     gateway_ref(spec.gateway_ref.as_ref(), "spec.gatewayRef")?;
     secret(&agent.token_secret_name(), "spec.token.secretName", "Agent")?;
     templates(spec.templates.as_ref(), "spec.templates")?;
-    source(spec.identity_template.as_ref(), "spec.identityTemplate")?;
-    source(spec.soul_template.as_ref(), "spec.soulTemplate")?;
     for file in &spec.files {
         source(file.template.as_ref(), &format!("spec.files[{}].template", file.name))?;
     }
@@ -150,7 +148,10 @@ mod tests {
             (json!({ "gatewayRef": { "name": "a", "namespace": "../b" } }), "spec.gatewayRef.namespace \"../b\""),
             (json!({ "token": { "secretName": "../../x" } }), "spec.token.secretName \"../../x\""),
             (json!({ "templates": { "configMapRef": { "name": "A" } } }), "spec.templates.configMapRef.name \"A\""),
-            (json!({ "soulTemplate": key("a", "..") }), "spec.soulTemplate.configMapKeyRef.key \"..\""),
+            (
+                json!({ "files": [{ "name": "SOUL.md", "template": key("a", "..") }] }),
+                "spec.files[SOUL.md].template.configMapKeyRef.key \"..\"",
+            ),
             (
                 json!({ "files": [{ "name": "X.md", "template": key("/", "k") }] }),
                 "spec.files[X.md].template.configMapKeyRef.name \"/\"",

@@ -17,9 +17,12 @@ pub(crate) async fn bad_references_and_templates_end_in_conditions_with_the_reme
     let agent = |name: &str, more: serde_json::Value| manifest("Agent", name, of(more));
     fleet
         .apply(&[
-            agent("variable", json!({ "soulTemplate": { "inline": "Hello\n{{ agent_nmae }}" } })),
+            agent(
+                "variable",
+                json!({ "files": [{ "name": "SOUL.md", "template": { "inline": "Hello\n{{ agent_nmae }}" } }] }),
+            ),
             agent("config-map", json!({ "templates": { "configMapRef": { "name": "nowhere" } } })),
-            agent("long", json!({ "soulTemplate": { "inline": "x".repeat(20_001) } })),
+            agent("long", json!({ "files": [{ "name": "SOUL.md", "template": { "inline": "x".repeat(20_001) } }] })),
             agent("board", json!({ "boardRef": { "name": "elsewhere" } })),
             agent("good", json!({})),
             agent("lead", json!({ "role": "Lead" })),
@@ -28,7 +31,7 @@ pub(crate) async fn bad_references_and_templates_end_in_conditions_with_the_reme
     fleet.wait("condition=Ready", &["agent/good", "agent/lead"]).await?;
     fleet.apply(&[agent("second-lead", json!({ "role": "Lead" }))]).await?;
     for (name, reason, words) in [
-        ("variable", "TemplateError", &["agent_nmae", "spec.soulTemplate", "line 2"][..]),
+        ("variable", "TemplateError", &["agent_nmae", "spec.files[SOUL.md].template", "line 2"][..]),
         ("config-map", "ConfigMapNotFound", &["bad/nowhere", "spec.templates"]),
         ("long", "FileTooLarge", &["SOUL.md", "20000"]),
         ("board", "BoardNotFound", &["\"elsewhere\"", "spec.boardRef"]),

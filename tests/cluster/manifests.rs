@@ -38,8 +38,10 @@ pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut
         (worker(json!({ "boardRef": { "name": ".." } })), &["spec.boardRef.name", "should match"]),
         (worker(json!({ "token": { "secretName": "../x" } })), &["spec.token.secretName", "should match"]),
         (
-            worker(json!({ "soulTemplate": { "configMapKeyRef": { "name": "a", "key": ".." } } })),
-            &["spec.soulTemplate.configMapKeyRef.key", "should match"],
+            worker(
+                json!({ "files": [{ "name": "SOUL.md", "template": { "configMapKeyRef": { "name": "a", "key": ".." } } }] }),
+            ),
+            &["spec.files[0].template.configMapKeyRef.key", "should match"],
         ),
         (
             manifest("Agent", &"a".repeat(237), json!({ "boardRef": { "name": "ops" } })),
@@ -48,7 +50,10 @@ pub(crate) async fn a_refused_manifest_names_the_field_and_the_cause(stack: &mut
         (worker(json!({ "adoptionPolicy": "IfExists" })), &["adoptionPolicy IfExists needs agentId"]),
         (worker(json!({ "displayName": "x".repeat(129) })), &["spec.displayName", "Too long", "128"]),
         (worker(json!({ "heartbeat": { "interval": "soon" } })), &["spec.heartbeat.interval", "should match"]),
-        (worker(json!({ "soulTemplate": {} })), &["spec.soulTemplate", "give either inline or configMapKeyRef"]),
+        (
+            worker(json!({ "files": [{ "name": "SOUL.md", "template": {} }] })),
+            &["spec.files[0].template", "give either inline or configMapKeyRef"],
+        ),
         (worker(json!({ "files": [{ "name": "../x.md" }] })), &["spec.files[0].name", "should match"]),
         (
             worker(json!({ "identityProfile": { "extra": { "Team Name": "x" } } })),

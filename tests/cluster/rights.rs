@@ -52,7 +52,11 @@ pub(crate) async fn a_whole_life_cycle_uses_every_granted_right_and_no_other(sta
     fleet.config_map("souls", json!({ "one": "You are one." })).await?;
     let with_soul = |map: &str| {
         let template = json!({ "configMapKeyRef": { "name": map, "key": "one" } });
-        manifest("Agent", "one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": template }))
+        manifest(
+            "Agent",
+            "one",
+            json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": template }] }),
+        )
     };
     // An event that comes twice is patched.
     for map in ["souls", "missing", "souls"] {

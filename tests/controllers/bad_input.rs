@@ -39,9 +39,12 @@ async fn agent_message(spec: Value, reason: &str, set_up: impl FnOnce(&Rig)) -> 
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_template_variable_is_reported_with_its_field_and_line() {
-    let spec = json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "a\n{{ agent_nam }}" } });
+    let spec = json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": { "inline": "a\n{{ agent_nam }}" } }] });
     let message = agent_message(spec, "TemplateError", |_| {}).await;
-    assert!(message.contains("agent_nam") && message.contains("soulTemplate") && message.contains('2'), "{message}");
+    assert!(
+        message.contains("agent_nam") && message.contains("spec.files[SOUL.md].template") && message.contains('2'),
+        "{message}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,15 +53,18 @@ async fn a_missing_config_map_or_key_is_reported_with_its_name() {
     let message = agent_message(spec, "ConfigMapNotFound", |_| {}).await;
     assert!(message.contains("fleet/nowhere") && message.contains("spec.templates"), "{message}");
     let reference = json!({ "configMapKeyRef": { "name": "souls", "key": "b" } });
-    let spec = json!({ "boardRef": { "name": "ops" }, "soulTemplate": reference });
+    let spec = json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": reference }] });
     let message = agent_message(spec, "ConfigMapNotFound", |rig| rig.config_map("souls", &[("a", "x")])).await;
-    assert!(message.contains("\"b\"") && message.contains("spec.soulTemplate"), "{message}");
+    assert!(message.contains("\"b\"") && message.contains("spec.files[SOUL.md].template"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_template_in_binary_data_is_reported_with_its_config_map_and_key() {
     let by_key = json!({ "configMapKeyRef": { "name": "souls", "key": "SOUL.md" } });
-    for more in [json!({ "soulTemplate": by_key }), json!({ "templates": { "configMapRef": { "name": "souls" } } })] {
+    for more in [
+        json!({ "files": [{ "name": "SOUL.md", "template": by_key }] }),
+        json!({ "templates": { "configMapRef": { "name": "souls" } } }),
+    ] {
         let mut spec = json!({ "boardRef": { "name": "ops" } });
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let message = agent_message(spec, "TemplateError", |rig| rig.binary_key("souls", "SOUL.md")).await;
@@ -77,7 +83,7 @@ async fn an_unused_binary_data_key_is_no_error() {
     }
     let templates = json!({ "configMapRef": { "name": "souls" } });
     let soul = json!({ "inline": "I am {{ agent_name }}." });
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "templates": templates, "soulTemplate": soul }));
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "templates": templates, "files": [{ "name": "SOUL.md", "template": soul }] }));
     rig.until_ready().await;
 }
 

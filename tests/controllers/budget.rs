@@ -103,7 +103,10 @@ async fn a_change_over_the_write_budget_is_reported_and_blocks_no_file_write() {
     let waiting = |rig: &Rig| rig.condition("agent-7", ConditionType::Ready).1 == "RateLimited";
     rig.until("RateLimited", waiting).await;
     let soul = json!({ "inline": "I am {{ agent_name }}." });
-    apply_agents(&rig, &json!({ "heartbeat": { "interval": "10m" }, "soulTemplate": soul }));
+    apply_agents(
+        &rig,
+        &json!({ "heartbeat": { "interval": "10m" }, "files": [{ "name": "SOUL.md", "template": soul }] }),
+    );
     let began = Instant::now();
     rig.until("all to be Ready", all_ready).await;
     assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());

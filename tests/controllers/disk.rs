@@ -122,7 +122,7 @@ async fn a_link_in_the_default_agents_workspace_blocks_no_agent() {
         rig.board("ops");
         rig.agent(
             "one",
-            json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "I am {{ agent_name }}." } }),
+            json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": { "inline": "I am {{ agent_name }}." } }] }),
         );
         rig.until_ready().await;
         let soul = gateway.file(&rig.agent_id("one"), "SOUL.md");

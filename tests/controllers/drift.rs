@@ -75,7 +75,7 @@ async fn ignored_drift_is_never_read_and_a_changed_spec_writes_the_file() {
     let spec = |name: &str| {
         let soul = json!({ "inline": "I am {{ agent_name }}." });
         unwoken_spec(
-            &json!({ "displayName": name, "soulTemplate": soul, "files": [{ "name": "SOUL.md", "drift": "Ignore" }] }),
+            &json!({ "displayName": name, "files": [{ "name": "SOUL.md", "drift": "Ignore", "template": soul }] }),
         )
     };
     rig.agent("one", spec("One"));

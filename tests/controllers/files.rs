@@ -107,7 +107,7 @@ async fn the_nearest_template_wins_and_its_change_is_written() {
     assert_eq!(gateway.file(&id, "USER.md").as_deref(), Some("user of the gateway\n"));
     rig.config_map("of-board", &[("SOUL.md", "new {{ board_name }}")]);
     rig.until("the new text", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("new ops\n")).await;
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "own {{ agent_name }}" } }));
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": { "inline": "own {{ agent_name }}" } }] }));
     rig.until("the agent's own template", |_| gateway.file(&id, "SOUL.md").as_deref() == Some("own one\n")).await;
 }
 
@@ -135,7 +135,10 @@ async fn a_too_large_file_is_not_written_and_the_message_names_the_limit() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     let long = "x".repeat(20_001);
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": long } }));
+    rig.agent(
+        "one",
+        json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": { "inline": long } }] }),
+    );
     let message = rig.until_reason("one", "FileTooLarge").await;
     assert!(message.contains("SOUL.md") && message.contains("20000"), "{message}");
     assert_eq!(file_state(&rig, "SOUL.md").0, FileState::TooLarge);

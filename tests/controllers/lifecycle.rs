@@ -222,7 +222,7 @@ async fn no_token_appears_in_status_events_or_errors() {
 async fn an_agent_without_a_permit_is_queued_when_a_permit_is_released() {
     let (mut rig, _gateway) = Rig::new();
     let mut manifest = gateway_manifest("gw");
-    manifest["spec"]["maxInFlight"] = json!(1);
+    manifest["spec"]["maxConcurrentReconciles"] = json!(1);
     rig.apply::<AgentGateway>(manifest);
     rig.board("ops");
     rig.run_for(Duration::from_secs(10)).await;

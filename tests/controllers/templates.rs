@@ -29,8 +29,11 @@ async fn templated_agents() -> (Rig, Simulator) {
     rig.agent("boarder", json!({ "boardRef": { "name": "templated" } }));
     rig.agent("owner", json!({ "boardRef": { "name": "templated" }, "templates": templates("of-agent") }));
     let by_key = json!({ "configMapKeyRef": { "name": "by-key", "key": "key" } });
-    rig.agent("keyed", json!({ "boardRef": { "name": "ops" }, "soulTemplate": by_key }));
-    rig.agent("inline", json!({ "boardRef": { "name": "ops" }, "soulTemplate": { "inline": "inline" } }));
+    rig.agent("keyed", json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": by_key }] }));
+    rig.agent(
+        "inline",
+        json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "SOUL.md", "template": { "inline": "inline" } }] }),
+    );
     rig.until_ready().await;
     rig.run_for(Duration::from_mins(1)).await;
     (rig, gateway)
@@ -106,7 +109,10 @@ async fn an_inline_identity_template_affects_only_its_agent() {
     rig.board("ops");
     rig.worker("other");
     let template = json!({ "inline": "I am {{ agent_name }} of {{ board_name }}." });
-    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "identityTemplate": template }));
+    rig.agent(
+        "one",
+        json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "IDENTITY.md", "template": template }] }),
+    );
     rig.until_ready().await;
     let identity = |rig: &Rig, name: &str| gateway.file(&rig.agent_id(name), "IDENTITY.md").unwrap();
     assert_eq!(identity(&rig, "one"), "I am one of ops.\n");

@@ -250,7 +250,7 @@ async fn unmanaged_agents_are_listed_for_users_with_access_to_their_gateway() {
     let gateways =
         GatewayPool::new(Arc::new(SingleGateway(simulator)), Arc::new(()), mpsc::unbounded_channel().0, inventories);
     let key = ObjectKey { namespace: "fleet".into(), name: "gw".into() };
-    let link = gateways.ensure(&key, "x", || ConnectionSettings {
+    let link = gateways.ensure(&key, "x", 4, || ConnectionSettings {
         url: "ws://gw:18789".parse().unwrap(),
         auth: Auth::Token("secret".into()),
         device_key: Arc::new(DeviceKey::generate().unwrap()),

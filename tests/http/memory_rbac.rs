@@ -81,6 +81,10 @@ impl MemoryRbac {
         if uid.is_some_and(|uid| *uid != value["metadata"]["uid"]) {
             return Err(AccessError::Refused { code: 409, message: "another object".into() });
         }
+        let version = patch["metadata"].get("resourceVersion");
+        if version.is_some_and(|version| *version != value["metadata"]["resourceVersion"]) {
+            return Err(AccessError::Refused { code: 409, message: "the object has been modified".into() });
+        }
         merge_patch(&mut value, patch);
         let invalid = |e: serde_json::Error| AccessError::Refused { code: 422, message: e.to_string() };
         let object: K = serde_json::from_value(value.clone()).map_err(invalid)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use muster::api::agent::Role;
+use muster::api::agent::{FileSpec, Role};
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::state::authz::{ResourceKind, Verb};
@@ -111,6 +111,27 @@ async fn a_user_without_write_permission_writes_nothing() {
         }
     }
     assert!(rig.access.audit.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_is_created_changed_and_removed_in_the_files_of_the_agent() {
+    let rig = Rig::new();
+    let body = json!({ "name": "A", "board_id": "fleet/ops", "soul_template": "old", "identity_template": "who" });
+    let created = rig.call(EDITOR, "POST", "/api/v1/agents", Some(body)).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{}", created.json);
+    let texts = |rig: &Rig| {
+        let files = rig.stored("fleet", "a").spec.files;
+        let text = |file: FileSpec| (file.name, file.template.and_then(|template| template.inline));
+        files.into_iter().map(text).collect::<Vec<_>>()
+    };
+    let file = |name: &str, text: &str| (name.to_owned(), Some(text.to_owned()));
+    assert_eq!(texts(&rig), [file("IDENTITY.md", "who"), file("SOUL.md", "old")]);
+    let path = format!("/api/v1/agents/{}", rig.uid::<Agent>("fleet", "a"));
+    let changed = rig.call(EDITOR, "PATCH", &path, Some(json!({ "soul_template": "new" }))).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.json);
+    assert_eq!(texts(&rig), [file("IDENTITY.md", "who"), file("SOUL.md", "new")]);
+    rig.call(EDITOR, "PATCH", &path, Some(json!({ "identity_template": null }))).await;
+    assert_eq!(texts(&rig), [file("SOUL.md", "new")]);
 }
 
 #[tokio::test(start_paused = true)]

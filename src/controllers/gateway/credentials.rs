@@ -63,13 +63,14 @@ impl Credentials {
     pub fn fingerprint(&self, gateway: &AgentGateway) -> String {
         let (kind, secret) = parts(&self.auth);
         let trust = format!("{:?}", self.trust);
+        let spec = &gateway.spec;
         let parts = [
-            gateway.spec.url.as_str(),
+            spec.url.as_str(),
             kind,
             secret,
             self.device.identity.device_id(),
             &trust,
-            &format!("{:?} {}", gateway.spec.resync_interval(), gateway.spec.max_in_flight()),
+            &format!("{:?} {} {}", spec.resync_interval(), spec.max_in_flight(), spec.max_concurrent_reconciles()),
         ];
         crate::hash::sha256_hex(parts.join("\n"))
     }

@@ -128,7 +128,7 @@ async fn connect<S: Store>(
         resync: gateway.spec.resync_interval(),
     };
     let fingerprint = credentials.fingerprint(gateway);
-    let handle = ctx.gateways.ensure(key, &fingerprint, || settings);
+    let handle = ctx.gateways.ensure(key, &fingerprint, gateway.spec.max_concurrent_reconciles(), || settings);
     Ok((credentials, handle))
 }
 

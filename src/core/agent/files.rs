@@ -205,7 +205,8 @@ fn matches_record(content: &RenderedText, record: Option<&FileStatus>, seen: &Ob
 
 /// Whether the file has the recorded size and time.
 fn is_unchanged(record: &FileStatus, seen: &ObservedFile) -> bool {
-    record.size == Some(seen.size) && record.modified_ms == Some(seen.modified_ms)
+    let modified_at = seen.modified_at();
+    record.size == Some(seen.size) && modified_at.is_some() && record.modified_at == modified_at
 }
 
 /// The record of a file of that name.
@@ -279,7 +280,7 @@ pub fn unwanted_statuses<'a>(
     unwanted(desired, records, seen).map(|(record, outcome)| match outcome {
         UnwantedFile::Emptied => record.clone(),
         UnwantedFile::Left => {
-            FileStatus { state: FileState::Left, sha256: None, size: None, modified_ms: None, ..record.clone() }
+            FileStatus { state: FileState::Left, sha256: None, size: None, modified_at: None, ..record.clone() }
         }
     })
 }
@@ -293,7 +294,7 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
         sha256: None,
         into: None,
         size: None,
-        modified_ms: None,
+        modified_at: None,
     };
     match (&file.delivery, decide(file, old, seen, Force::default())) {
         (Delivery::Folded { into }, _) => FileStatus { state: FileState::Folded, into: Some(into.clone()), ..blank },
@@ -307,7 +308,7 @@ pub fn status(file: &DesiredFile, old: Option<&FileStatus>, seen: Option<&Observ
             state,
             sha256: Some(content.sha256.clone()),
             size: seen.map(|s| s.size),
-            modified_ms: seen.map(|s| s.modified_ms),
+            modified_at: seen.and_then(ObservedFile::modified_at),
             ..blank
         },
         (_, FileDecision::Nothing(state)) => FileStatus { state, ..blank },

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::agent::RewrittenField;
 use crate::core::agent::desired::Desired;
@@ -183,6 +184,14 @@ impl ObservedFile {
             return Err(error);
         }
         Ok(Self { refused: Some(error.message()), ..Self::default() })
+    }
+}
+
+impl ObservedFile {
+    /// The time of its last change; `None` for a number that is no time.
+    #[must_use]
+    pub fn modified_at(&self) -> Option<MicroTime> {
+        Timestamp::from_millisecond(self.modified_ms).ok().map(MicroTime)
     }
 }
 

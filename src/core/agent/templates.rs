@@ -93,14 +93,10 @@ pub fn origins<'a>(agent: &'a Agent, board: Option<&Board>, gateway: Option<&Age
     let namespace = |meta: &ObjectMeta| meta.namespace.clone().unwrap_or_default();
     let here = namespace(&agent.metadata);
     let spec = &agent.spec;
-    let identity =
-        spec.identity_template.iter().map(|t| ("IDENTITY.md".to_owned(), "spec.identityTemplate".to_owned(), t));
-    let soul = spec.soul_template.iter().map(|t| ("SOUL.md".to_owned(), "spec.soulTemplate".to_owned(), t));
-    let files = spec.files.iter().filter_map(|file| {
+    let own = spec.files.iter().filter_map(|file| {
         let field = format!("spec.files[{}].template", file.name);
-        Some((file.name.clone(), field, file.template.as_ref()?))
+        Some(origin(&here, file.name.clone(), field, file.template.as_ref()?))
     });
-    let own = identity.chain(soul).chain(files).map(|(file, field, template)| origin(&here, file, field, template));
     let all = |field, namespace: &str, reference: Option<&TemplatesRef>| {
         let name = &reference?.config_map_ref.name;
         Some(TemplateOrigin::All { field, config_map: ObjectKey::new(namespace, name) })
@@ -232,8 +228,10 @@ mod tests {
     #[test]
     fn the_agents_own_template_wins_over_a_config_map() {
         let agent = agent(&json!({
-            "soulTemplate": { "inline": "own" },
-            "files": [{ "name": "USER.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } }],
+            "files": [
+                { "name": "SOUL.md", "template": { "inline": "own" } },
+                { "name": "USER.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } },
+            ],
             "templates": { "configMapRef": { "name": "all" } },
         }));
         let origins = origins(&agent, None, None);
@@ -255,10 +253,12 @@ mod tests {
 
     #[test]
     fn a_missing_config_map_and_a_missing_key_are_errors_that_name_the_field() {
-        let key = json!({ "soulTemplate": { "configMapKeyRef": { "name": "keys", "key": "user" } } });
+        let key = json!({
+            "files": [{ "name": "SOUL.md", "template": { "configMapKeyRef": { "name": "keys", "key": "user" } } }],
+        });
         for (present, text) in [(&[][..], "does not exist"), (&[("keys", "other", "x")], "has no key \"user\"")] {
             let error = collect(&origins(&agent(&key), None, None), &contents(present)).unwrap_err();
-            assert!(error.message.contains(text) && error.message.contains("spec.soulTemplate"), "{error}");
+            assert!(error.message.contains(text) && error.message.contains("spec.files[SOUL.md].template"), "{error}");
         }
     }
 }

@@ -45,10 +45,12 @@ pub(crate) async fn create<S: Store, A: Access>(
     let create = (Verb::Create, ResourceKind::Agent);
     people.authorizer.scope(&caller, create, fields.namespace.as_deref(), namespaces).await?;
     let placement = people.placement(&caller, &fields).await?;
+    let files = fields.files(&[]);
     let spec = without_nulls(Value::Object(fields.spec));
     let mut spec: AgentSpec =
         serde_json::from_value(spec).map_err(|e| ApiError::bad_request(format!("the body: {e}")))?;
     (spec.role, spec.board_ref, spec.gateway_ref) = (placement.role, placement.board, placement.gateway);
+    spec.files = files.unwrap_or_default();
     let metadata = ObjectMeta { namespace: Some(placement.namespace), name: Some(name), ..ObjectMeta::default() };
     let agent = Agent { metadata, spec, status: None };
     let key = ObjectKey::of(&agent.metadata);
@@ -72,11 +74,15 @@ pub(crate) async fn patch<S: Store, A: Access>(
     let mut fields = BodyFields::read(body)?;
     let agent = people.find_agent(&caller, &id, Verb::Patch).await?;
     people.check_placement(&caller, &agent, &mut fields).await?;
-    let mut patch = Map::new();
+    let (mut patch, mut metadata) = (Map::new(), Map::new());
+    if let Some(files) = fields.files(&agent.spec.files) {
+        fields.spec.insert("files".into(), json!(files));
+        // The list replaces the whole list: a change that this answer does not know must not be lost.
+        metadata.insert("resourceVersion".into(), json!(agent.metadata.resource_version));
+    }
     if !fields.spec.is_empty() {
         patch.insert("spec".into(), Value::Object(fields.spec));
     }
-    let mut metadata = Map::new();
     if force {
         let now = people.state.store.now().to_string();
         metadata.insert("annotations".into(), json!({ RequestKind::Sync.annotation(): now }));

@@ -5,7 +5,8 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::api::shared::Interval;
+use crate::api::agent::FileSpec;
+use crate::api::shared::{Interval, TemplateSource};
 use crate::http::error::ApiError;
 use crate::http::people::MAX_BODY_BYTES;
 
@@ -59,6 +60,8 @@ pub(crate) struct BodyFields {
     pub(crate) no_board: bool,
     /// The other fields as a merge patch of the spec.
     pub(crate) spec: Map<String, Value>,
+    /// The given templates: the name of the file, and the text, or `None` to remove the file's template.
+    templates: Vec<(&'static str, Option<String>)>,
 }
 
 impl BodyFields {
@@ -95,6 +98,7 @@ impl BodyFields {
             resource_name: text(&body, "resource_name")?,
             no_board: is_null("board_id"),
             spec: Map::new(),
+            templates: templates(&body)?,
         };
         if is_null("name") {
             return Err(ApiError::bad_request("name: a text"));
@@ -111,6 +115,25 @@ impl BodyFields {
             }
         }
         Ok(fields)
+    }
+
+    /// `files` of a spec with the given templates, which a merge patch replaces as a whole. `None` when the body has no template.
+    pub(crate) fn files(&self, before: &[FileSpec]) -> Option<Vec<FileSpec>> {
+        if self.templates.is_empty() {
+            return None;
+        }
+        let mut files = before.to_vec();
+        for (name, text) in &self.templates {
+            let template =
+                text.as_ref().map(|text| TemplateSource { inline: Some(text.clone()), ..Default::default() });
+            match files.iter_mut().find(|file| file.name == *name) {
+                Some(file) => file.template = template,
+                None => files.push(FileSpec { name: (*name).to_owned(), template, ..FileSpec::default() }),
+            }
+            // An item without any setting says nothing.
+            files.retain(|file| *file != FileSpec { name: (*name).to_owned(), ..FileSpec::default() });
+        }
+        Some(files)
     }
 
     /// Adds the name to the spec.
@@ -154,12 +177,11 @@ impl BodyFields {
 /// A field of a body, its field of the spec, and the function that converts its value.
 type FieldMapping = (&'static str, &'static str, fn(&str, &Value) -> Result<Value, ApiError>);
 
-const FIELD_MAPPINGS: &[FieldMapping] = &[
-    ("identity_profile", "identityProfile", profile),
-    ("heartbeat_config", "heartbeat", heartbeat),
-    ("identity_template", "identityTemplate", template),
-    ("soul_template", "soulTemplate", template),
-];
+const FIELD_MAPPINGS: &[FieldMapping] =
+    &[("identity_profile", "identityProfile", profile), ("heartbeat_config", "heartbeat", heartbeat)];
+
+/// The fields with the template of a file, and the file.
+const TEMPLATE_FIELDS: [(&str, &str); 2] = [("identity_template", "IDENTITY.md"), ("soul_template", "SOUL.md")];
 
 fn text(body: &Map<String, Value>, field: &str) -> Result<Option<String>, ApiError> {
     match body.get(field) {
@@ -177,10 +199,9 @@ fn flag(body: &Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError
     }
 }
 
-fn template(field: &str, value: &Value) -> Result<Value, ApiError> {
-    let text = value.as_str().ok_or_else(|| ApiError::bad_request(format!("{field}: a text, or null")))?;
-    // The null removes a reference to a ConfigMap.
-    Ok(json!({ "inline": text, "configMapKeyRef": null }))
+fn templates(body: &Map<String, Value>) -> Result<Vec<(&'static str, Option<String>)>, ApiError> {
+    let given = TEMPLATE_FIELDS.into_iter().filter(|(field, _)| body.contains_key(*field));
+    given.map(|(field, file)| Ok((file, text(body, field)?))).collect()
 }
 
 fn heartbeat(field: &str, value: &Value) -> Result<Value, ApiError> {
@@ -279,6 +300,7 @@ pub(crate) fn without_nulls(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::agent::FilePolicy;
 
     fn read(body: &Value) -> Result<BodyFields, ApiError> {
         BodyFields::read(Ok(Bytes::from(body.to_string())))
@@ -296,12 +318,37 @@ mod tests {
         let fields = read(&body).unwrap();
         assert_eq!((fields.object_name().unwrap().as_str(), fields.board.as_deref()), ("devops-engineer", Some("b")));
         let spec: crate::api::agent::AgentSpec =
-            serde_json::from_value(without_nulls(Value::Object(fields.spec))).unwrap();
+            serde_json::from_value(without_nulls(Value::Object(fields.spec.clone()))).unwrap();
         assert_eq!(spec.display_name.as_deref(), Some("DevOps Engineer"));
         assert_eq!(spec.identity_profile.communication_style.as_deref(), Some("Proactive"));
         assert_eq!(spec.identity_profile.extra["team"], "infra");
         assert_eq!(spec.heartbeat.unwrap().interval.unwrap().get().as_secs(), 300);
-        assert_eq!(spec.soul_template.unwrap().inline.as_deref(), Some("Be kind."));
+        assert_eq!(fields.files(&[]), Some(vec![soul(Some("Be kind."))]));
+    }
+
+    /// The settings of SOUL.md with an inline template.
+    fn soul(text: Option<&str>) -> FileSpec {
+        let template = text.map(|text| TemplateSource { inline: Some(text.to_owned()), ..TemplateSource::default() });
+        FileSpec { name: "SOUL.md".into(), template, ..FileSpec::default() }
+    }
+
+    #[test]
+    fn a_template_replaces_that_of_its_file_and_keeps_the_other_settings() {
+        let files = |body: &Value, before: &[FileSpec]| read(body).unwrap().files(before);
+        let by_key = FileSpec {
+            template: Some(serde_json::from_value(json!({ "configMapKeyRef": { "name": "a", "key": "b" } })).unwrap()),
+            policy: Some(FilePolicy::Always),
+            ..soul(None)
+        };
+        let other = FileSpec { name: "X.md".into(), policy: Some(FilePolicy::Once), ..FileSpec::default() };
+        let given = FileSpec { policy: Some(FilePolicy::Always), ..soul(Some("new")) };
+        let body = json!({ "soul_template": "new" });
+        assert_eq!(files(&body, &[other.clone(), by_key.clone()]), Some(vec![other.clone(), given]));
+        let body = json!({ "soul_template": null });
+        let without = FileSpec { template: None, ..by_key.clone() };
+        assert_eq!(files(&body, &[by_key]), Some(vec![without]), "the policy stays");
+        assert_eq!(files(&body, &[soul(Some("old")), other.clone()]), Some(vec![other]), "an empty item goes");
+        assert_eq!(files(&json!({ "name": "x" }), &[soul(None)]), None);
     }
 
     #[test]

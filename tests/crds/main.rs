@@ -1,4 +1,4 @@
-//! The files in `crds/` match the types.
+//! The CustomResourceDefinitions: the files match the types, and the schemas follow conventions.
 //!
 //! `MUSTER_WRITE_CRDS=1 cargo test --test crds` writes them (`make crds`).
 
@@ -7,6 +7,20 @@ use std::path::Path;
 
 use kube::core::cel::{Validator, compile_schema};
 use muster::api::crds;
+use serde_json::Value;
+
+mod compatibility;
+mod conventions;
+mod reference;
+
+/// The kinds and their schemas.
+fn schemas() -> Vec<(String, Value)> {
+    let all = crds::all().into_iter().map(|(_, crd)| {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap_or_default();
+        (crd.spec.names.kind, schema["openAPIV3Schema"].clone())
+    });
+    all.collect()
+}
 
 #[test]
 fn the_files_in_crds_match_the_types() {
@@ -38,9 +52,9 @@ fn every_field_is_described_and_every_string_list_and_map_is_bounded() {
 fn the_rights_on_gateways_aggregate_into_admin_alone() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base/rbac.yaml");
     let text = fs::read_to_string(path).unwrap();
-    let roles = text.split("\n---\n").map(|role| serde_saphyr::from_str::<serde_json::Value>(role).unwrap());
-    let writes = |role: &serde_json::Value| {
-        let has = |rule: &serde_json::Value, list: &str, word: &str| {
+    let roles = text.split("\n---\n").map(|role| serde_saphyr::from_str::<Value>(role).unwrap());
+    let writes = |role: &Value| {
+        let has = |rule: &Value, list: &str, word: &str| {
             rule[list].as_array().is_some_and(|list| list.iter().any(|item| item == word))
         };
         let granted = role["rules"].as_array().cloned().unwrap_or_default();
@@ -60,7 +74,7 @@ fn the_rights_on_gateways_aggregate_into_admin_alone() {
 }
 
 /// Collects the fields below `schema` that are not described or not bounded.
-fn check(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+fn check(schema: &Value, path: &str, missing: &mut Vec<String>) {
     let in_spec = path.contains(".spec");
     let no = |key: &str| schema.get(key).is_none();
     match schema["type"].as_str() {
@@ -101,7 +115,7 @@ fn every_object_reference_has_a_name_pattern() {
 }
 
 /// Collects the names and keys in references below `schema`, and the names of Secrets, without a pattern.
-fn names(schema: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
+fn names(schema: &Value, path: &str, missing: &mut Vec<String>) {
     for (field, below) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{field}");
         let within = if field.ends_with("Ref") { &["name", "namespace", "key"][..] } else { &[] };
