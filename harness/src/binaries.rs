@@ -45,6 +45,14 @@ impl Binaries {
         path(&script(&["browser"])?, "MUSTER_BROWSER")
     }
 
+    /// Runs `scripts/parts`, which builds kstatus, and returns the path of the program.
+    ///
+    /// # Errors
+    /// The script's error.
+    pub fn kstatus() -> Result<PathBuf, Failure> {
+        Ok(path(&script(&["kstatus"])?, "MUSTER_KSTATUS")?.join("kstatus"))
+    }
+
     /// The path of a control plane command: from `KUBEBUILDER_ASSETS` if the file exists there, else from our own
     /// build.
     #[must_use]

@@ -160,6 +160,11 @@ pub struct AgentSpec {
     /// Pauses the agent: the gateway runs no heartbeats and Muster sends no wake message. Its files stay. Default: false.
     #[serde(default)]
     pub suspend: bool,
+    /// Why it is suspended, for the people who read the conditions, at most 256 characters on one line. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
+    pub suspend_reason: Option<String>,
 }
 
 /// Whether Muster adopts an agent with the id of `spec.agentId` that the gateway already has.

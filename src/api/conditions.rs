@@ -68,6 +68,16 @@ pub enum ConditionStatus {
 }
 
 impl ConditionStatus {
+    /// The status of a `metav1.Condition`. An unknown word counts as `Unknown`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+
     /// The status in a `metav1.Condition`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -140,6 +150,32 @@ pub fn set(conditions: &mut Vec<Condition>, update: &ConditionUpdate, generation
     }
 }
 
+/// Adds the missing conditions of these types, as unknown. From its first status on, an object has all conditions of its kind.
+pub fn fill(conditions: &mut Vec<Condition>, kinds: &[ConditionType], generation: i64, now: Timestamp) {
+    for kind in kinds.iter().filter(|kind| find(conditions, **kind).is_none()).copied().collect::<Vec<_>>() {
+        let message = "nothing is known yet; see the condition Ready";
+        let unknown = ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::NotObserved, message);
+        set(conditions, &unknown, generation, now);
+    }
+}
+
+/// Begins the sentence that a suspension adds to the message of a kept condition.
+const SUSPENSION: &str = "; as last observed, because ";
+
+/// Keeps the condition `Ready` of an object that a suspension holds up: its status and its reason stay, and its message adds the
+/// suspension. `Unknown` when nothing was observed before.
+#[must_use]
+pub fn kept_ready(conditions: &[Condition], suspension: &str) -> ConditionUpdate {
+    let known = find(conditions, ConditionType::Ready).filter(|c| c.reason != Reason::Suspended.as_str());
+    let Some((ready, reason)) = known.and_then(|ready| Some((ready, Reason::parse(&ready.reason)?))) else {
+        let message = format!("nothing was observed, because {suspension}");
+        return ConditionUpdate::new(ConditionType::Ready, ConditionStatus::Unknown, Reason::Suspended, message);
+    };
+    let observed = ready.message.split(SUSPENSION).next().unwrap_or_default();
+    let message = format!("{observed}{SUSPENSION}{suspension}");
+    ConditionUpdate::new(ConditionType::Ready, ConditionStatus::parse(&ready.status), reason, message)
+}
+
 /// Removes a condition that is present only while true.
 pub fn clear(conditions: &mut Vec<Condition>, kind: ConditionType) {
     conditions.retain(|c| c.type_ != kind.as_str());
@@ -175,6 +211,39 @@ mod tests {
         assert_eq!((conditions[0].reason.as_str(), conditions[0].observed_generation), ("BoardNotFound", Some(2)));
         set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, true, Reason::Reconciled, "c"), 2, at(3));
         assert_eq!(conditions[0].last_transition_time.0, at(3));
+    }
+
+    #[test]
+    fn the_missing_conditions_are_added_as_unknown() {
+        let mut conditions = Vec::new();
+        set(&mut conditions, &ConditionUpdate::new(ConditionType::Ready, false, Reason::Progressing, "a"), 1, at(1));
+        fill(&mut conditions, &[ConditionType::Ready, ConditionType::Paused], 1, at(1));
+        let shown: Vec<_> =
+            conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
+        assert_eq!(shown, [("Ready", "False", "Progressing"), ("Paused", "Unknown", "NotObserved")]);
+        let before = conditions.clone();
+        fill(&mut conditions, &[ConditionType::Ready, ConditionType::Paused], 1, at(2));
+        assert_eq!(conditions, before);
+    }
+
+    #[test]
+    fn a_suspension_keeps_ready_and_names_itself_once() {
+        let mut conditions = Vec::new();
+        let unknown = kept_ready(&conditions, "x is suspended");
+        assert_eq!((unknown.status, unknown.reason), (ConditionStatus::Unknown, Reason::Suspended));
+        for status in [true, false] {
+            let ready = ConditionUpdate::new(ConditionType::Ready, status, Reason::Connected, "connected");
+            set(&mut conditions, &ready, 1, at(1));
+            for suspension in ["x is suspended", "x is suspended (holidays)"] {
+                let kept = kept_ready(&conditions, suspension);
+                assert_eq!((kept.status, kept.reason), (status.into(), Reason::Connected));
+                assert_eq!(kept.message, format!("connected; as last observed, because {suspension}"));
+                set(&mut conditions, &kept, 2, at(2));
+                assert_eq!(find(&conditions, ConditionType::Ready).unwrap().last_transition_time.0, at(1));
+            }
+        }
+        set(&mut conditions, &unknown, 3, at(3));
+        assert_eq!(kept_ready(&conditions, "x is suspended"), unknown);
     }
 
     #[test]

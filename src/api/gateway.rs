@@ -14,6 +14,7 @@ pub use super::gateway_status::{AgentCounts, AgentGatewayStatus, GatewayCapabili
 use super::names::OBJECT_PATTERN;
 use super::shared::{Heartbeat, Interval, SecretKeyRef, TemplatesRef, UserProfile};
 use super::soul::SoulDirectory;
+use super::text::{NOT_ONE_LINE, ONE_LINE};
 
 /// The connection settings of an OpenClaw gateway, and the settings that its agents share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -144,9 +145,15 @@ pub struct AgentGatewaySpec {
     /// How Muster treats config entries of the gateway that Muster did not create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_policy: Option<ConfigPolicy>,
-    /// Closes the connection. Muster does not change the gateway until this is false again. Default: false.
+    /// Closes the connection. Muster does not change the gateway until this is false again. This AgentGateway, its Boards and
+    /// its Agents keep their condition Ready as last observed. Default: false.
     #[serde(default)]
     pub suspend: bool,
+    /// Why it is suspended, for the people who read the conditions, at most 256 characters on one line. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
+    pub suspend_reason: Option<String>,
 }
 
 impl AgentGatewaySpec {

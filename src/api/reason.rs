@@ -113,6 +113,8 @@ words! {
         Refused,
         /// The state is unknown without a connection.
         NotConnected,
+        /// Nothing is known yet, because something before it is missing.
+        NotObserved,
         /// The board has no lead.
         NoLead,
         /// The lead is not ready.
@@ -210,6 +212,7 @@ impl Reason {
             | Self::Connecting
             | Self::Unreachable
             | Self::NotConnected
+            | Self::NotObserved
             | Self::LeadNotReady
             | Self::AgentsBound => Persistence::Passing,
         }

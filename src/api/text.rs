@@ -28,6 +28,15 @@ pub fn one_line(text: &str) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
+/// A sentence about a suspension, with the reason that a person gave in `spec.suspendReason`.
+#[must_use]
+pub fn with_reason(sentence: &str, reason: Option<&str>) -> String {
+    match reason.and_then(one_line) {
+        Some(reason) => format!("{sentence} ({reason})"),
+        None => sentence.to_owned(),
+    }
+}
+
 /// Whether a character is blank: Unicode white space, U+FEFF, or a control character.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control() || c == '\u{feff}'

@@ -8,6 +8,15 @@ macro_rules! words {
         pub enum $name { $($(#[$inner])* $word),+ }
 
         impl $name {
+            /// Every word.
+            pub const ALL: &'static [Self] = &[$(Self::$word),+];
+
+            /// The value of a word in an object; `None` for a word of another version.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == word)
+            }
+
             /// The word in the object.
             #[must_use]
             pub fn as_str(self) -> &'static str {

@@ -18,6 +18,8 @@ pub struct ProgressInput<'a> {
     pub error: Option<&'a ReconcileError>,
     /// The reason of `Reconciling`, if it differs from the reason of Ready.
     pub reconciling: Option<Reason>,
+    /// Whether a suspension holds the object up: it does not reconcile, and stays stalled if it was.
+    pub is_suspended: bool,
     /// The generation of the spec.
     pub generation: i64,
     /// The time.
@@ -26,7 +28,11 @@ pub struct ProgressInput<'a> {
 
 /// Sets `Reconciling` or `Stalled`, or neither, from the condition Ready.
 pub fn set_progress(conditions: &mut Vec<Condition>, input: &ProgressInput<'_>) {
-    let ProgressInput { ready, error, reconciling, generation, now } = *input;
+    let ProgressInput { ready, error, reconciling, is_suspended, generation, now } = *input;
+    if is_suspended {
+        clear(conditions, ConditionType::Reconciling);
+        return;
+    }
     let since = |kind| find(conditions, kind).map_or(now, |condition| condition.last_transition_time.0);
     let progress = (ready.status != ConditionStatus::True).then(|| {
         let kind = progress(ready.reason, error);
@@ -107,7 +113,8 @@ mod tests {
         let mut conditions = Vec::new();
         let ready = |status: bool, reason| ConditionUpdate::new(ConditionType::Ready, status, reason, "x");
         let mut set = |ready: &ConditionUpdate, reconciling, second| {
-            let input = ProgressInput { ready, error: None, reconciling, generation: 1, now: at(second) };
+            let input =
+                ProgressInput { ready, error: None, reconciling, is_suspended: false, generation: 1, now: at(second) };
             set_progress(&mut conditions, &input);
             present(&conditions)
         };

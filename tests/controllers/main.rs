@@ -37,6 +37,7 @@ mod rotation;
 mod shared_gateway;
 mod shared_heartbeats;
 mod soul_directory;
+mod suspension;
 mod templates;
 mod versions;
 mod wakes;

@@ -18,6 +18,7 @@ use crate::controllers::Context;
 use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, write_agent};
 use crate::core::agent::binding::Binding;
+use crate::core::agent::blocked::gateway_suspended;
 use crate::core::agent::build::build;
 use crate::core::agent::cleanup::Presence;
 use crate::core::agent::conclude::{AppliedPlan, Conclusion, NextPass, PassEnd, conclude};
@@ -92,6 +93,9 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     workspaces::check(&ctx.state.store, WantedWorkspace::of(&work.agent, &refs), access.inventory())?; // pure
     facts.token = Some(refs.token.state.clone());
     let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
+    if let Some(suspended) = gateway_suspended(&refs.gateway) {
+        return Err(suspended.into());
+    }
     if access.is_settling && is_observed(&work.agent) && !access.is_ready() {
         return Err(requeue_when_settled());
     }

@@ -2,7 +2,9 @@
 
 use super::desired::Desired;
 use super::observed::Observed;
-use crate::api::Reason;
+use crate::api::object_key::ObjectKey;
+use crate::api::text::with_reason;
+use crate::api::{AgentGateway, Reason};
 use crate::core::error::ReconcileError;
 
 /// The reason for an incomplete agent.
@@ -22,6 +24,20 @@ impl Blocker {
             Self::Pending(error) | Self::Failed(error) => error,
         }
     }
+
+    /// Whether the AgentGateway is suspended, so that the state stays as last observed.
+    #[must_use]
+    pub fn is_suspension(&self) -> bool {
+        self.error().reason == Reason::Suspended
+    }
+}
+
+/// Why nothing is done on a suspended gateway.
+#[must_use]
+pub fn gateway_suspended(gateway: &AgentGateway) -> Option<ReconcileError> {
+    let key = ObjectKey::of(&gateway.metadata);
+    let message = || with_reason(&format!("AgentGateway {key} is suspended"), gateway.spec.suspend_reason.as_deref());
+    gateway.spec.suspend.then(|| ReconcileError::transient(Reason::Suspended, message()))
 }
 
 pub(crate) fn id_taken(desired: &Desired) -> ReconcileError {

@@ -114,6 +114,7 @@ pub fn conclude(input: &StatusInput<'_>, end: &PassEnd) -> Conclusion {
 fn after_failure(error: &ReconcileError) -> Requeue {
     match error.reason {
         Reason::GatewayNotReady => Requeue::after(GATEWAY_CHECK_INTERVAL),
+        Reason::Suspended => Requeue::on_change(),
         _ if waits_for_permit(error) => Requeue::on_change(),
         _ if error.is_retried() => Requeue::retry(),
         _ => Requeue::after(SPEC_CHECK_INTERVAL),

@@ -9,7 +9,7 @@ use super::status_input::StatusInput;
 use super::token::rules::{self, TokenState};
 use super::wake::{self, WakeDecision};
 use crate::api::agent::{AgentStatus, FileState, RewrittenField, SessionLabelStatus};
-use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, find, kept_ready};
 use crate::api::{ConditionType, Reason};
 use crate::core::error::ReconcileError;
 
@@ -36,6 +36,7 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
     let missing =
         || conditions.iter().find(|v| READY_CONDITIONS.contains(&v.kind) && v.status != ConditionStatus::True);
     let ready = match (input.blocker, input.desired, missing()) {
+        (Some(blocker), _, _) if blocker.is_suspension() => kept_ready(&input.old.conditions, &blocker.error().message),
         (Some(blocker), _, _) => not_ready(blocker.error()),
         (None, Some(_), Some(flaw)) => {
             ConditionUpdate::new(ConditionType::Ready, false, flaw.reason, flaw.message.clone())
@@ -53,6 +54,18 @@ pub(crate) fn evaluate(new: &AgentStatus, input: &StatusInput<'_>) -> AgentCondi
     AgentConditions { conditions, ready }
 }
 
+/// The conditions of every Agent.
+pub(crate) const ALL: [ConditionType; 8] = [
+    ConditionType::Ready,
+    ConditionType::TokenIssued,
+    ConditionType::Registered,
+    ConditionType::HeartbeatConfigured,
+    ConditionType::FilesSynced,
+    ConditionType::SessionReady,
+    ConditionType::CheckedIn,
+    ConditionType::Paused,
+];
+
 /// The conditions that Ready depends on.
 pub(crate) const READY_CONDITIONS: [ConditionType; 4] = [
     ConditionType::TokenIssued,
@@ -69,8 +82,8 @@ fn not_ready(error: &ReconcileError) -> ConditionUpdate {
 }
 
 fn paused(desired: &Desired) -> ConditionUpdate {
-    match desired.paused {
-        Some(field) => ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, field),
+    match &desired.paused {
+        Some(field) => ConditionUpdate::new(ConditionType::Paused, true, Reason::Suspended, field.clone()),
         None => ConditionUpdate::new(ConditionType::Paused, false, Reason::Running, "the agent is not suspended"),
     }
 }
@@ -294,6 +307,10 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
             "the agent calls Muster's API within two heartbeat intervals"
         };
         return ConditionUpdate::new(ConditionType::CheckedIn, true, Reason::CheckedIn, message);
+    }
+    if let Some(suspension) = input.blocker.filter(|blocker| blocker.is_suspension()) {
+        let message = format!("{}; Muster wakes no agent there", suspension.error().message);
+        return say(Reason::Suspended, &message);
     }
     match decision {
         WakeDecision::AwaitCheckIn(deadline) => {

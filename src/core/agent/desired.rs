@@ -51,8 +51,8 @@ pub struct Desired {
     pub api_url: String,
     /// The settings of wakes; `None` without wakes.
     pub wake: Option<Wake>,
-    /// The field that suspends the agent, if it is suspended.
-    pub paused: Option<&'static str>,
+    /// The field that suspends the agent and the given reason, if it is suspended.
+    pub paused: Option<String>,
     /// The expected time between two of its heartbeats; zero expects none.
     pub heartbeat_interval: Duration,
     /// The time between two comparisons of its files without a sign of a change.

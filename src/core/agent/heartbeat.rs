@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::agent::Agent;
 use crate::api::shared::{Heartbeat, Interval};
+use crate::api::text::with_reason;
 use crate::api::{AgentGateway, Board};
 
 /// The time between two heartbeats without a setting.
@@ -36,13 +37,14 @@ impl AgentHeartbeat {
     }
 }
 
-/// The field that suspends an agent, if it is suspended.
+/// The field that suspends an agent and the given reason, if the agent is suspended.
 #[must_use]
-pub fn paused(agent: &Agent, board: Option<&Board>) -> Option<&'static str> {
+pub fn paused(agent: &Agent, board: Option<&Board>) -> Option<String> {
     if agent.spec.suspend {
-        return Some("spec.suspend of the Agent is true");
+        return Some(with_reason("spec.suspend of the Agent is true", agent.spec.suspend_reason.as_deref()));
     }
-    board.is_some_and(|board| board.spec.suspend).then_some("spec.suspend of its Board is true")
+    let board = board.filter(|board| board.spec.suspend)?;
+    Some(with_reason("spec.suspend of its Board is true", board.spec.suspend_reason.as_deref()))
 }
 
 /// The agent's own heartbeat settings, completed by the gateway's.

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::binding::Binding;
 use super::blocked::Blocker;
-use super::conditions::{AgentConditions, READY_CONDITIONS, evaluate};
+use super::conditions::{ALL, AgentConditions, READY_CONDITIONS, evaluate};
 use super::desired::{Desired, DesiredFile};
 use super::file_writes::records;
 use super::liveness::Liveness;
@@ -17,7 +17,7 @@ use super::status_input::StatusInput;
 use super::token::rules::{TokenState, TokenStatusInput, is_recorded};
 use super::wake::WakeStatusInput;
 use crate::api::agent::{Agent, AgentStatus, CheckIn, FileState, LastError, Phase, RunStatus};
-use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, find, is_true, set};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, clear, fill, find, is_true, set};
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason};
 use crate::core::agent::{files, label, session};
@@ -42,8 +42,12 @@ pub fn status(input: &StatusInput<'_>) -> AgentStatus {
     }
     let error = input.blocker.map(Blocker::error);
     let (generation, now) = (input.generation, input.now);
-    set_progress(&mut new.conditions, &ProgressInput { ready: &ready, error, reconciling: None, generation, now });
-    new.last_error = input.blocker.map(|blocker| last_error(blocker.error()));
+    let is_suspended = input.blocker.is_some_and(Blocker::is_suspension);
+    let progress = ProgressInput { ready: &ready, error, reconciling: None, is_suspended, generation, now };
+    set_progress(&mut new.conditions, &progress);
+    fill(&mut new.conditions, &ALL, generation, now);
+    let failed = input.blocker.filter(|blocker| !blocker.is_suspension());
+    new.last_error = failed.map(|blocker| last_error(blocker.error()));
     new.phase = Some(phase(&new, input));
     new
 }

@@ -53,7 +53,7 @@ fn the_phase_follows_from_the_conditions() {
     silent.record(&Plan::default(), None);
     assert_eq!(silent.status.phase, Some(Phase::Offline));
     let mut paused = applied().working();
-    paused.desired.paused = Some("spec.suspend is true");
+    paused.desired.paused = Some("spec.suspend is true".into());
     paused.record(&Plan::default(), None);
     assert_eq!(paused.status.phase, Some(Phase::Paused));
     let failed = without_gateway(&applied(), ReconcileError::permanent(Reason::TemplateError, "no"));

@@ -13,12 +13,13 @@ pub(crate) fn gateway_ready(board: &Board, gateway: Result<&AgentGateway, &Recon
         Err(error) => ConditionUpdate::new(ConditionType::GatewayReady, false, error.reason, error.message.clone()),
         Ok(gateway) => {
             let ready = gateway.status.as_ref().and_then(|s| find(&s.conditions, ConditionType::Ready));
+            let suspended = if gateway.spec.suspend { ", as last observed: it is suspended" } else { "" };
             match ready {
                 Some(c) if c.status == "True" => ConditionUpdate::new(
                     ConditionType::GatewayReady,
                     true,
                     Reason::Connected,
-                    format!("AgentGateway {key} is ready"),
+                    format!("AgentGateway {key} is ready{suspended}"),
                 ),
                 Some(c) => {
                     let message = format!("AgentGateway {key} is not ready: {}", c.message);

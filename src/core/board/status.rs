@@ -57,8 +57,15 @@ pub fn status(
     for condition in [&gateway_ready, &lead_ready, &quota, &ready_condition] {
         set(&mut new.conditions, condition, generation, now);
     }
-    let input = ProgressInput { ready: &ready_condition, error: None, reconciling: None, generation, now };
-    set_progress(&mut new.conditions, &input);
+    let progress = ProgressInput {
+        ready: &ready_condition,
+        error: None,
+        reconciling: None,
+        is_suspended: gateway.is_ok_and(|gateway| gateway.spec.suspend),
+        generation,
+        now,
+    };
+    set_progress(&mut new.conditions, &progress);
     new
 }
 

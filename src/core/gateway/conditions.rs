@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use ConditionType as C;
 
-use crate::api::conditions::{ConditionStatus, ConditionUpdate};
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, kept_ready};
 use crate::api::gateway::Pairing;
+use crate::api::text::with_reason;
 use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::agent::cleanup::advice;
 use crate::core::error::ReconcileError;
@@ -23,20 +24,41 @@ pub(crate) fn from_error(error: &ReconcileError) -> Vec<ConditionUpdate> {
     let ready = ConditionUpdate::new(C::Ready, false, error.reason, error.message.clone());
     match error.reason {
         Reason::SecretNotFound | Reason::SecretInvalid => {
-            vec![ConditionUpdate::new(C::Authenticated, false, error.reason, error.message.clone()), ready]
+            vec![ConditionUpdate::new(C::Authenticated, false, error.reason, error.message.clone()), ready, runs()]
         }
-        _ => vec![ready],
+        _ => vec![ready, runs()],
     }
 }
 
-/// The conditions of a suspended gateway.
-pub(crate) fn suspended() -> Vec<ConditionUpdate> {
-    let message = "spec.suspend is true: there is no connection and nothing on the gateway is changed";
+/// The conditions of every AgentGateway.
+pub(crate) const ALL: [C; 10] = [
+    C::Ready,
+    C::Reachable,
+    C::Paired,
+    C::Authenticated,
+    C::Compatible,
+    C::Settled,
+    C::ConfigSynced,
+    C::HeartbeatsShared,
+    C::TransportSecure,
+    C::Suspended,
+];
+
+fn runs() -> ConditionUpdate {
+    ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false")
+}
+
+/// The conditions of a suspended gateway. Ready stays as it was.
+pub(crate) fn suspended(gateway: &AgentGateway) -> Vec<ConditionUpdate> {
+    let reason = gateway.spec.suspend_reason.as_deref();
+    let message =
+        &with_reason("spec.suspend is true: there is no connection and nothing on the gateway is changed", reason);
     let unknown = |kind| ConditionUpdate::new(kind, ConditionStatus::Unknown, Reason::Suspended, message);
     let mut conditions: Vec<_> =
         READY_CONDITIONS.into_iter().chain([C::ConfigSynced, C::HeartbeatsShared]).map(unknown).collect();
     conditions.push(ConditionUpdate::new(C::Suspended, true, Reason::Suspended, message));
-    conditions.push(ConditionUpdate::new(C::Ready, false, Reason::Suspended, message));
+    let before = gateway.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.push(kept_ready(before, &with_reason("spec.suspend is true", reason)));
     conditions
 }
 
@@ -139,7 +161,7 @@ pub(crate) fn from_connection(
         ConnectionState::Down { error, cause, .. } => others_unknown(address.down(*cause, error)),
         ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
-    conditions.push(ConditionUpdate::new(C::Suspended, false, Reason::Running, "spec.suspend is false"));
+    conditions.push(runs());
     conditions.push(config_synced(&seen.state, &seen.writes));
     conditions
         .push(seen.shared_heartbeats.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::condition));

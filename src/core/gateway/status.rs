@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::census::Census;
-use super::conditions::{ObservedConnection, from_connection, from_error, suspended};
+use super::conditions::{ALL, ObservedConnection, from_connection, from_error, suspended};
 use super::transport;
 use crate::api::agent::{Agent, Role};
-use crate::api::conditions::{ConditionUpdate, is_true, set};
+use crate::api::conditions::{ConditionUpdate, fill, is_true, set};
 use crate::api::gateway::{GatewayCapabilities, Pairing};
 use crate::api::soul::SoulDirectoryStatus;
 use crate::api::{AgentGateway, AgentGatewayStatus, ConditionType, Reason};
@@ -75,7 +75,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
     new.pairing = None;
     let mut conditions = match seen {
         GatewayObservation::Error(error) => from_error(error),
-        GatewayObservation::Suspended => suspended(),
+        GatewayObservation::Suspended => suspended(gateway),
         GatewayObservation::Deleting { bound, connection } => {
             let seen = connection.as_ref().map(|connection| connected(gateway, &mut new, connection, now));
             let mut conditions = seen.unwrap_or_default();
@@ -94,9 +94,11 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         GatewayObservation::Suspended | GatewayObservation::Deleting { .. } | GatewayObservation::Connection(_) => None,
     };
     if let Some(ready) = conditions.iter().find(|condition| condition.kind == C::Ready) {
-        let input = ProgressInput { ready, error, reconciling: Some(Reason::Progressing), generation, now };
-        set_progress(&mut new.conditions, &input);
+        let is_suspended = matches!(seen, GatewayObservation::Suspended);
+        let reconciling = Some(Reason::Progressing);
+        set_progress(&mut new.conditions, &ProgressInput { ready, error, reconciling, is_suspended, generation, now });
     }
+    fill(&mut new.conditions, &ALL, generation, now);
     new
 }
 
