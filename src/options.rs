@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use url::Url;
+
 use crate::address::networks::network;
 
 /// The options of the operator.
@@ -23,6 +25,9 @@ pub struct RunOptions {
     /// Allow a path in spec.url of an AgentGateway, for gateways behind a proxy.
     #[arg(long, env = "MUSTER_ALLOW_GATEWAY_PATHS")]
     pub allow_gateway_paths: bool,
+    /// Base URL of the HTTP API as agents reach it, with http:// or https://. Default of spec.apiUrl of AgentGateways.
+    #[arg(long, env = "MUSTER_API_URL", value_name = "URL", value_parser = api_url)]
+    pub api_url: Option<String>,
     /// Format of the log lines on standard error.
     #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -62,4 +67,39 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The longest `spec.apiUrl`.
+const MAX_API_URL_CHARS: usize = 512;
+
+/// Checks a base URL by the rules of `spec.apiUrl`.
+fn api_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|e| format!("{e}; give a URL such as http://muster.muster-system.svc:8080"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("give a URL that begins with http:// or https:// and names a host".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL is written to the files of agents; leave out credentials, query and fragment".into());
+    }
+    if text.len() > MAX_API_URL_CHARS {
+        return Err(format!("the URL has more than {MAX_API_URL_CHARS} characters"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::api_url;
+
+    #[test]
+    fn a_default_api_url_is_http_without_credentials_query_and_fragment() {
+        for good in ["http://muster.muster-system.svc:8080", "https://muster.example.com/agents", "http://[::1]:8080"] {
+            assert_eq!(api_url(good).as_deref(), Ok(good));
+        }
+        let long = format!("http://{}", "a".repeat(512));
+        for bad in ["muster:8080", "ws://muster", "http://u:p@muster", "http://muster?a", "http://muster#a", "", &long]
+        {
+            assert!(api_url(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use super::agent_status::{
     AgentStatus, BindingStatus, CheckIn, FileState, FileStatus, HeartbeatStatus, LastError, Parents, Phase,
@@ -130,6 +131,14 @@ pub struct AgentSpec {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub avatar: Option<String>,
+    /// Further keys of the agent's entry in the gateway's config, such as `tools` or `sandbox`, which the gateway checks. Muster
+    /// owns each key that is named here, as a whole, and removes it when it is no longer named. Not allowed are the keys that
+    /// other fields set (`id`, `name`, `workspace`, `model`, `heartbeat`, and `name`, `emoji` and `avatar` of `identity`),
+    /// `$include` and null at any depth, and more than 8 KiB of JSON. `${NAME}` in a text stays as written. An AgentGateway in
+    /// another namespace must permit it. Default: none.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schemars(schema_with = "super::schema::any_object")]
+    pub config: Map<String, Value>,
     /// The agent's identity: values for the templates of its files.
     #[serde(default)]
     pub identity_profile: IdentityProfile,

@@ -48,6 +48,11 @@ pub struct AgentStatus {
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["field"]))]
     pub rewritten: Vec<RewrittenField>,
+    /// The keys of the agent's config entry that Muster wrote because of `spec.config`, or is about to write; `identity.theme`
+    /// for a key of `identity`. Muster removes a key from the entry when `spec.config` no longer names it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub config_keys: Vec<String>,
     /// The agent's workspace files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -45,6 +45,10 @@ pub struct Permissions {
     /// Default: false.
     #[serde(default)]
     pub adoption: bool,
+    /// Whether an Agent may set further keys of its agent's config entry in `config`. They can give the agent tools and access
+    /// on the gateway's host. Default: false.
+    #[serde(default)]
+    pub config: bool,
     /// The permitted values of `model` and of `heartbeat.model`, at most 64. A `*` at the end stands for any text:
     /// `provider/*`, or `*` for every model. An Agent that leaves the field out gets the default of the gateway, which is
     /// always permitted. Default: none.
@@ -75,6 +79,7 @@ impl Default for Permissions {
             roles: worker_and_lead(),
             chosen_ids: false,
             adoption: false,
+            config: false,
             models: Vec::new(),
             heartbeat_targets: Vec::new(),
             shortest_interval: None,

@@ -92,10 +92,12 @@ pub struct AgentGatewaySpec {
     #[x_kube(validation = Rule::new("!self.split('/').exists(p, p == '..')").message("workspaceRoot must not contain .."))]
     #[x_kube(validation = Rule::new("!self.contains('${')").message("workspaceRoot must not contain ${: the gateway would replace ${NAME} by a variable of its environment"))]
     pub workspace_root: String,
-    /// The base URL of Muster's HTTP API for agents on the gateway, such as `http://muster.muster-system.svc:8080`.
+    /// The base URL of Muster's HTTP API for agents on the gateway, such as `http://muster.muster-system.svc:8080`. Default: the
+    /// operator's flag `--api-url`. Without both, no agent is set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 512))]
     #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''").message("apiUrl must be http://host[:port] or https://host[:port]"))]
-    pub api_url: String,
+    pub api_url: Option<String>,
     /// The person for whom the agents work. `user` of a Board replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserProfile>,

@@ -62,6 +62,11 @@ pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The schema of an object with any keys.
+pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true, "maxProperties": 64 })
+}
+
 /// Removes `nullable` from a schema and all schemas in it. Kubernetes then drops a `null` before it applies defaults, as for its own
 /// optional fields (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#defaulting-and-nullable>).
 pub(super) fn forbid_null(schema: &mut JSONSchemaProps) {

@@ -99,6 +99,7 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         network,
         change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         listeners,
+        default_api_url: options.api_url.clone(),
         shutdown: shutdown.clone(),
     };
     let mut tasks = app.start();
@@ -137,6 +138,7 @@ struct App {
     network: Network,
     change_feed: Arc<ChangeFeed>,
     listeners: Listeners,
+    default_api_url: Option<String>,
     shutdown: CancellationToken,
 }
 
@@ -164,7 +166,7 @@ impl Tasks {
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> JoinSet<()> {
-        let Self { client, authz, network, change_feed, listeners, shutdown } = self;
+        let Self { client, authz, network, change_feed, listeners, default_api_url, shutdown } = self;
         let (agents, agents_writer) = cache();
         let (boards, boards_writer) = cache();
         let (gateways, gateways_writer) = cache();
@@ -181,6 +183,7 @@ impl App {
             state: Arc::clone(&state),
             souls: SoulDirectories::new(Arc::new(HttpClient::default()), changes.clone()),
             gateways: GatewayPool::new(Arc::new(network), metrics.clone(), changes, state.inventories.clone()),
+            default_api_url,
         });
         let tokens = Arc::new(TokenTable::default());
         let probes = Arc::new(Probes { synced: AtomicBool::new(false), metrics: Arc::clone(&metrics) });

@@ -34,6 +34,8 @@ pub struct Context<S> {
     pub gateways: GatewayPool,
     /// The directories of souls.
     pub souls: SoulDirectories,
+    /// The default of `spec.apiUrl` of an AgentGateway: the flag `--api-url`.
+    pub default_api_url: Option<String>,
 }
 
 impl<S> Context<S> {

@@ -13,7 +13,8 @@ use crate::api::allowed_namespaces::NamespacesFrom;
 use crate::api::conditions::find;
 use crate::api::object_key::ObjectKey;
 use crate::api::shared::GatewayRef;
-use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::api::{Agent, AgentGateway, Board, ConditionType, Reason};
+use crate::core::error::ReconcileError;
 
 fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
@@ -48,6 +49,20 @@ pub fn gateway_of_agent(agent: &Agent, board: Option<&Board>) -> Option<ObjectKe
 /// The key of an Agent's AgentGateway, with the Board from the cache.
 pub fn resolved_gateway<O: Objects>(objects: &O, agent: &Agent) -> Option<ObjectKey> {
     gateway_of_agent(agent, board_of(objects, agent).as_deref())
+}
+
+/// The base URL of Muster's HTTP API for the agents of a gateway: its own, or else the default of the operator.
+///
+/// # Errors
+/// Neither is set.
+pub fn api_url<'a>(gateway: &'a AgentGateway, default: Option<&'a str>) -> Result<&'a str, ReconcileError> {
+    gateway.spec.api_url.as_deref().or(default).ok_or_else(|| {
+        let key = ObjectKey::of(&gateway.metadata);
+        let message = format!(
+            "spec.apiUrl of AgentGateway {key} is not set, and the operator runs without --api-url; set one of them to the URL at which agents reach Muster"
+        );
+        ReconcileError::permanent(Reason::InvalidSpec, message)
+    })
 }
 
 /// The keys of the AgentGateways that stand for one gateway, with this one first. AgentGateways with the same address do.

@@ -11,8 +11,7 @@ use crate::api::text::one_line;
 use crate::core::agent::binding::AgentIdentity;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
-    AgentEntry, AgentRow, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, Inventory,
-    has_format_characters, literal,
+    AgentEntry, AgentRow, EntryActiveHours, EntryState, Inventory, has_format_characters, literal,
 };
 use crate::templates;
 
@@ -214,11 +213,8 @@ impl SpecBuilder<'_> {
             id: self.row.id.clone(),
             name: None,
             workspace: self.row.workspace.clone().unwrap_or_default(),
-            model: None,
-            identity: EntryIdentity::default(),
-            heartbeat: HeartbeatEntry::default(),
             keeps_the_rest: true,
-            rewritten: Vec::new(),
+            ..AgentEntry::default()
         };
         set(&mut entry);
         self.inventory.entry_state(&entry) == EntryState::Current

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::DELETE_TIMEOUT;
-use crate::openclaw::model::{AgentEntry, EntryIdentity, HeartbeatClaims, HeartbeatEntry};
+use crate::openclaw::model::{AgentEntry, HeartbeatClaims};
 use crate::openclaw::{
     Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, GatewayClient, RosterQueue, Trust,
 };
@@ -88,16 +88,7 @@ impl SlowGateway {
 }
 
 fn entry(id: &str) -> AgentEntry {
-    AgentEntry {
-        id: id.into(),
-        name: None,
-        workspace: format!("/w/{id}"),
-        model: None,
-        identity: EntryIdentity::default(),
-        heartbeat: HeartbeatEntry::default(),
-        keeps_the_rest: false,
-        rewritten: Vec::new(),
-    }
+    AgentEntry { id: id.into(), name: None, workspace: format!("/w/{id}"), ..AgentEntry::default() }
 }
 
 #[tokio::test(start_paused = true)]

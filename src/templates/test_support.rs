@@ -3,28 +3,21 @@
 use std::collections::BTreeMap;
 
 use secrecy::SecretString;
-use serde_json::json;
 
 use super::engine::{Budget, render};
 use super::file_name::{FileName, standard_files};
 use super::variables::{AgentVariables, SoulText, Variables};
+use crate::api::Board;
 use crate::api::agent::Role;
 use crate::api::board::{BoardRules, BoardSpec};
 use crate::api::profile::IdentityProfile;
 use crate::api::shared::UserProfile;
-use crate::api::{AgentGateway, Board};
 use crate::templates::{built_in, fold};
 
 pub(crate) const TOKEN: &str = "dGhlLXRva2VuLW9mLXRoaXMtYWdlbnQtMzItYnl0ZXM";
 pub(crate) const ROLES: [Role; 3] = [Role::Worker, Role::Lead, Role::Main];
 /// The files that 2026.9.6 refuses (`docs/gateway-facts.md#versions`).
 pub(crate) const REFUSED: [FileName; 4] = [FileName::TOOLS, FileName::HEARTBEAT, FileName::BOARD, FileName::APPROVALS];
-
-/// A gateway with this URL of the HTTP API and this folder of workspaces.
-pub(crate) fn gateway(api_url: &str, workspace_root: &str) -> AgentGateway {
-    let spec = json!({ "url": "ws://gateway", "auth": {}, "apiUrl": api_url, "workspaceRoot": workspace_root });
-    AgentGateway::new("gateway", serde_json::from_value(spec).unwrap())
-}
 
 /// Variables in which `text` replaces each ordinary free text, if given.
 pub(crate) fn variables(role: Role, text: Option<&str>) -> Variables {
@@ -40,7 +33,7 @@ pub(crate) fn variables(role: Role, text: Option<&str>) -> Variables {
     let soul = SoulText { markdown: say("# Calm\n\nBreathe."), source_url: say("https://souls.example/calm") };
     Variables::new(role)
         .with_agent(&agent)
-        .with_gateway(&gateway("http://muster.muster-system:8080", &say("/srv/agents")), "agent:mc-gateway-1:main")
+        .with_gateway("http://muster.muster-system:8080", &say("/srv/agents"), "agent:mc-gateway-1:main")
         .with_board(&board(say))
         .with_user(&user(say))
         .with_identity(&identity(say), None)

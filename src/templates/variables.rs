@@ -5,11 +5,11 @@ use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::api::Board;
 use crate::api::agent::Role;
 use crate::api::profile::IdentityProfile;
 use crate::api::shared::UserProfile;
 use crate::api::text::one_line;
-use crate::api::{AgentGateway, Board};
 
 /// The values of the agent itself.
 #[derive(Clone, Debug, Default)]
@@ -85,10 +85,10 @@ impl Variables {
 
     /// Sets `base_url`, `workspace_root` and `main_session_key`. `main_session_key` is the session of the gateway's main agent.
     #[must_use]
-    pub fn with_gateway(self, gateway: &AgentGateway, main_session_key: &str) -> Self {
+    pub fn with_gateway(self, api_url: &str, workspace_root: &str, main_session_key: &str) -> Self {
         self.with([
-            ("base_url", Some(gateway.spec.api_url.trim().trim_end_matches('/'))),
-            ("workspace_root", Some(&gateway.spec.workspace_root)),
+            ("base_url", Some(api_url.trim().trim_end_matches('/'))),
+            ("workspace_root", Some(workspace_root)),
             ("main_session_key", Some(main_session_key)),
         ])
     }
@@ -236,7 +236,6 @@ fn snake_case(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::templates::test_support::gateway;
 
     fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
         variables.exposed().find(|(found, _)| *found == name).map(|(_, value)| value)
@@ -323,8 +322,7 @@ mod tests {
 
     #[test]
     fn a_blank_value_counts_as_empty_and_a_base_url_loses_its_trailing_slash() {
-        let gateway = gateway("http://muster:8080/", " \n");
-        let variables = Variables::new(Role::Main).with_gateway(&gateway, "");
+        let variables = Variables::new(Role::Main).with_gateway("http://muster:8080/", " \n", "");
         assert_eq!(value(&variables, "base_url"), Some("http://muster:8080"));
         assert_eq!(value(&variables, "workspace_root"), Some(""));
     }

@@ -257,7 +257,6 @@ pub(crate) fn new_entry() -> AgentEntry {
             ..HeartbeatEntry::default()
         },
         id,
-        keeps_the_rest: false,
-        rewritten: Vec::new(),
+        ..AgentEntry::default()
     }
 }

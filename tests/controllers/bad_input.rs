@@ -48,6 +48,24 @@ async fn an_unknown_template_variable_is_reported_with_its_field_and_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_missing_api_url_comes_from_the_operator_or_is_reported() {
+    let (mut rig, gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"].as_object_mut().unwrap().remove("apiUrl");
+    rig.apply::<AgentGateway>(manifest);
+    rig.board("ops");
+    rig.worker("one");
+    let message = rig.until_reason("one", "InvalidSpec").await;
+    assert!(message.contains("spec.apiUrl of AgentGateway fleet/gw") && message.contains("--api-url"), "{message}");
+    rig.stop();
+    rig.default_api_url = Some("https://muster.example.com".into());
+    rig.start();
+    rig.until_ready().await;
+    let file = gateway.file(&rig.agent_id("one"), "AGENTS.md").unwrap();
+    assert!(file.contains("https://muster.example.com/api/v1/"), "{file}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_config_map_or_key_is_reported_with_its_name() {
     let spec = json!({ "boardRef": { "name": "ops" }, "templates": { "configMapRef": { "name": "nowhere" } } });
     let message = agent_message(spec, "ConfigMapNotFound", |_| {}).await;

@@ -30,6 +30,7 @@ mod lifecycle_matrix;
 mod memory;
 mod memory_directory;
 mod outages;
+mod passed_config;
 mod phases;
 mod requests;
 mod rig;

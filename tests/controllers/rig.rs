@@ -68,6 +68,8 @@ pub(crate) struct Rig {
     pub store: MemoryStore,
     dialer: Dialer,
     pub directory: MemorySoulDirectory,
+    /// The flag `--api-url`. A change counts from the next start.
+    pub default_api_url: Option<String>,
     operator: Option<Operator>,
 }
 
@@ -78,6 +80,7 @@ impl Rig {
             store: MemoryStore::new(),
             dialer: Dialer::default(),
             directory: MemorySoulDirectory::default(),
+            default_api_url: None,
             operator: None,
         };
         let simulator = rig.gateway("gw");
@@ -175,7 +178,7 @@ impl Rig {
         let inventories = state.inventories.clone();
         let gateways = GatewayPool::new(Arc::new(self.dialer.clone()), Arc::new(()), sender.clone(), inventories);
         let souls = SoulDirectories::new(Arc::new(self.directory.clone()), sender);
-        let ctx = Context { state, gateways, souls };
+        let ctx = Context { state, gateways, souls, default_api_url: self.default_api_url.clone() };
         self.operator = Some(Operator { ctx, changes });
     }
 
@@ -190,6 +193,7 @@ impl Rig {
             store: self.store.clone(),
             dialer: self.dialer.clone(),
             directory: self.directory.clone(),
+            default_api_url: None,
             operator: None,
         };
         other.start();

@@ -29,8 +29,8 @@ fn every_manifest_of_the_last_release_is_still_accepted() {
 fn compare(old: &Value, new: &Value, path: &str, breaks: &mut Vec<String>) {
     let mut note = |what: String| breaks.push(format!("{path}: {what}"));
     for key in ["type", "default", "format", "pattern", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"] {
-        // A pattern that is gone, and a default of a new kind of list, refuse nothing.
-        let is_looser = key == "pattern" && new[key].is_null();
+        // A pattern that is gone refuses nothing, and a default that has further fields means the same for the others.
+        let is_looser = key == "pattern" && new[key].is_null() || key == "default" && has_all(&new[key], &old[key]);
         if old[key] != new[key] && !is_looser {
             note(format!("{key} was {}, and is {}", old[key], new[key]));
         }
@@ -77,6 +77,12 @@ fn compare(old: &Value, new: &Value, path: &str, breaks: &mut Vec<String>) {
     }
 }
 
+/// Whether an object has all fields of another one.
+fn has_all(object: &Value, fields: &Value) -> bool {
+    let (Some(object), Some(fields)) = (object.as_object(), fields.as_object()) else { return false };
+    fields.iter().all(|(name, value)| object.get(name) == Some(value))
+}
+
 #[test]
 fn a_change_that_breaks_manifests_is_found_with_its_field() {
     let field = |schema: Value| json!({ "type": "object", "properties": { "a": schema } });
@@ -113,10 +119,12 @@ fn a_change_that_breaks_manifests_is_found_with_its_field() {
 fn a_change_that_breaks_nothing_is_accepted() {
     let old = json!({ "type": "object", "required": ["a"], "properties": {
         "a": { "type": "string", "maxLength": 8, "pattern": "^a$", "enum": ["x"], "description": "old" },
+        "c": { "type": "object", "default": { "d": 1 } },
     } });
     let new = json!({ "type": "object", "properties": {
         "a": { "type": "string", "maxLength": 9, "enum": ["x", "y"], "description": "new" },
         "b": { "type": "integer" },
+        "c": { "type": "object", "default": { "d": 1, "e": 2 } },
     } });
     let mut breaks = Vec::new();
     compare(&old, &new, "spec", &mut breaks);

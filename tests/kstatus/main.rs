@@ -1,6 +1,7 @@
 //! kstatus, by which Flux and others wait, understands every state of the three kinds.
 //!
 //! The program of `main.go` has the rule. The states come from the functions that write the status.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -33,7 +34,8 @@ fn kstatus(objects: &[Value]) -> Vec<String> {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| Binaries::kstatus().unwrap());
     let program = PROGRAM.as_path();
     let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let input: String = objects.iter().map(|object| format!("{object}\n")).collect();
+    let lines: Vec<_> = objects.iter().map(Value::to_string).collect();
+    let input = lines.join("\n") + "\n";
     let mut stdin = child.stdin.take().unwrap();
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();
@@ -99,7 +101,8 @@ fn agent_status(old: &AgentStatus, blocker: Option<&Blocker>) -> AgentStatus {
 }
 
 fn gateway_status(gateway: &AgentGateway, seen: &GatewayObservation<'_>) -> AgentGatewayStatus {
-    let facts = GatewayFacts { bound: &[], census: Census::default(), soul_directory: None, now: now() };
+    let facts =
+        GatewayFacts { bound: &[], census: Census::default(), soul_directory: None, default_api_url: None, now: now() };
     gateway::status::status(gateway, seen, facts)
 }
 

@@ -19,7 +19,7 @@ use crate::core::agent::references::References;
 use crate::core::agent::templates::origins;
 use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
-use crate::core::gateway_ref::{address, admits_labels, gateway_key};
+use crate::core::gateway_ref::{address, admits_labels, api_url, gateway_key};
 use crate::core::names;
 use crate::core::requests::{RequestTimes, Requests};
 use crate::state::store::{Store, StoreError};
@@ -49,7 +49,8 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
-    let token = token(ctx, work, &gateway.spec.api_url).await?;
+    let api_url = api_url(&gateway, ctx.default_api_url.as_deref())?.to_owned();
+    let token = token(ctx, work, &api_url).await?;
     let requests = requests(&agent, board.as_deref(), &gateway, store.now());
     let soul = ctx.souls.of(&agent, &gateway_key, &gateway).await;
     let silence_counts_from = silence_counts_from(ctx, &agent);
@@ -58,6 +59,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
         gateway,
         gateway_key,
         address,
+        api_url,
         identity,
         adopted,
         templates,

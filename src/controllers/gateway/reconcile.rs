@@ -223,6 +223,7 @@ async fn record<S: Store>(
         census: Census::of(&bound, undeclared, &last),
         bound: &bound,
         soul_directory: ctx.souls.status(gateway, old.soul_directory.as_ref(), now),
+        default_api_url: ctx.default_api_url.as_deref(),
         now,
     };
     let new = status(gateway, observed, facts); // pure

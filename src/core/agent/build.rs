@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
 use super::heartbeat::{AgentHeartbeat, paused};
+use super::passed_config;
 use super::references::References;
 use super::templates::GivenTemplate;
 use super::variables::variables;
@@ -37,6 +39,7 @@ pub fn build(
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
+    let further_keys = passed_config::by_path(&agent.spec.config)?;
     let paused = paused(agent, references.board.as_deref());
     let heartbeat =
         AgentHeartbeat::of(agent, references.board.as_deref(), Some(&references.gateway), references.adopted);
@@ -56,7 +59,7 @@ pub fn build(
         address: references.address.clone(),
         identity: references.identity.clone(),
         origin: origin(agent, references),
-        entry: entry(agent, references, heartbeat),
+        entry: entry(agent, references, heartbeat, further_keys),
         label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
@@ -65,7 +68,7 @@ pub fn build(
         rotation: Rotation { interval: rotation.interval.map(Interval::get), grace_period: rotation.grace_period() },
         requests: references.requests.clone(),
         reset_on_update: agent.spec.session.reset_on_update,
-        api_url: gateway.api_url.clone(),
+        api_url: references.api_url.clone(),
         wake: (wake.enabled && paused.is_none()).then(|| Wake {
             deliver: wake.deliver,
             deadline: wake.deadline(),
@@ -109,7 +112,12 @@ fn secret_only(agent: &Agent) -> bool {
 }
 
 /// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
-fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> AgentEntry {
+fn entry(
+    agent: &Agent,
+    references: &References,
+    heartbeat: AgentHeartbeat,
+    passed: BTreeMap<String, Value>,
+) -> AgentEntry {
     let AgentHeartbeat { settings: heartbeat, every, .. } = heartbeat;
     let adopted = references.adopted;
     let spec = &agent.spec;
@@ -135,9 +143,16 @@ fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> A
             }),
         },
         keeps_the_rest: adopted,
+        retired: recorded_keys(agent).filter(|key| !passed.contains_key(*key)).cloned().collect(),
+        passed,
         rewritten: agent.status.iter().flat_map(|status| &status.rewritten).map(Rewritten::from).collect(),
         name,
     }
+}
+
+/// The keys that an earlier `spec.config` may have brought into the entry.
+fn recorded_keys(agent: &Agent) -> impl Iterator<Item = &String> {
+    agent.status.iter().flat_map(|status| &status.config_keys)
 }
 
 /// A text of the spec on one line. A gateway may trim the text.

@@ -80,8 +80,7 @@ pub(crate) fn applied() -> AgentFixture {
         model: None,
         identity: EntryIdentity { name: Some("One".into()), ..EntryIdentity::default() },
         heartbeat,
-        keeps_the_rest: false,
-        rewritten: Vec::new(),
+        ..AgentEntry::default()
     };
     let desired = Desired {
         uid: "u1".into(),

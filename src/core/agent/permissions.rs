@@ -72,7 +72,8 @@ impl Excess {
 type Rule = fn(&RuleInput<'_>) -> Option<Excess>;
 
 /// The first rule that applies decides.
-const RULES: &[Rule] = &[role, chosen_id, adoption, model, heartbeat_model, heartbeat_target, heartbeat_interval];
+const RULES: &[Rule] =
+    &[role, chosen_id, adoption, config, model, heartbeat_model, heartbeat_target, heartbeat_interval];
 
 fn role(input: &RuleInput<'_>) -> Option<Excess> {
     let (role, roles) = (input.agent.spec.role, &input.permissions.roles);
@@ -93,6 +94,11 @@ fn adoption(input: &RuleInput<'_>) -> Option<Excess> {
         setting: "adoption",
         permitted: "no adoption".into(),
     })
+}
+
+fn config(input: &RuleInput<'_>) -> Option<Excess> {
+    let key = input.agent.spec.config.keys().next().filter(|_| !input.permissions.config)?;
+    Some(Excess { field: format!("spec.config.{key}"), setting: "config", permitted: "no further keys".into() })
 }
 
 fn model(input: &RuleInput<'_>) -> Option<Excess> {

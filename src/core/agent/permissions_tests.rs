@@ -36,6 +36,7 @@ fn by_default_other_namespaces_have_workers_and_leads_and_nothing_else() {
         (json!({ "role": "Main" }), "spec.role Main", "roles"),
         (json!({ "agentId": "nova" }), "spec.agentId \"nova\"", "chosenIds"),
         (json!({ "adoptionPolicy": "IfExists" }), "spec.adoptionPolicy IfExists", "adoption"),
+        (json!({ "config": { "tools": {} } }), "spec.config.tools", "config"),
         (json!({ "model": "acme/large" }), "spec.model \"acme/large\"", "models"),
         (json!({ "heartbeat": { "model": "acme/large" } }), "spec.heartbeat.model \"acme/large\"", "models"),
         (json!({ "heartbeat": { "target": "last" } }), "spec.heartbeat.target \"last\"", "heartbeatTargets"),
@@ -50,11 +51,11 @@ fn by_default_other_namespaces_have_workers_and_leads_and_nothing_else() {
 #[test]
 fn what_the_owner_permits_is_permitted() {
     let permissions = json!({
-        "roles": ["Main"], "chosenIds": true, "adoption": true, "models": ["acme/*", "other/one"],
+        "roles": ["Main"], "chosenIds": true, "adoption": true, "config": true, "models": ["acme/*", "other/one"],
         "heartbeatTargets": ["team-channel"], "shortestInterval": "1m",
     });
     for spec in [
-        json!({ "role": "Main", "agentId": "nova", "adoptionPolicy": "IfExists", "model": "acme/large" }),
+        json!({ "role": "Main", "agentId": "nova", "adoptionPolicy": "IfExists", "model": "acme/large", "config": { "tools": {} } }),
         json!({ "role": "Main", "model": "other/one", "heartbeat": { "model": "acme/", "target": "team-channel" } }),
         json!({ "role": "Main", "heartbeat": { "interval": "1m" } }),
     ] {

@@ -99,6 +99,7 @@ const RULES: &[(&str, Rule)] = &[
     ("leave_foreign_secret", leave_foreign_secret),
     ("claim", claim),
     ("bind", bind),
+    ("record_config_keys", record_config_keys),
     ("wait_for_an_entry", wait_for_an_entry),
     ("create_anew", create_anew),
     ("submit_entry", submit_entry),
@@ -122,7 +123,7 @@ const RULES: &[(&str, Rule)] = &[
 /// 1. An earlier binding is released before a new binding is written, so that the status records every agent on a gateway.
 /// 2. An agent that already exists on the gateway is bound only if no other client can have its id, or if it is adopted. The finalizer is
 ///    there before the binding, and the binding is recorded before the first change on the gateway, so that a crash leaves a trace for
-///    the cleanup.
+///    the cleanup. The same holds for the keys of `spec.config`.
 /// 3. A token is in its Secret before it is in the status, and in the status before it is in a file. The previous token is removed in
 ///    the same order. So no agent holds a token that is not accepted, and every accepted token can be replaced. The first token is
 ///    recorded with the binding, in one write.
@@ -215,6 +216,15 @@ fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     if input.observed.registration != Registration::Current {
         // The same status as in the next pass, which submits the entry.
         plan.blocker = Some(entry_blocker(input.observed));
+    }
+    again(plan)
+}
+
+/// The keys of `spec.config` are in the status before they are in the entry, so that each is found again when it has to go.
+fn record_config_keys(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let recorded = &input.cluster.status.config_keys;
+    if input.desired.entry.passed.keys().all(|key| recorded.contains(key)) {
+        return CONTINUE;
     }
     again(plan)
 }

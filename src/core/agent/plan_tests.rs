@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 use crate::core::agent::desired::{Delivery, DesiredFile};
 use crate::core::agent::fixtures::{AgentFixture, applied, at, issued_token};
@@ -315,6 +317,10 @@ fn rule_fixtures() -> Vec<(&'static str, AgentFixture)> {
         ("leave_foreign_secret", changed(applied().bound(), |f| f.token = TokenState::Foreign)),
         ("claim", applied()),
         ("bind", changed(applied().working(), |f| f.binding = None)),
+        (
+            "record_config_keys",
+            changed(with_token(), |f| f.desired.entry.passed = [("tools".to_owned(), json!({}))].into()),
+        ),
         ("wait_for_an_entry", changed(with_token(), |f| f.observed.conflict = Some(OwnershipConflict::NoEntry))),
         ("create_anew", changed(with_token(), |f| f.desired.origin = Origin::Chosen)),
         ("submit_entry", changed(with_token(), |f| f.observed.registration = Registration::Outdated)),

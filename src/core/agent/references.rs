@@ -23,6 +23,8 @@ pub struct References {
     pub gateway_key: ObjectKey,
     /// The gateway's address.
     pub address: String,
+    /// The base URL of Muster's HTTP API for the agents of the gateway.
+    pub api_url: String,
     /// Its names at the gateway.
     pub identity: AgentIdentity,
     /// Whether the gateway had the agent before this Agent was bound to it.

@@ -23,6 +23,7 @@ use crate::api::{ConditionType, Reason};
 use crate::core::agent::{files, label, session};
 use crate::core::error::ReconcileError;
 use crate::core::kstatus::{ProgressInput, set_progress};
+use crate::openclaw::model::AgentEntry;
 
 /// The status of an agent that is not being deleted.
 #[must_use]
@@ -111,12 +112,14 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
     if other_agent {
         new.files.clear();
         new.rewritten.clear();
+        new.config_keys.clear();
         new.wake = None;
         new.session = None;
         new.session_label = None;
         new.last_run = None;
     }
     let registered = input.observed.filter(|observed| observed.registration == Registration::Current);
+    new.config_keys = config_keys(&desired.entry, &new.config_keys, registered.is_some());
     // Files are rendered with the token of the Secret. The agent gets that token once the status records it.
     let is_recorded_token = input.token.is_none_or(|state| is_recorded(state, input.old.token.as_ref()));
     if let (Some(files), Some(observed), true) = (&desired.files, registered, is_recorded_token) {
@@ -163,6 +166,12 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         WakeStatusInput { old: new.wake.as_ref(), observed: input.observed, woken: input.woken, now: input.now };
     new.wake = wakes.status(desired);
     desired.requests.record(new, &fulfilled(desired, input), input.now);
+}
+
+/// The record of the keys that `spec.config` brings into the entry. A key is recorded before it is written, and until it is removed.
+fn config_keys(entry: &AgentEntry, recorded: &[String], is_current: bool) -> Vec<String> {
+    let kept = recorded.iter().filter(|_| !is_current);
+    kept.chain(entry.passed.keys()).cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The one-shot requests that were fulfilled. A request to rotate is fulfilled once the token in the Secret was issued for it.

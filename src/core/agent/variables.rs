@@ -27,7 +27,7 @@ pub fn variables(agent: &Agent, references: &References, interval: &str, token: 
     };
     let mut variables = Variables::new(agent.spec.role)
         .with_agent(&values)
-        .with_gateway(gateway, &main.session_key)
+        .with_gateway(&references.api_url, &gateway.spec.workspace_root, &main.session_key)
         .with_identity(&agent.spec.identity_profile, agent.spec.emoji.as_deref());
     if let Some(board) = board {
         variables = variables.with_board(board);

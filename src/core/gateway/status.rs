@@ -50,6 +50,8 @@ pub struct GatewayFacts<'a> {
     pub census: Census,
     /// The state of its directory of souls.
     pub soul_directory: Option<SoulDirectoryStatus>,
+    /// The default of `spec.apiUrl`.
+    pub default_api_url: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
 }
@@ -85,7 +87,7 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         }
         GatewayObservation::Connection(connection) => connected(gateway, &mut new, connection, now),
     };
-    conditions.push(transport::condition(gateway));
+    conditions.push(transport::condition(gateway, facts.default_api_url));
     for condition in &conditions {
         set(&mut new.conditions, condition, generation, now);
     }
@@ -210,6 +212,7 @@ mod tests {
                 bound: &[],
                 census: Census::default(),
                 soul_directory: None,
+                default_api_url: None,
                 now: Timestamp::UNIX_EPOCH,
             };
             let status = status(&gateway, &GatewayObservation::Error(error), facts);

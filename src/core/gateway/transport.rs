@@ -7,7 +7,7 @@ use crate::api::conditions::ConditionUpdate;
 use crate::api::{AgentGateway, ConditionType, Reason};
 
 /// Whether others on the network can read or change what goes to the gateway and what its agents send.
-pub(crate) fn condition(gateway: &AgentGateway) -> ConditionUpdate {
+pub(crate) fn condition(gateway: &AgentGateway, default_api_url: Option<&str>) -> ConditionUpdate {
     let mut warnings = Vec::new();
     if is_clear_text(&gateway.spec.url, "ws") {
         warnings.push((
@@ -20,10 +20,10 @@ pub(crate) fn condition(gateway: &AgentGateway) -> ConditionUpdate {
             "spec.tls.insecureSkipVerify accepts every certificate, also of another server that answers in the gateway's place; name the certificate in spec.tls.fingerprint or its issuer in spec.tls.caSecretRef",
         ));
     }
-    if is_clear_text(&gateway.spec.api_url, "http") {
+    if gateway.spec.api_url.as_deref().or(default_api_url).is_some_and(|url| is_clear_text(url, "http")) {
         warnings.push((
             Reason::ApiUnencrypted,
-            "spec.apiUrl is http:// to another host: others on the network can read the tokens of the agents; use https://",
+            "spec.apiUrl (or its default, --api-url of the operator) is http:// to another host: others on the network can read the tokens of the agents; use https://",
         ));
     }
     let Some((reason, _)) = warnings.first() else {
@@ -57,7 +57,7 @@ mod tests {
     fn of(url: &str, api_url: &str, unchecked: bool) -> ConditionUpdate {
         let tls = json!({ "insecureSkipVerify": unchecked });
         let spec = json!({ "url": url, "auth": {}, "tls": tls, "workspaceRoot": "~/w", "apiUrl": api_url });
-        condition(&AgentGateway::new("gw", serde_json::from_value(spec).unwrap()))
+        condition(&AgentGateway::new("gw", serde_json::from_value(spec).unwrap()), None)
     }
 
     #[test]

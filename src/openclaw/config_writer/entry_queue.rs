@@ -276,19 +276,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::openclaw::model::{EntryIdentity, HeartbeatEntry};
 
     fn entry(id: &str) -> AgentEntry {
-        AgentEntry {
-            id: id.into(),
-            name: None,
-            workspace: "/w".into(),
-            model: None,
-            identity: EntryIdentity::default(),
-            heartbeat: HeartbeatEntry::default(),
-            keeps_the_rest: false,
-            rewritten: Vec::new(),
-        }
+        AgentEntry { id: id.into(), name: None, workspace: "/w".into(), ..AgentEntry::default() }
     }
 
     fn refusal() -> WriteRefusal {

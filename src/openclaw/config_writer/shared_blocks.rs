@@ -136,8 +136,7 @@ mod tests {
             model: None,
             identity: EntryIdentity::default(),
             heartbeat: HeartbeatEntry { every: Some("5m".into()), ..HeartbeatEntry::default() },
-            keeps_the_rest: false,
-            rewritten: Vec::new(),
+            ..AgentEntry::default()
         }
     }
 

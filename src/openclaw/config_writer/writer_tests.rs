@@ -13,7 +13,7 @@ use crate::openclaw::connection::payload::Payload;
 use crate::openclaw::connection::redaction::Redactor;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
-use crate::openclaw::model::{AgentRow, Capabilities, EntryIdentity, HeartbeatEntry, HeartbeatRule, RosterShape};
+use crate::openclaw::model::{AgentRow, Capabilities, HeartbeatEntry, HeartbeatRule, RosterShape};
 
 /// What a gateway does with a patch.
 #[derive(Clone, Copy)]
@@ -91,16 +91,7 @@ fn inventory(roster: RosterShape) -> Inventory {
 }
 
 fn entry(id: usize) -> AgentEntry {
-    AgentEntry {
-        id: format!("mc-{id}"),
-        name: Some("One".into()),
-        workspace: "/w".into(),
-        model: None,
-        identity: EntryIdentity::default(),
-        heartbeat: HeartbeatEntry::default(),
-        keeps_the_rest: false,
-        rewritten: Vec::new(),
-    }
+    AgentEntry { id: format!("mc-{id}"), name: Some("One".into()), workspace: "/w".into(), ..AgentEntry::default() }
 }
 
 fn beating() -> HeartbeatEntry {

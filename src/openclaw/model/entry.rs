@@ -1,14 +1,15 @@
 //! An agent's entry in the gateway's config: the desired entry, the actual entry, and the patch between the two.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::env_refs::escaped;
-use super::rewritten::{Rewritten, without};
+use super::rewritten::{Rewritten, value_at, without};
 
 /// The desired entry of an agent. Muster leaves keys alone that have no field here, because they belong to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentEntry {
     /// The agent's id.
     pub id: String,
@@ -24,6 +25,10 @@ pub struct AgentEntry {
     pub heartbeat: HeartbeatEntry,
     /// Whether a field that is `None` keeps its current value. Otherwise the patch removes the value.
     pub keeps_the_rest: bool,
+    /// Further values that the entry has to have, each as a whole, by their path: a key, or `identity.` and a key.
+    pub passed: BTreeMap<String, Value>,
+    /// Paths of values that were passed before and have to go.
+    pub retired: BTreeSet<String>,
     /// Values that the gateway is known to store in another form than they are sent.
     pub rewritten: Vec<Rewritten>,
 }
@@ -132,7 +137,37 @@ impl AgentEntry {
             remove_foreign(&mut patch, "heartbeat", &self.heartbeat.desired(), heartbeat);
         }
         nested(&mut patch, "heartbeat", self.heartbeat.desired(), heartbeat, rest);
+        self.pass(&mut patch, entry);
         patch
+    }
+}
+
+impl AgentEntry {
+    /// Adds the patches of the values that are passed through, and the removal of those that were.
+    fn pass(&self, patch: &mut Map<String, Value>, entry: &Map<String, Value>) {
+        let desired = self.passed.iter().map(|(path, value)| (path, Some(escaped_value(value))));
+        let retired = self.retired.iter().map(|path| (path, None));
+        for (path, value) in desired.chain(retired) {
+            let actual = value_at(entry, path);
+            match path.split_once('.') {
+                None => put(patch, path, value, actual, Rest::Removed),
+                Some((outer, inner)) => {
+                    let mut one = Map::new();
+                    put(&mut one, inner, value, actual, Rest::Removed);
+                    extend(patch, outer, one);
+                }
+            }
+        }
+    }
+}
+
+/// A value whose texts the gateway reads as they are written here.
+fn escaped_value(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(escaped(text)),
+        Value::Array(items) => items.iter().map(escaped_value).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), escaped_value(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
@@ -260,8 +295,46 @@ mod tests {
                 ..HeartbeatEntry::default()
             },
             keeps_the_rest: false,
+            passed: BTreeMap::new(),
+            retired: BTreeSet::new(),
             rewritten: Vec::new(),
         }
+    }
+
+    /// The entry of [`entry`] on the gateway, with these keys besides.
+    fn stored(more: &Value) -> Map<String, Value> {
+        let mut is = object(&json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"},
+            "heartbeat": {"every": "5m", "target": "none"}}));
+        is.extend(object(more));
+        is
+    }
+
+    #[test]
+    fn a_passed_value_replaces_the_whole_value_of_its_key_and_nothing_else() {
+        let passed =
+            [("tools".to_owned(), json!({"allow": ["exec ${A}"]})), ("identity.theme".to_owned(), json!("dark"))];
+        let want = AgentEntry { passed: passed.into(), ..entry() };
+        let whole = want.patch(None).unwrap();
+        assert_eq!(
+            (&whole["tools"], &whole["identity"]),
+            (&json!({"allow": ["exec $${A}"]}), &json!({"name": "Ops", "theme": "dark"}))
+        );
+        let is = stored(&json!({"tools": {"allow": [], "deny": ["x"]}, "sandbox": {"mode": "all"}}));
+        let patch = json!({"tools": {"allow": ["exec $${A}"], "deny": null}, "identity": {"theme": "dark"}});
+        assert_eq!(want.patch(Some(&is)).map(Value::Object), Some(patch));
+        let done = stored(
+            &json!({"tools": {"allow": ["exec $${A}"]}, "identity": {"name": "Ops", "theme": "dark", "other": 1}}),
+        );
+        assert_eq!(want.patch(Some(&done)), None);
+    }
+
+    #[test]
+    fn a_value_that_is_no_longer_passed_is_removed_once() {
+        let retired = ["tools".to_owned(), "identity.theme".to_owned()];
+        let want = AgentEntry { retired: retired.into(), keeps_the_rest: true, ..entry() };
+        let is = stored(&json!({"tools": {}, "identity": {"name": "Ops", "theme": "dark"}, "sandbox": {}}));
+        assert_eq!(want.patch(Some(&is)).map(Value::Object), Some(json!({"tools": null, "identity": {"theme": null}})));
+        assert_eq!(want.patch(Some(&stored(&json!({"sandbox": {}})))), None);
     }
 
     fn object(value: &Value) -> Map<String, Value> {

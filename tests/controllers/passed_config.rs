@@ -1,0 +1,51 @@
+//! `spec.config`: keys of the config entry that Muster does not model.
+
+use std::time::Duration;
+
+use muster::api::agent::Agent;
+use serde_json::{Value, json};
+
+use crate::rig::Rig;
+
+fn spec(config: &Value) -> Value {
+    json!({ "boardRef": { "name": "ops" }, "config": config })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passed_key_is_written_changed_and_removed_and_the_keys_of_others_stay() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", spec(&json!({ "tools": { "deny": ["exec", "${HOME}"] }, "identity": { "theme": "dark" } })));
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    let entry = |key: &str| gateway.agents()[&id][key].clone();
+    assert_eq!(entry("tools"), json!({ "deny": ["exec", "$${HOME}"] }));
+    assert_eq!(entry("identity")["theme"], "dark");
+    assert_eq!(rig.status("one").config_keys, ["identity.theme", "tools"]);
+    gateway.edit_config(|config| config["agents"]["entries"][&id]["sandbox"] = json!({ "mode": "all" }));
+    rig.agent("one", spec(&json!({ "tools": { "allow": ["read"] } })));
+    rig.until("the change", |_| entry("tools") == json!({ "allow": ["read"] })).await;
+    rig.until_ready().await;
+    assert!(entry("identity").get("theme").is_none(), "{}", entry("identity"));
+    assert_eq!(rig.status("one").config_keys, ["tools"]);
+    let writes = gateway.count("config.patch");
+    rig.run_for(Duration::from_mins(30)).await;
+    assert_eq!(gateway.count("config.patch"), writes, "nothing changed, and nothing is written");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" } }));
+    rig.until("the removal", |_| gateway.agents()[&id].get("tools").is_none()).await;
+    rig.until_ready().await;
+    assert_eq!(rig.status("one").config_keys, [""; 0]);
+    assert_eq!(entry("sandbox"), json!({ "mode": "all" }), "somebody else's key stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_another_field_sets_is_refused_before_anything_is_written() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.agent("one", spec(&json!({ "heartbeat": { "every": "1s" } })));
+    let message = rig.until_reason("one", "InvalidSpec").await;
+    assert!(message.contains("spec.config.heartbeat is not allowed; use spec.heartbeat"), "{message}");
+    assert_eq!(gateway.count("config.patch"), 0);
+    rig.delete::<Agent>("one");
+    rig.until("the deletion", |rig| rig.agent_keys().is_empty()).await;
+}
