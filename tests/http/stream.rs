@@ -29,7 +29,11 @@ impl Reader {
         let response = rig.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self(response.into_body().into_data_stream())
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        let mut reader = Self(response.into_body().into_data_stream());
+        let first = reader.0.next().now_or_never().flatten().map(Result::unwrap);
+        assert_eq!(first.as_deref(), Some(&b": open\n\n"[..]), "a proxy passes the headers on with the first bytes");
+        reader
     }
 
     async fn next(&mut self) -> StreamItem {

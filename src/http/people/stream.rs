@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State as FromState};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, Sse};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
@@ -24,6 +24,9 @@ use crate::http::error::ApiError;
 use crate::state::authz::{Access, Permission, ResourceKind, Verb};
 use crate::state::store::Store;
 
+/// Tells nginx, and proxies that know its header, to pass each event on at once
+/// (<https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>).
+const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 /// How often an idle stream sends a comment, and how often the permissions of its reader are reviewed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stream stays open while Kubernetes does not review the permissions of its reader.
@@ -39,7 +42,7 @@ pub(crate) async fn agents<S: Store, A: Access>(
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<([(&'static str, &'static str); 1], Sse<impl Stream<Item = Result<Event, Infallible>>>), ApiError> {
     let query = Query::parse(raw.as_deref(), &["board_id", "gateway_id", "since", "namespace"])?;
     let since = query.time("since")?;
     let scope = people.list_scope(&caller, ResourceKind::Agent, &query).await?;
@@ -65,10 +68,13 @@ pub(crate) async fn agents<S: Store, A: Access>(
         scope,
         changes,
     };
-    Ok(Sse::new(futures::stream::unfold(reader, |mut reader| async move {
+    // Many proxies pass the headers on with the first bytes of the body. A stream without agents has no event for long.
+    let opening = futures::stream::once(async { Ok(Event::default().comment("open")) });
+    let events = futures::stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))
-    })))
+    });
+    Ok(([NO_BUFFERING], Sse::new(opening.chain(events))))
 }
 
 /// A reader of the change feed. It keeps a sequence number and at most one batch.
