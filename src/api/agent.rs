@@ -82,6 +82,7 @@ use super::text::{NOT_ONE_LINE, ONE_LINE, one_line};
 #[x_kube(validation = Rule::new("self.role == 'Main' ? has(self.gatewayRef) && !has(self.boardRef) : has(self.boardRef) && !has(self.gatewayRef)").message("a Worker or Lead needs boardRef and no gatewayRef; a Main agent needs gatewayRef and no boardRef"))]
 #[x_kube(validation = Rule::new("has(self.agentId) == has(oldSelf.agentId)").message("agentId cannot be added or removed; delete the Agent and create it again"))]
 #[x_kube(validation = Rule::new("self.adoptionPolicy != 'IfExists' || has(self.agentId)").message("adoptionPolicy IfExists needs agentId, the gateway's id of the agent that is to be adopted"))]
+#[x_kube(validation = Rule::new("!has(self.modelFallbacks) || has(self.model)").message("modelFallbacks goes with model, and only with it"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
     /// The agent's display name. It is also the label of its session. Default: the object's name.
@@ -116,11 +117,16 @@ pub struct AgentSpec {
     /// with policy `Once` counts as written. The workspace stays when the Agent is deleted. Default: Never.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// The agent's model, as `provider/model`. Default: the gateway's default model.
+    /// The agent's model, as `provider/model`. Default: the gateway's default model with its fallbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub model: Option<String>,
+    /// Models that follow when `model` fails, in this order, at most 16. An empty list means none. Needs `model`. Default: the
+    /// fallbacks that the agent's entry has, or else those of the gateway's default model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub model_fallbacks: Option<Vec<String>>,
     /// The agent's emoji on the gateway. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]

@@ -49,7 +49,7 @@ pub struct Permissions {
     /// on the gateway's host. Default: false.
     #[serde(default)]
     pub config: bool,
-    /// The permitted values of `model` and of `heartbeat.model`, at most 64. A `*` at the end stands for any text:
+    /// The permitted values of `model`, `modelFallbacks` and `heartbeat.model`, at most 64. A `*` at the end stands for any text:
     /// `provider/*`, or `*` for every model. An Agent that leaves the field out gets the default of the gateway, which is
     /// always permitted. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -11,7 +11,7 @@ use crate::api::text::one_line;
 use crate::core::agent::binding::AgentIdentity;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
-    AgentEntry, AgentRow, EntryActiveHours, EntryState, Inventory, has_format_characters, literal,
+    AgentEntry, AgentRow, EntryActiveHours, EntryModel, EntryState, Inventory, has_format_characters, literal,
 };
 use crate::templates;
 
@@ -137,7 +137,9 @@ impl SpecBuilder<'_> {
             entry.identity.name = Some(text.clone());
             entry.name = Some(text);
         });
-        self.text("model", "model", 256, |entry, text| entry.model = Some(text));
+        self.text("model", "model", 256, |entry, text| {
+            entry.model = Some(EntryModel { primary: text, ..EntryModel::default() });
+        });
         self.text("emoji", "identity.emoji", 16, |entry, text| entry.identity.emoji = Some(text));
         self.text("avatar", "identity.avatar", 512, |entry, text| entry.identity.avatar = Some(text));
         self.heartbeat();

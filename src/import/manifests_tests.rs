@@ -25,6 +25,7 @@ fn inventory(entries: &Value) -> Inventory {
         agents,
         config_hash: String::new(),
         explicit_ownership: true,
+        default_fallbacks: Vec::new(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }

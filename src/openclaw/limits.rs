@@ -87,6 +87,8 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_hours(24);
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_mins(10);
 /// The longest JSON text of an id, a path, a hash or another name, in bytes.
 pub(crate) const WORD: usize = 16 * 1024;
+/// Most fallback models of a model.
+pub(crate) const FALLBACKS: usize = 64;
 /// The longest hash, in bytes. A SHA-256 has 64.
 pub(crate) const HASH: usize = 256;
 /// The longest token that a gateway issues, in bytes.

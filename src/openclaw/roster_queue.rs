@@ -132,6 +132,7 @@ mod tests {
             agents: BTreeMap::new(),
             config_hash: String::new(),
             explicit_ownership: true,
+            default_fallbacks: Vec::new(),
             heartbeats: HeartbeatRule::default(),
             settled: true,
         };

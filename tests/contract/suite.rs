@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use muster::openclaw::model::{
-    AgentActivity, AgentEntry, CallError, ConfigWrites, ConnectionState, Deleted, EntryState, HeartbeatEntry,
-    Inventory, RosterShape, UnlistedFile,
+    AgentActivity, AgentEntry, CallError, ConfigWrites, ConnectionState, Deleted, EntryFallbacks, EntryModel,
+    EntryState, HeartbeatEntry, Inventory, RosterShape, UnlistedFile,
 };
 use muster_harness::Failure;
 use muster_simulator::FileLink;
@@ -51,11 +51,15 @@ pub(crate) async fn a_changed_entry_changes_its_own_fields_and_keeps_foreign_fie
     gateway.register(&[first.clone(), other.clone()]).await?;
     // The same client makes both writes, because it keeps them apart on a gateway that loses one of two writes in a second.
     let heartbeat = HeartbeatEntry { prompt: Some("Theirs".into()), ..first.heartbeat.clone() };
-    gateway.register(&[AgentEntry { heartbeat, ..first.clone() }]).await?;
-    let renamed = AgentEntry { name: Some("Renamed".into()), keeps_the_rest: true, ..first };
+    let model = |primary: &str, fallbacks| Some(EntryModel { primary: primary.into(), fallbacks });
+    let theirs = model("acme/one", EntryFallbacks::Named(vec!["acme/two".into()]));
+    gateway.register(&[AgentEntry { heartbeat, model: theirs, ..first.clone() }]).await?;
+    let model = model("acme/three", EntryFallbacks::Kept(vec!["acme/four".into()]));
+    let renamed = AgentEntry { name: Some("Renamed".into()), model, keeps_the_rest: true, ..first };
     gateway.register(std::slice::from_ref(&renamed)).await?;
     let entry = gateway.row(&renamed.id).await?.entry.ok_or("it has no entry")?;
     assert_eq!((&entry["name"], &entry["heartbeat"]["prompt"]), (&json!("Renamed"), &json!("Theirs")));
+    assert_eq!(entry["model"], json!({ "primary": "acme/three", "fallbacks": ["acme/two"] }));
     let inventory = gateway.inventory().await?;
     assert_eq!(inventory.entry_state(&other), EntryState::Current);
     assert!(inventory.agents.contains_key("main"), "the gateway's own agent stays");
@@ -79,7 +83,10 @@ pub(crate) async fn a_model_name_stored_in_another_form_is_accepted_after_one_wr
     gateway: &Subject,
 ) -> Result<(), Failure> {
     let written = gateway.count("config.patch");
-    let named = AgentEntry { model: Some("Google/gemini-3-pro".into()), ..new_entry() };
+    let named = AgentEntry {
+        model: Some(EntryModel { primary: "Google/gemini-3-pro".into(), ..EntryModel::default() }),
+        ..new_entry()
+    };
     gateway.client.submit(named.clone());
     let mut writes = gateway.client.config_writes();
     let accepted = |writes: &ConfigWrites| writes.rewritten.contains_key(&named.id);

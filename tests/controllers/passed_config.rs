@@ -1,4 +1,4 @@
-//! `spec.config`: keys of the config entry that Muster does not model.
+//! The model and its fallbacks, and `spec.config`: keys of the config entry that Muster does not model.
 
 use std::time::Duration;
 
@@ -48,4 +48,33 @@ async fn a_key_that_another_field_sets_is_refused_before_anything_is_written() {
     assert_eq!(gateway.count("config.patch"), 0);
     rig.delete::<Agent>("one");
     rig.until("the deletion", |rig| rig.agent_keys().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_keeps_the_gateways_fallbacks_until_the_spec_names_its_own() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.edit_config(|config| {
+        config["agents"]["defaults"]["model"] = json!({ "primary": "acme/default", "fallbacks": ["acme/spare"] });
+    });
+    rig.board("ops");
+    rig.agent("one", json!({ "boardRef": { "name": "ops" }, "model": "acme/large" }));
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    let model = || gateway.agents()[&id]["model"].clone();
+    assert_eq!(model(), json!({ "primary": "acme/large", "fallbacks": ["acme/spare"] }));
+    for (spec, expected) in [
+        (json!({ "model": "acme/small" }), json!({ "primary": "acme/small", "fallbacks": ["acme/spare"] })),
+        (
+            json!({ "model": "acme/small", "modelFallbacks": ["acme/own"] }),
+            json!({ "primary": "acme/small", "fallbacks": ["acme/own"] }),
+        ),
+        (json!({ "model": "acme/small", "modelFallbacks": [] }), json!({ "primary": "acme/small", "fallbacks": [] })),
+        (json!({ "model": "acme/large" }), json!({ "primary": "acme/large", "fallbacks": [] })),
+    ] {
+        let mut agent = json!({ "boardRef": { "name": "ops" } });
+        agent.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        rig.agent("one", agent);
+        rig.until("the model", |_| model() == expected).await;
+        rig.until_ready().await;
+    }
 }

@@ -1,6 +1,5 @@
 //! The access of a reconcile to a gateway: the handle, the inventory, and a permit.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::adoption;
@@ -55,11 +54,6 @@ impl GatewayAccess {
     /// Whether both are known.
     pub(super) fn is_ready(&self) -> bool {
         self.known().is_some()
-    }
-
-    /// The names of the files that the gateway accepts, if they are known.
-    pub(super) fn accepted_files(&self) -> Option<&BTreeSet<String>> {
-        self.known().map(|(_, inventory)| &inventory.capabilities.accepted_files)
     }
 
     /// The handle and the inventory.

@@ -92,7 +92,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
     let refs = adoption::settle(refs, &work.agent, access.known()).await?; // I/O
     workspaces::check(&ctx.state.store, WantedWorkspace::of(&work.agent, &refs), access.inventory())?; // pure
     facts.token = Some(refs.token.state.clone());
-    let desired = &*facts.desired.insert(build(&work.agent, &refs, access.accepted_files())?); // pure
+    let desired = &*facts.desired.insert(build(&work.agent, &refs, access.inventory())?); // pure
     if let Some(suspended) = gateway_suspended(&refs.gateway) {
         return Err(suspended.into());
     }

@@ -19,21 +19,21 @@ use crate::api::text::one_line;
 use crate::core::agent::soul_files;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::entry::config_duration;
-use crate::openclaw::model::{AgentEntry, EntryActiveHours, EntryIdentity, HeartbeatEntry, Rewritten};
+use crate::openclaw::model::{
+    AgentEntry, EntryActiveHours, EntryFallbacks, EntryIdentity, EntryModel, HeartbeatEntry, Inventory, Rewritten,
+};
 use crate::templates::{self, Budget, FileName, Template};
 
 /// Builds the desired state of an agent.
 ///
-/// `accepted` names the files that the gateway accepts. While the gateway is unreachable, `accepted` is `None` and no file is folded.
+/// `inventory` names the files that the gateway accepts, and its default models. While the gateway is unreachable, `inventory` is `None`
+/// and no file is folded.
 /// Templates are rendered, and thereby checked, before there is a token. Without a token the result has no files.
 ///
 /// # Errors
 /// Names the invalid field, template or file, and the next step.
-pub fn build(
-    agent: &Agent,
-    references: &References,
-    accepted: Option<&BTreeSet<String>>,
-) -> Result<Desired, ReconcileError> {
+pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Result<Desired, ReconcileError> {
+    let accepted = inventory.map(|inventory| &inventory.capabilities.accepted_files);
     let gateway = &references.gateway.spec;
     if gateway.workspace_root.contains("${") && !references.adopted {
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
@@ -59,7 +59,12 @@ pub fn build(
         address: references.address.clone(),
         identity: references.identity.clone(),
         origin: origin(agent, references),
-        entry: entry(agent, references, heartbeat, further_keys),
+        entry: AgentEntry {
+            model: model(agent, references, inventory),
+            passed: further_keys.clone(),
+            retired: retired_keys(agent, &further_keys),
+            ..entry(agent, references, heartbeat)
+        },
         label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
         soul,
@@ -112,12 +117,7 @@ fn secret_only(agent: &Agent) -> bool {
 }
 
 /// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
-fn entry(
-    agent: &Agent,
-    references: &References,
-    heartbeat: AgentHeartbeat,
-    passed: BTreeMap<String, Value>,
-) -> AgentEntry {
+fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> AgentEntry {
     let AgentHeartbeat { settings: heartbeat, every, .. } = heartbeat;
     let adopted = references.adopted;
     let spec = &agent.spec;
@@ -125,7 +125,6 @@ fn entry(
     AgentEntry {
         id: references.identity.agent_id.clone(),
         workspace: references.identity.workspace.clone(),
-        model: single_line(spec.model.as_ref()),
         identity: EntryIdentity {
             name: name.clone(),
             emoji: single_line(spec.emoji.as_ref()).or_else(|| single_line(spec.identity_profile.emoji.as_ref())),
@@ -143,16 +142,29 @@ fn entry(
             }),
         },
         keeps_the_rest: adopted,
-        retired: recorded_keys(agent).filter(|key| !passed.contains_key(*key)).cloned().collect(),
-        passed,
         rewritten: agent.status.iter().flat_map(|status| &status.rewritten).map(Rewritten::from).collect(),
         name,
+        ..AgentEntry::default()
     }
 }
 
-/// The keys that an earlier `spec.config` may have brought into the entry.
-fn recorded_keys(agent: &Agent) -> impl Iterator<Item = &String> {
-    agent.status.iter().flat_map(|status| &status.config_keys)
+/// The keys that an earlier `spec.config` may have brought into the entry, and that are no longer named.
+fn retired_keys(agent: &Agent, named: &BTreeMap<String, Value>) -> BTreeSet<String> {
+    let recorded = agent.status.iter().flat_map(|status| &status.config_keys);
+    recorded.filter(|key| !named.contains_key(*key)).cloned().collect()
+}
+
+/// The model of the entry. A name alone does not turn off the gateway's fallbacks, and changes none that the entry has. An adopted agent
+/// without fallbacks stays without.
+fn model(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Option<EntryModel> {
+    let spec = &agent.spec;
+    let primary = single_line(spec.model.as_ref())?;
+    let defaults = inventory.filter(|_| !references.adopted).map(|inventory| inventory.default_fallbacks.clone());
+    let fallbacks = match &spec.model_fallbacks {
+        Some(named) => EntryFallbacks::Named(named.iter().filter_map(|name| one_line(name)).collect()),
+        None => EntryFallbacks::Kept(defaults.unwrap_or_default()),
+    };
+    Some(EntryModel { primary, fallbacks })
 }
 
 /// A text of the spec on one line. A gateway may trim the text.

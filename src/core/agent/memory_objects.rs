@@ -93,6 +93,7 @@ pub(crate) fn inventory(agents: &[(&str, &str)]) -> Inventory {
         agents: agents.iter().map(row).collect(),
         config_hash: String::new(),
         explicit_ownership: true,
+        default_fallbacks: Vec::new(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }

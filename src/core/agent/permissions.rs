@@ -73,7 +73,7 @@ type Rule = fn(&RuleInput<'_>) -> Option<Excess>;
 
 /// The first rule that applies decides.
 const RULES: &[Rule] =
-    &[role, chosen_id, adoption, config, model, heartbeat_model, heartbeat_target, heartbeat_interval];
+    &[role, chosen_id, adoption, config, model, fallback_models, heartbeat_model, heartbeat_target, heartbeat_interval];
 
 fn role(input: &RuleInput<'_>) -> Option<Excess> {
     let (role, roles) = (input.agent.spec.role, &input.permissions.roles);
@@ -103,6 +103,11 @@ fn config(input: &RuleInput<'_>) -> Option<Excess> {
 
 fn model(input: &RuleInput<'_>) -> Option<Excess> {
     model_of("spec.model", input.agent.spec.model.as_ref(), input.permissions)
+}
+
+fn fallback_models(input: &RuleInput<'_>) -> Option<Excess> {
+    let mut named = input.agent.spec.model_fallbacks.iter().flatten();
+    named.find_map(|name| model_of("spec.modelFallbacks", Some(name), input.permissions))
 }
 
 fn heartbeat_model(input: &RuleInput<'_>) -> Option<Excess> {

@@ -36,6 +36,7 @@ fn by_default_other_namespaces_have_workers_and_leads_and_nothing_else() {
         (json!({ "role": "Main" }), "spec.role Main", "roles"),
         (json!({ "agentId": "nova" }), "spec.agentId \"nova\"", "chosenIds"),
         (json!({ "adoptionPolicy": "IfExists" }), "spec.adoptionPolicy IfExists", "adoption"),
+        (json!({ "modelFallbacks": ["acme/large"] }), "spec.modelFallbacks \"acme/large\"", "models"),
         (json!({ "config": { "tools": {} } }), "spec.config.tools", "config"),
         (json!({ "model": "acme/large" }), "spec.model \"acme/large\"", "models"),
         (json!({ "heartbeat": { "model": "acme/large" } }), "spec.heartbeat.model \"acme/large\"", "models"),

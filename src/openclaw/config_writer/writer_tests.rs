@@ -13,7 +13,7 @@ use crate::openclaw::connection::payload::Payload;
 use crate::openclaw::connection::redaction::Redactor;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
-use crate::openclaw::model::{AgentRow, Capabilities, HeartbeatEntry, HeartbeatRule, RosterShape};
+use crate::openclaw::model::{AgentRow, Capabilities, EntryModel, HeartbeatEntry, HeartbeatRule, RosterShape};
 
 /// What a gateway does with a patch.
 #[derive(Clone, Copy)]
@@ -85,9 +85,14 @@ fn inventory(roster: RosterShape) -> Inventory {
         agents: BTreeMap::new(),
         config_hash: "h".into(),
         explicit_ownership: true,
+        default_fallbacks: Vec::new(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }
+}
+
+fn named_model(primary: &str) -> EntryModel {
+    EntryModel { primary: primary.to_owned(), ..EntryModel::default() }
 }
 
 fn entry(id: usize) -> AgentEntry {
@@ -236,7 +241,9 @@ async fn of_entries_that_fail_together_the_one_at_fault_is_found_and_the_others_
 #[tokio::test(start_paused = true)]
 async fn what_the_gateway_stores_otherwise_is_accepted_after_one_write() {
     let rig = rig(RosterShape::Entries, Gateway::Renames);
-    rig.commands.send(WriteCommand::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
+    rig.commands
+        .send(WriteCommand::Submit(Box::new(AgentEntry { model: Some(named_model("P/One")), ..entry(1) })))
+        .unwrap();
     for _ in 0..30 {
         pass(Duration::from_secs(1)).await;
     }
@@ -284,7 +291,9 @@ async fn an_id_that_the_gateway_never_keeps_is_refused_when_it_says_that_nothing
 #[tokio::test(start_paused = true)]
 async fn the_stored_values_of_an_agent_are_forgotten_when_its_entry_leaves_the_config() {
     let rig = rig(RosterShape::Entries, Gateway::Renames);
-    rig.commands.send(WriteCommand::Submit(Box::new(AgentEntry { model: Some("P/One".into()), ..entry(1) }))).unwrap();
+    rig.commands
+        .send(WriteCommand::Submit(Box::new(AgentEntry { model: Some(named_model("P/One")), ..entry(1) })))
+        .unwrap();
     pass(Duration::from_secs(1)).await;
     assert!(rig.writes.borrow().rewritten.contains_key("mc-1"));
     rig.inventory.send_modify(|inventory| {

@@ -36,7 +36,30 @@ struct RawId {
     id: Option<String>,
 }
 
+/// `agents.defaults`, as far as it is about models.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawModelDefaults {
+    #[serde(deserialize_with = "lax")]
+    model: Option<RawModel>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawModel {
+    #[serde(deserialize_with = "lax")]
+    fallbacks: Option<List<String, { limits::FALLBACKS }>>,
+}
+
 impl AgentsConfig {
+    /// `agents.defaults.model.fallbacks`. A list that is too long, or has other values than texts, counts as none.
+    pub(crate) fn default_fallbacks(&self) -> Vec<String> {
+        let defaults =
+            self.defaults.as_deref().and_then(|raw| serde_json::from_str::<RawModelDefaults>(raw.get()).ok());
+        let fallbacks = defaults.and_then(|defaults| defaults.model?.fallbacks).map(|list| list.0).unwrap_or_default();
+        if fallbacks.iter().all(|name| is_clean(name)) { fallbacks } else { Vec::new() }
+    }
+
     /// The agents' entries as raw JSON with their ids; the items of a list in the order of the list.
     ///
     /// # Errors

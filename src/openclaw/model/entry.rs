@@ -18,7 +18,7 @@ pub struct AgentEntry {
     /// The path of the workspace on the gateway's host.
     pub workspace: String,
     /// The model; `None` selects the gateway's default.
-    pub model: Option<String>,
+    pub model: Option<EntryModel>,
     /// The identity.
     pub identity: EntryIdentity,
     /// The heartbeat.
@@ -31,6 +31,57 @@ pub struct AgentEntry {
     pub retired: BTreeSet<String>,
     /// Values that the gateway is known to store in another form than they are sent.
     pub rewritten: Vec<Rewritten>,
+}
+
+/// An agent's model in the config.
+///
+/// A model is a string, or an object with `primary` and `fallbacks`. Without `fallbacks`, and as a string, an agent has none on 2026.5.28,
+/// 2026.7.1 and 2026.9.6: those of `agents.defaults.model` count only for an agent without a model of its own. On 2026.3.2 they count for
+/// it too (`docs/gateway-facts.md#models`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryModel {
+    /// The name of the model, `provider/model`.
+    pub primary: String,
+    /// The models that follow when it fails.
+    pub fallbacks: EntryFallbacks,
+}
+
+/// The fallbacks of an agent's model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryFallbacks {
+    /// These.
+    Named(Vec<String>),
+    /// Those that the entry has, or else these.
+    Kept(Vec<String>),
+}
+
+impl Default for EntryFallbacks {
+    fn default() -> Self {
+        Self::Kept(Vec::new())
+    }
+}
+
+impl EntryModel {
+    /// The patch of the key `model`; `None` when the entry needs none.
+    fn patch(&self, actual: Option<&Value>) -> Option<Value> {
+        let primary = json!(escaped(&self.primary));
+        let object = actual.and_then(Value::as_object);
+        let has_primary = object.map_or(actual, |object| object.get("primary")) == Some(&primary);
+        let stored = object.and_then(|object| object.get("fallbacks"));
+        let list = |names: &Vec<String>| names.iter().map(|name| json!(escaped(name))).collect::<Value>();
+        let fallbacks = match &self.fallbacks {
+            EntryFallbacks::Named(names) => Some(list(names)),
+            EntryFallbacks::Kept(defaults) => Some(list(defaults)).filter(|_| stored.is_none() && !defaults.is_empty()),
+        };
+        let fallbacks = fallbacks.filter(|list| stored != Some(list));
+        match (has_primary, fallbacks, object) {
+            (true, None, _) => None,
+            (true, Some(fallbacks), Some(_)) => Some(json!({ "fallbacks": fallbacks })),
+            (_, Some(fallbacks), _) => Some(json!({ "primary": primary, "fallbacks": fallbacks })),
+            (false, None, Some(_)) => Some(json!({ "primary": primary })),
+            (false, None, None) => Some(primary),
+        }
+    }
 }
 
 /// An agent's identity in the config.
@@ -123,9 +174,10 @@ impl AgentEntry {
                 patch.insert("workspace".into(), json!(self.workspace));
             }
         }
-        // A model is a string, or an object with a `primary` model.
-        let model = entry.get("model").map(|m| m.get("primary").unwrap_or(m));
-        put(&mut patch, "model", text(self.model.as_ref()), model, rest);
+        match &self.model {
+            Some(model) => patch.extend(model.patch(entry.get("model")).map(|model| ("model".to_owned(), model))),
+            None => put(&mut patch, "model", None, entry.get("model"), rest),
+        }
         let mut identity = self.identity.desired();
         if rest == Rest::Kept && entry.get("identity").is_none_or(|identity| identity.get("name").is_none()) {
             // Without `identity.name` the gateway shows the entry's `name`.
@@ -360,7 +412,10 @@ mod tests {
             active_hours: Some(hours),
             ..HeartbeatEntry::default()
         };
-        let patch = AgentEntry { name: leak.clone(), model: leak, identity, heartbeat, ..entry() }.patch(None).unwrap();
+        let patch =
+            AgentEntry { name: leak.clone(), model: leak.map(|name| model(&name)), identity, heartbeat, ..entry() }
+                .patch(None)
+                .unwrap();
         let written = Value::Object(patch).to_string();
         assert_eq!(written.matches("${").count(), 11);
         assert_eq!(written.matches("$${").count(), 11, "{written}");
@@ -430,9 +485,39 @@ mod tests {
         assert_eq!(Value::Object(patch), json!({"name": "Ops", "heartbeat": {"every": "5m"}}));
     }
 
+    fn model(primary: &str) -> EntryModel {
+        EntryModel { primary: primary.to_owned(), ..EntryModel::default() }
+    }
+
+    #[test]
+    fn a_model_keeps_the_fallbacks_that_the_spec_does_not_name() {
+        let kept = |defaults: &[&str]| EntryFallbacks::Kept(defaults.iter().map(|name| (*name).to_owned()).collect());
+        let named = |names: &[&str]| EntryFallbacks::Named(names.iter().map(|name| (*name).to_owned()).collect());
+        let object = |fallbacks: &[&str]| json!({ "primary": "a/b", "fallbacks": fallbacks });
+        for (fallbacks, stored, patch) in [
+            (kept(&[]), Value::Null, json!("a/b")),
+            (kept(&[]), json!("old"), json!("a/b")),
+            (kept(&[]), json!({ "primary": "old", "fallbacks": ["x"] }), json!({ "primary": "a/b" })),
+            (kept(&["d"]), object(&["x"]), Value::Null),
+            (kept(&["d"]), object(&[]), Value::Null),
+            (kept(&["d"]), Value::Null, object(&["d"])),
+            (kept(&["d"]), json!("a/b"), object(&["d"])),
+            (kept(&["d"]), json!({ "primary": "a/b" }), json!({ "fallbacks": ["d"] })),
+            (named(&["n"]), json!("a/b"), object(&["n"])),
+            (named(&["n"]), object(&["x"]), json!({ "fallbacks": ["n"] })),
+            (named(&["n"]), object(&["n"]), Value::Null),
+            (named(&[]), object(&["x"]), json!({ "fallbacks": [] })),
+            (named(&[]), object(&[]), Value::Null),
+        ] {
+            let want = EntryModel { fallbacks: fallbacks.clone(), ..model("a/b") };
+            let found = want.patch(Some(&stored).filter(|stored| !stored.is_null())).unwrap_or_default();
+            assert_eq!(found, patch, "{fallbacks:?} over {stored}");
+        }
+    }
+
     #[test]
     fn a_model_is_the_same_as_a_string_and_as_an_object() {
-        let want = AgentEntry { model: Some("a/b".into()), ..entry() };
+        let want = AgentEntry { model: Some(model("a/b")), ..entry() };
         for model in [json!("a/b"), json!({"primary": "a/b"})] {
             let mut is = object(
                 &json!({"name": "Ops", "workspace": "/w/mc-1", "identity": {"name": "Ops"}, "heartbeat": {"every": "5m", "target": "none"}}),

@@ -24,6 +24,8 @@ pub struct Inventory {
     pub explicit_ownership: bool,
     /// The heartbeat rule of the config.
     pub heartbeats: HeartbeatRule,
+    /// `agents.defaults.model.fallbacks`: the fallbacks of an agent without a model of its own.
+    pub default_fallbacks: Vec<String>,
     /// Whether the gateway has applied its last config; always `true` on versions that do not report this.
     pub settled: bool,
 }
@@ -142,6 +144,7 @@ pub(crate) fn assemble(
         config_hash: config.hash.unwrap_or_default(),
         explicit_ownership: config.explicit_ownership,
         heartbeats: config.heartbeats,
+        default_fallbacks: config.default_fallbacks,
         settled: config.settled,
     }
 }

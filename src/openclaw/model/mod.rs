@@ -27,7 +27,10 @@ pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
 pub use agents_config::RosterShape;
 pub use connection_state::{ConnectionState, DownCause};
 pub use deletion::{Deleted, Leftover, Leftovers};
-pub use entry::{AgentEntry, EntryActiveHours, EntryIdentity, EntryState, HeartbeatEntry, config_duration, same_path};
+pub use entry::{
+    AgentEntry, EntryActiveHours, EntryFallbacks, EntryIdentity, EntryModel, EntryState, HeartbeatEntry,
+    config_duration, same_path,
+};
 pub use env_refs::literal;
 pub use error::{CallError, CallOutcome};
 pub use file::{FileContent, FileInfo, UnlistedFile, WORKSPACE_FILES};

@@ -27,6 +27,7 @@ pub(crate) struct ConfigAnswer {
     pub(crate) bytes: usize,
     pub(crate) explicit_ownership: bool,
     pub(crate) heartbeats: HeartbeatRule,
+    pub(crate) default_fallbacks: Vec<String>,
     /// Whether the gateway has applied its last config.
     pub(crate) settled: bool,
 }
@@ -108,8 +109,9 @@ impl ConfigAnswer {
         let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
         let written = raw.parsed.map_or(config, |file| file.agents.unwrap_or_default());
         let resolved = raw.resolved.map(|file| file.agents.unwrap_or_default());
-        let heartbeats = resolved.as_ref().unwrap_or(&written);
-        let heartbeats = HeartbeatRule::read(heartbeats, shape, raw.source_config.is_some())?;
+        let effective = resolved.as_ref().unwrap_or(&written);
+        let default_fallbacks = effective.default_fallbacks();
+        let heartbeats = HeartbeatRule::read(effective, shape, raw.source_config.is_some())?;
         // Versions that have the two fields send both, with null for a config that they cannot read.
         let settled = match (&raw.applied_config_hash, &raw.config_revision_hash) {
             (None, None) => true,
@@ -125,6 +127,7 @@ impl ConfigAnswer {
             entries,
             bytes,
             heartbeats,
+            default_fallbacks,
             settled,
         })
     }
@@ -212,6 +215,25 @@ mod tests {
         assert!(invalid(json!({"valid": false, "issues": ["a word"]})).contains("(a word)"));
         assert!(invalid(json!({"valid": false})).contains("gives no reason"));
         assert_eq!(read(&json!({"valid": true})).invalid, None);
+    }
+
+    #[test]
+    fn the_default_fallbacks_are_read_from_the_resolved_file_and_anything_strange_counts_as_none() {
+        let fallbacks = |model: Value| {
+            let agents = json!({ "agents": { "defaults": { "model": model }, "entries": {} } });
+            read(&json!({ "config": {}, "parsed": {}, "resolved": agents })).default_fallbacks
+        };
+        assert_eq!(fallbacks(json!({ "primary": "a/b", "fallbacks": ["c/d", "e/f"] })), ["c/d", "e/f"]);
+        for model in [
+            json!("a/b"),
+            json!({ "primary": "a/b" }),
+            json!({ "fallbacks": "x" }),
+            json!({ "fallbacks": ["\u{202e}"] }),
+        ] {
+            assert_eq!(fallbacks(model.clone()), [""; 0], "{model}");
+        }
+        let many: Vec<_> = (0..=limits::FALLBACKS).map(|n| format!("m/{n}")).collect();
+        assert_eq!(fallbacks(json!({ "fallbacks": many })), [""; 0]);
     }
 
     #[test]
