@@ -131,7 +131,7 @@ async fn all_ready(kubectl: &Kubectl, kind: &str) -> Result<String, Failure> {
 fn print_hints(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent: &str) {
     println!("To look further, while this runs:");
     println!("  export KUBECONFIG={}", kubectl.kubeconfig().display());
-    println!("  kubectl describe agent {agent} -n {NAMESPACE}");
+    println!("  kubectl describe agents.muster.dev {agent} -n {NAMESPACE}");
     println!("  kubectl explain agent.spec");
     println!("  kubectl get events -n {NAMESPACE}");
     println!("  ls {}/workspaces", gateway.home().display());
@@ -160,7 +160,7 @@ fn last_model_requests(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
 
 /// Prints the tables and one workspace file of the agent.
 async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result<(), Failure> {
-    println!("\n$ kubectl get agentgateways,boards,agents -n {NAMESPACE}");
+    println!("\n$ kubectl get agentgateways.muster.dev,boards.muster.dev,agents.muster.dev -n {NAMESPACE}");
     println!("{}", cluster.kubectl.run(&["get", "agentgateways,boards,agents", "-n", NAMESPACE]).await?);
     let path = ["get", "agent", agent, "-n", NAMESPACE, "-o", "jsonpath={.status.workspacePath}"];
     let workspace = cluster.kubectl.run(&path).await?.replacen('~', &gateway.home().display().to_string(), 1);

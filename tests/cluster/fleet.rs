@@ -111,7 +111,7 @@ async fn check_agent_page(browser: &mut Browser, fleet: &Fleet, message: &str) -
     browser.evaluate("[...document.querySelectorAll('.row a')].find((a) => a.textContent === 'lost').click()").await?;
     until_reads(browser, "What to do next").await?;
     until_reads(browser, message).await?;
-    until_reads(browser, "kubectl -n page describe agent lost").await?;
+    until_reads(browser, "kubectl -n page describe agents.muster.dev lost").await?;
     until_reads(browser, "Your account may not list events").await?;
     assert_fits(browser).await?;
     let board = manifest("Board", "elsewhere", json!({ "gatewayRef": { "name": "gw" } }));
@@ -132,7 +132,7 @@ async fn check_sign_out_of_agent_page(browser: &mut Browser, fleet: &Fleet, toke
     sign_in(browser, token).await?;
     until_rows(browser, &["strangers/secretive"]).await?;
     browser.evaluate("document.querySelector('.row a').click()").await?;
-    until_reads(browser, "kubectl -n strangers describe agent secretive").await?;
+    until_reads(browser, "kubectl -n strangers describe agents.muster.dev secretive").await?;
     browser.evaluate("document.getElementById('sign-out').click()").await?;
     browser.until("!document.documentElement.outerHTML.includes('secretive')", CONDITION_TIMEOUT).await?;
     assert_eq!(browser.evaluate("location.search").await?, json!(""));

@@ -9,6 +9,7 @@ use kube::core::cel::{Validator, compile_schema};
 use muster::api::crds;
 use serde_json::Value;
 
+mod commands;
 mod compatibility;
 mod conventions;
 mod reference;

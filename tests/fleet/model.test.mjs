@@ -101,9 +101,9 @@ test('an API message becomes a sentence', () => {
 
 test('a name in a command is quoted', () => {
   const texts = model.commands({ namespace: 'fleet', resource_name: "x'; rm -rf $HOME" }).map((c) => c.text);
-  assert.equal(texts[0], `kubectl -n fleet describe agent 'x'\\''; rm -rf $HOME'`);
+  assert.equal(texts[0], `kubectl -n fleet describe agents.muster.dev 'x'\\''; rm -rf $HOME'`);
   const plain = model.commands({ namespace: 'fleet', resource_name: 'one' }).map((c) => c.text);
-  assert.ok(plain.includes(`kubectl -n fleet annotate --overwrite agent one muster.dev/rotate-requested-at="$(date -u +%FT%TZ)"`));
+  assert.ok(plain.includes(`kubectl -n fleet annotate --overwrite agents.muster.dev one muster.dev/rotate-requested-at="$(date -u +%FT%TZ)"`));
 });
 
 test('settings become lines without unset fields', () => {

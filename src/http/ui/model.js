@@ -161,16 +161,16 @@ export const shellWord = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${te
 export function commands({ namespace, resource_name }) {
   const [ns, name] = [shellWord(namespace), shellWord(resource_name)];
   const request = (kind) =>
-    `kubectl -n ${ns} annotate --overwrite agent ${name} muster.dev/${kind}-requested-at="$(date -u +%FT%TZ)"`;
+    `kubectl -n ${ns} annotate --overwrite agents.muster.dev ${name} muster.dev/${kind}-requested-at="$(date -u +%FT%TZ)"`;
   return [
-    { what: 'See everything about it', text: `kubectl -n ${ns} describe agent ${name}` },
+    { what: 'See everything about it', text: `kubectl -n ${ns} describe agents.muster.dev ${name}` },
     { what: 'Read and write everything again', text: request('sync') },
     { what: 'The same, files that are normally kept included', text: request('overwrite') },
     { what: 'Replace its token', text: request('rotate') },
     { what: 'Write BOOTSTRAP.md again', text: request('bootstrap') },
     { what: 'Reset its session', text: request('reset-session') },
-    { what: 'Pause it', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":true}}'` },
-    { what: 'Let it go on', text: `kubectl -n ${ns} patch agent ${name} --type=merge -p '{"spec":{"suspend":false}}'` },
+    { what: 'Pause it', text: `kubectl -n ${ns} patch agents.muster.dev ${name} --type=merge -p '{"spec":{"suspend":true}}'` },
+    { what: 'Let it go on', text: `kubectl -n ${ns} patch agents.muster.dev ${name} --type=merge -p '{"spec":{"suspend":false}}'` },
   ];
 }
 
