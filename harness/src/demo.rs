@@ -161,7 +161,13 @@ fn last_model_requests(model: &ScriptedModel) -> Vec<(String, Option<String>)> {
 /// Prints the tables and one workspace file of the agent.
 async fn print_result(cluster: &ControlPlane, gateway: &OpenClaw, agent: &str) -> Result<(), Failure> {
     println!("\n$ kubectl get agentgateways.muster.dev,boards.muster.dev,agents.muster.dev -n {NAMESPACE}");
-    println!("{}", cluster.kubectl.run(&["get", "agentgateways.muster.dev,boards.muster.dev,agents.muster.dev", "-n", NAMESPACE]).await?);
+    println!(
+        "{}",
+        cluster
+            .kubectl
+            .run(&["get", "agentgateways.muster.dev,boards.muster.dev,agents.muster.dev", "-n", NAMESPACE])
+            .await?
+    );
     let path = ["get", "agents.muster.dev", agent, "-n", NAMESPACE, "-o", "jsonpath={.status.workspacePath}"];
     let workspace = cluster.kubectl.run(&path).await?.replacen('~', &gateway.home().display().to_string(), 1);
     let file = Path::new(&workspace).join("AGENTS.md");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::Agent;
 use crate::import::schema;
-use crate::openclaw::model::{Capabilities, HeartbeatRule, RosterShape};
+use crate::openclaw::model::{Capabilities, HeartbeatRule, PromptLimits, RosterShape};
 
 fn inventory(entries: &Value) -> Inventory {
     let row = |(id, entry): (&String, &Value)| {
@@ -26,6 +26,7 @@ fn inventory(entries: &Value) -> Inventory {
         config_hash: String::new(),
         explicit_ownership: true,
         default_fallbacks: Vec::new(),
+        prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }

@@ -122,7 +122,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::openclaw::model::{Capabilities, HeartbeatRule, RosterShape};
+    use crate::openclaw::model::{Capabilities, HeartbeatRule, PromptLimits, RosterShape};
 
     fn view(roster: RosterShape) -> RosterView {
         let capabilities =
@@ -133,6 +133,7 @@ mod tests {
             config_hash: String::new(),
             explicit_ownership: true,
             default_fallbacks: Vec::new(),
+            prompt_limits: PromptLimits::default(),
             heartbeats: HeartbeatRule::default(),
             settled: true,
         };

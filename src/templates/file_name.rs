@@ -155,12 +155,6 @@ pub fn standard_files(role: Role) -> &'static [FileName] {
     }
 }
 
-/// The number of characters of a file that a gateway shows to its model. The gateway cuts a longer file
-/// (`docs/templates.md`).
-pub fn injection_limit(name: &FileName) -> usize {
-    if *name == FileName::USER { 4_000 } else { 20_000 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,12 +208,6 @@ mod tests {
         assert!(has(Role::Lead, FileName::BOARD) && has(Role::Lead, FileName::APPROVALS));
         assert!(!has(Role::Worker, FileName::BOARD) && !has(Role::Main, FileName::APPROVALS));
         assert!(has(Role::Worker, FileName::BOOTSTRAP) && !has(Role::Main, FileName::BOOTSTRAP));
-    }
-
-    #[test]
-    fn the_user_file_has_its_own_limit() {
-        assert_eq!(injection_limit(&FileName::USER), 4_000);
-        assert_eq!(injection_limit(&FileName::AGENTS), 20_000);
     }
 
     proptest! {

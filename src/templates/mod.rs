@@ -17,7 +17,7 @@ mod variables;
 pub use built_in::built_in;
 pub use engine::{Budget, MAX_OUTPUT_BYTES, Template, render};
 pub use error::RenderError;
-pub use file_name::{FileName, InvalidFileName, injection_limit, standard_files};
+pub use file_name::{FileName, InvalidFileName, standard_files};
 pub use fold::{fold, untrusted};
 pub use variables::{AgentVariables, SoulText, Variables};
 

@@ -189,3 +189,26 @@ async fn a_new_agent_whose_files_were_listed_costs_no_read_of_these_files() {
     let reads = calls.filter(|call| call.method == "agents.files.get" && call.params["agentId"] == *id);
     assert_eq!(reads.map(|call| call.params["name"].clone()).collect::<Vec<_>>(), [json!(null); 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_gateways_own_limits_of_the_prompt_count_and_are_named() {
+    let (mut rig, gateway) = Rig::new();
+    gateway.edit_config(|config| config["agents"]["defaults"]["bootstrapMaxChars"] = json!(600));
+    rig.board("ops");
+    let file = |length: usize| json!({ "name": "SOUL.md", "template": { "inline": "x".repeat(length) } });
+    let others = ["AGENTS.md", "IDENTITY.md", "TOOLS.md", "HEARTBEAT.md", "BOOTSTRAP.md", "MEMORY.md", "USER.md"];
+    let spec = |length: usize| {
+        let others = others.iter().map(|name| json!({ "name": name, "policy": "Unmanaged" }));
+        json!({ "boardRef": { "name": "ops" }, "files": others.chain([file(length)]).collect::<Vec<_>>() })
+    };
+    rig.agent("one", spec(601));
+    let message = rig.until_reason("one", "FileTooLarge").await;
+    assert!(message.contains("SOUL.md was not written: it has 601 characters"), "{message}");
+    assert!(message.contains("at most 600 (agents.defaults.bootstrapMaxChars of the gateway's config)"), "{message}");
+    rig.agent("one", spec(600));
+    rig.until_ready().await;
+    gateway.edit_config(|config| config["agents"]["defaults"]["bootstrapMaxChars"] = json!(30_000));
+    rig.agent("one", spec(25_000));
+    rig.until_ready().await;
+    assert_eq!(gateway.file(&rig.agent_id("one"), "SOUL.md").map(|text| text.trim_end().len()), Some(25_000));
+}

@@ -99,11 +99,11 @@ pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
 
 pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
     desired.files.iter().flatten().find_map(|file| match &file.delivery {
-        super::desired::Delivery::TooLarge { characters, limit } => Some(ReconcileError::permanent(
+        super::desired::Delivery::TooLarge { units, limit } => Some(ReconcileError::permanent(
             Reason::FileTooLarge,
             format!(
-                "{} was not written: it has {characters} characters and the gateway passes on at most {limit}; shorten its template or the fields in the template",
-                file.name
+                "{} was not written: it has {units} characters, and the gateway passes on at most {} ({}); shorten its template or the fields in the template, or raise that setting",
+                file.name, limit.units, limit.setting
             ),
         )),
         super::desired::Delivery::Write { .. }

@@ -20,7 +20,8 @@ use crate::core::agent::soul_files;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
-    AgentEntry, EntryActiveHours, EntryFallbacks, EntryIdentity, EntryModel, HeartbeatEntry, Inventory, Rewritten,
+    AgentEntry, EntryActiveHours, EntryFallbacks, EntryIdentity, EntryModel, FileLimit, HeartbeatEntry, Inventory,
+    Rewritten,
 };
 use crate::templates::{self, Budget, FileName, Template};
 
@@ -33,7 +34,6 @@ use crate::templates::{self, Budget, FileName, Template};
 /// # Errors
 /// Names the invalid field, template or file, and the next step.
 pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Result<Desired, ReconcileError> {
-    let accepted = inventory.map(|inventory| &inventory.capabilities.accepted_files);
     let gateway = &references.gateway.spec;
     if gateway.workspace_root.contains("${") && !references.adopted {
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
@@ -48,7 +48,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
     let variables = variables(agent, references, &interval, token_for_files(agent, references));
     let old = agent.status.as_ref().and_then(|status| status.soul.as_ref());
     let (rendered, soul) = soul_files::files(&references.soul, old, |soul| {
-        files(agent, references, &variables.clone().with_role_soul(soul), accepted)
+        files(agent, references, &variables.clone().with_role_soul(soul), inventory)
     })?;
     let wake = &agent.spec.wake;
     let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
@@ -188,8 +188,9 @@ fn files(
     agent: &Agent,
     references: &References,
     variables: &templates::Variables,
-    accepted: Option<&BTreeSet<String>>,
+    inventory: Option<&Inventory>,
 ) -> Result<Vec<DesiredFile>, ReconcileError> {
+    let accepted = inventory.map(|inventory| &inventory.capabilities.accepted_files);
     let mut texts = BTreeMap::new();
     let mut policies = Vec::new();
     let mut budget = Budget::default();
@@ -220,7 +221,7 @@ fn files(
         let delivery = match texts.remove(&name) {
             None => Delivery::Unmanaged,
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
-            Some(text) => delivery(&name, policy, drift(agent, &name), text),
+            Some(text) => delivery(limit(references, inventory, &name), policy, drift(agent, &name), text),
         };
         DesiredFile { name: name.as_str().to_owned(), carries_token, is_adopted: references.adopted, delivery }
     };
@@ -246,13 +247,19 @@ fn fold_into_agents(
     Ok(())
 }
 
-fn delivery(name: &FileName, policy: FilePolicy, drift: DriftPolicy, text: String) -> Delivery {
-    let characters = text.chars().count();
-    let limit = templates::injection_limit(name);
-    if characters > limit {
-        return Delivery::TooLarge { characters, limit };
+fn delivery(limit: FileLimit, policy: FilePolicy, drift: DriftPolicy, text: String) -> Delivery {
+    let units = text.trim_end().encode_utf16().count();
+    if units > limit.units {
+        return Delivery::TooLarge { units, limit };
     }
     Delivery::Write { policy, drift, content: RenderedText::of(text) }
+}
+
+/// How much of a file reaches the agent's prompt.
+fn limit(references: &References, inventory: Option<&Inventory>, name: &FileName) -> FileLimit {
+    let limits = inventory.map(|inventory| inventory.prompt_limits).unwrap_or_default();
+    let entry = inventory.and_then(|inventory| inventory.agents.get(&references.identity.agent_id)?.entry.as_ref());
+    limits.of_file(name.as_str(), entry)
 }
 
 /// The standard files of the role, then the files that the Agent adds.

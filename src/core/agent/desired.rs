@@ -12,7 +12,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulStatus;
 use crate::core::requests::Requests;
 use crate::hash::sha256_hex;
-use crate::openclaw::model::AgentEntry;
+use crate::openclaw::model::{AgentEntry, FileLimit};
 
 /// The desired state of an agent on its gateway. Only `build::build` creates a value, after it validated everything.
 #[derive(Clone, Debug)]
@@ -139,10 +139,10 @@ pub enum Delivery {
     },
     /// The file is longer than the gateway passes on to an agent.
     TooLarge {
-        /// Its length in characters.
-        characters: usize,
-        /// The limit of the gateway in characters.
-        limit: usize,
+        /// Its length in UTF-16 units, as the gateway counts.
+        units: usize,
+        /// The limit of the gateway.
+        limit: FileLimit,
     },
     /// Muster does not touch the file.
     Unmanaged,

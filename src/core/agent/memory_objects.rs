@@ -10,7 +10,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::index::Indexed;
 use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use crate::openclaw::model::{AgentRow, Capabilities, HeartbeatRule, Inventory, RosterShape};
+use crate::openclaw::model::{AgentRow, Capabilities, HeartbeatRule, Inventory, PromptLimits, RosterShape};
 
 /// Objects in memory, found by their index keys.
 #[derive(Default)]
@@ -94,6 +94,7 @@ pub(crate) fn inventory(agents: &[(&str, &str)]) -> Inventory {
         config_hash: String::new(),
         explicit_ownership: true,
         default_fallbacks: Vec::new(),
+        prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::agent::desired::{Delivery, DesiredFile};
 use crate::core::agent::fixtures::{AgentFixture, applied, at, issued_token};
 use crate::core::agent::observed::{OwnershipConflict, Registration};
+use crate::openclaw::model::FileLimit;
 
 fn names(plan: &Plan) -> Vec<&'static str> {
     plan.steps.iter().map(Step::name).collect()
@@ -189,7 +190,7 @@ fn long_file() -> DesiredFile {
         is_adopted: false,
         carries_token: false,
         name: "SOUL.md".into(),
-        delivery: Delivery::TooLarge { characters: 20_001, limit: 20_000 },
+        delivery: Delivery::TooLarge { units: 20_001, limit: FileLimit { units: 20_000, setting: "the default" } },
     }
 }
 

@@ -123,6 +123,7 @@ mod tests {
     use super::*;
     use crate::api::agent::{DriftPolicy, FilePolicy};
     use crate::core::agent::desired::RenderedText;
+    use crate::openclaw::model::FileLimit;
 
     fn found(markdown: &str) -> RoleSoul {
         let (role, source_url, sha256) = ("sre".into(), "http://d/souls/a/sre".into(), "s1".into());
@@ -137,8 +138,11 @@ mod tests {
             content: RenderedText::new(text.into(), format!("sha-{text}")),
         };
         let text = format!("I:{}", soul.markdown);
-        let delivery =
-            if text.len() > 10 { Delivery::TooLarge { characters: text.len(), limit: 10 } } else { write(&text) };
+        let delivery = if text.len() > 10 {
+            Delivery::TooLarge { units: text.len(), limit: FileLimit { units: 10, setting: "" } }
+        } else {
+            write(&text)
+        };
         let token = DesiredFile {
             name: "T.md".into(),
             carries_token: true,

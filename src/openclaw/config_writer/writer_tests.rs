@@ -13,7 +13,9 @@ use crate::openclaw::connection::payload::Payload;
 use crate::openclaw::connection::redaction::Redactor;
 use crate::openclaw::model::error::ErrorShape;
 use crate::openclaw::model::readers::raw;
-use crate::openclaw::model::{AgentRow, Capabilities, EntryModel, HeartbeatEntry, HeartbeatRule, RosterShape};
+use crate::openclaw::model::{
+    AgentRow, Capabilities, EntryModel, HeartbeatEntry, HeartbeatRule, PromptLimits, RosterShape,
+};
 
 /// What a gateway does with a patch.
 #[derive(Clone, Copy)]
@@ -86,6 +88,7 @@ fn inventory(roster: RosterShape) -> Inventory {
         config_hash: "h".into(),
         explicit_ownership: true,
         default_fallbacks: Vec::new(),
+        prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
         settled: true,
     }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::Error;
 use serde_json::value::RawValue;
 
+use super::prompt_limits::{PromptLimits, RawPromptLimits};
 use super::readers::{List, Named, lax, optional};
 use super::text::{is_clean, word};
 use crate::openclaw::limits;
@@ -52,6 +53,12 @@ struct RawModel {
 }
 
 impl AgentsConfig {
+    /// The limits of prompts in `agents.defaults`.
+    pub(crate) fn prompt_limits(&self) -> PromptLimits {
+        let raw = self.defaults.as_deref().and_then(|raw| serde_json::from_str::<RawPromptLimits>(raw.get()).ok());
+        raw.unwrap_or_default().into()
+    }
+
     /// `agents.defaults.model.fallbacks`. A list that is too long, or has other values than texts, counts as none.
     pub(crate) fn default_fallbacks(&self) -> Vec<String> {
         let defaults =

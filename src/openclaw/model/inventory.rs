@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::agents_config::RosterShape;
 use super::entry::{AgentEntry, EntryState, same_path};
+use super::prompt_limits::PromptLimits;
 use super::rewritten::Rewritten;
 use super::roster::{ConfigAnswer, RosterAnswer};
 use super::shared_heartbeats::HeartbeatRule;
@@ -26,6 +27,8 @@ pub struct Inventory {
     pub heartbeats: HeartbeatRule,
     /// `agents.defaults.model.fallbacks`: the fallbacks of an agent without a model of its own.
     pub default_fallbacks: Vec<String>,
+    /// The limits of prompts in the config.
+    pub prompt_limits: PromptLimits,
     /// Whether the gateway has applied its last config; always `true` on versions that do not report this.
     pub settled: bool,
 }
@@ -145,6 +148,7 @@ pub(crate) fn assemble(
         explicit_ownership: config.explicit_ownership,
         heartbeats: config.heartbeats,
         default_fallbacks: config.default_fallbacks,
+        prompt_limits: config.prompt_limits,
         settled: config.settled,
     }
 }

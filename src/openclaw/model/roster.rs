@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::agents_config::{AgentsConfig, RosterShape};
+use super::prompt_limits::PromptLimits;
 use super::readers::{List, first, lax, present, short};
 use super::shared_heartbeats::HeartbeatRule;
 use super::text::{clean, word};
@@ -28,6 +29,7 @@ pub(crate) struct ConfigAnswer {
     pub(crate) explicit_ownership: bool,
     pub(crate) heartbeats: HeartbeatRule,
     pub(crate) default_fallbacks: Vec<String>,
+    pub(crate) prompt_limits: PromptLimits,
     /// Whether the gateway has applied its last config.
     pub(crate) settled: bool,
 }
@@ -110,7 +112,7 @@ impl ConfigAnswer {
         let written = raw.parsed.map_or(config, |file| file.agents.unwrap_or_default());
         let resolved = raw.resolved.map(|file| file.agents.unwrap_or_default());
         let effective = resolved.as_ref().unwrap_or(&written);
-        let default_fallbacks = effective.default_fallbacks();
+        let (default_fallbacks, prompt_limits) = (effective.default_fallbacks(), effective.prompt_limits());
         let heartbeats = HeartbeatRule::read(effective, shape, raw.source_config.is_some())?;
         // Versions that have the two fields send both, with null for a config that they cannot read.
         let settled = match (&raw.applied_config_hash, &raw.config_revision_hash) {
@@ -128,6 +130,7 @@ impl ConfigAnswer {
             bytes,
             heartbeats,
             default_fallbacks,
+            prompt_limits,
             settled,
         })
     }
