@@ -15,6 +15,7 @@ use manifests::{ImportedAgents, Names, agents, manifest};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::core::gateway::credential;
 use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Fingerprint, Network, Trust};
 
 type Failure = Box<dyn std::error::Error>;
@@ -138,10 +139,10 @@ fn settings(ImportRequest { options, url, .. }: &ImportRequest) -> Result<Connec
 
 fn auth(options: &ImportOptions) -> Result<Auth, Failure> {
     if let Some(path) = &options.password_file {
-        return Ok(Auth::Password(contents("--password-file", path)?.trim_end().into()));
+        return Ok(Auth::Password(credential::of_file(&contents("--password-file", path)?).into()));
     }
     if let Some(path) = &options.token_file {
-        return Ok(Auth::Token(contents("--token-file", path)?.trim_end().into()));
+        return Ok(Auth::Token(credential::of_file(&contents("--token-file", path)?).into()));
     }
     let token = std::env::var("MUSTER_GATEWAY_TOKEN").ok().filter(|token| !token.is_empty());
     let token = token.ok_or("no credential: give --token-file or --password-file, or set MUSTER_GATEWAY_TOKEN")?;
@@ -150,7 +151,11 @@ fn auth(options: &ImportOptions) -> Result<Auth, Failure> {
 
 fn contents(flag: &str, path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{flag} {}: {e}", path.display()))?;
-    if text.trim().is_empty() { Err(format!("{flag} {}: it is empty", path.display()).into()) } else { Ok(text) }
+    if credential::of_file(&text).trim().is_empty() {
+        Err(format!("{flag} {}: it is empty", path.display()).into())
+    } else {
+        Ok(text)
+    }
 }
 
 /// The manifests as one YAML stream.

@@ -50,6 +50,25 @@ async fn a_secret_changed_before_the_gateway_loses_no_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_credential_from_a_file_with_a_byte_order_mark_and_line_ends_is_accepted() {
+    let (mut rig, _gateway) = Rig::new();
+    rig.secret("gw-auth", "token", "\u{feff}secret-token\r\n");
+    rig.until("the login", |rig| rig.gateway_condition("gw", ConditionType::Authenticated).0 == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_an_older_schema_accepted_is_refused_and_no_credential_is_sent() {
+    let (mut rig, _gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["url"] = serde_json::json!("ws://gw:18789/?token=t0k");
+    rig.apply::<AgentGateway>(manifest);
+    rig.until("the refusal", |rig| rig.gateway_condition("gw", ConditionType::Ready).1 == "InvalidSpec").await;
+    let message = rig.gateway_condition("gw", ConditionType::Ready).2;
+    assert!(message.contains("spec.auth") && !message.contains("t0k"), "{message}");
+    assert!(rig.dials().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_accepted_credential_is_never_sent_to_another_gateway() {
     let (mut rig, _) = connected_with_one_agent().await;
     let other = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));

@@ -22,6 +22,7 @@ use crate::api::object_key::ObjectKey;
 use crate::api::shared::SecretKeyRef;
 use crate::api::{AgentGateway, Reason, keys};
 use crate::core::error::ReconcileError;
+use crate::core::gateway::credential;
 use crate::core::gateway_ref::server;
 use crate::core::objects::GatewayIndex;
 use crate::core::ownership::{self, Owner};
@@ -179,7 +180,7 @@ async fn value<S: Store>(
             format!("Secret {namespace}/{name}, which {field} names, does not exist; create it or change that field");
         ReconcileError { transient: true, ..ReconcileError::permanent(Reason::SecretNotFound, message) }
     })?;
-    let value = text(&secret, key).map(|v| v.trim_end_matches('\n').to_owned()).filter(|v| !v.is_empty());
+    let value = text(&secret, key).map(|v| credential::of_file(&v).to_owned()).filter(|v| !v.is_empty());
     value.ok_or_else(|| {
         let message = format!("Secret {namespace}/{name}, which {field} names, has no text under the key {key:?}; add it or change that field");
         ReconcileError { transient: true, ..ReconcileError::permanent(Reason::SecretNotFound, message) }

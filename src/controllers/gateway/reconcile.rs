@@ -18,6 +18,7 @@ use crate::core::gateway::census::{self, Census, bound};
 use crate::core::gateway::conditions::ObservedConnection;
 use crate::core::gateway::shared_heartbeats::{self, RecordedBlocks, SharedHeartbeatPlan};
 use crate::core::gateway::status::{GatewayFacts, GatewayObservation, status};
+use crate::core::gateway::url;
 use crate::core::requeue::Requeue;
 use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
@@ -114,9 +115,7 @@ async fn connect<S: Store>(
     key: &ObjectKey,
 ) -> Result<(Credentials, Arc<GatewayHandle>), ReconcileError> {
     let credentials = credentials::read(&ctx.state.store, gateway).await?;
-    let url = gateway.spec.url.parse().map_err(|e| {
-        ReconcileError::permanent(Reason::InvalidSpec, format!("spec.url {:?} is no URL: {e}", gateway.spec.url))
-    })?;
+    let url = url::parse(&gateway.spec.url)?;
     let settings = ConnectionSettings {
         url,
         auth: credentials.auth.clone(),

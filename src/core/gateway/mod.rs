@@ -3,7 +3,9 @@
 pub mod census;
 pub mod cleanup;
 pub mod conditions;
+pub mod credential;
 pub mod events;
 pub mod shared_heartbeats;
 pub mod status;
 pub mod transport;
+pub mod url;
