@@ -12,7 +12,7 @@ use crate::address::networks::network;
 /// The options of the operator.
 #[derive(Debug, clap::Args)]
 pub struct RunOptions {
-    /// Kubeconfig file. Default: the pod's ServiceAccount in a cluster, else $KUBECONFIG or ~/.kube/config.
+    /// Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config if there is one, else the pod's ServiceAccount.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Where the operator listens.
@@ -28,6 +28,20 @@ pub struct RunOptions {
     /// Base URL of the HTTP API as agents reach it, with http:// or https://. Default of spec.apiUrl of AgentGateways.
     #[arg(long, env = "MUSTER_API_URL", value_name = "URL", value_parser = api_url)]
     pub api_url: Option<String>,
+    /// Proxy on the way to gateways with wss, in the form `http://proxy:3128`, with user:password@ before the host if the proxy wants them. Give a
+    /// password in the environment: users of the host can read arguments.
+    #[arg(
+        long,
+        env = "HTTPS_PROXY",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub https_proxy: String,
+    /// Hosts without the proxy: names, addresses and networks, separated by commas. A name stands for the names below it too.
+    #[arg(long, env = "NO_PROXY", value_name = "HOSTS", default_value = "", hide_default_value = true)]
+    pub no_proxy: String,
     /// Format of the log lines on standard error.
     #[arg(long, env = "MUSTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -4,5 +4,7 @@
 //! of a name server replaces a checked address.
 
 pub mod networks;
+pub mod proxy;
+mod race;
 pub mod reach;
 pub mod resolve;

@@ -52,6 +52,12 @@ impl GatewayNetworks {
         Self { listed, in_cluster }
     }
 
+    /// Whether the admin listed networks.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
     /// The decision about an address.
     #[must_use]
     pub fn admission(&self, address: IpAddr) -> Admission {

@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::race;
+
 /// Resolves names and connects to addresses.
 pub trait Resolve: Send + Sync + 'static {
     /// Resolves the name of a host.
@@ -15,12 +17,12 @@ pub trait Resolve: Send + Sync + 'static {
     /// The resolver failed.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// Connects to one of these addresses.
+    /// Connects to the first of these addresses that accepts a connection. Dead addresses do not hold up the others.
     ///
     /// # Errors
     /// No address accepted the connection.
     fn connect<'a>(&'a self, addresses: &'a [SocketAddr]) -> BoxFuture<'a, io::Result<TcpStream>> {
-        Box::pin(TcpStream::connect(addresses))
+        Box::pin(race::first(addresses, TcpStream::connect))
     }
 }
 

@@ -17,6 +17,7 @@ use tracing::info;
 use self::controllers::{Controllers, queues};
 use self::listeners::{AppError, Listeners};
 use crate::address::networks::GatewayNetworks;
+use crate::address::proxy::{NoProxy, ProxyRules};
 use crate::address::resolve::SystemResolver;
 use crate::api::Agent;
 use crate::controllers::Context;
@@ -86,7 +87,7 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     let listeners = listeners::open(&options.listen).await?;
     let config = kube_config(options).await?;
     let client = Client::try_from(config.clone())?;
-    let network = network(options, &config);
+    let network = network(options, &config)?;
     let authz = KubeAccess::new(client.clone(), config)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);
@@ -124,11 +125,17 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
 
 /// The network with the rules of the flags. The operator runs in a pod if its account is the account of a pod. The loopback addresses are
 /// then addresses of the pod.
-fn network(options: &RunOptions, config: &Config) -> Network {
+fn network(options: &RunOptions, config: &Config) -> Result<Network, AppError> {
     let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
     let in_cluster = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
     let networks = GatewayNetworks::new(options.gateway_networks.clone(), in_cluster);
-    Network::new(Arc::new(SystemResolver), DialRules { networks, allow_paths: options.allow_gateway_paths })
+    let proxy = match options.https_proxy.trim() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| format!("--https-proxy, HTTPS_PROXY: {error}"))?),
+    };
+    let proxies = ProxyRules { proxy, exceptions: NoProxy::new(&options.no_proxy) };
+    let rules = DialRules { networks, allow_paths: options.allow_gateway_paths, proxies };
+    Ok(Network::new(Arc::new(SystemResolver), rules))
 }
 
 /// The parts of the operator before its start.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use muster::address::networks::GatewayNetworks;
+use muster::address::proxy::ProxyRules;
 use muster::address::resolve::Resolve;
 use muster::openclaw::model::{ConnectionState, DownCause};
 use muster::openclaw::{ConnectionSettings, DialRules, GatewayClient, Network};
@@ -46,7 +47,7 @@ impl Resolve for TestResolver {
 
 fn network(resolver: &Arc<TestResolver>, listed: &[&str], allow_paths: bool) -> Arc<Network> {
     let listed = listed.iter().map(|network| network.parse().unwrap()).collect();
-    let rules = DialRules { networks: GatewayNetworks::new(listed, true), allow_paths };
+    let rules = DialRules { networks: GatewayNetworks::new(listed, true), allow_paths, proxies: ProxyRules::default() };
     Arc::new(Network::new(Arc::clone(resolver) as Arc<dyn Resolve>, rules))
 }
 

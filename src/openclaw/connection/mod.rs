@@ -22,4 +22,5 @@ pub(crate) mod socket;
 pub(crate) mod task;
 pub(crate) mod tls;
 pub(crate) mod transport;
+mod tunnel;
 pub(crate) mod violation;

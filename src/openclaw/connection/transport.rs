@@ -9,10 +9,12 @@ use futures::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use url::Url;
+use url::{Host, Url};
 
 use super::tls::{Trust, client_config, explained};
+use super::tunnel;
 use crate::address::networks::{Admission, GatewayNetworks};
+use crate::address::proxy::{HttpsProxy, ProxyRules};
 use crate::address::resolve::{Resolve, SystemResolver, addresses_of};
 
 /// The timeout of the resolution of a name, and of a connection with its TLS handshake.
@@ -82,12 +84,15 @@ pub struct DialRules {
     pub networks: GatewayNetworks,
     /// Whether `spec.url` may have a path other than `/`.
     pub allow_paths: bool,
+    /// The proxy on the way to gateways.
+    pub proxies: ProxyRules,
 }
 
 /// Dials with TCP, and with TLS for `wss`.
 ///
 /// # Guarantees
-/// The name of a host is resolved once. With rules, only addresses that the rules allow are dialed.
+/// The name of a host is resolved once. With rules, only addresses that the rules allow are dialed. A proxy resolves the name once more: of
+/// the addresses that it finds, Muster knows nothing.
 pub struct Network {
     resolver: Arc<dyn Resolve>,
     rules: Option<DialRules>,
@@ -106,12 +111,26 @@ impl Default for Network {
     }
 }
 
+/// The way to a gateway.
+enum Route<'a> {
+    /// To one of these addresses.
+    Direct(Vec<SocketAddr>),
+    /// Through a proxy, which resolves the name.
+    Through(&'a HttpsProxy),
+}
+
 impl Dial for Network {
     fn dial<'a>(&'a self, url: &'a Url, trust: &'a Trust) -> BoxFuture<'a, Result<DialedStream, DialError>> {
         Box::pin(async move {
             self.check_path(url)?;
-            let (addresses, shows_cause) = self.addresses(url).await?;
-            let connected = tokio::time::timeout(DIAL_TIMEOUT, self.connect(&addresses, url, trust)).await;
+            let proxy = self.rules.as_ref().and_then(|rules| rules.proxies.of(url));
+            let (route, shows_cause) = if let Some(proxy) = proxy {
+                (Route::Through(proxy), self.checked_for_proxy(url).await?)
+            } else {
+                let (addresses, shows_cause) = self.addresses(url).await?;
+                (Route::Direct(addresses), shows_cause)
+            };
+            let connected = tokio::time::timeout(DIAL_TIMEOUT, self.connect(route, url, trust)).await;
             let connected = connected.unwrap_or_else(|_| Err(timed_out()));
             let stream = connected.map_err(|error| DialError::Failed { error, shows_cause })?;
             Ok(DialedStream { stream, shows_cause })
@@ -163,10 +182,28 @@ impl Network {
         Ok((admitted.into_iter().map(|(address, _)| address).collect(), all_listed))
     }
 
-    async fn connect(&self, addresses: &[SocketAddr], url: &Url, trust: &Trust) -> io::Result<Box<dyn ByteStream>> {
+    /// Checks a host that a proxy connects to, as far as Muster can: an address, and each host when the admin listed networks. Returns whether
+    /// users may see why there is no gateway.
+    async fn checked_for_proxy(&self, url: &Url) -> Result<bool, DialError> {
+        let lists_networks = self.rules.as_ref().is_some_and(|rules| rules.networks.is_listed());
+        let is_name = matches!(url.host(), Some(Host::Domain(_)));
+        if lists_networks || !is_name {
+            self.addresses(url).await.map(|(_, shows_cause)| shows_cause)
+        } else {
+            Ok(false)
+        }
+    }
+
+    async fn connect(&self, route: Route<'_>, url: &Url, trust: &Trust) -> io::Result<Box<dyn ByteStream>> {
         let host = url.host_str().ok_or_else(|| invalid("the URL names no host"))?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let tcp = self.resolver.connect(addresses).await?;
+        let tcp = match route {
+            Route::Direct(addresses) => self.resolver.connect(&addresses).await?,
+            Route::Through(proxy) => {
+                let addresses = addresses_of(&*self.resolver, &proxy.url).await.map_err(io::Error::other)?;
+                tunnel::open(self.resolver.connect(&addresses).await?, proxy, url).await?
+            }
+        };
         tcp.set_nodelay(true)?;
         if url.scheme() == "ws" {
             return Ok(Box::new(tcp));
