@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::address::networks::network;
+use crate::api::watched_namespaces::WatchedNamespaces;
 
 /// The options of the operator.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,10 @@ pub struct RunOptions {
     /// Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config if there is one, else the pod's ServiceAccount.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// The namespaces in which the operator works, separated by commas. The operator then needs only a Role in each of them. Default: all
+    /// namespaces.
+    #[arg(long, env = "MUSTER_NAMESPACES", value_name = "NAMES")]
+    pub namespaces: Option<WatchedNamespaces>,
     /// Where the operator listens.
     #[command(flatten)]
     pub listen: ListenOptions,

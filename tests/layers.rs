@@ -73,7 +73,7 @@ const LAYERS: &[Layer] = &[
         ],
         must_not_use: &[],
     },
-    Layer { name: "options", may_name: &["address"], must_not_use: PURE },
+    Layer { name: "options", may_name: &["address", "api"], must_not_use: PURE },
     Layer { name: "cli", may_name: &["api", "app", "import", "options"], must_not_use: &[] },
 ];
 

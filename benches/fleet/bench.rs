@@ -48,7 +48,7 @@ impl Bench {
     /// Starts the control plane, the gateways and the operator, and waits until every `AgentGateway` and every Board is Ready.
     pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
         let cluster = ControlPlane::start().await?;
-        cluster.install().await?;
+        cluster.install("deploy").await?;
         let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
         eprintln!("the operator runs: pid {}", operator.id());
         let gateways = Gateways::start(options.gateways).await?;

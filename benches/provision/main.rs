@@ -38,7 +38,7 @@ struct Work {
 async fn main() -> Result<(), Failure> {
     let model = ScriptedModel::start().await?;
     let cluster = ControlPlane::start().await?;
-    cluster.install().await?;
+    cluster.install("deploy").await?;
     let operator = Operator::start(Path::new(env!("CARGO_BIN_EXE_muster")), &cluster).await?;
     println!(
         "{AGENTS} agents on OpenClaw 2026.9.6, a fresh gateway each time, at most {MAX_IN_FLIGHT} requests open, seconds"

@@ -25,6 +25,7 @@ mod schema;
 pub mod shared;
 pub mod soul;
 pub mod text;
+pub mod watched_namespaces;
 mod words;
 
 pub use agent::{Agent, AgentSpec, AgentStatus};

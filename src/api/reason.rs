@@ -17,6 +17,8 @@ words! {
         BoardNotFound,
         /// The AgentGateway does not exist.
         GatewayNotFound,
+        /// The operator does not work in the namespace of the AgentGateway.
+        NamespaceNotWatched,
         /// The AgentGateway does not admit this namespace.
         NotAdmitted,
         /// The AgentGateway in another namespace does not permit a field of the Agent.
@@ -154,6 +156,7 @@ impl Reason {
         match self {
             Self::BoardNotFound
             | Self::GatewayNotFound
+            | Self::NamespaceNotWatched
             | Self::NotAdmitted
             | Self::NotPermitted
             | Self::NamespaceFull

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use kube::api::ObjectMeta;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -13,6 +14,8 @@ use crate::controllers::gateway::{self, orphaned_secrets};
 use crate::controllers::runner::{self, Controller};
 use crate::controllers::{Context, agent, board};
 use crate::core::gateway::cleanup::DeletedGateway;
+use crate::core::objects::{Coverage, Objects};
+use crate::core::requeue::Requeue;
 use crate::http::probes::Probes;
 use crate::metrics::Metrics;
 use crate::state::Caches;
@@ -94,21 +97,35 @@ impl Controllers {
             shutdown.run_until_cancelled(orphaned_secrets::run(&ctx, deleted_gateways)),
             runner::run(agents, shutdown.clone(), move |object| {
                 let ctx = Arc::clone(&for_agents);
-                async move { Box::pin(agent::reconcile(&ctx, &object)).await }
+                async move { in_full_view(&ctx, &object.metadata, Box::pin(agent::reconcile(&ctx, &object))).await }
             }),
             runner::run(boards, shutdown.clone(), move |object| {
                 let ctx = Arc::clone(&for_boards);
-                async move { board::reconcile(&ctx, &object).await }
+                async move { in_full_view(&ctx, &object.metadata, Box::pin(board::reconcile(&ctx, &object))).await }
             }),
             runner::run(gateways, shutdown.clone(), move |object| {
                 let ctx = Arc::clone(&for_gateways);
-                async move { gateway::reconcile(&ctx, &object).await }
+                async move { in_full_view(&ctx, &object.metadata, Box::pin(gateway::reconcile(&ctx, &object))).await }
             }),
         );
     }
 }
 
-/// Waits until the caches are complete, and sets the readiness probe. An object that is not in its cache counts as absent.
+/// Does a reconcile if the operator knows all objects of the object's namespace: an object that is not in its cache counts as absent. The
+/// API server may refuse the list of one kind, or bring one list later than another.
+async fn in_full_view(
+    ctx: &Context<KubeStore>,
+    meta: &ObjectMeta,
+    reconcile: impl Future<Output = Requeue>,
+) -> Requeue {
+    match ctx.state.store.coverage(meta.namespace.as_deref().unwrap_or_default()) {
+        Coverage::Complete => reconcile.await,
+        Coverage::NotWatched | Coverage::Refused => Requeue::retry(),
+    }
+}
+
+/// Waits until the caches are complete, and sets the readiness probe. A namespace that the API server refuses does not hold up the others:
+/// the log names it, and its objects wait.
 async fn wait_until_synced(caches: &Caches, probes: &Probes) -> Result<(), NeverSynced> {
     caches.agents.wait_until_synced().await?;
     caches.boards.wait_until_synced().await?;

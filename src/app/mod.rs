@@ -20,6 +20,7 @@ use crate::address::networks::GatewayNetworks;
 use crate::address::proxy::{NoProxy, ProxyRules};
 use crate::address::resolve::SystemResolver;
 use crate::api::Agent;
+use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::controllers::Context;
 use crate::controllers::agent::heartbeat_writer;
 use crate::controllers::gateway_handle::GatewayHandle;
@@ -93,9 +94,13 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);
     let metrics = listeners.metrics.listener.local_addr()?;
     info!(%api, %probes, %metrics, kubernetes = version.git_version, "muster runs");
+    if let Some(WatchedNamespaces::Only(names)) = &options.namespaces {
+        info!(?names, "the operator works in these namespaces only");
+    }
     let shutdown = CancellationToken::new();
     let app = App {
         client,
+        namespaces: options.namespaces.clone().unwrap_or_default(),
         authz,
         network,
         change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
@@ -141,6 +146,7 @@ fn network(options: &RunOptions, config: &Config) -> Result<Network, AppError> {
 /// The parts of the operator before its start.
 struct App {
     client: Client,
+    namespaces: WatchedNamespaces,
     authz: KubeAccess,
     network: Network,
     change_feed: Arc<ChangeFeed>,
@@ -173,17 +179,17 @@ impl Tasks {
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> JoinSet<()> {
-        let Self { client, authz, network, change_feed, listeners, default_api_url, shutdown } = self;
-        let (agents, agents_writer) = cache();
-        let (boards, boards_writer) = cache();
-        let (gateways, gateways_writer) = cache();
+        let Self { client, namespaces, authz, network, change_feed, listeners, default_api_url, shutdown } = self;
+        let (agents, agent_writers) = cache(&namespaces);
+        let (boards, board_writers) = cache(&namespaces);
+        let (gateways, gateway_writers) = cache(&namespaces);
         let caches = Caches { agents, boards, gateways };
         let (queues, receivers) = queues();
         let (due, heartbeats_due) = mpsc::channel(heartbeat_writer::BACKLOG);
         let (changes, gateway_changes) = mpsc::unbounded_channel();
         let (deleted_gateways, deleted_rx) = mpsc::unbounded_channel();
         let metrics = Arc::new(Metrics::default());
-        let store = KubeStore::new(client.clone(), caches.clone());
+        let store = KubeStore::new(client.clone(), caches.clone(), namespaces.clone());
         let triggers = Triggers { objects: store.clone(), queues: queues.clone() };
         let state = Arc::new(State::new(store));
         let ctx = Arc::new(Context {
@@ -211,11 +217,11 @@ impl App {
         let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
         // The receiver is open until the operator stops.
         let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
-        tasks.until_shutdown(watch::agents(watch::objects(&client, agents_writer), triggers.clone(), on_agent));
-        tasks.until_shutdown(watch::boards(watch::objects(&client, boards_writer), triggers.clone()));
-        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateways_writer), triggers.clone(), on_deleted));
+        tasks.until_shutdown(watch::agents(watch::objects(&client, agent_writers), triggers.clone(), on_agent));
+        tasks.until_shutdown(watch::boards(watch::objects(&client, board_writers), triggers.clone()));
+        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateway_writers), triggers.clone(), on_deleted));
         let config_maps = triggers.clone();
-        tasks.until_shutdown(async move { watch::config_maps(&client, config_maps).await });
+        tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));
         tasks.until_shutdown(keep_house(Arc::clone(&ctx), Arc::clone(&metrics)));
         tasks.until_shutdown(heartbeat_writer::run(Arc::clone(&ctx.state), heartbeats_due, queues.agents));

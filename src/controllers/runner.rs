@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::api::Board;
-    use crate::state::cache::cache;
+    use crate::state::cache::cache_of_all;
     use crate::state::guarded::Guarded;
 
     #[test]
@@ -212,7 +212,7 @@ mod tests {
 
     /// A controller of these Boards, and the sender of its queue.
     fn controller(names: &[&str]) -> (Controller<Board>, mpsc::UnboundedSender<ObjectKey>) {
-        let (cache, mut writer) = cache();
+        let (cache, mut writer) = cache_of_all();
         for name in names {
             let mut board =
                 Board::new(name, serde_json::from_value(json!({ "gatewayRef": { "name": "gw" } })).unwrap());

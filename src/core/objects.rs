@@ -31,6 +31,40 @@ pub trait Objects {
     fn unreadable_agents(&self) -> Vec<ObjectMeta>;
     /// The metadata of the AgentGateways that exist and that this version cannot decode.
     fn unreadable_gateways(&self) -> Vec<ObjectMeta>;
+
+    /// What the operator knows of a namespace. Without `--namespaces` it knows all objects of all namespaces.
+    fn coverage(&self, _namespace: &str) -> Coverage {
+        Coverage::Complete
+    }
+}
+
+/// What the operator knows of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// All objects: an object that the cache does not have does not exist.
+    Complete,
+    /// `--namespaces` does not name the namespace.
+    NotWatched,
+    /// `--namespaces` names the namespace, and the API server refuses to list all of its objects.
+    Refused,
+}
+
+impl Coverage {
+    /// Why the objects of a namespace are unknown, with what to do. `None` if they are known.
+    #[must_use]
+    pub fn obstacle(self, namespace: &str) -> Option<String> {
+        match self {
+            Self::Complete => None,
+            Self::NotWatched => Some(format!(
+                "Muster does not work in namespace {namespace:?}: --namespaces of the operator does not name it; add the namespace there \
+                 and grant the operator its Role"
+            )),
+            Self::Refused => Some(format!(
+                "Muster may not read namespace {namespace:?}, which --namespaces of the operator names; grant the operator its Role \
+                 there"
+            )),
+        }
+    }
 }
 
 /// A key under which the cache finds Agents. `core::index` derives the keys of an Agent.

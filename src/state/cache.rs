@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::guarded::{Guarded, Unreadable};
 use crate::api::object_key::ObjectKey;
+use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::core::index::Indexed;
 
 /// The cache of one kind. Clones share it.
@@ -19,12 +20,26 @@ use crate::core::index::Indexed;
 /// kube's reflector has no index, so that each question about other objects would be a look at all of them.
 pub struct Cache<K: Indexed> {
     tables: Arc<RwLock<Tables<K>>>,
-    synced: watch::Receiver<bool>,
+    lists: watch::Receiver<Lists>,
+}
+
+/// The states of the first lists, by namespace. The empty name stands for all namespaces.
+type Lists = BTreeMap<String, ListState>;
+
+/// The state of the first list of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListState {
+    /// The list has not come yet.
+    Pending,
+    /// The API server refuses the list of one namespace. The watch asks again.
+    Refused,
+    /// The cache has the complete list.
+    Complete,
 }
 
 impl<K: Indexed> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { tables: Arc::clone(&self.tables), synced: self.synced.clone() }
+        Self { tables: Arc::clone(&self.tables), lists: self.lists.clone() }
     }
 }
 
@@ -34,7 +49,7 @@ impl<K: Indexed> fmt::Debug for Cache<K> {
     }
 }
 
-/// The writer of a cache did not complete its first list.
+/// The writers of a cache did not complete their first lists.
 #[derive(Debug, thiserror::Error)]
 #[error("a watch ended before it was in sync")]
 pub struct NeverSynced;
@@ -79,7 +94,7 @@ impl<K: Indexed> Cache<K> {
     /// The metadata of the objects that this version cannot decode.
     #[must_use]
     pub fn unreadable(&self) -> Vec<ObjectMeta> {
-        self.tables().unreadable.values().cloned().collect()
+        self.tables().unreadable.values().map(|object| object.metadata.clone()).collect()
     }
 
     /// Adds the namespaces of the readable objects to `found`.
@@ -87,12 +102,25 @@ impl<K: Indexed> Cache<K> {
         found.extend(self.tables().namespaces.keys().cloned());
     }
 
-    /// Waits until the cache has the first complete list.
+    /// Waits until the cache has the first complete list of each watched namespace, without the namespaces whose list the API server
+    /// refuses. At least one list is complete.
     ///
     /// # Errors
-    /// The writer is gone.
+    /// The writers are gone.
     pub async fn wait_until_synced(&self) -> Result<(), NeverSynced> {
-        self.synced.clone().wait_for(|synced| *synced).await.map(|_| ()).map_err(|_| NeverSynced)
+        let synced = |lists: &Lists| {
+            lists.values().all(|state| *state != ListState::Pending)
+                && lists.values().any(|state| *state == ListState::Complete)
+        };
+        self.lists.clone().wait_for(synced).await.map(|_| ()).map_err(|_| NeverSynced)
+    }
+
+    /// Whether the cache had a complete list of a namespace: what it does not have does not exist.
+    #[must_use]
+    pub fn is_complete(&self, namespace: &str) -> bool {
+        let lists = self.lists.borrow();
+        let state = lists.get(ALL_NAMESPACES).or_else(|| lists.get(namespace));
+        state.is_some_and(|state| *state == ListState::Complete)
     }
 }
 
@@ -108,9 +136,16 @@ struct Tables<K: Indexed> {
     /// The last version from the watch of each object of which this operator has written a later one.
     watched: HashMap<ObjectKey, Arc<K>>,
     index: HashMap<K::Index, BTreeSet<Arc<ObjectKey>>>,
-    unreadable: BTreeMap<ObjectKey, ObjectMeta>,
+    unreadable: BTreeMap<ObjectKey, UnreadableObject<K>>,
     /// The number of readable objects in each namespace.
     namespaces: BTreeMap<String, usize>,
+}
+
+/// An object that this version cannot decode.
+struct UnreadableObject<K> {
+    metadata: ObjectMeta,
+    /// The last version that could be decoded, if there was one.
+    last: Option<Arc<K>>,
 }
 
 impl<K: Indexed> Tables<K> {
@@ -186,26 +221,52 @@ pub enum CacheChange<K> {
     /// An object was listed, created or changed, and this version cannot decode it.
     Unreadable(Unreadable),
     /// An object that this version cannot decode was deleted.
-    UnreadableDeleted(ObjectMeta),
+    UnreadableDeleted {
+        /// Its metadata.
+        metadata: ObjectMeta,
+        /// The last version that could be decoded, if there was one.
+        last: Option<Arc<K>>,
+    },
 }
 
-/// The only writer of a cache.
+/// The key of the list of all namespaces.
+const ALL_NAMESPACES: &str = "";
+
+/// The only writer of the objects of one namespace, or of all namespaces, in a cache.
 pub struct CacheWriter<K: Indexed> {
     tables: Arc<RwLock<Tables<K>>>,
-    synced: watch::Sender<bool>,
+    lists: Arc<watch::Sender<Lists>>,
+    /// The namespace; `None` for all namespaces.
+    namespace: Option<String>,
     /// The list under way: the keys of all its objects, and the objects that the cache does not have as they are.
     listed: HashSet<ObjectKey>,
     changed: Vec<Guarded<K>>,
 }
 
-/// A new cache and its writer.
+/// A new cache, and a writer for each watch. One task calls all writers.
 #[must_use]
-pub fn cache<K: Indexed>() -> (Cache<K>, CacheWriter<K>) {
+pub fn cache<K: Indexed>(namespaces: &WatchedNamespaces) -> (Cache<K>, Vec<CacheWriter<K>>) {
     let tables = Arc::new(RwLock::new(Tables::new()));
-    let (sender, synced) = watch::channel(false);
-    let writer =
-        CacheWriter { tables: Arc::clone(&tables), synced: sender, listed: HashSet::new(), changed: Vec::new() };
-    (Cache { tables, synced }, writer)
+    let watches = namespaces.watches();
+    let key = |namespace: &Option<String>| namespace.clone().unwrap_or_else(|| ALL_NAMESPACES.to_owned());
+    let (sender, lists) = watch::channel(watches.iter().map(|watch| (key(watch), ListState::Pending)).collect());
+    let sender = Arc::new(sender);
+    let writer = |namespace| CacheWriter {
+        tables: Arc::clone(&tables),
+        lists: Arc::clone(&sender),
+        namespace,
+        listed: HashSet::new(),
+        changed: Vec::new(),
+    };
+    let writers = watches.into_iter().map(writer).collect();
+    (Cache { tables, lists }, writers)
+}
+
+/// A cache of all namespaces and its only writer.
+#[cfg(test)]
+pub(crate) fn cache_of_all<K: Indexed>() -> (Cache<K>, CacheWriter<K>) {
+    let (cache, mut writers) = cache(&WatchedNamespaces::All);
+    (cache, writers.pop().unwrap())
 }
 
 impl<K: Indexed> CacheWriter<K> {
@@ -240,10 +301,38 @@ impl<K: Indexed> CacheWriter<K> {
                 for object in mem::take(&mut self.changed) {
                     changes.extend(self.put(object));
                 }
-                self.synced.send_replace(true);
+                self.set_state(ListState::Complete);
                 changes
             }
         }
+    }
+
+    /// The namespace of the objects; `None` for all namespaces.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// Notes that the API server refuses the list or the watch. The other namespaces do not wait for it. An operator that may not list all
+    /// namespaces has nothing to do, and is never in sync.
+    pub fn refused(&mut self) {
+        if self.namespace.is_some() {
+            self.set_state(ListState::Refused);
+        }
+    }
+
+    /// A complete list stays one: the watch brings the changes since then as soon as the API server admits it again.
+    fn set_state(&self, state: ListState) {
+        let key = self.namespace.as_deref().unwrap_or(ALL_NAMESPACES);
+        self.lists.send_if_modified(|lists| {
+            let before = lists.get_mut(key).filter(|before| **before != state && **before != ListState::Complete);
+            before.map(|before| *before = state).is_some()
+        });
+    }
+
+    /// Whether this writer writes the objects of a namespace.
+    fn writes(&self, key: &ObjectKey) -> bool {
+        self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     }
 
     /// Whether the cache has the readable object in this version.
@@ -269,8 +358,11 @@ impl<K: Indexed> CacheWriter<K> {
             Err(unreadable) => {
                 let key = ObjectKey::of(&unreadable.metadata);
                 let mut tables = self.tables();
-                tables.remove(&key);
-                tables.unreadable.insert(key, unreadable.metadata.clone());
+                let metadata = unreadable.metadata.clone();
+                let known = tables.unreadable.remove(&key).filter(|known| known.metadata.uid == metadata.uid);
+                let last = tables.remove(&key).filter(|last| last.meta().uid == metadata.uid);
+                let last = last.or_else(|| known.and_then(|known| known.last));
+                tables.unreadable.insert(key, UnreadableObject { metadata, last });
                 vec![CacheChange::Unreadable(unreadable)]
             }
         }
@@ -278,11 +370,14 @@ impl<K: Indexed> CacheWriter<K> {
 
     fn delete(&mut self, key: &ObjectKey, last: Guarded<K>) -> CacheChange<K> {
         let mut tables = self.tables();
-        tables.remove(key);
-        tables.unreadable.remove(key);
+        let readable = tables.remove(key);
+        let known = tables.unreadable.remove(key);
         match last.0 {
             Ok(object) => CacheChange::Deleted(Arc::new(object)),
-            Err(unreadable) => CacheChange::UnreadableDeleted(unreadable.metadata),
+            Err(Unreadable { metadata, .. }) => CacheChange::UnreadableDeleted {
+                metadata,
+                last: readable.or_else(|| known.and_then(|known| known.last)),
+            },
         }
     }
 
@@ -290,11 +385,13 @@ impl<K: Indexed> CacheWriter<K> {
     fn delete_unlisted(&mut self) -> Vec<CacheChange<K>> {
         let listed = mem::take(&mut self.listed);
         let mut tables = self.tables();
-        let gone: Vec<_> = tables.objects.keys().filter(|key| !listed.contains(&***key)).cloned().collect();
+        let is_gone = |key: &ObjectKey| self.writes(key) && !listed.contains(key);
+        let gone: Vec<_> = tables.objects.keys().filter(|key| is_gone(key)).cloned().collect();
         let readable = gone.iter().filter_map(|key| tables.remove(key)).map(CacheChange::Deleted).collect::<Vec<_>>();
-        let gone: Vec<_> = tables.unreadable.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+        let gone: Vec<_> = tables.unreadable.keys().filter(|key| is_gone(key)).cloned().collect();
+        let unreadable = gone.iter().filter_map(|key| tables.unreadable.remove(key));
         let unreadable =
-            gone.iter().filter_map(|key| tables.unreadable.remove(key)).map(CacheChange::UnreadableDeleted);
+            unreadable.map(|UnreadableObject { metadata, last }| CacheChange::UnreadableDeleted { metadata, last });
         readable.into_iter().chain(unreadable).collect()
     }
 }

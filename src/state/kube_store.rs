@@ -19,14 +19,15 @@ use super::store::{EventTarget, FinalizerChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
+use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, keys};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::event;
 use crate::core::index::Indexed;
-use crate::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use crate::state::Caches;
+use crate::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
 use crate::state::cache::Cache;
+use crate::state::{Caches, watch};
 
 /// The maximum number of open reads of the operator at the API server, without watches.
 const MAX_READS: usize = 16;
@@ -43,6 +44,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 pub struct KubeStore {
     client: Client,
     caches: Caches,
+    namespaces: WatchedNamespaces,
     recorder: Recorder,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
@@ -55,13 +57,13 @@ impl std::fmt::Debug for KubeStore {
 }
 
 impl KubeStore {
-    /// The API server of `client`, with these caches.
+    /// The API server of `client`, with these caches of the objects in these namespaces.
     #[must_use]
-    pub fn new(client: Client, caches: Caches) -> Self {
+    pub fn new(client: Client, caches: Caches, namespaces: WatchedNamespaces) -> Self {
         let reporter = Reporter { controller: keys::FIELD_MANAGER.into(), instance: None };
         let recorder = Recorder::new(client.clone(), reporter);
         let (reads, writes) = (Arc::new(Semaphore::new(MAX_READS)), Arc::new(Semaphore::new(MAX_WRITES)));
-        Self { client, caches, recorder, reads, writes }
+        Self { client, caches, namespaces, recorder, reads, writes }
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self, namespace: &str) -> Api<K> {
@@ -179,6 +181,14 @@ impl Objects for KubeStore {
     fn unreadable_gateways(&self) -> Vec<ObjectMeta> {
         self.caches.gateways.unreadable()
     }
+
+    fn coverage(&self, namespace: &str) -> Coverage {
+        match (self.namespaces.contains(namespace), self.caches.are_complete(namespace)) {
+            (false, _) => Coverage::NotWatched,
+            (true, true) => Coverage::Complete,
+            (true, false) => Coverage::Refused,
+        }
+    }
 }
 
 impl Store for KubeStore {
@@ -226,14 +236,18 @@ impl Store for KubeStore {
     }
 
     async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
-        let api: Api<DeserializeGuard<Agent>> = Api::all(self.client.clone());
-        let agents = self.read(api.list(&ListParams::default())).await?;
         let bound = |guard: &&DeserializeGuard<Agent>| match &guard.0 {
             Ok(agent) => Binding::of(agent).is_some_and(|b| b.gateway == *gateway),
             // An unreadable Agent may be bound. It counts, so that cleanup keeps the credentials.
             Err(invalid) => invalid.metadata.finalizers.iter().flatten().any(|f| f == keys::AGENT_FINALIZER),
         };
-        Ok(agents.items.iter().filter(bound).count())
+        let mut count = 0;
+        for namespace in self.namespaces.watches() {
+            let api: Api<DeserializeGuard<Agent>> = watch::of_scope(&self.client, namespace.as_deref());
+            let agents = self.read(api.list(&ListParams::default())).await?;
+            count += agents.items.iter().filter(bound).count();
+        }
+        Ok(count)
     }
 
     async fn create_secret(&self, secret: &Secret) -> Result<Secret, StoreError> {

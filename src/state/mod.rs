@@ -35,6 +35,15 @@ pub struct Caches {
     pub gateways: Cache<AgentGateway>,
 }
 
+impl Caches {
+    /// Whether the caches had all objects of a namespace.
+    #[must_use]
+    pub fn are_complete(&self, namespace: &str) -> bool {
+        let Self { agents, boards, gateways } = self;
+        agents.is_complete(namespace) && boards.is_complete(namespace) && gateways.is_complete(namespace)
+    }
+}
+
 /// The state that the controllers and the HTTP API share.
 #[derive(Debug)]
 pub struct State<S> {

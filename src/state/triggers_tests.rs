@@ -15,7 +15,7 @@ use crate::core::gateway::census::bound;
 use crate::core::gateway::shared_heartbeats::claims;
 use crate::core::index::Indexed;
 use crate::state::Caches;
-use crate::state::cache::{Cache, cache};
+use crate::state::cache::{Cache, cache_of_all};
 use crate::state::guarded::Guarded;
 
 fn board(uid: &str, generation: i64, annotation: Option<(&str, &str)>) -> Board {
@@ -98,7 +98,7 @@ impl Objects for &CountingCaches {
 }
 
 fn filled<K: Indexed + DeserializeOwned>(manifests: impl IntoIterator<Item = Value>) -> Cache<K> {
-    let (cache, mut writer) = cache();
+    let (cache, mut writer) = cache_of_all();
     for mut manifest in manifests {
         manifest["apiVersion"] = json!("muster.dev/v1alpha1");
         manifest["kind"] = json!(K::kind(&()));

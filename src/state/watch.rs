@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
+use futures::stream::select_all;
 use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
@@ -17,30 +18,71 @@ use super::cache::{CacheChange, CacheWriter};
 use super::guarded::{Guarded, Unreadable};
 use super::triggers::Triggers;
 use crate::api::object_key::ObjectKey;
+use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::api::{Agent, AgentGateway, Board};
 use crate::core::gateway::cleanup::DeletedGateway;
 use crate::core::index::Indexed;
 use crate::core::objects::Objects;
 
-/// Watches all objects of a kind, and applies each event to the cache before its changes are returned.
-pub fn objects<K>(client: &Client, mut writer: CacheWriter<K>) -> impl Stream<Item = CacheChange<K>> + use<K>
+/// Watches the objects of a kind, by one watch for each writer, and applies each event to the cache before its changes are returned.
+///
+/// # Guarantees
+/// A watch that fails does not delay the others. It is retried with backoff, for ever.
+pub fn objects<K>(client: &Client, writers: Vec<CacheWriter<K>>) -> impl Stream<Item = CacheChange<K>> + use<K>
 where
-    K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K: Indexed + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
 {
-    let api: Api<Guarded<K>> = Api::all(client.clone());
-    let events = kube::runtime::watcher(api, Config::default()).default_backoff();
-    let changes = events.map(move |event| match event {
-        Ok(event) => writer.apply(event),
-        Err(error) => {
-            failed(&K::kind(&()), &error);
-            Vec::new()
-        }
-    });
-    changes.flat_map(futures::stream::iter)
+    select_all(writers.into_iter().map(|mut writer| {
+        let api: Api<Guarded<K>> = of_scope(client, writer.namespace());
+        let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+        let changes = events.map(move |event| match event {
+            Ok(event) => writer.apply(event),
+            Err(error) => {
+                if is_refused(&error) {
+                    writer.refused();
+                }
+                failed(&K::kind(&()), writer.namespace(), &error);
+                Vec::new()
+            }
+        });
+        changes.flat_map(futures::stream::iter).boxed()
+    }))
 }
 
-fn failed(kind: &str, error: &watcher::Error) {
-    warn!(kind, %error, "watch failed and is retried");
+/// The objects of one namespace, or of all namespaces.
+pub(super) fn of_scope<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Api<K> {
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Whether the operator's account has no right to list or to watch.
+fn is_refused(error: &watcher::Error) -> bool {
+    let cause = match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => cause,
+        watcher::Error::WatchError(status) => return status.code == 403,
+        watcher::Error::NoResourceVersion => return false,
+    };
+    matches!(cause, kube::Error::Api(status) if status.code == 403)
+}
+
+fn failed(kind: &str, namespace: Option<&str>, error: &watcher::Error) {
+    match namespace {
+        Some(namespace) if is_refused(error) => warn!(
+            kind,
+            namespace,
+            %error,
+            "the API server refuses the watch of a namespace, which is retried; grant the Role of deploy/components/namespaced in the \
+             namespace, or take the namespace out of --namespaces"
+        ),
+        namespace => warn!(kind, namespace, %error, "watch failed and is retried"),
+    }
 }
 
 /// Handles the changes of Agents. `on_agent` gets each Agent and whether it was deleted.
@@ -61,7 +103,12 @@ pub async fn agents<O: Objects>(
                 triggers.agent_deleted(&agent);
             }
             CacheChange::Unreadable(unreadable) => report("Agent", &unreadable),
-            CacheChange::UnreadableDeleted(_) => {}
+            CacheChange::UnreadableDeleted { last, .. } => {
+                if let Some(agent) = last {
+                    on_agent(&agent, true);
+                    triggers.agent_deleted(&agent);
+                }
+            }
         }
     }
 }
@@ -74,7 +121,7 @@ pub async fn boards<O: Objects>(changes: impl Stream<Item = CacheChange<Board>>,
             CacheChange::Applied { before, now } => triggers.board(before.as_deref(), &now),
             CacheChange::Deleted(board) => triggers.board(None, &board),
             CacheChange::Unreadable(unreadable) => report("Board", &unreadable),
-            CacheChange::UnreadableDeleted(_) => {}
+            CacheChange::UnreadableDeleted { .. } => {}
         }
     }
 }
@@ -94,26 +141,30 @@ pub async fn gateways<O: Objects>(
                 triggers.gateway(None, &gateway);
             }
             CacheChange::Unreadable(unreadable) => report("AgentGateway", &unreadable),
-            CacheChange::UnreadableDeleted(meta) => on_deleted(DeletedGateway::from_metadata(&meta)),
+            CacheChange::UnreadableDeleted { metadata, .. } => on_deleted(DeletedGateway::from_metadata(&metadata)),
         }
     }
 }
 
 /// Watches the ConfigMaps. Only names and resource versions are kept, and an event with a known version is ignored.
-pub async fn config_maps<O: Objects>(client: &Client, triggers: Triggers<O>) {
-    let api = Api::<PartialObjectMeta<ConfigMap>>::all(client.clone());
-    let events = kube::runtime::watcher(api, Config::default()).default_backoff();
-    pin_mut!(events);
-    let mut known = KnownVersions::default();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => known.apply(event).iter().for_each(|key| triggers.config_map(key)),
-            Err(error) => failed("ConfigMap", &error),
-        }
-    }
+pub async fn config_maps<O: Objects>(client: &Client, namespaces: &WatchedNamespaces, triggers: Triggers<O>) {
+    let changed = select_all(namespaces.watches().into_iter().map(|namespace| {
+        let api: Api<PartialObjectMeta<ConfigMap>> = of_scope(client, namespace.as_deref());
+        let events = kube::runtime::watcher(api, Config::default()).default_backoff();
+        let mut known = KnownVersions::default();
+        let keys = events.map(move |event| match event {
+            Ok(event) => known.apply(event),
+            Err(error) => {
+                failed("ConfigMap", namespace.as_deref(), &error);
+                Vec::new()
+            }
+        });
+        keys.flat_map(futures::stream::iter).boxed()
+    }));
+    changed.for_each(async |key| triggers.config_map(&key)).await;
 }
 
-/// The resource versions of the ConfigMaps.
+/// The resource versions of the ConfigMaps of one watch.
 #[derive(Debug, Default)]
 struct KnownVersions {
     versions: HashMap<ObjectKey, Option<String>>,

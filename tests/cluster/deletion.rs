@@ -132,7 +132,7 @@ pub(crate) async fn an_agent_with_a_name_refused_today_can_still_be_deleted(stac
         fleet.apply(std::slice::from_ref(&old)).await.map_err(|e| e.to_string())
     })
     .await?;
-    stack.cluster.install().await?;
+    stack.cluster.install("deploy").await?;
     // A name that was accepted once is not a new name.
     let mut lengths = (237..=253).cycle();
     until("the new definition to be served", CONDITION_TIMEOUT, async || {

@@ -21,6 +21,7 @@ mod granted;
 mod lifecycle;
 mod main_job;
 mod manifests;
+mod namespaces;
 mod old_versions;
 mod outages;
 mod people;
@@ -99,6 +100,7 @@ fn main() {
         manifests::each_service_has_one_port_and_none_has_the_probes,
         policy::the_operators_account_writes_only_musters_own_secrets,
         rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
+        namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
         main_job::an_agent_is_woken_reads_its_files_and_checks_in,
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use muster_harness::{Failure, until};
+use muster_harness::{ControlPlane, Failure, until};
 use serde_json::{Value, json};
 
-use crate::granted::{granted, right};
+use crate::granted::{EVERYWHERE, granted, right};
 use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, manifest, worker};
 
 /// The rights that admission asks for, not a request: owner references with `blockOwnerDeletion`.
@@ -13,9 +13,9 @@ const ASKED_BY_ADMISSION: [&str; 2] =
     ["update agents/finalizers.muster.dev", "update agentgateways/finalizers.muster.dev"];
 
 /// The rights that the operator used, and the requests for which it had no right.
-fn used(stack: &Stack) -> Result<(BTreeSet<String>, Vec<Value>), Failure> {
+fn used(cluster: &ControlPlane) -> Result<(BTreeSet<String>, Vec<Value>), Failure> {
     let (mut used, mut forbidden) = (BTreeSet::new(), Vec::new());
-    for request in stack.cluster.operator_requests()? {
+    for request in cluster.operator_requests()? {
         let text = |path: &str| request.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let resource = match text("/objectRef/subresource") {
             "" => text("/objectRef/resource").to_owned(),
@@ -73,15 +73,19 @@ pub(crate) async fn a_whole_life_cycle_uses_every_granted_right_and_no_other(sta
     guests.delete().await?;
     fleet.delete().await?;
 
-    let mut wanted = granted();
+    uses_exactly(&stack.cluster, granted(EVERYWHERE)).await
+}
+
+/// Waits until the operator has used each of these rights, and checks that it used no other one and had each right that it wanted.
+pub(crate) async fn uses_exactly(cluster: &ControlPlane, mut wanted: BTreeSet<String>) -> Result<(), Failure> {
     wanted.retain(|right| !ASKED_BY_ADMISSION.contains(&right.as_str()));
     until("every granted right to be used", CONDITION_TIMEOUT, async || {
-        let (used, _) = used(stack).map_err(|e| e.to_string())?;
+        let (used, _) = used(cluster).map_err(|e| e.to_string())?;
         let unused: Vec<_> = wanted.difference(&used).collect();
         if unused.is_empty() { Ok(()) } else { Err(format!("unused: {unused:?}")) }
     })
     .await?;
-    let (used, forbidden) = used(stack)?;
+    let (used, forbidden) = used(cluster)?;
     assert!(forbidden.is_empty(), "not granted: {forbidden:?}");
     assert_eq!(used, wanted);
     Ok(())

@@ -34,7 +34,7 @@ impl Stack {
     pub(crate) async fn start() -> Result<Self, Failure> {
         let model = ScriptedModel::start().await?;
         let (cluster, openclaw) = futures::try_join!(ControlPlane::start(), OpenClaw::start(model.url()))?;
-        cluster.install().await?;
+        cluster.install("deploy").await?;
         let authority = CertificateAuthority::new()?;
         let authorities = NamedTempFile::with_prefix("muster-authorities-")?;
         std::fs::write(authorities.path(), &authority.pem)?;
@@ -67,9 +67,14 @@ impl Stack {
 
     /// A new namespace.
     pub(crate) async fn namespace(&self, name: &str) -> Result<Fleet, Failure> {
-        self.cluster.kubectl.run(&["create", "namespace", name]).await?;
+        self.namespace_of(&self.cluster, name).await
+    }
+
+    /// A new namespace of another cluster.
+    pub(crate) async fn namespace_of(&self, cluster: &ControlPlane, name: &str) -> Result<Fleet, Failure> {
+        cluster.kubectl.run(&["create", "namespace", name]).await?;
         let look = self.watched.look.clone();
-        Ok(Fleet { namespace: name.to_owned(), kubectl: self.cluster.kubectl.clone(), look })
+        Ok(Fleet { namespace: name.to_owned(), kubectl: cluster.kubectl.clone(), look })
     }
 
     /// A new namespace with the gateway `gw` and the board `ops` in it.

@@ -29,6 +29,7 @@ mod lifecycle;
 mod lifecycle_matrix;
 mod memory;
 mod memory_directory;
+mod namespaces;
 mod outages;
 mod passed_config;
 mod phases;

@@ -15,7 +15,7 @@ use muster::core::agent::binding::Binding;
 use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::index::Indexed;
-use muster::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
+use muster::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
 use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -39,6 +39,10 @@ pub(crate) struct MemoryState {
     pub secrets: BTreeMap<ObjectKey, Secret>,
     pub config_maps: BTreeMap<ObjectKey, ConfigMapContent>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether the operator has no right to get namespaces.
+    pub denies_namespaces: bool,
+    /// The namespaces of which the operator does not know all objects. Their AgentGateways are in no cache.
+    pub coverage: BTreeMap<String, Coverage>,
     pub events: Vec<(String, Event)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
@@ -230,7 +234,13 @@ impl Objects for MemoryStore {
     }
 
     fn gateway(&self, key: &ObjectKey) -> Option<Arc<AgentGateway>> {
-        self.state().gateways.get(key).cloned().map(Arc::new)
+        let state = self.state();
+        let found = state.gateways.get(key).filter(|_| !state.coverage.contains_key(&key.namespace));
+        found.cloned().map(Arc::new)
+    }
+
+    fn coverage(&self, namespace: &str) -> Coverage {
+        self.state().coverage.get(namespace).copied().unwrap_or(Coverage::Complete)
     }
 
     fn agents_by(&self, index: &AgentIndex) -> Vec<Arc<Agent>> {
@@ -292,7 +302,13 @@ impl Store for MemoryStore {
     }
 
     async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
-        Ok(self.state().namespaces.get(name).cloned())
+        let state = self.state();
+        if state.denies_namespaces {
+            let message =
+                format!("namespaces {name:?} is forbidden: User \"muster\" cannot get resource \"namespaces\"");
+            return Err(StoreError::of_answer(403, &message));
+        }
+        Ok(state.namespaces.get(name).cloned())
     }
 
     async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {

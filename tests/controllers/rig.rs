@@ -16,6 +16,7 @@ use muster::api::{AgentGateway, Board, ConditionType};
 use muster::controllers::gateway_handle::GatewayHandle;
 use muster::controllers::gateway_pool::GatewayPool;
 use muster::controllers::{Context, agent, board, gateway};
+use muster::core::objects::{Coverage, Objects};
 use muster::openclaw::{Dial, DialError, DialedStream, Trust};
 use muster::souls::directories::SoulDirectories;
 use muster::state::State;
@@ -209,12 +210,15 @@ impl Rig {
         self.ctx().gateways.handle(&ObjectKey { namespace: NS.into(), name: gateway.into() }).unwrap()
     }
 
-    /// Reconciles every object once.
+    /// Reconciles every object once. The AgentGateways of a namespace that the operator does not know are in no cache.
     pub(crate) async fn reconcile_all(&self) {
         let ctx = self.ctx();
-        let gateways: Vec<_> = self.store.state().gateways.values().cloned().collect();
-        for object in gateways {
-            gateway::reconcile(ctx, &object).await;
+        let gateways: Vec<_> =
+            self.store.state().gateways.iter().map(|(key, object)| (key.clone(), object.clone())).collect();
+        for (key, object) in gateways {
+            if self.store.coverage(&key.namespace) == Coverage::Complete {
+                gateway::reconcile(ctx, &object).await;
+            }
         }
         let boards: Vec<_> = self.store.state().boards.values().cloned().collect();
         for object in boards {

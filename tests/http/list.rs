@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board};
 use muster::controllers::gateway_pool::GatewayPool;
+use muster::core::objects::Coverage;
 use muster::http::people::{self, PeopleApi};
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, DialError, DialedStream, Trust};
 use muster::state::State;
-use muster::state::authz::{ResourceKind, Verb};
+use muster::state::authz::{AccessError, ResourceKind, Verb};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -207,10 +208,10 @@ async fn reviews_are_cached_for_ten_seconds_and_failures_are_not_cached() {
     assert_eq!(*rig.access.review_counts.lock().unwrap(), (1, 1));
     rig.access.users.lock().unwrap().remove(ADMIN);
     tokio::time::advance(Duration::from_secs(10)).await;
-    *rig.access.unavailable.lock().unwrap() = true;
+    *rig.access.failure.lock().unwrap() = Some(AccessError::Failed("away".into()));
     let down = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((down.status, &down.headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
-    *rig.access.unavailable.lock().unwrap() = false;
+    *rig.access.failure.lock().unwrap() = None;
     assert_eq!(rig.get(ADMIN, "/api/v1/agents").await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -220,6 +221,38 @@ async fn no_partial_list_is_served_before_the_caches_are_synced() {
     rig.set_synced(false);
     let answer = rig.get(ADMIN, "/api/v1/agents").await;
     assert_eq!((answer.status, &answer.json["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("starting")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_review_the_answer_names_the_missing_rights() {
+    let rig = Rig::new();
+    let message = "tokenreviews.authentication.k8s.io is forbidden".into();
+    *rig.access.failure.lock().unwrap() = Some(AccessError::Refused { code: 403, message });
+    let answer = rig.get(ADMIN, "/api/v1/agents").await;
+    assert_eq!(
+        (answer.status, &answer.json["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("reviews_not_permitted"))
+    );
+    let message = answer.json["message"].as_str().unwrap();
+    assert!(message.contains("tokenreviews and subjectaccessreviews") && message.contains("people"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_not_watched_is_named_to_those_who_may_read_it() {
+    let rig = Rig::new();
+    rig.store.state().coverage.insert("third".into(), Coverage::NotWatched);
+    for path in ["agents", "boards", "gateways", "agents?is_mc_agent=false"] {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("/api/v1/{path}{separator}namespace=third");
+        let answer = rig.get(ADMIN, &path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {}", answer.json);
+        assert!(answer.json["message"].as_str().unwrap().contains("--namespaces"), "{}", answer.json);
+        assert_eq!(rig.get(VIEWER, &path).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    let body = json!({ "gateway_id": "fleet/gw", "name": "a", "namespace": "third" });
+    let answer = rig.call(ADMIN, "POST", "/api/v1/agents", Some(body)).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.json);
+    assert!(rig.store.state().agents.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

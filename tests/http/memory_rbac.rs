@@ -24,7 +24,8 @@ pub(crate) struct MemoryRbac {
     pub(crate) review_counts: Arc<Mutex<(usize, usize)>>,
     /// The writes, with their users.
     pub(crate) audit: Arc<Mutex<Vec<String>>>,
-    pub(crate) unavailable: Arc<Mutex<bool>>,
+    /// Why reviews fail, if they do.
+    pub(crate) failure: Arc<Mutex<Option<AccessError>>>,
     /// Whether token reviews are never answered.
     pub(crate) silent: Arc<Mutex<bool>>,
 }
@@ -38,7 +39,7 @@ impl MemoryRbac {
             rules,
             review_counts,
             audit: Arc::default(),
-            unavailable: Arc::default(),
+            failure: Arc::default(),
             silent: Arc::default(),
         }
     }
@@ -117,8 +118,8 @@ impl Access for MemoryRbac {
         if *self.silent.lock().unwrap() {
             std::future::pending::<()>().await;
         }
-        if *self.unavailable.lock().unwrap() {
-            return Err(AccessError::Failed("away".into()));
+        if let Some(failure) = self.failure.lock().unwrap().clone() {
+            return Err(failure);
         }
         let users = self.users.lock().unwrap();
         let name = users.get(token.expose_secret());

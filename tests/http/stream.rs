@@ -6,7 +6,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::{Request, StatusCode};
 use futures::{FutureExt, StreamExt};
 use muster::api::object_key::ObjectKey;
-use muster::state::authz::{ResourceKind, Verb};
+use muster::state::authz::{AccessError, ResourceKind, Verb};
 use serde_json::{Value, json};
 
 use crate::rig::{ADMIN, Rig, STRANGER, VIEWER};
@@ -195,7 +195,7 @@ async fn a_reader_stays_connected_through_a_kubernetes_outage_below_one_minute()
     let rig = Rig::new();
     let mut reader = Reader::open(&rig, VIEWER, "", None).await;
     for down in [true, true, false, true, true, true, true] {
-        *rig.access.unavailable.lock().unwrap() = down;
+        *rig.access.failure.lock().unwrap() = down.then(|| AccessError::Failed("away".into()));
         assert_eq!(reader.next().await, StreamItem::KeepAlive, "{down}");
     }
     assert_eq!(reader.next().await, StreamItem::End, "the outage lasts a minute");

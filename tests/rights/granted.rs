@@ -1,4 +1,4 @@
-//! The rights that `deploy/base/rbac.yaml` grants to the operator's account.
+//! The rights that `deploy` grants to the operator's account.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,14 +6,24 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Each granted right as `verb resource.group`.
-pub(crate) fn granted() -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base/rbac.yaml");
+/// A role of the operator: a file below `deploy`, a kind and a name.
+pub(crate) type Role = (&'static str, &'static str, &'static str);
+
+/// For an operator that works in all namespaces.
+pub(crate) const EVERYWHERE: Role = ("base/rbac.yaml", "ClusterRole", "muster");
+/// For an operator that works in some namespaces: in each of them.
+pub(crate) const IN_A_NAMESPACE: Role = ("components/namespaced/role/role.yaml", "Role", "muster");
+/// For the API for people of such an operator.
+pub(crate) const FOR_PEOPLE: Role = ("components/people/rbac.yaml", "ClusterRole", "muster-reviews");
+
+/// Each right of a role as `verb resource.group`.
+pub(crate) fn granted((file, kind, name): Role) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
     let text = fs::read_to_string(path).unwrap();
     let documents = text.split("\n---\n").map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
-    let is_operators = |role: &Value| role["kind"] == "ClusterRole" && role["metadata"]["name"] == "muster";
-    let operators: Vec<_> = documents.filter(is_operators).collect();
-    let rules = operators.iter().flat_map(|role| role["rules"].as_array().unwrap());
+    let is_role = |role: &Value| role["kind"] == kind && role["metadata"]["name"] == name;
+    let roles: Vec<_> = documents.filter(is_role).collect();
+    let rules = roles.iter().flat_map(|role| role["rules"].as_array().unwrap());
     rules.flat_map(rights).collect()
 }
 

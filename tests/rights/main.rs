@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use granted::granted;
+use granted::{EVERYWHERE, FOR_PEOPLE, IN_A_NAMESPACE, granted};
 
 /// The uses of the rights: a file below `src`, a text in the file, and the rights that the code there needs.
 const USES: &[(&str, &str, &[&str])] = &[
@@ -19,7 +19,7 @@ const USES: &[(&str, &str, &[&str])] = &[
         "watch::gateways(watch::objects(&client",
         &["list agentgateways.muster.dev", "watch agentgateways.muster.dev"],
     ),
-    ("state/watch.rs", "Api::<PartialObjectMeta<ConfigMap>>::all", &["list configmaps", "watch configmaps"]),
+    ("state/watch.rs", "Api<PartialObjectMeta<ConfigMap>> = of_scope", &["list configmaps", "watch configmaps"]),
     ("state/kube_store.rs", "api::<ConfigMap>(&key.namespace).get_opt", &["get configmaps"]),
     ("state/kube_store.rs", "Api::<Namespace>::all(self.client.clone()).get_metadata_opt", &["get namespaces"]),
     ("state/kube_store.rs", "api::<Agent>(&key.namespace).get_opt", &["get agents.muster.dev"]),
@@ -58,5 +58,12 @@ fn each_granted_right_is_used_and_each_used_right_is_granted() {
         assert!(source.contains(text), "src/{file} has no {text:?}");
     }
     let used: BTreeSet<_> = USES.iter().flat_map(|(_, _, rights)| *rights).map(|right| (*right).to_owned()).collect();
-    assert_eq!(granted(), used);
+    assert_eq!(granted(EVERYWHERE), used);
+}
+
+#[test]
+fn an_operator_with_roles_has_the_same_rights_and_those_for_people_apart() {
+    let [everywhere, in_a_namespace, for_people] = [EVERYWHERE, IN_A_NAMESPACE, FOR_PEOPLE].map(granted);
+    assert!(in_a_namespace.is_disjoint(&for_people));
+    assert_eq!(&in_a_namespace | &for_people, everywhere);
 }

@@ -20,6 +20,7 @@ use crate::core::agent::{leftovers, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::gateway_ref::address;
+use crate::core::objects::Coverage;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::{Deleted, Inventory};
@@ -31,7 +32,8 @@ const LEFT_BEHIND: &str = "LeftBehind";
 /// The presence of the gateway that a binding names.
 pub(crate) fn presence<S: Store>(store: &S, binding: &Binding) -> Presence {
     match store.gateway(&binding.gateway) {
-        None => Presence::Absent,
+        None if store.coverage(&binding.gateway.namespace) == Coverage::Complete => Presence::Absent,
+        None => Presence::Unknown,
         Some(gateway) => match &gateway.metadata.deletion_timestamp {
             None => Presence::Present,
             Some(since) => Presence::Terminating { since: since.0, timeout: gateway.spec.cleanup_timeout() },
@@ -66,9 +68,11 @@ async fn remove_from_gateway<S: Store>(
     }
     let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
     let handle = binding.and_then(|binding| handle_of(ctx, binding));
-    let reachability = match &handle {
-        Some(handle) => handle.inventory().map(|_| ()),
-        None => Err(ReconcileError::transient(
+    let obstacle = binding.and_then(|b| ctx.state.store.coverage(&b.gateway.namespace).obstacle(&b.gateway.namespace));
+    let reachability = match (&handle, obstacle) {
+        (Some(handle), _) => handle.inventory().map(|_| ()),
+        (None, Some(obstacle)) => Err(ReconcileError::permanent(Reason::NamespaceNotWatched, obstacle)),
+        (None, None) => Err(ReconcileError::transient(
             Reason::GatewayNotReady,
             "there is no connection to it; see the conditions of the AgentGateway",
         )),

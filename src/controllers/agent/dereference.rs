@@ -22,7 +22,7 @@ use crate::core::error::ReconcileError;
 use crate::core::gateway_ref::{address, admits_labels, api_url, gateway_key};
 use crate::core::names;
 use crate::core::requests::{RequestTimes, Requests};
-use crate::state::store::{Store, StoreError};
+use crate::state::store::{Denial, Store, StoreError};
 
 /// Reads what an Agent refers to. What an earlier pass has read of the token and the templates is not read again.
 ///
@@ -121,21 +121,40 @@ pub(crate) async fn gateway<S: Store>(
     admitted_by: Option<&ObjectKey>,
 ) -> Result<Arc<AgentGateway>, ReconcileError> {
     let key = gateway_key(reference, namespace);
-    let found = store.gateway(&key).ok_or_else(|| {
-        let message = format!("AgentGateway {key} does not exist; create it or change the gatewayRef that names it");
-        ReconcileError::permanent(Reason::GatewayNotFound, message)
-    })?;
+    let found = store.gateway(&key).ok_or_else(|| unknown_gateway(store, &key))?;
     if found.metadata.deletion_timestamp.is_some() {
         let message = format!("AgentGateway {key} is being deleted");
         return Err(ReconcileError::permanent(Reason::GatewayNotFound, message));
     }
-    if admitted_by != Some(&key) && !admits(store, &found, &key, namespace).await? {
-        let message = format!(
-            "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
-        );
-        return Err(ReconcileError::permanent(Reason::NotAdmitted, message));
+    if admitted_by == Some(&key) {
+        return Ok(found);
     }
-    Ok(found)
+    let message = match admits(store, &found, &key, namespace).await {
+        Ok(true) => return Ok(found),
+        Ok(false) => format!(
+            "AgentGateway {key} does not admit namespace {namespace:?}; allow it in that gateway's spec.allowedNamespaces"
+        ),
+        // A selector of labels that nobody can read admits nothing.
+        Err(StoreError::Denied { denial: Denial::Rights, .. }) => format!(
+            "AgentGateway {key} admits namespaces by their labels, and Muster's ServiceAccount has no right to get namespace \
+             {namespace:?}; grant the right in that namespace"
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    Err(ReconcileError::permanent(Reason::NotAdmitted, message))
+}
+
+/// The error for an AgentGateway that is not in the cache.
+fn unknown_gateway<S: Store>(store: &S, key: &ObjectKey) -> ReconcileError {
+    let obstacle = store.coverage(&key.namespace).obstacle(&key.namespace);
+    let missing = || {
+        let message = format!("AgentGateway {key} does not exist; create it or change the gatewayRef that names it");
+        ReconcileError::permanent(Reason::GatewayNotFound, message)
+    };
+    obstacle.map_or_else(missing, |obstacle| {
+        let message = format!("AgentGateway {key} is not known: {obstacle}");
+        ReconcileError::permanent(Reason::NamespaceNotWatched, message)
+    })
 }
 
 /// Whether an AgentGateway admits a namespace.

@@ -115,10 +115,12 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
 
 /// Removes the agent of a binding to an AgentGateway that is deleted or being deleted.
 async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
-    let binding = Binding::of(&work.agent);
-    let Some(binding) = binding.filter(|b| cleanup::presence(&ctx.state.store, b) != Presence::Present) else {
-        return Ok(());
+    let is_lost = |binding: &Binding| match cleanup::presence(&ctx.state.store, binding) {
+        Presence::Absent | Presence::Terminating { .. } => true,
+        // An AgentGateway that the operator may not see can still be there.
+        Presence::Present | Presence::Unknown => false,
     };
+    let Some(binding) = Binding::of(&work.agent).filter(is_lost) else { return Ok(()) };
     work.agent = Box::pin(cleanup::release(ctx, &work.agent, &binding)).await?;
     work.token = None;
     Err(PassEnd::Released)

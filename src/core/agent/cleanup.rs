@@ -24,6 +24,8 @@ const MAX_NAMED_AGENTS: usize = 5;
 pub enum Presence {
     /// The resource does not exist.
     Absent,
+    /// The operator does not know the namespace of the resource.
+    Unknown,
     /// The resource is being deleted.
     Terminating {
         /// The time of its deletion request.

@@ -8,7 +8,7 @@ use crate::api::AgentGateway;
 use crate::api::object_key::ObjectKey;
 use crate::core::agent::binding::Binding;
 use crate::core::gateway_ref::{gateway_key, gateway_of_board};
-use crate::core::objects::Objects;
+use crate::core::objects::{Coverage, Objects};
 
 /// An AgentGateway that no longer exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl DeletedGateway {
     }
 }
 
-/// The missing AgentGateways that Agents or Boards refer to.
+/// The missing AgentGateways that Agents or Boards refer to. An AgentGateway in a namespace that the operator does not know is not missing.
 pub fn missing<O: Objects>(objects: &O) -> Vec<DeletedGateway> {
     let mut keys = BTreeSet::new();
     for agent in objects.agents() {
@@ -58,6 +58,7 @@ pub fn missing<O: Objects>(objects: &O) -> Vec<DeletedGateway> {
     }
     keys.extend(objects.boards().iter().map(|board| gateway_of_board(board)));
     let unreadable: BTreeSet<_> = objects.unreadable_gateways().iter().map(ObjectKey::of).collect();
-    keys.retain(|key| objects.gateway(key).is_none() && !unreadable.contains(key));
+    let is_known = |key: &ObjectKey| objects.coverage(&key.namespace) == Coverage::Complete;
+    keys.retain(|key| is_known(key) && objects.gateway(key).is_none() && !unreadable.contains(key));
     keys.into_iter().map(DeletedGateway::from_key).collect()
 }

@@ -245,6 +245,11 @@ impl<A> Authorizer<A> {
             *warned_at = Some(Instant::now());
             warn!(%error, "failed to review a token or a permission; logged at most every 10 s");
         }
+        if matches!(error, AccessError::Refused { code: 403, .. }) {
+            let message = "Muster's ServiceAccount may not create tokenreviews and subjectaccessreviews, so that this API and the page \
+                           serve nobody; an admin can grant both rights (deploy/components/people)";
+            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "reviews_not_permitted", message);
+        }
         let message = "Kubernetes did not review your token or your permission; retry in a few seconds";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "kubernetes_unavailable", message)
     }

@@ -102,8 +102,16 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         kind: ResourceKind,
         query: &Query,
     ) -> Result<Scope, ApiError> {
-        let namespaces = || self.state.store.namespaces();
-        self.authorizer.scope(caller, (Verb::List, kind), query.text("namespace"), namespaces).await
+        let (namespace, namespaces) = (query.text("namespace"), || self.state.store.namespaces());
+        let scope = self.authorizer.scope(caller, (Verb::List, kind), namespace, namespaces).await?;
+        self.require_known(namespace)?;
+        Ok(scope)
+    }
+
+    /// Checks that the operator knows the objects of a requested namespace. The right in the namespace is asked for before.
+    pub(crate) fn require_known(&self, namespace: Option<&str>) -> Result<(), ApiError> {
+        let obstacle = namespace.and_then(|name| self.state.store.coverage(name).obstacle(name));
+        obstacle.map_or(Ok(()), |obstacle| Err(ApiError::not_found(format!("namespace: {obstacle}"))))
     }
 
     /// A page of the agents with an Agent resource, and the total number of these agents.
@@ -134,6 +142,7 @@ impl<S: Store, A: Access> PeopleApi<S, A> {
         let namespace = query.text("namespace");
         if let Some(namespace) = namespace {
             self.authorizer.require(caller, Permission::within(Verb::List, ResourceKind::Gateway, namespace)).await?;
+            self.require_known(Some(namespace))?;
         }
         // An agent without an Agent resource has no Board.
         if query.text("board_id").is_some() {

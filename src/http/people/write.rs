@@ -55,6 +55,7 @@ pub(crate) async fn create<S: Store, A: Access>(
     let agent = Agent { metadata, spec, status: None };
     let key = ObjectKey::of(&agent.metadata);
     people.authorizer.require(&caller, Permission::within(Verb::Create, ResourceKind::Agent, &key.namespace)).await?;
+    people.require_known(Some(&key.namespace))?;
     let created = people.authorizer.access.create_agent(&caller.token, &agent).await?;
     info!(agent = %key, by = caller.name(), "created over HTTP");
     people.wait_until_cached(&created).await;
