@@ -16,12 +16,9 @@ fn board_on(name: &str, namespace: &str) -> Value {
 
 /// An unwoken agent of a board, whose soul is in the `ConfigMap` `souls`.
 fn agent_on(name: &str, board: &str) -> Value {
-    let soul = json!({ "configMapKeyRef": { "name": "souls", "key": "one" } });
-    manifest(
-        "Agent",
-        name,
-        json!({ "boardRef": { "name": board }, "soulTemplate": soul, "wake": { "enabled": false } }),
-    )
+    let template = json!({ "configMapKeyRef": { "name": "souls", "key": "one" } });
+    let files = json!([{ "name": "SOUL.md", "template": template }]);
+    manifest("Agent", name, json!({ "boardRef": { "name": board }, "files": files, "wake": { "enabled": false } }))
 }
 
 /// The gateway `gw`, the board `ops` and the agent `one`, in a new namespace.
@@ -91,12 +88,13 @@ pub(crate) async fn an_operator_with_roles_works_in_their_namespaces_and_nowhere
         b.wait(condition, &["agent/one"]).await?;
     }
     for object in ["agentgateway/gw", "board/ops", "agent/one"] {
-        let touched = third.field(object, ".status").await? + &third.field(object, ".metadata.finalizers").await?;
+        let touched =
+            third.field(object, ".status.conditions").await? + &third.field(object, ".metadata.finalizers").await?;
         assert_eq!(touched, "", "{object}");
     }
     let seen = seen_by_a_reader(&cluster, &operator, &a).await?;
     assert_eq!(seen, ["team-a/one", "team-a/guest", "team-a/stray"]);
-    b.delete().await?;
+    remove_in_order(&b).await?;
     uses_exactly(&cluster, &granted(IN_A_NAMESPACE) | &granted(FOR_PEOPLE)).await?;
 
     // The namespace is gone, and its Role with it.
@@ -109,7 +107,28 @@ pub(crate) async fn an_operator_with_roles_works_in_their_namespaces_and_nowhere
         if log.lines().any(is_named) { Ok(()) } else { Err(log) }
     })
     .await?;
-    a.delete().await
+    a_namespace_deleted_in_one_go_needs_the_rights_once_more(&cluster, &a).await
+}
+
+/// Deletes a namespace as the documentation says: Kubernetes deletes the Role of a namespace with the first objects, so that Muster could not
+/// remove its agents any more.
+async fn remove_in_order(fleet: &Fleet) -> Result<(), Failure> {
+    for kind in ["agents", "agentgateways"] {
+        fleet.run(&["delete", kind, "--all", "--timeout=2m"]).await?;
+    }
+    fleet.run(&["delete", "namespace", &fleet.namespace, "--timeout=2m"]).await?;
+    Ok(())
+}
+
+/// The documented way out for a namespace that was deleted with its agents.
+async fn a_namespace_deleted_in_one_go_needs_the_rights_once_more(
+    cluster: &ControlPlane,
+    fleet: &Fleet,
+) -> Result<(), Failure> {
+    fleet.run(&["delete", "namespace", &fleet.namespace, "--wait=false"]).await?;
+    fleet.wait("delete", &["rolebinding/muster"]).await?;
+    cluster.kubectl.run(&["apply", "-f", "deploy/base/rbac.yaml"]).await?;
+    fleet.wait("delete", &[&format!("namespace/{}", fleet.namespace)]).await
 }
 
 /// The list of namespaces in the `ConfigMap` of the kustomization.
