@@ -12,6 +12,7 @@ pub use super::agent_status::{
     PreviousToken, RevocationStatus, RewrittenField, RunStatus, SessionLabelStatus, SessionStatus, TokenStatus,
     WakeStatus,
 };
+pub use super::deletion_policy::DeletionPolicy;
 use super::names::OBJECT_PATTERN;
 use super::profile::IdentityProfile;
 use super::shared::{GatewayRef, Heartbeat, Interval, LocalRef, TemplateSource, TemplatesRef, on};
@@ -167,11 +168,11 @@ pub struct AgentSpec {
     /// Settings of the agent's session.
     #[serde(default)]
     pub session: SessionSpec,
-    /// What Muster removes from the gateway when this object is deleted. `Delete`: the agent, its session and its workspace.
-    /// `RetainFiles`: the agent and its session; the workspace stays. `Orphan`: nothing; Muster sends no request to the
-    /// gateway. Default: Delete.
-    #[serde(default)]
-    pub deletion_policy: DeletionPolicy,
+    /// What Muster removes from the gateway when this object is deleted. `Delete`: the agent, its session and its workspace; the
+    /// gateway moves the workspace to its trash. `RetainFiles`: the agent and its session; the workspace stays. `Orphan`: nothing;
+    /// Muster sends no request to the gateway. Default: `agentDefaults.deletionPolicy` of the AgentGateway, or Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// Pauses the agent: the gateway runs no heartbeats and Muster sends no wake message. Its files stay. Default: false.
     #[serde(default)]
     pub suspend: bool,
@@ -204,19 +205,6 @@ pub enum Role {
     Lead,
     /// Manages a gateway.
     Main,
-}
-
-/// What Muster removes from the gateway when an Agent is deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::schema::words)]
-pub enum DeletionPolicy {
-    /// The agent, its session and its workspace.
-    #[default]
-    Delete,
-    /// The agent and its session. The workspace stays.
-    RetainFiles,
-    /// Nothing. Muster sends no request to the gateway.
-    Orphan,
 }
 
 /// The policy, drift policy and template of one workspace file.

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::deletion_policy::DeletionPolicy;
 use super::lenient;
 use super::object_key::ObjectKey;
 use super::requests::RequestStatus;
@@ -122,6 +123,10 @@ pub struct BindingStatus {
     /// the agent is removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
+    /// What Muster removes when this Agent is deleted, from `deletionPolicy` of the Agent or of the AgentGateway. If the policy of
+    /// the AgentGateway changes together with the deletion of the Agent, the policy that keeps more applies.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
+    pub deletion_policy: Option<DeletionPolicy>,
 }
 
 /// An admission that an AgentGateway took back.

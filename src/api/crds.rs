@@ -6,7 +6,19 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::schema;
-use crate::api::{Agent, AgentGateway, Board};
+use crate::api::{Agent, AgentGateway, Board, keys};
+
+/// Annotations of each CustomResourceDefinition, against a deletion by a pipeline or by mistake: the deletion of a
+/// CustomResourceDefinition deletes all objects of its kind, and Muster then removes their agents.
+///
+/// Argo CD: <https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/>. Flux:
+/// <https://fluxcd.io/flux/components/kustomize/kustomizations/>. Helm: <https://helm.sh/docs/howto/charts_tips_and_tricks/>.
+const KEPT: [(&str, &str); 4] = [
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ("helm.sh/resource-policy", "keep"),
+    (keys::PROTECTED, "true"),
+];
 
 /// The CustomResourceDefinitions and the names of their files in `crds/`.
 #[must_use]
@@ -18,9 +30,11 @@ pub fn all() -> [(&'static str, CustomResourceDefinition); 3] {
     ]
 }
 
-/// Adds what the derive of a schema cannot express: no field is nullable, and the default of `status` is `observedGeneration: -1`, so that
-/// a client can wait for `observedGeneration` from the creation of an object on.
+/// Adds what the derive of a schema cannot express: the annotations against a deletion, no field is nullable, and the default of `status` is
+/// `observedGeneration: -1`, so that a client can wait for `observedGeneration` from the creation of an object on.
 fn finished(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let annotations = crd.metadata.annotations.get_or_insert_default();
+    annotations.extend(KEPT.map(|(key, value)| (key.to_owned(), value.to_owned())));
     for version in &mut crd.spec.versions {
         let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) else { continue };
         schema::forbid_null(schema);

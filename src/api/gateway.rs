@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allowed_namespaces::AllowedNamespaces;
 use super::config_policy::ConfigPolicy;
+use super::deletion_policy::DeletionPolicy;
 
 pub use super::gateway_status::{AgentCounts, AgentGatewayStatus, GatewayCapabilities, Pairing, UnmanagedAgent};
 use super::names::OBJECT_PATTERN;
@@ -107,13 +108,16 @@ pub struct AgentGatewaySpec {
     /// Heartbeat settings for the agents of this gateway. A field of an Agent's `heartbeat` replaces the same field here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<Heartbeat>,
+    /// Defaults for the Agents of this gateway. A field of an Agent's own spec replaces the same field here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_defaults: Option<AgentDefaults>,
     /// The namespaces whose Boards and main agents may refer to this gateway, and what their Agents may do. Default: this
     /// namespace only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// How long the agents of a namespace stay on the gateway after this AgentGateway stops admitting the namespace, 0s to
     /// 168h. Muster's HTTP API refuses their tokens at once. After that time, Muster removes them from the gateway by the
-    /// `deletionPolicy` of each Agent. If the namespace is admitted again before, they stay as they are. Default: 1h.
+    /// deletion policy of each Agent. If the namespace is admitted again before, they stay as they are. Default: 1h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('168h')").message("revocationGracePeriod must be at most 168h"))]
     pub revocation_grace_period: Option<Interval>,
@@ -183,6 +187,12 @@ impl AgentGatewaySpec {
         self.revocation_grace_period.map_or(Duration::from_hours(1), Interval::get)
     }
 
+    /// What Muster removes when an Agent without a deletion policy of its own is deleted.
+    #[must_use]
+    pub fn deletion_policy(&self) -> DeletionPolicy {
+        self.agent_defaults.and_then(|defaults| defaults.deletion_policy).unwrap_or_default()
+    }
+
     /// The maximum number of open requests at the gateway.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
@@ -199,6 +209,17 @@ impl AgentGatewaySpec {
 /// A number of places, with its default and within its range.
 fn places(given: Option<i32>) -> usize {
     given.and_then(|n| usize::try_from(n).ok()).unwrap_or(16).clamp(1, 64)
+}
+
+/// Defaults for the Agents of a gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentDefaults {
+    /// What Muster removes from the gateway when an Agent without a `deletionPolicy` of its own is deleted. `Delete`: the agent,
+    /// its session and its workspace; the gateway moves the workspace to its trash. `RetainFiles`: the agent and its session; the
+    /// workspace stays. `Orphan`: nothing; Muster sends no request to the gateway. Default: Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
 }
 
 /// The shared credential of a gateway.

@@ -22,6 +22,9 @@ pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
 pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
 /// On an Agent, a Board or an AgentGateway: requests a reset of the agents' sessions.
 pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
+/// On an Agent, a Board, an AgentGateway, a namespace or a CustomResourceDefinition of these kinds: `true` refuses the deletion. The
+/// admission policy `deploy/base/protectionpolicy.yaml` reads the annotation, and no code of Muster.
+pub const PROTECTED: &str = "muster.dev/protected";
 /// On a token Secret: SHA-256 of the token that Muster wrote. A token with another hash was written by hand.
 pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
 /// On a token Secret: the one-shot request for which Muster issued the token.
@@ -73,6 +76,7 @@ mod tests {
             ROTATE_REQUESTED_AT,
             BOOTSTRAP_REQUESTED_AT,
             RESET_SESSION_REQUESTED_AT,
+            PROTECTED,
             ISSUED_SHA256,
             ISSUED_FOR,
         ];

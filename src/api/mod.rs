@@ -12,6 +12,7 @@ pub mod board;
 pub mod conditions;
 pub mod config_policy;
 pub mod crds;
+pub mod deletion_policy;
 pub mod gateway;
 pub mod gateway_status;
 pub mod keys;

@@ -90,7 +90,7 @@ impl GatewayLink {
             ))),
             // An `ok` means that the agent is deleted. The reader of the answer logs an unreadable part.
             Ok(payload) => {
-                Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().leftovers()))
+                Ok(Deleted::Removed(payload.read::<RawDeleted>("agents.delete").unwrap_or_default().removal()))
             }
             Err(error) if error.is_not_found() => self.confirm_absent(agent_id, resynced),
             Err(error) => Err(error),

@@ -26,6 +26,7 @@ mod old_versions;
 mod outages;
 mod people;
 mod policy;
+mod protection;
 mod remote;
 mod rights;
 mod soul_directory;
@@ -99,6 +100,10 @@ fn main() {
         manifests::the_shipped_components_are_valid,
         manifests::each_service_has_one_port_and_none_has_the_probes,
         policy::the_operators_account_writes_only_musters_own_secrets,
+        protection::another_value_than_true_or_false_is_refused,
+        protection::a_protected_object_is_deleted_only_after_its_protection_is_lifted,
+        protection::collections_pipelines_and_namespaces_delete_no_protected_object,
+        protection::a_protected_namespace_and_the_definitions_are_not_deleted,
         rights::a_whole_life_cycle_uses_every_granted_right_and_no_other,
         namespaces::an_operator_with_roles_works_in_their_namespaces_and_nowhere_else,
         main_job::an_agent_is_woken_reads_its_files_and_checks_in,

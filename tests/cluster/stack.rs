@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster::openclaw::model::ConnectionState;
 use muster::openclaw::{Auth, ConnectionSettings, DeviceKey, GatewayClient, Network, Trust};
-use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, ScriptedModel, until};
+use muster_harness::{ControlPlane, Failure, Kubectl, OpenClaw, Operator, Output, ScriptedModel, until};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -152,6 +152,11 @@ impl Fleet {
     /// Runs kubectl in the namespace.
     pub(crate) async fn run(&self, args: &[&str]) -> Result<String, Failure> {
         self.kubectl.run(&[&["-n", &self.namespace], args].concat()).await
+    }
+
+    /// Runs kubectl in the namespace, whatever the exit status.
+    pub(crate) async fn try_run(&self, args: &[&str], stdin: &str) -> Result<Output, Failure> {
+        self.kubectl.try_run(&[&["-n", &self.namespace], args].concat(), stdin).await
     }
 
     pub(crate) async fn apply(&self, manifests: &[Value]) -> Result<(), Failure> {

@@ -74,7 +74,7 @@ async fn check_leftovers(
 
 async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
     match gateway.client.agent_delete(id, true).await? {
-        Deleted::Removed(left) => Ok(left),
+        Deleted::Removed(removal) => Ok(removal.left),
         Deleted::Absent => Err(format!("the gateway did not have {id}").into()),
     }
 }

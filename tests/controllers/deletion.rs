@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use muster::api::agent::DeletionPolicy;
 use muster::api::object_key::ObjectKey;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
 use muster::controllers::agent;
+use muster::core::event::Event;
 use muster::state::store::Store;
-use muster_simulator::{Fault, Simulator};
+use muster_simulator::{Fault, Profile, Simulator};
 use serde_json::json;
 
-use crate::rig::{NS, Rig};
+use crate::rig::{NS, Rig, gateway_manifest};
 
 async fn provisioned() -> (Rig, Simulator, String) {
     let (mut rig, gateway) = Rig::new();
@@ -105,6 +107,117 @@ async fn retain_files_keeps_the_files_and_orphan_keeps_the_agent() {
         rig.until("the deletion to finish", agent_gone).await;
         assert_eq!(gateway.agents().contains_key(&id), stays, "{policy}");
         assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"), "{policy}: the files stay");
+    }
+}
+
+/// Applies the gateway `gw` with this default of its agents' deletion policy.
+fn gateway_default(rig: &Rig, policy: Option<&str>) {
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["agentDefaults"] = json!({ "deletionPolicy": policy });
+    rig.apply::<AgentGateway>(manifest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_of_the_gateway_holds_for_agents_without_a_policy() {
+    for (own, stays) in [(None, true), (Some("Delete"), false)] {
+        let (mut rig, gateway) = Rig::new();
+        gateway_default(&rig, Some("RetainFiles"));
+        rig.board("ops");
+        rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": own }));
+        rig.until_ready().await;
+        let (id, status) = (rig.agent_id("one"), rig.status("one"));
+        let recorded = if stays { DeletionPolicy::RetainFiles } else { DeletionPolicy::Delete };
+        assert_eq!(status.binding.unwrap().deletion_policy, Some(recorded));
+        rig.delete::<Agent>("one");
+        rig.until("the deletion to finish", agent_gone).await;
+        assert!(!gateway.agents().contains_key(&id));
+        let files = gateway.workspace(&status.workspace_path.unwrap());
+        assert_eq!(files.contains_key("AGENTS.md"), stays, "{own:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_default_of_the_gateway_is_recorded_once() {
+    let (mut rig, _, _) = provisioned().await;
+    rig.run_for(Duration::from_secs(30)).await;
+    let policy = |rig: &Rig| rig.status("one").binding.unwrap().deletion_policy;
+    assert_eq!(policy(&rig), Some(DeletionPolicy::Delete));
+    gateway_default(&rig, Some("Orphan"));
+    rig.until("the policy in the binding", |rig| policy(rig) == Some(DeletionPolicy::Orphan)).await;
+    let written = rig.write_counts();
+    rig.run_for(Duration::from_secs(30)).await;
+    assert_eq!(rig.write_counts(), written, "the policy is recorded once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_lost_its_default_together_with_the_deletion_keeps_the_files() {
+    let (mut rig, gateway) = Rig::new();
+    gateway_default(&rig, Some("RetainFiles"));
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let workspace = rig.status("one").workspace_path.unwrap();
+    gateway_default(&rig, None);
+    rig.delete::<Agent>("one");
+    rig.until("the deletion to finish", agent_gone).await;
+    assert!(gateway.workspace(&workspace).contains_key("AGENTS.md"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deletion_of_a_board_and_its_gateway_follows_the_policy_of_each_agent() {
+    let (mut rig, gateway) = Rig::new();
+    gateway_default(&rig, Some("RetainFiles"));
+    rig.board("ops");
+    let policies = [
+        ("inherits", None, [false, true]),
+        ("deletes", Some("Delete"), [false; 2]),
+        ("stays", Some("Orphan"), [true; 2]),
+    ];
+    for (name, policy, _) in policies {
+        rig.agent(name, json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy }));
+    }
+    rig.until_ready().await;
+    let known = policies.map(|(name, _, _)| (rig.agent_id(name), rig.status(name).workspace_path.unwrap()));
+    rig.delete::<Board>("ops");
+    rig.delete::<AgentGateway>("gw");
+    rig.until("the deletion of the gateway", |rig| rig.store.state().gateways.is_empty()).await;
+    for ((id, workspace), (name, _, stays)) in known.iter().zip(policies) {
+        let seen = [gateway.agents().contains_key(id), gateway.workspace(workspace).contains_key("AGENTS.md")];
+        assert_eq!(seen, stays, "{name}: the agent and its files");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vanished_gateway_removes_nothing() {
+    let (mut rig, gateway, id) = provisioned().await;
+    rig.store.state().gateways.clear();
+    rig.delete::<Agent>("one");
+    rig.until("the deletion to finish", agent_gone).await;
+    assert!(gateway.agents().contains_key(&id));
+    let events = rig.store.state().events.clone();
+    assert!(events.iter().any(|(_, event)| event.warning && event.message.contains("no longer exists")), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_removal_names_the_folder_and_where_it_is() {
+    for (policy, profile, words) in [
+        ("Delete", Profile::v2026_9_6(), ["moved its folder", "find ~/.Trash"]),
+        ("Delete", Profile::v2026_7_1(), ["does not report the result", "find ~/.Trash"]),
+        ("RetainFiles", Profile::v2026_9_6(), ["stays there", "its folder"]),
+    ] {
+        let (mut rig, _) = Rig::with(profile);
+        rig.board("ops");
+        rig.agent("one", json!({ "boardRef": { "name": "ops" }, "deletionPolicy": policy }));
+        rig.until_ready().await;
+        let workspace = rig.status("one").workspace_path.unwrap();
+        rig.delete::<Agent>("one");
+        rig.until("the deletion to finish", agent_gone).await;
+        let events = rig.store.state().events.clone();
+        let events: Vec<_> = events.into_iter().map(|(_, event)| event).filter(|e| e.reason == "Removed").collect();
+        assert_eq!(events.len(), 1, "{policy}: {events:?}");
+        let Event { warning, message, .. } = &events[0];
+        assert!(!warning && message.contains(workspace.trim_start_matches('~')), "{message}");
+        assert!(words.iter().all(|words| message.contains(words)), "{message}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::api::agent::{Agent, Phase};
+use crate::api::agent::{Agent, DeletionPolicy, Phase};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::Context;
@@ -16,7 +16,8 @@ use crate::core::agent::cleanup::{
     self, CleanupDecision, CleanupInput, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared,
     waits_for_permit,
 };
-use crate::core::agent::{leftovers, status};
+use crate::core::agent::deletion_policy::of_removal;
+use crate::core::agent::{leftovers, removal, status};
 use crate::core::error::ReconcileError;
 use crate::core::event::Event;
 use crate::core::gateway_ref::address;
@@ -26,6 +27,8 @@ use crate::core::requeue::Requeue;
 use crate::openclaw::model::{Deleted, Inventory};
 use crate::state::store::{EventTarget, FinalizerChange, Store};
 
+/// The reason of the event that names the folder of an agent that the gateway removed.
+const REMOVED: &str = "Removed";
 /// The reason of the event that names the remains of an agent that the gateway did not remove.
 const LEFT_BEHIND: &str = "LeftBehind";
 
@@ -77,9 +80,10 @@ async fn remove_from_gateway<S: Store>(
             "there is no connection to it; see the conditions of the AgentGateway",
         )),
     };
-    let address = binding.and_then(|b| ctx.state.store.gateway(&b.gateway)).map(|gateway| address(&gateway.spec.url));
+    let resource = binding.and_then(|b| ctx.state.store.gateway(&b.gateway));
+    let address = resource.as_ref().map(|gateway| address(&gateway.spec.url));
     let input = CleanupInput {
-        policy: agent.spec.deletion_policy,
+        policy: binding.map_or_else(DeletionPolicy::default, |b| of_removal(agent, resource.as_deref(), b)),
         gateway,
         moved_to: address.as_deref().filter(|address| binding.is_some_and(|b| !b.is_at(address))),
         reachable: reachability.as_ref().copied(),
@@ -125,7 +129,11 @@ async fn remove_with_permit<S: Store>(
             "the gateway removes one agent at a time; this removal waits for its turn",
         ));
     };
-    let Removed { kept, left } = remove(handle, binding, delete_files).await?;
+    let Removed { done, kept, left } = remove(handle, binding, delete_files).await?;
+    if let Some(message) = done {
+        let event = Event { warning: false, reason: REMOVED.into(), action: "Release", message };
+        ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
+    }
     if let Some(message) = kept {
         report_left(ctx, agent, message, false).await;
     }
@@ -162,6 +170,8 @@ fn with_advice<S: Store>(
 
 /// The messages about a removed agent.
 struct Removed {
+    /// The gateway removed it, and its workspace is kept or in the trash.
+    done: Option<String>,
     /// Its workspace is kept.
     kept: Option<String>,
     /// The gateway did not remove all of it.
@@ -186,17 +196,20 @@ async fn remove(handle: &GatewayHandle, binding: &Binding, delete_files: bool) -
     }
     handle.cache.forget_agent(id);
     info!(agent.id = id, ?deleted, "removed from the gateway");
+    let (done, left) = match &deleted {
+        Deleted::Removed(removal) => {
+            let done = if kept { None } else { removal::message(binding, removal, delete_files) };
+            (done, leftovers::message(binding, &removal.left, delete_files))
+        }
+        Deleted::Absent => (None, None),
+    };
     let kept = kept.then(|| {
         format!(
             "agent {id} is removed from gateway {} and its workspace {} stays: another agent uses it, or the agent worked in another one",
             binding.gateway, binding.identity.workspace
         )
     });
-    let left = match &deleted {
-        Deleted::Removed(left) => leftovers::message(binding, left, delete_files),
-        Deleted::Absent => None,
-    };
-    Ok(Removed { kept, left })
+    Ok(Removed { done, kept, left })
 }
 
 /// Step `Step::Release`: removes the agent of an earlier binding.

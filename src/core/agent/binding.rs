@@ -1,7 +1,7 @@
 //! The binding of an Agent resource to one agent of one gateway.
 
 use super::folder::{DERIVED, Folder};
-use crate::api::agent::{Agent, BindingStatus, Role};
+use crate::api::agent::{Agent, BindingStatus, DeletionPolicy, Role};
 use crate::api::object_key::ObjectKey;
 
 /// The names of an agent at its gateway. All names are derived, and no name derives from a display name.
@@ -59,13 +59,15 @@ pub struct Binding {
     pub identity: AgentIdentity,
     /// Whether the gateway had the agent before the Agent was bound.
     pub adopted: bool,
+    /// The last known deletion policy. `None` in a binding of an older version of Muster.
+    pub deletion_policy: Option<DeletionPolicy>,
 }
 
 impl Binding {
     /// The binding of an Agent. A binding that was copied from another Agent does not count.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
-        let BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted } =
+        let BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted, deletion_policy } =
             agent.status.as_ref()?.binding.clone()?;
         let identity = AgentIdentity { agent_id, session_key, workspace };
         (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self {
@@ -74,6 +76,7 @@ impl Binding {
             address,
             identity,
             adopted,
+            deletion_policy,
         })
     }
 
@@ -101,8 +104,8 @@ impl Binding {
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
         let AgentIdentity { agent_id, session_key, workspace } = self.identity.clone();
-        let Self { uid, gateway, address, adopted, .. } = self.clone();
-        BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted }
+        let Self { uid, gateway, address, adopted, deletion_policy, .. } = self.clone();
+        BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted, deletion_policy }
     }
 }
 
@@ -139,6 +142,7 @@ mod tests {
             address: "ws://gw:80".into(),
             identity: AgentIdentity::derive(Role::Worker, None, "u1", "/data"),
             adopted: false,
+            deletion_policy: Some(DeletionPolicy::RetainFiles),
         };
         let mut agent = Agent::default();
         agent.metadata.uid = Some("u1".into());

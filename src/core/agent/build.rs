@@ -16,7 +16,7 @@ use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
-use crate::core::agent::soul_files;
+use crate::core::agent::{deletion_policy, soul_files};
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
@@ -59,6 +59,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         address: references.address.clone(),
         identity: references.identity.clone(),
         origin: origin(agent, references),
+        deletion_policy: deletion_policy::declared(agent, &references.gateway),
         entry: AgentEntry {
             model: model(agent, references, inventory),
             passed: further_keys.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::binding::Binding;
+use super::deletion_policy::of_removal;
 use crate::api::agent::{Agent, DeletionPolicy};
 use crate::api::conditions::find;
 use crate::api::{AgentGateway, ConditionType, Reason};
@@ -61,7 +62,7 @@ pub enum CleanupDecision {
 /// The input of the decision about a cleanup.
 #[derive(Clone, Copy, Debug)]
 pub struct CleanupInput<'a> {
-    /// The deletion policy of the Agent.
+    /// The deletion policy that holds for the Agent.
     pub policy: DeletionPolicy,
     /// The state of the AgentGateway resource.
     pub gateway: Presence,
@@ -155,12 +156,13 @@ pub fn interrupted_removals<'a>(gateway: &AgentGateway, bound: impl IntoIterator
     let Some(lost) = reachable.filter(|c| c.status == "False").map(|c| c.last_transition_time.0) else {
         return Vec::new();
     };
-    let asked = |agent: &&Agent| {
-        agent.spec.deletion_policy != DeletionPolicy::Orphan
-            && agent.metadata.deletion_timestamp.as_ref().is_some_and(|at| at.0 <= lost)
+    let asked = |agent: &&Agent| agent.metadata.deletion_timestamp.as_ref().is_some_and(|at| at.0 <= lost);
+    let removed = |agent: &Agent| {
+        let binding = Binding::of(agent)?;
+        let is_kept = of_removal(agent, Some(gateway), &binding) == DeletionPolicy::Orphan;
+        (!is_kept).then_some(binding.identity.agent_id)
     };
-    let ids = bound.into_iter().filter(asked).filter_map(Binding::of).map(|binding| binding.identity.agent_id);
-    ids.collect()
+    bound.into_iter().filter(asked).filter_map(removed).collect()
 }
 
 /// The recovery steps for a gateway that does not boot after a kill during the removal of one of these agents. `None` without agents.
@@ -282,7 +284,7 @@ mod tests {
         let mut agent = Agent::default();
         agent.metadata.uid = Some("u".into());
         agent.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(second)));
-        agent.spec.deletion_policy = policy;
+        agent.spec.deletion_policy = Some(policy);
         agent.status.get_or_insert_default().binding = Some(binding().to_status());
         agent
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::binding::AgentIdentity;
-use crate::api::agent::{DriftPolicy, FilePolicy};
+use crate::api::agent::{DeletionPolicy, DriftPolicy, FilePolicy};
 use crate::api::object_key::ObjectKey;
 use crate::api::soul::SoulStatus;
 use crate::core::requests::Requests;
@@ -29,6 +29,8 @@ pub struct Desired {
     pub identity: AgentIdentity,
     /// The origin of its id.
     pub origin: Origin,
+    /// What Muster removes when the Agent is deleted.
+    pub deletion_policy: DeletionPolicy,
     /// Its entry in the gateway's config.
     pub entry: AgentEntry,
     /// The label of its session.

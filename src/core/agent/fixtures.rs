@@ -15,7 +15,7 @@ use super::status_input::StatusInput;
 use super::step::Step;
 use super::token::rules::{IssuedToken, TokenChange, TokenState};
 use super::wake::WakeResult;
-use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
+use crate::api::agent::{AgentStatus, DeletionPolicy, DriftPolicy, FilePolicy, HeartbeatStatus, Parents, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
 use crate::core::agent::conclude::{Conclusion, PassEnd, conclude};
@@ -35,6 +35,7 @@ pub(crate) fn binding(workspace: &str) -> Binding {
         address: "ws://gw:80".into(),
         identity: AgentIdentity::derive(Role::Worker, None, "u", workspace),
         adopted: false,
+        deletion_policy: None,
     }
 }
 
@@ -89,6 +90,7 @@ pub(crate) fn applied() -> AgentFixture {
         address: "ws://gw:80".into(),
         identity,
         origin: Origin::Derived,
+        deletion_policy: DeletionPolicy::Delete,
         entry,
         label: "One".into(),
         files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, is_adopted: false, delivery }]),
@@ -133,6 +135,7 @@ impl AgentFixture {
             address: desired.address.clone(),
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
+            deletion_policy: Some(desired.deletion_policy),
         });
         self
     }

@@ -40,7 +40,7 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
 }
 
 /// Whether a path is the workspace. The binding may name the workspace with `~`.
-fn is_workspace(path: &str, workspace: &str) -> bool {
+pub(super) fn is_workspace(path: &str, workspace: &str) -> bool {
     path.ends_with(workspace.trim_start_matches('~'))
 }
 

@@ -82,6 +82,7 @@ impl<'a> RuleInput<'a> {
             address: desired.address.clone(),
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
+            deletion_policy: Some(desired.deletion_policy),
         };
         let token_change = token::change(desired, cluster.token, cluster.status.token.as_ref(), now);
         let liveness = Liveness::of(cluster.last_seen, cluster.status, Some(observed));

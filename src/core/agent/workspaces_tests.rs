@@ -51,7 +51,7 @@ impl MemoryObjects {
         check(self, wanted, Some(rows))?;
         let workspace = identity.workspace.clone();
         let uid = agent.metadata.uid.clone().unwrap();
-        let binding = Binding { uid, gateway: key, address, identity, adopted };
+        let binding = Binding { uid, gateway: key, address, identity, adopted, deletion_policy: None };
         let mut bound = agent.clone();
         bound.status.get_or_insert_default().binding = Some(binding.to_status());
         self.insert(bound);

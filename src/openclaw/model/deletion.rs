@@ -9,16 +9,26 @@ use super::readers::{List, lax};
 use super::text::clean;
 use crate::openclaw::limits;
 
-/// Most paths in [`Leftovers`]. A real gateway names at most seven.
+/// Most paths of one kind in a [`Removal`]. A real gateway names at most seven.
 const MAX_PATHS: usize = 16;
 
 /// The result of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// The gateway removed the agent from its config, and left these files and sessions.
-    Removed(Leftovers),
+    /// The gateway removed the agent from its config.
+    Removed(Removal),
     /// The gateway had no such agent.
     Absent,
+}
+
+/// What became of the files and sessions of a removed agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// The files and sessions that the gateway left.
+    pub left: Leftovers,
+    /// The former paths of what the gateway moved to its trash. `None` if the gateway reports no such paths, as before 2026.9
+    /// (`docs/gateway-facts.md#deletion`). No version reports the new paths.
+    pub trashed: Option<Vec<String>>,
 }
 
 /// Files and sessions that a deletion should have removed. 2026.9.6 reports leftovers; 2026.3.2 leaves the same files and
@@ -50,7 +60,23 @@ pub struct Leftover {
 
 /// The answer of `agents.delete`. Versions before 2026.9 report no leftovers.
 #[derive(Default)]
-pub(crate) struct RawDeleted(Leftovers);
+pub(crate) struct RawDeleted(Removal);
+
+/// `removed` of the answer of `agents.delete`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawRemoved {
+    removed: Option<List<RawDisposal, { limits::LEFTOVERS }>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawDisposal {
+    #[serde(deserialize_with = "lax")]
+    path: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    method: Option<String>,
+}
 
 /// `failed` of the answer of `agents.delete`.
 #[derive(Default, Deserialize)]
@@ -76,14 +102,14 @@ struct RawPurge {
 }
 
 impl RawDeleted {
-    pub(crate) fn leftovers(self) -> Leftovers {
+    pub(crate) fn removal(self) -> Removal {
         self.0
     }
 }
 
 impl<'de> Deserialize<'de> for RawDeleted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (leftovers, error) = read(<&RawValue>::deserialize(deserializer)?.get());
+        let (removal, error) = read(<&RawValue>::deserialize(deserializer)?.get());
         if let Some(error) = error {
             let error = clean(&error.to_string());
             warn!(
@@ -91,18 +117,23 @@ impl<'de> Deserialize<'de> for RawDeleted {
                 "the answer of agents.delete could not be read; files of the agent may be left on the gateway"
             );
         }
-        Ok(Self(leftovers))
+        Ok(Self(removal))
     }
 }
 
 /// The readable parts of an answer, and the first error of the other parts.
-fn read(text: &str) -> (Leftovers, Option<serde_json::Error>) {
+fn read(text: &str) -> (Removal, Option<serde_json::Error>) {
     let (failed, failed_error) = part::<RawFailed>(text);
     let (purge, purge_error) = part::<RawPurge>(text);
+    let (removed, removed_error) = part::<RawRemoved>(text);
     let cleaned = |text: Option<String>| clean(&text.unwrap_or_default());
     let path = |raw: RawLeftover| Leftover { path: cleaned(raw.path), reason: cleaned(raw.reason) };
     let paths = failed.failed.0.into_iter().take(MAX_PATHS).map(path).collect();
-    (Leftovers { paths, sessions: purge.purge_failed }, failed_error.or(purge_error))
+    let is_trashed = |raw: &RawDisposal| raw.method.as_deref() == Some("trash");
+    let to_trash = |list: List<RawDisposal, _>| list.0.into_iter().filter(is_trashed).take(MAX_PATHS);
+    let trashed = removed.removed.map(|list| to_trash(list).map(|raw| cleaned(raw.path)).collect());
+    let left = Leftovers { paths, sessions: purge.purge_failed };
+    (Removal { left, trashed }, failed_error.or(purge_error).or(removed_error))
 }
 
 fn part<T: Default + DeserializeOwned>(text: &str) -> (T, Option<serde_json::Error>) {
@@ -116,10 +147,10 @@ mod tests {
 
     /// The leftovers of an answer that is readable as a whole.
     fn leftovers(payload: &Value) -> Leftovers {
-        let (leftovers, error) = read(&payload.to_string());
+        let (removal, error) = read(&payload.to_string());
         assert!(error.is_none(), "{error:?}");
-        assert_eq!(serde_json::from_str::<RawDeleted>(&payload.to_string()).unwrap().leftovers(), leftovers);
-        leftovers
+        assert_eq!(serde_json::from_str::<RawDeleted>(&payload.to_string()).unwrap().removal(), removal);
+        removal.left
     }
 
     #[test]
@@ -129,6 +160,17 @@ mod tests {
         assert_eq!(read.paths, [Leftover { path: "/w/a".into(), reason: "EEXIST".into() }]);
         assert!(read.sessions);
         assert!(leftovers(&json!({ "ok": true, "agentId": "a", "removedBindings": 0 })).is_empty());
+    }
+
+    #[test]
+    fn only_what_went_to_the_trash_counts_as_trashed_and_older_versions_report_nothing() {
+        let removed = json!([{ "path": "/w/a", "method": "trash" }, { "path": "/s/a", "method": "missing" }]);
+        let (removal, error) = read(&json!({ "ok": true, "removed": removed, "failed": [] }).to_string());
+        assert!(error.is_none() && removal.left.is_empty(), "{error:?}");
+        assert_eq!(removal.trashed.unwrap(), ["/w/a"]);
+        assert_eq!(read(r#"{"ok": true, "removedBindings": 0}"#).0.trashed, None);
+        let (removal, error) = read(r#"{"removed": 1, "purgeFailed": true}"#);
+        assert!(removal.left.sessions && removal.trashed.is_none() && error.is_some());
     }
 
     #[test]
@@ -143,19 +185,22 @@ mod tests {
     #[test]
     fn an_answer_of_another_shape_is_an_error_and_its_readable_parts_count() {
         for other in ["null", "7", r#"{"failed": 1}"#, r#"{"failed": [1]}"#, r#"{"purgeFailed": 1}"#] {
-            let (leftovers, error) = read(other);
-            assert!(leftovers.is_empty() && error.is_some(), "{other}");
-            assert!(serde_json::from_str::<RawDeleted>(other).unwrap().leftovers().is_empty(), "the deletion counts");
+            let (removal, error) = read(other);
+            assert!(removal.left.is_empty() && error.is_some(), "{other}");
+            assert!(
+                serde_json::from_str::<RawDeleted>(other).unwrap().removal().left.is_empty(),
+                "the deletion counts"
+            );
         }
-        let (leftovers, error) = read(r#"{"failed": [{"path": "/w"}], "purgeFailed": "yes"}"#);
-        assert!(leftovers.paths.len() == 1 && error.is_some(), "the readable part counts");
+        let (removal, error) = read(r#"{"failed": [{"path": "/w"}], "purgeFailed": "yes"}"#);
+        assert!(removal.left.paths.len() == 1 && error.is_some(), "the readable part counts");
     }
 
     #[test]
     fn a_list_of_leftovers_beyond_the_bound_is_an_error() {
         let many = format!(r#"{{"failed": [{}{{}}], "purgeFailed": true}}"#, r#"{"":0},"#.repeat(limits::LEFTOVERS));
-        let (leftovers, error) = read(&many);
-        assert!(leftovers.paths.is_empty() && leftovers.sessions);
+        let (removal, error) = read(&many);
+        assert!(removal.left.paths.is_empty() && removal.left.sessions);
         assert!(error.unwrap().to_string().contains("more than 1000 items"));
     }
 }

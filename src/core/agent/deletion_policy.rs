@@ -1,0 +1,88 @@
+//! The deletion policy that holds for an Agent. Pure.
+
+use super::binding::Binding;
+use crate::api::agent::{Agent, DeletionPolicy};
+use crate::api::gateway::AgentGateway;
+
+/// The policy of an Agent by its own spec and by its AgentGateway. The binding records it.
+#[must_use]
+pub fn declared(agent: &Agent, gateway: &AgentGateway) -> DeletionPolicy {
+    agent.spec.deletion_policy.unwrap_or_else(|| gateway.spec.deletion_policy())
+}
+
+/// The policy for the removal of a bound agent.
+///
+/// # Guarantees
+/// `spec.deletionPolicy` of the Agent holds as it is. Without it, of the policy that the binding recorded and the policy of the
+/// AgentGateway the one holds that keeps more: an AgentGateway that was replaced or restored without its defaults removes no more than
+/// the Agent showed before. `gateway` is the AgentGateway of the binding, if it exists.
+#[must_use]
+pub fn of_removal(agent: &Agent, gateway: Option<&AgentGateway>, binding: &Binding) -> DeletionPolicy {
+    let recorded = binding.deletion_policy;
+    let inherited = recorded.into_iter().chain(gateway.map(|gateway| gateway.spec.deletion_policy())).max();
+    agent.spec.deletion_policy.or(inherited).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::agent::fixtures;
+
+    use DeletionPolicy::{Delete, Orphan, RetainFiles};
+
+    fn gateway(default: Option<DeletionPolicy>) -> AgentGateway {
+        serde_json::from_value(json!({
+            "apiVersion": "muster.dev/v1alpha1", "kind": "AgentGateway", "metadata": { "name": "gw" },
+            "spec": { "url": "ws://gw:1", "auth": {}, "workspaceRoot": "/w", "apiUrl": "http://m",
+                "agentDefaults": { "deletionPolicy": default } }
+        }))
+        .unwrap()
+    }
+
+    fn agent(policy: Option<DeletionPolicy>) -> Agent {
+        let mut agent = Agent::default();
+        agent.spec.deletion_policy = policy;
+        agent
+    }
+
+    fn removal(
+        own: Option<DeletionPolicy>,
+        default: Option<Option<DeletionPolicy>>,
+        recorded: Option<DeletionPolicy>,
+    ) -> DeletionPolicy {
+        let binding = Binding { deletion_policy: recorded, ..fixtures::binding("/w") };
+        of_removal(&agent(own), default.map(gateway).as_ref(), &binding)
+    }
+
+    #[test]
+    fn the_policy_of_the_agent_replaces_the_default_of_the_gateway() {
+        for (own, default, expected) in [
+            (None, None, Delete),
+            (None, Some(RetainFiles), RetainFiles),
+            (Some(Delete), Some(Orphan), Delete),
+            (Some(Orphan), None, Orphan),
+        ] {
+            assert_eq!(declared(&agent(own), &gateway(default)), expected, "{own:?} {default:?}");
+            assert_eq!(removal(own, Some(default), None), expected, "{own:?} {default:?}");
+        }
+    }
+
+    #[test]
+    fn an_inherited_policy_that_changes_with_the_deletion_removes_no_more_than_before() {
+        for (default, recorded, expected) in [
+            (Some(None), Some(RetainFiles), RetainFiles),
+            (Some(Some(Delete)), Some(Orphan), Orphan),
+            (Some(Some(Orphan)), Some(Delete), Orphan),
+            (None, Some(RetainFiles), RetainFiles),
+        ] {
+            assert_eq!(removal(None, default, recorded), expected, "{default:?} {recorded:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_in_the_spec_holds_whatever_was_recorded() {
+        assert_eq!(removal(Some(Delete), Some(Some(Orphan)), Some(Orphan)), Delete);
+    }
+}
