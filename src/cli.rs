@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::api::crds;
 use crate::options::RunOptions;
-use crate::{app, import};
+use crate::{app, export, import};
 
 /// A Kubernetes operator for AI agents that run on OpenClaw gateways.
 #[derive(Debug, Parser)]
@@ -21,6 +21,9 @@ enum Command {
     /// Write manifests for the existing agents of a gateway to standard output. Applying the manifests adopts the agents and
     /// changes nothing on the gateway.
     Import(Box<import::ImportOptions>),
+    /// Write the AgentGateways, Boards and Agents of a cluster as manifests that another cluster takes. Agents keep the ids of their
+    /// agents. The command only reads.
+    Export(Box<export::ExportOptions>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
 }
@@ -33,6 +36,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     match Cli::parse().command {
         Command::Run(options) => app::main(&options),
         Command::Import(options) => import::main(&options),
+        Command::Export(options) => export::main(&options),
         Command::Crds => {
             print!("{}", crds_yaml()?);
             Ok(())

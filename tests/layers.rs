@@ -57,6 +57,8 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "templates", "core", "openclaw"],
         must_not_use: &["kube::Client", "axum"],
     },
+    Layer { name: "kubeconfig", may_name: &[], must_not_use: &["axum", "tokio"] },
+    Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
     Layer {
         name: "app",
         may_name: &[
@@ -68,13 +70,14 @@ const LAYERS: &[Layer] = &[
             "souls",
             "controllers",
             "http",
+            "kubeconfig",
             "metrics",
             "options",
         ],
         must_not_use: &[],
     },
     Layer { name: "options", may_name: &["address", "api"], must_not_use: PURE },
-    Layer { name: "cli", may_name: &["api", "app", "import", "options"], must_not_use: &[] },
+    Layer { name: "cli", may_name: &["api", "app", "export", "import", "options"], must_not_use: &[] },
 ];
 
 /// Modules of `openclaw` that other layers may name without the rest of it.

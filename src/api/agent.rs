@@ -379,6 +379,12 @@ impl Agent {
     #[must_use]
     pub fn token_secret_name(&self) -> String {
         let given = self.spec.token.as_ref().and_then(|t| t.secret_name.clone());
-        given.unwrap_or_else(|| format!("{}-token", self.metadata.name.as_deref().unwrap_or_default()))
+        given.unwrap_or_else(|| Self::default_token_secret(self.metadata.name.as_deref().unwrap_or_default()))
+    }
+
+    /// The default name of the Secret that keeps the token of the Agent `name`.
+    #[must_use]
+    pub fn default_token_secret(name: &str) -> String {
+        format!("{name}-token")
     }
 }

@@ -22,6 +22,8 @@ pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
 pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
 /// On an Agent, a Board or an AgentGateway: requests a reset of the agents' sessions.
 pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
+/// On an Agent: the id of its agent on the gateway.
+pub const AGENT_ID: &str = "muster.dev/agent-id";
 /// On an Agent, a Board, an AgentGateway, a namespace or a CustomResourceDefinition of these kinds: `true` refuses the deletion. The
 /// admission policy `deploy/base/protectionpolicy.yaml` reads the annotation, and no code of Muster.
 pub const PROTECTED: &str = "muster.dev/protected";
@@ -77,6 +79,7 @@ mod tests {
             BOOTSTRAP_REQUESTED_AT,
             RESET_SESSION_REQUESTED_AT,
             PROTECTED,
+            AGENT_ID,
             ISSUED_SHA256,
             ISSUED_FOR,
         ];

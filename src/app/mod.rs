@@ -31,6 +31,7 @@ use crate::http::people::PeopleApi;
 use crate::http::probes::{self, Probes};
 use crate::http::rate_limit::RateLimits;
 use crate::http::router;
+use crate::kubeconfig;
 use crate::metrics::Metrics;
 use crate::openclaw::model::ConnectionState;
 use crate::openclaw::{DialRules, Network};
@@ -68,25 +69,9 @@ fn init_logging(format: LogFormat) {
     }
 }
 
-async fn kube_config(options: &RunOptions) -> Result<Config, AppError> {
-    let config = match &options.kubeconfig {
-        None => Config::infer()
-            .await
-            .map_err(|e| format!("no kubeconfig and no ServiceAccount was found: {e}; give --kubeconfig"))?,
-        Some(path) => {
-            let file = kube::config::Kubeconfig::read_from(path)
-                .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
-                .await
-                .map_err(|e| format!("--kubeconfig {}: {e}", path.display()))?
-        }
-    };
-    Ok(config)
-}
-
 async fn run(options: &RunOptions) -> Result<(), AppError> {
     let listeners = listeners::open(&options.listen).await?;
-    let config = kube_config(options).await?;
+    let config = kubeconfig::load(options.kubeconfig.as_deref(), None).await?;
     let client = Client::try_from(config.clone())?;
     let network = network(options, &config)?;
     let authz = KubeAccess::new(client.clone(), config)?;

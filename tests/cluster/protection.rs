@@ -90,7 +90,8 @@ pub(crate) async fn collections_pipelines_and_namespaces_delete_no_protected_obj
     .await?;
     assert_eq!(fleet.field("agent/kept", ".metadata.deletionTimestamp").await?, "");
     lift(&fleet, &message).await?;
-    fleet.delete().await
+    fleet.run(&["wait", "--for=delete", &namespace, "--timeout=120s"]).await?;
+    Ok(())
 }
 
 pub(crate) async fn a_protected_namespace_and_the_definitions_are_not_deleted(
