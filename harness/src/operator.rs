@@ -95,9 +95,7 @@ impl Operator {
         cluster: &ControlPlane,
         environment: Vec<(&'static str, OsString)>,
     ) -> Result<Self, Failure> {
-        let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
-        let token = cluster.kubectl.run(&create).await?.trim().to_owned();
-        let kubeconfig = cluster.kubeconfig("operator", &token)?;
+        let (token, kubeconfig) = account(cluster).await?;
         let dir = tempfile::Builder::new().prefix("muster-operator-").tempdir()?;
         let start_config = StartConfig { binary: binary.to_owned(), kubeconfig, environment, token, dir };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -113,6 +111,15 @@ impl Operator {
         self.process.kill();
         (self.process, self.addresses) = self.start_config.run(self.addresses).await?;
         Ok(())
+    }
+
+    /// The same with a new token: the account was installed again.
+    ///
+    /// # Errors
+    /// The account has no token, or the operator did not become ready.
+    pub async fn restart_reinstalled(&mut self, cluster: &ControlPlane) -> Result<(), Failure> {
+        (self.start_config.token, self.start_config.kubeconfig) = account(cluster).await?;
+        self.restart().await
     }
 
     /// Starts the operator on the same addresses after [`terminate`](Self::terminate). Does not wait until the operator is ready.
@@ -182,6 +189,14 @@ impl Operator {
         let status = tokio::time::timeout(TERMINATION_GRACE, self.process.exit()).await??;
         if status.success() { Ok(()) } else { Err(format!("the operator ended with {status}").into()) }
     }
+}
+
+/// A new token of the account `muster-system/muster`, and a kubeconfig with it.
+async fn account(cluster: &ControlPlane) -> Result<(String, PathBuf), Failure> {
+    let create = ["create", "token", "muster", "--namespace=muster-system", "--duration=24h"];
+    let token = cluster.kubectl.run(&create).await?.trim().to_owned();
+    let kubeconfig = cluster.kubeconfig("operator", &token)?;
+    Ok((token, kubeconfig))
 }
 
 impl StartConfig {

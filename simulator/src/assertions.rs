@@ -104,6 +104,12 @@ impl Simulator {
         files.map(|(name, file)| (name.clone(), file.text())).collect()
     }
 
+    /// A file of the workspace that was last moved from this path to the trash.
+    pub fn trashed_file(&self, path: &str, name: &str) -> Option<String> {
+        let world = self.gateway.world();
+        world.workspaces.trashed.get(path)?.files.get(name).map(File::text)
+    }
+
     /// Every session by its key.
     pub fn sessions(&self) -> BTreeMap<String, Session> {
         let world = self.gateway.world();

@@ -1,5 +1,7 @@
 //! Deletion finishes in any order and leaves nothing.
 
+use std::process::Command;
+
 use muster_harness::{Failure, until};
 use serde_json::{Value, json};
 
@@ -23,6 +25,38 @@ pub(crate) async fn a_deleted_agent_leaves_nothing(stack: &mut Stack) -> Result<
     .await?;
     fleet.wait("condition=Ready", &["agent/two"]).await?;
     assert_eq!(stack.agents()?.len(), 1);
+    fleet.delete().await
+}
+
+pub(crate) async fn a_deleted_memory_is_brought_back_from_the_trash(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("memory").await?;
+    let mut archivist = unwoken("archivist");
+    archivist["spec"]["agentId"] = json!("archivist");
+    fleet.apply(std::slice::from_ref(&archivist)).await?;
+    fleet.all_ready().await?;
+    let workspace = stack.workspace(&fleet, "archivist").await?;
+    std::fs::write(workspace.join("MEMORY.md"), "months of memory")?;
+    std::fs::create_dir_all(workspace.join("memory"))?;
+    std::fs::write(workspace.join("memory/2026-11-28.md"), "a day")?;
+    fleet.run(&["delete", "agent", "archivist", "--timeout=120s"]).await?;
+    assert!(!workspace.exists());
+    let events = ["get", "events", "--field-selector=reason=Removed", "-o", "jsonpath={.items[*].message}"];
+    let event = until("the event", CONDITION_TIMEOUT, async || {
+        let message = fleet.run(&events).await.map_err(|e| e.to_string())?;
+        if message.is_empty() { Err("there is none yet".to_owned()) } else { Ok(message) }
+    })
+    .await?;
+    assert!(event.contains(&format!("moved its folder {} to its trash", workspace.display())), "{event}");
+    let start = event.find("find ~/.Trash").ok_or("the event has no command")?;
+    let command = event[start..].split(" shows it").next().unwrap_or_default();
+    let shell = Command::new("sh").args(["-c", command]).env("HOME", stack.openclaw.home()).output()?;
+    let found = String::from_utf8(shell.stdout)?;
+    assert_eq!(found.lines().count(), 1, "{command}: {found}");
+    std::fs::rename(found.trim(), &workspace)?;
+    fleet.apply(&[archivist]).await?;
+    fleet.all_ready().await?;
+    assert_eq!(stack.file(&fleet, "archivist", "MEMORY.md").await?, "months of memory");
+    assert_eq!(stack.file(&fleet, "archivist", "memory/2026-11-28.md").await?, "a day");
     fleet.delete().await
 }
 

@@ -15,6 +15,7 @@ mod authority;
 mod bad_input;
 mod canary;
 mod deletion;
+mod export;
 mod fleet;
 #[path = "../rights/granted.rs"]
 mod granted;
@@ -31,6 +32,7 @@ mod remote;
 mod rights;
 mod soul_directory;
 mod stack;
+mod uninstall;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -130,15 +132,20 @@ fn main() {
         fleet::the_page_shows_new_agents_without_a_reload,
         fleet::a_refused_token_leads_back_to_the_form,
         deletion::a_deleted_agent_leaves_nothing,
+        deletion::a_deleted_memory_is_brought_back_from_the_trash,
         deletion::a_namespace_with_a_gateway_and_its_secret_can_be_deleted,
         deletion::agents_can_be_deleted_after_their_gateway,
         deletion::a_restored_namespace_can_be_deleted,
         deletion::a_gateway_without_its_finalizer_blocks_no_namespace_deletion,
         deletion::an_agent_with_a_name_refused_today_can_still_be_deleted,
+        export::exported_manifests_bring_every_object_back,
+        export::what_cannot_be_read_is_named_and_the_exit_status_is_not_0,
         outages::repeated_operator_kills_create_no_second_agent,
         outages::a_killed_gateway_is_reported_and_recovers,
         outages::a_frozen_gateway_is_noticed_and_recovers,
         outages::a_terminated_operator_exits_gracefully,
+        uninstall::an_operator_that_is_installed_again_continues_with_the_same_agents,
+        uninstall::the_documented_commands_leave_nothing,
     ];
     let trials = tests.map(|(name, test)| {
         let shared = Arc::clone(&shared);

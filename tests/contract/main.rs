@@ -37,7 +37,7 @@ macro_rules! suite {
     };
 }
 
-const SUITE: [(&str, Test); 20] = suite![
+const SUITE: [(&str, Test); 21] = suite![
     an_entry_creates_an_agent_and_the_same_entry_causes_no_second_write,
     a_burst_of_entries_takes_few_config_writes_and_loses_no_entry,
     a_changed_entry_changes_its_own_fields_and_keeps_foreign_fields,
@@ -57,6 +57,7 @@ const SUITE: [(&str, Test); 20] = suite![
     a_run_is_reported_at_its_start_and_its_end,
     a_reset_session_is_distinguishable_from_the_former_one,
     a_deleted_agent_is_gone_and_a_second_deletion_is_no_error,
+    the_workspace_of_a_deleted_agent_is_in_the_trash,
     a_deleted_id_can_be_created_again,
 ];
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -208,6 +209,20 @@ impl Subject {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(path),
         }
+    }
+
+    /// The contents of a file in the folders that the command in the event of a removal finds.
+    pub(crate) fn trashed(&self, agent: &AgentEntry, name: &str) -> Result<Vec<String>, Failure> {
+        let home = match &self.host {
+            Host::Simulated(simulator) => {
+                return Ok(simulator.trashed_file(&agent.workspace, name).into_iter().collect());
+            }
+            Host::Real(home) => home,
+        };
+        let find = format!("find ~/.Trash -maxdepth 2 -name '{}*'", agent.id);
+        let found = Command::new("sh").args(["-c", &find]).env("HOME", home).output()?;
+        let folders = String::from_utf8(found.stdout)?;
+        Ok(folders.lines().filter_map(|path| std::fs::read_to_string(Path::new(path).join(name)).ok()).collect())
     }
 
     /// A registered agent.

@@ -313,6 +313,15 @@ pub(crate) async fn a_deleted_agent_is_gone_and_a_second_deletion_is_no_error(
     Ok(())
 }
 
+pub(crate) async fn the_workspace_of_a_deleted_agent_is_in_the_trash(gateway: &Subject) -> Result<(), Failure> {
+    let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
+    let memory = format!("the memory of {}", agent.id);
+    gateway.write_file(&agent, "MEMORY.md", memory.as_bytes())?;
+    remove(gateway, &agent.id).await?;
+    assert!(gateway.trashed(&agent, "MEMORY.md")?.contains(&memory));
+    Ok(())
+}
+
 pub(crate) async fn a_deleted_id_can_be_created_again(gateway: &Subject) -> Result<(), Failure> {
     let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
     gateway.client.session_label(&session(&agent.id), "First life").await?;

@@ -267,7 +267,7 @@ fn dispose_files(world: &mut World, id: &str, workspace: &str) -> FileDisposal {
         }
     }
     if world.trash == TrashState::Works {
-        world.workspaces.by_path.remove(workspace);
+        world.workspaces.move_to_trash(workspace);
     }
     trashed
 }

@@ -53,6 +53,8 @@ pub enum FileLink {
 #[derive(Debug, Default)]
 pub(crate) struct Workspaces {
     pub(crate) by_path: BTreeMap<String, Workspace>,
+    /// The last workspace of each former path in the trash directory.
+    pub(crate) trashed: BTreeMap<String, Workspace>,
 }
 
 impl Workspaces {
@@ -70,6 +72,10 @@ impl Workspaces {
         let workspace = self.by_path.entry(path.to_owned()).or_default();
         workspace.links.remove(name);
         workspace.files.insert(name.to_owned(), file);
+    }
+
+    pub(crate) fn move_to_trash(&mut self, path: &str) {
+        self.trashed.extend(self.by_path.remove_entry(path));
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {
