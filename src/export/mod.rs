@@ -14,6 +14,7 @@ use manifest::{ExportedKind, NeededSecret, is_terminating};
 use serde_json::Value;
 use text::{ExportedObject, Remarks, counts, needed_secrets};
 
+use crate::api::names::{is_namespace, is_object_name};
 use crate::kubeconfig;
 
 type Failure = Box<dyn std::error::Error>;
@@ -25,7 +26,7 @@ const SECRETS_MODE: u32 = 0o600;
 #[derive(Debug, clap::Args)]
 pub struct ExportOptions {
     /// Namespace of the exported objects; may be given several times. Default: the namespace of the kubeconfig's context.
-    #[arg(long, short, value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = namespace, conflicts_with = "all_namespaces")]
     pub namespace: Vec<String>,
     /// Export the objects of all namespaces.
     #[arg(long, short = 'A')]
@@ -72,6 +73,10 @@ pub fn main(options: &ExportOptions) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err(format!("{count} objects or lists could not be read, so that the export is incomplete").into()),
     }
+}
+
+fn namespace(text: &str) -> Result<String, &'static str> {
+    if is_namespace(text) { Ok(text.to_owned()) } else { Err("give the name of a namespace") }
 }
 
 /// Writes the notes to standard error.
@@ -157,11 +162,64 @@ async fn collect(options: &ExportOptions) -> Result<ExportedSet, Failure> {
 async fn read_secrets(client: &Client, exported: &mut ExportedSet) {
     for needed in &exported.needed {
         let label = format!("Secret {}/{}", needed.namespace, needed.name);
+        // A spec from before the rules for names may have a path, which would lead to another object.
+        if !is_object_name(&needed.name) || !is_namespace(&needed.namespace) {
+            exported.failures.push(format!("{label:?}: no Secret has such a name"));
+            continue;
+        }
         match read::secret(client, needed).await {
             Ok(Some(secret)) => exported.secrets.push(secret),
             Ok(None) if needed.is_made => exported.notes.push(format!("{label} does not exist; Muster makes it")),
             Ok(None) => exported.failures.push(format!("{label} does not exist")),
             Err(error) => exported.failures.push(format!("{label}: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: ExportOptions,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<ExportOptions, String> {
+        let line = <Line as clap::Parser>::try_parse_from([&["export"], arguments].concat());
+        line.map(|line| line.options).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        assert_eq!(parse(&["-n", "a", "-n", "b"]).unwrap().namespace, ["a", "b"]);
+        assert!(parse(&["-n", "../kube-system"]).unwrap_err().contains("give the name of a namespace"));
+        assert!(parse(&["-n", "a", "-A"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn secrets_go_to_a_new_file_of_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.yaml");
+        write_new(&path, "text").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for taken in [path.as_path(), Path::new("/dev/stdout"), Path::new("/dev/tty")] {
+            assert!(write_new(taken, "other").unwrap_err().contains("to a new file only"), "{}", taken.display());
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), "text");
+    }
+
+    #[tokio::test]
+    async fn a_path_in_the_place_of_a_name_reads_no_secret() {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let object = json!({ "metadata": { "name": "one", "namespace": "fleet" }, "spec": { "token": { "secretName": "../x" } } });
+        let objects = [ExportedObject { kind: ExportedKind::Agent, object }];
+        let mut exported = ExportedSet { needed: needed_secrets(&objects), ..ExportedSet::default() };
+        read_secrets(&Client::try_from(config).unwrap(), &mut exported).await;
+        assert_eq!(exported.failures, ["\"Secret fleet/../x\": no Secret has such a name"]);
     }
 }

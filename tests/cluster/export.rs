@@ -37,7 +37,7 @@ fn odd_objects() -> [Value; 2] {
     agent["spec"]["files"] = json!([{ "name": "NOTES.md", "template": { "inline": "---\nkind: Secret\n...\n" } }]);
     let mut board = board("ops");
     board["spec"]["objective"] = json!("yes");
-    board["spec"]["successMetrics"] = json!({ "1": 1, "no": [1.5, "1.5", null, { "y": true }] });
+    board["spec"]["user"] = json!({ "name": "no", "notes": "1.5", "context": "# none" });
     [board, agent]
 }
 

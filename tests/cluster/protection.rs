@@ -52,7 +52,11 @@ pub(crate) async fn a_protected_object_is_deleted_only_after_its_protection_is_l
     fleet.all_ready().await?;
     for object in ["agents.muster.dev/one", "boards.muster.dev/ops", "agentgateways.muster.dev/gw"] {
         let refusal = refused(&fleet, &["delete", object, "--wait=false"]).await?;
-        assert!(refusal.contains("the annotation muster.dev/protected: \"true\" refuses the deletion"), "{refusal}");
+        let (kind, name) = object.split_once('/').unwrap_or_default();
+        let expected = format!(
+            "is forbidden: ValidatingAdmissionPolicy 'muster-protection' with binding 'muster-protection' denied request: the annotation muster.dev/protected: \"true\" refuses the deletion of {name}; to delete it all the same, first run: kubectl annotate {kind} {name} -n protected muster.dev/protected-"
+        );
+        assert!(refusal.contains(&expected), "{refusal}");
         assert_eq!(fleet.field(object, ".metadata.deletionTimestamp").await?, "", "{object}");
         lift(&fleet, &refusal).await?;
         fleet.run(&["delete", object, "--timeout=120s"]).await?;
@@ -127,6 +131,15 @@ pub(crate) async fn another_value_than_true_or_false_is_refused(stack: &mut Stac
         .await?;
     let annotate = ["annotate", "agent", "two", "muster.dev/protected=1"];
     assert!(refused(&fleet, &annotate).await?.contains("must be \"true\" or \"false\""));
+    // A value from before the policy refuses no other write of the object.
+    fleet.run(&["delete", "validatingadmissionpolicybinding", "muster-protection"]).await?;
+    until("the policy to be out of force", CONDITION_TIMEOUT, async || {
+        fleet.apply(&[protected(unwoken("old"), "yes")]).await.map_err(|e| e.to_string())
+    })
+    .await?;
+    stack.cluster.install().await?;
+    until_in_force(&fleet).await?;
+    fleet.run(&["label", "agent", "old", "changed=meanwhile"]).await?;
     fleet.run(&["delete", "agents", "--all", "--timeout=60s"]).await?;
     fleet.delete().await
 }

@@ -316,7 +316,7 @@ pub(crate) async fn a_deleted_agent_is_gone_and_a_second_deletion_is_no_error(
 pub(crate) async fn the_workspace_of_a_deleted_agent_is_in_the_trash(gateway: &Subject) -> Result<(), Failure> {
     let (agent, _other) = (gateway.agent().await?, gateway.agent().await?);
     let memory = format!("the memory of {}", agent.id);
-    gateway.write_file(&agent, "MEMORY.md", memory.as_bytes())?;
+    gateway.client.file_set(&agent.id, "MEMORY.md", &memory, None).await?;
     remove(gateway, &agent.id).await?;
     assert!(gateway.trashed(&agent, "MEMORY.md")?.contains(&memory));
     Ok(())

@@ -38,6 +38,21 @@ fn the_files_in_crds_match_the_types() {
 }
 
 #[test]
+fn no_pipeline_prunes_a_definition() {
+    for (name, crd) in crds::all() {
+        let annotations = crd.metadata.annotations.unwrap_or_default();
+        for (key, value) in [
+            ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+            ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+            ("helm.sh/resource-policy", "keep"),
+            ("muster.dev/protected", "true"),
+        ] {
+            assert_eq!(annotations.get(key).map(String::as_str), Some(value), "{name}: {key}");
+        }
+    }
+}
+
+#[test]
 fn every_field_is_described_and_every_string_list_and_map_is_bounded() {
     let mut missing = Vec::new();
     for (name, crd) in crds::all() {
