@@ -123,8 +123,9 @@ pub struct BindingStatus {
     /// the agent is removed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub adopted: bool,
-    /// What Muster removes when this Agent is deleted, from `deletionPolicy` of the Agent or of the AgentGateway. If the policy of
-    /// the AgentGateway changes together with the deletion of the Agent, the policy that keeps more applies.
+    /// What Muster removes when this Agent is deleted, from `deletionPolicy` of the Agent or of the AgentGateway. `Delete`: the agent,
+    /// its session and its workspace. `RetainFiles`: the agent and its session. `Orphan`: nothing. If the policy of the AgentGateway
+    /// changes together with the deletion of the Agent, the policy that keeps more applies.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub deletion_policy: Option<DeletionPolicy>,
 }

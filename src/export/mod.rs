@@ -49,14 +49,17 @@ pub struct ExportOptions {
 /// Writes the manifests, and the notes about them to standard error.
 ///
 /// # Errors
-/// A sentence that names the flag, the file or the objects. What could be read is written all the same if only some objects could not be
-/// read.
+/// A sentence that names the flag, the file or the objects. If only some objects could not be read, the others are written all the same.
 pub fn main(options: &ExportOptions) -> Result<(), Failure> {
     if let Some(path) = options.secrets.as_deref().filter(|path| fs::symlink_metadata(path).is_ok()) {
         return Err(taken(path).into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exported = runtime.block_on(collect(options))?;
+    // An earlier export in the file is better than none.
+    if exported.objects.is_empty() && !exported.failures.is_empty() {
+        return Err(format!("nothing could be read, and nothing is written: {}", exported.failures.join("; ")).into());
+    }
     let secrets_file = options.secrets.as_ref().map(|path| path.display().to_string());
     let remarks =
         Remarks { failures: &exported.failures, secrets: &exported.needed, secrets_file: secrets_file.as_deref() };

@@ -104,7 +104,7 @@ fn comments(objects: &[ExportedObject], remarks: &Remarks<'_>) -> String {
     };
     let maps: BTreeSet<_> = objects.iter().flat_map(named).collect();
     lines.extend(listed("The ConfigMaps, which are not in here:", maps));
-    lines.iter().map(|line| format!("# {}\n", one_line(line))).collect()
+    lines.iter().map(|line| ["# ", &one_line(line), "\n"].concat()).collect()
 }
 
 /// A heading and its list; nothing without items.

@@ -122,6 +122,10 @@ pub(crate) async fn what_cannot_be_read_is_named_and_the_exit_status_is_not_0(
     assert!(
         !everywhere.status.success() && String::from_utf8(everywhere.stderr)?.contains("Agents of all namespaces: ")
     );
+    let output = folder.path().join("earlier.yaml");
+    std::fs::write(&output, "an earlier export")?;
+    let empty = export(&kubeconfig, &["-A", "-o", &output.display().to_string()])?;
+    assert!(!empty.status.success() && std::fs::read_to_string(&output)? == "an earlier export");
     let nowhere = export(Path::new("/nowhere"), &[])?;
     assert!(!nowhere.status.success() && String::from_utf8(nowhere.stderr)?.contains("--kubeconfig /nowhere"));
     fleet.delete().await

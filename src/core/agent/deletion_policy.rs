@@ -49,11 +49,11 @@ mod tests {
 
     fn removal(
         own: Option<DeletionPolicy>,
-        default: Option<Option<DeletionPolicy>>,
+        gateway: Option<&AgentGateway>,
         recorded: Option<DeletionPolicy>,
     ) -> DeletionPolicy {
         let binding = Binding { deletion_policy: recorded, ..fixtures::binding("/w") };
-        of_removal(&agent(own), default.map(gateway).as_ref(), &binding)
+        of_removal(&agent(own), gateway, &binding)
     }
 
     #[test]
@@ -65,24 +65,23 @@ mod tests {
             (Some(Orphan), None, Orphan),
         ] {
             assert_eq!(declared(&agent(own), &gateway(default)), expected, "{own:?} {default:?}");
-            assert_eq!(removal(own, Some(default), None), expected, "{own:?} {default:?}");
+            assert_eq!(removal(own, Some(&gateway(default)), None), expected, "{own:?} {default:?}");
         }
     }
 
     #[test]
     fn an_inherited_policy_that_changes_with_the_deletion_removes_no_more_than_before() {
-        for (default, recorded, expected) in [
-            (Some(None), Some(RetainFiles), RetainFiles),
-            (Some(Some(Delete)), Some(Orphan), Orphan),
-            (Some(Some(Orphan)), Some(Delete), Orphan),
-            (None, Some(RetainFiles), RetainFiles),
-        ] {
-            assert_eq!(removal(None, default, recorded), expected, "{default:?} {recorded:?}");
+        for (default, recorded, expected) in
+            [(None, RetainFiles, RetainFiles), (Some(Delete), Orphan, Orphan), (Some(Orphan), Delete, Orphan)]
+        {
+            let now = removal(None, Some(&gateway(default)), Some(recorded));
+            assert_eq!(now, expected, "{default:?} {recorded:?}");
         }
+        assert_eq!(removal(None, None, Some(RetainFiles)), RetainFiles, "without the AgentGateway");
     }
 
     #[test]
     fn a_policy_in_the_spec_holds_whatever_was_recorded() {
-        assert_eq!(removal(Some(Delete), Some(Some(Orphan)), Some(Orphan)), Delete);
+        assert_eq!(removal(Some(Delete), Some(&gateway(Some(Orphan))), Some(Orphan)), Delete);
     }
 }
