@@ -93,8 +93,10 @@ async fn bring_up(started: Instant, binary: &Path) -> Result<RunningDemo, Failur
         Ok::<_, Failure>(cluster)
     };
     let (cluster, gateway) = futures::try_join!(cluster, gateway)?;
-    println!("
-$ kubectl apply -k crds; kubectl apply -k deploy");
+    println!(
+        "
+$ kubectl apply -k crds; kubectl apply -k deploy"
+    );
     print!("{}", cluster.install("deploy").await?);
     println!("(There are no nodes here: the operator runs as a process, with the token of this ServiceAccount.)\n");
     let operator = Operator::start(binary, &cluster).await?;

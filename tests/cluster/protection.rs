@@ -137,7 +137,7 @@ pub(crate) async fn another_value_than_true_or_false_is_refused(stack: &mut Stac
         fleet.apply(&[protected(unwoken("old"), "yes")]).await.map_err(|e| e.to_string())
     })
     .await?;
-    stack.cluster.install().await?;
+    stack.cluster.install("deploy").await?;
     until_in_force(&fleet).await?;
     fleet.run(&["label", "agent", "old", "changed=meanwhile"]).await?;
     fleet.run(&["delete", "agents", "--all", "--timeout=60s"]).await?;

@@ -15,7 +15,7 @@ async fn remove_operator(stack: &mut Stack) -> Result<(), Failure> {
 }
 
 async fn install_again(stack: &mut Stack) -> Result<(), Failure> {
-    stack.cluster.install().await?;
+    stack.cluster.install("deploy").await?;
     stack.operator.restart_reinstalled(&stack.cluster).await?;
     stack.renew_canary().await
 }
