@@ -22,8 +22,8 @@ pub(crate) fn granted((file, kind, name): Role) -> BTreeSet<String> {
     let text = fs::read_to_string(path).unwrap();
     let documents = text.split("\n---\n").map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
     let is_role = |role: &Value| role["kind"] == kind && role["metadata"]["name"] == name;
-    let roles: Vec<_> = documents.filter(is_role).collect();
-    let rules = roles.iter().flat_map(|role| role["rules"].as_array().unwrap());
+    let found: Vec<_> = documents.filter(is_role).collect();
+    let rules = found.iter().flat_map(|role| role["rules"].as_array().unwrap());
     rules.flat_map(rights).collect()
 }
 
