@@ -44,7 +44,7 @@ use crate::state::kube_authz::KubeAccess;
 use crate::state::kube_store::KubeStore;
 use crate::state::tokens::TokenTable;
 use crate::state::triggers::Triggers;
-use crate::state::{Caches, State, watch};
+use crate::state::{Caches, State, unreadable, watch};
 
 /// How long open reconciles may take after a signal to stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
@@ -202,9 +202,14 @@ impl App {
         let on_agent = on_agent(Arc::clone(&ctx), tokens, change_feed);
         // The receiver is open until the operator stops.
         let on_deleted = move |gateway| drop(deleted_gateways.send(gateway));
-        tasks.until_shutdown(watch::agents(watch::objects(&client, agent_writers), triggers.clone(), on_agent));
-        tasks.until_shutdown(watch::boards(watch::objects(&client, board_writers), triggers.clone()));
-        tasks.until_shutdown(watch::gateways(watch::objects(&client, gateway_writers), triggers.clone(), on_deleted));
+        let (agents, boards) = (watch::objects(&client, agent_writers), watch::objects(&client, board_writers));
+        let gateways = watch::objects(&client, gateway_writers);
+        let (unreadables, unreadable_events) = unreadable::reports();
+        tasks.until_shutdown(watch::agents(agents, triggers.clone(), unreadables.clone(), on_agent));
+        tasks.until_shutdown(watch::boards(boards, triggers.clone(), unreadables.clone()));
+        tasks.until_shutdown(watch::gateways(gateways, triggers.clone(), unreadables, on_deleted));
+        let events = Arc::clone(&ctx.state);
+        tasks.until_shutdown(async move { unreadable_events.publish(&events.store).await });
         let config_maps = triggers.clone();
         tasks.until_shutdown(async move { watch::config_maps(&client, &namespaces, config_maps).await });
         tasks.until_shutdown(follow_gateways(gateway_changes, triggers));

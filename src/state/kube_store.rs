@@ -306,6 +306,14 @@ impl Store for KubeStore {
             EventTarget::Agent(agent) => agent.object_ref(&()),
             EventTarget::Board(board) => board.object_ref(&()),
             EventTarget::Gateway(gateway) => gateway.object_ref(&()),
+            EventTarget::Unreadable { kind, metadata } => ObjectReference {
+                api_version: Some(Agent::api_version(&()).into()),
+                kind: Some(kind.into()),
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                ..ObjectReference::default()
+            },
         };
         let mut message = event.message.clone();
         message.truncate(message.floor_char_boundary(MAX_NOTE_BYTES));

@@ -18,6 +18,7 @@ pub mod store;
 pub mod tokens;
 pub mod triggers;
 pub mod unmanaged;
+pub mod unreadable;
 pub mod watch;
 
 use cache::Cache;

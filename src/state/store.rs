@@ -155,6 +155,13 @@ pub enum EventTarget<'a> {
     Board(&'a Board),
     /// An AgentGateway.
     Gateway(&'a AgentGateway),
+    /// An object of a kind that cannot be read.
+    Unreadable {
+        /// The kind.
+        kind: &'static str,
+        /// The metadata of the object.
+        metadata: &'a ObjectMeta,
+    },
 }
 
 /// The Kubernetes access of the reconcilers.

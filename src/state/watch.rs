@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::cache::{CacheChange, CacheWriter};
-use super::guarded::{Guarded, Unreadable};
+use super::guarded::Guarded;
 use super::triggers::Triggers;
+use super::unreadable::UnreadableReports;
 use crate::api::object_key::ObjectKey;
 use crate::api::watched_namespaces::WatchedNamespaces;
 use crate::api::{Agent, AgentGateway, Board};
@@ -89,6 +90,7 @@ fn failed(kind: &str, namespace: Option<&str>, error: &watcher::Error) {
 pub async fn agents<O: Objects>(
     changes: impl Stream<Item = CacheChange<Agent>>,
     triggers: Triggers<O>,
+    unreadables: UnreadableReports,
     on_agent: impl Fn(&Agent, bool),
 ) {
     pin_mut!(changes);
@@ -102,7 +104,7 @@ pub async fn agents<O: Objects>(
                 on_agent(&agent, true);
                 triggers.agent_deleted(&agent);
             }
-            CacheChange::Unreadable(unreadable) => report("Agent", &unreadable),
+            CacheChange::Unreadable(unreadable) => unreadables.report("Agent", &unreadable),
             CacheChange::UnreadableDeleted { last, .. } => {
                 if let Some(agent) = last {
                     on_agent(&agent, true);
@@ -114,13 +116,17 @@ pub async fn agents<O: Objects>(
 }
 
 /// Handles the changes of Boards.
-pub async fn boards<O: Objects>(changes: impl Stream<Item = CacheChange<Board>>, triggers: Triggers<O>) {
+pub async fn boards<O: Objects>(
+    changes: impl Stream<Item = CacheChange<Board>>,
+    triggers: Triggers<O>,
+    unreadables: UnreadableReports,
+) {
     pin_mut!(changes);
     while let Some(change) = changes.next().await {
         match change {
             CacheChange::Applied { before, now } => triggers.board(before.as_deref(), &now),
             CacheChange::Deleted(board) => triggers.board(None, &board),
-            CacheChange::Unreadable(unreadable) => report("Board", &unreadable),
+            CacheChange::Unreadable(unreadable) => unreadables.report("Board", &unreadable),
             CacheChange::UnreadableDeleted { .. } => {}
         }
     }
@@ -130,6 +136,7 @@ pub async fn boards<O: Objects>(changes: impl Stream<Item = CacheChange<Board>>,
 pub async fn gateways<O: Objects>(
     changes: impl Stream<Item = CacheChange<AgentGateway>>,
     triggers: Triggers<O>,
+    unreadables: UnreadableReports,
     on_deleted: impl Fn(DeletedGateway),
 ) {
     pin_mut!(changes);
@@ -140,7 +147,7 @@ pub async fn gateways<O: Objects>(
                 on_deleted(DeletedGateway::from_resource(&gateway));
                 triggers.gateway(None, &gateway);
             }
-            CacheChange::Unreadable(unreadable) => report("AgentGateway", &unreadable),
+            CacheChange::Unreadable(unreadable) => unreadables.report("AgentGateway", &unreadable),
             CacheChange::UnreadableDeleted { metadata, .. } => on_deleted(DeletedGateway::from_metadata(&metadata)),
         }
     }
@@ -203,11 +210,6 @@ impl KnownVersions {
             }
         }
     }
-}
-
-fn report(kind: &str, Unreadable { metadata, error }: &Unreadable) {
-    let object = ObjectKey::of(metadata);
-    warn!(kind, %object, error, "object cannot be read and is not reconciled; correct the object");
 }
 
 #[cfg(test)]

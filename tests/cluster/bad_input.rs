@@ -1,5 +1,7 @@
 //! Bad input that the schema cannot reject.
 
+use std::time::Duration;
+
 use muster_harness::{Failure, free_port};
 use serde_json::json;
 
@@ -89,4 +91,36 @@ pub(crate) async fn a_namespace_is_refused_until_it_is_admitted(stack: &mut Stac
     shared.delete().await?;
     assert!(stack.agents()?.is_empty());
     Ok(())
+}
+
+pub(crate) async fn an_object_that_cannot_be_read_gets_an_event_and_the_others_are_served(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.fleet("unreadable").await?;
+    // The definitions of a later version know more words.
+    let policy = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/adoptionPolicy/enum";
+    let patch = json!([{ "op": "remove", "path": policy }]).to_string();
+    fleet.run(&["patch", "crd", "agents.muster.dev", "--type=json", "-p", &patch]).await?;
+    let strange = json!({ "boardRef": { "name": "ops" }, "adoptionPolicy": "Sometimes" });
+    let strange = manifest("Agent", "strange", strange);
+    // The API server needs a moment for changed definitions.
+    let accepted = async { while fleet.apply(std::slice::from_ref(&strange)).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), accepted).await?;
+    let selector = "--field-selector=involvedObject.name=strange,reason=Unreadable";
+    let path = "jsonpath={.items[*].message}";
+    let reported = async {
+        loop {
+            let message = fleet.run(&["get", "events", selector, "-o", path]).await?;
+            if !message.is_empty() {
+                return Ok::<_, Failure>(message);
+            }
+        }
+    };
+    let message = tokio::time::timeout(Duration::from_secs(60), reported).await??;
+    assert!(message.contains("Sometimes") && message.contains("Never"), "{message}");
+    fleet.apply(&[unwoken("one")]).await?;
+    fleet.wait("condition=Ready", &["agent/one"]).await?;
+    fleet.run(&["delete", "agent", "strange"]).await?;
+    stack.cluster.install("deploy").await?;
+    fleet.delete().await
 }

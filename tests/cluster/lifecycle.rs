@@ -3,12 +3,12 @@
 use std::process::Stdio;
 
 use muster_harness::{Failure, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, manifest, other_client, worker};
+use crate::stack::{CONDITION_TIMEOUT, Fleet, Stack, board, manifest, other_client, worker};
 
 fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
@@ -132,5 +132,51 @@ pub(crate) async fn a_paused_agent_has_no_heartbeat_on_the_gateway_until_it_is_r
     fleet.wait("condition=HeartbeatConfigured", &["agent/one"]).await?;
     assert_eq!(every(stack)?, "\"5m\"");
     fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    fleet.delete().await
+}
+
+pub(crate) async fn further_config_keys_reach_the_gateway_and_wait_while_it_is_suspended(
+    stack: &mut Stack,
+) -> Result<(), Failure> {
+    let fleet = stack.namespace("further").await?;
+    fleet.secret("gw", stack.openclaw.token()).await?;
+    let agent = |deny: &[&str]| {
+        let config = json!({ "tools": { "deny": deny }, "identity": { "theme": "calm" } });
+        manifest(
+            "Agent",
+            "one",
+            json!({ "boardRef": { "name": "ops" }, "wake": { "enabled": false }, "config": config }),
+        )
+    };
+    fleet.apply(&[stack.gateway(), board("ops"), agent(&["browser"])]).await?;
+    fleet.all_ready().await?;
+    let id = fleet.field("agent/one", ".status.agentId").await?;
+    let entry =
+        |stack: &Stack| -> Result<Value, Failure> { Ok(stack.openclaw.config()?["agents"]["entries"][&id].clone()) };
+    assert_eq!(entry(stack)?["tools"], json!({ "deny": ["browser"] }));
+    assert_eq!(entry(stack)?["identity"]["theme"], "calm");
+
+    let mut gateway = stack.gateway();
+    gateway["spec"]["suspend"] = json!(true);
+    gateway["spec"]["suspendReason"] = json!("a disk is replaced");
+    fleet.apply(&[gateway]).await?;
+    fleet.wait("condition=Suspended", &["agentgateway/gw"]).await?;
+    fleet.apply(&[agent(&["browser", "canvas"])]).await?;
+    fleet.wait("jsonpath={.status.observedGeneration}=2", &["agent/one"]).await?;
+    for object in ["agentgateway/gw", "board/ops", "agent/one"] {
+        fleet.wait("condition=Ready", &[object]).await?;
+        let reconciling = fleet.field(object, ".status.conditions[?(@.type==\"Reconciling\")].status").await?;
+        assert_eq!(reconciling, "", "{object}");
+    }
+    let message = fleet.condition("agent/one", "Ready").await?.1;
+    assert!(message.contains("AgentGateway further/gw is suspended (a disk is replaced)"), "{message}");
+    assert_eq!(entry(stack)?["tools"], json!({ "deny": ["browser"] }));
+
+    fleet.apply(&[stack.gateway()]).await?;
+    until("the change on the gateway", CONDITION_TIMEOUT, async || {
+        let tools = entry(stack).map_err(|e| e.to_string())?["tools"].clone();
+        if tools == json!({ "deny": ["browser", "canvas"] }) { Ok(()) } else { Err(tools.to_string()) }
+    })
+    .await?;
     fleet.delete().await
 }

@@ -393,6 +393,7 @@ impl Store for MemoryStore {
             EventTarget::Agent(agent) => agent.name_any(),
             EventTarget::Board(board) => board.name_any(),
             EventTarget::Gateway(gateway) => gateway.name_any(),
+            EventTarget::Unreadable { metadata, .. } => metadata.name.clone().unwrap_or_default(),
         };
         self.state().events.push((name, event.clone()));
     }
