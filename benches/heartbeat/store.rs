@@ -13,7 +13,7 @@ use muster::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus};
 use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::objects::{AgentIndex, BoardIndex, GatewayIndex, Objects};
-use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
+use muster::state::store::{EventTarget, MetadataChange, Store, StoreError};
 
 /// Agents in memory. Clones share them.
 #[derive(Clone)]
@@ -112,7 +112,7 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn namespace_labels(&self, _: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn namespace(&self, _: &str) -> Result<Option<ObjectMeta>, StoreError> {
         unused()
     }
 
@@ -132,14 +132,14 @@ impl Store for BenchStore {
         unused()
     }
 
-    async fn patch_agent_finalizers(&self, _: &Agent, _: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
+    async fn patch_agent_metadata(&self, _: &Agent, _: &MetadataChange) -> Result<Arc<Agent>, StoreError> {
         unused()
     }
 
-    async fn patch_gateway_finalizers(
+    async fn patch_gateway_metadata(
         &self,
         _: &AgentGateway,
-        _: &FinalizerChange,
+        _: &MetadataChange,
     ) -> Result<Arc<AgentGateway>, StoreError> {
         unused()
     }

@@ -104,7 +104,8 @@ pub struct AgentSpec {
     pub gateway_ref: Option<GatewayRef>,
     /// The agent's id on the gateway. It cannot be changed. Set it to keep an id across clusters, or to adopt an agent that
     /// the gateway already has. Gateways do not keep the ids `main`, `constructor`, `prototype`, `openclaw` and `crestodian`,
-    /// so they are refused. Default: an id derived from the object's uid, which is unique.
+    /// so they are refused. An id of the form that Muster derives, such as `mc-` and a uid, needs `adoptionPolicy: IfExists`.
+    /// Default: an id derived from the object's uid, which is unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9][a-z0-9_-]*$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("agentId cannot be changed; delete the Agent and create it again"))]

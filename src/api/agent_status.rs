@@ -128,6 +128,14 @@ pub struct BindingStatus {
     /// changes together with the deletion of the Agent, the policy that keeps more applies.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::option")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// Whether the gateway had the agent, and the Agent took it up again as its own: the token of its Secret was in the agent's
+    /// workspace.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub taken_up: bool,
+    /// The uid of the Agent, Board or AgentGateway from which `agentId` would derive, if the annotation `muster.dev/agent-id`
+    /// gave another id. The id stays as long as the agent belongs to this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_for: Option<String>,
 }
 
 /// An admission that an AgentGateway took back.

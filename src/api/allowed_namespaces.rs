@@ -49,6 +49,10 @@ pub struct Permissions {
     /// on the gateway's host. Default: false.
     #[serde(default)]
     pub config: bool,
+    /// Whether an Agent may take up again, without a proof, the agent that its annotation `muster.dev/agent-id` names and that
+    /// no Agent stands for. An Agent whose Secret holds the token in that agent's workspace needs no permission. Default: false.
+    #[serde(default)]
+    pub taking_up: bool,
     /// The permitted values of `model`, `modelFallbacks` and `heartbeat.model`, at most 64. A `*` at the end stands for any text:
     /// `provider/*`, or `*` for every model. An Agent that leaves the field out gets the default of the gateway, which is
     /// always permitted. Default: none.
@@ -80,6 +84,7 @@ impl Default for Permissions {
             chosen_ids: false,
             adoption: false,
             config: false,
+            taking_up: false,
             models: Vec::new(),
             heartbeat_targets: Vec::new(),
             shortest_interval: None,

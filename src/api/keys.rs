@@ -22,8 +22,6 @@ pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
 pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
 /// On an Agent, a Board or an AgentGateway: requests a reset of the agents' sessions.
 pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
-/// On an Agent: the id of its agent on the gateway.
-pub const AGENT_ID: &str = "muster.dev/agent-id";
 /// On an Agent, a Board, an AgentGateway, a namespace or a CustomResourceDefinition of these kinds: `true` refuses the deletion. The
 /// admission policy `deploy/base/protectionpolicy.yaml` reads the annotation, and no code of Muster.
 pub const PROTECTED: &str = "muster.dev/protected";
@@ -31,6 +29,8 @@ pub const PROTECTED: &str = "muster.dev/protected";
 pub const ISSUED_SHA256: &str = "muster.dev/issued-sha256";
 /// On a token Secret: the one-shot request for which Muster issued the token.
 pub const ISSUED_FOR: &str = "muster.dev/issued-for";
+/// On an Agent: the gateway's id of its agent. While the Agent has no binding, the annotation is a claim: a backup keeps it.
+pub const AGENT_ID: &str = "muster.dev/agent-id";
 /// On Secrets: the creator of the Secret.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].
@@ -79,9 +79,9 @@ mod tests {
             BOOTSTRAP_REQUESTED_AT,
             RESET_SESSION_REQUESTED_AT,
             PROTECTED,
-            AGENT_ID,
             ISSUED_SHA256,
             ISSUED_FOR,
+            AGENT_ID,
         ];
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         for name in names {

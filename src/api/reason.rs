@@ -33,6 +33,8 @@ words! {
         BoardFull,
         /// An agent that Muster did not create for this Agent has the id.
         AgentIdTaken,
+        /// The annotation names an agent of the gateway, and nothing proves that it is the agent of this Agent.
+        ClaimUnproven,
         /// The workspace would be, contain or be within the workspace of another agent.
         WorkspaceTaken,
         /// A ConfigMap, or a key of it, does not exist.
@@ -163,6 +165,7 @@ impl Reason {
             | Self::RoleTaken
             | Self::BoardFull
             | Self::AgentIdTaken
+            | Self::ClaimUnproven
             | Self::WorkspaceTaken
             | Self::ConfigMapNotFound
             | Self::TemplateError

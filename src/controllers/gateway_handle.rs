@@ -20,7 +20,7 @@ use crate::core::agent::desired::Desired;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, SessionVersion};
 use crate::core::agent::step::FileWrite;
 use crate::core::error::ReconcileError;
-use crate::openclaw::model::{self, CallError, Inventory};
+use crate::openclaw::model::{self, AgentRow, CallError, Inventory};
 use crate::openclaw::{ExpectedEntry, GatewayClient};
 use crate::state::changes::{ChangeScope, GatewayChange, STARTUP_GRACE};
 
@@ -255,6 +255,18 @@ impl GatewayHandle {
             None => "its roster is being read".to_owned(),
         };
         self.client.inventory().borrow().clone().ok_or_else(|| not_ready(why()))
+    }
+
+    /// The path of the workspace of an agent.
+    ///
+    /// # Errors
+    /// The request that failed.
+    pub async fn workspace_path(&self, row: &AgentRow) -> Result<String, ReconcileError> {
+        if let Some(workspace) = &row.workspace {
+            return Ok(workspace.clone());
+        }
+        let workspace = self.client.workspace(&row.id).await;
+        workspace.map_err(|e| ReconcileError::gateway("for its workspace", &e))
     }
 
     /// Writes files concurrently, and returns the result of each. A file that the gateway refuses because its path is not a regular

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use kube::Resource;
 
 use super::agent::binding::Binding;
+use super::agent::claim::claimed_id;
 use super::agent::templates::{config_maps, origins};
 use super::gateway_ref::{address, gateway_key, gateway_of_board};
 use super::objects::{AgentIndex, BoardIndex, GatewayIndex, Place};
@@ -38,7 +39,8 @@ impl Indexed for Agent {
         if let Some(binding) = Binding::of(self) {
             keys.extend(keys_of_binding(binding, namespace));
         }
-        keys.extend(self.spec.agent_id.clone().map(AgentIndex::RequestsId));
+        let requested = self.spec.agent_id.as_deref().or_else(|| claimed_id(self));
+        keys.extend(requested.map(|id| AgentIndex::RequestsId(id.to_owned())));
         keys.extend(config_maps(&origins(self, None, None)).into_iter().map(AgentIndex::ConfigMap));
         keys.extend(awaited_place(self).map(AgentIndex::WaitsFor));
         keys

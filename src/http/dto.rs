@@ -8,6 +8,8 @@ use crate::api::agent::{Phase, Role};
 use crate::api::conditions::{find, is_true};
 use crate::api::object_key::ObjectKey;
 use crate::api::{Agent, AgentGateway, Board, ConditionType};
+use crate::core::agent::binding::Binding;
+use crate::core::agent::claim::uid_in;
 use crate::core::gateway::census::Unmanaged;
 use crate::core::gateway_ref::gateway_of_board;
 use crate::state::store::Store;
@@ -193,11 +195,14 @@ impl Entry {
     }
 }
 
-/// Whether `id` is the uid of the Agent or the gateway's id of the agent.
+/// Whether `id` is the uid of the Agent, the gateway's id of the agent, or the former uid of a Worker that was taken up again: a running
+/// agent may still use it.
 #[must_use]
 pub fn has_id(agent: &Agent, id: &str) -> bool {
     let gateway_id = agent.status.as_ref().and_then(|s| s.agent_id.as_deref());
-    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id)
+    let claimed = Binding::of(agent).filter(|b| agent.spec.role == Role::Worker && b.claimed_for.is_some());
+    let is_former_uid = || claimed.is_some_and(|binding| uid_in(&binding.identity.agent_id) == Some(id));
+    agent.metadata.uid.as_deref() == Some(id) || gateway_id == Some(id) || is_former_uid()
 }
 
 fn board_name(board: &Board) -> &String {

@@ -1,6 +1,6 @@
 //! The reads and writes of Kubernetes that the reconcilers use, on a real API server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
-use super::store::{EventTarget, FinalizerChange, Store, StoreError};
+use super::store::{EventTarget, MetadataChange, Store, StoreError};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::names::is_object_name;
 use crate::api::object_key::ObjectKey;
@@ -78,7 +78,7 @@ impl KubeStore {
         send(&self.writes, request).await
     }
 
-    async fn patch_finalizers<K>(&self, object: &K, change: &FinalizerChange) -> Result<K, StoreError>
+    async fn patch_metadata<K>(&self, object: &K, change: &MetadataChange) -> Result<K, StoreError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -230,9 +230,9 @@ impl Store for KubeStore {
         }))
     }
 
-    async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         let found = self.read(Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name)).await?;
-        Ok(found.map(|namespace| namespace.metadata.labels.unwrap_or_default()))
+        Ok(found.map(|namespace| namespace.metadata))
     }
 
     async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
@@ -270,16 +270,16 @@ impl Store for KubeStore {
         }
     }
 
-    async fn patch_agent_finalizers(&self, agent: &Agent, change: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
-        Ok(noted(&self.caches.agents, self.patch_finalizers(agent, change).await?))
+    async fn patch_agent_metadata(&self, agent: &Agent, change: &MetadataChange) -> Result<Arc<Agent>, StoreError> {
+        Ok(noted(&self.caches.agents, self.patch_metadata(agent, change).await?))
     }
 
-    async fn patch_gateway_finalizers(
+    async fn patch_gateway_metadata(
         &self,
         gateway: &AgentGateway,
-        change: &FinalizerChange,
+        change: &MetadataChange,
     ) -> Result<Arc<AgentGateway>, StoreError> {
-        Ok(noted(&self.caches.gateways, self.patch_finalizers(gateway, change).await?))
+        Ok(noted(&self.caches.gateways, self.patch_metadata(gateway, change).await?))
     }
 
     async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {

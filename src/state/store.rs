@@ -1,6 +1,6 @@
 //! The reads and writes of Kubernetes that the reconcilers use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::object_key::ObjectKey;
-use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, Reason};
+use crate::api::{AgentGateway, AgentGatewayStatus, Board, BoardStatus, Reason, keys};
 use crate::core::agent::templates::ConfigMapContent;
 use crate::core::error::{CONFLICT, ReconcileError};
 use crate::core::event::Event;
@@ -122,16 +122,27 @@ impl From<StoreError> for ReconcileError {
     }
 }
 
-/// A change of an object's finalizers.
+/// A change of an object's finalizers, and of the annotation with the agent's id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FinalizerChange {
+pub struct MetadataChange {
     /// The finalizer to add.
     pub add_finalizer: Option<&'static str>,
     /// The finalizer to remove.
     pub remove_finalizer: Option<&'static str>,
+    /// The change of the annotation.
+    pub agent_id: Option<AgentIdChange>,
 }
 
-impl FinalizerChange {
+/// A change of the annotation with the agent's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentIdChange {
+    /// The annotation has this id.
+    Set(String),
+    /// There is no annotation.
+    Remove,
+}
+
+impl MetadataChange {
     /// The JSON merge patch of this change. It applies only to the resource version that was read.
     #[must_use]
     pub fn patch(&self, meta: &ObjectMeta) -> Value {
@@ -142,7 +153,13 @@ impl FinalizerChange {
         {
             finalizers.push(add.to_owned());
         }
-        json!({ "metadata": { "resourceVersion": meta.resource_version, "finalizers": finalizers } })
+        let mut patch = json!({ "resourceVersion": meta.resource_version, "finalizers": finalizers });
+        match &self.agent_id {
+            Some(AgentIdChange::Set(id)) => patch["annotations"] = json!({ keys::AGENT_ID: id }),
+            Some(AgentIdChange::Remove) => patch["annotations"] = json!({ keys::AGENT_ID: null }),
+            None => {}
+        }
+        json!({ "metadata": patch })
     }
 }
 
@@ -184,11 +201,8 @@ pub trait Store: Objects + Send + Sync + 'static {
     fn secret(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<Secret>, StoreError>> + Send;
     /// The content of a ConfigMap by name.
     fn config_map(&self, key: &ObjectKey) -> impl Future<Output = Result<Option<ConfigMapContent>, StoreError>> + Send;
-    /// The labels of a namespace.
-    fn namespace_labels(
-        &self,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<BTreeMap<String, String>>, StoreError>> + Send;
+    /// The metadata of a namespace.
+    fn namespace(&self, name: &str) -> impl Future<Output = Result<Option<ObjectMeta>, StoreError>> + Send;
     /// The number of Agents with a binding to this gateway, from the API server and not from the cache.
     fn count_bound_agents(&self, gateway: &ObjectKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
@@ -199,17 +213,17 @@ pub trait Store: Objects + Send + Sync + 'static {
     /// Deletes the version of a Secret that was read. A Secret that does not exist is no error.
     fn delete_secret(&self, secret: &Secret) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Changes the finalizers of an Agent.
-    fn patch_agent_finalizers(
+    /// Changes the finalizers of an Agent, and its annotation with the agent's id.
+    fn patch_agent_metadata(
         &self,
         agent: &Agent,
-        change: &FinalizerChange,
+        change: &MetadataChange,
     ) -> impl Future<Output = Result<Arc<Agent>, StoreError>> + Send;
     /// Changes the finalizers of an AgentGateway.
-    fn patch_gateway_finalizers(
+    fn patch_gateway_metadata(
         &self,
         gateway: &AgentGateway,
-        change: &FinalizerChange,
+        change: &MetadataChange,
     ) -> impl Future<Output = Result<Arc<AgentGateway>, StoreError>> + Send;
 
     /// Replaces the status of an Agent.
@@ -246,13 +260,27 @@ mod tests {
             finalizers: Some(vec!["a/b".into(), "muster.dev/agent".into()]),
             ..ObjectMeta::default()
         };
-        let add = FinalizerChange { add_finalizer: Some("muster.dev/agent"), ..FinalizerChange::default() };
+        let add = MetadataChange { add_finalizer: Some("muster.dev/agent"), ..MetadataChange::default() };
         assert_eq!(
             add.patch(&meta),
             json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b", "muster.dev/agent"]}})
         );
-        let remove = FinalizerChange { remove_finalizer: Some("muster.dev/agent"), ..FinalizerChange::default() };
+        let remove = MetadataChange { remove_finalizer: Some("muster.dev/agent"), ..MetadataChange::default() };
         assert_eq!(remove.patch(&meta), json!({"metadata": {"resourceVersion": "7", "finalizers": ["a/b"]}}));
+    }
+
+    #[test]
+    fn the_id_of_the_agent_is_written_with_the_finalizer_and_no_other_annotation_is_touched() {
+        let patch = |agent_id| {
+            let add_finalizer = Some(keys::AGENT_FINALIZER);
+            MetadataChange { add_finalizer, agent_id, ..MetadataChange::default() }.patch(&ObjectMeta::default())
+        };
+        let set = patch(Some(AgentIdChange::Set("mc-1".into())));
+        assert_eq!(set["metadata"]["annotations"], json!({ "muster.dev/agent-id": "mc-1" }));
+        assert_eq!(set["metadata"]["finalizers"], json!(["muster.dev/agent"]));
+        let removed = patch(Some(AgentIdChange::Remove));
+        assert_eq!(removed["metadata"]["annotations"], json!({ "muster.dev/agent-id": null }));
+        assert_eq!(patch(None)["metadata"].get("annotations"), None);
     }
 
     /// Answers of kube-apiserver.

@@ -12,6 +12,7 @@
 
 mod adoption;
 mod authority;
+mod backups;
 mod bad_input;
 mod canary;
 mod deletion;
@@ -138,6 +139,8 @@ fn main() {
         deletion::a_namespace_with_a_gateway_and_its_secret_can_be_deleted,
         deletion::agents_can_be_deleted_after_their_gateway,
         deletion::a_restored_namespace_can_be_deleted,
+        backups::a_lost_cluster_is_restored_with_the_same_agents_and_their_memory,
+        backups::a_namespace_ends_although_the_gateway_of_another_namespace_is_gone,
         deletion::a_gateway_without_its_finalizer_blocks_no_namespace_deletion,
         deletion::an_agent_with_a_name_refused_today_can_still_be_deleted,
         export::exported_manifests_bring_every_object_back,

@@ -323,3 +323,58 @@ async fn a_secret_that_somebody_puts_in_the_place_of_a_read_secret_is_not_delete
         assert_eq!(left.and_then(|secret| secret.data), others.data, "{name}");
     }
 }
+
+/// The Agent `one` of this namespace on the AgentGateway `gw`, whose gateway is away, while Agent and namespace are being deleted.
+async fn deleted_with_its_namespace(namespace: &str) -> (Rig, Simulator) {
+    let (mut rig, gateway) = Rig::new();
+    let mut manifest = gateway_manifest("gw");
+    manifest["spec"]["allowedNamespaces"] = json!({ "from": "All" });
+    manifest["spec"]["cleanupTimeout"] = json!("5m");
+    rig.apply::<AgentGateway>(manifest);
+    let meta = |name: &str| json!({ "name": name, "namespace": namespace });
+    let reference = json!({ "gatewayRef": { "name": "gw", "namespace": NS } });
+    rig.apply::<Board>(json!({ "metadata": meta("ops"), "spec": reference }));
+    rig.apply::<Agent>(json!({ "metadata": meta("one"), "spec": { "boardRef": { "name": "ops" } } }));
+    rig.until_ready().await;
+    gateway.stop();
+    rig.run_for(Duration::from_secs(60)).await;
+    rig.store.delete::<Agent>(&ObjectKey::new(namespace, "one"));
+    (rig, gateway)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_with_its_namespace_is_let_go_after_the_timeout_of_its_gateway() {
+    for namespace in ["other", NS] {
+        let (mut rig, gateway) = deleted_with_its_namespace(namespace).await;
+        rig.run_for(Duration::from_mins(10)).await;
+        assert!(!agent_gone(&rig), "{namespace}: the namespace stays, so that the Agent waits for its gateway");
+        let now = rig.store.now();
+        rig.store.state().deleted_namespaces.insert(namespace.to_owned(), now);
+        rig.run_for(Duration::from_mins(4)).await;
+        assert!(!agent_gone(&rig), "{namespace}: spec.cleanupTimeout is 5m");
+        rig.until("the deletion to finish", agent_gone).await;
+        let waited = Duration::try_from(rig.store.now().duration_since(now)).unwrap();
+        assert!(waited < Duration::from_mins(6), "{namespace}: {waited:?}");
+        let events = rig.store.state().events.clone();
+        let shown = |(on, event): &(String, Event)| on == "gw" && event.warning && event.reason == "Deleting";
+        let shown = events.into_iter().find(shown).map(|(_, event)| event.message);
+        // Events of a namespace that is being deleted are refused.
+        assert_eq!(shown.is_some(), namespace != NS, "{shown:?}");
+        if let Some(message) = shown {
+            assert!(message.contains("Agent other/one") && message.contains("namespace \"other\""), "{message}");
+        }
+        gateway.start();
+        assert_eq!(gateway.agents().len(), 2, "the agent is left there");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_goes_with_its_namespace_is_removed_from_a_gateway_that_comes_back() {
+    let (mut rig, gateway) = deleted_with_its_namespace("other").await;
+    let now = rig.store.now();
+    rig.store.state().deleted_namespaces.insert("other".to_owned(), now);
+    rig.run_for(Duration::from_mins(2)).await;
+    gateway.start();
+    rig.until("the deletion to finish", agent_gone).await;
+    assert_eq!(gateway.agents().len(), 1);
+}

@@ -210,8 +210,8 @@ async fn a_chosen_id_does_not_give_the_folder_of_another_agent() {
     let id = folder.rsplit_once("/workspace-").unwrap().1.to_owned();
     assert!(id.starts_with("gateway-"), "{folder}");
     rig.agent("tenant", json!({ "boardRef": { "name": "ops" }, "agentId": id }));
-    let message = rig.until_reason("tenant", "WorkspaceTaken").await;
-    assert!(message.contains(&folder) && message.contains("spec.agentId"), "{message}");
+    let message = rig.until_reason("tenant", "AgentIdTaken").await;
+    assert!(message.contains(&id) && message.contains("spec.agentId"), "{message}");
     let theirs = json!({ "workspace": "/home/openclaw/workspaces//workspace-nova/./in" });
     gateway.edit_config(|config| {
         config["agents"]["entries"]["theirs"] = theirs.clone();

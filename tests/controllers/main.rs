@@ -8,6 +8,7 @@
 
 mod adoption;
 mod auth;
+mod backups;
 mod bad_input;
 mod budget;
 mod crashes;

@@ -16,7 +16,7 @@ use muster::core::agent::templates::ConfigMapContent;
 use muster::core::event::Event;
 use muster::core::index::Indexed;
 use muster::core::objects::{AgentIndex, BoardIndex, Coverage, GatewayIndex, Objects};
-use muster::state::store::{EventTarget, FinalizerChange, Store, StoreError};
+use muster::state::store::{EventTarget, MetadataChange, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -43,6 +43,8 @@ pub(crate) struct MemoryState {
     pub denies_namespaces: bool,
     /// The namespaces of which the operator does not know all objects. Their AgentGateways are in no cache.
     pub coverage: BTreeMap<String, Coverage>,
+    /// The namespaces that are being deleted, and the times of the deletions.
+    pub deleted_namespaces: BTreeMap<String, Timestamp>,
     pub events: Vec<(String, Event)>,
     pub writes: usize,
     pub crash_at: BTreeSet<usize>,
@@ -110,6 +112,11 @@ impl MemoryStore {
         }
         state.bump_version(object.meta_mut());
         K::table(&mut state).insert(key, object);
+    }
+
+    /// Gives the next objects uids that no object of another store has.
+    pub(crate) fn skip_uids(&self) {
+        self.state().version += 1_000_000;
     }
 
     /// Annotates an object as a user does, which is no new generation.
@@ -212,11 +219,19 @@ impl InMemory for Secret {
     }
 }
 
-/// Applies a merge patch of finalizers as the API server does.
-fn apply_finalizers<K: Resource>(object: &mut K, claim: &FinalizerChange) {
-    let patch = claim.patch(object.meta());
+/// Applies a merge patch of finalizers and annotations as the API server does.
+fn apply_metadata<K: Resource>(object: &mut K, change: &MetadataChange) {
+    let patch = change.patch(object.meta());
     let meta = object.meta_mut();
     meta.finalizers = serde_json::from_value(patch["metadata"]["finalizers"].clone()).unwrap();
+    let annotations = patch["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    for (key, value) in annotations {
+        let all = meta.annotations.get_or_insert_default();
+        match value.as_str() {
+            Some(value) => all.insert(key, value.to_owned()),
+            None => all.remove(&key),
+        };
+    }
 }
 
 /// The objects with an index key.
@@ -301,14 +316,17 @@ impl Store for MemoryStore {
         Ok(self.state().config_maps.get(key).cloned())
     }
 
-    async fn namespace_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, StoreError> {
+    async fn namespace(&self, name: &str) -> Result<Option<ObjectMeta>, StoreError> {
         let state = self.state();
         if state.denies_namespaces {
             let message =
                 format!("namespaces {name:?} is forbidden: User \"muster\" cannot get resource \"namespaces\"");
             return Err(StoreError::of_answer(403, &message));
         }
-        Ok(state.namespaces.get(name).cloned())
+        let labels = state.namespaces.get(name).cloned();
+        let deletion_timestamp = state.deleted_namespaces.get(name).map(|at| Time(*at));
+        let is_known = labels.is_some() || deletion_timestamp.is_some();
+        Ok(is_known.then(|| ObjectMeta { labels, deletion_timestamp, ..ObjectMeta::default() }))
     }
 
     async fn count_bound_agents(&self, gateway: &ObjectKey) -> Result<usize, StoreError> {
@@ -360,16 +378,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn patch_agent_finalizers(&self, agent: &Agent, claim: &FinalizerChange) -> Result<Arc<Agent>, StoreError> {
-        self.change(agent, |now| apply_finalizers(now, claim)).await.map(Arc::new)
+    async fn patch_agent_metadata(&self, agent: &Agent, claim: &MetadataChange) -> Result<Arc<Agent>, StoreError> {
+        self.change(agent, |now| apply_metadata(now, claim)).await.map(Arc::new)
     }
 
-    async fn patch_gateway_finalizers(
+    async fn patch_gateway_metadata(
         &self,
         gateway: &AgentGateway,
-        claim: &FinalizerChange,
+        claim: &MetadataChange,
     ) -> Result<Arc<AgentGateway>, StoreError> {
-        self.change(gateway, |now| apply_finalizers(now, claim)).await.map(Arc::new)
+        self.change(gateway, |now| apply_metadata(now, claim)).await.map(Arc::new)
     }
 
     async fn replace_agent_status(&self, agent: &Agent, status: &AgentStatus) -> Result<Arc<Agent>, StoreError> {

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use super::take_up;
 use crate::api::Reason;
 use crate::api::agent::{AdoptionPolicy, Agent};
 use crate::controllers::gateway_handle::GatewayHandle;
-use crate::core::agent::binding::{AgentIdentity, Binding};
+use crate::core::agent::binding::Binding;
 use crate::core::agent::references::References;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::Inventory;
 
 /// The inventory of the gateway. Before an Agent with `spec.agentId` is bound, the inventory is read again: an older one may lack an
-/// agent that another client has just created, which Muster would then take for its own.
+/// agent that another client has just created, which Muster would then take for its own. No other client creates an agent of a claimed id.
 ///
 /// # Errors
 /// `GatewayNotReady`.
@@ -34,27 +35,28 @@ fn is_bound_at(agent: &Agent, address: &str) -> bool {
     Binding::of(agent).is_some_and(|binding| binding.is_at(address))
 }
 
-/// Replaces the derived identity with that of the existing agent of the id `spec.agentId`, if the adoption policy is `IfExists` and the
-/// Agent is not bound.
+/// Settles the names of an Agent that is not bound, by the agents of the gateway: a claim is taken up or refused, and an existing agent of the id
+/// `spec.agentId` is adopted if the adoption policy is `IfExists`.
 ///
 /// # Errors
-/// The request to the gateway that failed.
+/// The claim is refused, or a request to the gateway failed.
 pub(super) async fn settle(
     references: References,
     agent: &Agent,
     known: Option<(&Arc<GatewayHandle>, &Arc<Inventory>)>,
 ) -> Result<References, ReconcileError> {
     let Some((gateway, inventory)) = known else { return Ok(references) };
+    let references = match references.names.is_claim {
+        true => take_up::settle(references, agent, gateway, inventory).await?,
+        false => references,
+    };
+    if references.names.adopted || references.names.taken_up {
+        return Ok(references);
+    }
     let may_adopt = agent.spec.adoption_policy == AdoptionPolicy::IfExists && agent.spec.agent_id.is_some();
-    let id = references.identity.agent_id.as_str();
+    let id = references.names.identity.agent_id.as_str();
     let may_adopt = may_adopt && !is_bound_at(agent, &references.address);
     let row = inventory.agents.get(id).filter(|row| may_adopt && row.entry.is_some());
     let Some(row) = row else { return Ok(references) };
-    let workspace = if let Some(workspace) = &row.workspace {
-        workspace.clone()
-    } else {
-        let workspace = gateway.client().workspace(id).await;
-        workspace.map_err(|e| ReconcileError::gateway("for its workspace", &e))?
-    };
-    Ok(References { identity: AgentIdentity { workspace, ..references.identity }, adopted: true, ..references })
+    Ok(references.adopting(gateway.workspace_path(row).await?))
 }

@@ -14,10 +14,7 @@ use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, clean};
-use crate::state::store::{FinalizerChange, Store};
-
-/// The claim of an Agent.
-const CLAIM: FinalizerChange = FinalizerChange { add_finalizer: Some(keys::AGENT_FINALIZER), remove_finalizer: None };
+use crate::state::store::{AgentIdChange, MetadataChange, Store};
 
 /// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
 /// `work` and `observed`.
@@ -59,7 +56,14 @@ async fn apply<S: Store>(
             work.agent = Box::pin(cleanup::release(ctx, &work.agent, binding)).await?;
             work.token = None;
         }
-        Step::Claim => work.agent = ctx.state.store.patch_agent_finalizers(&work.agent, &CLAIM).await?,
+        Step::Claim { agent_id } => {
+            let change = MetadataChange {
+                add_finalizer: Some(keys::AGENT_FINALIZER),
+                agent_id: Some(AgentIdChange::Set(agent_id.clone())),
+                ..MetadataChange::default()
+            };
+            work.agent = ctx.state.store.patch_agent_metadata(&work.agent, &change).await?;
+        }
         Step::Token(change) => change_token(step, work, *change).await?,
         Step::Create(identity) => {
             // A queued entry would be written concurrently.

@@ -1,8 +1,9 @@
 //! Removes an agent from its gateway: after the deletion of its Agent, and after a change of its identity or gateway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api::agent::{Agent, DeletionPolicy, Phase};
 use crate::api::object_key::ObjectKey;
@@ -12,9 +13,10 @@ use crate::controllers::gateway_handle::GatewayHandle;
 use crate::controllers::status_writer::{Written, remove_binding, write_agent};
 use crate::core::agent::admission::is_shared;
 use crate::core::agent::binding::Binding;
+use crate::core::agent::claim::annotated_id;
 use crate::core::agent::cleanup::{
-    self, CleanupDecision, CleanupInput, MAX_BOOT_TIME, Presence, advice, is_foreign_agent, is_workspace_shared,
-    waits_for_permit,
+    self, CleanupDecision, CleanupInput, MAX_BOOT_TIME, Presence, TerminatingNamespace, advice, is_foreign_agent,
+    is_workspace_shared, waits_for_permit,
 };
 use crate::core::agent::deletion_policy::of_removal;
 use crate::core::agent::{leftovers, removal, status};
@@ -25,7 +27,7 @@ use crate::core::objects::Coverage;
 use crate::core::ownership;
 use crate::core::requeue::Requeue;
 use crate::openclaw::model::{Deleted, Inventory};
-use crate::state::store::{EventTarget, FinalizerChange, Store};
+use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, Store};
 
 /// The reason of the event that names the folder of an agent that the gateway removed.
 const REMOVED: &str = "Removed";
@@ -52,6 +54,19 @@ fn handle_of<S: Store>(ctx: &Context<S>, binding: &Binding) -> Option<Arc<Gatewa
     }
 }
 
+/// A removal that is not done.
+struct Delay {
+    error: ReconcileError,
+    /// The time until the agent is left on the gateway, if there is one.
+    ends_in: Option<Duration>,
+}
+
+impl<E: Into<ReconcileError>> From<E> for Delay {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), ends_in: None }
+    }
+}
+
 /// Removes the bound agent from its gateway.
 ///
 /// # Errors
@@ -60,13 +75,13 @@ async fn remove_from_gateway<S: Store>(
     ctx: &Context<S>,
     agent: &Agent,
     binding: Option<&Binding>,
-) -> Result<(), ReconcileError> {
+) -> Result<(), Delay> {
     if let Some(binding) = binding.filter(|binding| is_shared(&ctx.state.store, agent, binding)) {
         let message = format!(
             "agent {} stays on gateway {}: another Agent is bound to the same agent",
             binding.identity.agent_id, binding.gateway
         );
-        report_left(ctx, agent, message, true).await;
+        report_left(ctx, agent, Some(binding), message, true).await;
         return Ok(());
     }
     let gateway = binding.map_or(Presence::Absent, |b| presence(&ctx.state.store, b));
@@ -87,21 +102,51 @@ async fn remove_from_gateway<S: Store>(
         gateway,
         moved_to: address.as_deref().filter(|address| binding.is_some_and(|b| !b.is_at(address))),
         reachable: reachability.as_ref().copied(),
+        namespace: None,
         now: ctx.state.store.now(),
     };
-    match cleanup::decide(binding, &input) {
+    let mut decision = cleanup::decide(binding, &input);
+    if let (CleanupDecision::Wait { .. }, Some(binding)) = (&decision, binding) {
+        let namespace = terminating_namespace(ctx, agent, binding).await;
+        decision = cleanup::decide(Some(binding), &CleanupInput { namespace, ..input });
+    }
+    match decision {
         CleanupDecision::Nothing => Ok(()),
         CleanupDecision::Leave { message, asked } => {
             if let (Some(handle), Some(binding)) = (&handle, binding) {
                 handle.client().withdraw(&binding.identity.agent_id);
             }
-            report_left(ctx, agent, message, asked).await;
+            report_left(ctx, agent, binding, message, asked).await;
             Ok(())
         }
-        CleanupDecision::Wait(error) => Err(with_advice(ctx, agent, binding, error)),
+        CleanupDecision::Wait { error, until } => {
+            let ends_in = until.and_then(|end| Duration::try_from(end.duration_since(input.now)).ok());
+            Err(Delay { error: with_advice(ctx, agent, binding, error), ends_in })
+        }
         CleanupDecision::Remove { delete_files } => {
             let (Some(handle), Some(binding)) = (handle, binding) else { return Ok(()) };
-            remove_with_permit(ctx, agent, binding, &handle, delete_files).await
+            Ok(remove_with_permit(ctx, agent, binding, &handle, delete_files).await?)
+        }
+    }
+}
+
+/// The namespace of an Agent that is being deleted, if the namespace is being deleted too. It costs one read for each look at an Agent whose
+/// removal waits.
+async fn terminating_namespace<'a, S: Store>(
+    ctx: &Context<S>,
+    agent: &'a Agent,
+    binding: &Binding,
+) -> Option<TerminatingNamespace<'a>> {
+    let (name, deleted) = (agent.metadata.namespace.as_deref()?, agent.metadata.deletion_timestamp.as_ref()?);
+    let timeout = ctx.state.store.gateway(&binding.gateway)?.spec.cleanup_timeout();
+    match ctx.state.store.namespace(name).await {
+        Ok(namespace) => {
+            let since = namespace?.deletion_timestamp?.0.max(deleted.0);
+            Some(TerminatingNamespace { name, since, timeout })
+        }
+        Err(error) => {
+            debug!(namespace = name, %error, "it is not known whether the namespace is being deleted");
+            None
         }
     }
 }
@@ -120,7 +165,7 @@ async fn remove_with_permit<S: Store>(
             "agent {id} stays on gateway {}: another client created it before this Agent could",
             binding.gateway
         );
-        report_left(ctx, agent, message, true).await;
+        report_left(ctx, agent, Some(binding), message, true).await;
         return Ok(());
     }
     let Some(_permit) = handle.delete_permit(&ObjectKey::of(&agent.metadata)) else {
@@ -135,23 +180,42 @@ async fn remove_with_permit<S: Store>(
         ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
     }
     if let Some(message) = kept {
-        report_left(ctx, agent, message, false).await;
+        report_left(ctx, agent, Some(binding), message, false).await;
     }
     if let Some(message) = left {
         warn!(agent = %ObjectKey::of(&agent.metadata), gateway = %binding.gateway, left = message, "the gateway removed a part of the agent");
         let event = Event { warning: true, reason: LEFT_BEHIND.into(), action: "Release", message };
-        ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
+        publish_left(ctx, agent, Some(binding), &event).await;
     }
     Ok(())
 }
 
-async fn report_left<S: Store>(ctx: &Context<S>, agent: &Agent, message: String, requested: bool) {
+async fn report_left<S: Store>(
+    ctx: &Context<S>,
+    agent: &Agent,
+    binding: Option<&Binding>,
+    message: String,
+    requested: bool,
+) {
     // A namespace that is being deleted accepts no events, so the message is logged too.
     if !requested {
         warn!(agent = %ObjectKey::of(&agent.metadata), left = message, "left on the gateway");
     }
     let event = Event { warning: !requested, reason: Reason::Deleting.to_string(), action: "Release", message };
-    ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
+    publish_left(ctx, agent, binding, &event).await;
+}
+
+/// Publishes an event about what stays on a gateway. A warning goes to an AgentGateway of another namespace too: its owner has to know, and
+/// the namespace of the Agent may be going away.
+async fn publish_left<S: Store>(ctx: &Context<S>, agent: &Agent, binding: Option<&Binding>, event: &Event) {
+    let store = &ctx.state.store;
+    store.publish(EventTarget::Agent(agent), event).await;
+    let key = ObjectKey::of(&agent.metadata);
+    let elsewhere = binding.map(|b| &b.gateway).filter(|gateway| event.warning && gateway.namespace != key.namespace);
+    if let Some(gateway) = elsewhere.and_then(|gateway| store.gateway(gateway)) {
+        let event = Event { message: format!("Agent {key}: {}", event.message), ..event.clone() };
+        store.publish(EventTarget::Gateway(&gateway), &event).await;
+    }
 }
 
 /// Adds the remedy to the message of a removal that the gateway may have been killed in.
@@ -225,12 +289,17 @@ pub(crate) async fn release<S: Store>(
     agent: &Agent,
     binding: &Binding,
 ) -> Result<Arc<Agent>, ReconcileError> {
-    remove_from_gateway(ctx, agent, Some(binding)).await?;
+    remove_from_gateway(ctx, agent, Some(binding)).await.map_err(|delay| delay.error)?;
     if let Some(handle) = ctx.gateways.handle(&binding.gateway) {
         handle.cache.forget_agent(&binding.identity.agent_id);
     }
     super::token_secret::renew(&ctx.state, agent).await?;
     let mut agent = agent.clone();
+    // Without the binding, the annotation would claim the released agent.
+    if annotated_id(&agent).is_some() {
+        let change = MetadataChange { agent_id: Some(AgentIdChange::Remove), ..MetadataChange::default() };
+        agent = Arc::unwrap_or_clone(ctx.state.store.patch_agent_metadata(&agent, &change).await?);
+    }
     if let Some(token) = agent.status.as_mut().and_then(|status| status.token.as_mut()) {
         *token = crate::core::agent::token::rules::revoked(token);
     }
@@ -255,12 +324,16 @@ pub(crate) async fn deleting<S: Store>(ctx: &Context<S>, agent: &Agent) -> Reque
     let is_starting = Binding::of(agent).is_some_and(|binding| ctx.gateways.is_starting(&binding.gateway));
     match finalize(ctx, agent).await {
         Ok(()) => Requeue::on_change(),
-        Err(error) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
-        Err(error) => {
+        Err(Delay { error, .. }) if error.reason == Reason::DeletionBlocked && is_starting => Requeue::retry(),
+        Err(Delay { error, ends_in }) => {
             show_deleting(ctx, agent, Some(&error)).await;
             let handle = Binding::of(agent).and_then(|binding| ctx.gateways.handle(&binding.gateway));
             let advice = handle.and_then(|handle| handle.advice_due());
-            if waits_for_permit(&error) { Requeue::on_change() } else { Requeue::retry().within(advice) }
+            if waits_for_permit(&error) {
+                Requeue::on_change()
+            } else {
+                Requeue::retry().within(advice).no_later(ends_in)
+            }
         }
     }
 }
@@ -281,7 +354,7 @@ async fn show_deleting<S: Store>(
     }
 }
 
-async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), ReconcileError> {
+async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Delay> {
     let binding = Binding::of(agent);
     remove_from_gateway(ctx, agent, binding.as_ref()).await?;
     let token = super::token_secret::read(&ctx.state, agent, "").await?;
@@ -289,8 +362,8 @@ async fn finalize<S: Store>(ctx: &Context<S>, agent: &Agent) -> Result<(), Recon
         ctx.state.recent_secrets.forget(&super::token_secret::key(agent));
         ctx.state.store.delete_secret(secret).await?;
     }
-    let claim = FinalizerChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..FinalizerChange::default() };
-    match ctx.state.store.patch_agent_finalizers(agent, &claim).await {
+    let claim = MetadataChange { remove_finalizer: Some(keys::AGENT_FINALIZER), ..MetadataChange::default() };
+    match ctx.state.store.patch_agent_metadata(agent, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -13,9 +13,10 @@ use crate::api::{AgentGateway, Board, Reason};
 use crate::controllers::Context;
 use crate::controllers::agent::token_secret;
 use crate::controllers::agent::work::{CarriedToken, Work};
-use crate::core::agent::admission::{check_agent_id, check_role_and_quota, identity, kept_identity};
+use crate::core::agent::admission::check_role_and_quota;
 use crate::core::agent::permissions;
 use crate::core::agent::references::References;
+use crate::core::agent::resolved_names::resolve;
 use crate::core::agent::templates::origins;
 use crate::core::agent::token::secret::Token;
 use crate::core::error::ReconcileError;
@@ -44,9 +45,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
     permissions::check(store, &agent, &gateway, &gateway_key)?;
     check_role_and_quota(store, &agent, board.as_deref(), &gateway_key)?;
     let address = address(&gateway.spec.url);
-    let derived = identity(&agent, board.as_deref(), &gateway);
-    let (identity, adopted) = kept_identity(&agent, &gateway_key, &address, derived);
-    check_agent_id(store, &agent, &gateway_key, &identity.agent_id)?;
+    let names = resolve(store, &agent, board.as_deref(), &gateway)?;
     let origins = origins(&agent, board.as_deref(), Some(&*gateway));
     let templates = super::templates::read(store, &origins, &mut work.config_maps).await?;
     let api_url = api_url(&gateway, ctx.default_api_url.as_deref())?.to_owned();
@@ -60,8 +59,7 @@ pub(super) async fn read<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<
         gateway_key,
         address,
         api_url,
-        identity,
-        adopted,
+        names,
         templates,
         token,
         requests,
@@ -172,7 +170,10 @@ pub(super) async fn admits<S: Store>(
     }
     let Some(allowed) = &gateway.spec.allowed_namespaces else { return Ok(false) };
     let labels = match allowed.from {
-        NamespacesFrom::Selector => store.namespace_labels(namespace).await?.unwrap_or_default(),
+        NamespacesFrom::Selector => {
+            let found = store.namespace(namespace).await?;
+            found.and_then(|namespace| namespace.labels).unwrap_or_default()
+        }
         NamespacesFrom::Same | NamespacesFrom::All => BTreeMap::new(),
     };
     Ok(admits_labels(gateway, &labels))

@@ -9,8 +9,9 @@ pub mod heartbeat_writer;
 pub(crate) mod observe;
 mod reconcile;
 mod revocation;
+pub(crate) mod take_up;
 pub(crate) mod templates;
-pub(crate) mod token_secret;
+mod token_secret;
 mod wake;
 mod work;
 

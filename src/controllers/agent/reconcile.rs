@@ -20,6 +20,7 @@ use crate::controllers::status_writer::{Written, write_agent};
 use crate::core::agent::binding::Binding;
 use crate::core::agent::blocked::gateway_suspended;
 use crate::core::agent::build::build;
+use crate::core::agent::claim::annotated_id;
 use crate::core::agent::cleanup::Presence;
 use crate::core::agent::conclude::{AppliedPlan, Conclusion, NextPass, PassEnd, conclude};
 use crate::core::agent::desired::Desired;
@@ -136,7 +137,8 @@ fn planned<S: Store>(
     let last_seen = reported.as_ref().or(status.heartbeat.as_ref()).map(|heartbeat| heartbeat.last_seen.0);
     let binding = Binding::of(agent);
     let is_claimed = ownership::has_finalizer(&agent.metadata, keys::AGENT_FINALIZER);
-    let cluster = ClusterState { is_claimed, binding: binding.as_ref(), token, status, last_seen };
+    let (binding, annotated_id) = (binding.as_ref(), annotated_id(agent));
+    let cluster = ClusterState { is_claimed, annotated_id, binding, token, status, last_seen };
     let plan = plan(desired, cluster, observed, ctx.state.store.now());
     debug!(agent = %ObjectKey::of(&agent.metadata), ?plan, "planned");
     plan

@@ -9,6 +9,7 @@ use crate::api::agent::Agent;
 use crate::api::keys;
 use crate::api::object_key::ObjectKey;
 use crate::api::requests::RequestKind;
+use crate::core::agent::claim::annotated_id;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::agent::token::secret::{FreshToken, SecretWrite, Token};
@@ -51,7 +52,8 @@ pub(crate) async fn read_unless_recent<S: Store>(
 fn is_new(agent: &Agent) -> bool {
     // The CRD gives each Agent a status at its creation.
     let has_record = agent.status.as_ref().is_some_and(|status| status.token.is_some() || status.binding.is_some());
-    !has_record && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER)
+    // A backup has the annotation, and the Secret too.
+    !has_record && !has_finalizer(&agent.metadata, keys::AGENT_FINALIZER) && annotated_id(agent).is_none()
 }
 
 fn token<S: Store>(state: &State<S>, secret: Secret, agent: &Agent, api_url: &str) -> Token {

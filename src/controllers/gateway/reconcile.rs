@@ -24,7 +24,7 @@ use crate::core::{names, ownership};
 use crate::openclaw::ConnectionSettings;
 use crate::openclaw::model::{self, Credential, Inventory};
 use crate::state::changes::STARTUP_GRACE;
-use crate::state::store::{EventTarget, FinalizerChange, Store};
+use crate::state::store::{EventTarget, MetadataChange, Store};
 
 /// The longest time until an AgentGateway that is being deleted is reconciled again. A change of its Agents triggers it.
 const WHILE_BOUND: Duration = Duration::from_mins(1);
@@ -68,8 +68,8 @@ async fn pass<S: Store>(ctx: &Context<S>, gateway: &AgentGateway, key: &ObjectKe
     let claimed;
     let mut gateway = gateway;
     if !has_finalizer(gateway) {
-        let claim = FinalizerChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-        claimed = ctx.state.store.patch_gateway_finalizers(gateway, &claim).await?;
+        let claim = MetadataChange { add_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
+        claimed = ctx.state.store.patch_gateway_metadata(gateway, &claim).await?;
         gateway = &claimed;
     }
     let (credentials, handle) = connect(ctx, gateway, key).await?;
@@ -158,8 +158,8 @@ async fn deleting<S: Store>(
     if !has_finalizer(gateway) {
         return Ok(Requeue::on_change());
     }
-    let claim = FinalizerChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..FinalizerChange::default() };
-    match ctx.state.store.patch_gateway_finalizers(gateway, &claim).await {
+    let claim = MetadataChange { remove_finalizer: Some(keys::GATEWAY_FINALIZER), ..MetadataChange::default() };
+    match ctx.state.store.patch_gateway_metadata(gateway, &claim).await {
         Ok(_) | Err(crate::state::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::api::ObjectMeta;
 
 use super::binding::{AgentIdentity, Binding};
+use super::claim::{is_live, uid_in};
 use crate::api::agent::{Agent, Role};
 use crate::api::object_key::ObjectKey;
 use crate::api::{AgentGateway, Board, Reason};
@@ -15,29 +16,20 @@ use crate::core::objects::{AgentIndex, Objects};
 /// The names of an Agent at its gateway, derived from its role.
 #[must_use]
 pub fn identity(agent: &Agent, board: Option<&Board>, gateway: &AgentGateway) -> AgentIdentity {
-    let anchor = match agent.spec.role {
-        Role::Worker => &agent.metadata.uid,
-        Role::Lead => board.map_or(&None, |b| &b.metadata.uid),
-        Role::Main => &gateway.metadata.uid,
-    };
-    let anchor = anchor.as_deref().unwrap_or_default();
+    let anchor = anchor(agent, board, gateway);
     AgentIdentity::derive(agent.spec.role, agent.spec.agent_id.as_deref(), anchor, &gateway.spec.workspace_root)
 }
 
-/// The names of an Agent at its gateway, and whether it was adopted there. An adopted agent keeps its workspace.
+/// The uid of the object that the role of an Agent belongs to: the Agent of a Worker, the Board of a Lead, the AgentGateway of a Main
+/// agent.
 #[must_use]
-pub fn kept_identity(
-    agent: &Agent,
-    gateway: &ObjectKey,
-    address: &str,
-    derived: AgentIdentity,
-) -> (AgentIdentity, bool) {
-    let same =
-        |b: &Binding| b.adopted && b.gateway == *gateway && b.is_at(address) && b.identity.agent_id == derived.agent_id;
-    match Binding::of(agent).filter(same) {
-        Some(binding) => (binding.identity, true),
-        None => (derived, false),
-    }
+pub fn anchor<'a>(agent: &'a Agent, board: Option<&'a Board>, gateway: &'a AgentGateway) -> &'a str {
+    let uid = match agent.spec.role {
+        Role::Worker => agent.metadata.uid.as_deref(),
+        Role::Lead => board.and_then(|board| board.metadata.uid.as_deref()),
+        Role::Main => gateway.metadata.uid.as_deref(),
+    };
+    uid.unwrap_or_default()
 }
 
 /// The sort key for the order of creation: the creation time, then namespace and name.
@@ -128,8 +120,11 @@ pub fn check_agent_id<O: Objects>(
     let here = objects.gateway(gateway).map(|gateway| address(&gateway.spec.url)).unwrap_or_default();
     let holders = holders(objects, &same, &here, id);
     let requesters = objects.agents_by(&AgentIndex::RequestsId(id.to_owned()));
+    // The annotation of another Agent claims nothing while the object exists that the id derives from.
+    let is_claimable = uid_in(id).is_none_or(|uid| !is_live(objects, uid));
     let requests = |other: &Agent| {
         other.metadata.namespace == agent.metadata.namespace
+            && (other.spec.agent_id.is_some() || is_claimable)
             && resolved_gateway(objects, other).is_some_and(|theirs| same.contains(&theirs))
     };
     let is_other = |other: &Agent| other.metadata.uid != agent.metadata.uid;

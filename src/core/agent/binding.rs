@@ -39,6 +39,14 @@ impl AgentIdentity {
             agent_id,
         }
     }
+
+    /// Whether the folder of the workspace is named after the agent's id, and is not within a folder that Muster derives.
+    #[must_use]
+    pub fn has_usual_folder(&self) -> bool {
+        let folder = Folder::parse(&self.workspace);
+        let is_named_by_id = |name: &String| name.strip_prefix(DERIVED) == Some(self.agent_id.as_str());
+        !folder.is_below_derived() && folder.names().last().is_some_and(is_named_by_id)
+    }
 }
 
 /// The record, in the Agent's status, of the gateway and the names of its agent.
@@ -61,22 +69,28 @@ pub struct Binding {
     pub adopted: bool,
     /// The last known deletion policy. `None` in a binding of an older version of Muster.
     pub deletion_policy: Option<DeletionPolicy>,
+    /// Whether the gateway had the agent, and a proof showed that it is the Agent's own.
+    pub taken_up: bool,
+    /// The uid that the id would derive from, if the annotation of the Agent gave another id.
+    pub claimed_for: Option<String>,
 }
 
 impl Binding {
     /// The binding of an Agent. A binding that was copied from another Agent does not count.
     #[must_use]
     pub fn of(agent: &Agent) -> Option<Self> {
-        let BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted, deletion_policy } =
-            agent.status.as_ref()?.binding.clone()?;
+        let status = agent.status.as_ref()?.binding.clone()?;
+        let BindingStatus { uid, gateway, address, agent_id, session_key, workspace, .. } = status;
         let identity = AgentIdentity { agent_id, session_key, workspace };
         (Some(uid.as_str()) == agent.metadata.uid.as_deref()).then_some(Self {
             uid,
             gateway,
             address,
             identity,
-            adopted,
-            deletion_policy,
+            adopted: status.adopted,
+            taken_up: status.taken_up,
+            claimed_for: status.claimed_for,
+            deletion_policy: status.deletion_policy,
         })
     }
 
@@ -95,17 +109,26 @@ impl Binding {
     /// Whether the folder of the workspace is not just named after the agent's id, or may be within the folder of another agent.
     #[must_use]
     pub fn has_unusual_folder(&self) -> bool {
-        let folder = Folder::parse(&self.identity.workspace);
-        let is_named_by_id = |name: &String| name.strip_prefix(DERIVED) == Some(self.identity.agent_id.as_str());
-        self.adopted || folder.is_below_derived() || !folder.names().last().is_some_and(is_named_by_id)
+        self.adopted || !self.identity.has_usual_folder()
     }
 
     /// The binding in the form of the status.
     #[must_use]
     pub fn to_status(&self) -> BindingStatus {
         let AgentIdentity { agent_id, session_key, workspace } = self.identity.clone();
-        let Self { uid, gateway, address, adopted, deletion_policy, .. } = self.clone();
-        BindingStatus { uid, gateway, address, agent_id, session_key, workspace, adopted, deletion_policy }
+        let Self { uid, gateway, address, adopted, deletion_policy, taken_up, claimed_for, .. } = self.clone();
+        BindingStatus {
+            uid,
+            gateway,
+            address,
+            agent_id,
+            session_key,
+            workspace,
+            adopted,
+            deletion_policy,
+            taken_up,
+            claimed_for,
+        }
     }
 }
 
@@ -143,6 +166,8 @@ mod tests {
             identity: AgentIdentity::derive(Role::Worker, None, "u1", "/data"),
             adopted: false,
             deletion_policy: Some(DeletionPolicy::RetainFiles),
+            taken_up: false,
+            claimed_for: None,
         };
         let mut agent = Agent::default();
         agent.metadata.uid = Some("u1".into());

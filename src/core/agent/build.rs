@@ -35,14 +35,14 @@ use crate::templates::{self, Budget, FileName, Template};
 /// Names the invalid field, template or file, and the next step.
 pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Result<Desired, ReconcileError> {
     let gateway = &references.gateway.spec;
-    if gateway.workspace_root.contains("${") && !references.adopted {
+    if gateway.workspace_root.contains("${") && !references.names.adopted {
         let message = "spec.workspaceRoot of the AgentGateway contains ${, which the gateway would replace by a variable of its environment; write the directory without a variable";
         return Err(ReconcileError::permanent(Reason::InvalidSpec, message));
     }
     let further_keys = passed_config::by_path(&agent.spec.config)?;
     let paused = paused(agent, references.board.as_deref());
     let heartbeat =
-        AgentHeartbeat::of(agent, references.board.as_deref(), Some(&references.gateway), references.adopted);
+        AgentHeartbeat::of(agent, references.board.as_deref(), Some(&references.gateway), references.names.adopted);
     let expected = heartbeat.every.unwrap_or_default();
     let interval = format_duration(heartbeat.interval);
     let variables = variables(agent, references, &interval, token_for_files(agent, references));
@@ -57,8 +57,9 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         generation: agent.metadata.generation.unwrap_or_default(),
         gateway: references.gateway_key.clone(),
         address: references.address.clone(),
-        identity: references.identity.clone(),
+        identity: references.names.identity.clone(),
         origin: origin(agent, references),
+        claimed_for: references.names.claimed_for.clone(),
         deletion_policy: deletion_policy::declared(agent, &references.gateway),
         entry: AgentEntry {
             model: model(agent, references, inventory),
@@ -90,8 +91,10 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
 
 fn origin(agent: &Agent, references: &References) -> Origin {
     match (&agent.spec.agent_id, agent.spec.role) {
-        (Some(_), _) if references.adopted => Origin::Adopted,
+        (_, _) if references.names.adopted => Origin::Adopted,
+        (_, _) if references.names.taken_up => Origin::TakenUp,
         (Some(_), _) => Origin::Chosen,
+        (None, _) if references.names.claimed_for.is_some() => Origin::Claimed,
         (None, Role::Worker) => Origin::Derived,
         (None, Role::Lead | Role::Main) if parent_id_was_used(references) => Origin::ParentReused,
         (None, Role::Lead | Role::Main) => Origin::ParentDerived,
@@ -104,7 +107,7 @@ fn parent_id_was_used(references: &References) -> bool {
         Some(board) => board.status.as_ref().and_then(|status| status.lead_agent_id.as_ref()),
         None => references.gateway.status.as_ref().and_then(|status| status.main_agent_id.as_ref()),
     };
-    former == Some(&references.identity.agent_id)
+    former == Some(&references.names.identity.agent_id)
 }
 
 /// The token for the files. `None` with `delivery: SecretOnly`.
@@ -113,19 +116,20 @@ fn token_for_files<'a>(agent: &Agent, references: &'a References) -> Option<&'a 
 }
 
 /// Whether the token is kept out of the workspace.
-fn secret_only(agent: &Agent) -> bool {
+#[must_use]
+pub fn secret_only(agent: &Agent) -> bool {
     agent.spec.token.as_ref().is_some_and(|token| token.delivery == TokenDelivery::SecretOnly)
 }
 
 /// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
 fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> AgentEntry {
     let AgentHeartbeat { settings: heartbeat, every, .. } = heartbeat;
-    let adopted = references.adopted;
+    let adopted = references.names.adopted;
     let spec = &agent.spec;
     let name = if adopted { single_line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };
     AgentEntry {
-        id: references.identity.agent_id.clone(),
-        workspace: references.identity.workspace.clone(),
+        id: references.names.identity.agent_id.clone(),
+        workspace: references.names.identity.workspace.clone(),
         identity: EntryIdentity {
             name: name.clone(),
             emoji: single_line(spec.emoji.as_ref()).or_else(|| single_line(spec.identity_profile.emoji.as_ref())),
@@ -160,7 +164,7 @@ fn retired_keys(agent: &Agent, named: &BTreeMap<String, Value>) -> BTreeSet<Stri
 fn model(agent: &Agent, references: &References, inventory: Option<&Inventory>) -> Option<EntryModel> {
     let spec = &agent.spec;
     let primary = single_line(spec.model.as_ref())?;
-    let defaults = inventory.filter(|_| !references.adopted).map(|inventory| inventory.default_fallbacks.clone());
+    let defaults = inventory.filter(|_| !references.names.adopted).map(|inventory| inventory.default_fallbacks.clone());
     let fallbacks = match &spec.model_fallbacks {
         Some(named) => EntryFallbacks::Named(named.iter().filter_map(|name| one_line(name)).collect()),
         None => EntryFallbacks::Kept(defaults.unwrap_or_default()),
@@ -224,7 +228,8 @@ fn files(
             Some(_) if refused(&name) => Delivery::Folded { into: FileName::AGENTS.as_str().to_owned() },
             Some(text) => delivery(limit(references, inventory, &name), policy, drift(agent, &name), text),
         };
-        DesiredFile { name: name.as_str().to_owned(), carries_token, is_adopted: references.adopted, delivery }
+        let is_adopted = references.names.adopted || references.names.taken_up;
+        DesiredFile { name: name.as_str().to_owned(), carries_token, is_adopted, delivery }
     };
     Ok(policies.into_iter().map(deliver).collect())
 }
@@ -259,12 +264,16 @@ fn delivery(limit: FileLimit, policy: FilePolicy, drift: DriftPolicy, text: Stri
 /// How much of a file reaches the agent's prompt.
 fn limit(references: &References, inventory: Option<&Inventory>, name: &FileName) -> FileLimit {
     let limits = inventory.map(|inventory| inventory.prompt_limits).unwrap_or_default();
-    let entry = inventory.and_then(|inventory| inventory.agents.get(&references.identity.agent_id)?.entry.as_ref());
+    let entry =
+        inventory.and_then(|inventory| inventory.agents.get(&references.names.identity.agent_id)?.entry.as_ref());
     limits.of_file(name.as_str(), entry)
 }
 
 /// The standard files of the role, then the files that the Agent adds.
-fn file_names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
+///
+/// # Errors
+/// `InvalidSpec`: a name is not valid.
+pub fn file_names(agent: &Agent) -> Result<Vec<FileName>, ReconcileError> {
     let mut names = templates::standard_files(agent.spec.role).to_vec();
     for file in &agent.spec.files {
         let name = FileName::parse(&file.name).map_err(|e| {

@@ -56,7 +56,23 @@ pub enum CleanupDecision {
         asked: bool,
     },
     /// Wait for the gateway, which is unreachable.
-    Wait(ReconcileError),
+    Wait {
+        /// What the removal waits for.
+        error: ReconcileError,
+        /// The end of the wait, if there is one.
+        until: Option<Timestamp>,
+    },
+}
+
+/// The namespace of an Agent, while the Agent goes with the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminatingNamespace<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The time from which both are being deleted.
+    pub since: Timestamp,
+    /// The longest time for the cleanup, of the AgentGateway.
+    pub timeout: Duration,
 }
 
 /// The input of the decision about a cleanup.
@@ -70,6 +86,8 @@ pub struct CleanupInput<'a> {
     pub moved_to: Option<&'a str>,
     /// Whether the gateway is reachable, or the error.
     pub reachable: Result<(), &'a ReconcileError>,
+    /// The namespace of the Agent, if it is known to be deleted together with the Agent.
+    pub namespace: Option<TerminatingNamespace<'a>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -79,10 +97,11 @@ pub struct CleanupInput<'a> {
 /// # Guarantees
 /// The decision needs no valid spec and no Board. An unreachable gateway delays the removal. Muster leaves the agent on the gateway
 /// only when the policy is `Orphan`, when the AgentGateway is absent or connects to another address than the address of the binding,
-/// or when its deletion has lasted for its `cleanupTimeout`. The workspace of an adopted agent stays.
+/// or when the deletion of the AgentGateway, or of the Agent's namespace, has lasted for its `cleanupTimeout`. The workspace of an adopted
+/// agent stays.
 #[must_use]
 pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDecision {
-    let CleanupInput { policy, gateway, moved_to, reachable, now } = *input;
+    let CleanupInput { policy, gateway, moved_to, reachable, namespace, now } = *input;
     let Some(binding) = binding else { return CleanupDecision::Nothing };
     let id = &binding.identity.agent_id;
     let at = &binding.gateway;
@@ -106,11 +125,18 @@ pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDec
     let Err(error) = reachable else {
         return CleanupDecision::Remove { delete_files: policy == DeletionPolicy::Delete && !binding.adopted };
     };
-    if let Presence::Terminating { since, timeout } = gateway
-        && since.saturating_add(timeout).is_ok_and(|end| now >= end)
-    {
+    let of_gateway = match gateway {
+        Presence::Terminating { since, timeout } => Some((since, timeout, "the AgentGateway".to_owned())),
+        Presence::Absent | Presence::Present => None,
+    };
+    let of_namespace = namespace.map(|n| (n.since, n.timeout, format!("namespace {:?}", n.name)));
+    let limit = |(since, timeout, what): (Timestamp, Duration, String)| {
+        (since.saturating_add(timeout).unwrap_or(Timestamp::MAX), timeout, what)
+    };
+    let first = of_gateway.into_iter().chain(of_namespace).map(limit).min_by_key(|(end, _, _)| *end);
+    if let Some((_, timeout, what)) = first.as_ref().filter(|(end, _, _)| now >= *end) {
         let message = format!(
-            "agent {id} may still be on gateway {at}: the AgentGateway is being deleted and could not be reached for {} s ({error})",
+            "agent {id} may still be on gateway {at}: {what} is being deleted and the gateway could not be reached for {} s ({error})",
             timeout.as_secs()
         );
         return CleanupDecision::Leave { message, asked: false };
@@ -118,7 +144,8 @@ pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDec
     let text = format!(
         "agent {id} cannot be removed from gateway {at} now ({error}); to leave the agent there, set spec.deletionPolicy to Orphan"
     );
-    CleanupDecision::Wait(ReconcileError { message: text, reason: Reason::DeletionBlocked, ..error.clone() })
+    let error = ReconcileError { message: text, reason: Reason::DeletionBlocked, ..error.clone() };
+    CleanupDecision::Wait { error, until: first.map(|(end, _, _)| end) }
 }
 
 /// Whether another client created the gateway's agent of a chosen id, after the binding was recorded and before Muster created its
@@ -200,7 +227,7 @@ mod tests {
         reachable: Result<(), &ReconcileError>,
         second: i64,
     ) -> CleanupInput<'_> {
-        CleanupInput { policy, gateway, moved_to: None, reachable, now: at(second) }
+        CleanupInput { policy, gateway, moved_to: None, reachable, namespace: None, now: at(second) }
     }
 
     fn unreachable() -> ReconcileError {
@@ -246,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_unreachable_gateway_delays_the_removal_and_the_message_names_orphan() {
-        let CleanupDecision::Wait(error) =
+        let CleanupDecision::Wait { error, until: None } =
             decide(Some(&binding()), &input(DeletionPolicy::Delete, Presence::Present, Err(&unreachable()), 9_999_999))
         else {
             panic!("the removal must wait")
@@ -259,11 +286,31 @@ mod tests {
     fn a_gateway_that_is_going_bounds_the_wait() {
         let terminating = Presence::Terminating { since: at(100), timeout: Duration::from_mins(2) };
         let before = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Err(&unreachable()), 219));
-        assert!(matches!(before, CleanupDecision::Wait(_)));
+        assert!(matches!(before, CleanupDecision::Wait { until: Some(end), .. } if end == at(220)), "{before:?}");
         let after = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Err(&unreachable()), 220));
         assert!(matches!(after, CleanupDecision::Leave { asked: false, .. }));
         let reachable = decide(Some(&binding()), &input(DeletionPolicy::Delete, terminating, Ok(()), 999));
         assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
+    }
+
+    #[test]
+    fn a_namespace_that_is_going_bounds_the_wait_by_the_timeout_of_the_gateway() {
+        let error = unreachable();
+        let namespace = Some(TerminatingNamespace { name: "team", since: at(100), timeout: Duration::from_mins(2) });
+        let decide_at = |gateway, reachable, second| {
+            let input = input(DeletionPolicy::Delete, gateway, reachable, second);
+            decide(Some(&binding()), &CleanupInput { namespace, ..input })
+        };
+        let before = decide_at(Presence::Present, Err(&error), 219);
+        assert!(matches!(before, CleanupDecision::Wait { until: Some(end), .. } if end == at(220)), "{before:?}");
+        let CleanupDecision::Leave { message, asked: false } = decide_at(Presence::Present, Err(&error), 220) else {
+            panic!("the Agent must be let go")
+        };
+        assert!(message.contains("namespace \"team\"") && message.contains("120 s"), "{message}");
+        let reachable = decide_at(Presence::Present, Ok(()), 999);
+        assert_eq!(reachable, CleanupDecision::Remove { delete_files: true });
+        let earlier = Presence::Terminating { since: at(10), timeout: Duration::from_mins(1) };
+        assert!(matches!(decide_at(earlier, Err(&error), 70), CleanupDecision::Leave { .. }), "the earlier end counts");
     }
 
     fn gateway(lost: Option<i64>) -> AgentGateway {

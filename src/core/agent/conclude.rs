@@ -239,6 +239,7 @@ mod tests {
     fn one_status_records_the_binding_and_the_token_and_is_the_status_of_the_waiting_entry() {
         let mut fixture = just_applied();
         fixture.is_claimed = true;
+        fixture.annotated_id = Some(fixture.desired.identity.agent_id.clone());
         fixture.token = issued_token("t1");
         let bound = pass(&fixture, false, Outcome::default());
         assert_eq!(bound.next, NextPass::Again);

@@ -31,6 +31,8 @@ pub struct Desired {
     pub origin: Origin,
     /// What Muster removes when the Agent is deleted.
     pub deletion_policy: DeletionPolicy,
+    /// The uid that the id would derive from, if a claim gave another id.
+    pub claimed_for: Option<String>,
     /// Its entry in the gateway's config.
     pub entry: AgentEntry,
     /// The label of its session.
@@ -76,6 +78,10 @@ pub enum Origin {
     ParentReused,
     /// A user chose the id in the spec, so that another agent may already have it.
     Chosen,
+    /// The annotation of the Agent claims the id, and the gateway had no such agent.
+    Claimed,
+    /// The annotation of the Agent claims the id, and a proof showed that the agent is the Agent's own.
+    TakenUp,
     /// The gateway had the agent before the Agent was bound to it.
     Adopted,
 }
@@ -107,7 +113,7 @@ pub struct DesiredFile {
     pub name: String,
     /// Whether the file holds the agent's token.
     pub carries_token: bool,
-    /// Whether the agent existed before it was adopted, so that a `Once` file counts as written.
+    /// Whether the agent existed before it was adopted or taken up, so that a `Once` file counts as written.
     pub is_adopted: bool,
     /// The delivery of the file.
     pub delivery: Delivery,

@@ -8,7 +8,7 @@ use crate::api::agent::{DriftPolicy, FilePolicy, FileState, FileStatus};
 use crate::api::requests::RequestKind;
 
 /// The size limit for reading a file, in bytes. Muster writes no file above this size.
-const MAX_READ_BYTES: i64 = 1024 * 1024;
+pub const MAX_READ_BYTES: i64 = 1024 * 1024;
 
 /// The decision about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -36,6 +36,8 @@ pub(crate) fn binding(workspace: &str) -> Binding {
         identity: AgentIdentity::derive(Role::Worker, None, "u", workspace),
         adopted: false,
         deletion_policy: None,
+        taken_up: false,
+        claimed_for: None,
     }
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn binding(workspace: &str) -> Binding {
 pub(crate) struct AgentFixture {
     pub(crate) desired: Desired,
     pub(crate) is_claimed: bool,
+    pub(crate) annotated_id: Option<String>,
     pub(crate) binding: Option<Binding>,
     pub(crate) token: TokenState,
     pub(crate) status: AgentStatus,
@@ -91,6 +94,7 @@ pub(crate) fn applied() -> AgentFixture {
         identity,
         origin: Origin::Derived,
         deletion_policy: DeletionPolicy::Delete,
+        claimed_for: None,
         entry,
         label: "One".into(),
         files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, is_adopted: false, delivery }]),
@@ -111,6 +115,7 @@ pub(crate) fn applied() -> AgentFixture {
     AgentFixture {
         desired,
         is_claimed: false,
+        annotated_id: None,
         binding: None,
         token: TokenState::Missing,
         status: AgentStatus::default(),
@@ -136,7 +141,10 @@ impl AgentFixture {
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
             deletion_policy: Some(desired.deletion_policy),
+            taken_up: desired.origin == Origin::TakenUp,
+            claimed_for: desired.claimed_for.clone(),
         });
+        self.annotated_id = Some(desired.identity.agent_id.clone());
         self
     }
 
@@ -205,6 +213,7 @@ impl AgentFixture {
     pub(crate) fn cluster(&self) -> ClusterState<'_> {
         ClusterState {
             is_claimed: self.is_claimed,
+            annotated_id: self.annotated_id.as_deref(),
             binding: self.binding.as_ref(),
             token: &self.token,
             status: &self.status,
@@ -267,7 +276,10 @@ impl AgentFixture {
     pub(crate) fn apply(&mut self, step: &Step) {
         match step {
             Step::Release(_) => self.binding = None,
-            Step::Claim => self.is_claimed = true,
+            Step::Claim { agent_id } => {
+                self.is_claimed = true;
+                self.annotated_id = Some(agent_id.clone());
+            }
             Step::Token(change) => self.change_token(*change),
             Step::Create(_) => self.observed.registration = Registration::Outdated,
             Step::SubmitEntry(_) => self.observed.registration = Registration::Current,

@@ -42,6 +42,16 @@ pub fn check<O: Objects>(
     check_quota(objects, agent, &permissions, key)
 }
 
+/// Whether an Agent may take up an agent again without a proof: in the namespace of the AgentGateway, where the AgentGateway permits it, and
+/// where the Agent may adopt the agent.
+#[must_use]
+pub fn may_take_up(agent: &Agent, gateway: &AgentGateway) -> bool {
+    let is_guest = agent.metadata.namespace != gateway.metadata.namespace;
+    let is_permitted = || gateway.spec.allowed_namespaces.as_ref().is_some_and(|a| a.permissions.taking_up);
+    let adopts = agent.spec.agent_id.is_some() && agent.spec.adoption_policy == AdoptionPolicy::IfExists;
+    !is_guest || adopts || is_permitted()
+}
+
 /// The input of a rule.
 struct RuleInput<'a> {
     agent: &'a Agent,

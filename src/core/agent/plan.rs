@@ -52,6 +52,8 @@ impl Plan {
 pub struct ClusterState<'a> {
     /// Whether the Agent has the finalizer.
     pub is_claimed: bool,
+    /// The id in the annotation of the Agent.
+    pub annotated_id: Option<&'a str>,
     /// The binding that the Agent carries.
     pub binding: Option<&'a Binding>,
     /// Its token Secret.
@@ -83,6 +85,8 @@ impl<'a> RuleInput<'a> {
             identity: desired.identity.clone(),
             adopted: desired.origin == Origin::Adopted,
             deletion_policy: Some(desired.deletion_policy),
+            taken_up: desired.origin == Origin::TakenUp,
+            claimed_for: desired.claimed_for.clone(),
         };
         let token_change = token::change(desired, cluster.token, cluster.status.token.as_ref(), now);
         let liveness = Liveness::of(cluster.last_seen, cluster.status, Some(observed));
@@ -199,13 +203,13 @@ fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 
 /// The finalizer and the token Secret come before the binding, so that one write of the status records both.
 fn claim(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
-    if input.cluster.binding == Some(&input.wanted) {
-        return CONTINUE;
+    let id = input.wanted.identity.agent_id.as_str();
+    if !input.cluster.is_claimed || input.cluster.annotated_id != Some(id) {
+        plan.steps.push(Step::Claim { agent_id: id.to_owned() });
     }
-    if !input.cluster.is_claimed {
-        plan.steps.push(Step::Claim);
+    if input.cluster.binding != Some(&input.wanted) {
+        plan.steps.extend(input.token_change.map(Step::Token));
     }
-    plan.steps.extend(input.token_change.map(Step::Token));
     if plan.steps.is_empty() { CONTINUE } else { again(plan) }
 }
 
@@ -361,12 +365,12 @@ fn record_ready_first(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()>
 }
 
 /// Whether the gateway may have removed an agent of this id: an agent that this Agent registered, an earlier lead or main agent, or any
-/// agent of a chosen id.
+/// agent of a chosen or claimed id.
 fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
     let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
         && status.gateway.as_ref() == Some(&desired.gateway);
     let is_reusable = match desired.origin {
-        Origin::Chosen | Origin::Adopted | Origin::ParentReused => true,
+        Origin::Chosen | Origin::Claimed | Origin::TakenUp | Origin::Adopted | Origin::ParentReused => true,
         Origin::Derived | Origin::ParentDerived => false,
     };
     is_reusable || same && conditions::is_true(&status.conditions, ConditionType::Registered)
@@ -375,8 +379,10 @@ fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
 /// Whether an agent of this id may belong to another client: this Agent has not set it up, and others can have the id.
 fn may_be_foreign_agent(desired: &Desired, status: &AgentStatus) -> bool {
     match desired.origin {
-        Origin::Chosen | Origin::ParentDerived | Origin::ParentReused => records(desired, status).is_empty(),
-        Origin::Derived | Origin::Adopted => false,
+        Origin::Chosen | Origin::Claimed | Origin::ParentDerived | Origin::ParentReused => {
+            records(desired, status).is_empty()
+        }
+        Origin::Derived | Origin::TakenUp | Origin::Adopted => false,
     }
 }
 

@@ -348,3 +348,51 @@ fn each_rule_decides_the_plan_of_its_own_fixture_alone() {
         assert_eq!(deciding_rules(&fixture), [name], "{:?}", fixture.plan());
     }
 }
+
+#[test]
+fn the_claim_writes_the_id_of_the_agent() {
+    let claims = |fixture: &AgentFixture| {
+        let claim = |step: &Step| if let Step::Claim { agent_id } = step { Some(agent_id.clone()) } else { None };
+        fixture.plan().steps.iter().find_map(claim)
+    };
+    assert_eq!(claims(&applied()).as_deref(), Some("mc-u1"));
+    let mut restored = applied();
+    (restored.is_claimed, restored.annotated_id) = (true, Some("mc-copied".into()));
+    assert_eq!(claims(&restored).as_deref(), Some("mc-u1"), "the finalizer alone is no claim");
+}
+
+#[test]
+fn the_annotation_of_a_bound_agent_is_put_right() {
+    for annotation in [None, Some("mc-other".to_owned()), Some("no id!".to_owned())] {
+        let mut fixture = applied().working();
+        fixture.annotated_id = annotation;
+        let plan = fixture.plan();
+        assert_eq!((names(&plan), plan.again), (vec!["claim"], true));
+        plan.steps.iter().for_each(|step| fixture.apply(step));
+        assert_eq!(fixture.plan(), Plan::default());
+    }
+}
+
+#[test]
+fn an_agent_that_is_taken_up_is_bound_with_its_own_token_and_its_files() {
+    let mut fixture = applied().registered();
+    fixture.desired.origin = Origin::TakenUp;
+    fixture.desired.claimed_for = Some("u1".into());
+    fixture.annotated_id = Some(fixture.desired.identity.agent_id.clone());
+    fixture.token = TokenState::Issued(token::IssuedToken { sha256: "t1".into(), ..token::IssuedToken::default() });
+    let plan = fixture.plan();
+    assert_eq!(names(&plan), ["claim", "repair_token"], "the token of the backup stays");
+    plan.steps.iter().for_each(|step| fixture.apply(step));
+    let binding = fixture.plan().binds.unwrap();
+    assert!(binding.taken_up && !binding.adopted && binding.claimed_for.as_deref() == Some("u1"), "{binding:?}");
+}
+
+#[test]
+fn a_claimed_id_that_the_gateway_does_not_have_is_created_by_its_own_call() {
+    for origin in [Origin::Claimed, Origin::TakenUp] {
+        let mut fixture = applied().bound().with_token();
+        fixture.desired.origin = origin;
+        fixture.binding = fixture.binding.map(|binding| Binding { taken_up: origin == Origin::TakenUp, ..binding });
+        assert_eq!(names(&fixture.plan()), ["create"], "a config write does not open a deleted id again");
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::binding::AgentIdentity;
+use super::resolved_names::ResolvedNames;
 use super::soul_files::RoleSoul;
 use super::templates::Templates;
 use super::token::secret::Token;
@@ -25,10 +25,8 @@ pub struct References {
     pub address: String,
     /// The base URL of Muster's HTTP API for the agents of the gateway.
     pub api_url: String,
-    /// Its names at the gateway.
-    pub identity: AgentIdentity,
-    /// Whether the gateway had the agent before this Agent was bound to it.
-    pub adopted: bool,
+    /// Its names at the gateway, and how it came to them.
+    pub names: ResolvedNames,
     /// The templates that replace built-in ones.
     pub templates: Templates,
     /// Its token Secret.
@@ -39,4 +37,14 @@ pub struct References {
     pub soul: RoleSoul,
     /// The time from which a silence of the agent counts.
     pub silence_counts_from: Timestamp,
+}
+
+impl References {
+    /// The references of an Agent that adopts the agent of its id, which keeps its workspace.
+    #[must_use]
+    pub fn adopting(mut self, workspace: String) -> Self {
+        self.names.identity.workspace = workspace;
+        self.names.adopted = true;
+        self
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::binding::Binding;
+use super::binding::{AgentIdentity, Binding};
 use super::blocked::Blocker;
 use super::conditions::{ALL, AgentConditions, READY_CONDITIONS, evaluate};
 use super::desired::{Desired, DesiredFile};
@@ -85,11 +85,12 @@ pub fn is_ready(agent: &Agent) -> bool {
     agent.status.as_ref().is_some_and(|s| is_true(&s.conditions, ConditionType::Ready))
 }
 
-/// The derived id of an agent that the gateway has, or may still have during the removal. The next lead or main agent gets the same
-/// id.
+/// The id of a lead or main agent that derives from `parent_uid` and that the gateway has, or may still have during the removal. The
+/// next lead or main agent gets the same id. An id that the Agent claimed is of another object, and no other agent gets it.
 #[must_use]
-pub fn parent_derived_id(agent: &Agent) -> Option<String> {
-    let binding = Binding::of(agent).filter(|_| agent.spec.agent_id.is_none())?;
+pub fn parent_derived_id(agent: &Agent, parent_uid: Option<&str>) -> Option<String> {
+    let derived = AgentIdentity::derive(agent.spec.role, None, parent_uid?, "").agent_id;
+    let binding = Binding::of(agent).filter(|b| agent.spec.agent_id.is_none() && b.identity.agent_id == derived)?;
     let status = agent.status.as_ref()?;
     let same = (status.agent_id.as_ref(), status.gateway.as_ref())
         == (Some(&binding.identity.agent_id), Some(&binding.gateway));

@@ -12,8 +12,11 @@ use crate::openclaw::model::AgentEntry;
 pub enum Step {
     /// Release an earlier binding: remove that agent from its gateway, then remove the binding.
     Release(Binding),
-    /// Claim the agent: add the finalizer to the Agent.
-    Claim,
+    /// Claim the agent: add the finalizer and the annotation with the agent's id to the Agent.
+    Claim {
+        /// The gateway's id of the agent.
+        agent_id: String,
+    },
     /// Change the token Secret.
     Token(TokenChange),
     /// Create the agent with its own call, because its id was in use before. A config write does not open a deleted id again
@@ -56,7 +59,7 @@ impl Step {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Release(_) => "release",
-            Self::Claim => "claim",
+            Self::Claim { .. } => "claim",
             Self::Token(TokenChange::Issue) => "issue_token",
             Self::Token(TokenChange::Rotate) => "rotate_token",
             Self::Token(TokenChange::Repair) => "repair_token",

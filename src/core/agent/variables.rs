@@ -20,8 +20,8 @@ pub fn variables(agent: &Agent, references: &References, interval: &str, token: 
     let values = AgentVariables {
         id: agent.metadata.uid.clone().unwrap_or_default(),
         name: agent.display_name(),
-        session_key: references.identity.session_key.clone(),
-        workspace_path: references.identity.workspace.clone(),
+        session_key: references.names.identity.session_key.clone(),
+        workspace_path: references.names.identity.workspace.clone(),
         heartbeat_interval: interval.to_owned(),
         token_file: format!("{TOKEN_FOLDER}/{}/{}", agent.token_secret_name(), keys::TOKEN_KEY),
     };

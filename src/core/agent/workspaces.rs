@@ -61,7 +61,7 @@ pub struct WantedWorkspace<'a> {
     pub address: &'a str,
     /// Its names at the gateway.
     pub identity: &'a AgentIdentity,
-    /// Whether the gateway had the agent before this Agent was bound to it.
+    /// Whether the gateway had the agent before this Agent was bound to it, in a folder that is not the usual one of its id.
     pub adopted: bool,
 }
 
@@ -69,8 +69,9 @@ impl<'a> WantedWorkspace<'a> {
     /// The workspace of an Agent with these references.
     #[must_use]
     pub fn of(agent: &'a Agent, references: &'a References) -> Self {
-        let References { gateway_key: gateway, address, identity, adopted, .. } = references;
-        Self { agent, gateway, address, identity, adopted: *adopted }
+        let References { gateway_key: gateway, address, names, .. } = references;
+        let adopted = names.adopted && !names.identity.has_usual_folder();
+        Self { agent, gateway, address, identity: &names.identity, adopted }
     }
 }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::ConditionType;
 use crate::api::agent::AdoptionPolicy;
-use crate::core::agent::admission::{check_agent_id, identity, kept_identity};
 use crate::core::agent::memory_objects::{MemoryObjects, inventory};
+use crate::core::agent::resolved_names::resolve;
 use crate::core::gateway_ref::address;
 
 /// An AgentGateway that is connected by its own credentials, or not.
@@ -38,8 +38,8 @@ impl MemoryObjects {
         let key = ObjectKey::new(agent.metadata.namespace.as_deref().unwrap(), "gw");
         let gateway = self.gateway(&key).unwrap();
         let address = address(&gateway.spec.url);
-        let (mut identity, mut adopted) = kept_identity(agent, &key, &address, identity(agent, None, &gateway));
-        check_agent_id(self, agent, &key, &identity.agent_id)?;
+        let names = resolve(self, agent, None, &gateway)?;
+        let (mut identity, mut adopted) = (names.identity, names.adopted);
         if let Some(row) = rows.agents.get(&identity.agent_id) {
             if agent.spec.adoption_policy == AdoptionPolicy::Never {
                 return Err(ReconcileError::permanent(Reason::AgentIdTaken, "on the gateway"));
@@ -51,7 +51,8 @@ impl MemoryObjects {
         check(self, wanted, Some(rows))?;
         let workspace = identity.workspace.clone();
         let uid = agent.metadata.uid.clone().unwrap();
-        let binding = Binding { uid, gateway: key, address, identity, adopted, deletion_policy: None };
+        let (taken_up, claimed_for, deletion_policy) = (false, None, None);
+        let binding = Binding { uid, gateway: key, address, identity, adopted, deletion_policy, taken_up, claimed_for };
         let mut bound = agent.clone();
         bound.status.get_or_insert_default().binding = Some(binding.to_status());
         self.insert(bound);
@@ -71,10 +72,13 @@ fn reason(result: Result<String, ReconcileError>) -> Option<Reason> {
 fn a_chosen_id_does_not_give_the_folder_of_the_main_agent() {
     let cluster = one_gateway();
     let tenant = agent("a", 1, &json!({ "agentId": "gateway-uid-a" }));
-    assert_eq!(reason(cluster.bind(&tenant, &inventory(&[]))), Some(Reason::WorkspaceTaken), "before there is one");
+    assert_eq!(reason(cluster.bind(&tenant, &inventory(&[]))), Some(Reason::AgentIdTaken), "the uid exists");
+    let adopter = agent("a", 3, &json!({ "agentId": "nova", "adoptionPolicy": "IfExists" }));
+    let rows = inventory(&[("nova", "/w/workspace-gateway-uid-a")]);
+    assert_eq!(reason(cluster.bind(&adopter, &rows)), Some(Reason::WorkspaceTaken), "before there is one");
     let main = agent("a", 2, &json!({ "role": "Main" }));
     assert_eq!(cluster.bind(&main, &inventory(&[])).unwrap(), "/w/workspace-gateway-uid-a");
-    assert_eq!(reason(cluster.bind(&tenant, &inventory(&[]))), Some(Reason::WorkspaceTaken));
+    assert_eq!(reason(cluster.bind(&adopter, &rows)), Some(Reason::WorkspaceTaken));
 }
 
 #[test]

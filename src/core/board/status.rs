@@ -33,7 +33,9 @@ pub fn status(
     let mut new = BoardStatus {
         observed_generation: generation,
         lead: lead.map(name),
-        lead_agent_id: lead.and_then(|lead| parent_derived_id(lead)).or_else(|| old.lead_agent_id.clone()),
+        lead_agent_id: lead
+            .and_then(|lead| parent_derived_id(lead, board.metadata.uid.as_deref()))
+            .or_else(|| old.lead_agent_id.clone()),
         agents: i32::try_from(agents.len()).unwrap_or(i32::MAX),
         ready_agents: i32::try_from(ready).unwrap_or(i32::MAX),
         over_limit: agents.iter().skip(limit).take(MAX_NAMES).map(name).collect(),

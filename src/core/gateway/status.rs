@@ -68,7 +68,9 @@ pub fn status(gateway: &AgentGateway, seen: &GatewayObservation<'_>, facts: Gate
         observed_generation: generation,
         agents: Some(facts.census.counts),
         unmanaged: facts.census.unmanaged,
-        main_agent_id: main.and_then(|main| parent_derived_id(main)).or_else(|| old.main_agent_id.clone()),
+        main_agent_id: main
+            .and_then(|main| parent_derived_id(main, gateway.metadata.uid.as_deref()))
+            .or_else(|| old.main_agent_id.clone()),
         last_sync: progress(&requests, facts.bound).or_else(|| old.last_sync.clone()),
         soul_directory: facts.soul_directory,
         invalid_requests: requests.invalid,

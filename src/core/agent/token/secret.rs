@@ -3,6 +3,7 @@
 //! A token has 32 random bytes. The controller that writes the Secret creates the token and passes it as an argument, so that no plan
 //! holds a token.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -25,6 +26,8 @@ pub struct Token {
     /// The token, if Muster issued it.
     pub value: Option<SecretString>,
     secret: Option<Secret>,
+    /// The token in a Secret of another Agent that is gone, from a backup for example.
+    restored: Option<(SecretString, IssuedToken)>,
 }
 
 impl fmt::Debug for Token {
@@ -54,7 +57,7 @@ impl Token {
     /// The token of an agent whose Secret does not exist.
     #[must_use]
     pub fn missing() -> Self {
-        Self { state: TokenState::Missing, value: None, secret: None }
+        Self { state: TokenState::Missing, value: None, secret: None, restored: None }
     }
 
     /// The token in a Secret of the expected name. `api_url` is the expected URL in the Secret.
@@ -64,16 +67,64 @@ impl Token {
             Owner::This => true,
             Owner::Absent if is_orphaned_token_secret(&secret) => false,
             Owner::Absent | Owner::Other => {
-                return Self { state: TokenState::Foreign, value: None, secret: None };
+                return Self { state: TokenState::Foreign, ..Self::missing() };
             }
         };
         let value = text(&secret, keys::TOKEN_KEY).filter(|t| !t.is_empty()).map(SecretString::from);
-        let state = value.as_ref().map_or(TokenState::Missing, |value| match state(&secret, value, agent, api_url) {
-            TokenState::Issued(issued) if !is_own => reclaimed(&secret, issued, agent),
-            state => state,
-        });
-        let value = value.filter(|_| matches!(state, TokenState::Issued(_)));
-        Self { state, value, secret: Some(secret) }
+        let Some(value) = value else { return Self { secret: Some(secret), ..Self::missing() } };
+        let is_of_agent = text(&secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent));
+        let (state, value, restored) = match state(&secret, &value, agent, api_url) {
+            TokenState::Issued(issued) if is_own => (TokenState::Issued(issued), Some(value), None),
+            TokenState::Issued(issued) => {
+                let issued = IssuedToken { is_current: false, ..issued };
+                if is_of_agent {
+                    (TokenState::Issued(issued), Some(value), None)
+                } else {
+                    // The token of another Agent may be in the files of that Agent.
+                    (TokenState::Tampered, None, Some((value, issued)))
+                }
+            }
+            state => (state, None, None),
+        };
+        Self { state, value, secret: Some(secret), restored }
+    }
+
+    /// The token of an Agent that takes up the agent of a former Agent: the token in the Secret of the former Agent, if there is one.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        if let Some((value, issued)) = self.restored.take() {
+            self.value = Some(value);
+            self.state = TokenState::Issued(issued);
+        }
+        self
+    }
+
+    /// Whether Muster wrote the Secret for this Agent.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.secret.is_some() && self.restored.is_none() && matches!(self.state, TokenState::Issued(_))
+    }
+
+    /// Whether a token of the Secret, if it is found in a workspace, proves that the Agent had the agent there. Muster issued the token, and
+    /// it has the form of Muster's tokens: nobody can guess it, and no other text in a workspace equals it.
+    #[must_use]
+    pub fn may_be_proof(&self) -> bool {
+        self.proofs().next().is_some()
+    }
+
+    /// Whether a token of the Secret stands in a text as a whole word.
+    #[must_use]
+    pub fn stands_in(&self, text: &str) -> bool {
+        let mut words = text.split(|c: char| !is_token_char(c)).filter(|word| word.len() == TOKEN_LENGTH);
+        words.any(|word| self.proofs().any(|token| token == word))
+    }
+
+    /// The tokens of the Secret that can be a proof. The files have the previous token until the end of a rotation.
+    fn proofs(&self) -> impl Iterator<Item = String> {
+        let issued = self.value.is_some() || self.restored.is_some();
+        let secret = self.secret.as_ref().filter(|_| issued);
+        let of = move |key| secret.and_then(|secret| text(secret, key)).filter(|token| has_form_of_token(token));
+        [keys::TOKEN_KEY, keys::PREVIOUS_TOKEN_KEY].into_iter().filter_map(of)
     }
 
     /// The Secret as it was read, if it belongs to the agent.
@@ -149,14 +200,22 @@ fn is_orphaned_token_secret(secret: &Secret) -> bool {
         && annotations.is_some_and(|a| a.contains_key(keys::ISSUED_SHA256))
 }
 
-/// The state of a token in a Secret that lost its owner. A token of another Agent may be in the files of that Agent, so that the token
-/// counts as tampered with.
-fn reclaimed(secret: &Secret, issued: IssuedToken, agent: &Agent) -> TokenState {
-    if text(secret, keys::AGENT_ID_KEY).as_deref() == Some(uid(agent)) {
-        TokenState::Issued(IssuedToken { is_current: false, ..issued })
-    } else {
-        TokenState::Tampered
-    }
+/// The length of a token: 32 bytes in base64, without padding.
+const TOKEN_LENGTH: usize = 43;
+/// The smallest number of different characters of a token. One of 50 million random tokens has fewer. Rulers, names and numbers
+/// have fewer.
+const MIN_TOKEN_CHARS: usize = 20;
+
+fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+}
+
+/// Whether a text has the form of a random token. A person writes the Secret of a restored Agent, and could choose a text that is known to
+/// stand in the workspace of another agent.
+fn has_form_of_token(text: &str) -> bool {
+    let is_mixed = text.contains(|c: char| c.is_ascii_lowercase()) && text.contains(|c: char| c.is_ascii_uppercase());
+    let different: BTreeSet<char> = text.chars().collect();
+    text.len() == TOKEN_LENGTH && text.chars().all(is_token_char) && is_mixed && different.len() >= MIN_TOKEN_CHARS
 }
 
 /// The agent's id in Muster's HTTP API.
@@ -192,67 +251,5 @@ fn blank(agent: &Agent) -> Secret {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn agent() -> Agent {
-        let mut agent = Agent::default();
-        agent.metadata.name = Some("one".into());
-        agent.metadata.namespace = Some("fleet".into());
-        agent.metadata.uid = Some("u1".into());
-        agent
-    }
-
-    fn fresh(value: &SecretString) -> FreshToken<'_> {
-        FreshToken { value, request: None }
-    }
-
-    fn written(write: SecretWrite) -> Secret {
-        match write {
-            SecretWrite::Create(secret) | SecretWrite::Replace(secret) => secret,
-        }
-    }
-
-    fn issued(token: &Token) -> &IssuedToken {
-        match &token.state {
-            TokenState::Issued(issued) => issued,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn an_issued_token_is_read_back_and_a_rotation_keeps_it_as_the_previous_token() {
-        let (agent, url) = (agent(), "http://muster:8080");
-        let first = Token::missing().changed(TokenChange::Issue, &agent, url, fresh(&"first".into()));
-        assert!(matches!(first, SecretWrite::Create(_)));
-        let token = Token::read(written(first), Owner::This, &agent, url);
-        assert_eq!((issued(&token).sha256.as_str(), issued(&token).is_current), (sha256_hex("first").as_str(), true));
-        let second = token.changed(TokenChange::Rotate, &agent, url, fresh(&"second".into()));
-        let token = Token::read(written(second), Owner::This, &agent, url);
-        assert_eq!(issued(&token).previous.as_deref(), Some(sha256_hex("first").as_str()));
-        let retired = token.changed(TokenChange::Retire, &agent, url, fresh(&"unused".into()));
-        let token = Token::read(written(retired), Owner::This, &agent, url);
-        assert_eq!(
-            (issued(&token).previous.as_deref(), issued(&token).sha256.as_str()),
-            (None, sha256_hex("second").as_str())
-        );
-    }
-
-    #[test]
-    fn a_foreign_token_counts_as_tampered_with() {
-        let (agent, url) = (agent(), "http://muster:8080");
-        let mut secret = written(Token::missing().changed(TokenChange::Issue, &agent, url, fresh(&"first".into())));
-        secret.data.get_or_insert_default().insert(keys::TOKEN_KEY.to_owned(), bytes("other"));
-        assert_eq!(Token::read(secret.clone(), Owner::This, &agent, url).state, TokenState::Tampered);
-        assert_eq!(Token::read(secret, Owner::Other, &agent, url).state, TokenState::Foreign);
-    }
-
-    #[test]
-    fn a_debug_print_shows_no_token() {
-        let secret = written(Token::missing().changed(TokenChange::Issue, &agent(), "u", fresh(&"hidden".into())));
-        let token = Token::read(secret, Owner::This, &agent(), "u");
-        assert!(
-            !format!("{token:?}").contains("hidden") && !format!("{token:?}").contains(&format!("{:?}", b"hidden"))
-        );
-    }
-}
+#[path = "secret_tests.rs"]
+mod tests;
