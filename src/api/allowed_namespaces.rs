@@ -32,6 +32,7 @@ pub struct AllowedNamespaces {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!self.adoption || self.chosenIds").message("adoption goes with chosenIds: true, because an Agent names the agent that it adopts in agentId"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a permission by itself")]
 pub struct Permissions {
     /// The permitted values of `role`. Default: Worker and Lead.
     #[serde(default = "worker_and_lead")]

@@ -6,6 +6,7 @@
 #![expect(unreachable_pub, reason = "the derive of a schema makes private copies of public types")]
 
 pub mod agent;
+pub mod agent_activity;
 pub mod agent_status;
 pub mod allowed_namespaces;
 pub mod board;

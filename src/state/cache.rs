@@ -390,9 +390,8 @@ impl<K: Indexed> CacheWriter<K> {
         let readable = gone.iter().filter_map(|key| tables.remove(key)).map(CacheChange::Deleted).collect::<Vec<_>>();
         let gone: Vec<_> = tables.unreadable.keys().filter(|key| is_gone(key)).cloned().collect();
         let unreadable = gone.iter().filter_map(|key| tables.unreadable.remove(key));
-        let unreadable =
-            unreadable.map(|UnreadableObject { metadata, last }| CacheChange::UnreadableDeleted { metadata, last });
-        readable.into_iter().chain(unreadable).collect()
+        let deleted = |UnreadableObject { metadata, last }| CacheChange::UnreadableDeleted { metadata, last };
+        readable.into_iter().chain(unreadable.map(deleted)).collect()
     }
 }
 

@@ -46,9 +46,10 @@ pub(super) async fn settle(
     known: Option<(&Arc<GatewayHandle>, &Arc<Inventory>)>,
 ) -> Result<References, ReconcileError> {
     let Some((gateway, inventory)) = known else { return Ok(references) };
-    let references = match references.names.is_claim {
-        true => take_up::settle(references, agent, gateway, inventory).await?,
-        false => references,
+    let references = if references.names.is_claim {
+        take_up::settle(references, agent, gateway, inventory).await?
+    } else {
+        references
     };
     if references.names.adopted || references.names.taken_up {
         return Ok(references);

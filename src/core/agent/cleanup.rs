@@ -127,7 +127,7 @@ pub fn decide(binding: Option<&Binding>, input: &CleanupInput<'_>) -> CleanupDec
     };
     let of_gateway = match gateway {
         Presence::Terminating { since, timeout } => Some((since, timeout, "the AgentGateway".to_owned())),
-        Presence::Absent | Presence::Present => None,
+        Presence::Absent | Presence::Unknown | Presence::Present => None,
     };
     let of_namespace = namespace.map(|n| (n.since, n.timeout, format!("namespace {:?}", n.name)));
     let limit = |(since, timeout, what): (Timestamp, Duration, String)| {

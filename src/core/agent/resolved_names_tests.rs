@@ -54,6 +54,7 @@ fn bind(agent: &Agent, names: &ResolvedNames) -> Agent {
         address: "ws://gw:80".into(),
         identity: names.identity.clone(),
         adopted: names.adopted,
+        deletion_policy: None,
         taken_up: names.taken_up,
         claimed_for: names.claimed_for.clone(),
     };
