@@ -12,11 +12,11 @@ use granted::{EVERYWHERE, FOR_PEOPLE, IN_A_NAMESPACE, granted};
 
 /// The uses of the rights: a file below `src`, a text in the file, and the rights that the code there needs.
 const USES: &[(&str, &str, &[&str])] = &[
-    ("app/mod.rs", "watch::agents(watch::objects(&client", &["list agents.muster.dev", "watch agents.muster.dev"]),
-    ("app/mod.rs", "watch::boards(watch::objects(&client", &["list boards.muster.dev", "watch boards.muster.dev"]),
+    ("app/mod.rs", "watch::objects(&client, agent_writers)", &["list agents.muster.dev", "watch agents.muster.dev"]),
+    ("app/mod.rs", "watch::objects(&client, board_writers)", &["list boards.muster.dev", "watch boards.muster.dev"]),
     (
         "app/mod.rs",
-        "watch::gateways(watch::objects(&client",
+        "watch::objects(&client, gateway_writers)",
         &["list agentgateways.muster.dev", "watch agentgateways.muster.dev"],
     ),
     ("state/watch.rs", "Api<PartialObjectMeta<ConfigMap>> = of_scope", &["list configmaps", "watch configmaps"]),
@@ -27,8 +27,8 @@ const USES: &[(&str, &str, &[&str])] = &[
     ("state/kube_store.rs", "api::<Secret>(&namespace).create", &["create secrets"]),
     ("state/kube_store.rs", "api::<Secret>(&namespace).replace", &["update secrets"]),
     ("state/kube_store.rs", "api::<Secret>(&namespace).delete", &["delete secrets"]),
-    ("state/kube_store.rs", "self.patch_finalizers(agent", &["patch agents.muster.dev"]),
-    ("state/kube_store.rs", "self.patch_finalizers(gateway", &["patch agentgateways.muster.dev"]),
+    ("state/kube_store.rs", "self.patch_metadata(agent", &["patch agents.muster.dev"]),
+    ("state/kube_store.rs", "self.patch_metadata(gateway", &["patch agentgateways.muster.dev"]),
     ("state/kube_store.rs", "self.replace_status(&Agent", &["update agents/status.muster.dev"]),
     ("state/kube_store.rs", "self.replace_status(&Board", &["update boards/status.muster.dev"]),
     ("state/kube_store.rs", "self.replace_status(&AgentGateway", &["update agentgateways/status.muster.dev"]),
