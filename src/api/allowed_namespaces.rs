@@ -1,5 +1,7 @@
 //! The namespaces that an AgentGateway admits, and what their Agents may do.
 
+#![expect(clippy::struct_excessive_bools, reason = "each permission is a field of its own in a manifest")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -47,7 +47,7 @@ pub fn resolve<O: Objects>(
     let root = gateway.spec.workspace_root.as_str();
     check_form_of_chosen_id(objects, agent, anchor)?;
     let names = match Binding::of(agent) {
-        Some(bound) => kept(agent, bound, derived, &key, (anchor, gateway)),
+        Some(bound) => kept(agent, &bound, derived, &key, (anchor, gateway)),
         None => match effective(objects, agent, &key, anchor) {
             Some(id) => ResolvedNames {
                 claimed_for: (id != derived.agent_id).then(|| anchor.to_owned()),
@@ -65,7 +65,7 @@ pub fn resolve<O: Objects>(
 /// object. At another address an adopted agent may be another one.
 fn kept(
     agent: &Agent,
-    bound: Binding,
+    bound: &Binding,
     derived: AgentIdentity,
     key: &ObjectKey,
     (anchor, gateway): (&str, &AgentGateway),

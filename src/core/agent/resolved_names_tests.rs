@@ -7,7 +7,7 @@ use crate::core::agent::memory_objects::MemoryObjects;
 
 const OLD: &str = "0b0e0c4e-5d5c-4d3b-9f0a-2f1f6f0f7a01";
 
-fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, uid: &str, spec: Value) -> K {
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, uid: &str, spec: &Value) -> K {
     let meta = json!({ "name": name, "namespace": "fleet", "uid": uid, "generation": 1,
         "creationTimestamp": "2026-01-01T00:00:00Z" });
     let object = json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec });
@@ -16,11 +16,11 @@ fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, uid: &str, spe
 
 fn gateway() -> AgentGateway {
     let spec = json!({ "url": "ws://gw", "auth": {}, "workspaceRoot": "/w", "apiUrl": "http://m" });
-    object("AgentGateway", "gw", "g1", spec)
+    object("AgentGateway", "gw", "g1", &spec)
 }
 
 fn board(name: &str, uid: &str) -> Board {
-    object("Board", name, uid, json!({ "gatewayRef": { "name": "gw" } }))
+    object("Board", name, uid, &json!({ "gatewayRef": { "name": "gw" } }))
 }
 
 fn cluster() -> MemoryObjects {
@@ -36,7 +36,7 @@ fn agent(name: &str, spec: &Value, annotation: &str) -> Agent {
     } else {
         spec["boardRef"] = json!({ "name": "ops" });
     }
-    let mut agent: Agent = object("Agent", name, &format!("uid-{name}"), spec);
+    let mut agent: Agent = object("Agent", name, &format!("uid-{name}"), &spec);
     agent.metadata.annotations = Some([("muster.dev/agent-id".to_owned(), annotation.to_owned())].into());
     agent
 }
