@@ -96,7 +96,8 @@ pub(crate) async fn a_lost_cluster_is_restored_with_the_same_agents_and_their_me
         fleet.all_ready().await?;
         fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
         let mut now = stack.agents()?;
-        (now.sort(), agents.sort());
+        now.sort();
+        agents.sort();
         assert_eq!((now, ids(&fleet).await?), (agents, former_ids.clone()), "by Velero: {by_velero}");
         assert_eq!(std::fs::read_to_string(&memory)?, "remember the milk");
         assert_eq!(session_id(stack, &former_ids[0]).await?, session, "by Velero: {by_velero}");

@@ -105,18 +105,18 @@ pub(crate) async fn an_object_that_cannot_be_read_gets_an_event_and_the_others_a
     let strange = manifest("Agent", "strange", strange);
     // The API server needs a moment for changed definitions.
     let accepted = async { while fleet.apply(std::slice::from_ref(&strange)).await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(60), accepted).await?;
+    tokio::time::timeout(Duration::from_mins(1), accepted).await?;
     let selector = "--field-selector=involvedObject.name=strange,reason=Unreadable";
-    let path = "jsonpath={.items[*].message}";
+    let messages = "jsonpath={.items[*].message}";
     let reported = async {
         loop {
-            let message = fleet.run(&["get", "events", selector, "-o", path]).await?;
+            let message = fleet.run(&["get", "events", selector, "-o", messages]).await?;
             if !message.is_empty() {
                 return Ok::<_, Failure>(message);
             }
         }
     };
-    let message = tokio::time::timeout(Duration::from_secs(60), reported).await??;
+    let message = tokio::time::timeout(Duration::from_mins(1), reported).await??;
     assert!(message.contains("Sometimes") && message.contains("Never"), "{message}");
     fleet.apply(&[unwoken("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;

@@ -216,7 +216,7 @@ async fn an_operator_that_is_installed_again_finds_its_agents_and_writes_nothing
     let (ids, writes) = (agents(&gateway), (rig.write_counts(), gateway.writes()));
     rig.stop();
     rig.start();
-    rig.run_for(std::time::Duration::from_secs(60)).await;
+    rig.run_for(std::time::Duration::from_mins(1)).await;
     assert_eq!((agents(&gateway), (rig.write_counts(), gateway.writes())), (ids, writes));
 }
 
@@ -463,7 +463,7 @@ async fn a_guest_without_a_proof_is_told_what_is_missing_and_taken_up_with_its_s
     for words in [&*id, "guest-token", "takingUp", ANNOTATION] {
         assert!(message.contains(words), "{message}");
     }
-    rig.run_for(std::time::Duration::from_secs(60)).await;
+    rig.run_for(std::time::Duration::from_mins(1)).await;
     assert_eq!((gateway.writes(), guest(&rig).binding), (writes, None));
     let key = ObjectKey::new(OTHER, "guest");
     assert_eq!(
@@ -512,7 +512,7 @@ async fn a_guest_gets_no_agent_by_a_text_that_stands_in_a_workspace() {
     secret["metadata"]["annotations"]["muster.dev/issued-sha256"] = json!(muster::hash::sha256_hex(&known));
     rig.apply::<Secret>(secret);
     until_unproven(&mut rig).await;
-    rig.run_for(std::time::Duration::from_secs(60)).await;
+    rig.run_for(std::time::Duration::from_mins(1)).await;
     assert_eq!(guest(&rig).binding, None);
 }
 

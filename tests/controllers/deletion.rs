@@ -337,7 +337,7 @@ async fn deleted_with_its_namespace(namespace: &str) -> (Rig, Simulator) {
     rig.apply::<Agent>(json!({ "metadata": meta("one"), "spec": { "boardRef": { "name": "ops" } } }));
     rig.until_ready().await;
     gateway.stop();
-    rig.run_for(Duration::from_secs(60)).await;
+    rig.run_for(Duration::from_mins(1)).await;
     rig.store.delete::<Agent>(&ObjectKey::new(namespace, "one"));
     (rig, gateway)
 }
