@@ -114,7 +114,7 @@ async fn adoption_applies_the_settings_in_the_spec_and_keeps_the_others() {
     let current = entry(&gateway);
     assert_eq!(
         (&current["name"], &current["workspace"], &current["model"]),
-        (&json!("Nova"), &json!(WORKSPACE), &json!("acme/tiny"))
+        (&json!("Nova"), &json!(WORKSPACE), &json!({ "primary": "acme/tiny", "fallbacks": ["acme/small"] }))
     );
     assert_eq!(current["heartbeat"], json!({ "every": "5m", "lightContext": true }));
     assert_eq!(current["tools"], json!({ "allow": ["exec"] }));
