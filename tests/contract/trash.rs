@@ -8,7 +8,7 @@ use muster_harness::{Failure, OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use tokio::runtime::Runtime;
 
-use crate::subject::Subject;
+use crate::subject::{STEP_TIMEOUT, Subject};
 use crate::{NEWEST, failed};
 
 const NAME: &str = "leftovers_of_a_deletion_are_reported_and_a_later_deletion_removes_them";
@@ -72,9 +72,17 @@ async fn check_leftovers(
     Ok(())
 }
 
+/// Deletes an agent. A gateway that cannot purge the agent's sessions, because their database is in use, touches no file and says so (source
+/// of 2026.9.6): the deletion is then repeated.
 async fn delete(gateway: &Subject, id: &str) -> Result<Leftovers, Failure> {
-    match gateway.client.agent_delete(id, true).await? {
-        Deleted::Removed(removal) => Ok(removal.left),
-        Deleted::Absent => Err(format!("the gateway did not have {id}").into()),
-    }
+    let purged = async {
+        loop {
+            match gateway.client.agent_delete(id, true).await? {
+                Deleted::Removed(removal) if removal.left.sessions && removal.left.paths.is_empty() => {}
+                Deleted::Removed(removal) => return Ok(removal.left),
+                Deleted::Absent => return Err(format!("the gateway did not have {id}").into()),
+            }
+        }
+    };
+    tokio::time::timeout(STEP_TIMEOUT, purged).await?
 }
