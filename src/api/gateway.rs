@@ -87,7 +87,7 @@ pub struct AgentGatewaySpec {
     pub device: Option<DeviceSpec>,
     /// The directory on the gateway's host that contains the agents' workspaces: an absolute path, or a path that begins with
     /// `~`. The path must not contain `..` or `${`; the gateway would replace `${NAME}` by a variable of its environment. After
-    /// a change, agents get new workspaces in the new directory and the old workspaces stay.
+    /// a change, new agents get workspaces in the new directory, and the existing agents keep theirs.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.startsWith('/') || self == '~' || self.startsWith('~/')").message("workspaceRoot must be an absolute path or begin with ~/"))]
     #[x_kube(validation = Rule::new("!self.split('/').exists(p, p == '..')").message("workspaceRoot must not contain .."))]

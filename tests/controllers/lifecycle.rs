@@ -292,7 +292,7 @@ async fn a_restarted_operator_writes_nothing_without_a_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
+async fn a_new_workspace_root_holds_for_new_agents_and_the_others_keep_their_folders() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");
     rig.worker("one");
@@ -302,11 +302,19 @@ async fn a_new_workspace_root_moves_the_files_and_keeps_the_agent() {
     let mut manifest = gateway_manifest("gw");
     manifest["spec"]["workspaceRoot"] = json!("/srv/agents");
     rig.apply::<AgentGateway>(manifest);
-    rig.until("the new workspace", |rig| rig.status("one").workspace_path.is_some_and(|p| p.starts_with("/srv"))).await;
-    rig.until_ready().await;
-    assert!(gateway.file(&id, "AGENTS.md").unwrap().contains(&rig.token("one")));
-    assert_eq!(gateway.count("agents.delete"), 0);
-    assert_eq!(gateway.workspace(&old)["MEMORY.md"], "remember the milk", "the former workspace is kept");
+    rig.worker("two");
+    rig.until("the second agent", |rig| rig.condition("two", ConditionType::Ready).0 == "True").await;
+    rig.run_for(Duration::from_mins(15)).await;
+    assert_eq!(rig.status("two").workspace_path, Some(format!("/srv/agents/workspace-{}", rig.agent_id("two"))));
+    assert_eq!(rig.status("one").workspace_path.as_ref(), Some(&old));
+    assert_eq!(gateway.file(&id, "MEMORY.md").as_deref(), Some("remember the milk"));
+    let message = rig.condition("one", ConditionType::Registered).2;
+    assert!(message.contains(&format!("its workspace stays {old}")), "{message}");
+    assert!(!rig.condition("two", ConditionType::Registered).2.contains("stays"));
+    // The agent goes with its folder.
+    rig.delete::<Agent>("one");
+    rig.until("the deletion", |rig| rig.agent_keys().len() == 1).await;
+    assert!(gateway.workspace(&old).is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,6 +61,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         origin: origin(agent, references),
         claimed_for: references.names.claimed_for.clone(),
         deletion_policy: deletion_policy::declared(agent, &references.gateway),
+        keeps_folder: keeps_folder(references),
         entry: AgentEntry {
             model: model(agent, references, inventory),
             passed: further_keys.clone(),
@@ -87,6 +88,13 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         silence_counts_from: references.silence_counts_from,
         content_check_interval: gateway.content_check_interval(),
     })
+}
+
+/// Whether the agent stays in the folder of its binding, although new agents get theirs in another one.
+fn keeps_folder(references: &References) -> bool {
+    let root = references.gateway.spec.workspace_root.trim_end_matches('/');
+    let folder = references.names.identity.workspace.rsplit_once('/').map(|(folder, _)| folder);
+    !references.names.adopted && folder != Some(root)
 }
 
 fn origin(agent: &Agent, references: &References) -> Origin {

@@ -143,7 +143,7 @@ fn on_gateway(
         say(
             ConditionType::Registered,
             registered,
-            &as_registered(&observed.rewritten),
+            &as_registered(desired, &observed.rewritten),
             "the agent is being registered",
         ),
         say(
@@ -166,15 +166,16 @@ fn was_refused(input: &StatusInput<'_>) -> bool {
 }
 
 /// The message about a current entry.
-fn as_registered(rewritten: &[RewrittenField]) -> String {
+fn as_registered(desired: &Desired, rewritten: &[RewrittenField]) -> String {
+    let folder = &desired.identity.workspace;
+    let stays =
+        format!("its workspace stays {folder}, and spec.workspaceRoot of the AgentGateway holds for new agents");
     let others: Vec<_> = rewritten.iter().map(|r| format!("{} {} as {}", r.field, r.sent, r.stored)).collect();
     let shown = others.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-    match others.len() {
-        0 => "the gateway's roster shows the agent as specified".to_owned(),
-        _ => format!(
-            "the gateway's roster shows the agent as specified; the gateway stores {shown}, and Muster accepts these values (see status.rewritten)"
-        ),
-    }
+    let stores = format!("the gateway stores {shown}, and Muster accepts these values (see status.rewritten)");
+    let so = "the gateway's roster shows the agent as specified".to_owned();
+    let parts = [Some(so), desired.keeps_folder.then_some(stays), (!others.is_empty()).then_some(stores)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// The condition of the label of the agent's session. Ready does not depend on the label.

@@ -33,6 +33,8 @@ pub struct Desired {
     pub deletion_policy: DeletionPolicy,
     /// The uid that the id would derive from, if a claim gave another id.
     pub claimed_for: Option<String>,
+    /// Whether its workspace is elsewhere than `spec.workspaceRoot` says for new agents.
+    pub keeps_folder: bool,
     /// Its entry in the gateway's config.
     pub entry: AgentEntry,
     /// The label of its session.

@@ -95,6 +95,7 @@ pub(crate) fn applied() -> AgentFixture {
         origin: Origin::Derived,
         deletion_policy: DeletionPolicy::Delete,
         claimed_for: None,
+        keeps_folder: false,
         entry,
         label: "One".into(),
         files: Some(vec![DesiredFile { name: "AGENTS.md".into(), carries_token: true, is_adopted: false, delivery }]),

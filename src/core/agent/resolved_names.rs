@@ -61,8 +61,8 @@ pub fn resolve<O: Objects>(
     Ok(names)
 }
 
-/// The names of a bound Agent. An adopted agent keeps its workspace, and a claimed id stays as long as the agent belongs to the same
-/// object. At another address an adopted agent may be another one.
+/// The names of a bound Agent. At its address it keeps its workspace, whatever `spec.workspaceRoot` says now. A claimed id stays as long as
+/// the agent belongs to the same object. At another address the workspace is derived anew, and an adopted agent may be another one.
 fn kept(
     agent: &Agent,
     bound: &Binding,
@@ -76,8 +76,9 @@ fn kept(
     }
     let Binding { identity, adopted, taken_up, claimed_for, .. } = bound.clone();
     let claimed_for = claimed_for.filter(|_| is_claimed);
-    let adopted = adopted && bound.is_at(&address(&gateway.spec.url));
-    let identity = match (adopted, is_claimed) {
+    let stays = bound.is_at(&address(&gateway.spec.url));
+    let adopted = adopted && stays;
+    let identity = match (stays, is_claimed) {
         (true, _) => identity,
         (false, true) => with_id(agent, &identity.agent_id, &gateway.spec.workspace_root),
         (false, false) => derived,

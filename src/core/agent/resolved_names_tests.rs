@@ -136,12 +136,21 @@ fn a_claimed_id_stays_with_its_binding_whatever_the_annotation_says() {
 }
 
 #[test]
-fn a_bound_agent_with_a_claimed_id_follows_the_workspace_root_and_the_address() {
+fn a_bound_agent_keeps_its_workspace_at_its_address_and_gets_a_new_one_elsewhere() {
     let one = agent("one", &json!({}), &format!("mc-{OLD}"));
     let names = ResolvedNames { taken_up: true, ..resolved(&cluster(), &one).unwrap() };
     let bound = bind(&one, &names);
     let mut moved = gateway();
-    (moved.spec.url, moved.spec.workspace_root) = ("ws://other".into(), "/new".into());
+    moved.spec.workspace_root = "/new".into();
+    let there = |agent: &Agent, names: &ResolvedNames, gateway: &AgentGateway| {
+        resolve(&cluster(), &bind(agent, names), None, gateway).unwrap().identity.workspace
+    };
+    assert_eq!(there(&one, &names, &moved), format!("/w/workspace-mc-{OLD}"));
+    let plain = agent("one", &json!({}), "");
+    let derived = resolved(&cluster(), &plain).unwrap();
+    assert_eq!(there(&plain, &derived, &moved), "/w/workspace-mc-uid-one");
+    moved.spec.url = "ws://other".into();
+    assert_eq!(there(&plain, &derived, &moved), "/new/workspace-mc-uid-one");
     let names = resolve(&cluster(), &bound, None, &moved).unwrap();
     assert_eq!(names.identity.workspace, format!("/new/workspace-mc-{OLD}"));
     assert!(names.taken_up && !names.is_claim);
