@@ -64,15 +64,19 @@ pub(crate) async fn exported_manifests_bring_every_object_back(stack: &mut Stack
     let fleet = stack.fleet("moved").await?;
     fleet.apply(&odd_objects()).await?;
     fleet.apply(&[unwoken("one")]).await?;
-    fleet.wait("condition=Ready", &["agent/one"]).await?;
+    fleet.wait("condition=Ready", &["agent/one", "agent/odd"]).await?;
     let id = fleet.field("agent/one", ".status.agentId").await?;
+    // An annotation that is no id of the Agent is put right.
+    let odd = fleet.field("agent/odd", ".status.agentId").await?;
     let before = stored(&fleet).await?;
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (manifests, secrets) = (path("fleet.yaml"), path("secrets.yaml"));
     exported(stack, &["-n", "moved", "-o", &manifests, "--secrets", &secrets])?;
     let text = std::fs::read_to_string(&manifests)?;
-    assert!(text.contains(&format!("muster.dev/agent-id: {id}\n")) && text.contains("muster.dev/agent-id: kept-id\n"));
+    for id in [&id, &odd] {
+        assert!(text.contains(&format!("muster.dev/agent-id: {id}\n")), "{text}");
+    }
     assert!(!text.contains(stack.openclaw.token()) && !text.contains("resourceVersion"), "{text}");
     assert_eq!(std::fs::metadata(&secrets)?.permissions().mode() & 0o777, 0o600);
     assert_eq!(
