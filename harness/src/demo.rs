@@ -135,7 +135,7 @@ fn print_hints(kubectl: &Kubectl, gateway: &OpenClaw, operator: &Operator, agent
     println!("To look further, while this runs:");
     println!("  export KUBECONFIG={}", kubectl.kubeconfig().display());
     println!("  kubectl describe agents.muster.dev {agent} -n {NAMESPACE}");
-    println!("  kubectl explain agent.spec");
+    println!("  kubectl explain agents.muster.dev.spec");
     println!("  kubectl get events -n {NAMESPACE}");
     println!("  ls {}/workspaces", gateway.home().display());
     println!(
