@@ -125,7 +125,7 @@ pub struct AgentSpec {
     #[x_kube(validation = Rule::new(ONE_LINE).message(NOT_ONE_LINE))]
     pub model: Option<String>,
     /// Models that follow when `model` fails, in this order, at most 16. An empty list means none. Needs `model`. Default: the
-    /// fallbacks that the agent's entry has, or else those of the gateway's default model.
+    /// fallbacks that the agent's entry has, or else the fallbacks of the gateway's default model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
     pub model_fallbacks: Option<Vec<String>>,

@@ -27,7 +27,7 @@ pub(crate) struct Permits {
 struct State {
     free: usize,
     waiting: FairLanes,
-    /// The waiting Agents. Those that may not be Ready are urgent.
+    /// The waiting Agents. Agents that may not be Ready are urgent.
     waits: HashMap<ObjectKey, Priority>,
     /// The woken Agents, for each of which a free place is kept.
     woken: HashMap<ObjectKey, Woken>,

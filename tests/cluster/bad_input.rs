@@ -1,11 +1,9 @@
 //! Bad input that the schema cannot reject.
 
-use std::time::Duration;
-
-use muster_harness::{Failure, free_port};
+use muster_harness::{Failure, free_port, until};
 use serde_json::json;
 
-use crate::stack::{Stack, board, manifest, unwoken, worker};
+use crate::stack::{CONDITION_TIMEOUT, Stack, board, manifest, unwoken, worker};
 
 pub(crate) async fn bad_references_and_templates_end_in_conditions_with_the_remedy(
     stack: &mut Stack,
@@ -104,19 +102,17 @@ pub(crate) async fn an_object_that_cannot_be_read_gets_an_event_and_the_others_a
     let strange = json!({ "boardRef": { "name": "ops" }, "adoptionPolicy": "Sometimes" });
     let strange = manifest("Agent", "strange", strange);
     // The API server needs a moment for changed definitions.
-    let accepted = async { while fleet.apply(std::slice::from_ref(&strange)).await.is_err() {} };
-    tokio::time::timeout(Duration::from_mins(1), accepted).await?;
+    until("the API server to accept the word", CONDITION_TIMEOUT, async || {
+        fleet.apply(std::slice::from_ref(&strange)).await.map_err(|e| e.to_string())
+    })
+    .await?;
     let selector = "--field-selector=involvedObject.name=strange,reason=Unreadable";
     let messages = "jsonpath={.items[*].message}";
-    let reported = async {
-        loop {
-            let message = fleet.run(&["get", "events", selector, "-o", messages]).await?;
-            if !message.is_empty() {
-                return Ok::<_, Failure>(message);
-            }
-        }
-    };
-    let message = tokio::time::timeout(Duration::from_mins(1), reported).await??;
+    let message = until("the event", CONDITION_TIMEOUT, async || {
+        let found = fleet.run(&["get", "events", selector, "-o", messages]).await.map_err(|e| e.to_string())?;
+        if found.is_empty() { Err("there is none".to_owned()) } else { Ok(found) }
+    })
+    .await?;
     assert!(message.contains("Sometimes") && message.contains("Never"), "{message}");
     fleet.apply(&[unwoken("one")]).await?;
     fleet.wait("condition=Ready", &["agent/one"]).await?;

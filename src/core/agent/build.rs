@@ -64,8 +64,8 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         keeps_folder: keeps_folder(references),
         entry: AgentEntry {
             model: model(agent, references, inventory),
-            passed: further_keys.clone(),
             retired: retired_keys(agent, &further_keys),
+            passed: further_keys,
             ..entry(agent, references, heartbeat)
         },
         label: agent.display_name(),

@@ -31,7 +31,7 @@ impl ResolvedNames {
     }
 }
 
-/// The names of an Agent at its gateway: those of its binding, or of its claim, or else the derived names.
+/// The names of an Agent at its gateway: from its binding, or from its claim, or else derived.
 ///
 /// # Errors
 /// `spec.agentId` has the form of a derived id and does not adopt; or another Agent has the id.

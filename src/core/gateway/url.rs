@@ -1,4 +1,4 @@
-//! The URL of a gateway. The rules are those of the schema (`spec.url` in `api/gateway.rs`), which an older schema may not have.
+//! The URL of a gateway. The schema has the same rules (`spec.url` in `api/gateway.rs`). An older schema may lack them.
 
 use url::Url;
 

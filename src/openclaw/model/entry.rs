@@ -35,9 +35,9 @@ pub struct AgentEntry {
 
 /// An agent's model in the config.
 ///
-/// A model is a string, or an object with `primary` and `fallbacks`. Without `fallbacks`, and as a string, an agent has none on 2026.5.28,
-/// 2026.7.1 and 2026.9.6: those of `agents.defaults.model` count only for an agent without a model of its own. On 2026.3.2 they count for
-/// it too (`docs/gateway-facts.md#models`).
+/// A model is a string, or an object with `primary` and `fallbacks`. On 2026.5.28, 2026.7.1 and 2026.9.6, a string and an object without
+/// `fallbacks` mean no fallbacks: the fallbacks of `agents.defaults.model` count only for an agent without a model of its own. On 2026.3.2
+/// they count for every agent without `fallbacks` (`docs/gateway-facts.md#models`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryModel {
     /// The name of the model, `provider/model`.
