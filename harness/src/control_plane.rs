@@ -78,14 +78,21 @@ impl ControlPlane {
         })
     }
 
-    /// Installs the definitions from `crds/` and the operator's resources from a kustomization, `deploy` or one of its examples, and waits
-    /// until the API server serves the kinds.
+    /// Installs the definitions from `crds/`, and the operator's resources from a kustomization, `deploy` or one of its examples.
     ///
     /// # Errors
     /// kubectl's error.
     pub async fn install(&self, kustomization: &str) -> Result<String, Failure> {
-        let mut applied = self.kubectl.run(&["apply", "-k", "crds"]).await?;
-        applied += &self.kubectl.run(&["apply", "-k", kustomization]).await?;
+        let applied = self.install_definitions().await?;
+        Ok(applied + &self.kubectl.run(&["apply", "-k", kustomization]).await?)
+    }
+
+    /// Installs the definitions from `crds/`, and waits until the API server serves the kinds.
+    ///
+    /// # Errors
+    /// kubectl's error.
+    pub async fn install_definitions(&self) -> Result<String, Failure> {
+        let applied = self.kubectl.run(&["apply", "-k", "crds"]).await?;
         let crds = ["agentgateways", "boards", "agents"].map(|kind| format!("crd/{kind}.muster.dev"));
         let [gateways, boards, agents] = &crds;
         self.kubectl.run(&["wait", "--for=condition=Established", gateways, boards, agents, "--timeout=60s"]).await?;
