@@ -18,24 +18,24 @@ fn status_at(kind: &str, name: &str) -> String {
 }
 
 fn board(name: &str) -> Value {
-    object("Board", name, json!({ "gatewayRef": { "name": "gw" } }))
+    object("Board", name, &json!({ "gatewayRef": { "name": "gw" } }))
 }
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
 }
 
-fn gateway(spec: Value) -> Value {
+fn gateway(spec: &Value) -> Value {
     let mut all = json!({ "url": "ws://127.0.0.1:1", "auth": { "tokenSecretRef": { "name": "gw", "key": "token" } } });
-    json_patch::merge(&mut all, &spec);
-    object("AgentGateway", "gw", all)
+    json_patch::merge(&mut all, spec);
+    object("AgentGateway", "gw", &all)
 }
 
-fn config_map(name: &str, data: Value) -> Value {
+fn config_map(name: &str, data: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name }, "data": data })
 }
 
-fn secret(name: &str, data: Value) -> Value {
+fn secret(name: &str, data: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "data": data })
 }
 
@@ -100,7 +100,7 @@ fn objects() -> Vec<(&'static str, Vec<Step>)> {
 
 fn names() -> Vec<(&'static str, Vec<Step>)> {
     let labelled = |labels: Value, annotations: Value| {
-        let mut object = config_map("one", json!({}));
+        let mut object = config_map("one", &json!({}));
         object["metadata"]["labels"] = labels;
         object["metadata"]["annotations"] = annotations;
         object
@@ -113,7 +113,7 @@ fn names() -> Vec<(&'static str, Vec<Step>)> {
                 post(BOARDS, board("-ops")),
                 post(BOARDS, board("")),
                 post(BOARDS, board(&"a".repeat(254))),
-                post(MAPS, config_map("A_b", json!({}))),
+                post(MAPS, config_map("A_b", &json!({}))),
                 post("/api/v1/namespaces", json!({ "metadata": { "name": "a.b" } })),
             ],
         ),
@@ -158,18 +158,18 @@ fn bodies() -> Vec<(&'static str, Vec<Step>)> {
                         "metadata": { "name": "ops", "namespace": "default" }, "spec": { "gatewayRef": { "name": "gw" } } }),
                 ),
                 post("/apis/muster.dev/v1alpha1/namespaces/nowhere/boards", board("ops")),
-                post("/api/v1/namespaces/nowhere/secrets", secret("ops", json!({}))),
+                post("/api/v1/namespaces/nowhere/secrets", secret("ops", &json!({}))),
                 post("/apis/muster.dev/v1alpha1/boards", board("ops")),
             ],
         ),
         (
             "unknown_fields_are_dropped_warned_about_or_refused",
             vec![
-                post(BOARDS, object("Board", "one", json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} }))),
-                post(&strict, object("Board", "two", json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} }))),
+                post(BOARDS, object("Board", "one", &json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} }))),
+                post(&strict, object("Board", "two", &json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} }))),
                 post(
                     &format!("{BOARDS}?fieldValidation=Ignore"),
-                    object("Board", "three", json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} })),
+                    object("Board", "three", &json!({ "gatewayRef": { "name": "gw", "x": 1 }, "extra": {} })),
                 ),
                 post(&format!("{BOARDS}?dryRun=All"), board("four")),
                 get(&at(BOARDS, "four")),
@@ -180,7 +180,7 @@ fn bodies() -> Vec<(&'static str, Vec<Step>)> {
 
 fn versions() -> Vec<(&'static str, Vec<Step>)> {
     let with = |metadata: Value, text: &str| {
-        let mut object = object("Board", "ops", json!({ "gatewayRef": { "name": "gw" }, "description": text }));
+        let mut object = object("Board", "ops", &json!({ "gatewayRef": { "name": "gw" }, "description": text }));
         json_patch::merge(&mut object["metadata"], &metadata);
         object
     };
@@ -232,14 +232,14 @@ fn versions() -> Vec<(&'static str, Vec<Step>)> {
         (
             "kinds_of_kubernetes_are_replaced_without_a_version",
             vec![
-                post(SECRETS, secret("one", json!({ "a": "YQ==" }))).version(),
-                put(&at(SECRETS, "one"), secret("one", json!({ "a": "Yg==" }))),
+                post(SECRETS, secret("one", &json!({ "a": "YQ==" }))).version(),
+                put(&at(SECRETS, "one"), secret("one", &json!({ "a": "Yg==" }))),
                 put(&at(SECRETS, "one"), {
-                    let mut stale = secret("one", json!({ "a": "Yw==" }));
+                    let mut stale = secret("one", &json!({ "a": "Yw==" }));
                     stale["metadata"]["resourceVersion"] = json!("{v}");
                     stale
                 }),
-                put(&at(SECRETS, "two"), secret("two", json!({}))),
+                put(&at(SECRETS, "two"), secret("two", &json!({}))),
                 get(&at(SECRETS, "one")),
             ],
         ),
@@ -321,14 +321,14 @@ fn patches() -> Vec<(&'static str, Vec<Step>)> {
 }
 
 fn schemas() -> Vec<(&'static str, Vec<Step>)> {
-    let agent = |spec: Value| object("Agent", "one", spec);
+    let agent = |spec: &Value| object("Agent", "one", spec);
     let agents = "/apis/muster.dev/v1alpha1/namespaces/{ns}/agents";
     vec![
         (
             "defaults_are_set",
             vec![
-                post(GATEWAYS, gateway(json!({}))),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" } }))),
+                post(GATEWAYS, gateway(&json!({}))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" } }))),
                 merge(&at(GATEWAYS, "gw"), json!({ "spec": { "url": null } })),
                 merge(&at(GATEWAYS, "gw"), json!({ "spec": { "resyncInterval": null } })),
             ],
@@ -336,21 +336,21 @@ fn schemas() -> Vec<(&'static str, Vec<Step>)> {
         (
             "a_schema_is_checked",
             vec![
-                post(BOARDS, object("Board", "a", json!({}))),
+                post(BOARDS, object("Board", "a", &json!({}))),
                 post(
                     BOARDS,
                     json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "metadata": { "name": "a" } }),
                 ),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": 7 } }))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": "gw" }))),
-                post(BOARDS, object("Board", "a", json!([]))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": "" } }))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": "x".repeat(400) } }))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": "Not A Name" } }))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": "gw" }, "maxAgents": -1 }))),
-                post(BOARDS, object("Board", "a", json!({ "gatewayRef": { "name": "gw" }, "maxAgents": 1.5 }))),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" }, "role": "Boss" }))),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Shred" }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": 7 } }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": "gw" }))),
+                post(BOARDS, object("Board", "a", &json!([]))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": "" } }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": "x".repeat(400) } }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": "Not A Name" } }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": "gw" }, "maxAgents": -1 }))),
+                post(BOARDS, object("Board", "a", &json!({ "gatewayRef": { "name": "gw" }, "maxAgents": 1.5 }))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" }, "role": "Boss" }))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" }, "deletionPolicy": "Shred" }))),
             ],
         ),
         (
@@ -359,22 +359,22 @@ fn schemas() -> Vec<(&'static str, Vec<Step>)> {
                 post(
                     agents,
                     agent(
-                        json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "A.md", "template": "a" }, { "name": "A.md", "template": "b" }] }),
+                        &json!({ "boardRef": { "name": "ops" }, "files": [{ "name": "A.md", "template": "a" }, { "name": "A.md", "template": "b" }] }),
                     ),
                 ),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" }, "files": [{ "template": "a" }] }))),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" }, "files": [7] }))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" }, "files": [{ "template": "a" }] }))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" }, "files": [7] }))),
             ],
         ),
         (
             "rules_are_checked",
             vec![
-                post(GATEWAYS, gateway(json!({ "resyncInterval": "1s" }))),
-                post(GATEWAYS, gateway(json!({ "resyncInterval": "soon" }))),
-                post(GATEWAYS, gateway(json!({ "allowedNamespaces": { "from": "Selector" } }))),
-                post(GATEWAYS, gateway(json!({ "url": "http://x" }))),
-                post(GATEWAYS, gateway(json!({ "auth": { "passwordSecretRef": { "name": "gw" } } }))),
-                post(agents, agent(json!({ "boardRef": { "name": "ops" } }))),
+                post(GATEWAYS, gateway(&json!({ "resyncInterval": "1s" }))),
+                post(GATEWAYS, gateway(&json!({ "resyncInterval": "soon" }))),
+                post(GATEWAYS, gateway(&json!({ "allowedNamespaces": { "from": "Selector" } }))),
+                post(GATEWAYS, gateway(&json!({ "url": "http://x" }))),
+                post(GATEWAYS, gateway(&json!({ "auth": { "passwordSecretRef": { "name": "gw" } } }))),
+                post(agents, agent(&json!({ "boardRef": { "name": "ops" } }))),
                 merge(&at(agents, "one"), json!({ "spec": { "boardRef": { "name": "other" } } })),
                 merge(&at(agents, "one"), json!({ "spec": { "agentId": "x" } })),
                 merge(&at(agents, "one"), json!({ "spec": { "role": "GatewayMain" } })),
@@ -397,7 +397,7 @@ fn deletions() -> Vec<(&'static str, Vec<Step>)> {
                 delete(&at(BOARDS, "ops")),
                 get(&at(BOARDS, "ops")),
                 delete(&at(BOARDS, "ops")),
-                post(MAPS, config_map("one", json!({}))),
+                post(MAPS, config_map("one", &json!({}))),
                 delete(&at(MAPS, "one")),
             ],
         ),
@@ -421,7 +421,7 @@ fn deletions() -> Vec<(&'static str, Vec<Step>)> {
         (
             "a_deletion_has_preconditions",
             vec![
-                post(SECRETS, secret("one", json!({}))).version().keep("uid", "/metadata/uid"),
+                post(SECRETS, secret("one", &json!({}))).version().keep("uid", "/metadata/uid"),
                 delete_with(&at(SECRETS, "one"), json!({ "preconditions": { "uid": "other" } })),
                 delete_with(
                     &at(SECRETS, "one"),
@@ -443,7 +443,7 @@ fn deletions() -> Vec<(&'static str, Vec<Step>)> {
 
 fn owners() -> Vec<(&'static str, Vec<Step>)> {
     let owned = |name: &str, blocks: bool| {
-        let mut object = config_map(name, json!({}));
+        let mut object = config_map(name, &json!({}));
         object["metadata"]["ownerReferences"] = json!([{ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "name": "ops",
             "uid": "{uid}", "blockOwnerDeletion": blocks }]);
         object
@@ -488,10 +488,10 @@ fn namespaces() -> Vec<(&'static str, Vec<Step>)> {
         "a_deleted_namespace_takes_its_objects_and_takes_no_new_ones",
         vec![
             post(BOARDS, kept),
-            post(MAPS, config_map("one", json!({}))),
+            post(MAPS, config_map("one", &json!({}))),
             delete("/api/v1/namespaces/{ns}"),
             get(&at(MAPS, "one")).until(404),
-            post(MAPS, config_map("two", json!({}))),
+            post(MAPS, config_map("two", &json!({}))),
             post(BOARDS, board("two")),
             get(&at(BOARDS, "kept")).until_there("/metadata/deletionTimestamp"),
             merge(&at(BOARDS, "kept"), json!({ "metadata": { "finalizers": null } })),
@@ -503,7 +503,7 @@ fn namespaces() -> Vec<(&'static str, Vec<Step>)> {
 
 fn lists() -> Vec<(&'static str, Vec<Step>)> {
     let labelled = |name: &str, label: &str| {
-        let mut object = config_map(name, json!({ "k": "v" }));
+        let mut object = config_map(name, &json!({ "k": "v" }));
         object["metadata"]["labels"] = json!({ "app": label });
         object
     };
@@ -573,8 +573,8 @@ fn watches() -> Vec<(&'static str, Vec<Step>)> {
         (
             "a_watch_without_a_version_begins_with_what_there_is",
             vec![
-                post(MAPS, config_map("a", json!({}))),
-                post(MAPS, config_map("b", json!({}))),
+                post(MAPS, config_map("a", &json!({}))),
+                post(MAPS, config_map("b", &json!({}))),
                 watch(&format!("{MAPS}?watch=1"), 2),
                 watch(&format!("{MAPS}?watch=1&resourceVersion=0"), 2),
             ],
@@ -582,7 +582,7 @@ fn watches() -> Vec<(&'static str, Vec<Step>)> {
         (
             "a_watch_can_be_of_metadata_alone",
             vec![
-                post(MAPS, config_map("a", json!({ "k": "v" }))).version(),
+                post(MAPS, config_map("a", &json!({ "k": "v" }))).version(),
                 merge(&at(MAPS, "a"), json!({ "data": { "k": "w" } })),
                 watch(&format!("{MAPS}?watch=1&resourceVersion={{v}}"), 1)
                     .accept("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"),
@@ -592,7 +592,7 @@ fn watches() -> Vec<(&'static str, Vec<Step>)> {
 }
 
 fn kinds() -> Vec<(&'static str, Vec<Step>)> {
-    let mut fixed = secret("fixed", json!({ "a": "YQ==" }));
+    let mut fixed = secret("fixed", &json!({ "a": "YQ==" }));
     fixed["immutable"] = json!(true);
     vec![
         (
@@ -602,9 +602,9 @@ fn kinds() -> Vec<(&'static str, Vec<Step>)> {
                     SECRETS,
                     json!({ "kind": "Secret", "apiVersion": "v1", "metadata": { "name": "plain" }, "stringData": { "a": "b" } }),
                 ),
-                post(SECRETS, secret("bad", json!({ "a b": "YQ==" }))),
-                post(SECRETS, secret("bad", json!({ "a": "not base64!" }))),
-                post(SECRETS, secret("large", json!({ "a": "YWFh".repeat(400_000) }))),
+                post(SECRETS, secret("bad", &json!({ "a b": "YQ==" }))),
+                post(SECRETS, secret("bad", &json!({ "a": "not base64!" }))),
+                post(SECRETS, secret("large", &json!({ "a": "YWFh".repeat(400_000) }))),
                 merge(&at(SECRETS, "plain"), json!({ "type": "other" })),
                 post(SECRETS, fixed),
                 merge(&at(SECRETS, "fixed"), json!({ "data": { "a": "Yg==" } })),
@@ -615,9 +615,9 @@ fn kinds() -> Vec<(&'static str, Vec<Step>)> {
         (
             "config_maps_are_checked",
             vec![
-                post(MAPS, config_map("one", json!({ "a b": "c" }))),
-                post(MAPS, config_map("one", json!({ "a": "c".repeat(1_100_000) }))),
-                post(MAPS, config_map("one", json!({ "a": 1 }))),
+                post(MAPS, config_map("one", &json!({ "a b": "c" }))),
+                post(MAPS, config_map("one", &json!({ "a": "c".repeat(1_100_000) }))),
+                post(MAPS, config_map("one", &json!({ "a": 1 }))),
             ],
         ),
         (

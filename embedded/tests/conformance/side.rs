@@ -12,7 +12,7 @@ use muster_harness::Failure;
 use serde_json::{Value, json};
 
 /// How long a state may take that a controller of the real cluster brings about.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 /// How long an event of a watch may take.
 const EVENT: Duration = Duration::from_secs(20);
 
@@ -160,7 +160,7 @@ impl Side {
             text.truncate(text[at..].find(": ").map_or(text.len(), |end| at + end));
         }
         if text.starts_with("error decoding patch: ") {
-            text = "error decoding patch".to_owned();
+            text.truncate("error decoding patch".len());
         }
         if let (Some(from), Some(to)) = (text.find("StorageError: "), text.find("Precondition failed: ")) {
             text.replace_range(from..to, "");
