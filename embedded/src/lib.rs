@@ -2,12 +2,13 @@
 //!
 //! A request goes through these files: `request` reads its path and its query, `decode` its body, `write` applies the rules of a write
 //! (`meta`, `schema` with `node`, `typed`), and `objects` stores it. `collect` then does what the controllers of a cluster would do. `answer`,
-//! `watch` and `select` read. `refusal` and `field_error` have the words of kube-apiserver. `service` is the way in.
+//! `watch` and `select` read, and `reviews` answers whose a token is. `database` keeps the objects in one file. `refusal` and `field_error` have the words of kube-apiserver. `service` is the way in.
 //!
 //! Where it differs from kube-apiserver by intent is listed in `docs/embedded-api.md`; `tests/conformance` compares the two.
 
 mod answer;
 mod collect;
+mod database;
 mod decode;
 mod dropped;
 mod field_error;
@@ -18,6 +19,7 @@ mod path;
 mod refusal;
 mod request;
 mod resource;
+mod reviews;
 mod schema;
 mod select;
 mod service;
@@ -27,5 +29,6 @@ mod typed;
 mod watch;
 mod write;
 
+pub use database::OpenError;
 pub use resource::UnservedDefinition;
 pub use service::{Clock, EmbeddedApi};

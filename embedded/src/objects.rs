@@ -25,7 +25,8 @@ pub(crate) enum Deed {
     Added,
     /// The object was another one before.
     Modified(Arc<Value>),
-    Deleted,
+    /// The object was this before it was removed.
+    Deleted(Arc<Value>),
 }
 
 /// A change of an object.
@@ -78,6 +79,20 @@ impl Objects {
         }
     }
 
+    /// The objects of a database, at its revision.
+    pub(crate) fn restored(revision: u64, objects: Vec<(Key, Value)>) -> Self {
+        let mut restored = Self { revision, forgotten: revision, ..Self::new() };
+        for (key, object) in objects {
+            restored.insert(&key, &Arc::new(object));
+        }
+        restored
+    }
+
+    /// All objects.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        self.table.iter()
+    }
+
     /// The revision of the last write.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
@@ -117,16 +132,36 @@ impl Objects {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(object);
-        let before = self.table.insert(key.clone(), Arc::clone(&object));
+        let before = self.insert(key, &object);
+        self.record(key, before.map_or(Deed::Added, Deed::Modified), Arc::clone(&object));
+        object
+    }
+
+    /// Puts an object into the table and the indexes. Returns the one before.
+    fn insert(&mut self, key: &Key, object: &Arc<Value>) -> Option<Arc<Value>> {
+        let before = self.table.insert(key.clone(), Arc::clone(object));
         if let Some(before) = &before {
             self.unlink(key, before);
         }
-        self.uids.insert(uid(&object).to_owned(), key.clone());
-        for owner in owners(&object) {
+        self.uids.insert(uid(object).to_owned(), key.clone());
+        for owner in owners(object) {
             self.owned.entry(owner.to_owned()).or_default().insert(key.clone());
         }
-        self.record(key, before.map_or(Deed::Added, Deed::Modified), Arc::clone(&object));
-        object
+        before
+    }
+
+    /// Takes back all changes after a revision, which nobody has seen.
+    pub(crate) fn undo(&mut self, revision: u64) {
+        while let Some(change) = self.history.pop_back_if(|change| change.revision > revision) {
+            match change.deed {
+                Deed::Added => {
+                    self.table.remove(&change.key);
+                    self.unlink(&change.key, &change.object);
+                }
+                Deed::Modified(before) | Deed::Deleted(before) => drop(self.insert(&change.key, &before)),
+            }
+        }
+        self.revision = revision;
     }
 
     /// Removes an object. `last` is its state at the end.
@@ -136,8 +171,8 @@ impl Objects {
         let last = Arc::new(last);
         if let Some(before) = self.table.remove(key) {
             self.unlink(key, &before);
+            self.record(key, Deed::Deleted(before), Arc::clone(&last));
         }
-        self.record(key, Deed::Deleted, Arc::clone(&last));
         last
     }
 
@@ -155,6 +190,10 @@ impl Objects {
 
     fn record(&mut self, key: &Key, deed: Deed, object: Arc<Value>) {
         self.history.push_back(Change { revision: self.revision, key: key.clone(), deed, object });
+    }
+
+    /// Forgets the oldest changes, down to the length of the history.
+    pub(crate) fn trim(&mut self) {
         while self.history.len() > HISTORY {
             self.forgotten = self.history.pop_front().map_or(self.forgotten, |change| change.revision);
         }
@@ -176,5 +215,36 @@ impl Objects {
         }
         let from = self.history.partition_point(|change| change.revision <= revision);
         Ok(self.history.range(from..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key { resource: ResourceId(2), namespace: "default".into(), name: name.into() }
+    }
+
+    fn object(name: &str, owner: &str) -> Value {
+        json!({ "metadata": { "name": name, "uid": format!("uid-{name}"), "ownerReferences": [{ "uid": owner }] } })
+    }
+
+    #[test]
+    fn changes_that_are_taken_back_leave_no_trace() {
+        let mut objects = Objects::new();
+        objects.put(&key("changed"), object("changed", "a"));
+        objects.put(&key("removed"), object("removed", "a"));
+        let (revision, before) = (objects.revision(), objects.table.clone());
+        let (uids, owned, history) = (objects.uids.clone(), objects.owned.clone(), objects.history.len());
+
+        objects.put(&key("changed"), object("changed", "b"));
+        objects.put(&key("new"), object("new", "b"));
+        objects.remove(&key("removed"), object("removed", "a"));
+        objects.remove(&key("new"), object("new", "b"));
+        objects.undo(revision);
+
+        assert_eq!((objects.revision(), &objects.table), (revision, &before));
+        assert_eq!((objects.uids, objects.owned, objects.history.len()), (uids, owned, history));
     }
 }

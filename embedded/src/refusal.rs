@@ -37,6 +37,12 @@ fn about(resource: &Resource, kind: &str, name: &str) -> Value {
     details
 }
 
+impl From<Refusal> for String {
+    fn from(refusal: Refusal) -> Self {
+        refusal.message
+    }
+}
+
 impl Refusal {
     fn of(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: None }
@@ -162,6 +168,11 @@ impl Refusal {
     /// The operator's own fault.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::of(500, "InternalError", message)
+    }
+
+    /// The credential is missing or wrong.
+    pub(crate) fn unauthorized() -> Self {
+        Self::of(401, "Unauthorized", "Unauthorized")
     }
 
     /// The `Status` of this answer.

@@ -18,12 +18,23 @@ pub(crate) enum Call {
     /// `GET /livez` and `GET /readyz`.
     Health,
     Get(Key),
+    /// A review of a token or of a right.
+    Review(Review),
     List(Scope, ListOptions),
     Watch(Scope, WatchOptions),
     Create(Scope, WriteOptions),
     Replace(Key, Part, WriteOptions),
     Patch(Key, Part, PatchType, WriteOptions),
     Delete(Key, DeleteOptions),
+}
+
+/// A question that is answered and not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Review {
+    /// Whose token is this?
+    Token,
+    /// May a user do this?
+    Access,
 }
 
 /// The objects of a kind in a namespace, or in all.
@@ -155,6 +166,12 @@ impl Call {
         match path {
             "/version" | "/version/" => return Ok(Self::Version),
             "/livez" | "/readyz" | "/healthz" => return Ok(Self::Health),
+            "/apis/authentication.k8s.io/v1/tokenreviews" if parts.method == Method::POST => {
+                return Ok(Self::Review(Review::Token));
+            }
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews" if parts.method == Method::POST => {
+                return Ok(Self::Review(Review::Access));
+            }
             _ => {}
         }
         let words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();

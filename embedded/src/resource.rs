@@ -119,6 +119,11 @@ impl Resources {
         self.ids().find(|(_, resource)| is_this(resource)).map(|(id, _)| id)
     }
 
+    /// The kind of this name, in any version.
+    pub(crate) fn find_any(&self, group: &str, plural: &str) -> Option<ResourceId> {
+        self.ids().find(|(_, resource)| resource.group == group && resource.plural == plural).map(|(id, _)| id)
+    }
+
     /// Whether the kinds of a group are those of definitions.
     pub(crate) fn is_custom(&self, group: &str) -> bool {
         self.0.iter().any(|resource| resource.group == group && resource.custom().is_some())

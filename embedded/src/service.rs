@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,15 +18,18 @@ use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::client::Body;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tower::Service;
 
 use crate::answer::{self, Answer, View};
 use crate::collect;
+use crate::database::{Database, OpenError};
 use crate::objects::Objects;
 use crate::refusal::Refusal;
 use crate::request::{Call, Unread, WriteOptions};
 use crate::resource::{NAMESPACES, Resources, UnservedDefinition};
+use crate::reviews;
 use crate::shared::Shared;
 use crate::watch;
 use crate::write::{Deletion, Writer};
@@ -50,6 +54,8 @@ type AnswerBody = UnsyncBoxBody<Bytes, Infallible>;
 pub struct EmbeddedApi {
     shared: Arc<Shared>,
     clock: Clock,
+    /// Whether a request needs the administrator's token.
+    needs_token: bool,
 }
 
 impl fmt::Debug for EmbeddedApi {
@@ -64,15 +70,66 @@ impl EmbeddedApi {
     /// # Errors
     /// A definition that this API cannot serve.
     pub fn in_memory(definitions: &[CustomResourceDefinition], clock: Clock) -> Result<Self, UnservedDefinition> {
-        let shared = Arc::new(Shared::new(Resources::new(definitions)?, Objects::new()));
-        let api = Self { shared, clock };
-        for name in FIRST_NAMESPACES {
-            let made = api.write(|writer| {
-                writer.create(NAMESPACES, None, json!({ "metadata": { "name": name } }), WriteOptions::default())
-            });
-            made.map_err(|refusal| UnservedDefinition(refusal.message))?;
+        let resources = Resources::new(definitions)?;
+        let api = Self::of(Shared::new(resources, Objects::new(), None, None), clock);
+        api.create_first_namespaces().map_err(|refusal| UnservedDefinition(refusal.message))?;
+        Ok(api)
+    }
+
+    /// An API in a file, with the kinds of these definitions beside its own. `admin` is the token of [`Self::for_tokens`].
+    ///
+    /// # Errors
+    /// The file cannot be opened, or a definition cannot be served.
+    pub fn in_file(
+        file: &Path,
+        definitions: &[CustomResourceDefinition],
+        admin: SecretString,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let resources = Resources::new(definitions).map_err(|error| OpenError::File(error.to_string()))?;
+        let (database, objects) = Database::open(file, &resources)?;
+        let is_new = objects.is_none();
+        let objects = objects.unwrap_or_else(Objects::new);
+        let api = Self::of(Shared::new(resources, objects, Some(database), Some(admin)), clock);
+        if is_new {
+            api.create_first_namespaces().map_err(|refusal| OpenError::File(refusal.message))?;
         }
         Ok(api)
+    }
+
+    fn of(shared: Shared, clock: Clock) -> Self {
+        Self { shared: Arc::new(shared), clock, needs_token: false }
+    }
+
+    fn create_first_namespaces(&self) -> Result<(), Refusal> {
+        for name in FIRST_NAMESPACES {
+            let namespace = json!({ "metadata": { "name": name } });
+            self.write(|writer| writer.create(NAMESPACES, None, namespace, WriteOptions::default()))?;
+        }
+        Ok(())
+    }
+
+    /// The same API for requests from outside of the process: each needs the administrator's bearer token.
+    #[must_use]
+    pub fn for_tokens(&self) -> Self {
+        Self { needs_token: true, ..self.clone() }
+    }
+
+    /// All objects, for a file that [`Self::restore`] reads.
+    #[must_use]
+    pub fn snapshot(&self) -> Value {
+        let objects = self.shared.objects();
+        objects.all().map(|(_, object)| (**object).clone()).collect()
+    }
+
+    /// Puts the objects of a snapshot into a new API. They keep their uids and their owners.
+    ///
+    /// # Errors
+    /// The first object that this API does not serve, or that cannot be stored.
+    pub fn restore(&self, snapshot: &Value) -> Result<usize, String> {
+        let objects = snapshot.as_array().ok_or("the snapshot is no list of objects")?;
+        let restored = self.write(|writer| restore_all(writer, objects))?;
+        Ok(restored)
     }
 
     /// A client with all rights.
@@ -86,28 +143,34 @@ impl EmbeddedApi {
         self.shared.objects().compact();
     }
 
-    /// Writes, and does what follows from it.
-    fn write<T>(&self, write: impl FnOnce(&mut Writer<'_>) -> T) -> T {
-        let (outcome, revision) = {
-            let mut objects = self.shared.objects();
-            let mut writer = Writer {
-                objects: &mut objects,
-                resources: &self.shared.resources,
-                now: (self.clock)(),
-                causes: VecDeque::new(),
-                warnings: Vec::new(),
-            };
-            let outcome = write(&mut writer);
-            collect::settle(&mut writer);
-            (outcome, objects.revision())
+    /// Writes, and does what follows from it. A failed write to the disk changes nothing.
+    fn write<T, E: From<Refusal>>(&self, write: impl FnOnce(&mut Writer<'_>) -> Result<T, E>) -> Result<T, E> {
+        let mut objects = self.shared.objects();
+        let before = objects.revision();
+        let mut writer = Writer {
+            objects: &mut objects,
+            resources: &self.shared.resources,
+            now: (self.clock)(),
+            causes: VecDeque::new(),
+            warnings: Vec::new(),
         };
+        let outcome = write(&mut writer);
+        collect::settle(&mut writer);
+        self.shared.commit(&mut objects, before)?;
+        let revision = objects.revision();
+        drop(objects);
         self.shared.revisions.send_if_modified(|last| std::mem::replace(last, revision) != revision);
         outcome
     }
 
     /// The answer to a write. Its warnings are there if it is refused too.
     fn written(&self, code: u16, write: impl FnOnce(&mut Writer<'_>) -> Result<Arc<Value>, Refusal>) -> Answer {
-        let (outcome, warnings) = self.write(|writer| (write(writer), std::mem::take(&mut writer.warnings)));
+        let mut warnings = Vec::new();
+        let outcome = self.write(|writer| {
+            let outcome = write(writer);
+            warnings.append(&mut writer.warnings);
+            outcome
+        });
         match outcome {
             Ok(object) => Answer { code, body: (*object).clone(), warnings },
             Err(refusal) => Answer { warnings, ..Answer::refused(&refusal) },
@@ -116,6 +179,9 @@ impl EmbeddedApi {
 
     async fn answer(&self, request: Request<Body>) -> Response<AnswerBody> {
         let (parts, body) = request.into_parts();
+        if self.needs_token && !reviews::is_admin(self.shared.admin.as_ref(), bearer(&parts)) {
+            return whole(Answer::refused(&Refusal::unauthorized()));
+        }
         let call = match Call::parse(&parts, &self.shared.resources) {
             Ok(call) => call,
             Err(Unread::NoSuchPath) => return text(StatusCode::NOT_FOUND, "404 page not found\n"),
@@ -172,6 +238,7 @@ impl EmbeddedApi {
                     Deletion::Done(object) => Ok(Answer::deleted(resources.get(key.resource), &object)),
                 }
             }
+            Call::Review(kind) => Ok(reviews::answer(kind, read(body)?, self.shared.admin.as_ref())),
             Call::Watch(..) => Err(Refusal::internal("a watch has no whole answer")),
         }
     }
@@ -179,6 +246,20 @@ impl EmbeddedApi {
 
 fn header_text<'a>(parts: &'a Parts, name: &header::HeaderName) -> &'a str {
     parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The bearer token of a request.
+fn bearer(parts: &Parts) -> &str {
+    header_text(parts, &header::AUTHORIZATION).strip_prefix("Bearer ").unwrap_or_default()
+}
+
+/// Puts the objects of a snapshot in place, each as it is.
+fn restore_all(writer: &mut Writer<'_>, objects: &[Value]) -> Result<usize, String> {
+    for object in objects {
+        let key = writer.key_of(object)?;
+        writer.objects.put(&key, object.clone());
+    }
+    Ok(objects.len())
 }
 
 fn read(body: &[u8]) -> Result<Value, Refusal> {

@@ -76,7 +76,7 @@ impl Interest {
         let is_selected = self.selector.matches(&change.object);
         let kind = match &change.deed {
             Deed::Added => is_selected.then_some("ADDED"),
-            Deed::Deleted => is_selected.then_some("DELETED"),
+            Deed::Deleted(_) => is_selected.then_some("DELETED"),
             Deed::Modified(before) => match (self.selector.matches(before), is_selected) {
                 (true, true) => Some("MODIFIED"),
                 (false, true) => Some("ADDED"),

@@ -55,6 +55,20 @@ impl Writer<'_> {
         self.resources.get(id)
     }
 
+    /// The place of an object that says its kind.
+    pub(crate) fn key_of(&self, object: &Value) -> Result<Key, String> {
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        let is_this = |resource: &Resource| resource.api_version() == version && resource.kind == kind;
+        let (resource, _) = self
+            .resources
+            .ids()
+            .find(|(_, resource)| is_this(resource))
+            .ok_or_else(|| format!("an object of the unknown kind {kind:?} in {version:?}"))?;
+        let [namespace, name] = ["namespace", "name"].map(|field| meta::text(object, field).to_owned());
+        Ok(Key { resource, namespace, name })
+    }
+
     /// Makes an object.
     pub(crate) fn create(
         &mut self,
