@@ -20,5 +20,6 @@ pub mod metrics;
 pub mod openclaw;
 pub mod options;
 pub mod souls;
+pub mod standalone;
 pub mod state;
 pub mod templates;

@@ -16,6 +16,16 @@ pub struct RunOptions {
     /// Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config if there is one, else the pod's ServiceAccount.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Work without a cluster: the operator keeps its objects in this directory, which it makes. `muster apply`, `get` and the other commands
+    /// reach it by the file `kubeconfig` in the directory. The listeners are then on this host only, unless they are set.
+    #[arg(long, env = "MUSTER_EMBEDDED", value_name = "DIR", conflicts_with = "kubeconfig")]
+    pub embedded: Option<PathBuf>,
+    /// Address of the embedded API for the commands, on this host.
+    #[arg(long, env = "MUSTER_EMBEDDED_ADDR", default_value = "127.0.0.1:6443", value_name = "ADDR", value_parser = loopback)]
+    pub embedded_addr: SocketAddr,
+    /// Put a damaged database aside and go on with the last snapshot.
+    #[arg(long, requires = "embedded")]
+    pub embedded_restore: bool,
     /// The namespaces in which the operator works, separated by commas. The operator then needs only a Role in each of them. Default: all
     /// namespaces.
     #[arg(long, env = "MUSTER_NAMESPACES", value_name = "NAMES")]
@@ -56,7 +66,8 @@ pub struct RunOptions {
 #[derive(Debug, clap::Args)]
 pub struct ListenOptions {
     /// Address of the HTTP API for agents and people, and of the fleet page.
-    #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8080"))]
     pub api_addr: SocketAddr,
     /// File with the TLS certificate of the HTTP API and its chain, PEM. Needs --tls-key-file. A changed file is reloaded. The API then
     /// speaks HTTPS only. Default: a certificate is made at each start, and agents may use HTTP too.
@@ -72,10 +83,12 @@ pub struct ListenOptions {
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
     /// Address of /livez and /readyz.
-    #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR")]
+    #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8081"))]
     pub probe_addr: SocketAddr,
     /// Address of /metrics.
-    #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8082", value_name = "ADDR")]
+    #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8082", value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8082"))]
     pub metrics_addr: SocketAddr,
 }
 
@@ -90,6 +103,16 @@ pub enum LogFormat {
 
 /// The longest `spec.apiUrl`.
 const MAX_API_URL_CHARS: usize = 512;
+
+/// An address of this host. Whoever reaches the embedded API from elsewhere could try tokens.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "give an address and a port, such as 127.0.0.1:6443".to_owned())?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("the embedded API listens on this host only; give an address such as 127.0.0.1:6443".into())
+}
 
 /// Checks a base URL by the rules of `spec.apiUrl`.
 fn api_url(text: &str) -> Result<String, String> {

@@ -57,6 +57,7 @@ const LAYERS: &[Layer] = &[
         may_name: &["api", "templates", "core", "openclaw"],
         must_not_use: &["kube::Client", "axum"],
     },
+    Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },
     Layer { name: "kubeconfig", may_name: &[], must_not_use: &["axum", "tokio"] },
     Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
     Layer {
@@ -73,6 +74,7 @@ const LAYERS: &[Layer] = &[
             "kubeconfig",
             "metrics",
             "options",
+            "standalone",
         ],
         must_not_use: &[],
     },

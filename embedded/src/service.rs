@@ -17,10 +17,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::client::Body;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tower::Service;
+use tower::{BoxError, Service};
 
 use crate::answer::{self, Answer, View};
 use crate::collect;
@@ -177,7 +176,12 @@ impl EmbeddedApi {
         }
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<AnswerBody> {
+    async fn answer<B>(&self, request: Request<B>) -> Response<AnswerBody>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
         let (parts, body) = request.into_parts();
         if self.needs_token && !reviews::is_admin(self.shared.admin.as_ref(), bearer(&parts)) {
             return whole(Answer::refused(&Refusal::unauthorized()));
@@ -295,7 +299,12 @@ fn streamed(events: impl futures::Stream<Item = Bytes> + Send + 'static) -> Resp
     response(StatusCode::OK, "application/json", UnsyncBoxBody::new(body))
 }
 
-impl Service<Request<Body>> for EmbeddedApi {
+impl<B> Service<Request<B>> for EmbeddedApi
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -304,7 +313,7 @@ impl Service<Request<Body>> for EmbeddedApi {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let api = self.clone();
         Box::pin(async move { Ok(api.answer(request).await) })
     }

@@ -49,9 +49,8 @@ struct Watch {
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {
-    let mut text = json!({ "type": kind, "object": object }).to_string();
-    text.push('\n');
-    text.into()
+    // The type stands first, as at kube-apiserver: a client may read the object by it.
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }
 
 /// An object as it was before a change by which it is no longer selected, with the version of the change.

@@ -1,5 +1,6 @@
 //! The operator: the composition of its parts.
 
+mod connection;
 mod controllers;
 mod listeners;
 
@@ -7,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use kube::{Client, Config};
+use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use self::connection::Connection;
 use self::controllers::{Controllers, queues};
 use self::listeners::{AppError, Listeners};
 use crate::address::networks::GatewayNetworks;
@@ -31,7 +33,6 @@ use crate::http::people::PeopleApi;
 use crate::http::probes::{self, Probes};
 use crate::http::rate_limit::RateLimits;
 use crate::http::router;
-use crate::kubeconfig;
 use crate::metrics::Metrics;
 use crate::openclaw::model::ConnectionState;
 use crate::openclaw::{DialRules, Network};
@@ -71,10 +72,8 @@ fn init_logging(format: LogFormat) {
 
 async fn run(options: &RunOptions) -> Result<(), AppError> {
     let listeners = listeners::open(&options.listen).await?;
-    let config = kubeconfig::load(options.kubeconfig.as_deref(), None).await?;
-    let client = Client::try_from(config.clone())?;
-    let network = network(options, &config)?;
-    let authz = KubeAccess::new(client.clone(), config)?;
+    let Connection { client, authz, in_pod, embedded } = Connection::open(options).await?;
+    let network = network(options, in_pod)?;
     let version = client.apiserver_version().await.map_err(|e| format!("the API server does not answer: {e}"))?;
     let (api, probes) = (listeners.api.listener.local_addr()?, listeners.probes.listener.local_addr()?);
     let metrics = listeners.metrics.listener.local_addr()?;
@@ -90,10 +89,14 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
         network,
         change_feed: Arc::new(ChangeFeed::new(format!("{:x}", getrandom::u64()?), shutdown.clone())),
         listeners,
-        default_api_url: options.api_url.clone(),
+        default_api_url: options.api_url.clone().or_else(|| embedded.as_ref().map(|_| format!("http://{api}"))),
         shutdown: shutdown.clone(),
     };
     let mut tasks = app.start();
+    if let Some(embedded) = embedded {
+        embedded.start(&mut tasks, shutdown.clone());
+    }
+    let mut tasks = tasks.set;
     let mut terminate = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         biased;
@@ -115,10 +118,8 @@ async fn run(options: &RunOptions) -> Result<(), AppError> {
 
 /// The network with the rules of the flags. The operator runs in a pod if its account is the account of a pod. The loopback addresses are
 /// then addresses of the pod.
-fn network(options: &RunOptions, config: &Config) -> Result<Network, AppError> {
-    let token_file = config.auth_info.token_file.as_deref().unwrap_or_default();
-    let in_cluster = token_file.starts_with("/var/run/secrets/kubernetes.io/serviceaccount/");
-    let networks = GatewayNetworks::new(options.gateway_networks.clone(), in_cluster);
+fn network(options: &RunOptions, in_pod: bool) -> Result<Network, AppError> {
+    let networks = GatewayNetworks::new(options.gateway_networks.clone(), in_pod);
     let proxy = match options.https_proxy.trim() {
         "" => None,
         text => Some(text.parse().map_err(|error| format!("--https-proxy, HTTPS_PROXY: {error}"))?),
@@ -163,7 +164,7 @@ impl Tasks {
 
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
-    fn start(self) -> JoinSet<()> {
+    fn start(self) -> Tasks {
         let Self { client, namespaces, authz, network, change_feed, listeners, default_api_url, shutdown } = self;
         let (agents, agent_writers) = cache(&namespaces);
         let (boards, board_writers) = cache(&namespaces);
@@ -221,7 +222,7 @@ impl App {
         let controllers =
             Controllers { ctx, caches, probes, receivers, deleted_gateways: deleted_rx, metrics, shutdown };
         tasks.past_shutdown(controllers.run());
-        tasks.set
+        tasks
     }
 }
 

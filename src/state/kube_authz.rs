@@ -59,15 +59,20 @@ impl KubeAccess {
         config.auth_info = kube::config::AuthInfo::default();
         config.headers.clear();
         config.default_retry = false;
-        let anonymous = Client::try_from(config)?;
+        Ok(Self::with(operator, Client::try_from(config)?))
+    }
+
+    /// The same with two clients of an API server, of which the second has no credential.
+    #[must_use]
+    pub fn with(operator: Client, anonymous: Client) -> Self {
         let permits = |n| Arc::new(Semaphore::new(n));
-        Ok(Self {
+        Self {
             operator,
             anonymous,
             requests: permits(MAX_REQUESTS),
             new_tokens: permits(MAX_NEW_TOKENS),
             waiting: permits(MAX_WAITING),
-        })
+        }
     }
 
     /// A client with this token and no other credential.

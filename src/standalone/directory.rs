@@ -1,0 +1,177 @@
+//! The directory of an operator without a cluster.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use muster_embedded::{EmbeddedApi, OpenError};
+use tracing::{info, warn};
+
+use super::credentials::Credentials;
+use super::snapshot;
+
+/// The database.
+pub const DATABASE: &str = "objects.redb";
+/// The number of the process that has the database open.
+const PID: &str = "pid";
+
+/// Why the directory cannot be used. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StandaloneError {
+    /// A file cannot be read or written.
+    #[error("--embedded: {path}: {error}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another process uses it.
+    #[error("--embedded: {dir} is in use by another muster{process}; stop it, or give another directory")]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process, if it is known: ` (process 7)`.
+        process: String,
+    },
+    /// A newer version wrote it.
+    #[error("--embedded: {file}: {error}; run the newer version")]
+    Newer {
+        /// The database.
+        file: PathBuf,
+        /// The formats.
+        error: OpenError,
+    },
+    /// The database is damaged.
+    #[error("--embedded: {file}: {error}. The file is left as it is. {advice}")]
+    Damaged {
+        /// The database.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: OpenError,
+        /// What can be done.
+        advice: String,
+    },
+    /// The database cannot be opened for another reason.
+    #[error("--embedded: {file}: {error}")]
+    Database {
+        /// The database.
+        file: PathBuf,
+        /// What is wrong.
+        error: OpenError,
+    },
+    /// No key or certificate can be made, or those in the directory cannot be used.
+    #[error("--embedded: {0}")]
+    Credentials(String),
+}
+
+impl StandaloneError {
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        |error| Self::File { path, error }
+    }
+}
+
+/// An open directory.
+pub struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) api: EmbeddedApi,
+    pub(super) credentials: Credentials,
+}
+
+impl Directory {
+    /// Opens a directory, or makes one that only its owner can read. With `restore`, a damaged database is put aside, and the last snapshot
+    /// takes its place.
+    ///
+    /// # Errors
+    /// The directory is in use, of a newer version or damaged, or its files cannot be read or written.
+    pub fn open(path: &Path, definitions: &[CustomResourceDefinition], restore: bool) -> Result<Self, StandaloneError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StandaloneError::file(path))?;
+        let credentials = Credentials::load_or_make(path)?;
+        let open = || {
+            let clock = Arc::new(Timestamp::now);
+            EmbeddedApi::in_file(&path.join(DATABASE), definitions, credentials.token(), clock)
+        };
+        // The database is readable by its owner alone from its first byte on.
+        let database = path.join(DATABASE);
+        if !database.exists() {
+            private_file(&database, b"")?;
+        }
+        let api = match open() {
+            Ok(api) => api,
+            Err(OpenError::Damaged(_)) if restore => {
+                put_aside(path)?;
+                let api = open().map_err(|error| refusal(path, error))?;
+                snapshot::restore(path, &api)?;
+                api
+            }
+            Err(error) => return Err(refusal(path, error)),
+        };
+        private_file(&path.join(PID), std::process::id().to_string().as_bytes())?;
+        let directory = Self { path: path.to_owned(), api, credentials };
+        snapshot::write(&directory.path, &directory.api)?;
+        Ok(directory)
+    }
+
+    /// Writes a snapshot of all objects every hour. Never ends.
+    pub async fn keep_snapshots(path: PathBuf, api: EmbeddedApi) {
+        let mut tick = tokio::time::interval(snapshot::INTERVAL);
+        loop {
+            tick.tick().await;
+            if let Err(error) = snapshot::write(&path, &api) {
+                warn!(%error, "no snapshot of the objects could be written; the database is not affected");
+            }
+        }
+    }
+}
+
+/// The error of a database that cannot be opened.
+fn refusal(dir: &Path, error: OpenError) -> StandaloneError {
+    let file = dir.join(DATABASE);
+    match error {
+        OpenError::InUse => {
+            let pid = fs::read_to_string(dir.join(PID)).ok().filter(|pid| pid.bytes().all(|b| b.is_ascii_digit()));
+            let process = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            StandaloneError::InUse { dir: dir.to_owned(), process }
+        }
+        OpenError::Newer(_) => StandaloneError::Newer { file, error },
+        OpenError::Damaged(_) => {
+            let advice = match snapshot::time(dir) {
+                Some(time) => format!(
+                    "To go on with the objects of {time}, start once with --embedded-restore, which renames the damaged file and \
+                     reads {}",
+                    snapshot::FILE
+                ),
+                None => "There is no snapshot; move the file away to begin with an empty database".into(),
+            };
+            StandaloneError::Damaged { file, error, advice }
+        }
+        OpenError::File(_) => StandaloneError::Database { file, error },
+    }
+}
+
+/// Renames a damaged database.
+fn put_aside(dir: &Path) -> Result<(), StandaloneError> {
+    let file = dir.join(DATABASE);
+    let aside = dir.join(format!("{DATABASE}.damaged-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")));
+    fs::rename(&file, &aside).map_err(StandaloneError::file(&file))?;
+    info!(file = %aside.display(), "the damaged database is kept under this name");
+    private_file(&file, b"")
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(super) fn private_file(path: &Path, content: &[u8]) -> Result<(), StandaloneError> {
+    let part = path.with_extension("part");
+    let write = || -> io::Result<()> {
+        let _ = fs::remove_file(&part);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    };
+    write().map_err(StandaloneError::file(path))
+}
