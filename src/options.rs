@@ -66,8 +66,13 @@ pub struct RunOptions {
 #[derive(Debug, clap::Args)]
 pub struct ListenOptions {
     /// Address of the HTTP API for agents and people, and of the fleet page.
-    #[arg(long, env = "MUSTER_API_ADDR", default_value = "0.0.0.0:8080", value_name = "ADDR",
-        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8080"))]
+    #[arg(
+        long,
+        env = "MUSTER_API_ADDR",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8080")
+    )]
     pub api_addr: SocketAddr,
     /// File with the TLS certificate of the HTTP API and its chain, PEM. Needs --tls-key-file. A changed file is reloaded. The API then
     /// speaks HTTPS only. Default: a certificate is made at each start, and agents may use HTTP too.
@@ -83,12 +88,22 @@ pub struct ListenOptions {
     #[arg(long, env = "MUSTER_TRUSTED_PROXIES", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
     /// Address of /livez and /readyz.
-    #[arg(long, env = "MUSTER_PROBE_ADDR", default_value = "0.0.0.0:8081", value_name = "ADDR",
-        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8081"))]
+    #[arg(
+        long,
+        env = "MUSTER_PROBE_ADDR",
+        default_value = "0.0.0.0:8081",
+        value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8081")
+    )]
     pub probe_addr: SocketAddr,
     /// Address of /metrics.
-    #[arg(long, env = "MUSTER_METRICS_ADDR", default_value = "0.0.0.0:8082", value_name = "ADDR",
-        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8082"))]
+    #[arg(
+        long,
+        env = "MUSTER_METRICS_ADDR",
+        default_value = "0.0.0.0:8082",
+        value_name = "ADDR",
+        default_value_if("embedded", clap::builder::ArgPredicate::IsPresent, "127.0.0.1:8082")
+    )]
     pub metrics_addr: SocketAddr,
 }
 

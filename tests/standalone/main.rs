@@ -1,0 +1,132 @@
+//! The operator without a cluster, as a process: `muster run --embedded DIR` with a simulated gateway on a port.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside of test functions fail a test by a panic too")]
+
+mod process;
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use muster::api::conditions::find;
+use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster_simulator::{Profile, Simulator};
+use serde_json::{Value, json};
+
+use crate::process::Standalone;
+
+/// How long a state may take on a busy machine.
+const LIMIT: Duration = Duration::from_mins(2);
+
+fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+async fn create<K>(client: &kube::Client, value: Value)
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: serde::de::DeserializeOwned + serde::Serialize + Clone + std::fmt::Debug,
+{
+    Api::<K>::namespaced(client.clone(), "default").create(&PostParams::default(), &object(value)).await.unwrap();
+}
+
+/// A gateway on a port, a board and an agent.
+async fn apply(client: &kube::Client, gateway: &str) {
+    create::<Secret>(client, json!({ "metadata": { "name": "gw-auth" }, "stringData": { "token": "secret-token" } }))
+        .await;
+    let spec = json!({ "url": format!("ws://{gateway}"), "auth": { "tokenSecretRef": { "name": "gw-auth", "key": "token" } }, "workspaceRoot": "/home/node/agents" });
+    create::<AgentGateway>(client, resource("AgentGateway", "gw", &spec)).await;
+    create::<Board>(client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
+    create::<Agent>(client, resource("Agent", "one", &json!({ "boardRef": { "name": "ops" } }))).await;
+}
+
+fn resource(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({ "apiVersion": "muster.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec })
+}
+
+/// Waits until the Agent is Ready. Returns the id of its agent.
+async fn ready_agent(client: &kube::Client) -> String {
+    let agents: Api<Agent> = Api::namespaced(client.clone(), "default");
+    let is_ready = |agent: Option<&Agent>| {
+        let status = agent.and_then(|agent| agent.status.as_ref());
+        status.and_then(|status| find(&status.conditions, ConditionType::Ready)).is_some_and(|c| c.status == "True")
+    };
+    let waited = tokio::time::timeout(LIMIT, await_condition(agents.clone(), "one", is_ready)).await;
+    let agent = match waited {
+        Ok(agent) => agent.unwrap().unwrap(),
+        Err(_) => panic!("the Agent is not Ready: {:#?}", agents.get("one").await.unwrap().status),
+    };
+    agent.status.unwrap().agent_id.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_set_up_survives_a_kill_of_the_operator_and_is_removed() {
+    let gateway = Simulator::new(Profile::v2026_9_6().with_token("secret-token"));
+    let listener = gateway.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let mut operator = Standalone::start().await;
+    let client = operator.client().await;
+    apply(&client, &listener.addr().to_string()).await;
+    let id = ready_agent(&client).await;
+    let uid = Api::<Agent>::namespaced(client.clone(), "default").get("one").await.unwrap().metadata.uid;
+
+    operator.kill();
+    operator.start_again().await;
+    let client = operator.client().await;
+    assert_eq!(ready_agent(&client).await, id);
+    let agents: Api<Agent> = Api::namespaced(client.clone(), "default");
+    let agent = agents.get("one").await.unwrap();
+    assert_eq!(agent.metadata.uid, uid);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
+    assert!(secrets.get_opt("one-token").await.unwrap().is_some());
+
+    agents.delete("one", &DeleteParams::default()).await.unwrap();
+    let uid = uid.unwrap();
+    let gone = await_condition(agents, "one", conditions::is_deleted(&uid));
+    tokio::time::timeout(LIMIT, gone).await.unwrap().unwrap();
+    assert!(secrets.get_opt("one-token").await.unwrap().is_none(), "the token goes with the Agent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_directory_is_its_owners_and_has_one_operator() {
+    let operator = Standalone::start().await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(operator.dir()), 0o700);
+    for file in std::fs::read_dir(operator.dir()).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    let second = operator.run_second().await;
+    let named = format!("is in use by another muster (process {})", operator.id());
+    assert!(second.contains(&named), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_for_people_takes_the_token_of_the_directory() {
+    let operator = Standalone::start().await;
+    let token = std::fs::read_to_string(operator.dir().join("token")).unwrap();
+    assert_eq!(operator.people_status(&token).await, 200);
+    assert_eq!(operator.people_status("another").await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_kept_and_the_last_snapshot_is_offered() {
+    let mut operator = Standalone::start().await;
+    let client = operator.client().await;
+    create::<Board>(&client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
+    operator.kill();
+    // The start writes a snapshot.
+    operator.start_again().await;
+    operator.kill();
+    std::fs::write(operator.dir().join("objects.redb"), "damaged").unwrap();
+    let refused = operator.run_to_its_end(&[]).await;
+    assert!(refused.contains("objects.redb: it is damaged") && refused.contains("--embedded-restore"), "{refused}");
+
+    operator.start_with(&["--embedded-restore"]).await;
+    let client = operator.client().await;
+    assert!(Api::<Board>::namespaced(client, "default").get_opt("ops").await.unwrap().is_some());
+    let names: Vec<_> = std::fs::read_dir(operator.dir()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let is_kept = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("objects.redb.damaged-");
+    assert!(names.iter().any(is_kept), "{names:?}");
+}
