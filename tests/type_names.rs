@@ -36,7 +36,7 @@ fn collect(folder: &Path, types: &mut BTreeMap<String, Vec<PathBuf>>) {
 #[test]
 fn no_visible_type_name_stands_twice_in_a_crate() {
     let mut twice = Vec::new();
-    for sources in ["src", "simulator/src", "harness/src"] {
+    for sources in ["src", "simulator/src", "harness/src", "embedded/src"] {
         let mut types = BTreeMap::new();
         collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(sources), &mut types);
         assert!(types.len() > 10, "{sources} has too few types: {types:?}");

@@ -15,6 +15,7 @@ mod field_error;
 mod meta;
 mod node;
 mod objects;
+mod part;
 mod path;
 mod refusal;
 mod request;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::objects::Key;
+use crate::part::Part;
 use crate::refusal::Refusal;
 use crate::resource::{ResourceId, Resources};
 
@@ -66,15 +67,6 @@ pub(crate) struct WatchOptions {
     pub(crate) timeout: Option<u64>,
     /// Whether the watch begins with the objects that there are, and a bookmark.
     pub(crate) initial_events: bool,
-}
-
-/// The part of an object that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// All but the status, where the status is a subresource.
-    Main,
-    /// The status.
-    Status,
 }
 
 /// What a write does with unknown fields.

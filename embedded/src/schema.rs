@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::field_error::{FieldError, Problem};
 use crate::node::Node;
+use crate::part::Part;
 use crate::path::Path;
-use crate::request::Part;
 
 /// A schema, read once.
 #[derive(Debug)]

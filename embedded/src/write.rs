@@ -10,8 +10,9 @@ use crate::decode;
 use crate::field_error::FieldError;
 use crate::meta;
 use crate::objects::{Key, Objects, uid};
+use crate::part::Part;
 use crate::refusal::Refusal;
-use crate::request::{DeleteOptions, ObjectPatch, Part, Propagation, WriteOptions};
+use crate::request::{DeleteOptions, ObjectPatch, Propagation, WriteOptions};
 use crate::resource::{Form, NAMESPACES, Resource, ResourceId, Resources};
 use crate::schema::Schema;
 

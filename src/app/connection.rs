@@ -7,8 +7,8 @@ use muster_embedded::EmbeddedApi;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::Tasks;
 use super::listeners::AppError;
+use super::tasks::Tasks;
 use crate::api::crds;
 use crate::kubeconfig;
 use crate::options::RunOptions;

@@ -3,6 +3,7 @@
 mod connection;
 mod controllers;
 mod listeners;
+mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,13 +12,13 @@ use std::time::Duration;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::connection::Connection;
 use self::controllers::{Controllers, queues};
 use self::listeners::{AppError, Listeners};
+use self::tasks::Tasks;
 use crate::address::networks::GatewayNetworks;
 use crate::address::proxy::{NoProxy, ProxyRules};
 use crate::address::resolve::SystemResolver;
@@ -141,27 +142,6 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// The tasks of the operator. None of them ends before the shutdown.
-struct Tasks {
-    set: JoinSet<()>,
-    shutdown: CancellationToken,
-}
-
-impl Tasks {
-    /// Spawns a task that is dropped at the shutdown.
-    fn until_shutdown(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.shutdown.clone();
-        self.set.spawn(async move {
-            let _ = stop.run_until_cancelled(task).await;
-        });
-    }
-
-    /// Spawns a task that handles the shutdown and ends after it.
-    fn past_shutdown(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.set.spawn(task);
-    }
-}
-
 impl App {
     /// Spawns every task: the watches, the triggers, the controllers, the servers.
     fn start(self) -> Tasks {
@@ -196,7 +176,7 @@ impl App {
         let people = PeopleApi::new(state, authz, Arc::clone(&change_feed), Arc::clone(&probes));
         let router = router::router(Arc::new(api), Arc::new(people), listeners.tokens);
 
-        let mut tasks = Tasks { set: JoinSet::new(), shutdown: shutdown.clone() };
+        let mut tasks = Tasks::new(shutdown.clone());
         if let Some(certificate) = listeners.reloaded {
             tasks.until_shutdown(async move { certificate.watch_files().await });
         }

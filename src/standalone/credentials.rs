@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::directory::{StandaloneError, private_file};
+use super::files::{StandaloneError, private_file};
 use crate::http::tls::{Certificate, CertificateFiles};
 
 const TOKEN: &str = "token";
@@ -23,14 +23,14 @@ const TOKEN_BYTES: usize = 32;
 
 /// What the commands need to reach the API, and to know it.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(super) struct AccessFiles {
     dir: PathBuf,
     token: SecretString,
     /// The certificate of the server.
     pub(super) certificate: Arc<Certificate>,
 }
 
-impl Credentials {
+impl AccessFiles {
     /// Reads the credentials of a directory, or makes them.
     pub(super) fn load_or_make(dir: &Path) -> Result<Self, StandaloneError> {
         let file = dir.join(TOKEN);

@@ -1,8 +1,7 @@
 //! The directory of an operator without a cluster.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,76 +10,20 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use muster_embedded::{EmbeddedApi, OpenError};
 use tracing::{info, warn};
 
-use super::credentials::Credentials;
+use super::credentials::AccessFiles;
+use super::files::{StandaloneError, private_file};
 use super::snapshot;
 
 /// The database.
-pub const DATABASE: &str = "objects.redb";
+const DATABASE: &str = "objects.redb";
 /// The number of the process that has the database open.
 const PID: &str = "pid";
-
-/// Why the directory cannot be used. Each text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StandaloneError {
-    /// A file cannot be read or written.
-    #[error("--embedded: {path}: {error}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// Another process uses it.
-    #[error("--embedded: {dir} is in use by another muster{process}; stop it, or give another directory")]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-        /// The process, if it is known: ` (process 7)`.
-        process: String,
-    },
-    /// A newer version wrote it.
-    #[error("--embedded: {file}: {error}; run the newer version")]
-    Newer {
-        /// The database.
-        file: PathBuf,
-        /// The formats.
-        error: OpenError,
-    },
-    /// The database is damaged.
-    #[error("--embedded: {file}: {error}. The file is left as it is. {advice}")]
-    Damaged {
-        /// The database.
-        file: PathBuf,
-        /// What is wrong with it.
-        error: OpenError,
-        /// What can be done.
-        advice: String,
-    },
-    /// The database cannot be opened for another reason.
-    #[error("--embedded: {file}: {error}")]
-    Database {
-        /// The database.
-        file: PathBuf,
-        /// What is wrong.
-        error: OpenError,
-    },
-    /// No key or certificate can be made, or those in the directory cannot be used.
-    #[error("--embedded: {0}")]
-    Credentials(String),
-}
-
-impl StandaloneError {
-    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
-        let path = path.to_owned();
-        |error| Self::File { path, error }
-    }
-}
 
 /// An open directory.
 pub struct Directory {
     pub(super) path: PathBuf,
     pub(super) api: EmbeddedApi,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: AccessFiles,
 }
 
 impl Directory {
@@ -91,7 +34,7 @@ impl Directory {
     /// The directory is in use, of a newer version or damaged, or its files cannot be read or written.
     pub fn open(path: &Path, definitions: &[CustomResourceDefinition], restore: bool) -> Result<Self, StandaloneError> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StandaloneError::file(path))?;
-        let credentials = Credentials::load_or_make(path)?;
+        let credentials = AccessFiles::load_or_make(path)?;
         let open = || {
             let clock = Arc::new(Timestamp::now);
             EmbeddedApi::in_file(&path.join(DATABASE), definitions, credentials.token(), clock)
@@ -161,17 +104,4 @@ fn put_aside(dir: &Path) -> Result<(), StandaloneError> {
     fs::rename(&file, &aside).map_err(StandaloneError::file(&file))?;
     info!(file = %aside.display(), "the damaged database is kept under this name");
     private_file(&file, b"")
-}
-
-/// Writes a file that only its owner can read, whole or not at all.
-pub(super) fn private_file(path: &Path, content: &[u8]) -> Result<(), StandaloneError> {
-    let part = path.with_extension("part");
-    let write = || -> io::Result<()> {
-        let _ = fs::remove_file(&part);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    };
-    write().map_err(StandaloneError::file(path))
 }

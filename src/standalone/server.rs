@@ -11,7 +11,8 @@ use muster_embedded::EmbeddedApi;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
-use super::directory::{Directory, StandaloneError};
+use super::directory::Directory;
+use super::files::StandaloneError;
 use crate::http::origin::TrustedProxies;
 use crate::http::server::{Protocol, Server};
 

@@ -9,7 +9,7 @@ use muster_embedded::EmbeddedApi;
 use serde_json::Value;
 use tracing::info;
 
-use super::directory::{StandaloneError, private_file};
+use super::files::{StandaloneError, private_file};
 
 /// The file of the last snapshot.
 pub(super) const FILE: &str = "snapshot.json";
