@@ -39,6 +39,29 @@ async fn a_passed_key_is_written_changed_and_removed_and_the_keys_of_others_stay
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_further_key_of_a_registered_agent_is_recorded_and_written() {
+    let (mut rig, gateway) = Rig::new();
+    rig.board("ops");
+    rig.worker("one");
+    rig.until_ready().await;
+    let id = rig.agent_id("one");
+    for (config, recorded) in [
+        (json!({ "tools": { "allow": ["read"] } }), vec!["tools"]),
+        (json!({ "tools": { "allow": ["read"] }, "sandbox": { "mode": "off" } }), vec!["sandbox", "tools"]),
+        (json!({ "sandbox": { "mode": "all" } }), vec!["sandbox"]),
+    ] {
+        rig.agent("one", spec(&config));
+        let expected = config.clone();
+        rig.until("the keys in the entry", |_| {
+            expected.as_object().unwrap().iter().all(|(key, value)| gateway.agents()[&id][key] == *value)
+        })
+        .await;
+        rig.until_ready().await;
+        assert_eq!(rig.status("one").config_keys, recorded);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_another_field_sets_is_refused_before_anything_is_written() {
     let (mut rig, gateway) = Rig::new();
     rig.board("ops");

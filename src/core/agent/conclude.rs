@@ -140,9 +140,11 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
         new.binding = Some(binding.to_status());
     }
     let next = next(input, &new, applied, blocker);
-    // While an agent is being set up, the next pass writes a status with this information and more.
+    // While an agent is being set up, the next pass writes a status with this information and more. It needs the keys that this pass
+    // records.
     let registered = input.observed.is_some_and(|observed| observed.registration == Registration::Current);
-    let next_pass_reports = (plan.again || *deferred) && blocker.is_none() && !registered;
+    let records = new.config_keys != input.old.config_keys;
+    let next_pass_reports = (plan.again || *deferred) && blocker.is_none() && !registered && !records;
     Conclusion { status: if next_pass_reports { input.old.clone() } else { new }, next }
 }
 
