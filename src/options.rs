@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use url::Url;
 
-use crate::address::networks::network;
+use crate::address::networks::{gateway_network, network};
 use crate::api::watched_namespaces::WatchedNamespaces;
 
 /// The options of the operator.
@@ -35,7 +35,7 @@ pub struct RunOptions {
     pub listen: ListenOptions,
     /// Networks in which gateways may be, such as 10.0.0.0/8, separated by commas. Default: all networks, and in a cluster no loopback. Link-local
     /// addresses and addresses of metadata services are never allowed.
-    #[arg(long, env = "MUSTER_GATEWAY_NETWORKS", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
+    #[arg(long, env = "MUSTER_GATEWAY_NETWORKS", value_name = "CIDRS", value_delimiter = ',', value_parser = gateway_network)]
     pub gateway_networks: Vec<IpNet>,
     /// Allow a path in spec.url of an AgentGateway, for gateways behind a proxy.
     #[arg(long, env = "MUSTER_ALLOW_GATEWAY_PATHS")]

@@ -6,6 +6,9 @@ use ipnet::IpNet;
 
 use super::reach::{Reach, reach, unwrapped};
 
+/// A larger network, such as 0.0.0.0/0, has other addresses between its first and its last.
+const MIN_REFUSED_PREFIX: u8 = 8;
+
 /// Reads a network in CIDR notation, such as `10.0.0.0/8`, or one address.
 ///
 /// # Errors
@@ -16,6 +19,21 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         network.map_err(|_| format!("{text:?} is no network; write 10.0.0.0/8, 2001:db8::/32 or one address"))?;
     if network.trunc() != network {
         return Err(format!("{text:?} has bits after its prefix; write {}", network.trunc()));
+    }
+    Ok(network)
+}
+
+/// Reads a network in which gateways may be.
+///
+/// # Errors
+/// As [`network`], or the network is never allowed.
+pub fn gateway_network(text: &str) -> Result<IpNet, String> {
+    let network = network(text)?;
+    let is_never = [network.network(), network.broadcast()].map(reach) == [Reach::Never; 2];
+    if is_never && network.prefix_len() >= MIN_REFUSED_PREFIX {
+        return Err(format!(
+            "{text} has link-local, metadata, multicast or reserved addresses only, which are never allowed"
+        ));
     }
     Ok(network)
 }
@@ -99,6 +117,16 @@ mod tests {
         for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"] {
             assert_eq!(admission(&[], true, address), Admission::Refused, "{address}");
             assert_eq!(admission(&[], false, address), Admission::Listed, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_never_allowed_is_refused_at_the_start() {
+        for never in ["169.254.0.0/16", "169.254.169.254", "fe80::/10", "224.0.0.0/8"] {
+            assert!(gateway_network(never).is_err(), "{never}");
+        }
+        for good in ["0.0.0.0/0", "::/0", "10.0.0.0/8", "127.0.0.1"] {
+            assert!(gateway_network(good).is_ok(), "{good}");
         }
     }
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::conditions::{gateway_ready, lead_ready, within_quota};
 use crate::api::agent::{Agent, Role};
 use crate::api::conditions::{ConditionStatus, ConditionUpdate, set};
+use crate::api::text::with_reason;
 use crate::api::{AgentGateway, Board, BoardStatus, ConditionType, Reason};
 use crate::core::agent::status::{is_ready, parent_derived_id};
 use crate::core::error::ReconcileError;
+use crate::core::gateway_ref::gateway_of_board;
 use crate::core::kstatus::{ProgressInput, set_progress};
 use crate::core::request_progress::progress;
 use crate::core::requests::RequestTimes;
@@ -53,7 +55,7 @@ pub fn status(
             ConditionType::Ready,
             true,
             Reason::Reconciled,
-            format!("{ready} of {} agents are ready", agents.len()),
+            ready_message(board, gateway.ok(), ready, agents.len()),
         ),
     };
     for condition in [&gateway_ready, &lead_ready, &quota, &ready_condition] {
@@ -69,6 +71,19 @@ pub fn status(
     };
     set_progress(&mut new.conditions, &progress);
     new
+}
+
+/// How many agents are ready, and what suspends them.
+fn ready_message(board: &Board, gateway: Option<&AgentGateway>, ready: usize, all: usize) -> String {
+    let mut message = format!("{ready} of {all} agents are ready");
+    if let Some(gateway) = gateway.filter(|gateway| gateway.spec.suspend) {
+        let sentence = format!("AgentGateway {} is suspended", gateway_of_board(board));
+        message += &format!("; {}", with_reason(&sentence, gateway.spec.suspend_reason.as_deref()));
+    }
+    if board.spec.suspend {
+        message += &format!("; {}", with_reason("spec.suspend is true", board.spec.suspend_reason.as_deref()));
+    }
+    message
 }
 
 #[cfg(test)]
@@ -88,6 +103,18 @@ mod tests {
     fn present(status: &BoardStatus) -> [Option<&str>; 2] {
         [ConditionType::Stalled, ConditionType::Reconciling]
             .map(|kind| find(&status.conditions, kind).map(|condition| condition.reason.as_str()))
+    }
+
+    #[test]
+    fn a_board_says_what_suspends_its_agents_and_why() {
+        let spec = json!({ "gatewayRef": { "name": "main" }, "suspend": true, "suspendReason": "budget" });
+        let board = Board::new("ops", serde_json::from_value(spec).unwrap());
+        let spec = json!({ "url": "wss://gw", "auth": {}, "workspaceRoot": "~/w", "suspend": true, "suspendReason": "upgrade" });
+        let gateway = AgentGateway::new("main", serde_json::from_value(spec).unwrap());
+        assert_eq!(
+            ready_message(&board, Some(&gateway), 1, 2),
+            "1 of 2 agents are ready; AgentGateway /main is suspended (upgrade); spec.suspend is true (budget)"
+        );
     }
 
     #[test]

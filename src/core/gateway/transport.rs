@@ -27,7 +27,11 @@ pub(crate) fn condition(gateway: &AgentGateway, default_api_url: Option<&str>) -
         ));
     }
     let Some((reason, _)) = warnings.first() else {
-        let message = "spec.url and spec.apiUrl are encrypted, or stay on the host";
+        let message = if gateway.spec.api_url.is_some() || default_api_url.is_some() {
+            "spec.url and spec.apiUrl are encrypted, or stay on the host"
+        } else {
+            "spec.url is encrypted, or stays on the host; agents do not check in, because there is no spec.apiUrl and no --api-url of the operator"
+        };
         return ConditionUpdate::new(ConditionType::TransportSecure, true, Reason::Encrypted, message);
     };
     let messages: Vec<_> = warnings.iter().map(|(_, message)| *message).collect();
@@ -70,6 +74,15 @@ mod tests {
             let condition = of(url, api, false);
             assert_eq!((condition.status, condition.reason), (ConditionStatus::True, Reason::Encrypted), "{url} {api}");
         }
+    }
+
+    #[test]
+    fn a_gateway_whose_agents_have_no_url_to_check_in_at_says_so() {
+        let spec = json!({ "url": "wss://gw", "auth": {}, "workspaceRoot": "~/w" });
+        let gateway = AgentGateway::new("gw", serde_json::from_value(spec).unwrap());
+        let message = |default| condition(&gateway, default).message;
+        assert!(message(None).contains("agents do not check in"), "{}", message(None));
+        assert!(!message(Some("https://muster")).contains("agents do not check in"));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Network {
             } else {
                 DialError::Forbidden(
                     "the host of spec.url is in no network that this operator connects to; use another address, or have the admin \
-                     list the network in --gateway-networks"
+                     list the network in --gateway-networks (link-local addresses and those of metadata services are never allowed)"
                         .to_owned(),
                 )
             });
