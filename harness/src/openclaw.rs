@@ -82,6 +82,15 @@ impl OpenClaw {
         Self::start_from(Binaries::version(version)?, model, AuthMode::Token, &random_token()?).await
     }
 
+    /// Starts a gateway of this version with this text in its openclaw.json.
+    ///
+    /// # Errors
+    /// As of [`Self::start_version`].
+    pub async fn start_configured(version: &str, config: &str) -> Result<Self, Failure> {
+        let (install_dir, token) = (Binaries::version(version)?, random_token()?);
+        on_free_ports(async || Self::try_start(install_dir.clone(), config, AuthMode::Token, &token).await).await
+    }
+
     /// Starts a gateway of this version that requires a password.
     ///
     /// # Errors
@@ -91,14 +100,15 @@ impl OpenClaw {
     }
 
     async fn start_from(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
-        on_free_ports(async || Self::try_start(install_dir.clone(), model, auth_mode, secret).await).await
+        let config = initial_config(model).to_string();
+        on_free_ports(async || Self::try_start(install_dir.clone(), &config, auth_mode, secret).await).await
     }
 
-    async fn try_start(install_dir: PathBuf, model: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
+    async fn try_start(install_dir: PathBuf, config: &str, auth_mode: AuthMode, secret: &str) -> Result<Self, Failure> {
         let home = tempfile::Builder::new().prefix("muster-gateway-").tempdir()?;
         let state = home.path().join(".openclaw");
         std::fs::create_dir(&state)?;
-        std::fs::write(state.join("openclaw.json"), initial_config(model).to_string())?;
+        std::fs::write(state.join("openclaw.json"), config)?;
         let mut gateway =
             Self { process: None, install_dir, port: free_port()?, auth_mode, secret: secret.to_owned(), home };
         gateway.boot().await?;
@@ -196,6 +206,14 @@ impl OpenClaw {
     pub fn config(&self) -> Result<Value, Failure> {
         let path: PathBuf = self.home.path().join(".openclaw/openclaw.json");
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    /// The bytes of the gateway's config file.
+    ///
+    /// # Errors
+    /// The file could not be read.
+    pub fn config_bytes(&self) -> Result<Vec<u8>, Failure> {
+        Ok(std::fs::read(self.home.path().join(".openclaw/openclaw.json"))?)
     }
 
     /// Ids of the agents in the config, without `main`.

@@ -68,6 +68,13 @@ impl Simulator {
         world.apply();
     }
 
+    /// Replaces the configuration on the gateway's disk. The gateway applies it at once, and has `main` only with an entry, or without
+    /// another agent.
+    pub fn write_config(&self, config: Value) {
+        self.gateway.world().is_by_hand = true;
+        self.edit_config(|written| *written = config);
+    }
+
     /// Truncates the configuration on the gateway's disk, so that the file is not valid JSON. The gateway sends no
     /// event and keeps the applied configuration.
     pub fn break_config(&self) {

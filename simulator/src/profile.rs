@@ -108,6 +108,8 @@ pub struct Profile {
     /// Whether a write to a file that is not valid JSON starts from the applied configuration. If not, the write starts
     /// from an empty document, and the content of the file is lost.
     pub heals_broken_config: bool,
+    /// Whether a deletion keeps a workspace that is, contains or is within the workspace of another agent, without a report.
+    pub keeps_shared_workspaces: bool,
     /// The time after a write in which a second write undoes the first one without an error.
     pub loses_writes: Option<Duration>,
     /// The number of `config.patch` calls that one client may send in a window.
@@ -216,6 +218,7 @@ impl Profile {
             rewrites_models: true,
             restarts_on_patch: false,
             closes_deleted_ids: true,
+            keeps_shared_workspaces: true,
             heals_broken_config: false,
             loses_writes: None,
             patch_budget: 30,
@@ -296,6 +299,7 @@ impl Profile {
             rewrites_models: false,
             restarts_on_patch: true,
             closes_deleted_ids: false,
+            keeps_shared_workspaces: false,
             heals_broken_config: true,
             loses_writes: Some(Duration::from_secs(1)),
             latency: Arc::new(latency_3_2),

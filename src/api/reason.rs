@@ -11,8 +11,10 @@ words! {
         Progressing,
         /// The object is being deleted.
         Deleting,
-        /// The deletion waits for the gateway.
+        /// The agent cannot be removed from its gateway now.
         DeletionBlocked,
+        /// The gateway removed a part of the agent.
+        DeletionIncomplete,
         /// The Board does not exist.
         BoardNotFound,
         /// The AgentGateway does not exist.
@@ -194,9 +196,11 @@ impl Reason {
             | Self::GatewayUnencrypted
             | Self::GatewayUnverified
             | Self::ApiUnencrypted => Persistence::Lasting,
-            Self::DeletionBlocked | Self::RepeatedWrite | Self::GatewayError | Self::KubernetesError => {
-                Persistence::OfTheError
-            }
+            Self::DeletionBlocked
+            | Self::DeletionIncomplete
+            | Self::RepeatedWrite
+            | Self::GatewayError
+            | Self::KubernetesError => Persistence::OfTheError,
             Self::Reconciled
             | Self::Progressing
             | Self::Deleting

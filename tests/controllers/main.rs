@@ -25,6 +25,7 @@ mod id_conflicts;
 mod inventory;
 mod irregular_files;
 mod labels;
+mod left_folders;
 mod leftovers;
 mod lifecycle;
 mod lifecycle_matrix;

@@ -12,6 +12,8 @@ use crate::{clock::sha256_hex, profile::RosterShape};
 pub(crate) struct Document {
     pub(crate) value: Value,
     shape: RosterShape,
+    /// Whether the gateway has an agent `main` for which the configuration has no entry.
+    implies_main: bool,
     /// The position of each agent in a list. Entries need no positions: they are keyed by id.
     positions: BTreeMap<String, usize>,
     text: OnceLock<String>,
@@ -19,18 +21,40 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// A configuration of a gateway that began with `main`, which it keeps.
     pub(crate) fn new(value: Value, shape: RosterShape) -> Self {
+        let implies_main = match shape {
+            RosterShape::Entries => value["agents"]["entries"].get(MAIN).is_none(),
+            RosterShape::List => roster::list(&value).is_empty(),
+        };
+        Self::of(value, shape, implies_main)
+    }
+
+    /// A configuration that was written by hand: `main` is implied only while there is no other agent.
+    pub(crate) fn by_hand(value: Value, shape: RosterShape) -> Self {
+        let implies_main = match shape {
+            RosterShape::Entries => roster::written_entries(&value).is_none_or(serde_json::Map::is_empty),
+            RosterShape::List => roster::list(&value).is_empty(),
+        };
+        Self::of(value, shape, implies_main)
+    }
+
+    fn of(value: Value, shape: RosterShape, implies_main: bool) -> Self {
         let id = |(position, entry): (usize, &Value)| Some((entry["id"].as_str()?.to_owned(), position));
         let positions = match shape {
             RosterShape::Entries => BTreeMap::new(),
             RosterShape::List => roster::list(&value).iter().enumerate().filter_map(id).collect(),
         };
-        Self { value, shape, positions, text: OnceLock::new(), digest: OnceLock::new() }
+        Self { value, shape, implies_main, positions, text: OnceLock::new(), digest: OnceLock::new() }
     }
 
     /// Every agent's entry by id.
     pub(crate) fn agents(&self) -> BTreeMap<&str, &Value> {
-        roster::entries(&self.value, self.shape)
+        let mut found = roster::entries(&self.value, self.shape);
+        if !self.implies_main && self.agent(MAIN).is_none() {
+            found.remove(MAIN);
+        }
+        found
     }
 
     /// The entry of one agent. The cost does not depend on the other agents.
@@ -39,7 +63,7 @@ impl Document {
             RosterShape::Entries => self.value["agents"]["entries"].get(id),
             RosterShape::List => self.positions.get(id).and_then(|position| roster::list(&self.value).get(*position)),
         };
-        written.or_else(|| (id == MAIN && self.implies_main()).then_some(&*IMPLIED_MAIN))
+        written.or_else(|| (id == MAIN && self.implies_main).then_some(&*IMPLIED_MAIN))
     }
 
     /// The number of agents.
@@ -48,14 +72,7 @@ impl Document {
             RosterShape::Entries => roster::written_entries(&self.value).map_or(0, serde_json::Map::len),
             RosterShape::List => self.positions.len(),
         };
-        written + usize::from(self.implies_main())
-    }
-
-    fn implies_main(&self) -> bool {
-        match self.shape {
-            RosterShape::Entries => self.value["agents"]["entries"].get(MAIN).is_none(),
-            RosterShape::List => self.positions.is_empty(),
-        }
+        written + usize::from(self.implies_main)
     }
 
     /// The document as JSON.

@@ -132,8 +132,9 @@ pub(crate) fn remove(document: &mut Value, shape: RosterShape, id: &str) {
     }
 }
 
-/// Adds the fields that the gateway itself adds when a roster gets its first agent beside `main`.
-pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, main_workspace: &str) {
+/// Adds the fields that the gateway itself adds when a roster gets its first agent beside `main`: with the workspace of `main`, if the
+/// gateway has that agent.
+pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, main_workspace: Option<&String>) {
     if shape == RosterShape::List {
         document["meta"]["lastTouchedVersion"] = json!(version);
         return;
@@ -142,7 +143,7 @@ pub(crate) fn migrate(document: &mut Value, shape: RosterShape, version: &str, m
     let main = written.and_then(|entries| entries.get(MAIN));
     let others = written.map_or(0, Map::len) - usize::from(main.is_some());
     let names_no_workspace = main.is_none_or(|main| main["workspace"].is_null());
-    if others > 0 {
+    if let Some(main_workspace) = main_workspace.filter(|_| others > 0) {
         document["agents"]["ownership"] = json!("explicit");
         document["agents"]["defaults"]["systemAgent"] = json!({"agentId": MAIN});
         document["talk"] = json!({"agentId": MAIN});
@@ -222,7 +223,7 @@ mod tests {
     fn removing_the_last_agent_removes_the_ownership() {
         let mut document = json!({"agents": {"entries": {"main": {}}}});
         add(&mut document, RosterShape::Entries, "mc-1", Map::new());
-        migrate(&mut document, RosterShape::Entries, "v", "/main");
+        migrate(&mut document, RosterShape::Entries, "v", Some(&"/main".to_owned()));
         assert_eq!(document["agents"]["ownership"], "explicit");
         remove(&mut document, RosterShape::Entries, "mc-1");
         assert!(document["agents"].get("ownership").is_none());

@@ -42,9 +42,12 @@ const STATE_FILES: &[&str] = &[
 /// Lists the applied agents, `main` first.
 pub(crate) fn list(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
     let mut known = world.applied_agents();
+    let marked = known.iter().find(|(_, entry)| entry["default"] == true).map(|(id, _)| *id);
+    let first = known.keys().next().copied().filter(|_| !known.contains_key(roster::MAIN));
+    let default_id = marked.or(first).unwrap_or(roster::MAIN).to_owned();
     let main = known.remove(roster::MAIN).map(|entry| (roster::MAIN, entry));
     let agents = main.into_iter().chain(known).map(|(id, entry)| row(world, id, &entry)).collect();
-    let mut payload = json!({"defaultId": "main", "mainKey": "main", "scope": "per-sender"});
+    let mut payload = json!({"defaultId": default_id, "mainKey": "main", "scope": "per-sender"});
     payload["agents"] = Value::Array(agents);
     if world.profile.roster == RosterShape::Entries {
         let ownership = world.config.applied.value["agents"]["ownership"].as_str().unwrap_or("sole");
@@ -208,6 +211,10 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
     let Some(workspace) = world.applied_workspace(&id).or_else(|| journalled.cloned()) else {
         return Err(not_found(&id));
     };
+    let is_only_one = world.config.applied.agent_count() == 1 && world.config.applied.agent(&id).is_some();
+    if world.profile.roster == RosterShape::Entries && is_only_one {
+        return Err(RpcError::invalid(format!("Agent \"{id}\" is the only configured agent and cannot be deleted.")));
+    }
     if lease_held(world, &id) {
         return Err(RpcError::unavailable(format!(
             "OpenClawStateLeaseError: agent deletion {id} is held by another process (OPENCLAW_STATE_LEASE_HELD)"
@@ -258,7 +265,9 @@ fn dispose_files(world: &mut World, id: &str, workspace: &str) -> FileDisposal {
     let dir = state_dir(world, id);
     let files = STATE_FILES.iter().map(|file| (format!("{dir}{file}"), state && !file.ends_with("-journal")));
     let found = world.workspaces.by_path.contains_key(workspace);
-    for (path, there) in files.chain([(workspace.to_owned(), found)]).collect::<Vec<_>>() {
+    let is_kept = world.profile.keeps_shared_workspaces && is_shared(world, id, workspace);
+    let workspaces = (!is_kept).then(|| (workspace.to_owned(), found));
+    for (path, there) in files.chain(workspaces).collect::<Vec<_>>() {
         if there && world.trash == TrashState::Blocked {
             let reason = format!("EEXIST: file already exists, mkdir '{}/.Trash'", world.profile.home);
             trashed.failed.push(json!({"path": path, "reason": reason}));
@@ -266,10 +275,18 @@ fn dispose_files(world: &mut World, id: &str, workspace: &str) -> FileDisposal {
             trashed.removed.push(json!({"path": path, "method": disposal(there)}));
         }
     }
-    if world.trash == TrashState::Works {
+    if world.trash == TrashState::Works && !is_kept {
         world.workspaces.move_to_trash(workspace);
     }
     trashed
+}
+
+/// Whether a workspace is, contains or is within the workspace of another agent.
+fn is_shared(world: &World, id: &str, workspace: &str) -> bool {
+    let within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let others = world.config.document.agents().into_iter().filter(|(other, _)| *other != id);
+    let mut folders = others.map(|(other, entry)| world.workspace_of(other, entry));
+    folders.any(|other| other == workspace || within(&other, workspace) || within(workspace, &other))
 }
 
 fn disposal(there: bool) -> &'static str {

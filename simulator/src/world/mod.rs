@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) create_counts: BTreeMap<String, usize>,
     /// Agents that were deleted without their files.
     pub(crate) retained: BTreeSet<String>,
+    /// Whether the configuration file was written by hand.
+    pub(crate) is_by_hand: bool,
     /// The state of the trash directory and of purges.
     pub(crate) trash: TrashState,
     /// Half-deleted agents with their workspaces. Another `agents.delete` completes the deletion.
@@ -154,6 +156,7 @@ impl World {
             steered: Vec::new(),
             create_counts: BTreeMap::new(),
             retained: BTreeSet::new(),
+            is_by_hand: false,
             trash: TrashState::default(),
             half_deleted: BTreeMap::new(),
             profile,
@@ -218,14 +221,16 @@ impl World {
         let mut value = new(&base);
         self.last_write = self.profile.loses_writes.map(|_| (now, base));
         let main = config::default_workspace(&self.profile, roster::MAIN);
-        roster::migrate(&mut value, self.profile.roster, self.profile.version, &main);
+        let has_main = !self.is_by_hand || self.config.document.agent(roster::MAIN).is_some();
+        roster::migrate(&mut value, self.profile.roster, self.profile.version, has_main.then_some(&main));
         self.set_document(value);
         self.applying += 1;
     }
 
     /// Sets the content of the configuration file, without further effects.
     pub(crate) fn set_document(&mut self, value: Value) {
-        self.config.document = Arc::new(Document::new(value, self.profile.roster));
+        let read = if self.is_by_hand { Document::by_hand } else { Document::new };
+        self.config.document = Arc::new(read(value, self.profile.roster));
     }
 
     /// Ends the reload after a write.
@@ -337,7 +342,7 @@ impl World {
         let main = config::default_workspace(&profile, roster::MAIN);
         let mut value = self.config.document.value.clone();
         roster::reshape(&mut value, profile.roster);
-        roster::migrate(&mut value, profile.roster, profile.version, &main);
+        roster::migrate(&mut value, profile.roster, profile.version, Some(&main));
         self.config.applied = Arc::new(Document::new(self.config.applied.value.clone(), profile.roster));
         self.profile = profile;
         self.set_document(value);

@@ -74,8 +74,11 @@ impl Workspaces {
         workspace.files.insert(name.to_owned(), file);
     }
 
+    /// Moves a workspace to the trash, with the workspaces within it.
     pub(crate) fn move_to_trash(&mut self, path: &str) {
-        self.trashed.extend(self.by_path.remove_entry(path));
+        let within =
+            |inner: &str| inner.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.trashed.extend(self.by_path.extract_if(.., |inner, _| within(inner)));
     }
 
     pub(crate) fn remove_file(&mut self, path: &str, name: &str) {

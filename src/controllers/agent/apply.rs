@@ -8,13 +8,14 @@ use crate::api::object_key::ObjectKey;
 use crate::api::{Reason, keys};
 use crate::controllers::gateway_handle::FileWriteResult;
 use crate::core::agent::conclude::Outcome;
+use crate::core::agent::found_files;
 use crate::core::agent::label::LabelResult;
 use crate::core::agent::observed::Observed;
 use crate::core::agent::step::{FileWrite, Step};
 use crate::core::agent::token::rules::TokenChange;
 use crate::core::error::ReconcileError;
 use crate::openclaw::model::{CallError, clean};
-use crate::state::store::{AgentIdChange, MetadataChange, Store};
+use crate::state::store::{AgentIdChange, EventTarget, MetadataChange, Store};
 
 /// Applies the Steps in order, up to the first failure. A failed label does not end the plan. The changes of a Step are recorded in
 /// `work` and `observed`.
@@ -72,7 +73,13 @@ async fn apply<S: Store>(
             created.map_err(|e| ReconcileError::gateway("to create the agent", &e))?;
         }
         Step::SubmitEntry(entry) => gateway.client().submit((**entry).clone()),
-        Step::WriteFiles(files) => write_files(step, observed, files).await?,
+        Step::WriteFiles(files) => {
+            let status = work.agent.status.clone().unwrap_or_default();
+            if let Some(event) = found_files::event(step.desired, &status, &observed.files) {
+                ctx.state.store.publish(EventTarget::Agent(&work.agent), &event).await;
+            }
+            write_files(step, observed, files).await?;
+        }
         Step::LabelSession { label } => {
             let stored = gateway.label(step.desired, label, observed).await.map_err(|e| label_refusal(&e))?;
             outcome.labelled = Some(LabelResult { sent: label.clone(), outcome: Ok(stored.as_deref().map(clean)) });

@@ -8,6 +8,7 @@ mod gateway_access;
 pub mod heartbeat_writer;
 pub(crate) mod observe;
 mod reconcile;
+mod removal;
 mod revocation;
 pub(crate) mod take_up;
 pub(crate) mod templates;

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::gateway_access::{GatewayAccess, defer_for_peers, held_permit, requeue_when_settled, try_permit};
 use super::revocation::{self, Revocation};
 use super::work::{StepContext, Work};
-use super::{adoption, apply, cleanup, dereference, observe};
+use super::{adoption, apply, cleanup, dereference, observe, removal};
 use crate::api::agent::{Agent, AgentStatus};
 use crate::api::keys;
 use crate::api::object_key::ObjectKey;
@@ -116,7 +116,7 @@ async fn pass<S: Store>(ctx: &Context<S>, work: &mut Work, facts: &mut Facts) ->
 
 /// Removes the agent of a binding to an AgentGateway that is deleted or being deleted.
 async fn release_lost_gateway<S: Store>(ctx: &Context<S>, work: &mut Work) -> Result<(), PassEnd> {
-    let is_lost = |binding: &Binding| match cleanup::presence(&ctx.state.store, binding) {
+    let is_lost = |binding: &Binding| match removal::presence(&ctx.state.store, binding) {
         Presence::Absent | Presence::Terminating { .. } => true,
         // An AgentGateway that the operator may not see can still be there.
         Presence::Present | Presence::Unknown => false,

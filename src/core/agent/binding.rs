@@ -1,6 +1,8 @@
 //! The binding of an Agent resource to one agent of one gateway.
 
-use super::folder::{DERIVED, Folder};
+use kube::api::ObjectMeta;
+
+use super::folder::{DERIVED, Folder, id_of_derived};
 use crate::api::agent::{Agent, BindingStatus, DeletionPolicy, Role};
 use crate::api::object_key::ObjectKey;
 
@@ -40,11 +42,22 @@ impl AgentIdentity {
         }
     }
 
+    /// These names for an Agent. Where the Agent is in another namespace than its AgentGateway, the name of the folder ends with the
+    /// namespace of the Agent: an id can be chosen again, and its agent never gets a folder that another namespace left.
+    #[must_use]
+    pub fn of_namespace(mut self, agent: &ObjectMeta, gateway: &ObjectMeta) -> Self {
+        if let Some(namespace) = agent.namespace.as_deref().filter(|_| agent.namespace != gateway.namespace) {
+            self.workspace.push('.');
+            self.workspace.push_str(namespace);
+        }
+        self
+    }
+
     /// Whether the folder of the workspace is named after the agent's id, and is not within a folder that Muster derives.
     #[must_use]
     pub fn has_usual_folder(&self) -> bool {
         let folder = Folder::parse(&self.workspace);
-        let is_named_by_id = |name: &String| name.strip_prefix(DERIVED) == Some(self.agent_id.as_str());
+        let is_named_by_id = |name: &String| id_of_derived(name) == Some(self.agent_id.as_str());
         !folder.is_below_derived() && folder.names().last().is_some_and(is_named_by_id)
     }
 }
@@ -155,6 +168,20 @@ mod tests {
         assert_eq!(identity.agent_id, "ops");
         assert_eq!(identity.session_key, "agent:ops:main");
         assert_eq!(identity.workspace, "/data/workspace-ops");
+    }
+
+    #[test]
+    fn the_folder_of_an_agent_of_another_namespace_is_named_after_the_namespace_too() {
+        let meta = |namespace: &str| ObjectMeta { namespace: Some(namespace.into()), ..ObjectMeta::default() };
+        let identity = |namespace: &str| {
+            let identity = AgentIdentity::derive(Role::Worker, Some("ops"), "u1", "/data");
+            identity.of_namespace(&meta(namespace), &meta("fleet"))
+        };
+        assert_eq!(identity("fleet").workspace, "/data/workspace-ops");
+        assert_eq!(identity("team-a").workspace, "/data/workspace-ops.team-a");
+        for namespace in ["fleet", "team-a"] {
+            assert!(identity(namespace).has_usual_folder() && identity(namespace).agent_id == "ops", "{namespace}");
+        }
     }
 
     #[test]

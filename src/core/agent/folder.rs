@@ -3,6 +3,12 @@
 /// The beginning of the name of each folder that Muster derives.
 pub(crate) const DERIVED: &str = "workspace-";
 
+/// The id of the agent to which Muster gives a folder of this name. The name of the folder of an Agent in another namespace than its
+/// AgentGateway ends with a dot and the namespace; no id has a dot.
+pub(crate) fn id_of_derived(name: &str) -> Option<&str> {
+    name.strip_prefix(DERIVED)?.split('.').next()
+}
+
 /// A folder in one form: without `.`, `..`, doubled slashes and a slash at the end. Links on the host are unknown to Muster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
@@ -157,6 +163,13 @@ mod tests {
         ] {
             assert!(!meet(one, other), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_folder_is_read_with_and_without_a_namespace() {
+        assert_eq!(id_of_derived("workspace-ops-bot"), Some("ops-bot"));
+        assert_eq!(id_of_derived("workspace-ops-bot.team-a"), Some("ops-bot"));
+        assert_eq!(id_of_derived("notes"), None);
     }
 
     #[test]

@@ -1,17 +1,23 @@
-//! The message about an agent that a gateway removed only in part. Pure.
+//! What is left of an agent that a gateway removed only in part. Pure.
 
 use super::binding::Binding;
+use crate::api::Reason;
+use crate::core::error::ReconcileError;
 use crate::openclaw::model::Leftovers;
 
 /// The largest number of paths that one message names.
 const MAX_NAMED_PATHS: usize = 3;
+/// The longest path or reason in a message, in characters, so that the message fits into an event.
+const MAX_SHOWN_CHARS: usize = 130;
+/// What the owner of a token has to know about its remains.
+pub(super) const TOKEN: &str = "A token in the remaining files is no longer accepted";
 
-/// Names the remaining paths, the gateway and the next step; `None` without leftovers. The workspace comes first, because it may hold
-/// a token.
+/// The error of a removal that left files or sessions; `None` without leftovers. It names the remaining paths and the gateway. The workspace
+/// comes first, because it may hold a token.
 ///
-/// `openclaw agents delete` completes a partial deletion on 2026.9.6. Until then the gateway creates no agent of that id
-/// (`docs/gateway-facts.md#deletion`).
-pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -> Option<String> {
+/// A purge of sessions can succeed a moment later. `openclaw agents delete`, and a repeated deletion, complete a partial deletion on
+/// 2026.9.6. Until then the gateway creates no agent of that id (`docs/gateway-facts.md#deletion`).
+pub(crate) fn error(binding: &Binding, left: &Leftovers, delete_files: bool) -> Option<ReconcileError> {
     if left.is_empty() {
         return None;
     }
@@ -22,7 +28,7 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
         paths.push(workspace);
     }
     paths.sort_by_key(|path| !is_workspace(path, workspace));
-    let mut named: Vec<_> = paths.iter().take(MAX_NAMED_PATHS).map(|path| (*path).to_owned()).collect();
+    let mut named: Vec<_> = paths.iter().take(MAX_NAMED_PATHS).map(|path| shown(path)).collect();
     if paths.len() > MAX_NAMED_PATHS {
         named.push(format!("{} more paths", paths.len() - MAX_NAMED_PATHS));
     }
@@ -30,13 +36,29 @@ pub(crate) fn message(binding: &Binding, left: &Leftovers, delete_files: bool) -
         named.push("its sessions".to_owned());
     }
     let reason = left.paths.iter().map(|left| left.reason.as_str()).find(|reason| !reason.is_empty());
-    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let id = &binding.identity.agent_id;
-    Some(format!(
-        "gateway {} removed agent {id} only in part: {} stay there{reason}; correct that on the gateway's host and run openclaw agents delete {id} --force there. A token in the remaining files is no longer accepted",
+    let reason = reason.map(|reason| format!(" ({})", shown(reason))).unwrap_or_default();
+    let message = format!(
+        "gateway {} removed agent {} only in part: {} stay there{reason}",
         binding.gateway,
+        binding.identity.agent_id,
         named.join(", ")
-    ))
+    );
+    let kind = if left.paths.is_empty() { ReconcileError::transient } else { ReconcileError::permanent };
+    Some(kind(Reason::DeletionIncomplete, message))
+}
+
+/// The message about leftovers for which nothing waits.
+pub(crate) fn message(binding: &Binding, error: &ReconcileError) -> String {
+    let id = &binding.identity.agent_id;
+    format!("{error}; correct that on the gateway's host and run openclaw agents delete {id} --force there. {TOKEN}")
+}
+
+/// A text with at most [`MAX_SHOWN_CHARS`] characters: the end of a longer text.
+fn shown(text: &str) -> String {
+    match text.char_indices().rev().nth(MAX_SHOWN_CHARS - 1) {
+        Some((start, _)) if start > 0 => format!("...{}", &text[start..]),
+        Some(_) | None => text.to_owned(),
+    }
 }
 
 /// Whether a path is the workspace. The binding may name the workspace with `~`.
@@ -62,7 +84,9 @@ mod tests {
     #[test]
     fn the_workspace_is_named_first_and_at_most_three_paths_are_named() {
         let paths = ["/s/1", "/s/2", "/s/3", "/home/o/w/workspace-mc-u"];
-        let message = message(&binding(), &left(&paths, false), true).unwrap();
+        let error = error(&binding(), &left(&paths, false), true).unwrap();
+        let message = message(&binding(), &error);
+        assert!(!error.transient, "the gateway needs a correction");
         assert!(
             message.contains("only in part: /home/o/w/workspace-mc-u, /s/1, /s/2, 1 more paths stay there (EEXIST)"),
             "{message}"
@@ -72,13 +96,24 @@ mod tests {
 
     #[test]
     fn remaining_sessions_name_the_workspace_only_when_it_was_to_be_removed() {
-        let purged = |delete_files| message(&binding(), &left(&[], true), delete_files).unwrap();
+        let purged = |delete_files| error(&binding(), &left(&[], true), delete_files).unwrap().message;
         assert!(purged(true).contains("~/w/workspace-mc-u, its sessions stay"), "{}", purged(true));
         assert!(!purged(false).contains("workspace-mc-u"), "{}", purged(false));
     }
 
     #[test]
-    fn without_leftovers_there_is_no_message() {
-        assert_eq!(message(&binding(), &Leftovers::default(), true), None);
+    fn a_long_path_is_shown_by_its_end_and_the_message_fits_into_an_event() {
+        let long = |end: &str| format!("/{}/{end}", "ö".repeat(500));
+        let paths = [long("1"), long("2"), long("3"), long("4")];
+        let leftover = |path: &String| Leftover { path: path.clone(), reason: long("reason") };
+        let left = Leftovers { paths: paths.iter().map(leftover).collect(), sessions: true };
+        let message = message(&binding(), &error(&binding(), &left, true).unwrap());
+        assert!(message.len() < 1024 * 2 && message.chars().count() < 1024, "{}", message.len());
+        assert!(message.contains("öö/3, 1 more paths, its sessions stay there (...ö") && message.ends_with(TOKEN));
+    }
+
+    #[test]
+    fn without_leftovers_there_is_no_error() {
+        assert_eq!(error(&binding(), &Leftovers::default(), true), None);
     }
 }

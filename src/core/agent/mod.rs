@@ -18,7 +18,9 @@ pub mod files;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod folder;
+pub mod found_files;
 pub mod heartbeat;
+pub mod interrupted;
 pub mod label;
 pub mod leftovers;
 pub mod liveness;

@@ -7,32 +7,53 @@ use crate::openclaw::model::Removal;
 /// The part of the documentation about a folder in the trash.
 const HOW: &str = "docs/operations.md#bring-back-a-deleted-agents-memory says how to bring it back";
 
-/// Names the agent, its gateway, and what became of its folder. `None` if the folder was to be removed and is still there, which the
-/// event about the leftovers reports.
+/// Names the agent, its gateway, and what became of its folder. `None` if something is left that was to be removed, which
+/// [`leftovers`](super::leftovers) reports.
 ///
 /// A gateway reports the former path of a folder that it moved to its trash, and no version reports the new one
-/// (`docs/gateway-facts.md#the-trash`).
+/// (`docs/gateway-facts.md#the-trash`). 2026.9.6 does not report a folder that it keeps because of another agent.
 pub(crate) fn message(binding: &Binding, removal: &Removal, delete_files: bool) -> Option<String> {
     let (id, at, workspace) = (&binding.identity.agent_id, &binding.gateway, &binding.identity.workspace);
+    let removed = format!("agent {id} is removed from gateway {at}");
     if !delete_files {
-        return Some(format!("agent {id} is removed from gateway {at}; its folder {workspace} stays there"));
+        return Some(format!("{removed}; its folder {workspace} stays there"));
     }
-    let find = find(workspace);
-    match &removal.trashed {
-        Some(paths) => {
-            if let Some(path) = paths.iter().find(|path| is_workspace(path, workspace)) {
-                return Some(format!(
-                    "agent {id} is removed from gateway {at}, which moved its folder {path} to its trash: on the gateway's host, {find}; {HOW}"
-                ));
-            }
-            removal.left.is_empty().then(|| {
-                format!("agent {id} is removed from gateway {at}, which did not find its folder {workspace} or kept it")
-            })
+    let Some(disposal) = &removal.disposal else {
+        let find = find(workspace);
+        return Some(format!(
+            "{removed}, which was asked to move its folder {workspace} to its trash and does not report the result: on the gateway's host, {find}, or the folder stayed in its place; {HOW}"
+        ));
+    };
+    if let Some(path) = disposal.trashed.iter().find(|path| is_workspace(path, workspace)) {
+        let find = find(workspace);
+        return Some(format!(
+            "{removed}, which moved its folder {path} to its trash: on the gateway's host, {find}; {HOW}"
+        ));
+    }
+    if !removal.left.is_empty() {
+        return None;
+    }
+    if !disposal.missing.iter().any(|path| is_workspace(path, workspace)) {
+        return Some(format!(
+            "{removed}, which kept its folder {workspace}: the folder is, contains or is within the folder of another agent, or was removed before; look there"
+        ));
+    }
+    let state = format!("/agents/{id}/");
+    match disposal.trashed.iter().find(|path| !path.contains(&state)) {
+        Some(target) => {
+            let find = find(target);
+            Some(format!(
+                "{removed}: its folder {workspace} was a link to {target}, which the gateway moved to its trash: on the gateway's host, {find}; {HOW}"
+            ))
         }
-        None => Some(format!(
-            "agent {id} is removed from gateway {at}, which was asked to move its folder {workspace} to its trash and does not report the result: on the gateway's host, {find}; {HOW}"
-        )),
+        None => Some(format!("{removed}, which did not find its folder {workspace}")),
     }
+}
+
+/// The message about an agent whose folder had to stay.
+pub(crate) fn kept(binding: &Binding, obstacle: &str) -> String {
+    let (id, at) = (&binding.identity.agent_id, &binding.gateway);
+    format!("agent {id} is removed from gateway {at}, and its folder stays there, because {obstacle}")
 }
 
 /// How to find the folder in the trash of each version.
@@ -49,14 +70,20 @@ fn find(workspace: &str) -> String {
 mod tests {
     use super::*;
     use crate::core::agent::fixtures;
-    use crate::openclaw::model::{Leftover, Leftovers};
+    use crate::openclaw::model::{Disposal, Leftover, Leftovers};
 
     fn text(removal: &Removal, delete_files: bool) -> String {
         message(&fixtures::binding("~/w"), removal, delete_files).unwrap()
     }
 
+    fn disposed(trashed: &[&str], missing: &[&str]) -> Removal {
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        let disposal = Disposal { trashed: paths(trashed), missing: paths(missing) };
+        Removal { disposal: Some(disposal), ..Removal::default() }
+    }
+
     fn trashed(path: &str) -> Removal {
-        Removal { trashed: Some(vec!["/s/agents/mc-u".into(), path.into()]), ..Removal::default() }
+        disposed(&["/s/agents/mc-u/agent", path], &[])
     }
 
     #[test]
@@ -86,12 +113,22 @@ mod tests {
 
     #[test]
     fn a_folder_that_did_not_go_to_the_trash_is_not_said_to_be_there() {
-        let missing = text(&trashed("/other"), true);
-        assert!(!missing.contains("Trash"), "{missing}");
-        let path = Leftover { path: "/home/o/w/workspace-mc-u".into(), reason: "EEXIST".into() };
+        let workspace = "/home/o/w/workspace-mc-u";
+        let missing = text(&disposed(&["/s/agents/mc-u/agent"], &[workspace]), true);
+        assert!(missing.ends_with("which did not find its folder ~/w/workspace-mc-u"), "{missing}");
+        let kept = text(&disposed(&["/s/agents/mc-u/agent"], &[]), true);
+        assert!(kept.contains("kept its folder ~/w/workspace-mc-u") && !kept.contains("Trash"), "{kept}");
+        let path = Leftover { path: workspace.into(), reason: "EEXIST".into() };
         let left = Leftovers { paths: vec![path], sessions: false };
         let binding = fixtures::binding("~/w");
         assert_eq!(message(&binding, &Removal { left, ..trashed("/other") }, true), None);
+    }
+
+    #[test]
+    fn the_target_of_a_folder_that_was_a_link_is_named() {
+        let text = text(&disposed(&["/srv/notes"], &["/home/o/w/workspace-mc-u"]), true);
+        assert!(text.contains("~/w/workspace-mc-u was a link to /srv/notes, which the gateway moved"), "{text}");
+        assert!(text.contains("-name 'notes*'"), "{text}");
     }
 
     #[test]

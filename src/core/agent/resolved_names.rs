@@ -44,7 +44,6 @@ pub fn resolve<O: Objects>(
     let key = ObjectKey::of(&gateway.metadata);
     let anchor = anchor(agent, board, gateway);
     let derived = identity(agent, board, gateway);
-    let root = gateway.spec.workspace_root.as_str();
     check_form_of_chosen_id(objects, agent, anchor)?;
     let names = match Binding::of(agent) {
         Some(bound) => kept(agent, &bound, derived, &key, (anchor, gateway)),
@@ -52,7 +51,7 @@ pub fn resolve<O: Objects>(
             Some(id) => ResolvedNames {
                 claimed_for: (id != derived.agent_id).then(|| anchor.to_owned()),
                 is_claim: agent.spec.role != Role::Worker || id != derived.agent_id || agent.spec.agent_id.is_some(),
-                ..ResolvedNames::derived(with_id(agent, id, root))
+                ..ResolvedNames::derived(claimed(agent, id, gateway))
             },
             None => ResolvedNames::derived(derived),
         },
@@ -80,10 +79,15 @@ fn kept(
     let adopted = adopted && stays;
     let identity = match (stays, is_claimed) {
         (true, _) => identity,
-        (false, true) => with_id(agent, &identity.agent_id, &gateway.spec.workspace_root),
+        (false, true) => claimed(agent, &identity.agent_id, gateway),
         (false, false) => derived,
     };
     ResolvedNames { identity, adopted, taken_up, claimed_for, is_claim: false }
+}
+
+/// The names with a claimed id.
+fn claimed(agent: &Agent, id: &str, gateway: &AgentGateway) -> AgentIdentity {
+    with_id(agent, id, &gateway.spec.workspace_root).of_namespace(&agent.metadata, &gateway.metadata)
 }
 
 /// The claimed id of an Agent, if no other object stands for it.

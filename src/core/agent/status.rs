@@ -73,6 +73,19 @@ pub fn terminating(old: &AgentStatus, generation: i64, error: Option<&ReconcileE
     new
 }
 
+/// Whether an error, for which the deletion of an Agent waits until somebody corrects something, is not in its status yet.
+#[must_use]
+pub fn is_new_obstacle(agent: &Agent, error: &ReconcileError) -> bool {
+    let shown = agent.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let is_shown = shown.is_some_and(|ready| ready.reason == error.reason.as_str() && ready.message == error.message);
+    let waits = match error.reason {
+        Reason::DeletionIncomplete => true,
+        Reason::DeletionBlocked => !error.transient,
+        _ => false,
+    };
+    waits && !is_shown
+}
+
 /// Whether the status of an Agent belongs to the current generation of its spec.
 #[must_use]
 pub fn is_observed(agent: &Agent) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::admission::creation_order;
 use super::binding::{AgentIdentity, Binding};
-use super::folder::{DERIVED, Folder};
+use super::folder::{Folder, id_of_derived};
 use super::references::References;
 use crate::api::agent::{Agent, Role};
 use crate::api::object_key::ObjectKey;
@@ -120,7 +120,7 @@ impl<'a> Search<'a> {
         if self.wanted.adopted && !self.is_bound {
             return objects.agents_by(&AgentIndex::BoundTo(gateway.clone()));
         }
-        let ids: BTreeSet<_> = self.folder.names().iter().filter_map(|name| name.strip_prefix(DERIVED)).collect();
+        let ids: BTreeSet<_> = self.folder.names().iter().filter_map(|name| id_of_derived(name)).collect();
         let mut found = objects.agents_by(&AgentIndex::UnusualFolder(gateway.clone()));
         for id in ids {
             found.extend(objects.agents_by(&AgentIndex::BoundAs(gateway.clone(), id.to_owned())));

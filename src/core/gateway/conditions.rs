@@ -9,7 +9,7 @@ use crate::api::conditions::{ConditionStatus, ConditionUpdate, kept_ready};
 use crate::api::gateway::Pairing;
 use crate::api::text::with_reason;
 use crate::api::{AgentGateway, ConditionType, Reason};
-use crate::core::agent::cleanup::advice;
+use crate::core::agent::interrupted::advice;
 use crate::core::error::ReconcileError;
 use crate::core::gateway::shared_heartbeats::{self, SharedHeartbeatPlan};
 use crate::openclaw::model::{

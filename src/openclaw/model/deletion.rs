@@ -26,9 +26,18 @@ pub enum Deleted {
 pub struct Removal {
     /// The files and sessions that the gateway left.
     pub left: Leftovers,
-    /// The former paths of what the gateway moved to its trash. `None` if the gateway reports no such paths, as before 2026.9
-    /// (`docs/gateway-facts.md#deletion`). No version reports the new paths.
-    pub trashed: Option<Vec<String>>,
+    /// What the gateway did with the paths of the agent. `None` if the gateway does not report that, as before 2026.9
+    /// (`docs/gateway-facts.md#deletion`).
+    pub disposal: Option<Disposal>,
+}
+
+/// The paths of a removed agent that are gone from their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disposal {
+    /// The former paths of what the gateway moved to its trash. No version reports the new paths.
+    pub trashed: Vec<String>,
+    /// The paths at which the gateway found nothing. A link whose target went to the trash is one of them.
+    pub missing: Vec<String>,
 }
 
 /// Files and sessions that a deletion should have removed. 2026.9.6 reports leftovers; 2026.3.2 leaves the same files and
@@ -129,11 +138,15 @@ fn read(text: &str) -> (Removal, Option<serde_json::Error>) {
     let cleaned = |text: Option<String>| clean(&text.unwrap_or_default());
     let path = |raw: RawLeftover| Leftover { path: cleaned(raw.path), reason: cleaned(raw.reason) };
     let paths = failed.failed.0.into_iter().take(MAX_PATHS).map(path).collect();
-    let is_trashed = |raw: &RawDisposal| raw.method.as_deref() == Some("trash");
-    let to_trash = |list: List<RawDisposal, _>| list.0.into_iter().filter(is_trashed).take(MAX_PATHS);
-    let trashed = removed.removed.map(|list| to_trash(list).map(|raw| cleaned(raw.path)).collect());
+    let disposal = removed.removed.map(|List(list)| {
+        let by = |method| {
+            let listed = list.iter().filter(move |raw| raw.method.as_deref() == Some(method));
+            listed.take(MAX_PATHS).map(|raw| cleaned(raw.path.clone())).collect()
+        };
+        Disposal { trashed: by("trash"), missing: by("missing") }
+    });
     let left = Leftovers { paths, sessions: purge.purge_failed };
-    (Removal { left, trashed }, failed_error.or(purge_error).or(removed_error))
+    (Removal { left, disposal }, failed_error.or(purge_error).or(removed_error))
 }
 
 fn part<T: Default + DeserializeOwned>(text: &str) -> (T, Option<serde_json::Error>) {
@@ -167,10 +180,11 @@ mod tests {
         let removed = json!([{ "path": "/w/a", "method": "trash" }, { "path": "/s/a", "method": "missing" }]);
         let (removal, error) = read(&json!({ "ok": true, "removed": removed, "failed": [] }).to_string());
         assert!(error.is_none() && removal.left.is_empty(), "{error:?}");
-        assert_eq!(removal.trashed.unwrap(), ["/w/a"]);
-        assert_eq!(read(r#"{"ok": true, "removedBindings": 0}"#).0.trashed, None);
+        let disposal = removal.disposal.unwrap();
+        assert_eq!((disposal.trashed, disposal.missing), (vec!["/w/a".to_owned()], vec!["/s/a".to_owned()]));
+        assert_eq!(read(r#"{"ok": true, "removedBindings": 0}"#).0.disposal, None);
         let (removal, error) = read(r#"{"removed": 1, "purgeFailed": true}"#);
-        assert!(removal.left.sessions && removal.trashed.is_none() && error.is_some());
+        assert!(removal.left.sessions && removal.disposal.is_none() && error.is_some());
     }
 
     #[test]

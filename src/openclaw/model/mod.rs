@@ -27,7 +27,7 @@ pub(crate) mod writes;
 pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
 pub use agents_config::RosterShape;
 pub use connection_state::{ConnectionState, DownCause};
-pub use deletion::{Deleted, Leftover, Leftovers, Removal};
+pub use deletion::{Deleted, Disposal, Leftover, Leftovers, Removal};
 pub use entry::{
     AgentEntry, EntryActiveHours, EntryFallbacks, EntryIdentity, EntryModel, EntryState, HeartbeatEntry,
     config_duration, same_path,
