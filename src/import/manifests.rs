@@ -9,6 +9,7 @@ use crate::api::names::UNSUPPORTED_AGENT_IDS;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::core::agent::binding::AgentIdentity;
+use crate::core::agent::folder::Folder;
 use crate::openclaw::model::entry::config_duration;
 use crate::openclaw::model::{
     AgentEntry, AgentRow, EntryActiveHours, EntryModel, EntryState, Inventory, has_format_characters, literal,
@@ -53,6 +54,13 @@ pub(super) fn agents(inventory: &Inventory, names: &Names) -> ImportedAgents {
             _ if id == "main" => {
                 imported.notes.push("main: the gateway's own agent is never adopted".to_owned());
             }
+            Some(_) if let Some(other) = shares_folder(inventory, row) => {
+                imported.notes.push(format!(
+                    "{id}: left out, because its workspace is, contains or is within the workspace of {}, and Muster keeps the folders \
+                     of its agents apart; give one of the two another workspace to adopt it",
+                    other.id
+                ));
+            }
             Some(entry) if is_adoptable(id) => {
                 if is_derived(id) {
                     imported.notes.push(format!(
@@ -89,6 +97,15 @@ fn is_derived(id: &str) -> bool {
     let uid = id.len().checked_sub(36).and_then(|at| id.get(at..)).filter(|text| is_uid(text));
     let roles = [Role::Worker, Role::Lead, Role::Main];
     uid.is_some_and(|uid| roles.iter().any(|role| AgentIdentity::derive(*role, None, uid, "").agent_id == id))
+}
+
+/// Another agent whose folder is, contains or is within the folder of this agent. An Agent that adopts such an agent gets the reason
+/// `WorkspaceTaken`.
+fn shares_folder<'a>(inventory: &'a Inventory, row: &AgentRow) -> Option<&'a AgentRow> {
+    let folder = Folder::parse(row.workspace.as_deref()?);
+    let meets = |path: &str| folder.meets(&Folder::parse(path));
+    let mut others = inventory.agents.values().filter(|other| other.id != row.id);
+    others.find(|other| other.workspace.as_deref().is_some_and(meets))
 }
 
 /// Whether `spec.agentId` accepts the id.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::core::gateway::credential;
-use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Fingerprint, Network, Trust};
+use crate::openclaw::{Auth, ConnectionSettings, DeviceKey, Dial, Fingerprint, Network, Trust};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -90,24 +90,40 @@ impl<'a> ImportRequest<'a> {
     }
 }
 
+/// The result of an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// The manifests as one YAML stream.
+    pub manifests: String,
+    /// Sentences for the person who imports: about agents and settings without a manifest, and the number of agents.
+    pub notes: Vec<String>,
+}
+
 /// Writes the manifests to standard output, and the notes about them to standard error.
 ///
 /// # Errors
 /// A sentence that names the flag, the file or the gateway, and says what to do.
 pub fn main(options: &ImportOptions) -> Result<(), Failure> {
-    let request = ImportRequest::read(options)?;
-    let settings = settings(&request)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let limit = Duration::from_secs(options.timeout);
-    let inventory = runtime.block_on(read::inventory(settings, Arc::new(Network::default()), limit))?;
-    let imported = agents(&inventory, &request.names);
-    let text = text(&request, &imported)?;
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    for note in &imported.notes {
+    let Import { manifests, notes } = runtime.block_on(import(options, Arc::new(Network::default())))?;
+    std::io::stdout().lock().write_all(manifests.as_bytes())?;
+    for note in &notes {
         eprintln!("{note}");
     }
-    eprintln!("{} agents of {}", imported.manifests.len(), request.url);
     Ok(())
+}
+
+/// Reads a gateway and builds the manifests that adopt its agents.
+///
+/// # Errors
+/// A sentence that names the flag, the file or the gateway, and says what to do.
+pub async fn import(options: &ImportOptions, dial: Arc<dyn Dial>) -> Result<Import, Failure> {
+    let request = ImportRequest::read(options)?;
+    let limit = Duration::from_secs(options.timeout);
+    let inventory = read::inventory(settings(&request)?, dial, limit).await?;
+    let mut imported = agents(&inventory, &request.names);
+    imported.notes.push(format!("{} agents of {}", imported.manifests.len(), request.url));
+    Ok(Import { manifests: text(&request, &imported)?, notes: imported.notes })
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, &'static str> {

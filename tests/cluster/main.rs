@@ -20,6 +20,7 @@ mod export;
 mod fleet;
 #[path = "../rights/granted.rs"]
 mod granted;
+mod imports;
 mod lifecycle;
 mod main_job;
 mod manifests;
@@ -31,6 +32,8 @@ mod policy;
 mod protection;
 mod remote;
 mod rights;
+#[path = "../shapes/mod.rs"]
+mod shapes;
 mod soul_directory;
 mod stack;
 mod uninstall;
@@ -121,6 +124,8 @@ fn main() {
         people::a_forbidden_user_gets_the_missing_permission,
         people::the_api_matches_its_openapi_document,
         adoption::imported_agents_are_adopted_unchanged_and_stay_after_the_manifests_are_deleted,
+        imports::no_byte_changes_on_2026_9_6,
+        imports::no_byte_changes_on_2026_7_1,
         soul_directory::a_soul_is_fetched_over_https_from_an_allowed_private_address,
         old_versions::the_main_job_works_on_2026_3_2,
         old_versions::the_main_job_works_on_2026_5_28,

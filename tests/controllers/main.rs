@@ -22,6 +22,7 @@ mod files;
 mod finalizers;
 mod hostile;
 mod id_conflicts;
+mod imports;
 mod inventory;
 mod irregular_files;
 mod labels;
@@ -38,6 +39,8 @@ mod phases;
 mod requests;
 mod rig;
 mod rotation;
+#[path = "../shapes/mod.rs"]
+mod shapes;
 mod shared_gateway;
 mod shared_heartbeats;
 mod soul_directory;

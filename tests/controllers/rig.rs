@@ -118,6 +118,11 @@ impl Rig {
         self.dialer.hosts.lock().unwrap().insert(name.to_owned(), simulator.clone());
     }
 
+    /// Connects to the simulated gateways.
+    pub(crate) fn dial(&self) -> Arc<dyn Dial> {
+        Arc::new(self.dialer.clone())
+    }
+
     /// The dialled hosts and the times, in order.
     pub(crate) fn dials(&self) -> Vec<(String, Instant)> {
         self.dialer.dials.lock().unwrap().clone()
