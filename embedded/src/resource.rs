@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
 use serde_json::Value;
 
 use crate::schema::Schema;
@@ -26,6 +28,8 @@ pub(crate) struct Resource {
     /// The name in paths, such as `boards`.
     pub(crate) plural: String,
     pub(crate) namespaced: bool,
+    /// The paths of the fields that a field selector may name, beside those of all kinds.
+    pub(crate) selectable: Vec<String>,
     pub(crate) form: Form,
 }
 
@@ -38,6 +42,7 @@ impl Resource {
             kind: kind.into(),
             plural: plural.into(),
             namespaced,
+            selectable: typed.selectable().iter().map(ToString::to_string).collect(),
             form: Form::Typed(typed),
         }
     }
@@ -135,6 +140,12 @@ impl Resources {
     }
 }
 
+/// The fields that a version makes selectable.
+fn selectable(version: &CustomResourceDefinitionVersion) -> Vec<String> {
+    let fields = version.selectable_fields.iter().flatten();
+    fields.map(|field| field.json_path.trim_start_matches('.').to_owned()).collect()
+}
+
 /// The served versions of a CustomResourceDefinition.
 fn custom(definition: &CustomResourceDefinition) -> Result<Vec<Resource>, UnservedDefinition> {
     let spec = &definition.spec;
@@ -153,6 +164,7 @@ fn custom(definition: &CustomResourceDefinition) -> Result<Vec<Resource>, Unserv
                 kind: spec.names.kind.clone(),
                 plural: spec.names.plural.clone(),
                 namespaced: spec.scope == "Namespaced",
+                selectable: selectable(version),
                 form: Form::Custom(Arc::new(Schema::new(&schema).map_err(UnservedDefinition)?)),
             })
         })

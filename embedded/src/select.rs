@@ -58,14 +58,8 @@ fn field<'a>(object: &'a Value, path: &str) -> &'a str {
 }
 
 fn is_selectable(resource: &Resource, field: &str) -> bool {
-    let of_kind: &[&str] = match resource.kind.as_str() {
-        "Secret" => &["type"],
-        "Namespace" => &["status.phase"],
-        "Event" => &["reason", "type", "regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid"],
-        _ => &[],
-    };
     let of_all = field == "metadata.name" || (field == "metadata.namespace" && resource.namespaced);
-    of_all || of_kind.contains(&field)
+    of_all || resource.selectable.iter().any(|selectable| selectable == field)
 }
 
 fn unsupported(resource: &Resource, field: &str) -> Refusal {

@@ -94,7 +94,19 @@ impl Typed {
         }
     }
 
-    /// What is wrong with a name.
+    /// The fields that a field selector may name, beside those of all kinds.
+    pub(crate) fn selectable(self) -> &'static [&'static str] {
+        match self {
+            Self::Namespace => &["status.phase"],
+            Self::Secret => &["type"],
+            Self::Event => {
+                &["reason", "type", "regarding.kind", "regarding.name", "regarding.namespace", "regarding.uid"]
+            }
+            Self::ConfigMap | Self::Lease => &[],
+        }
+    }
+
+    /// Whether a name is one label.
     pub(crate) fn is_label(self) -> bool {
         match self {
             Self::Namespace => true,

@@ -12,6 +12,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use muster::api::conditions::find;
 use muster::api::{Agent, AgentGateway, Board, ConditionType};
+use muster_harness::{OpenClaw, ScriptedModel};
 use muster_simulator::{Profile, Simulator};
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ where
 async fn apply(client: &kube::Client, gateway: &str) {
     create::<Secret>(client, json!({ "metadata": { "name": "gw-auth" }, "stringData": { "token": "secret-token" } }))
         .await;
-    let spec = json!({ "url": format!("ws://{gateway}"), "auth": { "tokenSecretRef": { "name": "gw-auth", "key": "token" } }, "workspaceRoot": "/home/node/agents" });
+    let spec = json!({ "url": format!("ws://{gateway}"), "auth": { "tokenSecretRef": { "name": "gw-auth", "key": "token" } }, "workspaceRoot": "~/agents" });
     create::<AgentGateway>(client, resource("AgentGateway", "gw", &spec)).await;
     create::<Board>(client, resource("Board", "ops", &json!({ "gatewayRef": { "name": "gw" } }))).await;
     create::<Agent>(client, resource("Agent", "one", &json!({ "boardRef": { "name": "ops" } }))).await;
@@ -86,6 +87,24 @@ async fn an_agent_is_set_up_survives_a_kill_of_the_operator_and_is_removed() {
     let gone = await_condition(agents, "one", conditions::is_deleted(&uid));
     tokio::time::timeout(LIMIT, gone).await.unwrap().unwrap();
     assert!(secrets.get_opt("one-token").await.unwrap().is_none(), "the token goes with the Agent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_a_real_gateway_checks_in() {
+    let model = ScriptedModel::start().await.unwrap();
+    let gateway = OpenClaw::start_with(model.url(), "secret-token").await.unwrap();
+    let operator = Standalone::start().await;
+    let client = operator.client().await;
+    let address = gateway.url();
+    apply(&client, address.trim_start_matches("ws://")).await;
+    ready_agent(&client).await;
+    let agents: Api<Agent> = Api::namespaced(client, "default");
+    let has_checked_in = |agent: Option<&Agent>| {
+        let status = agent.and_then(|agent| agent.status.as_ref());
+        status.and_then(|status| find(&status.conditions, ConditionType::CheckedIn)).is_some_and(|c| c.status == "True")
+    };
+    let waited = tokio::time::timeout(LIMIT, await_condition(agents.clone(), "one", has_checked_in)).await;
+    assert!(waited.is_ok(), "{:#?}", agents.get("one").await.unwrap().status);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -529,6 +529,9 @@ fn lists() -> Vec<(&'static str, Vec<Step>)> {
                 get(&format!("{MAPS}?fieldSelector=data.k%3Dv")),
                 get("/apis/muster.dev/v1alpha1/namespaces/{ns}/boards?fieldSelector=spec.x%3D1"),
                 get("/apis/muster.dev/v1alpha1/namespaces/nowhere/boards"),
+                post(BOARDS, board("ops")),
+                get(&format!("{BOARDS}?fieldSelector=spec.gatewayRef.name%3Dgw")),
+                get(&format!("{BOARDS}?fieldSelector=spec.gatewayRef.name%3Dother")),
             ]),
         ),
         (
