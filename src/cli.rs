@@ -1,14 +1,16 @@
 //! The `muster` command.
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api::crds;
+use crate::command::{ClusterCommand, CommandError, EXIT_STATUS};
 use crate::options::RunOptions;
-use crate::{app, export, import};
+use crate::{app, command, export, import};
 
 /// A Kubernetes operator for AI agents that run on OpenClaw gateways.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, about)]
+#[command(name = "muster", version, about, after_help = EXIT_STATUS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +28,9 @@ enum Command {
     Export(Box<export::ExportOptions>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// The commands for people.
+    #[command(flatten)]
+    Cluster(ClusterCommand),
 }
 
 /// Runs the command that the arguments name.
@@ -41,6 +46,11 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
             print!("{}", crds_yaml()?);
             Ok(())
         }
+        Command::Cluster(command) => match command::main(&command) {
+            // Ends the process with the exit status of a wrong command line.
+            Err(CommandError::Usage(text)) => Cli::command().error(ErrorKind::ValueValidation, text).exit(),
+            outcome => Ok(outcome?),
+        },
     }
 }
 

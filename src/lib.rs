@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod backoff;
 pub mod cli;
+pub mod command;
 pub mod controllers;
 pub mod core;
 pub mod export;

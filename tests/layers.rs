@@ -60,6 +60,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "standalone", may_name: &["http"], must_not_use: &["minijinja"] },
     Layer { name: "kubeconfig", may_name: &[], must_not_use: &["axum", "tokio"] },
     Layer { name: "export", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
+    Layer { name: "command", may_name: &["api", "kubeconfig"], must_not_use: &["axum"] },
     Layer {
         name: "app",
         may_name: &[
@@ -79,7 +80,7 @@ const LAYERS: &[Layer] = &[
         must_not_use: &[],
     },
     Layer { name: "options", may_name: &["address", "api"], must_not_use: PURE },
-    Layer { name: "cli", may_name: &["api", "app", "export", "import", "options"], must_not_use: &[] },
+    Layer { name: "cli", may_name: &["api", "app", "command", "export", "import", "options"], must_not_use: &[] },
 ];
 
 /// Modules of `openclaw` that other layers may name without the rest of it.

@@ -6,6 +6,10 @@ pub const GROUP: &str = "muster.dev";
 pub const FIELD_MANAGER: &str = "muster";
 /// The field manager of writes through Muster's HTTP API with a person's own token.
 pub const PEOPLE_FIELD_MANAGER: &str = "muster-http-api";
+/// The field manager of writes of the commands for people, such as `muster apply`.
+pub const COMMAND_FIELD_MANAGER: &str = "muster-command";
+/// The annotation in which `kubectl apply` and `muster apply` keep the last manifest.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// On an Agent: the agent may exist on a gateway.
 pub const AGENT_FINALIZER: &str = "muster.dev/agent";
 /// On an AgentGateway: agents are still bound to it.

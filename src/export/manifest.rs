@@ -21,8 +21,6 @@ const OF_ONE_CLUSTER: [&str; 10] = [
     "ownerReferences",
     "finalizers",
 ];
-/// The annotation in which `kubectl apply` keeps the last manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A kind that is exported. The order is the order in the output: an object comes after the objects that it refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +83,7 @@ fn strip_metadata(manifest: &mut Value) {
     let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.retain(|field, _| !OF_ONE_CLUSTER.contains(&field.as_str()));
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
+        annotations.remove(keys::LAST_APPLIED);
         if annotations.is_empty() {
             metadata.remove("annotations");
         }

@@ -9,7 +9,7 @@ fn agent() -> Value {
             "deletionGracePeriodSeconds": 0, "selfLink": "/x", "managedFields": [{ "manager": "kubectl" }],
             "ownerReferences": [{ "kind": "Board" }], "finalizers": ["muster.dev/agent", "example.com/other"],
             "labels": { "team": "a" },
-            "annotations": { LAST_APPLIED: "{}", "muster.dev/sync-requested-at": "2026-01-01T00:00:00Z", "note": "x" },
+            "annotations": { (keys::LAST_APPLIED): "{}", "muster.dev/sync-requested-at": "2026-01-01T00:00:00Z", "note": "x" },
         },
         "spec": { "boardRef": { "name": "ops" }, "ofALaterVersion": { "kept": [1, null] } },
         "status": { "agentId": "mc-u1", "binding": { "uid": "u1", "agentId": "mc-u1" } },
@@ -51,7 +51,7 @@ fn an_agent_keeps_the_id_in_its_annotation_else_of_its_own_binding_else_of_its_s
 
 #[test]
 fn no_annotations_are_left_where_only_kubectl_had_one() {
-    let mut board = json!({ "metadata": { "name": "ops", "annotations": { LAST_APPLIED: "{}" } }, "spec": {} });
+    let mut board = json!({ "metadata": { "name": "ops", "annotations": { (keys::LAST_APPLIED): "{}" } }, "spec": {} });
     board["status"] = json!({ "agentId": "of no agent" });
     let expected =
         json!({ "apiVersion": "muster.dev/v1alpha1", "kind": "Board", "metadata": { "name": "ops" }, "spec": {} });

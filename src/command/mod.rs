@@ -1,0 +1,228 @@
+//! The commands for people: `muster apply`, `get`, `describe`, `wait`, `delete` and `annotate`.
+//!
+//! They reach an API server by a kubeconfig and work with the rights of its user. Deciding parts are pure; a command does the I/O. Output
+//! goes to [`Streams`], so that tests can read it.
+
+mod age;
+mod annotate;
+mod apply;
+mod columns;
+mod delete;
+mod describe;
+mod describe_text;
+mod files;
+mod get;
+mod manifests;
+mod merge;
+mod object;
+mod object_watch;
+mod print;
+mod requests;
+mod resources;
+mod table;
+mod targets;
+mod wait;
+mod wait_goal;
+mod waiting;
+
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use kube::Client;
+use requests::RequestError;
+
+use crate::api::names::is_namespace;
+use crate::kubeconfig;
+
+/// The exit statuses, for the help.
+pub const EXIT_STATUS: &str =
+    "Exit status: 0 if the command did what it says, 1 if it failed, 2 if the command line is wrong.";
+
+/// A command for people.
+#[derive(Debug, clap::Subcommand)]
+pub enum ClusterCommand {
+    /// Create or change objects from manifests. Fields that others wrote stay as they are.
+    Apply(apply::ApplyOptions),
+    /// Show objects as a table, or as JSON or YAML.
+    Get(get::GetOptions),
+    /// Show everything about objects: their spec, status, conditions and events.
+    Describe(describe::DescribeOptions),
+    /// Wait until objects have a condition, or are deleted.
+    Wait(wait::WaitOptions),
+    /// Delete objects, and wait until they are gone.
+    Delete(delete::DeleteOptions),
+    /// Set or remove annotations of objects.
+    Annotate(annotate::AnnotateOptions),
+}
+
+/// How a command reaches the API server.
+#[derive(Debug, clap::Args)]
+pub struct ConnectionOptions {
+    /// Kubeconfig file. Default: $KUBECONFIG or ~/.kube/config.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig. Default: its current context.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Namespace of the objects. Default: the namespace of the kubeconfig's context.
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = namespace)]
+    namespace: Option<String>,
+}
+
+fn namespace(text: &str) -> Result<String, &'static str> {
+    if is_namespace(text) { Ok(text.to_owned()) } else { Err("give the name of a namespace") }
+}
+
+/// The API server of a command.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client, with the rights of the user.
+    pub client: Client,
+    /// The namespace of objects that name none.
+    pub namespace: String,
+    /// Tells the time, for ages.
+    pub now: fn() -> Timestamp,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Where a command reads and writes.
+pub struct Streams<'a> {
+    /// Standard output: what the command was asked for.
+    pub out: &'a mut dyn Write,
+    /// Standard error: progress and failures.
+    pub err: &'a mut dyn Write,
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Whether a person reads standard error.
+    pub is_terminal: bool,
+}
+
+impl fmt::Debug for Streams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("is_terminal", &self.is_terminal).finish_non_exhaustive()
+    }
+}
+
+impl Streams<'_> {
+    fn print(&mut self, text: &str) -> Result<(), CommandError> {
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(CommandError::Output)
+    }
+
+    /// Writes a line to standard error. If nobody takes it, the command goes on.
+    fn note(&mut self, line: &str) {
+        let _ = writeln!(self.err, "{}", table::plain(line));
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum CommandError {
+    /// The command line is wrong.
+    Usage(String),
+    /// The command failed.
+    Failed(String),
+    /// The output could not be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+            Self::Output(error) => write!(f, "failed to write the output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+impl From<RequestError> for CommandError {
+    fn from(error: RequestError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The end of a command some of whose objects failed. Each failure was reported.
+fn conclude(failed: usize, what: &str) -> Result<(), CommandError> {
+    match failed {
+        0 => Ok(()),
+        1 => Err(CommandError::Failed(format!("1 {what} failed"))),
+        count => Err(CommandError::Failed(format!("{count} {what}s failed"))),
+    }
+}
+
+/// Runs a command with the streams of the process.
+///
+/// # Errors
+/// The command line is wrong, or the command failed.
+pub fn main(command: &ClusterCommand) -> Result<(), CommandError> {
+    check(command).map_err(CommandError::Usage)?;
+    let failed = |error: io::Error| CommandError::Failed(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let outcome = runtime.block_on(async {
+        let connection = connection(command);
+        let config = kubeconfig::load(connection.kubeconfig.as_deref(), connection.context.as_deref()).await;
+        let config = config.map_err(CommandError::Failed)?;
+        let namespace = config.default_namespace.clone();
+        let client = Client::try_from(config).map_err(RequestError::from)?;
+        let cluster = Cluster { client, namespace, now: Timestamp::now };
+        let (mut out, mut err, mut input) = (io::stdout().lock(), io::stderr().lock(), io::stdin());
+        let is_terminal = err.is_terminal();
+        let mut streams = Streams { out: &mut out, err: &mut err, input: &mut input, is_terminal };
+        run(command, &cluster, &mut streams).await
+    });
+    match outcome {
+        // The reader has what it wanted.
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn connection(command: &ClusterCommand) -> &ConnectionOptions {
+    match command {
+        ClusterCommand::Apply(options) => &options.connection,
+        ClusterCommand::Get(options) => &options.connection,
+        ClusterCommand::Describe(options) => &options.connection,
+        ClusterCommand::Wait(options) => &options.connection,
+        ClusterCommand::Delete(options) => &options.connection,
+        ClusterCommand::Annotate(options) => &options.connection,
+    }
+}
+
+/// Checks what the parser of the command line cannot.
+fn check(command: &ClusterCommand) -> Result<(), String> {
+    match command {
+        ClusterCommand::Apply(_) => Ok(()),
+        ClusterCommand::Get(options) => options.request().map(drop),
+        ClusterCommand::Describe(options) => options.targets().map(drop),
+        ClusterCommand::Wait(options) => options.targets().map(drop),
+        ClusterCommand::Delete(options) => options.targets().map(drop),
+        ClusterCommand::Annotate(options) => options.request().map(drop),
+    }
+}
+
+/// Runs a command against an API server.
+///
+/// # Errors
+/// The command line is wrong, or the command failed.
+pub async fn run(command: &ClusterCommand, cluster: &Cluster, streams: &mut Streams<'_>) -> Result<(), CommandError> {
+    let mut cluster = cluster.clone();
+    if let Some(namespace) = &connection(command).namespace {
+        cluster.namespace.clone_from(namespace);
+    }
+    match command {
+        ClusterCommand::Apply(options) => apply::run(options, &cluster, streams).await,
+        ClusterCommand::Get(options) => get::run(options, &cluster, streams).await,
+        ClusterCommand::Describe(options) => describe::run(options, &cluster, streams).await,
+        ClusterCommand::Wait(options) => wait::run(options, &cluster, streams).await,
+        ClusterCommand::Delete(options) => delete::run(options, &cluster, streams).await,
+        ClusterCommand::Annotate(options) => annotate::run(options, &cluster, streams).await,
+    }
+}

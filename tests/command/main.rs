@@ -1,0 +1,17 @@
+//! The commands for people, from their command line to their output, against the embedded API in memory, under a paused clock.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "helpers outside of test functions fail a test by a panic too, and take JSON literals by value"
+)]
+
+mod annotate;
+mod apply;
+mod delete;
+mod describe;
+mod get;
+mod rig;
+mod wait;
+mod watch;
