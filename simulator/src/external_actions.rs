@@ -181,38 +181,6 @@ impl Simulator {
         }
     }
 
-    /// Starts an agent's heartbeat run: the cron job starts.
-    pub fn begin_heartbeat(&self, agent: &str) {
-        let mut world = self.gateway.world();
-        let now_ms = world.clock.now_ms();
-        let Some(job) = world.cron.heartbeat_mut(agent) else {
-            return;
-        };
-        job["state"]["runningAtMs"] = json!(now_ms);
-        let payload = json!({"jobId": job["id"], "action": "started", "job": job, "runAtMs": now_ms});
-        world.emit("cron", &payload);
-    }
-
-    /// Ends an agent's heartbeat run: the cron job finishes.
-    pub fn end_heartbeat(&self, agent: &str) {
-        let mut world = self.gateway.world();
-        let now_ms = world.clock.now_ms();
-        let Some(job) = world.cron.heartbeat_mut(agent) else {
-            return;
-        };
-        let began = job["state"]["runningAtMs"].as_i64().unwrap_or(now_ms);
-        if let Some(state) = job["state"].as_object_mut() {
-            state.remove("runningAtMs");
-        }
-        job["state"]["lastRunAtMs"] = json!(began);
-        job["state"]["lastRunStatus"] = json!("ok");
-        let payload = json!({
-            "jobId": job["id"], "action": "finished", "job": job, "runAtMs": began, "status": "ok",
-            "durationMs": now_ms - began,
-        });
-        world.emit("cron", &payload);
-    }
-
     /// Ends every connection without a close frame. The process keeps running.
     pub fn drop_connections(&self) {
         let mut world = self.gateway.world();

@@ -22,6 +22,7 @@ mod faults;
 mod frames;
 mod gateway;
 mod handshake;
+mod heartbeat_actions;
 mod methods;
 mod profile;
 mod schema;

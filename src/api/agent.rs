@@ -344,7 +344,8 @@ pub struct WakeSpec {
         "message": "the deadline must be between 30s and 24h"
     }]))]
     pub deadline: Option<Interval>,
-    /// The maximum number of wake messages for one generation of the spec, 1 to 10. Default: 3.
+    /// The number of wake messages before the wakes pause, 1 to 10. One wake follows each pause; the pauses grow from 1 hour to 24 hours.
+    /// Default: 3.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 10))]
     pub max_attempts: i32,

@@ -97,4 +97,10 @@ pub struct WakeStatus {
     /// message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Time>,
+    /// The start of the 24 hours in which Muster counts its wake messages. A change of the spec begins a new count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_began_at: Option<Time>,
+    /// The number of wake messages since `dayBeganAt`. After 24 of them, Muster sends the next one when the 24 hours are over.
+    #[serde(default)]
+    pub sent_in_day: i32,
 }

@@ -9,7 +9,7 @@ use super::deletion_policy::DeletionPolicy;
 use super::lenient;
 use super::object_key::ObjectKey;
 use super::requests::RequestStatus;
-use super::shared::never_observed;
+use super::shared::{ActiveHours, never_observed};
 use super::soul::SoulStatus;
 
 /// The observed state of an agent.
@@ -68,6 +68,10 @@ pub struct AgentStatus {
     /// The agent's last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatStatus>,
+    /// The daily window in which the gateway runs the agent's heartbeats, as the gateway's config last said: from the agent's entry, or
+    /// from the defaults. Without `timezone`, the zone is the zone of the gateway's host. Not set without a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_hours: Option<ActiveHours>,
     /// The latest run of the agent on its gateway. A message or the gateway's heartbeat starts a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunStatus>,

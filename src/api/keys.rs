@@ -26,6 +26,8 @@ pub const ROTATE_REQUESTED_AT: &str = "muster.dev/rotate-requested-at";
 pub const BOOTSTRAP_REQUESTED_AT: &str = "muster.dev/bootstrap-requested-at";
 /// On an Agent, a Board or an AgentGateway: requests a reset of the agents' sessions.
 pub const RESET_SESSION_REQUESTED_AT: &str = "muster.dev/reset-session-requested-at";
+/// On an Agent, a Board or an AgentGateway: requests a wake message to the agents.
+pub const WAKE_REQUESTED_AT: &str = "muster.dev/wake-requested-at";
 /// On an Agent, a Board, an AgentGateway, a namespace or a CustomResourceDefinition of these kinds: `true` refuses the deletion. The
 /// admission policy `deploy/base/protectionpolicy.yaml` reads the annotation, and no code of Muster.
 pub const PROTECTED: &str = "muster.dev/protected";
@@ -82,6 +84,7 @@ mod tests {
             ROTATE_REQUESTED_AT,
             BOOTSTRAP_REQUESTED_AT,
             RESET_SESSION_REQUESTED_AT,
+            WAKE_REQUESTED_AT,
             PROTECTED,
             ISSUED_SHA256,
             ISSUED_FOR,

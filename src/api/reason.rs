@@ -81,8 +81,24 @@ words! {
         DeadlineExceeded,
         /// The agent did not check in after the maximum number of wake messages.
         MaxWakeAttempts,
+        /// The agent got its maximum number of wake messages of a day.
+        WakesPaused,
         /// The agent has not called Muster's API for two heartbeat intervals.
         Stale,
+        /// It is outside the active hours of the agent's heartbeat.
+        OutsideActiveHours,
+        /// The gateway runs no heartbeat for the agent.
+        HeartbeatsOff,
+        /// The gateway has no heartbeat job for the agent.
+        HeartbeatNotScheduled,
+        /// The gateway skips the heartbeats of the agent.
+        HeartbeatSkipped,
+        /// The last heartbeat of the agent failed.
+        HeartbeatFailed,
+        /// Heartbeat runs get no workspace files.
+        FilesHidden,
+        /// It is not known whether the heartbeat works.
+        HeartbeatUnknown,
         /// The agent has checked in.
         CheckedIn,
         /// The agent is not woken and has not called Muster's API.
@@ -180,6 +196,10 @@ impl Reason {
             | Self::FileRefused
             | Self::LabelRefused
             | Self::MaxWakeAttempts
+            | Self::WakesPaused
+            | Self::HeartbeatsOff
+            | Self::HeartbeatSkipped
+            | Self::FilesHidden
             | Self::AddressNotAllowed
             | Self::GatewayMisbehaves
             | Self::BadCredentials
@@ -213,6 +233,10 @@ impl Reason {
             | Self::WaitingForCheckIn
             | Self::DeadlineExceeded
             | Self::Stale
+            | Self::OutsideActiveHours
+            | Self::HeartbeatNotScheduled
+            | Self::HeartbeatFailed
+            | Self::HeartbeatUnknown
             | Self::CheckedIn
             | Self::NotWoken
             | Self::Suspended

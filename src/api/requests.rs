@@ -21,11 +21,14 @@ pub enum RequestKind {
     Bootstrap,
     /// Muster resets the session.
     ResetSession,
+    /// Muster sends a wake message.
+    Wake,
 }
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Sync, Self::Overwrite, Self::Rotate, Self::Bootstrap, Self::ResetSession];
+    pub const ALL: [Self; 6] =
+        [Self::Sync, Self::Overwrite, Self::Rotate, Self::Bootstrap, Self::ResetSession, Self::Wake];
 
     /// The annotation of this request.
     #[must_use]
@@ -36,6 +39,7 @@ impl RequestKind {
             Self::Rotate => keys::ROTATE_REQUESTED_AT,
             Self::Bootstrap => keys::BOOTSTRAP_REQUESTED_AT,
             Self::ResetSession => keys::RESET_SESSION_REQUESTED_AT,
+            Self::Wake => keys::WAKE_REQUESTED_AT,
         }
     }
 }
@@ -46,7 +50,7 @@ impl RequestKind {
 pub struct RequestStatus {
     /// The kind of the request. `Sync`: everything of the agent is read and written again. `Overwrite`: also files that Muster
     /// normally keeps. `Rotate`: the token is replaced. `Bootstrap`: BOOTSTRAP.md is written again. `ResetSession`: the session
-    /// is reset.
+    /// is reset. `Wake`: the agent gets a wake message.
     pub kind: RequestKind,
     /// The time of the request: the annotation's value.
     pub requested_at: Time,

@@ -187,7 +187,7 @@ pub struct Heartbeat {
     #[schemars(length(min = 1, max = 128))]
     #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub target: Option<String>,
-    /// The prompt of a heartbeat run. Default: the gateway's prompt.
+    /// The prompt of a heartbeat run. Default: a prompt that asks for the check-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8192))]
     pub prompt: Option<String>,
@@ -196,7 +196,8 @@ pub struct Heartbeat {
     #[schemars(length(min = 1, max = 256))]
     #[schemars(extend("x-kubernetes-validations" = [{ "rule": ONE_LINE, "message": NOT_ONE_LINE }]))]
     pub model: Option<String>,
-    /// The daily window in which heartbeats run. Default: the whole day.
+    /// The daily window in which heartbeats run. Outside of it an agent does not become offline and is not woken. Default: the window of
+    /// the gateway's `agents.defaults.heartbeat`, or the whole day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_hours: Option<ActiveHours>,
 }

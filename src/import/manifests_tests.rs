@@ -28,6 +28,7 @@ fn inventory(entries: &Value) -> Inventory {
         default_fallbacks: Vec::new(),
         prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
+        heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
     }
 }

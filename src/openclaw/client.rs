@@ -14,7 +14,7 @@ use super::connection::transport::Dial;
 use super::inventory::informer::Informer;
 use super::link::GatewayLink;
 use super::model::{
-    AgentEntry, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, Inventory, ReadFailure,
+    AgentEntry, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, HeartbeatJobs, Inventory, ReadFailure,
 };
 use super::roster_queue::{RosterQueue, RosterView};
 use super::settings::ConnectionSettings;
@@ -40,6 +40,7 @@ pub struct GatewayClient {
 struct Views {
     connection: watch::Receiver<ConnectionState>,
     read_failure: watch::Receiver<Option<Arc<ReadFailure>>>,
+    heartbeat_jobs: watch::Receiver<Option<Arc<HeartbeatJobs>>>,
     activity: watch::Receiver<GatewayActivity>,
     config_writes: watch::Receiver<ConfigWrites>,
     changes: broadcast::Sender<Change>,
@@ -73,6 +74,7 @@ impl GatewayClient {
         let (state, connection) = watch::channel(ConnectionState::Connecting);
         let (inventory, inventory_rx) = watch::channel(None);
         let (read_failure, read_failure_rx) = watch::channel(None);
+        let (heartbeat_jobs, heartbeat_jobs_rx) = watch::channel(None);
         let (activity, activity_rx) = watch::channel(GatewayActivity::default());
         let (writes, config_writes) = watch::channel(ConfigWrites::default());
         let (commands, commands_rx) = mpsc::unbounded_channel();
@@ -88,6 +90,7 @@ impl GatewayClient {
         let views = Views {
             connection,
             read_failure: read_failure_rx,
+            heartbeat_jobs: heartbeat_jobs_rx,
             activity: activity_rx,
             config_writes,
             changes: broadcast::Sender::new(CHANGE_QUEUE),
@@ -98,6 +101,7 @@ impl GatewayClient {
             events: events_rx,
             resync_requests: resync_requests_rx,
             inventory,
+            heartbeat_jobs,
             read_failure,
             activity,
             changes: views.changes.clone(),
@@ -139,6 +143,12 @@ impl GatewayClient {
     #[must_use]
     pub fn read_failure(&self) -> watch::Receiver<Option<Arc<ReadFailure>>> {
         self.views.read_failure.clone()
+    }
+
+    /// The heartbeat jobs of the gateway; `None` before the first read and without a connection.
+    #[must_use]
+    pub fn heartbeat_jobs(&self) -> watch::Receiver<Option<Arc<HeartbeatJobs>>> {
+        self.views.heartbeat_jobs.clone()
     }
 
     /// The runs of the gateway's agents.

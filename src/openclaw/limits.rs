@@ -95,6 +95,8 @@ pub(crate) const HASH: usize = 256;
 pub(crate) const ISSUED_TOKEN: usize = 4096;
 /// Most agents of one gateway.
 pub(crate) const AGENTS: usize = 10_000;
+/// Most jobs in a page of the scheduler. Muster asks for 200.
+pub(crate) const JOBS: usize = 1_000;
 /// Most methods in a hello. OpenClaw 2026.9.6 offers 466 (`docs/gateway-facts.md#versions`).
 pub(crate) const METHODS: usize = 4_096;
 /// Most scopes in a hello.

@@ -135,6 +135,7 @@ mod tests {
             default_fallbacks: Vec::new(),
             prompt_limits: PromptLimits::default(),
             heartbeats: HeartbeatRule::default(),
+            heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
             settled: true,
         };
         RosterView {

@@ -7,6 +7,7 @@
 )]
 
 mod adoption;
+mod alive;
 mod auth;
 mod backups;
 mod bad_input;

@@ -166,7 +166,7 @@ fn assert_handled_once(rig: &Rig, gateway: &Simulator, context: &str) {
         let file = gateway.file(&rig.agent_id(name), "AGENTS.md").unwrap();
         assert!(file.contains(&rig.token(name)), "{context}: {name} has its token");
     }
-    assert_eq!(gateway.chats().iter().map(|c| c.runs).sum::<usize>(), 2, "{context}: no agent was woken again");
+    assert_eq!(gateway.chats().iter().map(|c| c.runs).sum::<usize>(), 4, "{context}: each agent was woken once more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,6 +68,7 @@ static METHODS: &[Method] = &[
     read("health", None, &[], system::health),
     read("status", READ, &[], system::status),
     read("last-heartbeat", READ, &[], system::last_heartbeat),
+    read("cron.status", READ, &[], system::cron_status),
     read("cron.list", READ, system::CRON_LIST, system::cron_list),
     read("agents.list", READ, &[], agents::list),
     config_write("agents.create", false, agents::CREATE, agents::create),

@@ -1,4 +1,4 @@
-//! `health`, `status`, `last-heartbeat`, `cron.list`.
+//! `health`, `status`, `last-heartbeat`, `cron.status`, `cron.list`.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,9 @@ use crate::{
     schema::{Param, ParamType, optional},
     world::World,
 };
+
+/// Most jobs in a page of `cron.list`.
+const CRON_PAGE: usize = 200;
 
 pub(crate) const CRON_LIST: &[Param] = &[
     optional("includeDisabled", ParamType::Flag),
@@ -90,24 +93,35 @@ pub(crate) fn last_heartbeat(_: &mut World, _: &Caller, _: &Value) -> Result<Met
     reply(Value::Null)
 }
 
-/// Lists the jobs; disabled jobs only on request.
+/// Returns the state of the scheduler. A scheduler that is off lists its jobs all the same.
+pub(crate) fn cron_status(world: &mut World, _: &Caller, _: &Value) -> Result<MethodOutput, RpcError> {
+    let enabled = world.config.applied.value["cron"]["enabled"] != false;
+    reply(json!({"enabled": enabled, "jobs": world.cron.jobs().count(), "nextWakeAtMs": null}))
+}
+
+/// Lists the jobs; disabled jobs only on request. `query` is a part of the name, in any case.
 pub(crate) fn cron_list(world: &mut World, _: &Caller, params: &Value) -> Result<MethodOutput, RpcError> {
     let disabled = params["includeDisabled"].as_bool() == Some(true);
     let agent = params["agentId"].as_str();
+    let query = params["query"].as_str().unwrap_or_default().to_lowercase();
     let jobs: Vec<&Value> = world
         .cron
         .jobs()
         .filter(|job| disabled || job["enabled"] == true)
         .filter(|job| agent.is_none_or(|agent| job["agentId"] == agent))
+        .filter(|job| job["name"].as_str().is_some_and(|name| name.to_lowercase().contains(&query)))
         .collect();
     let total = jobs.len();
+    let offset = params["offset"].as_u64().and_then(|offset| usize::try_from(offset).ok()).unwrap_or(0).min(total);
+    let limit = params["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(CRON_PAGE);
+    let end = total.min(offset + limit.clamp(1, CRON_PAGE));
     reply(json!({
-        "jobs": jobs,
+        "jobs": jobs[offset..end],
         "total": total,
-        "offset": 0,
-        "limit": total,
-        "hasMore": false,
-        "nextOffset": null,
+        "offset": offset,
+        "limit": limit,
+        "hasMore": end < total,
+        "nextOffset": (end < total).then_some(end),
         "deliveryPreviews": {},
     }))
 }

@@ -14,6 +14,7 @@ use crate::core::agent::activity::observed_activity;
 use crate::core::agent::desired::Desired;
 use crate::core::agent::file_writes::records;
 use crate::core::agent::files;
+use crate::core::agent::heartbeat_state::ObservedHeartbeat;
 use crate::core::agent::liveness::Liveness;
 use crate::core::agent::observed::{Observed, ObservedFile, ObservedSession, Registration};
 use crate::core::error::ReconcileError;
@@ -60,6 +61,7 @@ impl GatewayHandle {
     ) -> Result<Observed, ReconcileError> {
         let id = desired.identity.agent_id.as_str();
         let mut observed = self.observe_registration(inventory, desired);
+        observed.heartbeat = self.observe_heartbeat(inventory, id, now);
         if observed.registration != Registration::Current {
             self.cache.forget_unregistered(id, observed.registration == Registration::Absent);
             return Ok(observed);
@@ -89,6 +91,12 @@ impl GatewayHandle {
         }
         let over_budget = writes.budget_until.is_some_and(|until| until > Instant::now());
         Observed { over_budget, ..observed }
+    }
+
+    fn observe_heartbeat(&self, inventory: &Inventory, id: &str, now: Timestamp) -> ObservedHeartbeat {
+        let (jobs, activity) = (self.client.heartbeat_jobs(), self.client.activity());
+        let (jobs, activity) = (jobs.borrow(), activity.borrow());
+        ObservedHeartbeat::of(id, inventory, jobs.as_deref(), activity.of(id), |ms| our_time(activity.clock, ms, now))
     }
 
     /// The workspace and the session of an agent: from the cache as far as it is valid, the rest by requests.

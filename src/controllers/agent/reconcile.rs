@@ -149,7 +149,8 @@ fn planned<S: Store>(
 fn relist_for_requests(gateway: &Arc<GatewayHandle>, desired: &Desired, status: &AgentStatus, work: &mut Work) {
     let activity = gateway.client().activity();
     let is_running = activity.borrow().of(&desired.identity.agent_id).is_some_and(AgentActivity::is_running);
-    let mut kinds = RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Rotate);
+    let mut kinds =
+        RequestKind::ALL.into_iter().filter(|kind| !matches!(kind, RequestKind::Rotate | RequestKind::Wake));
     let is_needed = kinds.any(|kind| desired.requests.due(kind).is_some())
         || session::change(desired, status, is_running) == SessionChange::Begin;
     if is_needed && !work.is_relisted {

@@ -41,12 +41,12 @@ pub(super) async fn send<S: Store>(
     let sent = client.chat_send(session, text, *deliver, key).await;
     sent.map_err(|e| ReconcileError::gateway("to wake the agent", &e))?;
     let again = if *repeated { " again, since the gateway may have lost it" } else { "" };
-    let event = Event {
-        warning: false,
-        reason: "Woken".into(),
-        action: "Wake",
-        message: format!("sent wake message {attempt} of at most {max_attempts}{again}"),
+    let number = match attempt.checked_sub(*max_attempts) {
+        Some(more @ 1..) => format!("wake message {attempt}, after pause {more}"),
+        Some(_) | None => format!("wake message {attempt} of at most {max_attempts}"),
     };
+    let event =
+        Event { warning: false, reason: "Woken".into(), action: "Wake", message: format!("sent {number}{again}") };
     step.ctx.state.store.publish(EventTarget::Agent(agent), &event).await;
     Ok(Some(result))
 }

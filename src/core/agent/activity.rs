@@ -74,7 +74,8 @@ mod tests {
     fn events(of: &[(&str, RunPhase, i64)]) -> AgentActivity {
         let mut gateway = GatewayActivity::default();
         for (id, phase, at_ms) in of {
-            let kind = RunEventKind::Run { id: (*id).to_owned(), phase: *phase, at_ms: *at_ms, job: false };
+            let kind =
+                RunEventKind::Run { id: (*id).to_owned(), phase: *phase, at_ms: *at_ms, job: false, outcome: None };
             gateway.apply(RunEvent { agent: "mc-1".into(), kind }).unwrap();
         }
         gateway.of("mc-1").cloned().unwrap()

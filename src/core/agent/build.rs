@@ -7,13 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::desired::{Delivery, Desired, DesiredFile, Origin, RenderedText, Rotation, Wake};
-use super::heartbeat::{AgentHeartbeat, paused};
+use super::heartbeat::{AgentHeartbeat, CHECK_IN_PROMPT, paused};
 use super::passed_config;
 use super::references::References;
 use super::templates::GivenTemplate;
 use super::variables::variables;
 use crate::api::Reason;
 use crate::api::agent::{Agent, DriftPolicy, FilePolicy, Role, TokenDelivery};
+use crate::api::requests::RequestKind;
 use crate::api::shared::Interval;
 use crate::api::text::one_line;
 use crate::core::agent::{deletion_policy, soul_files};
@@ -51,6 +52,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         files(agent, references, &variables.clone().with_role_soul(soul), inventory)
     })?;
     let wake = &agent.spec.wake;
+    let is_woken = wake.enabled || references.requests.due(RequestKind::Wake).is_some();
     let rotation = agent.spec.token.as_ref().map(|token| token.rotation).unwrap_or_default();
     Ok(Desired {
         uid: agent.metadata.uid.clone().unwrap_or_default(),
@@ -66,7 +68,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
             model: model(agent, references, inventory),
             retired: retired_keys(agent, &further_keys),
             passed: further_keys,
-            ..entry(agent, references, heartbeat)
+            ..entry(agent, references, heartbeat, inventory)
         },
         label: agent.display_name(),
         files: references.token.value.is_some().then_some(rendered),
@@ -77,7 +79,7 @@ pub fn build(agent: &Agent, references: &References, inventory: Option<&Inventor
         requests: references.requests.clone(),
         reset_on_update: agent.spec.session.reset_on_update,
         api_url: references.api_url.clone(),
-        wake: (wake.enabled && paused.is_none()).then(|| Wake {
+        wake: (is_woken && paused.is_none()).then(|| Wake {
             deliver: wake.deliver,
             deadline: wake.deadline(),
             max_attempts: wake.max_attempts,
@@ -130,9 +132,16 @@ pub fn secret_only(agent: &Agent) -> bool {
 }
 
 /// The agent's entry in the gateway's config. The entry of an adopted agent has only the fields in its spec; other fields stay.
-fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> AgentEntry {
+fn entry(
+    agent: &Agent,
+    references: &References,
+    heartbeat: AgentHeartbeat,
+    inventory: Option<&Inventory>,
+) -> AgentEntry {
     let AgentHeartbeat { settings: heartbeat, every, .. } = heartbeat;
     let adopted = references.names.adopted;
+    // A setting that the defaults have is one that the gateway knows. The runs would see no check-in command.
+    let inherited = inventory.map(|inventory| &inventory.heartbeat_defaults).filter(|_| !adopted);
     let spec = &agent.spec;
     let name = if adopted { single_line(spec.display_name.as_ref()) } else { Some(agent.display_name()) };
     AgentEntry {
@@ -146,7 +155,9 @@ fn entry(agent: &Agent, references: &References, heartbeat: AgentHeartbeat) -> A
         heartbeat: HeartbeatEntry {
             every: every.map(config_duration),
             target: single_line(heartbeat.target.as_ref()).or_else(|| (!adopted).then(|| "none".into())),
-            prompt: heartbeat.prompt,
+            prompt: heartbeat.prompt.or_else(|| (!adopted).then(|| CHECK_IN_PROMPT.to_owned())),
+            light_context: inherited.filter(|defaults| defaults.light_context()).map(|_| false),
+            isolated_session: inherited.filter(|defaults| defaults.isolated_session()).map(|_| false),
             model: single_line(heartbeat.model.as_ref()),
             active_hours: heartbeat.active_hours.map(|h| EntryActiveHours {
                 start: h.start,

@@ -18,6 +18,7 @@ use super::token::rules as token;
 use super::wake::{self, WakeDecision, WakeResult};
 use crate::api::Reason;
 use crate::api::agent::AgentStatus;
+use crate::api::requests::RequestKind;
 use crate::core::error::ReconcileError;
 use crate::core::requeue::Requeue;
 
@@ -126,13 +127,17 @@ fn conclude_applied(input: &StatusInput<'_>, applied: &AppliedPlan) -> Conclusio
     let failed = outcome.failed.clone().map(Blocker::Failed);
     let blocker = failed.as_ref().or(plan.blocker.as_ref());
     let is_released = plan.steps.iter().any(|step| matches!(step, Step::Release(_)));
+    let mut fulfilled = if blocker.is_none() { plan.fulfils.clone() } else { input.fulfilled.clone() };
+    if outcome.woken.is_some() {
+        fulfilled.insert(RequestKind::Wake);
+    }
     let mut new = status(&StatusInput {
         // A release has replaced the token, so that the token in `input` is outdated.
         token: input.token.filter(|_| !is_released),
         blocker,
         woken: outcome.woken.as_ref(),
         labelled: outcome.labelled.as_ref(),
-        fulfilled: if blocker.is_none() { &plan.fulfils } else { input.fulfilled },
+        fulfilled: &fulfilled,
         begins_reset: plan.begins_reset && blocker.is_none(),
         ..*input
     });
@@ -170,8 +175,13 @@ fn requeue_after(desired: &Desired, status: &AgentStatus, observed: &Observed, n
     let seen = status.heartbeat.as_ref().map(|h| h.last_seen.0);
     let liveness = Liveness::of(seen, status, Some(observed));
     let wake_at = match wake::decide(desired, status.wake.as_ref(), &liveness, now) {
-        WakeDecision::AwaitCheckIn(at) | WakeDecision::RetryAt(at) | WakeDecision::Busy(at) => Some(at),
-        WakeDecision::Nothing | WakeDecision::Send { .. } | WakeDecision::Exhausted => None,
+        WakeDecision::AwaitCheckIn(at)
+        | WakeDecision::RetryAt(at)
+        | WakeDecision::Busy(at)
+        | WakeDecision::OutOfHours(at)
+        | WakeDecision::Exhausted(at)
+        | WakeDecision::OverBudget(at) => Some(at),
+        WakeDecision::Nothing | WakeDecision::Send { .. } => None,
     };
     let stale = liveness.stale_at(desired).into_iter().chain(liveness.running_until(now)).filter(|at| *at > now);
     let label_at = match label::decide(desired, status.session_label.as_ref(), observed, now) {

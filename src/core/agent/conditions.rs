@@ -2,6 +2,7 @@
 
 use super::blocked::Blocker;
 use super::desired::{Desired, Origin};
+use super::heartbeat_condition::heartbeat_condition;
 use super::label::LabelResult;
 use super::liveness::Liveness;
 use super::observed::{Observed, Registration};
@@ -67,12 +68,8 @@ pub(crate) const ALL: [ConditionType; 8] = [
 ];
 
 /// The conditions that Ready depends on.
-pub(crate) const READY_CONDITIONS: [ConditionType; 4] = [
-    ConditionType::TokenIssued,
-    ConditionType::Registered,
-    ConditionType::HeartbeatConfigured,
-    ConditionType::FilesSynced,
-];
+pub(crate) const READY_CONDITIONS: [ConditionType; 3] =
+    [ConditionType::TokenIssued, ConditionType::Registered, ConditionType::FilesSynced];
 
 /// Ready with an error. While the gateway is not ready, the state of the agent is unknown.
 fn not_ready(error: &ReconcileError) -> ConditionUpdate {
@@ -146,12 +143,11 @@ fn on_gateway(
             &as_registered(desired, &observed.rewritten),
             "the agent is being registered",
         ),
-        say(
-            ConditionType::HeartbeatConfigured,
-            registered,
-            "the gateway's heartbeat is set up as specified",
-            "the heartbeat is being set up",
-        ),
+        if registered {
+            heartbeat_condition(desired, new, &observed.heartbeat)
+        } else {
+            say(ConditionType::HeartbeatConfigured, false, "", "the heartbeat is being set up")
+        },
         match refused(new, observed).or_else(|| drifted(new).filter(|_| synced)) {
             Some(condition) => condition,
             None => say(ConditionType::FilesSynced, synced, &as_rendered(new), &waiting),
@@ -297,13 +293,15 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
         return say(Reason::Suspended, "the agent is suspended, and Muster neither wakes it nor expects a check-in");
     }
     let decision = wake::decide(desired, new.wake.as_ref(), &liveness, now);
-    // Without an expected heartbeat, only the answer to a wake shows whether the agent is online.
-    let unanswered = desired.heartbeat_interval.is_zero() && decision != WakeDecision::Nothing;
+    // While no call is due, only the answer to a wake shows whether the agent is online.
+    let unanswered = !liveness.expects_calls(desired) && decision != WakeDecision::Nothing;
     if liveness.is_fresh(desired, now) && !unanswered {
         let message = if liveness.is_silent(desired, now) {
             "a run of the agent goes on; silence counts from the end of the run"
         } else if desired.heartbeat_interval.is_zero() {
             "the agent has called Muster's API; without a heartbeat no further call is expected"
+        } else if !liveness.expects_calls(desired) {
+            "the agent has called Muster's API; no further call is due, see HeartbeatConfigured"
         } else {
             "the agent calls Muster's API within two heartbeat intervals"
         };
@@ -313,7 +311,15 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
         let message = format!("{}; Muster wakes no agent there", suspension.error().message);
         return say(Reason::Suspended, &message);
     }
+    let attempts = new.wake.as_ref().map_or(0, |wake| wake.attempts);
+    let was_exhausted = desired.wake.is_some_and(|wake| attempts > wake.max_attempts);
     match decision {
+        WakeDecision::AwaitCheckIn(deadline) if was_exhausted => say(
+            Reason::MaxWakeAttempts,
+            &format!(
+                "the agent did not check in after the wakes that spec.wake.maxAttempts allows; it was woken once more and has until {deadline} to check in"
+            ),
+        ),
         WakeDecision::AwaitCheckIn(deadline) => {
             say(Reason::WaitingForCheckIn, &format!("the agent was woken and has until {deadline} to check in"))
         }
@@ -325,9 +331,25 @@ fn checked_in(desired: &Desired, new: &AgentStatus, input: &StatusInput<'_>) -> 
             Reason::WaitingForCheckIn,
             "a run of the agent goes on; Muster does not wake the agent before the end of the run",
         ),
-        WakeDecision::Exhausted => say(
+        WakeDecision::OutOfHours(opening) => say(
+            Reason::OutsideActiveHours,
+            &format!(
+                "it is outside the active hours of the agent; Muster wakes it at {opening} if it does not call before"
+            ),
+        ),
+        WakeDecision::Exhausted(until) => say(
             Reason::MaxWakeAttempts,
-            "the agent did not check in after the wakes that spec.wake.maxAttempts allows; check its session on the gateway, and its access to spec.apiUrl",
+            &format!(
+                "the agent did not check in after the wakes that spec.wake.maxAttempts allows, and its wakes are paused until {until}; check its session on the gateway, and its access to spec.apiUrl. A check-in, a changed spec or the annotation {} ends the pause",
+                crate::api::keys::WAKE_REQUESTED_AT,
+            ),
+        ),
+        WakeDecision::OverBudget(until) => say(
+            Reason::WakesPaused,
+            &format!(
+                "the agent falls silent again after each wake; Muster sends at most {} wakes a day, and pauses them until {until}. Find out why its heartbeats bring no check-in: see HeartbeatConfigured, and its session on the gateway",
+                wake::MAX_WAKES_A_DAY
+            ),
         ),
         WakeDecision::Send { .. } | WakeDecision::Nothing if seen.is_some() => {
             say(Reason::Stale, "the agent has not called for two heartbeat intervals")

@@ -5,10 +5,14 @@ use crate::api::conditions::{find, is_true};
 use crate::api::{ConditionType, Reason};
 use crate::core::event::Event;
 
+/// The reasons of `HeartbeatConfigured` that have an event.
+const HEARTBEAT_FLAWS: [Reason; 4] =
+    [Reason::HeartbeatsOff, Reason::HeartbeatSkipped, Reason::HeartbeatFailed, Reason::FilesHidden];
+
 /// The event of a change of the status, if there is one.
 ///
 /// The reasons by precedence: a file that stays behind, which no later status reports; Ready became true; an invalid request; a
-/// changed file; a refused label; a changed `Stalled`.
+/// changed file; a refused label; a heartbeat that does not work; a changed `Stalled`.
 #[must_use]
 pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
     if let Some(message) = stranded(old, new) {
@@ -40,6 +44,15 @@ pub fn of_change(old: &AgentStatus, new: &AgentStatus) -> Option<Event> {
         && unlabelled(old).is_none()
     {
         return Some(Event { warning: true, reason: now.reason, action: "LabelSession", message: now.message });
+    }
+    let flawed = |s: &AgentStatus| {
+        let is_flaw = |reason: &str| HEARTBEAT_FLAWS.iter().any(|flaw| flaw.as_str() == reason);
+        find(&s.conditions, ConditionType::HeartbeatConfigured).filter(|c| is_flaw(&c.reason)).cloned()
+    };
+    if let Some(now) = flawed(new)
+        && flawed(old).is_none_or(|before| before.reason != now.reason)
+    {
+        return Some(Event { warning: true, reason: now.reason, action: "Reconcile", message: now.message });
     }
     let stalled =
         |s: &AgentStatus| find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));

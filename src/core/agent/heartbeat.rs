@@ -10,6 +10,10 @@ use crate::api::{AgentGateway, Board};
 /// The time between two heartbeats without a setting.
 pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_mins(5);
 
+/// The prompt of a heartbeat run without a setting. The gateway's own prompt asks for no check-in
+/// (`docs/gateway-facts.md#heartbeats`).
+pub(crate) const CHECK_IN_PROMPT: &str = "This is your heartbeat. First check in once: run the command under \"Check in\" in the Tools section of your instructions (AGENTS.md, or TOOLS.md). Then follow the Heartbeat section (AGENTS.md, or HEARTBEAT.md). Do not infer or repeat old tasks from earlier messages. If nothing needs attention, reply HEARTBEAT_OK.";
+
 /// The heartbeat of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentHeartbeat {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::active_hours::HeartbeatHours;
 use super::desired::Desired;
+use super::heartbeat_state::DueCalls;
 use super::observed::Observed;
 use crate::api::ConditionType;
 use crate::api::agent::AgentStatus;
@@ -16,7 +18,7 @@ use crate::api::conditions::is_true;
 const MAX_RUN_TIME: Duration = Duration::from_hours(6);
 
 /// The liveness of an agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Liveness {
     /// The time of its last call to Muster's API.
     pub last_seen: Option<Timestamp>,
@@ -28,12 +30,19 @@ pub struct Liveness {
     rested: Option<(Timestamp, Timestamp)>,
     /// While the gateway is unreachable: the assumed end of the run that the status records.
     may_run_until: Option<Timestamp>,
+    /// When calls are due.
+    due: DueCalls,
+    /// When the gateway last skipped a heartbeat.
+    skipped: Option<Timestamp>,
+    /// Whether the gateway skipped the last heartbeat because of its hours.
+    is_quiet: bool,
 }
 
 impl Liveness {
     /// The liveness of an agent whose last call was at `last_seen`.
     #[must_use]
     pub fn of(last_seen: Option<Timestamp>, status: &AgentStatus, observed: Option<&Observed>) -> Self {
+        let heartbeat = observed.map(|observed| &observed.heartbeat);
         let ran = status.last_run.as_ref().filter(|run| run.ended_at.is_none() && observed.is_none());
         Self {
             last_seen,
@@ -41,6 +50,9 @@ impl Liveness {
             running: observed.and_then(|observed| observed.activity.running),
             rested: observed.and_then(|observed| observed.activity.rested),
             may_run_until: ran.and_then(|run| Some(assumed_end(run.started_at.as_ref()?.0))),
+            due: DueCalls::of(heartbeat, status),
+            skipped: heartbeat.and_then(|heartbeat| heartbeat.skipped_at),
+            is_quiet: heartbeat.is_some_and(|heartbeat| heartbeat.is_quiet),
         }
     }
 
@@ -50,12 +62,32 @@ impl Liveness {
         self.running.map(|(_, last)| assumed_end(last)).filter(|over| now < *over)
     }
 
-    /// Whether the agent called within two of its heartbeat intervals, or has run since. Without expected heartbeats, one call is
+    /// Whether the agent called within two of its heartbeat intervals, or has run since. While no call is due, one call is
     /// enough. A run keeps an agent online, and does not bring a silent agent online.
     #[must_use]
     pub fn is_fresh(&self, desired: &Desired, now: Timestamp) -> bool {
         let runs = self.running_until(now).is_some() || self.may_run_until.is_some_and(|until| now < until);
         self.last_seen.is_some() && (self.checked_in && runs || !self.is_silent(desired, now))
+    }
+
+    /// Whether heartbeats bring calls of the agent.
+    #[must_use]
+    pub fn expects_calls(&self, desired: &Desired) -> bool {
+        !desired.heartbeat_interval.is_zero() && self.due != DueCalls::Never
+    }
+
+    /// The time at which the active hours of the agent begin, while it is outside of them. In a time zone that Muster does not know, it
+    /// is the time of the next heartbeat, which shows more.
+    #[must_use]
+    pub fn active_from(&self, desired: &Desired, now: Timestamp) -> Option<Timestamp> {
+        if !self.expects_calls(desired) {
+            return None;
+        }
+        match &self.due {
+            DueCalls::In(HeartbeatHours::Within(window)) => window.opening(now).filter(|opening| now < *opening),
+            DueCalls::In(_) => self.is_quiet.then(|| later(now, desired.heartbeat_interval)),
+            DueCalls::Never => None,
+        }
     }
 
     /// Whether the agent's silence exceeds two of its heartbeat intervals.
@@ -65,7 +97,8 @@ impl Liveness {
     }
 
     /// The time from which the agent counts as offline, unless a run goes on at that time. A silence while Muster could not receive
-    /// calls does not count.
+    /// calls does not count, and neither does a silence in which no call is due: outside the active hours, and up to the last heartbeat
+    /// that the gateway skipped.
     ///
     /// Silence begins with the end of the latest run. Agents check in when the gateway's heartbeat runs them. An agent that runs and
     /// cannot reach Muster must not count as online for ever. So the end of a run that was shorter than a heartbeat interval counts only
@@ -73,14 +106,20 @@ impl Liveness {
     #[must_use]
     pub fn stale_at(&self, desired: &Desired) -> Option<Timestamp> {
         let interval = desired.heartbeat_interval;
-        let seen = self.last_seen.filter(|_| !interval.is_zero())?;
+        let seen = self.last_seen.filter(|_| self.expects_calls(desired))?;
         let assumed = self.running.map(|(first, last)| (first, assumed_end(last)));
         let run = self.rested.into_iter().chain(assumed).max_by_key(|(_, ended)| *ended).filter(|_| self.checked_in);
         let quiet = run.map_or(seen, |(started, ended)| {
             let is_long = later(started, interval) <= ended;
             if is_long { ended } else { ended.min(later(seen, interval * 2)) }
         });
-        Some(later(seen.max(quiet).max(desired.silence_counts_from), interval * 2))
+        let skipped = self.skipped.filter(|_| self.checked_in).unwrap_or(seen);
+        let since = seen.max(quiet).max(skipped).max(desired.silence_counts_from);
+        match &self.due {
+            DueCalls::In(HeartbeatHours::Within(window)) => window.silent_from(since, interval * 2),
+            DueCalls::In(_) => Some(later(since, interval * 2)),
+            DueCalls::Never => None,
+        }
     }
 }
 
@@ -98,7 +137,9 @@ mod tests {
 
     use super::*;
     use crate::api::agent::RunStatus;
+    use crate::api::shared::ActiveHours;
     use crate::core::agent::fixtures::{AgentFixture, applied, at};
+    use crate::core::agent::heartbeat_state::HeartbeatFlaw;
 
     /// An agent with its last call at 1001 s and a heartbeat interval of 300 s.
     fn working() -> AgentFixture {
@@ -169,5 +210,50 @@ mod tests {
         assert!(away.is_fresh(&fixture.desired, at(5000)));
         assert!(!away.is_fresh(&fixture.desired, at(1500 + 6 * 3600)), "the run counts as over after six hours");
         assert!(!liveness(&fixture).is_fresh(&fixture.desired, at(5000)), "the gateway shows no run");
+    }
+
+    #[test]
+    fn a_skipped_heartbeat_moves_the_silence_of_an_agent_that_has_not_fallen_silent() {
+        let mut fixture = working();
+        fixture.observed.heartbeat.skipped_at = Some(at(1500));
+        assert_eq!(stale_at(&fixture), Some(2100));
+        fixture.observed.heartbeat.skipped_at = None;
+        fixture.now = 1601;
+        fixture.record(&crate::core::agent::plan::Plan::default(), None);
+        fixture.observed.heartbeat.skipped_at = Some(at(1900));
+        assert_eq!(stale_at(&fixture), Some(1601), "it was silent before");
+    }
+
+    #[test]
+    fn silence_counts_only_in_the_active_hours_and_lasts_through_the_night() {
+        let mut fixture = working();
+        let hours = |start: &str, end: &str| {
+            Some(ActiveHours { start: start.into(), end: end.into(), timezone: Some("UTC".into()) })
+        };
+        // The last call was at 00:16:41.
+        fixture.observed.heartbeat.hours = hours("23:00", "00:20");
+        assert_eq!(stale_at(&fixture), Some(23 * 3600 + 600));
+        assert_eq!(liveness(&fixture).active_from(&fixture.desired, at(3600)), Some(at(23 * 3600)));
+        fixture.observed.heartbeat.hours = hours("00:00", "00:30");
+        assert!(!liveness(&fixture).is_silent(&fixture.desired, at(1600)));
+        assert!(liveness(&fixture).is_silent(&fixture.desired, at(50_000)), "it was silent when the window closed");
+    }
+
+    #[test]
+    fn without_a_working_heartbeat_no_call_is_due_also_while_the_gateway_is_unreachable() {
+        let mut fixture = working();
+        fixture.observed.heartbeat.flaw = Some(HeartbeatFlaw::SchedulerOff { by_config: true });
+        assert_eq!(stale_at(&fixture), None);
+        fixture.record(&crate::core::agent::plan::Plan::default(), None);
+        let away = Liveness::of(fixture.seen.map(at), &fixture.status, None);
+        assert_eq!(away.stale_at(&fixture.desired), None);
+        assert!(away.is_fresh(&fixture.desired, at(1_000_000)));
+    }
+
+    #[test]
+    fn a_heartbeat_in_quiet_hours_delays_wakes_to_the_next_heartbeat() {
+        let mut fixture = working();
+        fixture.observed.heartbeat.is_quiet = true;
+        assert_eq!(liveness(&fixture).active_from(&fixture.desired, at(2000)), Some(at(2300)));
     }
 }

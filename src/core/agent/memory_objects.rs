@@ -96,6 +96,7 @@ pub(crate) fn inventory(agents: &[(&str, &str)]) -> Inventory {
         default_fallbacks: Vec::new(),
         prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
+        heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
     }
 }

@@ -1,6 +1,7 @@
 //! One agent: the desired state (`build`, `desired`), the observed state (`observed`), the plan (`plan`), and the status (`status`,
 //! `conditions`, `events`).
 
+pub mod active_hours;
 pub mod activity;
 pub mod admission;
 pub mod binding;
@@ -20,6 +21,8 @@ pub(crate) mod fixtures;
 pub mod folder;
 pub mod found_files;
 pub mod heartbeat;
+mod heartbeat_condition;
+pub mod heartbeat_state;
 pub mod interrupted;
 pub mod label;
 pub mod leftovers;

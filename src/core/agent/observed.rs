@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use crate::api::agent::RewrittenField;
 use crate::core::agent::desired::Desired;
+use crate::core::agent::heartbeat_state::ObservedHeartbeat;
 use crate::openclaw::model::{
     self, AgentRow, CallError, ConfigWrites, EntryState, FileContent, FileInfo, Inventory, Rewritten, SessionInfo,
 };
@@ -35,6 +36,8 @@ pub struct Observed {
     pub session: Option<ObservedSession>,
     /// Its runs.
     pub activity: ObservedActivity,
+    /// Its heartbeat.
+    pub heartbeat: ObservedHeartbeat,
     /// When the connection to the gateway was opened. A wake that was sent before may have been lost in a restart of the gateway.
     pub connected_at: Option<Timestamp>,
 }

@@ -16,7 +16,7 @@ use super::session::{self, SessionChange};
 use super::step::Step;
 use super::token::rules as token;
 use super::token::rules::{TokenChange, TokenState};
-use super::wake::{self, WakeDecision, WakeMessage, WakeStatusInput, possibly_lost};
+use super::wake::{self, WakeStatusInput};
 use crate::api::agent::AgentStatus;
 use crate::api::requests::RequestKind;
 use crate::api::{ConditionType, Reason, conditions};
@@ -342,14 +342,7 @@ fn send_wake(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let wakes =
         WakeStatusInput { old: input.cluster.status.wake.as_ref(), observed: Some(*observed), woken: None, now: *now };
     let record = wakes.status(desired);
-    let is_running = liveness.running_until(*now).is_some();
-    let message = match wake::decide(desired, record.as_ref(), liveness, *now) {
-        WakeDecision::Send { attempt, key } => Some(WakeMessage::new(desired, attempt, key, false)),
-        WakeDecision::AwaitCheckIn(_) | WakeDecision::RetryAt(_) => possibly_lost(record.as_ref(), observed)
-            .filter(|_| !is_running)
-            .map(|(attempt, key)| WakeMessage::new(desired, attempt, key, true)),
-        WakeDecision::Nothing | WakeDecision::Busy(_) | WakeDecision::Exhausted => None,
-    };
+    let message = wake::next_message(desired, record.as_ref(), liveness, observed, *now);
     // The next pass reads the stored label. With a wake, a later pass does.
     plan.again = message.is_none() && !plan.steps.is_empty();
     plan.steps.extend(message.map(Step::Wake));

@@ -131,6 +131,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
         new.session = None;
         new.session_label = None;
         new.last_run = None;
+        new.active_hours = None;
     }
     let registered = input.observed.filter(|observed| observed.registration == Registration::Current);
     new.config_keys = config_keys(&desired.entry, &new.config_keys, registered.is_some());
@@ -172,6 +173,7 @@ fn describe(new: &mut AgentStatus, desired: &Desired, input: &StatusInput<'_>) {
             false => ResetProgress::Unchanged,
         };
         new.rewritten.clone_from(&observed.rewritten);
+        new.active_hours.clone_from(&observed.heartbeat.hours);
         new.session = session::status(desired, new, observed, reset);
         new.last_run = observed.activity.run.map(run).or(new.last_run.take());
     }

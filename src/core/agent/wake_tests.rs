@@ -24,7 +24,9 @@ fn attempt(decision: &WakeDecision) -> Option<i32> {
         | WakeDecision::AwaitCheckIn(_)
         | WakeDecision::RetryAt(_)
         | WakeDecision::Busy(_)
-        | WakeDecision::Exhausted => None,
+        | WakeDecision::Exhausted(_)
+        | WakeDecision::OutOfHours(_)
+        | WakeDecision::OverBudget(_) => None,
     }
 }
 
@@ -46,9 +48,91 @@ fn the_backoff_doubles_up_to_ten_minutes() {
 }
 
 #[test]
-fn a_silent_agent_is_not_woken_after_the_last_attempt() {
+fn the_wakes_of_a_silent_agent_are_paused_after_the_last_attempt_and_one_wake_follows_each_pause() {
     assert_eq!(attempt(&next(&woken(2))), Some(3));
-    assert_eq!(next(&woken(3)), WakeDecision::Exhausted);
+    let mut fixture = woken(3);
+    let deadline = fixture.status.wake.as_ref().unwrap().deadline.as_ref().unwrap().0.as_second();
+    assert_eq!(next(&fixture), WakeDecision::Exhausted(at(deadline + 3600)));
+    fixture.now = deadline + 3600;
+    assert_eq!(attempt(&next(&fixture)), Some(4));
+    fixture.record(&crate::core::agent::plan::Plan::default(), Some(4));
+    assert_eq!(next(&fixture), WakeDecision::AwaitCheckIn(at(fixture.now + 300)));
+    fixture.now += 300;
+    assert_eq!(next(&fixture), WakeDecision::Exhausted(at(fixture.now + 2 * 3600)));
+}
+
+/// The number of wakes in each of these days. `answers` says whether the agent calls one second after each wake.
+fn wakes_by_day(fixture: &mut AgentFixture, days: usize, answers: bool) -> Vec<i32> {
+    let start = fixture.now;
+    let mut wakes = vec![0; days];
+    while let Some(count) = wakes.get_mut(usize::try_from((fixture.now - start) / 86_400).unwrap()) {
+        let plan = fixture.plan();
+        for step in &plan.steps {
+            fixture.apply(step);
+            *count += 1;
+            if answers {
+                fixture.seen = Some(fixture.now + 1);
+            }
+        }
+        fixture.now += 10;
+        fixture.record(&crate::core::agent::plan::Plan::default(), None);
+    }
+    wakes
+}
+
+#[test]
+fn an_agent_that_never_answers_costs_a_few_wakes_a_day() {
+    let mut fixture = applied().provisioned();
+    let wakes = wakes_by_day(&mut fixture, 5, false);
+    assert_eq!(wakes[0], 7, "three wakes, and one after 1 h, 2 h, 4 h and 8 h");
+    assert!(wakes[1..].iter().all(|wakes| (0..=1).contains(wakes)) && wakes[1..].iter().sum::<i32>() >= 3, "{wakes:?}");
+}
+
+#[test]
+fn an_agent_that_answers_each_wake_and_calls_at_no_heartbeat_costs_a_bounded_number_of_wakes_a_day() {
+    let mut fixture = applied().provisioned();
+    let wakes = wakes_by_day(&mut fixture, 3, true);
+    assert!(wakes.iter().all(|wakes| (1..=MAX_WAKES_A_DAY).contains(wakes)), "{wakes:?}");
+    assert_eq!(wakes[0], MAX_WAKES_A_DAY);
+}
+
+#[test]
+fn a_gateway_that_restarts_without_end_costs_a_bounded_number_of_wakes_a_day() {
+    let mut fixture = applied().provisioned();
+    fixture.desired.wake.as_mut().unwrap().deadline = Duration::from_hours(24);
+    fixture.record(&crate::core::agent::plan::Plan::default(), Some(1));
+    let mut sent = 1;
+    for _ in 0..1000 {
+        fixture.now += 60;
+        fixture.observed.connected_at = Some(at(fixture.now - 1));
+        let plan = fixture.plan();
+        for step in &plan.steps {
+            fixture.apply(step);
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, MAX_WAKES_A_DAY);
+}
+
+#[test]
+fn a_changed_spec_ends_the_pause_and_begins_a_new_count_of_the_day() {
+    let mut fixture = applied().provisioned();
+    wakes_by_day(&mut fixture, 1, true);
+    fixture.seen = Some(fixture.now - 5_000);
+    assert!(matches!(next(&fixture), WakeDecision::OverBudget(_) | WakeDecision::Send { .. }));
+    fixture.desired.generation = 2;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
+    fixture.record(&crate::core::agent::plan::Plan::default(), Some(1));
+    assert_eq!(fixture.status.wake.as_ref().unwrap().sent_in_day, 1);
+}
+
+#[test]
+fn a_check_in_ends_the_pause_after_unanswered_wakes() {
+    let mut fixture = woken(4);
+    fixture.seen = Some(fixture.now);
+    assert_eq!(next(&fixture), WakeDecision::Nothing);
+    fixture.now += 700;
+    assert_eq!(attempt(&next(&fixture)), Some(1));
 }
 
 #[test]
@@ -132,7 +216,10 @@ fn a_running_agent_is_not_woken_again_and_not_exhausted() {
     fixture.status.wake.as_mut().unwrap().answered_at = Some(Time(at(1005)));
     let began = fixture.now - 10;
     ran(&mut fixture, began, None);
-    assert_eq!(next(&fixture), WakeDecision::Exhausted, "the run of the wake is over, and another run goes on");
+    assert!(
+        matches!(next(&fixture), WakeDecision::Exhausted(_)),
+        "the run of the wake is over, and another run goes on"
+    );
 }
 
 #[test]
@@ -200,7 +287,7 @@ fn a_changed_spec_resets_the_session_after_the_run_and_a_request_resets_it_at_on
 }
 
 fn lost(fixture: &AgentFixture) -> Option<i32> {
-    possibly_lost(fixture.status.wake.as_ref(), &fixture.observed).map(|(attempt, _)| attempt)
+    possibly_lost(fixture.status.wake.as_ref(), &fixture.observed, at(fixture.now)).map(|(attempt, _)| attempt)
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn inventory(roster: RosterShape) -> Inventory {
         default_fallbacks: Vec::new(),
         prompt_limits: PromptLimits::default(),
         heartbeats: HeartbeatRule::default(),
+        heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
     }
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::event::GatewayEvent;
 use super::informer_state::{InformedLink, InformerState};
+use super::job_reader;
 use crate::backoff::doubled;
 use crate::openclaw::channel::{Change, ConnectionEvent, REQUEST_TIMEOUT, Requester};
 use crate::openclaw::limits;
@@ -19,7 +20,9 @@ use crate::openclaw::model::file::{FileHashProbe, ProbedFiles};
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::run_event::RunEvent;
-use crate::openclaw::model::{CallError, GatewayActivity, Inventory, ReadFailure, WORKSPACE_FILES};
+use crate::openclaw::model::{
+    CallError, GatewayActivity, HeartbeatJobs, Inventory, ReadFailure, RosterShape, WORKSPACE_FILES,
+};
 
 /// The read interval while the gateway has not applied its last config.
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(2);
@@ -41,6 +44,7 @@ pub(crate) struct Informer {
     pub(crate) events: mpsc::UnboundedReceiver<ConnectionEvent>,
     pub(crate) resync_requests: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,
     pub(crate) inventory: watch::Sender<Option<Arc<Inventory>>>,
+    pub(crate) heartbeat_jobs: watch::Sender<Option<Arc<HeartbeatJobs>>>,
     pub(crate) read_failure: watch::Sender<Option<Arc<ReadFailure>>>,
     pub(crate) activity: watch::Sender<GatewayActivity>,
     pub(crate) changes: broadcast::Sender<Change>,
@@ -81,6 +85,7 @@ impl Informer {
                 // The reset drops the waiting replies, which the callers see as a failed read.
                 *state = InformerState::default();
                 self.read_failure.send_replace(None);
+                self.heartbeat_jobs.send_replace(None);
                 if self.inventory.send_replace(None).is_some() {
                     self.send(Change::Connection);
                 }
@@ -146,14 +151,40 @@ impl Informer {
             return;
         }
         let result = self.read(state).await;
-        let read = result.is_ok();
+        let read = result.as_ref().map(|inventory| (inventory.capabilities.roster, inventory.settled)).ok();
         match result {
-            Ok(inventory) => self.succeeded(inventory, state),
+            Ok(inventory) => {
+                if self.heartbeat_jobs.borrow().is_none() {
+                    // The first view of the agents has their jobs, so that no agent is looked at twice.
+                    self.read_jobs(inventory.capabilities.roster, state).await;
+                }
+                self.succeeded(inventory, state);
+            }
             Err(error) => self.failed(&error, state),
         }
         for reply in waiting {
             // The send fails when the caller has dropped its future.
-            let _ = reply.send(read);
+            let _ = reply.send(read.is_some());
+        }
+        if let Some((roster, true)) = read
+            && state.jobs_are_due(Instant::now(), self.resync)
+        {
+            self.read_jobs(roster, state).await;
+        }
+    }
+
+    /// Reads the heartbeat jobs, and reports the agents whose jobs changed.
+    async fn read_jobs(&self, roster: RosterShape, state: &mut InformerState) {
+        state.jobs_read_at = Some(Instant::now());
+        let new = Arc::new(job_reader::read(&self.requester, roster).await);
+        if let Some(link) = &mut state.link {
+            link.jobs = new.bytes();
+            link.keeps(self.activity.borrow().bytes());
+        }
+        match self.heartbeat_jobs.send_replace(Some(Arc::clone(&new))).map(|old| old.differing(&new)) {
+            None => {}
+            Some(None) => self.send(Change::Roster),
+            Some(Some(agents)) => agents.into_iter().for_each(|agent| self.send(Change::Agent(agent))),
         }
     }
 

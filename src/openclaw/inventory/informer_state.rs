@@ -40,6 +40,8 @@ pub(super) struct InformerState {
     pub(super) failed: Option<(u32, Instant)>,
     /// The last roster with the hash of its config, while no event reports a change.
     pub(super) roster: Option<(Option<String>, RosterAnswer)>,
+    /// The time of the last read of the heartbeat jobs, while no event reports a change.
+    pub(super) jobs_read_at: Option<Instant>,
     /// The number of reads in a row in which roster and config named different agents.
     pub(super) mismatches: u32,
 }
@@ -59,6 +61,11 @@ impl InformerState {
         self.next_read = Some(self.hinted.map_or(now + wait, |at| at.min(now + wait)));
     }
 
+    /// Whether the heartbeat jobs have to be read, after a read of roster and config.
+    pub(super) fn jobs_are_due(&self, now: Instant, resync: Duration) -> bool {
+        self.jobs_read_at.is_none_or(|at| at + resync <= now)
+    }
+
     /// Records the agents of a `health` event. Returns whether they differ from the previous event and from the inventory. The
     /// `health` event may permanently name other agents than the roster, so that a difference from the inventory alone is no
     /// change.
@@ -76,7 +83,7 @@ impl InformerState {
     /// Schedules an immediate read of roster and config.
     pub(super) fn read_now(&mut self) {
         self.next_read = Some(Instant::now());
-        self.roster = None;
+        (self.roster, self.jobs_read_at) = (None, None);
     }
 
     /// Schedules a read of roster and config after an event: at once, or after too many such reads a little later. Returns whether
@@ -88,7 +95,7 @@ impl InformerState {
         }
         let at = now + self.event_reads.0.wait(now);
         self.next_read = Some(self.next_read.map_or(at, |next| next.min(at)));
-        self.roster = None;
+        (self.roster, self.jobs_read_at) = (None, None);
         false
     }
 }
@@ -108,18 +115,20 @@ pub(super) struct InformedLink {
     kept: KeptShare,
     /// The estimated memory of the inventory, in bytes.
     pub(super) inventory: usize,
+    /// The estimated memory of the heartbeat jobs, in bytes.
+    pub(super) jobs: usize,
     /// The estimated memory of the last `health` event, in bytes.
     pub(super) health: usize,
 }
 
 impl InformedLink {
     pub(super) fn new(reporter: AnswerReporter) -> Self {
-        Self { kept: shared_memory().share(reporter.clone()), reporter, inventory: 0, health: 0 }
+        Self { kept: shared_memory().share(reporter.clone()), reporter, inventory: 0, jobs: 0, health: 0 }
     }
 
     /// Updates the share of the memory. The connection ends when the share is too large.
     pub(super) fn keeps(&self, activity: usize) {
-        self.kept.set(self.inventory + self.health + activity);
+        self.kept.set(self.inventory + self.jobs + self.health + activity);
     }
 }
 

@@ -4,3 +4,4 @@
 pub(crate) mod event;
 pub(crate) mod informer;
 mod informer_state;
+mod job_reader;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::heartbeat_jobs::HeartbeatHistory;
 use super::run_event::{LabelEvent, RunEvent, RunEventKind, RunPhase};
 use crate::openclaw::limits::{self, Exceeded};
 
@@ -56,6 +57,8 @@ pub struct AgentActivity {
     pub session_changes: u64,
     /// The last label event. A caller whose view of the session equals the event has missed no change.
     pub labelled: Option<LabelEvent>,
+    /// The outcomes of its heartbeats.
+    pub heartbeats: HeartbeatHistory,
 }
 
 impl AgentActivity {
@@ -107,7 +110,10 @@ impl AgentActivity {
         const PER_RUN: usize = 64;
         let runs = self.active.keys().chain(&self.ended).chain(self.last.as_ref().map(|last| &last.id));
         let label = |event: &LabelEvent| event.key.len() + event.id.len() + event.label.as_ref().map_or(0, String::len);
-        PER_AGENT + runs.map(|id| PER_RUN + id.len()).sum::<usize>() + self.labelled.as_ref().map_or(0, label)
+        PER_AGENT
+            + runs.map(|id| PER_RUN + id.len()).sum::<usize>()
+            + self.labelled.as_ref().map_or(0, label)
+            + self.heartbeats.bytes()
     }
 
     fn start(&mut self, run: &str, at_ms: i64) {
@@ -212,7 +218,7 @@ impl GatewayActivity {
                 activity.session_changes = self.session_changes;
                 Some(agent)
             }
-            RunEventKind::Run { id, phase, at_ms, job } => {
+            RunEventKind::Run { id, phase, at_ms, job, outcome } => {
                 let before = activity.clone();
                 match (phase, job) {
                     (RunPhase::Start, _) => activity.start(&id, at_ms),
@@ -221,6 +227,9 @@ impl GatewayActivity {
                     // job.
                     (RunPhase::End, true) => {
                         activity.active.remove(&id);
+                        if let Some(outcome) = outcome {
+                            activity.heartbeats.record(outcome);
+                        }
                     }
                 }
                 (*activity != before).then_some(agent)

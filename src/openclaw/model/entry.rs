@@ -108,6 +108,10 @@ pub struct HeartbeatEntry {
     pub model: Option<String>,
     /// The hours in which the gateway runs heartbeats.
     pub active_hours: Option<EntryActiveHours>,
+    /// Whether a run gets no workspace files.
+    pub light_context: Option<bool>,
+    /// Whether each run has a session of its own.
+    pub isolated_session: Option<bool>,
 }
 
 /// A duration in the form of the gateway's config: minutes or seconds, such as `5m` and `90s`. Zero is `0m`, which turns
@@ -326,6 +330,8 @@ impl HeartbeatEntry {
             ("prompt", text(self.prompt.as_ref())),
             ("model", text(self.model.as_ref())),
             ("activeHours", hours),
+            ("lightContext", self.light_context.map(Value::Bool)),
+            ("isolatedSession", self.isolated_session.map(Value::Bool)),
         ]
     }
 }

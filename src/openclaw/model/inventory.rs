@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::agent_heartbeat::{ConfiguredHeartbeat, HeartbeatDefaults};
 use super::agents_config::RosterShape;
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::prompt_limits::PromptLimits;
@@ -25,6 +26,8 @@ pub struct Inventory {
     pub explicit_ownership: bool,
     /// The heartbeat rule of the config.
     pub heartbeats: HeartbeatRule,
+    /// The settings that hold for the heartbeats of all agents.
+    pub heartbeat_defaults: HeartbeatDefaults,
     /// `agents.defaults.model.fallbacks`: the fallbacks of an agent without a model of its own.
     pub default_fallbacks: Vec<String>,
     /// The limits of prompts in the config.
@@ -88,6 +91,12 @@ impl Inventory {
         self.capabilities.roster == RosterShape::List
     }
 
+    /// The heartbeat of an agent by the config.
+    #[must_use]
+    pub fn heartbeat(&self, id: &str) -> ConfiguredHeartbeat {
+        self.heartbeat_defaults.of(self.entry(id))
+    }
+
     /// The entry of this id in the config.
     pub(crate) fn entry(&self, id: &str) -> Option<&Map<String, Value>> {
         self.agents.get(id).and_then(|row| row.entry.as_ref())
@@ -147,6 +156,7 @@ pub(crate) fn assemble(
         config_hash: config.hash.unwrap_or_default(),
         explicit_ownership: config.explicit_ownership,
         heartbeats: config.heartbeats,
+        heartbeat_defaults: config.heartbeat_defaults,
         default_fallbacks: config.default_fallbacks,
         prompt_limits: config.prompt_limits,
         settled: config.settled,

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no async, no clock. A time is an argument, or comes from the task that read the value.
 
 pub(crate) mod activity;
+pub(crate) mod agent_heartbeat;
 pub(crate) mod agents_config;
 pub(crate) mod connection_state;
 pub(crate) mod deletion;
@@ -10,6 +11,7 @@ pub(crate) mod entry;
 pub(crate) mod env_refs;
 pub(crate) mod error;
 pub(crate) mod file;
+pub(crate) mod heartbeat_jobs;
 pub(crate) mod hello;
 pub(crate) mod inventory;
 pub(crate) mod message;
@@ -25,6 +27,7 @@ pub(crate) mod text;
 pub(crate) mod writes;
 
 pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
+pub use agent_heartbeat::{ConfiguredHeartbeat, ConfiguredHours, HeartbeatDefaults};
 pub use agents_config::RosterShape;
 pub use connection_state::{ConnectionState, DownCause};
 pub use deletion::{Deleted, Disposal, Leftover, Leftovers, Removal};
@@ -35,6 +38,7 @@ pub use entry::{
 pub use env_refs::literal;
 pub use error::{CallError, CallOutcome};
 pub use file::{FileContent, FileInfo, UnlistedFile, WORKSPACE_FILES};
+pub use heartbeat_jobs::{HeartbeatHistory, HeartbeatJob, HeartbeatJobs, HeartbeatResult, JobOutcome, SkipReason};
 pub use hello::{Credential, Hello, Refusal, RefusalKind};
 pub use inventory::{AgentRow, Capabilities, Inventory, ReadFailure};
 pub use message::ChatMessage;

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::agent_heartbeat::HeartbeatDefaults;
 use super::agents_config::{AgentsConfig, RosterShape};
 use super::prompt_limits::PromptLimits;
 use super::readers::{List, first, lax, present, short};
@@ -28,6 +29,7 @@ pub(crate) struct ConfigAnswer {
     pub(crate) bytes: usize,
     pub(crate) explicit_ownership: bool,
     pub(crate) heartbeats: HeartbeatRule,
+    pub(crate) heartbeat_defaults: HeartbeatDefaults,
     pub(crate) default_fallbacks: Vec<String>,
     pub(crate) prompt_limits: PromptLimits,
     /// Whether the gateway has applied its last config.
@@ -84,6 +86,15 @@ struct RawConfigAnswer {
 struct RawConfigFile {
     #[serde(deserialize_with = "lax")]
     agents: Option<AgentsConfig>,
+    #[serde(deserialize_with = "lax")]
+    cron: Option<RawCron>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawCron {
+    #[serde(deserialize_with = "lax")]
+    enabled: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,6 +104,14 @@ struct RawIssue {
     path: Option<String>,
     #[serde(deserialize_with = "lax")]
     message: Option<String>,
+}
+
+impl RawConfigAnswer {
+    /// Whether `cron.enabled` is false.
+    fn is_cron_disabled(&self) -> bool {
+        let file = self.resolved.as_ref().or(self.parsed.as_ref()).or(self.config.as_ref());
+        file.and_then(|file| file.cron.as_ref()).is_some_and(|cron| cron.enabled == Some(false))
+    }
 }
 
 impl RosterAnswer {
@@ -107,12 +126,14 @@ impl RosterAnswer {
 impl ConfigAnswer {
     pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
         let raw: RawConfigAnswer = serde_json::from_str(text)?;
+        let cron_disabled = raw.is_cron_disabled();
         let config = raw.config.and_then(|file| file.agents).unwrap_or_default();
         let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
         let written = raw.parsed.map_or(config, |file| file.agents.unwrap_or_default());
         let resolved = raw.resolved.map(|file| file.agents.unwrap_or_default());
         let effective = resolved.as_ref().unwrap_or(&written);
         let (default_fallbacks, prompt_limits) = (effective.default_fallbacks(), effective.prompt_limits());
+        let heartbeat_defaults = HeartbeatDefaults::read(effective, cron_disabled);
         let heartbeats = HeartbeatRule::read(effective, shape, raw.source_config.is_some())?;
         // Versions that have the two fields send both, with null for a config that they cannot read.
         let settled = match (&raw.applied_config_hash, &raw.config_revision_hash) {
@@ -129,6 +150,7 @@ impl ConfigAnswer {
             entries,
             bytes,
             heartbeats,
+            heartbeat_defaults,
             default_fallbacks,
             prompt_limits,
             settled,

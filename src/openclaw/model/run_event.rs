@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::heartbeat_jobs::{JobOutcome, RawJob};
 use super::readers::{lax, optional};
 use super::text::word;
 use crate::openclaw::limits::{self, Exceeded};
@@ -28,6 +29,8 @@ pub(crate) enum RunEventKind {
         at_ms: i64,
         /// Whether the run belongs to the gateway's heartbeat job.
         job: bool,
+        /// The outcome of a heartbeat that is over.
+        outcome: Option<JobOutcome>,
     },
 }
 
@@ -104,13 +107,6 @@ struct RawLifecycle {
     ended_at: Option<i64>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct RawJob {
-    #[serde(deserialize_with = "word")]
-    declaration_key: Option<String>,
-}
-
 impl RunEvent {
     /// Reads an event; `None` for an event without a session change or a run.
     ///
@@ -134,7 +130,7 @@ impl RunEvent {
                     key.len() + id.len() + label.as_ref().map_or(0, String::len)
                 }
                 RunEventKind::SessionChanged => 0,
-                RunEventKind::Run { id, .. } => id.len(),
+                RunEventKind::Run { id, outcome, .. } => id.len() + outcome.as_ref().map_or(0, JobOutcome::bytes),
             }
     }
 }
@@ -181,7 +177,7 @@ impl RawEvent {
             "end" | "error" => RunPhase::End,
             _ => return None,
         };
-        let kind = RunEventKind::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false };
+        let kind = RunEventKind::Run { id: self.run_id.clone()?, phase, at_ms: at_ms?, job: false, outcome: None };
         Some(RunEvent { agent: self.agent()?, kind })
     }
 
@@ -191,11 +187,11 @@ impl RawEvent {
             "finished" => RunPhase::End,
             _ => return None,
         };
-        let agent = self.job?.declaration_key?.strip_prefix("heartbeat:")?.to_owned();
+        let job = self.job?;
+        let agent = job.heartbeat_agent()?.to_owned();
         let id = format!("cron:{}", self.job_id.as_deref()?);
-        Some(RunEvent {
-            agent,
-            kind: RunEventKind::Run { id, phase, at_ms: self.run_at_ms.unwrap_or_default(), job: true },
-        })
+        let at_ms = self.run_at_ms.unwrap_or_default();
+        let outcome = if matches!(phase, RunPhase::End) { job.outcome() } else { None };
+        Some(RunEvent { agent, kind: RunEventKind::Run { id, phase, at_ms, job: true, outcome } })
     }
 }

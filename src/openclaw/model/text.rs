@@ -47,6 +47,11 @@ pub(crate) fn cleaned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Stri
     String::deserialize(deserializer).map(|text| clean(&text))
 }
 
+/// The first 64 characters of a code without control and format characters.
+pub(crate) fn clean_code(text: &str) -> String {
+    clean_to(text, limits::CODE)
+}
+
 /// Reads a code and cleans it to at most 64 characters.
 pub(crate) fn code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| clean_to(&text, limits::CODE))

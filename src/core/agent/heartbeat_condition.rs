@@ -1,0 +1,49 @@
+//! The condition `HeartbeatConfigured`.
+
+use super::active_hours::HeartbeatHours;
+use super::desired::Desired;
+use super::heartbeat_state::ObservedHeartbeat;
+use crate::api::agent::AgentStatus;
+use crate::api::conditions::{ConditionStatus, ConditionUpdate, find};
+use crate::api::{ConditionType, Reason};
+
+/// The condition of the heartbeat of a registered agent.
+pub(super) fn heartbeat_condition(
+    desired: &Desired,
+    new: &AgentStatus,
+    observed: &ObservedHeartbeat,
+) -> ConditionUpdate {
+    let say = |status, reason, message: String| {
+        ConditionUpdate::new(ConditionType::HeartbeatConfigured, status, reason, message)
+    };
+    if desired.heartbeat_interval.is_zero() {
+        let message = "no heartbeat is expected, as specified";
+        return say(ConditionStatus::True, Reason::Reconciled, message.into());
+    }
+    match &observed.flaw {
+        Some(flaw) => say(flaw.status(), flaw.reason(), flaw.message()),
+        None => match unsettled_flaw(new).filter(|_| !observed.is_known) {
+            Some((status, reason, message)) => say(status, reason, message),
+            None => say(ConditionStatus::True, Reason::Reconciled, working(observed)),
+        },
+    }
+}
+
+/// The flaw in the recorded condition, which stays until a heartbeat shows whether it is gone.
+fn unsettled_flaw(status: &AgentStatus) -> Option<(ConditionStatus, Reason, String)> {
+    let before = find(&status.conditions, ConditionType::HeartbeatConfigured)?;
+    let shown_by_outcomes = [Reason::HeartbeatSkipped, Reason::HeartbeatFailed];
+    let reason = shown_by_outcomes.into_iter().find(|reason| reason.as_str() == before.reason)?;
+    Some((ConditionStatus::False, reason, before.message.clone()))
+}
+
+fn working(observed: &ObservedHeartbeat) -> String {
+    let so = "the gateway's heartbeat is set up as specified";
+    match HeartbeatHours::of(observed.hours.as_ref()) {
+        HeartbeatHours::Unknown if observed.shows_outcomes => so.to_owned(),
+        HeartbeatHours::Unknown => format!(
+            "{so}; Muster does not know the time zone of its active hours, so no silence counts; set spec.heartbeat.activeHours.timezone, or agents.defaults.userTimezone in the gateway's config"
+        ),
+        HeartbeatHours::Always | HeartbeatHours::Never | HeartbeatHours::Within(_) => so.to_owned(),
+    }
+}

@@ -1,0 +1,140 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::openclaw::model::inventory::assemble;
+use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
+use crate::openclaw::model::{HeartbeatJob, JobOutcome};
+
+const ID: &str = "mc-1";
+
+/// The inventory of a gateway with this config.
+fn inventory(shape: RosterShape, defaults: &Value, cron: &Value) -> Inventory {
+    let agents = match shape {
+        RosterShape::Entries => json!({ "defaults": defaults, "entries": { ID: { "heartbeat": { "every": "5m" } } } }),
+        RosterShape::List => json!({ "defaults": defaults, "list": [{ "id": ID, "heartbeat": { "every": "5m" } }] }),
+    };
+    let config = json!({ "config": { "agents": agents, "cron": cron } });
+    let config = ConfigAnswer::read(&config.to_string()).unwrap();
+    assemble(config, &RosterAnswer::default(), &BTreeSet::new(), false)
+}
+
+fn observed(inventory: &Inventory, jobs: &HeartbeatJobs) -> ObservedHeartbeat {
+    ObservedHeartbeat::of(ID, inventory, Some(jobs), None, |ms| Timestamp::from_millisecond(ms).unwrap())
+}
+
+fn entries() -> Inventory {
+    inventory(RosterShape::Entries, &json!({}), &json!({}))
+}
+
+/// The jobs of a gateway whose heartbeat of the agent ended like this.
+fn ended(result: HeartbeatResult, skips: u32) -> HeartbeatJobs {
+    let last = Some(JobOutcome { started_ms: 7000, result, skips });
+    HeartbeatJobs::Listed([(ID.to_owned(), HeartbeatJob { enabled: true, last })].into())
+}
+
+fn due(observed: &ObservedHeartbeat) -> DueCalls {
+    DueCalls::of(Some(observed), &AgentStatus::default())
+}
+
+#[test]
+fn a_scheduler_that_is_off_stops_calls_and_the_message_names_the_setting() {
+    let by_config = inventory(RosterShape::Entries, &json!({}), &json!({ "enabled": false }));
+    let off = observed(&by_config, &HeartbeatJobs::SchedulerOff);
+    assert_eq!(off.flaw, Some(HeartbeatFlaw::SchedulerOff { by_config: true }));
+    assert!(off.flaw.as_ref().unwrap().message().contains("cron.enabled is false"));
+    assert_eq!(due(&off), DueCalls::Never);
+    let by_environment = observed(&entries(), &HeartbeatJobs::SchedulerOff).flaw.unwrap();
+    assert!(by_environment.message().contains("OPENCLAW_SKIP_CRON"));
+    let old = inventory(RosterShape::List, &json!({}), &json!({ "enabled": false }));
+    assert_eq!(due(&observed(&old, &HeartbeatJobs::NoJobs)), DueCalls::default(), "an old gateway needs no scheduler");
+}
+
+#[test]
+fn a_missing_and_a_disabled_job_stop_calls_and_an_unreadable_list_is_unknown() {
+    let missing = observed(&entries(), &HeartbeatJobs::Listed(BTreeMap::new()));
+    assert_eq!((missing.flaw.clone(), due(&missing)), (Some(HeartbeatFlaw::NotScheduled), DueCalls::Never));
+    let job = HeartbeatJob { enabled: false, last: None };
+    let disabled = observed(&entries(), &HeartbeatJobs::Listed([(ID.to_owned(), job)].into()));
+    assert_eq!((disabled.flaw.clone(), due(&disabled)), (Some(HeartbeatFlaw::JobDisabled), DueCalls::Never));
+    let unreadable = observed(&entries(), &HeartbeatJobs::Unreadable("missing scope".into()));
+    assert_eq!(unreadable.flaw.as_ref().map(HeartbeatFlaw::status), Some(ConditionStatus::Unknown));
+    assert_eq!(due(&unreadable), DueCalls::default());
+}
+
+#[test]
+fn the_outcome_of_the_last_heartbeat_decides() {
+    let flaw = |result, skips| observed(&entries(), &ended(result, skips)).flaw;
+    assert_eq!(flaw(HeartbeatResult::Ran, 0), None);
+    assert_eq!(flaw(HeartbeatResult::Skipped(SkipReason::QuietHours), 9), None);
+    let busy = SkipReason::Other("cron-in-progress".into());
+    assert_eq!(flaw(HeartbeatResult::Skipped(busy.clone()), 2), None);
+    assert_eq!(flaw(HeartbeatResult::Skipped(busy.clone()), 3), Some(HeartbeatFlaw::Skipped(busy.clone())));
+    for reason in [SkipReason::NoRoute, SkipReason::EmptyScratch, SkipReason::Disabled] {
+        let skipped = observed(&entries(), &ended(HeartbeatResult::Skipped(reason.clone()), 1));
+        assert_eq!((skipped.flaw.clone(), due(&skipped)), (Some(HeartbeatFlaw::Skipped(reason)), DueCalls::Never));
+    }
+    let failed = observed(&entries(), &ended(HeartbeatResult::Failed("timeout".into()), 0));
+    assert_eq!(
+        (failed.flaw.clone(), due(&failed)),
+        (Some(HeartbeatFlaw::Failed("timeout".into())), DueCalls::default())
+    );
+    let skipped = observed(&entries(), &ended(HeartbeatResult::Skipped(busy), 5));
+    assert_eq!((skipped.skipped_at, due(&skipped)), (Timestamp::from_second(7).ok(), DueCalls::default()));
+}
+
+#[test]
+fn an_event_that_is_later_than_the_list_decides() {
+    let skipped = HeartbeatResult::Skipped(SkipReason::NoRoute);
+    let mut activity = AgentActivity::default();
+    activity.heartbeats.record(JobOutcome { started_ms: 9000, result: HeartbeatResult::Ran, skips: 0 });
+    let of = |activity: &AgentActivity| {
+        let time = |ms| Timestamp::from_millisecond(ms).unwrap();
+        ObservedHeartbeat::of(ID, &entries(), Some(&ended(skipped.clone(), 1)), Some(activity), time)
+    };
+    assert_eq!((of(&activity).flaw, of(&activity).skipped_at), (None, Timestamp::from_second(7).ok()));
+    let mut earlier = AgentActivity::default();
+    earlier.heartbeats.record(JobOutcome { started_ms: 5000, result: HeartbeatResult::Ran, skips: 0 });
+    assert_eq!(of(&earlier).flaw, Some(HeartbeatFlaw::Skipped(SkipReason::NoRoute)));
+}
+
+#[test]
+fn hidden_files_stop_calls_on_gateways_whose_light_runs_see_no_file() {
+    let light = json!({ "heartbeat": { "lightContext": true } });
+    let new = observed(&inventory(RosterShape::Entries, &light, &json!({})), &ended(HeartbeatResult::Ran, 0));
+    assert_eq!((new.flaw.clone(), due(&new)), (Some(HeartbeatFlaw::FilesHidden), DueCalls::Never));
+    let old = observed(&inventory(RosterShape::List, &light, &json!({})), &HeartbeatJobs::NoJobs);
+    assert_eq!((old.flaw.clone(), due(&old)), (None, DueCalls::default()));
+}
+
+#[test]
+fn a_window_in_an_unknown_zone_lets_no_silence_count_unless_the_gateway_shows_its_outcomes() {
+    let hours = json!({ "heartbeat": { "activeHours": { "start": "08:00", "end": "22:00" } } });
+    let old = observed(&inventory(RosterShape::List, &hours, &json!({})), &HeartbeatJobs::NoJobs);
+    assert_eq!((due(&old), old.flaw.clone()), (DueCalls::Never, None));
+    let new = observed(&inventory(RosterShape::Entries, &hours, &json!({})), &ended(HeartbeatResult::Ran, 0));
+    assert_eq!(due(&new), DueCalls::default());
+    let status = AgentStatus { active_hours: new.hours.clone(), ..AgentStatus::default() };
+    assert_eq!(DueCalls::of(None, &status), DueCalls::Never, "while the gateway is away");
+    let empty = json!({ "heartbeat": { "activeHours": { "start": "08:00", "end": "08:00" } } });
+    let empty = observed(&inventory(RosterShape::List, &empty, &json!({})), &HeartbeatJobs::NoJobs);
+    assert_eq!((due(&empty), empty.flaw.clone()), (DueCalls::Never, Some(HeartbeatFlaw::EmptyHours)));
+}
+
+#[test]
+fn every_message_says_what_to_do_and_fits_a_condition() {
+    let flaws = [
+        HeartbeatFlaw::Unreadable("x".repeat(512)),
+        HeartbeatFlaw::SchedulerOff { by_config: false },
+        HeartbeatFlaw::NotScheduled,
+        HeartbeatFlaw::JobDisabled,
+        HeartbeatFlaw::EmptyHours,
+        HeartbeatFlaw::FilesHidden,
+        HeartbeatFlaw::Skipped(SkipReason::Other("x".repeat(64))),
+        HeartbeatFlaw::Failed("x".repeat(512)),
+    ];
+    for flaw in flaws {
+        assert!((40..1024).contains(&flaw.message().len()), "{flaw:?}");
+    }
+}
