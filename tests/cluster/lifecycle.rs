@@ -58,6 +58,21 @@ fn token_was_used(stack: &Stack, token: &str) -> bool {
     stack.model.requests().iter().any(|run| run.command.is_some() && run.system.contains(token))
 }
 
+/// No message asks for the check-in, only the prompt of the gateway's heartbeat.
+pub(crate) async fn an_agent_without_a_wake_checks_in_at_its_heartbeat(stack: &mut Stack) -> Result<(), Failure> {
+    let fleet = stack.fleet("heartbeat").await?;
+    let spec = json!({
+        "boardRef": { "name": "ops" }, "wake": { "enabled": false }, "heartbeat": { "interval": "1m" },
+    });
+    fleet.apply(&[manifest("Agent", "one", spec)]).await?;
+    fleet.wait("condition=Ready", &["agent/one"]).await?;
+    fleet.wait("condition=CheckedIn", &["agent/one"]).await?;
+    let heartbeat = ".status.conditions[?(@.type==\"HeartbeatConfigured\")].status";
+    assert_eq!(fleet.field("agent/one", heartbeat).await?, "True");
+    assert_eq!(fleet.field("agent/one", ".status.wake").await?, "", "no wake was sent");
+    fleet.delete().await
+}
+
 pub(crate) async fn an_agent_checks_in_with_the_old_token_and_then_with_the_new_one(
     stack: &mut Stack,
 ) -> Result<(), Failure> {

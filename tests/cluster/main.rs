@@ -116,6 +116,7 @@ fn main() {
         main_job::twenty_agents_are_ready_with_few_config_writes_and_a_second_run_writes_nothing,
         main_job::a_changed_agent_board_gateway_and_config_map_reach_the_files,
         main_job::losses_on_the_gateway_are_repaired_by_the_next_resync,
+        lifecycle::an_agent_without_a_wake_checks_in_at_its_heartbeat,
         lifecycle::an_agent_checks_in_with_the_old_token_and_then_with_the_new_one,
         lifecycle::runs_are_reported_and_a_session_is_reset,
         lifecycle::a_paused_agent_has_no_heartbeat_on_the_gateway_until_it_is_resumed,

@@ -61,7 +61,9 @@ impl GatewayHandle {
     ) -> Result<Observed, ReconcileError> {
         let id = desired.identity.agent_id.as_str();
         let mut observed = self.observe_registration(inventory, desired);
-        observed.heartbeat = self.observe_heartbeat(inventory, id, now);
+        let files = desired.files.as_deref().unwrap_or_default();
+        let heartbeat = self.observe_heartbeat(inventory, id, now);
+        observed.heartbeat = heartbeat.with_files(inventory.capabilities.roster, files);
         if observed.registration != Registration::Current {
             self.cache.forget_unregistered(id, observed.registration == Registration::Absent);
             return Ok(observed);

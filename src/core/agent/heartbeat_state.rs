@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::active_hours::HeartbeatHours;
-use crate::api::agent::AgentStatus;
+use super::desired::{Delivery, DesiredFile};
+use crate::api::agent::{AgentStatus, DriftPolicy, FilePolicy};
 use crate::api::conditions::{ConditionStatus, find};
 use crate::api::shared::ActiveHours;
 use crate::api::{ConditionType, Reason};
@@ -11,6 +12,9 @@ use crate::openclaw::model::{
     AgentActivity, ConfiguredHours, HeartbeatDefaults, HeartbeatHistory, HeartbeatJobs, HeartbeatResult, Inventory,
     RosterShape, SkipReason,
 };
+
+/// The workspace file that older gateways read before a heartbeat.
+const HEARTBEAT_FILE: &str = "HEARTBEAT.md";
 
 /// The heartbeat of an agent in the answers and events of its gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub enum HeartbeatFlaw {
     EmptyHours,
     /// Heartbeat runs get no workspace files.
     FilesHidden,
+    /// The rendered HEARTBEAT.md has no task, so that a gateway that reads it skips the heartbeats.
+    EmptyFile,
     /// The gateway skips the heartbeats.
     Skipped(SkipReason),
     /// The last heartbeat failed.
@@ -93,6 +99,35 @@ impl ObservedHeartbeat {
     }
 }
 
+impl ObservedHeartbeat {
+    /// The heartbeat with regard to the files that Muster writes. Gateways with `agents.list` read HEARTBEAT.md.
+    #[must_use]
+    pub fn with_files(self, roster: RosterShape, files: &[DesiredFile]) -> Self {
+        let is_empty = |file: &DesiredFile| match &file.delivery {
+            Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content } => {
+                file.name == HEARTBEAT_FILE && has_no_task(content.expose())
+            }
+            Delivery::Write { .. }
+            | Delivery::Held { .. }
+            | Delivery::Folded { .. }
+            | Delivery::TooLarge { .. }
+            | Delivery::Unmanaged => false,
+        };
+        let skips = roster == RosterShape::List && files.iter().any(is_empty);
+        Self { flaw: self.flaw.or_else(|| skips.then_some(HeartbeatFlaw::EmptyFile)), ..self }
+    }
+}
+
+/// Whether a text has blank lines, headings and empty list items only.
+fn has_no_task(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| {
+        let heading = line.trim_start_matches('#');
+        let is_heading = heading.len() < line.len() && (heading.is_empty() || heading.starts_with(char::is_whitespace));
+        let item = line.strip_prefix(['-', '*', '+']).map(str::trim_start);
+        line.is_empty() || is_heading || item.is_some_and(|item| matches!(item, "" | "[]" | "[ ]" | "[x]" | "[X]"))
+    })
+}
+
 fn scheduler_flaw(id: &str, jobs: Option<&HeartbeatJobs>, defaults: &HeartbeatDefaults) -> Option<HeartbeatFlaw> {
     match jobs? {
         HeartbeatJobs::NoJobs => None,
@@ -132,7 +167,7 @@ impl HeartbeatFlaw {
             }
             Self::NotScheduled => Reason::HeartbeatNotScheduled,
             Self::FilesHidden => Reason::FilesHidden,
-            Self::Skipped(_) => Reason::HeartbeatSkipped,
+            Self::Skipped(_) | Self::EmptyFile => Reason::HeartbeatSkipped,
             Self::Failed(_) => Reason::HeartbeatFailed,
         }
     }
@@ -147,6 +182,7 @@ impl HeartbeatFlaw {
             | Self::JobDisabled
             | Self::EmptyHours
             | Self::FilesHidden
+            | Self::EmptyFile
             | Self::Skipped(_)
             | Self::Failed(_) => ConditionStatus::False,
         }
@@ -176,6 +212,9 @@ impl HeartbeatFlaw {
             }
             Self::FilesHidden => {
                 "heartbeat runs get no workspace files, and with them no check-in command, because lightContext is true; set it to false in the heartbeat of the agent's entry".into()
+            }
+            Self::EmptyFile => {
+                "the gateway skips the heartbeats, because the rendered HEARTBEAT.md has headings and empty items only; write a task into its template".into()
             }
             Self::Skipped(SkipReason::NoRoute) => {
                 "the gateway skips the heartbeats, because the target of their answers has no route; set spec.heartbeat.target to none, or connect the channel".into()

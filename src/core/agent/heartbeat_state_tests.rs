@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::core::agent::desired::RenderedText;
 use crate::openclaw::model::inventory::assemble;
 use crate::openclaw::model::roster::{ConfigAnswer, RosterAnswer};
 use crate::openclaw::model::{HeartbeatJob, JobOutcome};
@@ -123,6 +124,22 @@ fn a_window_in_an_unknown_zone_lets_no_silence_count_unless_the_gateway_shows_it
 }
 
 #[test]
+fn a_heartbeat_file_without_a_task_stops_calls_on_gateways_that_read_it() {
+    let of = |roster, text: &str| {
+        let content = RenderedText::of(text.into());
+        let delivery = Delivery::Write { policy: FilePolicy::Always, drift: DriftPolicy::Correct, content };
+        let file = DesiredFile { name: HEARTBEAT_FILE.into(), carries_token: false, is_adopted: false, delivery };
+        ObservedHeartbeat::default().with_files(roster, &[file])
+    };
+    let empty = of(RosterShape::List, "# Heartbeat\n\n- [ ] \n*\n##\n");
+    assert_eq!((empty.flaw.clone(), due(&empty)), (Some(HeartbeatFlaw::EmptyFile), DueCalls::Never));
+    for text in ["# Heartbeat\ncheck in", "- [ ] check in", "#!"] {
+        assert_eq!(of(RosterShape::List, text).flaw, None, "{text}");
+    }
+    assert_eq!(of(RosterShape::Entries, "").flaw, None);
+}
+
+#[test]
 fn every_message_says_what_to_do_and_fits_a_condition() {
     let flaws = [
         HeartbeatFlaw::Unreadable("x".repeat(512)),
@@ -131,6 +148,7 @@ fn every_message_says_what_to_do_and_fits_a_condition() {
         HeartbeatFlaw::JobDisabled,
         HeartbeatFlaw::EmptyHours,
         HeartbeatFlaw::FilesHidden,
+        HeartbeatFlaw::EmptyFile,
         HeartbeatFlaw::Skipped(SkipReason::Other("x".repeat(64))),
         HeartbeatFlaw::Failed("x".repeat(512)),
     ];

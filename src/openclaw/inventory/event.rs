@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::openclaw::limits::{self, Exceeded};
 use crate::openclaw::model::GatewayClock;
-use crate::openclaw::model::readers::{List, optional};
+use crate::openclaw::model::heartbeat_jobs::RawJob;
+use crate::openclaw::model::readers::{List, lax, optional};
 use crate::openclaw::model::run_event::RunEvent;
 use crate::openclaw::model::text::word;
 
@@ -21,6 +22,8 @@ pub(crate) enum GatewayEvent {
     Hint,
     /// The ids of the agents in the gateway's `health` event.
     Health(BTreeSet<String>),
+    /// The heartbeat job of an agent was added, changed or removed.
+    Job,
     /// An event about a session or a run.
     Run(RunEvent),
     /// The gateway's clock in a `tick`.
@@ -57,6 +60,10 @@ impl GatewayEvent {
             "chat.metadata.changed" => Some(Self::Hint),
             "tick" => optional(payload)?.map(|RawTick { ts }| Self::Clock(GatewayClock::observed(ts, Instant::now()))),
             "health" => optional(payload)?.map(agents_of_health).map(Self::Health),
+            "cron" => match RunEvent::read(event, payload)? {
+                Some(run) => Some(Self::Run(run)),
+                None => optional(payload)?.and_then(job_change),
+            },
             _ => RunEvent::read(event, payload)?.map(Self::Run),
         })
     }
@@ -67,11 +74,26 @@ impl GatewayEvent {
         const PER_AGENT: usize = 64;
         PER_EVENT
             + match self {
-                Self::Config | Self::Hint | Self::Clock(_) => 0,
+                Self::Config | Self::Hint | Self::Job | Self::Clock(_) => 0,
                 Self::Health(agents) => agents.iter().map(|id| PER_AGENT + id.len()).sum(),
                 Self::Run(event) => event.size(),
             }
     }
+}
+
+/// The payload of `cron`, as far as it is about a change of a job.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawJobChange {
+    #[serde(deserialize_with = "lax")]
+    action: Option<String>,
+    #[serde(deserialize_with = "lax")]
+    job: Option<RawJob>,
+}
+
+fn job_change(change: RawJobChange) -> Option<GatewayEvent> {
+    let is_change = matches!(change.action.as_deref(), Some("added" | "updated" | "removed"));
+    change.job.filter(|job| is_change && job.heartbeat_agent().is_some()).map(|_| GatewayEvent::Job)
 }
 
 /// The ids of the agents in a `health` event.

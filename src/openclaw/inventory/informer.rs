@@ -103,6 +103,10 @@ impl Informer {
                     state.read_after_event(Instant::now());
                 }
                 GatewayEvent::Hint => state.hint(Instant::now()),
+                GatewayEvent::Job => {
+                    state.jobs_read_at = None;
+                    state.hint(Instant::now());
+                }
                 GatewayEvent::Health(agents) => self.apply_health(agents, state),
                 GatewayEvent::Run(event) => self.apply_run_event(event, state),
                 GatewayEvent::Clock(clock) => {
