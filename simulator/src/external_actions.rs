@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    Fault, FileLink, Profile, Simulator,
+    ConfigLayout, Fault, FileLink, Profile, Simulator,
     methods::{chat, devices, sessions::open_session},
     world::{ProcessState, TrashState, sessions::Run},
 };
@@ -73,6 +73,11 @@ impl Simulator {
     pub fn write_config(&self, config: Value) {
         self.gateway.world().is_by_hand = true;
         self.edit_config(|written| *written = config);
+    }
+
+    /// Spreads the configuration over files, or puts it into one file again.
+    pub fn lay_out_config(&self, layout: ConfigLayout) {
+        self.gateway.world().config.layout = layout;
     }
 
     /// Truncates the configuration on the gateway's disk, so that the file is not valid JSON. The gateway sends no

@@ -31,6 +31,7 @@ mod simulator;
 mod world;
 
 pub use assertions::{Orphans, Session};
+pub use config::layout::ConfigLayout;
 pub use faults::Fault;
 pub use profile::{AuthMode, Latency, Profile, RosterShape, Visibility};
 pub use simulator::{ListenGuard, Simulator};

@@ -61,6 +61,12 @@ words! {
         WaitingForConfigWrite,
         /// The gateway has not applied its last config yet.
         NotSettled,
+        /// The gateway applies its last config at its next start.
+        RestartRequired,
+        /// The gateway cannot write its config.
+        ConfigNotWritable,
+        /// Something else removes Muster's entries from the gateway's config.
+        ConfigOverwritten,
         /// The gateway's rate limit of config writes is used up.
         RateLimited,
         /// A file is longer than the gateway passes to an agent.
@@ -192,6 +198,7 @@ impl Reason {
             | Self::SecretInvalid
             | Self::InvalidSpec
             | Self::EntryRefused
+            | Self::ConfigNotWritable
             | Self::FileTooLarge
             | Self::FileRefused
             | Self::LabelRefused
@@ -228,6 +235,8 @@ impl Reason {
             | Self::EntryDelayed
             | Self::WaitingForConfigWrite
             | Self::NotSettled
+            | Self::RestartRequired
+            | Self::ConfigOverwritten
             | Self::RateLimited
             | Self::Drifted
             | Self::WaitingForCheckIn
@@ -270,6 +279,7 @@ mod tests {
             Reason::MethodsMissing,
             Reason::RosterUnreadable,
             Reason::Refused,
+            Reason::ConfigNotWritable,
             Reason::SecretNotFound,
             Reason::SecretInvalid,
             Reason::InvalidSpec,
@@ -285,6 +295,8 @@ mod tests {
             Reason::Connecting,
             Reason::Deleting,
             Reason::NotSettled,
+            Reason::RestartRequired,
+            Reason::ConfigOverwritten,
             Reason::RateLimited,
             Reason::Suspended,
             Reason::Unreachable,

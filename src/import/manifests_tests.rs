@@ -30,6 +30,8 @@ fn inventory(entries: &Value) -> Inventory {
         heartbeats: HeartbeatRule::default(),
         heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
+        obstacle: None,
+        reload_is_off: false,
     }
 }
 

@@ -15,6 +15,7 @@ use super::inventory::informer::Informer;
 use super::link::GatewayLink;
 use super::model::{
     AgentEntry, ConfigWrites, ConnectionState, GatewayActivity, HeartbeatClaims, HeartbeatJobs, Inventory, ReadFailure,
+    WriteRefusal,
 };
 use super::roster_queue::{RosterQueue, RosterView};
 use super::settings::ConnectionSettings;
@@ -192,6 +193,16 @@ impl GatewayClient {
     /// keep the heartbeats of other agents.
     pub fn claim_heartbeats(&self, claims: HeartbeatClaims) {
         let _ = self.commands.send(WriteCommand::Claim(Box::new(claims)));
+    }
+
+    /// Reports the result of a creation to the config writer: why the gateway could not write its config, or nothing.
+    pub(crate) fn report_creation(&self, unwritable: Option<WriteRefusal>) {
+        let _ = self.commands.send(WriteCommand::Created(unwritable));
+    }
+
+    /// Announces the deletion of an agent, so that its entry is not missed.
+    pub(crate) fn announce_deletion(&self, agent_id: &str) {
+        let _ = self.commands.send(WriteCommand::Delete(agent_id.to_owned()));
     }
 
     /// Reads roster and config now. Returns `false` after a failed read; the inventory may then be old.

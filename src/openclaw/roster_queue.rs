@@ -137,6 +137,8 @@ mod tests {
             heartbeats: HeartbeatRule::default(),
             heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
             settled: true,
+            obstacle: None,
+            reload_is_off: false,
         };
         RosterView {
             inventory: watch::channel(Some(Arc::new(inventory))).1,

@@ -9,7 +9,7 @@ use super::channel::CONFIG_WRITE_TIMEOUT;
 use super::client::GatewayClient;
 use super::link::GatewayLink;
 use super::model::deletion::RawDeleted;
-use super::model::{CallError, Deleted, Inventory};
+use super::model::{CallError, Deleted, Inventory, WriteRefusal};
 
 /// The timeout of a deletion. A deletion takes 3 to 6 s with 20 agents that have sessions, and the gateway serialises
 /// concurrent deletions (2026.9.6, `docs/gateway-facts.md#deletion`).
@@ -34,7 +34,13 @@ impl GatewayClient {
     /// See [`CallError`]; [`CallError::Unsettled`] when the read of the config failed.
     pub async fn agent_create(&self, agent_id: &str, workspace: &str) -> Result<(), CallError> {
         let (agent_id, workspace) = (agent_id.to_owned(), workspace.to_owned());
-        self.in_turn(|link| async move { link.create(&agent_id, &workspace).await }).await
+        let result = self.in_turn(|link| async move { link.create(&agent_id, &workspace).await }).await;
+        match &result {
+            Ok(()) => self.report_creation(None),
+            Err(error) if error.is_unwritable_config(false) => self.report_creation(Some(WriteRefusal::of(error))),
+            Err(_) => {}
+        }
+        result
     }
 
     /// Deletes an agent.
@@ -48,6 +54,7 @@ impl GatewayClient {
     /// has no such id (`docs/gateway-facts.md#roster-visibility`).
     pub async fn agent_delete(&self, agent_id: &str, delete_files: bool) -> Result<Deleted, CallError> {
         let agent_id = agent_id.to_owned();
+        self.announce_deletion(&agent_id);
         self.in_turn(|link| async move { link.delete(&agent_id, delete_files).await }).await
     }
 
@@ -105,7 +112,7 @@ impl GatewayLink {
 
     /// Confirms "not found" by the config. `read` says whether the config was read after the answer.
     fn confirm_absent(&self, agent_id: &str, read: bool) -> Result<Deleted, CallError> {
-        let absent = |i: &Arc<Inventory>| read && i.settled && !i.agents.contains_key(agent_id);
+        let absent = |i: &Arc<Inventory>| read && i.stores_writes() && !i.agents.contains_key(agent_id);
         if self.view.inventory.borrow().as_ref().is_some_and(absent) {
             return Ok(Deleted::Absent);
         }

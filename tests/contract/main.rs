@@ -4,6 +4,7 @@
 
 mod heartbeats;
 mod kills;
+mod layouts;
 mod mixed_profiles;
 mod password;
 mod raw_request;
@@ -204,7 +205,7 @@ fn main() {
         trials
             .extend(RealGateway::trials(&RealGateway::new(version, version == RESTARTING, &runtime, &table), version));
     }
-    trials.extend(heartbeats::trials(&runtime));
+    trials.extend(heartbeats::trials(&runtime).into_iter().chain(layouts::trials(&runtime)));
     trials.extend(password::trials(&runtime).into_iter().chain(trash::trials(&runtime)).chain(kills::trials(&runtime)));
     // Each gateway stops with the last of its tests.
     let conclusion = libtest_mimic::run(&arguments, trials);

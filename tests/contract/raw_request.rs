@@ -24,7 +24,8 @@ impl Subject {
         }
     }
 
-    async fn request_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
+    /// Makes a request once.
+    pub(crate) async fn request_once(&self, method: &str, params: &Value) -> Result<Value, Failure> {
         let settings = self.settings.clone();
         let stream = self.dial.dial(&settings.url, &settings.trust).await?.stream;
         let (mut socket, _) = tokio_tungstenite::client_async(settings.url.as_str(), stream).await?;

@@ -27,6 +27,7 @@ mod imports;
 mod inventory;
 mod irregular_files;
 mod labels;
+mod layouts;
 mod left_folders;
 mod leftovers;
 mod lifecycle;

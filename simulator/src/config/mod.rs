@@ -3,6 +3,7 @@
 pub(crate) mod document;
 pub(crate) mod env;
 pub(crate) mod heartbeats;
+pub(crate) mod layout;
 pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod roster;
@@ -19,6 +20,7 @@ use crate::{
     profile::{Profile, RosterShape},
 };
 pub(crate) use document::Document;
+use layout::ConfigLayout;
 
 /// The written configuration and the applied one.
 #[derive(Debug)]
@@ -29,12 +31,14 @@ pub(crate) struct Config {
     pub(crate) unsettled_until: Option<Instant>,
     /// Whether the file is no longer valid JSON. `document` keeps the last written content for a repair.
     pub(crate) broken: bool,
+    pub(crate) layout: ConfigLayout,
     last_reply: Option<LastReply>,
 }
 
 /// The last reply of `config.get`, and the state that the reply shows.
 #[derive(Debug)]
 struct LastReply {
+    layout: ConfigLayout,
     document: Arc<Document>,
     applied_hash: String,
     profile: Arc<Profile>,
@@ -43,7 +47,8 @@ struct LastReply {
 
 impl LastReply {
     fn shows(&self, config: &Config, profile: &Arc<Profile>) -> bool {
-        Arc::ptr_eq(&self.document, &config.document)
+        self.layout == config.layout
+            && Arc::ptr_eq(&self.document, &config.document)
             && Arc::ptr_eq(&self.profile, profile)
             && self.applied_hash == config.applied_hash(profile)
     }
@@ -59,7 +64,14 @@ impl Config {
             "agents": {"defaults": {"heartbeat": {"every": "0m"}, "model": {"primary": "scripted/m1"}}},
         });
         let document = Arc::new(Document::new(value, profile.roster));
-        Self { applied: document.clone(), document, unsettled_until: None, broken: false, last_reply: None }
+        Self {
+            applied: document.clone(),
+            document,
+            unsettled_until: None,
+            broken: false,
+            layout: ConfigLayout::OneFile,
+            last_reply: None,
+        }
     }
 
     /// Whether the written configuration is applied.
@@ -97,6 +109,7 @@ impl Config {
         }
         let text: Arc<str> = self.snapshot(profile).into();
         self.last_reply = Some(LastReply {
+            layout: self.layout,
             document: self.document.clone(),
             applied_hash: self.applied_hash(profile),
             profile: profile.clone(),
@@ -119,14 +132,17 @@ impl Config {
             "warnings": [],
             "legacyIssues": [],
         });
-        let mut texts = vec![("parsed", self.document.text()), ("resolved", &source_text), ("config", &runtime_text)];
+        let parsed = self.layout.parsed(&self.document.value, profile).map(|parsed| parsed.to_string());
+        let parsed = parsed.as_deref().unwrap_or_else(|| self.document.text());
+        let mut texts = vec![("parsed", parsed), ("resolved", &source_text), ("config", &runtime_text)];
         if profile.defaults_enrol_all {
             texts.extend([("sourceConfig", source_text.as_str()), ("runtimeConfig", &runtime_text)]);
         }
         if profile.opaque_hashes {
             fields["includedPaths"] = json!([]);
-            fields["includeProvenance"] = json!([]);
-            fields["agentRosterIncludeOwned"] = json!(false);
+            let (provenance, is_owned) = self.layout.provenance(profile);
+            fields["includeProvenance"] = provenance;
+            fields["agentRosterIncludeOwned"] = json!(is_owned);
             fields["bindingsIncludeOwned"] = json!(false);
             fields["configRevisionHash"] = json!(self.revision_hash(profile));
             fields["appliedConfigHash"] = json!(self.applied_hash(profile));

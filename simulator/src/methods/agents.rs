@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::method::{Caller, FollowUp, MethodOutput, not_found, reply, text};
 use crate::{
-    config::{self, roster},
+    config::{self, layout::ConfigWrite, roster},
     error::RpcError,
     profile::RosterShape,
     schema::{Param, ParamType, optional, required},
@@ -91,6 +91,7 @@ pub(crate) fn create(world: &mut World, _: &Caller, params: &Value) -> Result<Me
         entry.insert("model".into(), json!(model));
     }
     let shape = world.profile.roster;
+    world.claim_config(ConfigWrite::Create)?;
     world.write(|document| roster::add(document, shape, &id, entry));
     let now_ms = world.clock.now_ms();
     let seeds = world.profile.seeds;
@@ -220,6 +221,7 @@ pub(crate) fn delete(world: &mut World, _: &Caller, params: &Value) -> Result<Me
             "OpenClawStateLeaseError: agent deletion {id} is held by another process (OPENCLAW_STATE_LEASE_HELD)"
         )));
     }
+    world.claim_config(ConfigWrite::Delete)?;
     world.journalled_delete.take_if(|(agent, _)| *agent == id);
     let shape = world.profile.roster;
     world.write(|document| roster::remove(document, shape, &id));

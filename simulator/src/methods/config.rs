@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::method::{Caller, FollowUp, MethodOutput, reply, reply_text, text};
 use crate::{
-    config::{self, Document, merge, roster, rules},
+    config::{self, Document, layout::ConfigWrite, merge, roster, rules},
     error::RpcError,
     frames::object_text,
     profile::RosterShape,
@@ -52,6 +52,7 @@ pub(crate) fn patch(world: &mut World, _: &Caller, params: &Value) -> Result<Met
     if new == old.value {
         return noop_reply(world);
     }
+    world.claim_config(ConfigWrite::Patch)?;
     refuse_dropped_agents(world, &new)?;
     rules::check(&new, &profile)?;
     let changed = merge::changed_paths(&old.value, &new);

@@ -22,7 +22,9 @@ use tokio::time::Instant;
 
 use crate::{
     clock::{Clock, IdGenerator},
+    config::layout::{ConfigLayout, ConfigWrite},
     config::{self, Config, Document, roster},
+    error::RpcError,
     faults::Faults,
     profile::Profile,
 };
@@ -194,6 +196,17 @@ impl World {
     /// The workspace of an agent with this entry.
     pub(crate) fn workspace_of(&self, id: &str, entry: &Value) -> String {
         entry["workspace"].as_str().map_or_else(|| config::default_workspace(&self.profile, id), str::to_owned)
+    }
+
+    /// Checks that the files of the configuration can be written. A version that replaces directives puts all into one file.
+    pub(crate) fn claim_config(&mut self, write: ConfigWrite) -> Result<(), RpcError> {
+        if let Some(refusal) = self.config.layout.refusal(write, &self.profile) {
+            return Err(refusal);
+        }
+        if self.config.layout.is_replaced(&self.profile) {
+            self.config.layout = ConfigLayout::OneFile;
+        }
+        Ok(())
     }
 
     /// Changes the written configuration.

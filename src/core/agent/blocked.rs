@@ -1,7 +1,7 @@
 //! The reasons for an incomplete agent, with the messages of its conditions.
 
 use super::desired::Desired;
-use super::observed::Observed;
+use super::observed::{ConfigAccess, Observed, Registration};
 use crate::api::object_key::ObjectKey;
 use crate::api::text::with_reason;
 use crate::api::{AgentGateway, Reason};
@@ -57,7 +57,7 @@ pub(crate) fn no_entry(desired: &Desired) -> ReconcileError {
     ReconcileError::permanent(
         Reason::AgentIdTaken,
         format!(
-            "gateway {} shows an agent with the id {id:?} that has no entry of exactly this id in its openclaw.json; give it one there (an id in another spelling, or in an included file, is not enough), or choose another spec.agentId",
+            "gateway {} shows an agent with the id {id:?} that has no entry of exactly this id in its config; give it one there (an id in another spelling is not enough), or choose another spec.agentId",
             desired.gateway
         ),
     )
@@ -73,8 +73,20 @@ pub(crate) fn secret_conflict(desired: &Desired) -> ReconcileError {
     )
 }
 
+/// The entry waits until the gateway can write its config.
+pub(crate) fn config_unwritable(desired: &Desired) -> Blocker {
+    let text = format!(
+        "the agent waits until the gateway can write its config; condition ConfigSynced of AgentGateway {} says what to do",
+        desired.gateway
+    );
+    Blocker::Pending(ReconcileError::permanent(Reason::ConfigNotWritable, text))
+}
+
 /// The blocker of an entry that is not in place yet.
-pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
+pub(crate) fn entry_blocker(desired: &Desired, observed: &Observed) -> Blocker {
+    if observed.config != ConfigAccess::Writable && observed.registration != Registration::Invisible {
+        return config_unwritable(desired);
+    }
     if let Some((code, message)) = &observed.refused {
         let text = format!(
             "the gateway refuses this agent's config entry: {message}; change the field of the spec that it names"
@@ -88,6 +100,10 @@ pub(crate) fn entry_blocker(observed: &Observed) -> Blocker {
     if observed.over_budget {
         let text = "the gateway's limit of config writes is used up; the entry is written when the gateway accepts writes again";
         return Blocker::Pending(ReconcileError::transient(Reason::RateLimited, text));
+    }
+    if observed.reload_is_off && observed.registration == Registration::Invisible {
+        let text = "the entry is in the gateway's config, and gateway.reload.mode of the gateway is off; a restart of the gateway applies the entry";
+        return Blocker::Pending(ReconcileError::transient(Reason::RestartRequired, text));
     }
     if !observed.settled {
         let text = "the gateway has not applied its own last config yet; the entry waits (up to 5 minutes after a crash of the gateway)";
@@ -110,4 +126,55 @@ pub(crate) fn too_large(desired: &Desired) -> Option<ReconcileError> {
         | super::desired::Delivery::Held { .. }
         | super::desired::Delivery::Folded { .. } | super::desired::Delivery::Unmanaged => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::agent::fixtures::applied;
+    use crate::core::agent::step::Step;
+
+    fn obstructed(registration: Registration) -> Observed {
+        Observed { registration, config: ConfigAccess::Obstructed, settled: true, ..Observed::default() }
+    }
+
+    #[test]
+    fn nothing_is_made_for_an_agent_that_the_gateway_cannot_register() {
+        for registration in [Registration::Absent, Registration::Outdated] {
+            let mut fixture = applied();
+            fixture.observed = obstructed(registration);
+            let plan = fixture.plan();
+            let error = plan.blocker.unwrap();
+            assert_eq!((plan.steps, error.error().reason), (vec![], Reason::ConfigNotWritable), "{registration:?}");
+            assert!(error.error().message.contains("ConfigSynced of AgentGateway"), "{}", error.error().message);
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_as_desired_needs_no_writable_config() {
+        let mut fixture = applied().working();
+        fixture.observed = Observed { config: ConfigAccess::Obstructed, ..fixture.observed };
+        assert_eq!(fixture.plan(), crate::core::agent::plan::Plan::default());
+    }
+
+    #[test]
+    fn a_bound_agent_whose_entry_differs_waits_without_a_write() {
+        for registration in [Registration::Absent, Registration::Outdated] {
+            let mut fixture = applied().working();
+            fixture.observed = obstructed(registration);
+            let plan = fixture.plan();
+            assert!(!plan.steps.iter().any(|step| matches!(step, Step::SubmitEntry(_) | Step::Create(_))), "{plan:?}");
+            assert_eq!(plan.blocker.unwrap().error().reason, Reason::ConfigNotWritable, "{registration:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_waits_for_a_restart_of_the_gateway_is_no_failure() {
+        let mut fixture = applied().bound().with_token();
+        fixture.observed.registration = Registration::Invisible;
+        fixture.observed.reload_is_off = true;
+        let blocker = fixture.plan().blocker.unwrap();
+        assert_eq!(blocker.error().reason, Reason::RestartRequired);
+        assert!(blocker.error().transient && matches!(blocker, Blocker::Pending(_)));
+    }
 }

@@ -98,5 +98,7 @@ pub(crate) fn inventory(agents: &[(&str, &str)]) -> Inventory {
         heartbeats: HeartbeatRule::default(),
         heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
+        obstacle: None,
+        reload_is_off: false,
     }
 }

@@ -23,6 +23,7 @@ pub mod found_files;
 pub mod heartbeat;
 mod heartbeat_condition;
 pub mod heartbeat_state;
+mod id_history;
 pub mod interrupted;
 pub mod label;
 pub mod leftovers;

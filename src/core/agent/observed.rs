@@ -28,8 +28,12 @@ pub struct Observed {
     pub rewritten: Vec<RewrittenField>,
     /// Whether the gateway accepts no config writes for now.
     pub over_budget: bool,
-    /// Whether the gateway has applied its own last config.
+    /// Whether the gateway stores a write to its config.
     pub settled: bool,
+    /// Whether the gateway applies a changed config at its next start alone.
+    pub reload_is_off: bool,
+    /// Whether the gateway can write its config.
+    pub config: ConfigAccess,
     /// Its workspace files by name; empty unless it is registered.
     pub files: BTreeMap<String, ObservedFile>,
     /// Its main session.
@@ -40,6 +44,28 @@ pub struct Observed {
     pub heartbeat: ObservedHeartbeat,
     /// When the connection to the gateway was opened. A wake that was sent before may have been lost in a restart of the gateway.
     pub connected_at: Option<Timestamp>,
+}
+
+/// Whether the gateway can write its config.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConfigAccess {
+    /// Nothing speaks against it.
+    #[default]
+    Writable,
+    /// The last write failed. Further writes are tried.
+    Failed,
+    /// The layout of the config keeps the gateway from a write. No write is tried.
+    Obstructed,
+}
+
+impl ConfigAccess {
+    fn of(inventory: &Inventory, writes: &ConfigWrites) -> Self {
+        match (&inventory.obstacle, &writes.unwritable) {
+            (Some(_), _) => Self::Obstructed,
+            (None, Some(_)) => Self::Failed,
+            (None, None) => Self::Writable,
+        }
+    }
 }
 
 /// The registration of an agent in the gateway's roster and config.
@@ -59,8 +85,7 @@ pub enum Registration {
 /// Why an agent of the gateway cannot be the agent of an Agent resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnershipConflict {
-    /// The roster shows it, and the config has no entry with exactly its id. The entry has another spelling of the id, or is in a
-    /// file that the config includes.
+    /// The roster shows it, and the config has no entry with exactly its id. The entry has another spelling of the id.
     NoEntry,
     /// Its workspace is another directory than the desired workspace.
     Elsewhere,
@@ -163,7 +188,9 @@ impl Observed {
             refused: writes.refused.get(id).map(|refusal| (refusal.code.clone(), refusal.message.clone())),
             delayed: writes.delayed.get(id).map(|refusal| (refusal.code.clone(), refusal.message.clone())),
             rewritten: inventory.rewrites(&entry).into_iter().map(RewrittenField::from).collect(),
-            settled: inventory.settled,
+            settled: inventory.stores_writes(),
+            reload_is_off: inventory.reload_is_off,
+            config: ConfigAccess::of(inventory, writes),
             ..Self::default()
         }
     }

@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 
 use super::binding::Binding;
-use super::blocked::{Blocker, entry_blocker, id_taken, no_entry, secret_conflict, too_large};
+use super::blocked::{Blocker, config_unwritable, entry_blocker, id_taken, no_entry, secret_conflict, too_large};
 use super::desired::{Desired, Origin};
-use super::file_writes::{file_writes, records};
+use super::file_writes::file_writes;
+use super::id_history::{may_be_foreign_agent, used_before};
 use super::label::{self, LabelDecision};
 use super::liveness::Liveness;
-use super::observed::{Observed, OwnershipConflict, Registration};
+use super::observed::{ConfigAccess, Observed, OwnershipConflict, Registration};
 use super::session::{self, SessionChange};
 use super::step::Step;
 use super::token::rules as token;
@@ -102,6 +103,7 @@ const RULES: &[(&str, Rule)] = &[
     ("release_earlier_binding", release_earlier_binding),
     ("leave_taken_id", leave_taken_id),
     ("leave_foreign_secret", leave_foreign_secret),
+    ("wait_for_a_writable_config", wait_for_a_writable_config),
     ("claim", claim),
     ("bind", bind),
     ("record_config_keys", record_config_keys),
@@ -201,6 +203,16 @@ fn leave_taken_id(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     }
 }
 
+/// Nothing is made for an agent that the gateway cannot register.
+fn wait_for_a_writable_config(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
+    let RuleInput { desired, observed, .. } = input;
+    let needs_write = matches!(observed.registration, Registration::Absent | Registration::Outdated);
+    if observed.config == ConfigAccess::Obstructed && needs_write && input.cluster.binding.is_none() {
+        return blocked(plan, config_unwritable(desired));
+    }
+    CONTINUE
+}
+
 /// The finalizer and the token Secret come before the binding, so that one write of the status records both.
 fn claim(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let id = input.wanted.identity.agent_id.as_str();
@@ -220,7 +232,7 @@ fn bind(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     plan.binds = Some(input.wanted.clone());
     if input.observed.registration != Registration::Current {
         // The same status as in the next pass, which submits the entry.
-        plan.blocker = Some(entry_blocker(input.observed));
+        plan.blocker = Some(entry_blocker(input.desired, input.observed));
     }
     again(plan)
 }
@@ -253,7 +265,8 @@ fn wait_for_an_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> 
 
 fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     let RuleInput { desired, observed, .. } = input;
-    let absent = observed.registration == Registration::Absent && observed.settled;
+    let is_open = observed.settled && observed.config != ConfigAccess::Obstructed;
+    let absent = observed.registration == Registration::Absent && is_open;
     if absent && used_before(desired, input.cluster.status) {
         plan.steps.extend(input.token_change.map(Step::Token));
         plan.steps.push(Step::Create(desired.identity.clone()));
@@ -264,10 +277,10 @@ fn create_anew(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
 
 fn submit_entry(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()> {
     match input.observed.registration {
-        Registration::Absent | Registration::Outdated => {
+        Registration::Absent | Registration::Outdated if input.observed.config != ConfigAccess::Obstructed => {
             plan.steps.push(Step::SubmitEntry(Box::new(input.desired.entry.clone())));
         }
-        Registration::Invisible | Registration::Current => {}
+        Registration::Absent | Registration::Outdated | Registration::Invisible | Registration::Current => {}
     }
     CONTINUE
 }
@@ -282,7 +295,7 @@ fn wait_for_the_roster(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()
     match (input.observed.registration, input.token_change) {
         (Registration::Current, _) => CONTINUE,
         (_, Some(_)) => again(plan),
-        (_, None) => blocked(plan, entry_blocker(input.observed)),
+        (_, None) => blocked(plan, entry_blocker(input.desired, input.observed)),
     }
 }
 
@@ -355,28 +368,6 @@ fn record_ready_first(input: &RuleInput<'_>, plan: &mut Plan) -> ControlFlow<()>
         return again(plan);
     }
     CONTINUE
-}
-
-/// Whether the gateway may have removed an agent of this id: an agent that this Agent registered, an earlier lead or main agent, or any
-/// agent of a chosen or claimed id.
-fn used_before(desired: &Desired, status: &AgentStatus) -> bool {
-    let same = status.agent_id.as_deref() == Some(desired.identity.agent_id.as_str())
-        && status.gateway.as_ref() == Some(&desired.gateway);
-    let is_reusable = match desired.origin {
-        Origin::Chosen | Origin::Claimed | Origin::TakenUp | Origin::Adopted | Origin::ParentReused => true,
-        Origin::Derived | Origin::ParentDerived => false,
-    };
-    is_reusable || same && conditions::is_true(&status.conditions, ConditionType::Registered)
-}
-
-/// Whether an agent of this id may belong to another client: this Agent has not set it up, and others can have the id.
-fn may_be_foreign_agent(desired: &Desired, status: &AgentStatus) -> bool {
-    match desired.origin {
-        Origin::Chosen | Origin::Claimed | Origin::ParentDerived | Origin::ParentReused => {
-            records(desired, status).is_empty()
-        }
-        Origin::Derived | Origin::TakenUp | Origin::Adopted => false,
-    }
 }
 
 /// Whether the status records that the agent is ready. A file that the gateway refuses does not count.

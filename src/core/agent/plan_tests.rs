@@ -180,6 +180,7 @@ fn the_blocker_of_a_waiting_entry_names_its_reason() {
         reason(&fixture.plan())
     };
     assert_eq!(waiting(|o| o.refused = Some(("INVALID".into(), "no".into()))), Some(Reason::EntryRefused));
+    assert_eq!(waiting(|o| o.config = ConfigAccess::Failed), Some(Reason::ConfigNotWritable));
     assert_eq!(waiting(|o| o.over_budget = true), Some(Reason::RateLimited));
     assert_eq!(waiting(|o| o.settled = false), Some(Reason::NotSettled));
     assert_eq!(waiting(|_| ()), Some(Reason::WaitingForConfigWrite));
@@ -316,6 +317,7 @@ fn rule_fixtures() -> Vec<(&'static str, AgentFixture)> {
         ("release_earlier_binding", changed(applied().working(), |f| f.desired.gateway.name = "other".into())),
         ("leave_taken_id", changed(applied().registered(), |f| f.desired.origin = Origin::Chosen)),
         ("leave_foreign_secret", changed(applied().bound(), |f| f.token = TokenState::Foreign)),
+        ("wait_for_a_writable_config", changed(applied(), |f| f.observed.config = ConfigAccess::Obstructed)),
         ("claim", applied()),
         ("bind", changed(applied().working(), |f| f.binding = None)),
         (

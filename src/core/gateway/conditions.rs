@@ -11,6 +11,7 @@ use crate::api::text::with_reason;
 use crate::api::{AgentGateway, ConditionType, Reason};
 use crate::core::agent::interrupted::advice;
 use crate::core::error::ReconcileError;
+use crate::core::gateway::config_synced::config_synced;
 use crate::core::gateway::shared_heartbeats::{self, SharedHeartbeatPlan};
 use crate::openclaw::model::{
     ConfigWrites, ConnectionState, Credential, DownCause, Hello, Inventory, ReadFailure, Refusal, RefusalKind,
@@ -162,14 +163,16 @@ pub(crate) fn from_connection(
         ConnectionState::Refused(refusal) => refused(url, pairing, refusal, seen.device_id.as_deref()),
     };
     conditions.push(runs());
-    conditions.push(config_synced(&seen.state, &seen.writes));
+    let synced = config_synced(&seen.state, seen.inventory.as_deref(), &seen.writes);
+    conditions.push(synced.clone());
     conditions
         .push(seen.shared_heartbeats.as_ref().map_or_else(shared_heartbeats::unknown, SharedHeartbeatPlan::condition));
     // A false condition explains the unknown conditions, so that it comes first.
     let with = |status| {
         READY_CONDITIONS.iter().find_map(|kind| conditions.iter().find(|v| v.kind == *kind && v.status == status))
     };
-    let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown));
+    let unwritable = Some(&synced).filter(|condition| condition.reason == Reason::ConfigNotWritable);
+    let flaw = with(ConditionStatus::False).or_else(|| with(ConditionStatus::Unknown)).or(unwritable);
     let ready = match flaw {
         Some(flaw) => ConditionUpdate::new(C::Ready, false, flaw.reason, flaw.message.clone()),
         None => ConditionUpdate::new(C::Ready, true, Reason::Connected, address.connected()),
@@ -190,9 +193,15 @@ fn settled(read: InventoryRead<'_>) -> ConditionUpdate {
         InventoryRead::Failed(failure) => {
             ConditionUpdate::new(C::Settled, ConditionStatus::Unknown, Reason::RosterUnreadable, unreadable(failure))
         }
-        InventoryRead::Done(inventory) if inventory.settled => {
+        InventoryRead::Done(inventory) if inventory.settled && !inventory.awaits_restart() => {
             ConditionUpdate::new(C::Settled, true, Reason::Reconciled, "the gateway has applied its own last config")
         }
+        InventoryRead::Done(inventory) if inventory.awaits_restart() => ConditionUpdate::new(
+            C::Settled,
+            false,
+            Reason::RestartRequired,
+            "the gateway has not applied its last config, because its gateway.reload.mode is off; a restart of the gateway applies it",
+        ),
         InventoryRead::Done(_) => ConditionUpdate::new(
             C::Settled,
             false,
@@ -333,47 +342,6 @@ fn refusal_advice(pairing: Option<&Pairing>, refusal: &Refusal, device_id: Optio
 
 fn joined(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-}
-
-fn config_synced(state: &ConnectionState, writes: &ConfigWrites) -> ConditionUpdate {
-    if !matches!(state, ConnectionState::Up(_)) {
-        return ConditionUpdate::new(
-            C::ConfigSynced,
-            ConditionStatus::Unknown,
-            Reason::NotConnected,
-            "not known without a connection",
-        );
-    }
-    if let Some((id, error)) = writes.refused.iter().next() {
-        let message = format!(
-            "the gateway refuses the entries of {} agents; the first: {id}: {} ({})",
-            writes.refused.len(),
-            error.message,
-            error.code
-        );
-        return ConditionUpdate::new(C::ConfigSynced, false, Reason::EntryRefused, message);
-    }
-    if let Some((id, error)) = writes.delayed.iter().next().filter(|_| writes.failed.is_none()) {
-        let message = format!(
-            "the config entries of {} agents had no effect and are retried; the first: {id}: {} ({})",
-            writes.delayed.len(),
-            error.message,
-            error.code
-        );
-        return ConditionUpdate::new(C::ConfigSynced, false, Reason::EntryDelayed, message);
-    }
-    if writes.pending.is_empty() {
-        return ConditionUpdate::new(C::ConfigSynced, true, Reason::Reconciled, "no config write is waiting");
-    }
-    if let Some(error) = &writes.failed {
-        let message = format!(
-            "the last config write failed and is retried at least once a minute: {} ({})",
-            error.message, error.code
-        );
-        return ConditionUpdate::new(C::ConfigSynced, false, Reason::GatewayError, message);
-    }
-    let reason = if writes.budget_until.is_some() { Reason::RateLimited } else { Reason::WaitingForConfigWrite };
-    ConditionUpdate::new(C::ConfigSynced, false, reason, "agents' entries wait for the next config write")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod census;
 pub mod cleanup;
 pub mod conditions;
+pub mod config_synced;
 pub mod credential;
 pub mod events;
 pub mod shared_heartbeats;

@@ -13,7 +13,7 @@ impl ConfigWriter {
     pub(super) fn succeeded(&mut self, patch: &Patch, is_read: bool, noop: bool) {
         self.parts.state.open();
         self.parts.queue.rejoin();
-        let after = self.inventory.borrow().clone().filter(|inventory| is_read && inventory.settled);
+        let after = self.inventory.borrow().clone().filter(|inventory| is_read && inventory.stores_writes());
         if let Some(after) = after {
             self.compare(patch, &after, noop);
         }

@@ -4,11 +4,12 @@
 //! - `entry_queue` and `halving`: which entries are sent together, `batch_window`: how long a patch waits for them;
 //! - `config_patch`: the composition of a patch, `shared_blocks`: the part of it that keeps the heartbeats of other agents;
 //! - `answer`: what follows from the answer to a patch, `entry_outcome`: the effect of a patch on each entry;
-//! - `write_guard`: a limit for identical writes.
+//! - `write_guard`: a limit for identical writes, `entry_losses`: entries that something else removes.
 
 mod answer;
 pub(crate) mod batch_window;
 pub(crate) mod config_patch;
+mod entry_losses;
 pub(crate) mod entry_outcome;
 pub(crate) mod entry_queue;
 pub(crate) mod halving;

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::batch_window::BatchWindow;
 use super::config_patch::{Patch, raw};
+use super::entry_losses::EntryLosses;
 use super::entry_queue::EntryQueue;
 use super::recheck::Recheck;
 use super::shared_blocks::SharedBlocks;
@@ -38,6 +39,10 @@ pub(crate) enum WriteCommand {
     Withdraw(String),
     /// Set the claims: Muster's agents, and the recorded heartbeat blocks.
     Claim(Box<HeartbeatClaims>),
+    /// The agent of this id is about to be deleted.
+    Delete(String),
+    /// The result of a creation: why the gateway could not write its config, or nothing.
+    Created(Option<WriteRefusal>),
 }
 
 /// The task.
@@ -65,6 +70,9 @@ pub(crate) struct WriterParts {
     pub(super) recheck: Recheck,
     /// The values that the gateway stores in another form, by id of the agent.
     pub(super) rewritten: BTreeMap<String, Vec<Rewritten>>,
+    /// Why the gateway could not write its config, until a write succeeds.
+    pub(super) unwritable: Option<WriteRefusal>,
+    pub(super) losses: EntryLosses,
     /// The agents whose entries changed their state since the last publication.
     pub(super) changed: Vec<String>,
 }
@@ -117,7 +125,7 @@ impl ConfigWriter {
     }
 
     fn take(&mut self, command: WriteCommand) {
-        let WriterParts { queue, shared, recheck, rewritten, changed, .. } = &mut self.parts;
+        let WriterParts { queue, shared, recheck, rewritten, unwritable, losses, changed, .. } = &mut self.parts;
         match command {
             WriteCommand::Submit(entry) => {
                 let is_current = |i: &Arc<Inventory>| i.entry_state(&entry) == EntryState::Current;
@@ -141,10 +149,13 @@ impl ConfigWriter {
                 }
             }
             WriteCommand::Claim(claims) => {
+                losses.claim(&claims);
                 if shared.claim(*claims) {
                     recheck.all();
                 }
             }
+            WriteCommand::Delete(id) => losses.forget(&id),
+            WriteCommand::Created(refusal) => *unwritable = refusal,
         }
     }
 
@@ -163,8 +174,9 @@ impl ConfigWriter {
 
     /// Removes the entries that the gateway has, and forgets the stored values of agents that the gateway no longer has.
     fn take_inventory(&mut self) {
-        let WriterParts { queue, recheck, rewritten, .. } = &mut self.parts;
+        let WriterParts { queue, recheck, rewritten, losses, .. } = &mut self.parts;
         let Some(inventory) = self.inventory.borrow_and_update().clone() else { return };
+        losses.see(|id| inventory.entry(id).is_some(), Instant::now());
         recheck.all();
         // The informer reports the change of their entries.
         queue.remove_done(|entry| inventory.entry_state(entry) == EntryState::Current);
@@ -180,7 +192,7 @@ impl ConfigWriter {
     /// Whether a patch may be sent now, and there may be something to write.
     fn may_write(&mut self, now: Instant) -> bool {
         let WriterParts { state, queue, shared, recheck, .. } = &mut self.parts;
-        let inventory = self.inventory.borrow().clone().filter(|inventory| inventory.settled);
+        let inventory = self.inventory.borrow().clone().filter(|inventory| is_writable(inventory));
         let Some(inventory) = inventory.filter(|_| state.closed_until(now).is_none()) else { return false };
         recheck.is_due(queue.has_candidates(), || {
             shared.blocks_for_patch(&inventory, &[]).is_some_and(|blocks| !blocks.is_empty())
@@ -190,7 +202,7 @@ impl ConfigWriter {
     /// The next patch, from the queued entries and the inventory; `None` without anything to write.
     fn compose_patch(&mut self) -> Option<Patch> {
         let WriterParts { queue, shared, recheck, .. } = &mut self.parts;
-        let inventory = self.inventory.borrow().clone().filter(|inventory| inventory.settled)?;
+        let inventory = self.inventory.borrow().clone().filter(|inventory| is_writable(inventory))?;
         recheck.done();
         let ids = queue.batch(&inventory.config_hash, |entry| shared.may_be_written(&inventory, entry));
         let entries: Vec<_> = ids.iter().filter_map(|id| queue.entry(id)).collect();
@@ -250,6 +262,11 @@ impl ConfigWriter {
                 self.parts.guard.made(*write, began);
             }
         }
+        match &result {
+            Ok(_) => self.parts.unwritable = None,
+            Err(error) if error.is_unwritable_config(true) => self.parts.unwritable = Some(WriteRefusal::of(error)),
+            Err(_) => {}
+        }
         match result {
             Ok(noop) => {
                 info!(agents = patch.ids.len(), ms = began.elapsed().as_millis(), "config written");
@@ -288,16 +305,22 @@ impl ConfigWriter {
 
     /// Publishes the changes of the state, and then the agents whose entries changed.
     fn publish(&mut self) {
-        let WriterParts { state, queue, rewritten, changed, .. } = &mut self.parts;
+        let WriterParts { state, queue, rewritten, unwritable, losses, changed, .. } = &mut self.parts;
         let touched = queue.take_touched();
         let (budget_until, failed) = (state.limited_until(Instant::now()), state.failure());
         self.writes.send_if_modified(|writes| {
-            let same = touched.is_empty() && writes.budget_until == budget_until && writes.failed.as_ref() == failed;
+            let same = touched.is_empty()
+                && writes.budget_until == budget_until
+                && writes.failed.as_ref() == failed
+                && writes.unwritable == *unwritable
+                && writes.losses == losses.count();
             for id in &touched {
                 writes.set(id, EntryWriteState { rewritten: rewritten.get(id).cloned(), ..queue.state(id) });
             }
             writes.budget_until = budget_until;
             writes.failed = failed.cloned();
+            writes.unwritable.clone_from(unwritable);
+            writes.losses = losses.count();
             !same
         });
         for id in changed.drain(..) {
@@ -305,6 +328,11 @@ impl ConfigWriter {
             let _ = self.changes.send(Change::Agent(id));
         }
     }
+}
+
+/// Whether a patch can be sent: the gateway stores it, and its config has no layout that it cannot write.
+fn is_writable(inventory: &Inventory) -> bool {
+    inventory.stores_writes() && inventory.obstacle.is_none()
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -92,6 +92,8 @@ fn inventory(roster: RosterShape) -> Inventory {
         heartbeats: HeartbeatRule::default(),
         heartbeat_defaults: crate::openclaw::model::HeartbeatDefaults::default(),
         settled: true,
+        obstacle: None,
+        reload_is_off: false,
     }
 }
 

@@ -194,7 +194,9 @@ impl Informer {
 
     fn succeeded(&self, inventory: Inventory, state: &mut InformerState) {
         state.mismatches = if inventory.agrees() { 0 } else { state.mismatches.saturating_add(1) };
-        let unsettled = !inventory.settled || (1..=MAX_MISMATCHES).contains(&state.mismatches);
+        // A restart opens the connection anew, and with it comes a read.
+        let unsettled =
+            !inventory.reload_is_off && (!inventory.settled || (1..=MAX_MISMATCHES).contains(&state.mismatches));
         state.roster = state.roster.take().filter(|_| inventory.settled && inventory.agrees());
         state.schedule(Instant::now(), if unsettled { UNSETTLED_INTERVAL } else { self.resync });
         state.failed = None;
@@ -322,7 +324,7 @@ impl Informer {
         });
         let old = self.inventory.send_replace(Some(Arc::clone(&new)));
         let Some(old) = old else { return self.send(Change::Roster) };
-        if old.settled != new.settled || old.capabilities != new.capabilities {
+        if old.settled != new.settled || old.capabilities != new.capabilities || old.obstacle != new.obstacle {
             return self.send(Change::Roster);
         }
         if old.heartbeats != new.heartbeats {

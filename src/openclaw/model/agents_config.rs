@@ -4,8 +4,9 @@ use serde::Deserialize;
 use serde::de::Error;
 use serde_json::value::RawValue;
 
+use super::config_file::has_directive;
 use super::prompt_limits::{PromptLimits, RawPromptLimits};
-use super::readers::{List, Named, lax, optional};
+use super::readers::{List, Named, lax, optional, present};
 use super::text::{is_clean, word};
 use crate::openclaw::limits;
 
@@ -22,6 +23,8 @@ pub enum RosterShape {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AgentsConfig {
+    #[serde(rename = "$include", deserialize_with = "present")]
+    pub(crate) include: Option<Box<RawValue>>,
     pub(crate) entries: Option<Box<RawValue>>,
     pub(crate) list: Option<Box<RawValue>>,
     pub(crate) defaults: Option<Box<RawValue>>,
@@ -53,6 +56,16 @@ struct RawModel {
 }
 
 impl AgentsConfig {
+    /// Whether a directive can hold entries of the roster.
+    pub(crate) fn includes_entries(&self) -> bool {
+        [&self.entries, &self.list].into_iter().flatten().any(|raw| has_directive(raw))
+    }
+
+    /// Whether another file holds the list of agents.
+    pub(crate) fn includes_list(&self) -> bool {
+        self.list.as_ref().is_some_and(|raw| raw.get().starts_with('{') && has_directive(raw))
+    }
+
     /// The limits of prompts in `agents.defaults`.
     pub(crate) fn prompt_limits(&self) -> PromptLimits {
         let raw = self.defaults.as_deref().and_then(|raw| serde_json::from_str::<RawPromptLimits>(raw.get()).ok());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::env_refs::escaped;
+use super::env_refs::{escaped, escaped_value};
 use super::rewritten::{Rewritten, value_at, without};
 
 /// The desired entry of an agent. Muster leaves keys alone that have no field here, because they belong to others.
@@ -214,16 +214,6 @@ impl AgentEntry {
                 }
             }
         }
-    }
-}
-
-/// A value whose texts the gateway reads as they are written here.
-fn escaped_value(value: &Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(escaped(text)),
-        Value::Array(items) => items.iter().map(escaped_value).collect(),
-        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), escaped_value(value))).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 

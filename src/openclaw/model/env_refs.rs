@@ -5,6 +5,8 @@
 //! later writes of the gateway keep the escape, and `agents.create` adds no escape (2026.3.2 to 2026.9.6,
 //! `docs/gateway-facts.md#config-values`).
 
+use serde_json::Value;
+
 /// The string that the config needs so that the gateway reads `text`.
 pub(crate) fn escaped(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
@@ -22,6 +24,16 @@ pub(crate) fn escaped(text: &str) -> String {
         rest = &reference[taken..];
     }
     written + rest
+}
+
+/// A value whose texts the gateway reads as they are written here.
+pub(crate) fn escaped_value(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(escaped(text)),
+        Value::Array(items) => items.iter().map(escaped_value).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), escaped_value(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 /// The text that the gateway reads from a string of its config; `None` when the text depends on the gateway's environment.

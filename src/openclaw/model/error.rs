@@ -57,6 +57,16 @@ pub struct ErrorDetails {
     pub size: Option<i64>,
 }
 
+/// Words in the answers of a gateway that cannot write its config, whatever the request was (`docs/gateway-facts.md#config-layouts`).
+const UNWRITABLE_CONFIG: [&str; 4] = [
+    "flatten $include-owned config",
+    "external $include target",
+    "treats openclaw.json as immutable",
+    "cannot write to the config directory",
+];
+/// Codes of a file that cannot be written: read-only file system, permissions, a file that is mounted by itself.
+const UNWRITABLE_FILE: [&str; 4] = ["EROFS: ", "EACCES: ", "EPERM: ", "EBUSY: "];
+
 impl ErrorShape {
     /// The wait that the gateway asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
@@ -211,6 +221,15 @@ impl CallError {
     pub fn is_not_found(&self) -> bool {
         self.gateway_message()
             .is_some_and(|m| m.starts_with("agent \"") && m.ends_with("not found") || m.contains("unknown agent id"))
+    }
+
+    /// Whether the gateway cannot write its config. `config_alone` says that the request writes nothing else.
+    pub(crate) fn is_unwritable_config(&self, config_alone: bool) -> bool {
+        self.gateway_message().is_some_and(|message| {
+            let is_file = config_alone || message.contains("openclaw.json");
+            UNWRITABLE_CONFIG.iter().any(|words| message.contains(words))
+                || is_file && UNWRITABLE_FILE.iter().any(|code| message.contains(code))
+        })
     }
 
     /// Whether a workspace file changed since it was read.

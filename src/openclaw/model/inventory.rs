@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::agent_heartbeat::{ConfiguredHeartbeat, HeartbeatDefaults};
 use super::agents_config::RosterShape;
+use super::config_file::ConfigObstacle;
 use super::entry::{AgentEntry, EntryState, same_path};
 use super::prompt_limits::PromptLimits;
 use super::rewritten::Rewritten;
@@ -34,6 +35,10 @@ pub struct Inventory {
     pub prompt_limits: PromptLimits,
     /// Whether the gateway has applied its last config; always `true` on versions that do not report this.
     pub settled: bool,
+    /// Why the gateway cannot write its roster, as far as its config shows.
+    pub obstacle: Option<ConfigObstacle>,
+    /// Whether the gateway applies a changed config at its next start alone, by `gateway.reload.mode: "off"`.
+    pub reload_is_off: bool,
 }
 
 /// The cause of repeated failures to read the roster and the config.
@@ -95,6 +100,19 @@ impl Inventory {
     #[must_use]
     pub fn heartbeat(&self, id: &str) -> ConfiguredHeartbeat {
         self.heartbeat_defaults.of(self.entry(id))
+    }
+
+    /// Whether a write to the config can be sent. A gateway that applies its config at its next start alone stays unsettled until then
+    /// and stores further writes; any other unsettled gateway may drop them (`docs/gateway-facts.md#kills`).
+    #[must_use]
+    pub fn stores_writes(&self) -> bool {
+        self.settled || self.reload_is_off
+    }
+
+    /// Whether only a restart of the gateway applies its last config. Versions without hashes show that by their roster alone.
+    #[must_use]
+    pub fn awaits_restart(&self) -> bool {
+        self.reload_is_off && !(self.settled && self.agrees())
     }
 
     /// The entry of this id in the config.
@@ -160,6 +178,8 @@ pub(crate) fn assemble(
         default_fallbacks: config.default_fallbacks,
         prompt_limits: config.prompt_limits,
         settled: config.settled,
+        obstacle: config.obstacle,
+        reload_is_off: config.reload_is_off,
     }
 }
 

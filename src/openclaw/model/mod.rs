@@ -5,6 +5,7 @@
 pub(crate) mod activity;
 pub(crate) mod agent_heartbeat;
 pub(crate) mod agents_config;
+pub(crate) mod config_file;
 pub(crate) mod connection_state;
 pub(crate) mod deletion;
 pub(crate) mod entry;
@@ -29,6 +30,7 @@ pub(crate) mod writes;
 pub use activity::{AgentActivity, GatewayActivity, GatewayClock, Run};
 pub use agent_heartbeat::{ConfiguredHeartbeat, ConfiguredHours, HeartbeatDefaults};
 pub use agents_config::RosterShape;
+pub use config_file::{ConfigObstacle, ObstacleEffect};
 pub use connection_state::{ConnectionState, DownCause};
 pub use deletion::{Deleted, Disposal, Leftover, Leftovers, Removal};
 pub use entry::{

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::agent_heartbeat::HeartbeatDefaults;
 use super::agents_config::{AgentsConfig, RosterShape};
+use super::config_file::{ConfigFile, ConfigObstacle, IncludeRule, RawDirective, with_included};
 use super::prompt_limits::PromptLimits;
 use super::readers::{List, first, lax, present, short};
 use super::shared_heartbeats::HeartbeatRule;
@@ -34,6 +35,10 @@ pub(crate) struct ConfigAnswer {
     pub(crate) prompt_limits: PromptLimits,
     /// Whether the gateway has applied its last config.
     pub(crate) settled: bool,
+    /// Why the gateway cannot write its roster, as far as its answer shows.
+    pub(crate) obstacle: Option<ConfigObstacle>,
+    /// Whether the gateway applies a changed config at its next start alone.
+    pub(crate) reload_is_off: bool,
 }
 
 /// The answer of `agents.list`.
@@ -57,7 +62,7 @@ pub(crate) struct RawRosterAgent {
 /// The fields of `config.get` that Muster reads.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct RawConfigAnswer {
+struct RawConfigAnswer<'a> {
     #[serde(deserialize_with = "lax")]
     valid: Option<bool>,
     #[serde(deserialize_with = "first")]
@@ -65,14 +70,18 @@ struct RawConfigAnswer {
     #[serde(deserialize_with = "short::<_, { limits::HASH }>")]
     hash: Option<String>,
     /// The file as it is.
-    #[serde(deserialize_with = "lax")]
-    parsed: Option<RawConfigFile>,
+    #[serde(borrow)]
+    parsed: Option<&'a RawValue>,
     /// The file after `$include`, without the gateway's defaults.
     #[serde(deserialize_with = "lax")]
-    resolved: Option<RawConfigFile>,
+    resolved: Option<ConfigFile>,
     /// The file after `$include`, with the gateway's defaults.
     #[serde(deserialize_with = "lax")]
-    config: Option<RawConfigFile>,
+    config: Option<ConfigFile>,
+    #[serde(deserialize_with = "lax")]
+    include_provenance: Option<List<RawDirective, { limits::AGENTS }>>,
+    #[serde(deserialize_with = "lax")]
+    agent_roster_include_owned: Option<bool>,
     #[serde(deserialize_with = "present")]
     source_config: Option<Box<RawValue>>,
     #[serde(deserialize_with = "present")]
@@ -83,35 +92,11 @@ struct RawConfigAnswer {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RawConfigFile {
-    #[serde(deserialize_with = "lax")]
-    agents: Option<AgentsConfig>,
-    #[serde(deserialize_with = "lax")]
-    cron: Option<RawCron>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawCron {
-    #[serde(deserialize_with = "lax")]
-    enabled: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct RawIssue {
     #[serde(deserialize_with = "lax")]
     path: Option<String>,
     #[serde(deserialize_with = "lax")]
     message: Option<String>,
-}
-
-impl RawConfigAnswer {
-    /// Whether `cron.enabled` is false.
-    fn is_cron_disabled(&self) -> bool {
-        let file = self.resolved.as_ref().or(self.parsed.as_ref()).or(self.config.as_ref());
-        file.and_then(|file| file.cron.as_ref()).is_some_and(|cron| cron.enabled == Some(false))
-    }
 }
 
 impl RosterAnswer {
@@ -125,35 +110,47 @@ impl RosterAnswer {
 
 impl ConfigAnswer {
     pub(crate) fn read(text: &str) -> Result<Self, serde_json::Error> {
-        let raw: RawConfigAnswer = serde_json::from_str(text)?;
-        let cron_disabled = raw.is_cron_disabled();
-        let config = raw.config.and_then(|file| file.agents).unwrap_or_default();
-        let shape = if config.entries.is_some() { RosterShape::Entries } else { RosterShape::List };
-        let written = raw.parsed.map_or(config, |file| file.agents.unwrap_or_default());
-        let resolved = raw.resolved.map(|file| file.agents.unwrap_or_default());
-        let effective = resolved.as_ref().unwrap_or(&written);
-        let (default_fallbacks, prompt_limits) = (effective.default_fallbacks(), effective.prompt_limits());
-        let heartbeat_defaults = HeartbeatDefaults::read(effective, cron_disabled);
-        let heartbeats = HeartbeatRule::read(effective, shape, raw.source_config.is_some())?;
+        let raw: RawConfigAnswer<'_> = serde_json::from_str(text)?;
+        let config = raw.config.unwrap_or_default();
+        let has_entries = config.agents.as_ref().is_some_and(|agents| agents.entries.is_some());
+        let shape = if has_entries { RosterShape::Entries } else { RosterShape::List };
+        let file: ConfigFile = raw.parsed.and_then(|text| serde_json::from_str(text.get()).ok()).unwrap_or(config);
+        let effective = raw.resolved.as_ref().unwrap_or(&file);
+        let rule = match (shape, raw.source_config.is_some()) {
+            (RosterShape::List, false) => IncludeRule::Replaced,
+            (RosterShape::List, true) => IncludeRule::Never,
+            (RosterShape::Entries, _) => {
+                let directives = raw.include_provenance.as_ref().map(|list| list.0.as_slice());
+                IncludeRule::SoleOwner(directives.filter(|_| raw.agent_roster_include_owned == Some(true)))
+            }
+        };
+        let obstacle = raw.parsed.and_then(|text| file.obstacle(text, rule));
+        let reload_is_off = effective.reload_is_off();
+        let none = AgentsConfig::default();
+        let agents = effective.agents.as_ref().unwrap_or(&none);
+        let heartbeats = HeartbeatRule::read(agents, shape, raw.source_config.is_some())?;
         // Versions that have the two fields send both, with null for a config that they cannot read.
         let settled = match (&raw.applied_config_hash, &raw.config_revision_hash) {
             (None, None) => true,
             (Some(applied), Some(revision)) => applied.get() == revision.get() && applied.get().starts_with('"'),
             (Some(_), None) | (None, Some(_)) => false,
         };
-        let (entries, bytes) = entries(&written, shape)?;
+        let includes = raw.agent_roster_include_owned != Some(false) && file.includes_entries();
+        let (entries, bytes) = entries(&file, raw.resolved.as_ref().filter(|_| includes), shape)?;
         Ok(Self {
             invalid: (raw.valid == Some(false)).then(|| invalid(raw.issues.as_deref())),
             hash: raw.hash,
             shape,
-            explicit_ownership: written.ownership.as_deref() == Some("explicit"),
+            explicit_ownership: agents.ownership.as_deref() == Some("explicit"),
             entries,
             bytes,
             heartbeats,
-            heartbeat_defaults,
-            default_fallbacks,
-            prompt_limits,
+            heartbeat_defaults: HeartbeatDefaults::read(agents, effective.is_cron_disabled()),
+            default_fallbacks: agents.default_fallbacks(),
+            prompt_limits: agents.prompt_limits(),
             settled,
+            obstacle,
+            reload_is_off,
         })
     }
 }
@@ -168,23 +165,36 @@ impl<'de> Deserialize<'de> for ConfigAnswer {
 /// The agents' entries by id, as trees.
 type EntryTrees = BTreeMap<String, Map<String, Value>>;
 
-/// The agents' entries by id, as trees, and their estimated memory.
+/// The agents' entries by id, as trees, and their estimated memory. `resolved` is given when the file does not show all entries.
 ///
 /// # Errors
 /// The trees exceed [`limits::ENTRY_TREES`]. A shortened map would show the other agents as absent.
-fn entries(agents: &AgentsConfig, shape: RosterShape) -> Result<(EntryTrees, usize), serde_json::Error> {
+fn entries(
+    file: &ConfigFile,
+    resolved: Option<&ConfigFile>,
+    shape: RosterShape,
+) -> Result<(EntryTrees, usize), serde_json::Error> {
     let mut budget = limits::ENTRY_TREES;
-    let mut read = BTreeMap::new();
-    for (id, entry) in agents.roster(shape)?.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
-        budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
-            serde_json::Error::custom(limits::Exceeded(format!(
-                "the entries of the agents take more than {} MiB of memory",
-                limits::ENTRY_TREES / 1024 / 1024
-            )))
-        })?;
-        read.insert(id, serde_json::from_str(entry.get())?);
-    }
-    Ok((read, limits::ENTRY_TREES - budget))
+    let mut read = |file: &ConfigFile| {
+        let mut read = BTreeMap::new();
+        let agents = file.agents.as_ref().map(|agents| agents.roster(shape)).transpose()?.unwrap_or_default();
+        for (id, entry) in agents.into_iter().filter(|(_, entry)| entry.get().starts_with('{')) {
+            budget = budget.checked_sub(cost(entry.get())).ok_or_else(|| {
+                serde_json::Error::custom(limits::Exceeded(format!(
+                    "the entries of the agents take more than {} MiB of memory",
+                    limits::ENTRY_TREES / 1024 / 1024
+                )))
+            })?;
+            read.insert(id, serde_json::from_str(entry.get())?);
+        }
+        Ok::<_, serde_json::Error>(read)
+    };
+    let written = read(file)?;
+    let entries = match resolved {
+        Some(resolved) => with_included(written, read(resolved)?),
+        None => written,
+    };
+    Ok((entries, limits::ENTRY_TREES - budget))
 }
 
 /// An upper estimate of the memory of the tree of a JSON text, in bytes. The map of an object allocates the memory of eleven

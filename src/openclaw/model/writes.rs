@@ -17,6 +17,10 @@ pub struct ConfigWrites {
     pub refused: Arc<BTreeMap<String, WriteRefusal>>,
     /// The entries whose write had no effect and is retried later, with the last cause, by agent id.
     pub delayed: Arc<BTreeMap<String, WriteRefusal>>,
+    /// Why the gateway could not write its config, until a write succeeds.
+    pub unwritable: Option<WriteRefusal>,
+    /// The number of times that something else removed entries of Muster from the config.
+    pub losses: u32,
     /// The values that the gateway stores in another form than they were sent, by agent id.
     pub rewritten: Arc<BTreeMap<String, Vec<Rewritten>>>,
     /// The time at which the gateway accepts config writes again, while its rate limit is used up.

@@ -1,0 +1,95 @@
+//! Entries of Muster that something else removes from the gateway's config.
+//!
+//! A tool that writes openclaw.json anew, for example at each start of the gateway, removes all of them. Muster writes them again. Only a
+//! count over time shows that this happens again and again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::openclaw::model::HeartbeatClaims;
+
+/// The time without a loss after which the count begins anew.
+const FORGET_AFTER: Duration = Duration::from_hours(24);
+
+/// The losses of a gateway.
+#[derive(Debug, Default)]
+pub(crate) struct EntryLosses {
+    /// Muster's agents with an entry in the last config, without those that Muster deletes.
+    present: BTreeSet<String>,
+    /// Muster's agents.
+    ours: BTreeSet<String>,
+    /// Muster's agents that are being deleted.
+    deleted: BTreeSet<String>,
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl EntryLosses {
+    /// Sets Muster's agents.
+    pub(crate) fn claim(&mut self, claims: &HeartbeatClaims) {
+        self.ours = claims.made.union(&claims.adopted).cloned().collect();
+        self.present.retain(|id| self.ours.contains(id));
+        self.deleted.retain(|id| self.ours.contains(id));
+    }
+
+    /// An agent is about to be deleted: its entry is not missed.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.present.remove(id);
+        self.deleted.insert(id.to_owned());
+    }
+
+    /// Compares a config with the config before. `has_entry` says whether the config has an entry of an id.
+    pub(crate) fn see(&mut self, has_entry: impl Fn(&str) -> bool, now: Instant) {
+        if self.last.is_some_and(|last| now.duration_since(last) >= FORGET_AFTER) {
+            (self.count, self.last) = (0, None);
+        }
+        if self.present.iter().any(|id| !has_entry(id)) {
+            self.count = self.count.saturating_add(1);
+            self.last = Some(now);
+        }
+        let here = |id: &&String| has_entry(id) && !self.deleted.contains(*id);
+        self.present = self.ours.iter().filter(here).cloned().collect();
+    }
+
+    /// The number of configs in which entries were missing.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses_of(ids: &[&str]) -> EntryLosses {
+        let mut losses = EntryLosses::default();
+        losses.claim(&HeartbeatClaims {
+            made: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..HeartbeatClaims::default()
+        });
+        losses
+    }
+
+    #[test]
+    fn a_config_without_the_entries_of_the_config_before_is_one_loss() {
+        let (mut losses, now) = (losses_of(&["a", "b", "new"]), Instant::now());
+        for (entries, count) in [(&["a", "b"][..], 0), (&[], 1), (&[], 1), (&["a"], 1), (&["a", "b"], 1), (&["b"], 2)] {
+            losses.see(|id| entries.contains(&id), now);
+            assert_eq!(losses.count(), count, "{entries:?}");
+        }
+        losses.see(|id| id == "b", now + FORGET_AFTER);
+        assert_eq!(losses.count(), 0);
+    }
+
+    #[test]
+    fn an_entry_that_muster_deletes_is_no_loss() {
+        let (mut losses, now) = (losses_of(&["a"]), Instant::now());
+        losses.see(|_| true, now);
+        losses.forget("a");
+        losses.see(|_| true, now);
+        losses.see(|_| false, now);
+        assert_eq!(losses.count(), 0);
+    }
+}

@@ -1,0 +1,150 @@
+//! A config that is spread over files by `$include`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use muster::openclaw::model::{ConfigObstacle, EntryState, Inventory, ObstacleEffect, RosterShape};
+use muster_harness::{Failure, OpenClaw, ScriptedModel};
+use muster_simulator::{ConfigLayout, Profile, Simulator};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::subject::{Subject, new_entry};
+use crate::{RESTARTING, SIMULATED, failed};
+
+const NAME: &str =
+    "the_entries_of_an_included_file_are_read_and_a_layout_that_cannot_be_written_is_known_before_a_write";
+const LAYOUTS: [ConfigLayout; 3] =
+    [ConfigLayout::IncludedAgents, ConfigLayout::IncludedRoster, ConfigLayout::IncludedRoot];
+
+pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
+    let simulated = SIMULATED.map(|(version, profile)| {
+        Trial::test(format!("simulator {version}: {NAME}"), move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(on_simulator(version, profile)).map_err(|error| failed(&error))
+        })
+    });
+    let real = SIMULATED.map(|(version, _)| {
+        let runtime = Arc::clone(runtime);
+        Trial::test(format!("OpenClaw {version}: {NAME}"), move || {
+            runtime.block_on(on_real(version)).map_err(|error| failed(&error))
+        })
+    });
+    simulated.into_iter().chain(real).collect()
+}
+
+async fn on_simulator(version: &str, profile: fn() -> Profile) -> Result<(), Failure> {
+    let simulator = Simulator::new(profile().with_token("token"));
+    let subject = Subject::simulated(simulator.clone()).await?;
+    let lay_out = |layout| {
+        simulator.lay_out_config(layout);
+        Ok(())
+    };
+    check_layouts(&subject, version, lay_out).await
+}
+
+async fn on_real(version: &str) -> Result<(), Failure> {
+    let model = ScriptedModel::start().await?;
+    let gateway = OpenClaw::start_version(version, model.url()).await?;
+    let subject = Subject::real(&gateway).await?;
+    let files = Files { state: gateway.home().join(".openclaw") };
+    check_layouts(&subject, version, |layout| files.lay_out(layout)).await
+}
+
+/// The config files of a real gateway.
+struct Files {
+    state: PathBuf,
+}
+
+impl Files {
+    fn lay_out(&self, layout: ConfigLayout) -> Result<(), Failure> {
+        let main = self.state.join("openclaw.json");
+        let mut whole: Value = serde_json::from_slice(&std::fs::read(&main)?)?;
+        // The layout before is undone first.
+        for place in ["", "/agents", "/agents/entries", "/agents/list"] {
+            if let Some(at) = whole.pointer_mut(place).filter(|at| at.get("$include").is_some()) {
+                *at = serde_json::from_slice(&std::fs::read(self.state.join("included.json5"))?)?;
+            }
+        }
+        let roster = if whole["agents"]["entries"].is_object() { "/agents/entries" } else { "/agents/list" };
+        let place = match layout {
+            ConfigLayout::IncludedRoot => "",
+            ConfigLayout::IncludedAgents => "/agents",
+            ConfigLayout::IncludedRoster => roster,
+            ConfigLayout::OneFile | ConfigLayout::Mounted => return Ok(std::fs::write(&main, whole.to_string())?),
+        };
+        let at = whole.pointer_mut(place).ok_or("no such place")?;
+        let included = std::mem::replace(at, json!({ "$include": "./included.json5" }));
+        std::fs::write(self.state.join("included.json5"), included.to_string())?;
+        Ok(std::fs::write(&main, whole.to_string())?)
+    }
+}
+
+/// The key of the directive that keeps this version from a write in this layout.
+fn expected(version: &str, shape: RosterShape, layout: ConfigLayout) -> Option<(Option<&'static str>, ObstacleEffect)> {
+    match (shape, layout) {
+        (RosterShape::List, _) if version == RESTARTING => Some((None, ObstacleEffect::Replaces)),
+        (RosterShape::List, ConfigLayout::IncludedRoot) => Some((None, ObstacleEffect::Refused)),
+        (RosterShape::List, ConfigLayout::IncludedAgents) => Some((Some("agents"), ObstacleEffect::Refused)),
+        (RosterShape::List, ConfigLayout::IncludedRoster) => Some((Some("agents.list"), ObstacleEffect::Refused)),
+        (RosterShape::Entries, ConfigLayout::IncludedRoot) => Some((None, ObstacleEffect::RefusedUnlessSole)),
+        (RosterShape::List, ConfigLayout::OneFile | ConfigLayout::Mounted) | (RosterShape::Entries, _) => None,
+    }
+}
+
+fn shown(obstacle: &ConfigObstacle) -> (Option<&str>, ObstacleEffect) {
+    (obstacle.key.as_deref(), obstacle.effect)
+}
+
+async fn check_layouts(
+    gateway: &Subject,
+    version: &str,
+    lay_out: impl Fn(ConfigLayout) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let agent = gateway.agent().await?;
+    let shape = gateway.inventory().await?.capabilities.roster;
+    for layout in LAYOUTS {
+        lay_out(layout)?;
+        let wanted = expected(version, shape, layout);
+        let is_read = |seen: &Inventory| {
+            seen.entry_state(&agent) == EntryState::Current && seen.obstacle.as_ref().map(shown) == wanted
+        };
+        gateway.client.resync().await;
+        gateway.until("the entry of the included file", is_read).await?;
+        match wanted {
+            Some((_, ObstacleEffect::Refused | ObstacleEffect::RefusedUnlessSole)) => {
+                refuses_a_write(gateway, shape).await?;
+            }
+            // The gateway would put the values into openclaw.json.
+            Some((_, ObstacleEffect::Replaces)) => {}
+            None => {
+                let written = new_entry();
+                gateway.register(std::slice::from_ref(&written)).await?;
+                let refused = gateway.client.agent_delete(&written.id, true).await.unwrap_err();
+                assert!(refused.message().contains("flatten $include-owned config"), "{refused}");
+                assert!(refused.is_transient(), "{refused}");
+            }
+        }
+        lay_out(ConfigLayout::OneFile)?;
+        gateway.until("the entry of the one file", |seen| seen.obstacle.is_none()).await?;
+    }
+    Ok(())
+}
+
+/// The gateway confirms that its layout cannot be written.
+async fn refuses_a_write(gateway: &Subject, shape: RosterShape) -> Result<(), Failure> {
+    let hash = &gateway.inventory().await?.config_hash;
+    let entry = new_entry();
+    let raw = match shape {
+        RosterShape::Entries => {
+            json!({ "agents": { "entries": { (entry.id.as_str()): { "workspace": entry.workspace } } } })
+        }
+        RosterShape::List => json!({ "agents": { "list": [{ "id": entry.id, "workspace": entry.workspace }] } }),
+    };
+    let params = json!({ "raw": raw.to_string(), "baseHash": hash });
+    let refused = gateway.request_once("config.patch", &params).await.unwrap_err().to_string();
+    assert!(refused.contains("flatten $include-owned config") || refused.contains("rate limit"), "{refused}");
+    Ok(())
+}
