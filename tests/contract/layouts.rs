@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::subject::{Subject, new_entry};
-use crate::{RESTARTING, SIMULATED, failed};
+use crate::{NEWEST, RESTARTING, SIMULATED, failed};
 
 const NAME: &str =
     "the_entries_of_an_included_file_are_read_and_a_layout_that_cannot_be_written_is_known_before_a_write";
+const OFF: &str = "a_gateway_whose_reload_is_off_stores_writes_and_shows_what_waits_for_a_restart";
 const LAYOUTS: [ConfigLayout; 3] =
     [ConfigLayout::IncludedAgents, ConfigLayout::IncludedRoster, ConfigLayout::IncludedRoot];
 
@@ -32,7 +33,13 @@ pub(crate) fn trials(runtime: &Arc<Runtime>) -> Vec<Trial> {
             runtime.block_on(on_real(version)).map_err(|error| failed(&error))
         })
     });
-    simulated.into_iter().chain(real).collect()
+    let off = {
+        let runtime = Arc::clone(runtime);
+        Trial::test(format!("OpenClaw {NEWEST}: {OFF}"), move || {
+            runtime.block_on(reload_off()).map_err(|error| failed(&error))
+        })
+    };
+    simulated.into_iter().chain(real).chain([off]).collect()
 }
 
 async fn on_simulator(version: &str, profile: fn() -> Profile) -> Result<(), Failure> {
@@ -146,5 +153,32 @@ async fn refuses_a_write(gateway: &Subject, shape: RosterShape) -> Result<(), Fa
     let params = json!({ "raw": raw.to_string(), "baseHash": hash });
     let refused = gateway.request_once("config.patch", &params).await.unwrap_err().to_string();
     assert!(refused.contains("flatten $include-owned config") || refused.contains("rate limit"), "{refused}");
+    Ok(())
+}
+
+/// After a patch the gateway restarts itself; a creation waits for the next restart.
+async fn reload_off() -> Result<(), Failure> {
+    let model = ScriptedModel::start().await?;
+    let mut gateway = OpenClaw::start_version(NEWEST, model.url()).await?;
+    let mut config = gateway.config()?;
+    config["gateway"]["reload"] = json!({ "mode": "off" });
+    gateway.kill();
+    std::fs::write(gateway.home().join(".openclaw/openclaw.json"), config.to_string())?;
+    gateway.boot().await?;
+    let subject = Subject::real(&gateway).await?;
+    let (patched, created) = (new_entry(), new_entry());
+    subject.register(std::slice::from_ref(&patched)).await?;
+    subject.until("the patch to be applied", |seen| seen.settled && !seen.awaits_restart()).await?;
+    subject.client.agent_create(&created.id, &created.workspace).await?;
+    let is_stored = |seen: &Inventory| {
+        let row = seen.agents.get(&created.id);
+        seen.awaits_restart() && seen.stores_writes() && row.is_some_and(|row| row.entry.is_some() && !row.in_roster)
+    };
+    subject.until("the creation to wait for a restart", is_stored).await?;
+    gateway.kill();
+    gateway.boot().await?;
+    let is_served =
+        |seen: &Inventory| !seen.awaits_restart() && seen.agents.get(&created.id).is_some_and(|row| row.in_roster);
+    subject.until("the restart to apply the creation", is_served).await?;
     Ok(())
 }

@@ -11,6 +11,9 @@ use crate::rig::{NS, Rig};
 /// Longer than the resync interval of ten minutes.
 const RESYNC: Duration = Duration::from_secs(700);
 
+/// A version, a layout that it cannot write, and words of the message.
+type Case = (fn() -> Profile, ConfigLayout, &'static str);
+
 fn conditions(rig: &Rig) -> [(String, String); 2] {
     [ConditionType::ConfigSynced, ConditionType::Ready].map(|kind| {
         let (status, reason, _) = rig.gateway_condition("gw", kind);
@@ -49,7 +52,7 @@ async fn agents_are_set_up_through_an_included_file() {
 #[tokio::test(start_paused = true)]
 async fn a_layout_that_cannot_be_written_is_reported_once_before_anything_is_made() {
     let root = ConfigLayout::IncludedRoot;
-    let cases: [(fn() -> Profile, ConfigLayout, &str); 4] = [
+    let cases: [Case; 4] = [
         (Profile::v2026_9_6, root, "at the top of openclaw.json (/"),
         (Profile::v2026_7_1, ConfigLayout::IncludedAgents, "at agents; move agents.list"),
         (Profile::v2026_5_28, ConfigLayout::IncludedRoster, "at agents.list; move agents.list"),

@@ -13,7 +13,7 @@ fn every_test_that_the_page_about_real_gateways_names_exists() {
     assert!(named.len() > 10, "{named:?}");
     let mut sources = String::new();
     for folder in ["src", "tests", "simulator/src", "simulator/tests"] {
-        collect(&root.join(folder), &mut sources);
+        collect(&root.join(folder), &mut sources).unwrap();
     }
     let is_missing =
         |name: &&String| !sources.contains(&format!("fn {name}(")) && !sources.contains(&format!("\"{name}\""));
@@ -29,12 +29,14 @@ fn tests_of_a_row(row: &str) -> Vec<String> {
     names.into_iter().map(|name| name.rsplit(": ").next().unwrap_or(name).to_owned()).collect()
 }
 
-fn collect(folder: &Path, sources: &mut String) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            collect(&entry, sources);
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            sources.push_str(&fs::read_to_string(&entry).unwrap());
+fn collect(folder: &Path, sources: &mut String) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, sources)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(&path)?);
         }
     }
+    Ok(())
 }

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde::de::Error;
 use serde_json::value::RawValue;
 
-use super::config_file::has_directive;
 use super::prompt_limits::{PromptLimits, RawPromptLimits};
 use super::readers::{List, Named, lax, optional, present};
 use super::text::{is_clean, word};
@@ -108,4 +107,9 @@ impl AgentsConfig {
             RosterShape::Entries | RosterShape::List => Ok(Vec::new()),
         }
     }
+}
+
+/// Whether there is a directive anywhere in a file. The gateway answers compact JSON, in which this text is a key and nothing else.
+pub(crate) fn has_directive(text: &RawValue) -> bool {
+    text.get().contains("\"$include\":")
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::agents_config::AgentsConfig;
+use super::agents_config::{AgentsConfig, has_directive};
 use super::env_refs::escaped_value;
 use super::readers::{lax, present};
 use super::text::clean;
@@ -193,11 +193,6 @@ fn is_directive(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(is_directive),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
-}
-
-/// Whether there is a directive anywhere in a file. The gateway answers compact JSON, in which this text is a key and nothing else.
-pub(crate) fn has_directive(text: &RawValue) -> bool {
-    text.get().contains("\"$include\":")
 }
 
 #[cfg(test)]
